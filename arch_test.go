@@ -1,0 +1,185 @@
+package vitalseal_test
+
+import (
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// allowed is the import table of doc/architecture.md: for each package below internal/, the packages below
+// internal/ it may import. A sub-package follows the rule of the longest prefix listed. Anything absent is forbidden.
+var allowed = map[string]string{
+	"vitals":          "",
+	"sensor":          "vitals",
+	"signal":          "vitals",
+	"seal":            "",
+	"outbox":          "",
+	"overlay":         "",
+	"audit":           "",
+	"access":          "audit",
+	"store":           "vitals seal access",
+	"ingest":          "vitals seal outbox store overlay access audit",
+	"view/dashboard":  "vitals store access",
+	"view/thingspeak": "vitals store access",
+	"view/admin":      "vitals store access",
+	"gateway":         "vitals sensor signal seal outbox overlay ingest",
+	"hub":             "vitals seal overlay audit access store ingest view",
+	"demo":            "vitals sensor gateway hub overlay",
+}
+
+// only names who alone may import a module from outside.
+var only = []struct{ module, packages string }{
+	{"github.com/openziti/", "overlay"},
+	{"periph.io/", "sensor gateway"},
+	{"github.com/ncruces/go-sqlite3", "store"},
+	{"github.com/cedar-policy/", "access"},
+}
+
+// TestImports parses every file itself instead of asking the go command, whose answer the test cache would keep.
+func TestImports(t *testing.T) {
+	checked := 0
+	err := filepath.WalkDir(".", func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if d.IsDir() && (strings.HasPrefix(d.Name(), ".") && path != "." || d.Name() == "node_modules" || d.Name() == "testdata") {
+			return filepath.SkipDir
+		}
+		if d.IsDir() || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {
+			return nil
+		}
+		src, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		f, err := parser.ParseFile(token.NewFileSet(), path, src, parser.ImportsOnly)
+		if err != nil {
+			return err
+		}
+		from := strings.TrimPrefix(filepath.ToSlash(filepath.Dir(path)), "internal/")
+		for _, spec := range f.Imports {
+			to, err := strconv.Unquote(spec.Path.Value)
+			if err != nil {
+				return err
+			}
+			checked++
+			if why := forbidden(from, to); why != "" {
+				t.Errorf("%s imports %s: %s", path, to, why)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if checked < 100 {
+		t.Errorf("only %d imports found: the walk is broken", checked)
+	}
+}
+
+func forbidden(from, to string) string {
+	if to == "unsafe" || to == "C" {
+		return "not in this project"
+	}
+	for _, o := range only {
+		if strings.HasPrefix(to, o.module) && !within(from, strings.Fields(o.packages)) {
+			return "only " + o.packages + " may"
+		}
+	}
+	inner, ours := strings.CutPrefix(to, "vitalseal/internal/")
+	if !ours {
+		return ""
+	}
+	if strings.HasPrefix(from, "cmd/") {
+		return ""
+	}
+	rule := ""
+	for name := range allowed {
+		if (from == name || strings.HasPrefix(from, name+"/")) && len(name) > len(rule) {
+			rule = name
+		}
+	}
+	if rule == "" {
+		return "the package is not in the import table"
+	}
+	if !within(inner, append(strings.Fields(allowed[rule]), rule)) {
+		return "not in the import table's row of " + rule
+	}
+	return ""
+}
+
+func within(pkg string, prefixes []string) bool {
+	for _, p := range prefixes {
+		if pkg == p || strings.HasPrefix(pkg, p+"/") {
+			return true
+		}
+	}
+	return false
+}
+
+// TestTableCatchesViolations keeps the checker honest.
+func TestTableCatchesViolations(t *testing.T) {
+	for _, c := range []struct {
+		from, to string
+		ok       bool
+	}{
+		{"outbox", "vitalseal/internal/vitals", false},
+		{"store", "vitalseal/internal/seal", true},
+		{"store", "vitalseal/internal/overlay", false},
+		{"sensor/bench", "vitalseal/internal/sensor", true},
+		{"sensor", "vitalseal/internal/signal", false},
+		{"view/dashboard", "vitalseal/internal/view/admin", false},
+		{"view/dashboard", "github.com/openziti/sdk-golang/ziti", false},
+		{"overlay/openziti", "github.com/openziti/sdk-golang/ziti", true},
+		{"overlay", "vitalseal/internal/seal", false},
+		{"nowhere", "vitalseal/internal/seal", false},
+		{"vitals", "unsafe", false},
+		{"vitals", "time", true},
+	} {
+		if got := forbidden(c.from, c.to) == ""; got != c.ok {
+			t.Errorf("%s -> %s: allowed = %v, want %v", c.from, c.to, got, c.ok)
+		}
+	}
+}
+
+// TestPackageComments demands a comment that teaches from every package.
+func TestPackageComments(t *testing.T) {
+	comments := map[string]int{}
+	err := filepath.WalkDir(".", func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if d.IsDir() && (d.Name() == "node_modules" || d.Name() == "testdata" || d.Name() == ".git") {
+			return filepath.SkipDir
+		}
+		if d.IsDir() || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {
+			return nil
+		}
+		src, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		f, err := parser.ParseFile(token.NewFileSet(), path, src, parser.PackageClauseOnly|parser.ParseComments)
+		if err != nil {
+			return err
+		}
+		comments[filepath.Dir(path)] += len(f.Doc.Text())
+		if lines := strings.Count(string(src), "\n"); lines > 800 {
+			t.Errorf("%s has %d lines; split it (800 is the limit)", path, lines)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for dir, n := range comments {
+		if n < 150 {
+			t.Errorf("package %s: comment of %d characters; say what it does, hides, guarantees and does not protect against", dir, n)
+		}
+	}
+}

@@ -1,0 +1,387 @@
+// Package outbox is a durable, bounded queue on disk for opaque records that must leave this machine: what Append
+// returned for survives kill -9 and power loss until it is acknowledged, or is dropped by rule when the disk share is full.
+//
+// It hides segment files, grouped fsyncs, recovery and the index in memory. It guarantees: Append returns only after
+// fsync; a lane gives its records oldest first; disk use stays within Options.MaxBytes; when that is full, the oldest
+// waveforms go before the oldest numerics before the oldest events, each drop reported, and control records never; ids
+// grow across restarts. An acknowledgement is durable only at Close: forgotten by a crash it makes a record come back, so
+// the receiver must recognise duplicates. A Queue is safe for concurrent use; one process at a time may open a folder.
+//
+// It trusts fsync and the file system's word; bit rot is found by checksum and reported, not repaired. Records are not
+// encrypted here: they are sealed before. Format: doc/formats/outbox.md.
+package outbox
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"syscall"
+)
+
+// Class says what goes first when the queue is full. The zero Class is invalid.
+type Class uint8
+
+// The classes, in the order in which they are dropped. Control never is.
+const (
+	Waveform Class = 1
+	Numeric  Class = 2
+	Event    Class = 3
+	Control  Class = 4
+)
+
+var classNames = [...]string{"", "waveform", "numeric", "event", "control"}
+
+// String is the class's name.
+func (c Class) String() string {
+	if c < Waveform || c > Control {
+		return fmt.Sprintf("class(%d)", uint8(c))
+	}
+	return classNames[c]
+}
+
+// Bounds on one record.
+const (
+	MaxDataBytes = 128 << 10
+	MaxLaneBytes = 255
+)
+
+// Errors that callers tell apart.
+var (
+	// ErrFull says that a control record does not fit and nothing more may be dropped.
+	ErrFull = errors.New("outbox: full")
+	// ErrClosed says that the queue was closed.
+	ErrClosed = errors.New("outbox: closed")
+	// ErrInUse says that another process has the folder open.
+	ErrInUse = errors.New("outbox: folder is in use by another process")
+	// ErrRecord says that a record given to Append is not allowed.
+	ErrRecord = errors.New("outbox: record not allowed")
+)
+
+// Record is one thing to deliver. ID is set by the queue.
+type Record struct {
+	ID    uint64
+	Lane  string // who it is from: records of a lane keep their order
+	Class Class
+	Data  []byte
+}
+
+// Options of Open. The zero value of a field means its default.
+type Options struct {
+	MaxBytes     int64 // disk share, default 1 GiB, at least 16 * SegmentBytes
+	SegmentBytes int64 // size of one file, default 1 MiB: the unit in which space is freed
+	Logger       *slog.Logger
+	// OnDrop is told of unacknowledged records dropped because the queue was full. It must not call the queue.
+	OnDrop func(lane string, class Class, records int)
+}
+
+// Stats are counts since Open, but Records and Bytes, which are now.
+type Stats struct {
+	Records  int64  // not yet acknowledged
+	Bytes    int64  // on disk
+	Appended uint64 // durable
+	Acked    uint64
+	Dropped  uint64 // because full
+	Corrupt  uint64 // stretches of a file that did not check out
+}
+
+// Queue is an open folder. Make it with Open.
+type Queue struct {
+	dir  string
+	opt  Options
+	lock *os.File
+	in   chan *batch
+	done chan struct{} // closed when the writer has ended
+
+	closing   chan struct{}
+	closeOnce sync.Once
+
+	mu       sync.Mutex // guards everything below, and all lanes
+	lanes    map[string]*Lane
+	entries  map[uint64]*entry
+	segments []*segment // oldest first
+	active   map[Class]*segment
+	next     uint64 // id of the next record
+	reserved uint64 // ids below it are reserved on disk
+	bytes    int64
+	stats    Stats
+	closed   bool
+}
+
+// batch is one Append waiting for its fsync.
+type batch struct {
+	records []Record
+	reply   chan error
+}
+
+// entry is one unacknowledged record.
+type entry struct {
+	id     uint64
+	lane   *Lane
+	seg    *segment
+	offset int64 // of the frame
+	length int   // of the frame
+}
+
+// Open opens or creates a folder (0700). It reads all segments: what is damaged is counted, reported in the log and left out.
+func Open(dir string, o Options) (*Queue, error) {
+	if o.SegmentBytes <= 0 {
+		o.SegmentBytes = 1 << 20
+	}
+	if o.MaxBytes <= 0 {
+		o.MaxBytes = 1 << 30
+	}
+	if o.MaxBytes < 16*o.SegmentBytes {
+		return nil, fmt.Errorf("outbox: open: MaxBytes %d is less than 16 segments of %d", o.MaxBytes, o.SegmentBytes)
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.OnDrop == nil {
+		o.OnDrop = func(string, Class, int) {}
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("outbox: open: %w", err)
+	}
+	lock, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_CREATE|os.O_RDWR, 0o600) // #nosec G304 -- the caller's folder
+	if err != nil {
+		return nil, fmt.Errorf("outbox: open: %w", err)
+	}
+	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil { // #nosec G115 -- a descriptor fits
+		return nil, errors.Join(fmt.Errorf("%w: %s", ErrInUse, dir), lock.Close())
+	}
+	q := &Queue{dir: dir, opt: o, lock: lock, in: make(chan *batch, 64), done: make(chan struct{}), closing: make(chan struct{}),
+		lanes: map[string]*Lane{}, entries: map[uint64]*entry{}, active: map[Class]*segment{}}
+	if err := q.recover(); err != nil {
+		return nil, errors.Join(fmt.Errorf("outbox: open: %w", err), q.closeFiles())
+	}
+	go q.write()
+	return q, nil
+}
+
+// Append makes records durable, in order, and returns after fsync; concurrent calls share one. After an error none,
+// some or all of them may be there: append again, the receiver recognises duplicates. ctx bounds the wait only: what was
+// handed over is still written.
+func (q *Queue) Append(ctx context.Context, recs ...Record) error {
+	for i, r := range recs {
+		if r.Class < Waveform || r.Class > Control || r.Lane == "" || len(r.Lane) > MaxLaneBytes || len(r.Data) > MaxDataBytes {
+			return fmt.Errorf("%w: record %d: %s, lane of %d bytes, data of %d bytes", ErrRecord, i, r.Class, len(r.Lane), len(r.Data))
+		}
+	}
+	if len(recs) == 0 {
+		return nil
+	}
+	b := &batch{records: recs, reply: make(chan error, 1)}
+	select {
+	case <-q.closing:
+		return ErrClosed
+	default:
+	}
+	select {
+	case q.in <- b:
+	case <-q.closing:
+		return ErrClosed
+	case <-ctx.Done():
+		return fmt.Errorf("outbox: append: %w", ctx.Err())
+	}
+	select {
+	case err := <-b.reply:
+		return err
+	case <-q.done:
+		select {
+		case err := <-b.reply:
+			return err
+		default:
+			return ErrClosed
+		}
+	case <-ctx.Done():
+		return fmt.Errorf("outbox: append: %w", ctx.Err())
+	}
+}
+
+// Lane is the lane of that name; it need not hold anything yet.
+func (q *Queue) Lane(name string) *Lane {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.lane(name)
+}
+
+func (q *Queue) lane(name string) *Lane {
+	l := q.lanes[name]
+	if l == nil {
+		l = &Lane{q: q, name: name, wake: make(chan struct{}, 1)}
+		q.lanes[name] = l
+	}
+	return l
+}
+
+// Ack forgets records that were delivered, or can never be. Unknown ids are ignored.
+func (q *Queue) Ack(ids ...uint64) error {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.closed {
+		return ErrClosed
+	}
+	for _, id := range ids {
+		if e := q.entries[id]; e != nil {
+			q.forget(e)
+			q.stats.Acked++
+			q.sweep(e.seg)
+		}
+	}
+	return nil
+}
+
+// Stats are the queue's counts.
+func (q *Queue) Stats() Stats {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	s := q.stats
+	s.Records, s.Bytes = int64(len(q.entries)), q.bytes
+	return s
+}
+
+// Close writes what was appended before it, makes acknowledgements durable and ends the queue. Later calls do nothing.
+func (q *Queue) Close() (err error) {
+	q.closeOnce.Do(func() {
+		close(q.closing)
+		<-q.done
+		q.mu.Lock()
+		defer q.mu.Unlock()
+		err = errors.Join(q.saveAcks(), q.closeFiles())
+		for _, l := range q.lanes {
+			l.signal()
+		}
+	})
+	return err
+}
+
+func (q *Queue) closeFiles() error {
+	var errs []error
+	for _, s := range q.segments {
+		errs = append(errs, s.file.Close())
+	}
+	q.segments, q.closed = nil, true
+	return errors.Join(append(errs, q.lock.Close())...)
+}
+
+// forget takes an entry out of the index. mu is held.
+func (q *Queue) forget(e *entry) {
+	delete(q.entries, e.id)
+	e.seg.live--
+	e.lane.forget()
+}
+
+// Lane hands out one lane's records.
+type Lane struct {
+	q    *Queue
+	name string
+	wake chan struct{} // holds a token when there may be something new
+
+	// Guarded by q.mu.
+	pending []*entry // by id, oldest first; some may be forgotten already
+	cursor  int      // of the next to hand out
+	gone    int      // how many of pending are forgotten
+}
+
+// Name is the lane's name.
+func (l *Lane) Name() string { return l.name }
+
+// Next waits for the oldest unacknowledged record that was not handed out since the last Rewind. One goroutine at a
+// time calls it. Errors: the context's, ErrClosed.
+func (l *Lane) Next(ctx context.Context) (Record, error) {
+	for {
+		r, ok, err := l.try()
+		if ok || err != nil {
+			return r, err
+		}
+		select {
+		case <-l.wake:
+		case <-l.q.closing:
+			return Record{}, ErrClosed
+		case <-ctx.Done():
+			return Record{}, ctx.Err()
+		}
+	}
+}
+
+func (l *Lane) try() (Record, bool, error) {
+	l.q.mu.Lock()
+	defer l.q.mu.Unlock()
+	for l.cursor < len(l.pending) {
+		e := l.pending[l.cursor]
+		l.cursor++
+		if l.q.entries[e.id] != e {
+			continue
+		}
+		if l.q.closed {
+			return Record{}, false, ErrClosed
+		}
+		r, err := e.seg.read(e)
+		if err == nil {
+			return r, true, nil
+		}
+		// It was whole when it was written or found. The disk lost it since: say so, and go on with the rest.
+		l.q.opt.Logger.Error("outbox record lost on disk", "file", e.seg.name(), "err", err)
+		l.q.stats.Corrupt++
+		l.q.forget(e)
+	}
+	return Record{}, false, nil
+}
+
+// Rewind makes Next hand out all unacknowledged records again, from the oldest: after a lost connection.
+func (l *Lane) Rewind() {
+	l.q.mu.Lock()
+	defer l.q.mu.Unlock()
+	l.cursor = 0
+	l.signal()
+}
+
+// Pending is how many of the lane's records are not acknowledged.
+func (l *Lane) Pending() int {
+	l.q.mu.Lock()
+	defer l.q.mu.Unlock()
+	return len(l.pending) - l.gone
+}
+
+func (l *Lane) add(e *entry) {
+	l.pending = append(l.pending, e)
+	l.signal()
+}
+
+// forget counts one entry that left the index, and now and then frees the space.
+func (l *Lane) forget() {
+	l.gone++
+	if l.gone < 64 || l.gone < len(l.pending)/2 {
+		return
+	}
+	kept, cursor := l.pending[:0], l.cursor
+	for i, p := range l.pending {
+		if l.q.entries[p.id] == p {
+			kept = append(kept, p)
+		} else if i < l.cursor {
+			cursor--
+		}
+	}
+	clear(l.pending[len(kept):])
+	l.pending, l.cursor, l.gone = kept, cursor, 0
+}
+
+func (l *Lane) signal() {
+	select {
+	case l.wake <- struct{}{}:
+	default:
+	}
+}
+
+// sortLanes puts recovered records, which were found file by file, in order.
+func (q *Queue) sortLanes() {
+	for _, l := range q.lanes {
+		slices.SortFunc(l.pending, func(a, b *entry) int { return cmp.Compare(a.id, b.id) })
+	}
+}

@@ -1,0 +1,209 @@
+package outbox
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+const (
+	// idBlock is how many ids are reserved on disk at once: one fsync for so many records, and so many ids skipped at most
+	// by a crash.
+	idBlock = 1 << 20
+	idFile  = "ids"
+	ackFile = "acks"
+)
+
+// recover reads what is on disk. It never appends to a file it found: a torn end stays torn and is passed over.
+func (q *Queue) recover() error {
+	names, err := filepath.Glob(filepath.Join(q.dir, "*.seg"))
+	if err != nil {
+		return err
+	}
+	slices.Sort(names) // by first id
+	acked, err := q.loadAcks()
+	if err != nil {
+		return err
+	}
+	for _, path := range names {
+		if err := q.recoverSegment(path, acked); err != nil {
+			return err
+		}
+	}
+	q.sortLanes()
+	reserved, err := q.loadReserved()
+	if err != nil {
+		return err
+	}
+	q.next = max(q.next, reserved)
+	q.reserved = q.next
+	for _, s := range slices.Clone(q.segments) {
+		q.sweep(s)
+	}
+	return nil
+}
+
+func (q *Queue) recoverSegment(path string, acked map[uint64]bool) error {
+	first, class, ok := parseSegmentName(filepath.Base(path))
+	if !ok {
+		q.opt.Logger.Warn("outbox: file left alone, its name is not ours", "file", filepath.Base(path))
+		return nil
+	}
+	f, err := os.Open(path) // #nosec G304 -- found in our own folder
+	if err != nil {
+		return err
+	}
+	b, err := io.ReadAll(io.LimitReader(f, maxChecked))
+	if err != nil {
+		return errors.Join(err, f.Close())
+	}
+	s := &segment{class: class, first: first, file: f, size: int64(len(b))}
+	q.segments = append(q.segments, s)
+	q.bytes += s.size
+	if len(b) < fileHeader || string(b[:len(fileMagic)]) != fileMagic || b[len(fileMagic)] != byte(class) {
+		q.opt.Logger.Warn("outbox: file's beginning is damaged; whatever is whole in it is kept", "file", s.name())
+		q.stats.Corrupt++
+	}
+	damaged := scan(b[min(fileHeader, len(b)):], func(r Record, offset int64, length int) {
+		q.next = max(q.next, r.ID+1)
+		if acked[r.ID] || q.entries[r.ID] != nil {
+			return
+		}
+		e := &entry{id: r.ID, lane: q.lane(r.Lane), seg: s, offset: int64(fileHeader) + offset, length: length}
+		q.entries[e.id] = e
+		s.live++
+		e.lane.add(e)
+	})
+	if damaged > 0 {
+		// One at the end is what a crash in the middle of a write leaves: nobody was told that it was there.
+		q.opt.Logger.Warn("outbox: damaged stretches passed over", "file", s.name(), "stretches", damaged)
+		q.stats.Corrupt += uint64(damaged)
+	}
+	return nil
+}
+
+func parseSegmentName(name string) (first uint64, c Class, ok bool) {
+	base, ok := strings.CutSuffix(name, ".seg")
+	id, class, found := strings.Cut(base, "-")
+	if !ok || !found || len(id) != 16 || len(class) != 1 {
+		return 0, 0, false
+	}
+	first, err := strconv.ParseUint(id, 16, 64)
+	c = Class(class[0] - '0')
+	return first, c, err == nil && c >= Waveform && c <= Control
+}
+
+// takeID gives the next record's id; ids are never used twice, whatever files have gone since.
+func (q *Queue) takeID() (uint64, error) {
+	if q.next >= q.reserved {
+		if err := q.writeChecked(idFile, binary.BigEndian.AppendUint64(nil, q.next+idBlock)); err != nil {
+			return 0, err
+		}
+		q.reserved = q.next + idBlock
+	}
+	q.next++
+	return q.next - 1, nil
+}
+
+func (q *Queue) loadReserved() (uint64, error) {
+	b, err := q.readChecked(idFile)
+	if err != nil || len(b) != 8 {
+		return 1, err // none yet, or damaged: what the files say has to do
+	}
+	return binary.BigEndian.Uint64(b), nil
+}
+
+// saveAcks keeps, over a clean restart, which records of files that are still needed were acknowledged. mu is held.
+func (q *Queue) saveAcks() error {
+	var b []byte
+	for _, s := range q.segments {
+		if s.live == 0 {
+			continue // the next Open removes the file as a whole
+		}
+		data := make([]byte, s.size)
+		if _, err := s.file.ReadAt(data, 0); err != nil {
+			return fmt.Errorf("outbox: close: %w", err)
+		}
+		scan(data[min(fileHeader, len(data)):], func(r Record, _ int64, _ int) {
+			if q.entries[r.ID] == nil {
+				b = binary.BigEndian.AppendUint64(b, r.ID)
+			}
+		})
+	}
+	for _, s := range q.segments {
+		if s.live == 0 {
+			if err := os.Remove(s.file.Name()); err != nil {
+				return fmt.Errorf("outbox: close: %w", err)
+			}
+		}
+	}
+	if len(b) == 0 {
+		return nil
+	}
+	if err := q.writeChecked(ackFile, b); err != nil {
+		return fmt.Errorf("outbox: close: %w", err)
+	}
+	return nil
+}
+
+// loadAcks reads them back. A stale file does no harm: ids are never used twice.
+func (q *Queue) loadAcks() (map[uint64]bool, error) {
+	b, err := q.readChecked(ackFile)
+	if err != nil {
+		return nil, err
+	}
+	acked := make(map[uint64]bool, len(b)/8)
+	for ; len(b) >= 8; b = b[8:] {
+		acked[binary.BigEndian.Uint64(b)] = true
+	}
+	return acked, nil
+}
+
+// writeChecked writes a small file with a checksum so that it is there whole or not at all, durably.
+func (q *Queue) writeChecked(name string, data []byte) (err error) {
+	path := filepath.Join(q.dir, name)
+	f, err := os.OpenFile(path+".new", os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600) // #nosec G304 -- our own name
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(append(binary.BigEndian.AppendUint32(nil, crc32.Checksum(data, castagnoli)), data...))
+	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
+		return err
+	}
+	if err := os.Rename(path+".new", path); err != nil {
+		return err
+	}
+	return syncDir(q.dir)
+}
+
+// maxChecked bounds what is read of one file.
+const maxChecked = 64 << 20
+
+// readChecked gives nil for a file that is absent or damaged; the latter is reported.
+func (q *Queue) readChecked(name string) ([]byte, error) {
+	f, err := os.Open(filepath.Join(q.dir, name))
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	b, err := io.ReadAll(io.LimitReader(f, maxChecked))
+	if err != nil {
+		return nil, err
+	}
+	if len(b) < 4 || crc32.Checksum(b[4:], castagnoli) != binary.BigEndian.Uint32(b) {
+		q.opt.Logger.Warn("outbox: file is damaged and ignored", "file", name)
+		q.stats.Corrupt++
+		return nil, nil
+	}
+	return b[4:], nil
+}
