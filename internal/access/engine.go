@@ -1,0 +1,313 @@
+package access
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/cedar-policy/cedar-go"
+
+	"vitalseal/internal/audit"
+)
+
+// Engine decides and signs in. Its fields are set once, by New; what changes has its own lock.
+type Engine struct {
+	dir      Directory
+	audit    *audit.Log
+	log      *slog.Logger
+	policies *policies
+
+	grantLife       time.Duration
+	idle, absolute  time.Duration
+	hashing         *hashing
+	throttle        *throttle
+	unknownPassword string // a hash that no password has, for sign-ins of nobody
+}
+
+// Option changes a default of New.
+type Option func(*Engine)
+
+// WithGrantLife sets how long a Grant of Decide lasts; one minute by default. Live views renew theirs (Renew).
+func WithGrantLife(d time.Duration) Option { return func(e *Engine) { e.grantLife = d } }
+
+// WithSessionLife sets after how long without use, and after how long at all, a session ends; by default 30 minutes
+// and 12 hours.
+func WithSessionLife(idle, absolute time.Duration) Option {
+	return func(e *Engine) { e.idle, e.absolute = idle, absolute }
+}
+
+// New makes an engine. A nil text means the embedded default.cedar; an error in the text names its
+// line. Every decision goes to log.
+func New(dir Directory, log *audit.Log, text []byte, logger *slog.Logger, options ...Option) (*Engine, error) {
+	name := "policies"
+	if text == nil {
+		name, text = "default.cedar", defaultPolicies
+	}
+	set, err := parsePolicies(name, text)
+	if err != nil {
+		return nil, err
+	}
+	e := &Engine{
+		dir: dir, audit: log, log: logger, policies: set,
+		grantLife: time.Minute, idle: 30 * time.Minute, absolute: 12 * time.Hour,
+		hashing: newHashing(), throttle: newThrottle(), unknownPassword: unknownHash(),
+	}
+	for _, o := range options {
+		o(e)
+	}
+	if e.grantLife <= 0 || e.idle <= 0 || e.absolute <= 0 {
+		return nil, errors.New("access: new: lifetimes must be positive")
+	}
+	return e, nil
+}
+
+// question is one Subject asking one thing, with what the directory knows about both.
+type question struct {
+	person    Person // as the directory has it now, not as the subject was made
+	patient   string // concerned, for the audit log
+	entities  cedar.EntityMap
+	principal cedar.EntityUID
+	resource  cedar.EntityUID
+	context   cedar.Record
+}
+
+// Decide answers whether s may do a on r. The person is looked up again, so that what changed since the subject was
+// authenticated counts. Allowed or refused, the answer is durable in the audit log before Decide returns. A refusal is
+// a *Denied; any other error (directory or audit log failing) refuses as well. A resource that does not exist is
+// refused like one that may not be seen.
+func (e *Engine) Decide(ctx context.Context, s Subject, a Action, r Resource) (Grant, error) {
+	return e.decide(ctx, s, a, r, "", true)
+}
+
+// DecideFor is Decide with words for the audit log about what exactly it is for: at most 512 bytes, never a name,
+// reading or secret.
+func (e *Engine) DecideFor(ctx context.Context, s Subject, a Action, r Resource, purpose string) (Grant, error) {
+	return e.decide(ctx, s, a, r, purpose, true)
+}
+
+// Record adds to the audit log what came of a granted action: the thing that was made or changed, and in one or two
+// words how. It returns when that is durable.
+func (e *Engine) Record(ctx context.Context, g Grant, r Resource, what string) error {
+	if len(g.actions) == 0 {
+		return ErrDenied
+	}
+	_, err := e.audit.Append(context.WithoutCancel(ctx), audit.Entry{
+		Person: clip(g.holder), Workstation: clip(g.workstation), Action: string(g.actions[0]), Resource: clip(r.String()),
+		Allowed: true, Reason: clip(what),
+	})
+	if err != nil {
+		return fmt.Errorf("access: record: %w", err)
+	}
+	return nil
+}
+
+// Renew is Decide for a live view that goes on: the same person, at the same workstation, for what g is about. A
+// refusal is audited; a yes is not, unless g has been expired for longer than it lasted.
+func (e *Engine) Renew(ctx context.Context, s Subject, g Grant) (Grant, error) {
+	if g.standing || g.holder == "" || g.holder != s.Person.ID || g.workstation != s.Workstation || g.key != (s.Key != nil) {
+		return Grant{}, &Denied{Action: "", Resource: g.resource, Reason: "not this subject's grant"}
+	}
+	return e.decide(ctx, s, g.actions[0], g.resource, "", time.Since(g.expires) > e.grantLife)
+}
+
+func (e *Engine) decide(ctx context.Context, s Subject, a Action, r Resource, purpose string, auditYes bool) (Grant, error) {
+	now := time.Now()
+	q, v, err := e.weigh(ctx, s, a, r, now)
+	if err != nil {
+		v = verdict{reason: "the directory could not be asked"}
+	}
+	entry := audit.Entry{
+		Time: now, Person: clip(s.Person.ID), Role: clip(string(q.person.Role)), Workstation: clip(s.Workstation),
+		Action: clip(string(a)), Resource: clip(r.String()), Patient: clip(q.patient),
+		Allowed: v.allowed, Policies: v.policies, Reason: v.reason,
+	}
+	if s.Key != nil && v.allowed {
+		entry.Reason = "by API key"
+	}
+	entry.Reason = strings.TrimPrefix(entry.Reason+"; "+purpose[:min(len(purpose), 512)], "; ")
+	entry.Reason = strings.TrimSuffix(entry.Reason, "; ")
+	if !v.allowed || auditYes {
+		// A request that was cancelled still leaves its trace.
+		if _, aerr := e.audit.Append(context.WithoutCancel(ctx), entry); aerr != nil {
+			return Grant{}, fmt.Errorf("access: refused, the audit log cannot be written: %w", errors.Join(aerr, err))
+		}
+	}
+	if err != nil {
+		return Grant{}, fmt.Errorf("access: refused: %w", err)
+	}
+	if !v.allowed {
+		return Grant{}, &Denied{Action: a, Resource: r, Policies: v.policies, Reason: v.reason}
+	}
+	return Grant{holder: q.person.ID, workstation: s.Workstation, actions: []Action{a}, resource: r, key: s.Key != nil,
+		expires: now.Add(e.grantLife)}, nil
+}
+
+// weigh asks directory and policies. The question it returns is filled as far as it got.
+func (e *Engine) weigh(ctx context.Context, s Subject, a Action, r Resource, now time.Time) (question, verdict, error) {
+	q, err := e.subject(ctx, s, now)
+	if errors.Is(err, ErrNotFound) {
+		return q, verdict{reason: "unknown person"}, nil
+	}
+	if err != nil {
+		return q, verdict{}, err
+	}
+	switch err := e.resource(ctx, &q, r); {
+	case errors.Is(err, ErrNotFound):
+		return q, verdict{reason: "unknown resource"}, nil
+	case err != nil:
+		return q, verdict{}, err
+	}
+	v := e.ask(q.entities, q.principal, a, q.resource, q.context)
+	return q, v, nil
+}
+
+// subject starts a question: person and context.
+func (e *Engine) subject(ctx context.Context, s Subject, now time.Time) (question, error) {
+	q := question{entities: cedar.EntityMap{}}
+	if s.Person.ID == "" {
+		return q, ErrNotFound
+	}
+	person, err := e.dir.Person(ctx, s.Person.ID)
+	if err != nil {
+		return q, err
+	}
+	q.person = person
+	entity := personEntity(person)
+	q.principal = entity.UID
+	q.entities[entity.UID] = entity
+	asked := cedar.RecordMap{}
+	if IsWorkstation(s.Workstation) {
+		asked["workstation"] = uid("Workstation", s.Workstation)
+	}
+	if !s.SessionStarted.IsZero() {
+		asked["session_age_seconds"] = cedar.Long(now.Sub(s.SessionStarted) / time.Second)
+	}
+	if s.Key != nil {
+		channel, err := e.channel(ctx, &q, s.Key.Channel)
+		if err != nil {
+			return q, err
+		}
+		asked["key"] = cedar.NewRecord(cedar.RecordMap{"channel": channel, "write": cedar.Boolean(s.Key.Write)})
+	}
+	q.context = cedar.NewRecord(asked)
+	return q, nil
+}
+
+// resource completes a question.
+func (e *Engine) resource(ctx context.Context, q *question, r Resource) error {
+	var err error
+	switch r.Kind {
+	case KindSystem:
+		q.resource = uid("System", "")
+	case KindWard:
+		q.resource = uid("Ward", r.ID)
+	case KindPatient:
+		q.patient = r.ID
+		q.resource, err = e.patient(ctx, q, r.ID)
+	case KindChannel:
+		n, perr := strconv.ParseInt(r.ID, 10, 64)
+		if perr != nil {
+			return ErrNotFound
+		}
+		q.resource, err = e.channel(ctx, q, n)
+	default:
+		return ErrNotFound
+	}
+	return err
+}
+
+func (e *Engine) patient(ctx context.Context, q *question, id string) (cedar.EntityUID, error) {
+	ref, err := e.dir.Patient(ctx, id)
+	if err != nil {
+		return cedar.EntityUID{}, err
+	}
+	entity := patientEntity(ref)
+	q.entities[entity.UID] = entity
+	return entity.UID, nil
+}
+
+func (e *Engine) channel(ctx context.Context, q *question, id int64) (cedar.EntityUID, error) {
+	ref, err := e.dir.ChannelRef(ctx, id)
+	if err != nil {
+		return cedar.EntityUID{}, err
+	}
+	if ref.Patient != "" {
+		q.patient = ref.Patient
+		if _, err := e.patient(ctx, q, ref.Patient); err != nil {
+			return cedar.EntityUID{}, err
+		}
+	}
+	entity := channelEntity(ref)
+	q.entities[entity.UID] = entity
+	return entity.UID, nil
+}
+
+// Filter is those of refs on which s may do a, for lists. Opening what is listed takes a Decide of its own. If the
+// directory cannot be asked the list is empty.
+func (e *Engine) Filter(ctx context.Context, s Subject, a Action, refs []PatientRef) []PatientRef {
+	q, err := e.subject(ctx, s, time.Now())
+	if err != nil {
+		if !errors.Is(err, ErrNotFound) {
+			e.log.Error("access: a list is empty because the directory could not be asked", "err", err)
+		}
+		return nil
+	}
+	var out []PatientRef
+	for _, ref := range refs {
+		entity := patientEntity(ref)
+		q.entities[entity.UID] = entity
+		if e.ask(q.entities, q.principal, a, entity.UID, q.context).allowed {
+			out = append(out, ref)
+		}
+		delete(q.entities, entity.UID)
+	}
+	return out
+}
+
+// Standing is a grant for an engine of the hub (such as "ingest"), on every resource and without expiry, of those
+// actions that the policies permit an Engine. It is made once, at assembly, and audited; what is refused is logged and
+// missing from the grant.
+func (e *Engine) Standing(engine string, actions ...Action) Grant {
+	g := Grant{holder: "engine:" + engine, standing: true}
+	principal := uid("Engine", engine)
+	for _, a := range actions {
+		resource := uid("Patient", "")
+		if a == ViewChannel || a == WriteChannel {
+			resource = uid("Channel", "")
+		}
+		entities := cedar.EntityMap{
+			principal: {UID: principal}, resource: {UID: resource},
+		}
+		v := e.ask(entities, principal, a, resource, cedar.Record{})
+		_, err := e.audit.Append(context.Background(), audit.Entry{
+			Person: clip(g.holder), Action: clip(string(a)), Resource: "every", Allowed: v.allowed, Policies: v.policies, Reason: v.reason,
+		})
+		if err != nil || !v.allowed {
+			e.log.Error("access: standing grant refused", "engine", engine, "action", string(a), "reason", v.reason, "err", err)
+			continue
+		}
+		g.actions = append(g.actions, a)
+	}
+	if len(g.actions) == 0 {
+		return Grant{}
+	}
+	return g
+}
+
+var workstationID = regexp.MustCompile(`^spiffe://[a-z0-9.-]{1,128}/workstation/[a-z0-9](?:[a-z0-9.-]{0,61}[a-z0-9])?$`)
+
+// IsWorkstation reports whether id is the SPIFFE id of a workstation.
+func IsWorkstation(id string) bool { return workstationID.MatchString(id) }
+
+// clip keeps what a client sent within the bounds of an audit entry.
+func clip(s string) string {
+	if len(s) > audit.MaxField {
+		return s[:audit.MaxField-3] + "..."
+	}
+	return s
+}

@@ -1,0 +1,317 @@
+package access_test
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"vitalseal/internal/access"
+	"vitalseal/internal/audit"
+)
+
+// TestZeroGrant: nothing makes the zero Grant, or one of a refusal, allow anything.
+func TestZeroGrant(t *testing.T) {
+	e, _ := setup(t, newDirectory().withEveryRole())
+	rapid.Check(t, func(t *rapid.T) {
+		a := rapid.OneOf(rapid.SampledFrom(append(access.Actions(), "")), rapid.Map(rapid.String(), func(s string) access.Action { return access.Action(s) })).Draw(t, "action")
+		r := access.Resource{Kind: rapid.SampledFrom([]string{"patient", "ward", "channel", "system", "", "x"}).Draw(t, "kind"),
+			ID: rapid.SampledFrom([]string{"", "own", "same-ward", "ward-1", "1", "5", "*", "-1", "999999999999999999999"}).Draw(t, "id")}
+		now := time.Unix(rapid.Int64Range(-1<<40, 1<<40).Draw(t, "now"), 0)
+		if (access.Grant{}).Allows(a, r, now) || (access.Grant{}).Allows(a, r, time.Time{}) {
+			t.Fatal("the zero Grant allows something")
+		}
+		role := access.Role(rapid.SampledFrom([]string{"patient", "nurse", "doctor", "staff", "auditor", "admin", "root", ""}).Draw(t, "role"))
+		g, err := e.Decide(t.Context(), access.Subject{Person: access.Person{ID: string(role), Role: access.RoleAdmin, Self: r.ID, Patients: []string{r.ID}}, Workstation: station}, a, r)
+		if err != nil && (g.Allows(a, r, now) || g.Holder() != "") {
+			t.Fatalf("a refusal came with a grant: %+v", g)
+		}
+		if err == nil && (!g.Allows(a, r, time.Now()) || g.Allows(a, r, time.Now().Add(time.Hour)) || g.Allows("", r, time.Now())) {
+			t.Fatalf("grant of %s on %v", a, r)
+		}
+		if err == nil && !role.Valid() {
+			t.Fatalf("role %q got something", role)
+		}
+	})
+}
+
+func TestGrantExpiresAndIsRenewed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := newDirectory().withEveryRole()
+		e, log := setup(t, d, access.WithGrantLife(time.Minute))
+		s, r := subject(access.RoleNurse), access.OnPatient("own")
+		g, err := e.Decide(t.Context(), s, access.ViewPatient, r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(59 * time.Second)
+		if !g.Allows(access.ViewPatient, r, time.Now()) {
+			t.Error("gone too early")
+		}
+		time.Sleep(time.Second)
+		if g.Allows(access.ViewPatient, r, time.Now()) || !g.Expires().Equal(time.Now()) {
+			t.Error("not expired")
+		}
+		seq := last(t, log).Seq
+		g2, err := e.Renew(t.Context(), s, g)
+		if err != nil || !g2.Allows(access.ViewPatient, r, time.Now()) || last(t, log).Seq != seq {
+			t.Errorf("renew: %v, audited %v", err, last(t, log))
+		}
+		time.Sleep(3 * time.Minute)
+		if _, err := e.Renew(t.Context(), s, g2); err != nil || last(t, log).Seq != seq+1 {
+			t.Errorf("renewing what ended long ago is a new access, to be audited: %v", err)
+		}
+		// Moved off the ward: the next renewal ends the view, on record.
+		p := person(access.RoleNurse)
+		p.Wards = nil
+		d.set(p)
+		if _, err := e.Renew(t.Context(), s, g2); !errors.Is(err, access.ErrDenied) || last(t, log).Allowed {
+			t.Errorf("renewed after the nurse was moved: %v", err)
+		}
+		for name, other := range map[string]access.Subject{"person": subject(access.RoleDoctor), "workstation": {Person: s.Person, Workstation: otherStation}} {
+			if _, err := e.Renew(t.Context(), other, g2); !errors.Is(err, access.ErrDenied) {
+				t.Errorf("another %s renewed the grant: %v", name, err)
+			}
+		}
+		if _, err := e.Renew(t.Context(), access.Subject{}, access.Grant{}); !errors.Is(err, access.ErrDenied) {
+			t.Errorf("renewed the zero grant: %v", err)
+		}
+		if _, err := e.Renew(t.Context(), s, e.Standing("ingest", access.ViewPatient)); !errors.Is(err, access.ErrDenied) {
+			t.Errorf("renewed a standing grant: %v", err)
+		}
+	})
+}
+
+func TestStanding(t *testing.T) {
+	e, log := setup(t, newDirectory())
+	g := e.Standing("ingest", access.AppendVitals, access.ManageDirectory, access.ViewChannel)
+	now := time.Now().Add(1000 * time.Hour)
+	for _, a := range []access.Action{access.AppendVitals, access.ViewChannel} {
+		if !g.Allows(a, access.OnPatient("anyone"), now) {
+			t.Errorf("%s refused", a)
+		}
+	}
+	for _, a := range []access.Action{access.ManageDirectory, access.ViewPatient, ""} {
+		if g.Allows(a, access.OnSystem(), now) {
+			t.Errorf("%s allowed", a)
+		}
+	}
+	if g := e.Standing("ingest", access.ManageIdentities, access.ViewAudit); g.Holder() != "" || g.Standing() {
+		t.Errorf("a standing grant to manage: %+v", g)
+	}
+	if got := last(t, log); got.Person != "engine:ingest" || got.Allowed {
+		t.Errorf("audited as %+v", got)
+	}
+}
+
+// TestSubjectIsLookedUpAgain: what the subject says about itself does not count.
+func TestSubjectIsLookedUpAgain(t *testing.T) {
+	d := newDirectory().withEveryRole()
+	e, _ := setup(t, d)
+	forged := subject(access.RoleStaff)
+	forged.Person = access.Person{ID: "staff", Role: access.RoleDoctor, Patients: []string{"own"}}
+	if _, err := e.Decide(t.Context(), forged, access.ViewPatient, access.OnPatient("own")); !errors.Is(err, access.ErrDenied) {
+		t.Error(err)
+	}
+	for _, p := range []access.Person{{}, {ID: "stranger", Role: access.RoleAdmin}} {
+		if _, err := e.Decide(t.Context(), access.Subject{Person: p, Workstation: station}, access.ManageDirectory, access.OnSystem()); !errors.Is(err, access.ErrDenied) {
+			t.Errorf("%v: %v", p, err)
+		}
+	}
+	for _, r := range []access.Resource{{}, access.OnPatient(""), access.OnPatient("none"), access.OnChannel(99), {Kind: "channel", ID: "x"}, access.OnPatient(strings.Repeat("x", 5000))} {
+		if _, err := e.Decide(t.Context(), subject(access.RoleDoctor), access.ViewPatient, r); !errors.Is(err, access.ErrDenied) {
+			t.Errorf("%.40v: %v", r, err)
+		}
+	}
+}
+
+func TestFailuresRefuse(t *testing.T) {
+	d := newDirectory().withEveryRole()
+	e, log := setup(t, d)
+	s, r := subject(access.RoleDoctor), access.OnPatient("own")
+	d.broken = errors.New("disk on fire")
+	if g, err := e.Decide(t.Context(), s, access.ViewPatient, r); err == nil || errors.Is(err, access.ErrDenied) || g.Holder() != "" {
+		t.Errorf("without a directory: %v", err)
+	}
+	if got := last(t, log); got.Allowed || got.Reason == "" {
+		t.Errorf("audited as %+v", got)
+	}
+	d.broken = nil
+	if err := log.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if g, err := e.Decide(t.Context(), s, access.ViewPatient, r); !errors.Is(err, audit.ErrClosed) || g.Holder() != "" {
+		t.Errorf("without an audit log: %v", err)
+	}
+	if _, _, err := e.SignIn(t.Context(), "doctor", "whatever it is", station); !errors.Is(err, audit.ErrClosed) {
+		t.Errorf("sign-in without an audit log: %v", err)
+	}
+	if g := e.Standing("ingest", access.AppendVitals); g.Allows(access.AppendVitals, r, time.Now()) {
+		t.Error("a standing grant without an audit log")
+	}
+}
+
+func TestAPIKeys(t *testing.T) {
+	d := newDirectory().withEveryRole()
+	e, log := setup(t, d)
+	seen := map[string]bool{}
+	for _, c := range []struct {
+		person  access.Role
+		channel int64
+		write   bool
+		allowed string // what of all there is
+	}{
+		{access.RoleNurse, 1, false, "channel:read own-channel, patient:view own"},
+		{access.RoleNurse, 3, false, ""}, // not her ward: a key gives nothing its person lacks
+		{access.RoleNurse, 5, false, "channel:read free-channel"},
+		{access.RoleNurse, 5, true, "channel:write free-channel"},
+		{access.RoleNurse, 1, true, ""}, // a patient's channel is never writable
+		{access.RoleDoctor, 2, false, ""},
+		{access.RoleAdmin, 5, true, "channel:write free-channel"}, // and nothing of an admin's
+		{access.RoleAuditor, 5, false, ""},
+	} {
+		key, stored := access.NewAPIKey(string(c.person), c.channel, c.write)
+		if len(key) != 16 || strings.Trim(key, "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ") != "" || seen[key] {
+			t.Fatalf("key %q", key)
+		}
+		seen[key] = true
+		d.keys[stored.Hash] = stored
+		s, k, err := e.AuthenticateKey(t.Context(), key, station)
+		if err != nil || k != stored || s.Person.ID != string(c.person) {
+			t.Fatalf("%v %v", s, err)
+		}
+		var got []string
+		for _, a := range access.Actions() {
+			for thing, r := range things {
+				if _, err := e.Decide(t.Context(), s, a, r); err == nil {
+					got = append(got, fmt.Sprintf("%s %s", a, thing))
+					if last(t, log).Reason != "by API key" {
+						t.Errorf("audited as %+v", last(t, log))
+					}
+				}
+			}
+		}
+		slices.Sort(got)
+		if strings.Join(got, ", ") != c.allowed {
+			t.Errorf("%s's key (write %v) for channel %d allows %q, want %q", c.person, c.write, c.channel, got, c.allowed)
+		}
+		if _, _, err := e.AuthenticateKey(t.Context(), key, ""); !errors.Is(err, access.ErrNoSession) {
+			t.Errorf("key from no workstation: %v", err)
+		}
+		p := person(c.person)
+		p.Disabled = true
+		d.set(p)
+		if _, _, err := e.AuthenticateKey(t.Context(), key, station); !errors.Is(err, access.ErrNoSession) {
+			t.Errorf("key of a disabled person: %v", err)
+		}
+		d.set(person(c.person))
+	}
+	for _, key := range []string{"", "AAAAAAAAAAAAAAAA", "aaaaaaaaaaaaaaaa", strings.Repeat("A", 1<<16)} {
+		if _, _, err := e.AuthenticateKey(t.Context(), key, station); !errors.Is(err, access.ErrNoSession) {
+			t.Errorf("key %.20q: %v", key, err)
+		}
+	}
+}
+
+func TestPolicyFiles(t *testing.T) {
+	const good = "@id(\"a\")\npermit (principal in Role::\"nurse\", action == Action::\"patient:view\", resource);\n"
+	for what, c := range map[string]struct{ text, want string }{
+		"empty":             {"// nothing\n", "no policy"},
+		"syntax":            {good + "\npermit (principal, action, resource) when { };\n", "ward.cedar:4"},
+		"unfinished":        {good + "@id(\"b\")\npermit (principal,\n", "ward.cedar:5"},
+		"no id":             {good + "\npermit (principal, action, resource);", "ward.cedar:4"},
+		"strange id":        {good + "@id(\"Ünsinn\")\npermit (principal, action, resource);", "ward.cedar:3"},
+		"same id":           {good + good, "ward.cedar:3"},
+		"unknown action":    {good + "@id(\"b\")\npermit (principal, action == Action::\"patient:veiw\", resource);", "ward.cedar:3"},
+		"unknown attribute": {good + "@id(\"b\")\npermit (principal is Person, action, resource) when { principal.ward == resource };", "ward.cedar:3"},
+		"unguarded":         {good + "@id(\"b\")\npermit (principal in Role::\"nurse\", action == Action::\"patient:view\", resource) when { principal.wards.contains(resource.ward) };", "ward.cedar:3"},
+		"huge":              {strings.Repeat(" ", 1<<20+1), "bytes"},
+	} {
+		if err := access.CheckPolicies("ward.cedar", []byte(c.text)); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: %v, want %s", what, err, c.want)
+		}
+	}
+	if err := access.CheckPolicies("ward.cedar", []byte(good)); err != nil {
+		t.Error(err)
+	}
+	d := newDirectory().withEveryRole()
+	_, log := setup(t, d)
+	e, err := access.New(d, log, []byte(good+"@id(\"never\") forbid (principal, action, resource) when { resource == Patient::\"same-ward\" };"), quiet)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := e.Decide(t.Context(), subject(access.RoleNurse), access.ViewPatient, access.OnPatient("nobody")); err != nil {
+		t.Errorf("own policies: %v", err)
+	}
+	var denied *access.Denied
+	if _, err := e.Decide(t.Context(), subject(access.RoleNurse), access.ViewPatient, access.OnPatient("same-ward")); !errors.As(err, &denied) || !slices.Equal(denied.Policies, []string{"never"}) {
+		t.Errorf("forbid wins: %v", err)
+	}
+	if _, err := access.New(d, log, []byte("permit"), quiet); err == nil {
+		t.Error("a broken policy file was taken")
+	}
+}
+
+func FuzzPolicies(f *testing.F) {
+	f.Add([]byte(access.DefaultPolicies()))
+	f.Add([]byte("@id(\"a\") permit (principal, action, resource) when { context.key.write };"))
+	f.Fuzz(func(_ *testing.T, text []byte) {
+		_ = access.CheckPolicies("x", text) // must only return
+	})
+}
+
+// TestDefaultPoliciesAreTheDefault keeps the file a person reads and the embedded one the same thing.
+func TestDefaultPoliciesAreTheDefault(t *testing.T) {
+	b, err := os.ReadFile(filepath.Join("default.cedar"))
+	if err != nil || string(b) != access.DefaultPolicies() {
+		t.Fatal("default.cedar is not what is embedded")
+	}
+}
+
+func TestOverlayPolicies(t *testing.T) {
+	dials := map[string][]string{}
+	for _, p := range access.OverlayPolicies() {
+		for _, s := range p.Services {
+			if p.Dial {
+				dials[s] = append(dials[s], p.Roles...)
+			} else if !slices.Equal(p.Roles, []string{"hub"}) {
+				t.Errorf("%v may bind %s", p.Roles, s)
+			}
+		}
+	}
+	if got := fmt.Sprint(dials); got != "map[vitalseal.enrol:[enrolling] vitalseal.faces:[workstation] vitalseal.ingest:[sensor gateway] vitalseal.renew:[sensor gateway workstation]]" {
+		t.Error(got)
+	}
+}
+
+func BenchmarkDecideWithoutAudit(b *testing.B) {
+	d := newDirectory().withEveryRole()
+	for i := range 1000 {
+		id := fmt.Sprint("p", i)
+		d.patients[id] = access.PatientRef{ID: id, Ward: fmt.Sprint("ward-", i%50)}
+	}
+	e, _ := setup(b, d)
+	refs := []access.PatientRef{{ID: "own", Ward: "ward-1"}}
+	for b.Loop() {
+		if len(e.Filter(b.Context(), subject(access.RoleNurse), access.ViewPatient, refs)) != 1 {
+			b.Fatal("refused")
+		}
+	}
+}
+
+func BenchmarkDecide(b *testing.B) {
+	e, _ := setup(b, newDirectory().withEveryRole())
+	s, r := subject(access.RoleNurse), access.OnPatient("own")
+	for b.Loop() {
+		if _, err := e.Decide(b.Context(), s, access.ViewPatient, r); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

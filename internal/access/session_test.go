@@ -1,0 +1,307 @@
+package access_test
+
+import (
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"vitalseal/internal/access"
+)
+
+const password = "correct horse battery"
+
+// hashOnce is the hash of password; made once, because it is meant to be slow.
+var hashOnce = sync.OnceValues(func() (string, error) { return access.HashPassword(password) })
+
+func withPassword(t testing.TB, d *directory) *directory {
+	t.Helper()
+	h, err := hashOnce()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for id := range d.people {
+		d.hashes[id] = h
+	}
+	return d
+}
+
+func TestPasswordHash(t *testing.T) {
+	h, err := hashOnce()
+	if err != nil || !strings.HasPrefix(h, "$argon2id$v=19$m=65536,t=2,p=1$") {
+		t.Fatal(h, err)
+	}
+	if !access.VerifyPassword(h, password) || access.VerifyPassword(h, password+" ") || access.VerifyPassword(h, "") {
+		t.Error("wrong answer")
+	}
+	if other, _ := access.HashPassword(password); other == h {
+		t.Error("no salt")
+	}
+	for _, pw := range []string{"", "ninechars", "äöüäöüäöü", strings.Repeat("x", 513), "bad\xff utf-8 text"} {
+		if _, err := access.HashPassword(pw); !errors.Is(err, access.ErrPassword) {
+			t.Errorf("%.20q: %v", pw, err)
+		}
+	}
+}
+
+func TestForeignHashes(t *testing.T) {
+	h, _ := hashOnce()
+	for what, phc := range map[string]string{
+		"empty": "", "plain": password, "bcrypt": "$2a$10$N9qo8uLOickgx2ZMRZoMyeIjZAgcfl7p92ldGxad68LJZdL17lhWy",
+		"argon2i": strings.Replace(h, "argon2id", "argon2i", 1), "old version": strings.Replace(h, "v=19", "v=16", 1),
+		"no work": strings.Replace(h, "m=65536", "m=8", 1), "all memory": strings.Replace(h, "m=65536", "m=4294967295", 1),
+		"for ever": strings.Replace(h, "t=2", "t=4000000000", 1), "no pass": strings.Replace(h, "t=2", "t=0", 1),
+		"no lane": strings.Replace(h, "p=1", "p=0", 1), "cut": h[:len(h)-30], "long": h + strings.Repeat("A", 300),
+	} {
+		if access.VerifyPassword(phc, password) {
+			t.Errorf("%s: verified", what)
+		}
+	}
+}
+
+func FuzzVerifyPassword(f *testing.F) {
+	h, _ := hashOnce()
+	f.Add(h[:len(h)-43])
+	f.Add("$argon2id$v=19$m=8192,t=1,p=1$$")
+	f.Fuzz(func(t *testing.T, phc string) {
+		if strings.Count(phc, "$") == 5 && len(phc) > 60 {
+			t.Skip("may be a hash; verifying it is slow and tested elsewhere")
+		}
+		if access.VerifyPassword(phc, password) {
+			t.Fatal("verified")
+		}
+	})
+}
+
+func TestSignInAndOut(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := withPassword(t, newDirectory().withEveryRole())
+		e, log := setup(t, d)
+		token, s, err := e.SignIn(t.Context(), " Nurse ", password, station)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(token) != 43 || s.Hash != sha256.Sum256([]byte(token)) || s.Workstation != station || s.Expires.Sub(s.Started) != 12*time.Hour {
+			t.Errorf("session %+v", s)
+		}
+		if got := last(t, log); got.Person != "nurse" || !got.Allowed || got.Action != "session:sign-in" || strings.Contains(fmt.Sprint(got), token) {
+			t.Errorf("audited as %+v", got)
+		}
+		subject, err := e.Authenticate(t.Context(), token, station)
+		if err != nil || subject.Person.ID != "nurse" || subject.Workstation != station || !subject.SessionStarted.Equal(s.Started) || subject.Key != nil {
+			t.Fatalf("%+v %v", subject, err)
+		}
+		if _, err := e.Decide(t.Context(), subject, access.ViewPatient, access.OnPatient("own")); err != nil {
+			t.Error(err)
+		}
+		if err := e.SignOut(t.Context(), token); err != nil || last(t, log).Action != "session:sign-out" {
+			t.Errorf("%v, audited as %+v", err, last(t, log))
+		}
+		if _, err := e.Authenticate(t.Context(), token, station); !errors.Is(err, access.ErrNoSession) {
+			t.Errorf("after signing out: %v", err)
+		}
+		if err := e.SignOut(t.Context(), token); err != nil {
+			t.Errorf("signing out twice: %v", err)
+		}
+		for _, junk := range []string{"", "x", strings.Repeat("A", 43), strings.Repeat("A", 1<<16)} {
+			if _, err := e.Authenticate(t.Context(), junk, station); !errors.Is(err, access.ErrNoSession) {
+				t.Errorf("token %.10q: %v", junk, err)
+			}
+		}
+	})
+}
+
+func TestSessionsEnd(t *testing.T) {
+	signIn := func(t *testing.T) (*access.Engine, *directory, string) {
+		d := withPassword(t, newDirectory().withEveryRole())
+		e, _ := setup(t, d)
+		token, _, err := e.SignIn(t.Context(), "doctor", password, station)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return e, d, token
+	}
+	gone := func(t *testing.T, e *access.Engine, d *directory, token string) {
+		t.Helper()
+		if _, err := e.Authenticate(t.Context(), token, station); !errors.Is(err, access.ErrNoSession) {
+			t.Errorf("still signed in: %v", err)
+		}
+		if len(d.sessions) != 0 {
+			t.Error("the session is still stored")
+		}
+	}
+	for what, f := range map[string]func(*testing.T, *access.Engine, *directory, string){
+		"idle, while a live view watches": func(t *testing.T, e *access.Engine, _ *directory, token string) {
+			for range 29 {
+				time.Sleep(time.Minute)
+				if _, err := e.Check(t.Context(), token, station); err != nil {
+					t.Fatal(err)
+				}
+			}
+			time.Sleep(time.Minute)
+			if _, err := e.Check(t.Context(), token, station); !errors.Is(err, access.ErrNoSession) {
+				t.Error("watching kept the session alive")
+			}
+		},
+		"at last, however busy": func(t *testing.T, e *access.Engine, d *directory, token string) {
+			for range 12*6 - 1 {
+				time.Sleep(10 * time.Minute)
+				if _, err := e.Authenticate(t.Context(), token, station); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if d.touches != 12*6-1 {
+				t.Errorf("touched %d times", d.touches)
+			}
+			time.Sleep(10 * time.Minute)
+		},
+		"stolen": func(t *testing.T, e *access.Engine, _ *directory, token string) {
+			if _, err := e.Authenticate(t.Context(), token, otherStation); !errors.Is(err, access.ErrNoSession) {
+				t.Errorf("a stolen token works: %v", err)
+			}
+		},
+		"disabled": func(_ *testing.T, _ *access.Engine, d *directory, _ string) {
+			p := person(access.RoleDoctor)
+			p.Disabled = true
+			d.set(p)
+		},
+		"deleted":    func(_ *testing.T, _ *access.Engine, d *directory, _ string) { delete(d.people, "doctor") },
+		"everywhere": func(t *testing.T, e *access.Engine, _ *directory, _ string) { _ = e.SignOutAll(t.Context(), "doctor") },
+	} {
+		t.Run(what, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				e, d, token := signIn(t)
+				f(t, e, d, token)
+				gone(t, e, d, token)
+			})
+		})
+	}
+	t.Run("use is not written down every time", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			e, d, token := signIn(t)
+			for range 600 {
+				time.Sleep(time.Second)
+				if _, err := e.Authenticate(t.Context(), token, station); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if d.touches != 10 {
+				t.Errorf("%d writes in ten minutes", d.touches)
+			}
+		})
+	})
+}
+
+// TestFailuresLookAlike: the client learns nothing about why.
+func TestFailuresLookAlike(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := withPassword(t, newDirectory().withEveryRole())
+		disabled := person(access.RoleStaff)
+		disabled.Disabled = true
+		d.set(disabled)
+		d.hashes["auditor"] = ""
+		e, log := setup(t, d)
+		for _, c := range []struct{ login, password, ws, reason string }{
+			{"nurse", "wrong horse battery", station, "wrong password"},
+			{"nurse", "", station, "wrong password"},
+			{"nurse", strings.Repeat("x", 100_000), station, "wrong password"},
+			{"nobody", password, station, "unknown login"},
+			{"my secret password typed here!", password, station, "unknown login"},
+			{"", "", station, "unknown login"},
+			{"staff", password, station, "person disabled"},
+			{"auditor", "", station, "unknown login"}, // has no password yet
+			{"nurse", password, "", "no workstation"},
+			{"nurse", password, "spiffe://demo.vitalseal.internal/gateway/g", "no workstation"},
+		} {
+			token, s, err := e.SignIn(t.Context(), c.login, c.password, c.ws)
+			if err != access.ErrSignIn || token != "" || s != (access.Session{}) { //nolint:errorlint // exactly that one
+				t.Errorf("%.20q: %v", c.login, err)
+			}
+			got := last(t, log)
+			if got.Reason != c.reason || got.Allowed || strings.Contains(fmt.Sprint(got), "secret") {
+				t.Errorf("%.20q: audited as %+v", c.login, got)
+			}
+		}
+	})
+}
+
+func TestThrottle(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := withPassword(t, newDirectory().withEveryRole())
+		e, log := setup(t, d)
+		try := func(login, pw, ws string) error {
+			_, _, err := e.SignIn(t.Context(), login, pw, ws)
+			return err
+		}
+		var throttled *access.Throttled
+		for _, login := range []string{"nurse", "nobody"} { // the same for one who exists and one who does not
+			for i := range 5 {
+				if err := try(login, "wrong horse battery", station); errors.As(err, &throttled) {
+					t.Fatalf("%s: attempt %d throttled", login, i)
+				}
+			}
+			before := last(t, log).Seq
+			for range 20 {
+				err := try(login, password, station)
+				if !errors.As(err, &throttled) || !errors.Is(err, access.ErrSignIn) || throttled.RetryAfter > 2*time.Second {
+					t.Fatalf("%s: %v", login, err)
+				}
+			}
+			if last(t, log).Seq != before+1 {
+				t.Errorf("%d audit entries for 20 throttled attempts", last(t, log).Seq-before)
+			}
+		}
+		if err := try("nurse", password, otherStation); err != nil {
+			t.Errorf("locked out from another workstation: %v", err)
+		}
+		if err := try("doctor", password, station); err != nil {
+			t.Errorf("a colleague is locked out: %v", err)
+		}
+		time.Sleep(2 * time.Second)
+		if err := try("nurse", "wrong horse battery", station); errors.As(err, &throttled) {
+			t.Error("still throttled")
+		}
+		if err := try("nurse", password, station); !errors.As(err, &throttled) || throttled.RetryAfter <= 2*time.Second {
+			t.Errorf("the back-off does not grow: %v", err)
+		}
+		time.Sleep(4 * time.Second)
+		if err := try("nurse", password, station); err != nil {
+			t.Errorf("the right password at last: %v", err)
+		}
+		if err := try("nurse", "wrong horse battery", station); errors.As(err, &throttled) {
+			t.Error("success did not clear the count")
+		}
+	})
+}
+
+func TestParallelSignIns(t *testing.T) {
+	d := withPassword(t, newDirectory().withEveryRole())
+	e, _ := setup(t, d)
+	var wg sync.WaitGroup
+	var mu sync.Mutex
+	kinds := map[string]int{}
+	for range 12 {
+		wg.Go(func() {
+			_, _, err := e.SignIn(t.Context(), "nurse", "wrong horse battery", station)
+			mu.Lock()
+			defer mu.Unlock()
+			var throttled *access.Throttled
+			switch {
+			case errors.As(err, &throttled):
+				kinds["throttled"]++
+			case errors.Is(err, access.ErrSignIn):
+				kinds["judged"]++
+			default:
+				kinds[fmt.Sprint(err)]++
+			}
+		})
+	}
+	wg.Wait()
+	if kinds["judged"] != 5 || kinds["throttled"] != 7 {
+		t.Errorf("attempts side by side slip past the count: %v", kinds)
+	}
+}

@@ -1,0 +1,208 @@
+// Package access decides who may do what, on which patient, from which workstation, and proves it afterwards: every
+// decision of Engine.Decide is on disk in the audit log before it takes effect. It also signs people in.
+//
+// It hides Cedar (the policies are default.cedar, or a file of the hospital's own), password hashing, session tokens,
+// API keys and throttling. It guarantees: what no policy permits is refused, a forbid wins over every permit, a policy
+// that cannot be evaluated refuses, and so does a decision that cannot be audited; a Grant can be made by an Engine
+// only, expires, and its zero value allows nothing; tokens and keys are stored only as SHA-256, passwords only as
+// argon2id; a session is worth nothing at another workstation. An Engine is safe for concurrent use and starts no
+// goroutine.
+//
+// It does not protect against a hub whose memory is read, nor against a workstation used by someone else while its
+// owner is signed in (the idle limit bounds that), and it trusts its caller for the workstation: that must be the
+// identity proven by the inner TLS. Filter is not audited one by one; opening what it lists is.
+package access
+
+import (
+	"context"
+	"errors"
+	"strconv"
+	"time"
+
+	"vitalseal/internal/audit"
+)
+
+// Role is what a person is in the hospital. A person has exactly one. The zero Role may do nothing.
+type Role string
+
+// The closed set of roles; default.cedar says what each may do.
+const (
+	RolePatient Role = "patient" // sees only itself
+	RoleNurse   Role = "nurse"   // sees the patients of her wards
+	RoleDoctor  Role = "doctor"  // sees the patients he treats
+	RoleStaff   Role = "staff"   // beds and devices, no clinical values
+	RoleAuditor Role = "auditor" // reads the audit log
+	RoleAdmin   Role = "admin"   // directory and identities, no clinical values
+)
+
+// Roles are all roles in a fixed order.
+func Roles() []Role {
+	return []Role{RolePatient, RoleNurse, RoleDoctor, RoleStaff, RoleAuditor, RoleAdmin}
+}
+
+// Valid reports whether r is one of the named roles.
+func (r Role) Valid() bool {
+	switch r {
+	case RolePatient, RoleNurse, RoleDoctor, RoleStaff, RoleAuditor, RoleAdmin:
+		return true
+	}
+	return false
+}
+
+// Person is someone who may sign in, with the relationships that policies refer to. Relationships that do not belong
+// to the role are ignored by the default policies (a nurse's Patients, a doctor's Wards).
+type Person struct {
+	ID          string
+	Login       string
+	DisplayName string
+	Role        Role
+	Wards       []string // ids of the wards a nurse is on
+	Patients    []string // ids of the patients a doctor treats
+	Self        string   // a patient's own patient id
+	Disabled    bool     // may not sign in, and every decision is a refusal
+}
+
+// PatientRef is a patient as policies and lists see one: no name, no values. Ward and Bed are empty when not admitted.
+type PatientRef struct {
+	ID, Ward, Bed string
+}
+
+// ChannelRef is a channel as policies see one. Patient is empty for a free channel, which holds no patient's values.
+type ChannelRef struct {
+	ID      int64
+	Patient string
+}
+
+// Session is one sign-in. Only the SHA-256 of its token is ever stored.
+type Session struct {
+	Hash        [32]byte
+	PersonID    string
+	Workstation string    // SPIFFE id it is bound to
+	Started     time.Time // UTC, as are all times here
+	LastUsed    time.Time // written at most once a minute
+	Expires     time.Time // absolute, however much the session is used
+}
+
+// APIKey lets a program read or write one channel in the name of a person. Only the key's SHA-256 is stored.
+type APIKey struct {
+	Hash     [32]byte
+	PersonID string
+	Channel  int64
+	Write    bool // false: may only read; true: may only write, and only a free channel
+}
+
+// Directory is what access needs to know about people, patients and channels; package store implements it. Every
+// method returns ErrNotFound (wrapped or not) for what does not exist. It must be safe for concurrent use.
+type Directory interface {
+	PersonByLogin(ctx context.Context, login string) (p Person, passwordHash string, err error)
+	Person(ctx context.Context, id string) (Person, error)
+	Patient(ctx context.Context, id string) (PatientRef, error)
+	Patients(ctx context.Context) ([]PatientRef, error)
+	ChannelRef(ctx context.Context, id int64) (ChannelRef, error)
+
+	// SaveSession inserts a session.
+	SaveSession(ctx context.Context, s Session) error
+	Session(ctx context.Context, tokenHash [32]byte) (Session, error)
+	// TouchSession sets LastUsed of a session that exists, and never brings back one that was deleted meanwhile.
+	TouchSession(ctx context.Context, tokenHash [32]byte, lastUsed time.Time) error
+	// DeleteSession is no error for a session that does not exist; nor is DeleteSessionsOf for a person without any.
+	DeleteSession(ctx context.Context, tokenHash [32]byte) error
+	DeleteSessionsOf(ctx context.Context, personID string) error
+
+	APIKey(ctx context.Context, keyHash [32]byte) (APIKey, error)
+}
+
+// Subject is who asks, and from where. It comes from Engine.Authenticate or Engine.AuthenticateKey; a Subject made by
+// hand is no more than a question, because Decide looks the person up again.
+type Subject struct {
+	Person         Person
+	Workstation    string // SPIFFE id proven by the inner TLS; without one every decision is a refusal
+	SessionStarted time.Time
+	Key            *APIKey // set when an API key speaks for the person: narrows what may be done to that key's channel
+}
+
+// AuditEntry is an entry of the audit log, for the faces that show it.
+type AuditEntry = audit.Entry
+
+// Action is what is asked for. The zero Action is always refused.
+type Action string
+
+// The closed set of actions.
+const (
+	ViewPatient      Action = "patient:view"     // vitals, trends, waveform, name: on a patient
+	ListBeds         Action = "bed:list"         // beds and who lies there, no values: on the system, a ward or a patient
+	ViewChannel      Action = "channel:read"     // on a channel; a patient's channel follows ViewPatient
+	WriteChannel     Action = "channel:write"    // on a free channel
+	ManageDirectory  Action = "directory:manage" // wards, beds, patients, persons, channels, keys: on the system
+	ManageIdentities Action = "identity:manage"  // enrolment and state of devices and workstations: on the system
+	ViewAudit        Action = "audit:read"       // on the system
+	ViewDelivery     Action = "delivery:read"    // delivery counts and latencies, the inventory: on the system
+	AppendVitals     Action = "vitals:append"    // only ever granted to an engine of the hub (Standing)
+)
+
+// Actions are all actions in a fixed order.
+func Actions() []Action {
+	return []Action{ViewPatient, ListBeds, ViewChannel, WriteChannel, ManageDirectory, ManageIdentities, ViewAudit,
+		ViewDelivery, AppendVitals}
+}
+
+// Resource is what is asked about.
+type Resource struct {
+	Kind string // one of the Kind constants
+	ID   string // empty for the system
+}
+
+// The kinds of Resource.
+const (
+	KindPatient = "patient"
+	KindWard    = "ward"
+	KindChannel = "channel"
+	KindSystem  = "system"
+)
+
+// OnPatient is the resource for a patient id.
+func OnPatient(id string) Resource { return Resource{KindPatient, id} }
+
+// OnWard is the resource for a ward id.
+func OnWard(id string) Resource { return Resource{KindWard, id} }
+
+// OnChannel is the resource for a channel number.
+func OnChannel(id int64) Resource { return Resource{KindChannel, strconv.FormatInt(id, 10)} }
+
+// OnSystem is the resource for what belongs to no patient, ward or channel.
+func OnSystem() Resource { return Resource{Kind: KindSystem} }
+
+// String is "kind:id", as in the audit log.
+func (r Resource) String() string {
+	if r.ID == "" {
+		return r.Kind
+	}
+	return r.Kind + ":" + r.ID
+}
+
+var (
+	// ErrNotFound is what a Directory answers for what does not exist.
+	ErrNotFound = errors.New("access: not found")
+	// ErrDenied is what every refusal is (errors.Is); the error itself is a *Denied.
+	ErrDenied = errors.New("access: denied")
+	// ErrSignIn is the one answer to every failed sign-in: unknown login, wrong password, disabled person, throttled.
+	ErrSignIn = errors.New("access: sign-in failed")
+	// ErrNoSession is the one answer to every token or key that does not lead to a person here and now.
+	ErrNoSession = errors.New("access: not signed in")
+	// ErrBusy means too many sign-ins are waiting for their password to be hashed; try again.
+	ErrBusy = errors.New("access: too many sign-ins at once")
+)
+
+// Denied is a refusal. Its text is fixed: the details are for the audit log and an administrator, not for the client.
+type Denied struct {
+	Action   Action
+	Resource Resource
+	Policies []string // ids of the forbidding policies; empty when no policy permitted
+	Reason   string   // fixed vocabulary
+}
+
+// Error is fixed text.
+func (d *Denied) Error() string { return ErrDenied.Error() }
+
+// Is makes errors.Is(err, ErrDenied) true.
+func (d *Denied) Is(target error) bool { return target == ErrDenied }

@@ -1,0 +1,88 @@
+package sensor
+
+import (
+	"fmt"
+
+	"periph.io/x/conn/v3/physic"
+	"periph.io/x/conn/v3/spi"
+)
+
+// MCP3008Config is how the converter is driven. The zero value suits every supply voltage.
+type MCP3008Config struct {
+	// Clock is the SPI clock: at most 1.35 MHz at 2.7 V and 3.6 MHz at 5 V, at least 10 kHz. Default 1 MHz.
+	Clock physic.Frequency
+}
+
+// MCP3008 is an 8-channel 10-bit successive-approximation converter by Microchip: code = 1024 * Vin / Vref, +-1 LSB
+// integral and differential, up to 75,000 conversions a second at 2.7 V. Not safe for concurrent use.
+//
+// It has no identification register. A converter that is absent leaves the line floating, which reads as all ones; a
+// present one always sends a zero before its result, and that is checked on every conversion.
+//
+// Datasheet: Microchip DS21295D.
+type MCP3008 struct {
+	conn spi.Conn
+	tx   [3]byte
+	rx   [3]byte
+}
+
+// MaxCode is the greatest code of the MCP3008.
+const MaxCode = 1023
+
+// NewMCP3008 opens the converter on its port and makes one conversion to see whether it answers. Errors wrap
+// ErrBadConfig, ErrNotConnected or the port's error.
+func NewMCP3008(port spi.Port, c MCP3008Config) (*MCP3008, error) {
+	if c.Clock == 0 {
+		c.Clock = physic.MegaHertz
+	}
+	if c.Clock < 10*physic.KiloHertz || c.Clock > 3600*physic.KiloHertz {
+		return nil, fmt.Errorf("sensor: mcp3008: open: %w: clock %s, allowed is 10 kHz to 3.6 MHz", ErrBadConfig, c.Clock)
+	}
+	conn, err := port.Connect(c.Clock, spi.Mode0, 8)
+	if err != nil {
+		return nil, fmt.Errorf("sensor: mcp3008: open: %w", err)
+	}
+	d := &MCP3008{conn: conn}
+	if _, err := d.Read(0); err != nil {
+		return nil, err
+	}
+	return d, nil
+}
+
+// Read converts one channel, 0 to 7, against ground. Errors wrap ErrBadConfig, ErrNotConnected or the port's error.
+func (d *MCP3008) Read(channel int) (uint16, error) {
+	code, err := d.convert(0x08, channel)
+	if err != nil {
+		return 0, fmt.Errorf("sensor: mcp3008: channel %d: %w", channel, err)
+	}
+	return code, nil
+}
+
+// ReadDifferential converts the difference of two neighbouring channels: pair 0 is CH0 - CH1, 1 is CH1 - CH0, 2 is
+// CH2 - CH3, and so on to 7. A negative difference reads as zero; the negative input must stay within 100 mV of ground.
+func (d *MCP3008) ReadDifferential(pair int) (uint16, error) {
+	code, err := d.convert(0x00, pair)
+	if err != nil {
+		return 0, fmt.Errorf("sensor: mcp3008: differential pair %d: %w", pair, err)
+	}
+	return code, nil
+}
+
+// convert sends the start bit in the last place of the first byte, so that the result ends with the third byte.
+func (d *MCP3008) convert(single byte, channel int) (uint16, error) {
+	if channel < 0 || channel > 7 {
+		return 0, fmt.Errorf("%w: allowed is 0 to 7", ErrBadConfig)
+	}
+	d.tx = [3]byte{0x01, (single | byte(channel)) << 4, 0} // #nosec G115 -- 0 to 7
+	if err := d.conn.Tx(d.tx[:], d.rx[:]); err != nil {
+		return 0, err
+	}
+	code := uint16(d.rx[1]&0x03)<<8 | uint16(d.rx[2])
+	if d.rx[1]&0x04 != 0 {
+		if code == MaxCode {
+			return 0, fmt.Errorf("%w: the line is high all the time", ErrNotConnected)
+		}
+		return 0, fmt.Errorf("%w: the null bit is set (frame % x)", ErrNotConnected, d.rx[:])
+	}
+	return code, nil
+}
