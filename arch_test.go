@@ -27,9 +27,11 @@ var allowed = map[string]string{
 	"view/dashboard":  "vitals store access",
 	"view/thingspeak": "vitals store access",
 	"view/admin":      "vitals store access",
+	"view/client":     "",
+	"connect":         "overlay",
 	"gateway":         "vitals sensor signal seal outbox overlay ingest",
 	"hub":             "vitals seal overlay audit access store ingest view",
-	"demo":            "vitals sensor gateway hub overlay",
+	"demo":            "sensor gateway view/client",
 }
 
 // only names who alone may import a module from outside.

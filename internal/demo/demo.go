@@ -1,0 +1,289 @@
+// Package demo runs a whole deployment on one machine: the embedded overlay, a hub, gateways whose chips are simulated
+// down to their registers, and a workstation's connect proxy, each its own process started by the same command lines
+// that a hospital would use. It seeds a small ward through the administration face and watches the result as a doctor.
+//
+// It hides the order of starting and stopping and the first-start ceremony (tickets, one-time password). It guarantees
+// that whatever it started has ended when Run returns, also after a failure, that a second start finds the first one's
+// data, and that the figures it reports were measured: delivery from the hub's store, errors against the simulated
+// truth as a signed-in doctor sees the numbers. The sign-ins lie in the data folder (0600) and are printed on purpose.
+// It does not protect a real deployment: it is a demonstration, on loopback only.
+package demo
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"time"
+
+	"vitalseal/internal/view/client"
+)
+
+// MaxPatients is as many as one machine's demo is meant for.
+const MaxPatients = 64
+
+const (
+	defaultPatients = 4
+	deployment      = "demo.vitalseal.internal"
+	startTimeout    = 90 * time.Second
+	stopGrace       = 15 * time.Second
+	// drainGrace is how long a stopping gateway may take to empty its outbox.
+	drainGrace = 20 * time.Second
+)
+
+// ErrOtherWard says that the data folder was made for another number of patients.
+var ErrOtherWard = errors.New("demo: the data folder was made for another number of patients")
+
+// Config says how the demo runs.
+type Config struct {
+	Exe      string        // the vitalseal binary
+	Data     string        // folder for everything
+	Patients int           // 0: 4, or what the folder was made for
+	Replay   string        // recording that drives the first patient's chip; empty for none
+	For      time.Duration // how long to stay up once numbers are on the screen; 0: until the context ends
+	Listen   string        // loopback address of the dashboard
+	JSON     bool          // end with one JSON object on Result
+	Progress io.Writer     // for people
+	Result   io.Writer     // for programs
+}
+
+// Run starts everything, shows it until ctx ends or cfg.For is over, stops everything and reports.
+func Run(ctx context.Context, cfg Config) (err error) {
+	began := time.Now()
+	if err := os.MkdirAll(cfg.Data, 0o700); err != nil {
+		return fmt.Errorf("demo: %w", err)
+	}
+	cfg.Data, err = filepath.Abs(cfg.Data)
+	if err != nil {
+		return fmt.Errorf("demo: %w", err)
+	}
+	unlock, err := lock(cfg.Data)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	d := &deploymentRun{cfg: cfg, began: began}
+	if d.super, err = newSupervisor(cfg.Exe, filepath.Join(cfg.Data, "logs")); err != nil {
+		return fmt.Errorf("demo: %w", err)
+	}
+	defer func() { err = errors.Join(err, d.super.stopAll(stopGrace)) }()
+	if err := d.start(ctx); err != nil {
+		if ctx.Err() != nil {
+			return nil // Ctrl-C while starting is no failure
+		}
+		return err
+	}
+	if err := d.watch(ctx); err != nil {
+		return err
+	}
+	return d.finish(context.WithoutCancel(ctx))
+}
+
+// deploymentRun is one run of the demo.
+type deploymentRun struct {
+	cfg   Config
+	began time.Time
+	super *supervisor
+	ward  *ward
+
+	hub, connect, overlay *process
+	gateways              []*process
+	seen                  *observer
+	before                delivery // what the hub had before this run
+	firstNumber           time.Duration
+}
+
+func (d *deploymentRun) say(format string, args ...any) {
+	fmt.Fprintf(d.cfg.Progress, "%6.1f s  %s\n", time.Since(d.began).Seconds(), fmt.Sprintf(format, args...))
+}
+
+func (d *deploymentRun) path(elem ...string) string {
+	return filepath.Join(append([]string{d.cfg.Data}, elem...)...)
+}
+
+// start brings the deployment up in the order its parts depend on each other.
+func (d *deploymentRun) start(ctx context.Context) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, startTimeout, errors.New("demo: not up within the start timeout"))
+	defer cancel()
+	if err := readJSON(d.path("demo.json"), &d.ward); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	if d.ward != nil && d.cfg.Patients != 0 && d.cfg.Patients != len(d.ward.Patients) {
+		return fmt.Errorf("%w: %s has %d, --patients says %d", ErrOtherWard, d.cfg.Data, len(d.ward.Patients), d.cfg.Patients)
+	}
+	if d.cfg.Patients == 0 {
+		d.cfg.Patients = defaultPatients
+	}
+	if err := checkReplay(d.cfg.Replay); err != nil {
+		return err
+	}
+
+	var err error
+	d.say("overlay: starting the OpenZiti controller and router")
+	if d.overlay, err = d.super.start(ctx, "overlay", "overlay", "--data", d.path("overlay")); err != nil {
+		return err
+	}
+	d.say("hub: starting")
+	if err := d.writeHubConfig(); err != nil {
+		return err
+	}
+	if d.hub, err = d.super.start(ctx, "hub", "hub", "--config", d.path("hub.yaml")); err != nil {
+		return err
+	}
+	if d.ward == nil {
+		d.say("workstation: enrolling")
+		if err := d.super.run(ctx, "enrol", "--ticket", d.path("hub", "first-workstation.ticket"), "--data", d.path("connect")); err != nil {
+			return err
+		}
+	}
+	if d.connect, err = d.super.start(ctx, "connect", "connect", "--data", d.path("connect"), "--listen", d.cfg.Listen); err != nil {
+		return err
+	}
+	if d.ward == nil {
+		d.say("ward: %d patients, their beds, sensors and people", d.cfg.Patients)
+		if err := d.seed(ctx); err != nil {
+			return err
+		}
+	}
+	for _, gw := range d.ward.Gateways {
+		if _, err := os.Stat(d.path(gw, "enrolled")); err != nil {
+			d.say("%s: enrolling it and its sensors, each its own identity", gw)
+			if err := d.super.run(ctx, "enrol", "--ticket", d.path(gw, "ticket.json"), "--data", d.path(gw)); err != nil {
+				return err
+			}
+			if err := os.WriteFile(d.path(gw, "enrolled"), nil, 0o600); err != nil {
+				return fmt.Errorf("demo: %w", err)
+			}
+		}
+	}
+	if d.before, err = d.askDelivery(ctx); err != nil {
+		return err
+	}
+	if d.seen, err = newObserver(ctx, d.address(), d.ward, d.cfg.Replay, d.began); err != nil {
+		return err
+	}
+	for _, gw := range d.ward.Gateways {
+		if err := d.ward.bench(gw, d.cfg.Replay, d.began).Save(d.path(gw, "bench.yaml")); err != nil {
+			return fmt.Errorf("demo: %w", err)
+		}
+		d.say("%s: starting", gw)
+		p, err := d.super.start(ctx, gw, "gateway", "--config", d.path(gw, "gateway.yaml"), "--bench", d.path(gw, "bench.yaml"))
+		if err != nil {
+			return err
+		}
+		d.gateways = append(d.gateways, p)
+	}
+	return nil
+}
+
+// address is where the dashboard is reached.
+func (d *deploymentRun) address() string { return "http://" + d.cfg.Listen }
+
+func (d *deploymentRun) seed(ctx context.Context) error {
+	var first struct {
+		Login    string `json:"login"`
+		Password string `json:"password"`
+	}
+	if err := readJSON(d.path("hub", "first-admin.json"), &first); err != nil {
+		return err
+	}
+	c, err := client.New(d.address())
+	if err != nil {
+		return err
+	}
+	if err := c.SignIn(ctx, first.Login, first.Password); err != nil {
+		return err
+	}
+	d.ward, err = seed(ctx, c, d.cfg.Data, d.cfg.Patients, signIn{Role: "admin", Login: first.Login, Password: first.Password})
+	return errors.Join(err, c.SignOut(ctx))
+}
+
+// watch prints the sign-ins when the first number is there and stays until it is time to stop.
+func (d *deploymentRun) watch(ctx context.Context) error {
+	watching, stop := context.WithCancel(ctx)
+	defer stop()
+	ended := make(chan error, 1)
+	go func() { ended <- d.seen.run(watching) }()
+	defer func() { stop(); <-ended }()
+
+	deadline := time.NewTimer(startTimeout)
+	defer deadline.Stop()
+	select {
+	case <-d.seen.first:
+		d.firstNumber = time.Since(d.began)
+		d.printSignIns()
+	case p := <-d.super.ended:
+		return fmt.Errorf("demo: %s ended by itself: %w\n%s(whole log: %s)", p.name, p.err, lastLines(p.log, 5), p.log)
+	case <-deadline.C:
+		return fmt.Errorf("demo: no number on the dashboard within %v; the logs are in %s", startTimeout, d.path("logs"))
+	case <-ctx.Done():
+		return nil
+	}
+	var over <-chan time.Time
+	if d.cfg.For > 0 {
+		t := time.NewTimer(d.cfg.For)
+		defer t.Stop()
+		over = t.C
+	}
+	select {
+	case p := <-d.super.ended:
+		return fmt.Errorf("demo: %s ended by itself: %w\n%s(whole log: %s)", p.name, p.err, lastLines(p.log, 5), p.log)
+	case <-over:
+	case <-ctx.Done():
+	}
+	return nil
+}
+
+func (d *deploymentRun) printSignIns() {
+	d.say("first number on the dashboard")
+	w := d.cfg.Progress
+	fmt.Fprintf(w, "\n  %s\n\n", d.address())
+	for _, s := range d.ward.SignIns {
+		fmt.Fprintf(w, "  %-8s password %s   sees %s\n", s.Login, s.Password, s.Sees)
+	}
+	p := d.ward.Patients[0]
+	fmt.Fprintf(w, "\n  ThingSpeak: %s/channels/%d/feeds.json?api_key=%s&results=2\n", d.address(), p.Channel, d.ward.ReadKey)
+	fmt.Fprintf(w, "\n  Simulated patients. Research use, not a cleared medical device.\n")
+	if d.cfg.For > 0 {
+		fmt.Fprintf(w, "  Stops by itself after %v.\n\n", d.cfg.For)
+	} else {
+		fmt.Fprintf(w, "  Ctrl-C stops it all; data and sign-ins stay in %s\n\n", d.cfg.Data)
+	}
+}
+
+// finish stops the parts in the order data flows, so that what was measured has arrived, and reports.
+func (d *deploymentRun) finish(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
+	defer cancel()
+	resident := d.super.residentMiB()
+	d.say("stopping: gateways first, so that everything sealed is delivered")
+	var errs []error
+	for _, p := range d.gateways {
+		errs = append(errs, d.super.stop(p, drainGrace))
+	}
+	report, err := d.report(ctx, resident)
+	errs = append(errs, err)
+	for _, p := range []*process{d.connect, d.hub, d.overlay} {
+		errs = append(errs, d.super.stop(p, stopGrace))
+	}
+	if err := errors.Join(errs...); err != nil {
+		return err
+	}
+	d.say("stopped")
+	if d.cfg.JSON {
+		return json.NewEncoder(d.cfg.Result).Encode(report)
+	}
+	report.print(d.cfg.Progress)
+	return nil
+}
+
+func (d *deploymentRun) writeHubConfig() error {
+	return writeYAML(d.path("hub.yaml"), map[string]any{
+		"data":       d.path("hub"),
+		"deployment": deployment,
+		"overlay":    map[string]string{"hub_token": d.path("overlay", "hub.jwt"), "admin_token": d.path("overlay", "hub-admin.jwt")},
+	})
+}

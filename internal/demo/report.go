@@ -1,0 +1,138 @@
+package demo
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"math"
+	"net/http"
+	"slices"
+
+	"vitalseal/internal/view/client"
+)
+
+// report is what a run measured; its JSON form is the demo's machine-readable result.
+type report struct {
+	ChunksSent    int64 `json:"chunks_sent"`    // sealed and handed to the outbox by the gateways, in this run
+	ChunksAcked   int64 `json:"chunks_acked"`   // acknowledged to the gateways, in this run
+	ChunksStored  int64 `json:"chunks_stored"`  // added to the hub's store, in this run
+	ChunksLost    int64 `json:"chunks_lost"`    // acknowledged but not stored, or holes in a stream
+	ChunksDoubled int64 `json:"chunks_doubled"` // stored more than once
+	ChunksPending int64 `json:"chunks_pending"` // still in an outbox: delivered at the next start
+
+	// Worst patient's mean absolute error against the simulated truth; null when nothing was judged.
+	HeartRateErrorBPM *float64 `json:"heart_rate_error_bpm"`
+	SpO2ErrorPercent  *float64 `json:"spo2_error_percent"`
+
+	StoredLatencyP50MS  float64            `json:"stored_latency_p50_ms"` // from the sensor's last sample to durable
+	StoredLatencyP99MS  float64            `json:"stored_latency_p99_ms"`
+	TimeToFirstNumberMS float64            `json:"time_to_first_number_ms"` // from the command's start to the dashboard
+	ResidentMiB         map[string]float64 `json:"resident_mib"`
+}
+
+// delivery is the hub's account of what it stored.
+type delivery struct {
+	Streams []struct {
+		Sensor, Signal           string
+		Chunks, Doubled, Missing int64
+	} `json:"streams"`
+	P50 float64 `json:"stored_latency_p50_ms"`
+	P99 float64 `json:"stored_latency_p99_ms"`
+}
+
+func (d delivery) chunks() (n int64) {
+	for _, s := range d.Streams {
+		n += s.Chunks
+	}
+	return n
+}
+
+// gatewayStatus is a gateway's own account, status.json in its data folder.
+type gatewayStatus struct {
+	Streams []struct {
+		Sensor, Signal                              string
+		Produced, Acked, Pending, Dropped, Rejected int64
+	} `json:"streams"`
+}
+
+// askDelivery asks the hub as the administrator.
+func (d *deploymentRun) askDelivery(ctx context.Context) (out delivery, err error) {
+	c, err := client.New(d.address())
+	if err != nil {
+		return out, err
+	}
+	if err := c.SignIn(ctx, d.ward.Admin.Login, d.ward.Admin.Password); err != nil {
+		return out, err
+	}
+	err = c.Do(ctx, http.MethodGet, "/api/admin/delivery", nil, &out)
+	return out, errors.Join(err, c.SignOut(ctx))
+}
+
+// report is made after the gateways have stopped and before the hub does.
+func (d *deploymentRun) report(ctx context.Context, resident map[string]float64) (*report, error) {
+	r := &report{ResidentMiB: resident, TimeToFirstNumberMS: milliseconds(d.firstNumber.Seconds())}
+	var dropped, rejected int64
+	for _, gw := range d.ward.Gateways {
+		var s gatewayStatus
+		if err := readJSON(d.path(gw, "status.json"), &s); err != nil {
+			return nil, err
+		}
+		for _, x := range s.Streams {
+			r.ChunksSent += x.Produced
+			r.ChunksAcked += x.Acked
+			r.ChunksPending += x.Pending
+			dropped += x.Dropped
+			rejected += x.Rejected
+		}
+	}
+	after, err := d.askDelivery(ctx)
+	if err != nil {
+		return nil, err
+	}
+	r.ChunksStored = after.chunks() - d.before.chunks()
+	for _, s := range after.Streams {
+		r.ChunksDoubled += s.Doubled
+		r.ChunksLost += s.Missing
+	}
+	// What the hub said it has and has not is lost, and so is what was never acknowledged and is not waiting either.
+	r.ChunksLost += max(0, r.ChunksAcked-r.ChunksStored) + dropped + rejected
+	r.StoredLatencyP50MS, r.StoredLatencyP99MS = after.P50, after.P99
+	if worst, all := d.seen.worst(d.seen.hr); all {
+		r.HeartRateErrorBPM = rounded(worst)
+	}
+	if worst, all := d.seen.worst(d.seen.spo2); all {
+		r.SpO2ErrorPercent = rounded(worst)
+	}
+	return r, nil
+}
+
+func milliseconds(seconds float64) float64 { return math.Round(seconds*1e4) / 10 }
+
+func rounded(v float64) *float64 {
+	v = math.Round(v*100) / 100
+	return &v
+}
+
+// print is the report for people.
+func (r *report) print(w io.Writer) {
+	fmt.Fprintf(w, "\n  chunks   %d sent, %d acknowledged, %d stored, %d waiting, %d lost, %d doubled\n",
+		r.ChunksSent, r.ChunksAcked, r.ChunksStored, r.ChunksPending, r.ChunksLost, r.ChunksDoubled)
+	fmt.Fprintf(w, "  error    heart rate %s bpm, SpO2 %s %% (worst patient's mean, against the simulated truth)\n",
+		orNone(r.HeartRateErrorBPM), orNone(r.SpO2ErrorPercent))
+	fmt.Fprintf(w, "  latency  sensor to durable p50 %.0f ms, p99 %.0f ms; first number on the dashboard after %.1f s\n",
+		r.StoredLatencyP50MS, r.StoredLatencyP99MS, r.TimeToFirstNumberMS/1000)
+	fmt.Fprintf(w, "  memory  ")
+	for _, name := range slices.Sorted(maps.Keys(r.ResidentMiB)) {
+		fmt.Fprintf(w, " %s %.0f", name, r.ResidentMiB[name])
+	}
+	fmt.Fprintf(w, " MiB resident\n\n")
+}
+
+func orNone(v *float64) string {
+	if v == nil {
+		return "not judged"
+	}
+	return fmt.Sprintf("%.2f", *v)
+}

@@ -1,0 +1,133 @@
+package hub
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+
+	"vitalseal/internal/overlay"
+)
+
+// maxRequestBytes is the largest body any face accepts; each face sets its own, smaller bound.
+const maxRequestBytes = 1 << 20
+
+type peerKey struct{}
+
+// workstation is the SPIFFE id that the inner TLS of this request's connection proved, or "" for none.
+func workstation(r *http.Request) string {
+	id, _ := r.Context().Value(peerKey{}).(overlay.ID)
+	return id.String()
+}
+
+// faces serves the hub's HTTP faces to workstations, and can cut one off.
+type faces struct {
+	server *http.Server
+	log    *slog.Logger
+
+	mu    sync.Mutex // guards conns
+	conns map[*overlay.Conn]struct{}
+}
+
+func newFaces(handler http.Handler, log *slog.Logger) *faces {
+	f := &faces{log: log, conns: map[*overlay.Conn]struct{}{}}
+	f.server = &http.Server{
+		Handler:           http.MaxBytesHandler(handler, maxRequestBytes),
+		ReadHeaderTimeout: 10 * time.Second,
+		ReadTimeout:       30 * time.Second,
+		IdleTimeout:       2 * time.Minute,
+		MaxHeaderBytes:    32 << 10,
+		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
+			if oc, ok := c.(*guarded); ok {
+				return context.WithValue(ctx, peerKey{}, oc.Peer())
+			}
+			return ctx // no proven peer: every decision refuses
+		},
+	}
+	return f
+}
+
+// serve answers until ctx ends.
+func (f *faces) serve(ctx context.Context, ln net.Listener, active func(context.Context, overlay.ID) error) error {
+	f.server.BaseContext = func(net.Listener) context.Context { return ctx }
+	stopped := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		defer close(stopped)
+		_ = f.server.Close() // live views do not end by themselves
+	})
+	err := f.server.Serve(&gate{Listener: ln, faces: f, ctx: ctx, active: active})
+	if !stop() {
+		<-stopped
+	}
+	if errors.Is(err, http.ErrServerClosed) {
+		return nil
+	}
+	return err
+}
+
+// cut closes every connection of a workstation, live views included.
+func (f *faces) cut(id overlay.ID) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for c := range f.conns {
+		if c.Peer() == id {
+			_ = c.Close()
+		}
+	}
+}
+
+// gate lets in connections of active workstations only.
+type gate struct {
+	net.Listener
+	faces  *faces
+	ctx    context.Context // the serving context; Accept has none of its own
+	active func(context.Context, overlay.ID) error
+}
+
+func (g *gate) Accept() (net.Conn, error) {
+	for {
+		c, err := g.Listener.Accept()
+		if err != nil {
+			return nil, err
+		}
+		oc, ok := c.(*overlay.Conn)
+		if !ok {
+			_ = c.Close()
+			continue
+		}
+		peer := oc.Peer()
+		if peer.Kind != overlay.KindWorkstation {
+			g.faces.log.Warn("not a workstation", "identity", peer.String())
+			_ = c.Close()
+			continue
+		}
+		// Registered before it is checked: a disabling that comes in between then finds and closes it.
+		g.faces.mu.Lock()
+		g.faces.conns[oc] = struct{}{}
+		g.faces.mu.Unlock()
+		gc := &guarded{Conn: oc, faces: g.faces}
+		if err := g.active(g.ctx, peer); err != nil {
+			g.faces.log.Warn("workstation refused", "identity", peer.String(), "err", err)
+			_ = gc.Close()
+			continue
+		}
+		return gc, nil
+	}
+}
+
+// guarded forgets the connection when it closes.
+type guarded struct {
+	*overlay.Conn
+	faces *faces
+}
+
+func (g *guarded) Close() error {
+	g.faces.mu.Lock()
+	delete(g.faces.conns, g.Conn)
+	g.faces.mu.Unlock()
+	return g.Conn.Close()
+}

@@ -1,0 +1,340 @@
+// Package hub assembles where sealed readings arrive: overlay services in, sealed store in the middle, faces out. Read
+// Run from top to bottom: it is in the order data flows.
+//
+// It hides the first-start ceremony (authority, recipient key, first administrator and workstation), and the tie between
+// a component's two halves, its place in our inventory and its identity on the overlay. It guarantees that nothing is
+// served before store, audit and policy are open, that every connection comes from a component that the inventory calls
+// active, that disabling a component closes its live connections here and on the overlay, and that when any part fails the
+// hub stops as a whole, loudly. It opens no network port. It does not protect against whoever holds its root key and disk.
+package hub
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/sync/errgroup"
+
+	"vitalseal/internal/access"
+	"vitalseal/internal/audit"
+	"vitalseal/internal/ingest"
+	"vitalseal/internal/overlay"
+	"vitalseal/internal/seal"
+	"vitalseal/internal/store"
+	"vitalseal/internal/view/admin"
+	"vitalseal/internal/view/dashboard"
+	"vitalseal/internal/view/thingspeak"
+)
+
+// Network is the overlay as the hub needs it.
+type Network struct {
+	overlay.Network
+	// Administer opens the management of the network with an administrator's configuration file.
+	Administer func(ctx context.Context, configFile string, log *slog.Logger) (Administration, error)
+}
+
+// Run is the hub, until ctx ends or a part of it fails. ready is called once everything is being served.
+func Run(ctx context.Context, cfg Config, network Network, ready func() error, log *slog.Logger) (err error) {
+	if err := cfg.Validate(); err != nil {
+		return err
+	}
+	ctx, stop := context.WithCancel(ctx)
+	defer stop() // whatever was started ends when Run returns, however it returns
+	if err := os.MkdirAll(cfg.Data, 0o700); err != nil {
+		return fmt.Errorf("hub: %w", err)
+	}
+
+	// Keys and the store that they open.
+	keys, created, err := seal.OpenFileKeyStore(filepath.Join(cfg.Data, "root.key"))
+	if err != nil {
+		return fmt.Errorf("hub: %w", err)
+	}
+	if created {
+		log.Warn("the root key is a file on this machine; back it up apart from the data, and protect it: it opens everything")
+	}
+	st, err := store.Open(ctx, filepath.Join(cfg.Data, "store"), keys, log)
+	if err != nil {
+		return fmt.Errorf("hub: %w", err)
+	}
+	defer func() { err = errors.Join(err, st.Close()) }()
+	secrets, err := loadSecrets(ctx, st, cfg.Deployment)
+	if err != nil {
+		return err
+	}
+
+	// Who may do what, and the log of it.
+	trail, err := audit.Open(filepath.Join(cfg.Data, "audit"), filepath.Join(cfg.Data, "audit.key"), log)
+	if err != nil {
+		return fmt.Errorf("hub: %w", err)
+	}
+	defer func() { err = errors.Join(err, trail.Close()) }()
+	if err := os.WriteFile(filepath.Join(cfg.Data, "audit.pub"), []byte(trail.VerifierKey()+"\n"), 0o644); err != nil { // #nosec G306 -- public
+		return fmt.Errorf("hub: %w", err)
+	}
+	policies, err := readPolicies(cfg.Policies)
+	if err != nil {
+		return err
+	}
+	engine, err := access.New(st, trail, policies, log)
+	if err != nil {
+		return fmt.Errorf("hub: %w", err)
+	}
+
+	// The overlay: our place on it, its administration, and what its policies must be.
+	self := overlay.ID{Domain: cfg.Deployment, Kind: overlay.KindHub, Name: "hub"}
+	hubConfig, err := joinOverlay(ctx, network, cfg.Overlay.HubToken, filepath.Join(cfg.Data, "hub.openziti.json"))
+	if err != nil {
+		return err
+	}
+	adminFile := filepath.Join(cfg.Data, "hub-admin.openziti.json")
+	if _, err := joinOverlay(ctx, network, cfg.Overlay.AdminToken, adminFile); err != nil {
+		return err
+	}
+	administration, err := network.Administer(ctx, adminFile, log)
+	if err != nil {
+		return fmt.Errorf("hub: %w", err)
+	}
+	if err := administration.Apply(ctx, overlayPlan()); err != nil {
+		return fmt.Errorf("hub: %w", err)
+	}
+	recipient := secrets.recipient.Recipient().Bytes()
+	identity, err := overlay.IssueIdentity(secrets.authority, self, hubConfig, recipient, cfg.IdentityLifetime)
+	if err != nil {
+		return fmt.Errorf("hub: %w", err)
+	}
+	underlay, err := network.Open(ctx, hubConfig)
+	if err != nil {
+		return fmt.Errorf("hub: %w", err)
+	}
+	endpoint := overlay.NewEndpoint(identity, underlay, log)
+	defer func() { err = errors.Join(err, endpoint.Close()) }()
+
+	// In: sealed chunks.
+	inv := &inventory{domain: cfg.Deployment, store: st, network: administration, authority: secrets.authority,
+		recipient: recipient, ticketTTL: cfg.TicketLifetime, log: log}
+	in, err := ingest.NewServer(ingest.Config{
+		Store: st, Recipient: secrets.recipient, Log: log,
+		Grant:  engine.Standing("ingest", access.AppendVitals),
+		Active: inv.active, Audit: trail,
+	})
+	if err != nil {
+		return fmt.Errorf("hub: %w", err)
+	}
+
+	// Out: the faces.
+	board, err := dashboard.New(dashboard.Config{Store: st, Access: engine, Workstation: workstation, Log: log, SecureCookie: cfg.SecureCookies})
+	if err != nil {
+		return fmt.Errorf("hub: %w", err)
+	}
+	speak, err := thingspeak.New(thingspeak.Config{Store: st, Access: engine, Workstation: workstation, Submit: in.Submit, Log: log})
+	if err != nil {
+		return fmt.Errorf("hub: %w", err)
+	}
+	administer := admin.New(admin.Config{Store: st, Access: engine, Audit: trail, Subject: board.Subject, Domain: cfg.Deployment,
+		Invite: inv.invite, Disable: inv.disable, Enable: inv.enable, Delete: inv.remove, Log: log})
+	out := newFaces(route(board, speak, administer), log)
+	inv.cut = func(id overlay.ID) {
+		in.CutSensor(id.String())
+		out.cut(id)
+	}
+
+	if err := firstStart(ctx, cfg, st, inv, log); err != nil {
+		return err
+	}
+
+	// Serve it all; the first part to fail ends the others.
+	enrolTTL := cfg.IdentityLifetime
+	g, ctx := errgroup.WithContext(ctx)
+	for _, service := range []struct {
+		name  string
+		opts  []overlay.ListenOption
+		serve func(net.Listener) error
+	}{
+		{overlay.ServiceIngest, nil, func(ln net.Listener) error { return in.Serve(ctx, ln) }},
+		{overlay.ServiceFaces, nil, func(ln net.Listener) error { return out.serve(ctx, ln, inv.active) }},
+		{overlay.ServiceEnrol, []overlay.ListenOption{overlay.AcceptAnonymous()}, func(ln net.Listener) error {
+			return overlay.ServeEnrol(ctx, ln, secrets.authority, recipient, inv, enrolTTL, log)
+		}},
+		{overlay.ServiceRenew, []overlay.ListenOption{overlay.AcceptExpired()}, func(ln net.Listener) error {
+			return overlay.ServeRenew(ctx, ln, secrets.authority, inv.renewable, enrolTTL, log)
+		}},
+	} {
+		ln, err := endpoint.Listen(ctx, service.name, service.opts...)
+		if err != nil {
+			return fmt.Errorf("hub: %s: %w", service.name, err)
+		}
+		g.Go(func() error {
+			if err := service.serve(ln); err != nil && ctx.Err() == nil {
+				return fmt.Errorf("hub: %s: %w", service.name, err)
+			}
+			return nil
+		})
+	}
+	renewer := &overlay.Renewer{Identity: identity, Authority: secrets.authority, TTL: cfg.IdentityLifetime, Log: log}
+	g.Go(func() error { return renewer.Run(ctx) })
+	g.Go(func() error { return ready() })
+	return g.Wait()
+}
+
+// secrets are the two keys that a hub cannot lose: the authority that names components, and the recipient key that
+// gateways seal to. Both are in the store, wrapped by the root key.
+type secrets struct {
+	authority *overlay.Authority
+	recipient *seal.RecipientKey
+}
+
+const (
+	secretAuthority = "authority"
+	secretRecipient = "recipient"
+)
+
+func loadSecrets(ctx context.Context, st *store.Store, domain string) (s secrets, err error) {
+	b, err := st.Secret(ctx, secretAuthority)
+	switch {
+	case errors.Is(err, store.ErrNotFound):
+		if s.authority, err = overlay.NewAuthority(domain); err != nil {
+			return s, fmt.Errorf("hub: %w", err)
+		}
+		if err := st.SaveSecret(ctx, secretAuthority, s.authority.Bytes()); err != nil {
+			return s, fmt.Errorf("hub: %w", err)
+		}
+	case err != nil:
+		return s, fmt.Errorf("hub: %w", err)
+	default:
+		if s.authority, err = overlay.ParseAuthority(b); err != nil {
+			return s, fmt.Errorf("hub: %w", err)
+		}
+	}
+	if s.authority.Domain() != domain {
+		return s, fmt.Errorf("hub: configuration: deployment: this data folder belongs to %q, not %q; the deployment is fixed at the first start", s.authority.Domain(), domain)
+	}
+	b, err = st.Secret(ctx, secretRecipient)
+	switch {
+	case errors.Is(err, store.ErrNotFound):
+		if s.recipient, err = seal.GenerateRecipientKey(); err != nil {
+			return s, fmt.Errorf("hub: %w", err)
+		}
+		err = st.SaveSecret(ctx, secretRecipient, s.recipient.Bytes())
+	case err == nil:
+		s.recipient, err = seal.ParseRecipientKey(b)
+	}
+	if err != nil {
+		return s, fmt.Errorf("hub: %w", err)
+	}
+	return s, nil
+}
+
+func readPolicies(path string) ([]byte, error) {
+	if path == "" {
+		return nil, nil
+	}
+	b, err := os.ReadFile(path) // #nosec G304 -- the administrator names the file
+	if err != nil {
+		return nil, fmt.Errorf("hub: configuration: policies: %w", err)
+	}
+	return b, nil
+}
+
+// joinOverlay gives the configuration of one of the hub's identities, enrolling it with its token the first time.
+func joinOverlay(ctx context.Context, network overlay.Network, tokenFile, path string) ([]byte, error) {
+	b, err := os.ReadFile(path) // #nosec G304 -- below the hub's own folder
+	if err == nil {
+		return b, nil
+	}
+	if !errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("hub: %w", err)
+	}
+	token, err := os.ReadFile(tokenFile) // #nosec G304 -- the administrator names the file
+	if err != nil {
+		return nil, fmt.Errorf("hub: the overlay's one-time token: %w", err)
+	}
+	if b, err = network.Enrol(ctx, string(token)); err != nil {
+		return nil, fmt.Errorf("hub: enrol on the overlay: %w", err)
+	}
+	return b, writeSecretFile(path, b)
+}
+
+// writeSecretFile writes a 0600 file that is there whole or not at all.
+func writeSecretFile(path string, b []byte) error {
+	tmp := path + ".new"
+	if err := os.WriteFile(tmp, b, 0o600); err != nil {
+		return fmt.Errorf("hub: %w", err)
+	}
+	if err := os.Rename(tmp, path); err != nil {
+		return fmt.Errorf("hub: %w", err)
+	}
+	return nil
+}
+
+func overlayPlan() overlay.Plan {
+	p := overlay.Plan{Services: []string{overlay.ServiceIngest, overlay.ServiceFaces, overlay.ServiceEnrol, overlay.ServiceRenew}}
+	for _, o := range access.OverlayPolicies() {
+		p.Policies = append(p.Policies, overlay.Policy{Name: o.Name, Dial: o.Dial, Roles: o.Roles, Services: o.Services})
+	}
+	return p
+}
+
+// route gives each face its paths. ThingSpeak's are fixed by its clients.
+func route(board, speak, administer http.Handler) http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle("/", board)
+	mux.Handle("/api/admin/", administer)
+	for _, p := range thingspeak.Paths() {
+		mux.Handle(p, speak)
+	}
+	return mux
+}
+
+// firstStart makes the first administrator and the first workstation's ticket, so that somebody can get in at all.
+// Each is written once; the files are the operator's to use and delete.
+func firstStart(ctx context.Context, cfg Config, st *store.Store, inv *inventory, log *slog.Logger) error {
+	people, err := st.Persons(ctx)
+	if err != nil {
+		return fmt.Errorf("hub: %w", err)
+	}
+	if len(people) > 0 {
+		return nil
+	}
+	// The ticket goes first: if we are interrupted in between, the next start makes both again.
+	device := store.Device{ID: overlay.ID{Domain: cfg.Deployment, Kind: overlay.KindWorkstation, Name: "first"}.String(),
+		Kind: overlay.KindWorkstation}
+	if old, err := st.Device(ctx, device.ID); err == nil && old.State == store.DeviceInvited {
+		if err := inv.remove(ctx, device.ID); err != nil {
+			return err
+		}
+		device.ID = overlay.ID{Domain: cfg.Deployment, Kind: overlay.KindWorkstation, Name: "first-" + shortRandom()}.String()
+	}
+	ticket, err := inv.invite(ctx, "first start", []store.Device{device})
+	if err != nil {
+		return err
+	}
+	if err := writeSecretFile(filepath.Join(cfg.Data, "first-workstation.ticket"), ticket); err != nil {
+		return err
+	}
+	password := rand.Text()
+	signIn, err := json.MarshalIndent(map[string]string{"login": "admin", "password": password}, "", "  ")
+	if err != nil {
+		return fmt.Errorf("hub: %w", err)
+	}
+	if err := writeSecretFile(filepath.Join(cfg.Data, "first-admin.json"), append(signIn, '\n')); err != nil {
+		return err
+	}
+	hash, err := access.HashPassword(password)
+	if err != nil {
+		return fmt.Errorf("hub: %w", err)
+	}
+	if _, err := st.CreatePerson(ctx, access.Person{Login: "admin", DisplayName: "Administrator", Role: access.RoleAdmin}, hash); err != nil {
+		return fmt.Errorf("hub: %w", err)
+	}
+	log.Warn("first start: use first-workstation.ticket and first-admin.json in the data folder, then delete both")
+	return nil
+}
+
+func shortRandom() string { return fmt.Sprintf("%x", rand.Text()[:4]) }

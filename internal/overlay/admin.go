@@ -1,0 +1,229 @@
+package overlay
+
+import (
+	"cmp"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"strings"
+
+	"vitalseal/internal/overlay/mgmt"
+)
+
+// ErrExists says that the network knows an identity of that name already.
+var ErrExists = errors.New("overlay: identity exists already")
+
+// Admin administers an OpenZiti network, the embedded one or an external one, over its REST interface as a
+// certificate-authenticated identity. Its methods take OpenZiti's own identity ids, as CreateIdentity returned them.
+// It is safe for concurrent use.
+type Admin struct {
+	client *mgmt.Client
+	log    *slog.Logger
+}
+
+// zitiConfig is the part of OpenZiti's identity file that the administration needs.
+type zitiConfig struct {
+	API  string   `json:"ztAPI"`
+	APIs []string `json:"ztAPIs"`
+	ID   struct {
+		Cert string `json:"cert"`
+		Key  string `json:"key"`
+		CA   string `json:"ca"`
+	} `json:"id"`
+}
+
+// ConnectAdmin signs in with the identity file at path, as EnrolZiti wrote it. Only the certificate authorities in that
+// file are trusted.
+func ConnectAdmin(ctx context.Context, path string, log *slog.Logger) (*Admin, error) {
+	b, err := readSecret(path, maxIdentityFile)
+	if err != nil {
+		return nil, fmt.Errorf("overlay: connect admin: %w", err)
+	}
+	var c zitiConfig
+	if err := json.Unmarshal(b, &c); err != nil {
+		return nil, fmt.Errorf("overlay: connect admin: %s is not an OpenZiti identity", path)
+	}
+	api := c.API
+	if api == "" && len(c.APIs) > 0 {
+		api = c.APIs[0]
+	}
+	u, err := url.Parse(api)
+	if err != nil {
+		return nil, fmt.Errorf("overlay: connect admin: %s: controller address: %w", path, err)
+	}
+	cert, err := tls.X509KeyPair([]byte(strings.TrimPrefix(c.ID.Cert, "pem:")), []byte(strings.TrimPrefix(c.ID.Key, "pem:")))
+	if err != nil {
+		return nil, fmt.Errorf("overlay: connect admin: %s: certificate and key: %w", path, err)
+	}
+	roots := x509.NewCertPool()
+	if !roots.AppendCertsFromPEM([]byte(strings.TrimPrefix(c.ID.CA, "pem:"))) {
+		return nil, fmt.Errorf("overlay: connect admin: %s holds no certificate authority", path)
+	}
+	client, err := mgmt.New(mgmt.Config{URL: "https://" + u.Host, Roots: roots, Certificate: &cert})
+	if err != nil {
+		return nil, fmt.Errorf("overlay: connect admin: %w", err)
+	}
+	if err := client.Login(ctx); err != nil {
+		return nil, fmt.Errorf("overlay: connect admin: %w", err)
+	}
+	return &Admin{client: client, log: log}, nil
+}
+
+// Close drops the connections.
+func (a *Admin) Close() error {
+	a.client.Close()
+	return nil
+}
+
+// CreateIdentity makes a network identity named by id with the given role attributes (without '#') and a one-time
+// token, which is a secret. Error: ErrExists.
+func (a *Admin) CreateIdentity(ctx context.Context, id ID, roles ...string) (zitiID, jwt string, err error) {
+	if err := id.Validate(); err != nil {
+		return "", "", err
+	}
+	zitiID, jwt, err = createIdentity(ctx, a.client, id.String(), false, roles)
+	if err != nil {
+		if errors.Is(err, mgmt.ErrExists) {
+			err = fmt.Errorf("%w: %s", ErrExists, id)
+		}
+		return "", "", fmt.Errorf("overlay: create identity: %w", err)
+	}
+	return zitiID, jwt, nil
+}
+
+// CreateNetworkIdentity makes an identity of any name with a one-time token; isAdmin lets it administer. It is for
+// bootstrapping, before there is an Admin.
+func CreateNetworkIdentity(ctx context.Context, c *mgmt.Client, name string, isAdmin bool, roles ...string) (zitiID, jwt string, err error) {
+	return createIdentity(ctx, c, name, isAdmin, roles)
+}
+
+func createIdentity(ctx context.Context, c *mgmt.Client, name string, isAdmin bool, roles []string) (zitiID, jwt string, err error) {
+	if roles == nil {
+		roles = []string{}
+	}
+	var created struct {
+		ID string `json:"id"`
+	}
+	err = c.Call(ctx, http.MethodPost, mgmt.Edge+"/identities", map[string]any{
+		"name": name, "type": "Default", "isAdmin": isAdmin, "roleAttributes": roles,
+		"enrollment": map[string]any{"ott": true}, "tags": managed(),
+	}, &created)
+	if err != nil {
+		return "", "", err
+	}
+	var detail struct {
+		Enrollment struct {
+			OTT struct {
+				JWT string `json:"jwt"`
+			} `json:"ott"`
+		} `json:"enrollment"`
+	}
+	if err := c.Call(ctx, http.MethodGet, mgmt.Edge+"/identities/"+url.PathEscape(created.ID), nil, &detail); err != nil {
+		return "", "", err
+	}
+	return created.ID, detail.Enrollment.OTT.JWT, nil
+}
+
+// FindIdentity returns the network's id of the identity named by id, or an error that is mgmt.ErrNotFound.
+func (a *Admin) FindIdentity(ctx context.Context, id ID) (string, error) {
+	found, err := mgmt.List[struct {
+		ID string `json:"id"`
+	}](ctx, a.client, mgmt.Edge+"/identities", "name="+mgmt.Quote(id.String()))
+	if err != nil {
+		return "", fmt.Errorf("overlay: find identity: %w", err)
+	}
+	if len(found) == 0 {
+		return "", fmt.Errorf("overlay: find identity %s: %w", id, mgmt.ErrNotFound)
+	}
+	return found[0].ID, nil
+}
+
+// SetRoles replaces an identity's role attributes (without '#') and deletes its circuits when it has none left.
+func (a *Admin) SetRoles(ctx context.Context, zitiID string, roles ...string) error {
+	if roles == nil {
+		roles = []string{}
+	}
+	err := a.identity(ctx, http.MethodPatch, zitiID, "", map[string]any{"roleAttributes": roles})
+	if err == nil && len(roles) == 0 {
+		err = a.CutCircuits(ctx, zitiID)
+	}
+	return wrap("set roles", err)
+}
+
+// Disable ends an identity's sessions and refuses new ones until Enable, and deletes its circuits.
+func (a *Admin) Disable(ctx context.Context, zitiID string) error {
+	err := a.identity(ctx, http.MethodPost, zitiID, "/disable", map[string]any{"durationMinutes": 0}) // 0 = until enabled
+	// The circuits are deleted even if disabling failed: half a cut is better than none.
+	return wrap("disable", errors.Join(err, a.CutCircuits(ctx, zitiID)))
+}
+
+// Enable takes Disable back.
+func (a *Admin) Enable(ctx context.Context, zitiID string) error {
+	return wrap("enable", a.identity(ctx, http.MethodPost, zitiID, "/enable", map[string]any{}))
+}
+
+// Delete removes an identity for good and deletes its circuits. Deleting one that is not there is no error.
+func (a *Admin) Delete(ctx context.Context, zitiID string) error {
+	err := a.identity(ctx, http.MethodDelete, zitiID, "", nil)
+	if errors.Is(err, mgmt.ErrNotFound) {
+		err = nil
+	}
+	return wrap("delete", errors.Join(err, a.CutCircuits(ctx, zitiID)))
+}
+
+func (a *Admin) identity(ctx context.Context, method, zitiID, suffix string, body any) error {
+	if zitiID == "" {
+		return errors.New("no identity given") // an empty id would address the whole collection
+	}
+	return a.client.Call(ctx, method, mgmt.Edge+"/identities/"+url.PathEscape(zitiID)+suffix, body, nil)
+}
+
+// cutRounds bounds how often CutCircuits looks again.
+const cutRounds = 5
+
+// CutCircuits deletes every circuit that an identity dialled or hosts, at once.
+func (a *Admin) CutCircuits(ctx context.Context, zitiID string) error {
+	if zitiID == "" {
+		return errors.New("overlay: cut circuits: no identity given")
+	}
+	// A circuit can end by itself while we delete it, and a dial under way can add one: look until none is left.
+	var failed error
+	for range cutRounds {
+		circuits, err := mgmt.List[struct {
+			ID   string         `json:"id"`
+			Tags map[string]any `json:"tags"`
+		}](ctx, a.client, mgmt.Fabric+"/circuits", "")
+		if err != nil {
+			return fmt.Errorf("overlay: cut circuits: %w", err)
+		}
+		left := 0
+		for _, c := range circuits {
+			if c.Tags["clientId"] != zitiID && c.Tags["hostId"] != zitiID {
+				continue
+			}
+			left++
+			err := a.client.Call(ctx, http.MethodDelete, mgmt.Fabric+"/circuits/"+url.PathEscape(c.ID), map[string]any{"immediate": true}, nil)
+			failed = errors.Join(failed, err)
+		}
+		if left == 0 {
+			return nil
+		}
+	}
+	return fmt.Errorf("overlay: cut circuits: %s has circuits that stay or come back: %w", zitiID, cmp.Or(failed, ErrUnavailable))
+}
+
+func wrap(action string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("overlay: %s: %w", action, err)
+}
+
+// managed marks what we made in a network that others may use as well.
+func managed() map[string]string { return map[string]string{"managedBy": "vitalseal"} }

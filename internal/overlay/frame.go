@@ -1,0 +1,122 @@
+package overlay
+
+import (
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+)
+
+// maxFrame bounds a message of the enrolment and renewal protocols: 64 components with some 2 KiB each.
+const maxFrame = 256 << 10
+
+// Enrolment: the client sends an enrolRequest, the hub an enrolResponse, the client an enrolSaved, the hub an enrolSaved,
+// each behind its length in four bytes, big endian. Renewal: one renewRequest, one renewResponse. doc/formats/enrolment.md describes them.
+type enrolRequest struct {
+	Version  int            `json:"version"`
+	Secret   string         `json:"secret"`
+	Requests []enrolElement `json:"requests"`
+}
+
+type enrolElement struct {
+	ID  string `json:"id"`
+	CSR []byte `json:"csr"` // PKCS#10, DER; only its public key and signature are used
+}
+
+type enrolResponse struct {
+	Version   int      `json:"version"`
+	Error     string   `json:"error,omitempty"` // one of the codes below
+	SVIDs     [][]byte `json:"svids,omitempty"` // DER, in the order of the requests
+	Recipient []byte   `json:"recipient,omitempty"`
+}
+
+// enrolSaved is sent by the client once its identities are on disk, and by the hub once they have their roles. The hub's
+// may be missing, because the network ends the connection of an identity that loses the role to enrol.
+type enrolSaved struct {
+	Version int `json:"version"`
+}
+
+type renewRequest struct {
+	Version int `json:"version"`
+}
+
+type renewResponse struct {
+	Version int    `json:"version"`
+	Error   string `json:"error,omitempty"`
+	SVID    []byte `json:"svid,omitempty"`
+}
+
+// The codes by which the hub refuses. The client learns no more than these; the cause is in the hub's log.
+const (
+	codeInvalid  = "invalid"
+	codeExpired  = "expired"
+	codeUsed     = "used"
+	codeRefused  = "refused"
+	codeInternal = "internal"
+)
+
+func errorCode(err error) string {
+	switch {
+	case errors.Is(err, ErrTicketExpired):
+		return codeExpired
+	case errors.Is(err, ErrTicketUsed):
+		return codeUsed
+	case errors.Is(err, ErrTicketInvalid):
+		return codeInvalid
+	case errors.Is(err, ErrRefused):
+		return codeRefused
+	}
+	return codeInternal
+}
+
+func codeError(code string) error {
+	switch code {
+	case "":
+		return nil
+	case codeExpired:
+		return ErrTicketExpired
+	case codeUsed:
+		return ErrTicketUsed
+	case codeInvalid:
+		return ErrTicketInvalid
+	case codeRefused:
+		return ErrRefused
+	}
+	return fmt.Errorf("%w: the hub has an internal error", ErrUnavailable)
+}
+
+func writeFrame(w io.Writer, v any) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return fmt.Errorf("overlay: frame: %w", err)
+	}
+	if len(b) > maxFrame {
+		return fmt.Errorf("overlay: frame: %d bytes; %d are allowed", len(b), maxFrame)
+	}
+	_, err = w.Write(append(binary.BigEndian.AppendUint32(nil, uint32(len(b))), b...)) // #nosec G115 -- bounded above
+	return err
+}
+
+func readFrame(r io.Reader, v any) error {
+	var head [4]byte
+	if _, err := io.ReadFull(r, head[:]); err != nil {
+		return fmt.Errorf("overlay: frame: %w", err)
+	}
+	n := binary.BigEndian.Uint32(head[:])
+	if n > maxFrame {
+		return fmt.Errorf("overlay: frame: %d bytes announced; %d are allowed", n, maxFrame)
+	}
+	// Grows with what arrives, so that announcing a long frame costs the peer as much as us.
+	b, err := io.ReadAll(io.LimitReader(r, int64(n)))
+	if err != nil {
+		return fmt.Errorf("overlay: frame: %w", err)
+	}
+	if len(b) != int(n) {
+		return fmt.Errorf("overlay: frame: %w", io.ErrUnexpectedEOF)
+	}
+	if err := json.Unmarshal(b, v); err != nil {
+		return errors.New("overlay: frame: malformed JSON") // the cause could quote a secret
+	}
+	return nil
+}

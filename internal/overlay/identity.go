@@ -1,0 +1,275 @@
+package overlay
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// maxIdentityFile bounds what is read from disk: keys and certificates, generously.
+const maxIdentityFile = 1 << 20
+
+// Identity is one enrolled component: its way into the underlay, its SVID with the private key, the pinned root and
+// the hub's recipient key. It is safe for concurrent use; a renewed SVID takes effect for the next handshake, and
+// connections that are open stay open.
+type Identity struct {
+	id        ID
+	config    []byte // for Network.Open; secret
+	key       *ecdsa.PrivateKey
+	root      *x509.Certificate
+	recipient []byte
+	svid      atomic.Pointer[x509.Certificate]
+
+	mu   sync.Mutex // guards path and the file behind it
+	path string     // "" = in memory only
+}
+
+// identityFile is the form on disk; doc/formats/identity.md describes it.
+type identityFile struct {
+	Version   int             `json:"version"`
+	ID        string          `json:"id"`
+	OpenZiti  json.RawMessage `json:"openziti,omitempty"`
+	Key       []byte          `json:"key_pkcs8"`
+	SVID      []byte          `json:"svid"`
+	Root      []byte          `json:"root"`
+	Recipient []byte          `json:"recipient,omitempty"`
+}
+
+// IssueIdentity makes an identity with a fresh key, straight from the authority: how the hub gets its own, and tests
+// theirs. config is what Network.Open needs (a JSON document, or nil where there is no underlay to open).
+func IssueIdentity(a *Authority, id ID, config, recipient []byte, ttl time.Duration) (*Identity, error) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return nil, fmt.Errorf("overlay: issue identity: %w", err)
+	}
+	svid, err := a.Issue(id, key.Public(), ttl)
+	if err != nil {
+		return nil, err
+	}
+	return newIdentity(id, config, key, svid, a.Root(), recipient)
+}
+
+func newIdentity(id ID, config []byte, key *ecdsa.PrivateKey, svid, root *x509.Certificate, recipient []byte) (*Identity, error) {
+	i := &Identity{id: id, config: config, key: key, root: root, recipient: recipient}
+	if err := i.check(svid); err != nil {
+		return nil, err
+	}
+	i.svid.Store(svid)
+	return i, nil
+}
+
+// check makes sure that a certificate is this identity's, for its key, from its root. It may be past its end.
+func (i *Identity) check(svid *x509.Certificate) error {
+	domain, err := rootDomain(i.root)
+	if err != nil {
+		return fmt.Errorf("overlay: identity: root: %w", err)
+	}
+	peer, err := verifySVID([]*x509.Certificate{svid}, i.root, domain, time.Now(), true)
+	if err != nil {
+		return fmt.Errorf("overlay: identity: %w", err)
+	}
+	if peer != i.id {
+		return fmt.Errorf("overlay: identity: certificate is for %s, not for %s", peer, i.id)
+	}
+	if !i.key.PublicKey.Equal(svid.PublicKey) {
+		return errors.New("overlay: identity: certificate is for another key")
+	}
+	return nil
+}
+
+// LoadIdentity reads an identity file. It refuses one that others on the machine may read. An expired identity loads:
+// it can still renew.
+func LoadIdentity(path string) (*Identity, error) {
+	b, err := readSecret(path, maxIdentityFile)
+	if err != nil {
+		return nil, fmt.Errorf("overlay: load identity: %w", err)
+	}
+	i, err := parseIdentity(b)
+	if err != nil {
+		return nil, fmt.Errorf("overlay: load identity %s: %w", path, err)
+	}
+	i.path = path
+	return i, nil
+}
+
+func parseIdentity(b []byte) (*Identity, error) {
+	var f identityFile
+	if err := json.Unmarshal(b, &f); err != nil {
+		return nil, err
+	}
+	if f.Version != 1 {
+		return nil, fmt.Errorf("version %d is not 1", f.Version)
+	}
+	id, err := ParseID(f.ID)
+	if err != nil {
+		return nil, err
+	}
+	key, err := parseKey(f.Key)
+	if err != nil {
+		return nil, err
+	}
+	svid, err := x509.ParseCertificate(f.SVID)
+	if err != nil {
+		return nil, fmt.Errorf("svid: %w", err)
+	}
+	root, err := x509.ParseCertificate(f.Root)
+	if err != nil {
+		return nil, fmt.Errorf("root: %w", err)
+	}
+	return newIdentity(id, f.OpenZiti, key, svid, root, f.Recipient)
+}
+
+func parseKey(der []byte) (*ecdsa.PrivateKey, error) {
+	parsed, err := x509.ParsePKCS8PrivateKey(der)
+	if err != nil {
+		return nil, errors.New("key: not a PKCS#8 private key") // the cause could quote key bytes
+	}
+	key, ok := parsed.(*ecdsa.PrivateKey)
+	if !ok || key.Curve != elliptic.P256() {
+		return nil, errors.New("key: not ECDSA P-256")
+	}
+	return key, nil
+}
+
+// Save writes the identity to path, atomically and with mode 0600; later renewals are written there too.
+func (i *Identity) Save(path string) error {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if err := i.write(path, i.svid.Load()); err != nil {
+		return err
+	}
+	i.path = path
+	return nil
+}
+
+func (i *Identity) write(path string, svid *x509.Certificate) error {
+	key, err := x509.MarshalPKCS8PrivateKey(i.key)
+	if err != nil {
+		return errors.New("overlay: save identity: the key cannot be marshalled")
+	}
+	b, err := json.MarshalIndent(identityFile{Version: 1, ID: i.id.String(), OpenZiti: i.config, Key: key,
+		SVID: svid.Raw, Root: i.root.Raw, Recipient: i.recipient}, "", "\t")
+	if err != nil {
+		return fmt.Errorf("overlay: save identity: %w", err)
+	}
+	return writeSecret(path, b)
+}
+
+// Install takes a renewed SVID into use, after writing it to disk when the identity is on disk. It must be for the
+// same id and key and must end later than the one in use.
+func (i *Identity) Install(svid *x509.Certificate) error {
+	if err := i.check(svid); err != nil {
+		return err
+	}
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if !svid.NotAfter.After(i.svid.Load().NotAfter) {
+		return errors.New("overlay: install: the new certificate does not end later than the old one")
+	}
+	if i.path != "" {
+		if err := i.write(i.path, svid); err != nil {
+			return err
+		}
+	}
+	i.svid.Store(svid)
+	return nil
+}
+
+// ID returns who this is.
+func (i *Identity) ID() ID { return i.id }
+
+// Recipient returns the hub's recipient key as the ticket pinned it, or nil.
+func (i *Identity) Recipient() []byte { return append([]byte(nil), i.recipient...) }
+
+// Expires returns when the SVID in use ends.
+func (i *Identity) Expires() time.Time { return i.svid.Load().NotAfter }
+
+// SVID returns the certificate in use.
+func (i *Identity) SVID() *x509.Certificate { return i.svid.Load() }
+
+// Root returns the pinned root.
+func (i *Identity) Root() *x509.Certificate { return i.root }
+
+// Config returns what Network.Open needs. It is a secret.
+func (i *Identity) Config() []byte { return append([]byte(nil), i.config...) }
+
+// renewAt returns the middle of the SVID's life, when it should be renewed.
+func (i *Identity) renewAt() time.Time {
+	c := i.svid.Load()
+	start := c.NotBefore.Add(backdate)
+	return start.Add(c.NotAfter.Sub(start) / 2)
+}
+
+func (i *Identity) certificate() *tls.Certificate {
+	leaf := i.svid.Load()
+	return &tls.Certificate{Certificate: [][]byte{leaf.Raw}, PrivateKey: i.key, Leaf: leaf}
+}
+
+// readSecret reads a file that must be its owner's alone.
+func readSecret(path string, limit int64) ([]byte, error) {
+	f, err := os.Open(path) // #nosec G304 -- the operator names the file
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = f.Close() }()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	if info.Mode().Perm()&0o077 != 0 {
+		return nil, fmt.Errorf("%s has mode %04o, so others can read it: chmod 600 it", path, info.Mode().Perm())
+	}
+	b, err := io.ReadAll(io.LimitReader(f, limit+1))
+	if err != nil {
+		return nil, err
+	}
+	if int64(len(b)) > limit {
+		return nil, fmt.Errorf("%s is longer than %d bytes", path, limit)
+	}
+	return b, nil
+}
+
+// writeSecret replaces path with b: after a crash there is either the old file or the new one, whole.
+func writeSecret(path string, b []byte) (err error) {
+	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*") // mode 0600
+	if err != nil {
+		return fmt.Errorf("overlay: write %s: %w", path, err)
+	}
+	defer func() {
+		if err != nil {
+			_ = os.Remove(f.Name())
+		}
+	}()
+	if _, err = f.Write(b); err == nil {
+		err = f.Sync()
+	}
+	if cerr := f.Close(); err == nil {
+		err = cerr
+	}
+	if err == nil {
+		err = os.Rename(f.Name(), path)
+	}
+	if err != nil {
+		return fmt.Errorf("overlay: write %s: %w", path, err)
+	}
+	// The rename is durable once the directory is; some file systems refuse to sync one, which costs no integrity.
+	if d, derr := os.Open(filepath.Dir(path)); derr == nil {
+		_ = d.Sync()
+		_ = d.Close()
+	}
+	return nil
+}
+
+// WriteSecretFile writes b to path atomically with mode 0600.
+func WriteSecretFile(path string, b []byte) error { return writeSecret(path, b) }

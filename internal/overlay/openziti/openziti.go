@@ -1,0 +1,378 @@
+// Package openziti is the real underlay: OpenZiti's SDK, one context per identity.
+//
+// It hides the SDK: enrolment with one-time tokens, sessions, roles that change while a session lasts, listeners that
+// must come back after the network was away, and its logging, which is led into log/slog, redacted ([zitilog]).
+//
+// It guarantees: Dial and Listen end with their context; a listener lives until it is closed, through restarts of
+// controller and router; no caller id of OpenZiti's is read. It does not prove who the peer is: the inner TLS of package
+// overlay does, and [Connect] puts it on top.
+package openziti
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/golang-jwt/jwt/v5"
+	"github.com/openziti/sdk-golang/ziti"
+	"github.com/openziti/sdk-golang/ziti/enroll"
+
+	"vitalseal/internal/overlay"
+	"vitalseal/internal/overlay/zitilog"
+)
+
+const (
+	// dialTimeout is short because the SDK, when it starts while no router answers, waits it out even if one comes back.
+	dialTimeout     = 4 * time.Second
+	listenTimeout   = 10 * time.Second
+	refreshInterval = time.Minute
+	relistenMin     = 250 * time.Millisecond
+	relistenMax     = 5 * time.Second
+	// reconnectAfter failures in a row, a dialler starts over with a new SDK context: some session errors do not heal.
+	reconnectAfter = 4
+)
+
+// creating serialises what the SDK does not guard: its context ids are a plain global counter.
+var creating sync.Mutex
+
+// Network implements overlay.Network.
+type Network struct{ log *slog.Logger }
+
+// NewNetwork returns the OpenZiti network. From now on OpenZiti logs to log.
+func NewNetwork(log *slog.Logger) *Network {
+	zitilog.Redirect(log)
+	return &Network{log: log}
+}
+
+// Connect puts an enrolled identity on the network. It returns before there is a connection; Dial and Listen make one.
+func Connect(ctx context.Context, identity *overlay.Identity, log *slog.Logger) (overlay.Endpoint, error) {
+	u, err := NewNetwork(log).Open(ctx, identity.Config())
+	if err != nil {
+		return nil, err
+	}
+	return overlay.NewEndpoint(identity, u, log), nil
+}
+
+// EnrolZiti redeems the one-time token in the file jwtPath, writes OpenZiti's identity file to outPath with mode 0600
+// and removes jwtPath. It is the hub's bootstrap: components enrol with overlay.Enrol. Where outPath exists already, it
+// does nothing.
+func EnrolZiti(ctx context.Context, jwtPath, outPath string, log *slog.Logger) error {
+	if _, err := os.Stat(outPath); err == nil {
+		return nil
+	}
+	token, err := os.ReadFile(jwtPath) // #nosec G304 -- the operator names the file
+	if err != nil {
+		return fmt.Errorf("openziti: enrol: %w", err)
+	}
+	config, err := NewNetwork(log).Enrol(ctx, strings.TrimSpace(string(token)))
+	if err != nil {
+		return err
+	}
+	if err := overlay.WriteSecretFile(outPath, config); err != nil {
+		return err
+	}
+	return os.Remove(jwtPath)
+}
+
+// Enrol redeems a one-time token. The controller that it trusts is the one whose key signed the token.
+func (n *Network) Enrol(ctx context.Context, token string) ([]byte, error) {
+	type result struct {
+		config []byte
+		err    error
+	}
+	done := make(chan result, 1)
+	// The SDK takes no context here. If ours ends first, the request runs out by itself.
+	go func() {
+		config, err := enrol(token)
+		done <- result{config, err}
+	}()
+	select {
+	case r := <-done:
+		if r.err != nil {
+			return nil, fmt.Errorf("openziti: enrol: %w", r.err)
+		}
+		return r.config, nil
+	case <-ctx.Done():
+		return nil, fmt.Errorf("openziti: enrol: %w: %w", overlay.ErrUnavailable, ctx.Err())
+	}
+}
+
+func enrol(token string) ([]byte, error) {
+	claims, parsed, err := enroll.ParseToken(token)
+	switch {
+	case errors.Is(err, jwt.ErrTokenExpired):
+		return nil, overlay.ErrTicketExpired
+	case errors.Is(err, jwt.ErrTokenMalformed), errors.Is(err, jwt.ErrTokenSignatureInvalid):
+		return nil, fmt.Errorf("%w: one-time token", overlay.ErrTicketInvalid)
+	case err != nil:
+		return nil, fmt.Errorf("%w: %s", overlay.ErrUnavailable, overlay.Redact(err.Error()))
+	}
+	if claims.EnrollmentMethod != "ott" {
+		return nil, fmt.Errorf("%w: enrolment method %.20q is not ott", overlay.ErrTicketInvalid, claims.EnrollmentMethod)
+	}
+	var alg ziti.KeyAlgVar
+	if err := alg.Set("EC"); err != nil {
+		return nil, err
+	}
+	config, err := enroll.Enroll(enroll.EnrollmentFlags{Token: claims, JwtToken: parsed, JwtString: token, KeyAlg: alg})
+	if err != nil {
+		text := err.Error()
+		if strings.Contains(text, "INVALID_ENROLLMENT_TOKEN") || strings.Contains(text, "NOT_FOUND") || strings.Contains(text, "ENROLLMENT_EXPIRED") {
+			return nil, fmt.Errorf("%w: %s", overlay.ErrTicketUsed, overlay.Redact(text))
+		}
+		return nil, fmt.Errorf("%w: %s", overlay.ErrUnavailable, overlay.Redact(text))
+	}
+	return json.Marshal(config)
+}
+
+// Open makes an SDK context. It connects when it is first used.
+func (n *Network) Open(_ context.Context, config []byte) (overlay.Underlay, error) {
+	u := &underlay{config: config, log: n.log}
+	var err error
+	if u.zc, err = u.newContext(); err != nil {
+		return nil, err
+	}
+	return u, nil
+}
+
+type underlay struct {
+	config []byte
+	log    *slog.Logger
+
+	mu        sync.Mutex // guards the fields below
+	zc        ziti.Context
+	closed    bool
+	failures  int // dials that failed in a row
+	listeners int
+}
+
+func (u *underlay) newContext() (ziti.Context, error) {
+	var c ziti.Config
+	if err := json.Unmarshal(u.config, &c); err != nil {
+		return nil, errors.New("openziti: open: not an OpenZiti identity")
+	}
+	creating.Lock()
+	defer creating.Unlock()
+	zc, err := ziti.NewContextWithOpts(&c, &ziti.Options{RefreshInterval: refreshInterval})
+	if err != nil {
+		return nil, fmt.Errorf("openziti: open: %s", overlay.Redact(err.Error()))
+	}
+	return zc, nil
+}
+
+func (u *underlay) current() (ziti.Context, error) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.closed {
+		return nil, net.ErrClosed
+	}
+	return u.zc, nil
+}
+
+// Dial implements overlay.Underlay.
+func (u *underlay) Dial(ctx context.Context, service string) (net.Conn, error) {
+	zc, err := u.current()
+	if err != nil {
+		return nil, err
+	}
+	type result struct {
+		conn net.Conn
+		err  error
+	}
+	done := make(chan result)
+	go func() {
+		conn, err := dialOnce(zc, service)
+		select {
+		case done <- result{conn, err}:
+		case <-ctx.Done():
+			if err == nil {
+				_ = conn.Close()
+			}
+		}
+	}()
+	select {
+	case r := <-done:
+		u.noteDial(zc, r.err)
+		if r.err != nil {
+			return nil, fmt.Errorf("%w: %s", overlay.ErrUnavailable, overlay.Redact(r.err.Error()))
+		}
+		return r.conn, nil
+	case <-ctx.Done():
+		return nil, fmt.Errorf("%w: %w", overlay.ErrUnavailable, context.Cause(ctx))
+	}
+}
+
+// dialOnce dials, and looks the services up again when this one is unknown: a role may have been granted since.
+func dialOnce(zc ziti.Context, service string) (net.Conn, error) {
+	if _, ok := zc.GetService(service); !ok {
+		if err := zc.RefreshServices(); err != nil {
+			return nil, err
+		}
+	}
+	conn, err := zc.DialWithOptions(service, &ziti.DialOptions{ConnectTimeout: dialTimeout})
+	if err != nil {
+		return nil, err
+	}
+	return conn, nil
+}
+
+// noteDial replaces an SDK context that does nothing but fail. Not while it hosts something: listeners heal themselves.
+func (u *underlay) noteDial(zc ziti.Context, err error) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if err == nil || u.zc != zc {
+		u.failures = 0
+		return
+	}
+	if u.failures++; u.failures < reconnectAfter || u.listeners > 0 || u.closed {
+		return
+	}
+	u.failures = 0
+	fresh, err := u.newContext()
+	if err != nil {
+		u.log.Warn("openziti context not renewed", "err", err)
+		return
+	}
+	u.zc = fresh
+	zc.Close()
+}
+
+// Listen implements overlay.Underlay.
+func (u *underlay) Listen(ctx context.Context, service string) (net.Listener, error) {
+	zc, err := u.current()
+	if err != nil {
+		return nil, err
+	}
+	raw, err := listenOnce(ctx, zc, service)
+	if err != nil {
+		return nil, err
+	}
+	u.mu.Lock()
+	u.listeners++
+	u.mu.Unlock()
+	l := &listener{u: u, zc: zc, service: service, raw: raw}
+	l.ctx, l.cancel = context.WithCancel(context.Background())
+	return l, nil
+}
+
+func listenOnce(ctx context.Context, zc ziti.Context, service string) (net.Listener, error) {
+	type result struct {
+		l   net.Listener
+		err error
+	}
+	done := make(chan result)
+	go func() {
+		if _, ok := zc.GetService(service); !ok {
+			_ = zc.RefreshServices() // if it fails, so does listening
+		}
+		l, err := zc.ListenWithOptions(service, &ziti.ListenOptions{ConnectTimeout: listenTimeout, WaitForNEstablishedListeners: 1})
+		r := result{nil, err}
+		if err == nil {
+			r.l = l
+		}
+		select {
+		case done <- r:
+		case <-ctx.Done():
+			if err == nil {
+				_ = l.Close()
+			}
+		}
+	}()
+	select {
+	case r := <-done:
+		if r.err != nil {
+			return nil, fmt.Errorf("%w: %s", overlay.ErrUnavailable, overlay.Redact(r.err.Error()))
+		}
+		return r.l, nil
+	case <-ctx.Done():
+		return nil, fmt.Errorf("%w: %w", overlay.ErrUnavailable, context.Cause(ctx))
+	}
+}
+
+// Close implements overlay.Underlay.
+func (u *underlay) Close() error {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if !u.closed {
+		u.closed = true
+		u.zc.Close()
+	}
+	return nil
+}
+
+// listener hosts a service until it is closed. The SDK's own comes back after most failures; where it gives up (the
+// service was deleted and made again, the identity was disabled for a while), this one hosts anew.
+type listener struct {
+	u       *underlay
+	zc      ziti.Context
+	service string
+	ctx     context.Context
+	cancel  context.CancelFunc
+	once    sync.Once
+
+	mu  sync.Mutex // guards raw
+	raw net.Listener
+}
+
+// Accept implements net.Listener. It is called from one goroutine.
+func (l *listener) Accept() (net.Conn, error) {
+	pause := relistenMin
+	for {
+		l.mu.Lock()
+		raw := l.raw
+		l.mu.Unlock()
+		conn, err := raw.Accept()
+		if err == nil {
+			return conn, nil
+		}
+		for err != nil {
+			if l.ctx.Err() != nil {
+				return nil, net.ErrClosed
+			}
+			l.u.log.Warn("overlay service lost, hosting it again", "service", l.service, "err", overlay.Redact(err.Error()))
+			select {
+			case <-l.ctx.Done():
+			case <-time.After(pause):
+			}
+			pause = min(2*pause, relistenMax)
+			var fresh net.Listener
+			if fresh, err = listenOnce(l.ctx, l.zc, l.service); err == nil {
+				l.mu.Lock()
+				l.raw = fresh
+				l.mu.Unlock()
+				if l.ctx.Err() != nil {
+					_ = fresh.Close()
+				}
+			}
+		}
+	}
+}
+
+// Close implements net.Listener.
+func (l *listener) Close() (err error) {
+	l.once.Do(func() {
+		l.cancel()
+		l.mu.Lock()
+		raw := l.raw
+		l.mu.Unlock()
+		err = raw.Close()
+		l.u.mu.Lock()
+		l.u.listeners--
+		l.u.mu.Unlock()
+	})
+	return err
+}
+
+// Addr implements net.Listener.
+func (l *listener) Addr() net.Addr {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.raw.Addr()
+}

@@ -1,0 +1,54 @@
+// Package zitilog leads OpenZiti's logging into log/slog.
+//
+// OpenZiti, its SDK included, logs through logrus's one standard logger, to standard error, and some of its lines carry
+// live session tokens. This package takes that logger over for the whole process: warnings and worse reach slog, one
+// level lower, with their text redacted; fields are dropped but for the error; everything below warning is dropped.
+//
+// It does not protect against a module that logs through another logger.
+package zitilog
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+
+	"github.com/sirupsen/logrus"
+
+	"vitalseal/internal/overlay"
+)
+
+// Redirect sends what OpenZiti logs from now on to log. The last call counts.
+func Redirect(log *slog.Logger) {
+	logrus.SetOutput(io.Discard)
+	logrus.SetReportCaller(false)
+	logrus.SetLevel(logrus.WarnLevel)
+	hooks := logrus.LevelHooks{}
+	hooks.Add(hook{log})
+	logrus.StandardLogger().ReplaceHooks(hooks)
+}
+
+type hook struct{ log *slog.Logger }
+
+// Levels implements logrus.Hook.
+func (hook) Levels() []logrus.Level {
+	return []logrus.Level{logrus.PanicLevel, logrus.FatalLevel, logrus.ErrorLevel, logrus.WarnLevel}
+}
+
+// Fire implements logrus.Hook.
+func (h hook) Fire(e *logrus.Entry) error {
+	// One level down: OpenZiti calls every connection that ends an error.
+	level := slog.LevelInfo
+	switch e.Level {
+	case logrus.PanicLevel, logrus.FatalLevel:
+		level = slog.LevelError
+	case logrus.ErrorLevel:
+		level = slog.LevelWarn
+	}
+	attrs := []any{"text", overlay.Redact(e.Message)}
+	if err, ok := e.Data[logrus.ErrorKey]; ok {
+		attrs = append(attrs, "err", overlay.Redact(fmt.Sprint(err)))
+	}
+	h.log.Log(context.Background(), level, "openziti", attrs...)
+	return nil
+}

@@ -1,0 +1,54 @@
+// Package signal turns raw sensor samples into vital signs: heart rate, SpO2 and perfusion index from red and infrared
+// light (PulseOximeter), systolic, diastolic and mean pressure from the deflation of a cuff (Cuff).
+//
+// # Method
+//
+// Light is averaged in blocks to 32 Hz or a little more and kept for 8 s. Heart rate: the window is band-passed (0.5 to
+// 5 Hz, forwards and backwards, so without delay); beats are found by multi-scale peak and trough detection (Bishop and
+// Ercole 2018; scales restricted as in MSPTDfast, Charlton 2024); the mean of the intervals near their median is the
+// rate. It is believed only if the autocorrelation repeats at the same period and at no shorter one, if the beats
+// resemble their average, are of even height and rise faster than they fall, and if successive looks agree; after a time
+// of doubt three must. SpO2: the slope of red against infrared over the same band, each as a share of its mean (the ratio
+// of ratios R), with white noise taken out, through a named curve (Options.Calibration). It has a standard error of its
+// own and is withheld when that exceeds 2 %. Blood pressure: per-beat oscillation heights, those unlike their neighbours
+// rejected, an envelope by local lines over pressure; systolic and diastolic lie where it crosses fixed shares of its
+// top (Ratios), mean pressure at the top.
+//
+// # What it hides and guarantees
+//
+// It hides filters, thresholds and how a cuff's inflation is recognised. It guarantees that absence is a vitals.Quality
+// with its reason and never a number: no finger, motion, low perfusion, saturation, settling, one wavelength, no samples
+// any more. No value is NaN or outside its Kind's range. Memory is bounded: about 30 KiB for an oximeter at 100 Hz, up to
+// 100 KiB for a cuff while it deflates and some times that while it is evaluated. An oximeter's Push does not allocate,
+// Numerics once. Everything depends only on what is pushed. A PulseOximeter or Cuff is for one goroutine.
+//
+// # Accuracy, as measured
+//
+// `go test -v ./internal/signal`, 2026-11-23. On 40 simulated patients through the simulated MAX30100 and its driver
+// (heart rate 40 to 200 bpm, SpO2 72 to 99 %, white noise 10 dB below the pulse over 50 Hz in infrared, perfusion 0.2 to
+// 4 %, no motion; seeds first used for this measurement, after all tuning): the worst patient's mean absolute error was
+// 0.3 bpm and 1.7 %, at least 96 % of the seconds answered, the first value after at most 6 s. With movement of 1 to 12
+// times the pulse's height in 20 s of each minute: answered in 1 of 1088 s, none wrong by more than 5 bpm. Movement of
+// about half the pulse's height is the hard case: in tuning, 0.4 % of such seconds showed a heart rate off by more than 5
+// bpm and 4 % an SpO2 off by more than 4 %. Six simulated cuffs through the simulated 10-bit converter, with the
+// simulation's own ratios: systolic +1.4 mmHg (SD 0.5), diastolic -0.5 (0.2).
+//
+// On recordings of people: intensive care, each minute within 0.3 bpm of the electrocardiogram, 95 % answered; twelve
+// phone-camera pulses, mean absolute error of the recordings' means 0.44 bpm against a chest strap, 69 % answered; another
+// oximeter's readings during 11 minutes, SpO2 off by 2.2 % (root mean square) with the default curve, which is not that
+// sensor's; desaturations on a third sensor by 5.9 % with the textbook line. Twelve cuff deflations: systolic -0.8 mmHg
+// (SD 6.8), diastolic -0.5 (4.6), none refused; PeopleRatios was fitted to these same twelve, and fitted to eleven and
+// judged on the twelfth, in turn, the figures are -0.5 (7.2) and -0.2 (5.1), with filters and smoothing still chosen on
+// all twelve. The thresholds of belief were chosen on simulated patients and with a look at icu-bidmc, camera-ppg and the
+// treadmill runs of troika, so those recordings do not judge them independently.
+//
+// Speed: one second of one patient at 100 Hz takes 0.06 to 0.09 ms of one core (`go test -bench Patient`), so more than
+// 10,000 patients a core.
+//
+// # What it does not do
+//
+// It has no calibration of its own on people: the curves are textbook curves, and with none of them is an SpO2 known to be
+// within the 3.5 % that a regulator would ask. It uses no accelerometer and gives no value in exercise. It does not tell
+// rhythms apart, and gives no rate below 27 or above 250 bpm. It trusts the sampling rate that it is told. It does not
+// notice a finger of the wrong patient, and protects against no forged samples.
+package signal

@@ -1,0 +1,265 @@
+package store
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math"
+	"time"
+
+	"vitalseal/internal/access"
+	"vitalseal/internal/seal"
+	"vitalseal/internal/vitals"
+)
+
+// Arrival is a chunk that ingest has authenticated and opened.
+type Arrival struct {
+	Sensor   string // SPIFFE id of the peer that sent it
+	Header   seal.Header
+	Chunk    vitals.Chunk
+	Received time.Time
+}
+
+// Outcome is what became of an Arrival. The zero Outcome is none of them.
+type Outcome uint8
+
+// The outcomes. All but Retry are final: the sender may forget the chunk.
+const (
+	Accepted  Outcome = 1 // stored now, durably
+	Duplicate Outcome = 2 // was stored before, durably
+	Retry     Outcome = 3 // not known to be stored: send it again later
+	Rejected  Outcome = 4 // never stored as data; set aside in quarantine, with the reason
+)
+
+// String is the outcome's name: "accepted".
+func (o Outcome) String() string {
+	switch o {
+	case Accepted:
+		return "accepted"
+	case Duplicate:
+		return "duplicate"
+	case Retry:
+		return "retry"
+	case Rejected:
+		return "rejected"
+	}
+	return fmt.Sprintf("outcome(%d)", uint8(o))
+}
+
+// The reasons of Rejected, and of the Retry that a disabled sensor gets.
+const (
+	ReasonTime     = "implausible time"
+	ReasonSamples  = "samples too far from the chunk's start"
+	ReasonHeader   = "chunk does not match its header"
+	ReasonMalform  = "chunk cannot be encoded"
+	ReasonDisabled = "sensor is disabled"
+	ReasonDeleted  = "sensor is deleted"
+)
+
+// maxSpan bounds how far samples lie from their chunk's start, and so which partitions a range of time concerns.
+const maxSpan = 10 * time.Minute
+
+// Append stores one chunk under the key of the patient it belongs to, together with its share of the minute trends, and
+// returns when that is fsynced; concurrent calls share a commit. The grant must allow access.AppendVitals on the system.
+// A chunk belongs, whole, to the patient who lay at its start time in the bed where its sensor then was, else to
+// Unassigned. An error comes with Retry only and says why.
+func (s *Store) Append(ctx context.Context, g access.Grant, a Arrival) (Outcome, string, error) {
+	if err := s.allowed(g, access.AppendVitals, access.OnSystem()); err != nil {
+		return Retry, "", named("append", err)
+	}
+	if err := checkIdentity("sensor", a.Sensor); err != nil {
+		return Retry, "", named("append", err)
+	}
+	p, reason := s.prepare(a)
+	subject := Unassigned
+	if reason == "" {
+		var state string
+		var err error
+		if subject, state, err = s.attribute(ctx, a.Sensor, p.start); err != nil {
+			return Retry, "", named("append: attribute", err)
+		}
+		switch state {
+		case DeviceDisabled:
+			return Retry, ReasonDisabled, nil
+		case DeviceDeleted:
+			reason = ReasonDeleted
+		}
+	}
+	if reason != "" {
+		if err := s.setAside(ctx, a, reason); err != nil {
+			return Retry, "", named("append: quarantine", err)
+		}
+		return Rejected, reason, nil
+	}
+	key, err := s.key(ctx, patientKey(subject))
+	if err != nil {
+		return Retry, "", named("append: key", err)
+	}
+	p.subject, p.key = subject, key
+	p.sealed = key.Seal(p.encoded, chunkData(p.row, subject))
+	outcome, err := s.write.do(ctx, p)
+	if err != nil {
+		return Retry, "", named("append", err)
+	}
+	return outcome, "", nil
+}
+
+// row is what identifies a stored chunk; all of it is bound to the sealed bytes.
+type row struct {
+	sensor string
+	signal vitals.Signal
+	epoch  seal.Epoch
+	seq    uint64
+	start  int64
+}
+
+// pending is an arrival on its way through the writer.
+type pending struct {
+	row
+	partition   string
+	first, last int64 // µs of the earliest and the latest sample
+	received    int64
+	subject     string
+	key         seal.Key
+	encoded     []byte
+	sealed      []byte
+	chunk       vitals.Chunk
+	header      seal.Header
+	outcome     Outcome
+	err         error
+	done        chan struct{} // closed by the writer after outcome and err are set
+}
+
+// prepare checks an arrival and brings it into the form of its row, or says why it can never be stored.
+func (s *Store) prepare(a Arrival) (*pending, string) {
+	h, c := a.Header, a.Chunk
+	if !c.Signal.Valid() || vitals.Signal(h.Signal) != c.Signal || h.Sensor != a.Sensor ||
+		h.Start.UnixMicro() != c.Start.UnixMicro() || h.Seq > math.MaxInt64 || h.Epoch.Number > math.MaxInt64 {
+		return nil, ReasonHeader
+	}
+	now := s.now()
+	if h.Start.Before(now.Add(-s.opt.maxAge)) || h.Start.After(now.Add(s.opt.maxAhead)) {
+		return nil, ReasonTime
+	}
+	first, last := sampleSpan(c)
+	if first.Before(c.Start.Add(-maxSpan)) || last.After(c.Start.Add(maxSpan)) {
+		return nil, ReasonSamples
+	}
+	encoded, err := vitals.Encode(c)
+	if err != nil {
+		return nil, ReasonMalform
+	}
+	start := h.Start.UTC()
+	return &pending{
+		row:       row{a.Sensor, c.Signal, h.Epoch, h.Seq, micro(start)},
+		partition: partitionOf(start),
+		first:     micro(first), last: micro(last), received: micro(a.Received),
+		encoded: encoded, chunk: c, header: h, done: make(chan struct{}),
+	}, ""
+}
+
+// sampleSpan is the time of the earliest and the latest sample; a waveform's end is just after its last one.
+func sampleSpan(c vitals.Chunk) (first, last time.Time) {
+	first, last = c.Start, c.End()
+	for _, b := range c.Bundles {
+		first, last = earlier(first, b.At), later(last, b.At)
+	}
+	for _, e := range c.Events {
+		first, last = earlier(first, e.At), later(last, e.At)
+	}
+	return first, later(first, last)
+}
+
+func earlier(a, b time.Time) time.Time {
+	if b.Before(a) {
+		return b
+	}
+	return a
+}
+
+func later(a, b time.Time) time.Time {
+	if b.After(a) {
+		return b
+	}
+	return a
+}
+
+// chunkData is the associated data of a stored chunk: moved to another row or patient, it does not open.
+func chunkData(r row, subject string) []byte {
+	b := associated("chunk", r.sensor, subject)
+	b = append(b, byte(r.signal))
+	b = append(b, r.epoch.ID[:]...)
+	b = binary.BigEndian.AppendUint64(b, r.epoch.Number)
+	b = binary.BigEndian.AppendUint64(b, r.seq)
+	return binary.BigEndian.AppendUint64(b, uint64(r.start)) // #nosec G115 -- the bits, not the number
+}
+
+// associated spells what a sealed value is and where it belongs; lengths in front keep two lists apart.
+func associated(what string, where ...string) []byte {
+	b := append([]byte("vitalseal store v1 "), what...)
+	for _, w := range where {
+		b = binary.BigEndian.AppendUint16(b, uint16(len(w))) // #nosec G115 -- ids are bounded by validation
+		b = append(b, w...)
+	}
+	return b
+}
+
+// maxQuarantine bounds what is set aside; the oldest goes first.
+const maxQuarantine = 10_000
+
+// setAside keeps a rejected chunk, durably, because its sender will now forget it. Sent again it is not kept again.
+func (s *Store) setAside(ctx context.Context, a Arrival, reason string) error {
+	key, err := s.key(ctx, patientKey(Unassigned))
+	if err != nil {
+		return err
+	}
+	encoded, err := vitals.Encode(a.Chunk)
+	if err != nil {
+		encoded = nil // it cannot be kept in our format; that it came, and why it was refused, can
+	}
+	epoch, seq, start := a.Header.Epoch.ID, a.Header.Seq, a.Header.Start.UnixMicro()
+	where := chunkData(row{a.Sensor, vitals.Signal(a.Header.Signal), a.Header.Epoch, seq, start}, "quarantine")
+	r, err := s.db.ExecContext(ctx, `INSERT INTO quarantine (sensor, signal, epoch, seq, start, received, reason, sealed)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`,
+		a.Sensor, a.Header.Signal, epoch[:], int64(seq), start, micro(a.Received), reason, key.Seal(encoded, where)) // #nosec G115 -- the bits are the key
+	if err != nil {
+		return err
+	}
+	id, err := r.LastInsertId()
+	if err != nil || id%64 != 0 { // trimming now and then is enough for a bound
+		return err
+	}
+	_, err = s.db.ExecContext(ctx, "DELETE FROM quarantine WHERE id <= ?", id-maxQuarantine)
+	return err
+}
+
+// Quarantined is one rejected chunk that was set aside.
+type Quarantined struct {
+	Sensor, Signal  string
+	Seq             uint64
+	Start, Received time.Time
+	Reason          string
+}
+
+// Quarantine lists what was set aside, newest first, at most limit (1 to 10,000).
+func (s *Store) Quarantine(ctx context.Context, limit int) ([]Quarantined, error) {
+	rows, err := s.db.QueryContext(ctx, "SELECT sensor, signal, seq, start, received, reason FROM quarantine ORDER BY id DESC LIMIT ?",
+		min(max(limit, 1), maxQuarantine))
+	if err != nil {
+		return nil, named("quarantine", err)
+	}
+	var all []Quarantined
+	for rows.Next() {
+		var q Quarantined
+		var signal uint8
+		var seq, start, received int64
+		if err := rows.Scan(&q.Sensor, &signal, &seq, &start, &received, &q.Reason); err != nil {
+			return nil, named("quarantine", errors.Join(err, rows.Close()))
+		}
+		q.Signal, q.Seq = vitals.Signal(signal).String(), uint64(seq) // #nosec G115 -- the bits are the key
+		q.Start, q.Received = fromMicro(start), fromMicro(received)
+		all = append(all, q)
+	}
+	return all, named("quarantine", rows.Err())
+}

@@ -1,0 +1,68 @@
+package store_test
+
+import (
+	"context"
+	"fmt"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"vitalseal/internal/store"
+	"vitalseal/internal/vitals"
+)
+
+// BenchmarkAppend appends 250 ms of red and infrared at 100 Hz from 64 goroutines, every fifth chunk one of numerics; each
+// append waits for its fsync.
+func BenchmarkAppend(b *testing.B) {
+	s := open(b, b.TempDir())
+	g := standing(b, s)
+	start := time.Now()
+	ward(b, s, start, 64)
+	wave := make([]uint16, 25)
+	for i := range wave {
+		wave[i] = uint16(30000 + 37*i%90)
+	}
+	var worker atomic.Int64
+	b.SetParallelism(32) // times GOMAXPROCS, 2 here
+	b.ResetTimer()
+	b.RunParallel(func(pb *testing.PB) {
+		w := worker.Add(1)
+		sensor := sensorID(fmt.Sprint("s", w%64))
+		for seq := uint64(0); pb.Next(); seq++ {
+			at := start.Add(time.Duration(seq) * 50 * time.Millisecond)
+			c := ppg(at, wave...)
+			if seq%5 == 0 {
+				c = numerics(at, heart(70), vitals.Checked(vitals.SpO2, 97, vitals.Good), vitals.Checked(vitals.PerfusionIndex, 3, vitals.Good))
+			}
+			if o, why, err := s.Append(context.Background(), g, arrival(sensor, c, epoch(uint64(w)*4+uint64(c.Signal)), seq)); o != store.Accepted {
+				b.Error(o, why, err)
+				return
+			}
+		}
+	})
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "chunks/s")
+}
+
+// BenchmarkTrends reads a day of one kind in minutes.
+func BenchmarkTrends(b *testing.B) {
+	c := newClock(noon.Add(12 * time.Hour))
+	s := open(b, b.TempDir(), store.WithClock(c.Now))
+	g := standing(b, s)
+	p := ward(b, s, noon.Add(-24*time.Hour), 1)[0]
+	for chunk := range 24 * 6 { // a chunk of ten minutes with a value a minute
+		at := noon.Add(time.Duration(chunk-72) * 10 * time.Minute)
+		c := numerics(at, heart(70))
+		for m := 1; m < 10; m++ {
+			c.Bundles = append(c.Bundles, vitals.Bundle{At: at.Add(time.Duration(m) * time.Minute), Numerics: c.Bundles[0].Numerics})
+		}
+		if o, why, err := s.Append(context.Background(), g, arrival(sensorID("s0"), c, epoch(1), uint64(chunk))); o != store.Accepted {
+			b.Fatal(o, why, err)
+		}
+	}
+	for b.Loop() {
+		points, err := s.Trends(context.Background(), g, p, vitals.HeartRate, noon.Add(-12*time.Hour), noon.Add(12*time.Hour), time.Minute)
+		if err != nil || len(points) != 1440 {
+			b.Fatal(len(points), err)
+		}
+	}
+}

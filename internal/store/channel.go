@@ -1,0 +1,287 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+	"unicode/utf8"
+
+	"vitalseal/internal/access"
+)
+
+// ErrPatientChannel means the channel is a patient's: its entries derive from Numerics and are not stored as such.
+var ErrPatientChannel = errors.New("store: the channel belongs to a patient")
+
+// Channel is a ThingSpeak channel: a patient's, or a free one that holds entries.
+type Channel struct {
+	ID          int64  // from 1
+	Name        string // at most 200 bytes; this and the next two are sealed
+	Description string // at most 1,000 bytes
+	Fields      [8]string
+	Patient     string // empty: a free channel
+	Created     time.Time
+	LastEntryID int64 // of a free channel; 0 when it has none
+}
+
+// Entry is one entry of a free channel. Empty strings mean not given.
+type Entry struct {
+	ID                                     int64 // from 1, in the order of AppendEntry
+	Created                                time.Time
+	Fields                                 [8]*string // nil: not given; at most 255 bytes each, like the rest
+	Status, Latitude, Longitude, Elevation string
+}
+
+const (
+	maxField   = 255
+	maxEntries = 8000
+)
+
+// channelText and entryText are what is sealed, as JSON.
+type channelText struct {
+	Name        string    `json:"name"`
+	Description string    `json:"description,omitempty"`
+	Fields      [8]string `json:"fields"`
+}
+
+type entryText struct {
+	Fields    [8]*string `json:"f"`
+	Status    string     `json:"status,omitempty"`
+	Latitude  string     `json:"lat,omitempty"`
+	Longitude string     `json:"long,omitempty"`
+	Elevation string     `json:"elev,omitempty"`
+}
+
+// CreateChannel makes a free channel; ID, Created and LastEntryID are set, Patient must be empty.
+func (s *Store) CreateChannel(ctx context.Context, c Channel) (Channel, error) {
+	err := errors.Join(checkText("channel name", c.Name, 1, maxName), checkText("channel description", c.Description, 0, 1000))
+	for i, f := range c.Fields {
+		err = errors.Join(err, checkText(fmt.Sprintf("field%d", i+1), f, 0, maxField))
+	}
+	if c.Patient != "" {
+		err = errors.Join(err, fmt.Errorf("%w: a patient's channel is made with the patient", ErrInvalid))
+	}
+	if err != nil {
+		return Channel{}, named("create channel", err)
+	}
+	c.Created, c.LastEntryID = s.now(), 0
+	err = s.inTx(ctx, func(tx *sql.Tx) error {
+		c, err = s.insertChannel(ctx, tx, c)
+		return err
+	})
+	return c, named("create channel", err)
+}
+
+// insertChannel adds c under a key of its own; the next free id is its id.
+func (s *Store) insertChannel(ctx context.Context, tx *sql.Tx, c Channel) (Channel, error) {
+	c.Created = c.Created.Truncate(time.Microsecond)
+	r, err := tx.ExecContext(ctx, "INSERT INTO channels (patient, created, last_entry, sealed) VALUES (nullif(?, ''), ?, 0, x'')", c.Patient, micro(c.Created))
+	if err != nil {
+		return Channel{}, err
+	}
+	if c.ID, err = r.LastInsertId(); err != nil {
+		return Channel{}, err
+	}
+	key, err := s.newKey(ctx, tx, channelKey(c.ID))
+	if err != nil {
+		return Channel{}, err
+	}
+	text, err := json.Marshal(channelText{c.Name, c.Description, c.Fields})
+	if err != nil {
+		return Channel{}, err
+	}
+	_, err = tx.ExecContext(ctx, "UPDATE channels SET sealed = ? WHERE id = ?", key.Seal(text, associated("channel", channelKey(c.ID))), c.ID)
+	return c, err
+}
+
+const selectChannel = "SELECT id, coalesce(patient, ''), created, last_entry, sealed FROM channels"
+
+func scanChannel(r scanner) (c Channel, sealed []byte, err error) {
+	var created int64
+	err = r.Scan(&c.ID, &c.Patient, &created, &c.LastEntryID, &sealed)
+	c.Created = fromMicro(created)
+	return c, sealed, err
+}
+
+func (s *Store) openChannel(ctx context.Context, c *Channel, sealed []byte) error {
+	key, err := s.key(ctx, channelKey(c.ID))
+	if err != nil {
+		return err
+	}
+	b, err := key.Open(sealed, associated("channel", channelKey(c.ID)))
+	if err != nil {
+		return ErrSealed
+	}
+	var text channelText
+	if err := json.Unmarshal(b, &text); err != nil {
+		return err
+	}
+	c.Name, c.Description, c.Fields = text.Name, text.Description, text.Fields
+	return nil
+}
+
+// Channel is the channel with this id: its description, no entries.
+func (s *Store) Channel(ctx context.Context, id int64) (Channel, error) {
+	c, sealed, err := scanChannel(s.db.QueryRowContext(ctx, selectChannel+" WHERE id = ?", id))
+	if err == nil {
+		err = s.openChannel(ctx, &c, sealed)
+	}
+	if err != nil {
+		return Channel{}, named("channel", err)
+	}
+	return c, nil
+}
+
+// Channels are all channels by id.
+func (s *Store) Channels(ctx context.Context) ([]Channel, error) {
+	type both struct {
+		Channel
+		sealed []byte
+	}
+	all, err := list(ctx, s.db, func(r *sql.Rows) (both, error) {
+		c, sealed, err := scanChannel(r)
+		return both{c, sealed}, err
+	}, selectChannel+" ORDER BY id")
+	if err != nil {
+		return nil, named("channels", err)
+	}
+	channels := make([]Channel, len(all))
+	for i, b := range all { // keys are read after the rows, on the same few connections
+		channels[i] = b.Channel
+		if err := s.openChannel(ctx, &channels[i], b.sealed); err != nil {
+			return nil, named("channels", err)
+		}
+	}
+	return channels, nil
+}
+
+// ChannelRef is a channel as policies see one.
+func (s *Store) ChannelRef(ctx context.Context, id int64) (access.ChannelRef, error) {
+	ref := access.ChannelRef{ID: id}
+	err := s.db.QueryRowContext(ctx, "SELECT coalesce(patient, '') FROM channels WHERE id = ?", id).Scan(&ref.Patient)
+	if err != nil {
+		return access.ChannelRef{}, named("channel", err)
+	}
+	return ref, nil
+}
+
+// ChannelOf is the channel of a patient.
+func (s *Store) ChannelOf(ctx context.Context, patient string) (Channel, error) {
+	c, sealed, err := scanChannel(s.db.QueryRowContext(ctx, selectChannel+" WHERE patient = ?", patient))
+	if err == nil {
+		err = s.openChannel(ctx, &c, sealed)
+	}
+	if err != nil {
+		return Channel{}, named("channel", err)
+	}
+	return c, nil
+}
+
+// AppendEntry adds an entry to a free channel, durably, and gives it the next id. A zero Created is now. The grant must
+// allow access.WriteChannel on the channel. ErrPatientChannel for a patient's.
+func (s *Store) AppendEntry(ctx context.Context, g access.Grant, channel int64, e Entry) (Entry, error) {
+	if err := s.allowed(g, access.WriteChannel, access.OnChannel(channel)); err != nil {
+		return Entry{}, named("append entry", err)
+	}
+	if err := checkEntry(e); err != nil {
+		return Entry{}, named("append entry", err)
+	}
+	if e.Created.IsZero() {
+		e.Created = s.now()
+	}
+	e.Created = fromMicro(micro(e.Created))
+	text, err := json.Marshal(entryText{e.Fields, e.Status, e.Latitude, e.Longitude, e.Elevation})
+	if err != nil {
+		return Entry{}, named("append entry", err)
+	}
+	key, err := s.key(ctx, channelKey(channel))
+	if err != nil {
+		return Entry{}, named("append entry", err)
+	}
+	err = s.inTx(ctx, func(tx *sql.Tx) error {
+		var patient string
+		if err := tx.QueryRowContext(ctx, "UPDATE channels SET last_entry = last_entry + 1 WHERE id = ? RETURNING last_entry, coalesce(patient, '')",
+			channel).Scan(&e.ID, &patient); err != nil {
+			return err
+		}
+		if patient != "" {
+			return ErrPatientChannel
+		}
+		_, err := tx.ExecContext(ctx, "INSERT INTO entries (channel, id, created, sealed) VALUES (?, ?, ?, ?)",
+			channel, e.ID, micro(e.Created), key.Seal(text, entryData(channel, e.ID, e.Created)))
+		return err
+	})
+	if err != nil {
+		return Entry{}, named("append entry", err)
+	}
+	return e, nil
+}
+
+func checkEntry(e Entry) error {
+	values := []string{e.Status, e.Latitude, e.Longitude, e.Elevation}
+	for _, f := range e.Fields {
+		if f != nil {
+			values = append(values, *f)
+		}
+	}
+	for _, v := range values { // third parties' text: kept as it is, within its bound
+		if len(v) > maxField || !utf8.ValidString(v) {
+			return fmt.Errorf("%w: a field or status may have %d bytes of UTF-8", ErrInvalid, maxField)
+		}
+	}
+	if !e.Created.IsZero() && (e.Created.Year() < 1970 || e.Created.Year() > 9999) {
+		return fmt.Errorf("%w: created must be within 1970 to 9999", ErrInvalid)
+	}
+	return nil
+}
+
+func entryData(channel, id int64, created time.Time) []byte {
+	return associated("entry", channelKey(channel), fmt.Sprint(id), fmt.Sprint(micro(created)))
+}
+
+// Entries are the newest limit entries of a free channel created in [from, to), ascending by time, then id. limit <= 0 or above
+// 8,000 means 8,000. The grant must allow access.ViewChannel on the channel.
+func (s *Store) Entries(ctx context.Context, g access.Grant, channel int64, from, to time.Time, limit int) ([]Entry, error) {
+	if err := s.allowed(g, access.ViewChannel, access.OnChannel(channel)); err != nil {
+		return nil, named("entries", err)
+	}
+	ref, err := s.ChannelRef(ctx, channel)
+	if err != nil {
+		return nil, err
+	}
+	if ref.Patient != "" {
+		return nil, named("entries", ErrPatientChannel)
+	}
+	key, err := s.key(ctx, channelKey(channel))
+	if err != nil {
+		return nil, named("entries", err)
+	}
+	if limit <= 0 || limit > maxEntries {
+		limit = maxEntries
+	}
+	all, err := list(ctx, s.db, func(r *sql.Rows) (e Entry, err error) {
+		var created int64
+		var sealed []byte
+		if err := r.Scan(&e.ID, &created, &sealed); err != nil {
+			return e, err
+		}
+		e.Created = fromMicro(created)
+		b, err := key.Open(sealed, entryData(channel, e.ID, e.Created))
+		if err != nil {
+			return e, ErrSealed
+		}
+		var text entryText
+		if err := json.Unmarshal(b, &text); err != nil {
+			return e, err
+		}
+		e.Fields, e.Status = text.Fields, text.Status
+		e.Latitude, e.Longitude, e.Elevation = text.Latitude, text.Longitude, text.Elevation
+		return e, nil
+	}, "SELECT id, created, sealed FROM entries WHERE channel = ? AND created >= ? AND created < ? ORDER BY created DESC, id DESC LIMIT ?",
+		channel, micro(from), micro(to), limit)
+	slices.Reverse(all)
+	return all, named("entries", err)
+}

@@ -1,0 +1,223 @@
+package store
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"math"
+	"slices"
+	"sync"
+	"time"
+
+	"vitalseal/internal/vitals"
+)
+
+// Delivery is the account of what has arrived.
+type Delivery struct {
+	Streams []StreamDelivery // by sensor, then signal
+	// LatencyP50 and LatencyP99 are from a chunk's end by the gateway's clock until it was durable here, over all chunks accepted
+	// since Open, a backlog's included, within 2 %. Zero when there were none.
+	LatencyP50, LatencyP99 time.Duration
+	Measured               int64 // how many chunks the latencies are of
+	Quarantined            int64 // rejected chunks that are set aside
+}
+
+// StreamDelivery counts one stream's rows over all partitions. The numbers are counted in the files, not remembered.
+type StreamDelivery struct {
+	Sensor, Signal string
+	Chunks         int64 // rows
+	Doubled        int64 // rows beyond the first that share (sensor, signal, epoch, sequence)
+	// Missing are holes in the sequence: what lies between 0 and the highest sequence of each epoch and is not stored.
+	// What was rejected, dropped by a full gateway or is still on its way is missing.
+	Missing int64
+}
+
+type epochKey struct {
+	sensor string
+	signal vitals.Signal
+	epoch  [16]byte
+}
+
+// epochCount is one epoch in one partition.
+type epochCount struct {
+	key             epochKey
+	rows, distinct  int64
+	lowest, highest int64
+}
+
+// partitionCounts remembers the counts of partitions that have not changed since they were counted.
+type partitionCounts struct {
+	mu sync.Mutex // guards m, and makes one caller count at a time
+	m  map[string]countedAt
+}
+
+type countedAt struct {
+	gen    uint64
+	epochs []epochCount
+}
+
+func (c *partitionCounts) init() { c.m = map[string]countedAt{} }
+
+// Delivery counts what is stored. It reads an index of every partition that changed since the last call.
+func (s *Store) Delivery(ctx context.Context) (Delivery, error) {
+	s.stats.mu.Lock()
+	defer s.stats.mu.Unlock()
+	var d Delivery
+	spans := map[epochKey][]span{}
+	names, gens := s.parts.all()
+	for i, name := range names {
+		counted, ok := s.stats.m[name]
+		if !ok || counted.gen != gens[i] {
+			epochs, err := s.count(ctx, name)
+			if err != nil {
+				return Delivery{}, named("delivery", err)
+			}
+			counted = countedAt{gens[i], epochs}
+			s.stats.m[name] = counted
+		}
+		for _, e := range counted.epochs {
+			spans[e.key] = append(spans[e.key], span{name, e})
+		}
+	}
+	streams := map[[2]string]*StreamDelivery{}
+	for key, in := range spans {
+		id := [2]string{key.sensor, key.signal.String()}
+		st := streams[id]
+		if st == nil {
+			st = &StreamDelivery{Sensor: id[0], Signal: id[1]}
+			streams[id] = st
+		}
+		if err := s.tally(ctx, st, key, in); err != nil {
+			return Delivery{}, named("delivery", err)
+		}
+	}
+	for _, st := range streams {
+		d.Streams = append(d.Streams, *st)
+	}
+	slices.SortFunc(d.Streams, func(a, b StreamDelivery) int {
+		return cmp.Or(cmp.Compare(a.Sensor, b.Sensor), cmp.Compare(a.Signal, b.Signal))
+	})
+	d.LatencyP50, d.LatencyP99, d.Measured = s.lat.quantiles()
+	err := s.db.QueryRowContext(ctx, "SELECT count(*) FROM quarantine").Scan(&d.Quarantined)
+	return d, named("delivery", err)
+}
+
+// span is an epoch's share of one partition.
+type span struct {
+	partition string
+	epochCount
+}
+
+// tally adds an epoch's shares to its stream.
+func (s *Store) tally(ctx context.Context, st *StreamDelivery, key epochKey, in []span) error {
+	var rows, distinct, highest int64
+	overlap := false
+	for i, e := range in {
+		rows, distinct, highest = rows+e.rows, distinct+e.distinct, max(highest, e.highest)
+		for _, o := range in[:i] {
+			overlap = overlap || e.lowest <= o.highest && o.lowest <= e.highest
+		}
+	}
+	if overlap {
+		// Shares of two days whose sequences overlap: the same sequence may be in both. Look.
+		seen := map[int64]struct{}{}
+		for _, e := range in {
+			if err := s.sequences(ctx, e.partition, key, seen); err != nil {
+				return err
+			}
+		}
+		distinct = int64(len(seen))
+	}
+	st.Chunks += rows
+	st.Doubled += rows - distinct
+	st.Missing += highest + 1 - distinct
+	return nil
+}
+
+// count counts a partition's rows by epoch.
+func (s *Store) count(ctx context.Context, name string) (epochs []epochCount, err error) {
+	part, err := s.parts.acquire(ctx, name, false)
+	if err != nil {
+		return nil, err
+	}
+	defer s.parts.release(part)
+	rows, err := part.read.QueryContext(ctx, `SELECT s.sensor, s.signal, s.epoch, count(*), count(DISTINCT c.seq), min(c.seq), max(c.seq)
+		FROM chunks c JOIN streams s ON s.id = c.stream GROUP BY s.sensor, s.signal, s.epoch`)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, rows.Close()) }()
+	for rows.Next() {
+		var e epochCount
+		var epoch []byte
+		if err := rows.Scan(&e.key.sensor, &e.key.signal, &epoch, &e.rows, &e.distinct, &e.lowest, &e.highest); err != nil {
+			return nil, err
+		}
+		copy(e.key.epoch[:], epoch)
+		epochs = append(epochs, e)
+	}
+	return epochs, rows.Err()
+}
+
+func (s *Store) sequences(ctx context.Context, name string, key epochKey, seen map[int64]struct{}) (err error) {
+	part, err := s.parts.acquire(ctx, name, false)
+	if err != nil {
+		return err
+	}
+	defer s.parts.release(part)
+	rows, err := part.read.QueryContext(ctx, `SELECT c.seq FROM streams s JOIN chunks c ON c.stream = s.id
+		WHERE s.sensor = ? AND s.signal = ? AND s.epoch = ?`, key.sensor, uint8(key.signal), key.epoch[:])
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, rows.Close()) }()
+	for rows.Next() {
+		var seq int64
+		if err := rows.Scan(&seq); err != nil {
+			return err
+		}
+		seen[seq] = struct{}{}
+	}
+	return rows.Err()
+}
+
+// latency is a histogram whose buckets grow by 2 %, from 100 µs to above a month.
+type latency struct {
+	mu      sync.Mutex // guards all below
+	buckets [1200]int64
+	total   int64
+}
+
+const (
+	latencyUnit   = 100 * time.Microsecond
+	latencyGrowth = 1.02
+)
+
+func (l *latency) observe(d time.Duration) {
+	i := 0
+	if d > latencyUnit { // a gateway's clock that is ahead gives less than nothing
+		i = int(math.Ceil(math.Log(float64(d)/float64(latencyUnit)) / math.Log(latencyGrowth)))
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.buckets[min(i, len(l.buckets)-1)]++
+	l.total++
+}
+
+func (l *latency) quantiles() (p50, p99 time.Duration, n int64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	at := func(q float64) time.Duration {
+		want := int64(math.Ceil(q * float64(l.total)))
+		for i, c := range l.buckets {
+			if want -= c; want <= 0 {
+				return time.Duration(float64(latencyUnit) * math.Pow(latencyGrowth, float64(i)))
+			}
+		}
+		return 0
+	}
+	if l.total == 0 {
+		return 0, 0, 0
+	}
+	return at(0.5), at(0.99), l.total
+}

@@ -1,0 +1,280 @@
+package store
+
+import (
+	"bytes"
+	"context"
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+	"sync"
+	"time"
+
+	"vitalseal/internal/seal"
+	"vitalseal/internal/vitals"
+)
+
+// The states of a Device.
+const (
+	DeviceInvited  = "invited"  // has a ticket, is not enrolled
+	DeviceActive   = "active"   // enrolled
+	DeviceDisabled = "disabled" // kept out for now; its chunks wait at the gateway (Retry)
+	DeviceDeleted  = "deleted"  // kept out for good; its chunks are set aside (Rejected)
+)
+
+// Device is one component in the inventory.
+type Device struct {
+	ID         string // SPIFFE id
+	Kind       string // "gateway", "sensor", "workstation", "hub"
+	Model      string
+	Serial     string
+	Gateway    string // SPIFFE id of the gateway a sensor hangs on
+	ZitiID     string
+	State      string // one of the Device constants; empty at CreateDevice means invited
+	Bed        string // where it is placed now; set by PlaceDevice, ignored by CreateDevice
+	EnrolledBy string
+	LastSeen   time.Time // zero: never; after a restart up to half a minute too old
+}
+
+// Why a ticket was refused. The difference is for the log and the administrator, not for the presenter.
+var (
+	// ErrTicketExpired means its time is over.
+	ErrTicketExpired = errors.New("store: ticket has expired")
+	// ErrTicketUsed means it was redeemed before.
+	ErrTicketUsed = errors.New("store: ticket has been used")
+	// ErrTicketMismatch means other components came with it than it was made for.
+	ErrTicketMismatch = errors.New("store: ticket is for other components")
+)
+
+func checkState(state string) error {
+	if !slices.Contains([]string{DeviceInvited, DeviceActive, DeviceDisabled, DeviceDeleted}, state) {
+		return fmt.Errorf("%w: state must be invited, active, disabled or deleted", ErrInvalid)
+	}
+	return nil
+}
+
+// CreateDevice adds a component; ErrExists if the id is known.
+func (s *Store) CreateDevice(ctx context.Context, d Device) error {
+	if d.State == "" {
+		d.State = DeviceInvited
+	}
+	if err := errors.Join(checkIdentity("device id", d.ID), checkID("device kind", d.Kind), checkText("model", d.Model, 0, maxName),
+		checkText("serial", d.Serial, 0, maxName), checkText("gateway", d.Gateway, 0, maxID), checkText("ziti id", d.ZitiID, 0, maxID),
+		checkText("enrolled by", d.EnrolledBy, 0, maxID), checkState(d.State)); err != nil {
+		return named("create device", err)
+	}
+	_, err := s.db.ExecContext(ctx, "INSERT INTO devices (id, kind, model, serial, gateway, ziti, state, enrolled_by) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+		d.ID, d.Kind, d.Model, d.Serial, d.Gateway, d.ZitiID, d.State, d.EnrolledBy)
+	s.where.changed()
+	return named("create device "+d.ID, err)
+}
+
+const selectDevice = `SELECT d.id, d.kind, d.model, d.serial, d.gateway, d.ziti, d.state, coalesce(p.bed, ''), d.enrolled_by, d.seen
+	FROM devices d LEFT JOIN placements p ON p.device = d.id AND p.ends IS NULL`
+
+func (s *Store) scanDevice(r scanner) (d Device, err error) {
+	var seen *int64
+	err = r.Scan(&d.ID, &d.Kind, &d.Model, &d.Serial, &d.Gateway, &d.ZitiID, &d.State, &d.Bed, &d.EnrolledBy, &seen)
+	d.LastSeen = later(fromOptional(seen), s.seen.last(d.ID))
+	return d, err
+}
+
+// Device is the component with this id.
+func (s *Store) Device(ctx context.Context, id string) (Device, error) {
+	d, err := s.scanDevice(s.db.QueryRowContext(ctx, selectDevice+" WHERE d.id = ?", id))
+	if err != nil {
+		return Device{}, named("device", err)
+	}
+	return d, nil
+}
+
+// Devices are all components by id.
+func (s *Store) Devices(ctx context.Context) ([]Device, error) {
+	all, err := list(ctx, s.db, func(r *sql.Rows) (Device, error) { return s.scanDevice(r) }, selectDevice+" ORDER BY d.id")
+	return all, named("devices", err)
+}
+
+// SetDeviceState changes a component's state; from then on Append goes by it. Live connections are the caller's to cut.
+func (s *Store) SetDeviceState(ctx context.Context, id, state string) error {
+	if err := checkState(state); err != nil {
+		return named("set device state", err)
+	}
+	err := affected(s.db.ExecContext(ctx, "UPDATE devices SET state = ? WHERE id = ?", state, id))
+	s.where.changed()
+	return named("set device state", err)
+}
+
+// PlaceDevice puts a component at a bed from at on, and takes it from where it was at that moment; an empty bed only takes it
+// away. Where it already stands, nothing changes. ErrConflict if its history reaches beyond at.
+func (s *Store) PlaceDevice(ctx context.Context, device, bed string, at time.Time) error {
+	if err := s.checkAt(at); err != nil {
+		return named("place device", err)
+	}
+	err := s.inTx(ctx, func(tx *sql.Tx) error {
+		if err := exists(ctx, tx, "device", "devices", device); err != nil {
+			return err
+		}
+		if bed != "" {
+			if err := exists(ctx, tx, "bed", "beds", bed); err != nil {
+				return err
+			}
+		}
+		var now string
+		var late int
+		if err := tx.QueryRowContext(ctx, `SELECT coalesce((SELECT bed FROM placements WHERE device = ?1 AND ends IS NULL AND begins <= ?2), ''),
+			(SELECT count(*) FROM placements WHERE device = ?1 AND (begins >= ?2 OR ends > ?2))`, device, micro(at)).Scan(&now, &late); err != nil {
+			return err
+		}
+		switch {
+		case now == bed:
+			return nil
+		case late > 0:
+			return fmt.Errorf("%w: the device's history reaches beyond this time", ErrConflict)
+		}
+		if _, err := tx.ExecContext(ctx, "UPDATE placements SET ends = ? WHERE device = ? AND ends IS NULL", micro(at), device); err != nil || bed == "" {
+			return err
+		}
+		_, err := tx.ExecContext(ctx, "INSERT INTO placements (device, bed, begins) VALUES (?, ?, ?)", device, bed, micro(at))
+		return err
+	})
+	s.where.changed()
+	return named("place device", err)
+}
+
+// touches remembers when components were last seen, so that not every sign of life is a commit.
+type touches struct {
+	mu sync.Mutex // guards m
+	m  map[string]touch
+}
+
+type touch struct{ seen, written time.Time }
+
+const touchEvery = 30 * time.Second
+
+func (t *touches) init() { t.m = map[string]touch{} }
+
+func (t *touches) last(id string) time.Time {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.m[id].seen
+}
+
+// note remembers at and says whether it is time to write it.
+func (t *touches) note(id string, at time.Time) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	was := t.m[id]
+	due := at.Sub(was.written) >= touchEvery
+	if due {
+		was.written = at
+	}
+	if len(t.m) >= maxCached {
+		clear(t.m)
+	}
+	t.m[id] = touch{later(was.seen, at), was.written}
+	return due
+}
+
+// TouchDevice notes that a component is alive now. It is cheap: it writes at most twice a minute.
+func (s *Store) TouchDevice(ctx context.Context, id string) error {
+	if now := s.now(); s.seen.note(id, now) {
+		return named("touch device", affected(s.db.ExecContext(ctx, "UPDATE devices SET seen = ? WHERE id = ?", micro(now), id)))
+	}
+	return nil
+}
+
+// CreateTicket stores the hash of a one-time secret that lets exactly these components enrol before expires.
+func (s *Store) CreateTicket(ctx context.Context, secretHash [32]byte, ids []string, expires time.Time) error {
+	if len(ids) == 0 || len(ids) > maxRelations {
+		return named("create ticket", fmt.Errorf("%w: a ticket is for 1 to %d components", ErrInvalid, maxRelations))
+	}
+	for _, id := range ids {
+		if err := checkIdentity("component", id); err != nil {
+			return named("create ticket", err)
+		}
+	}
+	b, err := json.Marshal(ids)
+	if err != nil {
+		return named("create ticket", err)
+	}
+	_, err = s.db.ExecContext(ctx, "INSERT INTO tickets (hash, ids, expires) VALUES (?, ?, ?)", secretHash[:], string(b), micro(expires))
+	return named("create ticket", err)
+}
+
+// RedeemTicket uses up a ticket, once, for exactly the components it was made for in any order, and gives their ids.
+// ErrNotFound, ErrTicketUsed, ErrTicketExpired or ErrTicketMismatch leave it as it was.
+func (s *Store) RedeemTicket(ctx context.Context, secretHash [32]byte, ids []string, now time.Time) ([]string, error) {
+	var want []string
+	err := s.inTx(ctx, func(tx *sql.Tx) error {
+		var list string
+		var expires int64
+		var redeemed *int64
+		if err := tx.QueryRowContext(ctx, "SELECT ids, expires, redeemed FROM tickets WHERE hash = ?", secretHash[:]).
+			Scan(&list, &expires, &redeemed); err != nil {
+			return err
+		}
+		if err := json.Unmarshal([]byte(list), &want); err != nil {
+			return err
+		}
+		a, b := slices.Clone(ids), slices.Clone(want)
+		slices.Sort(a)
+		slices.Sort(b)
+		switch {
+		case redeemed != nil:
+			return ErrTicketUsed
+		case micro(now) >= expires:
+			return ErrTicketExpired
+		case !slices.Equal(a, b):
+			return ErrTicketMismatch
+		}
+		_, err := tx.ExecContext(ctx, "UPDATE tickets SET redeemed = ? WHERE hash = ?", micro(now), secretHash[:])
+		return err
+	})
+	if err != nil {
+		return nil, named("redeem ticket", err)
+	}
+	return want, nil
+}
+
+const (
+	maxAnnouncement  = 16 << 10
+	maxAnnouncements = 4096 // a sensor; at two streams and an hour an epoch, 85 days
+)
+
+// SaveAnnouncement keeps the sealed data key of an epoch, durably. The same again is no error; another one for the same
+// epoch is ErrConflict. A sensor's oldest epochs, by number, go beyond 4,096.
+func (s *Store) SaveAnnouncement(ctx context.Context, sensor string, epoch seal.Epoch, signal uint8, announcement []byte) error {
+	if err := checkIdentity("sensor", sensor); err != nil {
+		return named("save announcement", err)
+	}
+	if !vitals.Signal(signal).Valid() || len(announcement) == 0 || len(announcement) > maxAnnouncement || epoch.Number > math.MaxInt64 {
+		return named("save announcement", fmt.Errorf("%w: signal, number or length (1 to %d bytes)", ErrInvalid, maxAnnouncement))
+	}
+	return named("save announcement", s.inTx(ctx, func(tx *sql.Tx) error {
+		var had []byte
+		switch err := tx.QueryRowContext(ctx, "SELECT sealed FROM announcements WHERE sensor = ? AND epoch = ?", sensor, epoch.ID[:]).Scan(&had); {
+		case err == nil && bytes.Equal(had, announcement):
+			return nil
+		case err == nil:
+			return fmt.Errorf("%w: the epoch was announced differently", ErrConflict)
+		case !errors.Is(err, sql.ErrNoRows):
+			return err
+		}
+		if _, err := tx.ExecContext(ctx, "INSERT INTO announcements (sensor, epoch, signal, number, sealed) VALUES (?, ?, ?, ?, ?)",
+			sensor, epoch.ID[:], signal, int64(epoch.Number), announcement); err != nil { // #nosec G115 -- checked above
+			return err
+		}
+		_, err := tx.ExecContext(ctx, `DELETE FROM announcements WHERE sensor = ?1 AND number <
+			(SELECT number FROM announcements WHERE sensor = ?1 ORDER BY number DESC LIMIT 1 OFFSET ?2)`, sensor, maxAnnouncements-1)
+		return err
+	}))
+}
+
+// Announcement is what SaveAnnouncement kept; ErrNotFound if nothing.
+func (s *Store) Announcement(ctx context.Context, sensor string, epoch seal.EpochID) ([]byte, error) {
+	var b []byte
+	err := s.db.QueryRowContext(ctx, "SELECT sealed FROM announcements WHERE sensor = ? AND epoch = ?", sensor, epoch[:]).Scan(&b)
+	return b, named("announcement", err)
+}

@@ -1,0 +1,191 @@
+package store_test
+
+import (
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"vitalseal/internal/access"
+	"vitalseal/internal/store"
+)
+
+func TestWardErrors(t *testing.T) {
+	now := time.Now()
+	s := open(t, t.TempDir())
+	ctx := t.Context()
+	p := ward(t, s, now, 2)
+	newPatient := func(name string) error { _, err := s.CreatePatient(ctx, name); return err }
+	person := func(p access.Person) error { _, err := s.CreatePerson(ctx, p, "x"); return err }
+	must(t, person(access.Person{ID: "n", Login: "nora", Role: access.RoleNurse, Wards: []string{"a"}}))
+	for name, tc := range map[string]struct{ got, want error }{
+		"ward twice":         {s.CreateWard(ctx, store.Ward{ID: "a", Name: "A"}), store.ErrExists},
+		"bed twice":          {s.CreateBed(ctx, store.Bed{ID: "a-0", Ward: "a", Name: "B"}), store.ErrExists},
+		"bed in no ward":     {s.CreateBed(ctx, store.Bed{ID: "z", Ward: "zz", Name: "B"}), store.ErrNotFound},
+		"ward id":            {s.CreateWard(ctx, store.Ward{ID: "a b", Name: "A"}), store.ErrInvalid},
+		"ward without name":  {s.CreateWard(ctx, store.Ward{ID: "b"}), store.ErrInvalid},
+		"long name":          {newPatient(strings.Repeat("é", 101)), store.ErrInvalid},
+		"control character":  {newPatient("a\x1b[2J"), store.ErrInvalid},
+		"not UTF-8":          {newPatient("a\xff"), store.ErrInvalid},
+		"occupied":           {s.Admit(ctx, p[0], "a-1", now), store.ErrOccupied},
+		"no such bed":        {s.Admit(ctx, p[0], "zz", now), store.ErrNotFound},
+		"no such patient":    {s.Admit(ctx, "p-zz", "a-0", now), store.ErrNotFound},
+		"into the past":      {s.Admit(ctx, p[0], "a-0", now.Add(-2*time.Hour)), store.ErrConflict},
+		"into the future":    {s.Admit(ctx, p[0], "a-0", now.Add(time.Hour)), store.ErrInvalid},
+		"not admitted":       {s.Discharge(ctx, "p-zz", now), store.ErrNotFound},
+		"before it began":    {s.Discharge(ctx, p[0], now.Add(-2*time.Hour)), store.ErrConflict},
+		"device twice":       {s.CreateDevice(ctx, store.Device{ID: sensorID("s0"), Kind: "sensor"}), store.ErrExists},
+		"place nothing":      {s.PlaceDevice(ctx, sensorID("zz"), "a-0", now), store.ErrNotFound},
+		"place nowhere":      {s.PlaceDevice(ctx, sensorID("s0"), "zz", now), store.ErrNotFound},
+		"place before":       {s.PlaceDevice(ctx, sensorID("s0"), "a-1", now.Add(-2*time.Hour)), store.ErrConflict},
+		"device state":       {s.SetDeviceState(ctx, sensorID("s0"), "gone"), store.ErrInvalid},
+		"no device":          {s.SetDeviceState(ctx, sensorID("zz"), store.DeviceActive), store.ErrNotFound},
+		"login twice":        {person(access.Person{Login: "nora", Role: access.RoleNurse}), store.ErrExists},
+		"no role":            {person(access.Person{Login: "x"}), store.ErrInvalid},
+		"person's ward":      {person(access.Person{Login: "x", Role: access.RoleNurse, Wards: []string{"zz"}}), store.ErrNotFound},
+		"person's self":      {person(access.Person{Login: "x", Role: access.RolePatient, Self: "p-zz"}), store.ErrNotFound},
+		"wards of nobody":    {s.SetWards(ctx, "zz", nil), store.ErrNotFound},
+		"key of nobody":      {s.SaveAPIKey(ctx, access.APIKey{PersonID: "zz", Channel: 1}), store.ErrNotFound},
+		"key of no channel":  {s.SaveAPIKey(ctx, access.APIKey{PersonID: "n", Channel: 99}), store.ErrNotFound},
+		"session of nobody":  {s.SaveSession(ctx, access.Session{PersonID: "zz", Expires: now.Add(time.Hour)}), store.ErrNotFound},
+		"touch no session":   {s.TouchSession(ctx, [32]byte{9}, now), store.ErrNotFound},
+		"delete no session":  {s.DeleteSession(ctx, [32]byte{9}), nil},
+		"where it stands":    {s.PlaceDevice(ctx, sensorID("s0"), "a-0", now), nil},
+		"ticket for nothing": {s.CreateTicket(ctx, [32]byte{}, nil, now), store.ErrInvalid},
+	} {
+		if !errors.Is(tc.got, tc.want) {
+			t.Errorf("%s: %v, want %v", name, tc.got, tc.want)
+		}
+	}
+	err := s.CreateBed(ctx, store.Bed{ID: "z", Ward: "zz", Name: "B"})
+	if err == nil || err.Error() != `store: create bed z: ward "zz": access: not found` {
+		t.Errorf("the text: %v", err)
+	}
+}
+
+func TestDirectoryRoundTrip(t *testing.T) {
+	now := time.Now().UTC().Truncate(time.Microsecond)
+	dir := t.TempDir()
+	s := open(t, dir)
+	ctx := t.Context()
+	p := ward(t, s, now, 2)
+	must(t, s.Admit(ctx, p[0], "a-0", now.Add(-time.Minute))) // again into the same bed: a new stay
+	must(t, s.Discharge(ctx, p[1], now))
+	in := access.Person{ID: "u1", Login: "dora", DisplayName: "Dora Ö", Role: access.RoleDoctor, Patients: p}
+	_, err := s.CreatePerson(ctx, in, "hash")
+	must(t, err)
+	session := access.Session{Hash: [32]byte{1}, PersonID: "u1", Workstation: station, Started: now, LastUsed: now, Expires: now.Add(time.Hour)}
+	must(t, s.SaveSession(ctx, session))
+	session.LastUsed = now.Add(time.Minute)
+	must(t, s.TouchSession(ctx, session.Hash, session.LastUsed))
+	key := access.APIKey{Hash: [32]byte{2}, PersonID: "u1", Channel: 1, Write: true}
+	must(t, s.SaveAPIKey(ctx, key))
+	must(t, s.TouchDevice(ctx, sensorID("s0")))
+	must(t, s.SaveAnnouncement(ctx, sensorID("s0"), epoch(1), 1, []byte("sealed")))
+	must(t, s.SaveAnnouncement(ctx, sensorID("s0"), epoch(1), 1, []byte("sealed")))
+	if err := s.SaveAnnouncement(ctx, sensorID("s0"), epoch(1), 1, []byte("other")); !errors.Is(err, store.ErrConflict) {
+		t.Errorf("an epoch announced twice: %v", err)
+	}
+	must(t, s.Close())
+	s = open(t, dir)
+
+	got, hash, err := s.PersonByLogin(ctx, "dora")
+	if diff := cmp.Diff(in, got); err != nil || hash != "hash" || diff != "" {
+		t.Error(err, hash, diff)
+	}
+	if got, err := s.Session(ctx, session.Hash); err != nil || got != session {
+		t.Errorf("%+v %v", got, err)
+	}
+	if got, err := s.APIKey(ctx, key.Hash); err != nil || got != key {
+		t.Errorf("%+v %v", got, err)
+	}
+	refs, err := s.Patients(ctx)
+	must(t, err)
+	for _, r := range refs {
+		if want := map[string]access.PatientRef{p[0]: {ID: p[0], Ward: "a", Bed: "a-0"}, p[1]: {ID: p[1]}}[r.ID]; r != want {
+			t.Errorf("%+v, want %+v", r, want)
+		}
+	}
+	if d, err := s.Device(ctx, sensorID("s0")); err != nil || d.Bed != "a-0" || d.LastSeen.Before(now) {
+		t.Errorf("%+v %v", d, err)
+	}
+	if b, err := s.Announcement(ctx, sensorID("s0"), epoch(1).ID); err != nil || string(b) != "sealed" {
+		t.Errorf("%q %v", b, err)
+	}
+	must(t, s.DeleteSessionsOf(ctx, "u1"))
+	if _, err := s.Session(ctx, session.Hash); !errors.Is(err, access.ErrNotFound) {
+		t.Errorf("session after sign-out: %v", err)
+	}
+	c, err := s.ChannelOf(ctx, p[0])
+	if err != nil || c.ID < 1 || c.Patient != p[0] || c.Fields[0] != "heart_rate_bpm" {
+		t.Errorf("%+v %v", c, err)
+	}
+}
+
+func TestTicketIsSingleUse(t *testing.T) {
+	now := time.Now()
+	s := open(t, t.TempDir())
+	ctx := t.Context()
+	ids := []string{sensorID("s1"), sensorID("s2")}
+	must(t, s.CreateTicket(ctx, [32]byte{1}, ids, now.Add(time.Hour)))
+	for _, tc := range []struct {
+		hash byte
+		ids  []string
+		now  time.Time
+		want error
+	}{
+		{9, ids, now, store.ErrNotFound}, {1, ids[:1], now, store.ErrTicketMismatch}, {1, ids, now.Add(time.Hour), store.ErrTicketExpired},
+		{1, []string{ids[1], ids[0]}, now, nil}, {1, ids, now, store.ErrTicketUsed},
+	} {
+		got, err := s.RedeemTicket(ctx, [32]byte{tc.hash}, tc.ids, tc.now)
+		if !errors.Is(err, tc.want) || (err == nil) != (len(got) == 2) {
+			t.Errorf("%+v: %v %v", tc, got, err)
+		}
+	}
+}
+
+func TestEntries(t *testing.T) {
+	s := open(t, t.TempDir())
+	ctx, g := t.Context(), standing(t, s)
+	p := ward(t, s, time.Now(), 1)[0]
+	of, err := s.ChannelOf(ctx, p)
+	must(t, err)
+	c, err := s.CreateChannel(ctx, store.Channel{Name: "Fridge", Fields: [8]string{"temperature"}})
+	must(t, err)
+	at := noon
+	var want []store.Entry
+	for i := range 5 {
+		v := strings.Repeat("9", i)
+		e, err := s.AppendEntry(ctx, g, c.ID, store.Entry{Created: at.Add(time.Duration(i) * time.Second), Fields: [8]*string{&v}, Status: "ok"})
+		must(t, err)
+		if e.ID != int64(i+1) {
+			t.Errorf("entry %d has id %d", i, e.ID)
+		}
+		want = append(want, e)
+	}
+	got, err := s.Entries(ctx, g, c.ID, at, at.Add(4*time.Second), 2)
+	if diff := cmp.Diff(want[2:4], got); err != nil || diff != "" {
+		t.Error(err, diff)
+	}
+	if c, err = s.Channel(ctx, c.ID); err != nil || c.LastEntryID != 5 || c.Name != "Fridge" || c.Fields[0] != "temperature" {
+		t.Errorf("%+v %v", c, err)
+	}
+	if _, err := s.AppendEntry(ctx, g, of.ID, store.Entry{}); !errors.Is(err, store.ErrPatientChannel) {
+		t.Errorf("writing a patient's channel: %v", err)
+	}
+	if _, err := s.Entries(ctx, g, of.ID, at, at, 1); !errors.Is(err, store.ErrPatientChannel) {
+		t.Errorf("reading a patient's channel: %v", err)
+	}
+	long := strings.Repeat("9", 256)
+	if _, err := s.AppendEntry(ctx, g, c.ID, store.Entry{Fields: [8]*string{&long}}); !errors.Is(err, store.ErrInvalid) {
+		t.Errorf("long field: %v", err)
+	}
+	if _, err := s.AppendEntry(ctx, g, 99, store.Entry{}); !errors.Is(err, store.ErrNotFound) {
+		t.Errorf("no channel: %v", err)
+	}
+	if ref, err := s.ChannelRef(ctx, of.ID); err != nil || ref.Patient != p {
+		t.Errorf("%+v %v", ref, err)
+	}
+}

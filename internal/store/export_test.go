@@ -1,0 +1,17 @@
+package store
+
+// PartitionsOpen is how many days' files are open.
+func (s *Store) PartitionsOpen() int {
+	s.parts.mu.Lock()
+	defer s.parts.mu.Unlock()
+	return len(s.parts.open)
+}
+
+// RecodeCell decodes a trend and encodes it again.
+func RecodeCell(b []byte) ([]byte, error) {
+	var c cell
+	if err := c.decode(b); err != nil {
+		return nil, err
+	}
+	return c.encode(), nil
+}

@@ -1,0 +1,30 @@
+package store_test
+
+import (
+	"bytes"
+	"errors"
+	"testing"
+
+	"vitalseal/internal/store"
+)
+
+// FuzzTrend: whatever a trend's bytes are, they are refused or are exactly what would be written.
+func FuzzTrend(f *testing.F) {
+	one := append([]byte{1, 1, 0, 0, 0, 2, 0, 0, 0, 1}, bytes.Repeat([]byte{0x40, 0x50, 0, 0, 0, 0, 0, 0}, 3)...)
+	f.Add([]byte{1})
+	f.Add(one)
+	f.Add(append(bytes.Clone(one), one[1:]...))
+	f.Add([]byte{2})
+	f.Fuzz(func(t *testing.T, b []byte) {
+		again, err := store.RecodeCell(b)
+		if err != nil {
+			if !errors.Is(err, store.ErrSealed) {
+				t.Fatal(err)
+			}
+			return
+		}
+		if !bytes.Equal(again, b) {
+			t.Fatalf("%x became %x", b, again)
+		}
+	})
+}

@@ -1,0 +1,128 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"strconv"
+	"sync"
+
+	"vitalseal/internal/seal"
+)
+
+// directoryKey seals the names of persons.
+const directoryKey = "directory"
+
+func patientKey(id string) string   { return "patient/" + id }
+func channelKey(id int64) string    { return "channel/" + strconv.FormatInt(id, 10) }
+func keyPurpose(name string) string { return "vitalseal store key: " + name }
+
+// maxKeys bounds the keys held in memory; beyond it they are unwrapped again when needed.
+const maxKeys = 1 << 16
+
+// keyring caches unwrapped keys.
+type keyring struct {
+	mu sync.RWMutex // guards m
+	m  map[string]seal.Key
+}
+
+func (r *keyring) init() { r.m = map[string]seal.Key{} }
+
+func (r *keyring) get(name string) (seal.Key, bool) {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	k, ok := r.m[name]
+	return k, ok
+}
+
+func (r *keyring) put(name string, k seal.Key) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(r.m) >= maxKeys {
+		clear(r.m)
+	}
+	r.m[name] = k
+}
+
+// key is an existing key, ErrNotFound if there is none of that name.
+func (s *Store) key(ctx context.Context, name string) (seal.Key, error) {
+	if k, ok := s.keys.get(name); ok {
+		return k, nil
+	}
+	var wrapped []byte
+	err := s.db.QueryRowContext(ctx, "SELECT wrapped FROM keys WHERE name = ?", name).Scan(&wrapped)
+	if errors.Is(err, sql.ErrNoRows) {
+		err = ErrNotFound
+	}
+	if err != nil {
+		return seal.Key{}, err
+	}
+	b, err := s.ks.Unwrap(keyPurpose(name), wrapped)
+	if err != nil {
+		return seal.Key{}, fmt.Errorf("unwrap key: %w", err)
+	}
+	defer clear(b)
+	var k seal.Key
+	if len(b) != len(k) {
+		return seal.Key{}, fmt.Errorf("%w: a key of %d bytes", ErrSealed, len(b))
+	}
+	copy(k[:], b)
+	s.keys.put(name, k)
+	return k, nil
+}
+
+// newKey makes a key inside tx. It is not cached: only what has committed may be used.
+func (s *Store) newKey(ctx context.Context, tx *sql.Tx, name string) (seal.Key, error) {
+	k := seal.NewKey()
+	wrapped, err := s.ks.Wrap(keyPurpose(name), k[:])
+	if err != nil {
+		return seal.Key{}, fmt.Errorf("wrap key: %w", err)
+	}
+	if _, err := tx.ExecContext(ctx, "INSERT INTO keys (name, wrapped) VALUES (?, ?)", name, wrapped); err != nil {
+		return seal.Key{}, err
+	}
+	return k, nil
+}
+
+func (s *Store) ensureKey(ctx context.Context, name string) error {
+	_, err := s.key(ctx, name)
+	if !errors.Is(err, ErrNotFound) {
+		return err
+	}
+	return s.inTx(ctx, func(tx *sql.Tx) error {
+		_, err := s.newKey(ctx, tx, name)
+		return err
+	})
+}
+
+func secretPurpose(name string) string { return "vitalseal store secret: " + name }
+
+// SaveSecret stores a secret of the hub (authority key, recipient key), wrapped by the key store, replacing an older one.
+func (s *Store) SaveSecret(ctx context.Context, name string, b []byte) error {
+	if err := checkID("secret name", name); err != nil {
+		return named("save secret", err)
+	}
+	if len(b) > 1<<16 {
+		return named("save secret", fmt.Errorf("%w: a secret may have 65536 bytes", ErrInvalid))
+	}
+	wrapped, err := s.ks.Wrap(secretPurpose(name), b)
+	if err != nil {
+		return named("save secret", err)
+	}
+	_, err = s.db.ExecContext(ctx, "INSERT INTO secrets (name, wrapped) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET wrapped = excluded.wrapped", name, wrapped)
+	return named("save secret", err)
+}
+
+// Secret is a stored secret; ErrNotFound if there is none of that name.
+func (s *Store) Secret(ctx context.Context, name string) ([]byte, error) {
+	var wrapped []byte
+	if err := s.db.QueryRowContext(ctx, "SELECT wrapped FROM secrets WHERE name = ?", name).Scan(&wrapped); err != nil {
+		return nil, named("secret", err)
+	}
+	b, err := s.ks.Unwrap(secretPurpose(name), wrapped)
+	if err != nil {
+		return nil, named("secret", err)
+	}
+	return b, nil
+}

@@ -1,0 +1,188 @@
+// Package store keeps what the hub knows: sealed chunks and their minute trends, and the directory of wards, beds,
+// patients, persons, sessions, devices, tickets and channels.
+//
+// It hides SQLite, the files (doc/formats/store.md), the keys of patients and channels, and the attribution of a
+// chunk to the patient who lay in the bed where its sensor was, at the chunk's start time. Chunks lie in one file a
+// UTC day, chosen by their authenticated start time; a chunk, its uniqueness key and its share of the trends commit
+// in one transaction of that file.
+//
+// It guarantees: what Append calls Accepted or Duplicate is on disk, fsynced, and there exactly once, whatever is killed
+// when. The same (sensor, signal, epoch, sequence) is stored once. Chunks, trends, patient and person names, channel names
+// and entries are sealed under keys that are themselves wrapped by the seal.KeyStore. Nothing that belongs to a patient or
+// a channel is opened without an access.Grant that allows it at that moment; the zero Grant opens nothing. Everything is
+// safe for concurrent use. Queues, caches and answers are bounded. One process has a store open at a time.
+//
+// It does not protect against someone who holds the key store's root key and the files, nor hide who lies in which bed by
+// random patient id, when chunks came, or how many: ids, times and sizes are in clear. Administration methods do not ask for
+// a Grant: their callers decide first (access.ManageDirectory, access.ManageIdentities).
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"vitalseal/internal/access"
+	"vitalseal/internal/seal"
+)
+
+// Unassigned is the subject of chunks whose sensor stood at no occupied bed when they were taken. It has a key of its own
+// and no person is ever granted it; only an engine's standing grant opens it.
+const Unassigned = "unassigned"
+
+var (
+	// ErrNotFound is access.ErrNotFound: what was asked for does not exist.
+	ErrNotFound = access.ErrNotFound
+	// ErrExists means the id or login is taken.
+	ErrExists = errors.New("store: already exists")
+	// ErrOccupied means another patient lies in the bed at that time.
+	ErrOccupied = errors.New("store: bed is occupied")
+	// ErrConflict means the change contradicts what the history says, such as a stay that begins inside another.
+	ErrConflict = errors.New("store: conflicts with what is recorded")
+	// ErrInvalid means an argument is malformed; the text names it and the allowed range.
+	ErrInvalid = errors.New("store: invalid argument")
+	// ErrNotAllowed means the grant does not allow this, or no longer.
+	ErrNotAllowed = errors.New("store: the grant does not allow this")
+	// ErrTooMuch means the answer would exceed its bound; ask for a shorter time.
+	ErrTooMuch = errors.New("store: too much asked for at once")
+	// ErrSealed means stored bytes could not be opened: another key, or damage.
+	ErrSealed = errors.New("store: stored data cannot be opened")
+	// ErrNewer means a file was written by a newer version of the program.
+	ErrNewer = errors.New("store: file was written by a newer version")
+	// ErrInUse means another process has the store open.
+	ErrInUse = errors.New("store: in use by another process")
+	// ErrClosed means the store has been closed.
+	ErrClosed = errors.New("store: closed")
+)
+
+type options struct {
+	now        func() time.Time
+	maxAge     time.Duration
+	maxAhead   time.Duration
+	linger     time.Duration
+	batch      int
+	partitions int
+	watchQueue int
+}
+
+// Option changes a default of Open.
+type Option func(*options)
+
+// WithClock replaces time.Now.
+func WithClock(now func() time.Time) Option { return func(o *options) { o.now = now } }
+
+// WithMaxAge sets how old a chunk may be when it arrives, by its start time; the default is 31 days.
+func WithMaxAge(d time.Duration) Option { return func(o *options) { o.maxAge = d } }
+
+// WithWatchQueue sets how many chunks a subscription holds for a slow reader, at least 1; the default is 512.
+func WithWatchQueue(n int) Option { return func(o *options) { o.watchQueue = max(n, 1) } }
+
+// WithOpenPartitions sets how many days' files are kept open, at least 1; the default is 6.
+func WithOpenPartitions(n int) Option { return func(o *options) { o.partitions = max(n, 1) } }
+
+// Store is an open store. Its fields are set by Open and never change; what they point to has its own locks.
+type Store struct {
+	dir   string
+	ks    seal.KeyStore
+	log   *slog.Logger
+	opt   options
+	lock  *dirLock // holds an exclusive transaction on lock.db for as long as the store is open
+	db    *sql.DB  // directory.db
+	keys  keyring
+	where attribution
+	parts partitions
+	write *writer
+	watch watchers
+	lat   latency
+	seen  touches
+	stats partitionCounts
+	once  sync.Once
+}
+
+// Open opens the store in dir, creating it on first use. ErrInUse if another process has it.
+func Open(ctx context.Context, dir string, ks seal.KeyStore, log *slog.Logger, opts ...Option) (*Store, error) {
+	o := options{now: time.Now, maxAge: 31 * 24 * time.Hour, maxAhead: 5 * time.Minute, linger: 2 * time.Millisecond,
+		batch: 512, partitions: 6, watchQueue: 512}
+	for _, f := range opts {
+		f(&o)
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("store: open: %w", err)
+	}
+	s := &Store{dir: dir, ks: ks, log: log, opt: o}
+	s.parts.init(dir, o.partitions)
+	s.where.init()
+	s.keys.init()
+	s.seen.init()
+	s.stats.init()
+	if err := s.open(ctx); err != nil {
+		return nil, fmt.Errorf("store: open: %w", errors.Join(err, s.closeFiles()))
+	}
+	s.write = newWriter(s)
+	// The writer outlives the ctx that opened the store: Close ends it, after it has answered everybody.
+	go s.write.run(context.WithoutCancel(ctx))
+	return s, nil
+}
+
+func (s *Store) open(ctx context.Context) error {
+	var err error
+	if s.lock, err = lockDir(ctx, filepath.Join(s.dir, "lock.db")); err != nil {
+		return err
+	}
+	if s.db, err = openFile(ctx, filepath.Join(s.dir, "directory.db"), directorySteps, 4, ""); err != nil {
+		return err
+	}
+	if err := syncDir(s.dir); err != nil {
+		return err
+	}
+	if err := s.parts.list(); err != nil {
+		return err
+	}
+	for _, name := range []string{directoryKey, patientKey(Unassigned)} {
+		if err := s.ensureKey(ctx, name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Close lets the arrivals already taken commit, ends all subscriptions and closes the files.
+func (s *Store) Close() error {
+	var err error
+	s.once.Do(func() {
+		s.write.close()
+		s.watch.close()
+		err = s.closeFiles()
+	})
+	if err != nil {
+		return fmt.Errorf("store: close: %w", err)
+	}
+	return nil
+}
+
+func (s *Store) closeFiles() error {
+	err := s.parts.close()
+	if s.db != nil {
+		err = errors.Join(err, s.db.Close())
+	}
+	if s.lock != nil {
+		err = errors.Join(err, s.lock.close())
+	}
+	return err
+}
+
+func (s *Store) now() time.Time { return s.opt.now().UTC() }
+
+// allowed is the one gate in front of everything that is opened or appended.
+func (s *Store) allowed(g access.Grant, a access.Action, r access.Resource) error {
+	if !g.Allows(a, r, s.now()) {
+		return ErrNotAllowed
+	}
+	return nil
+}

@@ -1,0 +1,219 @@
+package store
+
+import (
+	"context"
+	"crypto/rand"
+	"database/sql"
+	"encoding/base32"
+	"errors"
+	"fmt"
+	"time"
+
+	"vitalseal/internal/access"
+	"vitalseal/internal/vitals"
+)
+
+// Ward is a group of beds.
+type Ward struct {
+	ID   string // 1 to 64 of letters, digits and -._@
+	Name string // 1 to 200 bytes
+}
+
+// Bed is a place for one patient.
+type Bed struct {
+	ID   string // 1 to 64 of letters, digits and -._@
+	Ward string
+	Name string // 1 to 200 bytes
+}
+
+// CreateWard adds a ward; ErrExists if the id is taken.
+func (s *Store) CreateWard(ctx context.Context, w Ward) error {
+	if err := errors.Join(checkID("ward id", w.ID), checkText("ward name", w.Name, 1, maxName)); err != nil {
+		return named("create ward", err)
+	}
+	_, err := s.db.ExecContext(ctx, "INSERT INTO wards (id, name) VALUES (?, ?)", w.ID, w.Name)
+	return named("create ward "+w.ID, err)
+}
+
+// Wards are all wards by id.
+func (s *Store) Wards(ctx context.Context) ([]Ward, error) {
+	all, err := list(ctx, s.db, func(r *sql.Rows) (w Ward, err error) { return w, r.Scan(&w.ID, &w.Name) },
+		"SELECT id, name FROM wards ORDER BY id")
+	return all, named("wards", err)
+}
+
+// CreateBed adds a bed to a ward; ErrExists if the id is taken, ErrNotFound if there is no such ward.
+func (s *Store) CreateBed(ctx context.Context, b Bed) error {
+	if err := errors.Join(checkID("bed id", b.ID), checkText("bed name", b.Name, 1, maxName)); err != nil {
+		return named("create bed", err)
+	}
+	return named("create bed "+b.ID, s.inTx(ctx, func(tx *sql.Tx) error {
+		if err := exists(ctx, tx, "ward", "wards", b.Ward); err != nil {
+			return err
+		}
+		_, err := tx.ExecContext(ctx, "INSERT INTO beds (id, ward, name) VALUES (?, ?, ?)", b.ID, b.Ward, b.Name)
+		return err
+	}))
+}
+
+// Beds are all beds by id.
+func (s *Store) Beds(ctx context.Context) ([]Bed, error) {
+	all, err := list(ctx, s.db, func(r *sql.Rows) (b Bed, err error) { return b, r.Scan(&b.ID, &b.Ward, &b.Name) },
+		"SELECT id, ward, name FROM beds ORDER BY id")
+	return all, named("beds", err)
+}
+
+// patientIDs are random, so that an id says nothing about who or when.
+var patientIDs = base32.NewEncoding("abcdefghijklmnopqrstuvwxyz234567").WithPadding(base32.NoPadding)
+
+// CreatePatient adds a patient with a key and a ThingSpeak channel of its own and gives its random id, "p-" and eight
+// characters. The name, 1 to 200 bytes, is sealed.
+func (s *Store) CreatePatient(ctx context.Context, name string) (id string, err error) {
+	if err := checkText("patient name", name, 1, maxName); err != nil {
+		return "", named("create patient", err)
+	}
+	var b [5]byte
+	if _, err := rand.Read(b[:]); err != nil {
+		return "", named("create patient", err)
+	}
+	id = "p-" + patientIDs.EncodeToString(b[:])
+	err = s.inTx(ctx, func(tx *sql.Tx) error {
+		key, err := s.newKey(ctx, tx, patientKey(id))
+		if err != nil {
+			return err
+		}
+		now := s.now()
+		if _, err := tx.ExecContext(ctx, "INSERT INTO patients (id, sealed_name, created) VALUES (?, ?, ?)",
+			id, key.Seal([]byte(name), associated("patient name", id)), micro(now)); err != nil {
+			return err
+		}
+		c := Channel{Name: "Patient " + id, Patient: id, Created: now, Fields: patientFields()}
+		_, err = s.insertChannel(ctx, tx, c)
+		return err
+	})
+	return id, named("create patient", err)
+}
+
+// patientFields are the kinds behind field1 to field8 of every patient's channel.
+func patientFields() (f [8]string) {
+	for i, k := range []vitals.Kind{vitals.HeartRate, vitals.SpO2, vitals.CuffPressure, vitals.Systolic, vitals.Diastolic,
+		vitals.MeanArterial, vitals.PerfusionIndex, vitals.RespiratoryRate} {
+		f[i] = k.String()
+	}
+	return f
+}
+
+// PatientName opens a patient's name. The grant must allow access.ViewPatient on the patient.
+func (s *Store) PatientName(ctx context.Context, g access.Grant, id string) (string, error) {
+	if err := s.allowed(g, access.ViewPatient, access.OnPatient(id)); err != nil {
+		return "", named("patient name", err)
+	}
+	var sealed []byte
+	if err := s.db.QueryRowContext(ctx, "SELECT sealed_name FROM patients WHERE id = ?", id).Scan(&sealed); err != nil {
+		return "", named("patient name", err)
+	}
+	key, err := s.key(ctx, patientKey(id))
+	if err != nil {
+		return "", named("patient name", err)
+	}
+	name, err := key.Open(sealed, associated("patient name", id))
+	if err != nil {
+		return "", named("patient name", ErrSealed)
+	}
+	return string(name), nil
+}
+
+const selectPatient = `SELECT p.id, coalesce(b.ward, ''), coalesce(b.id, '') FROM patients p
+	LEFT JOIN stays s ON s.patient = p.id AND s.ends IS NULL LEFT JOIN beds b ON b.id = s.bed`
+
+// Patient is where a patient lies now.
+func (s *Store) Patient(ctx context.Context, id string) (p access.PatientRef, err error) {
+	err = s.db.QueryRowContext(ctx, selectPatient+" WHERE p.id = ?", id).Scan(&p.ID, &p.Ward, &p.Bed)
+	return p, named("patient", err)
+}
+
+// Patients are all patients by id, whether admitted or not.
+func (s *Store) Patients(ctx context.Context) ([]access.PatientRef, error) {
+	all, err := list(ctx, s.db, func(r *sql.Rows) (p access.PatientRef, err error) { return p, r.Scan(&p.ID, &p.Ward, &p.Bed) },
+		selectPatient+" ORDER BY p.id")
+	return all, named("patients", err)
+}
+
+// Admit puts a patient into a bed from at on, ending a stay in another bed at that moment. ErrOccupied if someone lies
+// there at or after at, ErrConflict if the patient's history reaches beyond at, ErrNotFound for an unknown patient or bed.
+func (s *Store) Admit(ctx context.Context, patient, bed string, at time.Time) error {
+	if err := s.checkAt(at); err != nil {
+		return named("admit", err)
+	}
+	err := s.inTx(ctx, func(tx *sql.Tx) error {
+		if err := errors.Join(exists(ctx, tx, "patient", "patients", patient), exists(ctx, tx, "bed", "beds", bed)); err != nil {
+			return err
+		}
+		var taken, later int
+		if err := tx.QueryRowContext(ctx, `SELECT
+			(SELECT count(*) FROM stays WHERE bed = ?1 AND patient <> ?2 AND coalesce(ends, ?3 + 1) > ?3),
+			(SELECT count(*) FROM stays WHERE patient = ?2 AND (begins >= ?3 OR ends > ?3))`, bed, patient, micro(at)).Scan(&taken, &later); err != nil {
+			return err
+		}
+		switch {
+		case taken > 0:
+			return fmt.Errorf("%w: %s", ErrOccupied, bed)
+		case later > 0:
+			return fmt.Errorf("%w: the patient's history reaches beyond this time", ErrConflict)
+		}
+		if _, err := tx.ExecContext(ctx, "UPDATE stays SET ends = ? WHERE patient = ? AND ends IS NULL", micro(at), patient); err != nil {
+			return err
+		}
+		_, err := tx.ExecContext(ctx, "INSERT INTO stays (patient, bed, begins) VALUES (?, ?, ?)", patient, bed, micro(at))
+		return err
+	})
+	s.where.changed()
+	return named("admit", err)
+}
+
+// Discharge ends a patient's stay at at; ErrNotFound if there is none, ErrConflict if it begins later.
+func (s *Store) Discharge(ctx context.Context, patient string, at time.Time) error {
+	if err := s.checkAt(at); err != nil {
+		return named("discharge", err)
+	}
+	err := s.inTx(ctx, func(tx *sql.Tx) error {
+		var begins int64
+		if err := tx.QueryRowContext(ctx, "SELECT begins FROM stays WHERE patient = ? AND ends IS NULL", patient).Scan(&begins); err != nil {
+			return err
+		}
+		if begins >= micro(at) {
+			return fmt.Errorf("%w: the stay begins later", ErrConflict)
+		}
+		_, err := tx.ExecContext(ctx, "UPDATE stays SET ends = ? WHERE patient = ? AND ends IS NULL", micro(at), patient)
+		return err
+	})
+	s.where.changed()
+	return named("discharge", err)
+}
+
+// exists is ErrNotFound, naming what, if the table has no such id. The table's name is ours.
+func exists(ctx context.Context, tx *sql.Tx, what, table, id string) error {
+	var one int
+	err := tx.QueryRowContext(ctx, "SELECT 1 FROM "+table+" WHERE id = ?", id).Scan(&one) // #nosec G202 -- a constant of the caller
+	if errors.Is(err, sql.ErrNoRows) {
+		return fmt.Errorf("%s %.64q: %w", what, id, ErrNotFound)
+	}
+	return err
+}
+
+// list collects the rows of a query.
+func list[T any](ctx context.Context, db *sql.DB, scan func(*sql.Rows) (T, error), query string, args ...any) (all []T, err error) {
+	rows, err := db.QueryContext(ctx, query, args...)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, rows.Close()) }()
+	for rows.Next() {
+		v, err := scan(rows)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, v)
+	}
+	return all, rows.Err()
+}

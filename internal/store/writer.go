@@ -1,0 +1,182 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+)
+
+// writer is the one goroutine that writes chunks. While it waits for one fsync the next arrivals gather, so their number
+// per commit grows with the load.
+type writer struct {
+	s     *Store
+	queue chan *pending
+	stop  chan struct{}
+	done  chan struct{}
+
+	mu     sync.RWMutex // guards closed; held for reading while an arrival is queued
+	closed bool
+}
+
+func newWriter(s *Store) *writer {
+	return &writer{s: s, queue: make(chan *pending, s.opt.batch), stop: make(chan struct{}), done: make(chan struct{})}
+}
+
+// do hands p to the writer and waits for what became of it.
+func (w *writer) do(ctx context.Context, p *pending) (Outcome, error) {
+	if err := w.enqueue(ctx, p); err != nil {
+		return Retry, err
+	}
+	select {
+	case <-p.done:
+		return p.outcome, p.err
+	case <-ctx.Done():
+		// It may commit all the same; the sender sends again and hears Duplicate.
+		return Retry, ctx.Err()
+	}
+}
+
+func (w *writer) enqueue(ctx context.Context, p *pending) error {
+	w.mu.RLock()
+	defer w.mu.RUnlock()
+	if w.closed {
+		return ErrClosed
+	}
+	select {
+	case w.queue <- p:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// close answers everything that is queued and ends the goroutine.
+func (w *writer) close() {
+	w.mu.Lock()
+	w.closed = true
+	w.mu.Unlock()
+	close(w.stop)
+	<-w.done
+}
+
+func (w *writer) run(ctx context.Context) {
+	defer close(w.done)
+	batch := make([]*pending, 0, w.s.opt.batch)
+	timer := time.NewTimer(time.Hour)
+	defer timer.Stop()
+	for {
+		batch = batch[:0]
+		select {
+		case p := <-w.queue:
+			batch = append(batch, p)
+		case <-w.stop:
+			for { // nothing is queued any more once closed is set, so this ends
+				select {
+				case p := <-w.queue:
+					w.commit(ctx, []*pending{p})
+				default:
+					return
+				}
+			}
+		}
+		timer.Reset(w.s.opt.linger)
+		w.commit(ctx, w.gather(batch, timer.C))
+	}
+}
+
+// gather waits a moment for company.
+func (w *writer) gather(batch []*pending, enough <-chan time.Time) []*pending {
+	for len(batch) < cap(batch) {
+		select {
+		case p := <-w.queue:
+			batch = append(batch, p)
+		case <-enough:
+			return batch
+		case <-w.stop:
+			return batch
+		}
+	}
+	return batch
+}
+
+// commit writes a batch, one transaction a partition, then tells live readers and callers.
+func (w *writer) commit(ctx context.Context, batch []*pending) {
+	var order []string
+	groups := map[string][]*pending{}
+	for _, p := range batch {
+		if groups[p.partition] == nil {
+			order = append(order, p.partition)
+		}
+		groups[p.partition] = append(groups[p.partition], p)
+	}
+	for _, name := range order {
+		group := groups[name]
+		err := w.transact(ctx, name, group)
+		if err != nil && len(group) > 1 {
+			// One bad arrival must not hold up the others. A disk that takes nothing is noticed at the third.
+			for i, failed := 0, 0; i < len(group); i++ {
+				if failed < 3 {
+					err = w.transact(ctx, name, group[i:i+1])
+				}
+				if failed++; err == nil {
+					failed = 0
+				}
+				w.settle(group[i:i+1], err)
+			}
+			continue
+		}
+		w.settle(group, err)
+	}
+}
+
+// settle publishes what was accepted and releases the callers.
+func (w *writer) settle(group []*pending, err error) {
+	durable := w.s.now()
+	if err != nil {
+		w.s.log.Error("chunks were not stored", "chunks", len(group), "partition", group[0].partition, "err", err)
+	}
+	for _, p := range group {
+		if err != nil {
+			p.outcome, p.err = Retry, err
+		}
+		if p.outcome == Accepted {
+			w.s.lat.observe(durable.Sub(p.chunk.End()))
+			w.s.watch.publish(Update{Patient: p.subject, Sensor: p.sensor, Header: p.header, Chunk: p.chunk, Durable: durable})
+		}
+		close(p.done)
+	}
+}
+
+// transact commits group to one partition and sets the outcomes; on error nothing of it is stored.
+func (w *writer) transact(ctx context.Context, name string, group []*pending) error {
+	part, err := w.s.parts.acquire(ctx, name, true)
+	if err != nil {
+		return err
+	}
+	defer w.s.parts.release(part)
+	tx, err := part.write.BeginTx(ctx, nil)
+	if err != nil {
+		return err
+	}
+	in := insertion{tx: tx, part: part, log: w.s.log}
+	for _, p := range group {
+		if err = in.chunk(ctx, p); err != nil {
+			break
+		}
+	}
+	if err == nil {
+		err = in.trends(ctx)
+	}
+	if err == nil {
+		err = tx.Commit()
+	} else {
+		err = errors.Join(err, rollback(tx))
+	}
+	if err != nil {
+		part.forget() // ids and cells from a transaction that never was
+		return err
+	}
+	w.s.parts.changed(name)
+	return nil
+}

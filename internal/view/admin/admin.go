@@ -1,0 +1,212 @@
+// Package admin is the hub's administration face: JSON over HTTP for wards, beds, patients, persons, devices,
+// workstations, channels and keys, and for reading inventory, delivery and the audit log. The command line and the
+// dashboard are its clients; nothing else administers a running hub.
+//
+// It hides HTTP: one table of routes, one strict decoder, one mapping of errors to statuses. It guarantees that every
+// request is a signed-in person's, decided by the policies and durable in the audit log before anything is done (and
+// again what came of it); that a page of another site cannot make a browser send one; that bodies are at most 64 KiB
+// and fields it does not know are refused by name; that a client gets fixed texts and the log the causes, and that no
+// password, key, ticket or name reaches a log. Passwords made here, keys and tickets are in exactly one answer.
+//
+// It shows an administrator the names of patients, because the directory is theirs to keep right, and never a value
+// of one: it has no way to open any. It does not protect against an administrator's own acts beyond recording them.
+package admin
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"net/http"
+
+	"vitalseal/internal/access"
+	"vitalseal/internal/store"
+)
+
+// Prefix is where the handler expects to be mounted.
+const Prefix = "/api/admin/"
+
+const maxBody = 64 << 10
+
+// Trail is the audit log, as far as this face reads it.
+type Trail interface {
+	Recent(ctx context.Context, n int) ([]access.AuditEntry, error)
+}
+
+// Config is what the face works with. All of it is required.
+type Config struct {
+	Store  *store.Store
+	Access *access.Engine
+	Audit  Trail
+	// Subject is who sends the request: access.ErrNoSession, or the person at the workstation that the connection
+	// proves.
+	Subject func(r *http.Request) (access.Subject, error)
+	// Domain is the deployment's, in which SPIFFE ids are made from short names.
+	Domain string
+	// Invite creates devices that may enrol once, and answers with the ticket that lets them.
+	Invite func(ctx context.Context, enrolledBy string, devices []store.Device) (json.RawMessage, error)
+	// Disable, Enable and Delete change an identity (SPIFFE id) here and on the overlay, and end its connections.
+	Disable, Enable, Delete func(ctx context.Context, spiffeID string) error
+	Log                     *slog.Logger
+}
+
+// New makes the handler.
+func New(c Config) http.Handler {
+	h := &handler{Config: c}
+	mux := http.NewServeMux()
+	for _, r := range h.routes() {
+		mux.Handle(r.method+" "+Prefix+r.path, h.serve(r))
+	}
+	mux.HandleFunc(Prefix, func(w http.ResponseWriter, _ *http.Request) {
+		answer(w, http.StatusNotFound, problem{"no such path"})
+	})
+	// Two defences against other sites: what the browser says about where a request comes from, and a header that a
+	// form cannot set and a script of another site may not.
+	sameOrigin := http.NewCrossOriginProtection()
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Cache-Control", "no-store")
+		w.Header().Set("X-Content-Type-Options", "nosniff")
+		read := r.Method == http.MethodGet || r.Method == http.MethodHead
+		if err := sameOrigin.Check(r); err != nil || !read && r.Header.Get("X-Vitalseal-Request") != "1" {
+			answer(w, http.StatusForbidden, problem{"request from another site"})
+			return
+		}
+		mux.ServeHTTP(w, r)
+	})
+}
+
+type handler struct {
+	Config
+}
+
+// route is one thing that can be done, and the action that the policies decide on.
+type route struct {
+	method, path string
+	action       access.Action
+	do           func(context.Context, *request) (any, error)
+}
+
+func (h *handler) routes() []route {
+	const get, post, put = http.MethodGet, http.MethodPost, http.MethodPut
+	directory, identities := access.ManageDirectory, access.ManageIdentities
+	return []route{
+		{post, "wards", directory, h.createWard},
+		{post, "beds", directory, h.createBed},
+		{post, "patients", directory, h.createPatient},
+		{post, "persons", directory, h.createPerson},
+		{put, "persons/{id}/wards", directory, h.setWards},
+		{put, "persons/{id}/patients", directory, h.setPatients},
+		{post, "persons/{id}/{change}", directory, h.changePerson},
+		{post, "channels", directory, h.createChannel},
+		{post, "keys", directory, h.createKey},
+
+		{post, "gateways", identities, h.inviteGateway},
+		{post, "workstations", identities, h.inviteWorkstation},
+		{post, "identities/{id}/{change}", identities, h.changeIdentity},
+		{post, "identities/{kind}/{name}/{change}", identities, h.changeIdentity},
+
+		{get, "wards", access.ViewDelivery, h.wards},
+		{get, "beds", access.ViewDelivery, h.beds},
+		{get, "patients", directory, h.patients},
+		{get, "persons", directory, h.persons},
+		{get, "inventory", access.ViewDelivery, h.inventory},
+		{get, "delivery", access.ViewDelivery, h.delivery},
+		{get, "audit", access.ViewAudit, h.audit},
+	}
+}
+
+// serve is the way of every request: who, may they, do it, answer.
+func (h *handler) serve(r route) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, hr *http.Request) {
+		status, out, err := h.handle(r, w, hr)
+		if err != nil {
+			status, out = h.fail(hr, err)
+		}
+		answer(w, status, out)
+	})
+}
+
+func (h *handler) handle(r route, w http.ResponseWriter, hr *http.Request) (int, any, error) {
+	ctx := hr.Context()
+	subject, err := h.Subject(hr)
+	if err != nil {
+		return 0, nil, err
+	}
+	// The path has ids only, so it may be written down; bodies have names and secrets, and may not.
+	grant, err := h.Access.DecideFor(ctx, subject, r.action, access.OnSystem(), r.method+" "+clipPath(hr.URL.Path))
+	if err != nil {
+		return 0, nil, err
+	}
+	out, err := r.do(ctx, &request{Request: hr, w: w, subject: subject, grant: grant})
+	if err != nil {
+		return 0, nil, err
+	}
+	switch {
+	case out == nil:
+		return http.StatusNoContent, nil, nil
+	case r.method == http.MethodPost:
+		return http.StatusCreated, out, nil
+	}
+	return http.StatusOK, out, nil
+}
+
+func clipPath(p string) string { return p[:min(len(p), 300)] }
+
+// request is an HTTP request that has been allowed.
+type request struct {
+	*http.Request
+	w       http.ResponseWriter
+	subject access.Subject
+	grant   access.Grant
+}
+
+// problem is the body of every error answer.
+type problem struct {
+	Error string `json:"error"`
+}
+
+func answer(w http.ResponseWriter, status int, body any) {
+	if body == nil {
+		w.WriteHeader(status)
+		return
+	}
+	b, err := json.Marshal(body)
+	if err != nil { // a programmer's error; nothing of body may leak
+		status, b = http.StatusInternalServerError, []byte(`{"error":"failed; the hub's log says why"}`)
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	_, _ = w.Write(append(b, '\n')) // a client that is gone needs no answer
+}
+
+// fail is the one mapping of errors to statuses and texts.
+func (h *handler) fail(r *http.Request, err error) (int, problem) {
+	var bad *badRequest
+	var big *http.MaxBytesError
+	switch {
+	case errors.As(err, &bad):
+		return http.StatusBadRequest, problem{bad.text}
+	case errors.As(err, &big):
+		return http.StatusRequestEntityTooLarge, problem{"the body is larger than 64 KiB"}
+	case errors.Is(err, access.ErrNoSession):
+		return http.StatusUnauthorized, problem{"sign in first"}
+	case errors.Is(err, access.ErrDenied):
+		return http.StatusForbidden, problem{"not allowed"}
+	case errors.Is(err, access.ErrPassword):
+		return http.StatusBadRequest, problem{"field \"password\": at least 10 characters and at most 512 bytes"}
+	case errors.Is(err, access.ErrBusy):
+		return http.StatusServiceUnavailable, problem{"too busy, try again"}
+	case errors.Is(err, store.ErrInvalid):
+		return http.StatusBadRequest, problem{afterSentinel(err, store.ErrInvalid)}
+	case errors.Is(err, store.ErrNotFound):
+		return http.StatusNotFound, problem{"no such thing"}
+	case errors.Is(err, store.ErrExists):
+		return http.StatusConflict, problem{"exists already"}
+	case errors.Is(err, store.ErrOccupied):
+		return http.StatusConflict, problem{"the bed is occupied"}
+	case errors.Is(err, store.ErrConflict):
+		return http.StatusConflict, problem{"conflicts with what is recorded"}
+	}
+	h.Log.ErrorContext(r.Context(), "administration failed", "method", r.Method, "path", clipPath(r.URL.Path), "err", err)
+	return http.StatusInternalServerError, problem{"failed; the hub's log says why"}
+}

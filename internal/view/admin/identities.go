@@ -1,0 +1,122 @@
+package admin
+
+import (
+	"context"
+	"slices"
+	"strings"
+
+	"vitalseal/internal/access"
+	"vitalseal/internal/store"
+)
+
+// Kinds of component, as in SPIFFE ids.
+const (
+	kindGateway     = "gateway"
+	kindSensor      = "sensor"
+	kindWorkstation = "workstation"
+)
+
+// maxSensors is how many sensors one gateway's ticket may cover.
+const maxSensors = 64
+
+func (h *handler) spiffe(kind, name string) string {
+	return "spiffe://" + h.Domain + "/" + kind + "/" + name
+}
+
+func onIdentity(id string) access.Resource { return access.Resource{Kind: "identity", ID: id} }
+
+func (h *handler) inviteGateway(ctx context.Context, rq *request) (any, error) {
+	in, err := decode[struct {
+		ID      string `json:"id"`
+		Sensors []struct {
+			ID     string `json:"id"`
+			Model  string `json:"model"`
+			Serial string `json:"serial"`
+			Bed    string `json:"bed"` // empty for what belongs to no bed
+		} `json:"sensors"`
+	}](rq)
+	if err != nil {
+		return nil, err
+	}
+	if err := checkName("id", in.ID); err != nil {
+		return nil, err
+	}
+	if len(in.Sensors) > maxSensors {
+		return nil, invalid("sensors", "at most %d", maxSensors)
+	}
+	beds, err := h.Store.Beds(ctx)
+	if err != nil {
+		return nil, err
+	}
+	gateway := h.spiffe(kindGateway, in.ID)
+	devices := []store.Device{{ID: gateway, Kind: kindGateway}}
+	for _, s := range in.Sensors {
+		if err := checkName("sensors.id", s.ID); err != nil {
+			return nil, err
+		}
+		d := store.Device{ID: h.spiffe(kindSensor, s.ID), Kind: kindSensor, Model: s.Model, Serial: s.Serial, Gateway: gateway, Bed: s.Bed}
+		switch {
+		case slices.ContainsFunc(devices, func(o store.Device) bool { return o.ID == d.ID }):
+			return nil, invalid("sensors.id", "%q stands twice", s.ID)
+		case s.Bed != "" && !slices.ContainsFunc(beds, func(b store.Bed) bool { return b.ID == s.Bed }):
+			return nil, invalid("sensors.bed", "no bed %.64q", s.Bed)
+		}
+		devices = append(devices, d)
+	}
+	return h.invite(ctx, rq, devices)
+}
+
+func (h *handler) inviteWorkstation(ctx context.Context, rq *request) (any, error) {
+	in, err := decode[struct {
+		ID string `json:"id"`
+	}](rq)
+	if err != nil {
+		return nil, err
+	}
+	if err := checkName("id", in.ID); err != nil {
+		return nil, err
+	}
+	return h.invite(ctx, rq, []store.Device{{ID: h.spiffe(kindWorkstation, in.ID), Kind: kindWorkstation}})
+}
+
+// invite records first: a ticket must not exist that no entry tells of.
+func (h *handler) invite(ctx context.Context, rq *request, devices []store.Device) (any, error) {
+	for _, d := range devices {
+		if _, err := h.Store.Device(ctx, d.ID); err == nil {
+			return nil, store.ErrExists
+		}
+		if err := h.Access.Record(ctx, rq.grant, onIdentity(d.ID), "invited"); err != nil {
+			return nil, err
+		}
+	}
+	return h.Invite(ctx, rq.subject.Person.ID, devices)
+}
+
+// changeIdentity takes a SPIFFE id as one path segment, or kind and name as two.
+func (h *handler) changeIdentity(ctx context.Context, rq *request) (any, error) {
+	id := rq.PathValue("id")
+	if id == "" {
+		id = h.spiffe(rq.PathValue("kind"), rq.PathValue("name"))
+	}
+	var change func(context.Context, string) error
+	switch rq.PathValue("change") {
+	case "disable":
+		change = h.Disable
+	case "enable":
+		change = h.Enable
+	case "delete":
+		change = h.Delete
+	default:
+		return nil, &badRequest{"an identity can be disabled, enabled or deleted"}
+	}
+	if !strings.HasPrefix(id, "spiffe://"+h.Domain+"/") {
+		return nil, store.ErrNotFound
+	}
+	if _, err := h.Store.Device(ctx, id); err != nil {
+		return nil, err
+	}
+	if err := change(ctx, id); err != nil {
+		return nil, err
+	}
+	return nil, h.Access.Record(ctx, rq.grant, onIdentity(id), rq.PathValue("change")+"d")
+}

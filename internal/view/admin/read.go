@@ -1,0 +1,176 @@
+package admin
+
+import (
+	"context"
+	"errors"
+	"strconv"
+	"time"
+
+	"vitalseal/internal/access"
+	"vitalseal/internal/store"
+)
+
+// maxAudit is how many audit entries one answer has at most.
+const maxAudit = 1000
+
+type wardOut struct {
+	ID   string `json:"id"`
+	Name string `json:"name"`
+}
+
+func (h *handler) wards(ctx context.Context, _ *request) (any, error) {
+	wards, err := h.Store.Wards(ctx)
+	out := make([]wardOut, 0, len(wards))
+	for _, w := range wards {
+		out = append(out, wardOut{w.ID, w.Name})
+	}
+	return out, err
+}
+
+type bedOut struct {
+	ID   string `json:"id"`
+	Ward string `json:"ward"`
+	Name string `json:"name"`
+}
+
+func (h *handler) beds(ctx context.Context, _ *request) (any, error) {
+	beds, err := h.Store.Beds(ctx)
+	out := make([]bedOut, 0, len(beds))
+	for _, b := range beds {
+		out = append(out, bedOut{b.ID, b.Ward, b.Name})
+	}
+	return out, err
+}
+
+type patientOut struct {
+	ID      string  `json:"id"`
+	Name    *string `json:"name"` // null: the store does not open it for a directory grant
+	Ward    string  `json:"ward"` // empty: not admitted
+	Bed     string  `json:"bed"`
+	Channel int64   `json:"channel"`
+}
+
+// patients is the directory with names, which an administrator keeps right. It has no values.
+func (h *handler) patients(ctx context.Context, rq *request) (any, error) {
+	refs, err := h.Store.Patients(ctx)
+	if err != nil {
+		return nil, err
+	}
+	channels, err := h.channels(ctx)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]patientOut, 0, len(refs))
+	for _, r := range refs {
+		o := patientOut{ID: r.ID, Ward: r.Ward, Bed: r.Bed, Channel: channels[r.ID]}
+		switch name, err := h.Store.PatientName(ctx, rq.grant, r.ID); {
+		case err == nil:
+			o.Name = &name
+		case !errors.Is(err, store.ErrNotAllowed):
+			return nil, err
+		}
+		out = append(out, o)
+	}
+	return out, nil
+}
+
+type personOut struct {
+	ID          string      `json:"id"`
+	Login       string      `json:"login"`
+	DisplayName string      `json:"display_name"`
+	Role        access.Role `json:"role"`
+	Wards       []string    `json:"wards"`
+	Patients    []string    `json:"patients"`
+	Self        string      `json:"self"`
+	Disabled    bool        `json:"disabled"`
+}
+
+func (h *handler) persons(ctx context.Context, _ *request) (any, error) {
+	persons, err := h.Store.Persons(ctx)
+	out := make([]personOut, 0, len(persons))
+	for _, p := range persons {
+		out = append(out, personOut{p.ID, p.Login, p.DisplayName, p.Role, append([]string{}, p.Wards...),
+			append([]string{}, p.Patients...), p.Self, p.Disabled})
+	}
+	return out, err
+}
+
+// channels are the numbers of the patients' channels, by patient.
+func (h *handler) channels(ctx context.Context) (map[string]int64, error) {
+	all, err := h.Store.Channels(ctx)
+	out := map[string]int64{}
+	for _, c := range all {
+		if c.Patient != "" {
+			out[c.Patient] = c.ID
+		}
+	}
+	return out, err
+}
+
+type deviceOut struct {
+	ID         string     `json:"id"` // SPIFFE id
+	Kind       string     `json:"kind"`
+	Model      string     `json:"model"`
+	Serial     string     `json:"serial"`
+	Gateway    string     `json:"gateway"`
+	State      string     `json:"state"`
+	Bed        string     `json:"bed"`
+	EnrolledBy string     `json:"enrolled_by"`
+	LastSeen   *time.Time `json:"last_seen"` // null: never
+}
+
+func (h *handler) inventory(ctx context.Context, _ *request) (any, error) {
+	devices, err := h.Store.Devices(ctx)
+	out := make([]deviceOut, 0, len(devices))
+	for _, d := range devices {
+		o := deviceOut{ID: d.ID, Kind: d.Kind, Model: d.Model, Serial: d.Serial, Gateway: d.Gateway, State: d.State,
+			Bed: d.Bed, EnrolledBy: d.EnrolledBy}
+		if !d.LastSeen.IsZero() {
+			o.LastSeen = &d.LastSeen
+		}
+		out = append(out, o)
+	}
+	return out, err
+}
+
+type streamOut struct {
+	Sensor  string `json:"sensor"`
+	Signal  string `json:"signal"`
+	Chunks  int64  `json:"chunks"`
+	Doubled int64  `json:"doubled"`
+	Missing int64  `json:"missing"`
+}
+
+func (h *handler) delivery(ctx context.Context, _ *request) (any, error) {
+	d, err := h.Store.Delivery(ctx)
+	if err != nil {
+		return nil, err
+	}
+	out := struct {
+		Streams    []streamOut `json:"streams"`
+		LatencyP50 float64     `json:"stored_latency_p50_ms"` // end of the chunk at the sensor to durable
+		LatencyP99 float64     `json:"stored_latency_p99_ms"`
+	}{[]streamOut{}, milliseconds(d.LatencyP50), milliseconds(d.LatencyP99)}
+	for _, s := range d.Streams {
+		out.Streams = append(out.Streams, streamOut{s.Sensor, s.Signal, s.Chunks, s.Doubled, s.Missing})
+	}
+	return out, nil
+}
+
+func milliseconds(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
+
+// audit answers with the newest n entries, newest first.
+func (h *handler) audit(ctx context.Context, rq *request) (any, error) {
+	n := 100
+	if s := rq.URL.Query().Get("n"); s != "" {
+		var err error
+		if n, err = strconv.Atoi(s); err != nil || n < 1 || n > maxAudit {
+			return nil, invalid("n", "1 to %d", maxAudit)
+		}
+	}
+	entries, err := h.Audit.Recent(ctx, n)
+	if entries == nil {
+		entries = []access.AuditEntry{}
+	}
+	return entries, err
+}

@@ -1,0 +1,136 @@
+package dashboard
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"mime"
+	"net/http"
+	"strconv"
+
+	"vitalseal/internal/access"
+	"vitalseal/internal/store"
+)
+
+const (
+	maxBodyBytes  = 64 << 10
+	maxTokenBytes = 512
+)
+
+var (
+	errForeign    = errors.New("dashboard: request from another page")
+	errNoSuchPath = errors.New("dashboard: no such path")
+	errTooLarge   = errors.New("dashboard: body too large")
+	errNotJSON    = errors.New("dashboard: body is not JSON")
+	errTooMany    = errors.New("dashboard: too many live connections")
+)
+
+// signInText is the same for every failed sign-in, whatever was wrong.
+const signInText = "Login or password wrong, or too many tries. Wait a little and try again."
+
+// badRequest is a request that names its own mistake; the text goes to the client.
+type badRequest string
+
+func (b badRequest) Error() string { return "dashboard: bad request: " + string(b) }
+
+// api makes a handler of f: refuses requests from elsewhere, bounds the body, forbids caching and maps the error.
+func (h *Handler) api(f func(http.ResponseWriter, *http.Request) error) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Cache-Control", "no-store")
+		r.Body = http.MaxBytesReader(w, r.Body, maxBodyBytes)
+		err := SameOrigin(r)
+		if err == nil {
+			err = f(w, r)
+		}
+		if err != nil {
+			h.refuse(w, r, err)
+		}
+	})
+}
+
+// statusOf is the one place where an error becomes a status and the fixed text for the client.
+func statusOf(err error) (status int, text string) {
+	var bad badRequest
+	var throttled *access.Throttled
+	switch {
+	case errors.As(err, &throttled):
+		return http.StatusTooManyRequests, signInText
+	case errors.Is(err, access.ErrSignIn):
+		return http.StatusUnauthorized, signInText
+	case errors.Is(err, access.ErrNoSession):
+		return http.StatusUnauthorized, "Not signed in."
+	case errors.Is(err, access.ErrDenied), errors.Is(err, store.ErrNotAllowed):
+		return http.StatusForbidden, "You are not permitted to see this. The attempt is in the audit log."
+	case errors.Is(err, errForeign):
+		return http.StatusForbidden, "This request did not come from the dashboard itself (header " + RequestHeader + ": 1, same origin)."
+	case errors.As(err, &bad):
+		return http.StatusBadRequest, string(bad)
+	case errors.Is(err, store.ErrTooMuch):
+		return http.StatusBadRequest, "Too much asked for at once; ask for a shorter time."
+	case errors.Is(err, errTooLarge):
+		return http.StatusRequestEntityTooLarge, "The request is too large (at most 64 KiB)."
+	case errors.Is(err, errNotJSON):
+		return http.StatusUnsupportedMediaType, "Send JSON (Content-Type: application/json)."
+	case errors.Is(err, store.ErrNotFound), errors.Is(err, errNoSuchPath):
+		return http.StatusNotFound, "There is no such thing."
+	case errors.Is(err, errTooMany):
+		return http.StatusTooManyRequests, "Too many live views are open."
+	case errors.Is(err, access.ErrBusy):
+		return http.StatusServiceUnavailable, "Many people are signing in right now. Try again in a moment."
+	}
+	return http.StatusInternalServerError, "The hub cannot answer this now."
+}
+
+func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, err error) {
+	status, text := statusOf(err)
+	if status == http.StatusInternalServerError && !errors.Is(err, context.Canceled) {
+		h.cfg.Log.ErrorContext(r.Context(), "dashboard request failed", "route", r.Pattern, "err", err)
+	}
+	var throttled *access.Throttled
+	switch {
+	case errors.As(err, &throttled):
+		w.Header().Set("Retry-After", strconv.Itoa(int(throttled.RetryAfter.Seconds())+1))
+	case status == http.StatusServiceUnavailable:
+		w.Header().Set("Retry-After", "2")
+	}
+	h.write(w, status, struct {
+		Error string `json:"error"`
+	}{text})
+}
+
+func (h *Handler) write(w http.ResponseWriter, status int, v any) {
+	b, err := json.Marshal(v)
+	if err != nil {
+		h.cfg.Log.Error("dashboard answer not encoded", "err", err)
+		status, b = http.StatusInternalServerError, []byte(`{"error":"The hub cannot answer this now."}`)
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	_, _ = w.Write(append(b, '\n')) // the reader has gone: nobody to tell
+}
+
+// read decodes a body of exactly one JSON value with known fields.
+func read(r *http.Request, v any) error {
+	if t, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || t != "application/json" {
+		return errNotJSON
+	}
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		var large *http.MaxBytesError
+		if errors.As(err, &large) {
+			return errTooLarge
+		}
+		return badRequest("The request ended early.")
+	}
+	d := json.NewDecoder(bytes.NewReader(body))
+	d.DisallowUnknownFields()
+	if err := d.Decode(v); err != nil {
+		return badRequest("The request is not the JSON that is expected here.")
+	}
+	if _, err := d.Token(); !errors.Is(err, io.EOF) {
+		return badRequest("The request has something after its JSON.")
+	}
+	return nil
+}

@@ -1,0 +1,148 @@
+// Package dashboard is the face for people: the web dashboard and the JSON and live (WebSocket) interface below /api
+// that it uses. It is one http.Handler.
+//
+// It hides how a person's cookie and the workstation's proven identity become an access.Subject, how an error becomes
+// a status, and where the front end's files come from (web/, built into dist, embedded; without it a page says how to
+// build it). It guarantees that nothing about a patient leaves without an access.Grant for that patient, that a
+// refusal is 403 and in the audit log, that every failed sign-in looks the same, that requests from other web pages
+// are refused (header, Origin, Sec-Fetch-Site), that bodies, messages and connections are bounded, and that a live
+// view ends within two seconds of a sign-out, an expiry or a lost permission. It is safe for concurrent use and owns
+// no goroutine but those of its requests.
+//
+// It does not protect against someone at an unlocked, signed-in workstation, nor against a rebound host name: that
+// the Host of a request is the workstation's own loopback address is checked by package connect.
+package dashboard
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"strings"
+	"sync"
+	"time"
+
+	"vitalseal/internal/access"
+	"vitalseal/internal/store"
+)
+
+// CookieName is the cookie that carries the session's token.
+const CookieName = "vitalseal_session"
+
+// RequestHeader must be "1" on every request that changes something. A form on another page cannot send it.
+const RequestHeader = "X-Vitalseal-Request"
+
+// BackgroundHeader is "1" on a request that a page makes by itself: it does not count as use of the session, so an
+// abandoned screen signs itself off.
+const BackgroundHeader = "X-Vitalseal-Background"
+
+// Config is what a dashboard needs. Store, Access, Workstation and Log are required.
+type Config struct {
+	Store  *store.Store
+	Access *access.Engine
+	// Workstation is the SPIFFE id that the inner TLS has proven for the request's connection, "" for none (then
+	// nobody can be signed in).
+	Workstation func(*http.Request) string
+	Log         *slog.Logger
+	// Now is the clock; nil means time.Now.
+	Now func() time.Time
+	// SecureCookie adds Secure to the cookie: set it when browsers reach the dashboard by https.
+	SecureCookie bool
+}
+
+// Handler is the dashboard. Make it with New.
+type Handler struct {
+	cfg   Config
+	files map[string]file
+	mux   *http.ServeMux
+
+	// mu guards watching: the live connections of each session, by the SHA-256 of its token, each with the function
+	// that ends it.
+	mu       sync.Mutex
+	watching map[[sha256.Size]byte]map[*liveConn]context.CancelCauseFunc
+	live     int // all of them
+}
+
+// New makes the dashboard.
+func New(cfg Config) (*Handler, error) {
+	if cfg.Store == nil || cfg.Access == nil || cfg.Workstation == nil || cfg.Log == nil {
+		return nil, errors.New("dashboard: new: Store, Access, Workstation and Log are required")
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	files, err := embedded()
+	if err != nil {
+		return nil, err
+	}
+	h := &Handler{cfg: cfg, files: files, mux: http.NewServeMux(),
+		watching: map[[sha256.Size]byte]map[*liveConn]context.CancelCauseFunc{}}
+	h.mux.Handle("POST /api/session", h.api(h.signIn))
+	h.mux.Handle("GET /api/session", h.api(h.session))
+	h.mux.Handle("DELETE /api/session", h.api(h.signOut))
+	h.mux.Handle("GET /api/beds", h.api(h.beds))
+	h.mux.Handle("GET /api/patients/{id}", h.api(h.patient))
+	h.mux.Handle("GET /api/patients/{id}/trends", h.api(h.trends))
+	h.mux.Handle("GET /api/patients/{id}/waveform", h.api(h.waveform))
+	h.mux.Handle("GET /api/live", h.api(h.liveView))
+	h.mux.Handle("/api/", h.api(func(http.ResponseWriter, *http.Request) error { return errNoSuchPath }))
+	h.mux.HandleFunc("/", h.static)
+	return h, nil
+}
+
+// ServeHTTP serves the dashboard's pages and its interface below /api.
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	head := w.Header()
+	head.Set("Content-Security-Policy", "default-src 'self'; base-uri 'none'; object-src 'none'; form-action 'self'; frame-ancestors 'none'")
+	head.Set("X-Content-Type-Options", "nosniff")
+	head.Set("X-Frame-Options", "DENY")
+	head.Set("Referrer-Policy", "no-referrer")
+	head.Set("Cross-Origin-Opener-Policy", "same-origin")
+	head.Set("Cross-Origin-Resource-Policy", "same-origin")
+	h.mux.ServeHTTP(w, r)
+}
+
+// Subject is who makes the request: the session of its cookie, at its workstation. It counts as use of the session
+// unless BackgroundHeader says otherwise. The error is access.ErrNoSession or the store's.
+func (h *Handler) Subject(r *http.Request) (access.Subject, error) {
+	s, _, err := h.subject(r)
+	return s, err
+}
+
+func (h *Handler) subject(r *http.Request) (s access.Subject, token string, err error) {
+	cookie, err := r.Cookie(CookieName)
+	if err != nil || cookie.Value == "" || len(cookie.Value) > maxTokenBytes {
+		return access.Subject{}, "", access.ErrNoSession
+	}
+	find := h.cfg.Access.Authenticate
+	if r.Header.Get(BackgroundHeader) == "1" {
+		find = h.cfg.Access.Check
+	}
+	s, err = find(r.Context(), cookie.Value, h.cfg.Workstation(r))
+	return s, cookie.Value, err
+}
+
+// SameOrigin refuses a request that another web page has caused: by the browser's own word (Sec-Fetch-Site, Origin)
+// and, where something is changed, by demanding a header that no form can send. Other programs send neither of the
+// first two. A different port of the same machine is a different page.
+func SameOrigin(r *http.Request) error {
+	if site := r.Header.Get("Sec-Fetch-Site"); site != "" && site != "same-origin" && site != "none" {
+		return errForeign
+	}
+	if origin := r.Header.Get("Origin"); origin != "" {
+		u, err := url.Parse(origin)
+		if err != nil || u.Host == "" || !strings.EqualFold(u.Host, r.Host) {
+			return errForeign
+		}
+	}
+	switch r.Method {
+	case http.MethodGet, http.MethodHead:
+		return nil
+	}
+	if r.Header.Get(RequestHeader) != "1" {
+		return errForeign
+	}
+	return nil
+}

@@ -1,0 +1,289 @@
+package dashboard
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"slices"
+	"time"
+
+	"github.com/coder/websocket"
+
+	"vitalseal/internal/access"
+	"vitalseal/internal/store"
+	"vitalseal/internal/vitals"
+)
+
+const (
+	maxLivePatients = 256
+	maxLiveSession  = 8   // live connections of one session
+	maxLive         = 512 // of everybody
+	// aliveEvery is how often the hub says something even when no sensor does: the page takes silence for a loss.
+	aliveEvery = time.Second
+	// recheckEvery bounds how long a live view outlives its session or permission.
+	recheckEvery = time.Second
+	// writeWait is how long a client may take for one message before it is dropped.
+	writeWait = 2 * time.Second
+	// maxClientMessage bounds what a client may send: it has nothing to say.
+	maxClientMessage = 512
+)
+
+var (
+	errSignedOut  = errors.New("dashboard: live view: signed out")
+	errPermission = errors.New("dashboard: live view: permission ended")
+	errLagged     = errors.New("dashboard: live view: client too slow")
+)
+
+// liveConn is one live connection, as the registry knows it.
+type liveConn struct{ _ byte }
+
+type (
+	helloMessage struct {
+		Type       string    `json:"type"` // "hello"
+		ServerTime time.Time `json:"server_time"`
+		Patients   []string  `json:"patients"`
+	}
+	aliveMessage struct {
+		Type       string    `json:"type"` // "alive"
+		ServerTime time.Time `json:"server_time"`
+	}
+	numericsMessage struct {
+		Type     string   `json:"type"` // "numerics"
+		Patient  string   `json:"patient"`
+		Sensor   string   `json:"sensor"`
+		Numerics readings `json:"numerics"`
+	}
+	waveformMessage struct {
+		Type    string `json:"type"` // "waveform"
+		Patient string `json:"patient"`
+		Sensor  string `json:"sensor"`
+		pulse
+	}
+	endMessage struct {
+		Type   string `json:"type"`             // "ended" or "lagged"
+		Reason string `json:"reason,omitempty"` // signed_out, permission, stopping
+	}
+)
+
+// liveView answers ?patient=ID&patient=ID...&waveforms=none with a WebSocket. All patients must be permitted: one that
+// is not refuses the whole with 403, before anything is sent.
+func (h *Handler) liveView(w http.ResponseWriter, r *http.Request) error {
+	s, token, err := h.subject(r)
+	if err != nil {
+		return err
+	}
+	ids := slices.Clone(r.URL.Query()["patient"])
+	slices.Sort(ids)
+	ids = slices.Compact(ids)
+	if len(ids) == 0 || len(ids) > maxLivePatients {
+		return badRequest("patient: name 1 to 256 patients.")
+	}
+	grants := make([]access.Grant, 0, len(ids))
+	for _, id := range ids {
+		g, err := h.cfg.Access.Decide(r.Context(), s, access.ViewPatient, access.OnPatient(id))
+		if err != nil {
+			return err
+		}
+		grants = append(grants, g)
+	}
+	signals := []vitals.Signal{vitals.Numerics, vitals.PPG}
+	if r.URL.Query().Get("waveforms") == "none" {
+		signals = signals[:1]
+	}
+
+	ctx, stop := context.WithCancelCause(r.Context())
+	defer stop(nil)
+	leave, err := h.enter(sha256.Sum256([]byte(token)), stop)
+	if err != nil {
+		return err
+	}
+	defer leave()
+	sub, err := h.cfg.Store.Watch(ctx, grants, signals...)
+	if err != nil {
+		return err
+	}
+	defer sub.Close()
+
+	// Accept compares Origin with Host once more, and has answered when it fails.
+	conn, err := websocket.Accept(w, r, &websocket.AcceptOptions{CompressionMode: websocket.CompressionDisabled})
+	if err != nil {
+		return nil //nolint:nilerr // answered by Accept
+	}
+	defer func() { _ = conn.CloseNow() }()
+	conn.SetReadLimit(maxClientMessage)
+	gone := conn.CloseRead(r.Context())
+	context.AfterFunc(gone, func() { stop(context.Canceled) })
+
+	v := &liveViewer{h: h, conn: conn, sub: sub, subject: s, token: token, grants: grants}
+	v.run(ctx, stop, ids)
+	return nil
+}
+
+// liveViewer is one live connection at work. Three goroutines: pump reads the store, recheck asks access again, and
+// run, which alone writes to conn.
+type liveViewer struct {
+	h       *Handler
+	conn    *websocket.Conn
+	sub     *store.Subscription
+	subject access.Subject
+	token   string
+	grants  []access.Grant // recheck's
+}
+
+func (v *liveViewer) run(ctx context.Context, stop context.CancelCauseFunc, ids []string) {
+	out := make(chan any)
+	done := make(chan struct{}, 2)
+	go func() { stop(v.pump(ctx, out)); done <- struct{}{} }()
+	go func() { stop(v.recheck(ctx)); done <- struct{}{} }()
+	defer func() { <-done; <-done }()
+
+	alive := time.NewTicker(aliveEvery)
+	defer alive.Stop()
+	err := v.send(helloMessage{"hello", v.h.now(), ids})
+	for err == nil {
+		select {
+		case <-ctx.Done():
+			v.farewell(context.Cause(ctx))
+			return
+		case m := <-out:
+			err = v.send(m)
+		case <-alive.C:
+			err = v.send(aliveMessage{"alive", v.h.now()})
+		}
+	}
+	stop(err) // the client has gone, or does not read
+}
+
+// send writes one message. It has a time limit of its own, so that a farewell can still be written when ctx has ended.
+func (v *liveViewer) send(m any) error {
+	b, err := json.Marshal(m)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), writeWait)
+	defer cancel()
+	return v.conn.Write(ctx, websocket.MessageText, b)
+}
+
+// farewell tells the client why the view ends.
+func (v *liveViewer) farewell(why error) {
+	m, status := endMessage{"ended", "stopping"}, websocket.StatusGoingAway
+	switch {
+	case errors.Is(why, errSignedOut):
+		m.Reason, status = "signed_out", websocket.StatusPolicyViolation
+	case errors.Is(why, errPermission):
+		m.Reason, status = "permission", websocket.StatusPolicyViolation
+	case errors.Is(why, errLagged):
+		m, status = endMessage{Type: "lagged"}, websocket.StatusTryAgainLater
+	}
+	if v.send(m) == nil {
+		_ = v.conn.Close(status, m.Type)
+	}
+}
+
+// pump turns what the store says into messages until ctx ends. While the writer is busy it waits: what the client
+// does not take then fills the store's bounded queue, which says so.
+func (v *liveViewer) pump(ctx context.Context, out chan<- any) error {
+	for {
+		u, err := v.sub.Next(ctx)
+		switch {
+		case errors.Is(err, store.ErrLagged):
+			return errLagged
+		case errors.Is(err, store.ErrGrantExpired):
+			return errPermission
+		case err != nil:
+			return err
+		}
+		m, ok := message(u)
+		if !ok {
+			continue
+		}
+		select {
+		case out <- m:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}
+
+func message(u store.Update) (any, bool) {
+	switch u.Chunk.Signal {
+	case vitals.Numerics:
+		r := readings{}
+		r.add(u.Chunk.Bundles)
+		return numericsMessage{"numerics", u.Patient, u.Sensor, r}, len(r) > 0
+	case vitals.PPG:
+		p, ok := pulseOf(u.Chunk)
+		return waveformMessage{"waveform", u.Patient, u.Sensor, p}, ok
+	}
+	return nil, false
+}
+
+// recheck asks again, every recheckEvery, whether the session lives and every patient is still permitted, and renews
+// the subscription's grants. Watching does not count as use of the session.
+func (v *liveViewer) recheck(ctx context.Context) error {
+	tick := time.NewTicker(recheckEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-tick.C:
+		}
+		s, err := v.h.cfg.Access.Check(ctx, v.token, v.subject.Workstation)
+		if errors.Is(err, access.ErrNoSession) {
+			return errSignedOut
+		}
+		if err != nil {
+			return err
+		}
+		for i, g := range v.grants {
+			renewed, err := v.h.cfg.Access.Renew(ctx, s, g)
+			if errors.Is(err, access.ErrDenied) {
+				return errPermission
+			}
+			if err != nil {
+				return err
+			}
+			v.grants[i] = renewed
+		}
+		if err := v.sub.Renew(v.grants); err != nil {
+			return err
+		}
+	}
+}
+
+// enter registers a live connection of a session; leave takes it out again.
+func (h *Handler) enter(session [sha256.Size]byte, stop context.CancelCauseFunc) (leave func(), err error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.live >= maxLive || len(h.watching[session]) >= maxLiveSession {
+		return nil, errTooMany
+	}
+	if h.watching[session] == nil {
+		h.watching[session] = map[*liveConn]context.CancelCauseFunc{}
+	}
+	c := &liveConn{}
+	h.watching[session][c] = stop
+	h.live++
+	return func() {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		h.live--
+		delete(h.watching[session], c)
+		if len(h.watching[session]) == 0 {
+			delete(h.watching, session)
+		}
+	}, nil
+}
+
+// endLive ends all live connections of a session.
+func (h *Handler) endLive(session [sha256.Size]byte, why error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, stop := range h.watching[session] {
+		stop(why)
+	}
+}

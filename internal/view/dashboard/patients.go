@@ -1,0 +1,349 @@
+package dashboard
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"sort"
+	"strconv"
+	"time"
+
+	"vitalseal/internal/access"
+	"vitalseal/internal/store"
+	"vitalseal/internal/vitals"
+)
+
+const (
+	// latestSpan is where the newest numerics are looked for first; they come every second.
+	latestSpan = 20 * time.Second
+	// lookBack is how far back a cuff measurement, or a silent sensor's last word, is looked for.
+	lookBack = 4 * time.Hour
+	// aheadSpan is how far a gateway's clock may be ahead of ours.
+	aheadSpan = 5 * time.Second
+	// maxLatest bounds the bundles that are read for one patient's newest numerics.
+	maxLatest = 240
+
+	maxTrendMinutes    = 24 * 60
+	maxWaveformSeconds = 60
+)
+
+// place is where a patient lies, for people.
+type place struct {
+	Bed      string `json:"bed"`
+	BedName  string `json:"bed_name"`
+	Ward     string `json:"ward"`
+	WardName string `json:"ward_name"`
+}
+
+// bedAnswer is one bed. Who may not see the patient gets no patient, no name and no numerics.
+type bedAnswer struct {
+	place
+	Occupied    bool     `json:"occupied"`
+	Patient     string   `json:"patient,omitempty"`
+	PatientName string   `json:"patient_name,omitempty"`
+	Numerics    readings `json:"numerics,omitempty"`
+}
+
+// beds lists the beds that the person may know of, by ward and bed. Values come only with a Grant for each patient.
+func (h *Handler) beds(w http.ResponseWriter, r *http.Request) error {
+	ctx := r.Context()
+	s, err := h.Subject(r)
+	if err != nil {
+		return err
+	}
+	if _, err := h.cfg.Access.Decide(ctx, s, access.ListBeds, access.OnSystem()); err != nil {
+		return err
+	}
+	rooms, err := h.rooms(ctx)
+	if err != nil {
+		return err
+	}
+	admitted, err := h.cfg.Store.Patients(ctx)
+	if err != nil {
+		return err
+	}
+	// An empty bed is asked about as a patient whom nobody knows, lying there.
+	taken := map[string]bool{}
+	for _, p := range admitted {
+		taken[p.Bed] = true
+	}
+	refs := append([]access.PatientRef(nil), admitted...)
+	for _, b := range rooms.beds {
+		if !taken[b.ID] {
+			refs = append(refs, access.PatientRef{Ward: b.Ward, Bed: b.ID})
+		}
+	}
+	list := h.cfg.Access.Filter(ctx, s, access.ListBeds, refs)
+	visible := map[string]bool{}
+	for _, p := range h.cfg.Access.Filter(ctx, s, access.ViewPatient, list) {
+		visible[p.ID] = p.ID != ""
+	}
+	answer := struct {
+		ServerTime time.Time   `json:"server_time"`
+		Beds       []bedAnswer `json:"beds"`
+	}{Beds: []bedAnswer{}}
+	for _, p := range list {
+		if p.Bed == "" && !visible[p.ID] {
+			continue // a person without a bed is no bed
+		}
+		b := bedAnswer{place: rooms.place(p), Occupied: p.ID != ""}
+		if visible[p.ID] {
+			g, err := h.cfg.Access.Decide(ctx, s, access.ViewPatient, access.OnPatient(p.ID))
+			if errors.Is(err, access.ErrDenied) {
+				continue // moved away just now
+			}
+			if err != nil {
+				return err
+			}
+			b.Patient = p.ID
+			if b.PatientName, err = h.cfg.Store.PatientName(ctx, g, p.ID); err != nil {
+				return err
+			}
+			if b.Numerics, err = h.latest(ctx, g, p.ID); err != nil {
+				return err
+			}
+		}
+		answer.Beds = append(answer.Beds, b)
+	}
+	sort.SliceStable(answer.Beds, func(i, j int) bool {
+		a, b := answer.Beds[i], answer.Beds[j]
+		if a.Ward != b.Ward {
+			return b.Ward == "" || a.Ward != "" && a.Ward < b.Ward
+		}
+		return lessNatural(a.Bed, b.Bed)
+	})
+	answer.ServerTime = h.now()
+	h.write(w, http.StatusOK, answer)
+	return nil
+}
+
+// open is the decision that every request about one patient starts with.
+func (h *Handler) open(r *http.Request) (id string, g access.Grant, err error) {
+	s, err := h.Subject(r)
+	if err != nil {
+		return "", access.Grant{}, err
+	}
+	id = r.PathValue("id")
+	g, err = h.cfg.Access.Decide(r.Context(), s, access.ViewPatient, access.OnPatient(id))
+	return id, g, err
+}
+
+func (h *Handler) patient(w http.ResponseWriter, r *http.Request) error {
+	ctx := r.Context()
+	id, g, err := h.open(r)
+	if err != nil {
+		return err
+	}
+	ref, err := h.cfg.Store.Patient(ctx, id)
+	if err != nil {
+		return err
+	}
+	rooms, err := h.rooms(ctx)
+	if err != nil {
+		return err
+	}
+	answer := struct {
+		ServerTime  time.Time `json:"server_time"`
+		Patient     string    `json:"patient"`
+		PatientName string    `json:"patient_name"`
+		place
+		Numerics readings `json:"numerics"`
+	}{Patient: id, place: rooms.place(ref)}
+	if answer.PatientName, err = h.cfg.Store.PatientName(ctx, g, id); err != nil {
+		return err
+	}
+	if answer.Numerics, err = h.latest(ctx, g, id); err != nil {
+		return err
+	}
+	answer.ServerTime = h.now()
+	h.write(w, http.StatusOK, answer)
+	return nil
+}
+
+// latest is the newest numeric of each kind: of the last seconds and, where a kind is measured rarely or its sensor
+// has fallen silent, of the last minute that had any.
+func (h *Handler) latest(ctx context.Context, g access.Grant, id string) (readings, error) {
+	now := h.cfg.Now()
+	out := readings{}
+	bundles, err := h.cfg.Store.Numerics(ctx, g, id, now.Add(-latestSpan), now.Add(aheadSpan), maxLatest)
+	if err != nil {
+		return nil, err
+	}
+	out.add(bundles)
+	for _, k := range []vitals.Kind{vitals.HeartRate, vitals.Systolic} {
+		if _, ok := out[k.String()]; ok {
+			continue
+		}
+		points, err := h.cfg.Store.Trends(ctx, g, id, k, now.Add(-lookBack), now.Add(aheadSpan), time.Minute)
+		if err != nil {
+			return nil, err
+		}
+		for i := len(points) - 1; i >= 0; i-- {
+			if points[i].Count == 0 {
+				continue
+			}
+			minute := points[i].At
+			bundles, err := h.cfg.Store.Numerics(ctx, g, id, minute, minute.Add(time.Minute), maxLatest)
+			if err != nil {
+				return nil, err
+			}
+			out.add(bundles)
+			break
+		}
+	}
+	return out, nil
+}
+
+// trendPoint is one minute with values; a minute without is not there.
+type trendPoint struct {
+	At    time.Time `json:"at"`
+	Min   float64   `json:"min"`
+	Mean  float64   `json:"mean"`
+	Max   float64   `json:"max"`
+	Count int       `json:"count"`
+}
+
+type trendSeries struct {
+	Kind   string       `json:"kind"`
+	Unit   string       `json:"unit"`
+	Points []trendPoint `json:"points"`
+}
+
+// trends answers ?kind=heart_rate_bpm&kind=...&minutes=60: all kinds against one decision.
+func (h *Handler) trends(w http.ResponseWriter, r *http.Request) error {
+	id, g, err := h.open(r)
+	if err != nil {
+		return err
+	}
+	minutes, err := number(r, "minutes", 60, 1, maxTrendMinutes)
+	if err != nil {
+		return err
+	}
+	names := r.URL.Query()["kind"]
+	if len(names) == 0 || len(names) > int(vitals.MaxKind) {
+		return badRequest("kind: name one to " + strconv.Itoa(int(vitals.MaxKind)) + " kinds, such as kind=heart_rate_bpm.")
+	}
+	to := h.now()
+	from := to.Add(-time.Duration(minutes) * time.Minute)
+	answer := struct {
+		From        time.Time     `json:"from"`
+		To          time.Time     `json:"to"`
+		StepSeconds int           `json:"step_seconds"`
+		Series      []trendSeries `json:"series"`
+	}{From: from, To: to, StepSeconds: 60}
+	for _, name := range names {
+		k, err := vitals.ParseKind(name)
+		if err != nil {
+			return badRequest("kind: not known; known are heart_rate_bpm, spo2_percent, systolic_mmhg, diastolic_mmhg and so on.")
+		}
+		points, err := h.cfg.Store.Trends(r.Context(), g, id, k, from, to, time.Minute)
+		if err != nil {
+			return err
+		}
+		series := trendSeries{Kind: k.String(), Unit: k.Unit(), Points: []trendPoint{}}
+		for _, p := range points {
+			if p.Count > 0 {
+				series.Points = append(series.Points, trendPoint{p.At.UTC(), p.Min, p.Mean, p.Max, p.Count})
+			}
+		}
+		answer.Series = append(answer.Series, series)
+	}
+	h.write(w, http.StatusOK, answer)
+	return nil
+}
+
+// waveform answers ?seconds=10 with the pulse wave of the last seconds.
+func (h *Handler) waveform(w http.ResponseWriter, r *http.Request) error {
+	id, g, err := h.open(r)
+	if err != nil {
+		return err
+	}
+	seconds, err := number(r, "seconds", 10, 1, maxWaveformSeconds)
+	if err != nil {
+		return err
+	}
+	now := h.cfg.Now()
+	chunks, err := h.cfg.Store.Waveform(r.Context(), g, id, vitals.PPG, now.Add(-time.Duration(seconds)*time.Second), now.Add(aheadSpan))
+	if err != nil {
+		return err
+	}
+	answer := struct {
+		ServerTime time.Time `json:"server_time"`
+		Chunks     []pulse   `json:"chunks"`
+	}{ServerTime: h.now(), Chunks: []pulse{}}
+	for _, c := range chunks {
+		if p, ok := pulseOf(c); ok {
+			answer.Chunks = append(answer.Chunks, p)
+		}
+	}
+	h.write(w, http.StatusOK, answer)
+	return nil
+}
+
+// number reads a whole number of the query.
+func number(r *http.Request, name string, absent, low, high int) (int, error) {
+	text := r.URL.Query().Get(name)
+	if text == "" {
+		return absent, nil
+	}
+	n, err := strconv.Atoi(text)
+	if err != nil || n < low || n > high {
+		return 0, badRequest(name + ": a whole number from " + strconv.Itoa(low) + " to " + strconv.Itoa(high) + ".")
+	}
+	return n, nil
+}
+
+// layout is the wards and beds with their names.
+type layout struct {
+	wards map[string]string
+	beds  []store.Bed
+	names map[string]string
+}
+
+func (h *Handler) rooms(ctx context.Context) (layout, error) {
+	l := layout{wards: map[string]string{}, names: map[string]string{}}
+	wards, err := h.cfg.Store.Wards(ctx)
+	if err != nil {
+		return l, err
+	}
+	for _, w := range wards {
+		l.wards[w.ID] = w.Name
+	}
+	if l.beds, err = h.cfg.Store.Beds(ctx); err != nil {
+		return l, err
+	}
+	for _, b := range l.beds {
+		l.names[b.ID] = b.Name
+	}
+	return l, nil
+}
+
+func (l layout) place(p access.PatientRef) place {
+	if p.Bed == "" {
+		return place{BedName: "No bed", WardName: "Not admitted"}
+	}
+	return place{Bed: p.Bed, BedName: l.names[p.Bed], Ward: p.Ward, WardName: l.wards[p.Ward]}
+}
+
+// lessNatural orders a-2 before a-10.
+func lessNatural(a, b string) bool {
+	if len(a) != len(b) {
+		i := 0
+		for i < len(a) && i < len(b) && a[i] == b[i] {
+			i++
+		}
+		if digits(a[i:]) && digits(b[i:]) {
+			return len(a) < len(b)
+		}
+	}
+	return a < b
+}
+
+func digits(s string) bool {
+	for _, c := range s {
+		if c < '0' || c > '9' {
+			return false
+		}
+	}
+	return s != ""
+}

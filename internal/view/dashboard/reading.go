@@ -1,0 +1,68 @@
+package dashboard
+
+import (
+	"time"
+
+	"vitalseal/internal/vitals"
+)
+
+// reading is one value of one kind, or the reason why there is none: Value is nil unless the quality has one.
+type reading struct {
+	At      time.Time `json:"at"`
+	Quality string    `json:"quality"`
+	Value   *float64  `json:"value,omitempty"`
+}
+
+// readings are the newest of each kind, by the kind's name with its unit ("heart_rate_bpm").
+type readings map[string]reading
+
+// add keeps the newest of each kind. What concerns the device and not the patient is left out.
+func (r readings) add(bundles []vitals.Bundle) {
+	for _, b := range bundles {
+		for _, n := range b.Numerics {
+			if !n.Kind.Valid() || n.Kind == vitals.DieTemperature {
+				continue
+			}
+			name := n.Kind.String()
+			if have, ok := r[name]; ok && !b.At.After(have.At) {
+				continue
+			}
+			one := reading{At: b.At.UTC(), Quality: n.Quality.String()}
+			if n.Quality.HasValue() {
+				value := n.Value
+				one.Value = &value
+			}
+			r[name] = one
+		}
+	}
+}
+
+// pulse is the display form of a stretch of infrared samples: turned over, so that a beat (more blood, less light) is
+// a peak, in 0..65535.
+type pulse struct {
+	Start      time.Time `json:"start"`
+	RateHz     float64   `json:"rate_hz"`
+	GapSamples uint32    `json:"gap_samples"` // lost immediately before Start
+	Pulse      []uint16  `json:"pulse"`
+}
+
+// maxPulseSamples bounds one message: 16 s at the fastest rate worth showing.
+const maxPulseSamples = 4096
+
+// pulseOf is false for a chunk without a wave. Of an absurdly long chunk it keeps the end.
+func pulseOf(c vitals.Chunk) (pulse, bool) {
+	infrared, start, gap := c.Infrared, c.Start, c.Gap
+	if c.Signal != vitals.PPG || len(infrared) == 0 || c.Rate <= 0 {
+		return pulse{}, false
+	}
+	if extra := len(infrared) - maxPulseSamples; extra > 0 {
+		infrared = infrared[extra:]
+		start = start.Add(time.Duration(float64(extra) / float64(c.Rate) * float64(time.Second)))
+		gap = 0
+	}
+	out := pulse{Start: start.UTC(), RateHz: float64(c.Rate), GapSamples: gap, Pulse: make([]uint16, len(infrared))}
+	for i, v := range infrared {
+		out.Pulse[i] = 65535 - v
+	}
+	return out, true
+}

@@ -1,0 +1,176 @@
+// The pages of those who see no clinical values: staff, auditor, administrator.
+import type { ComponentChildren } from 'preact'
+import { useEffect, useRef, useState } from 'preact/hooks'
+import { Refused, ask, type AuditEntry, type Beds, type Session } from './api'
+import { Frame, Message } from './parts'
+import { clock, day, span } from './words'
+
+interface PageProps {
+  session: Session
+  go: (to: string) => void
+  onSignOut: () => void
+  onGone: () => void
+}
+
+// useAsked fetches path now and every ten seconds.
+function useAsked<T>(path: string, onGone: () => void): { got?: T; failed?: Refused } {
+  const [state, set] = useState<{ got?: T; failed?: Refused }>({})
+  const gone = useRef(onGone)
+  gone.current = onGone
+  useEffect(() => {
+    let over = false
+    const load = () =>
+      ask<T>('GET', path, undefined, true).then(
+        (got) => over || set({ got }),
+        (e: unknown) => {
+          if (over) return
+          if (e instanceof Refused && e.status === 401) gone.current()
+          else set((s) => ({ ...s, failed: e instanceof Refused ? e : new Refused(0, 'The hub does not answer.') }))
+        },
+      )
+    void load()
+    const t = window.setInterval(load, 10_000)
+    return () => {
+      over = true
+      window.clearInterval(t)
+    }
+  }, [path])
+  return state
+}
+
+function Asked({ failed, waiting }: { failed: Refused | undefined; waiting: boolean }) {
+  if (failed)
+    return (
+      <Message title={failed.status === 403 ? 'Not permitted' : 'This list cannot be shown'} testid={failed.status === 403 ? 'refused' : 'failed'}>
+        <p>{failed.status === 403 ? 'Your role may not see this. The attempt has been written to the audit log.' : failed.message}</p>
+      </Message>
+    )
+  return waiting ? <p class="quietly">Fetching…</p> : null
+}
+
+// Table is a wide table that scrolls by itself on a narrow screen.
+function Table({ head, children, testid }: { head: string[]; children: ComponentChildren; testid: string }) {
+  return (
+    <div class="panel table-box" tabIndex={0} role="region" aria-label="Table">
+      <table data-testid={testid}>
+        <thead>
+          <tr>
+            {head.map((h) => (
+              <th key={h} scope="col" class={h === 'No.' ? 'num' : ''}>
+                {h}
+              </th>
+            ))}
+          </tr>
+        </thead>
+        <tbody>{children}</tbody>
+      </table>
+    </div>
+  )
+}
+
+export function StaffPage(p: PageProps) {
+  const { got, failed } = useAsked<Beds>('/api/beds', p.onGone)
+  return (
+    <Frame {...p}>
+      <h1>Beds</h1>
+      <p class="lead">Which beds are taken. Your role sees no names and no clinical values.</p>
+      <Asked failed={failed} waiting={!got} />
+      {got && (
+        <Table head={['Ward', 'Bed', 'State']} testid="beds">
+          {got.beds.map((b) => (
+            <tr key={b.bed} data-testid={`bed-${b.bed}`}>
+              <td>{b.ward_name}</td>
+              <td>{b.bed_name}</td>
+              <td>{b.occupied ? 'taken' : 'free'}</td>
+            </tr>
+          ))}
+        </Table>
+      )}
+    </Frame>
+  )
+}
+
+export function AuditorPage(p: PageProps) {
+  const { got, failed } = useAsked<AuditEntry[] | { entries: AuditEntry[] | null }>('/api/admin/audit?n=100', p.onGone)
+  const entries = got ? (Array.isArray(got) ? got : (got.entries ?? [])) : []
+  return (
+    <Frame {...p}>
+      <h1>Audit log</h1>
+      <p class="lead">
+        The newest hundred entries. <code>vitalseal audit verify</code> proves that none was changed or dropped.
+      </p>
+      <Asked failed={failed} waiting={!got} />
+      {got && (
+        <Table head={['No.', 'Time', 'Person', 'Role', 'Workstation', 'Action', 'On', 'Answer', 'Decided by']} testid="audit">
+          {entries.map((e) => (
+            <tr key={e.seq} class={e.allowed ? '' : 'refused-row'}>
+              <td class="num">{e.seq}</td>
+              <td>
+                <time dateTime={e.time}>{`${day(e.time)} ${clock(e.time, true)}`}</time>
+              </td>
+              <td>{e.person}</td>
+              <td>{e.role}</td>
+              <td>{e.workstation.replace(/^spiffe:\/\/[^/]*\//, '')}</td>
+              <td>{e.action}</td>
+              <td>{e.resource}</td>
+              <td>
+                <span class={e.allowed ? 'mark-ok' : 'mark-no'}>{e.allowed ? 'allowed' : 'refused'}</span>
+              </td>
+              <td>
+                {(e.policies ?? []).join(', ')}
+                {e.reason && ` ${e.reason}`}
+              </td>
+            </tr>
+          ))}
+        </Table>
+      )}
+    </Frame>
+  )
+}
+
+interface Device {
+  id: string
+  kind?: string
+  model?: string
+  serial?: string
+  state?: string
+  bed?: string
+  gateway?: string
+  last_seen?: string
+}
+
+export function AdminPage(p: PageProps) {
+  const { got, failed } = useAsked<Device[] | { devices: Device[] | null }>('/api/admin/inventory', p.onGone)
+  const devices = got ? (Array.isArray(got) ? got : (got.devices ?? [])) : []
+  const now = Date.now()
+  const seen = (d: Device) => {
+    const t = d.last_seen ? Date.parse(d.last_seen) : NaN
+    return Number.isFinite(t) && t > 0 ? `${span((now - t) / 1000)} ago` : 'never'
+  }
+  return (
+    <Frame {...p}>
+      <h1>Inventory</h1>
+      <p class="lead">
+        Every component and its identity. People, patients, wards and identities are managed on the command line: <code>vitalseal user</code>,{' '}
+        <code>vitalseal patient</code>, <code>vitalseal device</code> (each explains itself with <code>--help</code>).
+      </p>
+      <Asked failed={failed} waiting={!got} />
+      {got && (
+        <Table head={['Identity', 'Model', 'Serial', 'Bed', 'State', 'Last seen']} testid="inventory">
+          {devices.map((d) => (
+            <tr key={d.id}>
+              <td>{d.id.replace(/^spiffe:\/\/[^/]*\//, '')}</td>
+              <td>{d.model}</td>
+              <td>{d.serial}</td>
+              <td>{d.bed}</td>
+              <td>
+                <span class={d.state === 'active' ? 'mark-ok' : d.state === 'disabled' ? 'mark-no' : ''}>{d.state}</span>
+              </td>
+              <td>{seen(d)}</td>
+            </tr>
+          ))}
+        </Table>
+      )}
+    </Frame>
+  )
+}

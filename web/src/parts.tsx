@@ -1,0 +1,230 @@
+// The pieces that several pages share: a reading, a pulse wave, the frame around a page.
+import type { ComponentChildren } from 'preact'
+import { useEffect, useReducer, useRef } from 'preact/hooks'
+import type { Kind, Session } from './api'
+import type { Heard, LinkState, Live, Vitals } from './live'
+import { FORGET_SECONDS, STALE_SECONDS, clock, hasValue, roleWords, span, whyAbsent } from './words'
+
+export function useTick(live: Live | undefined): void {
+  const [, again] = useReducer<number, void>((n) => n + 1, 0)
+  useEffect(() => live?.onChange(() => again()), [live])
+}
+
+export type Freshness = 'live' | 'stale' | 'none'
+
+// freshness of a patient's oximeter: what a nurse means by "is this live?"
+export function freshness(live: Live, v: Vitals): { state: Freshness; seconds: number } {
+  const seconds = Math.min(live.ageSeconds(v.readings.heart_rate_bpm), live.ageSeconds(v.readings.spo2_percent))
+  if (!Number.isFinite(seconds)) return { state: 'none', seconds }
+  return { state: seconds > STALE_SECONDS || live.link !== 'live' ? 'stale' : 'live', seconds }
+}
+
+export function NumberBox({
+  live,
+  kind,
+  reading,
+  label,
+  unit,
+  colour,
+  testid,
+}: {
+  live: Live
+  kind: Kind
+  reading: Heard | undefined
+  label: string
+  unit: string
+  colour: string
+  testid: string
+}) {
+  const age = live.ageSeconds(reading)
+  const stale = age > STALE_SECONDS || live.link !== 'live'
+  const shown = hasValue(reading) && age < FORGET_SECONDS
+  const uncertain = shown && reading.quality === 'questionable'
+  let note = ''
+  if (!reading || age >= FORGET_SECONDS) note = 'no data'
+  else if (!hasValue(reading)) note = stale ? `old: ${whyAbsent(kind, reading.quality)}` : whyAbsent(kind, reading.quality)
+  else if (stale) note = `old: ${span(age)} ago`
+  else if (uncertain) note = 'uncertain'
+  return (
+    <div class={`number ${colour} ${stale ? 'is-stale' : ''} ${shown ? '' : 'is-absent'}`} data-testid={testid}
+      data-state={shown ? (stale ? 'stale' : 'live') : 'absent'}>
+      <span class="number-label">
+        {label} <span class="unit">{unit}</span>
+      </span>
+      <span class="number-value" data-testid={`${testid}-value`}>
+        {shown ? Math.round(reading.value) : <span aria-label="no value">– –</span>}
+        {uncertain && <sup aria-hidden="true">?</sup>}
+      </span>
+      <span class="number-note">{note || '\u00a0'}</span>
+    </div>
+  )
+}
+
+// Pressure is measured now and then: what matters is when.
+export function BloodPressure({ live, v, big }: { live: Live; v: Vitals; big?: boolean }) {
+  const sys = v.readings.systolic_mmhg
+  const dia = v.readings.diastolic_mmhg
+  const mean = v.readings.mean_arterial_mmhg
+  const both = hasValue(sys) && hasValue(dia)
+  const age = live.ageSeconds(sys)
+  const cuff = v.readings.pressure_kpa
+  const cuffAge = live.ageSeconds(cuff)
+  const measuring = hasValue(cuff) && cuffAge <= STALE_SECONDS && live.link === 'live' && cuff.value >= 2
+  const old = both && age > 3600
+  let note: string
+  if (both) note = `measured ${clock(sys.at)}, ${age < 60 ? 'just now' : span(age) + ' ago'}`
+  else if (sys && age < 3600) note = whyAbsent('systolic_mmhg', sys.quality)
+  else note = 'not measured yet'
+  const uncertain = both && (sys.quality === 'questionable' || dia.quality === 'questionable')
+  return (
+    <div class={`bp ${big ? 'bp-big' : ''} ${old || live.link !== 'live' ? 'is-stale' : ''} ${both ? '' : 'is-absent'}`} data-testid="bp">
+      <span class="number-label">
+        BP <span class="unit">mmHg</span>
+      </span>
+      <span class="bp-value" data-testid="bp-value">
+        {both ? `${Math.round(sys.value)}/${Math.round(dia.value)}` : <span aria-label="no value">– / –</span>}
+        {hasValue(mean) && both && <span class="bp-mean"> ({Math.round(mean.value)})</span>}
+        {uncertain && <sup aria-hidden="true">?</sup>}
+      </span>
+      <span class="number-note">
+        {measuring ? (
+          <span class="cuff" data-testid="cuff">
+            cuff {cuff.value.toFixed(1)} kPa, measuring
+          </span>
+        ) : (
+          <>
+            {note}
+            {uncertain ? ', uncertain' : ''}
+          </>
+        )}
+      </span>
+    </div>
+  )
+}
+
+const calm = window.matchMedia('(prefers-reduced-motion: reduce)')
+
+export function WaveCanvas({ live, patient, seconds, big }: { live: Live; patient: string; seconds: number; big?: boolean }) {
+  const ref = useRef<HTMLCanvasElement>(null)
+  useEffect(() => {
+    let frame = 0
+    let last = 0
+    const pause = calm.matches ? 500 : big ? 0 : 30 // many small waves need no more than ~30 frames a second
+    const paint = (t: number) => {
+      frame = requestAnimationFrame(paint)
+      if (t - last < pause || !ref.current) return
+      last = t
+      const v = live.of(patient)
+      const said = v.readings.heart_rate_bpm?.quality
+      const lit = freshness(live, v).state === 'live' && said !== 'probe_off' && said !== 'device_fault'
+      v.wave.draw(ref.current, live.now(), seconds, lit ? '#35d6f0' : '#5d6b7c', big ? 2.2 : 1.5)
+    }
+    frame = requestAnimationFrame(paint)
+    return () => cancelAnimationFrame(frame)
+  }, [live, patient, seconds, big])
+  return <canvas ref={ref} class={big ? 'wave wave-big' : 'wave'} data-testid="wave" role="img" aria-label="Pulse wave" />
+}
+
+const leaveTo = (e: Event, go: (to: string) => void) => {
+  const a = e.currentTarget as HTMLAnchorElement
+  const m = e as MouseEvent
+  if (m.metaKey || m.ctrlKey || m.shiftKey || m.button > 0) return
+  e.preventDefault()
+  go(a.pathname)
+}
+
+export function Link({ to, go, children, ...rest }: {
+  to: string
+  go: (to: string) => void
+  children: ComponentChildren
+  class?: string
+  'aria-label'?: string
+  'data-testid'?: string
+}) {
+  return (
+    <a href={to} onClick={(e) => leaveTo(e, go)} {...rest}>
+      {children}
+    </a>
+  )
+}
+
+function Clock({ now }: { now: () => number }) {
+  const [, again] = useReducer<number, void>((n) => n + 1, 0)
+  useEffect(() => {
+    const t = window.setInterval(() => again(), 1000)
+    return () => window.clearInterval(t)
+  }, [])
+  return (
+    <time class="clock" aria-label="Time">
+      {clock(new Date(now()).toISOString(), true)}
+    </time>
+  )
+}
+
+export function Frame({
+  session,
+  link,
+  now,
+  go,
+  onSignOut,
+  children,
+}: {
+  session: Session
+  link?: LinkState
+  now?: () => number
+  go: (to: string) => void
+  onSignOut: () => void
+  children: ComponentChildren
+}) {
+  return (
+    <div class="frame">
+      <a class="skip" href="#main">
+        Skip to the content
+      </a>
+      <header class="top">
+        <Link to="/" go={go} class="brand" aria-label="Vitalseal, start page">
+          <svg viewBox="0 0 32 32" aria-hidden="true">
+            <path d="M2 17h8l3-9 5 16 3-10 2 3h7" />
+          </svg>
+          Vitalseal
+        </Link>
+        {link && (
+          <span class={`link link-${link}`} data-testid="link" data-link={link}>
+            {link === 'live' ? 'Live' : link === 'connecting' ? 'Connecting' : 'Not live'}
+          </span>
+        )}
+        <span class="top-space" />
+        <Clock now={now ?? Date.now} />
+        <span class="who" data-testid="who">
+          <span class="who-name">{session.display_name || session.login}</span>
+          <span class="who-role">{roleWords[session.role] ?? session.role}</span>
+        </span>
+        <button type="button" class="quiet" data-testid="signout" onClick={onSignOut}>
+          Sign out
+        </button>
+      </header>
+      {link === 'lost' && (
+        <div class="banner" role="alert" data-testid="lost">
+          <strong>Connection to the hub lost.</strong> Nothing below is live. Look at the bedside. Reconnecting by itself…
+        </div>
+      )}
+      <main id="main" tabIndex={-1}>
+        {children}
+      </main>
+      <Foot />
+    </div>
+  )
+}
+
+export function Foot() {
+  return <footer class="foot">Research use, not a cleared medical device. No alarm sounds here.</footer>
+}
+
+export function Message({ title, children, testid }: { title: string; children: ComponentChildren; testid: string }) {
+  return (
+    <section class="message" data-testid={testid} role="status">
+      <h1>{title}</h1>
+      {children}
+    </section>
+  )
+}

@@ -1,0 +1,169 @@
+// One patient: the pulse wave, the numbers, the last hour.
+import { useEffect, useMemo, useRef, useState } from 'preact/hooks'
+import { Refused, ask, type Patient, type Session, type Trends, type WaveChunk } from './api'
+import { Live } from './live'
+import { BloodPressure, Frame, Link, Message, NumberBox, WaveCanvas, freshness, useTick } from './parts'
+import { Age } from './station'
+import { TrendCharts } from './trends'
+import { hasValue } from './words'
+
+const TRENDS_AGAIN_MS = 60_000
+
+export function PatientPage({ id, session, go, onSignOut, onGone }: {
+  id: string
+  session: Session
+  go: (to: string) => void
+  onSignOut: () => void
+  onGone: () => void
+}) {
+  const [patient, setPatient] = useState<Patient>()
+  const [trends, setTrends] = useState<Trends>()
+  const [failed, setFailed] = useState<Refused>()
+  const path = `/api/patients/${encodeURIComponent(id)}`
+
+  const fail = (e: unknown) => {
+    if (e instanceof Refused && e.status === 401) onGone()
+    else setFailed(e instanceof Refused ? e : new Refused(0, 'The hub does not answer.'))
+  }
+  const load = useRef<(background: boolean) => void>(() => {})
+  load.current = (background) => {
+    ask<Patient>('GET', path, undefined, background).then((p) => {
+      setFailed(undefined)
+      setPatient(p)
+    }, fail)
+  }
+  const loadTrends = useRef<() => void>(() => {})
+  loadTrends.current = () => {
+    const kinds = ['heart_rate_bpm', 'spo2_percent', 'systolic_mmhg', 'diastolic_mmhg'].map((k) => `kind=${k}`).join('&')
+    ask<Trends>('GET', `${path}/trends?${kinds}&minutes=60`, undefined, true).then(setTrends, (e: unknown) => {
+      if (e instanceof Refused && e.status === 401) onGone()
+    })
+  }
+
+  useEffect(() => {
+    load.current(false)
+  }, [id])
+  const live = useMemo(
+    () =>
+      patient
+        ? new Live([id], true, () => {
+            load.current(true)
+            loadTrends.current()
+          })
+        : undefined,
+    [id, patient !== undefined],
+  )
+  useEffect(() => () => live?.close(), [live])
+  useEffect(() => {
+    if (!live || !patient) return
+    live.syncClock(patient.server_time)
+    live.take(id, patient.numerics, false)
+  }, [live, patient])
+  useEffect(() => {
+    if (!live) return
+    ask<{ chunks: WaveChunk[] }>('GET', `${path}/waveform?seconds=12`, undefined, true).then(
+      (w) => live.of(id).wave.fill(w.chunks),
+      () => {}, // the live wave will fill the screen without it
+    )
+    loadTrends.current()
+    const t = window.setInterval(() => loadTrends.current(), TRENDS_AGAIN_MS)
+    return () => window.clearInterval(t)
+  }, [live])
+  useTick(live)
+  useEffect(() => {
+    if (live?.link === 'signed-out') onGone()
+    if (live?.link === 'changed') {
+      setPatient(undefined)
+      setTrends(undefined)
+      load.current(true)
+    }
+  }, [live, live?.link])
+  useEffect(() => {
+    if (failed?.status !== 0 || patient) return
+    const t = window.setTimeout(() => load.current(true), 2000)
+    return () => window.clearTimeout(t)
+  }, [failed, patient])
+
+  const frame = { session, go, onSignOut, ...(live ? { link: live.link, now: () => live.now() } : {}) }
+  if (!patient || !live) {
+    return (
+      <Frame {...frame}>
+        {failed?.status === 403 ? (
+          <Message title="You may not open this patient" testid="refused">
+            <p>
+              You are not on this patient’s ward or care team, so nothing about the patient is shown. This attempt has been written
+              to the audit log.
+            </p>
+            <p>If you are caring for this patient, ask the ward to add you.</p>
+            <Home session={session} go={go} />
+          </Message>
+        ) : failed ? (
+          <Message title="This page cannot be shown" testid="failed">
+            <p>{failed.message}</p>
+            <Home session={session} go={go} />
+          </Message>
+        ) : (
+          <p class="quietly">Opening…</p>
+        )}
+      </Frame>
+    )
+  }
+  const v = live.of(id)
+  const f = freshness(live, v)
+  const perfusion = v.readings.perfusion_index_percent
+  return (
+    <Frame {...frame}>
+      <div class="patient-head">
+        {session.role !== 'patient' && (
+          <Link to="/" go={go} class="back" data-testid="back">
+            ← All beds
+          </Link>
+        )}
+        <h1>
+          <span class="patient-name">{patient.patient_name}</span>
+          <span class="where">
+            {patient.bed_name}
+            {patient.ward_name && `, ${patient.ward_name}`}
+          </span>
+        </h1>
+        <Age state={f.state} seconds={f.seconds} prefix="last number " />
+      </div>
+      <div class={`monitor tile-${f.state}`} data-testid="monitor">
+        <section class="panel wave-panel" aria-label="Pulse wave">
+          <span class="panel-label">
+            Pulse wave <span class="unit">infrared, height follows the signal</span>
+          </span>
+          <WaveCanvas live={live} patient={id} seconds={8} big />
+        </section>
+        <section class="panel numbers-panel" aria-label="Numbers">
+          <NumberBox live={live} kind="heart_rate_bpm" reading={v.readings.heart_rate_bpm} label="Heart rate" unit="bpm" colour="hr" testid="hr" />
+          <NumberBox live={live} kind="spo2_percent" reading={v.readings.spo2_percent} label="SpO₂" unit="%" colour="spo2" testid="spo2" />
+          <BloodPressure live={live} v={v} big />
+          <div class={`small ${live.ageSeconds(perfusion) > 5 || live.link !== 'live' ? 'is-stale' : ''}`}>
+            <span class="number-label">
+              Perfusion <span class="unit">%</span>
+            </span>
+            <span class="small-value" data-testid="perfusion">
+              {hasValue(perfusion) && live.ageSeconds(perfusion) < 120 ? perfusion.value.toFixed(1) : '– –'}
+            </span>
+          </div>
+        </section>
+      </div>
+      <section aria-label="The last hour" class="trends" data-testid="trends">
+        <h2>The last hour</h2>
+        {trends ? <TrendCharts trends={trends} /> : <p class="quietly">Fetching…</p>}
+      </section>
+    </Frame>
+  )
+}
+
+function Home({ session, go }: { session: Session; go: (to: string) => void }) {
+  if (session.role === 'patient') return null
+  return (
+    <p>
+      <Link to="/" go={go} class="back">
+        ← Back to your beds
+      </Link>
+    </p>
+  )
+}

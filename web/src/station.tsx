@@ -1,0 +1,134 @@
+// The central station: every bed that this person may see, by ward.
+import { useEffect, useMemo, useRef, useState } from 'preact/hooks'
+import { Refused, ask, type Bed, type Beds, type Session } from './api'
+import { Live } from './live'
+import { BloodPressure, Frame, Link, Message, NumberBox, WaveCanvas, freshness, useTick } from './parts'
+import { span } from './words'
+
+// Admissions and moves are rare; live values do not come this way.
+const BEDS_AGAIN_MS = 120_000
+
+export function Station({ session, go, onSignOut, onGone }: {
+  session: Session
+  go: (to: string) => void
+  onSignOut: () => void
+  onGone: () => void
+}) {
+  const [beds, setBeds] = useState<Beds>()
+  const [failed, setFailed] = useState('')
+  const load = useRef<(background: boolean) => void>(() => {})
+  load.current = (background) => {
+    ask<Beds>('GET', '/api/beds', undefined, background).then(
+      (b) => {
+        setFailed('')
+        setBeds(b)
+      },
+      (e: unknown) => {
+        if (e instanceof Refused && e.status === 401) onGone()
+        else setFailed(e instanceof Error ? e.message : 'The hub does not answer.')
+      },
+    )
+  }
+  useEffect(() => {
+    load.current(false)
+    const t = window.setInterval(() => load.current(true), BEDS_AGAIN_MS)
+    return () => window.clearInterval(t)
+  }, [])
+  useEffect(() => {
+    if (!failed || beds) return
+    const t = window.setTimeout(() => load.current(true), 2000)
+    return () => window.clearTimeout(t)
+  }, [failed, beds])
+
+  const ids = beds?.beds.flatMap((b) => (b.patient ? [b.patient] : [])) ?? []
+  const key = ids.slice().sort().join(' ')
+  const live = useMemo(() => (beds ? new Live(ids, true, () => load.current(true)) : undefined), [beds !== undefined, key])
+  useEffect(() => () => live?.close(), [live])
+  useEffect(() => {
+    if (!live || !beds) return
+    live.syncClock(beds.server_time)
+    beds.beds.forEach((b) => b.patient && b.numerics && live.take(b.patient, b.numerics, false))
+  }, [live, beds])
+  useTick(live)
+  useEffect(() => {
+    if (live?.link === 'signed-out') onGone()
+    if (live?.link === 'changed') load.current(true)
+  }, [live, live?.link])
+
+  const wards = new Map<string, Bed[]>()
+  beds?.beds.forEach((b) => wards.set(b.ward, [...(wards.get(b.ward) ?? []), b]))
+  return (
+    <Frame session={session} go={go} onSignOut={onSignOut} {...(live ? { link: live.link, now: () => live.now() } : {})}>
+      <h1 class="sr">Central station</h1>
+      {!beds && !failed && <p class="quietly">Fetching the beds…</p>}
+      {!beds && failed && (
+        <Message title="No beds to show" testid="failed">
+          <p>{failed} Trying again.</p>
+        </Message>
+      )}
+      {beds && beds.beds.length === 0 && (
+        <Message title="No beds to show" testid="empty">
+          <p>No admitted patient is in your care. If that is wrong, ask an administrator to correct your ward or care team.</p>
+        </Message>
+      )}
+      {live &&
+        [...wards].map(([ward, list]) => (
+          <section key={ward} class="ward" aria-label={list[0]!.ward_name}>
+            <h2>
+              {list[0]!.ward_name} <span class="count">{list.length === 1 ? '1 bed' : `${list.length} beds`}</span>
+            </h2>
+            <div class="grid">
+              {list.map((b) =>
+                b.patient ? <Tile key={b.bed || b.patient} bed={b} patient={b.patient} live={live} go={go} /> : <EmptyTile key={b.bed} bed={b} />,
+              )}
+            </div>
+          </section>
+        ))}
+    </Frame>
+  )
+}
+
+function EmptyTile({ bed }: { bed: Bed }) {
+  return (
+    <div class="tile tile-empty" data-testid={`bed-${bed.bed}`}>
+      <span class="bed-name">{bed.bed_name}</span>
+      <span class="number-note">no patient</span>
+    </div>
+  )
+}
+
+function Tile({ bed, patient, live, go }: { bed: Bed; patient: string; live: Live; go: (to: string) => void }) {
+  const v = live.of(patient)
+  const f = freshness(live, v)
+  return (
+    <Link to={`/patient/${encodeURIComponent(patient)}`} go={go} class={`tile tile-${f.state}`} data-testid={`bed-${bed.bed}`}
+      aria-label={`${bed.bed_name}, ${bed.patient_name ?? 'patient'}: open`}>
+      <div class="tile-head">
+        <span class="bed-name">{bed.bed_name}</span>
+        <Age state={f.state} seconds={f.seconds} />
+      </div>
+      <div class="patient-name">{bed.patient_name}</div>
+      <div class="tile-numbers">
+        <NumberBox live={live} kind="heart_rate_bpm" reading={v.readings.heart_rate_bpm} label="HR" unit="bpm" colour="hr" testid="hr" />
+        <NumberBox live={live} kind="spo2_percent" reading={v.readings.spo2_percent} label="SpO₂" unit="%" colour="spo2" testid="spo2" />
+      </div>
+      <WaveCanvas live={live} patient={patient} seconds={6} />
+      <BloodPressure live={live} v={v} />
+    </Link>
+  )
+}
+
+export function Age({ state, seconds, prefix = '' }: { state: 'live' | 'stale' | 'none'; seconds: number; prefix?: string }) {
+  if (state === 'live')
+    return (
+      <span class="age age-live" data-testid="age">
+        {prefix}
+        {span(seconds)} ago
+      </span>
+    )
+  return (
+    <strong class="age age-stale" data-testid="age">
+      {state === 'none' ? 'no data yet' : `no data for ${span(seconds)}`}
+    </strong>
+  )
+}

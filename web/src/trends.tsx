@@ -1,0 +1,125 @@
+// Trends of the last hour, minute by minute. A minute without values is a hole in the line, never bridged.
+import { useEffect, useRef } from 'preact/hooks'
+import uPlot from 'uplot'
+import 'uplot/dist/uPlot.min.css'
+import type { Kind, TrendPoint, Trends } from './api'
+
+type Column = (number | null)[]
+
+// column lays points on the minute grid; what is not there is null.
+function column(grid: number[], points: TrendPoint[], pick: (p: TrendPoint) => number): Column {
+  const at = new Map(points.filter((p) => p.count > 0).map((p) => [Math.floor(Date.parse(p.at) / 60_000) * 60, pick(p)]))
+  return grid.map((t) => at.get(t) ?? null)
+}
+
+const HEIGHT = 140
+const axisFont = '12px system-ui, sans-serif'
+
+function options(width: number, low: number, high: number, series: uPlot.Series[], bands: uPlot.Band[]): uPlot.Options {
+  const axis = { stroke: '#9fb0c3', font: axisFont, grid: { stroke: '#1d2935', width: 1 }, ticks: { stroke: '#1d2935', width: 1 } }
+  return {
+    width,
+    height: HEIGHT,
+    legend: { show: false },
+    cursor: { show: false },
+    select: { show: false, left: 0, top: 0, width: 0, height: 0 },
+    scales: {
+      x: { time: true },
+      y: { range: (_u, min, max) => [Math.min(low, min ?? low), Math.max(high, max ?? high)] },
+    },
+    axes: [
+      { ...axis, space: 70, size: 30, values: '{HH}:{mm}' },
+      { ...axis, size: 44, space: 30 },
+    ],
+    series: [{}, ...series],
+    bands,
+  }
+}
+
+function Chart({ title, unit, colour, low, high, data, series, bands, latest, legend = [] }: {
+  title: string
+  unit: string
+  colour: string
+  low: number
+  high: number
+  data: uPlot.AlignedData
+  series: uPlot.Series[]
+  bands: uPlot.Band[]
+  latest: string
+  legend?: [string, string][]
+}) {
+  const ref = useRef<HTMLDivElement>(null)
+  const plot = useRef<uPlot | null>(null)
+  useEffect(() => {
+    const box = ref.current
+    if (!box) return
+    const u = new uPlot(options(Math.max(box.clientWidth, 200), low, high, series, bands), data, box)
+    plot.current = u
+    const watch = new ResizeObserver(() => u.setSize({ width: Math.max(box.clientWidth, 200), height: HEIGHT }))
+    watch.observe(box)
+    return () => {
+      watch.disconnect()
+      u.destroy()
+      plot.current = null
+    }
+  }, [])
+  useEffect(() => plot.current?.setData(data), [data])
+  return (
+    <figure class={`panel trend ${colour}`}>
+      <figcaption>
+        <span class="trend-title">{title}</span> <span class="unit">{unit}</span>
+        <span class="trend-range">
+          {legend.length === 0
+            ? latest
+            : legend.map(([name, range]) => (
+                <span key={name} class={`key key-${name}`}>
+                  {name} {range}
+                </span>
+              ))}
+        </span>
+      </figcaption>
+      <div ref={ref} role="img" aria-label={`${title}, last hour, ${unit}: ${latest}`} />
+    </figure>
+  )
+}
+
+export function TrendCharts({ trends }: { trends: Trends }) {
+  const of = (k: Kind) => trends.series.find((s) => s.kind === k)?.points ?? []
+  const first = Math.floor(Date.parse(trends.from) / 60_000) * 60
+  const last = Math.floor(Date.parse(trends.to) / 60_000) * 60
+  const grid: number[] = []
+  for (let t = first; t <= last; t += 60) grid.push(t)
+
+  const said = (points: TrendPoint[]): string => {
+    const some = points.filter((p) => p.count > 0)
+    if (some.length === 0) return 'no values'
+    const low = Math.round(Math.min(...some.map((p) => p.min)))
+    const high = Math.round(Math.max(...some.map((p) => p.max)))
+    return low === high ? `${low}` : `${low} to ${high}`
+  }
+  const line = (stroke: string): uPlot.Series => ({ stroke, width: 2, spanGaps: false, points: { show: true, size: 4, fill: stroke } })
+  const edge: uPlot.Series = { stroke: 'transparent', width: 0, spanGaps: false, points: { show: false } }
+
+  const ranged = (k: Kind): uPlot.AlignedData => [
+    grid,
+    column(grid, of(k), (p) => p.max),
+    column(grid, of(k), (p) => p.min),
+    column(grid, of(k), (p) => p.mean),
+  ]
+  const dots = (stroke: string): uPlot.Series => ({ stroke, width: 0, spanGaps: false, paths: () => null, points: { show: true, size: 7, fill: stroke } })
+  const sys = of('systolic_mmhg')
+  const dia = of('diastolic_mmhg')
+  return (
+    <div class="trend-grid">
+      <Chart title="Heart rate" unit="bpm" colour="hr" low={50} high={110} latest={said(of('heart_rate_bpm'))} data={ranged('heart_rate_bpm')}
+        series={[edge, edge, line('#3ddc84')]} bands={[{ series: [1, 2], fill: 'rgba(61,220,132,0.18)' }]} />
+      <Chart title="SpO₂" unit="%" colour="spo2" low={88} high={100} latest={said(of('spo2_percent'))} data={ranged('spo2_percent')}
+        series={[edge, edge, line('#35d6f0')]} bands={[{ series: [1, 2], fill: 'rgba(53,214,240,0.18)' }]} />
+      <Chart title="Blood pressure" unit="mmHg" colour="pressure" low={50} high={160}
+        latest={sys.length === 0 ? 'no values' : `${said(sys)} / ${said(dia)}`}
+        legend={sys.length === 0 ? [] : [['sys', said(sys)], ['dia', said(dia)]]}
+        data={[grid, column(grid, sys, (p) => p.mean), column(grid, dia, (p) => p.mean)]}
+        series={[dots('#ff7b7b'), dots('#ffffff')]} bands={[]} />
+    </div>
+  )
+}

@@ -1,0 +1,79 @@
+// How a reading is said to a person: a number, or the reason why there is none. Never a zero, never a guess.
+import type { Kind, Quality, Reading } from './api'
+
+// A number older than this is not live and must not look so.
+export const STALE_SECONDS = 5
+
+// After this long an old number is no longer shown at all.
+export const FORGET_SECONDS = 120
+
+const names: Record<Kind, string> = {
+  heart_rate_bpm: 'Heart rate',
+  spo2_percent: 'SpO₂',
+  perfusion_index_percent: 'Perfusion index',
+  pressure_kpa: 'Cuff pressure',
+  systolic_mmhg: 'Systolic',
+  diastolic_mmhg: 'Diastolic',
+  mean_arterial_mmhg: 'Mean pressure',
+  respiratory_rate_per_min: 'Breathing rate',
+  die_temperature_celsius: 'Sensor temperature',
+}
+
+export const nameOf = (k: Kind): string => names[k]
+
+export function whyAbsent(k: Kind, q: Quality): string {
+  switch (q) {
+    case 'probe_off':
+      return 'probe off'
+    case 'motion':
+      return 'no value: motion'
+    case 'low_perfusion':
+      return 'no value: weak pulse'
+    case 'saturated':
+      return 'no value: sensor saturated'
+    case 'settling':
+      return 'measuring, please wait'
+    case 'out_of_range':
+      return 'no value: not plausible'
+    case 'unavailable':
+      return k === 'spo2_percent' ? 'SpO2 not available' : 'not available'
+    case 'device_fault':
+      return 'sensor fault'
+    default:
+      return 'no value'
+  }
+}
+
+export const hasValue = (r: Reading | undefined): r is Reading & { value: number } =>
+  r !== undefined && r.value !== undefined && (r.quality === 'good' || r.quality === 'questionable')
+
+// span says a duration in words short enough for a tile.
+export function span(seconds: number): string {
+  const s = Math.max(0, Math.floor(seconds))
+  if (s < 60) return `${s} s`
+  if (s < 3600) return `${Math.floor(s / 60)} min`
+  if (s < 48 * 3600) return `${Math.floor(s / 3600)} h`
+  return `${Math.floor(s / 86400)} days`
+}
+
+export function clock(iso: string, seconds = false): string {
+  const t = new Date(iso)
+  const two = (n: number) => String(n).padStart(2, '0')
+  return `${two(t.getHours())}:${two(t.getMinutes())}${seconds ? ':' + two(t.getSeconds()) : ''}`
+}
+
+// day is the local date, in the one order that nobody misreads.
+export function day(iso: string): string {
+  const t = new Date(iso)
+  const two = (n: number) => String(n).padStart(2, '0')
+  return `${t.getFullYear()}-${two(t.getMonth() + 1)}-${two(t.getDate())}`
+}
+
+export const roleWords: Record<string, string> = {
+  patient: 'Patient',
+  nurse: 'Nurse',
+  doctor: 'Doctor',
+  staff: 'Staff',
+  auditor: 'Auditor',
+  admin: 'Administrator',
+}
