@@ -26,7 +26,7 @@ type report struct {
 	HeartRateErrorBPM *float64 `json:"heart_rate_error_bpm"`
 	SpO2ErrorPercent  *float64 `json:"spo2_error_percent"`
 
-	StoredLatencyP50MS  float64            `json:"stored_latency_p50_ms"` // from the sensor's last sample to durable
+	StoredLatencyP50MS  float64            `json:"stored_latency_p50_ms"` // from a chunk's oldest sample, at the sensor, to durable
 	StoredLatencyP99MS  float64            `json:"stored_latency_p99_ms"`
 	TimeToFirstNumberMS float64            `json:"time_to_first_number_ms"` // from the command's start to the dashboard
 	ResidentMiB         map[string]float64 `json:"resident_mib"`

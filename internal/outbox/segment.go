@@ -54,7 +54,7 @@ func appendFrame(b []byte, r Record) []byte {
 	start := len(b)
 	b = append(b, make([]byte, frameHeader)...)
 	b = binary.BigEndian.AppendUint64(b, r.ID)
-	b = append(append(b, byte(len(r.Lane))), r.Lane...)
+	b = append(append(b, byte(len(r.Lane))), r.Lane...) // #nosec G115 -- Append checked it
 	b = append(b, r.Data...)
 	rest := b[start+frameHeader:]
 	binary.BigEndian.PutUint32(b[start:], frameMagic)

@@ -46,7 +46,7 @@ const (
 	NodeFile        = "node.json"
 	NodeRoot        = "pki/root.pem"
 	HubTokenFile    = "hub.jwt"       // the hub's own one-time token, until EnrolZiti redeems it
-	AdminTokenFile  = "hub-admin.jwt" // likewise for its administration
+	AdminTokenFile  = "hub-admin.jwt" // #nosec G101 -- likewise for its administration; a file's name
 	nodeReadyPeriod = 25 * time.Millisecond
 )
 

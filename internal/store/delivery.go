@@ -15,7 +15,7 @@ import (
 // Delivery is the account of what has arrived.
 type Delivery struct {
 	Streams []StreamDelivery // by sensor, then signal
-	// LatencyP50 and LatencyP99 are from a chunk's end by the gateway's clock until it was durable here, over all chunks accepted
+	// LatencyP50 and LatencyP99 are from a chunk's oldest sample (a waveform chunk spans 250 ms) by the gateway's clock until it was durable here, over all chunks accepted
 	// since Open, a backlog's included, within 2 %. Zero when there were none.
 	LatencyP50, LatencyP99 time.Duration
 	Measured               int64 // how many chunks the latencies are of

@@ -141,7 +141,7 @@ func (w *writer) settle(group []*pending, err error) {
 			p.outcome, p.err = Retry, err
 		}
 		if p.outcome == Accepted {
-			w.s.lat.observe(durable.Sub(p.chunk.End()))
+			w.s.lat.observe(durable.Sub(p.chunk.Start)) // of the oldest sample: the others waited less
 			w.s.watch.publish(Update{Patient: p.subject, Sensor: p.sensor, Header: p.header, Chunk: p.chunk, Durable: durable})
 		}
 		close(p.done)

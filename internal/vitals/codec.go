@@ -119,9 +119,12 @@ func encodeBundles(b []byte, c Chunk) ([]byte, error) {
 			return nil, fmt.Errorf("bundle %d: %w", i, err)
 		}
 		b = binary.AppendVarint(b, at)
+		if len(bundle.Numerics) > int(MaxKind) {
+			return nil, fmt.Errorf("bundle %d: %d numerics, there are only %d kinds", i, len(bundle.Numerics), MaxKind)
+		}
 		sorted := slices.Clone(bundle.Numerics)
 		slices.SortFunc(sorted, func(x, y Numeric) int { return int(x.Kind) - int(y.Kind) })
-		b = append(b, byte(len(sorted)))
+		b = append(b, byte(len(sorted))) // #nosec G115 -- checked above
 		for j, n := range sorted {
 			switch {
 			case !n.Kind.Valid():
@@ -157,8 +160,8 @@ func encodeEvents(b []byte, c Chunk) ([]byte, error) {
 			return nil, fmt.Errorf("event %d: %w", i, err)
 		}
 		b = binary.AppendVarint(b, at)
-		b = append(append(b, byte(len(e.Code))), e.Code...)
-		b = append(append(b, byte(len(e.Detail))), e.Detail...)
+		b = append(append(b, byte(len(e.Code))), e.Code...)     // #nosec G115 -- checked by checkEvent
+		b = append(append(b, byte(len(e.Detail))), e.Detail...) // #nosec G115 -- checked by checkEvent
 	}
 	return b, nil
 }

@@ -148,7 +148,7 @@ func (h *handler) delivery(ctx context.Context, _ *request) (any, error) {
 	}
 	out := struct {
 		Streams    []streamOut `json:"streams"`
-		LatencyP50 float64     `json:"stored_latency_p50_ms"` // end of the chunk at the sensor to durable
+		LatencyP50 float64     `json:"stored_latency_p50_ms"` // oldest sample of a chunk, at the sensor, to durable
 		LatencyP99 float64     `json:"stored_latency_p99_ms"`
 	}{[]streamOut{}, milliseconds(d.LatencyP50), milliseconds(d.LatencyP99)}
 	for _, s := range d.Streams {

@@ -1,0 +1,201 @@
+// Package gateway assembles what stands at the patient: sensors' registers in, sealed chunks out. Read Run from top to
+// bottom: it is in the order data flows.
+//
+// It hides the pace of each chip, timestamps, epochs and the order of stopping. It guarantees that one sensor's failure is
+// seen as that sensor's DeviceFault and touches no other; that what was sealed and appended survives kill -9 and a hub that
+// is away, and reaches the hub once; that sampling waits neither for the disk nor for the network; that memory and disk are
+// bounded; and that when Run returns everything it started has ended. It cannot open what it sealed. Only what is in memory
+// at a kill, at most the last quarter of a second or so, is lost.
+//
+// It does not protect against whoever holds its running memory or its identities' files, nor notice a probe on the wrong
+// patient.
+package gateway
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"vitalseal/internal/ingest"
+	"vitalseal/internal/outbox"
+	"vitalseal/internal/overlay"
+	"vitalseal/internal/seal"
+	"vitalseal/internal/sensor"
+)
+
+// ErrNotEnrolled says that an identity is missing in the data folder.
+var ErrNotEnrolled = errors.New("gateway: not enrolled")
+
+// Deps is what Run works on: the world around a gateway.
+type Deps struct {
+	Buses   sensor.Buses
+	Network overlay.Network
+	// Ready is called once all sensors are being read; nil for nobody who wants to know.
+	Ready func() error
+	Log   *slog.Logger
+}
+
+// Run is the gateway, until ctx ends; then it delivers for a while what is left and returns nil. An error means that it
+// could not start, or that its disk failed.
+func Run(ctx context.Context, cfg Config, d Deps) (err error) {
+	if err := cfg.Validate(); err != nil {
+		return err
+	}
+	ids, err := loadIdentities(cfg)
+	if err != nil {
+		return err
+	}
+	log := d.Log.With("gateway", ids.gateway.ID().Name)
+	recipient, err := seal.ParseRecipient(ids.gateway.Recipient())
+	if err != nil {
+		return fmt.Errorf("gateway: the hub's key in %s: %w", overlay.IdentityPath(cfg.Data, ids.gateway.ID()), err)
+	}
+
+	// What must outlive a power cut: the outbox (which also keeps a second gateway out of the folder) and the boot counter.
+	led := newLedger(ids.gateway.ID().Name)
+	q, err := outbox.Open(filepath.Join(cfg.Data, "outbox"), outbox.Options{MaxBytes: cfg.OutboxMiB * mib, Logger: log, OnDrop: led.dropped})
+	if err != nil {
+		return fmt.Errorf("gateway: %w", err)
+	}
+	defer func() { err = errors.Join(err, q.Close()) }()
+	boot, err := nextBoot(filepath.Join(cfg.Data, "boot"))
+	if err != nil {
+		return err
+	}
+	led.boot = boot
+
+	// In: each sensor on its own, to its own writer, which seals into the outbox.
+	ctxIn, stopMeasuring := context.WithCancel(ctx)
+	defer stopMeasuring()
+	measuring, ctxM := errgroup.WithContext(ctxIn)
+	adcs := map[string]*converter{}
+	for _, s := range cfg.Sensors { // converters first: bridges read through them
+		if s.Chip != ChipMCP3008 {
+			continue
+		}
+		w := newWriter(s.ID, ids.sensors[s.ID].ID().String(), recipient, boot, cfg.EpochLifetime, q, led, log)
+		adcs[s.ID] = newConverter(s, d.Buses, w, log)
+		measuring.Go(func() error { return w.run(ctxM) })
+		measuring.Go(func() error { return adcs[s.ID].run(ctxM) })
+	}
+	for _, s := range cfg.Sensors {
+		if s.Chip == ChipMCP3008 {
+			continue
+		}
+		w := newWriter(s.ID, ids.sensors[s.ID].ID().String(), recipient, boot, cfg.EpochLifetime, q, led, log)
+		var loop func(context.Context) error
+		switch s.Chip {
+		case ChipMAX30100:
+			loop = newOximeter(s, d.Buses, w, log).run
+		case ChipMPS20N0040D:
+			loop = newCuff(s, adcs[s.ADC], w, log).run
+		}
+		measuring.Go(func() error { return w.run(ctxM) })
+		measuring.Go(func() error { return loop(ctxM) })
+	}
+
+	// Out: each sensor's lane on a connection dialled as that sensor. Delivery outlives ctx, to drain.
+	delivering, stopDelivering := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopDelivering()
+	out, ctxD := errgroup.WithContext(delivering)
+	aside := newAside(filepath.Join(cfg.Data, "rejected"), log)
+	var eps endpoints
+	defer func() { err = errors.Join(err, eps.close()) }()
+	for _, id := range ids.all() {
+		ep := eps.add(id, d.Network, log)
+		renewer := &overlay.Renewer{Identity: id, Endpoint: ep, Log: log}
+		out.Go(func() error { return renewer.Run(ctxD) })
+		if id == ids.gateway {
+			continue // it measures nothing
+		}
+		sender := ingest.NewSender(ep, q, q.Lane(id.ID().Name), log, ingest.OnSettled(func(x ingest.Settled) {
+			led.settled(x)
+			aside.keep(x)
+		}))
+		led.sender(id.ID().Name, sender)
+		out.Go(func() error { return sender.Run(ctxD) })
+	}
+	out.Go(func() error { return led.run(ctxD, filepath.Join(cfg.Data, "status.json"), q, log) })
+
+	// Failures of either side stop the other: a gateway that cannot deliver for ever, or not measure, must not look alive.
+	unlink := context.AfterFunc(ctxD, stopMeasuring)
+	defer unlink()
+	if d.Ready != nil {
+		if err := d.Ready(); err != nil {
+			log.Warn("nobody could be told that the gateway is up", "err", err)
+		}
+	}
+	log.Info("gateway measures", "sensors", len(cfg.Sensors))
+
+	errIn := measuring.Wait() // and everything measured is on disk
+	if ctxD.Err() == nil {
+		drain(ctxD, q, cfg.DrainTimeout)
+	}
+	stopDelivering()
+	return errors.Join(errIn, out.Wait(), led.write(filepath.Join(cfg.Data, "status.json"), q))
+}
+
+// drain waits until the outbox is empty, at most for the given time.
+func drain(ctx context.Context, q *outbox.Queue, atMost time.Duration) {
+	ctx, cancel := context.WithTimeout(ctx, atMost)
+	defer cancel()
+	t := time.NewTicker(20 * time.Millisecond)
+	defer t.Stop()
+	for q.Stats().Records > 0 {
+		select {
+		case <-ctx.Done():
+			return
+		case <-t.C:
+		}
+	}
+}
+
+// identities are the gateway's own and its sensors', by id.
+type identities struct {
+	gateway *overlay.Identity
+	sensors map[string]*overlay.Identity
+}
+
+func (ids identities) all() []*overlay.Identity {
+	all := []*overlay.Identity{ids.gateway}
+	for _, id := range ids.sensors {
+		all = append(all, id)
+	}
+	return all
+}
+
+// loadIdentities reads what enrolment wrote: exactly one gateway identity, and one for each configured sensor.
+func loadIdentities(cfg Config) (ids identities, err error) {
+	found, err := filepath.Glob(filepath.Join(cfg.Data, overlay.KindGateway+"-*.identity.json"))
+	if err != nil {
+		return ids, fmt.Errorf("gateway: %w", err)
+	}
+	if len(found) != 1 {
+		return ids, fmt.Errorf("%w: %s holds %d gateway identities, not one; enrol into it with `vitalseal enrol`", ErrNotEnrolled, cfg.Data, len(found))
+	}
+	if ids.gateway, err = overlay.LoadIdentity(found[0]); err != nil {
+		return ids, fmt.Errorf("gateway: %w", err)
+	}
+	ids.sensors = map[string]*overlay.Identity{}
+	for _, s := range cfg.Sensors {
+		id := overlay.ID{Domain: ids.gateway.ID().Domain, Kind: overlay.KindSensor, Name: s.ID}
+		got, err := overlay.LoadIdentity(overlay.IdentityPath(cfg.Data, id))
+		if errors.Is(err, os.ErrNotExist) {
+			return ids, fmt.Errorf("%w: sensor %s has no identity in %s; its ticket must name it", ErrNotEnrolled, s.ID, cfg.Data)
+		}
+		if err != nil {
+			return ids, fmt.Errorf("gateway: %w", err)
+		}
+		if got.ID() != id {
+			return ids, fmt.Errorf("%w: the identity file of sensor %s is another's, %s", ErrNotEnrolled, s.ID, got.ID())
+		}
+		ids.sensors[s.ID] = got
+	}
+	return ids, nil
+}

@@ -1,0 +1,220 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"vitalseal/internal/ingest"
+	"vitalseal/internal/outbox"
+	"vitalseal/internal/seal"
+	"vitalseal/internal/vitals"
+)
+
+// queuedChunks is how many chunks of one sensor may wait for the disk: about ten seconds.
+const queuedChunks = 64
+
+// appendPause is how long a writer waits before it tries the disk again.
+const appendPause = 250 * time.Millisecond
+
+// writer takes one sensor's chunks, seals them and appends them to the outbox, so that sampling never waits for the disk.
+// put belongs to the sensor's goroutine, everything else to run's.
+type writer struct {
+	id        string // name, and the outbox's lane
+	sensor    string // SPIFFE id
+	recipient seal.Recipient
+	boot      uint64
+	lifetime  time.Duration
+	q         *outbox.Queue
+	led       *ledger
+	log       *slog.Logger
+	in        chan vitals.Chunk
+	done      chan struct{} // closed by the sensor's loop when it puts nothing more
+
+	lost    [vitals.MaxSignal + 1]uint32 // put's: samples not taken in since the last chunk that was
+	streams [vitals.MaxSignal + 1]epoch  // run's
+	epochs  uint64                       // run's: begun in this boot, over all streams
+}
+
+// epoch is a stream's current data key.
+type epoch struct {
+	sealer *seal.Sealer
+	began  time.Time
+}
+
+func newWriter(id, sensor string, to seal.Recipient, boot uint64, lifetime time.Duration, q *outbox.Queue, led *ledger, log *slog.Logger) *writer {
+	led.lane(id)
+	return &writer{id: id, sensor: sensor, recipient: to, boot: boot, lifetime: lifetime, q: q, led: led, log: log.With("sensor", id),
+		in: make(chan vitals.Chunk, queuedChunks), done: make(chan struct{})}
+}
+
+// put hands a chunk over. It never waits: when the disk has been stuck for seconds, the chunk is lost, counted, and the
+// next chunk of its stream says so.
+func (w *writer) put(c vitals.Chunk) {
+	c.Start = c.Start.UTC().Truncate(time.Microsecond)
+	c.Gap += w.lost[c.Signal]
+	select {
+	case w.in <- c:
+		w.lost[c.Signal] = 0
+	default:
+		w.lost[c.Signal] = c.Gap + samples(c)
+		w.led.lost(w.id, c.Signal)
+	}
+}
+
+// numerics hands one bundle over.
+func (w *writer) numerics(at time.Time, n []vitals.Numeric) {
+	at = at.UTC().Truncate(time.Microsecond)
+	w.put(vitals.Chunk{Signal: vitals.Numerics, Start: at, Bundles: []vitals.Bundle{{At: at, Numerics: n}}})
+}
+
+// event hands one event over. Detail is for engineers: never a reading.
+func (w *writer) event(at time.Time, code, detail string) {
+	at = at.UTC().Truncate(time.Microsecond)
+	const maxDetail = 200
+	if len(detail) > maxDetail {
+		detail = detail[:maxDetail]
+	}
+	w.put(vitals.Chunk{Signal: vitals.Events, Start: at, Events: []vitals.Event{{At: at, Code: code, Detail: printable(detail)}}})
+}
+
+// printable keeps an event valid whatever a bus's error said.
+func printable(s string) string {
+	b := []byte(s)
+	for i, c := range b {
+		if c < ' ' || c > '~' {
+			b[i] = '?'
+		}
+	}
+	return string(b)
+}
+
+func samples(c vitals.Chunk) uint32 {
+	return uint32(len(c.Infrared) + len(c.PressurePa)) // #nosec G115 -- a quarter of a second of them
+}
+
+// run seals and appends until the sensor's loop has ended (it calls close) and everything is on disk. It takes what waits
+// together, so that one fsync covers it. ctx ends the waiting for a disk that fails.
+func (w *writer) run(ctx context.Context) error {
+	for {
+		var batch []vitals.Chunk
+		select {
+		case c := <-w.in:
+			batch = append(batch, c)
+		case <-w.done:
+			if len(w.in) == 0 {
+				return nil
+			}
+		}
+		for len(w.in) > 0 {
+			batch = append(batch, <-w.in)
+		}
+		w.append(ctx, batch)
+	}
+}
+
+// close says that nothing more is put.
+func (w *writer) close() { close(w.done) }
+
+// append makes a batch durable. If the disk refuses, it tries again until ctx ends, while put drops what does not fit;
+// then the batch is given up.
+func (w *writer) append(ctx context.Context, batch []vitals.Chunk) {
+	var recs []outbox.Record
+	for _, c := range batch {
+		made, err := w.seal(c)
+		if err != nil {
+			w.log.Error("chunk not sealed", "stream", c.Signal.String(), "err", err)
+			w.led.lost(w.id, c.Signal)
+			continue
+		}
+		recs = append(recs, made...)
+	}
+	if len(recs) == 0 {
+		return
+	}
+	for attempt := 0; ; attempt++ {
+		// The wait is not cut short at the end of ctx: the disk is local, and what was measured counts.
+		err := w.q.Append(context.WithoutCancel(ctx), recs...)
+		if err == nil {
+			break
+		}
+		if attempt == 0 {
+			w.log.Error("outbox does not take readings", "err", err)
+		}
+		if ctx.Err() != nil || errors.Is(err, outbox.ErrClosed) || !sleep(ctx, appendPause) {
+			for _, c := range batch {
+				w.led.lost(w.id, c.Signal)
+			}
+			// Some of it may be there or not; a new epoch keeps its sequence numbers apart.
+			w.streams = [vitals.MaxSignal + 1]epoch{}
+			return
+		}
+	}
+	for _, c := range batch {
+		w.led.produced(w.id, c.Signal)
+	}
+}
+
+// seal turns a chunk into an outbox record, with its epoch's announcement before it if the epoch is new.
+func (w *writer) seal(c vitals.Chunk) ([]outbox.Record, error) {
+	plain, err := vitals.Encode(c)
+	if err != nil {
+		return nil, err
+	}
+	e := &w.streams[c.Signal]
+	var recs []outbox.Record
+	for {
+		if e.sealer == nil || time.Since(e.began) >= w.lifetime {
+			a, err := w.begin(e, c.Signal)
+			if err != nil {
+				return recs, err
+			}
+			recs = append(recs, outbox.Record{Lane: w.id, Class: outbox.Control, Data: ingest.EncodeAnnouncement(a)})
+		}
+		envelope, _, err := e.sealer.Seal(c.Start, plain)
+		if errors.Is(err, seal.ErrEpochExhausted) {
+			e.sealer = nil
+			continue
+		}
+		if err != nil {
+			return recs, err
+		}
+		return append(recs, outbox.Record{Lane: w.id, Class: classOf(c.Signal), Data: ingest.EncodeEnvelope(envelope)}), nil
+	}
+}
+
+func (w *writer) begin(e *epoch, s vitals.Signal) ([]byte, error) {
+	w.epochs++
+	if w.epochs >= 1<<epochBits {
+		return nil, fmt.Errorf("gateway: %d epochs since the start; restart the gateway", w.epochs)
+	}
+	sealer, announcement, err := seal.NewSealer(w.recipient, w.sensor, uint8(s), w.boot<<epochBits|w.epochs)
+	if err != nil {
+		return nil, err
+	}
+	*e = epoch{sealer: sealer, began: time.Now()}
+	return announcement, nil
+}
+
+func classOf(s vitals.Signal) outbox.Class {
+	switch s {
+	case vitals.PPG, vitals.Pressure:
+		return outbox.Waveform
+	case vitals.Numerics:
+		return outbox.Numeric
+	}
+	return outbox.Event
+}
+
+func sleep(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}

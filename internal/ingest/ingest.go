@@ -1,0 +1,111 @@
+// Package ingest is both ends of the protocol that brings sealed chunks from a gateway's outbox to the hub's store: Sender
+// on the gateway, one for each sensor identity, and Server on the hub.
+//
+// It hides frames, windows, reconnecting, epochs and their openers (doc/formats/ingest.md). It guarantees: the sensor of a
+// chunk is the identity that its connection proved, never what a message says, and a chunk sealed for another sensor does
+// not open; an outbox record is let go only after the hub called it accepted, duplicate or rejected; accepted and duplicate
+// mean that the store has it on disk exactly once; a record that can never be accepted does not block those behind it; an
+// epoch number never goes back, so a clone or a restored backup of a gateway is noticed. Frames, windows, connections and
+// caches are bounded. Sender and Server are safe for concurrent use and their goroutines end with Run and Serve.
+//
+// It does not protect against a sensor's own key in the wrong hands (disable the identity), nor keep order on the wire:
+// order is (epoch, sequence), in the store.
+package ingest
+
+import (
+	"errors"
+
+	"vitalseal/internal/seal"
+)
+
+// Version is the protocol version that both ends must speak.
+const Version = 1
+
+var (
+	// ErrFrame means the other end sent bytes that are not a frame of the protocol; the connection ends.
+	ErrFrame = errors.New("ingest: bad frame")
+	// ErrVersion means the other end speaks another version of the protocol.
+	ErrVersion = errors.New("ingest: protocol version not supported")
+	// ErrRefused means the hub ended the connection for a reason it gave: not active, replaced, busy.
+	ErrRefused = errors.New("ingest: refused by the hub")
+	// ErrEntry means an entry for a channel is malformed or too large; the text names the field.
+	ErrEntry = errors.New("ingest: bad entry")
+)
+
+// Reason says why an outcome is what it is. The numbers are part of the protocol and never change.
+type Reason uint8
+
+// The closed set of reasons.
+const (
+	NoReason      Reason = 0  // accepted or duplicate: nothing to explain
+	Unavailable   Reason = 1  // retry: the hub cannot store now
+	UnknownEpoch  Reason = 2  // retry after announcing the epoch (again)
+	DoesNotOpen   Reason = 3  // rejected: forged, changed, or sealed for another sensor or hub
+	Malformed     Reason = 4  // rejected: opened, but not a chunk; or not an envelope at all
+	Mismatch      Reason = 5  // rejected: sealed header and chunk disagree
+	EpochReused   Reason = 6  // rejected: the epoch's number is not above the highest seen: a clone or restored backup?
+	StoreRejected Reason = 7  // rejected by the store for good, such as an implausible time
+	NotActive     Reason = 8  // connection refused: the identity is not active in the inventory
+	Replaced      Reason = 9  // connection ended: the same identity connected anew
+	Busy          Reason = 10 // connection refused: too many connections
+	BadVersion    Reason = 11 // connection refused: protocol version
+	BadFrame      Reason = 12 // connection ended: not a frame
+	WrongKind     Reason = 13 // connection refused: only sensors and gateways deliver
+	Stopping      Reason = 14 // connection ended: the hub stops
+	NotAnnounced  Reason = 15 // set aside by the sender: the hub lacks the epoch and the sender no longer has its announcement
+	maxReason            = NotAnnounced
+)
+
+var reasonNames = [maxReason + 1]string{"none", "hub cannot store now", "unknown epoch", "does not open", "malformed",
+	"header and chunk disagree", "epoch number reused (restored backup or clone?)", "rejected by the store", "identity not active",
+	"replaced by a newer connection", "hub is busy", "protocol version", "bad frame", "kind of identity may not deliver", "hub stops",
+	"announcement of its epoch is lost"}
+
+// String is the reason in words, for logs.
+func (r Reason) String() string {
+	if r > maxReason {
+		return "unknown reason"
+	}
+	return reasonNames[r]
+}
+
+// EncodeAnnouncement makes the outbox record's data for an epoch's announcement, as seal.NewSealer returned it. Its class
+// in the outbox is Control: it must outlive the chunks of its epoch.
+func EncodeAnnouncement(announcement []byte) []byte {
+	return append([]byte{byte(frameAnnouncement)}, announcement...)
+}
+
+// EncodeEnvelope makes the outbox record's data for a sealed chunk, as Sealer.Seal returned it.
+func EncodeEnvelope(envelope []byte) []byte {
+	return append([]byte{byte(frameEnvelope)}, envelope...)
+}
+
+// Message is what an outbox record holds, as far as it can be told without opening it.
+type Message struct {
+	Announcement bool
+	Signal       uint8
+	Epoch        seal.Epoch
+	Seq          uint64 // zero for an announcement
+}
+
+// ParseMessage looks at an outbox record's data. Nothing in it is authenticated. It wraps ErrFrame.
+func ParseMessage(data []byte) (Message, error) {
+	if len(data) < 1 {
+		return Message{}, ErrFrame
+	}
+	switch frameType(data[0]) {
+	case frameAnnouncement:
+		info, err := seal.ParseAnnouncement(data[1:])
+		if err != nil {
+			return Message{}, errors.Join(ErrFrame, err)
+		}
+		return Message{Announcement: true, Signal: info.Signal, Epoch: info.Epoch}, nil
+	case frameEnvelope:
+		h, err := seal.ParseHeader(data[1:], "")
+		if err != nil {
+			return Message{}, errors.Join(ErrFrame, err)
+		}
+		return Message{Signal: h.Signal, Epoch: h.Epoch, Seq: h.Seq}, nil
+	}
+	return Message{}, ErrFrame
+}

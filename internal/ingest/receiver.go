@@ -1,0 +1,333 @@
+package ingest
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+	"time"
+
+	"vitalseal/internal/overlay"
+	"vitalseal/internal/seal"
+	"vitalseal/internal/store"
+	"vitalseal/internal/vitals"
+)
+
+// receiver is one connection at the hub. run reads frames in order and handles announcements itself, so that an epoch is
+// known before its chunks; each chunk has its own goroutine, bounded by the window, so that chunks share the store's
+// commits; one more goroutine writes the answers.
+type receiver struct {
+	s      *Server
+	c      *overlay.Conn
+	peer   overlay.ID
+	sensor string // SPIFFE id
+	log    *slog.Logger
+	cancel context.CancelFunc
+	r      *bufio.Reader // run's
+	out    chan []byte   // frames to be written; room for every message in the window
+
+	mu    sync.Mutex // guards why and noted
+	why   Reason     // why the connection ends, the first one counts
+	noted map[Reason]bool
+}
+
+// end closes the connection from any goroutine.
+func (x *receiver) end(why Reason) {
+	x.mu.Lock()
+	if x.why == NoReason {
+		x.why = why
+	}
+	x.mu.Unlock()
+	x.cancel()
+}
+
+// admit decides whether the peer may deliver, and answers its hello.
+func (x *receiver) admit(ctx context.Context) Reason {
+	if x.peer.Kind != overlay.KindSensor && x.peer.Kind != overlay.KindGateway {
+		return WrongKind
+	}
+	if err := x.c.SetDeadline(time.Now().Add(helloTimeout)); err != nil {
+		return BadFrame
+	}
+	t, body, err := readFrame(x.r)
+	if err != nil {
+		return BadFrame
+	}
+	if _, err := parseHello(t, body); err != nil {
+		if errors.Is(err, ErrVersion) {
+			return BadVersion
+		}
+		return BadFrame
+	}
+	// First entered, then looked up: whoever disables the identity in between finds the connection and cuts it.
+	if r := x.s.enter(x); r != NoReason {
+		return r
+	}
+	if err := x.s.c.Active(ctx, x.peer); err != nil {
+		return NotActive
+	}
+	if _, err := x.c.Write(appendHello(nil, hello{version: Version, idle: idleTimeout})); err != nil {
+		return BadFrame
+	}
+	if x.c.SetDeadline(time.Time{}) != nil {
+		return BadFrame
+	}
+	return NoReason
+}
+
+// refuse tells the peer why, as far as it listens.
+func (x *receiver) refuse(why Reason) {
+	if x.c.SetWriteDeadline(time.Now().Add(time.Second)) == nil {
+		_, _ = x.c.Write(appendGoodbye(nil, why)) // it is gone either way
+	}
+}
+
+// run is the connection's life after hello. It returns why the hub ended it, NoReason if the peer or the network did.
+func (x *receiver) run(ctx context.Context) Reason {
+	var wg sync.WaitGroup
+	writing, stopWriting := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopWriting()
+	wrote := make(chan struct{})
+	go func() {
+		defer close(wrote)
+		x.write(writing)
+	}()
+	// A read blocks until its deadline; the end of ctx brings that forward.
+	stop := context.AfterFunc(ctx, func() { _ = x.c.SetReadDeadline(time.Unix(1, 0)) })
+	defer stop()
+	wg.Go(func() { x.watch(ctx) })
+	err := x.read(ctx, &wg)
+	x.mu.Lock()
+	why := x.why
+	x.mu.Unlock()
+	switch {
+	case why != NoReason:
+	case ctx.Err() != nil:
+		why = Stopping
+	case errors.Is(err, ErrFrame):
+		why = BadFrame
+	}
+	x.cancel()
+	wg.Wait() // those in commit still answer
+	if why != NoReason {
+		x.out <- appendGoodbye(nil, why)
+	}
+	close(x.out)
+	<-wrote
+	if why == Stopping {
+		why = NoReason
+	}
+	return why
+}
+
+// watch looks the identity up again and again.
+func (x *receiver) watch(ctx context.Context) {
+	t := time.NewTicker(recheck)
+	defer t.Stop()
+	for {
+		// "Last seen" is a convenience: that it cannot be written must not stop readings.
+		if err := x.s.c.Store.TouchDevice(ctx, x.sensor); err != nil && ctx.Err() == nil {
+			x.log.Debug("last seen not noted", "err", err)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-t.C:
+			if err := x.s.c.Active(ctx, x.peer); err != nil && ctx.Err() == nil {
+				x.end(NotActive)
+				return
+			}
+		}
+	}
+}
+
+// write sends answers until out is closed. After a failure it only drains.
+func (x *receiver) write(ctx context.Context) {
+	w := bufio.NewWriterSize(x.c, bufferBytes)
+	failed := false
+	for frame := range x.out {
+		if failed || ctx.Err() != nil {
+			continue
+		}
+		err := x.c.SetWriteDeadline(time.Now().Add(writeTimeout))
+		if err == nil {
+			_, err = w.Write(frame)
+		}
+		if err == nil && len(x.out) == 0 {
+			err = w.Flush()
+		}
+		if err != nil {
+			failed = true
+			x.cancel()
+		}
+	}
+}
+
+func (x *receiver) read(ctx context.Context, wg *sync.WaitGroup) error {
+	window := make(chan struct{}, maxInflight)
+	for {
+		if err := x.c.SetReadDeadline(time.Now().Add(idleTimeout)); err != nil {
+			return err
+		}
+		if ctx.Err() != nil { // after the deadline was set, so that the end of ctx is not overwritten
+			return ctx.Err()
+		}
+		n, err := readHead(x.r)
+		if err != nil {
+			return err
+		}
+		if err := x.s.memory.Acquire(ctx, int64(n)); err != nil {
+			return err
+		}
+		release := func() { x.s.memory.Release(int64(n)) }
+		t, body, err := readBody(x.r, n)
+		if err != nil {
+			release()
+			return err
+		}
+		switch t {
+		case framePing:
+			release()
+			select {
+			case x.out <- appendFrame(nil, framePong):
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		case frameAnnouncement, frameEnvelope:
+			m, err := parseMessage(t, body)
+			if err != nil {
+				release()
+				return err
+			}
+			if t == frameAnnouncement {
+				a := x.announce(ctx, m)
+				release()
+				x.answer(a)
+				if a.outcome == store.Retry {
+					// What follows may be a later epoch of the same stream, which must not overtake this one.
+					return errors.New("ingest: announcement not stored")
+				}
+				continue
+			}
+			select {
+			case window <- struct{}{}:
+			case <-ctx.Done():
+				release()
+				return ctx.Err()
+			}
+			wg.Go(func() {
+				defer func() { <-window }()
+				defer release()
+				x.chunk(ctx, m)
+			})
+		default:
+			release()
+			return ErrFrame
+		}
+	}
+}
+
+// answer counts an outcome and queues its ack.
+func (x *receiver) answer(a ack) {
+	x.s.count(func(st *ServerStats) {
+		switch a.outcome {
+		case store.Accepted:
+			st.Accepted++
+		case store.Duplicate:
+			st.Duplicate++
+		case store.Retry:
+			st.Retries++
+		default:
+			st.Rejected[a.reason]++
+		}
+	})
+	x.out <- appendAck(nil, a)
+}
+
+// note logs a rejection, once a connection for each reason: its count is in the statistics.
+func (x *receiver) note(ctx context.Context, r Reason, err error, h seal.Header) {
+	x.mu.Lock()
+	first := !x.noted[r]
+	if x.noted == nil {
+		x.noted = map[Reason]bool{}
+	}
+	x.noted[r] = true
+	x.mu.Unlock()
+	if first {
+		x.log.Error("message rejected", "reason", r.String(), "stream", h.Signal, "seq", h.Seq, "identity", x.sensor, "err", err)
+		x.s.loud(ctx, x.sensor, r)
+	}
+}
+
+func (x *receiver) announce(ctx context.Context, m message) ack {
+	r, o, err := x.s.openers.announce(ctx, x.sensor, m.data)
+	if o == store.Rejected {
+		x.note(ctx, r, err, seal.Header{})
+	} else if err != nil && ctx.Err() == nil {
+		x.log.Error("announcement not stored", "err", err)
+	}
+	x.s.count(func(st *ServerStats) { st.Announcements++ })
+	return ack{number: m.number, outcome: o, reason: r}
+}
+
+// chunk opens, checks and stores one chunk. It answers unless the connection is ending before the outcome is known.
+func (x *receiver) chunk(ctx context.Context, m message) {
+	reject := func(r Reason, err error, h seal.Header) {
+		x.note(ctx, r, err, h)
+		x.answer(ack{number: m.number, outcome: store.Rejected, reason: r})
+	}
+	outside, err := seal.ParseHeader(m.data, x.sensor)
+	if err != nil {
+		reject(Malformed, err, outside)
+		return
+	}
+	opener, err := x.s.openers.get(ctx, x.sensor, outside.Epoch.ID, outside.Signal)
+	switch {
+	case errors.Is(err, store.ErrNotFound):
+		x.out <- appendReannounce(nil, outside.Epoch.ID)
+		x.answer(ack{number: m.number, outcome: store.Retry, reason: UnknownEpoch})
+		return
+	case errors.Is(err, seal.ErrOpen), errors.Is(err, seal.ErrMalformed):
+		reject(DoesNotOpen, err, outside)
+		return
+	case err != nil:
+		x.retry(ctx, m, err)
+		return
+	}
+	h, plain, err := opener.Open(m.data)
+	if err != nil {
+		reject(DoesNotOpen, err, outside)
+		return
+	}
+	chunk, err := vitals.Decode(plain)
+	if err != nil {
+		reject(Malformed, err, h)
+		return
+	}
+	// What the envelope says in clear was bound to the key, but not to what is inside.
+	if uint8(chunk.Signal) != h.Signal || !chunk.Start.Equal(h.Start) || h.Sensor != x.sensor {
+		reject(Mismatch, nil, h)
+		return
+	}
+	o, reason, err := x.s.c.Store.Append(ctx, x.s.c.Grant, store.Arrival{Sensor: x.sensor, Header: h, Chunk: chunk, Received: x.s.c.Now().UTC()})
+	switch {
+	case err != nil:
+		x.retry(ctx, m, err)
+	case o == store.Rejected:
+		reject(StoreRejected, errors.New(reason), h)
+	case o == store.Retry:
+		x.answer(ack{number: m.number, outcome: o, reason: Unavailable})
+	default:
+		x.answer(ack{number: m.number, outcome: o})
+	}
+}
+
+// retry answers that the hub cannot now. While the connection ends there is no answer: the sender asks again anyway.
+func (x *receiver) retry(ctx context.Context, m message, err error) {
+	if ctx.Err() != nil {
+		return
+	}
+	x.log.Error("chunk not stored, the sender will try again", "err", err)
+	x.answer(ack{number: m.number, outcome: store.Retry, reason: Unavailable})
+}

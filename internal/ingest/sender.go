@@ -1,0 +1,253 @@
+package ingest
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"vitalseal/internal/outbox"
+	"vitalseal/internal/overlay"
+	"vitalseal/internal/seal"
+	"vitalseal/internal/store"
+)
+
+const (
+	maxInflight      = 64      // messages sent and not yet settled
+	maxInflightBytes = 1 << 20 // their bytes
+	minBackoff       = 100 * time.Millisecond
+	maxBackoff       = 5 * time.Second
+	idleTimeout      = 15 * time.Second // without a frame from the other end, the connection is given up
+	writeTimeout     = 10 * time.Second
+	helloTimeout     = 10 * time.Second
+	keptEpochs       = 32 // announcements a sender keeps in memory to announce again
+	bufferBytes      = 32 << 10
+)
+
+// Settled tells what became of one message of the lane.
+type Settled struct {
+	Record  outbox.Record
+	Message Message // zero if the record was not a message
+	Outcome store.Outcome
+	Reason  Reason
+}
+
+// Rejected reports whether the message was never delivered and is set aside.
+func (s Settled) Rejected() bool { return s.Outcome == store.Rejected }
+
+// SenderOption changes a default of NewSender.
+type SenderOption func(*Sender)
+
+// OnSettled has f called once for every message that leaves the outbox, before it does: accepted, duplicate or rejected.
+// A rejected one is gone afterwards: f is the place to set it aside. f is called from one goroutine at a time.
+func OnSettled(f func(Settled)) SenderOption { return func(s *Sender) { s.settled = f } }
+
+// SenderStats counts since NewSender.
+type SenderStats struct {
+	Connected                              bool
+	Connects, Accepted, Duplicate, Retries uint64
+	Rejected                               uint64
+}
+
+// Sender delivers one lane of an outbox as one identity. Make one with NewSender; Run it once.
+type Sender struct {
+	ep      overlay.Endpoint
+	q       *outbox.Queue
+	lane    *outbox.Lane
+	log     *slog.Logger
+	settled func(Settled)
+
+	settling sync.Mutex // makes calls of settled one at a time
+
+	mu    sync.Mutex // guards the fields below
+	stats SenderStats
+	// epochs are announcements sent, to be sent again if the hub asks; order has them oldest first.
+	epochs map[seal.EpochID][]byte
+	order  []seal.EpochID
+}
+
+// NewSender makes a sender of lane's records over connections dialled as ep. The lane must have no other reader.
+func NewSender(ep overlay.Endpoint, q *outbox.Queue, lane *outbox.Lane, log *slog.Logger, options ...SenderOption) *Sender {
+	s := &Sender{ep: ep, q: q, lane: lane, log: log.With("sensor", ep.ID().Name), settled: func(Settled) {},
+		epochs: map[seal.EpochID][]byte{}}
+	for _, o := range options {
+		o(s)
+	}
+	return s
+}
+
+// Stats are the counts so far.
+func (s *Sender) Stats() SenderStats {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.stats
+}
+
+func (s *Sender) count(f func(*SenderStats)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	f(&s.stats)
+}
+
+// Run delivers until ctx ends, then returns nil; it connects again whenever it must, with growing pauses up to 5 s. An
+// error is returned only if the outbox itself fails.
+func (s *Sender) Run(ctx context.Context) error {
+	pause := minBackoff
+	failing := false
+	for {
+		greeted, err := s.session(ctx)
+		s.count(func(st *SenderStats) { st.Connected = false })
+		if ctx.Err() != nil {
+			return nil
+		}
+		var broken *outboxError
+		if errors.As(err, &broken) {
+			return err
+		}
+		if greeted {
+			pause, failing = minBackoff, false
+		}
+		if errors.Is(err, ErrVersion) || lasting(err) {
+			pause = maxBackoff
+		}
+		if !failing { // once per outage
+			failing = true
+			s.log.Warn("hub not reached; readings wait in the outbox", "err", err)
+		}
+		if !sleep(ctx, jitter(pause)) {
+			return nil
+		}
+		pause = min(2*pause, maxBackoff)
+	}
+}
+
+// jitter spreads a fleet's attempts over half of the pause.
+func jitter(d time.Duration) time.Duration { return d/2 + rand.N(d/2+1) } // #nosec G404 -- not a secret
+
+func sleep(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// outboxError is the outbox failing, which reconnecting does not mend.
+type outboxError struct{ err error }
+
+func (e *outboxError) Error() string { return "ingest: send: outbox: " + e.err.Error() }
+func (e *outboxError) Unwrap() error { return e.err }
+
+// session is one connection, from dialling to its end.
+func (s *Sender) session(ctx context.Context) (greeted bool, err error) {
+	c, err := s.ep.Dial(ctx, overlay.ServiceIngest)
+	if err != nil {
+		return false, fmt.Errorf("ingest: dial: %w", err)
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	// Closing is what unblocks reads and writes; whoever fails first, or the context, does it.
+	stop := context.AfterFunc(ctx, func() { _ = c.Close() })
+	defer func() {
+		if stop() {
+			_ = c.Close()
+		}
+	}()
+	r := bufio.NewReaderSize(c, bufferBytes)
+	idle, err := s.greet(c, r)
+	if err != nil {
+		return false, err
+	}
+	s.lane.Rewind() // whatever was in flight on an earlier connection was not settled
+	x := &exchange{s: s, c: c, r: r, w: bufio.NewWriterSize(c, bufferBytes), ping: idle / 3,
+		inflight: map[uint64]*sending{}, waiting: map[*sending]*time.Timer{}, freed: make(chan struct{}, 1), again: make(chan *sending, maxInflight),
+		wanted: make(chan seal.EpochID, maxInflight), next: make(chan outbox.Record, 16)}
+	s.count(func(st *SenderStats) { st.Connected = true; st.Connects++ })
+	s.log.Info("connected to the hub")
+
+	errs := make(chan error, 3)
+	var wg sync.WaitGroup
+	for _, f := range []func(context.Context) error{x.pull, x.write, x.read} {
+		wg.Go(func() {
+			err := f(ctx)
+			cancel()
+			errs <- err
+		})
+	}
+	wg.Wait()
+	x.stopTimers()
+	close(errs)
+	for e := range errs {
+		// What the hub said explains more than a closed connection does.
+		if e != nil && (err == nil || errors.Is(e, ErrRefused) || errors.As(e, new(*outboxError))) {
+			err = e
+		}
+	}
+	return true, err
+}
+
+func (s *Sender) greet(c *overlay.Conn, r *bufio.Reader) (time.Duration, error) {
+	if err := c.SetDeadline(time.Now().Add(helloTimeout)); err != nil {
+		return 0, fmt.Errorf("ingest: hello: %w", err)
+	}
+	if _, err := c.Write(appendHello(nil, hello{version: Version, idle: idleTimeout})); err != nil {
+		return 0, fmt.Errorf("ingest: hello: %w", err)
+	}
+	t, body, err := readFrame(r)
+	if err != nil {
+		return 0, fmt.Errorf("ingest: hello: %w", err)
+	}
+	if t == frameGoodbye {
+		return 0, goodbye(body)
+	}
+	h, err := parseHello(t, body)
+	if err != nil {
+		return 0, err
+	}
+	if err := c.SetDeadline(time.Time{}); err != nil {
+		return 0, fmt.Errorf("ingest: hello: %w", err)
+	}
+	return min(max(h.idle, time.Second), idleTimeout), nil
+}
+
+func goodbye(body []byte) error {
+	if len(body) != 1 {
+		return fmt.Errorf("%w: goodbye of %d bytes", ErrFrame, len(body))
+	}
+	return &refusal{Reason(body[0])}
+}
+
+// refusal is a goodbye.
+type refusal struct{ reason Reason }
+
+func (r *refusal) Error() string        { return ErrRefused.Error() + ": " + r.reason.String() }
+func (r *refusal) Is(target error) bool { return target == ErrRefused }
+
+// lasting reports whether a refusal is not mended by asking again at once.
+func lasting(err error) bool {
+	var r *refusal
+	if !errors.As(err, &r) {
+		return false
+	}
+	return r.reason != Stopping && r.reason != Busy
+}
+
+// remember keeps an announcement for as long as its epoch may still be asked for. The caller holds mu.
+func (s *Sender) remember(id seal.EpochID, data []byte) {
+	if _, known := s.epochs[id]; known {
+		return
+	}
+	if len(s.order) >= keptEpochs {
+		delete(s.epochs, s.order[0])
+		s.order = s.order[1:]
+	}
+	s.epochs[id] = data
+	s.order = append(s.order, id)
+}

@@ -1,0 +1,236 @@
+package ingest
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/semaphore"
+
+	"vitalseal/internal/access"
+	"vitalseal/internal/audit"
+	"vitalseal/internal/overlay"
+	"vitalseal/internal/seal"
+	"vitalseal/internal/store"
+)
+
+const (
+	defaultMaxConns = 8192
+	// bodyBytes bounds the messages of all connections that are being read, opened or committed.
+	bodyBytes = 64 << 20
+	// recheck is how often a connection's identity is looked up again, in case nobody called CutSensor.
+	recheck = 5 * time.Second
+	// auditPause is how long the entries of one identity for the audit log are apart: a forger must not fill it.
+	auditPause = time.Minute
+)
+
+// Store is what the server needs of the store; *store.Store is one.
+type Store interface {
+	// Append returns once a chunk's outcome is durable. Concurrent calls share commits.
+	Append(ctx context.Context, g access.Grant, a store.Arrival) (o store.Outcome, reason string, err error)
+	SaveAnnouncement(ctx context.Context, sensor string, epoch seal.Epoch, signal uint8, announcement []byte) error
+	// Announcement is store.ErrNotFound for an epoch that was never announced.
+	Announcement(ctx context.Context, sensor string, epoch seal.EpochID) ([]byte, error)
+	// SaveSecret and Secret keep the highest epoch of each stream.
+	SaveSecret(ctx context.Context, name string, b []byte) error
+	Secret(ctx context.Context, name string) ([]byte, error)
+	// TouchDevice notes that an identity is alive; it is cheap.
+	TouchDevice(ctx context.Context, id string) error
+	AppendEntry(ctx context.Context, g access.Grant, channel int64, e store.Entry) (store.Entry, error)
+}
+
+// Config is what a Server works with.
+type Config struct {
+	Store     Store
+	Recipient *seal.RecipientKey
+	// Grant must allow access.AppendVitals: the engine's standing grant.
+	Grant access.Grant
+	// Active returns nil for an identity that may deliver now. It is asked on connect and every few seconds.
+	Active func(context.Context, overlay.ID) error
+	// Audit gets an entry for each forgery and clone, at most one a minute and identity; nil: only the log does.
+	Audit *audit.Log
+	Log   *slog.Logger
+	Now   func() time.Time // default time.Now
+	// MaxConns bounds connections overall; default 8192. One identity has at most one, the newest.
+	MaxConns int
+}
+
+// ServerStats counts since NewServer.
+type ServerStats struct {
+	Connections                            int // now
+	Connects, Accepted, Duplicate, Retries uint64
+	Announcements                          uint64
+	Rejected                               map[Reason]uint64 // chunks and announcements
+	Ended                                  map[Reason]uint64 // connections that the hub refused or ended
+}
+
+// Server takes in what Senders deliver.
+type Server struct {
+	c       Config
+	openers *openers
+	memory  *semaphore.Weighted
+
+	mu      sync.Mutex // guards the fields below
+	conns   map[string]*receiver
+	stats   ServerStats
+	audited map[string]time.Time // last entry by identity; bounded, see loud
+}
+
+// NewServer checks the configuration.
+func NewServer(c Config) (*Server, error) {
+	switch {
+	case c.Store == nil || c.Recipient == nil || c.Active == nil || c.Log == nil:
+		return nil, errors.New("ingest: server: Store, Recipient, Active and Log are needed")
+	case c.MaxConns < 0:
+		return nil, errors.New("ingest: server: MaxConns is negative")
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	if c.MaxConns == 0 {
+		c.MaxConns = defaultMaxConns
+	}
+	if !c.Grant.Allows(access.AppendVitals, access.OnSystem(), c.Now()) {
+		return nil, errors.New("ingest: server: the grant does not allow appending")
+	}
+	s := &Server{c: c, memory: semaphore.NewWeighted(bodyBytes), conns: map[string]*receiver{}, audited: map[string]time.Time{}}
+	s.openers = newOpeners(s)
+	s.stats.Rejected, s.stats.Ended = map[Reason]uint64{}, map[Reason]uint64{}
+	return s, nil
+}
+
+// Serve answers the connections of ln, whose Accept returns *overlay.Conn, until ctx ends, and then returns nil; an error
+// if the listener fails. It closes ln, and when it returns all its connections and goroutines have ended.
+func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
+	ctx, cancel := context.WithCancel(ctx)
+	stop := context.AfterFunc(ctx, func() { _ = ln.Close() })
+	defer stop()
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	defer cancel()
+	for {
+		c, err := ln.Accept()
+		if err != nil {
+			if ctx.Err() != nil {
+				return nil
+			}
+			_ = ln.Close()
+			return fmt.Errorf("ingest: serve: %w", err)
+		}
+		oc, ok := c.(*overlay.Conn)
+		if !ok {
+			_ = c.Close()
+			continue
+		}
+		wg.Go(func() { s.handle(ctx, oc) })
+	}
+}
+
+// CutSensor ends the live connection of an identity, given as its SPIFFE id, and forgets its openers.
+func (s *Server) CutSensor(id string) {
+	s.openers.forget(id)
+	s.mu.Lock()
+	x := s.conns[id]
+	s.mu.Unlock()
+	if x != nil {
+		x.end(NotActive)
+	}
+}
+
+// Stats are the counts so far.
+func (s *Server) Stats() ServerStats {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	st := s.stats
+	st.Connections = len(s.conns)
+	st.Rejected, st.Ended = map[Reason]uint64{}, map[Reason]uint64{}
+	for r, n := range s.stats.Rejected {
+		st.Rejected[r] = n
+	}
+	for r, n := range s.stats.Ended {
+		st.Ended[r] = n
+	}
+	return st
+}
+
+func (s *Server) count(f func(*ServerStats)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	f(&s.stats)
+}
+
+func (s *Server) handle(ctx context.Context, c *overlay.Conn) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	peer := c.Peer()
+	x := &receiver{s: s, c: c, peer: peer, sensor: peer.String(), log: s.c.Log.With("sensor", peer.Name), cancel: cancel,
+		r: bufio.NewReaderSize(c, bufferBytes), out: make(chan []byte, 2*maxInflight)}
+	defer func() { _ = c.Close() }()
+	why := x.admit(ctx)
+	if why == NoReason {
+		s.count(func(st *ServerStats) { st.Connects++ })
+		x.log.Debug("sensor connected")
+		why = x.run(ctx)
+		s.leave(x)
+	} else {
+		s.leave(x)
+		x.refuse(why)
+	}
+	if why != NoReason {
+		s.count(func(st *ServerStats) { st.Ended[why]++ })
+		x.log.Warn("connection ended", "reason", why.String(), "identity", x.sensor)
+	}
+}
+
+// enter makes x the identity's connection, and ends an older one.
+func (s *Server) enter(x *receiver) Reason {
+	s.mu.Lock()
+	old := s.conns[x.sensor]
+	if old == nil && len(s.conns) >= s.c.MaxConns {
+		s.mu.Unlock()
+		return Busy
+	}
+	s.conns[x.sensor] = x
+	s.mu.Unlock()
+	if old != nil {
+		old.end(Replaced)
+	}
+	return NoReason
+}
+
+func (s *Server) leave(x *receiver) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.conns[x.sensor] == x {
+		delete(s.conns, x.sensor)
+	}
+}
+
+// loud records what only an attacker, a clone or a broken gateway does. The message itself is never recorded.
+func (s *Server) loud(ctx context.Context, sensor string, r Reason) {
+	if s.c.Audit == nil {
+		return
+	}
+	now := s.c.Now()
+	s.mu.Lock()
+	last, seen := s.audited[sensor]
+	if seen && now.Sub(last) < auditPause {
+		s.mu.Unlock()
+		return
+	}
+	if len(s.audited) >= s.c.MaxConns {
+		clear(s.audited)
+	}
+	s.audited[sensor] = now
+	s.mu.Unlock()
+	_, err := s.c.Audit.Append(context.WithoutCancel(ctx), audit.Entry{Time: now, Person: "engine:ingest", Workstation: sensor,
+		Action: string(access.AppendVitals), Resource: access.OnSystem().String(), Reason: r.String()})
+	if err != nil {
+		s.c.Log.Error("a forgery could not be written to the audit log", "identity", sensor, "err", err)
+	}
+}
