@@ -1,6 +1,7 @@
 package ingest_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -30,13 +31,13 @@ type memory struct {
 	chunks        map[string]vitals.Chunk
 	doubled       int
 	announcements map[string][]byte
-	secrets       map[string][]byte
+	newest        map[string]seal.Epoch
 	answer        func(store.Arrival) (store.Outcome, error) // nil: stores
 	changed       chan struct{}                              // closed and renewed at each chunk
 }
 
 func newMemory() *memory {
-	return &memory{chunks: map[string]vitals.Chunk{}, announcements: map[string][]byte{}, secrets: map[string][]byte{}, changed: make(chan struct{})}
+	return &memory{chunks: map[string]vitals.Chunk{}, announcements: map[string][]byte{}, newest: map[string]seal.Epoch{}, changed: make(chan struct{})}
 }
 
 func (m *memory) Append(_ context.Context, _ access.Grant, a store.Arrival) (store.Outcome, string, error) {
@@ -57,9 +58,16 @@ func (m *memory) Append(_ context.Context, _ access.Grant, a store.Arrival) (sto
 	return store.Accepted, "", nil
 }
 
-func (m *memory) SaveAnnouncement(_ context.Context, sensor string, e seal.Epoch, _ uint8, a []byte) error {
+func (m *memory) SaveAnnouncement(_ context.Context, sensor string, e seal.Epoch, signal uint8, a []byte) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	stream := fmt.Sprint(sensor, signal)
+	if old, ok := m.announcements[sensor+e.ID.String()]; ok && bytes.Equal(old, a) {
+		return nil
+	} else if newest, seen := m.newest[stream]; ok || seen && e != newest && e.Number <= newest.Number {
+		return store.ErrConflict
+	}
+	m.newest[stream] = e
 	m.announcements[sensor+e.ID.String()] = a
 	return nil
 }
@@ -72,23 +80,6 @@ func (m *memory) Announcement(_ context.Context, sensor string, id seal.EpochID)
 		return nil, store.ErrNotFound
 	}
 	return a, nil
-}
-
-func (m *memory) SaveSecret(_ context.Context, name string, b []byte) error {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.secrets[name] = b
-	return nil
-}
-
-func (m *memory) Secret(_ context.Context, name string) ([]byte, error) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	b, ok := m.secrets[name]
-	if !ok {
-		return nil, store.ErrNotFound
-	}
-	return b, nil
 }
 
 func (m *memory) TouchDevice(context.Context, string) error { return nil }

@@ -4,11 +4,7 @@ import (
 	"bytes"
 	"container/list"
 	"context"
-	"crypto/sha256"
-	"encoding/binary"
 	"errors"
-	"fmt"
-	"hash/maphash"
 	"sync"
 
 	"vitalseal/internal/seal"
@@ -30,12 +26,9 @@ type keptOpener struct {
 	opener *seal.Opener
 }
 
-// openers keeps the keys of epochs, and the fence: the highest epoch of each stream, which never goes back.
+// openers keeps the keys of epochs.
 type openers struct {
-	s    *Server
-	seed maphash.Seed
-	// fence makes announcements of one sensor one after the other; sensors share locks.
-	fence [64]sync.Mutex
+	s *Server
 
 	mu   sync.Mutex // guards the fields below
 	kept map[openerKey]*list.Element
@@ -43,7 +36,7 @@ type openers struct {
 }
 
 func newOpeners(s *Server) *openers {
-	return &openers{s: s, seed: maphash.MakeSeed(), kept: map[openerKey]*list.Element{}, used: list.New()}
+	return &openers{s: s, kept: map[openerKey]*list.Element{}, used: list.New()}
 }
 
 // get is the opener of an epoch that was announced, for its stream. Errors: store.ErrNotFound, seal.ErrOpen (also for
@@ -97,13 +90,6 @@ func (o *openers) forget(sensor string) {
 	}
 }
 
-// fenceName is where a stream's highest epoch is kept, with the store's other secrets: wrapped, so that nobody who can
-// write files can lower it.
-func fenceName(sensor string, signal uint8) string {
-	sum := sha256.Sum256([]byte(sensor)) // ids are longer than names of secrets may be
-	return fmt.Sprintf("ingest-epoch.%x.%d", sum[:16], signal)
-}
-
 // announce takes an epoch's announcement, step by step. err explains a rejection or retry, for the log.
 func (o *openers) announce(ctx context.Context, sensor string, announcement []byte) (Reason, store.Outcome, error) {
 	info, err := seal.ParseAnnouncement(announcement)
@@ -118,55 +104,22 @@ func (o *openers) announce(ctx context.Context, sensor string, announcement []by
 	if opener.Epoch() != info.Epoch {
 		return DoesNotOpen, store.Rejected, nil
 	}
-	lock := &o.fence[maphash.String(o.seed, sensor)%uint64(len(o.fence))]
-	lock.Lock()
-	defer lock.Unlock()
-	// One that we have already is answered so, however old: its backlog may still be on the way.
+	// One that the store has already is answered so, however old: its backlog may still be on the way.
 	old, err := o.s.c.Store.Announcement(ctx, sensor, info.Epoch.ID)
-	switch {
-	case err == nil && bytes.Equal(old, announcement):
+	if err == nil && bytes.Equal(old, announcement) {
 		o.put(openerKey{sensor, info.Epoch.ID}, info.Signal, opener)
 		return NoReason, store.Duplicate, nil
-	case err == nil:
-		return EpochReused, store.Rejected, errors.New("another announcement has this epoch id")
-	case !errors.Is(err, store.ErrNotFound):
-		return Unavailable, store.Retry, err
 	}
-	// A new one must be above the highest. The fence is raised before the announcement is stored: if we die in between,
-	// the same announcement comes again and finds its own id there.
-	name := fenceName(sensor, info.Signal)
-	b, err := o.s.c.Store.Secret(ctx, name)
 	if err != nil && !errors.Is(err, store.ErrNotFound) {
 		return Unavailable, store.Retry, err
 	}
-	if err == nil {
-		highest, err := parseFence(b)
-		if err != nil {
-			return Unavailable, store.Retry, err
-		}
-		if info.Epoch.Number <= highest.Number && info.Epoch != highest {
-			return EpochReused, store.Rejected, fmt.Errorf("epoch %d, highest seen is %d", info.Epoch.Number, highest.Number)
-		}
-	}
-	if err := o.s.c.Store.SaveSecret(ctx, name, encodeFence(info.Epoch)); err != nil {
-		return Unavailable, store.Retry, err
-	}
-	if err := o.s.c.Store.SaveAnnouncement(ctx, sensor, info.Epoch, info.Signal, announcement); err != nil {
+	// The store takes a new one only if its number is above all before it.
+	switch err := o.s.c.Store.SaveAnnouncement(ctx, sensor, info.Epoch, info.Signal, announcement); {
+	case errors.Is(err, store.ErrConflict):
+		return EpochReused, store.Rejected, err
+	case err != nil:
 		return Unavailable, store.Retry, err
 	}
 	o.put(openerKey{sensor, info.Epoch.ID}, info.Signal, opener)
 	return NoReason, store.Accepted, nil
-}
-
-func encodeFence(e seal.Epoch) []byte {
-	return append(binary.BigEndian.AppendUint64(nil, e.Number), e.ID[:]...)
-}
-
-func parseFence(b []byte) (e seal.Epoch, err error) {
-	if len(b) != 8+len(e.ID) {
-		return e, fmt.Errorf("ingest: fence of %d bytes", len(b))
-	}
-	e.Number = binary.BigEndian.Uint64(b)
-	copy(e.ID[:], b[8:])
-	return e, nil
 }

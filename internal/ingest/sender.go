@@ -93,13 +93,21 @@ func (s *Sender) count(f func(*SenderStats)) {
 	f(&s.stats)
 }
 
+// delivered is how many records the hub has answered for good.
+func (s *Sender) delivered() uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.stats.Accepted + s.stats.Duplicate + s.stats.Rejected
+}
+
 // Run delivers until ctx ends, then returns nil; it connects again whenever it must, with growing pauses up to 5 s. An
 // error is returned only if the outbox itself fails.
 func (s *Sender) Run(ctx context.Context) error {
 	pause := minBackoff
 	failing := false
 	for {
-		greeted, err := s.session(ctx)
+		before := s.delivered()
+		err := s.session(ctx)
 		s.count(func(st *SenderStats) { st.Connected = false })
 		if ctx.Err() != nil {
 			return nil
@@ -108,7 +116,7 @@ func (s *Sender) Run(ctx context.Context) error {
 		if errors.As(err, &broken) {
 			return err
 		}
-		if greeted {
+		if s.delivered() > before { // a hub that only greets and hangs up is no hub that is back
 			pause, failing = minBackoff, false
 		}
 		if errors.Is(err, ErrVersion) || lasting(err) {
@@ -146,10 +154,10 @@ func (e *outboxError) Error() string { return "ingest: send: outbox: " + e.err.E
 func (e *outboxError) Unwrap() error { return e.err }
 
 // session is one connection, from dialling to its end.
-func (s *Sender) session(ctx context.Context) (greeted bool, err error) {
+func (s *Sender) session(ctx context.Context) (err error) {
 	c, err := s.ep.Dial(ctx, overlay.ServiceIngest)
 	if err != nil {
-		return false, fmt.Errorf("ingest: dial: %w", err)
+		return fmt.Errorf("ingest: dial: %w", err)
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -163,7 +171,7 @@ func (s *Sender) session(ctx context.Context) (greeted bool, err error) {
 	r := bufio.NewReaderSize(c, bufferBytes)
 	idle, err := s.greet(c, r)
 	if err != nil {
-		return false, err
+		return err
 	}
 	s.lane.Rewind() // whatever was in flight on an earlier connection was not settled
 	x := &exchange{s: s, c: c, r: r, w: bufio.NewWriterSize(c, bufferBytes), ping: idle / 3,
@@ -190,7 +198,7 @@ func (s *Sender) session(ctx context.Context) (greeted bool, err error) {
 			err = e
 		}
 	}
-	return true, err
+	return err
 }
 
 func (s *Sender) greet(c *overlay.Conn, r *bufio.Reader) (time.Duration, error) {

@@ -33,12 +33,10 @@ const (
 type Store interface {
 	// Append returns once a chunk's outcome is durable. Concurrent calls share commits.
 	Append(ctx context.Context, g access.Grant, a store.Arrival) (o store.Outcome, reason string, err error)
+	// SaveAnnouncement is store.ErrConflict for an epoch that cannot be: number or id used before.
 	SaveAnnouncement(ctx context.Context, sensor string, epoch seal.Epoch, signal uint8, announcement []byte) error
 	// Announcement is store.ErrNotFound for an epoch that was never announced.
 	Announcement(ctx context.Context, sensor string, epoch seal.EpochID) ([]byte, error)
-	// SaveSecret and Secret keep the highest epoch of each stream.
-	SaveSecret(ctx context.Context, name string, b []byte) error
-	Secret(ctx context.Context, name string) ([]byte, error)
 	// TouchDevice notes that an identity is alive; it is cheap.
 	TouchDevice(ctx context.Context, id string) error
 	AppendEntry(ctx context.Context, g access.Grant, channel int64, e store.Entry) (store.Entry, error)

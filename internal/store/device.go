@@ -243,8 +243,9 @@ const (
 	maxAnnouncements = 4096 // a sensor; at two streams and an hour an epoch, 85 days
 )
 
-// SaveAnnouncement keeps the sealed data key of an epoch, durably. The same again is no error; another one for the same
-// epoch is ErrConflict. A sensor's oldest epochs, by number, go beyond 4,096.
+// SaveAnnouncement keeps the sealed data key of an epoch, durably. The same again is no error. ErrConflict: another one
+// for the same epoch, or a new one whose number is not above every number the stream ever had, which a restored backup or
+// a clone would announce. A sensor's oldest epochs, by number, go beyond 4,096; the highest number is never forgotten.
 func (s *Store) SaveAnnouncement(ctx context.Context, sensor string, epoch seal.Epoch, signal uint8, announcement []byte) error {
 	if err := checkIdentity("sensor", sensor); err != nil {
 		return named("save announcement", err)
@@ -260,6 +261,19 @@ func (s *Store) SaveAnnouncement(ctx context.Context, sensor string, epoch seal.
 		case err == nil:
 			return fmt.Errorf("%w: the epoch was announced differently", ErrConflict)
 		case !errors.Is(err, sql.ErrNoRows):
+			return err
+		}
+		var newest int64
+		var newestID []byte
+		switch err := tx.QueryRowContext(ctx, "SELECT number, epoch FROM newest_epochs WHERE sensor = ? AND signal = ?", sensor, signal).Scan(&newest, &newestID); {
+		case err == nil && bytes.Equal(newestID, epoch.ID[:]): // the newest itself, again
+		case err == nil && int64(epoch.Number) <= newest: // #nosec G115 -- checked above
+			return fmt.Errorf("%w: epoch %d was announced after epoch %d", ErrConflict, epoch.Number, newest)
+		case err != nil && !errors.Is(err, sql.ErrNoRows):
+			return err
+		}
+		if _, err := tx.ExecContext(ctx, "INSERT OR REPLACE INTO newest_epochs (sensor, signal, number, epoch) VALUES (?, ?, ?, ?)",
+			sensor, signal, int64(epoch.Number), epoch.ID[:]); err != nil { // #nosec G115 -- checked above
 			return err
 		}
 		if _, err := tx.ExecContext(ctx, "INSERT INTO announcements (sensor, epoch, signal, number, sealed) VALUES (?, ?, ?, ?, ?)",

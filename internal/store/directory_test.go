@@ -189,3 +189,23 @@ func TestEntries(t *testing.T) {
 		t.Errorf("%+v %v", ref, err)
 	}
 }
+
+// TestEpochNumbersNeverGoBack is the fence against a restored backup and a clone.
+func TestEpochNumbersNeverGoBack(t *testing.T) {
+	s := open(t, t.TempDir())
+	ctx := t.Context()
+	numbered := func(id byte, number uint64) seal.Epoch { return seal.Epoch{ID: seal.EpochID{id}, Number: number} }
+	must(t, s.SaveAnnouncement(ctx, sensorID("s0"), numbered(1, 7), 1, []byte("a")))
+	must(t, s.SaveAnnouncement(ctx, sensorID("s0"), numbered(2, 9), 1, []byte("b")))
+	must(t, s.SaveAnnouncement(ctx, sensorID("s0"), numbered(1, 7), 1, []byte("a"))) // known: its backlog
+	must(t, s.SaveAnnouncement(ctx, sensorID("s0"), numbered(3, 1), 2, []byte("c"))) // another stream
+	must(t, s.SaveAnnouncement(ctx, sensorID("s1"), numbered(4, 1), 1, []byte("d"))) // another sensor
+	for _, e := range []seal.Epoch{numbered(5, 8), numbered(6, 9), numbered(7, 7)} {
+		if err := s.SaveAnnouncement(ctx, sensorID("s0"), e, 1, []byte("e")); !errors.Is(err, store.ErrConflict) {
+			t.Errorf("epoch number %d after 9: %v", e.Number, err)
+		}
+		if _, err := s.Announcement(ctx, sensorID("s0"), e.ID); !errors.Is(err, store.ErrNotFound) {
+			t.Errorf("a refused announcement was kept: %v", err)
+		}
+	}
+}

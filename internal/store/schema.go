@@ -43,6 +43,8 @@ CREATE TABLE tickets (hash BLOB PRIMARY KEY, ids TEXT NOT NULL, expires INTEGER 
 CREATE TABLE announcements (
   sensor TEXT NOT NULL, epoch BLOB NOT NULL, signal INTEGER NOT NULL, number INTEGER NOT NULL, sealed BLOB NOT NULL,
   PRIMARY KEY (sensor, epoch)) WITHOUT ROWID;
+CREATE TABLE newest_epochs (
+  sensor TEXT NOT NULL, signal INTEGER NOT NULL, number INTEGER NOT NULL, epoch BLOB NOT NULL, PRIMARY KEY (sensor, signal)) WITHOUT ROWID;
 CREATE INDEX announcements_by_number ON announcements (sensor, number);
 CREATE TABLE quarantine (
   id INTEGER PRIMARY KEY AUTOINCREMENT, sensor TEXT NOT NULL, signal INTEGER NOT NULL, epoch BLOB NOT NULL, seq INTEGER NOT NULL,
