@@ -18,7 +18,7 @@ type report struct {
 	ChunksSent    int64 `json:"chunks_sent"`    // sealed and handed to the outbox by the gateways, in this run
 	ChunksAcked   int64 `json:"chunks_acked"`   // acknowledged to the gateways, in this run
 	ChunksStored  int64 `json:"chunks_stored"`  // added to the hub's store, in this run
-	ChunksLost    int64 `json:"chunks_lost"`    // acknowledged but not stored, or holes in a stream
+	ChunksLost    int64 `json:"chunks_lost"`    // produced and neither stored nor waiting, or a hole in a stream
 	ChunksDoubled int64 `json:"chunks_doubled"` // stored more than once
 	ChunksPending int64 `json:"chunks_pending"` // still in an outbox: delivered at the next start
 
@@ -52,8 +52,8 @@ func (d delivery) chunks() (n int64) {
 // gatewayStatus is a gateway's own account, status.json in its data folder.
 type gatewayStatus struct {
 	Streams []struct {
-		Sensor, Signal                              string
-		Produced, Acked, Pending, Dropped, Rejected int64
+		Sensor, Signal           string
+		Produced, Acked, Pending int64
 	} `json:"streams"`
 }
 
@@ -73,7 +73,6 @@ func (d *deploymentRun) askDelivery(ctx context.Context) (out delivery, err erro
 // report is made after the gateways have stopped and before the hub does.
 func (d *deploymentRun) report(ctx context.Context, resident map[string]float64) (*report, error) {
 	r := &report{ResidentMiB: resident, TimeToFirstNumberMS: milliseconds(d.firstNumber.Seconds())}
-	var dropped, rejected int64
 	for _, gw := range d.ward.Gateways {
 		var s gatewayStatus
 		if err := readJSON(d.path(gw, "status.json"), &s); err != nil {
@@ -83,8 +82,6 @@ func (d *deploymentRun) report(ctx context.Context, resident map[string]float64)
 			r.ChunksSent += x.Produced
 			r.ChunksAcked += x.Acked
 			r.ChunksPending += x.Pending
-			dropped += x.Dropped
-			rejected += x.Rejected
 		}
 	}
 	after, err := d.askDelivery(ctx)
@@ -92,12 +89,14 @@ func (d *deploymentRun) report(ctx context.Context, resident map[string]float64)
 		return nil, err
 	}
 	r.ChunksStored = after.chunks() - d.before.chunks()
+	var missing int64
 	for _, s := range after.Streams {
 		r.ChunksDoubled += s.Doubled
-		r.ChunksLost += s.Missing
+		missing += s.Missing
 	}
-	// What the hub said it has and has not is lost, and so is what was never acknowledged and is not waiting either.
-	r.ChunksLost += max(0, r.ChunksAcked-r.ChunksStored) + dropped + rejected
+	// Lost is a hole in a stream, or what was produced and is neither stored nor waiting; the two overlap. Refused and
+	// dropped chunks count as lost here.
+	r.ChunksLost = max(0, missing, r.ChunksSent-r.ChunksStored-r.ChunksPending)
 	r.StoredLatencyP50MS, r.StoredLatencyP99MS = after.P50, after.P99
 	if worst, all := d.seen.worst(d.seen.hr); all {
 		r.HeartRateErrorBPM = rounded(worst)

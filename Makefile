@@ -1,0 +1,82 @@
+# Vitalseal. `make demo` shows it, `make test` proves it, `make check` keeps it tidy, `make help` lists the rest.
+
+VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+LDFLAGS  := -s -w -X main.version=$(VERSION) -X github.com/openziti/ziti/common/version.Version=v1.7.2
+GOBUILD  := go build -ldflags '$(LDFLAGS)'
+FUZZTIME ?= 2000x
+# The same flags for every go command, so that nothing is compiled twice; no path of this machine in the binary.
+export GOFLAGS := $(GOFLAGS) -trimpath
+export CGO_ENABLED := 0
+LINT     := bin/tools/golangci-lint
+SBOM     := bin/tools/cyclonedx-gomod
+DIST     := internal/view/dashboard/dist/index.html
+
+.PHONY: help demo build web test unit race fuzz e2e check lint format cross licences sbom generated deps clean
+
+help: ## this list
+	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' Makefile
+
+demo: build ## build, start everything on this machine, print an address and three sign-ins (ARGS="--for 60s --json")
+	@bin/vitalseal demo $(ARGS)
+
+build: web ## bin/vitalseal with the real dashboard
+	@echo "building bin/vitalseal (the first time takes some minutes: OpenZiti is in it)" >&2
+	@mkdir -p bin
+	@$(GOBUILD) -o bin/vitalseal ./cmd/vitalseal
+
+web: $(DIST) ## the dashboard's front end (needs Node 20 or later)
+
+$(DIST): web/package-lock.json web/package.json $(wildcard web/*.html web/*.ts) $(shell find web/src web/public -type f 2>/dev/null)
+	@scripts/need-node.sh
+	@cd web && npm ci --no-audit --no-fund --loglevel=error >&2 && npm run --silent build >&2
+	@touch $@
+
+deps: ## what the tests need and the system may lack (Chromium), by the system's package manager
+	@scripts/install-chromium.sh
+
+test: deps build unit race fuzz e2e ## everything: unit tests, race detector, short fuzz runs, demo script, browser
+
+unit: web
+	go test $$(go list ./... | grep -v /cmd/vitalseal)
+
+race: web ## the race detector, on all that does not embed OpenZiti
+	CGO_ENABLED=1 go test -race $$(go list -test -f '{{.ImportPath}} {{join .Deps " "}}' ./internal/... | grep '\.test ' | grep -v github.com/openziti | sed 's/\.test .*//')
+
+fuzz: ## every fuzz target for FUZZTIME (2000 runs in `make test`; FUZZTIME=5m make fuzz to look hard)
+	@scripts/fuzz.sh $(FUZZTIME)
+
+e2e: deps build ## the demo by script, and in a real browser
+	VITALSEAL_BIN=$(CURDIR)/bin/vitalseal go test -count=1 -v -timeout 20m ./cmd/vitalseal
+
+check: lint format cross licences generated ## golangci-lint, formatting, arm64 build, licences, generated files
+
+lint: web $(LINT)
+	$(LINT) run ./...
+	cd web && npm run --silent check
+
+format:
+	@bad=$$(gofmt -l $$(git ls-files '*.go')); [ -z "$$bad" ] || { echo "not gofmt'd: $$bad"; exit 1; }
+
+cross: web ## one static binary for linux/arm64
+	@mkdir -p bin
+	GOOS=linux GOARCH=arm64 $(GOBUILD) -o bin/vitalseal-arm64 ./cmd/vitalseal
+	@ls -l bin/vitalseal-arm64 | awk '{printf "bin/vitalseal-arm64: %.1f MiB\n", $$5/1048576}'
+
+sbom: web $(SBOM) ## bin/sbom.cdx.json: every dependency with version and licence
+	@mkdir -p bin
+	$(SBOM) app -json -licenses -packages=false -main cmd/vitalseal -output bin/sbom.cdx.json . 2>/dev/null
+
+licences: sbom ## every dependency's licence is one that this project may use
+	@node scripts/licences.mjs bin/sbom.cdx.json web/package-lock.json
+
+generated: ## go.mod and go.sum are what the sources need
+	GONOSUMDB='github.com/openziti/*' go mod tidy -diff
+
+# The tools have a module of their own, so that their dependencies are not ours.
+$(LINT) $(SBOM): tools/go.mod tools/go.sum
+	@echo "building $@ (some minutes, once)" >&2
+	@mkdir -p bin/tools
+	@cd tools && go build -o ../bin/tools/ tool
+
+clean:
+	rm -rf bin web/node_modules internal/view/dashboard/dist/assets $(DIST)

@@ -1,0 +1,76 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+
+	"vitalseal/internal/demo"
+)
+
+func demoCommand() *cobra.Command {
+	cfg := demo.Config{Listen: "127.0.0.1:8420"}
+	c := &cobra.Command{
+		Use:   "demo",
+		Short: "Run a whole deployment on this machine, with simulated patients",
+		Long: `Demo starts the real OpenZiti controller and router, a hub, two gateways and a workstation's connect proxy, each its own
+process as in a deployment, and simulated patients on two wards: simulated chips answer the gateways' drivers register by
+register. No root, no hardware, no internet, no configuration. On the first start it makes three sign-ins at random.
+Ctrl-C stops it all; the next start finds its data again.`,
+		Example: `  vitalseal demo
+  vitalseal demo --replay bidmc_01_125hz.csv.gz        a real recording drives the first patient's chip
+  vitalseal demo --for 60s --json                      ends by itself with one JSON object on stdout`,
+		Args: exactArgs(0),
+		RunE: func(c *cobra.Command, _ []string) error {
+			exe, err := os.Executable()
+			if err != nil {
+				return err
+			}
+			if cfg.Data == "" {
+				if cfg.Data, err = defaultDemoData(); err != nil {
+					return err
+				}
+			}
+			if cfg.Patients < 0 || cfg.Patients > demo.MaxPatients {
+				return &usageError{fmt.Errorf("--patients %d: out of range", cfg.Patients), fmt.Sprintf("1 to %d", demo.MaxPatients)}
+			}
+			if cfg.For < 0 {
+				return &usageError{fmt.Errorf("--for %v: negative", cfg.For), "for instance --for 60s"}
+			}
+			if cfg.Replay != "" {
+				if cfg.Replay, err = filepath.Abs(cfg.Replay); err != nil {
+					return err
+				}
+			}
+			cfg.Exe, cfg.Progress, cfg.Result = exe, os.Stderr, os.Stdout
+			err = demo.Run(c.Context(), cfg)
+			if errors.Is(err, demo.ErrOtherWard) {
+				return &usageError{err, "choose another folder with --data, or delete that one"}
+			}
+			return err
+		},
+	}
+	f := c.Flags()
+	f.StringVar(&cfg.Data, "data", "", "folder for everything the demo keeps (default: a folder of its own in your state directory)")
+	f.IntVar(&cfg.Patients, "patients", 0, "how many patients (default 4, or as many as the data folder was made for)")
+	f.StringVar(&cfg.Replay, "replay", "", "recording of a real patient that drives the first patient's simulated chip")
+	f.DurationVar(&cfg.For, "for", 0, "stop after this long on the screen (default: until Ctrl-C)")
+	f.StringVar(&cfg.Listen, "listen", cfg.Listen, "loopback address of the dashboard")
+	f.BoolVar(&cfg.JSON, "json", false, "end with one JSON object on stdout (everything else is on stderr)")
+	return c
+}
+
+// defaultDemoData follows the XDG base directory specification.
+func defaultDemoData() (string, error) {
+	if dir := os.Getenv("XDG_STATE_HOME"); filepath.IsAbs(dir) {
+		return filepath.Join(dir, "vitalseal", "demo"), nil
+	}
+	home, err := os.UserHomeDir()
+	if err != nil {
+		return "", &usageError{fmt.Errorf("no home directory: %w", err), "give a folder with --data"}
+	}
+	return filepath.Join(home, ".local", "state", "vitalseal", "demo"), nil
+}

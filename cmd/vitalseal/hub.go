@@ -1,0 +1,67 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"vitalseal/internal/hub"
+	"vitalseal/internal/overlay"
+	"vitalseal/internal/overlay/openziti"
+)
+
+// network is the real one: OpenZiti, embedded or external.
+func network(log *slog.Logger) hub.Network {
+	return hub.Network{Network: openziti.NewNetwork(log),
+		Administer: func(ctx context.Context, file string, log *slog.Logger) (hub.Administration, error) {
+			return overlay.ConnectAdmin(ctx, file, log)
+		}}
+}
+
+func hubCommand() *cobra.Command {
+	var file string
+	var example bool
+	c := &cobra.Command{
+		Use:   "hub",
+		Short: "Take in, store and show sealed readings; opens no port but its overlay services",
+		Long: `Hub is where sealed readings arrive, are stored under each patient's key, and are shown to whom the policy lets.
+It opens no network port: everything reaches it through its services on the overlay.
+
+At the first start it makes the deployment's certificate authority and keys, and writes two files into its data folder:
+first-admin.json (a sign-in) and first-workstation.ticket (to enrol the first workstation). Use both, then delete them.`,
+		Example: `  vitalseal hub --print-config > hub.yaml
+  vitalseal hub --config hub.yaml`,
+		Args: exactArgs(0),
+		RunE: func(c *cobra.Command, _ []string) error {
+			if example {
+				_, err := os.Stdout.Write(hub.Example)
+				return err
+			}
+			if file == "" {
+				return &usageError{errMissingConfig, "vitalseal hub --print-config shows an example"}
+			}
+			log, err := logger(c)
+			if err != nil {
+				return err
+			}
+			cfg := hub.Default()
+			if err := loadConfig(file, &cfg); err != nil {
+				return err
+			}
+			if err := cfg.Validate(); err != nil {
+				return &usageError{err, "vitalseal hub --print-config shows every key with its meaning"}
+			}
+			err = hub.Run(c.Context(), cfg, network(log), notifyReady, log)
+			if errors.Is(err, os.ErrNotExist) {
+				return &hinted{err, "`vitalseal overlay` writes the tokens at its first start; name them with hub_token and admin_token"}
+			}
+			return err
+		},
+	}
+	c.Flags().StringVar(&file, "config", "", "configuration file (YAML)")
+	c.Flags().BoolVar(&example, "print-config", false, "print an example configuration with every key and stop")
+	return c
+}
