@@ -74,7 +74,7 @@ type Record struct {
 // Options of Open. The zero value of a field means its default.
 type Options struct {
 	MaxBytes     int64 // disk share, default 1 GiB, at least 16 * SegmentBytes
-	SegmentBytes int64 // size of one file, default 1 MiB: the unit in which space is freed
+	SegmentBytes int64 // size of one file, default 1 MiB, at most 32 MiB: the unit in which space is freed
 	Logger       *slog.Logger
 	// OnDrop is told of unacknowledged records dropped because the queue was full. It must not call the queue.
 	OnDrop func(lane string, class Class, records int)
@@ -98,6 +98,7 @@ type Queue struct {
 	in   chan *batch
 	done chan struct{} // closed when the writer has ended
 
+	create    func(path string) (file, error)
 	closing   chan struct{}
 	closeOnce sync.Once
 
@@ -129,12 +130,17 @@ type entry struct {
 }
 
 // Open opens or creates a folder (0700). It reads all segments: what is damaged is counted, reported in the log and left out.
-func Open(dir string, o Options) (*Queue, error) {
+func Open(dir string, o Options) (*Queue, error) { return open(dir, o, createFile) }
+
+func open(dir string, o Options, create func(string) (file, error)) (*Queue, error) {
 	if o.SegmentBytes <= 0 {
 		o.SegmentBytes = 1 << 20
 	}
 	if o.MaxBytes <= 0 {
 		o.MaxBytes = 1 << 30
+	}
+	if o.SegmentBytes > maxChecked/2 {
+		return nil, fmt.Errorf("outbox: open: SegmentBytes %d is more than %d", o.SegmentBytes, maxChecked/2)
 	}
 	if o.MaxBytes < 16*o.SegmentBytes {
 		return nil, fmt.Errorf("outbox: open: MaxBytes %d is less than 16 segments of %d", o.MaxBytes, o.SegmentBytes)
@@ -145,8 +151,11 @@ func Open(dir string, o Options) (*Queue, error) {
 	if o.OnDrop == nil {
 		o.OnDrop = func(string, Class, int) {}
 	}
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, fmt.Errorf("outbox: open: %w", err)
+	if _, err := os.Stat(dir); errors.Is(err, os.ErrNotExist) {
+		// The new folder's own name must survive a power cut, too.
+		if err := errors.Join(os.MkdirAll(dir, 0o700), syncDir(filepath.Dir(filepath.Clean(dir)))); err != nil {
+			return nil, fmt.Errorf("outbox: open: %w", err)
+		}
 	}
 	lock, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_CREATE|os.O_RDWR, 0o600) // #nosec G304 -- the caller's folder
 	if err != nil {
@@ -155,7 +164,7 @@ func Open(dir string, o Options) (*Queue, error) {
 	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil { // #nosec G115 -- a descriptor fits
 		return nil, errors.Join(fmt.Errorf("%w: %s", ErrInUse, dir), lock.Close())
 	}
-	q := &Queue{dir: dir, opt: o, lock: lock, in: make(chan *batch, 64), done: make(chan struct{}), closing: make(chan struct{}),
+	q := &Queue{dir: dir, opt: o, lock: lock, in: make(chan *batch, 64), done: make(chan struct{}), create: create, closing: make(chan struct{}),
 		lanes: map[string]*Lane{}, entries: map[uint64]*entry{}, active: map[Class]*segment{}}
 	if err := q.recover(); err != nil {
 		return nil, errors.Join(fmt.Errorf("outbox: open: %w", err), q.closeFiles())
@@ -270,6 +279,14 @@ func (q *Queue) closeFiles() error {
 	return errors.Join(append(errs, q.lock.Close())...)
 }
 
+// remember puts a durable record into the index. mu is held.
+func (q *Queue) remember(e *entry) {
+	q.entries[e.id] = e
+	e.seg.index = append(e.seg.index, e)
+	e.seg.live++
+	e.lane.add(e)
+}
+
 // forget takes an entry out of the index. mu is held.
 func (q *Queue) forget(e *entry) {
 	delete(q.entries, e.id)
@@ -330,6 +347,7 @@ func (l *Lane) try() (Record, bool, error) {
 		l.q.opt.Logger.Error("outbox record lost on disk", "file", e.seg.name(), "err", err)
 		l.q.stats.Corrupt++
 		l.q.forget(e)
+		l.q.sweep(e.seg)
 	}
 	return Record{}, false, nil
 }

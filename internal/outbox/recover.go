@@ -43,9 +43,16 @@ func (q *Queue) recover() error {
 		return err
 	}
 	q.next = max(q.next, reserved)
+	for id := range acked { // should the ids be damaged: a number that counts as acknowledged must not be given out again
+		q.next = max(q.next, id+1)
+	}
 	q.reserved = q.next
 	for _, s := range slices.Clone(q.segments) {
 		q.sweep(s)
+	}
+	// The bound may have been made smaller.
+	if _, err := q.makeRoom(0, Event); err != nil {
+		return err
 	}
 	return nil
 }
@@ -77,9 +84,7 @@ func (q *Queue) recoverSegment(path string, acked map[uint64]bool) error {
 			return
 		}
 		e := &entry{id: r.ID, lane: q.lane(r.Lane), seg: s, offset: int64(fileHeader) + offset, length: length}
-		q.entries[e.id] = e
-		s.live++
-		e.lane.add(e)
+		q.remember(e)
 	})
 	if damaged > 0 {
 		// One at the end is what a crash in the middle of a write leaves: nobody was told that it was there.

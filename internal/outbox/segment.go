@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"io"
 	"os"
 	"path/filepath"
 )
@@ -26,28 +27,49 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 type segment struct {
 	class  Class
 	first  uint64 // smallest id it may hold; its name
-	file   *os.File
+	file   file
 	size   int64
-	live   int // unacknowledged records in it
-	staged int // records written but not yet synced and indexed
+	index  []*entry // in the order of offsets; some may be forgotten already
+	live   int      // unacknowledged records in it
+	staged int      // records written but not yet synced and indexed
+}
+
+// file is what a segment needs of an [os.File]. Tests put failing disks in its place.
+type file interface {
+	io.ReaderAt
+	io.WriterAt
+	io.Closer
+	Name() string
+	Sync() error
+	Truncate(size int64) error
+}
+
+func createFile(path string) (file, error) {
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o600) // #nosec G304 -- our own name
+	if err != nil {
+		return nil, err // a nil *os.File must not become a file that is not nil
+	}
+	return f, nil
 }
 
 func segmentName(c Class, first uint64) string { return fmt.Sprintf("%016x-%d.seg", first, c) }
 
 func (s *segment) name() string { return segmentName(s.class, s.first) }
 
-func createSegment(dir string, c Class, first uint64) (*segment, error) {
-	s := &segment{class: c, first: first}
+func (q *Queue) createSegment(c Class, first uint64) (*segment, error) {
+	s := &segment{class: c, first: first, size: int64(fileHeader)}
 	var err error
-	s.file, err = os.OpenFile(filepath.Join(dir, s.name()), os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o600) // #nosec G304 -- our own name
-	if err != nil {
+	if s.file, err = q.create(filepath.Join(q.dir, s.name())); err != nil {
 		return nil, err
 	}
-	if _, err := s.file.Write(append([]byte(fileMagic), byte(c))); err != nil {
+	_, err = s.file.WriteAt(append([]byte(fileMagic), byte(c)), 0)
+	if err == nil {
+		err = syncDir(q.dir) // the name must survive before anything in it counts
+	}
+	if err != nil {
 		return nil, errors.Join(err, s.file.Close(), os.Remove(s.file.Name()))
 	}
-	s.size = int64(fileHeader)
-	return s, syncDir(dir) // the name must survive before anything in it counts
+	return s, nil
 }
 
 func appendFrame(b []byte, r Record) []byte {

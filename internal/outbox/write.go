@@ -32,7 +32,7 @@ func (q *Queue) write() {
 // gather takes whatever else is waiting, so that it shares the fsync.
 func (q *Queue) gather(first *batch) []*batch {
 	group, size := []*batch{first}, batchLen(first)
-	for size < maxGroup {
+	for size < min(maxGroup, q.opt.MaxBytes/8) { // what is not synced yet cannot be dropped to make room
 		select {
 		case b := <-q.in:
 			group, size = append(group, b), size+batchLen(b)
@@ -100,9 +100,7 @@ func (q *Queue) commit(group []*batch) {
 		p.seg.staged--
 		if syncErr == nil {
 			e := &entry{id: p.record.ID, lane: q.lane(p.record.Lane), seg: p.seg, offset: p.offset, length: int(frameLen(p.record))}
-			q.entries[e.id] = e
-			e.seg.live++
-			e.lane.add(e)
+			q.remember(e)
 			q.stats.Appended++
 		}
 	}
@@ -122,11 +120,7 @@ func (q *Queue) place(r Record) (p placed, kept bool, err error) {
 		q.retire(s)
 		s = nil
 	}
-	need := size
-	if s == nil {
-		need += int64(fileHeader)
-	}
-	room, err := q.makeRoom(need, r.Class)
+	room, err := q.makeRoom(int64(fileHeader)+size, r.Class)
 	if err != nil {
 		return p, false, err
 	}
@@ -143,7 +137,7 @@ func (q *Queue) place(r Record) (p placed, kept bool, err error) {
 		return p, false, err
 	}
 	if s == nil {
-		if s, err = createSegment(q.dir, r.Class, r.ID); err != nil {
+		if s, err = q.createSegment(r.Class, r.ID); err != nil {
 			return p, false, err
 		}
 		q.segments = append(q.segments, s)
@@ -151,7 +145,10 @@ func (q *Queue) place(r Record) (p placed, kept bool, err error) {
 		q.bytes += s.size
 	}
 	if _, err := s.file.WriteAt(appendFrame(nil, r), s.size); err != nil {
-		q.retire(s) // its end is unknown now
+		// Its end is unknown now, so nothing more goes there. Cutting gives a full disk its bytes back; should that fail too,
+		// the torn end is passed over when it is read.
+		err = errors.Join(err, s.file.Truncate(s.size))
+		q.retire(s)
 		return p, false, err
 	}
 	p = placed{record: r, seg: s, offset: s.size}
@@ -181,9 +178,9 @@ func (q *Queue) sweep(s *segment) {
 
 // makeRoom drops whole segments, the least important class first and the oldest first, until need more bytes fit. It
 // never drops a class more important than the one that needs the room, nor control.
-func (q *Queue) makeRoom(need int64, for_ Class) (bool, error) {
+func (q *Queue) makeRoom(need int64, newcomer Class) (bool, error) {
 	for q.bytes+need > q.opt.MaxBytes {
-		victim := q.victim(for_)
+		victim := q.victim(newcomer)
 		if victim == nil {
 			return false, nil
 		}
@@ -194,21 +191,28 @@ func (q *Queue) makeRoom(need int64, for_ Class) (bool, error) {
 	return true, nil
 }
 
-func (q *Queue) victim(for_ Class) *segment {
-	for c := Waveform; c < Control && c <= for_; c++ {
+// victim is the segment to drop. The one still appended to is its class's newest, so it comes last.
+func (q *Queue) victim(newcomer Class) *segment {
+	for c := Waveform; c < Control && c <= newcomer; c++ {
 		for _, s := range q.segments {
 			if s.class == c && s.staged == 0 && q.active[c] != s {
 				return s
 			}
+		}
+		if s := q.active[c]; s != nil && s.staged == 0 {
+			return s
 		}
 	}
 	return nil
 }
 
 func (q *Queue) drop(s *segment) error {
+	if q.active[s.class] == s {
+		delete(q.active, s.class)
+	}
 	lost := map[*Lane]int{}
-	for _, e := range q.entries {
-		if e.seg == s {
+	for _, e := range s.index {
+		if q.entries[e.id] == e {
 			lost[e.lane]++
 			q.forget(e)
 		}
@@ -220,13 +224,13 @@ func (q *Queue) drop(s *segment) error {
 	return q.remove(s)
 }
 
-// remove deletes a segment's file. Space counts as freed when the file is gone.
+// remove deletes a segment's file, durably: what was dropped must not come back on top of what took its place.
 func (q *Queue) remove(s *segment) error {
 	for i, x := range q.segments {
 		if x == s {
 			q.segments = append(q.segments[:i], q.segments[i+1:]...)
 			q.bytes -= s.size
-			return errors.Join(s.file.Close(), os.Remove(s.file.Name()))
+			return errors.Join(s.file.Close(), os.Remove(s.file.Name()), syncDir(q.dir))
 		}
 	}
 	return nil

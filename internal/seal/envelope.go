@@ -6,6 +6,7 @@ import (
 	"crypto/hpke"
 	"crypto/rand"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"time"
 )
@@ -21,6 +22,8 @@ const (
 	tagBytes        = 16
 	announcedBytes  = 1120 + 32 + tagBytes // ML-KEM-768 + X25519 encapsulation, data key, tag
 	announcementLen = announceHeader + announcedBytes
+	// Times beyond the year 9999 have no RFC 3339 form; nor has a chunk any business there.
+	maxMicros = 253402300799e6
 )
 
 // Sealer is the sending side of one stream and epoch. The data key is only in its memory, inside the cipher; nothing of
@@ -65,6 +68,9 @@ func (s *Sealer) Seal(start time.Time, plaintext []byte) (envelope []byte, h Hea
 	}
 	if envelopeHeader+len(plaintext)+tagBytes > MaxEnvelopeBytes {
 		return nil, Header{}, fmt.Errorf("seal: chunk of %d bytes does not fit an envelope of %d", len(plaintext), MaxEnvelopeBytes)
+	}
+	if micros := start.UnixMicro(); micros < 0 || micros > maxMicros {
+		return nil, Header{}, errors.New("seal: start: not within 1970 to 9999")
 	}
 	h = Header{Sensor: s.sensor, Signal: s.signal, Epoch: s.epoch, Seq: s.next, Start: start.UTC().Truncate(time.Microsecond)}
 	s.next++ // also when something fails below: a number is never used again
@@ -123,8 +129,7 @@ func ParseHeader(envelope []byte, sensor string) (Header, error) {
 	h := Header{Sensor: sensor, Signal: envelope[1], Epoch: parseEpoch(envelope[2:])}
 	h.Seq = binary.BigEndian.Uint64(envelope[2+epochBytes:])
 	micros := binary.BigEndian.Uint64(envelope[2+epochBytes+8:])
-	// Times beyond the year 9999 have no RFC 3339 form; nor has a chunk any business there.
-	if h.Seq > MaxSequence || micros > 253402300799e6 {
+	if h.Seq > MaxSequence || micros > maxMicros {
 		return Header{}, fmt.Errorf("%w: envelope", ErrMalformed)
 	}
 	h.Start = time.UnixMicro(int64(micros)).UTC() // #nosec G115 -- bounded above
@@ -160,7 +165,7 @@ func associated(header []byte, sensor string) []byte {
 func appendHeader(b []byte, h Header) []byte {
 	b = appendEpoch(append(b, version, h.Signal), h.Epoch)
 	b = binary.BigEndian.AppendUint64(b, h.Seq)
-	return binary.BigEndian.AppendUint64(b, uint64(max(0, h.Start.UnixMicro()))) // #nosec G115 -- not negative
+	return binary.BigEndian.AppendUint64(b, uint64(h.Start.UnixMicro())) // #nosec G115 -- Seal checked it
 }
 
 func appendEpoch(b []byte, e Epoch) []byte {

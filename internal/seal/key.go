@@ -67,10 +67,11 @@ type FileKeyStore struct{ root Key }
 func OpenFileKeyStore(path string) (ks *FileKeyStore, created bool, err error) {
 	root, err := readKeyFile(path)
 	if errors.Is(err, os.ErrNotExist) {
-		if err := createKeyFile(path, NewKey()); err != nil && !errors.Is(err, os.ErrExist) {
-			return nil, false, fmt.Errorf("seal: root key: %w", err)
+		createErr := createKeyFile(path, NewKey())
+		if createErr != nil && !errors.Is(createErr, os.ErrExist) {
+			return nil, false, fmt.Errorf("seal: root key: %w", createErr)
 		}
-		created = true
+		created = createErr == nil
 		root, err = readKeyFile(path) // what is there, should another process have been first
 	}
 	if err != nil {

@@ -89,7 +89,7 @@ func TestEveryBitCounts(t *testing.T) {
 			t.Fatalf("envelope cut to %d bytes: %v", i, err)
 		}
 	}
-	for i := 0; i < len(announcement)*8; i += 5 { // every fifth: each try is a key exchange
+	for i := range len(announcement) * 8 {
 		b := bytes.Clone(announcement)
 		b[i/8] ^= 1 << (i % 8)
 		if _, err := seal.OpenAnnouncement(k, b, sensor, 1); !errors.Is(err, seal.ErrOpen) {
@@ -165,11 +165,40 @@ func TestRefusesWhatDoesNotFit(t *testing.T) {
 	if _, _, err := s.Seal(start, make([]byte, seal.MaxEnvelopeBytes)); err == nil {
 		t.Error("an oversized chunk was sealed")
 	}
+	for _, at := range []time.Time{{}, time.Unix(-1, 0), time.Date(10000, 1, 1, 0, 0, 0, 0, time.UTC)} {
+		if _, _, err := s.Seal(at, []byte("x")); err == nil {
+			t.Errorf("a chunk that starts at %v was sealed", at)
+		}
+	}
+	if _, h, err := s.Seal(start, []byte("x")); err != nil || h.Seq != 0 {
+		t.Errorf("after refusals: sequence %d, %v", h.Seq, err)
+	}
 	if _, _, err := seal.NewSealer(seal.Recipient{}, sensor, 1, 1); !errors.Is(err, seal.ErrMalformed) {
 		t.Errorf("no recipient: %v", err)
 	}
 	if _, err := seal.ParseRecipient([]byte("short")); !errors.Is(err, seal.ErrMalformed) {
 		t.Errorf("short recipient key: %v", err)
+	}
+}
+
+func TestEpochEnds(t *testing.T) {
+	k, s, announcement := sealed(t)
+	o, err := seal.OpenAnnouncement(k, announcement, sensor, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	seal.SetNext(s, seal.MaxSequence)
+	envelope, h, err := s.Seal(start, []byte("the last"))
+	if err != nil || h.Seq != seal.MaxSequence {
+		t.Fatalf("last of the epoch: %d, %v", h.Seq, err)
+	}
+	if _, b, err := o.Open(envelope); err != nil || string(b) != "the last" {
+		t.Errorf("Open = %q, %v", b, err)
+	}
+	for range 2 {
+		if _, _, err := s.Seal(start, []byte("one too many")); !errors.Is(err, seal.ErrEpochExhausted) {
+			t.Errorf("beyond the last: %v", err)
+		}
 	}
 }
 

@@ -69,7 +69,7 @@ func Encode(c Chunk) ([]byte, error) {
 
 func encodePPG(b []byte, c Chunk) ([]byte, error) {
 	switch {
-	case c.Rate <= 0:
+	case c.Rate < 0.001: // less than the format's resolution
 		return nil, errors.New("rate: missing")
 	case len(c.Infrared) == 0 || len(c.Infrared) > maxSamples:
 		return nil, fmt.Errorf("infrared: %d samples, want 1 to %d", len(c.Infrared), maxSamples)
@@ -94,7 +94,7 @@ func encodePPG(b []byte, c Chunk) ([]byte, error) {
 
 func encodePressure(b []byte, c Chunk) ([]byte, error) {
 	switch {
-	case c.Rate <= 0:
+	case c.Rate < 0.001: // less than the format's resolution
 		return nil, errors.New("rate: missing")
 	case len(c.PressurePa) == 0 || len(c.PressurePa) > maxSamples:
 		return nil, fmt.Errorf("pressure: %d samples, want 1 to %d", len(c.PressurePa), maxSamples)

@@ -66,6 +66,7 @@ func TestEncodeNamesTheBadField(t *testing.T) {
 		"signal":                     {Start: start},
 		"start":                      {Signal: vitals.PPG, Rate: 100, Infrared: []uint16{1}, Start: time.Unix(-1, 0)},
 		"rate":                       {Signal: vitals.PPG, Start: start, Infrared: []uint16{1}},
+		"rate: missing":              {Signal: vitals.Pressure, Start: start, Rate: 0.0004, PressurePa: []int32{1}},
 		"infrared":                   {Signal: vitals.PPG, Start: start, Rate: 100},
 		"red: 1":                     {Signal: vitals.PPG, Start: start, Rate: 100, Infrared: []uint16{1, 2}, Red: []uint16{1}},
 		"heart_rate_bpm: value":      bundle(numeric(vitals.HeartRate, 301)),

@@ -2,16 +2,19 @@
 // keys over plain REST. A patient's monitor is a channel; other channels can be made for anything else.
 //
 // It hides that a patient's channel is no table of entries: its feed is derived from the patient's sealed numerics, one
-// entry a second, with the entry id counting seconds since the channel was made, so ids are stable and never reused. It
-// guarantees that every read is a policy decision in the name of the key's owner and is audited, that a patient's channel
-// cannot be written by any key, that absent and doubtful values are null rather than a number, and that answers are
-// bounded (MaxResults). It is safe for concurrent use. A key is a bearer secret of 16 characters, as ThingSpeak has it:
-// whoever holds it and sits at an enrolled workstation may read that one channel.
+// entry for each second in which a sensor said something, with that second (Unix time) as the entry id, so ids are
+// stable and never reused. It guarantees that every read is a policy decision in the name of the key's owner and is
+// audited, that a patient's channel cannot be written by any key, that absent and doubtful values are null rather than a
+// number, that requests and answers are bounded, and that neither key nor address reaches a log. It is safe for
+// concurrent use. Cookies mean nothing to it.
+//
+// It does not protect against a stolen key: a key is a bearer secret of 16 characters, as ThingSpeak has it, and whoever
+// holds it and sits at an enrolled workstation may read that one channel, until the policies refuse its owner. Nor does
+// it limit how often a key may ask.
 package thingspeak
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"log/slog"
 	"net/http"
@@ -32,8 +35,8 @@ const (
 )
 
 const (
-	maxBodyBytes  = 8 << 10
-	maxFieldBytes = 255
+	mediaJSON = "application/json; charset=utf-8"
+	mediaText = "text/plain; charset=utf-8"
 )
 
 // Config is what the face needs. All but Now must be set.
@@ -91,103 +94,141 @@ func New(c Config) (http.Handler, error) {
 	if c.Now == nil {
 		c.Now = time.Now
 	}
-	f := &face{c}
-	mux := http.NewServeMux()
-	mux.HandleFunc("/update", f.update)
-	mux.HandleFunc("/update.json", f.update)
-	for _, feed := range []string{"feeds", "feed"} { // ThingSpeak answers to both
-		mux.HandleFunc("GET /channels/{id}/"+feed+".json", f.feeds)
-		mux.HandleFunc("GET /channels/{id}/"+feed+"/last.json", f.last)
-	}
-	for _, field := range []string{"fields", "field"} {
-		mux.HandleFunc("GET /channels/{id}/"+field+"/{field}", f.field) // N.json
-		mux.HandleFunc("GET /channels/{id}/"+field+"/{field}/last.json", f.last)
-	}
-	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) { f.fail(w, errNotFound) })
-	return headers(mux), nil
+	return &face{c}, nil
 }
 
-// headers are the same on every answer. Cross-origin reading is allowed as ThingSpeak does: a key is needed for
-// anything, and no cookie counts here.
-func headers(next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		h := w.Header()
-		h.Set("Access-Control-Allow-Origin", "*")
-		h.Set("Access-Control-Allow-Methods", "GET, POST, OPTIONS")
-		h.Set("Access-Control-Allow-Headers", "Content-Type, THINGSPEAKAPIKEY, X-THINGSPEAKAPIKEY")
-		h.Set("Cache-Control", "no-store")
-		h.Set("X-Content-Type-Options", "nosniff")
-		if r.Method == http.MethodOptions {
-			w.WriteHeader(http.StatusOK)
+// ServeHTTP routes by hand: a ServeMux would redirect an unclean path, and repeat the key in the answer. Cross-origin
+// reading is allowed as ThingSpeak does: a key is needed for anything, and no cookie counts here.
+func (f *face) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	h := w.Header()
+	h.Set("Access-Control-Allow-Origin", "*")
+	h.Set("Access-Control-Allow-Methods", "GET, POST, OPTIONS")
+	h.Set("Access-Control-Allow-Headers", "Content-Type, THINGSPEAKAPIKEY, X-THINGSPEAKAPIKEY")
+	h.Set("Cache-Control", "no-store")
+	h.Set("Referrer-Policy", "no-referrer") // the address may hold a key
+	h.Set("X-Content-Type-Options", "nosniff")
+	switch {
+	case r.Method == http.MethodOptions:
+		w.WriteHeader(http.StatusOK)
+	case r.URL.Path == "/update", r.URL.Path == "/update.json":
+		if r.Method == http.MethodGet || r.Method == http.MethodPost {
+			f.update(w, r)
 			return
 		}
-		next.ServeHTTP(w, r)
-	})
+		h.Set("Allow", "GET, POST, OPTIONS")
+		if r.URL.Path == "/update" {
+			f.failText(w, errMethod)
+			return
+		}
+		f.fail(w, errMethod)
+	default:
+		if err := f.read(w, r); err != nil {
+			f.fail(w, err)
+		}
+	}
 }
 
-// key finds the API key: a header wins, then the parameters. Header names are matched by substring, as ThingSpeak does.
-func key(r *http.Request) string {
-	for name, values := range r.Header {
-		if strings.Contains(strings.ToUpper(name), "THINGSPEAKAPIKEY") && len(values) > 0 {
-			return values[0]
+// read routes /channels/ID/ and what comes below it. ThingSpeak answers to the singular of feeds and fields as well.
+func (f *face) read(w http.ResponseWriter, r *http.Request) error {
+	part := strings.Split(r.URL.Path, "/")
+	if len(part) < 4 || len(part) > 6 || part[0] != "" || part[1] != "channels" {
+		return errNotFound
+	}
+	answer, field := f.feeds, ""
+	switch id, tail := part[2], strings.Join(part[3:], "/"); {
+	case id == "":
+		return errNotFound
+	case tail == "feeds.json", tail == "feed.json":
+	case tail == "feeds/last.json", tail == "feed/last.json":
+		answer = f.last
+	case part[3] != "fields" && part[3] != "field":
+		return errNotFound
+	case len(part) == 5 && strings.HasSuffix(part[4], ".json"):
+		field = strings.TrimSuffix(part[4], ".json")
+	case len(part) == 6 && part[5] == "last.json":
+		answer, field = f.last, part[4]
+	default:
+		return errNotFound
+	}
+	n := 0
+	if len(part) > 4 && part[3] != "feeds" && part[3] != "feed" {
+		var err error
+		if n, err = fieldNumber(field); err != nil {
+			return err
 		}
 	}
-	for _, name := range []string{"key", "api_key", "apikey"} {
-		if v := r.FormValue(name); v != "" {
-			return v
-		}
+	if r.Method != http.MethodGet {
+		w.Header().Set("Allow", "GET, OPTIONS")
+		return errMethod
 	}
-	return ""
+	return answer(w, r, part[2], n)
 }
 
 // The face's own refusals. Their texts reach the client.
 var (
-	errBadKey   = errors.New("thingspeak: no valid API key")
 	errNotFound = errors.New("thingspeak: no such channel, field or path")
 	errTooLarge = errors.New("thingspeak: too large")
 	errMethod   = errors.New("thingspeak: method not allowed")
 )
 
-// badRequest is a mistake of the client that the text explains.
+// badRequest is a mistake of the client that the text explains. It never repeats what the client sent.
 type badRequest struct{ message string }
 
 func (b *badRequest) Error() string { return "thingspeak: " + b.message }
 
-// fail is the one place where an error becomes a status and a text in ThingSpeak's form.
-func (f *face) fail(w http.ResponseWriter, err error) {
-	status, code, message := http.StatusInternalServerError, "error_internal", "Something went wrong here."
+// classify is the one place where an error becomes a status and a text.
+func classify(err error) (status int, code, message string) {
 	var bad *badRequest
-	var maxBytes *http.MaxBytesError
 	switch {
-	case errors.Is(err, errBadKey), errors.Is(err, access.ErrNoSession):
-		status, code, message = http.StatusUnauthorized, "error_auth_required", "Please provide proper authentication details."
-	case errors.Is(err, access.ErrDenied):
-		status, code, message = http.StatusForbidden, "error_forbidden", "This key may not do that."
+	case errors.Is(err, access.ErrNoSession):
+		return http.StatusUnauthorized, "error_auth_required", "Please provide proper authentication details."
+	case errors.Is(err, access.ErrDenied), errors.Is(err, store.ErrNotAllowed), errors.Is(err, store.ErrPatientChannel):
+		return http.StatusForbidden, "error_forbidden", "This key may not do that."
 	case errors.Is(err, errNotFound), errors.Is(err, access.ErrNotFound):
-		status, code, message = http.StatusNotFound, "error_resource_not_found", "The requested resource was not found."
+		return http.StatusNotFound, "error_resource_not_found", "The requested resource was not found."
 	case errors.Is(err, errMethod):
-		status, code, message = http.StatusMethodNotAllowed, "error_method_invalid", "Method not allowed."
-	case errors.Is(err, errTooLarge), errors.As(err, &maxBytes):
-		status, code, message = http.StatusRequestEntityTooLarge, "error_request_too_large", "Your request is too large."
+		return http.StatusMethodNotAllowed, "error_method_invalid", "Method not allowed."
+	case errors.Is(err, errTooLarge):
+		return http.StatusRequestEntityTooLarge, "error_request_too_large", "Your request is too large."
 	case errors.As(err, &bad):
-		status, code, message = http.StatusBadRequest, "error_bad_request", bad.message
-	default:
-		f.Log.Error("thingspeak request failed", "err", err)
+		return http.StatusBadRequest, "error_bad_request", bad.message
+	case errors.Is(err, store.ErrInvalid):
+		return http.StatusBadRequest, "error_bad_request", "A value is out of its range."
 	}
-	writeJSON(w, status, map[string]any{"status": strconv.Itoa(status),
-		"error": map[string]string{"error_code": code, "message": message, "details": message}})
+	return http.StatusInternalServerError, "error_internal", "Something went wrong here."
 }
 
-func writeJSON(w http.ResponseWriter, status int, v any) {
-	b, err := json.Marshal(v)
-	if err != nil { // only our own types get here
-		http.Error(w, "internal error", http.StatusInternalServerError)
-		return
+// fail answers with ThingSpeak's error object.
+func (f *face) fail(w http.ResponseWriter, err error) {
+	status, code, message := classify(err)
+	f.report(status, err)
+	b := append([]byte(`{"status":"`), strconv.Itoa(status)...)
+	b = append(append(append(b, `","error":{"error_code":"`...), code...), '"')
+	b = appendText(appendText(b, "message", &message), "details", &message)
+	write(w, status, mediaJSON, append(b, "}}"...))
+}
+
+// failText answers as ThingSpeak's text form of a write does: 0, and 400 for whatever was wrong with the request.
+func (f *face) failText(w http.ResponseWriter, err error) {
+	status, _, _ := classify(err)
+	f.report(status, err)
+	if status < http.StatusInternalServerError && status != http.StatusMethodNotAllowed {
+		status = http.StatusBadRequest
 	}
-	w.Header().Set("Content-Type", "application/json; charset=utf-8")
+	write(w, status, mediaText, []byte("0"))
+}
+
+// report logs what is our fault.
+func (f *face) report(status int, err error) {
+	if status >= http.StatusInternalServerError && !errors.Is(err, context.Canceled) {
+		f.Log.Error("thingspeak request failed", "err", err)
+	}
+}
+
+// write sends an answer whole: small clients cannot read chunked ones.
+func write(w http.ResponseWriter, status int, media string, b []byte) {
+	w.Header().Set("Content-Type", media)
+	w.Header().Set("Content-Length", strconv.Itoa(len(b)))
 	w.WriteHeader(status)
 	_, _ = w.Write(b)
 }
-
-// timestamp is ThingSpeak's: UTC, no fraction.
-func timestamp(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05Z") }
