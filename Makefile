@@ -31,8 +31,8 @@ $(DIST): web/package-lock.json web/package.json $(wildcard web/*.html web/*.ts) 
 	@cd web && npm ci --no-audit --no-fund --loglevel=error >&2 && npm run --silent build >&2
 	@touch $@
 
-deps: ## what the tests need and the system may lack (Chromium), by the system's package manager
-	@scripts/install-chromium.sh
+deps: ## what the tests need and the system may lack (Chromium, a C compiler), by the system's package manager
+	@scripts/install-test-tools.sh
 
 test: deps build unit race fuzz e2e ## everything: unit tests, race detector, short fuzz runs, demo script, browser
 

@@ -152,7 +152,7 @@ export function AdminPage(p: PageProps) {
       <h1>Inventory</h1>
       <p class="lead">
         Every component and its identity. People, patients, wards and identities are managed on the command line: <code>vitalseal user</code>,{' '}
-        <code>vitalseal patient</code>, <code>vitalseal device</code> (each explains itself with <code>--help</code>).
+        <code>vitalseal patient</code>, <code>vitalseal identity</code> (each explains itself with <code>--help</code>).
       </p>
       <Asked failed={failed} waiting={!got} />
       {got && (

@@ -89,7 +89,7 @@ export function BloodPressure({ live, v, big }: { live: Live; v: Vitals; big?: b
       <span class="number-note">
         {measuring ? (
           <span class="cuff" data-testid="cuff">
-            cuff {cuff.value.toFixed(1)} kPa, measuring
+            {both && `from ${clock(sys.at)}; `}cuff {cuff.value.toFixed(1)} kPa, measuring
           </span>
         ) : (
           <>
