@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -30,6 +31,9 @@ The workstation must have been enrolled into --data ("vitalseal enrol"). A perso
 			}
 			ctx := c.Context()
 			ln, err := connect.Listen(listen)
+			if errors.Is(err, connect.ErrNotLoopback) {
+				return &usageError{err, "other machines must not reach it; enrol each as a workstation of its own"}
+			}
 			if err != nil {
 				return &hinted{err, "choose another address with --listen 127.0.0.1:PORT"}
 			}

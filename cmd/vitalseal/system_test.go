@@ -137,7 +137,10 @@ func TestOutage(t *testing.T) {
 	first := runGateway()
 	awaitStatus("deliveries", func(s gateway.Status, acked, _ uint64) bool { return s.Boot > seeded.Boot && acked > 30 })
 	hub.kill()
-	awaitStatus("a backlog", func(_ gateway.Status, _, pending uint64) bool { return pending > 150 })
+	lost := time.Now()
+	awaitStatus("a minute's backlog", func(_ gateway.Status, _, pending uint64) bool {
+		return time.Since(lost) >= time.Minute && pending > 300
+	})
 	first.kill()
 
 	// At rest: what the first gateway's streams had come to, from its outbox; a stream that is not in there any more

@@ -32,6 +32,9 @@ const (
 	maxHeaderBytes = 32 << 10
 )
 
+// ErrNotLoopback is Listen's answer to an address that others could reach.
+var ErrNotLoopback = errors.New("connect: not a loopback address")
+
 // Listen opens the loopback address. It refuses any other: the workstation's door is not for the network.
 func Listen(address string) (net.Listener, error) {
 	host, _, err := net.SplitHostPort(address)
@@ -39,7 +42,7 @@ func Listen(address string) (net.Listener, error) {
 		return nil, fmt.Errorf("connect: listen %q: %w", address, err)
 	}
 	if ip := net.ParseIP(host); host != "localhost" && (ip == nil || !ip.IsLoopback()) {
-		return nil, fmt.Errorf("connect: listen %q: not a loopback address; use 127.0.0.1:PORT", address)
+		return nil, fmt.Errorf("%w: %q; use 127.0.0.1:PORT", ErrNotLoopback, address)
 	}
 	ln, err := (&net.ListenConfig{}).Listen(context.Background(), "tcp", address)
 	if err != nil {

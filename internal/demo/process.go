@@ -119,7 +119,9 @@ func (s *supervisor) start(ctx context.Context, name string, args ...string) (*p
 func (s *supervisor) run(ctx context.Context, args ...string) error {
 	// #nosec G204 -- our own binary with arguments made here
 	cmd := exec.CommandContext(ctx, s.exe, args...)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGTERM}
+	runtime.LockOSThread() // as in start: the signal is the thread's
+	defer runtime.UnlockOSThread()
 	out, err := cmd.CombinedOutput()
 	if err != nil {
 		return fmt.Errorf("demo: vitalseal %s: %w\n%s", args[0], err, out)

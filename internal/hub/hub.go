@@ -158,7 +158,7 @@ func Run(ctx context.Context, cfg Config, network Network, ready func() error, l
 		serve func(net.Listener) error
 	}{
 		{overlay.ServiceIngest, nil, func(ln net.Listener) error { return in.Serve(ctx, ln) }},
-		{overlay.ServiceFaces, nil, func(ln net.Listener) error { return out.serve(ctx, ln, inv.active) }},
+		{overlay.ServiceFaces, nil, func(ln net.Listener) error { return out.serve(ctx, ln, inv.admit) }},
 		{overlay.ServiceEnrol, []overlay.ListenOption{overlay.AcceptAnonymous()}, func(ln net.Listener) error {
 			return overlay.ServeEnrol(ctx, ln, secrets.authority, recipient, inv, enrolTTL, log)
 		}},

@@ -136,9 +136,20 @@ func (v *inventory) active(ctx context.Context, id overlay.ID) error {
 	return nil
 }
 
+// admit is active for whoever stays connected here, and notes that it was seen. Ingest notes its own.
+func (v *inventory) admit(ctx context.Context, id overlay.ID) error {
+	if err := v.active(ctx, id); err != nil {
+		return err
+	}
+	if err := v.store.TouchDevice(ctx, id.String()); err != nil {
+		v.log.Warn("last seen not noted", "identity", id.String(), "err", err) // no reason to keep it out
+	}
+	return nil
+}
+
 // renewable is active in the terms of overlay.ServeRenew.
 func (v *inventory) renewable(ctx context.Context, id overlay.ID) error {
-	if err := v.active(ctx, id); err != nil {
+	if err := v.admit(ctx, id); err != nil {
 		return fmt.Errorf("%w: %w", overlay.ErrRefused, err)
 	}
 	return nil

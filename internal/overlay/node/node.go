@@ -288,13 +288,13 @@ func (n *running) writeInfo(started time.Time) error {
 
 // stop shuts down what was started. OpenZiti may hang or panic there; the database survives either.
 func (n *running) stop() (err error) {
-	_ = os.Remove(filepath.Join(n.c.Dir, overlay.NodeFile))
-	zitilog.Redirect(slog.New(slog.DiscardHandler)) // what it complains of while it is taken apart helps nobody
 	stuck := time.AfterFunc(stopPatience, func() {
 		n.c.Log.Warn("the overlay node did not shut down in time")
 		os.Exit(exitStuck)
 	})
 	defer stuck.Stop()
+	_ = os.Remove(filepath.Join(n.c.Dir, overlay.NodeFile))
+	zitilog.Redirect(slog.New(slog.DiscardHandler)) // what it complains of while it is taken apart helps nobody
 	defer func() {
 		if r := recover(); r != nil {
 			n.c.Log.Warn("the overlay node panicked while shutting down", "err", overlay.Redact(fmt.Sprint(r)))
