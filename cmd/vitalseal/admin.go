@@ -11,6 +11,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"syscall"
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
@@ -36,7 +37,7 @@ func adminCommands() []*cobra.Command {
 		group("patient", "Patients", addPatient(), list("patients", "List the patients", "id", "name", "ward", "bed", "channel")),
 		group("user", "People who sign in", addUser(), assignUser("wards"), assignUser("patients")),
 		group("identity", "Gateways, sensors and workstations", inviteGateway(), inviteWorkstation(),
-			list("inventory", "List every component", "id", "kind", "state", "model", "bed", "last_seen"),
+			list("inventory", "List every component with its state", "id", "kind", "state", "model", "bed", "last_seen"),
 			changeIdentity("disable", "Keep a component out, and end its live connections"),
 			changeIdentity("enable", "Let a disabled component back in"),
 			changeIdentity("delete", "Remove a component for good")),
@@ -68,13 +69,17 @@ func adminCommand(use, short string, args int, do func(ctx context.Context, c *c
 			if err != nil {
 				return err
 			}
-			if err := cl.SignIn(ctx, s.login, password); err != nil {
+			err = cl.SignIn(ctx, s.login, password)
+			if errors.Is(err, syscall.ECONNREFUSED) {
+				return &hinted{err, "start `vitalseal connect` on this workstation, or give its address with --url"}
+			}
+			if err != nil {
 				return err
 			}
 			defer func() { err = errors.Join(err, cl.SignOut(context.WithoutCancel(ctx))) }()
 			return do(ctx, cl, s, args)
 		}}
-	c.Flags().StringVar(&s.url, "url", "http://127.0.0.1:8420", "address of this workstation's `vitalseal connect`")
+	c.Flags().StringVar(&s.url, "url", "http://127.0.0.1:8420", "`address` that \"vitalseal connect\" printed")
 	c.Flags().StringVar(&s.login, "login", "admin", "who signs in")
 	c.Flags().BoolVar(&s.json, "json", false, "print the hub's answer as JSON")
 	return c
@@ -236,11 +241,7 @@ func addKey() *cobra.Command {
 
 // list prints one of the hub's lists as a table.
 func list(path, short string, columns ...string) *cobra.Command {
-	use := "list"
-	if path == "inventory" {
-		use = "inventory"
-	}
-	return adminCommand(use, short, 0, func(ctx context.Context, c *client.Client, s session, _ []string) error {
+	return adminCommand("list", short, 0, func(ctx context.Context, c *client.Client, s session, _ []string) error {
 		var rows []map[string]any
 		if err := c.Do(ctx, http.MethodGet, "/api/admin/"+path, nil, &rows); err != nil {
 			return err

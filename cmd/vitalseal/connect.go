@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 
@@ -30,12 +31,9 @@ The workstation must have been enrolled into --data ("vitalseal enrol"). A perso
 				return err
 			}
 			ctx := c.Context()
-			ln, err := connect.Listen(listen)
-			if errors.Is(err, connect.ErrNotLoopback) {
-				return &usageError{err, "other machines must not reach it; enrol each as a workstation of its own"}
-			}
+			ln, err := listenLoopback(listen)
 			if err != nil {
-				return &hinted{err, "choose another address with --listen 127.0.0.1:PORT"}
+				return err
 			}
 			defer ln.Close()
 			id, err := onlyIdentity(data, overlay.KindWorkstation)
@@ -58,6 +56,18 @@ The workstation must have been enrolled into --data ("vitalseal enrol"). A perso
 	c.Flags().StringVar(&listen, "listen", listen, "loopback address to listen on")
 	_ = c.MarkFlagRequired("data")
 	return c
+}
+
+// listenLoopback opens the address that --listen gave.
+func listenLoopback(address string) (net.Listener, error) {
+	ln, err := connect.Listen(address)
+	if errors.Is(err, connect.ErrNotLoopback) {
+		return nil, &usageError{err, "other machines must not reach it; enrol each as a workstation of its own"}
+	}
+	if err != nil {
+		return nil, &hinted{err, "choose another address with --listen 127.0.0.1:PORT"}
+	}
+	return ln, nil
 }
 
 // onlyIdentity loads the one identity of a kind that was enrolled into dir.

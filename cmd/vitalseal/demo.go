@@ -34,7 +34,7 @@ Ctrl-C stops it all; the next start finds its data again.`,
 					return err
 				}
 			}
-			if cfg.Patients < 0 || cfg.Patients > demo.MaxPatients {
+			if cfg.Patients < 0 || c.Flags().Changed("patients") && cfg.Patients == 0 || cfg.Patients > demo.MaxPatients {
 				return &usageError{fmt.Errorf("--patients %d: out of range", cfg.Patients), fmt.Sprintf("1 to %d", demo.MaxPatients)}
 			}
 			if cfg.For < 0 {
@@ -45,10 +45,22 @@ Ctrl-C stops it all; the next start finds its data again.`,
 					return err
 				}
 			}
+			// Now, not after everything else has started. Port 0 becomes the port that was free.
+			ln, err := listenLoopback(cfg.Listen)
+			if err != nil {
+				return err
+			}
+			cfg.Listen = ln.Addr().String()
+			if err := ln.Close(); err != nil {
+				return err
+			}
 			cfg.Exe, cfg.Progress, cfg.Result = exe, os.Stderr, os.Stdout
 			err = demo.Run(c.Context(), cfg)
 			if errors.Is(err, demo.ErrOtherWard) {
 				return &usageError{err, "choose another folder with --data, or delete that one"}
+			}
+			if errors.Is(err, demo.ErrReplay) {
+				return &usageError{err, "name one recording; doc/formats/bench.md lists the formats"}
 			}
 			return err
 		},

@@ -14,6 +14,7 @@ import (
 	"syscall"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 )
 
 // Exit codes, part of the command line's contract.
@@ -39,6 +40,9 @@ func run(ctx context.Context, args []string) int {
 	each(root, func(c *cobra.Command) {
 		if do := c.RunE; do != nil {
 			c.RunE = func(c *cobra.Command, args []string) error {
+				if err := requiredAreGiven(c); err != nil {
+					return err
+				}
 				tried = true
 				return do(c, args)
 			}
@@ -105,6 +109,17 @@ func each(c *cobra.Command, f func(*cobra.Command)) {
 	for _, sub := range c.Commands() {
 		each(sub, f)
 	}
+}
+
+// requiredAreGiven refuses a required flag that is there but empty, as from an unset variable in a script: an empty
+// folder name would be the working directory.
+func requiredAreGiven(c *cobra.Command) (err error) {
+	c.Flags().VisitAll(func(f *pflag.Flag) {
+		if f.Annotations[cobra.BashCompOneRequiredFlag] != nil && f.Value.String() == "" {
+			err = &usageError{fmt.Errorf("--%s: empty", f.Name), fmt.Sprintf("see `%s --help`", c.CommandPath())}
+		}
+	})
+	return err
 }
 
 // onlyGroup makes c explain itself when it stands alone, and refuse a subcommand that does not exist.

@@ -35,12 +35,6 @@ type Option func(*Engine)
 // WithGrantLife sets how long a Grant of Decide lasts; one minute by default. Live views renew theirs (Renew).
 func WithGrantLife(d time.Duration) Option { return func(e *Engine) { e.grantLife = d } }
 
-// WithSessionLife sets after how long without use, and after how long at all, a session ends; by default 30 minutes
-// and 12 hours.
-func WithSessionLife(idle, absolute time.Duration) Option {
-	return func(e *Engine) { e.idle, e.absolute = idle, absolute }
-}
-
 // New makes an engine. A nil text means the embedded default.cedar; an error in the text names its
 // line. Every decision goes to log.
 func New(dir Directory, log *audit.Log, text []byte, logger *slog.Logger, options ...Option) (*Engine, error) {

@@ -34,8 +34,11 @@ const (
 	drainGrace = 20 * time.Second
 )
 
-// ErrOtherWard says that the data folder was made for another number of patients.
-var ErrOtherWard = errors.New("demo: the data folder was made for another number of patients")
+// ErrOtherWard says that the data folder holds something else, or a ward with another number of patients.
+var ErrOtherWard = errors.New("demo: the data folder is not this demo's")
+
+// ErrReplay says that there is no such recording.
+var ErrReplay = errors.New("demo: --replay")
 
 // Config says how the demo runs.
 type Config struct {
@@ -120,6 +123,11 @@ func (d *deploymentRun) start(ctx context.Context) error {
 	if err := checkReplay(d.cfg.Replay); err != nil {
 		return err
 	}
+	if d.ward == nil {
+		if err := d.afresh(); err != nil {
+			return err
+		}
+	}
 
 	var err error
 	d.say("overlay: starting the OpenZiti controller and router")
@@ -177,6 +185,26 @@ func (d *deploymentRun) start(ctx context.Context) error {
 		d.gateways = append(d.gateways, p)
 	}
 	return nil
+}
+
+// afresh forgets what a first start left that was stopped before demo.json was there: its one-time tickets may be used
+// up, and nothing of worth is in it. It removes only what the marker says that a demo made.
+func (d *deploymentRun) afresh() error {
+	gateways, err := filepath.Glob(d.path("gw-*"))
+	if err != nil {
+		return fmt.Errorf("demo: %w", err)
+	}
+	_, err = os.Stat(d.path("unfinished"))
+	marked := err == nil
+	for _, part := range append(gateways, d.path("overlay"), d.path("hub"), d.path("connect")) {
+		if _, err := os.Lstat(part); err == nil && !marked {
+			return fmt.Errorf("%w: %s is in the way", ErrOtherWard, part)
+		}
+		if err := os.RemoveAll(part); err != nil {
+			return fmt.Errorf("demo: %w", err)
+		}
+	}
+	return writeFile(d.path("unfinished"), nil)
 }
 
 // address is where the dashboard is reached.

@@ -71,10 +71,10 @@ func checkReplay(path string) error {
 	}
 	info, err := os.Stat(path)
 	if err != nil {
-		return fmt.Errorf("demo: --replay: %w", err)
+		return fmt.Errorf("%w: %w", ErrReplay, err)
 	}
 	if info.IsDir() {
-		return fmt.Errorf("demo: --replay: %w", &os.PathError{Op: "read", Path: path, Err: errors.New("is a folder; name one recording")})
+		return fmt.Errorf("%w: %s is a folder", ErrReplay, path)
 	}
 	return nil
 }

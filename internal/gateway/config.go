@@ -6,8 +6,6 @@ import (
 	"regexp"
 	"time"
 
-	"github.com/goccy/go-yaml"
-
 	"vitalseal/internal/sensor"
 	"vitalseal/internal/signal"
 	"vitalseal/internal/vitals"
@@ -68,16 +66,6 @@ type Sensor struct {
 // Default is the configuration that every file starts from.
 func Default() Config {
 	return Config{OutboxMiB: 1024, DrainTimeout: 3 * time.Second, EpochLifetime: time.Hour}
-}
-
-// ParseConfig reads a configuration onto the defaults and validates it. A key that does not exist is an error that shows
-// the line.
-func ParseConfig(b []byte) (Config, error) {
-	c := Default()
-	if err := yaml.UnmarshalWithOptions(b, &c, yaml.Strict()); err != nil {
-		return Config{}, fmt.Errorf("gateway: configuration: %s", yaml.FormatError(err, false, true))
-	}
-	return c, c.Validate()
 }
 
 // sensorName is what an identity's name may be.

@@ -1,6 +1,8 @@
 package gateway_test
 
 import (
+	"errors"
+	"io"
 	"strings"
 	"testing"
 	"time"
@@ -12,8 +14,17 @@ import (
 	"vitalseal/internal/sensor"
 )
 
+// parse reads a configuration onto the defaults and validates it, as the command does.
+func parse(b []byte) (gateway.Config, error) {
+	c := gateway.Default()
+	if err := yaml.UnmarshalWithOptions(b, &c, yaml.Strict()); err != nil && !errors.Is(err, io.EOF) {
+		return gateway.Config{}, err
+	}
+	return c, c.Validate()
+}
+
 func TestExample(t *testing.T) {
-	got, err := gateway.ParseConfig(gateway.Example)
+	got, err := parse(gateway.Example)
 	must(t, err)
 	want := gateway.Default()
 	want.Data = "/var/lib/vitalseal/gateway"
@@ -60,7 +71,7 @@ func TestConfigErrors(t *testing.T) {
 		{"flat", head + adc + "- {id: c, chip: mps20n0040d, adc: a, calibration: {zero_code: 1, span_code: 2, span_pressure_kpa: 40}}", "sensors[1].calibration"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			_, err := gateway.ParseConfig([]byte(tc.text))
+			_, err := parse([]byte(tc.text))
 			if err == nil || !strings.Contains(err.Error(), tc.want) {
 				t.Errorf("error %v, want one with %q", err, tc.want)
 			}
@@ -76,7 +87,7 @@ func TestConfigRoundTrip(t *testing.T) {
 		{ID: "c", Chip: gateway.ChipMPS20N0040D, ADC: "a", Channel: 3, Calibration: sensor.Calibration{ZeroCode: 100, SpanCode: 900, SpanPressure: 40}}}
 	b, err := yaml.Marshal(c)
 	must(t, err)
-	got, err := gateway.ParseConfig(b)
+	got, err := parse(b)
 	must(t, err)
 	if diff := cmp.Diff(c, got); diff != "" {
 		t.Error(diff)
@@ -87,7 +98,7 @@ func FuzzConfig(f *testing.F) {
 	f.Add(gateway.Example)
 	f.Add([]byte("data: /d\nsensors:\n- {id: o, chip: max30100, bus: i}"))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		c, err := gateway.ParseConfig(b)
+		c, err := parse(b)
 		if err == nil && c.Validate() != nil {
 			t.Error("an accepted configuration does not validate")
 		}

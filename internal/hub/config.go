@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"vitalseal/internal/overlay"
 )
 
 // Example is hub.example.yaml: every key of Config with its meaning and default.
@@ -50,10 +52,18 @@ func (c Config) Validate() error {
 		return errors.New("hub: configuration: data: missing; name the folder that holds everything the hub keeps")
 	case c.Deployment == "":
 		return errors.New("hub: configuration: deployment: missing; give a domain of your own, such as ward.example.org")
+	case !domain(c.Deployment):
+		return fmt.Errorf("hub: configuration: deployment: %q is not a lower-case domain name, such as ward.example.org", c.Deployment)
 	case c.IdentityLifetime < time.Minute || c.IdentityLifetime > 90*24*time.Hour:
 		return fmt.Errorf("hub: configuration: identity_lifetime: %v is not within 1m to 2160h", c.IdentityLifetime)
 	case c.TicketLifetime < time.Minute || c.TicketLifetime > 30*24*time.Hour:
 		return fmt.Errorf("hub: configuration: ticket_lifetime: %v is not within 1m to 720h", c.TicketLifetime)
 	}
 	return nil
+}
+
+// domain reports whether name can be the trust domain of SPIFFE ids.
+func domain(name string) bool {
+	_, err := overlay.ParseID("spiffe://" + name + "/" + overlay.KindHub + "/hub")
+	return err == nil
 }

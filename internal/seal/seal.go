@@ -12,7 +12,6 @@ package seal
 
 import (
 	"crypto/hpke"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"time"
@@ -30,8 +29,7 @@ var (
 
 // Bounds on foreign bytes.
 const (
-	MaxEnvelopeBytes     = 80 << 10
-	MaxAnnouncementBytes = 2 << 10
+	MaxEnvelopeBytes = 80 << 10
 	// MaxSequence is the last sequence number of an epoch; 2^32 chunks of 250 ms are 34 years.
 	MaxSequence = 1<<32 - 1
 )
@@ -77,9 +75,6 @@ func (r Recipient) Bytes() []byte {
 	}
 	return r.key.Bytes()
 }
-
-// Fingerprint is the SHA-256 of Bytes, as tickets carry it.
-func (r Recipient) Fingerprint() [32]byte { return sha256.Sum256(r.Bytes()) }
 
 // RecipientKey is a hub's private key.
 type RecipientKey struct{ key hpke.PrivateKey }

@@ -311,9 +311,3 @@ func (d *MAX30100) writeReg(reg, value byte) error {
 	}
 	return nil
 }
-
-// Gone reports whether err means that the chip must be configured again before it gives samples: it was reset, did not
-// answer when it was configured, or is not what was expected. Any other error of Read may pass by itself.
-func Gone(err error) bool {
-	return errors.Is(err, ErrBrownOut) || errors.Is(err, ErrNotConnected) || errors.Is(err, ErrWrongPart)
-}

@@ -35,9 +35,6 @@ type Ratios struct{ Systolic, Diastolic float64 }
 // them. They belong to this package's envelope: another smoothing has other ratios.
 func PeopleRatios() Ratios { return Ratios{0.48, 0.67} }
 
-// GeddesRatios are the textbook's (Geddes 1982).
-func GeddesRatios() Ratios { return Ratios{0.55, 0.85} }
-
 // How a measurement is recognised, in mmHg and seconds.
 const (
 	cuffWorn      = 20.0  // above: somebody pumps

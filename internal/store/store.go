@@ -77,9 +77,6 @@ type Option func(*options)
 // WithClock replaces time.Now.
 func WithClock(now func() time.Time) Option { return func(o *options) { o.now = now } }
 
-// WithMaxAge sets how old a chunk may be when it arrives, by its start time; the default is 31 days.
-func WithMaxAge(d time.Duration) Option { return func(o *options) { o.maxAge = d } }
-
 // WithWatchQueue sets how many chunks a subscription holds for a slow reader, at least 1; the default is 512.
 func WithWatchQueue(n int) Option { return func(o *options) { o.watchQueue = max(n, 1) } }
 

@@ -75,11 +75,3 @@ func fromOptional(us *int64) time.Time {
 	}
 	return fromMicro(*us)
 }
-
-func optional(t time.Time) *int64 {
-	if t.IsZero() {
-		return nil
-	}
-	us := micro(t)
-	return &us
-}

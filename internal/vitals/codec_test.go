@@ -127,11 +127,6 @@ func TestUnitsAndNames(t *testing.T) {
 			t.Errorf("%v: %v, %v", k, back, err)
 		}
 	}
-	for s := vitals.Signal(1); s <= vitals.MaxSignal; s++ {
-		if back, err := vitals.ParseSignal(s.String()); err != nil || back != s {
-			t.Errorf("%v: %v, %v", s, back, err)
-		}
-	}
 	if n := vitals.Checked(vitals.HeartRate, math.NaN(), vitals.Good); n.Quality != vitals.OutOfRange || n.Value != 0 {
 		t.Errorf("NaN became %+v", n)
 	}

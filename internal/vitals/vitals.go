@@ -168,16 +168,6 @@ func (s Signal) String() string {
 	return signals[s]
 }
 
-// ParseSignal is the inverse of String.
-func ParseSignal(name string) (Signal, error) {
-	for s := Signal(1); s <= MaxSignal; s++ {
-		if signals[s] == name {
-			return s, nil
-		}
-	}
-	return 0, fmt.Errorf("vitals: unknown signal %q", name)
-}
-
 // Event is something that happened to a sensor or its stream: a device state change, or samples lost.
 type Event struct {
 	At   time.Time
