@@ -56,7 +56,7 @@ Ctrl-C stops it all; the next start finds its data again.`,
 			}
 			cfg.Exe, cfg.Progress, cfg.Result = exe, os.Stderr, os.Stdout
 			err = demo.Run(c.Context(), cfg)
-			if errors.Is(err, demo.ErrOtherWard) {
+			if errors.Is(err, demo.ErrOtherWard) || errors.Is(err, demo.ErrForeign) {
 				return &usageError{err, "choose another folder with --data, or delete that one"}
 			}
 			if errors.Is(err, demo.ErrReplay) {

@@ -23,9 +23,6 @@ import (
 	"vitalseal/internal/overlay"
 )
 
-// Service is the overlay service of the hub's faces.
-const Service = "vitalseal.faces"
-
 const (
 	dialTimeout    = 10 * time.Second
 	maxHubConns    = 64
@@ -57,7 +54,7 @@ func Run(ctx context.Context, ep overlay.Endpoint, ln net.Listener, log *slog.Lo
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			ctx, cancel := context.WithTimeout(ctx, dialTimeout)
 			defer cancel()
-			return ep.Dial(ctx, Service)
+			return ep.Dial(ctx, overlay.ServiceFaces)
 		},
 		MaxConnsPerHost:       maxHubConns,
 		MaxIdleConnsPerHost:   8,

@@ -34,11 +34,15 @@ const (
 	drainGrace = 20 * time.Second
 )
 
-// ErrOtherWard says that the data folder holds something else, or a ward with another number of patients.
-var ErrOtherWard = errors.New("demo: the data folder is not this demo's")
-
-// ErrReplay says that there is no such recording.
-var ErrReplay = errors.New("demo: --replay")
+// What is wrong with a Config, found before anything is started.
+var (
+	// ErrOtherWard says that the data folder was made for another number of patients.
+	ErrOtherWard = errors.New("demo: the data folder was made for another number of patients")
+	// ErrForeign says that the data folder holds what no demo made.
+	ErrForeign = errors.New("demo: the data folder holds something else")
+	// ErrReplay says that there is no such recording.
+	ErrReplay = errors.New("demo: --replay")
+)
 
 // Config says how the demo runs.
 type Config struct {
@@ -155,6 +159,9 @@ func (d *deploymentRun) start(ctx context.Context) error {
 		if err := d.seed(ctx); err != nil {
 			return err
 		}
+		if err := os.Remove(d.path("unfinished")); err != nil {
+			return fmt.Errorf("demo: %w", err)
+		}
 	}
 	for _, gw := range d.ward.Gateways {
 		if _, err := os.Stat(d.path(gw, "enrolled")); err != nil {
@@ -198,7 +205,7 @@ func (d *deploymentRun) afresh() error {
 	marked := err == nil
 	for _, part := range append(gateways, d.path("overlay"), d.path("hub"), d.path("connect")) {
 		if _, err := os.Lstat(part); err == nil && !marked {
-			return fmt.Errorf("%w: %s is in the way", ErrOtherWard, part)
+			return fmt.Errorf("%w: %s", ErrForeign, part)
 		}
 		if err := os.RemoveAll(part); err != nil {
 			return fmt.Errorf("demo: %w", err)

@@ -118,8 +118,8 @@ func rounded(v float64) *float64 {
 func (r *report) print(w io.Writer) {
 	fmt.Fprintf(w, "\n  chunks   %d sent, %d acknowledged, %d stored, %d waiting, %d lost, %d doubled\n",
 		r.ChunksSent, r.ChunksAcked, r.ChunksStored, r.ChunksPending, r.ChunksLost, r.ChunksDoubled)
-	fmt.Fprintf(w, "  error    heart rate %s bpm, SpO2 %s %% (worst patient's mean, against the simulated truth)\n",
-		orNone(r.HeartRateErrorBPM), orNone(r.SpO2ErrorPercent))
+	fmt.Fprintf(w, "  error    heart rate %s, SpO2 %s (worst patient's mean, against the simulated truth)\n",
+		withUnit(r.HeartRateErrorBPM, "bpm"), withUnit(r.SpO2ErrorPercent, "%"))
 	fmt.Fprintf(w, "  latency  sensor to durable p50 %.0f ms, p99 %.0f ms; first number on the dashboard after %.1f s\n",
 		r.StoredLatencyP50MS, r.StoredLatencyP99MS, r.TimeToFirstNumberMS/1000)
 	fmt.Fprintf(w, "  memory  ")
@@ -129,9 +129,9 @@ func (r *report) print(w io.Writer) {
 	fmt.Fprintf(w, " MiB resident\n\n")
 }
 
-func orNone(v *float64) string {
+func withUnit(v *float64, unit string) string {
 	if v == nil {
 		return "not judged"
 	}
-	return fmt.Sprintf("%.2f", *v)
+	return fmt.Sprintf("%.2f %s", *v, unit)
 }

@@ -130,20 +130,6 @@ func createIdentity(ctx context.Context, c *mgmt.Client, name string, isAdmin bo
 	return created.ID, detail.Enrollment.OTT.JWT, nil
 }
 
-// FindIdentity returns the network's id of the identity named by id, or an error that is mgmt.ErrNotFound.
-func (a *Admin) FindIdentity(ctx context.Context, id ID) (string, error) {
-	found, err := mgmt.List[struct {
-		ID string `json:"id"`
-	}](ctx, a.client, mgmt.Edge+"/identities", "name="+mgmt.Quote(id.String()))
-	if err != nil {
-		return "", fmt.Errorf("overlay: find identity: %w", err)
-	}
-	if len(found) == 0 {
-		return "", fmt.Errorf("overlay: find identity %s: %w", id, mgmt.ErrNotFound)
-	}
-	return found[0].ID, nil
-}
-
 // SetRoles replaces an identity's role attributes (without '#') and deletes its circuits when it has none left.
 func (a *Admin) SetRoles(ctx context.Context, zitiID string, roles ...string) error {
 	if roles == nil {

@@ -5,7 +5,6 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
-	"crypto/sha256"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
@@ -109,9 +108,6 @@ func (a *Authority) Domain() string { return a.domain }
 
 // Root returns the self-signed certificate that components pin.
 func (a *Authority) Root() *x509.Certificate { return a.root }
-
-// Fingerprint returns the SHA-256 of the root's DER, as tickets carry it.
-func (a *Authority) Fingerprint() [32]byte { return sha256.Sum256(a.root.Raw) }
 
 // Issue signs an SVID for id over pub, valid from five minutes ago for ttl. The caller has made sure that whoever
 // holds pub's private key is id. The SVID never outlives the root.

@@ -21,7 +21,6 @@ import (
 	"context"
 	"errors"
 	"net"
-	"time"
 )
 
 // The OpenZiti services of a deployment. All are hosted by the hub.
@@ -100,13 +99,9 @@ type Network interface {
 // Conn is an overlay connection with a proven peer: inner TLS 1.3 over the underlay.
 type Conn struct {
 	net.Conn
-	peer    ID
-	expires time.Time
-	key     any // the peer's public key as proven in the handshake, for renewal
+	peer ID
+	key  any // the peer's public key as proven in the handshake, for renewal
 }
 
 // Peer returns the identity that the other end proved. It is the zero ID only on a listener opened with AcceptAnonymous.
 func (c *Conn) Peer() ID { return c.peer }
-
-// PeerExpires returns when the peer's certificate, as shown in the handshake, ends.
-func (c *Conn) PeerExpires() time.Time { return c.expires }

@@ -227,7 +227,6 @@ func newConn(t *tls.Conn) *Conn {
 		if err != nil {
 			panic("overlay: a verified certificate lost its name: " + err.Error())
 		}
-		c.expires = certs[0].NotAfter
 		c.key = certs[0].PublicKey
 	}
 	return c

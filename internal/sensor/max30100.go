@@ -2,7 +2,6 @@ package sensor
 
 import (
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"math"
 	"time"
