@@ -251,6 +251,9 @@ func joinOverlay(ctx context.Context, network overlay.Network, tokenFile, path s
 	if !errors.Is(err, os.ErrNotExist) {
 		return nil, fmt.Errorf("hub: %w", err)
 	}
+	if tokenFile == "" {
+		return nil, errors.New("hub: configuration: overlay: hub_token and admin_token: missing; the overlay wrote both at its first start")
+	}
 	token, err := os.ReadFile(tokenFile) // #nosec G304 -- the administrator names the file
 	if err != nil {
 		return nil, fmt.Errorf("hub: the overlay's one-time token: %w", err)

@@ -10,11 +10,13 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"syscall"
 	"time"
@@ -114,7 +116,7 @@ func runChild(ctx context.Context, c SuperviseConfig) error {
 	return err
 }
 
-// forwardLines logs what the child prints, redacted. A line that is itself JSON of log/slog keeps its level.
+// forwardLines logs what the child prints, redacted.
 func forwardLines(r io.Reader, log *slog.Logger) {
 	lines := bufio.NewReaderSize(r, maxChildLine)
 	for {
@@ -130,15 +132,31 @@ func forwardLines(r io.Reader, log *slog.Logger) {
 		if text == "" {
 			continue
 		}
-		level := slog.LevelInfo
-		var parsed struct {
-			Level slog.Level `json:"level"`
-		}
-		if json.Unmarshal([]byte(text), &parsed) == nil {
-			level = parsed.Level
-		}
-		log.Log(context.Background(), level, "overlay node", "line", Redact(text))
+		relog(log, Redact(text))
 	}
+}
+
+// relog says a child's line in our own log: what log/slog wrote there as JSON with its level, message and attributes,
+// anything else (a panic, say) as it is.
+func relog(log *slog.Logger, line string) {
+	var parsed map[string]any
+	var level slog.Level
+	var name string
+	if json.Unmarshal([]byte(line), &parsed) == nil {
+		name, _ = parsed[slog.LevelKey].(string)
+	}
+	message, _ := parsed[slog.MessageKey].(string)
+	if message == "" || level.UnmarshalText([]byte(name)) != nil {
+		log.Warn("overlay node", "line", line)
+		return
+	}
+	attributes := []slog.Attr{slog.Bool("node", true)}
+	for _, k := range slices.Sorted(maps.Keys(parsed)) {
+		if k != slog.LevelKey && k != slog.MessageKey && k != slog.TimeKey {
+			attributes = append(attributes, slog.Any(k, parsed[k]))
+		}
+	}
+	log.LogAttrs(context.Background(), level, message, attributes...)
 }
 
 // ReadNode returns what a running node says about itself.
