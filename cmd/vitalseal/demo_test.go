@@ -26,6 +26,7 @@ func TestDemo(t *testing.T) {
 	d := startDemo(t)
 	d.awaitNumber(t)
 	t.Run("browser", func(t *testing.T) { testBrowser(t, d) })
+	t.Run("pulled plugs", func(t *testing.T) { testPulledPlugs(t, d) })
 	t.Run("disabled sensor", func(t *testing.T) { testDisabledSensor(t, d) })
 	t.Run("logs", func(t *testing.T) {
 		d.secrets.addFolder(t, d.dir)

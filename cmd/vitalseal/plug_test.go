@@ -1,0 +1,85 @@
+package main_test
+
+import (
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/chromedp/chromedp"
+)
+
+// testPulledPlugs stops a gateway and then the hub, as a pulled plug would: what was a number must not go on looking
+// like one. Both come back.
+func testPulledPlugs(t *testing.T, d *demo) {
+	w := d.ward(t)
+	p := openBrowser(t, d.url())
+	p.signIn(w.signIn(t, "doctor"))
+	const (
+		live  = `[data-testid="hr"][data-state="live"]`
+		wardA = `document.querySelectorAll('[data-testid^="bed-a-"] ` + live + `').length`
+		wardB = `document.querySelectorAll('[data-testid^="bed-b-"] ` + live + `').length`
+	)
+	p.await("live numbers on both wards", wardA+` === 2 && `+wardB+` === 2`)
+
+	gateway := d.part(t, filepath.Join("gw-b1", "gateway.yaml"))
+	signal(t, gateway, syscall.SIGSTOP)
+	p.await("no live number from a gateway that is silent", wardB+` === 0`)
+	p.is("the age of what is shown", `/no data for \d+ s/i.test(document.querySelector('[data-testid="bed-b-1"]').innerText)`)
+	p.is("the other ward goes on", wardA+` === 2`)
+	p.shot("silent-gateway")
+	signal(t, gateway, syscall.SIGCONT)
+	p.await("live numbers again", wardB+` === 2`)
+
+	hub := d.part(t, "hub.yaml")
+	signal(t, hub, syscall.SIGSTOP)
+	p.await("the lost connection", `!!document.querySelector('[data-testid="lost"]') && `+wardA+` === 0 && `+wardB+` === 0`)
+	p.shot("silent-hub")
+	signal(t, hub, syscall.SIGCONT)
+	p.await("live numbers after the hub came back", wardA+` === 2 && `+wardB+` === 2 && !document.querySelector('[data-testid="lost"]')`)
+}
+
+// part finds the process of the demo whose command line names file.
+func (d *demo) part(t *testing.T, file string) int {
+	t.Helper()
+	for _, line := range processes(t, d.dir) {
+		path, command, _ := strings.Cut(line, ": ")
+		if !strings.Contains(command, " "+filepath.Join(d.dir, file)) {
+			continue
+		}
+		pid, err := strconv.Atoi(filepath.Base(path))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return pid
+	}
+	t.Fatalf("no process for %s", file)
+	return 0
+}
+
+func signal(t *testing.T, pid int, s syscall.Signal) {
+	t.Helper()
+	if err := syscall.Kill(pid, s); err != nil {
+		t.Fatal(err)
+	}
+	if s == syscall.SIGSTOP {
+		t.Cleanup(func() { _ = syscall.Kill(pid, syscall.SIGCONT) }) // whatever fails in between
+	}
+}
+
+// shot keeps a picture of the page in $VITALSEAL_SHOTS, for people to look at.
+func (p *page) shot(name string) {
+	dir := os.Getenv("VITALSEAL_SHOTS")
+	if dir == "" {
+		return
+	}
+	b, err := chromedp.Run(p.ctx, chromedp.FullScreenshot(100))
+	if err == nil {
+		err = os.WriteFile(filepath.Join(dir, name+".png"), b, 0o600)
+	}
+	if err != nil {
+		p.t.Error(err)
+	}
+}
