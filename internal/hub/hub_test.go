@@ -386,6 +386,47 @@ func TestTheWholeWay(t *testing.T) {
 	}
 }
 
+// TestDisabledWhileEnrolling: a component that is disabled before its ticket is redeemed does not become active by it.
+func TestDisabledWhileEnrolling(t *testing.T) {
+	d := newDeployment(t)
+	ctx, work := t.Context(), t.TempDir()
+	first := d.enrol(filepath.Join(d.cfg.Data, "first-workstation.ticket"), filepath.Join(work, "desk"))
+	var s struct{ Login, Password string }
+	b, err := os.ReadFile(filepath.Join(d.cfg.Data, "first-admin.json"))
+	must(t, err)
+	must(t, json.Unmarshal(b, &s))
+	admin := d.signIn(d.desk(first["first"]), s.Login, s.Password)
+	var ticket json.RawMessage
+	must(t, admin.Do(ctx, http.MethodPost, "/api/admin/gateways", map[string]any{"id": "gw-1", "sensors": []map[string]string{
+		{"id": "oxi-a", "model": "MAX30100", "serial": "1"}, {"id": "oxi-b", "model": "MAX30100", "serial": "2"}}}, &ticket))
+	file := filepath.Join(work, "gw.ticket")
+	must(t, os.WriteFile(file, ticket, 0o600))
+	must(t, admin.Do(ctx, http.MethodPost, "/api/admin/identities/sensor/oxi-a/disable", nil, nil))
+	d.enrol(file, filepath.Join(work, "gw"))
+
+	want := map[string]string{"gw-1": "active", "oxi-a": "disabled", "oxi-b": "active", "first": "active"}
+	eventually(t, "the others are promoted", func() error {
+		var inventory []struct{ ID, State string }
+		must(t, admin.Do(ctx, http.MethodGet, "/api/admin/inventory", nil, &inventory))
+		for _, x := range inventory {
+			id, err := overlay.ParseID(x.ID)
+			must(t, err)
+			if id.Name == "oxi-a" && x.State != "disabled" {
+				t.Fatalf("a disabled sensor became %s by enrolling", x.State)
+			}
+			if x.State != want[id.Name] {
+				return fmt.Errorf("%s is %s", id.Name, x.State)
+			}
+		}
+		return nil
+	})
+	d.office.mu.Lock()
+	defer d.office.mu.Unlock()
+	if got := d.office.roles["ziti-oxi-a"]; !slices.Equal(got, []string{"enrolling"}) {
+		t.Errorf("roles of the disabled sensor: %v", got)
+	}
+}
+
 func second(_ float64, _ time.Time, err error) error { return err }
 
 func TestOtherDeploymentIsRefused(t *testing.T) {

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync"
 	"time"
 
 	"vitalseal/internal/overlay"
@@ -40,6 +41,10 @@ type inventory struct {
 	ticketTTL time.Duration
 	cut       func(overlay.ID) // closes the component's live connections at this hub
 	log       *slog.Logger
+
+	// changing makes changes of state one after the other, both halves together: a component that is disabled while it
+	// enrols stays disabled.
+	changing sync.Mutex
 }
 
 // invite creates components that may enrol once, and gives the ticket that lets them: JSON, shown once.
@@ -103,12 +108,19 @@ func spiffeIDs(ids []overlay.ID) []string {
 	return s
 }
 
-// Promote is overlay.Enroller's: from here on the components may do their work.
+// Promote is overlay.Enroller's: from here on the components may do their work, except for those that an administrator
+// disabled or deleted in the meantime. It may be called again.
 func (v *inventory) Promote(ctx context.Context, ids []overlay.ID) error {
+	v.changing.Lock()
+	defer v.changing.Unlock()
 	for _, id := range ids {
 		d, err := v.store.Device(ctx, id.String())
 		if err != nil {
 			return err
+		}
+		if d.State != store.DeviceInvited && d.State != store.DeviceActive {
+			v.log.Warn("component enrolled but not let in", "identity", d.ID, "state", d.State)
+			continue
 		}
 		if err := v.network.SetRoles(ctx, d.ZitiID, id.Kind); err != nil {
 			return err
@@ -162,6 +174,8 @@ func (v *inventory) disable(ctx context.Context, spiffeID string) error {
 
 // enable lets a disabled component back in.
 func (v *inventory) enable(ctx context.Context, spiffeID string) error {
+	v.changing.Lock()
+	defer v.changing.Unlock()
 	id, err := overlay.ParseID(spiffeID)
 	if err != nil {
 		return err
@@ -186,6 +200,8 @@ func (v *inventory) remove(ctx context.Context, spiffeID string) error {
 }
 
 func (v *inventory) change(ctx context.Context, spiffeID, state string, onNetwork func(context.Context, string) error) error {
+	v.changing.Lock()
+	defer v.changing.Unlock()
 	id, err := overlay.ParseID(spiffeID)
 	if err != nil {
 		return err
