@@ -12,8 +12,13 @@ import (
 	"vitalseal/internal/overlay"
 )
 
-// maxRequestBytes is the largest body any face accepts; each face sets its own, smaller bound.
-const maxRequestBytes = 1 << 20
+const (
+	// maxRequestBytes is the largest body any face accepts; each face sets its own, smaller bound.
+	maxRequestBytes = 1 << 20
+	// maxWorkstationConns bounds the connections of one workstation, twice what package connect opens, so that none of
+	// them takes the live views of all.
+	maxWorkstationConns = 128
+)
 
 type peerKey struct{}
 
@@ -30,6 +35,22 @@ type faces struct {
 
 	mu    sync.Mutex // guards conns
 	conns map[*overlay.Conn]struct{}
+}
+
+// enter registers a connection, unless its workstation has too many.
+func (f *faces) enter(c *overlay.Conn) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	same := 0
+	for have := range f.conns {
+		if have.Peer() == c.Peer() {
+			same++
+		}
+	}
+	if same < maxWorkstationConns {
+		f.conns[c] = struct{}{}
+	}
+	return same < maxWorkstationConns
 }
 
 func newFaces(handler http.Handler, log *slog.Logger) *faces {
@@ -106,9 +127,11 @@ func (g *gate) Accept() (net.Conn, error) {
 			continue
 		}
 		// Registered before it is checked: a disabling that comes in between then finds and closes it.
-		g.faces.mu.Lock()
-		g.faces.conns[oc] = struct{}{}
-		g.faces.mu.Unlock()
+		if !g.faces.enter(oc) {
+			g.faces.log.Warn("too many connections of one workstation", "identity", peer.String())
+			_ = oc.Close()
+			continue
+		}
 		gc := &guarded{Conn: oc, faces: g.faces}
 		if err := g.active(g.ctx, peer); err != nil {
 			g.faces.log.Warn("workstation refused", "identity", peer.String(), "err", err)

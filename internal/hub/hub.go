@@ -261,7 +261,11 @@ func joinOverlay(ctx context.Context, network overlay.Network, tokenFile, path s
 	if b, err = network.Enrol(ctx, string(token)); err != nil {
 		return nil, fmt.Errorf("hub: enrol on the overlay: %w", err)
 	}
-	return b, writeSecretFile(path, b)
+	if err := writeSecretFile(path, b); err != nil {
+		return nil, err
+	}
+	_ = os.Remove(tokenFile) // used up; where it cannot be removed the overlay finds that out
+	return b, nil
 }
 
 // writeSecretFile writes a 0600 file that is there whole or not at all.

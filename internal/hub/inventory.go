@@ -86,8 +86,20 @@ func (v *inventory) invite(ctx context.Context, enrolledBy string, devices []sto
 	return json.Marshal(t) // #nosec G117 -- a ticket is a secret, shown once to whoever may invite
 }
 
-// Redeem is overlay.Enroller's.
+// Redeem is overlay.Enroller's. A ticket that covers a deleted component is worth nothing: nobody gets a certificate for a
+// name that was taken back.
 func (v *inventory) Redeem(ctx context.Context, secret string, ids []overlay.ID, _ overlay.ID) error {
+	v.changing.Lock()
+	defer v.changing.Unlock()
+	for _, id := range ids {
+		d, err := v.store.Device(ctx, id.String())
+		if errors.Is(err, store.ErrNotFound) || err == nil && d.State == store.DeviceDeleted {
+			return fmt.Errorf("%w: %s is not in the inventory", overlay.ErrTicketInvalid, id)
+		}
+		if err != nil {
+			return err
+		}
+	}
 	_, err := v.store.RedeemTicket(ctx, sha256.Sum256([]byte(secret)), spiffeIDs(ids), time.Now())
 	switch {
 	case errors.Is(err, store.ErrTicketExpired):
@@ -185,7 +197,7 @@ func (v *inventory) enable(ctx context.Context, spiffeID string) error {
 		return err
 	}
 	if d.State != store.DeviceDisabled {
-		return fmt.Errorf("hub: enable %s: it is %s, not disabled", id, d.State)
+		return fmt.Errorf("hub: enable %s: %w: it is %s, not disabled", id, store.ErrConflict, d.State)
 	}
 	if err := v.network.Enable(ctx, d.ZitiID); err != nil {
 		return err
@@ -209,6 +221,9 @@ func (v *inventory) change(ctx context.Context, spiffeID, state string, onNetwor
 	d, err := v.store.Device(ctx, spiffeID)
 	if err != nil {
 		return err
+	}
+	if d.State == store.DeviceDeleted && state != store.DeviceDeleted { // deleting again is how the overlay catches up
+		return fmt.Errorf("hub: %s: %w: it is deleted, which is for good", id, store.ErrConflict)
 	}
 	if err := v.store.SetDeviceState(ctx, spiffeID, state); err != nil {
 		return err

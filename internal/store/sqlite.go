@@ -15,7 +15,8 @@ import (
 )
 
 // dsn spells a connection: every commit is fsynced (synchronous FULL also in WAL mode), and write transactions take the
-// write lock at their start, so they wait there instead of failing in the middle.
+// write lock at their start, so they wait there instead of failing in the middle. What SQLite puts beside the file with the
+// same content gets the file's mode.
 func dsn(path, extra string) (string, error) {
 	abs, err := filepath.Abs(path)
 	if err != nil {
@@ -24,7 +25,7 @@ func dsn(path, extra string) (string, error) {
 	u := url.URL{Scheme: "file", Path: filepath.ToSlash(abs)}
 	return u.String() + "?_txlock=immediate&_pragma=busy_timeout(10000)&_pragma=journal_mode(WAL)" +
 		"&_pragma=synchronous(FULL)&_pragma=foreign_keys(ON)&_pragma=cache_size(-4000)" +
-		"&_pragma=journal_size_limit(16777216)" + extra, nil
+		"&_pragma=journal_size_limit(16777216)&modeof=" + url.QueryEscape(abs) + extra, nil
 }
 
 // openFile opens or creates a database of ours and brings it to the newest of steps.

@@ -188,3 +188,22 @@ func setVersion(t *testing.T, path string, version int) {
 	_, err = db.Exec(fmt.Sprintf("PRAGMA user_version = %d", version))
 	must(t, errors.Join(err, db.Close()))
 }
+
+// TestFilesAreTheOwnersAlone: the write-ahead log holds password hashes as the directory does.
+func TestFilesAreTheOwnersAlone(t *testing.T) {
+	dir := t.TempDir()
+	s := open(t, dir)
+	must(t, s.CreateWard(t.Context(), store.Ward{ID: "ward", Name: "Ward"}))
+	files, err := filepath.Glob(filepath.Join(dir, "store", "*.db-wal"))
+	must(t, err)
+	if len(files) == 0 {
+		t.Fatal("no write-ahead log")
+	}
+	for _, f := range files {
+		info, err := os.Stat(f)
+		must(t, err)
+		if info.Mode().Perm() != 0o600 {
+			t.Errorf("%s has mode %04o", filepath.Base(f), info.Mode().Perm())
+		}
+	}
+}

@@ -154,9 +154,11 @@ func (n *running) newToken(ctx context.Context, c *mgmt.Client, file, name strin
 	return overlay.WriteSecretFile(filepath.Join(n.c.Dir, file), []byte(jwt))
 }
 
-// renewToken replaces a one-time token that nobody redeemed and that has run out.
+// renewToken replaces a one-time token that nobody redeemed and that has run out. One that was redeemed it removes: a new
+// one would take the place of an identity that is in use.
 func (n *running) renewToken(ctx context.Context, c *mgmt.Client, file, name string, isAdmin bool, roles ...string) error {
-	b, err := os.ReadFile(filepath.Join(n.c.Dir, file)) // #nosec G304 -- below our own directory
+	path := filepath.Join(n.c.Dir, file)
+	b, err := os.ReadFile(path) // #nosec G304 -- below our own directory
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
@@ -165,6 +167,17 @@ func (n *running) renewToken(ctx context.Context, c *mgmt.Client, file, name str
 	}
 	if tokenExpires(string(b)).After(time.Now().Add(time.Hour)) {
 		return nil
+	}
+	have, err := mgmt.List[struct {
+		Authenticators struct {
+			Cert *struct{} `json:"cert"`
+		} `json:"authenticators"`
+	}](ctx, c, mgmt.Edge+"/identities", "name="+mgmt.Quote(name))
+	if err != nil {
+		return err
+	}
+	if len(have) > 0 && have[0].Authenticators.Cert != nil {
+		return os.Remove(path)
 	}
 	return n.newToken(ctx, c, file, name, isAdmin, roles...)
 }

@@ -424,6 +424,9 @@ func TestRealNetwork(t *testing.T) {
 	t.Run("kill -9", func(t *testing.T) {
 		info, err := overlay.ReadNode(d.dir)
 		must(t, err)
+		// A redeemed token that was left lying and has run out must not cost the hub its identity at the restart.
+		leftOver := filepath.Join(d.dir, overlay.HubTokenFile)
+		must(t, os.WriteFile(leftOver, []byte("e30.e30.e30"), 0o600))
 		began := time.Now()
 		must(t, syscall.Kill(info.PID, syscall.SIGKILL))
 		ended(t, conn2)
@@ -437,6 +440,9 @@ func TestRealNetwork(t *testing.T) {
 		must(t, err)
 		if len(changes) != 0 {
 			t.Errorf("after the restart the network differs from the plan: %v", changes)
+		}
+		if _, err := os.Stat(leftOver); !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("the left-over token: %v", err)
 		}
 	})
 	t.Run("stop", func(t *testing.T) {
