@@ -15,8 +15,8 @@ import (
 const (
 	// maxRequestBytes is the largest body any face accepts; each face sets its own, smaller bound.
 	maxRequestBytes = 1 << 20
-	// maxWorkstationConns bounds the connections of one workstation, twice what package connect opens, so that none of
-	// them takes the live views of all.
+	// maxWorkstationConns bounds the connections of one workstation: the 64 that package connect opens for requests and as
+	// many live views, so that no workstation takes those of all.
 	maxWorkstationConns = 128
 )
 
