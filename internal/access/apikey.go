@@ -12,13 +12,63 @@ import (
 const (
 	keyAlphabet = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 	keyLength   = 16 // 82 bits, and what ThingSpeak clients expect
+	maxKeys     = 100
 )
 
 var keyText = regexp.MustCompile(`^[0-9A-Z]{16}$`)
 
-// NewAPIKey makes a key of 16 characters 0-9 A-Z for one channel in the name of a person, and what is stored of it.
-// The key itself exists only in what is returned.
-func NewAPIKey(personID string, channel int64, write bool) (key string, stored APIKey) {
+// NewKey makes a key of 16 characters 0-9 A-Z for one channel in s's own name, and what is stored of it. The key itself exists
+// only in what is returned. Nobody makes a key in another's name. It needs a fresh proof of identity.
+func (e *Engine) NewKey(ctx context.Context, s Subject, channel int64, write bool) (key string, stored APIKey, err error) {
+	if s.Key != nil {
+		return "", APIKey{}, &Denied{Action: ManageOwnKeys, Resource: OnChannel(channel), Reason: "a key makes no keys"}
+	}
+	what := "read key"
+	if write {
+		what = "write key"
+		// What nobody may do by key is not worth a key.
+		if _, err := e.Decide(ctx, s, WriteChannel, OnChannel(channel)); err != nil {
+			return "", APIKey{}, err
+		}
+	}
+	if _, err := e.DecideFor(ctx, s, ManageOwnKeys, OnChannel(channel), what); err != nil {
+		return "", APIKey{}, err
+	}
+	have, err := e.dir.APIKeysOf(ctx, s.Person.ID)
+	if err != nil {
+		return "", APIKey{}, fmt.Errorf("access: key: %w", err)
+	}
+	if len(have) >= maxKeys {
+		return "", APIKey{}, fmt.Errorf("%w: at most %d keys a person; delete one first", ErrInvalid, maxKeys)
+	}
+	key = newKey()
+	stored = APIKey{Hash: sha256.Sum256([]byte(key)), PersonID: s.Person.ID, Channel: channel, Write: write}
+	if err := e.dir.SaveAPIKey(ctx, stored); err != nil {
+		return "", APIKey{}, fmt.Errorf("access: key: %w", err)
+	}
+	return key, stored, nil
+}
+
+// Keys are s's own API keys.
+func (e *Engine) Keys(ctx context.Context, s Subject) ([]APIKey, error) {
+	if s.Session == "" {
+		return nil, ErrNoSession
+	}
+	return e.dir.APIKeysOf(ctx, s.Person.ID)
+}
+
+// DeleteKey takes one of s's own API keys out of use.
+func (e *Engine) DeleteKey(ctx context.Context, s Subject, hash [32]byte) error {
+	if s.Session == "" {
+		return ErrNoSession
+	}
+	if err := e.dir.DeleteAPIKey(ctx, s.Person.ID, hash); err != nil {
+		return err
+	}
+	return e.record(ctx, s.Person, s.Workstation, string(ManageOwnKeys), true, "deleted")
+}
+
+func newKey() string {
 	out := make([]byte, 0, keyLength)
 	for len(out) < keyLength {
 		var b [32]byte
@@ -30,8 +80,7 @@ func NewAPIKey(personID string, channel int64, write bool) (key string, stored A
 			}
 		}
 	}
-	key = string(out)
-	return key, APIKey{Hash: sha256.Sum256(out), PersonID: personID, Channel: channel, Write: write}
+	return string(out)
 }
 
 // AuthenticateKey is who an API key speaks for. Everything that is not a key of an enabled person, at a workstation,

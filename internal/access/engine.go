@@ -5,9 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/cedar-policy/cedar-go"
@@ -21,9 +24,18 @@ type Engine struct {
 	audit    *audit.Log
 	log      *slog.Logger
 	policies *policies
+	figures  *figures
 
 	grantLife       time.Duration
+	events          func(Event)
+	risks           *risks
+	glassing        sync.Mutex // one emergency is opened after the other, so that their rate is counted right
 	idle, absolute  time.Duration
+	issuer, host    string
+	keys            tokenKeys
+	pendings        *pendings
+	factoring       sync.Mutex // one second factor is checked after the other, so that none counts twice
+	oidc            *provider  // nil: none
 	hashing         *hashing
 	throttle        *throttle
 	unknownPassword string // a hash that no password has, for sign-ins of nobody
@@ -47,8 +59,9 @@ func New(dir Directory, log *audit.Log, text []byte, logger *slog.Logger, option
 		return nil, err
 	}
 	e := &Engine{
-		dir: dir, audit: log, log: logger, policies: set,
-		grantLife: time.Minute, idle: 30 * time.Minute, absolute: 12 * time.Hour,
+		dir: dir, audit: log, log: logger, policies: set, figures: newFigures(),
+		grantLife: time.Minute, events: func(Event) {}, risks: newRisks(), pendings: newPendings(),
+		issuer: "vitalseal", host: DefaultHost, idle: 30 * time.Minute, absolute: 12 * time.Hour,
 		hashing: newHashing(), throttle: newThrottle(), unknownPassword: unknownHash(),
 	}
 	for _, o := range options {
@@ -67,7 +80,7 @@ type question struct {
 	entities  cedar.EntityMap
 	principal cedar.EntityUID
 	resource  cedar.EntityUID
-	context   cedar.Record
+	asked     cedar.RecordMap
 }
 
 // Decide answers whether s may do a on r. The person is looked up again, so that what changed since the subject was
@@ -103,7 +116,7 @@ func (e *Engine) Record(ctx context.Context, g Grant, r Resource, what string) e
 // Renew is Decide for a live view that goes on: the same person, at the same workstation, for what g is about. A
 // refusal is audited; a yes is not, unless g has been expired for longer than it lasted.
 func (e *Engine) Renew(ctx context.Context, s Subject, g Grant) (Grant, error) {
-	if g.standing || g.holder == "" || g.holder != s.Person.ID || g.workstation != s.Workstation || g.key != (s.Key != nil) {
+	if g.standing || g.holder == "" || g.holder != s.holder() || g.workstation != s.Workstation || g.key != (s.Key != nil) {
 		return Grant{}, &Denied{Action: "", Resource: g.resource, Reason: "not this subject's grant"}
 	}
 	return e.decide(ctx, s, g.actions[0], g.resource, "", time.Since(g.expires) > e.grantLife)
@@ -116,15 +129,19 @@ func (e *Engine) decide(ctx context.Context, s Subject, a Action, r Resource, pu
 		v = verdict{reason: "the directory could not be asked"}
 	}
 	entry := audit.Entry{
-		Time: now, Person: clip(s.Person.ID), Role: clip(string(q.person.Role)), Workstation: clip(s.Workstation),
+		Time: now, Person: clip(s.holder()), Role: clip(string(q.person.Role)), Workstation: clip(s.Workstation),
 		Action: clip(string(a)), Resource: clip(r.String()), Patient: clip(q.patient),
 		Allowed: v.allowed, Policies: v.policies, Reason: v.reason,
 	}
 	if s.Key != nil && v.allowed {
 		entry.Reason = "by API key"
 	}
-	entry.Reason = strings.TrimPrefix(entry.Reason+"; "+purpose[:min(len(purpose), 512)], "; ")
+	purpose = strings.ToValidUTF8(purpose[:min(len(purpose), 512)], "") // cut, perhaps in the middle of a letter
+	entry.Reason = strings.TrimPrefix(entry.Reason+"; "+purpose, "; ")
 	entry.Reason = strings.TrimSuffix(entry.Reason, "; ")
+	if !v.allowed && err == nil && !v.stepUp {
+		e.risks.note(s, now)
+	}
 	if !v.allowed || auditYes {
 		// A request that was cancelled still leaves its trace.
 		if _, aerr := e.audit.Append(context.WithoutCancel(ctx), entry); aerr != nil {
@@ -135,9 +152,9 @@ func (e *Engine) decide(ctx context.Context, s Subject, a Action, r Resource, pu
 		return Grant{}, fmt.Errorf("access: refused: %w", err)
 	}
 	if !v.allowed {
-		return Grant{}, &Denied{Action: a, Resource: r, Policies: v.policies, Reason: v.reason}
+		return Grant{}, &Denied{Action: a, Resource: r, Policies: v.policies, Reason: v.reason, StepUp: v.stepUp}
 	}
-	return Grant{holder: q.person.ID, workstation: s.Workstation, actions: []Action{a}, resource: r, key: s.Key != nil,
+	return Grant{holder: s.holder(), workstation: s.Workstation, actions: []Action{a}, resource: r, key: s.Key != nil,
 		expires: now.Add(e.grantLife)}, nil
 }
 
@@ -150,19 +167,35 @@ func (e *Engine) weigh(ctx context.Context, s Subject, a Action, r Resource, now
 	if err != nil {
 		return q, verdict{}, err
 	}
-	switch err := e.resource(ctx, &q, r); {
+	err = e.resource(ctx, &q, r)
+	if err == nil && r.Kind == KindPatient && q.glassPossible(a) {
+		err = e.look(ctx, &q, s, r.ID, now)
+	}
+	switch {
 	case errors.Is(err, ErrNotFound):
 		return q, verdict{reason: "unknown resource"}, nil
 	case err != nil:
 		return q, verdict{}, err
 	}
-	v := e.ask(q.entities, q.principal, a, q.resource, q.context)
-	return q, v, nil
+	return q, e.policies.ask(q.entities, q.principal, a, q.resource, cedar.NewRecord(q.asked)), nil
 }
 
 // subject starts a question: person and context.
 func (e *Engine) subject(ctx context.Context, s Subject, now time.Time) (question, error) {
-	q := question{entities: cedar.EntityMap{}}
+	q := question{entities: cedar.EntityMap{}, asked: cedar.RecordMap{
+		"second_factor": cedar.Boolean(s.SecondFactor), "must_change_password": cedar.False, "break_glass": cedar.False,
+		"hour": cedar.Long(now.Local().Hour()), "weekday": cedar.Long(now.Local().Weekday()),
+		"risk": cedar.Long(e.risks.of(s, now)),
+	}}
+	if IsWorkstation(s.Workstation) {
+		q.asked["workstation"] = uid("Workstation", s.Workstation)
+	}
+	if s.isDisplay() {
+		q.principal = uid("Display", s.Workstation)
+		q.entities[q.principal] = cedar.Entity{UID: q.principal,
+			Attributes: cedar.NewRecord(cedar.RecordMap{"wards": uids("Ward", s.Wards)})}
+		return q, nil
+	}
 	if s.Person.ID == "" {
 		return q, ErrNotFound
 	}
@@ -171,25 +204,32 @@ func (e *Engine) subject(ctx context.Context, s Subject, now time.Time) (questio
 		return q, err
 	}
 	q.person = person
-	entity := personEntity(person)
+	entity := e.figures.of(person)
 	q.principal = entity.UID
 	q.entities[entity.UID] = entity
-	asked := cedar.RecordMap{}
-	if IsWorkstation(s.Workstation) {
-		asked["workstation"] = uid("Workstation", s.Workstation)
-	}
+	q.asked["must_change_password"] = cedar.Boolean(person.MustChangePassword)
 	if !s.SessionStarted.IsZero() {
-		asked["session_age_seconds"] = cedar.Long(now.Sub(s.SessionStarted) / time.Second)
+		q.asked["session_age_seconds"] = cedar.Long(now.Sub(s.SessionStarted) / time.Second)
+	}
+	if !s.Proven.IsZero() {
+		q.asked["proven_age_seconds"] = cedar.Long(now.Sub(s.Proven) / time.Second)
 	}
 	if s.Key != nil {
 		channel, err := e.channel(ctx, &q, s.Key.Channel)
 		if err != nil {
 			return q, err
 		}
-		asked["key"] = cedar.NewRecord(cedar.RecordMap{"channel": channel, "write": cedar.Boolean(s.Key.Write)})
+		q.asked["key"] = cedar.NewRecord(cedar.RecordMap{"channel": channel, "write": cedar.Boolean(s.Key.Write)})
 	}
-	q.context = cedar.NewRecord(asked)
 	return q, nil
+}
+
+// holder is whom a grant is for and the audit log names: the person's id, or the display.
+func (s Subject) holder() string {
+	if s.isDisplay() {
+		return "display"
+	}
+	return s.Person.ID
 }
 
 // resource completes a question.
@@ -251,11 +291,21 @@ func (e *Engine) Filter(ctx context.Context, s Subject, a Action, refs []Patient
 		}
 		return nil
 	}
+	broken, err := e.broken(ctx, q, a, s, time.Now())
+	if err != nil {
+		e.log.Error("access: emergencies are left out of a list because the directory could not be asked", "err", err)
+	}
 	var out []PatientRef
 	for _, ref := range refs {
 		entity := patientEntity(ref)
 		q.entities[entity.UID] = entity
-		if e.ask(q.entities, q.principal, a, entity.UID, q.context).allowed {
+		// An emergency is looked up only where it can matter: it never hides a bed, and few patients have one.
+		asked := q.asked
+		if slices.Contains(broken, ref.ID) {
+			asked = maps.Clone(asked)
+			asked["break_glass"] = cedar.True
+		}
+		if e.policies.ask(q.entities, q.principal, a, entity.UID, cedar.NewRecord(asked)).allowed {
 			out = append(out, ref)
 		}
 		delete(q.entities, entity.UID)
@@ -274,10 +324,8 @@ func (e *Engine) Standing(engine string, actions ...Action) Grant {
 		if a == ViewChannel || a == WriteChannel {
 			resource = uid("Channel", "")
 		}
-		entities := cedar.EntityMap{
-			principal: {UID: principal}, resource: {UID: resource},
-		}
-		v := e.ask(entities, principal, a, resource, cedar.Record{})
+		entities := cedar.EntityMap{principal: {UID: principal}, resource: {UID: resource}}
+		v := e.policies.ask(entities, principal, a, resource, cedar.Record{})
 		_, err := e.audit.Append(context.Background(), audit.Entry{
 			Person: clip(g.holder), Action: clip(string(a)), Resource: "every", Allowed: v.allowed, Policies: v.policies, Reason: v.reason,
 		})

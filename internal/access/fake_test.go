@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"path/filepath"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -24,7 +25,11 @@ type directory struct {
 	hashes   map[string]string // by person
 	patients map[string]access.PatientRef
 	channels map[int64]access.ChannelRef
-	sessions map[[32]byte]access.Session
+	sessions map[string]access.Session
+	factors  map[string]access.Factor
+	glasses  map[string]access.Glass
+	linked   map[string]string // person id by issuer and subject
+	secrets  map[string][]byte
 	keys     map[[32]byte]access.APIKey
 	broken   error
 	touches  int
@@ -32,7 +37,8 @@ type directory struct {
 
 func newDirectory() *directory {
 	return &directory{
-		people: map[string]access.Person{}, hashes: map[string]string{}, sessions: map[[32]byte]access.Session{},
+		people: map[string]access.Person{}, hashes: map[string]string{}, sessions: map[string]access.Session{},
+		factors: map[string]access.Factor{}, glasses: map[string]access.Glass{}, linked: map[string]string{}, secrets: map[string][]byte{},
 		keys: map[[32]byte]access.APIKey{},
 		patients: map[string]access.PatientRef{
 			"own": {ID: "own", Ward: "ward-1", Bed: "1"}, "same-ward": {ID: "same-ward", Ward: "ward-1", Bed: "2"},
@@ -106,46 +112,221 @@ func (d *directory) ChannelRef(_ context.Context, id int64) (access.ChannelRef, 
 	return find(d, d.channels, id)
 }
 
-func (d *directory) SaveSession(_ context.Context, s access.Session) error {
+// change runs f alone, unless the directory is broken.
+func (d *directory) change(f func() error) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.sessions[s.Hash] = s
-	return d.broken
-}
-
-func (d *directory) Session(_ context.Context, h [32]byte) (access.Session, error) {
-	return find(d, d.sessions, h)
-}
-
-func (d *directory) TouchSession(_ context.Context, h [32]byte, at time.Time) error {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	s, ok := d.sessions[h]
-	if !ok {
-		return access.ErrNotFound
+	if d.broken != nil {
+		return d.broken
 	}
-	s.LastUsed = at
-	d.sessions[h] = s
-	d.touches++
-	return d.broken
+	return f()
 }
 
-func (d *directory) DeleteSession(_ context.Context, h [32]byte) error {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	delete(d.sessions, h)
-	return d.broken
+// put and drop are what most changes are.
+func put[K comparable, V any](d *directory, m map[K]V, k K, v V) error {
+	return d.change(func() error { m[k] = v; return nil })
 }
 
-func (d *directory) DeleteSessionsOf(_ context.Context, id string) error {
+func drop[K comparable, V any](d *directory, m map[K]V, k K) error {
+	return d.change(func() error { delete(m, k); return nil })
+}
+
+func filter[K comparable, V any](d *directory, m map[K]V, keep func(V) bool) ([]V, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	for h, s := range d.sessions {
-		if s.PersonID == id {
-			delete(d.sessions, h)
+	var out []V
+	for _, v := range m {
+		if keep(v) {
+			out = append(out, v)
 		}
 	}
-	return d.broken
+	return out, d.broken
+}
+
+func (d *directory) session(id string, f func(*access.Session) error) error {
+	return d.change(func() error {
+		s, ok := d.sessions[id]
+		if !ok {
+			return access.ErrNotFound
+		}
+		err := f(&s)
+		d.sessions[id] = s
+		return err
+	})
+}
+
+func (d *directory) SaveSession(_ context.Context, s access.Session) error {
+	return put(d, d.sessions, s.ID, s)
+}
+
+func (d *directory) Session(_ context.Context, id string) (access.Session, error) {
+	return find(d, d.sessions, id)
+}
+
+func (d *directory) SessionsOf(_ context.Context, person string) ([]access.Session, error) {
+	return filter(d, d.sessions, func(s access.Session) bool { return s.PersonID == person })
+}
+
+func (d *directory) TouchSession(_ context.Context, id string, at time.Time) error {
+	return d.session(id, func(s *access.Session) error { s.LastUsed = at; d.touches++; return nil })
+}
+
+func (d *directory) ProveSession(_ context.Context, id string, at time.Time, second bool) error {
+	return d.session(id, func(s *access.Session) error {
+		s.Proven, s.SecondFactor = at, s.SecondFactor || second
+		return nil
+	})
+}
+
+func (d *directory) RotateSession(_ context.Context, id string, from int64, at time.Time) error {
+	return d.session(id, func(s *access.Session) error {
+		if s.Generation != from {
+			return access.ErrConflict
+		}
+		s.Generation, s.Rotated = from+1, at
+		return nil
+	})
+}
+
+func (d *directory) DeleteSession(_ context.Context, id string) error { return drop(d, d.sessions, id) }
+
+func (d *directory) DeleteSessionsOf(_ context.Context, person, except string) error {
+	return d.change(func() error {
+		for id, s := range d.sessions {
+			if s.PersonID == person && id != except {
+				delete(d.sessions, id)
+			}
+		}
+		return nil
+	})
+}
+
+func (d *directory) SetPassword(_ context.Context, person, hash string, oneTime bool) error {
+	return d.change(func() error {
+		p, ok := d.people[person]
+		if !ok {
+			return access.ErrNotFound
+		}
+		p.MustChangePassword = oneTime
+		d.people[person], d.hashes[person] = p, hash
+		return nil
+	})
+}
+
+func (d *directory) Factors(_ context.Context, person string) ([]access.Factor, error) {
+	return filter(d, d.factors, func(f access.Factor) bool { return f.PersonID == person })
+}
+
+func (d *directory) SaveFactor(_ context.Context, f access.Factor) error {
+	return put(d, d.factors, f.ID, f)
+}
+
+func (d *directory) DeleteFactor(_ context.Context, person, id string) error {
+	return d.change(func() error {
+		if d.factors[id].PersonID != person {
+			return access.ErrNotFound
+		}
+		delete(d.factors, id)
+		return nil
+	})
+}
+
+func (d *directory) LinkedPerson(ctx context.Context, issuer, subject string) (access.Person, error) {
+	id, err := find(d, d.linked, issuer+" "+subject)
+	if err != nil {
+		return access.Person{}, err
+	}
+	return d.Person(ctx, id)
+}
+
+func (d *directory) CreateLinkedPerson(_ context.Context, p access.Person, issuer, subject string) (string, error) {
+	p.ID = "linked-" + p.Login
+	return p.ID, d.change(func() error {
+		for _, o := range d.people {
+			if o.Login == p.Login {
+				return access.ErrConflict
+			}
+		}
+		d.people[p.ID], d.linked[issuer+" "+subject] = p, p.ID
+		return nil
+	})
+}
+
+func (d *directory) SetRole(_ context.Context, person string, role access.Role) error {
+	return d.change(func() error {
+		p := d.people[person]
+		p.Role = role
+		d.people[person] = p
+		return nil
+	})
+}
+
+func (d *directory) SaveAPIKey(_ context.Context, k access.APIKey) error {
+	return put(d, d.keys, k.Hash, k)
+}
+
+func (d *directory) APIKeysOf(_ context.Context, person string) ([]access.APIKey, error) {
+	return filter(d, d.keys, func(k access.APIKey) bool { return k.PersonID == person })
+}
+
+func (d *directory) DeleteAPIKey(_ context.Context, person string, h [32]byte) error {
+	return d.change(func() error {
+		if d.keys[h].PersonID != person {
+			return access.ErrNotFound
+		}
+		delete(d.keys, h)
+		return nil
+	})
+}
+
+func (d *directory) Secret(_ context.Context, name string) ([]byte, error) {
+	return find(d, d.secrets, name)
+}
+
+func (d *directory) SaveSecret(_ context.Context, name string, b []byte) error {
+	return put(d, d.secrets, name, b)
+}
+
+func (d *directory) SaveGlass(_ context.Context, g access.Glass) error {
+	return put(d, d.glasses, g.ID, g)
+}
+
+func (d *directory) Glass(_ context.Context, id string) (access.Glass, error) {
+	return find(d, d.glasses, id)
+}
+
+func (d *directory) Glasses(_ context.Context, since time.Time, person, patient string) ([]access.Glass, error) {
+	return filter(d, d.glasses, func(g access.Glass) bool {
+		return !g.Opened.Before(since) && (person == "" || person == g.PersonID) && (patient == "" || patient == g.PatientID)
+	})
+}
+
+func (d *directory) UnreviewedGlasses(context.Context) ([]access.Glass, error) {
+	return filter(d, d.glasses, func(g access.Glass) bool { return g.ReviewedBy == "" })
+}
+
+func (d *directory) ReviewGlass(_ context.Context, id, reviewer, outcome, note string, at time.Time) error {
+	return d.change(func() error {
+		g, ok := d.glasses[id]
+		if !ok || g.ReviewedBy != "" {
+			return access.ErrNotFound
+		}
+		g.ReviewedBy, g.Outcome, g.Note, g.Reviewed = reviewer, outcome, note, at
+		d.glasses[id] = g
+		return nil
+	})
+}
+
+func (d *directory) Exclude(_ context.Context, patient, person string, excluded bool) error {
+	return d.change(func() error {
+		p := d.patients[patient]
+		p.Excluded = slices.DeleteFunc(slices.Clone(p.Excluded), func(x string) bool { return x == person })
+		if excluded {
+			p.Excluded = append(p.Excluded, person)
+		}
+		d.patients[patient] = p
+		return nil
+	})
 }
 
 func (d *directory) APIKey(_ context.Context, h [32]byte) (access.APIKey, error) {
@@ -181,7 +362,8 @@ func setup(t testing.TB, d *directory, options ...access.Option) (*access.Engine
 }
 
 func subject(r access.Role) access.Subject {
-	return access.Subject{Person: access.Person{ID: string(r)}, Workstation: station, SessionStarted: time.Now()}
+	now := time.Now()
+	return access.Subject{Person: access.Person{ID: string(r)}, Workstation: station, Session: "s-" + string(r), SessionStarted: now, Proven: now}
 }
 
 func last(t testing.TB, log *audit.Log) audit.Entry {
@@ -191,4 +373,58 @@ func last(t testing.TB, log *audit.Log) audit.Entry {
 		t.Fatalf("no audit entry (%v)", err)
 	}
 	return got[0]
+}
+
+// browser is somebody's tokens, refreshed when they must be, as a page does.
+type browser struct {
+	t       testing.TB
+	e       *access.Engine
+	station string
+	tokens  access.Tokens
+}
+
+func signIn(t testing.TB, e *access.Engine, login string) *browser {
+	t.Helper()
+	in, err := e.SignIn(t.Context(), login, password, station)
+	if err != nil || in.Pending != nil {
+		t.Fatalf("%s: %v, pending %v", login, err, in.Pending)
+	}
+	return &browser{t, e, station, in.Tokens}
+}
+
+// refresh changes the tokens for new ones.
+func (b *browser) refresh() error {
+	tokens, err := b.e.Refresh(b.t.Context(), b.tokens.Refresh, b.station)
+	if err == nil {
+		b.tokens = tokens
+	}
+	return err
+}
+
+// as is who the browser speaks for, with a fresh access token.
+func (b *browser) as() (access.Subject, error) {
+	if !time.Now().Before(b.tokens.AccessExpires) {
+		if err := b.refresh(); err != nil {
+			return access.Subject{}, err
+		}
+	}
+	return b.e.Authenticate(b.t.Context(), b.tokens.Access, b.station)
+}
+
+func (b *browser) check() (access.Subject, error) {
+	if !time.Now().Before(b.tokens.AccessExpires) {
+		if err := b.refresh(); err != nil {
+			return access.Subject{}, err
+		}
+	}
+	return b.e.Check(b.t.Context(), b.tokens.Access, b.station)
+}
+
+func (b *browser) subject() access.Subject {
+	b.t.Helper()
+	s, err := b.as()
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return s
 }

@@ -3,9 +3,11 @@ package access
 import (
 	_ "embed"
 	"fmt"
+	"iter"
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/cedar-policy/cedar-go"
 	"github.com/cedar-policy/cedar-go/x/exp/ast"
@@ -35,17 +37,111 @@ func CheckPolicies(name string, text []byte) error {
 	return err
 }
 
-// policies are the rules, and the questions that the schema knows.
-type policies struct {
-	*cedar.PolicySet
-	asks map[cedar.EntityUID]resolved.Action // by action
+// rule is one policy with what is asked about it again and again.
+type rule struct {
+	id     cedar.PolicyID
+	policy *cedar.Policy
+	stepUp bool // annotated @stepup("true"): a fresh proof of identity satisfies it
 }
 
-// knows reports whether such a principal may ask such an action about such a resource at all. Rules with an open
-// scope ("resource") would otherwise answer questions that nobody had in mind when writing them.
-func (p *policies) knows(principal, action, resource cedar.EntityUID) bool {
-	to := p.asks[action].AppliesTo
-	return to != nil && slices.Contains(to.Principals, principal.Type) && slices.Contains(to.Resources, resource.Type)
+// rules are policies in the order of the file; Cedar's own sets are maps, which are slower to walk.
+type rules []rule
+
+// All makes rules a cedar.PolicyIterator.
+func (r rules) All() iter.Seq2[cedar.PolicyID, *cedar.Policy] {
+	return func(yield func(cedar.PolicyID, *cedar.Policy) bool) {
+		for _, p := range r {
+			if !yield(p.id, p.policy) {
+				return
+			}
+		}
+	}
+}
+
+func (r rules) without(stepUp bool) rules {
+	return slices.DeleteFunc(slices.Clone(r), func(p rule) bool { return p.stepUp == stepUp })
+}
+
+// question is what can be asked: an action by a kind of principal about a kind of resource.
+type questionKind struct {
+	action              cedar.EntityUID
+	principal, resource cedar.EntityType
+}
+
+// policies are the rules, sorted by the questions that the schema knows. Only rules that can have a say in a question are
+// asked about it.
+type policies struct {
+	all    rules
+	asks   map[cedar.EntityUID]resolved.Action // by action
+	byKind map[questionKind]rules
+	// unproven are the rules of byKind without those that a fresh proof of identity satisfies.
+	unproven map[questionKind]rules
+}
+
+// sort fills byKind. Rules with an open scope ("resource") thereby answer only questions that the schema knows: nobody had
+// others in mind when writing them.
+func (p *policies) sort() {
+	p.byKind, p.unproven = map[questionKind]rules{}, map[questionKind]rules{}
+	for action, known := range p.asks {
+		if known.AppliesTo == nil {
+			continue
+		}
+		for _, principal := range known.AppliesTo.Principals {
+			for _, resource := range known.AppliesTo.Resources {
+				k := questionKind{action, principal, resource}
+				p.byKind[k] = rules{}
+				for _, r := range p.all {
+					if concerns(r.policy, k) {
+						p.byKind[k] = append(p.byKind[k], r)
+					}
+				}
+				p.unproven[k] = p.byKind[k].without(true)
+			}
+		}
+	}
+}
+
+// concerns reports whether a policy's scope leaves it a say in a question. In doubt it does.
+func concerns(policy *cedar.Policy, k questionKind) bool {
+	p := (*ast.Policy)(policy.AST())
+	switch scope := p.Action.(type) {
+	case ast.ScopeTypeEq:
+		if scope.Entity != k.action {
+			return false
+		}
+	case ast.ScopeTypeInSet:
+		if !slices.Contains(scope.Entities, k.action) {
+			return false
+		}
+	}
+	switch scope := p.Principal.(type) {
+	case ast.ScopeTypeIs:
+		if scope.Type != k.principal {
+			return false
+		}
+	case ast.ScopeTypeIsIn:
+		if scope.Type != k.principal {
+			return false
+		}
+	case ast.ScopeTypeEq:
+		if scope.Entity.Type != k.principal {
+			return false
+		}
+	case ast.ScopeTypeIn:
+		// Only persons have roles and only components have kinds, so "principal in Role" says what the principal is.
+		if scope.Entity.Type == "Role" && k.principal != "Person" || scope.Entity.Type == "Kind" && k.principal != "Component" {
+			return false
+		}
+	}
+	switch scope := p.Resource.(type) {
+	case ast.ScopeTypeIs:
+		return scope.Type == k.resource
+	case ast.ScopeTypeIsIn:
+		return scope.Type == k.resource
+	case ast.ScopeTypeEq:
+		return scope.Entity.Type == k.resource
+	}
+	return true
 }
 
 func parsePolicies(name string, text []byte) (*policies, error) {
@@ -68,23 +164,26 @@ func parsePolicies(name string, text []byte) (*policies, error) {
 		return nil, fmt.Errorf("access: schema: %w", err)
 	}
 	validator := validate.New(known)
-	set := cedar.NewPolicySet()
+	out := &policies{asks: known.Actions}
+	seen := map[cedar.PolicyID]bool{}
 	for _, p := range list {
 		line := p.Position().Line
 		id := cedar.PolicyID(p.Annotations()["id"])
 		switch {
 		case !policyID.MatchString(string(id)):
 			return nil, fmt.Errorf("access: policies: %s:%d: a policy needs an @id(\"...\") of a-z, 0-9 and -", name, line)
-		case set.Get(id) != nil:
+		case seen[id]:
 			return nil, fmt.Errorf("access: policies: %s:%d: @id(%q) is used twice", name, line, id)
 		}
 		if err := validator.Policy(string(id), (*ast.Policy)(p.AST())); err != nil {
 			first, _, _ := strings.Cut(err.Error(), "\n") // the same again for every action it covers
 			return nil, fmt.Errorf("access: policies: %s:%d: %s", name, line, first)
 		}
-		set.Add(id, p)
+		seen[id] = true
+		out.all = append(out.all, rule{id: id, policy: p, stepUp: p.Annotations()["stepup"] == "true" && p.Effect() == cedar.Forbid})
 	}
-	return &policies{set, known.Actions}, nil
+	out.sort()
+	return out, nil
 }
 
 var position = regexp.MustCompile(`:(\d+):\d+ `)
@@ -102,16 +201,17 @@ type verdict struct {
 	allowed  bool
 	policies []string // those that decided
 	reason   string   // for a refusal
+	stepUp   bool     // a refusal for want of nothing but a fresh proof of identity
 }
 
-func (e *Engine) ask(entities cedar.EntityMap, principal cedar.EntityUID, a Action, resource cedar.EntityUID, context cedar.Record) verdict {
-	action := uid("Action", string(a))
-	if !e.policies.knows(principal, action, resource) {
+func (p *policies) ask(entities cedar.EntityMap, principal cedar.EntityUID, a Action, resource cedar.EntityUID, context cedar.Record) verdict {
+	k := questionKind{uid("Action", string(a)), principal.Type, resource.Type}
+	list, known := p.byKind[k]
+	if !known {
 		return verdict{reason: "not a question of this system"}
 	}
-	decision, diagnostic := cedar.Authorize(e.policies, entities, cedar.Request{
-		Principal: principal, Action: action, Resource: resource, Context: context,
-	})
+	request := cedar.Request{Principal: principal, Action: k.action, Resource: resource, Context: context}
+	decision, diagnostic := cedar.Authorize(list, entities, request)
 	var v verdict
 	for _, r := range diagnostic.Reasons {
 		v.policies = append(v.policies, string(r.PolicyID))
@@ -126,6 +226,12 @@ func (e *Engine) ask(entities cedar.EntityMap, principal cedar.EntityUID, a Acti
 		v.allowed = true
 	case len(v.policies) > 0:
 		v.reason = "a policy forbids it"
+		if fewer := p.unproven[k]; len(fewer) < len(list) {
+			again, problem := cedar.Authorize(fewer, entities, request)
+			if v.stepUp = again == cedar.Allow && len(problem.Errors) == 0; v.stepUp {
+				v.reason = "a fresh proof of identity is needed"
+			}
+		}
 	default:
 		v.reason = "no policy permits it"
 	}
@@ -152,6 +258,42 @@ func uids(kind string, ids []string) cedar.Set {
 	return cedar.NewSet(values...)
 }
 
+// mostFigures bounds how many persons' entities are kept ready.
+const mostFigures = 4096
+
+// figures are persons' entities, kept ready because making the sets in them costs more than deciding. One is used only while
+// the directory says the same of the person, so none is ever out of date.
+type figures struct {
+	mu  sync.Mutex
+	all map[string]figure
+}
+
+type figure struct {
+	person Person
+	entity cedar.Entity
+}
+
+func newFigures() *figures { return &figures{all: map[string]figure{}} }
+
+func (f *figures) of(p Person) cedar.Entity {
+	f.mu.Lock()
+	have, ok := f.all[p.ID]
+	f.mu.Unlock()
+	if ok && have.person.Role == p.Role && have.person.Self == p.Self && have.person.Disabled == p.Disabled &&
+		slices.Equal(have.person.Wards, p.Wards) && slices.Equal(have.person.Patients, p.Patients) {
+		return have.entity
+	}
+	made := figure{p, personEntity(p)}
+	made.person.Wards, made.person.Patients = slices.Clone(p.Wards), slices.Clone(p.Patients)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if len(f.all) >= mostFigures {
+		clear(f.all)
+	}
+	f.all[p.ID] = made
+	return made.entity
+}
+
 func personEntity(p Person) cedar.Entity {
 	attributes := cedar.RecordMap{
 		"wards":    uids("Ward", p.Wards),
@@ -169,7 +311,7 @@ func personEntity(p Person) cedar.Entity {
 }
 
 func patientEntity(p PatientRef) cedar.Entity {
-	attributes := cedar.RecordMap{}
+	attributes := cedar.RecordMap{"excludes": uids("Person", p.Excluded)}
 	if p.Ward != "" {
 		attributes["ward"] = uid("Ward", p.Ward)
 	}

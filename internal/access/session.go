@@ -2,12 +2,13 @@ package access
 
 import (
 	"context"
+	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base64"
+	"encoding/binary"
 	"errors"
 	"fmt"
-	"regexp"
 	"strings"
 	"time"
 
@@ -16,120 +17,185 @@ import (
 
 // Actions that are no question of policy, as the audit log calls them.
 const (
-	actionSignIn  = "session:sign-in"
-	actionSignOut = "session:sign-out"
-	actionUse     = "session:use"
+	actionSignIn   = "session:sign-in"
+	actionSignOut  = "session:sign-out"
+	actionUse      = "session:use"
+	actionRefresh  = "session:refresh"
+	actionStepUp   = "session:step-up"
+	actionFactor   = "factor:change"
+	actionPassword = "password:change"
 )
 
-// touchEvery is how stale LastUsed may get before use of a session is written down.
-const touchEvery = time.Minute
+const (
+	// touchEvery is how stale LastUsed may get before use of a session is written down.
+	touchEvery = time.Minute
+	// supersededGrace is how long the refresh token before the newest one is taken for a second tab's, not for a thief's.
+	// It gets no new tokens either way.
+	supersededGrace = 10 * time.Second
+)
 
-var loginText = regexp.MustCompile(`^[a-z0-9][a-z0-9._@-]{0,63}$`)
+var (
+	// ErrSuperseded is the answer to a refresh token that another tab of the same browser has just used: the new one is
+	// there already.
+	ErrSuperseded = errors.New("access: refreshed just now")
+	// ErrConflict is a Directory's answer to a change of what has changed meanwhile.
+	ErrConflict = errors.New("access: changed meanwhile")
+)
 
-// NormalLogin is the one spelling of a login (trimmed, lower case) under which a Directory keeps it; ok is false if it
-// cannot be one: 1 to 64 of a-z, 0-9 and . _ @ -, starting with a letter or digit.
-func NormalLogin(login string) (normal string, ok bool) {
-	normal = strings.ToLower(strings.TrimSpace(login))
-	return normal, loginText.MatchString(normal)
+// Session is one sign-in: a family of tokens. The tokens themselves are stored nowhere.
+type Session struct {
+	ID           string // random; in every token of the family
+	PersonID     string
+	Workstation  string    // SPIFFE id it is bound to
+	Started      time.Time // UTC, as are all times here
+	LastUsed     time.Time // written at most once a minute
+	Expires      time.Time // absolute, however much the session is used
+	Proven       time.Time // last proof of identity
+	SecondFactor bool
+	Methods      string // RFC 8176 names, space-separated: "pwd", "pwd otp", "hwk user", "fed"
+	Generation   int64  // of the newest refresh token
+	Rotated      time.Time
+	Key          [32]byte // authenticates the family's refresh tokens; a Directory seals it
 }
 
-// SignIn starts a session of the person with this login and password at this workstation, and returns its token, which
-// exists nowhere else. Every failure of login, password, person or workstation is ErrSignIn, after the same work;
-// too many are a *Throttled, which is one too. ErrBusy and errors of directory or audit log may be tried again. Success
-// and failure are audited; a login that belongs to nobody is not written down, because people type passwords there.
-func (e *Engine) SignIn(ctx context.Context, login, password, workstation string) (token string, s Session, err error) {
+// Sessions is the part of a Directory about sign-ins.
+type Sessions interface {
+	SaveSession(ctx context.Context, s Session) error
+	Session(ctx context.Context, id string) (Session, error)
+	// SessionsOf are a person's sign-ins, expired ones too.
+	SessionsOf(ctx context.Context, personID string) ([]Session, error)
+	// TouchSession sets LastUsed of a session that exists, and never brings back one that was deleted meanwhile.
+	TouchSession(ctx context.Context, id string, lastUsed time.Time) error
+	// ProveSession sets Proven, and SecondFactor if it is true.
+	ProveSession(ctx context.Context, id string, at time.Time, secondFactor bool) error
+	// RotateSession goes from one generation to the next; ErrConflict if it was another.
+	RotateSession(ctx context.Context, id string, from int64, at time.Time) error
+	// DeleteSession is no error for a session that does not exist; nor is DeleteSessionsOf for a person without any. except
+	// is the id of one that stays, or empty.
+	DeleteSession(ctx context.Context, id string) error
+	DeleteSessionsOf(ctx context.Context, personID, except string) error
+}
+
+// Tokens are what a browser or program holds of a sign-in. Both are secrets.
+type Tokens struct {
+	Access         string // a JSON Web Token, see token.go
+	AccessExpires  time.Time
+	Refresh        string // good for one new pair
+	RefreshExpires time.Time
+}
+
+// SignedIn is a sign-in that succeeded, or one that waits for a second factor (Pending).
+type SignedIn struct {
+	Tokens  Tokens
+	Subject Subject
+	Pending *Pending // not nil: no tokens yet
+}
+
+// startSession starts a family and audits it. Methods are RFC 8176 names.
+func (e *Engine) startSession(ctx context.Context, p Person, workstation, methods string, second bool, now time.Time) (SignedIn, error) {
+	s := Session{ID: strings.ToLower(rand.Text()), PersonID: p.ID, Workstation: workstation, Started: now, LastUsed: now,
+		Expires: now.Add(e.absolute), Proven: now, SecondFactor: second, Methods: methods, Generation: 1, Rotated: now}
+	rand.Read(s.Key[:]) // never fails
+	if err := e.dir.SaveSession(ctx, s); err != nil {
+		return SignedIn{}, fmt.Errorf("access: sign in: %w", err)
+	}
+	tokens, err := e.tokens(ctx, s, now)
+	if err == nil {
+		err = e.record(ctx, p, workstation, actionSignIn, true, methods)
+	}
+	if err != nil {
+		return SignedIn{}, errors.Join(err, e.dir.DeleteSession(context.WithoutCancel(ctx), s.ID))
+	}
+	return SignedIn{Tokens: tokens, Subject: s.subject(p)}, nil
+}
+
+// subject is who a session speaks for.
+func (s Session) subject(p Person) Subject {
+	return Subject{Person: p, Workstation: s.Workstation, Session: s.ID, SessionStarted: s.Started, SecondFactor: s.SecondFactor, Proven: s.Proven}
+}
+
+// tokens makes the pair of the session's generation.
+func (e *Engine) tokens(ctx context.Context, s Session, now time.Time) (Tokens, error) {
+	access, expires, err := e.mint(ctx, s, now)
+	if err != nil {
+		return Tokens{}, err
+	}
+	return Tokens{Access: access, AccessExpires: expires, Refresh: s.refreshToken(s.Generation), RefreshExpires: s.Expires}, nil
+}
+
+// refreshToken is "id.generation.mac", base64url. It proves itself with the family's key, so that a used one can be told
+// from an invented one: only the first is theft.
+func (s Session) refreshToken(generation int64) string {
+	g := binary.BigEndian.AppendUint64(nil, uint64(generation)) // #nosec G115 -- counts from 1
+	b64 := base64.RawURLEncoding
+	return s.ID + "." + b64.EncodeToString(g) + "." + b64.EncodeToString(s.mac(g))
+}
+
+func (s Session) mac(generation []byte) []byte {
+	m := hmac.New(sha256.New, s.Key[:])
+	m.Write([]byte("vitalseal refresh " + s.ID + " "))
+	m.Write(generation)
+	return m.Sum(nil)
+}
+
+// generationOf is which of the family's refresh tokens this is; ok is false for one that the family never had.
+func (s Session) generationOf(parts []string) (n int64, ok bool) {
+	b64 := base64.RawURLEncoding.Strict()
+	g, err1 := b64.DecodeString(parts[1])
+	mac, err2 := b64.DecodeString(parts[2])
+	if err1 != nil || err2 != nil || len(g) != 8 || !hmac.Equal(mac, s.mac(g)) {
+		return 0, false
+	}
+	return int64(binary.BigEndian.Uint64(g)), true // #nosec G115 -- made by refreshToken
+}
+
+// Refresh changes a refresh token for a new pair, once. A token that was used before has been copied: its whole family ends,
+// audited and announced. The one exception is the token just before the newest, for a few seconds and at the same
+// workstation: that is a second tab, and gets ErrSuperseded. Everything else that is no live session's token at this very
+// workstation is ErrNoSession. A refresh counts as no use: it does not keep a session alive.
+func (e *Engine) Refresh(ctx context.Context, refresh, workstation string) (Tokens, error) {
+	parts := strings.Split(refresh, ".")
+	if len(refresh) > 200 || len(parts) != 3 || !IsWorkstation(workstation) {
+		return Tokens{}, ErrNoSession
+	}
+	s, err := e.dir.Session(ctx, parts[0])
+	if errors.Is(err, ErrNotFound) {
+		return Tokens{}, ErrNoSession
+	}
+	if err != nil {
+		return Tokens{}, fmt.Errorf("access: refresh: %w", err)
+	}
+	generation, genuine := s.generationOf(parts)
+	if !genuine {
+		return Tokens{}, ErrNoSession
+	}
 	now := time.Now().UTC()
-	login, plausible := NormalLogin(login)
-	if !IsWorkstation(workstation) {
-		return "", Session{}, e.signInRefused(ctx, Person{}, workstation, "no workstation")
-	}
-	if !plausible {
-		login = "" // all of them share one count
-	}
-	if wait, first := e.throttle.begin(workstation, login, now); wait > 0 {
-		if first {
-			if err := e.signInRefused(ctx, Person{}, workstation, "throttled"); !errors.Is(err, ErrSignIn) {
-				return "", Session{}, err
-			}
-		}
-		return "", Session{}, &Throttled{RetryAfter: wait}
-	}
-	p, hash, err := Person{}, e.unknownPassword, error(ErrNotFound)
-	if plausible {
-		var h string
-		if p, h, err = e.dir.PersonByLogin(ctx, login); err == nil {
-			hash = h
-		} else if !errors.Is(err, ErrNotFound) {
-			e.throttle.withdraw(workstation, login)
-			return "", Session{}, fmt.Errorf("access: sign in: %w", err)
-		}
-	}
-	known := err == nil
-	if _, err := parsePHC(hash); err != nil {
-		hash, known = e.unknownPassword, false // someone without a password yet: the same work all the same
-	}
-	var right bool
-	if err := e.hashing.do(ctx, func() { right = VerifyPassword(hash, clipPassword(password)) }); err != nil {
-		e.throttle.withdraw(workstation, login)
-		return "", Session{}, err
+	if _, err := e.alive(ctx, s, workstation, now); err != nil {
+		return Tokens{}, err
 	}
 	switch {
-	case !known:
-		return "", Session{}, e.signInRefused(ctx, Person{}, workstation, "unknown login")
-	case !right:
-		return "", Session{}, e.signInRefused(ctx, p, workstation, "wrong password")
-	case p.Disabled:
-		return "", Session{}, e.signInRefused(ctx, p, workstation, "person disabled")
+	case generation == s.Generation-1 && now.Sub(s.Rotated) < supersededGrace:
+		return Tokens{}, ErrSuperseded
+	case generation != s.Generation:
+		e.log.WarnContext(ctx, "a used refresh token was shown again; its session has ended", "person", s.PersonID, "workstation", workstation)
+		e.events(Event{Kind: EventTheft, Person: s.PersonID, Detail: "a used refresh token was shown again"})
+		return Tokens{}, e.end(ctx, s, workstation, actionRefresh, "refresh token used twice")
 	}
-	e.throttle.succeeded(workstation, login)
-	return e.startSession(ctx, p, workstation, now)
+	switch err := e.dir.RotateSession(ctx, s.ID, s.Generation, now); {
+	case errors.Is(err, ErrConflict):
+		return Tokens{}, ErrSuperseded
+	case errors.Is(err, ErrNotFound):
+		return Tokens{}, ErrNoSession
+	case err != nil:
+		return Tokens{}, fmt.Errorf("access: refresh: %w", err)
+	}
+	s.Generation++
+	return e.tokens(ctx, s, now)
 }
 
-// clipPassword keeps the work for absurdly long input the same as for any other wrong password.
-func clipPassword(pw string) string {
-	if len(pw) > MaxPassword {
-		return "" // nobody's: a password has at least MinPassword characters
-	}
-	return pw
-}
-
-// signInRefused audits and is ErrSignIn, or the audit log's error.
-func (e *Engine) signInRefused(ctx context.Context, p Person, workstation, reason string) error {
-	if err := e.record(ctx, p, workstation, actionSignIn, false, reason); err != nil {
-		return err
-	}
-	return ErrSignIn
-}
-
-func (e *Engine) record(ctx context.Context, p Person, workstation, action string, allowed bool, reason string) error {
-	_, err := e.audit.Append(context.WithoutCancel(ctx), audit.Entry{
-		Person: clip(p.ID), Role: clip(string(p.Role)), Workstation: clip(workstation), Action: action,
-		Resource: KindSystem, Allowed: allowed, Reason: reason,
-	})
-	if err != nil {
-		return fmt.Errorf("access: refused, the audit log cannot be written: %w", err)
-	}
-	return nil
-}
-
-func (e *Engine) startSession(ctx context.Context, p Person, workstation string, now time.Time) (string, Session, error) {
-	var secret [32]byte
-	rand.Read(secret[:]) // never fails
-	token := base64.RawURLEncoding.EncodeToString(secret[:])
-	s := Session{Hash: sha256.Sum256([]byte(token)), PersonID: p.ID, Workstation: workstation,
-		Started: now, LastUsed: now, Expires: now.Add(e.absolute)}
-	if err := e.dir.SaveSession(ctx, s); err != nil {
-		return "", Session{}, fmt.Errorf("access: sign in: %w", err)
-	}
-	if err := e.record(ctx, p, workstation, actionSignIn, true, ""); err != nil {
-		return "", Session{}, errors.Join(err, e.dir.DeleteSession(context.WithoutCancel(ctx), s.Hash))
-	}
-	return token, s, nil
-}
-
-// Authenticate is who the token speaks for at this workstation, and counts as use of the session. Everything that is
-// not a live session of an enabled person at this very workstation is ErrNoSession. A live token shown by another
-// workstation has been stolen: its session ends, audited.
+// Authenticate is who an access token speaks for at this workstation, and counts as use of the session. Everything that is
+// not a valid token of a live session of an enabled person at this very workstation is ErrNoSession. A valid token shown by
+// another workstation has been stolen: its session ends, audited.
 func (e *Engine) Authenticate(ctx context.Context, token, workstation string) (Subject, error) {
 	return e.authenticate(ctx, token, workstation, true)
 }
@@ -141,77 +207,119 @@ func (e *Engine) Check(ctx context.Context, token, workstation string) (Subject,
 }
 
 func (e *Engine) authenticate(ctx context.Context, token, workstation string, use bool) (Subject, error) {
-	if len(token) != 43 || !IsWorkstation(workstation) {
+	if !IsWorkstation(workstation) {
 		return Subject{}, ErrNoSession
 	}
-	hash := sha256.Sum256([]byte(token))
-	s, err := e.dir.Session(ctx, hash)
+	now := time.Now().UTC()
+	c, err := e.parse(ctx, token, now)
+	if err != nil {
+		return Subject{}, err
+	}
+	s, err := e.dir.Session(ctx, c.Session)
 	if errors.Is(err, ErrNotFound) {
 		return Subject{}, ErrNoSession
 	}
 	if err != nil {
 		return Subject{}, fmt.Errorf("access: authenticate: %w", err)
 	}
-	now := time.Now().UTC()
-	if s.Workstation != workstation {
-		return Subject{}, e.end(ctx, s, workstation, "token shown by another workstation")
+	if s.PersonID != c.Subject || s.Workstation != c.Confirmation.Workstation {
+		return Subject{}, ErrNoSession
 	}
-	if !now.Before(s.Expires) {
-		return Subject{}, e.end(ctx, s, workstation, "session expired")
-	}
-	if now.Sub(s.LastUsed) >= e.idle {
-		return Subject{}, e.end(ctx, s, workstation, "session idle")
-	}
-	p, err := e.dir.Person(ctx, s.PersonID)
-	if errors.Is(err, ErrNotFound) || err == nil && p.Disabled {
-		return Subject{}, e.end(ctx, s, workstation, "person disabled or deleted")
-	}
+	p, err := e.alive(ctx, s, workstation, now)
 	if err != nil {
-		return Subject{}, fmt.Errorf("access: authenticate: %w", err)
+		return Subject{}, err
 	}
 	if use && now.Sub(s.LastUsed) >= min(touchEvery, e.idle/4) {
-		switch err := e.dir.TouchSession(ctx, hash, now); {
+		switch err := e.dir.TouchSession(ctx, s.ID, now); {
 		case errors.Is(err, ErrNotFound): // signed out just now
 			return Subject{}, ErrNoSession
 		case err != nil:
 			return Subject{}, fmt.Errorf("access: authenticate: %w", err)
 		}
 	}
-	return Subject{Person: p, Workstation: workstation, SessionStarted: s.Started}, nil
+	return s.subject(p), nil
+}
+
+// Recheck is who a session speaks for now, for live views that outlive their access token: ErrNoSession once it has ended.
+// It counts as no use.
+func (e *Engine) Recheck(ctx context.Context, was Subject) (Subject, error) {
+	s, err := e.dir.Session(ctx, was.Session)
+	if errors.Is(err, ErrNotFound) {
+		return Subject{}, ErrNoSession
+	}
+	if err != nil {
+		return Subject{}, fmt.Errorf("access: recheck: %w", err)
+	}
+	p, err := e.alive(ctx, s, was.Workstation, time.Now().UTC())
+	if err != nil {
+		return Subject{}, err
+	}
+	return s.subject(p), nil
+}
+
+// alive ends a session that may not go on, and gives the person of one that may.
+func (e *Engine) alive(ctx context.Context, s Session, workstation string, now time.Time) (Person, error) {
+	switch {
+	case s.Workstation != workstation:
+		e.events(Event{Kind: EventTheft, Person: s.PersonID, Detail: "a token was shown by another workstation"})
+		return Person{}, e.end(ctx, s, workstation, actionUse, "token shown by another workstation")
+	case !now.Before(s.Expires):
+		return Person{}, e.end(ctx, s, workstation, actionUse, "session expired")
+	case now.Sub(s.LastUsed) >= e.idle:
+		return Person{}, e.end(ctx, s, workstation, actionUse, "session idle")
+	}
+	p, err := e.dir.Person(ctx, s.PersonID)
+	if errors.Is(err, ErrNotFound) || err == nil && p.Disabled {
+		return Person{}, e.end(ctx, s, workstation, actionUse, "person disabled or deleted")
+	}
+	if err != nil {
+		return Person{}, fmt.Errorf("access: session: %w", err)
+	}
+	return p, nil
 }
 
 // end deletes a session that may not go on, records why, and is ErrNoSession or what failed.
-func (e *Engine) end(ctx context.Context, s Session, workstation, reason string) error {
+func (e *Engine) end(ctx context.Context, s Session, workstation, action, reason string) error {
 	ctx = context.WithoutCancel(ctx)
-	if err := e.dir.DeleteSession(ctx, s.Hash); err != nil {
+	if err := e.dir.DeleteSession(ctx, s.ID); err != nil {
 		return fmt.Errorf("access: end session: %w", err)
 	}
-	if err := e.record(ctx, Person{ID: s.PersonID}, workstation, actionUse, false, reason); err != nil {
+	if err := e.record(ctx, Person{ID: s.PersonID}, workstation, action, false, reason); err != nil {
 		return err
 	}
 	return ErrNoSession
 }
 
-// SignOut ends the session of the token; a token without one is no error.
-func (e *Engine) SignOut(ctx context.Context, token string) error {
-	hash := sha256.Sum256([]byte(token))
-	s, err := e.dir.Session(ctx, hash)
-	if errors.Is(err, ErrNotFound) {
+// IdleLimit is how long a session lasts without use.
+func (e *Engine) IdleLimit() time.Duration { return e.idle }
+
+// SignOut ends the session of s.
+func (e *Engine) SignOut(ctx context.Context, s Subject) error {
+	if s.Session == "" {
 		return nil
 	}
-	if err == nil {
-		err = e.dir.DeleteSession(ctx, hash)
-	}
-	if err != nil {
+	if err := e.dir.DeleteSession(ctx, s.Session); err != nil {
 		return fmt.Errorf("access: sign out: %w", err)
 	}
-	return e.record(ctx, Person{ID: s.PersonID}, s.Workstation, actionSignOut, true, "")
+	return e.record(ctx, s.Person, s.Workstation, actionSignOut, true, "")
 }
 
 // SignOutAll ends all sessions of a person, as when the person is disabled or gets a new password.
 func (e *Engine) SignOutAll(ctx context.Context, personID string) error {
-	if err := e.dir.DeleteSessionsOf(ctx, personID); err != nil {
+	if err := e.dir.DeleteSessionsOf(ctx, personID, ""); err != nil {
 		return fmt.Errorf("access: sign out: %w", err)
 	}
 	return e.record(ctx, Person{ID: personID}, "", actionSignOut, true, "all sessions")
+}
+
+// record audits what is no decision of the policies.
+func (e *Engine) record(ctx context.Context, p Person, workstation, action string, allowed bool, reason string) error {
+	_, err := e.audit.Append(context.WithoutCancel(ctx), audit.Entry{
+		Person: clip(p.ID), Role: clip(string(p.Role)), Workstation: clip(workstation), Action: action,
+		Resource: KindSystem, Allowed: allowed, Reason: reason,
+	})
+	if err != nil {
+		return fmt.Errorf("access: refused, the audit log cannot be written: %w", err)
+	}
+	return nil
 }

@@ -1,7 +1,6 @@
 package access_test
 
 import (
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"strings"
@@ -81,113 +80,111 @@ func TestSignInAndOut(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := withPassword(t, newDirectory().withEveryRole())
 		e, log := setup(t, d)
-		token, s, err := e.SignIn(t.Context(), " Nurse ", password, station)
+		in, err := e.SignIn(t.Context(), " Nurse ", password, station)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if len(token) != 43 || s.Hash != sha256.Sum256([]byte(token)) || s.Workstation != station || s.Expires.Sub(s.Started) != 12*time.Hour {
-			t.Errorf("session %+v", s)
+		if in.Pending != nil || in.Tokens.AccessExpires.Sub(time.Now()) != 5*time.Minute || in.Tokens.RefreshExpires.Sub(time.Now()) != 12*time.Hour {
+			t.Errorf("signed in: %+v", in)
 		}
-		if got := last(t, log); got.Person != "nurse" || !got.Allowed || got.Action != "session:sign-in" || strings.Contains(fmt.Sprint(got), token) {
+		if got := last(t, log); got.Person != "nurse" || !got.Allowed || got.Action != "session:sign-in" || strings.Contains(fmt.Sprint(got), "eyJ") {
 			t.Errorf("audited as %+v", got)
 		}
-		subject, err := e.Authenticate(t.Context(), token, station)
-		if err != nil || subject.Person.ID != "nurse" || subject.Workstation != station || !subject.SessionStarted.Equal(s.Started) || subject.Key != nil {
-			t.Fatalf("%+v %v", subject, err)
+		b := &browser{t, e, station, in.Tokens}
+		s := b.subject()
+		if s.Person.ID != "nurse" || s.Workstation != station || !s.SessionStarted.Equal(time.Now()) || !s.Proven.Equal(time.Now()) || s.Key != nil || s.SecondFactor {
+			t.Errorf("%+v", s)
 		}
-		if _, err := e.Decide(t.Context(), subject, access.ViewPatient, access.OnPatient("own")); err != nil {
+		if _, err := e.Decide(t.Context(), s, access.ViewPatient, access.OnPatient("own")); err != nil {
 			t.Error(err)
 		}
-		if err := e.SignOut(t.Context(), token); err != nil || last(t, log).Action != "session:sign-out" {
+		if err := e.SignOut(t.Context(), s); err != nil || last(t, log).Action != "session:sign-out" {
 			t.Errorf("%v, audited as %+v", err, last(t, log))
 		}
-		if _, err := e.Authenticate(t.Context(), token, station); !errors.Is(err, access.ErrNoSession) {
+		if _, err := b.as(); !errors.Is(err, access.ErrNoSession) {
 			t.Errorf("after signing out: %v", err)
 		}
-		if err := e.SignOut(t.Context(), token); err != nil {
-			t.Errorf("signing out twice: %v", err)
+		if err := b.refresh(); !errors.Is(err, access.ErrNoSession) {
+			t.Errorf("refreshed after signing out: %v", err)
 		}
-		for _, junk := range []string{"", "x", strings.Repeat("A", 43), strings.Repeat("A", 1<<16)} {
-			if _, err := e.Authenticate(t.Context(), junk, station); !errors.Is(err, access.ErrNoSession) {
-				t.Errorf("token %.10q: %v", junk, err)
-			}
+		if _, err := e.Recheck(t.Context(), s); !errors.Is(err, access.ErrNoSession) {
+			t.Errorf("a live view after signing out: %v", err)
+		}
+		if err := e.SignOut(t.Context(), s); err != nil {
+			t.Errorf("signing out twice: %v", err)
 		}
 	})
 }
 
 func TestSessionsEnd(t *testing.T) {
-	signIn := func(t *testing.T) (*access.Engine, *directory, string) {
-		d := withPassword(t, newDirectory().withEveryRole())
-		e, _ := setup(t, d)
-		token, _, err := e.SignIn(t.Context(), "doctor", password, station)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return e, d, token
-	}
-	gone := func(t *testing.T, e *access.Engine, d *directory, token string) {
+	gone := func(t *testing.T, b *browser, d *directory) {
 		t.Helper()
-		if _, err := e.Authenticate(t.Context(), token, station); !errors.Is(err, access.ErrNoSession) {
+		if _, err := b.as(); !errors.Is(err, access.ErrNoSession) {
 			t.Errorf("still signed in: %v", err)
 		}
 		if len(d.sessions) != 0 {
 			t.Error("the session is still stored")
 		}
 	}
-	for what, f := range map[string]func(*testing.T, *access.Engine, *directory, string){
-		"idle, while a live view watches": func(t *testing.T, e *access.Engine, _ *directory, token string) {
+	for what, f := range map[string]func(*testing.T, *browser, *directory){
+		"idle, while a live view watches": func(t *testing.T, b *browser, _ *directory) {
 			for range 29 {
 				time.Sleep(time.Minute)
-				if _, err := e.Check(t.Context(), token, station); err != nil {
+				if _, err := b.check(); err != nil {
 					t.Fatal(err)
 				}
 			}
 			time.Sleep(time.Minute)
-			if _, err := e.Check(t.Context(), token, station); !errors.Is(err, access.ErrNoSession) {
-				t.Error("watching kept the session alive")
+			if _, err := b.check(); !errors.Is(err, access.ErrNoSession) {
+				t.Error("watching and refreshing kept the session alive")
 			}
 		},
-		"at last, however busy": func(t *testing.T, e *access.Engine, d *directory, token string) {
+		"at last, however busy": func(t *testing.T, b *browser, d *directory) {
 			for range 12*6 - 1 {
 				time.Sleep(10 * time.Minute)
-				if _, err := e.Authenticate(t.Context(), token, station); err != nil {
-					t.Fatal(err)
-				}
+				b.subject()
 			}
 			if d.touches != 12*6-1 {
 				t.Errorf("touched %d times", d.touches)
 			}
 			time.Sleep(10 * time.Minute)
 		},
-		"stolen": func(t *testing.T, e *access.Engine, _ *directory, token string) {
-			if _, err := e.Authenticate(t.Context(), token, otherStation); !errors.Is(err, access.ErrNoSession) {
+		"stolen": func(t *testing.T, b *browser, _ *directory) {
+			if _, err := b.e.Authenticate(t.Context(), b.tokens.Access, otherStation); !errors.Is(err, access.ErrNoSession) {
 				t.Errorf("a stolen token works: %v", err)
 			}
 		},
-		"disabled": func(_ *testing.T, _ *access.Engine, d *directory, _ string) {
+		"stolen refresh token": func(t *testing.T, b *browser, _ *directory) {
+			if _, err := b.e.Refresh(t.Context(), b.tokens.Refresh, otherStation); !errors.Is(err, access.ErrNoSession) {
+				t.Errorf("a stolen refresh token works: %v", err)
+			}
+		},
+		"disabled": func(_ *testing.T, _ *browser, d *directory) {
 			p := person(access.RoleDoctor)
 			p.Disabled = true
 			d.set(p)
 		},
-		"deleted":    func(_ *testing.T, _ *access.Engine, d *directory, _ string) { delete(d.people, "doctor") },
-		"everywhere": func(t *testing.T, e *access.Engine, _ *directory, _ string) { _ = e.SignOutAll(t.Context(), "doctor") },
+		"deleted":    func(_ *testing.T, _ *browser, d *directory) { delete(d.people, "doctor") },
+		"everywhere": func(t *testing.T, b *browser, _ *directory) { _ = b.e.SignOutAll(t.Context(), "doctor") },
 	} {
 		t.Run(what, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				e, d, token := signIn(t)
-				f(t, e, d, token)
-				gone(t, e, d, token)
+				d := withPassword(t, newDirectory().withEveryRole())
+				e, _ := setup(t, d)
+				b := signIn(t, e, "doctor")
+				f(t, b, d)
+				gone(t, b, d)
 			})
 		})
 	}
 	t.Run("use is not written down every time", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
-			e, d, token := signIn(t)
+			d := withPassword(t, newDirectory().withEveryRole())
+			e, _ := setup(t, d)
+			b := signIn(t, e, "doctor")
 			for range 600 {
 				time.Sleep(time.Second)
-				if _, err := e.Authenticate(t.Context(), token, station); err != nil {
-					t.Fatal(err)
-				}
+				b.subject()
 			}
 			if d.touches != 10 {
 				t.Errorf("%d writes in ten minutes", d.touches)
@@ -213,12 +210,12 @@ func TestFailuresLookAlike(t *testing.T) {
 			{"my secret password typed here!", password, station, "unknown login"},
 			{"", "", station, "unknown login"},
 			{"staff", password, station, "person disabled"},
-			{"auditor", "", station, "unknown login"}, // has no password yet
+			{"auditor", "", station, "wrong password"}, // has no password yet
 			{"nurse", password, "", "no workstation"},
 			{"nurse", password, "spiffe://demo.vitalseal.internal/gateway/g", "no workstation"},
 		} {
-			token, s, err := e.SignIn(t.Context(), c.login, c.password, c.ws)
-			if err != access.ErrSignIn || token != "" || s != (access.Session{}) { //nolint:errorlint // exactly that one
+			in, err := e.SignIn(t.Context(), c.login, c.password, c.ws)
+			if err != access.ErrSignIn || in.Pending != nil || in.Tokens != (access.Tokens{}) || in.Subject.Session != "" { //nolint:errorlint // exactly that one
 				t.Errorf("%.20q: %v", c.login, err)
 			}
 			got := last(t, log)
@@ -234,7 +231,7 @@ func TestThrottle(t *testing.T) {
 		d := withPassword(t, newDirectory().withEveryRole())
 		e, log := setup(t, d)
 		try := func(login, pw, ws string) error {
-			_, _, err := e.SignIn(t.Context(), login, pw, ws)
+			_, err := e.SignIn(t.Context(), login, pw, ws)
 			return err
 		}
 		var throttled *access.Throttled
@@ -286,7 +283,7 @@ func TestParallelSignIns(t *testing.T) {
 	kinds := map[string]int{}
 	for range 12 {
 		wg.Go(func() {
-			_, _, err := e.SignIn(t.Context(), "nurse", "wrong horse battery", station)
+			_, err := e.SignIn(t.Context(), "nurse", "wrong horse battery", station)
 			mu.Lock()
 			defer mu.Unlock()
 			var throttled *access.Throttled

@@ -60,27 +60,21 @@ type Person struct {
 	Patients    []string // ids of the patients a doctor treats
 	Self        string   // a patient's own patient id
 	Disabled    bool     // may not sign in, and every decision is a refusal
+	// MustChangePassword says that the password was made by somebody else: nothing but changing it is allowed.
+	MustChangePassword bool
 }
 
 // PatientRef is a patient as policies and lists see one: no name, no values. Ward and Bed are empty when not admitted.
 type PatientRef struct {
 	ID, Ward, Bed string
+	// Excluded are the ids of the persons whom the patient does not let see the values. It does not hide the bed.
+	Excluded []string
 }
 
 // ChannelRef is a channel as policies see one. Patient is empty for a free channel, which holds no patient's values.
 type ChannelRef struct {
 	ID      int64
 	Patient string
-}
-
-// Session is one sign-in. Only the SHA-256 of its token is ever stored.
-type Session struct {
-	Hash        [32]byte
-	PersonID    string
-	Workstation string    // SPIFFE id it is bound to
-	Started     time.Time // UTC, as are all times here
-	LastUsed    time.Time // written at most once a minute
-	Expires     time.Time // absolute, however much the session is used
 }
 
 // APIKey lets a program read or write one channel in the name of a person. Only the key's SHA-256 is stored.
@@ -100,26 +94,27 @@ type Directory interface {
 	Patients(ctx context.Context) ([]PatientRef, error)
 	ChannelRef(ctx context.Context, id int64) (ChannelRef, error)
 
-	// SaveSession inserts a session.
-	SaveSession(ctx context.Context, s Session) error
-	Session(ctx context.Context, tokenHash [32]byte) (Session, error)
-	// TouchSession sets LastUsed of a session that exists, and never brings back one that was deleted meanwhile.
-	TouchSession(ctx context.Context, tokenHash [32]byte, lastUsed time.Time) error
-	// DeleteSession is no error for a session that does not exist; nor is DeleteSessionsOf for a person without any.
-	DeleteSession(ctx context.Context, tokenHash [32]byte) error
-	DeleteSessionsOf(ctx context.Context, personID string) error
-
-	APIKey(ctx context.Context, keyHash [32]byte) (APIKey, error)
+	Emergencies
+	Sessions
+	Credentials
 }
 
-// Subject is who asks, and from where. It comes from Engine.Authenticate or Engine.AuthenticateKey; a Subject made by
+// Subject is who asks, and from where. It comes from Engine.Authenticate, AuthenticateKey or Display; a Subject made by
 // hand is no more than a question, because Decide looks the person up again.
 type Subject struct {
 	Person         Person
 	Workstation    string // SPIFFE id proven by the inner TLS; without one every decision is a refusal
+	Session        string // id of the sign-in; empty for API keys and displays
 	SessionStarted time.Time
-	Key            *APIKey // set when an API key speaks for the person: narrows what may be done to that key's channel
+	SecondFactor   bool      // signed in with one
+	Proven         time.Time // when the person last proved who they are, by signing in or by a step-up
+	Key            *APIKey   // set when an API key speaks for the person: narrows what may be done to that key's channel
+	// Wards are those that a display workstation shows. Only without a Person.
+	Wards []string
 }
+
+// isDisplay reports whether a wall screen asks, without a person.
+func (s Subject) isDisplay() bool { return s.Person.ID == "" && len(s.Wards) > 0 }
 
 // AuditEntry is an entry of the audit log, for the faces that show it.
 type AuditEntry = audit.Entry
@@ -127,23 +122,34 @@ type AuditEntry = audit.Entry
 // Action is what is asked for. The zero Action is always refused.
 type Action string
 
-// The closed set of actions.
+// The closed set of actions. Those marked "dangerous" need a fresh proof of identity (Engine.StepUp).
 const (
-	ViewPatient      Action = "patient:view"     // vitals, trends, waveform, name: on a patient
-	ListBeds         Action = "bed:list"         // beds and who lies there, no values: on the system, a ward or a patient
-	ViewChannel      Action = "channel:read"     // on a channel; a patient's channel follows ViewPatient
-	WriteChannel     Action = "channel:write"    // on a free channel
-	ManageDirectory  Action = "directory:manage" // wards, beds, patients, persons, channels, keys: on the system
-	ManageIdentities Action = "identity:manage"  // enrolment and state of devices and workstations: on the system
-	ViewAudit        Action = "audit:read"       // on the system
-	ViewDelivery     Action = "delivery:read"    // delivery counts and latencies, the inventory: on the system
-	AppendVitals     Action = "vitals:append"    // only ever granted to an engine of the hub (Standing)
+	ViewPatient      Action = "patient:view"        // vitals, trends, waveform, name: on a patient
+	BreakGlass       Action = "patient:break-glass" // open a patient in an emergency; dangerous
+	ManageConsent    Action = "consent:manage"      // exclude a person from seeing: on a patient; dangerous
+	ViewAccesses     Action = "patient:accesses"    // who opened the patient in an emergency: on a patient
+	ListBeds         Action = "bed:list"            // beds and who lies there, no values: on the system, a ward or a patient
+	ViewDisplay      Action = "display:view"        // numerics without a name, on a wall screen: on a patient
+	ViewChannel      Action = "channel:read"        // on a channel; a patient's channel follows ViewPatient
+	WriteChannel     Action = "channel:write"       // on a free channel
+	ManageOwnKeys    Action = "key:manage"          // make and delete one's own API keys: on a channel; dangerous
+	ManageDirectory  Action = "directory:manage"    // wards, beds, patients, channels, lists of persons: on the system
+	ManagePeople     Action = "people:manage"       // persons, their roles, relationships, passwords: on the system; dangerous
+	ManageIdentities Action = "identity:manage"     // enrolment and state of devices and workstations: on the system; dangerous
+	ViewAudit        Action = "audit:read"          // on the system
+	ReviewAccess     Action = "access:review"       // judge emergency accesses: on the system
+	ExplainPolicy    Action = "policy:explain"      // ask why somebody may or may not: on the system
+	ViewDelivery     Action = "delivery:read"       // delivery counts and latencies, the inventory: on the system
+	AppendVitals     Action = "vitals:append"       // only ever granted to an engine of the hub (Standing)
+	DialService      Action = "service:dial"        // of components, on a service of the overlay
+	BindService      Action = "service:bind"        // of components, on a service of the overlay
 )
 
-// Actions are all actions in a fixed order.
+// Actions are all actions of persons, displays and engines in a fixed order.
 func Actions() []Action {
-	return []Action{ViewPatient, ListBeds, ViewChannel, WriteChannel, ManageDirectory, ManageIdentities, ViewAudit,
-		ViewDelivery, AppendVitals}
+	return []Action{ViewPatient, BreakGlass, ManageConsent, ViewAccesses, ListBeds, ViewDisplay, ViewChannel, WriteChannel,
+		ManageOwnKeys, ManageDirectory, ManagePeople, ManageIdentities, ViewAudit, ReviewAccess, ExplainPolicy, ViewDelivery,
+		AppendVitals}
 }
 
 // Resource is what is asked about.
@@ -158,6 +164,7 @@ const (
 	KindWard    = "ward"
 	KindChannel = "channel"
 	KindSystem  = "system"
+	KindService = "service"
 )
 
 // OnPatient is the resource for a patient id.
@@ -189,6 +196,10 @@ var (
 	ErrSignIn = errors.New("access: sign-in failed")
 	// ErrNoSession is the one answer to every token or key that does not lead to a person here and now.
 	ErrNoSession = errors.New("access: not signed in")
+	// ErrStepUp is a refusal for want of nothing but a fresh proof of identity (errors.Is; the error is a *Denied too).
+	ErrStepUp = errors.New("access: fresh proof of identity needed")
+	// ErrInvalid means an argument that cannot be; the message names it and what is allowed.
+	ErrInvalid = errors.New("access: invalid")
 	// ErrBusy means too many sign-ins are waiting for their password to be hashed; try again.
 	ErrBusy = errors.New("access: too many sign-ins at once")
 )
@@ -199,10 +210,11 @@ type Denied struct {
 	Resource Resource
 	Policies []string // ids of the forbidding policies; empty when no policy permitted
 	Reason   string   // fixed vocabulary
+	StepUp   bool     // a fresh proof of identity is all that is missing
 }
 
 // Error is fixed text.
 func (d *Denied) Error() string { return ErrDenied.Error() }
 
-// Is makes errors.Is(err, ErrDenied) true.
-func (d *Denied) Is(target error) bool { return target == ErrDenied }
+// Is makes errors.Is(err, ErrDenied) true, and errors.Is(err, ErrStepUp) if that is all that is missing.
+func (d *Denied) Is(target error) bool { return target == ErrDenied || d.StepUp && target == ErrStepUp }

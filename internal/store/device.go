@@ -27,15 +27,35 @@ const (
 // Device is one component in the inventory.
 type Device struct {
 	ID         string // SPIFFE id
-	Kind       string // "gateway", "sensor", "workstation", "hub"
+	Kind       string // "gateway", "sensor", "workstation", "router", "hub"
 	Model      string
 	Serial     string
-	Gateway    string // SPIFFE id of the gateway a sensor hangs on
+	Gateway    string   // SPIFFE id of the gateway a sensor hangs on
+	Mode       string   // ModeDisplay, or empty
+	Wards      []string // of a display workstation: the wards whose beds it shows
 	ZitiID     string
 	State      string // one of the Device constants; empty at CreateDevice means invited
 	Bed        string // where it is placed now; set by PlaceDevice, ignored by CreateDevice
 	EnrolledBy string
-	LastSeen   time.Time // zero: never; after a restart up to half a minute too old
+
+	LastSeen time.Time // zero: never; after a restart up to half a minute too old
+	Version  string    // of its software, as it last said
+	Enrolled time.Time // when its ticket was redeemed; zero: never
+	// The newest certificate that was issued for it. Empty and zero before it enrolled.
+	Certificate Certificate
+	// NextKey is the key of a certificate that was issued at a rotation and that the component has not used yet.
+	NextKey string
+	Rotate  bool // it must bring a new key when it renews next
+}
+
+// ModeDisplay is a workstation that shows a ward's beds without anybody signed in.
+const ModeDisplay = "display"
+
+// Certificate is what the inventory keeps of a certificate.
+type Certificate struct {
+	SHA256              string // of the whole certificate, hexadecimal
+	KeySHA256           string // of its public key (SubjectPublicKeyInfo), hexadecimal
+	NotBefore, NotAfter time.Time
 }
 
 // Why a ticket was refused. The difference is for the log and the administrator, not for the presenter.
@@ -62,22 +82,56 @@ func (s *Store) CreateDevice(ctx context.Context, d Device) error {
 	}
 	if err := errors.Join(checkIdentity("device id", d.ID), checkID("device kind", d.Kind), checkText("model", d.Model, 0, maxName),
 		checkText("serial", d.Serial, 0, maxName), checkText("gateway", d.Gateway, 0, maxID), checkText("ziti id", d.ZitiID, 0, maxID),
-		checkText("enrolled by", d.EnrolledBy, 0, maxID), checkState(d.State)); err != nil {
+		checkText("enrolled by", d.EnrolledBy, 0, maxID), checkState(d.State), checkMode(d)); err != nil {
 		return named("create device", err)
 	}
-	_, err := s.db.ExecContext(ctx, "INSERT INTO devices (id, kind, model, serial, gateway, ziti, state, enrolled_by) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-		d.ID, d.Kind, d.Model, d.Serial, d.Gateway, d.ZitiID, d.State, d.EnrolledBy)
-	s.where.changed()
+	wards, err := json.Marshal(append([]string{}, d.Wards...))
+	if err != nil {
+		return named("create device", err)
+	}
+	err = s.inTx(ctx, func(tx *sql.Tx) error {
+		for _, w := range d.Wards {
+			if err := exists(ctx, tx, "ward", "wards", w); err != nil {
+				return err
+			}
+		}
+		_, err := tx.ExecContext(ctx, `INSERT INTO devices (id, kind, model, serial, gateway, ziti, state, enrolled_by, mode, wards, version, enrolled)
+			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`, d.ID, d.Kind, d.Model, d.Serial, d.Gateway, d.ZitiID, d.State, d.EnrolledBy,
+			d.Mode, string(wards), d.Version, toOptional(d.Enrolled))
+		return err
+	})
+	s.deviceChanged()
 	return named("create device "+d.ID, err)
 }
 
-const selectDevice = `SELECT d.id, d.kind, d.model, d.serial, d.gateway, d.ziti, d.state, coalesce(p.bed, ''), d.enrolled_by, d.seen
+func checkMode(d Device) error {
+	switch {
+	case d.Mode != "" && d.Mode != ModeDisplay:
+		return fmt.Errorf("%w: mode must be empty or %s", ErrInvalid, ModeDisplay)
+	case d.Mode == ModeDisplay && d.Kind != "workstation":
+		return fmt.Errorf("%w: only a workstation can be a display", ErrInvalid)
+	case len(d.Wards) > maxRelations:
+		return fmt.Errorf("%w: at most %d wards", ErrInvalid, maxRelations)
+	case d.Mode == "" && len(d.Wards) > 0:
+		return fmt.Errorf("%w: wards are a display's", ErrInvalid)
+	}
+	return nil
+}
+
+const selectDevice = `SELECT d.id, d.kind, d.model, d.serial, d.gateway, d.ziti, d.state, coalesce(p.bed, ''), d.enrolled_by, d.seen,
+	d.mode, d.wards, d.version, d.enrolled, d.cert, d.cert_begins, d.cert_ends, d.public_key, d.next_key, d.rotate
 	FROM devices d LEFT JOIN placements p ON p.device = d.id AND p.ends IS NULL`
 
 func (s *Store) scanDevice(r scanner) (d Device, err error) {
-	var seen *int64
-	err = r.Scan(&d.ID, &d.Kind, &d.Model, &d.Serial, &d.Gateway, &d.ZitiID, &d.State, &d.Bed, &d.EnrolledBy, &seen)
+	var seen, enrolled, begins, ends *int64
+	var wards string
+	err = r.Scan(&d.ID, &d.Kind, &d.Model, &d.Serial, &d.Gateway, &d.ZitiID, &d.State, &d.Bed, &d.EnrolledBy, &seen,
+		&d.Mode, &wards, &d.Version, &enrolled, &d.Certificate.SHA256, &begins, &ends, &d.Certificate.KeySHA256, &d.NextKey, &d.Rotate)
+	if err == nil && wards != "[]" {
+		err = json.Unmarshal([]byte(wards), &d.Wards)
+	}
 	d.LastSeen = later(fromOptional(seen), s.seen.last(d.ID))
+	d.Enrolled, d.Certificate.NotBefore, d.Certificate.NotAfter = fromOptional(enrolled), fromOptional(begins), fromOptional(ends)
 	return d, err
 }
 
@@ -102,7 +156,7 @@ func (s *Store) SetDeviceState(ctx context.Context, id, state string) error {
 		return named("set device state", err)
 	}
 	err := affected(s.db.ExecContext(ctx, "UPDATE devices SET state = ? WHERE id = ?", state, id))
-	s.where.changed()
+	s.deviceChanged()
 	return named("set device state", err)
 }
 

@@ -2,6 +2,8 @@ package store_test
 
 import (
 	"errors"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -50,9 +52,21 @@ func TestWardErrors(t *testing.T) {
 		"wards of nobody":    {s.SetWards(ctx, "zz", nil), store.ErrNotFound},
 		"key of nobody":      {s.SaveAPIKey(ctx, access.APIKey{PersonID: "zz", Channel: 1}), store.ErrNotFound},
 		"key of no channel":  {s.SaveAPIKey(ctx, access.APIKey{PersonID: "n", Channel: 99}), store.ErrNotFound},
-		"session of nobody":  {s.SaveSession(ctx, access.Session{PersonID: "zz", Expires: now.Add(time.Hour)}), store.ErrNotFound},
-		"touch no session":   {s.TouchSession(ctx, [32]byte{9}, now), store.ErrNotFound},
-		"delete no session":  {s.DeleteSession(ctx, [32]byte{9}), nil},
+		"session of nobody":  {s.SaveSession(ctx, access.Session{ID: "s", PersonID: "zz", Workstation: station, Expires: now.Add(time.Hour)}), store.ErrNotFound},
+		"touch no session":   {s.TouchSession(ctx, "s9", now), store.ErrNotFound},
+		"prove no session":   {s.ProveSession(ctx, "s9", now, true), store.ErrNotFound},
+		"rotate no session":  {s.RotateSession(ctx, "s9", 1, now), store.ErrNotFound},
+		"role that is none":  {s.SetRole(ctx, "n", "boss"), store.ErrInvalid},
+		"role of nobody":     {s.SetRole(ctx, "zz", access.RoleNurse), store.ErrNotFound},
+		"password of nobody": {s.SetPassword(ctx, "zz", "hash", true), store.ErrNotFound},
+		"factor of nobody":   {s.SaveFactor(ctx, access.Factor{ID: "f", PersonID: "zz", Kind: "totp", Created: now}), store.ErrNotFound},
+		"huge factor":        {s.SaveFactor(ctx, access.Factor{ID: "f", PersonID: "n", Kind: "totp", Data: make([]byte, 17<<10), Created: now}), store.ErrInvalid},
+		"no such factor":     {s.DeleteFactor(ctx, "n", "f"), store.ErrNotFound},
+		"no such key":        {s.DeleteAPIKey(ctx, "n", [32]byte{9}), store.ErrNotFound},
+		"exclude nobody":     {s.Exclude(ctx, p[0], "zz", true), store.ErrNotFound},
+		"nobody excludes":    {s.Exclude(ctx, "p-zz", "n", true), store.ErrNotFound},
+		"review nothing":     {s.ReviewGlass(ctx, "zz", "n", "justified", "", now), store.ErrNotFound},
+		"delete no session":  {s.DeleteSession(ctx, "s9"), nil},
 		"where it stands":    {s.PlaceDevice(ctx, sensorID("s0"), "a-0", now), nil},
 		"ticket for nothing": {s.CreateTicket(ctx, [32]byte{}, nil, now), store.ErrInvalid},
 	} {
@@ -77,10 +91,11 @@ func TestDirectoryRoundTrip(t *testing.T) {
 	in := access.Person{ID: "u1", Login: "dora", DisplayName: "Dora Ö", Role: access.RoleDoctor, Patients: p}
 	_, err := s.CreatePerson(ctx, in, "hash")
 	must(t, err)
-	session := access.Session{Hash: [32]byte{1}, PersonID: "u1", Workstation: station, Started: now, LastUsed: now, Expires: now.Add(time.Hour)}
+	session := access.Session{ID: "s1", PersonID: "u1", Workstation: station, Started: now, LastUsed: now, Expires: now.Add(time.Hour),
+		Proven: now, Methods: "pwd otp", Generation: 1, Rotated: now, Key: [32]byte{7}}
 	must(t, s.SaveSession(ctx, session))
 	session.LastUsed = now.Add(time.Minute)
-	must(t, s.TouchSession(ctx, session.Hash, session.LastUsed))
+	must(t, s.TouchSession(ctx, session.ID, session.LastUsed))
 	key := access.APIKey{Hash: [32]byte{2}, PersonID: "u1", Channel: 1, Write: true}
 	must(t, s.SaveAPIKey(ctx, key))
 	must(t, s.TouchDevice(ctx, sensorID("s0")))
@@ -96,7 +111,7 @@ func TestDirectoryRoundTrip(t *testing.T) {
 	if diff := cmp.Diff(in, got); err != nil || hash != "hash" || diff != "" {
 		t.Error(err, hash, diff)
 	}
-	if got, err := s.Session(ctx, session.Hash); err != nil || got != session {
+	if got, err := s.Session(ctx, session.ID); err != nil || got != session {
 		t.Errorf("%+v %v", got, err)
 	}
 	if got, err := s.APIKey(ctx, key.Hash); err != nil || got != key {
@@ -105,7 +120,7 @@ func TestDirectoryRoundTrip(t *testing.T) {
 	refs, err := s.Patients(ctx)
 	must(t, err)
 	for _, r := range refs {
-		if want := map[string]access.PatientRef{p[0]: {ID: p[0], Ward: "a", Bed: "a-0"}, p[1]: {ID: p[1]}}[r.ID]; r != want {
+		if want := map[string]access.PatientRef{p[0]: {ID: p[0], Ward: "a", Bed: "a-0"}, p[1]: {ID: p[1]}}[r.ID]; !cmp.Equal(r, want) {
 			t.Errorf("%+v, want %+v", r, want)
 		}
 	}
@@ -115,8 +130,8 @@ func TestDirectoryRoundTrip(t *testing.T) {
 	if b, err := s.Announcement(ctx, sensorID("s0"), epoch(1).ID); err != nil || string(b) != "sealed" {
 		t.Errorf("%q %v", b, err)
 	}
-	must(t, s.DeleteSessionsOf(ctx, "u1"))
-	if _, err := s.Session(ctx, session.Hash); !errors.Is(err, access.ErrNotFound) {
+	must(t, s.DeleteSessionsOf(ctx, "u1", ""))
+	if _, err := s.Session(ctx, session.ID); !errors.Is(err, access.ErrNotFound) {
 		t.Errorf("session after sign-out: %v", err)
 	}
 	c, err := s.ChannelOf(ctx, p[0])
@@ -207,6 +222,131 @@ func TestEpochNumbersNeverGoBack(t *testing.T) {
 		}
 		if _, err := s.Announcement(ctx, sensorID("s0"), e.ID); !errors.Is(err, store.ErrNotFound) {
 			t.Errorf("a refused announcement was kept: %v", err)
+		}
+	}
+}
+
+// TestSessionsChange: proofs, rotation of refresh tokens, and ending all but one.
+func TestSessionsChange(t *testing.T) {
+	now := time.Now().UTC().Truncate(time.Microsecond)
+	s := open(t, t.TempDir())
+	ctx := t.Context()
+	_, err := s.CreatePerson(ctx, access.Person{ID: "u1", Login: "dora", Role: access.RoleDoctor}, "hash")
+	must(t, err)
+	for _, id := range []string{"s1", "s2", "s3"} {
+		must(t, s.SaveSession(ctx, access.Session{ID: id, PersonID: "u1", Workstation: station, Started: now, LastUsed: now, Expires: now.Add(time.Hour),
+			Proven: now, Generation: 1, Rotated: now}))
+	}
+	must(t, s.ProveSession(ctx, "s1", now.Add(time.Minute), true))
+	must(t, s.ProveSession(ctx, "s1", now.Add(2*time.Minute), false))
+	must(t, s.RotateSession(ctx, "s1", 1, now.Add(3*time.Minute)))
+	if err := s.RotateSession(ctx, "s1", 1, now); !errors.Is(err, access.ErrConflict) {
+		t.Errorf("rotated twice from the same: %v", err)
+	}
+	got, err := s.Session(ctx, "s1")
+	if err != nil || !got.SecondFactor || !got.Proven.Equal(now.Add(2*time.Minute)) || got.Generation != 2 || !got.Rotated.Equal(now.Add(3*time.Minute)) {
+		t.Errorf("%+v %v", got, err)
+	}
+	must(t, s.DeleteSessionsOf(ctx, "u1", "s2"))
+	if all, err := s.SessionsOf(ctx, "u1"); err != nil || len(all) != 1 || all[0].ID != "s2" {
+		t.Errorf("%+v %v", all, err)
+	}
+}
+
+// TestCredentials: second factors and keys come back as they went in, and lie sealed.
+func TestCredentials(t *testing.T) {
+	now := time.Now().UTC().Truncate(time.Microsecond)
+	dir := t.TempDir()
+	s := open(t, dir)
+	ctx := t.Context()
+	_, err := s.CreatePerson(ctx, access.Person{ID: "u1", Login: "dora", Role: access.RoleDoctor}, "hash")
+	must(t, err)
+	must(t, s.SetPassword(ctx, "u1", "one-time hash", true))
+	if p, hash, err := s.PersonByLogin(ctx, "dora"); err != nil || !p.MustChangePassword || hash != "one-time hash" {
+		t.Errorf("%+v %v", p, err)
+	}
+	f := access.Factor{ID: "f1", PersonID: "u1", Kind: access.FactorTOTP, Name: "App", Data: []byte("the shared secret of the app"), Created: now}
+	must(t, s.SaveFactor(ctx, f))
+	f.LastUsed = now.Add(time.Minute)
+	must(t, s.SaveFactor(ctx, f))
+	if got, err := s.Factors(ctx, "u1"); err != nil || !cmp.Equal(got, []access.Factor{f}) {
+		t.Errorf("%+v %v", got, err)
+	}
+	if err := s.DeleteFactor(ctx, "somebody", "f1"); !errors.Is(err, store.ErrNotFound) {
+		t.Errorf("somebody else's: %v", err)
+	}
+	id, err := s.CreateLinkedPerson(ctx, access.Person{Login: "linked", DisplayName: "L", Role: access.RoleNurse}, "https://idp", "sub-1")
+	must(t, err)
+	if p, err := s.LinkedPerson(ctx, "https://idp", "sub-1"); err != nil || p.ID != id {
+		t.Errorf("%+v %v", p, err)
+	}
+	if _, err := s.LinkedPerson(ctx, "", ""); !errors.Is(err, store.ErrNotFound) {
+		t.Errorf("everybody without a provider is linked: %v", err)
+	}
+	if _, err := s.CreateLinkedPerson(ctx, access.Person{Login: "dora", Role: access.RoleNurse}, "https://idp", "sub-2"); !errors.Is(err, access.ErrConflict) {
+		t.Errorf("a login twice: %v", err)
+	}
+	must(t, s.Close())
+	for _, secret := range []string{"the shared secret of the app"} {
+		files, err := filepath.Glob(filepath.Join(dir, "*"))
+		must(t, err)
+		for _, name := range files {
+			if b, err := os.ReadFile(name); err == nil && strings.Contains(string(b), secret) {
+				t.Errorf("%s holds a secret in clear", filepath.Base(name))
+			}
+		}
+	}
+}
+
+// TestEmergencies: what was typed about a patient lies sealed; a verdict is given once; consent shows in the patient.
+func TestEmergencies(t *testing.T) {
+	now := time.Now().UTC().Truncate(time.Microsecond)
+	dir := t.TempDir()
+	s := open(t, dir)
+	ctx := t.Context()
+	p := ward(t, s, now, 2)
+	_, err := s.CreatePerson(ctx, access.Person{ID: "u1", Login: "dora", Role: access.RoleDoctor}, "hash")
+	must(t, err)
+	g := access.Glass{ID: "bg-1", PersonID: "u1", PatientID: p[0], Workstation: station, Session: "s1", Reason: "collapsed in the corridor",
+		Opened: now, Expires: now.Add(15 * time.Minute)}
+	must(t, s.SaveGlass(ctx, g))
+	old := g
+	old.ID, old.Opened = "bg-0", now.Add(-time.Hour)
+	must(t, s.SaveGlass(ctx, old))
+	if got, err := s.Glasses(ctx, now.Add(-time.Minute), "u1", p[0]); err != nil || !cmp.Equal(got, []access.Glass{g}) {
+		t.Errorf("%+v %v", got, err)
+	}
+	for _, other := range [][2]string{{"u2", ""}, {"", p[1]}} {
+		if got, err := s.Glasses(ctx, now.Add(-2*time.Hour), other[0], other[1]); err != nil || len(got) != 0 {
+			t.Errorf("%v: %+v %v", other, got, err)
+		}
+	}
+	if got, err := s.UnreviewedGlasses(ctx); err != nil || len(got) != 2 || got[0].ID != "bg-0" {
+		t.Errorf("%+v %v", got, err)
+	}
+	must(t, s.ReviewGlass(ctx, "bg-1", "u1", access.Unjustified, "no emergency that day", now))
+	if err := s.ReviewGlass(ctx, "bg-1", "u1", access.Justified, "", now); !errors.Is(err, store.ErrNotFound) {
+		t.Errorf("judged twice: %v", err)
+	}
+	if got, err := s.Glass(ctx, "bg-1"); err != nil || got.Outcome != access.Unjustified || got.Note != "no emergency that day" || got.ReviewedBy != "u1" {
+		t.Errorf("%+v %v", got, err)
+	}
+	must(t, s.Exclude(ctx, p[0], "u1", true))
+	must(t, s.Exclude(ctx, p[0], "u1", true))
+	if got, err := s.Patient(ctx, p[0]); err != nil || !cmp.Equal(got.Excluded, []string{"u1"}) {
+		t.Errorf("%+v %v", got, err)
+	}
+	must(t, s.Exclude(ctx, p[0], "u1", false))
+	if got, err := s.Patient(ctx, p[0]); err != nil || len(got.Excluded) != 0 {
+		t.Errorf("%+v %v", got, err)
+	}
+	must(t, s.Close())
+	files, err := filepath.Glob(filepath.Join(dir, "*"))
+	must(t, err)
+	for _, name := range files {
+		b, err := os.ReadFile(name)
+		if err == nil && (strings.Contains(string(b), "corridor") || strings.Contains(string(b), "no emergency that day")) {
+			t.Errorf("%s holds what was typed about a patient in clear", filepath.Base(name))
 		}
 	}
 }

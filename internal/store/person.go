@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"time"
 
 	"vitalseal/internal/access"
 )
@@ -53,9 +52,9 @@ func (s *Store) CreatePerson(ctx context.Context, p access.Person, passwordHash 
 				return err
 			}
 		}
-		_, err = tx.ExecContext(ctx, `INSERT INTO persons (id, login, password, sealed_name, role, wards, patients, self, disabled)
-			VALUES (?, ?, ?, ?, ?, ?, ?, nullif(?, ''), ?)`, p.ID, p.Login, passwordHash,
-			key.Seal([]byte(p.DisplayName), associated("person name", p.ID)), string(p.Role), wards, patients, p.Self, p.Disabled)
+		_, err = tx.ExecContext(ctx, `INSERT INTO persons (id, login, password, sealed_name, role, wards, patients, self, disabled, one_time)
+			VALUES (?, ?, ?, ?, ?, ?, ?, nullif(?, ''), ?, ?)`, p.ID, p.Login, passwordHash,
+			key.Seal([]byte(p.DisplayName), associated("person name", p.ID)), string(p.Role), wards, patients, p.Self, p.Disabled, p.MustChangePassword)
 		return err
 	})
 	return p.ID, named("create person "+p.Login, err)
@@ -75,14 +74,14 @@ func relations(ctx context.Context, tx *sql.Tx, what, table string, ids []string
 	return string(b), err
 }
 
-const selectPerson = `SELECT id, login, password, sealed_name, role, wards, patients, coalesce(self, ''), disabled FROM persons`
+const selectPerson = `SELECT id, login, password, sealed_name, role, wards, patients, coalesce(self, ''), disabled, one_time FROM persons`
 
 type scanner interface{ Scan(...any) error }
 
 func (s *Store) scanPerson(ctx context.Context, r scanner) (p access.Person, hash string, err error) {
 	var sealed []byte
 	var wards, patients string
-	if err := r.Scan(&p.ID, &p.Login, &hash, &sealed, &p.Role, &wards, &patients, &p.Self, &p.Disabled); err != nil {
+	if err := r.Scan(&p.ID, &p.Login, &hash, &sealed, &p.Role, &wards, &patients, &p.Self, &p.Disabled, &p.MustChangePassword); err != nil {
 		return access.Person{}, "", err
 	}
 	key, err := s.key(ctx, directoryKey)
@@ -143,77 +142,15 @@ func (s *Store) SetPatients(ctx context.Context, person string, patients []strin
 	}))
 }
 
-// SetPassword replaces a person's password hash.
-func (s *Store) SetPassword(ctx context.Context, person, passwordHash string) error {
-	if err := checkText("password hash", passwordHash, 1, 512); err != nil {
-		return named("set password", err)
-	}
-	return named("set password", affected(s.db.ExecContext(ctx, "UPDATE persons SET password = ? WHERE id = ?", passwordHash, person)))
-}
-
 // SetPersonDisabled locks a person out or lets them back in; live sessions are the caller's to end.
 func (s *Store) SetPersonDisabled(ctx context.Context, person string, disabled bool) error {
 	return named("disable person", affected(s.db.ExecContext(ctx, "UPDATE persons SET disabled = ? WHERE id = ?", disabled, person)))
 }
 
-// SaveSession inserts a session; ErrExists if the hash is known. Sessions past their absolute end go.
-func (s *Store) SaveSession(ctx context.Context, n access.Session) error {
-	if err := checkText("workstation", n.Workstation, 0, maxID); err != nil {
-		return named("save session", err)
+// SetRole changes what a person is. Relationships that do not belong to the new role have no effect.
+func (s *Store) SetRole(ctx context.Context, person string, role access.Role) error {
+	if !role.Valid() {
+		return named("set role", fmt.Errorf("%w: role must be one of %v", ErrInvalid, access.Roles()))
 	}
-	return named("save session", s.inTx(ctx, func(tx *sql.Tx) error {
-		if _, err := tx.ExecContext(ctx, "DELETE FROM sessions WHERE expires <= ?", micro(s.now())); err != nil {
-			return err
-		}
-		_, err := tx.ExecContext(ctx, "INSERT INTO sessions (hash, person, workstation, started, used, expires) VALUES (?, ?, ?, ?, ?, ?)",
-			n.Hash[:], n.PersonID, n.Workstation, micro(n.Started), micro(n.LastUsed), micro(n.Expires))
-		return err
-	}))
-}
-
-// TouchSession sets when a session was last used; ErrNotFound if it has been deleted meanwhile.
-func (s *Store) TouchSession(ctx context.Context, tokenHash [32]byte, lastUsed time.Time) error {
-	return named("touch session", affected(s.db.ExecContext(ctx, "UPDATE sessions SET used = ? WHERE hash = ?", micro(lastUsed), tokenHash[:])))
-}
-
-// Session is the session with this token hash, expired or not.
-func (s *Store) Session(ctx context.Context, tokenHash [32]byte) (access.Session, error) {
-	n := access.Session{Hash: tokenHash}
-	var started, used, expires int64
-	if err := s.db.QueryRowContext(ctx, "SELECT person, workstation, started, used, expires FROM sessions WHERE hash = ?", tokenHash[:]).
-		Scan(&n.PersonID, &n.Workstation, &started, &used, &expires); err != nil {
-		return access.Session{}, named("session", err)
-	}
-	n.Started, n.LastUsed, n.Expires = fromMicro(started), fromMicro(used), fromMicro(expires)
-	return n, nil
-}
-
-// DeleteSession ends a session; none is no error.
-func (s *Store) DeleteSession(ctx context.Context, tokenHash [32]byte) error {
-	_, err := s.db.ExecContext(ctx, "DELETE FROM sessions WHERE hash = ?", tokenHash[:])
-	return named("delete session", err)
-}
-
-// DeleteSessionsOf ends all sessions of a person; none is no error.
-func (s *Store) DeleteSessionsOf(ctx context.Context, personID string) error {
-	_, err := s.db.ExecContext(ctx, "DELETE FROM sessions WHERE person = ?", personID)
-	return named("delete sessions", err)
-}
-
-// SaveAPIKey stores a key; ErrNotFound for an unknown person or channel.
-func (s *Store) SaveAPIKey(ctx context.Context, k access.APIKey) error {
-	_, err := s.db.ExecContext(ctx, "INSERT INTO api_keys (hash, person, channel, writes) VALUES (?, ?, ?, ?)",
-		k.Hash[:], k.PersonID, k.Channel, k.Write)
-	return named("save api key", err)
-}
-
-// APIKey is the key with this hash.
-func (s *Store) APIKey(ctx context.Context, keyHash [32]byte) (access.APIKey, error) {
-	k := access.APIKey{Hash: keyHash}
-	err := s.db.QueryRowContext(ctx, "SELECT person, channel, writes FROM api_keys WHERE hash = ?", keyHash[:]).
-		Scan(&k.PersonID, &k.Channel, &k.Write)
-	if err != nil {
-		return access.APIKey{}, named("api key", err)
-	}
-	return k, nil
+	return named("set role", affected(s.db.ExecContext(ctx, "UPDATE persons SET role = ? WHERE id = ?", string(role), person)))
 }

@@ -26,6 +26,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"vitalseal/internal/access"
@@ -85,21 +86,22 @@ func WithOpenPartitions(n int) Option { return func(o *options) { o.partitions =
 
 // Store is an open store. Its fields are set by Open and never change; what they point to has its own locks.
 type Store struct {
-	dir   string
-	ks    seal.KeyStore
-	log   *slog.Logger
-	opt   options
-	lock  *dirLock // holds an exclusive transaction on lock.db for as long as the store is open
-	db    *sql.DB  // directory.db
-	keys  keyring
-	where attribution
-	parts partitions
-	write *writer
-	watch watchers
-	lat   latency
-	seen  touches
-	stats partitionCounts
-	once  sync.Once
+	dir     string
+	ks      seal.KeyStore
+	log     *slog.Logger
+	opt     options
+	lock    *dirLock // holds an exclusive transaction on lock.db for as long as the store is open
+	db      *sql.DB  // directory.db
+	keys    keyring
+	where   attribution
+	devices atomic.Uint64 // changes to the inventory, see DeviceChanges
+	parts   partitions
+	write   *writer
+	watch   watchers
+	lat     latency
+	seen    touches
+	stats   partitionCounts
+	once    sync.Once
 }
 
 // Open opens the store in dir, creating it on first use. ErrInUse if another process has it.
@@ -182,4 +184,12 @@ func (s *Store) allowed(g access.Grant, a access.Action, r access.Resource) erro
 		return ErrNotAllowed
 	}
 	return nil
+}
+
+// numbersAllowed is the gate in front of a patient's numbers, which a wall screen may show too: without the name and wave.
+func (s *Store) numbersAllowed(g access.Grant, patient string) error {
+	if s.allowed(g, access.ViewDisplay, access.OnPatient(patient)) == nil {
+		return nil
+	}
+	return s.allowed(g, access.ViewPatient, access.OnPatient(patient))
 }

@@ -7,6 +7,7 @@ import (
 	"encoding/base32"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"vitalseal/internal/access"
@@ -116,19 +117,28 @@ func (s *Store) PatientName(ctx context.Context, g access.Grant, id string) (str
 	return string(name), nil
 }
 
-const selectPatient = `SELECT p.id, coalesce(b.ward, ''), coalesce(b.id, '') FROM patients p
+const selectPatient = `SELECT p.id, coalesce(b.ward, ''), coalesce(b.id, ''),
+	(SELECT group_concat(x.person, ' ') FROM exclusions x WHERE x.patient = p.id) FROM patients p
 	LEFT JOIN stays s ON s.patient = p.id AND s.ends IS NULL LEFT JOIN beds b ON b.id = s.bed`
 
-// Patient is where a patient lies now.
-func (s *Store) Patient(ctx context.Context, id string) (p access.PatientRef, err error) {
-	err = s.db.QueryRowContext(ctx, selectPatient+" WHERE p.id = ?", id).Scan(&p.ID, &p.Ward, &p.Bed)
+func scanPatient(r scanner) (p access.PatientRef, err error) {
+	var excluded *string
+	err = r.Scan(&p.ID, &p.Ward, &p.Bed, &excluded)
+	if excluded != nil {
+		p.Excluded = strings.Fields(*excluded) // ids have no spaces
+	}
+	return p, err
+}
+
+// Patient is where a patient lies now, and whom the patient excludes.
+func (s *Store) Patient(ctx context.Context, id string) (access.PatientRef, error) {
+	p, err := scanPatient(s.db.QueryRowContext(ctx, selectPatient+" WHERE p.id = ?", id))
 	return p, named("patient", err)
 }
 
 // Patients are all patients by id, whether admitted or not.
 func (s *Store) Patients(ctx context.Context) ([]access.PatientRef, error) {
-	all, err := list(ctx, s.db, func(r *sql.Rows) (p access.PatientRef, err error) { return p, r.Scan(&p.ID, &p.Ward, &p.Bed) },
-		selectPatient+" ORDER BY p.id")
+	all, err := list(ctx, s.db, func(r *sql.Rows) (access.PatientRef, error) { return scanPatient(r) }, selectPatient+" ORDER BY p.id")
 	return all, named("patients", err)
 }
 

@@ -1,0 +1,341 @@
+package access
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/subtle"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/pquerna/otp"
+	"github.com/pquerna/otp/totp"
+)
+
+// Kinds of Factor.
+const (
+	FactorTOTP     = "totp"     // a code every 30 seconds (RFC 6238)
+	FactorRecovery = "recovery" // ten codes on paper, each good once
+	FactorPasskey  = "passkey"  // WebAuthn
+)
+
+const (
+	totpPeriod    = 30 // seconds
+	recoveryCodes = 10
+	maxFactors    = 16
+	maxFactorName = 64
+)
+
+// Factor is something besides the password that a person can show. Data is secret: a Directory seals it.
+type Factor struct {
+	ID       string
+	PersonID string
+	Kind     string // one of the Factor constants
+	Name     string // what the person calls it
+	Data     []byte // JSON; what it is depends on Kind
+	Created  time.Time
+	LastUsed time.Time // zero: never
+}
+
+// Credentials is the part of a Directory about what people prove themselves with.
+type Credentials interface {
+	// SetPassword replaces a person's password hash; a one-time password must be changed before anything else.
+	SetPassword(ctx context.Context, personID, hash string, oneTime bool) error
+	Factors(ctx context.Context, personID string) ([]Factor, error)
+	// SaveFactor inserts a factor, or replaces the one with its id.
+	SaveFactor(ctx context.Context, f Factor) error
+	DeleteFactor(ctx context.Context, personID, id string) error
+	// LinkedPerson is who an OpenID provider calls subject.
+	LinkedPerson(ctx context.Context, issuer, subject string) (Person, error)
+	// CreateLinkedPerson adds someone without a password; ErrConflict if the login is taken.
+	CreateLinkedPerson(ctx context.Context, p Person, issuer, subject string) (id string, err error)
+	SetRole(ctx context.Context, personID string, role Role) error
+
+	APIKey(ctx context.Context, keyHash [32]byte) (APIKey, error)
+	SaveAPIKey(ctx context.Context, k APIKey) error
+	APIKeysOf(ctx context.Context, personID string) ([]APIKey, error)
+	DeleteAPIKey(ctx context.Context, personID string, keyHash [32]byte) error
+
+	// Secret and SaveSecret keep the keys that sign tokens.
+	Secret(ctx context.Context, name string) ([]byte, error)
+	SaveSecret(ctx context.Context, name string, secret []byte) error
+}
+
+// totpData is a TOTP factor.
+type totpData struct {
+	Secret    string `json:"secret"`    // base32
+	Confirmed bool   `json:"confirmed"` // shown once that the person has it; until then it counts for nothing
+	Step      int64  `json:"step"`      // the newest time step whose code was used: no code counts twice
+}
+
+// kinds are the methods that a person can show as a second factor. Recovery codes count only beside another.
+func (e *Engine) kinds(ctx context.Context, personID string) ([]string, error) {
+	all, err := e.dir.Factors(ctx, personID)
+	if err != nil {
+		return nil, fmt.Errorf("access: factors: %w", err)
+	}
+	var out []string
+	for _, f := range all {
+		if f.Kind == FactorPasskey || f.Kind == FactorTOTP && confirmed(f) {
+			out = append(out, f.Kind)
+		}
+	}
+	if len(out) > 0 && slices.ContainsFunc(all, func(f Factor) bool { return f.Kind == FactorRecovery }) {
+		out = append(out, FactorRecovery)
+	}
+	slices.Sort(out)
+	return slices.Compact(out), nil
+}
+
+func confirmed(f Factor) bool {
+	var d totpData
+	return json.Unmarshal(f.Data, &d) == nil && d.Confirmed
+}
+
+// Factors are a person's own second factors, without their secrets.
+func (e *Engine) Factors(ctx context.Context, s Subject) ([]Factor, error) {
+	if s.Session == "" {
+		return nil, ErrNoSession
+	}
+	all, err := e.dir.Factors(ctx, s.Person.ID)
+	all = slices.DeleteFunc(all, func(f Factor) bool { return f.Kind == FactorTOTP && !confirmed(f) })
+	for i := range all {
+		all[i].Data = nil
+	}
+	return all, err
+}
+
+// BeginTOTP makes a secret for an authenticator app: as text, and as the address that its QR code holds. It counts once
+// ConfirmTOTP has seen a code of it. It needs a fresh proof of identity.
+func (e *Engine) BeginTOTP(ctx context.Context, s Subject) (secret, uri string, err error) {
+	if err := e.fresh(ctx, s); err != nil {
+		return "", "", err
+	}
+	key, err := totp.Generate(totp.GenerateOpts{Issuer: "Vitalseal " + e.issuer, AccountName: s.Person.Login, Period: totpPeriod, SecretSize: 20})
+	if err != nil {
+		return "", "", fmt.Errorf("access: totp: %w", err)
+	}
+	all, err := e.dir.Factors(ctx, s.Person.ID)
+	if err != nil {
+		return "", "", fmt.Errorf("access: totp: %w", err)
+	}
+	for _, f := range all { // a secret that was never confirmed gives way
+		if f.Kind == FactorTOTP && !confirmed(f) {
+			if err := e.dir.DeleteFactor(ctx, s.Person.ID, f.ID); err != nil {
+				return "", "", fmt.Errorf("access: totp: %w", err)
+			}
+		}
+	}
+	return key.Secret(), key.URL(), e.saveFactor(ctx, s.Person.ID, len(all), FactorTOTP, "Authenticator app", totpData{Secret: key.Secret()})
+}
+
+// ConfirmTOTP takes the first code of the secret of BeginTOTP, from when on it is asked for at every sign-in, and gives new
+// recovery codes, which are shown once. A wrong code is ErrSignIn.
+func (e *Engine) ConfirmTOTP(ctx context.Context, s Subject, code string) (recovery []string, err error) {
+	if err := e.fresh(ctx, s); err != nil {
+		return nil, err
+	}
+	e.factoring.Lock()
+	defer e.factoring.Unlock()
+	now := time.Now().UTC()
+	if err := e.slow(ctx, s.Workstation, "2:"+s.Person.ID, now); err != nil {
+		return nil, err
+	}
+	all, err := e.dir.Factors(ctx, s.Person.ID)
+	if err != nil {
+		return nil, fmt.Errorf("access: totp: %w", err)
+	}
+	for _, f := range all {
+		var d totpData
+		if f.Kind != FactorTOTP || json.Unmarshal(f.Data, &d) != nil || d.Confirmed {
+			continue
+		}
+		step, ok := matches(d, code, now)
+		if !ok {
+			return nil, ErrSignIn
+		}
+		e.throttle.succeeded(s.Workstation, "2:"+s.Person.ID)
+		d.Confirmed, d.Step = true, step
+		if err := e.keep(ctx, f, d, now); err != nil {
+			return nil, err
+		}
+		if err := e.record(ctx, s.Person, s.Workstation, actionFactor, true, "totp added"); err != nil {
+			return nil, err
+		}
+		return e.newRecovery(ctx, s, all)
+	}
+	return nil, ErrSignIn
+}
+
+// matches finds the time step, now or the one before or after, whose code this is, and that was not used before.
+func matches(d totpData, code string, now time.Time) (step int64, ok bool) {
+	current := now.Unix() / totpPeriod
+	for _, step := range []int64{current, current - 1, current + 1} {
+		want, err := totp.GenerateCodeCustom(d.Secret, time.Unix(step*totpPeriod, 0), totp.ValidateOpts{Period: totpPeriod, Digits: otp.DigitsSix, Algorithm: otp.AlgorithmSHA1})
+		if err == nil && step > d.Step && subtle.ConstantTimeCompare([]byte(want), []byte(code)) == 1 {
+			return step, true
+		}
+	}
+	return 0, false
+}
+
+// totp checks a code of any of the person's authenticator apps.
+func (e *Engine) totp(ctx context.Context, p Person, code string, now time.Time) (method string, err error) {
+	e.factoring.Lock()
+	defer e.factoring.Unlock()
+	all, err := e.dir.Factors(ctx, p.ID)
+	if err != nil {
+		return "", fmt.Errorf("access: totp: %w", err)
+	}
+	for _, f := range all {
+		var d totpData
+		if f.Kind != FactorTOTP || json.Unmarshal(f.Data, &d) != nil || !d.Confirmed {
+			continue
+		}
+		if step, ok := matches(d, strings.TrimSpace(code), now); ok {
+			d.Step = step
+			return "otp", e.keep(ctx, f, d, now)
+		}
+	}
+	return "", nil
+}
+
+// newRecovery replaces a person's recovery codes. They are shown once; their hashes are kept.
+func (e *Engine) newRecovery(ctx context.Context, s Subject, all []Factor) ([]string, error) {
+	codes, hashes := make([]string, recoveryCodes), make([]string, recoveryCodes)
+	for i := range codes {
+		t := strings.ToLower(rand.Text())
+		codes[i] = t[0:5] + "-" + t[5:10] + "-" + t[10:15] // 75 bits
+		hashes[i] = hexHash(codes[i])
+	}
+	for _, f := range all {
+		if f.Kind == FactorRecovery {
+			if err := e.dir.DeleteFactor(ctx, s.Person.ID, f.ID); err != nil && !errors.Is(err, ErrNotFound) {
+				return nil, fmt.Errorf("access: recovery codes: %w", err)
+			}
+		}
+	}
+	return codes, e.saveFactor(ctx, s.Person.ID, 0, FactorRecovery, "Recovery codes", hashes)
+}
+
+// NewRecovery makes ten new recovery codes, which replace those that were there. It needs a fresh proof of identity.
+func (e *Engine) NewRecovery(ctx context.Context, s Subject) ([]string, error) {
+	if err := e.fresh(ctx, s); err != nil {
+		return nil, err
+	}
+	e.factoring.Lock()
+	defer e.factoring.Unlock()
+	all, err := e.dir.Factors(ctx, s.Person.ID)
+	if err != nil {
+		return nil, fmt.Errorf("access: recovery codes: %w", err)
+	}
+	if err := e.record(ctx, s.Person, s.Workstation, actionFactor, true, "recovery codes made"); err != nil {
+		return nil, err
+	}
+	return e.newRecovery(ctx, s, all)
+}
+
+// recovery checks a recovery code and uses it up.
+func (e *Engine) recovery(ctx context.Context, p Person, code string) (method string, err error) {
+	e.factoring.Lock()
+	defer e.factoring.Unlock()
+	all, err := e.dir.Factors(ctx, p.ID)
+	if err != nil {
+		return "", fmt.Errorf("access: recovery codes: %w", err)
+	}
+	hash := hexHash(strings.ToLower(strings.TrimSpace(code)))
+	for _, f := range all {
+		var hashes []string
+		if f.Kind != FactorRecovery || json.Unmarshal(f.Data, &hashes) != nil {
+			continue
+		}
+		for i, h := range hashes {
+			if subtle.ConstantTimeCompare([]byte(h), []byte(hash)) == 1 {
+				return "otp", e.keep(ctx, f, slices.Delete(hashes, i, i+1), time.Now().UTC())
+			}
+		}
+	}
+	return "", nil
+}
+
+// RemoveFactor takes away one of a person's own second factors. It needs a fresh proof of identity.
+func (e *Engine) RemoveFactor(ctx context.Context, s Subject, id string) error {
+	if err := e.fresh(ctx, s); err != nil {
+		return err
+	}
+	if err := e.dir.DeleteFactor(ctx, s.Person.ID, id); err != nil {
+		return err
+	}
+	return e.record(ctx, s.Person, s.Workstation, actionFactor, true, "removed")
+}
+
+// ResetFactors takes away all second factors of a person who has lost them, and ends the person's sessions. The caller
+// decides and audits first.
+func (e *Engine) ResetFactors(ctx context.Context, personID string) error {
+	all, err := e.dir.Factors(ctx, personID)
+	if err != nil {
+		return fmt.Errorf("access: factors: %w", err)
+	}
+	for _, f := range all {
+		if err := e.dir.DeleteFactor(ctx, personID, f.ID); err != nil {
+			return fmt.Errorf("access: factors: %w", err)
+		}
+	}
+	if err := e.record(ctx, Person{ID: personID}, "", actionFactor, true, "all removed"); err != nil {
+		return err
+	}
+	return e.SignOutAll(ctx, personID)
+}
+
+// freshProof is how old a proof of identity may be for acts on one's own account; default.cedar has the same for others.
+const freshProof = 5 * time.Minute
+
+// fresh refuses an act on one's own account without a recent proof of identity, or with a password that is not one's own.
+func (e *Engine) fresh(ctx context.Context, s Subject) error {
+	if s.Session == "" {
+		return ErrNoSession
+	}
+	p, err := e.dir.Person(ctx, s.Person.ID)
+	if err != nil {
+		return fmt.Errorf("access: account: %w", err)
+	}
+	if p.MustChangePassword {
+		return &Denied{Reason: "own password first"}
+	}
+	if now := time.Now(); now.Sub(s.Proven) > freshProof {
+		return &Denied{Reason: "a fresh proof of identity is needed", StepUp: true}
+	}
+	return nil
+}
+
+// saveFactor adds a factor to a person who has so many.
+func (e *Engine) saveFactor(ctx context.Context, personID string, have int, kind, name string, data any) error {
+	if have >= maxFactors {
+		return fmt.Errorf("%w: at most %d second factors; remove one first", ErrInvalid, maxFactors)
+	}
+	b, err := json.Marshal(data)
+	if err != nil {
+		return fmt.Errorf("access: factor: %w", err)
+	}
+	f := Factor{ID: strings.ToLower(rand.Text()[:16]), PersonID: personID, Kind: kind, Name: name, Data: b, Created: time.Now().UTC()}
+	if err := e.dir.SaveFactor(ctx, f); err != nil {
+		return fmt.Errorf("access: factor: %w", err)
+	}
+	return nil
+}
+
+// keep writes what a factor's use changed.
+func (e *Engine) keep(ctx context.Context, f Factor, data any, now time.Time) error {
+	b, err := json.Marshal(data)
+	if err != nil {
+		return fmt.Errorf("access: factor: %w", err)
+	}
+	f.Data, f.LastUsed = b, now
+	if err := e.dir.SaveFactor(ctx, f); err != nil {
+		return fmt.Errorf("access: factor: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,273 @@
+package access
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/cedar-policy/cedar-go"
+
+	"vitalseal/internal/audit"
+)
+
+// An emergency ("breaking the glass") opens one patient to one clinician, in one session, for a short time.
+const (
+	GlassLife       = 15 * time.Minute // how long it lasts
+	MinGlassReason  = 10               // characters of the typed reason
+	MaxGlassReason  = 500
+	glassPerPerson  = 3  // an hour
+	glassPerHub     = 20 // an hour, of everybody
+	glassRateWindow = time.Hour
+)
+
+// Verdicts of a reviewer.
+const (
+	Justified   = "justified"
+	Unjustified = "unjustified"
+)
+
+// ErrGlassRate means that the person, or everybody together, has opened too many patients in emergencies lately.
+var ErrGlassRate = errors.New("access: too many emergency accesses in an hour")
+
+// Glass is one emergency access. Reason and Note may hold what people write about a patient: they are sealed in the store and
+// shown to reviewers (and the reason to the patient), never logged apart from the audit log.
+type Glass struct {
+	ID          string
+	PersonID    string
+	PatientID   string
+	Workstation string // SPIFFE id
+	Session     string // id of the sign-in it is bound to
+	Reason      string
+	Opened      time.Time // UTC
+	Expires     time.Time
+	ReviewedBy  string // person id; empty: not reviewed yet
+	Reviewed    time.Time
+	Outcome     string // Justified or Unjustified
+	Note        string
+}
+
+// Emergencies is the part of a Directory about emergency access and consent.
+type Emergencies interface {
+	SaveGlass(ctx context.Context, g Glass) error
+	// Glasses are those opened since then, newest first; of one person if personID is not empty, of one patient likewise.
+	Glasses(ctx context.Context, since time.Time, personID, patientID string) ([]Glass, error)
+	// UnreviewedGlasses are those that nobody has judged, oldest first, however old.
+	UnreviewedGlasses(ctx context.Context) ([]Glass, error)
+	Glass(ctx context.Context, id string) (Glass, error)
+	// ReviewGlass writes a verdict; a second one is ErrNotFound.
+	ReviewGlass(ctx context.Context, id, reviewer, outcome, note string, at time.Time) error
+	// Exclude adds or takes away a person whom the patient does not let see the values.
+	Exclude(ctx context.Context, patientID, personID string, excluded bool) error
+}
+
+// Event is something that people must be told of at once.
+type Event struct {
+	Kind    string // one of the Event constants
+	Patient string // id, or empty
+	Person  string // id, or empty
+	Until   time.Time
+	Detail  string // no name, reading or secret
+}
+
+// Kinds of Event.
+const (
+	EventGlass = "break-glass" // a patient was opened in an emergency
+	EventDrift = "drift"       // the overlay was changed behind our back, and put right
+	EventTheft = "token-reuse" // a used refresh token, or a token from another workstation, was shown
+)
+
+// WithEvents hands every Event to f, which must return at once.
+func WithEvents(f func(Event)) Option { return func(e *Engine) { e.events = f } }
+
+// BreakGlass opens a patient to s for GlassLife, with a typed reason. It is audited with the reason before anything opens,
+// and announced. Errors: *Denied (ErrStepUp where a fresh proof is missing), ErrInvalid for the reason, ErrGlassRate.
+func (e *Engine) BreakGlass(ctx context.Context, s Subject, patientID, reason string) (Glass, error) {
+	e.glassing.Lock()
+	defer e.glassing.Unlock()
+	reason = strings.Join(strings.Fields(reason), " ")
+	n := utf8.RuneCountInString(reason)
+	valid := n >= MinGlassReason && n <= MaxGlassReason && utf8.ValidString(reason)
+	purpose := "reason: " + reason
+	if !valid {
+		purpose = "without a valid reason: not opened"
+	}
+	if _, err := e.DecideFor(ctx, s, BreakGlass, OnPatient(patientID), purpose); err != nil {
+		return Glass{}, err
+	}
+	if !valid {
+		return Glass{}, fmt.Errorf("%w: reason: has %d characters, %d to %d are needed", ErrInvalid, n, MinGlassReason, MaxGlassReason)
+	}
+	if s.Session == "" {
+		return Glass{}, &Denied{Action: BreakGlass, Resource: OnPatient(patientID), Reason: "no session"}
+	}
+	now := time.Now().UTC()
+	recent, err := e.dir.Glasses(ctx, now.Add(-glassRateWindow), "", "")
+	if err != nil {
+		return Glass{}, fmt.Errorf("access: break glass: %w", err)
+	}
+	own := 0
+	for _, g := range recent {
+		if g.PersonID == s.Person.ID {
+			own++
+		}
+	}
+	if own >= glassPerPerson || len(recent) >= glassPerHub {
+		if err := e.record(ctx, s.Person, s.Workstation, string(BreakGlass), false, "too many in an hour"); err != nil {
+			return Glass{}, err
+		}
+		return Glass{}, ErrGlassRate
+	}
+	g := Glass{ID: "bg-" + strings.ToLower(rand.Text()[:16]), PersonID: s.Person.ID, PatientID: patientID, Workstation: s.Workstation,
+		Session: s.Session, Reason: reason, Opened: now, Expires: now.Add(GlassLife)}
+	if err := e.dir.SaveGlass(ctx, g); err != nil {
+		return Glass{}, fmt.Errorf("access: break glass: %w", err)
+	}
+	e.log.WarnContext(ctx, "a patient was opened in an emergency", "emergency", g.ID, "person", g.PersonID, "patient", g.PatientID, "until", g.Expires)
+	e.events(Event{Kind: EventGlass, Patient: patientID, Person: s.Person.ID, Until: g.Expires})
+	return g, nil
+}
+
+// glassPossible reports whether an open emergency can matter for the action, so that the directory is asked only then.
+func (q *question) glassPossible(a Action) bool {
+	return a == ViewPatient && (q.person.Role == RoleNurse || q.person.Role == RoleDoctor)
+}
+
+// look fills break_glass.
+func (e *Engine) look(ctx context.Context, q *question, s Subject, patientID string, now time.Time) error {
+	if s.Session == "" {
+		return nil
+	}
+	open, err := e.dir.Glasses(ctx, now.Add(-GlassLife), s.Person.ID, patientID)
+	if slices.ContainsFunc(open, func(g Glass) bool { return g.covers(s, now) }) {
+		q.asked["break_glass"] = cedar.True
+	}
+	return err
+}
+
+// covers reports whether an emergency holds for s now: in the same session, at the same workstation.
+func (g Glass) covers(s Subject, now time.Time) bool {
+	return g.PersonID == s.Person.ID && g.Session == s.Session && g.Session != "" && g.Workstation == s.Workstation && now.Before(g.Expires)
+}
+
+// broken are the patients that s has open in an emergency, for lists.
+func (e *Engine) broken(ctx context.Context, q question, a Action, s Subject, now time.Time) ([]string, error) {
+	if !q.glassPossible(a) || s.Session == "" {
+		return nil, nil
+	}
+	open, err := e.dir.Glasses(ctx, now.Add(-GlassLife), s.Person.ID, "")
+	var out []string
+	for _, g := range open {
+		if g.covers(s, now) {
+			out = append(out, g.PatientID)
+		}
+	}
+	return out, err
+}
+
+// OpenGlasses are the emergencies that last, for banners: no reasons in them.
+func (e *Engine) OpenGlasses(ctx context.Context) ([]Glass, error) {
+	now := time.Now()
+	all, err := e.dir.Glasses(ctx, now.Add(-GlassLife), "", "")
+	out := slices.DeleteFunc(all, func(g Glass) bool { return !now.Before(g.Expires) })
+	for i := range out {
+		out[i].Reason = ""
+	}
+	return out, err
+}
+
+// Glasses are emergencies for a reviewer: those that nobody has judged, or all of the last 90 days.
+func (e *Engine) Glasses(ctx context.Context, s Subject, unreviewed bool) ([]Glass, error) {
+	if _, err := e.Decide(ctx, s, ReviewAccess, OnSystem()); err != nil {
+		return nil, err
+	}
+	if unreviewed {
+		return e.dir.UnreviewedGlasses(ctx)
+	}
+	return e.dir.Glasses(ctx, time.Now().AddDate(0, 0, -90), "", "")
+}
+
+// ReviewGlass judges an emergency: Justified or Unjustified, and why. Nobody judges their own. ErrNotFound for one that is
+// not there or has been judged.
+func (e *Engine) ReviewGlass(ctx context.Context, s Subject, id, outcome, note string) error {
+	if outcome != Justified && outcome != Unjustified {
+		return fmt.Errorf("%w: outcome: %s or %s", ErrInvalid, Justified, Unjustified)
+	}
+	if utf8.RuneCountInString(note) > MaxGlassReason || !utf8.ValidString(note) {
+		return fmt.Errorf("%w: note: at most %d characters", ErrInvalid, MaxGlassReason)
+	}
+	grant, err := e.DecideFor(ctx, s, ReviewAccess, OnSystem(), id[:min(len(id), 40)]+" "+outcome)
+	if err != nil {
+		return err
+	}
+	g, err := e.dir.Glass(ctx, id)
+	if err != nil {
+		return err
+	}
+	if g.PersonID == s.Person.ID {
+		return &Denied{Action: ReviewAccess, Resource: OnSystem(), Reason: "nobody judges their own"}
+	}
+	if err := e.dir.ReviewGlass(ctx, id, s.Person.ID, outcome, note, time.Now().UTC()); err != nil {
+		return err
+	}
+	_, err = e.audit.Append(context.WithoutCancel(ctx), audit.Entry{Person: clip(grant.holder), Role: clip(string(s.Person.Role)),
+		Workstation: clip(s.Workstation), Action: string(ReviewAccess), Resource: "emergency:" + clip(id), Patient: clip(g.PatientID),
+		Allowed: true, Reason: outcome})
+	if err != nil {
+		return fmt.Errorf("access: review: %w", err)
+	}
+	return nil
+}
+
+// EmergencyAccesses are the emergencies of the last year in which somebody opened this patient, for the patient.
+func (e *Engine) EmergencyAccesses(ctx context.Context, s Subject, patientID string) ([]Glass, error) {
+	if _, err := e.Decide(ctx, s, ViewAccesses, OnPatient(patientID)); err != nil {
+		return nil, err
+	}
+	all, err := e.dir.Glasses(ctx, time.Now().AddDate(-1, 0, 0), "", patientID)
+	for i := range all {
+		all[i].Note = "" // between reviewer and hospital
+	}
+	return all, err
+}
+
+// Exclude lets a patient say that a person may not see the values, or may again. It takes effect at once, on live views
+// within a second. The person must be someone who could see them: ErrInvalid for the patient itself.
+func (e *Engine) Exclude(ctx context.Context, s Subject, patientID, personID string, excluded bool) error {
+	what := "excludes person:" + personID
+	if !excluded {
+		what = "lets again person:" + personID
+	}
+	if _, err := e.DecideFor(ctx, s, ManageConsent, OnPatient(patientID), what[:min(len(what), 200)]); err != nil {
+		return err
+	}
+	p, err := e.dir.Person(ctx, personID)
+	if err != nil {
+		return err
+	}
+	if p.Role == RolePatient {
+		return fmt.Errorf("%w: person: only someone of the staff can be excluded", ErrInvalid)
+	}
+	if err := e.dir.Exclude(ctx, patientID, personID, excluded); err != nil {
+		return fmt.Errorf("access: consent: %w", err)
+	}
+	return nil
+}
+
+// Exclusions are the persons whom a patient has excluded.
+func (e *Engine) Exclusions(ctx context.Context, s Subject, patientID string) ([]string, error) {
+	if _, err := e.Decide(ctx, s, ViewAccesses, OnPatient(patientID)); err != nil {
+		return nil, err
+	}
+	p, err := e.dir.Patient(ctx, patientID)
+	return p.Excluded, err
+}
+
+// Display is who asks when a wall screen does: the workstation alone, for the wards that the inventory gives it.
+func Display(workstation string, wards []string) Subject {
+	return Subject{Workstation: workstation, Wards: wards}
+}

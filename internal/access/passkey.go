@@ -1,0 +1,279 @@
+package access
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/go-webauthn/webauthn/protocol"
+	"github.com/go-webauthn/webauthn/webauthn"
+)
+
+// DefaultHost is the one name under which workstations reach the faces. Passkeys are bound to it.
+const DefaultHost = "vitalseal.localhost"
+
+const maxPasskeyAnswer = 16 << 10
+
+// WithHost sets the host name that browsers use, to which passkeys are bound; DefaultHost without it.
+func WithHost(host string) Option { return func(e *Engine) { e.host = host } }
+
+// passkeyUser is a person as the library sees one.
+type passkeyUser struct {
+	person      Person
+	credentials []webauthn.Credential
+	factors     []Factor // of the credentials, in the same order
+}
+
+func (u *passkeyUser) WebAuthnID() []byte                         { return []byte(u.person.ID) }
+func (u *passkeyUser) WebAuthnName() string                       { return u.person.Login }
+func (u *passkeyUser) WebAuthnDisplayName() string                { return u.person.DisplayName }
+func (u *passkeyUser) WebAuthnCredentials() []webauthn.Credential { return u.credentials }
+
+// relyingParty is this deployment to the library. origin is the page's own, whose host name must be ours: ports differ
+// from workstation to workstation.
+func (e *Engine) relyingParty(origin string) (*webauthn.WebAuthn, error) {
+	return webauthn.New(&webauthn.Config{
+		RPID: e.host, RPDisplayName: "Vitalseal", RPOrigins: []string{origin},
+		AuthenticatorSelection: protocol.AuthenticatorSelection{
+			ResidentKey: protocol.ResidentKeyRequirementRequired, UserVerification: protocol.VerificationRequired},
+		AttestationPreference: protocol.PreferNoAttestation,
+	})
+}
+
+// ourOrigin reports whether a browser's word for the page is a page of ours: our host name, over TLS or on loopback.
+func (e *Engine) ourOrigin(origin string) bool {
+	u, err := url.Parse(origin)
+	return err == nil && (u.Scheme == "https" || u.Scheme == "http" && strings.HasSuffix(e.host, "localhost")) &&
+		u.Hostname() == e.host && u.Path == "" && u.User == nil
+}
+
+// anyOrigin stands where no answer has come yet, and so no origin.
+func (e *Engine) anyOrigin() string { return "https://" + e.host }
+
+func (e *Engine) passkeyUser(ctx context.Context, p Person) (*passkeyUser, error) {
+	all, err := e.dir.Factors(ctx, p.ID)
+	if err != nil {
+		return nil, fmt.Errorf("access: passkey: %w", err)
+	}
+	u := &passkeyUser{person: p}
+	for _, f := range all {
+		var c webauthn.Credential
+		if f.Kind == FactorPasskey && json.Unmarshal(f.Data, &c) == nil {
+			u.credentials = append(u.credentials, c)
+			u.factors = append(u.factors, f)
+		}
+	}
+	return u, nil
+}
+
+// BeginPasskey gives the options for navigator.credentials.create, to add a passkey to s's account. It needs a fresh proof
+// of identity. A session adds one passkey at a time.
+func (e *Engine) BeginPasskey(ctx context.Context, s Subject) (options json.RawMessage, err error) {
+	if err := e.fresh(ctx, s); err != nil {
+		return nil, err
+	}
+	u, err := e.passkeyUser(ctx, s.Person)
+	if err != nil {
+		return nil, err
+	}
+	rp, err := e.relyingParty(e.anyOrigin())
+	if err != nil {
+		return nil, fmt.Errorf("access: passkey: %w", err)
+	}
+	known := make([]protocol.CredentialDescriptor, len(u.credentials))
+	for i, c := range u.credentials {
+		known[i] = c.Descriptor()
+	}
+	creation, session, err := rp.BeginRegistration(u, webauthn.WithExclusions(known))
+	if err == nil {
+		options, err = json.Marshal(creation)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("access: passkey: %w", err)
+	}
+	e.pendings.putAs(enrolling(s), &pending{person: s.Person.ID, workstation: s.Workstation, session: s.Session, passkey: session}, time.Now().UTC())
+	return options, nil
+}
+
+// enrolling is the pending under which a session adds a passkey. No client ever says it.
+func enrolling(s Subject) string { return "enrol " + s.Session }
+
+// FinishPasskey adds the passkey that the browser made. ErrSignIn if its answer does not fit what was asked.
+func (e *Engine) FinishPasskey(ctx context.Context, s Subject, name string, answer json.RawMessage) error {
+	if err := e.fresh(ctx, s); err != nil {
+		return err
+	}
+	n, ok := e.pendings.try(enrolling(s), s.Workstation, time.Now().UTC())
+	if !ok || n.session != s.Session || n.passkey == nil || len(answer) > maxPasskeyAnswer {
+		return ErrSignIn
+	}
+	name = strings.TrimSpace(name)
+	if name == "" || len(name) > maxFactorName {
+		return fmt.Errorf("%w: name: 1 to %d bytes", ErrInvalid, maxFactorName)
+	}
+	parsed, err := protocol.ParseCredentialCreationResponseBytes(answer)
+	if err != nil || !e.ourOrigin(parsed.Response.CollectedClientData.Origin) {
+		return ErrSignIn
+	}
+	rp, err := e.relyingParty(parsed.Response.CollectedClientData.Origin)
+	if err != nil {
+		return fmt.Errorf("access: passkey: %w", err)
+	}
+	u, err := e.passkeyUser(ctx, s.Person)
+	if err != nil {
+		return err
+	}
+	credential, err := rp.CreateCredential(u, *n.passkey, parsed)
+	if err != nil || !credential.Flags.UserVerified {
+		return ErrSignIn
+	}
+	e.pendings.done(enrolling(s))
+	if err := e.record(ctx, s.Person, s.Workstation, actionFactor, true, "passkey added"); err != nil {
+		return err
+	}
+	return e.saveFactor(ctx, s.Person.ID, len(u.factors), FactorPasskey, name, credential)
+}
+
+// beginPasskey asks a known person for one of their passkeys; nil options if there is none.
+func (e *Engine) beginPasskey(ctx context.Context, p Person) (json.RawMessage, *webauthn.SessionData, error) {
+	u, err := e.passkeyUser(ctx, p)
+	if err != nil {
+		return nil, nil, err
+	}
+	rp, err := e.relyingParty(e.anyOrigin())
+	if err != nil {
+		return nil, nil, fmt.Errorf("access: passkey: %w", err)
+	}
+	assertion, session, err := rp.BeginLogin(u, webauthn.WithUserVerification(protocol.VerificationRequired))
+	if err != nil {
+		return nil, nil, fmt.Errorf("access: passkey: %w", err)
+	}
+	options, err := json.Marshal(assertion)
+	return options, session, err
+}
+
+// BeginPasskeySignIn asks whoever is there for a passkey. It names nobody: the passkey tells who they are.
+func (e *Engine) BeginPasskeySignIn(_ context.Context, workstation string) (Pending, error) {
+	if !IsWorkstation(workstation) {
+		return Pending{}, ErrSignIn
+	}
+	rp, err := e.relyingParty(e.anyOrigin())
+	if err != nil {
+		return Pending{}, fmt.Errorf("access: passkey: %w", err)
+	}
+	assertion, session, err := rp.BeginDiscoverableLogin(webauthn.WithUserVerification(protocol.VerificationRequired))
+	if err != nil {
+		return Pending{}, fmt.Errorf("access: passkey: %w", err)
+	}
+	options, err := json.Marshal(assertion)
+	if err != nil {
+		return Pending{}, fmt.Errorf("access: passkey: %w", err)
+	}
+	id := e.pendings.put(&pending{workstation: workstation, methods: FactorPasskey, passkey: session}, time.Now().UTC())
+	return Pending{ID: id, Methods: []string{FactorPasskey}, PasskeyOptions: options}, nil
+}
+
+// FinishPasskeySignIn starts a session of whoever the passkey belongs to. A passkey with user verification is two factors
+// in one. Errors as SignIn.
+func (e *Engine) FinishPasskeySignIn(ctx context.Context, proof Proof, workstation string) (SignedIn, error) {
+	now := time.Now().UTC()
+	if err := e.slow(ctx, workstation, "passkey", now); err != nil {
+		return SignedIn{}, err
+	}
+	n, ok := e.pendings.try(proof.Pending, workstation, now)
+	if !ok || n.person != "" || n.passkey == nil || len(proof.Passkey) > maxPasskeyAnswer {
+		return SignedIn{}, e.signInRefused(ctx, Person{}, workstation, "no sign-in waits for this")
+	}
+	parsed, err := protocol.ParseCredentialRequestResponseBytes(proof.Passkey)
+	if err != nil || !e.ourOrigin(parsed.Response.CollectedClientData.Origin) {
+		return SignedIn{}, e.signInRefused(ctx, Person{}, workstation, "wrong passkey")
+	}
+	rp, err := e.relyingParty(parsed.Response.CollectedClientData.Origin)
+	if err != nil {
+		return SignedIn{}, fmt.Errorf("access: passkey: %w", err)
+	}
+	var broken error
+	find := func(_, handle []byte) (webauthn.User, error) {
+		p, err := e.dir.Person(ctx, string(handle))
+		if err == nil {
+			var u *passkeyUser
+			if u, err = e.passkeyUser(ctx, p); err == nil {
+				return u, nil
+			}
+		}
+		if !errors.Is(err, ErrNotFound) {
+			broken = err
+		}
+		return nil, err
+	}
+	user, credential, err := rp.ValidatePasskeyLogin(find, *n.passkey, parsed)
+	if broken != nil {
+		e.throttle.withdraw(workstation, "passkey")
+		return SignedIn{}, fmt.Errorf("access: passkey: %w", broken)
+	}
+	if err != nil {
+		return SignedIn{}, e.signInRefused(ctx, Person{}, workstation, "wrong passkey")
+	}
+	u, isOurs := user.(*passkeyUser)
+	if !isOurs || u.person.Disabled {
+		return SignedIn{}, e.signInRefused(ctx, Person{}, workstation, "person disabled")
+	}
+	if err := e.used(ctx, u, credential, now); err != nil {
+		if errors.Is(err, ErrSignIn) {
+			return SignedIn{}, e.signInRefused(ctx, u.person, workstation, "passkey copied")
+		}
+		return SignedIn{}, err
+	}
+	e.pendings.done(proof.Pending)
+	e.throttle.succeeded(workstation, "passkey")
+	return e.startSession(ctx, u.person, workstation, "hwk user", true, now)
+}
+
+// passkeyOf checks a passkey of a known person. An empty method without an error means that it is wrong.
+func (e *Engine) passkeyOf(ctx context.Context, p Person, answer json.RawMessage, session webauthn.SessionData) (method string, err error) {
+	if len(answer) > maxPasskeyAnswer {
+		return "", nil
+	}
+	parsed, err := protocol.ParseCredentialRequestResponseBytes(answer)
+	if err != nil || !e.ourOrigin(parsed.Response.CollectedClientData.Origin) {
+		return "", nil
+	}
+	rp, err := e.relyingParty(parsed.Response.CollectedClientData.Origin)
+	if err != nil {
+		return "", fmt.Errorf("access: passkey: %w", err)
+	}
+	u, err := e.passkeyUser(ctx, p)
+	if err != nil {
+		return "", err
+	}
+	credential, err := rp.ValidateLogin(u, session, parsed)
+	if err != nil {
+		return "", nil //nolint:nilerr // a wrong answer is an answer
+	}
+	if err := e.used(ctx, u, credential, time.Now().UTC()); err != nil {
+		if errors.Is(err, ErrSignIn) {
+			return "", nil
+		}
+		return "", err
+	}
+	return "hwk user", nil
+}
+
+// used writes what a passkey's use changed. One whose counter went backwards has been copied: ErrSignIn.
+func (e *Engine) used(ctx context.Context, u *passkeyUser, credential *webauthn.Credential, now time.Time) error {
+	if credential.Authenticator.CloneWarning || !credential.Flags.UserVerified {
+		return ErrSignIn
+	}
+	id := base64.StdEncoding.EncodeToString(credential.ID)
+	for i, c := range u.credentials {
+		if base64.StdEncoding.EncodeToString(c.ID) == id {
+			return e.keep(ctx, u.factors[i], credential, now)
+		}
+	}
+	return ErrSignIn
+}

@@ -1,0 +1,394 @@
+package access
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/go-webauthn/webauthn/webauthn"
+)
+
+var loginText = regexp.MustCompile(`^[a-z0-9][a-z0-9._@-]{0,63}$`)
+
+// NormalLogin is the one spelling of a login (trimmed, lower case) under which a Directory keeps it; ok is false if it
+// cannot be one: 1 to 64 of a-z, 0-9 and . _ @ -, starting with a letter or digit.
+func NormalLogin(login string) (normal string, ok bool) {
+	normal = strings.ToLower(strings.TrimSpace(login))
+	return normal, loginText.MatchString(normal)
+}
+
+// Proof is what a person shows of who they are; exactly what is asked for is filled.
+type Proof struct {
+	Pending  string          // id of the Pending that asked
+	Password string          //
+	TOTP     string          // six digits
+	Recovery string          // a recovery code
+	Passkey  json.RawMessage // the browser's answer (PublicKeyCredential as JSON)
+}
+
+// Pending is a proof that has been asked for.
+type Pending struct {
+	ID string
+	// Methods are what will do: "totp", "recovery", "passkey", "password".
+	Methods []string
+	// PasskeyOptions are for navigator.credentials.get, if "passkey" is among the methods.
+	PasskeyOptions json.RawMessage
+}
+
+const (
+	pendingLife  = 5 * time.Minute
+	mostPending  = 4096
+	pendingTries = 5
+)
+
+// pending is the hub's side of a Pending. It lives in memory: after a restart people start their sign-in again.
+type pending struct {
+	person      string // id; empty for a passkey sign-in, where the passkey tells
+	workstation string
+	session     string // of the session that steps up, or enrols a passkey; empty for a sign-in
+	methods     string // RFC 8176 names of what was shown so far
+	passkey     *webauthn.SessionData
+	expires     time.Time
+	tries       int
+}
+
+// pendings are bounded: the oldest goes when there are too many.
+type pendings struct {
+	mu  sync.Mutex
+	all map[string]*pending
+}
+
+func newPendings() *pendings { return &pendings{all: map[string]*pending{}} }
+
+func (p *pendings) put(n *pending, now time.Time) (id string) {
+	id = rand.Text()
+	p.putAs(id, n, now)
+	return id
+}
+
+func (p *pendings) putAs(id string, n *pending, now time.Time) {
+	n.expires = now.Add(pendingLife)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(p.all) >= mostPending {
+		oldest := ""
+		for other, o := range p.all {
+			if !now.Before(o.expires) {
+				delete(p.all, other)
+			} else if oldest == "" || o.expires.Before(p.all[oldest].expires) {
+				oldest = other
+			}
+		}
+		if len(p.all) >= mostPending {
+			delete(p.all, oldest)
+		}
+	}
+	p.all[id] = n
+}
+
+// try gives the pending of this id at this workstation and counts a try. There are few; then it is gone.
+func (p *pendings) try(id, workstation string, now time.Time) (pending, bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	n := p.all[id]
+	if n == nil || n.workstation != workstation || !now.Before(n.expires) {
+		return pending{}, false
+	}
+	if n.tries++; n.tries >= pendingTries {
+		delete(p.all, id)
+	}
+	return *n, true
+}
+
+func (p *pendings) done(id string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.all, id)
+}
+
+// SignIn starts a session of the person with this login and password at this workstation, or asks for the person's second
+// factor. Every failure of login, password, person or workstation is ErrSignIn, after the same work; too many are a
+// *Throttled, which is one too. ErrBusy and errors of directory or audit log may be tried again. Success and failure are
+// audited; a login that belongs to nobody is not written down, because people type passwords there.
+func (e *Engine) SignIn(ctx context.Context, login, password, workstation string) (SignedIn, error) {
+	now := time.Now().UTC()
+	login, plausible := NormalLogin(login)
+	if !IsWorkstation(workstation) {
+		return SignedIn{}, e.signInRefused(ctx, Person{}, workstation, "no workstation")
+	}
+	if !plausible {
+		login = "" // all of them share one count
+	}
+	if err := e.slow(ctx, workstation, login, now); err != nil {
+		return SignedIn{}, err
+	}
+	p, hash, err := Person{}, e.unknownPassword, error(ErrNotFound)
+	if plausible {
+		var h string
+		if p, h, err = e.dir.PersonByLogin(ctx, login); err == nil {
+			hash = h
+		} else if !errors.Is(err, ErrNotFound) {
+			e.throttle.withdraw(workstation, login)
+			return SignedIn{}, fmt.Errorf("access: sign in: %w", err)
+		}
+	}
+	known := err == nil
+	right, err := e.verify(ctx, hash, password)
+	if err != nil {
+		e.throttle.withdraw(workstation, login)
+		return SignedIn{}, err
+	}
+	switch {
+	case !known:
+		return SignedIn{}, e.signInRefused(ctx, Person{}, workstation, "unknown login")
+	case !right:
+		return SignedIn{}, e.signInRefused(ctx, p, workstation, "wrong password")
+	case p.Disabled:
+		return SignedIn{}, e.signInRefused(ctx, p, workstation, "person disabled")
+	}
+	e.throttle.succeeded(workstation, login)
+	ask, err := e.ask(ctx, p, workstation, "", "pwd", now)
+	if err != nil || ask != nil {
+		return SignedIn{Pending: ask}, err
+	}
+	return e.startSession(ctx, p, workstation, "pwd", false, now)
+}
+
+// SecondFactor completes a sign-in that waits for one. Errors as SignIn.
+func (e *Engine) SecondFactor(ctx context.Context, proof Proof, workstation string) (SignedIn, error) {
+	now := time.Now().UTC()
+	n, ok := e.pendings.try(proof.Pending, workstation, now)
+	if !ok || n.session != "" || n.person == "" {
+		return SignedIn{}, e.signInRefused(ctx, Person{}, workstation, "no sign-in waits for this")
+	}
+	p, err := e.dir.Person(ctx, n.person)
+	if err != nil {
+		return SignedIn{}, fmt.Errorf("access: sign in: %w", err)
+	}
+	if err := e.slow(ctx, workstation, "2:"+p.ID, now); err != nil {
+		return SignedIn{}, err
+	}
+	method, err := e.second(ctx, p, proof, n, now)
+	if err != nil {
+		e.throttle.withdraw(workstation, "2:"+p.ID)
+		return SignedIn{}, err
+	}
+	switch {
+	case method == "":
+		return SignedIn{}, e.signInRefused(ctx, p, workstation, "wrong second factor")
+	case p.Disabled:
+		return SignedIn{}, e.signInRefused(ctx, p, workstation, "person disabled")
+	}
+	e.throttle.succeeded(workstation, "2:"+p.ID)
+	e.pendings.done(proof.Pending)
+	return e.startSession(ctx, p, workstation, n.methods+" "+method, true, now)
+}
+
+// BeginProof asks s for a fresh proof of identity: a second factor if the person has one, else the password.
+func (e *Engine) BeginProof(ctx context.Context, s Subject) (Pending, error) {
+	if s.Session == "" {
+		return Pending{}, ErrNoSession
+	}
+	now := time.Now().UTC()
+	ask, err := e.ask(ctx, s.Person, s.Workstation, s.Session, "", now)
+	if err != nil {
+		return Pending{}, err
+	}
+	if ask == nil {
+		ask = &Pending{Methods: []string{"password"}}
+		ask.ID = e.pendings.put(&pending{person: s.Person.ID, workstation: s.Workstation, session: s.Session}, now)
+	}
+	return *ask, nil
+}
+
+// StepUp takes a fresh proof of identity of s. What it shows is written to the session, so that the next decision sees it.
+// A wrong proof is ErrSignIn, too many are a *Throttled. proof.Pending may be empty where no passkey is shown.
+func (e *Engine) StepUp(ctx context.Context, s Subject, proof Proof) error {
+	if s.Session == "" {
+		return ErrNoSession
+	}
+	now := time.Now().UTC()
+	n := pending{person: s.Person.ID, workstation: s.Workstation, session: s.Session}
+	if proof.Pending != "" {
+		var ok bool
+		if n, ok = e.pendings.try(proof.Pending, s.Workstation, now); !ok || n.session != s.Session || n.person != s.Person.ID {
+			return ErrSignIn
+		}
+	}
+	if err := e.slow(ctx, s.Workstation, "2:"+s.Person.ID, now); err != nil {
+		return err
+	}
+	kinds, err := e.kinds(ctx, s.Person.ID)
+	if err != nil {
+		return err
+	}
+	method := ""
+	if len(kinds) > 0 {
+		method, err = e.second(ctx, s.Person, proof, n, now)
+	} else {
+		method, err = e.password(ctx, s.Person, proof.Password)
+	}
+	if err != nil {
+		e.throttle.withdraw(s.Workstation, "2:"+s.Person.ID)
+		return err
+	}
+	if method == "" {
+		e.risks.failed(s.Person.ID, s.Workstation, now)
+		if err := e.record(ctx, s.Person, s.Workstation, actionStepUp, false, "wrong proof"); err != nil {
+			return err
+		}
+		return ErrSignIn
+	}
+	e.throttle.succeeded(s.Workstation, "2:"+s.Person.ID)
+	e.pendings.done(proof.Pending)
+	if err := e.record(ctx, s.Person, s.Workstation, actionStepUp, true, method); err != nil {
+		return err
+	}
+	if err := e.dir.ProveSession(ctx, s.Session, now, len(kinds) > 0); errors.Is(err, ErrNotFound) {
+		return ErrNoSession
+	} else if err != nil {
+		return fmt.Errorf("access: step up: %w", err)
+	}
+	return nil
+}
+
+// ask makes a Pending for a person's second factors, or nil if there are none.
+func (e *Engine) ask(ctx context.Context, p Person, workstation, session, methods string, now time.Time) (*Pending, error) {
+	kinds, err := e.kinds(ctx, p.ID)
+	if err != nil || len(kinds) == 0 {
+		return nil, err
+	}
+	n := &pending{person: p.ID, workstation: workstation, session: session, methods: methods}
+	out := &Pending{Methods: kinds}
+	if slices.Contains(kinds, FactorPasskey) {
+		if out.PasskeyOptions, n.passkey, err = e.beginPasskey(ctx, p); err != nil {
+			return nil, err
+		}
+	}
+	out.ID = e.pendings.put(n, now)
+	return out, nil
+}
+
+// second checks a second factor. An empty method without an error means that it is wrong.
+func (e *Engine) second(ctx context.Context, p Person, proof Proof, n pending, now time.Time) (method string, err error) {
+	switch {
+	case len(proof.Passkey) > 0 && n.passkey != nil:
+		return e.passkeyOf(ctx, p, proof.Passkey, *n.passkey)
+	case proof.TOTP != "":
+		return e.totp(ctx, p, proof.TOTP, now)
+	case proof.Recovery != "":
+		return e.recovery(ctx, p, proof.Recovery)
+	}
+	return "", nil
+}
+
+// password checks a person's own password.
+func (e *Engine) password(ctx context.Context, p Person, password string) (method string, err error) {
+	_, hash, err := e.dir.PersonByLogin(ctx, p.Login)
+	if err != nil {
+		return "", fmt.Errorf("access: password: %w", err)
+	}
+	right, err := e.verify(ctx, hash, password)
+	if err != nil || !right {
+		return "", err
+	}
+	return "pwd", nil
+}
+
+// verify compares, with the same work whatever the hash is.
+func (e *Engine) verify(ctx context.Context, hash, password string) (right bool, err error) {
+	ok := true
+	if _, err := parsePHC(hash); err != nil {
+		hash, ok = e.unknownPassword, false // someone without a password: the same work all the same
+	}
+	if len(password) > MaxPassword {
+		password = "" // nobody's: a password has at least MinPassword characters
+	}
+	err = e.hashing.do(ctx, func() { right = VerifyPassword(hash, password) })
+	return right && ok, err
+}
+
+// slow is a *Throttled while too many failures lie behind what, and counts this try as one until it succeeds.
+func (e *Engine) slow(ctx context.Context, workstation, what string, now time.Time) error {
+	wait, first := e.throttle.begin(workstation, what, now)
+	if wait <= 0 {
+		return nil
+	}
+	if first {
+		if err := e.signInRefused(ctx, Person{}, workstation, "throttled"); !errors.Is(err, ErrSignIn) {
+			return err
+		}
+	}
+	return &Throttled{RetryAfter: wait}
+}
+
+// signInRefused audits and is ErrSignIn, or the audit log's error.
+func (e *Engine) signInRefused(ctx context.Context, p Person, workstation, reason string) error {
+	e.risks.failed(p.ID, workstation, time.Now())
+	if err := e.record(ctx, p, workstation, actionSignIn, false, reason); err != nil {
+		return err
+	}
+	return ErrSignIn
+}
+
+// ChangePassword gives s a password of their own, which ends all their other sessions. A wrong old one is ErrSignIn.
+func (e *Engine) ChangePassword(ctx context.Context, s Subject, old, new string) error {
+	if s.Session == "" {
+		return ErrNoSession
+	}
+	now := time.Now().UTC()
+	if err := e.slow(ctx, s.Workstation, "2:"+s.Person.ID, now); err != nil {
+		return err
+	}
+	method, err := e.password(ctx, s.Person, old)
+	if err != nil {
+		e.throttle.withdraw(s.Workstation, "2:"+s.Person.ID)
+		return err
+	}
+	if method == "" {
+		e.risks.failed(s.Person.ID, s.Workstation, now)
+		if err := e.record(ctx, s.Person, s.Workstation, actionPassword, false, "wrong password"); err != nil {
+			return err
+		}
+		return ErrSignIn
+	}
+	e.throttle.succeeded(s.Workstation, "2:"+s.Person.ID)
+	if new == old {
+		return fmt.Errorf("%w: the new password is the old one", ErrInvalid)
+	}
+	hash, err := e.HashPassword(ctx, new)
+	if err != nil {
+		return err
+	}
+	if err := e.record(ctx, s.Person, s.Workstation, actionPassword, true, "own"); err != nil {
+		return err
+	}
+	if err := e.dir.SetPassword(ctx, s.Person.ID, hash, false); err != nil {
+		return fmt.Errorf("access: password: %w", err)
+	}
+	if err := e.dir.DeleteSessionsOf(ctx, s.Person.ID, s.Session); err != nil {
+		return fmt.Errorf("access: password: %w", err)
+	}
+	return nil
+}
+
+// OneTimePassword makes a password that is good for signing in once and choosing another, and ends the person's sessions.
+// Second factors stay: whoever makes the password cannot sign in as somebody who has one. The caller decides and audits first.
+func (e *Engine) OneTimePassword(ctx context.Context, personID string) (string, error) {
+	password := rand.Text() // 130 bits
+	hash, err := e.HashPassword(ctx, password)
+	if err != nil {
+		return "", err
+	}
+	if err := e.dir.SetPassword(ctx, personID, hash, true); err != nil {
+		return "", fmt.Errorf("access: password: %w", err)
+	}
+	return password, e.SignOutAll(ctx, personID)
+}

@@ -1,0 +1,133 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"time"
+)
+
+// DeviceChanges counts the changes to who may be where: states, keys, tickets redeemed. Whoever keeps a copy of the
+// inventory reads it again when the number has moved.
+func (s *Store) DeviceChanges() uint64 { return s.devices.Load() }
+
+func (s *Store) deviceChanged() {
+	s.where.changed()
+	s.devices.Add(1)
+}
+
+func toOptional(t time.Time) *int64 {
+	if t.IsZero() {
+		return nil
+	}
+	us := micro(t)
+	return &us
+}
+
+// SetZitiID notes which identity of the overlay a component is.
+func (s *Store) SetZitiID(ctx context.Context, id, ziti string) error {
+	err := checkText("ziti id", ziti, 0, maxID)
+	if err == nil {
+		err = affected(s.db.ExecContext(ctx, "UPDATE devices SET ziti = ? WHERE id = ?", ziti, id))
+	}
+	s.deviceChanged()
+	return named("set ziti id", err)
+}
+
+// MarkEnrolled notes that a component's ticket was redeemed at this time. Its state does not change by it.
+func (s *Store) MarkEnrolled(ctx context.Context, id string, at time.Time) error {
+	err := affected(s.db.ExecContext(ctx, "UPDATE devices SET enrolled = ? WHERE id = ?", micro(at), id))
+	s.deviceChanged()
+	return named("mark enrolled", err)
+}
+
+// NoteVersion notes what software a component runs.
+func (s *Store) NoteVersion(ctx context.Context, id, version string) error {
+	if err := checkText("version", version, 0, maxName); err != nil {
+		return named("note version", err)
+	}
+	_, err := s.db.ExecContext(ctx, "UPDATE devices SET version = ?1 WHERE id = ?2 AND version <> ?1", version, id)
+	return named("note version", err)
+}
+
+// NoteCertificate notes a certificate that was issued for a component. If its key is another than the one in use, it becomes
+// NextKey: the one in use stays good until UseKey. A component's first key is in use at once.
+func (s *Store) NoteCertificate(ctx context.Context, id string, c Certificate) error {
+	if err := errors.Join(checkText("certificate", c.SHA256, 64, 64), checkText("public key", c.KeySHA256, 64, 64)); err != nil {
+		return named("note certificate", err)
+	}
+	err := s.inTx(ctx, func(tx *sql.Tx) error {
+		var key string
+		if err := tx.QueryRowContext(ctx, "SELECT public_key FROM devices WHERE id = ?", id).Scan(&key); err != nil {
+			return err
+		}
+		next := ""
+		if key == "" {
+			key = c.KeySHA256
+		}
+		if key != c.KeySHA256 {
+			next = c.KeySHA256
+		}
+		_, err := tx.ExecContext(ctx, "UPDATE devices SET cert = ?, cert_begins = ?, cert_ends = ?, public_key = ?, next_key = ? WHERE id = ?",
+			c.SHA256, micro(c.NotBefore), micro(c.NotAfter), key, next, id)
+		return err
+	})
+	s.deviceChanged()
+	return named("note certificate", err)
+}
+
+// DemandNewKey makes a component bring a new key when it renews next; ErrConflict for one that never enrolled or was deleted.
+func (s *Store) DemandNewKey(ctx context.Context, id string) error {
+	err := s.inTx(ctx, func(tx *sql.Tx) error {
+		var state string
+		var enrolled *int64
+		if err := tx.QueryRowContext(ctx, "SELECT state, enrolled FROM devices WHERE id = ?", id).Scan(&state, &enrolled); err != nil {
+			return err
+		}
+		if enrolled == nil || state == DeviceDeleted {
+			return fmt.Errorf("%w: it has no key to rotate: never enrolled, or deleted", ErrConflict)
+		}
+		_, err := tx.ExecContext(ctx, "UPDATE devices SET rotate = 1 WHERE id = ?", id)
+		return err
+	})
+	s.deviceChanged()
+	return named("demand new key", err)
+}
+
+// UseKey makes the component's NextKey the one in use: it has proven to hold it. From then on the old key is worth nothing.
+// ErrConflict if key is not NextKey.
+func (s *Store) UseKey(ctx context.Context, id, key string) error {
+	if key == "" {
+		return named("use key", ErrInvalid)
+	}
+	res, err := s.db.ExecContext(ctx, "UPDATE devices SET public_key = next_key, next_key = '', rotate = 0 WHERE id = ? AND next_key = ?", id, key)
+	s.deviceChanged()
+	if err = affected(res, err); errors.Is(err, ErrNotFound) {
+		err = fmt.Errorf("%w: the key is not the next one", ErrConflict)
+	}
+	return named("use key", err)
+}
+
+// ForgetDevice removes a component that never enrolled, with every ticket that names it, so that its name is free again.
+// ErrConflict for one that did enrol: its readings name it.
+func (s *Store) ForgetDevice(ctx context.Context, id string) error {
+	err := s.inTx(ctx, func(tx *sql.Tx) error {
+		var enrolled *int64
+		if err := tx.QueryRowContext(ctx, "SELECT enrolled FROM devices WHERE id = ?", id).Scan(&enrolled); err != nil {
+			return err
+		}
+		if enrolled != nil {
+			return fmt.Errorf("%w: the component enrolled", ErrConflict)
+		}
+		for _, q := range []string{"DELETE FROM placements WHERE device = ?", "DELETE FROM devices WHERE id = ?",
+			"DELETE FROM tickets WHERE EXISTS (SELECT 1 FROM json_each(tickets.ids) WHERE json_each.value = ?)"} {
+			if _, err := tx.ExecContext(ctx, q, id); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	s.deviceChanged()
+	return named("forget device", err)
+}

@@ -1,0 +1,131 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+
+	"vitalseal/internal/access"
+)
+
+// maxFactorData bounds what one second factor holds.
+const maxFactorData = 16 << 10
+
+// SetPassword replaces a person's password hash. A one-time one must be changed before anything else.
+func (s *Store) SetPassword(ctx context.Context, person, passwordHash string, oneTime bool) error {
+	if err := checkText("password hash", passwordHash, 1, 512); err != nil {
+		return named("set password", err)
+	}
+	return named("set password", affected(s.db.ExecContext(ctx, "UPDATE persons SET password = ?, one_time = ? WHERE id = ?", passwordHash, oneTime, person)))
+}
+
+// SaveFactor inserts a second factor, or replaces the one with its id. What it holds is sealed.
+func (s *Store) SaveFactor(ctx context.Context, f access.Factor) error {
+	if err := errors.Join(checkID("factor id", f.ID), checkID("factor kind", f.Kind), checkText("factor name", f.Name, 0, maxName)); err != nil {
+		return named("save factor", err)
+	}
+	if len(f.Data) > maxFactorData {
+		return named("save factor", fmt.Errorf("%w: a second factor may have %d bytes", ErrInvalid, maxFactorData))
+	}
+	key, err := s.key(ctx, directoryKey)
+	if err != nil {
+		return named("save factor", err)
+	}
+	var used *int64
+	if !f.LastUsed.IsZero() {
+		us := micro(f.LastUsed)
+		used = &us
+	}
+	_, err = s.db.ExecContext(ctx, `INSERT INTO factors (id, person, kind, name, sealed, created, used) VALUES (?, ?, ?, ?, ?, ?, ?)
+		ON CONFLICT (id) DO UPDATE SET name = excluded.name, sealed = excluded.sealed, used = excluded.used`,
+		f.ID, f.PersonID, f.Kind, f.Name, key.Seal(f.Data, associated("factor", f.ID)), micro(f.Created), used)
+	return named("save factor", err)
+}
+
+// Factors are a person's second factors, oldest first.
+func (s *Store) Factors(ctx context.Context, personID string) ([]access.Factor, error) {
+	key, err := s.key(ctx, directoryKey)
+	if err != nil {
+		return nil, named("factors", err)
+	}
+	all, err := list(ctx, s.db, func(r *sql.Rows) (f access.Factor, err error) {
+		var sealed []byte
+		var created int64
+		var used *int64
+		if err := r.Scan(&f.ID, &f.PersonID, &f.Kind, &f.Name, &sealed, &created, &used); err != nil {
+			return f, err
+		}
+		f.Created, f.LastUsed = fromMicro(created), fromOptional(used)
+		if f.Data, err = key.Open(sealed, associated("factor", f.ID)); err != nil {
+			return f, ErrSealed
+		}
+		return f, nil
+	}, "SELECT id, person, kind, name, sealed, created, used FROM factors WHERE person = ? ORDER BY created, id", personID)
+	return all, named("factors", err)
+}
+
+// DeleteFactor takes a second factor away; ErrNotFound if the person has none of that id.
+func (s *Store) DeleteFactor(ctx context.Context, personID, id string) error {
+	return named("delete factor", affected(s.db.ExecContext(ctx, "DELETE FROM factors WHERE id = ? AND person = ?", id, personID)))
+}
+
+// noPassword is no hash: nobody signs in with a password as someone whom an OpenID provider vouches for.
+const noPassword = "none"
+
+// LinkedPerson is who an OpenID provider calls subject.
+func (s *Store) LinkedPerson(ctx context.Context, issuer, subject string) (access.Person, error) {
+	if issuer == "" {
+		return access.Person{}, named("linked person", ErrNotFound)
+	}
+	p, _, err := s.scanPerson(ctx, s.db.QueryRowContext(ctx, selectPerson+" WHERE issuer = ? AND subject = ?", issuer, subject))
+	return p, named("linked person", err)
+}
+
+// CreateLinkedPerson adds someone whom an OpenID provider vouches for; access.ErrConflict if the login is taken.
+func (s *Store) CreateLinkedPerson(ctx context.Context, p access.Person, issuer, subject string) (id string, err error) {
+	if err := errors.Join(checkText("issuer", issuer, 1, 512), checkText("subject", subject, 1, 255)); err != nil {
+		return "", named("create linked person", err)
+	}
+	id, err = s.CreatePerson(ctx, p, noPassword)
+	if errors.Is(err, ErrExists) {
+		return "", fmt.Errorf("%w: %w", access.ErrConflict, err)
+	}
+	if err != nil {
+		return "", err
+	}
+	return id, named("create linked person", affected(s.db.ExecContext(ctx, "UPDATE persons SET issuer = ?, subject = ? WHERE id = ?", issuer, subject, id)))
+}
+
+// SaveAPIKey stores a key; ErrNotFound for an unknown person or channel.
+func (s *Store) SaveAPIKey(ctx context.Context, k access.APIKey) error {
+	_, err := s.db.ExecContext(ctx, "INSERT INTO api_keys (hash, person, channel, writes) VALUES (?, ?, ?, ?)",
+		k.Hash[:], k.PersonID, k.Channel, k.Write)
+	return named("save api key", err)
+}
+
+const selectKey = "SELECT hash, person, channel, writes FROM api_keys"
+
+func scanKey(r scanner) (k access.APIKey, err error) {
+	var hash []byte
+	err = r.Scan(&hash, &k.PersonID, &k.Channel, &k.Write)
+	copy(k.Hash[:], hash)
+	return k, err
+}
+
+// APIKey is the key with this hash.
+func (s *Store) APIKey(ctx context.Context, keyHash [32]byte) (access.APIKey, error) {
+	k, err := scanKey(s.db.QueryRowContext(ctx, selectKey+" WHERE hash = ?", keyHash[:]))
+	return k, named("api key", err)
+}
+
+// APIKeysOf are a person's keys.
+func (s *Store) APIKeysOf(ctx context.Context, personID string) ([]access.APIKey, error) {
+	all, err := list(ctx, s.db, func(r *sql.Rows) (access.APIKey, error) { return scanKey(r) }, selectKey+" WHERE person = ? ORDER BY channel, hash", personID)
+	return all, named("api keys", err)
+}
+
+// DeleteAPIKey takes a person's key out of use; ErrNotFound if the person has none of that hash.
+func (s *Store) DeleteAPIKey(ctx context.Context, personID string, keyHash [32]byte) error {
+	return named("delete api key", affected(s.db.ExecContext(ctx, "DELETE FROM api_keys WHERE hash = ? AND person = ?", keyHash[:], personID)))
+}

@@ -1,0 +1,104 @@
+package store_test
+
+import (
+	"crypto/sha256"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"vitalseal/internal/store"
+)
+
+// TestInventoryOfKeys: a component's first key is in use at once, another waits until it is used, and the old one is gone then.
+func TestInventoryOfKeys(t *testing.T) {
+	ctx := t.Context()
+	dir := t.TempDir()
+	s := open(t, dir)
+	must(t, s.CreateWard(ctx, store.Ward{ID: "w", Name: "W"}))
+	d := store.Device{ID: "spiffe://x.internal/workstation/wall", Kind: "workstation", Mode: store.ModeDisplay, Wards: []string{"w"}, State: store.DeviceInvited}
+	must(t, s.CreateDevice(ctx, d))
+	for name, bad := range map[string]store.Device{
+		"no ward":          {ID: d.ID + "2", Kind: "workstation", Mode: store.ModeDisplay, Wards: []string{"zz"}},
+		"no such mode":     {ID: d.ID + "2", Kind: "workstation", Mode: "zz"},
+		"not a display":    {ID: d.ID + "2", Kind: "workstation", Wards: []string{"w"}},
+		"a sensor display": {ID: d.ID + "2", Kind: "sensor", Mode: store.ModeDisplay, Wards: []string{"w"}},
+	} {
+		if err := s.CreateDevice(ctx, bad); !errors.Is(err, store.ErrInvalid) && !errors.Is(err, store.ErrNotFound) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	key := func(b byte) store.Certificate {
+		return store.Certificate{SHA256: strings.Repeat(string(b), 64), KeySHA256: strings.Repeat(string(b+1), 64),
+			NotBefore: time.UnixMilli(1000).UTC(), NotAfter: time.UnixMilli(2000).UTC()}
+	}
+	if err := s.DemandNewKey(ctx, d.ID); !errors.Is(err, store.ErrConflict) {
+		t.Errorf("a new key of what never enrolled: %v", err)
+	}
+	changes := s.DeviceChanges()
+	at := time.Now().UTC().Truncate(time.Microsecond)
+	must(t, s.MarkEnrolled(ctx, d.ID, at))
+	must(t, s.NoteCertificate(ctx, d.ID, key('a')))
+	must(t, s.NoteVersion(ctx, d.ID, "v1"))
+	must(t, s.NoteVersion(ctx, d.ID, "v1"))
+	must(t, s.DemandNewKey(ctx, d.ID))
+	must(t, s.NoteCertificate(ctx, d.ID, key('c')))
+	d.Enrolled, d.Version, d.Rotate = at, "v1", true
+	d.Certificate = key('c')
+	d.Certificate.KeySHA256, d.NextKey = key('a').KeySHA256, key('c').KeySHA256
+	for range 2 { // the second time after a restart
+		got, err := s.Device(ctx, d.ID)
+		must(t, err)
+		if diff := cmp.Diff(d, got); diff != "" {
+			t.Errorf("while both keys are good:\n%s", diff)
+		}
+		must(t, s.Close())
+		s = open(t, dir)
+	}
+	if err := s.UseKey(ctx, d.ID, key('a').KeySHA256); !errors.Is(err, store.ErrConflict) {
+		t.Errorf("the old key as the next one: %v", err)
+	}
+	must(t, s.UseKey(ctx, d.ID, d.NextKey))
+	got, err := s.Device(ctx, d.ID)
+	must(t, err)
+	if got.Certificate.KeySHA256 != key('c').KeySHA256 || got.NextKey != "" || got.Rotate {
+		t.Errorf("after the new key was used: %+v", got)
+	}
+	if changes == s.DeviceChanges() {
+		t.Error("nothing counted")
+	}
+	if err := s.ForgetDevice(ctx, d.ID); !errors.Is(err, store.ErrConflict) {
+		t.Errorf("what enrolled was forgotten: %v", err)
+	}
+	for name, err := range map[string]error{
+		"certificate": s.NoteCertificate(ctx, d.ID, store.Certificate{SHA256: "x"}), "of nobody": s.NoteCertificate(ctx, "spiffe://x", key('a')),
+		"key of nobody": s.DemandNewKey(ctx, "spiffe://x"), "enrolled nobody": s.MarkEnrolled(ctx, "spiffe://x", at), "forget nobody": s.ForgetDevice(ctx, "spiffe://x"),
+	} {
+		if err == nil {
+			t.Errorf("%s: no error", name)
+		}
+	}
+}
+
+// TestForgottenTakesItsTicket: a component that never enrolled goes with every ticket that names it, and its name is free.
+func TestForgottenTakesItsTicket(t *testing.T) {
+	ctx := t.Context()
+	s := open(t, t.TempDir())
+	id, other := "spiffe://x.internal/sensor/a", "spiffe://x.internal/sensor/b"
+	must(t, s.CreateDevice(ctx, store.Device{ID: id, Kind: "sensor"}))
+	must(t, s.CreateDevice(ctx, store.Device{ID: other, Kind: "sensor"}))
+	both, alone := sha256.Sum256([]byte("both")), sha256.Sum256([]byte("alone"))
+	end := time.Now().Add(time.Hour)
+	must(t, s.CreateTicket(ctx, both, []string{id, other}, end))
+	must(t, s.CreateTicket(ctx, alone, []string{other}, end))
+	must(t, s.ForgetDevice(ctx, id))
+	if _, err := s.RedeemTicket(ctx, both, []string{id, other}, time.Now()); !errors.Is(err, store.ErrNotFound) {
+		t.Errorf("the ticket of a forgotten component: %v", err)
+	}
+	if _, err := s.RedeemTicket(ctx, alone, []string{other}, time.Now()); err != nil {
+		t.Errorf("another's ticket: %v", err)
+	}
+	must(t, s.CreateDevice(ctx, store.Device{ID: id, Kind: "sensor"}))
+}

@@ -1,0 +1,131 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"vitalseal/internal/access"
+)
+
+// maxExclusions bounds whom one patient excludes.
+const maxExclusions = 200
+
+// maxGlasses bounds one answer.
+const maxGlasses = 10_000
+
+// SaveGlass records an emergency access. What was typed about the patient is sealed under the patient's key.
+func (s *Store) SaveGlass(ctx context.Context, g access.Glass) error {
+	if err := errors.Join(checkID("emergency id", g.ID), checkText("workstation", g.Workstation, 1, maxID), checkText("session", g.Session, 1, maxID),
+		checkText("reason", g.Reason, 1, 4*access.MaxGlassReason)); err != nil {
+		return named("save emergency", err)
+	}
+	key, err := s.key(ctx, patientKey(g.PatientID))
+	if err != nil {
+		return named("save emergency", err)
+	}
+	_, err = s.db.ExecContext(ctx, `INSERT INTO glasses (id, person, patient, workstation, session, sealed_reason, opened, expires)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?)`, g.ID, g.PersonID, g.PatientID, g.Workstation, g.Session,
+		key.Seal([]byte(g.Reason), associated("emergency reason", g.ID)), micro(g.Opened), micro(g.Expires))
+	return named("save emergency", err)
+}
+
+const selectGlass = `SELECT id, person, patient, workstation, session, sealed_reason, opened, expires, coalesce(reviewer, ''), reviewed,
+	outcome, sealed_note FROM glasses`
+
+func (s *Store) scanGlass(ctx context.Context, r scanner) (g access.Glass, err error) {
+	var reason, note []byte
+	var opened, expires int64
+	var reviewed *int64
+	if err := r.Scan(&g.ID, &g.PersonID, &g.PatientID, &g.Workstation, &g.Session, &reason, &opened, &expires, &g.ReviewedBy, &reviewed,
+		&g.Outcome, &note); err != nil {
+		return access.Glass{}, err
+	}
+	g.Opened, g.Expires, g.Reviewed = fromMicro(opened), fromMicro(expires), fromOptional(reviewed)
+	key, err := s.key(ctx, patientKey(g.PatientID))
+	if err != nil {
+		return access.Glass{}, err
+	}
+	text, err := key.Open(reason, associated("emergency reason", g.ID))
+	if err != nil {
+		return access.Glass{}, ErrSealed
+	}
+	g.Reason = string(text)
+	if note != nil {
+		if text, err = key.Open(note, associated("emergency note", g.ID)); err != nil {
+			return access.Glass{}, ErrSealed
+		}
+		g.Note = string(text)
+	}
+	return g, nil
+}
+
+// Glasses are the emergency accesses opened since then, newest first, of one person and one patient if they are given.
+func (s *Store) Glasses(ctx context.Context, since time.Time, personID, patientID string) ([]access.Glass, error) {
+	where, args := []string{"opened >= ?"}, []any{micro(since)}
+	if personID != "" {
+		where, args = append(where, "person = ?"), append(args, personID)
+	}
+	if patientID != "" {
+		where, args = append(where, "patient = ?"), append(args, patientID)
+	}
+	all, err := list(ctx, s.db, func(r *sql.Rows) (access.Glass, error) { return s.scanGlass(ctx, r) },
+		selectGlass+" WHERE "+strings.Join(where, " AND ")+" ORDER BY opened DESC LIMIT ?", append(args, maxGlasses)...)
+	return all, named("emergencies", err)
+}
+
+// UnreviewedGlasses are the emergency accesses that nobody has judged, oldest first.
+func (s *Store) UnreviewedGlasses(ctx context.Context) ([]access.Glass, error) {
+	all, err := list(ctx, s.db, func(r *sql.Rows) (access.Glass, error) { return s.scanGlass(ctx, r) },
+		selectGlass+" WHERE reviewed IS NULL ORDER BY opened LIMIT ?", maxGlasses)
+	return all, named("emergencies", err)
+}
+
+// Glass is one emergency access.
+func (s *Store) Glass(ctx context.Context, id string) (access.Glass, error) {
+	g, err := s.scanGlass(ctx, s.db.QueryRowContext(ctx, selectGlass+" WHERE id = ?", id))
+	return g, named("emergency", err)
+}
+
+// ReviewGlass writes what a reviewer says; ErrNotFound if there is no such emergency or it has been judged.
+func (s *Store) ReviewGlass(ctx context.Context, id, reviewer, outcome, note string, at time.Time) error {
+	g, err := s.Glass(ctx, id)
+	if err != nil {
+		return named("review emergency", err)
+	}
+	if err := checkText("note", note, 0, 4*access.MaxGlassReason); err != nil {
+		return named("review emergency", err)
+	}
+	key, err := s.key(ctx, patientKey(g.PatientID))
+	if err != nil {
+		return named("review emergency", err)
+	}
+	return named("review emergency", affected(s.db.ExecContext(ctx, `UPDATE glasses SET reviewer = ?, reviewed = ?, outcome = ?, sealed_note = ?
+		WHERE id = ? AND reviewed IS NULL`, reviewer, micro(at), outcome, key.Seal([]byte(note), associated("emergency note", id)), id)))
+}
+
+// Exclude adds or takes away a person whom a patient does not let see the values.
+func (s *Store) Exclude(ctx context.Context, patientID, personID string, excluded bool) error {
+	if !excluded {
+		_, err := s.db.ExecContext(ctx, "DELETE FROM exclusions WHERE patient = ? AND person = ?", patientID, personID)
+		return named("consent", err)
+	}
+	return named("consent", s.inTx(ctx, func(tx *sql.Tx) error {
+		if err := errors.Join(exists(ctx, tx, "patient", "patients", patientID), exists(ctx, tx, "person", "persons", personID)); err != nil {
+			return err
+		}
+		var n int
+		if err := tx.QueryRowContext(ctx, "SELECT count(*) FROM exclusions WHERE patient = ?", patientID).Scan(&n); err != nil {
+			return err
+		}
+		if n >= maxExclusions {
+			return fmt.Errorf("%w: at most %d excluded persons", ErrInvalid, maxExclusions)
+		}
+		_, err := tx.ExecContext(ctx, "INSERT INTO exclusions (patient, person, since) VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
+			patientID, personID, micro(s.now()))
+		return err
+	}))
+}

@@ -1,0 +1,106 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"time"
+
+	"vitalseal/internal/access"
+)
+
+// SaveSession inserts a sign-in; ErrExists if the id is known. Those past their absolute end go. The key of its refresh
+// tokens is sealed: a stolen database signs nobody in.
+func (s *Store) SaveSession(ctx context.Context, n access.Session) error {
+	if err := errors.Join(checkID("session id", n.ID), checkText("workstation", n.Workstation, 1, maxID), checkText("methods", n.Methods, 0, maxID)); err != nil {
+		return named("save session", err)
+	}
+	key, err := s.key(ctx, directoryKey)
+	if err != nil {
+		return named("save session", err)
+	}
+	return named("save session", s.inTx(ctx, func(tx *sql.Tx) error {
+		if _, err := tx.ExecContext(ctx, "DELETE FROM sessions WHERE expires <= ?", micro(s.now())); err != nil {
+			return err
+		}
+		_, err := tx.ExecContext(ctx, `INSERT INTO sessions (id, person, workstation, started, used, expires, proven, second, methods, generation,
+			rotated, sealed_key) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`, n.ID, n.PersonID, n.Workstation, micro(n.Started), micro(n.LastUsed),
+			micro(n.Expires), micro(n.Proven), n.SecondFactor, n.Methods, n.Generation, micro(n.Rotated),
+			key.Seal(n.Key[:], associated("session key", n.ID)))
+		return err
+	}))
+}
+
+const selectSession = `SELECT id, person, workstation, started, used, expires, proven, second, methods, generation, rotated, sealed_key FROM sessions`
+
+func (s *Store) scanSession(ctx context.Context, r scanner) (n access.Session, err error) {
+	var started, used, expires, proven, rotated int64
+	var sealed []byte
+	if err := r.Scan(&n.ID, &n.PersonID, &n.Workstation, &started, &used, &expires, &proven, &n.SecondFactor, &n.Methods, &n.Generation,
+		&rotated, &sealed); err != nil {
+		return access.Session{}, err
+	}
+	n.Started, n.LastUsed, n.Expires = fromMicro(started), fromMicro(used), fromMicro(expires)
+	n.Proven, n.Rotated = fromMicro(proven), fromMicro(rotated)
+	key, err := s.key(ctx, directoryKey)
+	if err != nil {
+		return access.Session{}, err
+	}
+	b, err := key.Open(sealed, associated("session key", n.ID))
+	if err != nil || len(b) != len(n.Key) {
+		return access.Session{}, ErrSealed
+	}
+	copy(n.Key[:], b)
+	return n, nil
+}
+
+// Session is the sign-in with this id, expired or not.
+func (s *Store) Session(ctx context.Context, id string) (access.Session, error) {
+	n, err := s.scanSession(ctx, s.db.QueryRowContext(ctx, selectSession+" WHERE id = ?", id))
+	return n, named("session", err)
+}
+
+// SessionsOf are a person's sign-ins, oldest first.
+func (s *Store) SessionsOf(ctx context.Context, personID string) ([]access.Session, error) {
+	all, err := list(ctx, s.db, func(r *sql.Rows) (access.Session, error) { return s.scanSession(ctx, r) },
+		selectSession+" WHERE person = ? ORDER BY started", personID)
+	return all, named("sessions", err)
+}
+
+// TouchSession sets when a session was last used; ErrNotFound if it has been deleted meanwhile.
+func (s *Store) TouchSession(ctx context.Context, id string, lastUsed time.Time) error {
+	return named("touch session", affected(s.db.ExecContext(ctx, "UPDATE sessions SET used = ? WHERE id = ?", micro(lastUsed), id)))
+}
+
+// ProveSession sets when the person last proved who they are.
+func (s *Store) ProveSession(ctx context.Context, id string, at time.Time, secondFactor bool) error {
+	return named("prove session", affected(s.db.ExecContext(ctx, "UPDATE sessions SET proven = ?, second = max(second, ?) WHERE id = ?",
+		micro(at), secondFactor, id)))
+}
+
+// RotateSession goes to the next generation of refresh tokens; access.ErrConflict if the session is at another one.
+func (s *Store) RotateSession(ctx context.Context, id string, from int64, at time.Time) error {
+	return named("rotate session", s.inTx(ctx, func(tx *sql.Tx) error {
+		var now int64
+		if err := tx.QueryRowContext(ctx, "SELECT generation FROM sessions WHERE id = ?", id).Scan(&now); err != nil {
+			return err
+		}
+		if now != from {
+			return access.ErrConflict
+		}
+		_, err := tx.ExecContext(ctx, "UPDATE sessions SET generation = generation + 1, rotated = ? WHERE id = ?", micro(at), id)
+		return err
+	}))
+}
+
+// DeleteSession ends a sign-in; none is no error.
+func (s *Store) DeleteSession(ctx context.Context, id string) error {
+	_, err := s.db.ExecContext(ctx, "DELETE FROM sessions WHERE id = ?", id)
+	return named("delete session", err)
+}
+
+// DeleteSessionsOf ends all sign-ins of a person, but for the one named except; none is no error.
+func (s *Store) DeleteSessionsOf(ctx context.Context, personID, except string) error {
+	_, err := s.db.ExecContext(ctx, "DELETE FROM sessions WHERE person = ? AND id <> ?", personID, except)
+	return named("delete sessions", err)
+}
