@@ -21,6 +21,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -51,7 +52,7 @@ var (
 	ErrEntry = errors.New("audit: bad entry")
 )
 
-// Log is an open audit log. The fields below mu's group belong to the goroutine that runs commits; mu guards recent.
+// Log is an open audit log. The fields below mu's group belong to the goroutine that runs commits; mu guards recent and view.
 type Log struct {
 	dir          string
 	logger       *slog.Logger
@@ -59,7 +60,7 @@ type Log struct {
 	verifierKey  string
 	lock         *os.File
 	segmentBytes int64
-	sync         func(*os.File) error // File.Sync, but for tests
+	disk         disk
 
 	requests chan request
 	quit     chan struct{}
@@ -68,15 +69,26 @@ type Log struct {
 	closeErr error // read only after ended is closed
 
 	mu     sync.Mutex
-	recent []Entry // oldest first, at most MaxRecent
+	recent []Entry    // oldest first, at most MaxRecent
+	view   signedView // what the checkpoint on disk covers
 
-	file   *os.File // the last segment
-	size   int64    // bytes of it
-	tree   frontier
-	signed int64 // entries covered by the checkpoint on disk
-	broken bool
-	cut    int64
+	file    *os.File // the last segment
+	segment int64    // number of its first entry
+	size    int64    // bytes of it
+	tree    index
+	signed  int64 // entries covered by the checkpoint on disk
+	broken  bool
+	cut     int64
+	repeats repeats
 }
+
+// disk is what tests put failing disks in place of.
+type disk struct {
+	write func(*os.File, []byte) (int, error)
+	sync  func(*os.File) error
+}
+
+var realDisk = disk{write: (*os.File).Write, sync: (*os.File).Sync}
 
 type request struct {
 	entry Entry
@@ -92,10 +104,10 @@ type result struct {
 // torn tail left by a kill is cut off to the last whole entry and reported as a warning and by Recovered. Open reads
 // the whole log and returns ErrTampered if it is not what its checkpoint says.
 func Open(dir, keyFile string, logger *slog.Logger) (*Log, error) {
-	return open(dir, keyFile, logger, segmentBytes, (*os.File).Sync)
+	return open(dir, keyFile, logger, segmentBytes, realDisk)
 }
 
-func open(dir, keyFile string, logger *slog.Logger, segmentBytes int64, sync func(*os.File) error) (_ *Log, err error) {
+func open(dir, keyFile string, logger *slog.Logger, segmentBytes int64, disk disk) (_ *Log, err error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("audit: open: %w", err)
 	}
@@ -104,7 +116,7 @@ func open(dir, keyFile string, logger *slog.Logger, segmentBytes int64, sync fun
 		return nil, fmt.Errorf("audit: open: another process has the log: %w", err)
 	}
 	l := &Log{
-		dir: dir, logger: logger, lock: lock, segmentBytes: segmentBytes, sync: sync,
+		dir: dir, logger: logger, lock: lock, segmentBytes: segmentBytes, disk: disk, repeats: newRepeats(),
 		requests: make(chan request), quit: make(chan struct{}), ended: make(chan struct{}),
 	}
 	defer func() {
@@ -133,10 +145,12 @@ func (l *Log) VerifierKey() string { return l.verifierKey }
 // Recovered is how many bytes of a torn tail Open cut off.
 func (l *Log) Recovered() int64 { return l.cut }
 
-// Append writes e and returns it as written, with its number, once it is on disk. Seq is ignored; a zero Time means
-// now. If ctx ends first the entry may or may not have been written. After a failed fsync it returns ErrBroken for
+// Append writes e and returns it as written, with its number, once it is on disk. Seq and Count are ignored; a zero Time
+// means now. Of refusals that repeat themselves the first ten a minute are written one by one, the others only counted,
+// for one entry at the minute's end: those are returned at once, with Seq -1. If ctx ends first the entry may or may not have been written. After a failed fsync it returns ErrBroken for
 // ever: whoever must not act unrecorded then refuses to act.
 func (l *Log) Append(ctx context.Context, e Entry) (Entry, error) {
+	e.Count = 0
 	if err := e.check(); err != nil {
 		return Entry{}, err
 	}
@@ -178,18 +192,31 @@ func (l *Log) Close() error {
 // run is the one goroutine that writes. It ends with Close.
 func (l *Log) run() {
 	defer close(l.ended)
-	timer := time.NewTimer(checkpointEvery)
+	timer, sweep := time.NewTimer(checkpointEvery), time.NewTimer(repeatWindow)
 	timer.Stop()
+	sweep.Stop()
 	defer timer.Stop()
-	armed := false
+	defer sweep.Stop()
+	armed, sweeping := false, false
+	arm := func() {
+		if !armed && l.tree.size > l.signed {
+			timer.Reset(checkpointEvery)
+			armed = true
+		}
+		if !sweeping && !l.repeats.empty() {
+			sweep.Reset(repeatWindow)
+			sweeping = true
+		}
+	}
 	for {
 		select {
 		case r := <-l.requests:
 			l.commit(l.gather(r))
-			if !armed && l.tree.size > l.signed {
-				timer.Reset(checkpointEvery)
-				armed = true
-			}
+			arm()
+		case <-sweep.C:
+			sweeping = false
+			l.writeRepeats(time.Now())
+			arm()
 		case <-timer.C:
 			armed = false
 			if err := l.checkpoint(); err != nil {
@@ -200,6 +227,7 @@ func (l *Log) run() {
 				}
 			}
 		case <-l.quit:
+			l.writeRepeats(time.Now().Add(repeatWindow))
 			l.closeErr = errors.Join(l.checkpoint(), l.file.Close(), l.lock.Close())
 			return
 		}
@@ -221,6 +249,18 @@ func (l *Log) gather(first request) []request {
 }
 
 func (l *Log) commit(batch []request) {
+	now := time.Now()
+	batch = slices.DeleteFunc(batch, func(r request) bool {
+		if r.entry.Allowed || !l.repeats.count(r.entry, now) {
+			return false
+		}
+		r.entry.Seq = -1
+		r.done <- result{entry: r.entry}
+		return true
+	})
+	if len(batch) == 0 {
+		return
+	}
 	entries, err := l.write(batch)
 	if err != nil {
 		l.logger.Error("audit entries not written", "entries", len(batch), "err", err)
@@ -240,12 +280,12 @@ func (l *Log) write(batch []request) ([]Entry, error) {
 	if l.broken {
 		return nil, ErrBroken
 	}
-	var buf []byte
+	var lines [][]byte
+	bytes := int64(0)
 	entries := make([]Entry, len(batch))
-	tree := l.tree.clone()
 	for i, r := range batch {
 		e := r.entry.clone()
-		e.Seq = tree.size
+		e.Seq = l.tree.size + int64(i)
 		if e.Time.IsZero() {
 			e.Time = time.Now()
 		}
@@ -254,16 +294,21 @@ func (l *Log) write(batch []request) ([]Entry, error) {
 		if err != nil {
 			return nil, err
 		}
-		tree.add(line)
-		buf = append(append(buf, line...), '\n')
+		lines = append(lines, append(line, '\n'))
+		bytes += int64(len(line)) + 1
 		entries[i] = e
 	}
-	if l.size > 0 && l.size+int64(len(buf)) > l.segmentBytes {
+	if l.size > 0 && l.size+bytes > l.segmentBytes {
 		if err := l.rotate(); err != nil {
 			return nil, fmt.Errorf("audit: append: %w", err)
 		}
 	}
-	if _, err := l.file.Write(buf); err != nil {
+	tree, at := l.tree.clone(), place{l.segment, l.size}
+	for _, line := range lines {
+		tree.add(line[:len(line)-1], at)
+		at.offset += int64(len(line))
+	}
+	if _, err := l.disk.write(l.file, slices.Concat(lines...)); err != nil {
 		// Take back what was written of the batch, so that a full disk does not end the log. If even that fails the
 		// next start will.
 		if undo := l.file.Truncate(l.size); undo != nil {
@@ -271,12 +316,12 @@ func (l *Log) write(batch []request) ([]Entry, error) {
 		}
 		return nil, fmt.Errorf("audit: append: %w", err)
 	}
-	if err := l.sync(l.file); err != nil {
+	if err := l.disk.sync(l.file); err != nil {
 		// What a failed fsync leaves on disk is unknown, and a second one may say yes without having written.
 		l.broken = true
 		return nil, fmt.Errorf("audit: append: %w", err)
 	}
-	l.size += int64(len(buf))
+	l.size += bytes
 	l.tree = tree
 	return entries, nil
 }
@@ -288,7 +333,7 @@ func (l *Log) rotate() error {
 		return err
 	}
 	old := l.file
-	l.file, l.size = f, 0
+	l.file, l.segment, l.size = f, l.tree.size, 0
 	return old.Close()
 }
 
@@ -297,11 +342,20 @@ func (l *Log) checkpoint() error {
 	if l.broken || l.tree.size == l.signed {
 		return nil
 	}
-	if err := writeCheckpoint(l.dir, l.signer, l.tree.size, l.tree.root(), l.sync); err != nil {
+	c, err := writeCheckpoint(l.dir, l.signer, l.tree.size, l.tree.root(), l.disk.sync)
+	if err != nil {
 		return err
 	}
-	l.signed = l.tree.size
+	l.publish(c)
 	return nil
+}
+
+// publish makes what c covers the newest signed view.
+func (l *Log) publish(c Checkpoint) {
+	l.signed = c.Size
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.view = signedView{c, l.tree.clone()}
 }
 
 func (l *Log) remember(entries ...Entry) {
@@ -319,19 +373,19 @@ func (l *Log) load() error {
 	if err != nil {
 		return err
 	}
-	signed, root, err := readCheckpoint(l.dir, l.verifierKey)
+	c, err := readCheckpoint(l.dir, l.verifierKey)
 	switch {
 	case errors.Is(err, os.ErrNotExist) && len(segments) == 0:
-		if err := writeCheckpoint(l.dir, l.signer, 0, l.tree.root(), l.sync); err != nil {
+		if c, err = writeCheckpoint(l.dir, l.signer, 0, l.tree.root(), l.disk.sync); err != nil {
 			return err
 		}
 	case err != nil:
 		return err
 	}
-	l.signed = signed
-	if err := l.replay(segments, signed, root); err != nil {
+	if err := l.replay(segments, c.Size, c.Root); err != nil {
 		return err
 	}
+	l.publish(c) // its index covers more entries than it, which is no harm
 	if err := l.openLast(segments); err != nil {
 		return fmt.Errorf("audit: open: %w", err)
 	}
@@ -349,6 +403,7 @@ func (l *Log) replay(segments []segment, signed int64, root [32]byte) error {
 		if s.first != l.tree.size {
 			return fmt.Errorf("%w: segment %s where entry %d was expected", ErrTampered, filepath.Base(s.path), l.tree.size)
 		}
+		at := place{segment: s.first}
 		good, torn, err := s.read(func(line []byte) error {
 			seq := l.tree.size
 			if seq >= signed-MaxRecent { // the older ones are proven by the root alone
@@ -361,7 +416,8 @@ func (l *Log) replay(segments []segment, signed int64, root [32]byte) error {
 				}
 				l.remember(e)
 			}
-			l.tree.add(line)
+			l.tree.add(line, at)
+			at.offset += int64(len(line)) + 1
 			if l.tree.size == signed && l.tree.root() != root {
 				return fmt.Errorf("%w: the first %d entries do not have the signed root", ErrTampered, signed)
 			}
@@ -373,7 +429,7 @@ func (l *Log) replay(segments []segment, signed int64, root [32]byte) error {
 		if torn > 0 && i != len(segments)-1 {
 			return fmt.Errorf("%w: segment %s ends in the middle of an entry", ErrTampered, filepath.Base(s.path))
 		}
-		l.size, l.cut = good, torn
+		l.segment, l.size, l.cut = s.first, good, torn
 	}
 	if l.tree.size < signed {
 		return fmt.Errorf("%w: %d entries of the %d signed", ErrTampered, l.tree.size, signed)
@@ -398,5 +454,5 @@ func (l *Log) openLast(segments []segment) error {
 		}
 	}
 	// Entries that a killed process had written but not yet synced count from here on.
-	return l.sync(f)
+	return l.disk.sync(f)
 }

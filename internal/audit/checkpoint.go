@@ -65,40 +65,40 @@ func createKey(path string) ([]byte, error) {
 }
 
 // writeCheckpoint signs (size, root) and replaces the checkpoint file.
-func writeCheckpoint(dir string, signer note.Signer, size int64, root tlog.Hash, sync func(*os.File) error) error {
+func writeCheckpoint(dir string, signer note.Signer, size int64, root tlog.Hash, sync func(*os.File) error) (Checkpoint, error) {
 	text := fmt.Sprintf("%s\n%d\n%s\n", origin, size, base64.StdEncoding.EncodeToString(root[:]))
 	signed, err := note.Sign(&note.Note{Text: text}, signer)
 	if err != nil {
-		return fmt.Errorf("audit: checkpoint: %w", err)
+		return Checkpoint{}, fmt.Errorf("audit: checkpoint: %w", err)
 	}
 	if err := replaceFile(filepath.Join(dir, checkpointName), signed, sync); err != nil {
-		return fmt.Errorf("audit: checkpoint: %w", err)
+		return Checkpoint{}, fmt.Errorf("audit: checkpoint: %w", err)
 	}
-	return nil
+	return Checkpoint{size, root, string(signed)}, nil
 }
 
 // readCheckpoint reads and verifies the checkpoint of the log in dir. A missing one is os.ErrNotExist and
 // ErrTampered at once: a log writes it before its first entry.
-func readCheckpoint(dir, verifierKey string) (size int64, root tlog.Hash, err error) {
+func readCheckpoint(dir, verifierKey string) (Checkpoint, error) {
 	f, err := os.Open(filepath.Join(dir, checkpointName)) // #nosec G304 -- our own name
 	if errors.Is(err, os.ErrNotExist) {
-		return 0, tlog.Hash{}, fmt.Errorf("%w: no checkpoint: %w", ErrTampered, err)
+		return Checkpoint{}, fmt.Errorf("%w: no checkpoint: %w", ErrTampered, err)
 	}
 	if err != nil {
-		return 0, tlog.Hash{}, fmt.Errorf("audit: checkpoint: %w", err)
+		return Checkpoint{}, fmt.Errorf("audit: checkpoint: %w", err)
 	}
 	defer f.Close() // nothing was written
 	b, err := io.ReadAll(io.LimitReader(f, maxCheckpoint+1))
 	if err != nil {
-		return 0, tlog.Hash{}, fmt.Errorf("audit: checkpoint: %w", err)
+		return Checkpoint{}, fmt.Errorf("audit: checkpoint: %w", err)
 	}
-	return parseCheckpoint(b, verifierKey)
+	return ParseCheckpoint(string(b), verifierKey)
 }
 
 func parseCheckpoint(b []byte, verifierKey string) (size int64, root tlog.Hash, err error) {
-	verifier, err := note.NewVerifier(strings.TrimSpace(verifierKey))
+	verifier, err := newVerifier(verifierKey)
 	if err != nil {
-		return 0, tlog.Hash{}, fmt.Errorf("audit: the verifier key is not one: %w", err)
+		return 0, tlog.Hash{}, err
 	}
 	if len(b) > maxCheckpoint {
 		return 0, tlog.Hash{}, fmt.Errorf("%w: checkpoint of more than %d bytes", ErrTampered, maxCheckpoint)

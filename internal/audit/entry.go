@@ -18,7 +18,7 @@ const (
 	MaxPolicies = 32   // number of policy ids
 
 	// maxLine bounds what a reader takes: every byte of every field as a six-byte escape, and the names around them.
-	maxLine = 6*(6*MaxField+MaxReason+MaxPolicies*(MaxField+3)) + 512
+	maxLine = 6*(6*MaxField+MaxReason+MaxPolicies*(MaxField+3)) + 544
 )
 
 // Entry is one thing that someone did or was refused. It holds ids, never names, readings, tokens or keys.
@@ -34,7 +34,13 @@ type Entry struct {
 	Allowed     bool      `json:"allowed"`
 	Policies    []string  `json:"policies"` // ids of the policies that decided
 	Reason      string    `json:"reason"`   // in words, when there is more to say
+	// Count says that this entry stands for so many refusals that were like it in everything but the time, the last of
+	// them at Time. 0 means one.
+	Count int64 `json:"count,omitempty"`
 }
+
+// times is how many things the entry stands for.
+func (e Entry) times() int64 { return max(1, e.Count) }
 
 func (e Entry) clone() Entry {
 	e.Policies = slices.Clone(e.Policies)
@@ -62,6 +68,9 @@ func (e Entry) check() error {
 		if len(p) > MaxField {
 			return fmt.Errorf("%w: a policy id has %d bytes, at most %d", ErrEntry, len(p), MaxField)
 		}
+	}
+	if e.Count < 0 || e.Count > 0 && e.Allowed {
+		return fmt.Errorf("%w: a count of %d; only refusals are counted", ErrEntry, e.Count)
 	}
 	if y := e.Time.Year(); y < 1 || y > 9999 {
 		return fmt.Errorf("%w: the year %d is outside 1 to 9999", ErrEntry, y)

@@ -24,16 +24,21 @@ type segment struct {
 const segmentSuffix = ".jsonl"
 
 func createSegment(dir string, first int64) (*os.File, error) {
-	path := filepath.Join(dir, fmt.Sprintf("%019d%s", first, segmentSuffix))
+	path := segmentPath(dir, first)
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL|os.O_APPEND, 0o600) // #nosec G304 -- our own name
 	if err != nil {
 		return nil, err
 	}
 	if err := syncDir(dir); err != nil {
-		_ = f.Close() // the first error is the one to report
+		_ = f.Close()       // the first error is the one to report
+		_ = os.Remove(path) // it is empty; the next try makes it again
 		return nil, err
 	}
 	return f, nil
+}
+
+func segmentPath(dir string, first int64) string {
+	return filepath.Join(dir, fmt.Sprintf("%019d%s", first, segmentSuffix))
 }
 
 // listSegments finds the segment files in order. A file that only looks like one is an error: nobody else writes here.

@@ -38,8 +38,13 @@ type Deps struct {
 	Network overlay.Network
 	// Ready is called once all sensors are being read; nil for nobody who wants to know.
 	Ready func() error
-	Log   *slog.Logger
+	// Software is the version that the hub's inventory shows; empty for unknown.
+	Software string
+	Log      *slog.Logger
 }
+
+// signOfLife is how often the gateway itself, which measures nothing, tells the hub that it lives.
+const signOfLife = time.Minute
 
 // Run is the gateway, until ctx ends; then it delivers for a while what is left and returns nil. An error means that it
 // could not start, or that its disk failed.
@@ -109,10 +114,14 @@ func Run(ctx context.Context, cfg Config, d Deps) (err error) {
 	defer func() { err = errors.Join(err, eps.close()) }()
 	for _, id := range ids.all() {
 		ep := eps.add(id, d.Network, log)
-		renewer := &overlay.Renewer{Identity: id, Endpoint: ep, Log: log}
-		out.Go(func() error { return renewer.Run(ctxD) })
+		renewer := &overlay.Renewer{Identity: id, Endpoint: ep, Network: d.Network, Software: d.Software, Log: log}
 		if id == ids.gateway {
-			continue // it measures nothing
+			renewer.Hello = signOfLife // a sensor's readings are its own
+		}
+		out.Go(func() error { return renewer.Run(ctxD) })
+		if id == ids.gateway { // it measures nothing
+			out.Go(func() error { return watchAudit(ctxD, cfg.Data, ep, led, log) })
+			continue
 		}
 		sender := ingest.NewSender(ep, q, q.Lane(id.ID().Name), log, ingest.OnSettled(func(x ingest.Settled) {
 			led.settled(x)

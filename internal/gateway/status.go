@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"vitalseal/internal/audit"
 	"vitalseal/internal/ingest"
 	"vitalseal/internal/outbox"
 	"vitalseal/internal/vitals"
@@ -25,6 +26,8 @@ type Status struct {
 	OutboxRecords int64 `json:"outbox_records"`
 	// BacklogAcked are chunks of earlier starts that were delivered in this one.
 	BacklogAcked uint64 `json:"backlog_acked"`
+	// Audit is what this gateway, as a witness of the hub's audit log, has to say about it.
+	Audit audit.WitnessState `json:"audit"`
 }
 
 // StreamStatus counts one stream's chunks. Produced = Acked + Pending + Dropped + Rejected, as far as dropped ones are of
@@ -58,6 +61,7 @@ type ledger struct {
 	streams map[string]*[vitals.MaxSignal + 1]StreamStatus // by lane
 	senders map[string]*ingest.Sender
 	backlog uint64
+	witness func() audit.WitnessState // nil until there is one
 }
 
 func newLedger(gateway string) *ledger {
@@ -131,12 +135,21 @@ func (l *ledger) settled(x ingest.Settled) {
 	})
 }
 
+func (l *ledger) witnessed(state func() audit.WitnessState) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.witness = state
+}
+
 func (l *ledger) status(q *outbox.Queue) Status {
 	qs := q.Stats()
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	st := Status{Gateway: l.gateway, Time: time.Now().UTC(), Boot: l.boot, OutboxBytes: qs.Bytes, OutboxRecords: qs.Records,
 		BacklogAcked: l.backlog, Streams: []StreamStatus{}, Sensors: []SensorStatus{}}
+	if l.witness != nil {
+		st.Audit = l.witness()
+	}
 	for _, id := range l.lanes {
 		for s, c := range l.streams[id] {
 			if c.Produced == 0 && c.Lost == 0 {

@@ -1,0 +1,196 @@
+package audit
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"math/rand/v2"
+	"os"
+	"strings"
+	"sync"
+	"time"
+)
+
+const (
+	// WitnessEvery is how often Run asks for a new checkpoint, give or take a tenth.
+	WitnessEvery = 3 * time.Minute
+
+	witnessRetry   = 5 * time.Second
+	conflictSuffix = ".conflict"
+	maxWitnessFile = maxCheckpoint + 1<<10
+)
+
+// Witness remembers, far from the log, the newest checkpoint that it has seen, and demands of every later one the proof
+// that it only adds. So whoever holds the log's disk and its key cannot change the past unnoticed. It keeps the
+// checkpoint in a file; a statement that proves nothing never replaces it, and if it is well signed it is kept beside it
+// as evidence (FILE.conflict). While that lies there the witness stays alarmed, also after a restart.
+//
+// The first statement is believed, and its key kept from then on: give OpenWitness the log's public key where somebody
+// can bring it. A Witness is safe for concurrent use.
+type Witness struct {
+	path string
+
+	mu     sync.Mutex // guards what follows
+	key    string     // verifier key; empty until one is known
+	have   Checkpoint
+	proven time.Time
+	bad    error
+}
+
+// WitnessState is what a witness has to say. Its JSON form stands in a gateway's status.
+type WitnessState struct {
+	Size   int64     `json:"size"`   // entries that the remembered checkpoint covers
+	Proven time.Time `json:"proven"` // when a statement last continued it; zero: not since the start
+	// Alarm says what is wrong: the log was rewritten or rolled back, or somebody else answers for it. Empty: nothing.
+	Alarm string `json:"alarm,omitempty"`
+}
+
+// OpenWitness reads what was remembered in the file at path, or starts to remember there. verifierKey is the log's
+// public key; empty means the one in the file, or of the first statement. A file that is damaged, or remembers a log of
+// another key, is an error and stays as it is.
+func OpenWitness(path, verifierKey string) (*Witness, error) {
+	w := &Witness{path: path, key: strings.TrimSpace(verifierKey)}
+	key, have, err := ReadWitness(path)
+	switch {
+	case errors.Is(err, os.ErrNotExist):
+	case err != nil:
+		return nil, err
+	case w.key != "" && w.key != key:
+		return nil, fmt.Errorf("%w: %s remembers a log of another key", ErrInconsistent, path)
+	default:
+		w.key, w.have = key, have
+	}
+	switch _, err := os.Lstat(path + conflictSuffix); {
+	case err == nil:
+		w.bad = fmt.Errorf("%w: the evidence is in %s", ErrInconsistent, path+conflictSuffix)
+	case !errors.Is(err, os.ErrNotExist):
+		return nil, fmt.Errorf("audit: witness: %w", err)
+	}
+	return w, nil
+}
+
+// ReadWitness reads a witness's file: the log's verifier key and the checkpoint, whose signature is checked.
+func ReadWitness(path string) (verifierKey string, c Checkpoint, err error) {
+	f, err := os.Open(path) // #nosec G304 -- the caller names the file
+	if err != nil {
+		return "", c, fmt.Errorf("audit: witness: %w", err)
+	}
+	defer f.Close() // nothing was written
+	b, err := io.ReadAll(io.LimitReader(f, maxWitnessFile+1))
+	if err != nil {
+		return "", c, fmt.Errorf("audit: witness: %s: %w", path, err)
+	}
+	verifierKey, signed, ok := strings.Cut(string(b), "\n")
+	if !ok || len(b) > maxWitnessFile {
+		return "", c, fmt.Errorf("audit: witness: %s is not a witness's file", path)
+	}
+	if c, err = ParseCheckpoint(signed, verifierKey); err != nil {
+		return "", c, fmt.Errorf("audit: witness: %s is damaged: %w", path, err)
+	}
+	return verifierKey, c, nil
+}
+
+// Size is how many entries the witness remembers: what the next statement must start from.
+func (w *Witness) Size() int64 {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.have.Size
+}
+
+// State is what the witness has to say now.
+func (w *Witness) State() WitnessState {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	s := WitnessState{Size: w.have.Size, Proven: w.proven}
+	if w.bad != nil {
+		s.Alarm = w.bad.Error()
+	}
+	return s
+}
+
+// Update takes a log's statement, a Consistency in JSON for the first Size entries, and remembers its checkpoint if it
+// proves that the log only grew. Otherwise it returns ErrInconsistent and remembers what it did before. Any other error
+// means that the file could not be written; the old one is still whole.
+func (w *Witness) Update(statement []byte) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	err := w.update(statement)
+	if errors.Is(err, ErrInconsistent) && w.bad == nil {
+		w.bad = err
+	}
+	return err
+}
+
+func (w *Witness) update(statement []byte) error {
+	var c Consistency
+	if json.Unmarshal(statement, &c) != nil {
+		return fmt.Errorf("%w: not a statement", ErrInconsistent)
+	}
+	key := w.key
+	if key == "" {
+		key = strings.TrimSpace(c.Key)
+	}
+	now, err := c.check(w.have, key)
+	if err != nil {
+		if now.Signed == "" {
+			return err
+		}
+		// Signed, and contradicting what was signed before: whoever reads both needs nothing else.
+		return errors.Join(err, keepFirst(w.path+conflictSuffix, []byte(key+"\n"+now.Signed)))
+	}
+	if now.Size > w.have.Size || w.have.Signed == "" {
+		if err := replaceFile(w.path, []byte(key+"\n"+now.Signed), (*os.File).Sync); err != nil {
+			return fmt.Errorf("audit: witness: %w", err)
+		}
+		w.have = now
+	}
+	w.key, w.proven = key, time.Now().UTC()
+	if _, err := os.Lstat(w.path + conflictSuffix); errors.Is(err, os.ErrNotExist) {
+		w.bad = nil
+	}
+	return nil
+}
+
+// keepFirst writes evidence once: the first contradiction is the one to look at.
+func keepFirst(path string, b []byte) error {
+	if _, err := os.Lstat(path); err == nil {
+		return nil
+	}
+	if err := replaceFile(path, b, (*os.File).Sync); err != nil {
+		return fmt.Errorf("audit: witness: evidence not kept: %w", err)
+	}
+	return nil
+}
+
+// Run asks the log for a statement at once and every WitnessEvery, sooner after a failure, until ctx ends. fetch gives
+// the Consistency for the first from entries in JSON. What contradicts is logged as an error each time.
+func (w *Witness) Run(ctx context.Context, fetch func(ctx context.Context, from int64) (json.RawMessage, error), log *slog.Logger) error {
+	retry := witnessRetry
+	for {
+		wait := WitnessEvery
+		statement, err := fetch(ctx, w.Size())
+		if err == nil {
+			retry, err = witnessRetry, w.Update(statement)
+		} else {
+			wait, retry = min(retry, wait), 2*retry
+		}
+		switch alarm := w.State().Alarm; {
+		case ctx.Err() != nil:
+			return nil
+		case alarm != "":
+			log.Error("AUDIT LOG NOT TO BE TRUSTED: it was rewritten or rolled back, or somebody else answers for it; keep the witness's files, they are evidence",
+				"alarm", alarm, "witness", w.path)
+		case err != nil:
+			log.Warn("audit log not witnessed", "err", err, "retry_in", wait.String())
+		}
+		wait += time.Duration((rand.Float64() - 0.5) / 5 * float64(wait)) // #nosec G404 -- spreads load, guards nothing
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(wait):
+		}
+	}
+}

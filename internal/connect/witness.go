@@ -1,0 +1,110 @@
+package connect
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"html"
+	"io"
+	"net/http"
+	"time"
+)
+
+const (
+	// AlarmHeader is on every answer while the witness of the hub's audit log is alarmed, for pages to show.
+	AlarmHeader = "X-Vitalseal-Audit-Alarm"
+
+	seenCookie   = "vitalseal_witness_seen"
+	seenPath     = "/connect/witness"
+	seenLife     = time.Hour
+	maxStatement = 64 << 10
+	fetchTimeout = 30 * time.Second
+)
+
+// watch keeps the witness of the hub's audit log up to date until ctx ends.
+func (d *Door) watch(ctx context.Context, transport http.RoundTripper) {
+	if d.damaged != nil {
+		d.cfg.Log.Error("THE AUDIT LOG IS NOT WITNESSED: what this workstation remembers of it is damaged, or of another log; keep the file, it is evidence", "err", d.damaged)
+	}
+	if d.witness == nil {
+		return
+	}
+	_ = d.witness.Run(ctx, func(ctx context.Context, from int64) (json.RawMessage, error) {
+		ctx, cancel := context.WithTimeout(ctx, fetchTimeout)
+		defer cancel()
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, fmt.Sprintf("http://hub/api/audit/checkpoint?from=%d", from), nil)
+		if err != nil {
+			return nil, err
+		}
+		res, err := transport.RoundTrip(req)
+		if err != nil {
+			return nil, fmt.Errorf("connect: checkpoint: %w", err)
+		}
+		defer res.Body.Close()
+		b, err := io.ReadAll(io.LimitReader(res.Body, maxStatement))
+		if err != nil || res.StatusCode != http.StatusOK {
+			return nil, fmt.Errorf("connect: checkpoint: the hub answers %d: %w", res.StatusCode, err)
+		}
+		return b, nil
+	}, d.cfg.Log)
+}
+
+// alarm is what is wrong with the hub's audit log, "" for nothing.
+func (d *Door) alarm() string {
+	switch {
+	case d.damaged != nil:
+		return d.damaged.Error()
+	case d.witness != nil:
+		return d.witness.State().Alarm
+	}
+	return ""
+}
+
+// mark tells pages of the alarm. The hub does not get to say that there is none.
+func (d *Door) mark(h http.Header) {
+	h.Del(AlarmHeader)
+	if d.alarm() != "" {
+		h.Set(AlarmHeader, "1")
+	}
+}
+
+// warned puts a page before the hub's while the witness is alarmed. It takes one press of a button an hour, not more:
+// patients must still be seen to.
+func (d *Door) warned(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		alarm := d.alarm()
+		if r.URL.Path == seenPath && r.Method == http.MethodPost {
+			http.SetCookie(w, &http.Cookie{Name: seenCookie, Value: "1", Path: "/", MaxAge: int(seenLife.Seconds()), // #nosec G124 -- no secret
+				Secure: d.ca != nil, HttpOnly: true, SameSite: http.SameSiteStrictMode})
+			http.Redirect(w, r, "/", http.StatusSeeOther)
+			return
+		}
+		if alarm == "" || !isDocument(r) {
+			next.ServeHTTP(w, r)
+			return
+		}
+		if _, err := r.Cookie(seenCookie); err == nil {
+			next.ServeHTTP(w, r)
+			return
+		}
+		h := w.Header()
+		h.Set("Content-Type", "text/html; charset=utf-8")
+		h.Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; frame-ancestors 'none'")
+		h.Set("Cache-Control", "no-store")
+		h.Set(AlarmHeader, "1")
+		w.WriteHeader(http.StatusServiceUnavailable)
+		_, _ = fmt.Fprintf(w, warningPage, html.EscapeString(alarm))
+	})
+}
+
+const warningPage = `<!doctype html>
+<html lang="en"><meta charset="utf-8"><title>The audit log cannot be trusted</title>
+<style>body{font:18px/1.5 system-ui,sans-serif;max-width:40em;margin:10vh auto;padding:0 1em}h1{color:#a00}code{font-size:.85em}button{font:inherit;padding:.5em 1em}</style>
+<h1>The audit log cannot be trusted</h1>
+<p>The hub's record of who saw and did what does not continue the one that this workstation remembers. It was rewritten or
+rolled back, or somebody else answers in the hub's place.</p>
+<p><b>Tell whoever is responsible for this system now.</b> Delete nothing: this workstation's files are evidence.</p>
+<p><code>%s</code></p>
+<form method="post" action="/connect/witness"><button>Continue to the patients</button></form>
+</html>
+`
