@@ -4,8 +4,11 @@ import (
 	_ "embed"
 	"errors"
 	"fmt"
+	"net/url"
+	"strings"
 	"time"
 
+	"vitalseal/internal/access"
 	"vitalseal/internal/overlay"
 )
 
@@ -30,6 +33,23 @@ type Config struct {
 	SecureCookies bool `yaml:"secure_cookies"`
 	// Policies is a Cedar policy file that replaces the built-in one; empty for the built-in one.
 	Policies string `yaml:"policies"`
+	// Host is the one name under which workstations open the dashboard; passkeys are bound to it.
+	Host string `yaml:"host"`
+	// OpenID lets people sign in at the hospital's own provider; nobody does without an issuer.
+	OpenID OpenIDConfig `yaml:"openid"`
+	// Version is the software's, for the inventory; it is no key of the file.
+	Version string `yaml:"-"`
+}
+
+// OpenIDConfig is the hospital's OpenID Connect provider and what its claims mean here.
+type OpenIDConfig struct {
+	Issuer   string `yaml:"issuer"`    // https://...
+	ClientID string `yaml:"client_id"` // as registered there, with the redirect address https://HOST:PORT/api/session/oidc/callback
+	// ClientSecretFile holds the client's secret; empty for a public client.
+	ClientSecretFile string `yaml:"client_secret_file"`
+	// RoleClaim is the claim that says the role, and Roles what its values mean.
+	RoleClaim string                 `yaml:"role_claim"`
+	Roles     map[string]access.Role `yaml:"roles"`
 }
 
 // OverlayConfig names the one-time tokens that the overlay wrote for this hub; they are used at the first start.
@@ -38,11 +58,13 @@ type OverlayConfig struct {
 	HubToken string `yaml:"hub_token"`
 	// AdminToken enrols the identity that administers the network: creates, disables and deletes identities.
 	AdminToken string `yaml:"admin_token"`
+	// ReconcileEvery is how often the network is held against the inventory and the policies; 5 s if zero.
+	ReconcileEvery time.Duration `yaml:"reconcile_every"`
 }
 
 // Default is the configuration that every file starts from.
 func Default() Config {
-	return Config{IdentityLifetime: 24 * time.Hour, TicketLifetime: 24 * time.Hour}
+	return Config{IdentityLifetime: 24 * time.Hour, TicketLifetime: 24 * time.Hour, Host: access.DefaultHost, Overlay: OverlayConfig{ReconcileEvery: reconcileEvery}}
 }
 
 // Validate names the first key that is missing or out of range.
@@ -56,8 +78,33 @@ func (c Config) Validate() error {
 		return fmt.Errorf("hub: configuration: deployment: %q is not a lower-case domain name, such as ward.example.org", c.Deployment)
 	case c.IdentityLifetime < time.Minute || c.IdentityLifetime > 90*24*time.Hour:
 		return fmt.Errorf("hub: configuration: identity_lifetime: %v is not within 1m to 2160h", c.IdentityLifetime)
+	case c.Overlay.ReconcileEvery != 0 && (c.Overlay.ReconcileEvery < time.Second || c.Overlay.ReconcileEvery > time.Hour):
+		return fmt.Errorf("hub: configuration: overlay: reconcile_every: %v is not within 1s to 1h", c.Overlay.ReconcileEvery)
 	case c.TicketLifetime < time.Minute || c.TicketLifetime > 30*24*time.Hour:
 		return fmt.Errorf("hub: configuration: ticket_lifetime: %v is not within 1m to 720h", c.TicketLifetime)
+	case c.Host == "" || strings.ContainsAny(c.Host, ":/ "):
+		return fmt.Errorf("hub: configuration: host: %q is not a host name, such as %s", c.Host, access.DefaultHost)
+	}
+	return c.OpenID.validate()
+}
+
+func (c OpenIDConfig) validate() error {
+	if c.Issuer == "" {
+		return nil
+	}
+	u, err := url.Parse(c.Issuer)
+	switch {
+	case err != nil || u.Host == "" || u.Scheme != "https" && u.Hostname() != "127.0.0.1" && u.Hostname() != "localhost":
+		return fmt.Errorf("hub: configuration: openid: issuer: %q is not an https address", c.Issuer)
+	case c.ClientID == "":
+		return errors.New("hub: configuration: openid: client_id: missing; the provider gave it when this hub was registered there")
+	case c.RoleClaim == "" || len(c.Roles) == 0:
+		return errors.New("hub: configuration: openid: role_claim and roles: missing; nobody would get a role")
+	}
+	for value, role := range c.Roles {
+		if !role.Valid() {
+			return fmt.Errorf("hub: configuration: openid: roles: %s: %q is none of %v", value, role, access.Roles())
+		}
 	}
 	return nil
 }

@@ -31,7 +31,7 @@ func workstation(r *http.Request) string {
 // faces serves the hub's HTTP faces to workstations, and can cut one off.
 type faces struct {
 	server *http.Server
-	log    *slog.Logger
+	quiet  *overlay.Flood // for refused connections
 
 	mu    sync.Mutex // guards conns
 	conns map[*overlay.Conn]struct{}
@@ -54,7 +54,7 @@ func (f *faces) enter(c *overlay.Conn) bool {
 }
 
 func newFaces(handler http.Handler, log *slog.Logger) *faces {
-	f := &faces{log: log, conns: map[*overlay.Conn]struct{}{}}
+	f := &faces{quiet: overlay.NewFlood(log), conns: map[*overlay.Conn]struct{}{}}
 	f.server = &http.Server{
 		Handler:           http.MaxBytesHandler(handler, maxRequestBytes),
 		ReadHeaderTimeout: 10 * time.Second,
@@ -84,6 +84,7 @@ func (f *faces) serve(ctx context.Context, ln net.Listener, active func(context.
 	if !stop() {
 		<-stopped
 	}
+	f.quiet.Close()
 	if errors.Is(err, http.ErrServerClosed) {
 		return nil
 	}
@@ -122,19 +123,19 @@ func (g *gate) Accept() (net.Conn, error) {
 		}
 		peer := oc.Peer()
 		if peer.Kind != overlay.KindWorkstation {
-			g.faces.log.Warn("not a workstation", "identity", peer.String())
+			g.faces.quiet.Warn("not a workstation", "identity", peer.String())
 			_ = c.Close()
 			continue
 		}
 		// Registered before it is checked: a disabling that comes in between then finds and closes it.
 		if !g.faces.enter(oc) {
-			g.faces.log.Warn("too many connections of one workstation", "identity", peer.String())
+			g.faces.quiet.Warn("too many connections of one workstation", "identity", peer.String())
 			_ = oc.Close()
 			continue
 		}
 		gc := &guarded{Conn: oc, faces: g.faces}
 		if err := g.active(g.ctx, peer); err != nil {
-			g.faces.log.Warn("workstation refused", "identity", peer.String(), "err", err)
+			g.faces.quiet.Warn("workstation refused", "identity", peer.String(), "err", err)
 			_ = gc.Close()
 			continue
 		}

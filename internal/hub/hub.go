@@ -19,6 +19,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"golang.org/x/sync/errgroup"
 
@@ -82,7 +83,11 @@ func Run(ctx context.Context, cfg Config, network Network, ready func() error, l
 	if err != nil {
 		return err
 	}
-	engine, err := access.New(st, trail, policies, log)
+	options, err := accessOptions(cfg, log)
+	if err != nil {
+		return err
+	}
+	engine, err := access.New(st, trail, policies, log, options...)
 	if err != nil {
 		return fmt.Errorf("hub: %w", err)
 	}
@@ -101,12 +106,12 @@ func Run(ctx context.Context, cfg Config, network Network, ready func() error, l
 	if err != nil {
 		return fmt.Errorf("hub: %w", err)
 	}
-	if err := administration.Apply(ctx, overlayPlan()); err != nil {
-		return fmt.Errorf("hub: %w", err)
-	}
 	recipient := secrets.recipient.Recipient().Bytes()
 	identity, err := overlay.IssueIdentity(secrets.authority, self, hubConfig, recipient, cfg.IdentityLifetime)
 	if err != nil {
+		return fmt.Errorf("hub: %w", err)
+	}
+	if err := identity.KeepConfigAt(filepath.Join(cfg.Data, "hub.openziti.json")); err != nil {
 		return fmt.Errorf("hub: %w", err)
 	}
 	underlay, err := network.Open(ctx, hubConfig)
@@ -116,9 +121,17 @@ func Run(ctx context.Context, cfg Config, network Network, ready func() error, l
 	endpoint := overlay.NewEndpoint(identity, underlay, log)
 	defer func() { err = errors.Join(err, endpoint.Close()) }()
 
+	inv := &inventory{domain: cfg.Deployment, self: self, store: st, network: administration, authority: secrets.authority,
+		recipient: recipient, ticketTTL: cfg.TicketLifetime, project: projectionOf(engine), trail: trail,
+		every: cfg.Overlay.ReconcileEvery, poke: newPokes(), below: network.Network, log: log}
+	if err := inv.registerSelf(ctx, hubConfig, identity.SVID(), cfg.Version); err != nil {
+		return err
+	}
+	if err := inv.firstReconcile(ctx); err != nil {
+		return err
+	}
+
 	// In: sealed chunks.
-	inv := &inventory{domain: cfg.Deployment, store: st, network: administration, authority: secrets.authority,
-		recipient: recipient, ticketTTL: cfg.TicketLifetime, log: log}
 	in, err := ingest.NewServer(ingest.Config{
 		Store: st, Recipient: secrets.recipient, Log: log,
 		Grant:  engine.Standing("ingest", access.AppendVitals),
@@ -129,7 +142,8 @@ func Run(ctx context.Context, cfg Config, network Network, ready func() error, l
 	}
 
 	// Out: the faces.
-	board, err := dashboard.New(dashboard.Config{Store: st, Access: engine, Workstation: workstation, Log: log, SecureCookie: cfg.SecureCookies})
+	board, err := dashboard.New(dashboard.Config{Store: st, Access: engine, Workstation: workstation, Log: log, SecureCookie: cfg.SecureCookies, PasskeyHost: cfg.Host,
+		Checkpoint: statements(trail)})
 	if err != nil {
 		return fmt.Errorf("hub: %w", err)
 	}
@@ -138,8 +152,9 @@ func Run(ctx context.Context, cfg Config, network Network, ready func() error, l
 		return fmt.Errorf("hub: %w", err)
 	}
 	administer := admin.New(admin.Config{Store: st, Access: engine, Audit: trail, Subject: board.Subject, Domain: cfg.Deployment,
-		Invite: inv.invite, Disable: inv.disable, Enable: inv.enable, Delete: inv.remove, Log: log})
+		Invite: inv.invite, Disable: inv.disable, Enable: inv.enable, Delete: inv.remove, Rotate: inv.rotate, Log: log})
 	out := newFaces(route(board, speak, administer), log)
+	inv.drift = func(c overlay.Change) { announce(log)(access.Event{Kind: access.EventDrift, Detail: c.String()}) }
 	inv.cut = func(id overlay.ID) {
 		in.CutSensor(id.String())
 		out.cut(id)
@@ -157,13 +172,13 @@ func Run(ctx context.Context, cfg Config, network Network, ready func() error, l
 		opts  []overlay.ListenOption
 		serve func(net.Listener) error
 	}{
-		{overlay.ServiceIngest, nil, func(ln net.Listener) error { return in.Serve(ctx, ln) }},
-		{overlay.ServiceFaces, nil, func(ln net.Listener) error { return out.serve(ctx, ln, inv.admit) }},
+		{overlay.ServiceIngest, nil, func(ln net.Listener) error { return in.Serve(ctx, inv.watched(ctx, ln)) }},
+		{overlay.ServiceFaces, nil, func(ln net.Listener) error { return out.serve(ctx, inv.watched(ctx, ln), inv.admit) }},
 		{overlay.ServiceEnrol, []overlay.ListenOption{overlay.AcceptAnonymous()}, func(ln net.Listener) error {
 			return overlay.ServeEnrol(ctx, ln, secrets.authority, recipient, inv, enrolTTL, log)
 		}},
 		{overlay.ServiceRenew, []overlay.ListenOption{overlay.AcceptExpired()}, func(ln net.Listener) error {
-			return overlay.ServeRenew(ctx, ln, secrets.authority, inv.renewable, enrolTTL, log)
+			return overlay.ServeRenew(ctx, inv.watched(ctx, ln), secrets.authority, overlay.Renewals{Admit: inv.renewable, Issued: inv.issued, Witness: statements(trail)}, enrolTTL, log)
 		}},
 	} {
 		ln, err := endpoint.Listen(ctx, service.name, service.opts...)
@@ -177,8 +192,10 @@ func Run(ctx context.Context, cfg Config, network Network, ready func() error, l
 			return nil
 		})
 	}
-	renewer := &overlay.Renewer{Identity: identity, Authority: secrets.authority, TTL: cfg.IdentityLifetime, Log: log}
+	renewer := &overlay.Renewer{Identity: identity, Endpoint: endpoint, Authority: secrets.authority, TTL: cfg.IdentityLifetime,
+		Network: network.Network, Issued: inv.issuedToSelf, Log: log}
 	g.Go(func() error { return renewer.Run(ctx) })
+	g.Go(func() error { return inv.run(ctx) })
 	g.Go(func() error { return ready() })
 	return g.Wait()
 }
@@ -242,6 +259,30 @@ func readPolicies(path string) ([]byte, error) {
 	return b, nil
 }
 
+// announce tells people of what they must know at once.
+func announce(log *slog.Logger) func(access.Event) {
+	return func(e access.Event) {
+		log.Warn("security event", "kind", e.Kind, "person", e.Person, "patient", e.Patient, "detail", e.Detail)
+	}
+}
+
+// accessOptions are what the configuration says about signing in.
+func accessOptions(cfg Config, log *slog.Logger) ([]access.Option, error) {
+	options := []access.Option{access.WithIssuer(cfg.Deployment), access.WithHost(cfg.Host), access.WithEvents(announce(log))}
+	if cfg.OpenID.Issuer == "" {
+		return options, nil
+	}
+	o := access.OIDCConfig{Issuer: cfg.OpenID.Issuer, ClientID: cfg.OpenID.ClientID, RoleClaim: cfg.OpenID.RoleClaim, Roles: cfg.OpenID.Roles}
+	if cfg.OpenID.ClientSecretFile != "" {
+		b, err := os.ReadFile(cfg.OpenID.ClientSecretFile)
+		if err != nil {
+			return nil, fmt.Errorf("hub: configuration: openid: client_secret_file: %w", err)
+		}
+		o.ClientSecret = strings.TrimSpace(string(b))
+	}
+	return append(options, access.WithOIDC(o)), nil
+}
+
 // joinOverlay gives the configuration of one of the hub's identities, enrolling it with its token the first time.
 func joinOverlay(ctx context.Context, network overlay.Network, tokenFile, path string) ([]byte, error) {
 	b, err := os.ReadFile(path) // #nosec G304 -- below the hub's own folder
@@ -278,14 +319,6 @@ func writeSecretFile(path string, b []byte) error {
 		return fmt.Errorf("hub: %w", err)
 	}
 	return nil
-}
-
-func overlayPlan() overlay.Plan {
-	p := overlay.Plan{Services: []string{overlay.ServiceIngest, overlay.ServiceFaces, overlay.ServiceEnrol, overlay.ServiceRenew}}
-	for _, o := range access.OverlayPolicies() {
-		p.Policies = append(p.Policies, overlay.Policy{Name: o.Name, Dial: o.Dial, Roles: o.Roles, Services: o.Services})
-	}
-	return p
 }
 
 // route gives each face its paths. ThingSpeak's are fixed by its clients.
@@ -337,7 +370,7 @@ func firstStart(ctx context.Context, cfg Config, st *store.Store, inv *inventory
 	if err != nil {
 		return fmt.Errorf("hub: %w", err)
 	}
-	if _, err := st.CreatePerson(ctx, access.Person{Login: "admin", DisplayName: "Administrator", Role: access.RoleAdmin}, hash); err != nil {
+	if _, err := st.CreatePerson(ctx, access.Person{Login: "admin", DisplayName: "Administrator", Role: access.RoleAdmin, MustChangePassword: true}, hash); err != nil {
 		return fmt.Errorf("hub: %w", err)
 	}
 	log.Warn("first start: use first-workstation.ticket and first-admin.json in the data folder, then delete both")

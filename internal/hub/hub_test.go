@@ -59,13 +59,22 @@ type office struct {
 	roles map[string][]string
 	plan  overlay.Plan
 	fail  error // what Disable answers instead of disabling
+
+	routers []overlay.RouterState
+	changes []overlay.Change // what Reconcile answers next, once
+
+	failCreate string // name of a component that cannot be made
 }
 
 func (o *office) CreateIdentity(_ context.Context, id overlay.ID, roles ...string) (string, string, error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	if id.Name == o.failCreate {
+		return "", "", errors.New("controller down")
+	}
 	name := "ziti-" + id.Name
 	o.ids[name], o.roles[name] = id, roles
+	o.net.SetAllowed(id, true) // a name that was deleted may be another's now
 	return name, o.net.Invite(id), nil
 }
 
@@ -88,12 +97,50 @@ func (o *office) set(zitiID string, allowed bool) error {
 
 func (o *office) Disable(_ context.Context, zitiID string) error { return o.set(zitiID, false) }
 func (o *office) Enable(_ context.Context, zitiID string) error  { return o.set(zitiID, true) }
-func (o *office) Delete(_ context.Context, zitiID string) error  { return o.set(zitiID, false) }
-func (o *office) Apply(_ context.Context, p overlay.Plan) error {
+func (o *office) Delete(_ context.Context, zitiID string) error {
+	if err := o.set(zitiID, false); err != nil {
+		return err
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.net.SetAllowed(o.ids[zitiID], false)
+	delete(o.ids, zitiID)
+	return nil
+}
+func (o *office) Reconcile(_ context.Context, p overlay.Plan, _ bool) ([]overlay.Change, error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.plan = p
+	changes := o.changes
+	o.changes = nil
+	return changes, nil
+}
+func (o *office) CreateRouter(_ context.Context, id overlay.ID) (string, string, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.routers = append(o.routers, overlay.RouterState{ZitiID: "ziti-" + id.Name, Name: id.String()})
+	return "ziti-" + id.Name, "jwt", nil
+}
+func (o *office) SetRouterEnabled(_ context.Context, zitiID string, enabled bool) error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for i := range o.routers {
+		if o.routers[i].ZitiID == zitiID {
+			o.routers[i].Disabled = !enabled
+		}
+	}
 	return nil
+}
+func (o *office) DeleteRouter(_ context.Context, zitiID string) error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.routers = slices.DeleteFunc(o.routers, func(r overlay.RouterState) bool { return r.ZitiID == zitiID })
+	return nil
+}
+func (o *office) Routers(context.Context) ([]overlay.RouterState, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return slices.Clone(o.routers), nil
 }
 
 // deployment is a hub on a Loopback, with its first workstation.
@@ -104,6 +151,7 @@ type deployment struct {
 	cfg    hub.Config
 	log    *logged
 	stop   func() error
+	own    map[string]string // passwords that people chose, by login
 }
 
 // logged keeps what was logged, to be searched.
@@ -181,16 +229,34 @@ func (d *deployment) desk(id *overlay.Identity) (address string) {
 	must(d.t, err)
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
-	go func() { ended <- connect.Run(ctx, ep, ln, slog.New(slog.DiscardHandler)) }()
+	door, err := connect.New(ln, connect.Config{Plain: true, Log: slog.New(slog.DiscardHandler)})
+	must(d.t, err)
+	go func() { ended <- door.Run(ctx, ep) }()
 	d.t.Cleanup(func() { cancel(); must(d.t, <-ended); must(d.t, ep.Close()) })
 	return "http://" + ln.Addr().String()
 }
 
+// signIn signs somebody in. A first password, which somebody else made, is changed for one of their own and remembered.
 func (d *deployment) signIn(address, login, password string) *client.Client {
 	d.t.Helper()
+	ctx := d.t.Context()
 	c, err := client.New(address)
 	must(d.t, err)
-	must(d.t, c.SignIn(d.t.Context(), login, password))
+	if own, ok := d.own[login]; ok {
+		password = own
+	}
+	must(d.t, c.SignIn(ctx, login, password))
+	var s struct {
+		MustChange bool `json:"must_change_password"`
+	}
+	must(d.t, c.Do(ctx, http.MethodGet, "/api/session", nil, &s))
+	if s.MustChange {
+		if d.own == nil {
+			d.own = map[string]string{}
+		}
+		d.own[login] = "my own, " + password
+		must(d.t, c.Do(ctx, http.MethodPost, "/api/account/password", map[string]string{"old": password, "new": d.own[login]}, nil))
+	}
 	return c
 }
 
@@ -230,14 +296,17 @@ func TestTheWholeWay(t *testing.T) {
 		post("patients", map[string]string{"name": "Zephyrine Quillfeather", "bed": bed}, &p)
 		patients[bed] = p.ID
 	}
+	passwords := map[string]string{}
 	for login, body := range map[string]map[string]any{
 		"doctor":  {"role": "doctor", "patients": []string{patients["a-1"], patients["b-1"]}},
 		"nurse":   {"role": "nurse", "wards": []string{"ward-a"}},
 		"patient": {"role": "patient", "self": patients["a-1"]},
 		"auditor": {"role": "auditor"},
 	} {
-		body["login"], body["display_name"], body["password"] = login, login, "correct horse "+login
-		post("persons", body, nil)
+		body["login"], body["display_name"] = login, login
+		var made struct{ Password string }
+		post("persons", body, &made)
+		passwords[login] = made.Password
 	}
 	var ticket json.RawMessage
 	post("gateways", map[string]any{"id": "gw-1", "sensors": []map[string]string{
@@ -247,11 +316,13 @@ func TestTheWholeWay(t *testing.T) {
 	must(t, os.WriteFile(ticketFile, ticket, 0o600))
 	data := filepath.Join(work, "gw")
 	d.enrol(ticketFile, data)
-	for name, want := range map[string]string{"ziti-gw-1": "gateway", "ziti-oxi-a": "sensor", "ziti-first": "workstation"} {
+	for name, want := range map[string][]string{"ziti-gw-1": {"dial." + overlay.ServiceIngest, "dial." + overlay.ServiceRenew},
+		"ziti-oxi-a": {"dial." + overlay.ServiceIngest, "dial." + overlay.ServiceRenew},
+		"ziti-first": {"dial." + overlay.ServiceFaces, "dial." + overlay.ServiceRenew}} {
 		eventually(t, name+" is promoted", func() error {
 			d.office.mu.Lock()
 			defer d.office.mu.Unlock()
-			if got := d.office.roles[name]; !slices.Equal(got, []string{want}) {
+			if got := d.office.roles[name]; !slices.Equal(got, want) {
 				return fmt.Errorf("roles %v", got)
 			}
 			return nil
@@ -276,7 +347,7 @@ func TestTheWholeWay(t *testing.T) {
 	}()
 	defer func() { stopGateway(); must(t, <-gwEnded) }()
 
-	doctor := d.signIn(address, "doctor", "correct horse doctor")
+	doctor := d.signIn(address, "doctor", passwords["doctor"])
 	heartRate := func(c *client.Client, patient string) (float64, time.Time, error) {
 		var p struct {
 			Numerics map[string]struct {
@@ -304,7 +375,7 @@ func TestTheWholeWay(t *testing.T) {
 	}
 
 	// Who may not see, does not; and it is written down.
-	nurse, patient := d.signIn(address, "nurse", "correct horse nurse"), d.signIn(address, "patient", "correct horse patient")
+	nurse, patient := d.signIn(address, "nurse", passwords["nurse"]), d.signIn(address, "patient", passwords["patient"])
 	for name, err := range map[string]error{
 		"nurse, other ward":       second(heartRate(nurse, patients["b-1"])),
 		"patient, other patient":  second(heartRate(patient, patients["b-1"])),
@@ -324,7 +395,7 @@ func TestTheWholeWay(t *testing.T) {
 		Person, Patient string
 		Allowed         bool
 	}
-	must(t, d.signIn(address, "auditor", "correct horse auditor").Do(ctx, http.MethodGet, "/api/admin/audit?n=200", nil, &entries))
+	must(t, d.signIn(address, "auditor", passwords["auditor"]).Do(ctx, http.MethodGet, "/api/admin/audit?n=200", nil, &entries))
 	refused := 0
 	for _, e := range entries {
 		if !e.Allowed && e.Patient == patients["b-1"] {
@@ -374,12 +445,12 @@ func TestTheWholeWay(t *testing.T) {
 	eventually(t, "the doctor signs in after a restart", func() error {
 		c, err := client.New(address)
 		must(t, err)
-		return c.SignIn(ctx, "doctor", "correct horse doctor")
+		return c.SignIn(ctx, "doctor", d.own["doctor"])
 	})
 	if _, err := os.Stat(filepath.Join(d.cfg.Data, "first-admin.json")); !errors.Is(err, os.ErrNotExist) {
 		t.Error("the first-start ceremony was repeated")
 	}
-	for _, secret := range []string{"Quillfeather", "correct horse", adminSignIn.Password, again.Secret} {
+	for _, secret := range []string{"Quillfeather", "my own, ", passwords["doctor"], adminSignIn.Password, again.Secret} {
 		if strings.Contains(d.log.String(), secret) {
 			t.Errorf("the log holds %q", secret)
 		}
@@ -404,7 +475,7 @@ func TestDisabledWhileEnrolling(t *testing.T) {
 	must(t, admin.Do(ctx, http.MethodPost, "/api/admin/identities/sensor/oxi-a/disable", nil, nil))
 	d.enrol(file, filepath.Join(work, "gw"))
 
-	want := map[string]string{"gw-1": "active", "oxi-a": "disabled", "oxi-b": "active", "first": "active"}
+	want := map[string]string{"gw-1": "active", "oxi-a": "disabled", "oxi-b": "active", "first": "active", "hub": "active"}
 	eventually(t, "the others are promoted", func() error {
 		var inventory []struct{ ID, State string }
 		must(t, admin.Do(ctx, http.MethodGet, "/api/admin/inventory", nil, &inventory))
@@ -422,7 +493,7 @@ func TestDisabledWhileEnrolling(t *testing.T) {
 	})
 	d.office.mu.Lock()
 	defer d.office.mu.Unlock()
-	if got := d.office.roles["ziti-oxi-a"]; !slices.Equal(got, []string{"enrolling"}) {
+	if got := d.office.roles["ziti-oxi-a"]; !slices.Equal(got, []string{"dial." + overlay.ServiceEnrol}) {
 		t.Errorf("roles of the disabled sensor: %v", got)
 	}
 }
@@ -472,7 +543,9 @@ func TestConnectAnswersOnlyItsOwnName(t *testing.T) {
 	must(t, err)
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
-	go func() { ended <- connect.Run(ctx, ep, ln, slog.New(slog.DiscardHandler)) }()
+	door, err := connect.New(ln, connect.Config{Plain: true, Log: slog.New(slog.DiscardHandler)})
+	must(t, err)
+	go func() { ended <- door.Run(ctx, ep) }()
 	defer func() { cancel(); must(t, <-ended) }()
 	_, port, err := net.SplitHostPort(ln.Addr().String())
 	must(t, err)

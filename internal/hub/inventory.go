@@ -3,6 +3,7 @@ package hub
 import (
 	"context"
 	"crypto/sha256"
+	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -10,45 +11,150 @@ import (
 	"sync"
 	"time"
 
+	"vitalseal/internal/audit"
 	"vitalseal/internal/overlay"
 	"vitalseal/internal/store"
 )
 
-// Roles on the overlay, without '#'. A component that holds only a ticket is enrolling.
-const roleEnrolling = "enrolling"
-
 // errInactive is why a connection of an enrolled but not active component is refused.
 var errInactive = errors.New("hub: identity is not active in the inventory")
 
-// Administration is what the hub does on the overlay network: OpenZiti's management interface.
+// errOldKey is why a connection with a key that a rotation replaced is refused.
+var errOldKey = errors.New("hub: the certificate's key is not the identity's any more")
+
+// Administration is what the hub does on the overlay network: OpenZiti's management interface. overlay.Admin is one.
 type Administration interface {
 	CreateIdentity(ctx context.Context, id overlay.ID, roles ...string) (zitiID, token string, err error)
 	SetRoles(ctx context.Context, zitiID string, roles ...string) error
 	Disable(ctx context.Context, zitiID string) error
 	Enable(ctx context.Context, zitiID string) error
 	Delete(ctx context.Context, zitiID string) error
-	Apply(ctx context.Context, plan overlay.Plan) error
+	CreateRouter(ctx context.Context, id overlay.ID) (zitiID, token string, err error)
+	SetRouterEnabled(ctx context.Context, zitiID string, enabled bool) error
+	DeleteRouter(ctx context.Context, zitiID string) error
+	Routers(ctx context.Context) ([]overlay.RouterState, error)
+	Reconcile(ctx context.Context, plan overlay.Plan, apply bool) ([]overlay.Change, error)
 }
 
 // inventory ties the two halves of a component together, its place in our directory and its identity on the overlay,
-// and makes sure that whatever happens to one happens to the other. Either half alone is enough to keep it out.
+// and makes sure that whatever happens to one happens to the other. Either half alone is enough to keep it out. Our
+// half always changes first: the reconciler (reconcile.go) brings the other one after it, whatever fails in between.
 type inventory struct {
 	domain    string
+	self      overlay.ID
 	store     *store.Store
 	network   Administration
+	below     overlay.Network // extends the administration's certificate, if it can
 	authority *overlay.Authority
 	recipient []byte
 	ticketTTL time.Duration
-	cut       func(overlay.ID) // closes the component's live connections at this hub
+	project   projection
+	trail     *audit.Log
+	drift     func(overlay.Change) // told of every change made behind our back; nil: nobody is
+	every     time.Duration        // between two looks at the network; zero: reconcileEvery
 	log       *slog.Logger
+
+	cut  func(overlay.ID) // closes the component's live connections at this hub
+	live live
+	poke pokes
+	own  ownChanges
 
 	// changing makes changes of state one after the other, both halves together: a component that is disabled while it
 	// enrols stays disabled.
 	changing sync.Mutex
+
+	cached cachedDevices
+
+	planned   overlay.Plan // the last plan, and the store's change count then; reconcile's alone
+	plannedAt uint64
 }
 
-// invite creates components that may enrol once, and gives the ticket that lets them: JSON, shown once.
-func (v *inventory) invite(ctx context.Context, enrolledBy string, devices []store.Device) (json.RawMessage, error) {
+// cachedDevices is the inventory as of one of the store's change counts, so that asking who is active costs no query.
+type cachedDevices struct {
+	mu      sync.Mutex // guards the fields below; held while reading, so that one reads for all
+	valid   bool
+	changes uint64
+	byID    map[string]store.Device
+}
+
+// devices is the inventory by SPIFFE id. The map is shared: do not change it. LastSeen, Bed and Version may be old.
+func (v *inventory) devices(ctx context.Context) (map[string]store.Device, error) {
+	v.cached.mu.Lock()
+	defer v.cached.mu.Unlock()
+	now := v.store.DeviceChanges()
+	if v.cached.valid && v.cached.changes == now {
+		return v.cached.byID, nil
+	}
+	all, err := v.store.Devices(ctx)
+	if err != nil {
+		return nil, err
+	}
+	byID := make(map[string]store.Device, len(all))
+	for _, d := range all {
+		byID[d.ID] = d
+	}
+	v.cached.valid, v.cached.changes, v.cached.byID = true, now, byID
+	return byID, nil
+}
+
+// standing tells whether a component may be connected: it is active, and so is the gateway that it hangs on.
+func standing(d store.Device, all map[string]store.Device) bool {
+	return d.State == store.DeviceActive && !keptOut(d, all)
+}
+
+// keptOut tells whether the gateway that a component hangs on is disabled or deleted.
+func keptOut(d store.Device, all map[string]store.Device) bool {
+	if d.Gateway == "" {
+		return false
+	}
+	g, ok := all[d.Gateway]
+	return !ok || g.State == store.DeviceDisabled || g.State == store.DeviceDeleted
+}
+
+// registerSelf puts the hub itself into the inventory, where it is not yet.
+func (v *inventory) registerSelf(ctx context.Context, config []byte, svid *x509.Certificate, version string) error {
+	_, err := v.store.Device(ctx, v.self.String())
+	if errors.Is(err, store.ErrNotFound) {
+		err = v.store.CreateDevice(ctx, store.Device{ID: v.self.String(), Kind: overlay.KindHub, State: store.DeviceActive,
+			EnrolledBy: "first start", Enrolled: time.Now()})
+	}
+	if err == nil {
+		err = v.store.SetZitiID(ctx, v.self.String(), overlay.ZitiID(config))
+	}
+	if err == nil {
+		err = v.store.NoteVersion(ctx, v.self.String(), version)
+	}
+	if err == nil {
+		err = v.issuedToSelf(ctx, svid)
+	}
+	if err != nil {
+		return fmt.Errorf("hub: inventory: %w", err)
+	}
+	return nil
+}
+
+// issuedToSelf notes a certificate of the hub's own. Its key is new at every start, and in use at once.
+func (v *inventory) issuedToSelf(ctx context.Context, svid *x509.Certificate) error {
+	if err := v.issued(ctx, v.self, svid); err != nil {
+		return err
+	}
+	_, key := overlay.Fingerprint(svid)
+	if err := v.store.UseKey(ctx, v.self.String(), key); err != nil && !errors.Is(err, store.ErrConflict) {
+		return err
+	}
+	return v.store.TouchDevice(ctx, v.self.String())
+}
+
+// issued notes a certificate in the inventory.
+func (v *inventory) issued(ctx context.Context, id overlay.ID, svid *x509.Certificate) error {
+	certificate, key := overlay.Fingerprint(svid)
+	return v.store.NoteCertificate(ctx, id.String(), store.Certificate{SHA256: certificate, KeySHA256: key,
+		NotBefore: svid.NotBefore, NotAfter: svid.NotAfter})
+}
+
+// invite creates components that may enrol once, and gives the ticket that lets them: JSON, shown once. It creates all of
+// them or none.
+func (v *inventory) invite(ctx context.Context, enrolledBy string, devices []store.Device) (ticket json.RawMessage, err error) {
 	now := time.Now()
 	t := overlay.Ticket{
 		Version: 1, Deployment: v.domain,
@@ -58,24 +164,47 @@ func (v *inventory) invite(ctx context.Context, enrolledBy string, devices []sto
 		Expires:         now.Add(v.ticketTTL).UTC().Truncate(time.Second),
 	}
 	ids := make([]string, 0, len(devices))
+	var undo []func(context.Context) error
+	defer func() {
+		if err == nil {
+			return
+		}
+		// What cannot be undone now, because the overlay is away, the reconciler removes later.
+		ctx := context.WithoutCancel(ctx)
+		for _, f := range undo {
+			err = errors.Join(err, f(ctx))
+		}
+	}()
 	for _, d := range devices {
 		id, err := overlay.ParseID(d.ID)
 		if err != nil {
 			return nil, err
 		}
-		zitiID, token, err := v.network.CreateIdentity(ctx, id, roleEnrolling)
+		d.State, d.EnrolledBy = store.DeviceInvited, enrolledBy
+		var token string
+		remove := v.network.Delete
+		if id.Kind == overlay.KindRouter {
+			d.ZitiID, token, err = v.network.CreateRouter(ctx, id)
+			remove = v.network.DeleteRouter
+		} else {
+			d.ZitiID, token, err = v.network.CreateIdentity(ctx, id, v.project.roles(d)...)
+		}
 		if err != nil {
 			return nil, fmt.Errorf("hub: invite %s: %w", id, err)
 		}
-		d.ZitiID, d.State, d.EnrolledBy = zitiID, store.DeviceInvited, enrolledBy
+		v.own.note(d.ZitiID)
+		undo = append(undo, func(ctx context.Context) error { return remove(ctx, d.ZitiID) })
 		if err := v.store.CreateDevice(ctx, d); err != nil {
-			// Not in our directory, so it must not stay on the overlay either.
-			return nil, errors.Join(err, v.network.Delete(ctx, zitiID))
+			return nil, err
 		}
+		undo = append(undo, func(ctx context.Context) error { return v.store.ForgetDevice(ctx, d.ID) })
 		if d.Bed != "" {
 			if err := v.store.PlaceDevice(ctx, d.ID, d.Bed, now); err != nil {
 				return nil, err
 			}
+		}
+		if id.Kind == overlay.KindHub || id.Kind == overlay.KindRouter {
+			t.Kind = id.Kind
 		}
 		ids = append(ids, d.ID)
 		t.Components = append(t.Components, overlay.TicketComponent{ID: d.ID, ZitiJWT: token})
@@ -88,7 +217,7 @@ func (v *inventory) invite(ctx context.Context, enrolledBy string, devices []sto
 
 // Redeem is overlay.Enroller's. A ticket that covers a deleted component is worth nothing: nobody gets a certificate for a
 // name that was taken back.
-func (v *inventory) Redeem(ctx context.Context, secret string, ids []overlay.ID, _ overlay.ID) error {
+func (v *inventory) Redeem(ctx context.Context, secret string, ids []overlay.ID, svids []*x509.Certificate) error {
 	v.changing.Lock()
 	defer v.changing.Unlock()
 	for _, id := range ids {
@@ -100,7 +229,8 @@ func (v *inventory) Redeem(ctx context.Context, secret string, ids []overlay.ID,
 			return err
 		}
 	}
-	_, err := v.store.RedeemTicket(ctx, sha256.Sum256([]byte(secret)), spiffeIDs(ids), time.Now())
+	now := time.Now()
+	_, err := v.store.RedeemTicket(ctx, sha256.Sum256([]byte(secret)), spiffeIDs(ids), now)
 	switch {
 	case errors.Is(err, store.ErrTicketExpired):
 		return fmt.Errorf("%w: %w", overlay.ErrTicketExpired, err)
@@ -108,8 +238,15 @@ func (v *inventory) Redeem(ctx context.Context, secret string, ids []overlay.ID,
 		return fmt.Errorf("%w: %w", overlay.ErrTicketUsed, err)
 	case errors.Is(err, store.ErrNotFound), errors.Is(err, store.ErrTicketMismatch):
 		return fmt.Errorf("%w: %w", overlay.ErrTicketInvalid, err)
+	case err != nil:
+		return err
 	}
-	return err
+	for i, id := range ids {
+		if err := errors.Join(v.store.MarkEnrolled(ctx, id.String(), now), v.issued(ctx, id, svids[i])); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func spiffeIDs(ids []overlay.ID) []string {
@@ -134,10 +271,20 @@ func (v *inventory) Promote(ctx context.Context, ids []overlay.ID) error {
 			v.log.Warn("component enrolled but not let in", "identity", d.ID, "state", d.State)
 			continue
 		}
-		if err := v.network.SetRoles(ctx, d.ZitiID, id.Kind); err != nil {
+		d.State = store.DeviceActive
+		if err := v.store.SetDeviceState(ctx, d.ID, d.State); err != nil {
 			return err
 		}
-		if err := v.store.SetDeviceState(ctx, d.ID, store.DeviceActive); err != nil {
+		all, err := v.devices(ctx)
+		if err != nil {
+			return err
+		}
+		if keptOut(d, all) {
+			v.log.Warn("component enrolled, but its gateway is not let in", "identity", d.ID, "gateway", d.Gateway)
+			continue
+		}
+		v.own.note(d.ZitiID)
+		if err := v.network.SetRoles(ctx, d.ZitiID, v.project.roles(d)...); err != nil {
 			return err
 		}
 		v.log.Info("component enrolled", "identity", d.ID, "enrolled_by", d.EnrolledBy)
@@ -145,16 +292,13 @@ func (v *inventory) Promote(ctx context.Context, ids []overlay.ID) error {
 	return nil
 }
 
-// active refuses whoever is not in the inventory or not active there.
+// active refuses whoever is not in the inventory, not active there, or hangs on a gateway that is kept out.
 func (v *inventory) active(ctx context.Context, id overlay.ID) error {
-	d, err := v.store.Device(ctx, id.String())
-	if errors.Is(err, store.ErrNotFound) {
-		return errInactive
-	}
+	all, err := v.devices(ctx)
 	if err != nil {
 		return err // fail closed
 	}
-	if d.State != store.DeviceActive {
+	if d, ok := all[id.String()]; !ok || !standing(d, all) {
 		return errInactive
 	}
 	return nil
@@ -171,20 +315,97 @@ func (v *inventory) admit(ctx context.Context, id overlay.ID) error {
 	return nil
 }
 
-// renewable is active in the terms of overlay.ServeRenew.
-func (v *inventory) renewable(ctx context.Context, id overlay.ID) error {
+// renewable is admit in the terms of overlay.ServeRenew.
+func (v *inventory) renewable(ctx context.Context, c *overlay.Conn, software string) (newKey bool, err error) {
+	id := c.Peer()
 	if err := v.admit(ctx, id); err != nil {
-		return fmt.Errorf("%w: %w", overlay.ErrRefused, err)
+		return false, fmt.Errorf("%w: %w", overlay.ErrRefused, err)
+	}
+	if software != "" {
+		if err := v.store.NoteVersion(ctx, id.String(), software); err != nil {
+			v.log.Warn("version not noted", "identity", id.String(), "err", err)
+		}
+	}
+	all, err := v.devices(ctx)
+	return all[id.String()].Rotate, err
+}
+
+// disable keeps a component out, here first and then on the overlay, and ends its live connections. With a gateway goes
+// what hangs on it.
+func (v *inventory) disable(ctx context.Context, spiffeID string) error {
+	return v.change(ctx, spiffeID, store.DeviceDisabled)
+}
+
+// remove deletes a component from the overlay for good. Its place in the directory stays, as deleted: its readings
+// still name it.
+func (v *inventory) remove(ctx context.Context, spiffeID string) error {
+	return v.change(ctx, spiffeID, store.DeviceDeleted)
+}
+
+func (v *inventory) change(ctx context.Context, spiffeID, state string) error {
+	v.changing.Lock()
+	defer v.changing.Unlock()
+	id, err := overlay.ParseID(spiffeID)
+	if err != nil {
+		return err
+	}
+	d, err := v.store.Device(ctx, spiffeID)
+	if err != nil {
+		return err
+	}
+	if id == v.self {
+		return fmt.Errorf("hub: %s: %w: it is this hub; stop it instead", id, store.ErrConflict)
+	}
+	if d.State == store.DeviceDeleted && state != store.DeviceDeleted { // deleting again is how the overlay catches up
+		return fmt.Errorf("hub: %s: %w: it is deleted, which is for good", id, store.ErrConflict)
+	}
+	if err := v.store.SetDeviceState(ctx, spiffeID, state); err != nil {
+		return err
+	}
+	out := append([]store.Device{d}, v.hanging(ctx, spiffeID)...)
+	v.sweep(ctx) // our half holds even if the overlay cannot be reached now
+	var failed error
+	for _, x := range out {
+		v.own.note(x.ZitiID)
+		failed = errors.Join(failed, v.keepOut(ctx, x, state == store.DeviceDeleted && x.ID == d.ID))
+	}
+	v.sweep(ctx)
+	v.poke.reconcile()
+	if failed != nil {
+		return fmt.Errorf("hub: %s is %s and cut off here, but the overlay did not follow: %w", id, state, failed)
 	}
 	return nil
 }
 
-// disable keeps a component out, here first and then on the overlay, and ends its live connections.
-func (v *inventory) disable(ctx context.Context, spiffeID string) error {
-	return v.change(ctx, spiffeID, store.DeviceDisabled, v.network.Disable)
+// keepOut is a component's other half being disabled or deleted.
+func (v *inventory) keepOut(ctx context.Context, d store.Device, forGood bool) error {
+	switch {
+	case d.Kind == overlay.KindRouter && forGood:
+		return v.network.DeleteRouter(ctx, d.ZitiID)
+	case d.Kind == overlay.KindRouter:
+		return v.network.SetRouterEnabled(ctx, d.ZitiID, false)
+	case forGood:
+		return v.network.Delete(ctx, d.ZitiID)
+	}
+	return v.network.Disable(ctx, d.ZitiID)
 }
 
-// enable lets a disabled component back in.
+// hanging are the components of a gateway that are not deleted.
+func (v *inventory) hanging(ctx context.Context, gateway string) (out []store.Device) {
+	all, err := v.devices(ctx)
+	if err != nil {
+		v.log.Error("what hangs on a gateway is not known now; the reconciler follows", "identity", gateway, "err", err)
+		return nil
+	}
+	for _, d := range all {
+		if d.Gateway == gateway && d.State != store.DeviceDeleted {
+			out = append(out, d)
+		}
+	}
+	return out
+}
+
+// enable lets a disabled component back in: to its work if it ever enrolled, else to its enrolment.
 func (v *inventory) enable(ctx context.Context, spiffeID string) error {
 	v.changing.Lock()
 	defer v.changing.Unlock()
@@ -199,39 +420,43 @@ func (v *inventory) enable(ctx context.Context, spiffeID string) error {
 	if d.State != store.DeviceDisabled {
 		return fmt.Errorf("hub: enable %s: %w: it is %s, not disabled", id, store.ErrConflict, d.State)
 	}
-	if err := v.network.Enable(ctx, d.ZitiID); err != nil {
+	d.State = store.DeviceActive
+	if d.Enrolled.IsZero() {
+		d.State = store.DeviceInvited
+	}
+	if err := v.store.SetDeviceState(ctx, spiffeID, d.State); err != nil {
 		return err
 	}
-	return v.store.SetDeviceState(ctx, spiffeID, store.DeviceActive)
+	all, err := v.devices(ctx)
+	if err != nil {
+		return err
+	}
+	defer v.poke.reconcile()
+	for _, x := range append([]store.Device{d}, v.hanging(ctx, spiffeID)...) {
+		if x.State == store.DeviceDisabled || keptOut(x, all) {
+			continue
+		}
+		v.own.note(x.ZitiID)
+		if x.Kind == overlay.KindRouter {
+			err = v.network.SetRouterEnabled(ctx, x.ZitiID, true)
+		} else if err = v.network.Enable(ctx, x.ZitiID); err == nil {
+			err = v.network.SetRoles(ctx, x.ZitiID, v.project.roles(x)...)
+		}
+		if err != nil {
+			return fmt.Errorf("hub: %s is enabled here, but the overlay did not follow yet: %w", id, err)
+		}
+	}
+	return nil
 }
 
-// remove deletes a component from the overlay for good. Its place in the directory stays, as deleted: its readings
-// still name it.
-func (v *inventory) remove(ctx context.Context, spiffeID string) error {
-	return v.change(ctx, spiffeID, store.DeviceDeleted, v.network.Delete)
-}
-
-func (v *inventory) change(ctx context.Context, spiffeID, state string, onNetwork func(context.Context, string) error) error {
-	v.changing.Lock()
-	defer v.changing.Unlock()
+// rotate makes a component bring a new key when it renews next; once it has used that key, the old one is worth nothing.
+func (v *inventory) rotate(ctx context.Context, spiffeID string) error {
 	id, err := overlay.ParseID(spiffeID)
 	if err != nil {
 		return err
 	}
-	d, err := v.store.Device(ctx, spiffeID)
-	if err != nil {
-		return err
+	if id == v.self || id.Kind == overlay.KindRouter {
+		return fmt.Errorf("hub: rotate %s: %w: a hub has a new key at every start, and a router's is the network's matter", id, store.ErrConflict)
 	}
-	if d.State == store.DeviceDeleted && state != store.DeviceDeleted { // deleting again is how the overlay catches up
-		return fmt.Errorf("hub: %s: %w: it is deleted, which is for good", id, store.ErrConflict)
-	}
-	if err := v.store.SetDeviceState(ctx, spiffeID, state); err != nil {
-		return err
-	}
-	v.cut(id) // our half holds even if the overlay cannot be reached now
-	if err := onNetwork(ctx, d.ZitiID); err != nil {
-		return fmt.Errorf("hub: %s is %s and cut off here, but the overlay did not follow: %w", id, state, err)
-	}
-	v.cut(id)
-	return nil
+	return v.store.DemandNewKey(ctx, spiffeID)
 }

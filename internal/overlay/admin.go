@@ -11,7 +11,11 @@ import (
 	"log/slog"
 	"net/http"
 	"net/url"
+	"os"
 	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
 
 	"vitalseal/internal/overlay/mgmt"
 )
@@ -23,8 +27,13 @@ var ErrExists = errors.New("overlay: identity exists already")
 // certificate-authenticated identity. Its methods take OpenZiti's own identity ids, as CreateIdentity returned them.
 // It is safe for concurrent use.
 type Admin struct {
-	client *mgmt.Client
+	path   string // of the identity file
+	client atomic.Pointer[mgmt.Client]
 	log    *slog.Logger
+
+	mu             sync.Mutex           // makes Reconcile and Extend calls follow one another; guards the fields below
+	seen           *seen                // of the identities; nil: nothing yet
+	strangeRouters map[string]time.Time // routers that the inventory does not know, since when
 }
 
 // zitiConfig is the part of OpenZiti's identity file that the administration needs.
@@ -45,9 +54,23 @@ func ConnectAdmin(ctx context.Context, path string, log *slog.Logger) (*Admin, e
 	if err != nil {
 		return nil, fmt.Errorf("overlay: connect admin: %w", err)
 	}
-	var c zitiConfig
-	if err := json.Unmarshal(b, &c); err != nil {
-		return nil, fmt.Errorf("overlay: connect admin: %s is not an OpenZiti identity", path)
+	client, err := zitiClient(b)
+	if err != nil {
+		return nil, fmt.Errorf("overlay: connect admin: %s: %w", path, err)
+	}
+	if err := client.Login(ctx); err != nil {
+		return nil, fmt.Errorf("overlay: connect admin: %w", err)
+	}
+	a := &Admin{path: path, log: log}
+	a.client.Store(client)
+	return a, nil
+}
+
+// zitiClient is a client of the controller that signs in as the identity of a configuration.
+func zitiClient(config []byte) (*mgmt.Client, error) {
+	c, err := parseZitiConfig(config)
+	if err != nil {
+		return nil, err
 	}
 	api := c.API
 	if api == "" && len(c.APIs) > 0 {
@@ -55,29 +78,70 @@ func ConnectAdmin(ctx context.Context, path string, log *slog.Logger) (*Admin, e
 	}
 	u, err := url.Parse(api)
 	if err != nil {
-		return nil, fmt.Errorf("overlay: connect admin: %s: controller address: %w", path, err)
+		return nil, fmt.Errorf("controller address: %w", err)
 	}
 	cert, err := tls.X509KeyPair([]byte(strings.TrimPrefix(c.ID.Cert, "pem:")), []byte(strings.TrimPrefix(c.ID.Key, "pem:")))
 	if err != nil {
-		return nil, fmt.Errorf("overlay: connect admin: %s: certificate and key: %w", path, err)
+		return nil, fmt.Errorf("certificate and key: %w", err)
 	}
 	roots := x509.NewCertPool()
 	if !roots.AppendCertsFromPEM([]byte(strings.TrimPrefix(c.ID.CA, "pem:"))) {
-		return nil, fmt.Errorf("overlay: connect admin: %s holds no certificate authority", path)
+		return nil, errors.New("no certificate authority")
 	}
-	client, err := mgmt.New(mgmt.Config{URL: "https://" + u.Host, Roots: roots, Certificate: &cert})
-	if err != nil {
-		return nil, fmt.Errorf("overlay: connect admin: %w", err)
+	return mgmt.New(mgmt.Config{URL: "https://" + u.Host, Roots: roots, Certificate: &cert})
+}
+
+func parseZitiConfig(config []byte) (c zitiConfig, err error) {
+	if err := json.Unmarshal(config, &c); err != nil {
+		return c, errors.New("not an OpenZiti identity") // the cause could quote the key
 	}
-	if err := client.Login(ctx); err != nil {
-		return nil, fmt.Errorf("overlay: connect admin: %w", err)
-	}
-	return &Admin{client: client, log: log}, nil
+	return c, nil
 }
 
 // Close drops the connections.
 func (a *Admin) Close() error {
-	a.client.Close()
+	a.client.Load().Close()
+	return nil
+}
+
+// Extend extends the administration's own certificate in the middle of its life, or now, and goes on with the new one.
+// It takes up what was interrupted.
+func (a *Admin) Extend(ctx context.Context, n Extender, now bool) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	config, err := readSecret(a.path, maxIdentityFile)
+	if err != nil {
+		return wrap("extend", err)
+	}
+	nextPath := a.path + nextSuffix
+	next, err := readSecret(nextPath, maxIdentityFile)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return wrap("extend", err)
+	}
+	from, until, err := n.Lifetime(config)
+	if err != nil {
+		return wrap("extend", err)
+	}
+	if !now && next == nil && time.Until(until) > until.Sub(from)/2 {
+		return nil
+	}
+	fresh, err := n.Extend(ctx, config, next, func(next []byte) error { return writeSecret(nextPath, next) })
+	if err != nil {
+		return wrap("extend", err)
+	}
+	if err := writeSecret(a.path, fresh); err != nil {
+		return wrap("extend", err)
+	}
+	_ = os.Remove(nextPath) // left behind it only costs a look next time
+	client, err := zitiClient(fresh)
+	if err != nil {
+		return wrap("extend", err)
+	}
+	if err := client.Login(ctx); err != nil {
+		return wrap("extend", err)
+	}
+	a.client.Swap(client).Close()
+	a.log.Info("certificate of the overlay's administration extended")
 	return nil
 }
 
@@ -87,7 +151,7 @@ func (a *Admin) CreateIdentity(ctx context.Context, id ID, roles ...string) (zit
 	if err := id.Validate(); err != nil {
 		return "", "", err
 	}
-	zitiID, jwt, err = createIdentity(ctx, a.client, id.String(), false, roles)
+	zitiID, jwt, err = createIdentity(ctx, a.client.Load(), id.String(), false, roles)
 	if err != nil {
 		if errors.Is(err, mgmt.ErrExists) {
 			err = fmt.Errorf("%w: %s", ErrExists, id)
@@ -167,41 +231,51 @@ func (a *Admin) identity(ctx context.Context, method, zitiID, suffix string, bod
 	if zitiID == "" {
 		return errors.New("no identity given") // an empty id would address the whole collection
 	}
-	return a.client.Call(ctx, method, mgmt.Edge+"/identities/"+url.PathEscape(zitiID)+suffix, body, nil)
+	return a.client.Load().Call(ctx, method, mgmt.Edge+"/identities/"+url.PathEscape(zitiID)+suffix, body, nil)
 }
 
 // cutRounds bounds how often CutCircuits looks again.
 const cutRounds = 5
+
+// circuit is a connection as the network knows it. Its tags name the identities at both ends.
+type circuit struct {
+	ID      string         `json:"id"`
+	Tags    map[string]any `json:"tags"`
+	Service struct {
+		ID string `json:"id"`
+	} `json:"service"`
+}
 
 // CutCircuits deletes every circuit that an identity dialled or hosts, at once.
 func (a *Admin) CutCircuits(ctx context.Context, zitiID string) error {
 	if zitiID == "" {
 		return errors.New("overlay: cut circuits: no identity given")
 	}
+	return a.cutCircuits(ctx, zitiID, func(c circuit) bool { return c.Tags["clientId"] == zitiID || c.Tags["hostId"] == zitiID })
+}
+
+func (a *Admin) cutCircuits(ctx context.Context, whose string, chosen func(circuit) bool) error {
 	// A circuit can end by itself while we delete it, and a dial under way can add one: look until none is left.
 	var failed error
 	for range cutRounds {
-		circuits, err := mgmt.List[struct {
-			ID   string         `json:"id"`
-			Tags map[string]any `json:"tags"`
-		}](ctx, a.client, mgmt.Fabric+"/circuits", "")
+		circuits, err := mgmt.List[circuit](ctx, a.client.Load(), mgmt.Fabric+"/circuits", "")
 		if err != nil {
 			return fmt.Errorf("overlay: cut circuits: %w", err)
 		}
 		left := 0
 		for _, c := range circuits {
-			if c.Tags["clientId"] != zitiID && c.Tags["hostId"] != zitiID {
+			if !chosen(c) {
 				continue
 			}
 			left++
-			err := a.client.Call(ctx, http.MethodDelete, mgmt.Fabric+"/circuits/"+url.PathEscape(c.ID), map[string]any{"immediate": true}, nil)
+			err := a.client.Load().Call(ctx, http.MethodDelete, mgmt.Fabric+"/circuits/"+url.PathEscape(c.ID), map[string]any{"immediate": true}, nil)
 			failed = errors.Join(failed, err)
 		}
 		if left == 0 {
 			return nil
 		}
 	}
-	return fmt.Errorf("overlay: cut circuits: %s has circuits that stay or come back: %w", zitiID, cmp.Or(failed, ErrUnavailable))
+	return fmt.Errorf("overlay: cut circuits: %s has circuits that stay or come back: %w", whose, cmp.Or(failed, ErrUnavailable))
 }
 
 func wrap(action string, err error) error {

@@ -121,7 +121,7 @@ func preparePending(ctx context.Context, n Network, dir string, id ID, token str
 // redeem exchanges the ticket's secret for SVIDs and saves them before it tells the hub to go on. Reaching the hub is
 // retried; once the secret is on its way nothing is.
 func redeem(ctx context.Context, u Underlay, t Ticket, c checkedTicket, pending []*pendingIdentity, save func([]*Identity) error) ([]*Identity, error) {
-	request := enrolRequest{Version: 1, Secret: t.Secret}
+	request := enrolRequest{Version: 1, Kind: t.Kind, Secret: t.Secret}
 	for _, p := range pending {
 		csr, err := x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{}, p.key)
 		if err != nil {

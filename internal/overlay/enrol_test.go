@@ -3,6 +3,7 @@ package overlay_test
 import (
 	"bytes"
 	"context"
+	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"net"
@@ -30,9 +31,11 @@ type desk struct {
 	promoted []overlay.ID
 	fail     int // promotions to fail first
 	refused  map[overlay.ID]bool
+	newKey   bool   // renewals want one
+	software string // as a peer said last
 }
 
-func (d *desk) Redeem(_ context.Context, secret string, _ []overlay.ID, _ overlay.ID) error {
+func (d *desk) Redeem(_ context.Context, secret string, _ []overlay.ID, _ []*x509.Certificate) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	err, known := d.tickets[secret]
@@ -54,13 +57,14 @@ func (d *desk) Promote(_ context.Context, ids []overlay.ID) error {
 	return nil
 }
 
-func (d *desk) enabled(_ context.Context, id overlay.ID) error {
+func (d *desk) admit(_ context.Context, c *overlay.Conn, software string) (bool, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.refused[id] {
-		return overlay.ErrRefused
+	d.software = software
+	if d.refused[c.Peer()] {
+		return false, overlay.ErrRefused
 	}
-	return nil
+	return d.newKey, nil
 }
 
 func newDesk(t testing.TB, ttl time.Duration) *desk {
@@ -87,7 +91,7 @@ func newDesk(t testing.TB, ttl time.Duration) *desk {
 		return overlay.ServeEnrol(ctx, ln, d.authority, d.recipient, d, ttl, quiet)
 	}, enrol)
 	run(func(ctx context.Context, ln net.Listener) error {
-		return overlay.ServeRenew(ctx, ln, d.authority, d.enabled, ttl, quiet)
+		return overlay.ServeRenew(ctx, ln, d.authority, overlay.Renewals{Admit: d.admit}, ttl, quiet)
 	}, renew)
 	t.Cleanup(func() {
 		cancel()

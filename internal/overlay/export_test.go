@@ -3,6 +3,8 @@ package overlay
 import (
 	"bytes"
 	"context"
+	"crypto/x509"
+	"encoding/json"
 	"errors"
 	"io"
 	"time"
@@ -29,5 +31,37 @@ func DecideFrame(ctx context.Context, b []byte) {
 
 type refuseAll struct{}
 
-func (refuseAll) Redeem(context.Context, string, []ID, ID) error { return ErrTicketInvalid }
-func (refuseAll) Promote(context.Context, []ID) error            { return errors.New("promoted without a ticket") }
+func (refuseAll) Redeem(context.Context, string, []ID, []*x509.Certificate) error {
+	return ErrTicketInvalid
+}
+func (refuseAll) Promote(context.Context, []ID) error { return errors.New("promoted without a ticket") }
+
+// DecideRenewal decides b as a request on the renew service by the sensor "fuzz", of whom a new key is demanded.
+func DecideRenewal(b []byte) {
+	var request renewRequest
+	if json.Unmarshal(b, &request) != nil {
+		return
+	}
+	a, err := NewAuthority("fuzz.internal")
+	if err != nil {
+		panic(err)
+	}
+	peer := ID{Domain: "fuzz.internal", Kind: KindSensor, Name: "fuzz"}
+	identity, err := IssueIdentity(a, peer, nil, nil, time.Hour)
+	if err != nil {
+		panic(err)
+	}
+	conn := &Conn{peer: peer, cert: identity.SVID()}
+	r := Renewals{Admit: func(context.Context, *Conn, string) (bool, error) { return true, nil }}
+	out, err := renewOne(context.Background(), a, r, time.Hour, request, conn)
+	if err != nil || out.SVID == nil {
+		return
+	}
+	svid, err := x509.ParseCertificate(out.SVID)
+	if err != nil {
+		panic(err)
+	}
+	if who, err := verifySVID([]*x509.Certificate{svid}, a.Root(), a.Domain(), time.Now(), false); err != nil || who != peer {
+		panic("issued for another")
+	}
+}

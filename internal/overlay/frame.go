@@ -12,9 +12,11 @@ import (
 const maxFrame = 256 << 10
 
 // Enrolment: the client sends an enrolRequest, the hub an enrolResponse, the client an enrolSaved, the hub an enrolSaved,
-// each behind its length in four bytes, big endian. Renewal: one renewRequest, one renewResponse. doc/formats/enrolment.md describes them.
+// each behind its length in four bytes, big endian. Renewal: a renewRequest and its renewResponse, up to
+// maxRenewFrames times on one connection. doc/formats/enrolment.md describes them.
 type enrolRequest struct {
 	Version  int            `json:"version"`
+	Kind     string         `json:"kind,omitempty"` // as in Ticket.Kind
 	Secret   string         `json:"secret"`
 	Requests []enrolElement `json:"requests"`
 }
@@ -37,14 +39,31 @@ type enrolSaved struct {
 	Version int `json:"version"`
 }
 
+// renewRequest is a question on the renew service; its kind says which.
 type renewRequest struct {
-	Version int `json:"version"`
+	Version  int    `json:"version"`
+	Kind     string `json:"kind,omitempty"`     // "" = renew; frameHello; frameWitness (see witness.go)
+	Software string `json:"software,omitempty"` // version of what the component runs, for the inventory
+	CSR      []byte `json:"csr,omitempty"`      // renew with a new key: PKCS#10, DER; only its public key and signature are used
+	From     int64  `json:"from,omitempty"`     // frameWitness
 }
 
+// The kinds of renewRequest.
+const (
+	frameRenew   = ""
+	frameHello   = "hello"   // "I am here, and run this"; the answer says whether a new key is wanted
+	frameWitness = "witness" // asks for the audit log's checkpoint
+)
+
+// maxRenewFrames bounds the questions on one connection to the renew service.
+const maxRenewFrames = 8
+
 type renewResponse struct {
-	Version int    `json:"version"`
-	Error   string `json:"error,omitempty"`
-	SVID    []byte `json:"svid,omitempty"`
+	Version int             `json:"version"`
+	Error   string          `json:"error,omitempty"`
+	SVID    []byte          `json:"svid,omitempty"`
+	Rotate  bool            `json:"rotate,omitempty"`  // frameHello: renew with a new key
+	Witness json.RawMessage `json:"witness,omitempty"` // frameWitness
 }
 
 // The codes by which the hub refuses. The client learns no more than these; the cause is in the hub's log.
@@ -54,6 +73,7 @@ const (
 	codeUsed     = "used"
 	codeRefused  = "refused"
 	codeInternal = "internal"
+	codeNewKey   = "new-key" // renewal: only with a new key
 )
 
 func errorCode(err error) string {
@@ -66,6 +86,8 @@ func errorCode(err error) string {
 		return codeInvalid
 	case errors.Is(err, ErrRefused):
 		return codeRefused
+	case errors.Is(err, ErrNewKey):
+		return codeNewKey
 	}
 	return codeInternal
 }
@@ -82,6 +104,8 @@ func codeError(code string) error {
 		return ErrTicketInvalid
 	case codeRefused:
 		return ErrRefused
+	case codeNewKey:
+		return ErrNewKey
 	}
 	return fmt.Errorf("%w: the hub has an internal error", ErrUnavailable)
 }

@@ -25,14 +25,22 @@ const maxIdentityFile = 1 << 20
 // connections that are open stay open.
 type Identity struct {
 	id        ID
-	config    []byte // for Network.Open; secret
-	key       *ecdsa.PrivateKey
 	root      *x509.Certificate
 	recipient []byte
-	svid      atomic.Pointer[x509.Certificate]
+	svid      atomic.Pointer[keyed]
 
-	mu   sync.Mutex // guards path and the file behind it
-	path string     // "" = in memory only
+	mu     sync.Mutex // guards the fields below and the file behind path
+	path   string     // "" = in memory only
+	config []byte     // for Network.Open; secret
+	next   []byte     // a config that the network may have taken already, see Renewer; nil for none
+	// configPath is where config is kept apart from the rest, with next beside it; "" = it is part of the file at path.
+	configPath string
+}
+
+// keyed is a certificate with its key.
+type keyed struct {
+	key  *ecdsa.PrivateKey
+	cert *x509.Certificate
 }
 
 // identityFile is the form on disk; doc/formats/identity.md describes it.
@@ -40,6 +48,7 @@ type identityFile struct {
 	Version   int             `json:"version"`
 	ID        string          `json:"id"`
 	OpenZiti  json.RawMessage `json:"openziti,omitempty"`
+	Next      json.RawMessage `json:"openziti_next,omitempty"`
 	Key       []byte          `json:"key_pkcs8"`
 	SVID      []byte          `json:"svid"`
 	Root      []byte          `json:"root"`
@@ -61,16 +70,16 @@ func IssueIdentity(a *Authority, id ID, config, recipient []byte, ttl time.Durat
 }
 
 func newIdentity(id ID, config []byte, key *ecdsa.PrivateKey, svid, root *x509.Certificate, recipient []byte) (*Identity, error) {
-	i := &Identity{id: id, config: config, key: key, root: root, recipient: recipient}
-	if err := i.check(svid); err != nil {
+	i := &Identity{id: id, config: config, root: root, recipient: recipient}
+	if err := i.check(key, svid); err != nil {
 		return nil, err
 	}
-	i.svid.Store(svid)
+	i.svid.Store(&keyed{key, svid})
 	return i, nil
 }
 
-// check makes sure that a certificate is this identity's, for its key, from its root. It may be past its end.
-func (i *Identity) check(svid *x509.Certificate) error {
+// check makes sure that a certificate is this identity's, for this key, from its root. It may be past its end.
+func (i *Identity) check(key *ecdsa.PrivateKey, svid *x509.Certificate) error {
 	domain, err := rootDomain(i.root)
 	if err != nil {
 		return fmt.Errorf("overlay: identity: root: %w", err)
@@ -82,7 +91,7 @@ func (i *Identity) check(svid *x509.Certificate) error {
 	if peer != i.id {
 		return fmt.Errorf("overlay: identity: certificate is for %s, not for %s", peer, i.id)
 	}
-	if !i.key.PublicKey.Equal(svid.PublicKey) {
+	if !key.PublicKey.Equal(svid.PublicKey) {
 		return errors.New("overlay: identity: certificate is for another key")
 	}
 	return nil
@@ -127,7 +136,11 @@ func parseIdentity(b []byte) (*Identity, error) {
 	if err != nil {
 		return nil, fmt.Errorf("root: %w", err)
 	}
-	return newIdentity(id, f.OpenZiti, key, svid, root, f.Recipient)
+	i, err := newIdentity(id, f.OpenZiti, key, svid, root, f.Recipient)
+	if err == nil {
+		i.next = f.Next
+	}
+	return i, err
 }
 
 func parseKey(der []byte) (*ecdsa.PrivateKey, error) {
@@ -146,43 +159,113 @@ func parseKey(der []byte) (*ecdsa.PrivateKey, error) {
 func (i *Identity) Save(path string) error {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	if err := i.write(path, i.svid.Load()); err != nil {
+	was := i.path
+	i.path = path
+	if err := i.write(i.svid.Load()); err != nil {
+		i.path = was
 		return err
 	}
-	i.path = path
 	return nil
 }
 
-func (i *Identity) write(path string, svid *x509.Certificate) error {
-	key, err := x509.MarshalPKCS8PrivateKey(i.key)
+// write brings the file up to date, where there is one. The caller holds mu.
+func (i *Identity) write(svid *keyed) error {
+	if i.path == "" {
+		return nil
+	}
+	key, err := x509.MarshalPKCS8PrivateKey(svid.key)
 	if err != nil {
 		return errors.New("overlay: save identity: the key cannot be marshalled")
 	}
-	b, err := json.MarshalIndent(identityFile{Version: 1, ID: i.id.String(), OpenZiti: i.config, Key: key,
-		SVID: svid.Raw, Root: i.root.Raw, Recipient: i.recipient}, "", "\t")
+	b, err := json.MarshalIndent(identityFile{Version: 1, ID: i.id.String(), OpenZiti: i.config, Next: i.next, Key: key,
+		SVID: svid.cert.Raw, Root: i.root.Raw, Recipient: i.recipient}, "", "\t")
 	if err != nil {
 		return fmt.Errorf("overlay: save identity: %w", err)
 	}
-	return writeSecret(path, b)
+	return writeSecret(i.path, b)
 }
 
 // Install takes a renewed SVID into use, after writing it to disk when the identity is on disk. It must be for the
-// same id and key and must end later than the one in use.
+// same id and key and must not end earlier than the one in use.
 func (i *Identity) Install(svid *x509.Certificate) error {
-	if err := i.check(svid); err != nil {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	now := i.svid.Load()
+	if err := i.check(now.key, svid); err != nil {
+		return err
+	}
+	if svid.Equal(now.cert) || svid.NotAfter.Before(now.cert.NotAfter) {
+		return errors.New("overlay: install: the new certificate is the old one, or ends earlier")
+	}
+	return i.use(&keyed{now.key, svid})
+}
+
+// rekey takes an SVID for a new key into use, on disk first.
+func (i *Identity) rekey(key *ecdsa.PrivateKey, svid *x509.Certificate) error {
+	if err := i.check(key, svid); err != nil {
 		return err
 	}
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	if !svid.NotAfter.After(i.svid.Load().NotAfter) {
-		return errors.New("overlay: install: the new certificate does not end later than the old one")
+	return i.use(&keyed{key, svid})
+}
+
+func (i *Identity) use(k *keyed) error {
+	if err := i.write(k); err != nil {
+		return err
 	}
-	if i.path != "" {
-		if err := i.write(i.path, svid); err != nil {
-			return err
-		}
+	i.svid.Store(k)
+	return nil
+}
+
+// configs gives the network configuration in use and the one that may have taken its place.
+func (i *Identity) configs() (config, next []byte) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return i.config, i.next
+}
+
+// keepConfigs replaces both, on disk first.
+func (i *Identity) keepConfigs(config, next []byte) error {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	hadConfig, hadNext := i.config, i.next
+	i.config, i.next = config, next
+	err := i.write(i.svid.Load())
+	if err == nil && i.configPath != "" {
+		err = i.writeConfig()
 	}
-	i.svid.Store(svid)
+	if err != nil {
+		i.config, i.next = hadConfig, hadNext
+	}
+	return err
+}
+
+// nextSuffix names the file of a configuration that may have taken the place of the one beside it.
+const nextSuffix = ".next"
+
+// writeConfig writes the configuration's own files. The caller holds mu.
+func (i *Identity) writeConfig() error {
+	if i.next != nil {
+		return writeSecret(i.configPath+nextSuffix, i.next)
+	}
+	if err := writeSecret(i.configPath, i.config); err != nil {
+		return err
+	}
+	_ = os.Remove(i.configPath + nextSuffix) // left behind it only costs a look at the next extension
+	return nil
+}
+
+// KeepConfigAt says that the network's configuration of this identity is a file of its own, at path: what the hub has,
+// whose SVID is new at every start. An extension that was interrupted is found beside it.
+func (i *Identity) KeepConfigAt(path string) error {
+	next, err := readSecret(path+nextSuffix, maxIdentityFile)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("overlay: %w", err)
+	}
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.configPath, i.next = path, next
 	return nil
 }
 
@@ -193,27 +276,30 @@ func (i *Identity) ID() ID { return i.id }
 func (i *Identity) Recipient() []byte { return append([]byte(nil), i.recipient...) }
 
 // Expires returns when the SVID in use ends.
-func (i *Identity) Expires() time.Time { return i.svid.Load().NotAfter }
+func (i *Identity) Expires() time.Time { return i.svid.Load().cert.NotAfter }
 
 // SVID returns the certificate in use.
-func (i *Identity) SVID() *x509.Certificate { return i.svid.Load() }
+func (i *Identity) SVID() *x509.Certificate { return i.svid.Load().cert }
 
 // Root returns the pinned root.
 func (i *Identity) Root() *x509.Certificate { return i.root }
 
 // Config returns what Network.Open needs. It is a secret.
-func (i *Identity) Config() []byte { return append([]byte(nil), i.config...) }
+func (i *Identity) Config() []byte {
+	config, _ := i.configs()
+	return append([]byte(nil), config...)
+}
 
 // renewAt returns the middle of the SVID's life, when it should be renewed.
 func (i *Identity) renewAt() time.Time {
-	c := i.svid.Load()
+	c := i.svid.Load().cert
 	start := c.NotBefore.Add(backdate)
 	return start.Add(c.NotAfter.Sub(start) / 2)
 }
 
 func (i *Identity) certificate() *tls.Certificate {
-	leaf := i.svid.Load()
-	return &tls.Certificate{Certificate: [][]byte{leaf.Raw}, PrivateKey: i.key, Leaf: leaf}
+	k := i.svid.Load()
+	return &tls.Certificate{Certificate: [][]byte{k.cert.Raw}, PrivateKey: k.key, Leaf: k.cert}
 }
 
 // readSecret reads a file that must be its owner's alone.

@@ -5,15 +5,11 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
-	"sync"
 	"time"
 )
-
-// maxExchanges bounds the enrolments, and apart from them the renewals, that are under way at once. More of them wait
-// in the listener, whose queue is bounded as well.
-const maxExchanges = 32
 
 // savePatience is how long the hub waits for a client to write its identities before it promotes them anyway.
 const savePatience = 10 * time.Second
@@ -21,10 +17,10 @@ const savePatience = 10 * time.Second
 // Enroller is what the hub decides about tickets. It is called concurrently.
 type Enroller interface {
 	// Redeem uses up a ticket: it atomically checks that secret is known, not expired and not used and covers exactly
-	// ids, and marks it used. It looks the secret up by its hash, so that the time taken tells nothing. from is the first of
-	// ids, as the client claims. Errors ErrTicketInvalid, ErrTicketExpired and ErrTicketUsed reach the client as such, all
-	// others as an internal error.
-	Redeem(ctx context.Context, secret string, ids []ID, from ID) error
+	// ids, and marks it used. It looks the secret up by its hash, so that the time taken tells nothing. svids are the
+	// certificates that ids get, in their order. Errors ErrTicketInvalid, ErrTicketExpired and ErrTicketUsed reach the
+	// client as such, all others as an internal error.
+	Redeem(ctx context.Context, secret string, ids []ID, svids []*x509.Certificate) error
 	// Promote gives ids their working roles on the network, in the place of the one that lets them enrol, and marks them
 	// active. It is called once the client has its identities on disk, because the network ends the connection of whoever
 	// loses the role; it is called again when it fails, and whatever it did before must not hinder it.
@@ -34,7 +30,7 @@ type Enroller interface {
 // ServeEnrol answers enrolments on ln, which was opened with AcceptAnonymous, until ctx ends or ln fails. recipient is
 // the hub's recipient key, ttl the lifetime of the SVIDs it issues. It closes ln and returns nil when ctx ended.
 func ServeEnrol(ctx context.Context, ln net.Listener, a *Authority, recipient []byte, e Enroller, ttl time.Duration, log *slog.Logger) error {
-	return serve(ctx, ln, log, func(ctx context.Context, c *Conn) error {
+	return serve(ctx, ln, log, func(ctx context.Context, c *Conn, settle func()) error {
 		var request enrolRequest
 		if err := readFrame(c, &request); err != nil {
 			return err
@@ -43,6 +39,7 @@ func ServeEnrol(ctx context.Context, ln net.Listener, a *Authority, recipient []
 		if err != nil {
 			return errors.Join(err, writeFrame(c, enrolResponse{Version: 1, Error: errorCode(err)}))
 		}
+		settle()
 		// From here on the ticket is used up, so the components are promoted whatever becomes of this connection.
 		if err = writeFrame(c, enrolResponse{Version: 1, SVIDs: svids, Recipient: recipient}); err == nil {
 			_ = c.SetReadDeadline(time.Now().Add(savePatience))
@@ -74,7 +71,8 @@ func promote(ctx context.Context, e Enroller, ids []ID) (err error) {
 }
 
 // enrolOne decides one request. What can be wrong with the request itself is found before the ticket is used up.
-func enrolOne(ctx context.Context, a *Authority, e Enroller, ttl time.Duration, request enrolRequest) (ids []ID, svids [][]byte, err error) {
+func enrolOne(ctx context.Context, a *Authority, e Enroller, ttl time.Duration, request enrolRequest) (ids []ID, raw [][]byte, err error) {
+	var svids []*x509.Certificate
 	if request.Version != 1 || len(request.Requests) == 0 || len(request.Requests) > MaxTicketComponents ||
 		len(request.Secret) < minSecretBytes || len(request.Secret) > maxSecretBytes {
 		return nil, nil, fmt.Errorf("%w: malformed request", ErrTicketInvalid)
@@ -85,7 +83,9 @@ func enrolOne(ctx context.Context, a *Authority, e Enroller, ttl time.Duration, 
 		if err != nil {
 			return nil, nil, fmt.Errorf("%w: %w", ErrTicketInvalid, err)
 		}
-		if id.Kind == KindHub || id.Domain != a.Domain() || seen[id] {
+		// A hub's certificate speaks for the whole deployment, so nobody gets one by the way.
+		hub := id.Kind == KindHub && (request.Kind != KindHub || len(request.Requests) != 1)
+		if hub || id.Kind == KindRouter || id.Domain != a.Domain() || seen[id] {
 			return nil, nil, fmt.Errorf("%w: %s cannot enrol here", ErrTicketInvalid, id)
 		}
 		seen[id] = true
@@ -101,81 +101,97 @@ func enrolOne(ctx context.Context, a *Authority, e Enroller, ttl time.Duration, 
 		if err != nil {
 			return nil, nil, fmt.Errorf("%w: %w", ErrTicketInvalid, err)
 		}
-		ids, svids = append(ids, id), append(svids, svid.Raw)
+		ids, svids, raw = append(ids, id), append(svids, svid), append(raw, svid.Raw)
 	}
-	if err := e.Redeem(ctx, request.Secret, ids, ids[0]); err != nil {
+	if err := e.Redeem(ctx, request.Secret, ids, svids); err != nil {
 		return nil, nil, err
 	}
-	return ids, svids, nil
+	return ids, raw, nil
+}
+
+// Renewals is what the hub decides about components that have enrolled. Its functions are called concurrently.
+type Renewals struct {
+	// Admit says who may renew now: ErrRefused tells a component that it is disabled. It notes that the component was seen
+	// and what software it runs ("" = it did not say), and asks for a new key when somebody demanded a rotation.
+	Admit func(ctx context.Context, c *Conn, software string) (newKey bool, err error)
+	// Issued is called with each certificate before it leaves; an error keeps it here. nil: nobody keeps a record.
+	Issued func(ctx context.Context, id ID, svid *x509.Certificate) error
+	// Witness answers components that keep the audit log's checkpoint. nil: refused.
+	Witness CheckpointSource
 }
 
 // ServeRenew renews SVIDs on ln, which was opened with AcceptExpired, until ctx ends or ln fails. A peer gets a new
-// SVID for the id and the very key that it proved in the handshake, if enabled returns nil for it; ErrRefused tells it
-// that it is disabled. It closes ln and returns nil when ctx ended.
-func ServeRenew(ctx context.Context, ln net.Listener, a *Authority, enabled func(context.Context, ID) error, ttl time.Duration, log *slog.Logger) error {
-	return serve(ctx, ln, log, func(ctx context.Context, c *Conn) error {
-		var request renewRequest
-		if err := readFrame(c, &request); err != nil {
-			return err
+// SVID for the id that it proved in the handshake, over the key that it proved there or, if it brings one, over a new
+// key. It closes ln and returns nil when ctx ended.
+func ServeRenew(ctx context.Context, ln net.Listener, a *Authority, r Renewals, ttl time.Duration, log *slog.Logger) error {
+	return serve(ctx, ln, log, func(ctx context.Context, c *Conn, _ func()) error {
+		for range maxRenewFrames {
+			var request renewRequest
+			if err := readFrame(c, &request); errors.Is(err, io.EOF) {
+				return nil
+			} else if err != nil {
+				return err
+			}
+			response, err := renewOne(ctx, a, r, ttl, request, c)
+			response.Version = 1
+			if err != nil {
+				response = renewResponse{Version: 1, Error: errorCode(err)}
+			}
+			if writeErr := writeFrame(c, response); writeErr != nil || err != nil && !errors.Is(err, ErrNewKey) {
+				return errors.Join(err, writeErr)
+			}
 		}
-		svid, err := renewOne(ctx, a, enabled, ttl, request, c)
-		response := renewResponse{Version: 1}
-		if err != nil {
-			response.Error = errorCode(err)
-		} else {
-			response.SVID = svid.Raw
-		}
-		return errors.Join(err, writeFrame(c, response))
+		return nil
 	})
 }
 
-func renewOne(ctx context.Context, a *Authority, enabled func(context.Context, ID) error, ttl time.Duration, request renewRequest, c *Conn) (*x509.Certificate, error) {
-	if request.Version != 1 || c.peer == (ID{}) {
-		return nil, fmt.Errorf("%w: malformed request", ErrRefused)
+func renewOne(ctx context.Context, a *Authority, r Renewals, ttl time.Duration, request renewRequest, c *Conn) (out renewResponse, err error) {
+	if request.Version != 1 || c.peer == (ID{}) || len(request.Software) > maxSoftware {
+		return out, fmt.Errorf("%w: malformed request", ErrRefused)
 	}
-	if err := enabled(ctx, c.peer); err != nil {
-		return nil, err
+	newKey, err := r.Admit(ctx, c, request.Software)
+	if err != nil {
+		return out, err
 	}
-	return a.Issue(c.peer, c.key, ttl)
+	switch request.Kind {
+	case frameHello:
+		out.Rotate = newKey
+		return out, nil
+	case frameWitness:
+		out.Witness, err = r.Witness.answer(ctx, request)
+		return out, err
+	case frameRenew:
+	default:
+		return out, fmt.Errorf("%w: unknown kind of request", ErrRefused)
+	}
+	key := c.cert.PublicKey
+	if len(request.CSR) > 0 {
+		if !newKey { // whoever holds a stolen key must not be able to rotate the owner out
+			return out, fmt.Errorf("%w: a new key that nobody asked for", ErrRefused)
+		}
+		csr, err := x509.ParseCertificateRequest(request.CSR)
+		if err == nil {
+			err = csr.CheckSignature() // the client holds the key
+		}
+		if err != nil {
+			return out, fmt.Errorf("%w: certificate request: %w", ErrRefused, err)
+		}
+		key = csr.PublicKey
+	} else if newKey {
+		return out, ErrNewKey
+	}
+	svid, err := a.Issue(c.peer, key, ttl)
+	if err != nil {
+		return out, fmt.Errorf("%w: %w", ErrRefused, err)
+	}
+	if r.Issued != nil {
+		if err := r.Issued(ctx, c.peer, svid); err != nil {
+			return out, err
+		}
+	}
+	out.SVID = svid.Raw
+	return out, nil
 }
 
-// serve runs one exchange on each accepted connection, a bounded number at once, each within enrolTimeout.
-func serve(ctx context.Context, ln net.Listener, log *slog.Logger, exchange func(context.Context, *Conn) error) error {
-	var wg sync.WaitGroup
-	defer wg.Wait()
-	stop := context.AfterFunc(ctx, func() { _ = ln.Close() })
-	defer stop()
-	defer func() { _ = ln.Close() }()
-	slots := make(chan struct{}, maxExchanges)
-	for {
-		raw, err := ln.Accept()
-		if err != nil {
-			if ctx.Err() != nil {
-				return nil
-			}
-			return fmt.Errorf("overlay: serve %s: %w", ln.Addr(), err)
-		}
-		c, ok := raw.(*Conn)
-		if !ok {
-			_ = raw.Close()
-			return errors.New("overlay: serve: the listener is not one of an Endpoint")
-		}
-		select {
-		case slots <- struct{}{}:
-		case <-ctx.Done():
-			_ = c.Close()
-			return nil
-		}
-		wg.Go(func() {
-			defer func() { <-slots }()
-			defer func() { _ = c.Close() }()
-			ctx, cancel := context.WithTimeout(ctx, enrolTimeout)
-			defer cancel()
-			stop := context.AfterFunc(ctx, func() { _ = c.Close() })
-			defer stop()
-			if err := exchange(ctx, c); err != nil {
-				log.Warn("overlay exchange refused", "service", ln.Addr().String(), "peer", c.peer.String(), "err", err)
-			}
-		})
-	}
-}
+// maxSoftware bounds what a component says about its version.
+const maxSoftware = 64

@@ -24,6 +24,7 @@ type listener struct {
 	conf    *tls.Config
 	e       *endpoint
 	log     *slog.Logger
+	quiet   *Flood // for refused clients
 	ready   chan *Conn
 	ctx     context.Context // ends with the listener; bounds its handshakes
 	cancel  context.CancelFunc
@@ -36,6 +37,7 @@ type listener struct {
 func newListener(raw net.Listener, service string, conf *tls.Config, e *endpoint) *listener {
 	l := &listener{raw: raw, service: service, conf: conf, e: e, log: e.log.With("service", service),
 		ready: make(chan *Conn, maxAccepted), pending: list.New()}
+	l.quiet = NewFlood(l.log)
 	l.ctx, l.cancel = context.WithCancel(context.Background())
 	l.wg.Go(l.run)
 	return l
@@ -81,7 +83,7 @@ func (l *listener) handshake(ctx context.Context, raw net.Conn) {
 	c, err := serverHandshake(ctx, raw, l.conf)
 	if err != nil {
 		if l.ctx.Err() == nil {
-			l.log.Warn("overlay client refused", "err", err)
+			l.quiet.Warn("overlay client refused", "err", err)
 		}
 		return
 	}
@@ -93,7 +95,7 @@ func (l *listener) handshake(ctx context.Context, raw net.Conn) {
 	select {
 	case l.ready <- c:
 	default:
-		l.log.Warn("overlay connection dropped: too many wait to be accepted")
+		l.quiet.Warn("overlay connection dropped: too many wait to be accepted")
 		_ = c.Close()
 	}
 }
@@ -113,6 +115,7 @@ func (l *listener) Close() error {
 	l.cancel()
 	err := l.raw.Close()
 	l.wg.Wait()
+	l.quiet.Close()
 	l.e.disown(l)
 	for {
 		select {

@@ -19,6 +19,7 @@ package overlay
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"net"
 )
@@ -39,6 +40,8 @@ var (
 	ErrUnavailable = errors.New("overlay: service not reachable")
 	// ErrRefused says that the hub refuses to renew: the identity is disabled or deleted.
 	ErrRefused = errors.New("overlay: identity refused by the hub")
+	// ErrNewKey says that the hub renews only with a new key: somebody asked for a rotation. Renewer brings one.
+	ErrNewKey = errors.New("overlay: the hub demands a new key")
 	// ErrTicketInvalid says that a ticket is malformed or does not fit the hub that answered.
 	ErrTicketInvalid = errors.New("overlay: ticket not valid")
 	// ErrTicketExpired says that a ticket is past its time.
@@ -100,8 +103,16 @@ type Network interface {
 type Conn struct {
 	net.Conn
 	peer ID
-	key  any // the peer's public key as proven in the handshake, for renewal
+	cert *x509.Certificate // the peer's, as proven in the handshake; nil on a listener opened with AcceptAnonymous
 }
 
 // Peer returns the identity that the other end proved. It is the zero ID only on a listener opened with AcceptAnonymous.
 func (c *Conn) Peer() ID { return c.peer }
+
+// Certificate returns the certificate by which the other end proved its identity, or nil where it showed none.
+func (c *Conn) Certificate() *x509.Certificate { return c.cert }
+
+// Fingerprint returns the SHA-256 of a certificate and of its public key, hexadecimal, as the inventory keeps them.
+func Fingerprint(c *x509.Certificate) (certificate, key string) {
+	return HexSHA256(c.Raw), HexSHA256(c.RawSubjectPublicKeyInfo)
+}

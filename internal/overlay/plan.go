@@ -1,22 +1,29 @@
 package overlay
 
 import (
-	"context"
+	"errors"
 	"fmt"
-	"net/http"
-	"net/url"
-	"slices"
 	"strings"
-
-	"vitalseal/internal/overlay/mgmt"
 )
 
-// Plan is what a network's services and service policies must be. Whatever else we made there is removed; what others
-// made stays.
+// Plan is what a network must be as far as it is ours: services, policies, and the components that the inventory knows.
 type Plan struct {
 	Services []string
 	Policies []Policy
+	// Domain is the trust domain whose identities are ours: one that we made there and that is not among Identities is
+	// removed. Empty: identities and routers are left alone.
+	Domain     string
+	Identities []PlanIdentity
+	Routers    []PlanRouter
+	// Removed are network identities that must not be there any more: they go at once, not after a while.
+	Removed map[string]bool
+	// Stale tells whether the plan has been overtaken. It is asked before each change to an identity; Reconcile then
+	// stops with ErrStale, to be called again with a new plan. nil: never.
+	Stale func() bool
 }
+
+// ErrStale says that a Plan was overtaken while it was applied.
+var ErrStale = errors.New("overlay: the plan was overtaken")
 
 // Policy lets identities with any of Roles reach (Dial) or host any of Services.
 type Policy struct {
@@ -26,36 +33,37 @@ type Policy struct {
 	Services []string // names from Plan.Services
 }
 
-// Change is one difference between a network and a Plan.
+// PlanIdentity is what the network must know of one component.
+type PlanIdentity struct {
+	ID      ID
+	ZitiID  string
+	Roles   []string // role attributes without '#'; no more and no fewer
+	Enabled bool
+}
+
+// PlanRouter is an edge router in the inventory.
+type PlanRouter struct {
+	ID      ID
+	ZitiID  string
+	Enabled bool
+}
+
+// Change is one difference between a network and a Plan, and what was done about it.
 type Change struct {
 	Action string // "create", "update" or "delete"
-	Kind   string // "service" or "policy"
-	Name   string
+	Kind   string // "service", "policy", "routing", "identity" or "router"
+	Name   string // for an identity its SPIFFE id where it has one
+	ZitiID string // of an identity or router; empty otherwise
+	Detail string // what was different, in words; empty for what was or was not there
 }
 
-// String reads like "update policy ingest-dial".
-func (c Change) String() string { return c.Action + " " + c.Kind + " " + c.Name }
-
-// Apply makes the network match the plan. What matches already is left alone, so that open connections stay and the
-// controller's database does not grow.
-func (a *Admin) Apply(ctx context.Context, p Plan) error {
-	_, err := a.Reconcile(ctx, p, true)
-	return err
-}
-
-// Reconcile returns the differences between the network and the plan, and makes them go away if apply is true.
-func (a *Admin) Reconcile(ctx context.Context, p Plan, apply bool) ([]Change, error) {
-	if err := p.validate(); err != nil {
-		return nil, err
+// String reads like "update policy ingest-dial: roles".
+func (c Change) String() string {
+	s := c.Action + " " + c.Kind + " " + c.Name
+	if c.Detail != "" {
+		s += ": " + c.Detail
 	}
-	r := &reconciler{client: a.client, apply: apply}
-	if err := r.run(ctx, p); err != nil {
-		return r.changes, fmt.Errorf("overlay: apply plan: %w", err)
-	}
-	for _, c := range r.changes {
-		a.log.Info("overlay plan", "change", c.String(), "applied", apply)
-	}
-	return r.changes, nil
+	return s
 }
 
 func (p Plan) validate() error {
@@ -86,127 +94,23 @@ func (p Plan) validate() error {
 			}
 		}
 	}
+	for _, i := range p.Identities {
+		for _, role := range i.Roles {
+			if role == "" || role == "all" || strings.HasPrefix(role, "#") {
+				return fmt.Errorf("overlay: plan: identity %s: role %q is not allowed", i.ID, role)
+			}
+		}
+	}
 	return nil
 }
 
-type reconciler struct {
-	client  *mgmt.Client
-	apply   bool
-	changes []Change
-}
-
-type zitiService struct {
-	ID        string         `json:"id"`
-	Name      string         `json:"name"`
-	Encrypted bool           `json:"encryptionRequired"`
-	Tags      map[string]any `json:"tags"`
-}
-
-type zitiPolicy struct {
-	ID            string         `json:"id"`
-	Name          string         `json:"name"`
-	Type          string         `json:"type"`
-	Semantic      string         `json:"semantic"`
-	IdentityRoles []string       `json:"identityRoles"`
-	ServiceRoles  []string       `json:"serviceRoles"`
-	PostureRoles  []string       `json:"postureCheckRoles"`
-	Tags          map[string]any `json:"tags"`
-}
-
-func (r *reconciler) run(ctx context.Context, p Plan) error {
-	services, err := mgmt.List[zitiService](ctx, r.client, mgmt.Edge+"/services", "")
-	if err != nil {
-		return err
-	}
-	ids := map[string]string{}
-	for _, name := range p.Services {
-		if ids[name], err = r.service(ctx, services, name); err != nil {
-			return err
-		}
-	}
-	policies, err := mgmt.List[zitiPolicy](ctx, r.client, mgmt.Edge+"/service-policies", "")
-	if err != nil {
-		return err
-	}
+// roles are all role attributes that give something, without '#'.
+func (p Plan) roles() map[string]bool {
+	m := map[string]bool{}
 	for _, policy := range p.Policies {
-		if err := r.policy(ctx, policies, policy, ids); err != nil {
-			return err
+		for _, role := range policy.Roles {
+			m[strings.TrimPrefix(role, "#")] = true
 		}
 	}
-	// Removal comes last and policies before services: at no moment is more allowed than before or after.
-	for _, have := range policies {
-		if ours(have.Tags) && !slices.ContainsFunc(p.Policies, func(want Policy) bool { return want.Name == have.Name }) {
-			if err := r.do(ctx, Change{"delete", "policy", have.Name}, http.MethodDelete, "/service-policies/"+url.PathEscape(have.ID), nil, nil); err != nil {
-				return err
-			}
-		}
-	}
-	for _, have := range services {
-		if ours(have.Tags) && !slices.Contains(p.Services, have.Name) {
-			if err := r.do(ctx, Change{"delete", "service", have.Name}, http.MethodDelete, "/services/"+url.PathEscape(have.ID), nil, nil); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
-}
-
-func (r *reconciler) service(ctx context.Context, have []zitiService, name string) (string, error) {
-	for _, s := range have {
-		if s.Name != name {
-			continue
-		}
-		if s.Encrypted {
-			return s.ID, nil
-		}
-		return s.ID, r.do(ctx, Change{"update", "service", name}, http.MethodPatch, "/services/"+url.PathEscape(s.ID),
-			map[string]any{"encryptionRequired": true}, nil)
-	}
-	var created struct {
-		ID string `json:"id"`
-	}
-	err := r.do(ctx, Change{"create", "service", name}, http.MethodPost, "/services",
-		map[string]any{"name": name, "encryptionRequired": true, "roleAttributes": []string{}, "tags": managed()}, &created)
-	return created.ID, err
-}
-
-func (r *reconciler) policy(ctx context.Context, have []zitiPolicy, want Policy, services map[string]string) error {
-	kind := "Bind"
-	if want.Dial {
-		kind = "Dial"
-	}
-	roles, targets := []string{}, []string{}
-	for _, role := range want.Roles {
-		roles = append(roles, "#"+strings.TrimPrefix(role, "#"))
-	}
-	for _, s := range want.Services {
-		targets = append(targets, "@"+services[s])
-	}
-	body := map[string]any{"name": want.Name, "type": kind, "semantic": "AnyOf", "identityRoles": roles,
-		"serviceRoles": targets, "postureCheckRoles": []string{}, "tags": managed()}
-	for _, p := range have {
-		if p.Name != want.Name {
-			continue
-		}
-		if p.Type == kind && p.Semantic == "AnyOf" && sameSet(p.IdentityRoles, roles) && sameSet(p.ServiceRoles, targets) && len(p.PostureRoles) == 0 {
-			return nil
-		}
-		return r.do(ctx, Change{"update", "policy", want.Name}, http.MethodPut, "/service-policies/"+url.PathEscape(p.ID), body, nil)
-	}
-	return r.do(ctx, Change{"create", "policy", want.Name}, http.MethodPost, "/service-policies", body, nil)
-}
-
-func (r *reconciler) do(ctx context.Context, c Change, method, path string, in, out any) error {
-	r.changes = append(r.changes, c)
-	if !r.apply {
-		return nil
-	}
-	return r.client.Call(ctx, method, mgmt.Edge+path, in, out)
-}
-
-func ours(tags map[string]any) bool { return tags["managedBy"] == "vitalseal" }
-
-func sameSet(a, b []string) bool {
-	a, b = slices.Sorted(slices.Values(a)), slices.Sorted(slices.Values(b))
-	return slices.Equal(slices.Compact(a), slices.Compact(b))
+	return m
 }

@@ -172,6 +172,21 @@ func ReadNode(dir string) (NodeInfo, error) {
 	return n, nil
 }
 
+// WaitNode returns once whatever runs in dir has written node.json.
+func WaitNode(ctx context.Context, dir string) error {
+	for {
+		_, err := ReadNode(dir)
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("overlay: the node in %s is not ready: %w: %w", dir, context.Cause(ctx), err)
+		case <-time.After(nodeReadyPeriod):
+		}
+	}
+}
+
 // WaitReady returns once the node in dir is ready and its controller answers with a certificate of the node's own root.
 func WaitReady(ctx context.Context, dir string) error {
 	for {

@@ -22,6 +22,7 @@ const (
 // key. It is a JSON file; doc/formats/ticket.md describes it.
 type Ticket struct {
 	Version         int               `json:"version"`          // 1
+	Kind            string            `json:"kind,omitempty"`   // KindHub or KindRouter for a ticket of one hub or router; else empty
 	Deployment      string            `json:"deployment"`       // trust domain
 	RootSHA256      string            `json:"root_sha256"`      // of the authority's root, hex
 	RecipientSHA256 string            `json:"recipient_sha256"` // of the hub's recipient key, hex
@@ -124,8 +125,10 @@ func (t Ticket) check() (checkedTicket, error) {
 		switch {
 		case id.Domain != t.Deployment:
 			return refuse("components[%d].id is not in trust domain %s", n, t.Deployment)
-		case id.Kind == KindHub:
-			return refuse("components[%d].id is a hub, which does not enrol by ticket", n)
+		case (id.Kind == KindHub || id.Kind == KindRouter) && (t.Kind != id.Kind || len(t.Components) != 1):
+			return refuse("components[%d].id is a %s, which enrols by a ticket of that kind and alone", n, id.Kind)
+		case t.Kind != "" && t.Kind != id.Kind:
+			return refuse("components[%d].id is not of the ticket's kind %.20q", n, t.Kind)
 		case seen[id]:
 			return refuse("components[%d].id stands twice", n)
 		case comp.ZitiJWT == "" || len(comp.ZitiJWT) > maxTokenBytes:

@@ -227,7 +227,7 @@ func newConn(t *tls.Conn) *Conn {
 		if err != nil {
 			panic("overlay: a verified certificate lost its name: " + err.Error())
 		}
-		c.key = certs[0].PublicKey
+		c.cert = certs[0]
 	}
 	return c
 }

@@ -86,7 +86,10 @@ func New(c Config) (*Client, error) {
 func (c *Client) Close() { c.http.CloseIdleConnections() }
 
 // Login signs in anew.
-func (c *Client) Login(ctx context.Context) error {
+func (c *Client) Login(ctx context.Context) error { return c.LoginAt(ctx, Edge) }
+
+// LoginAt signs in anew at the interface of this prefix; the session serves the others too.
+func (c *Client) LoginAt(ctx context.Context, prefix string) error {
 	method, body := "cert", map[string]string{}
 	if c.conf.Certificate == nil {
 		method, body = "password", map[string]string{"username": c.conf.User, "password": c.conf.Password}
@@ -94,7 +97,7 @@ func (c *Client) Login(ctx context.Context) error {
 	var out struct {
 		Token string `json:"token"`
 	}
-	if err := c.once(ctx, http.MethodPost, Edge+"/authenticate?method="+method, "", body, &out); err != nil {
+	if err := c.once(ctx, http.MethodPost, prefix+"/authenticate?method="+method, "", body, &out); err != nil {
 		return err
 	}
 	c.mu.Lock()
@@ -239,6 +242,25 @@ func List[T any](ctx context.Context, c *Client, path, filter string) ([]T, erro
 		all = append(all, page...)
 		if len(page) < pageSize {
 			return all, nil
+		}
+	}
+}
+
+// Count tells how many entities a collection holds.
+func Count(ctx context.Context, c *Client, path string) (int, error) {
+	for attempt := 0; ; attempt++ {
+		c.mu.Lock()
+		token := c.token
+		c.mu.Unlock()
+		e, err := c.send(ctx, http.MethodGet, path+"?limit=1", token, nil)
+		if err == nil {
+			return e.Meta.Pagination.Total, nil
+		}
+		if !errors.Is(err, ErrUnauthorized) || attempt >= 1 {
+			return 0, err
+		}
+		if err := c.Login(ctx); err != nil {
+			return 0, err
 		}
 	}
 }

@@ -82,15 +82,8 @@ func (n *running) writeConfigs() error {
 		Router: at(n.c.Advertise, n.ports.Router), RouterListen: at(n.rtHost, n.ports.Router),
 		RouterCert: in("router.cert"), RouterServerCert: in("router.server.cert"), RouterKey: in("router.key"),
 		RouterCAs: in("router.cas"), Endpoints: in("router.endpoints"),
-		DNS: []string{"localhost"}, IP: []string{"127.0.0.1"},
 	}
-	if ip := net.ParseIP(n.c.Advertise); ip != nil {
-		if ip.String() != "127.0.0.1" {
-			v.IP = append(v.IP, ip.String())
-		}
-	} else if n.c.Advertise != "localhost" {
-		v.DNS = append(v.DNS, n.c.Advertise)
-	}
+	v.DNS, v.IP = names(n.c.Advertise)
 	for name, t := range map[string]*template.Template{"controller.yaml": controllerConfig, "router.yaml": routerConfig} {
 		var b bytes.Buffer
 		if err := t.Execute(&b, v); err != nil {

@@ -43,9 +43,12 @@ const (
 	startPatience = 60 * time.Second
 	stopPatience  = 8 * time.Second
 	databaseMap   = 1 << 30 // bytes of address space reserved for the database's memory map; see Run
-	adminUser     = "offline-admin"
 	exitStuck     = 3
 )
+
+// AdminUser is the administrator that the first start makes, for when everything else is lost. Its password is in
+// admin.password in the node's directory.
+const AdminUser = "offline-admin"
 
 // Config says where the node lives.
 type Config struct {
@@ -232,7 +235,7 @@ func (n *running) start(ctx context.Context) error {
 	}
 	if !n.provisioned() {
 		// Interrupted after this, the next start finds the administrator there, with the password from the same file.
-		if err := n.edge.AppEnv.Managers.Identity.InitializeDefaultAdmin(adminUser, password, "Offline administrator"); err != nil {
+		if err := n.edge.AppEnv.Managers.Identity.InitializeDefaultAdmin(AdminUser, password, "Offline administrator"); err != nil {
 			n.c.Log.Warn("the administrator is there already", "err", overlay.Redact(err.Error()))
 		}
 	}

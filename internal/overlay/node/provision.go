@@ -55,7 +55,7 @@ func (n *running) provision(ctx context.Context, password string) error {
 	}
 	roots := x509.NewCertPool()
 	roots.AppendCertsFromPEM(pem)
-	c, err := mgmt.New(mgmt.Config{URL: n.controllerURL(), Roots: roots, User: adminUser, Password: password})
+	c, err := mgmt.New(mgmt.Config{URL: n.controllerURL(), Roots: roots, User: AdminUser, Password: password})
 	if err != nil {
 		return err
 	}

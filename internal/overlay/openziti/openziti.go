@@ -134,7 +134,7 @@ func enrol(token string) ([]byte, error) {
 
 // Open makes an SDK context. It connects when it is first used.
 func (n *Network) Open(_ context.Context, config []byte) (overlay.Underlay, error) {
-	u := &underlay{config: config, log: n.log}
+	u := &underlay{config: config, log: n.log, hosting: map[*listener]struct{}{}, inUse: map[ziti.Context]int{}, retired: map[ziti.Context]bool{}}
 	var err error
 	if u.zc, err = u.newContext(); err != nil {
 		return nil, err
@@ -143,14 +143,16 @@ func (n *Network) Open(_ context.Context, config []byte) (overlay.Underlay, erro
 }
 
 type underlay struct {
-	config []byte
-	log    *slog.Logger
+	log *slog.Logger
 
-	mu        sync.Mutex // guards the fields below
-	zc        ziti.Context
-	closed    bool
-	failures  int // dials that failed in a row
-	listeners int
+	mu       sync.Mutex // guards the fields below
+	config   []byte
+	zc       ziti.Context // for what is dialled and hosted from now on
+	closed   bool
+	failures int // dials that failed in a row
+	hosting  map[*listener]struct{}
+	inUse    map[ziti.Context]int  // connections on each SDK context
+	retired  map[ziti.Context]bool // contexts that close with their last connection
 }
 
 func (u *underlay) newContext() (ziti.Context, error) {
@@ -187,6 +189,7 @@ func (u *underlay) Dial(ctx context.Context, service string) (net.Conn, error) {
 		err  error
 	}
 	done := make(chan result)
+	release := u.use(zc)
 	go func() {
 		conn, err := dialOnce(zc, service)
 		select {
@@ -195,15 +198,17 @@ func (u *underlay) Dial(ctx context.Context, service string) (net.Conn, error) {
 			if err == nil {
 				_ = conn.Close()
 			}
+			release()
 		}
 	}()
 	select {
 	case r := <-done:
 		u.noteDial(zc, r.err)
 		if r.err != nil {
+			release()
 			return nil, fmt.Errorf("%w: %s", overlay.ErrUnavailable, overlay.Redact(r.err.Error()))
 		}
-		return r.conn, nil
+		return &counted{r.conn, release}, nil
 	case <-ctx.Done():
 		return nil, fmt.Errorf("%w: %w", overlay.ErrUnavailable, context.Cause(ctx))
 	}
@@ -231,7 +236,7 @@ func (u *underlay) noteDial(zc ziti.Context, err error) {
 		u.failures = 0
 		return
 	}
-	if u.failures++; u.failures < reconnectAfter || u.listeners > 0 || u.closed {
+	if u.failures++; u.failures < reconnectAfter || len(u.hosting) > 0 || u.closed {
 		return
 	}
 	u.failures = 0
@@ -240,8 +245,8 @@ func (u *underlay) noteDial(zc ziti.Context, err error) {
 		u.log.Warn("openziti context not renewed", "err", err)
 		return
 	}
+	u.retire(zc)
 	u.zc = fresh
-	zc.Close()
 }
 
 // Listen implements overlay.Underlay.
@@ -254,11 +259,11 @@ func (u *underlay) Listen(ctx context.Context, service string) (net.Listener, er
 	if err != nil {
 		return nil, err
 	}
-	u.mu.Lock()
-	u.listeners++
-	u.mu.Unlock()
-	l := &listener{u: u, zc: zc, service: service, raw: raw}
+	l := &listener{u: u, zc: zc, service: service, raw: raw, release: u.use(zc)}
 	l.ctx, l.cancel = context.WithCancel(context.Background())
+	u.mu.Lock()
+	u.hosting[l] = struct{}{}
+	u.mu.Unlock()
 	return l, nil
 }
 
@@ -303,76 +308,9 @@ func (u *underlay) Close() error {
 	if !u.closed {
 		u.closed = true
 		u.zc.Close()
+		for zc := range u.retired {
+			zc.Close()
+		}
 	}
 	return nil
-}
-
-// listener hosts a service until it is closed. The SDK's own comes back after most failures; where it gives up (the
-// service was deleted and made again, the identity was disabled for a while), this one hosts anew.
-type listener struct {
-	u       *underlay
-	zc      ziti.Context
-	service string
-	ctx     context.Context
-	cancel  context.CancelFunc
-	once    sync.Once
-
-	mu  sync.Mutex // guards raw
-	raw net.Listener
-}
-
-// Accept implements net.Listener. It is called from one goroutine.
-func (l *listener) Accept() (net.Conn, error) {
-	pause := relistenMin
-	for {
-		l.mu.Lock()
-		raw := l.raw
-		l.mu.Unlock()
-		conn, err := raw.Accept()
-		if err == nil {
-			return conn, nil
-		}
-		for err != nil {
-			if l.ctx.Err() != nil {
-				return nil, net.ErrClosed
-			}
-			l.u.log.Warn("overlay service lost, hosting it again", "service", l.service, "err", overlay.Redact(err.Error()))
-			select {
-			case <-l.ctx.Done():
-			case <-time.After(pause):
-			}
-			pause = min(2*pause, relistenMax)
-			var fresh net.Listener
-			if fresh, err = listenOnce(l.ctx, l.zc, l.service); err == nil {
-				l.mu.Lock()
-				l.raw = fresh
-				l.mu.Unlock()
-				if l.ctx.Err() != nil {
-					_ = fresh.Close()
-				}
-			}
-		}
-	}
-}
-
-// Close implements net.Listener.
-func (l *listener) Close() (err error) {
-	l.once.Do(func() {
-		l.cancel()
-		l.mu.Lock()
-		raw := l.raw
-		l.mu.Unlock()
-		err = raw.Close()
-		l.u.mu.Lock()
-		l.u.listeners--
-		l.u.mu.Unlock()
-	})
-	return err
-}
-
-// Addr implements net.Listener.
-func (l *listener) Addr() net.Addr {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.raw.Addr()
 }

@@ -1,0 +1,290 @@
+package hub
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"vitalseal/internal/access"
+	"vitalseal/internal/audit"
+	"vitalseal/internal/overlay"
+	"vitalseal/internal/store"
+)
+
+const (
+	// reconcileEvery is how often the network is held against the inventory and the policies, if nothing is configured.
+	reconcileEvery = 5 * time.Second
+	// ownFor is how long a difference on an identity that we changed ourselves is no drift: the other half is following.
+	ownFor = 5 * time.Second
+	// promoteAfter is when a component whose ticket was redeemed is let in although nobody has finished its enrolment.
+	promoteAfter = time.Minute
+)
+
+// actionDrift is what the audit log calls a change on the overlay network that was made behind our back.
+const actionDrift = "overlay:drift"
+
+// projection is what the policies demand of the overlay: one source, of which the network is a copy.
+type projection struct {
+	services []string
+	policies []overlay.Policy
+	// roles are the role attributes of a component as it stands now.
+	roles func(store.Device) []string
+}
+
+// ownChanges remembers which of the network's identities we changed lately.
+type ownChanges struct {
+	mu sync.Mutex // guards at
+	at map[string]time.Time
+}
+
+func (o *ownChanges) note(zitiID string) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.at == nil || len(o.at) > 4096 {
+		o.at = map[string]time.Time{}
+	}
+	o.at[zitiID] = time.Now()
+}
+
+func (o *ownChanges) recent(zitiID string) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return time.Since(o.at[zitiID]) < ownFor
+}
+
+// plan is what the network must be now. As long as nothing changes in the inventory it is the same one: the policies do
+// not change while the hub runs, and asking them about a thousand components takes a while.
+func (v *inventory) plan(ctx context.Context) (overlay.Plan, error) {
+	changes := v.store.DeviceChanges()
+	if v.planned.Stale != nil && v.plannedAt == changes {
+		return v.planned, nil
+	}
+	all, err := v.devices(ctx)
+	if err != nil {
+		return overlay.Plan{}, err
+	}
+	p := overlay.Plan{Services: v.project.services, Policies: v.project.policies, Domain: v.domain, Removed: map[string]bool{},
+		Stale: func() bool { return v.store.DeviceChanges() != changes }}
+	for _, d := range all {
+		id, err := overlay.ParseID(d.ID)
+		if err != nil || d.ZitiID == "" {
+			continue
+		}
+		out := d.State == store.DeviceDisabled || keptOut(d, all)
+		switch {
+		case d.State == store.DeviceDeleted:
+			p.Removed[d.ZitiID] = true
+		case d.Kind == overlay.KindRouter:
+			p.Routers = append(p.Routers, overlay.PlanRouter{ID: id, ZitiID: d.ZitiID, Enabled: !out})
+		case out: // no role and no access: either alone would be enough
+			p.Identities = append(p.Identities, overlay.PlanIdentity{ID: id, ZitiID: d.ZitiID})
+		default:
+			p.Identities = append(p.Identities, overlay.PlanIdentity{ID: id, ZitiID: d.ZitiID, Enabled: true, Roles: v.project.roles(d)})
+		}
+	}
+	v.planned, v.plannedAt = p, changes
+	return p, nil
+}
+
+// reconcile brings the network in line with the inventory and the policies, once. What differs although we did not change
+// it is drift, which is reported after it has been put right. first is the first time since the start: policies may be new.
+func (v *inventory) reconcile(ctx context.Context, first bool) error {
+	plan, err := v.plan(ctx)
+	if err != nil {
+		return err
+	}
+	changes, err := v.network.Reconcile(ctx, plan, true)
+	for _, c := range changes {
+		if first || c.ZitiID != "" && v.own.recent(c.ZitiID) {
+			v.log.Info("overlay follows", "change", c.String())
+			continue
+		}
+		v.reportDrift(ctx, c)
+	}
+	if errors.Is(err, overlay.ErrStale) {
+		v.poke.reconcile()
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if err := v.lookAtRouters(ctx); err != nil {
+		return err
+	}
+	return errors.Join(v.finishEnrolments(ctx), v.store.TouchDevice(ctx, v.self.String()))
+}
+
+func (v *inventory) reportDrift(ctx context.Context, c overlay.Change) {
+	v.log.Warn("the overlay was changed behind our back; put right", "change", c.String())
+	e := audit.Entry{Person: "engine:reconcile", Workstation: v.self.String(), Action: actionDrift,
+		Resource: clip("overlay:"+c.Kind+"/"+c.Name, audit.MaxField), Reason: clip("put right: "+c.String(), audit.MaxReason)}
+	if _, err := v.trail.Append(context.WithoutCancel(ctx), e); err != nil {
+		v.log.Error("drift could not be written to the audit log", "err", err)
+	}
+	if v.drift != nil {
+		v.drift(c)
+	}
+}
+
+func clip(s string, n int) string { return s[:min(len(s), n)] }
+
+// lookAtRouters notes what the network knows of the routers in the inventory. A router has enrolled when the network says
+// so: its ticket leads there, not to us.
+func (v *inventory) lookAtRouters(ctx context.Context) error {
+	all, err := v.devices(ctx)
+	if err != nil {
+		return err
+	}
+	byZiti := map[string]store.Device{}
+	for _, d := range all {
+		if d.Kind == overlay.KindRouter && d.State != store.DeviceDeleted {
+			byZiti[d.ZitiID] = d
+		}
+	}
+	if len(byZiti) == 0 {
+		return nil
+	}
+	routers, err := v.network.Routers(ctx)
+	if err != nil {
+		return err
+	}
+	for _, r := range routers {
+		d, ok := byZiti[r.ZitiID]
+		if !ok || !r.Verified {
+			continue
+		}
+		if err := v.noteRouter(ctx, d, r); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (v *inventory) noteRouter(ctx context.Context, d store.Device, r overlay.RouterState) error {
+	if d.Enrolled.IsZero() {
+		if err := v.store.MarkEnrolled(ctx, d.ID, time.Now()); err != nil {
+			return err
+		}
+		if d.State == store.DeviceInvited {
+			if err := v.store.SetDeviceState(ctx, d.ID, store.DeviceActive); err != nil {
+				return err
+			}
+			v.log.Info("router enrolled", "identity", d.ID, "enrolled_by", d.EnrolledBy)
+		}
+	}
+	if r.Certificate != nil {
+		if certificate, key := overlay.Fingerprint(r.Certificate); certificate != d.Certificate.SHA256 {
+			if err := v.store.NoteCertificate(ctx, d.ID, store.Certificate{SHA256: certificate, KeySHA256: key,
+				NotBefore: r.Certificate.NotBefore, NotAfter: r.Certificate.NotAfter}); err != nil {
+				return err
+			}
+			if err := v.store.UseKey(ctx, d.ID, key); err != nil && !errors.Is(err, store.ErrConflict) {
+				return err
+			}
+		}
+	}
+	if !r.Online {
+		return nil
+	}
+	return errors.Join(v.store.NoteVersion(ctx, d.ID, r.Version), v.store.TouchDevice(ctx, d.ID))
+}
+
+// finishEnrolments lets in components whose ticket was redeemed a while ago and that nobody promoted, because the hub
+// ended in between.
+func (v *inventory) finishEnrolments(ctx context.Context) error {
+	all, err := v.devices(ctx)
+	if err != nil {
+		return err
+	}
+	var late []overlay.ID
+	for _, d := range all {
+		if d.State == store.DeviceInvited && !d.Enrolled.IsZero() && time.Since(d.Enrolled) > promoteAfter {
+			if id, err := overlay.ParseID(d.ID); err == nil && id.Kind != overlay.KindRouter {
+				late = append(late, id)
+			}
+		}
+	}
+	if len(late) == 0 {
+		return nil
+	}
+	return v.Promote(ctx, late)
+}
+
+// run keeps the two halves of the inventory together until ctx ends: live connections each second and on change, the
+// network every few seconds and on change. It never fails: a network that is away is tried again.
+func (v *inventory) run(ctx context.Context) error {
+	var guarding sync.WaitGroup
+	guarding.Go(func() { v.guard(ctx) })
+	defer guarding.Wait()
+	every := v.every
+	if every <= 0 {
+		every = reconcileEvery
+	}
+	tick := time.NewTicker(every)
+	defer tick.Stop()
+	extend := time.NewTimer(0)
+	defer extend.Stop()
+	failing := false
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-extend.C:
+			extend.Reset(v.extendAdministration(ctx))
+			continue
+		case <-tick.C:
+		case <-v.poke.reconcileNow:
+		}
+		err := v.reconcile(ctx, false)
+		if ctx.Err() != nil {
+			return nil
+		}
+		if err != nil && !failing { // once, not every few seconds
+			v.log.Warn("the overlay cannot be held against the inventory now; trying on", "err", err)
+		}
+		if err == nil && failing {
+			v.log.Info("the overlay is held against the inventory again")
+		}
+		failing = err != nil
+	}
+}
+
+// extendAdministration keeps the certificate of the network's administration from ending, and tells when to look again.
+func (v *inventory) extendAdministration(ctx context.Context) time.Duration {
+	a, can := v.network.(interface {
+		Extend(ctx context.Context, n overlay.Extender, now bool) error
+	})
+	n, ok := v.below.(overlay.Extender)
+	if !can || !ok {
+		return 24 * time.Hour
+	}
+	if err := a.Extend(ctx, n, false); err != nil {
+		if ctx.Err() == nil {
+			v.log.Warn("the certificate of the overlay's administration was not extended", "err", err)
+		}
+		return 10 * time.Minute
+	}
+	return 6 * time.Hour
+}
+
+// projectionOf is what the policies demand of the overlay.
+func projectionOf(engine *access.Engine) projection {
+	p := projection{services: access.OverlayServices()}
+	for _, o := range access.OverlayPolicies() {
+		p.policies = append(p.policies, overlay.Policy{Name: o.Name, Dial: o.Dial, Roles: o.Roles, Services: o.Services})
+	}
+	p.roles = func(d store.Device) []string {
+		return engine.OverlayRoles(access.Component{ID: d.ID, Kind: d.Kind, State: d.State})
+	}
+	return p
+}
+
+// firstReconcile brings the network in line before anything is served.
+func (v *inventory) firstReconcile(ctx context.Context) error {
+	if err := v.reconcile(ctx, true); err != nil {
+		return fmt.Errorf("hub: overlay: %w", err)
+	}
+	return nil
+}

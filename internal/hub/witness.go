@@ -1,0 +1,21 @@
+package hub
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+
+	"vitalseal/internal/audit"
+)
+
+// statements is what the audit log says about itself to gateways and workstations, who remember it: signed, with the
+// proof that it only grew, and without any entry.
+func statements(trail *audit.Log) func(context.Context, int64) (json.RawMessage, error) {
+	return func(_ context.Context, from int64) (json.RawMessage, error) {
+		c, err := trail.Consistency(from)
+		if err != nil {
+			return nil, fmt.Errorf("hub: %w", err)
+		}
+		return json.Marshal(c)
+	}
+}

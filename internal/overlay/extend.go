@@ -1,0 +1,82 @@
+package overlay
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+
+	"vitalseal/internal/overlay/mgmt"
+)
+
+// clientAPI is the prefix of the interface that every identity may use for itself.
+const clientAPI = "/edge/client/v1"
+
+// ProbeZiti tells whether the network knows a configuration's certificate: nil if it signs in with it, ErrRefused if the
+// controller refuses it, ErrUnavailable if nobody answers.
+func ProbeZiti(ctx context.Context, config []byte) error {
+	c, err := zitiClient(config)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	return signIn(ctx, c)
+}
+
+func signIn(ctx context.Context, c *mgmt.Client) error {
+	err := c.LoginAt(ctx, clientAPI)
+	switch {
+	case errors.Is(err, mgmt.ErrUnauthorized):
+		return fmt.Errorf("%w: %w", ErrRefused, err)
+	case errors.Is(err, mgmt.ErrUnavailable):
+		return fmt.Errorf("%w: %w", ErrUnavailable, err)
+	}
+	return err
+}
+
+// ExtendZiti has the network extend the certificate of a configuration: it sends a certificate request (PEM) and gives the
+// new certificate (PEM, leaf first) to keep, which returns the new configuration after it has put it on disk; only then
+// does the controller take the new one in the place of the old one. Sessions of the identity stay.
+func ExtendZiti(ctx context.Context, config, csr []byte, keep func(cert string) ([]byte, error)) ([]byte, error) {
+	c, err := zitiClient(config)
+	if err != nil {
+		return nil, err
+	}
+	defer c.Close()
+	if err := signIn(ctx, c); err != nil {
+		return nil, err
+	}
+	// Our sign-in's own session ends with us; others of this identity are not touched.
+	defer func() {
+		_ = c.Call(context.WithoutCancel(ctx), http.MethodDelete, clientAPI+"/current-api-session", nil, nil)
+	}()
+	var authenticators []struct {
+		ID     string `json:"id"`
+		Method string `json:"method"`
+	}
+	if err := c.Call(ctx, http.MethodGet, clientAPI+"/current-identity/authenticators", nil, &authenticators); err != nil {
+		return nil, err
+	}
+	id := ""
+	for _, a := range authenticators {
+		if a.Method == "cert" {
+			id = a.ID
+		}
+	}
+	if id == "" {
+		return nil, errors.New("overlay: extend: the network knows no certificate of this identity")
+	}
+	path := clientAPI + "/current-identity/authenticators/" + url.PathEscape(id)
+	var signed struct {
+		Cert string `json:"clientCert"`
+	}
+	if err := c.Call(ctx, http.MethodPost, path+"/extend", map[string]string{"clientCertCsr": string(csr)}, &signed); err != nil {
+		return nil, err
+	}
+	fresh, err := keep(signed.Cert)
+	if err != nil {
+		return nil, err
+	}
+	return fresh, c.Call(ctx, http.MethodPost, path+"/extend-verify", map[string]string{"clientCert": signed.Cert}, nil)
+}

@@ -1,0 +1,69 @@
+package overlay
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"time"
+)
+
+const (
+	floodWindow = time.Minute
+	floodLines  = 10 // a window, one by one; the others are counted
+)
+
+// Flood says the first ten warnings of a minute one by one and then how many more there were, so that a client that is
+// refused for ever fills no disk, and nothing goes uncounted. It is safe for concurrent use.
+type Flood struct {
+	log *slog.Logger
+
+	mu     sync.Mutex // guards the fields below
+	said   int
+	more   int
+	window *time.Timer // runs while a window is open
+	closed bool
+}
+
+// NewFlood makes one that writes to log. Close it.
+func NewFlood(log *slog.Logger) *Flood { return &Flood{log: log} }
+
+// Warn logs or counts a warning.
+func (f *Flood) Warn(text string, args ...any) {
+	f.mu.Lock()
+	if f.window == nil && !f.closed {
+		f.said, f.more = 0, 0
+		f.window = time.AfterFunc(floodWindow, f.flush)
+	}
+	f.said++
+	silent := f.said > floodLines
+	if silent {
+		f.more++
+	}
+	f.mu.Unlock()
+	if !silent {
+		f.log.Log(context.Background(), slog.LevelWarn, text, args...)
+	}
+}
+
+// flush ends a window.
+func (f *Flood) flush() {
+	f.mu.Lock()
+	more := f.more
+	f.more = 0
+	if f.window != nil {
+		f.window.Stop()
+		f.window = nil
+	}
+	f.mu.Unlock()
+	if more > 0 {
+		f.log.Warn("more clients were refused and not named one by one", "count", more, "within", floodWindow.String())
+	}
+}
+
+// Close says what was counted and not said yet.
+func (f *Flood) Close() {
+	f.mu.Lock()
+	f.closed = true
+	f.mu.Unlock()
+	f.flush()
+}

@@ -1,0 +1,137 @@
+package overlay
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"sync"
+	"time"
+)
+
+const (
+	// maxExchanges bounds the enrolments, and apart from them the renewals, that are under way at once.
+	maxExchanges = 32
+	// maxPeerExchanges bounds those of one proven peer: a component has no reason for more.
+	maxPeerExchanges = 2
+	// askPatience is how long a client may take to say what it wants; an honest one says it at once.
+	askPatience = 5 * time.Second
+)
+
+// exchanges are the conversations under way on one service. Who holds one without having proven anything may hold it
+// only until others need it.
+type exchanges struct {
+	mu   sync.Mutex // guards open and the settled of its elements
+	open []*exchange
+}
+
+type exchange struct {
+	peer    ID
+	end     context.CancelFunc
+	settled bool // it redeemed a ticket: nobody may push it out
+}
+
+// enter makes room for x: the oldest of the same peer goes when that peer has too many, and the oldest of all that has
+// not settled when all places are taken. It is false when everybody has settled.
+func (s *exchanges) enter(x *exchange) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	same, oldestSame, oldest := 0, -1, -1
+	for i, have := range s.open {
+		if have.settled {
+			continue
+		}
+		if oldest < 0 {
+			oldest = i
+		}
+		if have.peer == x.peer && x.peer != (ID{}) {
+			if same++; oldestSame < 0 {
+				oldestSame = i
+			}
+		}
+	}
+	out := -1
+	switch {
+	case same >= maxPeerExchanges:
+		out = oldestSame
+	case len(s.open) >= maxExchanges && oldest < 0:
+		return false
+	case len(s.open) >= maxExchanges:
+		out = oldest
+	}
+	if out >= 0 {
+		s.open[out].end()
+		s.open = append(s.open[:out:out], s.open[out+1:]...)
+	}
+	s.open = append(s.open, x)
+	return true
+}
+
+func (s *exchanges) leave(x *exchange) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for i, have := range s.open {
+		if have == x {
+			s.open = append(s.open[:i:i], s.open[i+1:]...)
+			return
+		}
+	}
+}
+
+func (s *exchanges) settle(x *exchange) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	x.settled = true
+}
+
+// serve runs one exchange on each accepted connection, a bounded number at once, each within enrolTimeout. talk calls
+// settle once the client has proven that it belongs here; until then it has askPatience.
+func serve(ctx context.Context, ln net.Listener, log *slog.Logger, talk func(ctx context.Context, c *Conn, settle func()) error) error {
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	stop := context.AfterFunc(ctx, func() { _ = ln.Close() })
+	defer stop()
+	defer func() { _ = ln.Close() }()
+	quiet := NewFlood(log)
+	defer quiet.Close()
+	var under exchanges
+	for {
+		raw, err := ln.Accept()
+		if err != nil {
+			if ctx.Err() != nil {
+				return nil
+			}
+			return fmt.Errorf("overlay: serve %s: %w", ln.Addr(), err)
+		}
+		c, ok := raw.(*Conn)
+		if !ok {
+			_ = raw.Close()
+			return errors.New("overlay: serve: the listener is not one of an Endpoint")
+		}
+		exchangeCtx, cancel := context.WithTimeout(ctx, enrolTimeout)
+		x := &exchange{peer: c.peer, end: cancel}
+		if !under.enter(x) {
+			cancel()
+			_ = c.Close()
+			quiet.Warn("overlay exchange refused: too many are under way", "service", ln.Addr().String())
+			continue
+		}
+		wg.Go(func() {
+			defer cancel()
+			defer under.leave(x)
+			defer func() { _ = c.Close() }()
+			stop := context.AfterFunc(exchangeCtx, func() { _ = c.Close() })
+			defer stop()
+			patience := time.AfterFunc(askPatience, cancel)
+			defer patience.Stop()
+			err := talk(exchangeCtx, c, func() {
+				patience.Stop()
+				under.settle(x)
+			})
+			if err != nil {
+				quiet.Warn("overlay exchange refused", "service", ln.Addr().String(), "peer", c.peer.String(), "err", err)
+			}
+		})
+	}
+}
