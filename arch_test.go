@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"testing"
@@ -28,10 +29,11 @@ var allowed = map[string]string{
 	"view/thingspeak": "vitals store access",
 	"view/admin":      "vitals store access",
 	"view/client":     "",
-	"connect":         "overlay",
-	"gateway":         "vitals sensor signal seal outbox overlay ingest",
+	"connect":         "overlay audit",
+	"gateway":         "vitals sensor signal seal outbox overlay ingest audit",
 	"hub":             "vitals seal overlay audit access store ingest view",
 	"demo":            "sensor gateway view/client",
+	"measure":         "vitals sensor signal seal outbox overlay audit access store ingest view connect gateway hub demo",
 }
 
 // only names who alone may import a module from outside.
@@ -182,6 +184,44 @@ func TestPackageComments(t *testing.T) {
 	for dir, n := range comments {
 		if n < 150 {
 			t.Errorf("package %s: comment of %d characters; say what it does, hides, guarantees and does not protect against", dir, n)
+		}
+	}
+}
+
+// TestSecurityPageNamesRealTests: doc/security.md may promise nothing that is not tested.
+func TestSecurityPageNamesRealTests(t *testing.T) {
+	page, err := os.ReadFile("doc/security.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	known := map[string]bool{}
+	declared := regexp.MustCompile(`(?m)^func (Test[A-Za-z0-9_]+)\(`)
+	err = filepath.WalkDir(".", func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if d.IsDir() && (d.Name() == "node_modules" || d.Name() == ".git") {
+			return filepath.SkipDir
+		}
+		if !strings.HasSuffix(path, "_test.go") {
+			return nil
+		}
+		b, err := os.ReadFile(path)
+		for _, m := range declared.FindAllSubmatch(b, -1) {
+			known[string(m[1])] = true
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	named := regexp.MustCompile("`(Test[A-Za-z0-9_]+)`").FindAllSubmatch(page, -1)
+	if len(named) < 30 {
+		t.Fatalf("the page names %d tests; that is not the page", len(named))
+	}
+	for _, m := range named {
+		if !known[string(m[1])] {
+			t.Errorf("doc/security.md names %s, which does not exist", m[1])
 		}
 	}
 }

@@ -1,10 +1,14 @@
 package main
 
 import (
+	"bufio"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -12,33 +16,256 @@ import (
 )
 
 func auditCommand() *cobra.Command {
+	c := &cobra.Command{Use: "audit", Short: "The log of who did what, and why it was allowed or refused", GroupID: "admin"}
+	onlyGroup(c)
+	c.AddCommand(auditVerify(), auditExport(), auditProve(), auditCheck())
+	return c
+}
+
+const evidence = "keep the folder as it is; it is evidence"
+
+func auditVerify() *cobra.Command {
 	var key string
-	verify := &cobra.Command{
+	var witnesses []string
+	var asJSON bool
+	c := &cobra.Command{
 		Use:   "verify DIR",
 		Short: "Prove offline that an audit log is whole",
 		Long: `Verify reads the audit log in DIR (the hub's data folder holds it as "audit") and proves with the log's public key that
-no entry was changed, dropped, added or moved. It needs nothing else, neither the hub nor its private key.`,
-		Example: "  vitalseal audit verify --key-file audit.pub /var/lib/vitalseal/hub/audit",
-		Args:    exactArgs(1),
+no entry was changed, dropped, added or moved. It needs nothing else, neither the hub nor its private key.
+
+Whoever holds the hub's disk and its signing key could write another log and sign that. Gateways and workstations remember
+what they have seen (witness.note in their data folders): --witness proves that the log continues it.`,
+		Example: `  vitalseal audit verify --key-file audit.pub /var/lib/vitalseal/hub/audit
+  vitalseal audit verify --key-file audit.pub --witness witness.note /var/lib/vitalseal/hub/audit`,
+		Args: exactArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error {
-			b, err := os.ReadFile(key) // #nosec G304 -- the auditor names the file
+			public, err := readAuditKey(key)
 			if err != nil {
-				return &usageError{err, "the hub writes the public key to audit.pub in its data folder; keep a copy of your own"}
-			}
-			if err := audit.Verify(args[0], strings.TrimSpace(string(b))); err != nil {
-				if errors.Is(err, audit.ErrTampered) {
-					return &hinted{err, "keep the folder as it is; it is evidence"}
-				}
 				return err
 			}
-			fmt.Println("whole")
+			var seen []audit.Checkpoint
+			for _, file := range witnesses {
+				theirs, c, err := audit.ReadWitness(file)
+				if errors.Is(err, os.ErrNotExist) {
+					return &usageError{err, "gateways and workstations keep witness.note in their data folders"}
+				}
+				if err != nil {
+					return err
+				}
+				if theirs != public {
+					return &hinted{fmt.Errorf("%s: %w: it remembers a log with another key", file, audit.ErrTampered), "one of the two keys is not the log's; compare them with a copy of your own"}
+				}
+				seen = append(seen, c)
+			}
+			s, err := audit.Verify(args[0], public, seen...)
+			if errors.Is(err, audit.ErrTampered) {
+				return &hinted{err, evidence}
+			}
+			if errors.Is(err, audit.ErrUnsigned) {
+				return &hinted{err, "the hub was killed and signs them at its next start"}
+			}
+			if err != nil {
+				return err
+			}
+			if asJSON {
+				out := struct {
+					audit.Summary
+					First *time.Time `json:"first"`
+					Last  *time.Time `json:"last"`
+				}{Summary: s}
+				if s.Entries > 0 {
+					out.First, out.Last = &s.First, &s.Last
+				}
+				return json.NewEncoder(os.Stdout).Encode(out)
+			}
+			fmt.Printf("whole\n  entries    %d, %d refusals among them\n", s.Entries, s.Refused)
+			if s.Entries > 0 {
+				fmt.Printf("  first      %s\n  last       %s\n", s.First.Format(time.RFC3339Nano), s.Last.Format(time.RFC3339Nano))
+			}
+			fmt.Printf("  signed     the first %d, root %s\n  key        %s+%s\n  witnesses  %d agree\n", s.Signed, s.Root, s.KeyName, s.KeyHash, s.Witnesses)
 			return nil
 		},
 	}
-	verify.Flags().StringVar(&key, "key-file", "", "file with the log's public key (required)")
-	_ = verify.MarkFlagRequired("key-file")
-	c := &cobra.Command{Use: "audit", Short: "The log of who did what, and why it was allowed or refused", GroupID: "admin"}
-	onlyGroup(c)
-	c.AddCommand(verify)
+	keyFlag(c, &key, true)
+	c.Flags().StringArrayVar(&witnesses, "witness", nil, "`file` of a witness, whose checkpoint the log must continue; may be given several times")
+	c.Flags().BoolVar(&asJSON, "json", false, "print what was found as one JSON object")
+	return c
+}
+
+func keyFlag(c *cobra.Command, key *string, required bool) {
+	if required {
+		c.Flags().StringVar(key, "key-file", "", "file with the log's public key (required)")
+		_ = c.MarkFlagRequired("key-file")
+		return
+	}
+	c.Flags().StringVar(key, "key-file", "", "file with the log's public key: proves the log whole first")
+}
+
+func readAuditKey(file string) (string, error) {
+	b, err := os.ReadFile(file) // #nosec G304 -- the auditor names the file
+	if err != nil {
+		return "", &usageError{err, "the hub writes the public key to audit.pub in its data folder; keep a copy of your own"}
+	}
+	return strings.TrimSpace(string(b)), nil
+}
+
+func auditExport() *cobra.Command {
+	var key, from, to string
+	var text, asJSON bool
+	var f audit.Filter
+	c := &cobra.Command{
+		Use:   "export DIR",
+		Short: "Print the entries of an audit log, as JSON lines or for people",
+		Long: `Export prints the entries of the audit log in DIR in their order, each exactly as it stands in the log: one JSON object a
+line (doc/formats/audit.md). With --text it prints columns for people. With --key-file it proves the log whole first; without,
+it only notices what is unreadable or missing.`,
+		Example: `  vitalseal audit export --patient p-3f2a --from 2026-03-01 /var/lib/vitalseal/hub/audit
+  vitalseal audit export --text --from 2026-03-01T08:00:00Z --to 2026-03-01T09:00:00Z /var/lib/vitalseal/hub/audit`,
+		Args: exactArgs(1),
+		RunE: func(_ *cobra.Command, args []string) (err error) {
+			if f.From, err = parseTime("from", from); err != nil {
+				return err
+			}
+			if f.To, err = parseTime("to", to); err != nil {
+				return err
+			}
+			if key != "" {
+				public, err := readAuditKey(key)
+				if err != nil {
+					return err
+				}
+				if _, err := audit.Verify(args[0], public); errors.Is(err, audit.ErrTampered) {
+					return &hinted{err, evidence}
+				} else if err != nil && !errors.Is(err, audit.ErrUnsigned) {
+					return err
+				}
+			}
+			w := bufio.NewWriter(os.Stdout)
+			err = audit.Export(args[0], func(e audit.Entry, line []byte) error {
+				if !f.Match(e) {
+					return nil
+				}
+				if text {
+					return printEntry(w, e)
+				}
+				_, err := w.Write(append(line[:len(line):len(line)], '\n'))
+				return err
+			})
+			return errors.Join(err, w.Flush())
+		},
+	}
+	keyFlag(c, &key, false)
+	c.Flags().StringVar(&from, "from", "", "first `time`, as 2026-03-01 or 2026-03-01T08:00:00Z")
+	c.Flags().StringVar(&to, "to", "", "`time` before which to stop")
+	c.Flags().StringVar(&f.Person, "person", "", "only what the person with this `id` did")
+	c.Flags().StringVar(&f.Patient, "patient", "", "only what concerns the patient with this `id`")
+	c.Flags().BoolVar(&text, "text", false, "columns for people")
+	c.Flags().BoolVar(&asJSON, "json", false, "JSON lines, which is the default")
+	c.MarkFlagsMutuallyExclusive("text", "json")
+	return c
+}
+
+// parseTime reads a day or a time, as UTC unless it says otherwise.
+func parseTime(flag, s string) (time.Time, error) {
+	if s == "" {
+		return time.Time{}, nil
+	}
+	for _, layout := range []string{time.DateOnly, time.RFC3339} {
+		if t, err := time.Parse(layout, s); err == nil {
+			return t, nil
+		}
+	}
+	return time.Time{}, &usageError{fmt.Errorf("--%s %q: not a time", flag, s), "write 2026-03-01 or 2026-03-01T08:00:00Z"}
+}
+
+// printEntry writes an entry for people. What its texts hold cannot lead a terminal astray: they are quoted as in Go.
+func printEntry(w io.Writer, e audit.Entry) error {
+	safe := func(s string) string {
+		if s == "" {
+			return "-"
+		}
+		q := fmt.Sprintf("%+q", s)
+		return q[1 : len(q)-1]
+	}
+	word := "refused"
+	if e.Allowed {
+		word = "allowed"
+	}
+	if e.Count > 1 {
+		word = fmt.Sprintf("refused %d times", e.Count)
+	}
+	_, err := fmt.Fprintf(w, "%d  %s  %s  %s %s  at %s  %s on %s  patient %s  by %s  %s\n", e.Seq, e.Time.Format(time.RFC3339), word,
+		safe(e.Role), safe(e.Person), safe(e.Workstation), safe(e.Action), safe(e.Resource), safe(e.Patient), safe(strings.Join(e.Policies, ",")), safe(e.Reason))
+	return err
+}
+
+func auditProve() *cobra.Command {
+	var key string
+	var entry int64
+	c := &cobra.Command{
+		Use:   "prove DIR",
+		Short: "Print an entry with the proof that it is in the log",
+		Long: `Prove prints, as JSON, one entry of the audit log in DIR, the log's signed checkpoint, and the few hashes that lead from the
+one to the other. Whoever has the log's public key can check it ("vitalseal audit check") and sees no other entry.`,
+		Example: "  vitalseal audit prove --key-file audit.pub --entry 1204 /var/lib/vitalseal/hub/audit > proof.json",
+		Args:    exactArgs(1),
+		RunE: func(_ *cobra.Command, args []string) error {
+			public, err := readAuditKey(key)
+			if err != nil {
+				return err
+			}
+			p, err := audit.Prove(args[0], public, entry)
+			switch {
+			case errors.Is(err, audit.ErrTampered):
+				return &hinted{err, evidence}
+			case errors.Is(err, audit.ErrNoEntry):
+				return &usageError{err, "`vitalseal audit export` shows the entries with their numbers (seq)"}
+			case err != nil:
+				return err
+			}
+			return audit.WriteInclusion(os.Stdout, p)
+		},
+	}
+	keyFlag(c, &key, true)
+	c.Flags().Int64Var(&entry, "entry", 0, "`number` of the entry, its seq (required)")
+	_ = c.MarkFlagRequired("entry")
+	return c
+}
+
+func auditCheck() *cobra.Command {
+	var key string
+	c := &cobra.Command{
+		Use:     "check FILE",
+		Short:   "Check a proof that \"audit prove\" printed, with the log's public key alone",
+		Example: "  vitalseal audit check --key-file audit.pub proof.json",
+		Args:    exactArgs(1),
+		RunE: func(_ *cobra.Command, args []string) error {
+			public, err := readAuditKey(key)
+			if err != nil {
+				return err
+			}
+			f, err := os.Open(args[0]) // #nosec G304 -- the auditor names the file
+			if err != nil {
+				return &usageError{err, "give a file that `vitalseal audit prove` printed"}
+			}
+			defer f.Close() // nothing was written
+			b, err := io.ReadAll(io.LimitReader(f, 1<<20))
+			if err != nil {
+				return err
+			}
+			p, err := audit.ParseInclusion(b)
+			if err != nil {
+				return &usageError{err, "give a file that `vitalseal audit prove` printed"}
+			}
+			e, at, err := p.Verify(public)
+			if err != nil {
+				return &hinted{err, "the proof, the entry or the key is not genuine"}
+			}
+			fmt.Printf("proven: entry %d of %d\n", e.Seq, at.Size)
+			return printEntry(os.Stdout, e)
+		},
+	}
+	keyFlag(c, &key, true)
 	return c
 }

@@ -83,7 +83,7 @@ func refusals(t *testing.T, d *demo, patient string) (n int) {
 		Allowed                       bool
 		Policies                      []string
 	}
-	signInAt(t, d.url(), made, &d.secrets).get("/api/admin/audit?n=1000", &entries)
+	firstSignInAt(t, d.url(), made, &d.secrets).get("/api/admin/audit?n=1000", &entries)
 	for _, e := range entries {
 		if !e.Allowed && e.Role == "patient" && e.Patient == patient && e.Action == "patient:view" {
 			n++
@@ -100,7 +100,7 @@ type page struct {
 	url string
 }
 
-func openBrowser(t *testing.T, url string) *page {
+func openBrowser(t *testing.T, url string, extra ...chromedp.ExecAllocatorOption) *page {
 	t.Helper()
 	exe := ""
 	for _, name := range []string{"chromium", "chromium-browser", "google-chrome"} {
@@ -119,7 +119,7 @@ func openBrowser(t *testing.T, url string) *page {
 	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(exe), chromedp.NoSandbox, chromedp.DisableGPU,
 		chromedp.Flag("disable-quic", true), chromedp.Flag("disable-component-update", true),
 		chromedp.UserDataDir(t.TempDir()), chromedp.WindowSize(1440, 900))
-	allocated, end := chromedp.NewExecAllocator(context.Background(), options...)
+	allocated, end := chromedp.NewExecAllocator(context.Background(), append(options, extra...)...)
 	t.Cleanup(end)
 	ctx, closeTab := chromedp.NewContext(allocated)
 	p := &page{t, ctx, url}
@@ -189,9 +189,9 @@ func (p *page) await(what, expression string) {
 	}
 }
 
-func (p *page) is(what, expression string) {
+func (p *page) is(what, expression string, o ...chromedp.EvaluateOption) {
 	p.t.Helper()
-	if !js[bool](p, expression) {
+	if !js[bool](p, expression, o...) {
 		p.t.Errorf("not so: %s", what)
 	}
 }

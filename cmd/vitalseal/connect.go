@@ -1,34 +1,55 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
+	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/spf13/cobra"
 
 	"vitalseal/internal/connect"
 	"vitalseal/internal/overlay"
 	"vitalseal/internal/overlay/openziti"
+	"vitalseal/internal/view/client"
 )
 
 func connectCommand() *cobra.Command {
-	data, listen := "", "127.0.0.1:8420"
+	listen, auditKey := "127.0.0.1:8420", ""
+	plain := false
 	c := &cobra.Command{
 		Use:   "connect",
 		Short: "Open a loopback address that leads to the hub's dashboard through the overlay",
 		Long: `Connect carries this machine's loopback requests through the overlay, inside the workstation's own mutual TLS, to the
-hub's faces: the dashboard (open the printed address in a browser), the ThingSpeak-compatible API and the administration.
-The workstation must have been enrolled into --data ("vitalseal enrol"). A person still has to sign in.`,
-		Example: `  vitalseal enrol --ticket desk-1.ticket --data /var/lib/vitalseal/connect
-  vitalseal connect --data /var/lib/vitalseal/connect`,
+hub's faces: the dashboard (open the printed link in a browser), the ThingSpeak-compatible API and the administration.
+The workstation must have been enrolled into --data ("vitalseal enrol"). A person still has to sign in.
+
+It answers only the operating-system user who started it. A browser is let in by the printed link, which works once;
+"vitalseal connect launch" prints another. Programs read connect.json in --data. The address speaks TLS with a local
+certificate authority that is good for this address alone; "vitalseal connect trust" shows how a browser comes to trust it.`,
+		Example: `  vitalseal enrol --ticket desk-1.ticket --data ~/.config/vitalseal/connect
+  vitalseal connect`,
 		Args: exactArgs(0),
 		RunE: func(c *cobra.Command, _ []string) error {
 			log, err := logger(c)
 			if err != nil {
 				return err
+			}
+			data, err := connectData(c)
+			if err != nil {
+				return err
+			}
+			cfg := connect.Config{Data: data, Plain: plain, Log: log}
+			if auditKey != "" {
+				b, err := os.ReadFile(auditKey) // #nosec G304 -- the user names the file
+				if err != nil {
+					return &usageError{err, "the hub writes audit.pub into its data folder"}
+				}
+				cfg.AuditKey = strings.TrimSpace(string(b))
 			}
 			ctx := c.Context()
 			ln, err := listenLoopback(listen)
@@ -45,17 +66,125 @@ The workstation must have been enrolled into --data ("vitalseal enrol"). A perso
 				return err
 			}
 			defer ep.Close()
-			fmt.Fprintf(os.Stderr, "http://%s leads to %s\n", ln.Addr(), id.ID().Domain)
+			defer keepFresh(ctx, id, ep, openziti.NewNetwork(log), log)()
+			door, err := connect.New(ln, cfg)
+			if err != nil {
+				return err
+			}
+			if plain {
+				log.Warn("PLAIN HTTP: no TLS and no launch secret on this address; for demonstrations only", "address", door.URL())
+			}
+			fmt.Fprintf(os.Stderr, "%s leads to %s\n", door.URL(), id.ID().Domain)
+			if !plain {
+				fmt.Fprintf(os.Stderr, "open once, within ten minutes: %s\nif the browser warns of the certificate: vitalseal connect trust --data %s\n", door.LaunchURL(), data)
+			}
 			if err := notifyReady(); err != nil {
 				return err
 			}
-			return connect.Run(ctx, ep, ln, log)
+			return door.Run(ctx, ep)
 		},
 	}
-	c.Flags().StringVar(&data, "data", "", "folder that this workstation was enrolled into (required)")
+	c.PersistentFlags().String("data", "", "folder that this workstation was enrolled into (default: vitalseal/connect in your configuration directory)")
 	c.Flags().StringVar(&listen, "listen", listen, "loopback address to listen on")
-	_ = c.MarkFlagRequired("data")
+	c.Flags().BoolVar(&plain, "plain", false, "plain HTTP without a launch secret, for demonstrations; the user's id is still checked where the system tells it")
+	c.Flags().StringVar(&auditKey, "audit-key", "", "`file` with the public key of the hub's audit log (default: the first that the hub shows, from then on)")
+	c.AddCommand(connectTrust(), connectLaunch())
 	return c
+}
+
+// connectData is --data, or where it is by default.
+func connectData(c *cobra.Command) (string, error) {
+	if data, _ := c.Flags().GetString("data"); data != "" {
+		return data, nil
+	}
+	if c.Flags().Changed("data") {
+		return "", &usageError{errors.New("--data: empty"), fmt.Sprintf("see `%s --help`", c.CommandPath())}
+	}
+	dir, err := os.UserConfigDir()
+	if err != nil {
+		return "", &usageError{fmt.Errorf("no configuration directory: %w", err), "give the folder with --data"}
+	}
+	return filepath.Join(dir, "vitalseal", "connect"), nil
+}
+
+func connectTrust() *cobra.Command {
+	return &cobra.Command{
+		Use:   "trust",
+		Short: "Show how browsers on this machine come to trust the address's certificates",
+		Long: `Trust prints the commands that make browsers trust the local certificate authority of --data; it changes nothing itself. The
+authority is limited by its own certificate to vitalseal.localhost and loopback addresses: trusting it means nothing for any other
+site. Its key stays on this machine, readable by you alone.`,
+		Args: exactArgs(0),
+		RunE: func(c *cobra.Command, _ []string) error {
+			log, err := logger(c)
+			if err != nil {
+				return err
+			}
+			data, err := connectData(c)
+			if err != nil {
+				return err
+			}
+			if data, err = filepath.Abs(data); err != nil {
+				return err
+			}
+			file, sum, err := connect.CA(data, log)
+			if err != nil {
+				return err
+			}
+			fmt.Print(strings.NewReplacer("FILE", file, "SHA256", sum).Replace(trustText))
+			return nil
+		},
+	}
+}
+
+const trustText = `Certificate authority of this workstation's connect address, good for vitalseal.localhost and loopback only:
+  FILE
+  SHA-256 SHA256
+
+Chrome, Chromium, Edge on Linux (package libnss3-tools):
+  mkdir -p "$HOME/.pki/nssdb" && certutil -d "sql:$HOME/.pki/nssdb" -A -t "C,," -n "vitalseal connect" -i "FILE"
+Firefox on any system:
+  Settings, Privacy & Security, View Certificates, Authorities, Import: FILE ("identify websites")
+Debian and Ubuntu, whole system (curl and other programs):
+  sudo cp "FILE" /usr/local/share/ca-certificates/vitalseal-connect.crt && sudo update-ca-certificates
+macOS (Safari, Chrome):
+  security add-trusted-cert -r trustRoot -k "$HOME/Library/Keychains/login.keychain-db" "FILE"
+Windows (Edge, Chrome):
+  certutil -user -addstore Root "FILE"
+
+Browsers lead vitalseal.localhost to this machine by themselves. If one does not (Safari on older systems), add to the hosts file:
+  127.0.0.1 vitalseal.localhost
+Restart the browser afterwards.
+`
+
+func connectLaunch() *cobra.Command {
+	return &cobra.Command{
+		Use:   "launch",
+		Short: "Print a new link that lets a browser in at the running connect address, once",
+		Args:  exactArgs(0),
+		RunE: func(c *cobra.Command, _ []string) error {
+			data, err := connectData(c)
+			if err != nil {
+				return err
+			}
+			cl, err := client.FromFile(connect.FilePath(data))
+			if err != nil {
+				return &hinted{err, "`vitalseal connect` writes it while it runs; name its folder with --data"}
+			}
+			if cl.Base().Scheme == "http" {
+				fmt.Println(cl.Base())
+				return nil
+			}
+			var out struct {
+				URL string `json:"url"`
+			}
+			if err := cl.Do(context.WithoutCancel(c.Context()), http.MethodPost, "/launch", nil, &out); err != nil {
+				return err
+			}
+			fmt.Println(out.URL)
+			return nil
+		},
+	}
 }
 
 // listenLoopback opens the address that --listen gave.

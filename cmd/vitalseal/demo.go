@@ -22,6 +22,7 @@ register. No root, no hardware, no internet, no configuration. On the first star
 Ctrl-C stops it all; the next start finds its data again.`,
 		Example: `  vitalseal demo
   vitalseal demo --replay bidmc_01_125hz.csv.gz        a real recording drives the first patient's chip
+  vitalseal demo --display 127.0.0.1:8421              a wall screen as well, at /display
   vitalseal demo --for 60s --json                      ends by itself with one JSON object on stdout`,
 		Args: exactArgs(0),
 		RunE: func(c *cobra.Command, _ []string) error {
@@ -46,13 +47,18 @@ Ctrl-C stops it all; the next start finds its data again.`,
 				}
 			}
 			// Now, not after everything else has started. Port 0 becomes the port that was free.
-			ln, err := listenLoopback(cfg.Listen)
-			if err != nil {
-				return err
-			}
-			cfg.Listen = ln.Addr().String()
-			if err := ln.Close(); err != nil {
-				return err
+			for _, address := range []*string{&cfg.Listen, &cfg.Display} {
+				if *address == "" {
+					continue
+				}
+				ln, err := listenLoopback(*address)
+				if err != nil {
+					return err
+				}
+				*address = ln.Addr().String()
+				if err := ln.Close(); err != nil {
+					return err
+				}
 			}
 			cfg.Exe, cfg.Progress, cfg.Result = exe, os.Stderr, os.Stdout
 			err = demo.Run(c.Context(), cfg)
@@ -71,6 +77,7 @@ Ctrl-C stops it all; the next start finds its data again.`,
 	f.StringVar(&cfg.Replay, "replay", "", "recording of a real patient that drives the first patient's simulated chip")
 	f.DurationVar(&cfg.For, "for", 0, "stop after this long on the screen (default: until Ctrl-C)")
 	f.StringVar(&cfg.Listen, "listen", cfg.Listen, "loopback address of the dashboard")
+	f.StringVar(&cfg.Display, "display", "", "loopback address of a wall screen, a second workstation (default: none)")
 	f.BoolVar(&cfg.JSON, "json", false, "end with one JSON object on stdout (everything else is on stderr)")
 	return c
 }

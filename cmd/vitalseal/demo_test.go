@@ -23,9 +23,11 @@ import (
 // TestDemo looks at one demo from all sides: in a browser, and at the account of every chunk while an identity is
 // disabled. The logs come last, so that they hold all of it.
 func TestDemo(t *testing.T) {
-	d := startDemo(t)
+	wall := freeAddress(t)
+	d := startDemo(t, "--display", wall)
 	d.awaitNumber(t)
 	t.Run("browser", func(t *testing.T) { testBrowser(t, d) })
+	t.Run("faces", func(t *testing.T) { testFaces(t, d, "http://"+wall) })
 	t.Run("pulled plugs", func(t *testing.T) { testPulledPlugs(t, d) })
 	t.Run("disabled sensor", func(t *testing.T) { testDisabledSensor(t, d) })
 	t.Run("logs", func(t *testing.T) {
@@ -198,6 +200,16 @@ func signInAt(t *testing.T, url string, s signIn, secrets *secrets) api {
 		secrets.add("session token of "+s.Login, cookie[len("vitalseal_session="):])
 	}
 	return api{c, t}
+}
+
+// firstSignInAt signs in with a one-time password and changes it, because nothing else goes before.
+func firstSignInAt(t *testing.T, url string, s signIn, secrets *secrets) api {
+	t.Helper()
+	a := signInAt(t, url, s, secrets)
+	own := "own password of " + s.Login
+	secrets.add("own password", own)
+	a.post("/api/account/password", map[string]string{"old": s.Password, "new": own}, nil)
+	return a
 }
 
 func (d *demo) as(t *testing.T, role string) api {

@@ -23,7 +23,9 @@ func hintFor(err error) string {
 	var status *client.StatusError
 	switch {
 	case errors.Is(err, client.ErrSignIn):
-		return "check --login and the password; after many tries wait a minute"
+		return "check --login, the password and the code; after many tries wait a minute"
+	case errors.Is(err, client.ErrStepUp):
+		return "this needs a proof of identity from the last minutes: run the command again"
 	case errors.As(err, &status) && status.Status == http.StatusForbidden:
 		return "your role may not do this; the refusal is in the audit log"
 	case errors.As(err, &status) && status.Status == http.StatusBadGateway:

@@ -54,6 +54,7 @@ first-admin.json (a sign-in) and first-workstation.ticket (to enrol the first wo
 			if err := cfg.Validate(); err != nil {
 				return &usageError{err, "vitalseal hub --print-config shows every key with its meaning"}
 			}
+			cfg.Version = version
 			err = hub.Run(c.Context(), cfg, network(log), notifyReady, log)
 			if errors.Is(err, os.ErrNotExist) {
 				return &hinted{err, "`vitalseal overlay` writes the tokens at its first start; name them with hub_token and admin_token"}

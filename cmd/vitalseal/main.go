@@ -91,7 +91,7 @@ Exit codes: 0 done; 1 tried and failed; 2 wrong command line or configuration, n
 		return &usageError{err, fmt.Sprintf("see `%s --help`", c.CommandPath())}
 	})
 	root.AddGroup(&cobra.Group{ID: "run", Title: "Run:"}, &cobra.Group{ID: "admin", Title: "Administer (through a workstation):"})
-	for _, c := range []*cobra.Command{demoCommand(), overlayCommand(), hubCommand(), gatewayCommand(), connectCommand(), enrolCommand()} {
+	for _, c := range []*cobra.Command{demoCommand(), overlayCommand(), routerCommand(), hubCommand(), gatewayCommand(), connectCommand(), enrolCommand()} {
 		c.GroupID = "run"
 		root.AddCommand(c)
 	}
@@ -99,7 +99,7 @@ Exit codes: 0 done; 1 tried and failed; 2 wrong command line or configuration, n
 		c.GroupID = "admin"
 		root.AddCommand(c)
 	}
-	root.AddCommand(auditCommand())
+	root.AddCommand(benchCommand(), auditCommand(), policyCommand())
 	return root
 }
 

@@ -107,7 +107,7 @@ func TestOutage(t *testing.T) {
 
 	start(t, logs, "overlay", "--data", in("overlay"))
 	hub := start(t, logs, "hub", "--config", in("hub.yaml"))
-	start(t, logs, "connect", "--data", in("connect"), "--listen", seed.listen)
+	start(t, logs, "connect", "--data", in("connect"), "--listen", seed.listen, "--plain")
 	before := signInAt(t, seed.url(), w.Admin, &seed.secrets).delivery()
 	runGateway := func() *part {
 		return start(t, logs, "gateway", "--config", in(gw, "gateway.yaml"), "--bench", in(gw, "bench.yaml"))

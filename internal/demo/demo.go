@@ -11,12 +11,15 @@ package demo
 
 import (
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"vitalseal/internal/view/client"
@@ -52,6 +55,7 @@ type Config struct {
 	Replay   string        // recording that drives the first patient's chip; empty for none
 	For      time.Duration // how long to stay up once numbers are on the screen; 0: until the context ends
 	Listen   string        // loopback address of the dashboard
+	Display  string        // loopback address of a wall screen, a workstation of its own; empty for none
 	JSON     bool          // end with one JSON object on Result
 	Progress io.Writer     // for people
 	Result   io.Writer     // for programs
@@ -97,6 +101,7 @@ type deploymentRun struct {
 	ward  *ward
 
 	hub, connect, overlay *process
+	display               *process // nil without a wall screen
 	gateways              []*process
 	seen                  *observer
 	before                delivery // what the hub had before this run
@@ -151,7 +156,7 @@ func (d *deploymentRun) start(ctx context.Context) error {
 			return err
 		}
 	}
-	if d.connect, err = d.super.start(ctx, "connect", "connect", "--data", d.path("connect"), "--listen", d.cfg.Listen); err != nil {
+	if d.connect, err = d.super.start(ctx, "connect", "connect", "--data", d.path("connect"), "--listen", d.cfg.Listen, "--plain"); err != nil {
 		return err
 	}
 	if d.ward == nil {
@@ -161,6 +166,11 @@ func (d *deploymentRun) start(ctx context.Context) error {
 		}
 		if err := os.Remove(d.path("unfinished")); err != nil {
 			return fmt.Errorf("demo: %w", err)
+		}
+	}
+	if d.cfg.Display != "" {
+		if err := d.startDisplay(ctx); err != nil {
+			return err
 		}
 	}
 	for _, gw := range d.ward.Gateways {
@@ -203,7 +213,7 @@ func (d *deploymentRun) afresh() error {
 	}
 	_, err = os.Stat(d.path("unfinished"))
 	marked := err == nil
-	for _, part := range append(gateways, d.path("overlay"), d.path("hub"), d.path("connect")) {
+	for _, part := range append(gateways, d.path("overlay"), d.path("hub"), d.path("connect"), d.path("wall")) {
 		if _, err := os.Lstat(part); err == nil && !marked {
 			return fmt.Errorf("%w: %s", ErrForeign, part)
 		}
@@ -229,11 +239,66 @@ func (d *deploymentRun) seed(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := c.SignIn(ctx, first.Login, first.Password); err != nil {
+	// What a workstation may reach takes the overlay's router a moment to learn.
+	reached := func() bool {
+		var status *client.StatusError
+		err := c.Do(ctx, http.MethodGet, "/api/session/ways", nil, nil)
+		return !errors.As(err, &status) || status.Status != http.StatusBadGateway
+	}
+	for !reached() {
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-time.After(250 * time.Millisecond):
+		}
+	}
+	admin, err := firstSignIn(ctx, c, signIn{Role: "admin", Login: first.Login, Password: first.Password})
+	if err != nil {
 		return err
 	}
-	d.ward, err = seed(ctx, c, d.cfg.Data, d.cfg.Patients, signIn{Role: "admin", Login: first.Login, Password: first.Password})
+	d.ward, err = seed(ctx, c, d.cfg.Data, d.cfg.Patients, admin)
 	return errors.Join(err, c.SignOut(ctx))
+}
+
+// startDisplay starts a wall screen: a workstation of its own, which is enrolled the first time.
+func (d *deploymentRun) startDisplay(ctx context.Context) (err error) {
+	if _, err := os.Stat(d.path("wall", "enrolled")); err != nil {
+		d.say("wall screen: enrolling")
+		c, err := client.New(d.address())
+		if err != nil {
+			return err
+		}
+		if err := c.SignIn(ctx, d.ward.Admin.Login, d.ward.Admin.Password); err != nil {
+			return err
+		}
+		var ticket json.RawMessage
+		ids := []string{}
+		for _, w := range wards {
+			ids = append(ids, w.id)
+		}
+		name := "wall-" + strings.ToLower(rand.Text()[:6]) // an interrupted start must not be in the way of the next
+		err = c.Do(ctx, http.MethodPost, "/api/admin/workstations", map[string]any{"id": name, "mode": "display", "wards": ids}, &ticket)
+		if err := errors.Join(err, c.SignOut(ctx)); err != nil {
+			return err
+		}
+		if err := os.RemoveAll(d.path("wall")); err != nil {
+			return fmt.Errorf("demo: %w", err)
+		}
+		if err := os.MkdirAll(d.path("wall"), 0o700); err != nil {
+			return fmt.Errorf("demo: %w", err)
+		}
+		if err := writeFile(d.path("wall", "ticket.json"), ticket); err != nil {
+			return err
+		}
+		if err := d.super.run(ctx, "enrol", "--ticket", d.path("wall", "ticket.json"), "--data", d.path("wall")); err != nil {
+			return err
+		}
+		if err := writeFile(d.path("wall", "enrolled"), nil); err != nil {
+			return err
+		}
+	}
+	d.display, err = d.super.start(ctx, "display", "connect", "--data", d.path("wall"), "--listen", d.cfg.Display, "--plain")
+	return err
 }
 
 // watch prints the sign-ins when the first number is there and stays until it is time to stop.
@@ -280,6 +345,9 @@ func (d *deploymentRun) printSignIns() {
 		fmt.Fprintf(w, "  %-8s password %s   sees %s\n", s.Login, s.Password, s.Sees)
 	}
 	p := d.ward.Patients[0]
+	if d.cfg.Display != "" {
+		fmt.Fprintf(w, "\n  Wall screen, nobody signed in: http://%s/display\n", d.cfg.Display)
+	}
 	fmt.Fprintf(w, "\n  ThingSpeak: %s/channels/%d/feeds.json?api_key=%s&results=2\n", d.address(), p.Channel, d.ward.ReadKey)
 	fmt.Fprintf(w, "\n  Simulated patients. Research use, not a cleared medical device.\n")
 	if d.cfg.For > 0 {
@@ -301,7 +369,11 @@ func (d *deploymentRun) finish(ctx context.Context) error {
 	}
 	report, err := d.report(ctx, resident)
 	errs = append(errs, err)
-	for _, p := range []*process{d.connect, d.hub, d.overlay} {
+	parts := []*process{d.connect, d.hub, d.overlay}
+	if d.display != nil {
+		parts = append([]*process{d.display}, parts...)
+	}
+	for _, p := range parts {
 		errs = append(errs, d.super.stop(p, stopGrace))
 	}
 	if err := errors.Join(errs...); err != nil {

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"math"
+	"net/http"
 	"net/url"
 	"sync"
 	"time"
@@ -28,7 +29,8 @@ type observer struct {
 	url    string
 	first  chan struct{} // closed at the first number
 
-	truth map[string]*bench.Patient // by patient id; absent for a replayed recording
+	doctor signIn
+	truth  map[string]*bench.Patient // by patient id; absent for a replayed recording
 
 	mu        sync.Mutex // guards what follows
 	hr, spo2  map[string]*meanError
@@ -53,7 +55,7 @@ func newObserver(ctx context.Context, address string, w *ward, replay string, st
 	if err := c.SignIn(ctx, doctor.Login, doctor.Password); err != nil {
 		return nil, err
 	}
-	o := &observer{client: c, first: make(chan struct{}), truth: map[string]*bench.Patient{},
+	o := &observer{client: c, doctor: doctor, first: make(chan struct{}), truth: map[string]*bench.Patient{},
 		hr: map[string]*meanError{}, spo2: map[string]*meanError{}, firstSeen: map[string]time.Time{}}
 	q := url.Values{"waveforms": {"none"}}
 	for i, p := range w.Patients {
@@ -79,6 +81,10 @@ func (o *observer) run(ctx context.Context) error {
 			select {
 			case <-ctx.Done():
 			case <-time.After(time.Second):
+			}
+			// Watching is no use of a session, so this one ends by itself now and then.
+			if err := o.client.Do(ctx, http.MethodGet, "/api/session", nil, nil); err != nil {
+				_ = o.client.SignIn(ctx, o.doctor.Login, o.doctor.Password) // else in a second
 			}
 		}
 	}

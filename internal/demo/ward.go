@@ -132,14 +132,14 @@ func seed(ctx context.Context, c *client.Client, dir string, patients int, admin
 			return nil, err
 		}
 	}
-	if err := w.people(post); err != nil {
+	if err := w.people(ctx, c.Base().String(), post); err != nil {
 		return nil, err
 	}
 	return w, writeJSON(filepath.Join(dir, "demo.json"), w)
 }
 
-// people creates the three sign-ins and the doctor's ThingSpeak key.
-func (w *ward) people(post func(path string, in, out any) error) error {
+// people creates the three sign-ins, changes their one-time passwords, and makes the doctor's ThingSpeak key.
+func (w *ward) people(ctx context.Context, address string, post func(path string, in, out any) error) error {
 	if len(w.Patients) == 0 {
 		return errors.New("demo: no patients")
 	}
@@ -155,12 +155,15 @@ func (w *ward) people(post func(path string, in, out any) error) error {
 		{signIn{Role: "nurse", Login: "nurse", Sees: wards[0].name + " only"}, map[string]any{"display_name": "Nurse Tomas Ek", "wards": []string{wards[0].id}}},
 		{signIn{Role: "patient", Login: "patient", Sees: "itself, bed " + w.Patients[0].Bed}, map[string]any{"display_name": patientName(0), "self": w.Patients[0].ID}},
 	} {
-		x.Password = rand.Text()
-		x.body["login"], x.body["role"], x.body["password"] = x.Login, x.Role, x.Password
-		var made struct {
-			ID string `json:"id"`
+		x.body["login"], x.body["role"] = x.Login, x.Role
+		if err := post("persons", x.body, &x.signIn); err != nil {
+			return err
 		}
-		if err := post("persons", x.body, &made); err != nil {
+		c, err := client.New(address)
+		if err != nil {
+			return err
+		}
+		if x.signIn, err = firstSignIn(ctx, c, x.signIn); err != nil {
 			return err
 		}
 		w.SignIns = append(w.SignIns, x.signIn)
@@ -168,13 +171,29 @@ func (w *ward) people(post func(path string, in, out any) error) error {
 			var key struct {
 				Key string `json:"key"`
 			}
-			if err := post("keys", map[string]any{"person": made.ID, "channel": w.Patients[0].Channel}, &key); err != nil {
+			if err := c.Do(ctx, http.MethodPost, "/api/account/keys", map[string]any{"channel": w.Patients[0].Channel}, &key); err != nil {
 				return err
 			}
 			w.ReadKey = key.Key
 		}
+		if err := c.SignOut(ctx); err != nil {
+			return err
+		}
 	}
 	return nil
+}
+
+// firstSignIn signs in with a one-time password and changes it for one that lasts, which it returns.
+func firstSignIn(ctx context.Context, c *client.Client, s signIn) (signIn, error) {
+	if err := c.SignIn(ctx, s.Login, s.Password); err != nil {
+		return s, fmt.Errorf("demo: first sign-in of %s: %w", s.Login, err)
+	}
+	lasting := rand.Text()
+	if err := c.Do(ctx, http.MethodPost, "/api/account/password", map[string]string{"old": s.Password, "new": lasting}, nil); err != nil {
+		return s, fmt.Errorf("demo: first password of %s: %w", s.Login, err)
+	}
+	s.Password = lasting
+	return s, nil
 }
 
 func i2cBus(bed string) string { return "bed-" + bed + "/i2c" }

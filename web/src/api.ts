@@ -39,7 +39,34 @@ export interface Session {
   role: 'patient' | 'nurse' | 'doctor' | 'staff' | 'auditor' | 'admin'
   self_patient?: string
   workstation: string
+  second_factor: boolean
+  must_change_password?: boolean
   server_time: string
+}
+
+// How somebody may sign in at this workstation.
+export interface Ways {
+  passkey_host: string
+  hospital: boolean
+  display: boolean
+  idle_seconds: number
+}
+
+// What is asked for before a sign-in or a dangerous act goes on.
+export interface Pending {
+  id: string
+  methods: ('password' | 'totp' | 'recovery' | 'passkey')[]
+  passkey_options?: unknown
+}
+
+export interface Emergency {
+  patient: string
+  bed_name: string
+  ward_name: string
+  person: string
+  opened: string
+  expires: string
+  mine: boolean
 }
 
 export interface Bed {
@@ -114,20 +141,24 @@ export type LiveMessage =
   | { type: 'numerics'; patient: string; sensor: string; numerics: Readings }
   | ({ type: 'waveform'; patient: string; sensor: string } & WaveChunk)
   | { type: 'lagged' }
-  | { type: 'ended'; reason: 'signed_out' | 'permission' | 'stopping' }
+  | { type: 'ended'; reason: EndReason }
+
+export type EndReason = 'signed_out' | 'permission' | 'emergency_over' | 'consent' | 'stopping'
 
 // An answer other than success. Status 0 means that there was no answer.
 export class Refused extends Error {
   constructor(
     readonly status: number,
     message: string,
+    readonly stepUp = false,
+    readonly signedOut = false,
+    readonly retryAfter = 0,
   ) {
     super(message)
   }
 }
 
-// background is for what a page asks by itself: it does not keep the session alive.
-export async function ask<T>(method: string, path: string, body?: unknown, background = false): Promise<T> {
+async function once<T>(method: string, path: string, body: unknown, background: boolean): Promise<T> {
   const headers: Record<string, string> = { Accept: 'application/json', 'X-Vitalseal-Request': '1' }
   if (body !== undefined) headers['Content-Type'] = 'application/json'
   if (background) headers['X-Vitalseal-Background'] = '1'
@@ -151,8 +182,64 @@ export async function ask<T>(method: string, path: string, body?: unknown, backg
     json = undefined
   }
   if (!answer.ok) {
-    const said = (json as { error?: unknown } | undefined)?.error
-    throw new Refused(answer.status, typeof said === 'string' ? said : `The hub answered ${answer.status}.`)
+    const said = (json ?? {}) as { error?: unknown; step_up?: unknown; signed_out?: unknown; retry_after?: unknown }
+    throw new Refused(
+      answer.status,
+      typeof said.error === 'string' ? said.error : `The hub answered ${answer.status}.`,
+      said.step_up === true,
+      said.signed_out === true,
+      typeof said.retry_after === 'number' ? said.retry_after : 0,
+    )
   }
   return json as T
+}
+
+const refreshedKey = 'vitalseal.refreshed'
+const refreshedAt = () => Number(window.localStorage.getItem(refreshedKey) ?? 0)
+
+// refresh changes the refresh token for a new access token: in one tab at a time, because a refresh token used twice ends
+// the session. What another tab has just done counts.
+export async function refresh(): Promise<boolean> {
+  const began = Date.now()
+  const work = async () => {
+    if (refreshedAt() >= began) return true
+    try {
+      await once('POST', '/api/session/refresh', undefined, true)
+    } catch (e) {
+      if (!(e instanceof Refused) || e.status !== 409) return false
+    }
+    window.localStorage.setItem(refreshedKey, String(Date.now()))
+    return true
+  }
+  return 'locks' in navigator ? navigator.locks.request('vitalseal-refresh', work) : work()
+}
+
+// prove is asked when a dangerous act needs a fresh proof of identity; the page's step-up dialog sets it.
+let prove: (() => Promise<boolean>) | undefined
+export function onProofNeeded(f: (() => Promise<boolean>) | undefined): void {
+  prove = f
+}
+
+// ask sends a request. It refreshes an expired access token, and asks for a fresh proof of identity where one is missing, and
+// then repeats the request, once each. background is for what a page asks by itself: it does not keep the session alive, and
+// nobody is asked for anything.
+export async function ask<T>(method: string, path: string, body?: unknown, background = false): Promise<T> {
+  let refreshed = false
+  let proven = false
+  for (;;) {
+    try {
+      return await once<T>(method, path, body, background)
+    } catch (e) {
+      if (!(e instanceof Refused)) throw e
+      if (e.status === 401 && e.signedOut && !refreshed && (await refresh())) {
+        refreshed = true
+        continue
+      }
+      if (e.stepUp && !background && !proven && prove && (await prove())) {
+        proven = true
+        continue
+      }
+      throw e
+    }
+  }
 }

@@ -1,6 +1,6 @@
 // The live connection: one WebSocket for all the patients on the screen. It reconnects by itself, and never lets
 // anything look live that is not: every reading is kept with the time at which this screen heard it.
-import type { Kind, LiveMessage, Reading, Readings } from './api'
+import type { EndReason, Kind, LiveMessage, Reading, Readings } from './api'
 import { Wave } from './wave'
 
 // What the hub says every second even when no sensor speaks; without it the connection is as good as lost.
@@ -20,6 +20,7 @@ export interface Vitals {
 
 export class Live {
   link: LinkState = 'connecting'
+  why: EndReason | undefined // when the hub ended it
   private socket: WebSocket | undefined
   private patients = new Map<string, Vitals>()
   private offsetMs = 0 // hub's clock minus this machine's
@@ -162,8 +163,9 @@ export class Live {
       case 'lagged':
         break // the hub closes after it; we come back with a fresh picture
       case 'ended':
+        this.why = m.reason
         if (m.reason === 'signed_out') this.setLink('signed-out')
-        else if (m.reason === 'permission') this.setLink('changed')
+        else if (m.reason !== 'stopping') this.setLink('changed')
         break
     }
   }

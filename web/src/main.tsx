@@ -2,17 +2,31 @@
 import { render } from 'preact'
 import { useCallback, useEffect, useState } from 'preact/hooks'
 import './app.css'
-import { Refused, ask, type Session } from './api'
-import { AdminPage, AuditorPage, StaffPage } from './office'
+import { AccountPage } from './account'
+import { Refused, ask, refresh, type Session, type Ways } from './api'
+import { DevicesPage } from './devices'
+import { Dialog, StepUp } from './dialog'
+import { DisplayPage } from './display'
+import { AuditorPage, StaffPage } from './office'
 import { Frame, Link, Message } from './parts'
 import { PatientPage } from './patient'
-import { SignIn } from './signin'
+import { PeoplePage } from './people'
+import { ExplainPage, ReviewsPage } from './review'
+import { ChooseOwnPassword, SignIn } from './signin'
 import { Station } from './station'
+
+// An access token lasts five minutes; a live view that is opened again needs one that is still good.
+const REFRESH_MS = 4 * 60_000
+// How long before the automatic sign-off the page says so.
+const WARN_MS = 60_000
+const usedKey = 'vitalseal.used'
 
 function App() {
   const [session, setSession] = useState<Session | null | undefined>(undefined)
   const [path, setPath] = useState(window.location.pathname)
   const [note, setNote] = useState('')
+  const [ways, setWays] = useState<Ways>()
+  const [leaving, setLeaving] = useState(0) // seconds until the automatic sign-off; 0: not near
 
   const go = useCallback((to: string) => {
     if (to !== window.location.pathname) window.history.pushState(null, '', to)
@@ -27,6 +41,10 @@ function App() {
 
   useEffect(() => {
     let over = false
+    const hasWays = ask<Ways>('GET', '/api/session/ways', undefined, true).then(
+      (w) => over || setWays(w),
+      () => {},
+    )
     const find = () =>
       ask<Session>('GET', '/api/session').then(
         (s) => over || setSession(s),
@@ -39,11 +57,16 @@ function App() {
           }
         },
       )
+    void hasWays
     void find()
     return () => {
       over = true
     }
   }, [])
+  // Whoever switches a wall screen on wants the wall.
+  useEffect(() => {
+    if (ways?.display && session === null && path === '/' && !note && !/sign-in/.test(window.location.search)) window.location.replace('/display')
+  }, [ways, session])
 
   // What was on the screen is gone with the session: nothing of a patient stays behind.
   const gone = useCallback(() => {
@@ -64,25 +87,43 @@ function App() {
     )
   }, [])
 
-  // Someone at the keyboard keeps the session alive; a screen that nobody touches signs itself off.
+  // Someone at the keyboard keeps the session alive, in whichever tab; a screen that nobody touches signs itself off.
   const signedIn = !!session
+  const idle = (ways?.idle_seconds ?? 0) * 1000
+  const used = useCallback(() => {
+    const last = Number(window.localStorage.getItem(usedKey) ?? 0)
+    const now = Date.now()
+    if (now - last < 30_000) return
+    window.localStorage.setItem(usedKey, String(now))
+    ask('GET', '/api/session').catch((e: unknown) => {
+      if (e instanceof Refused && e.status === 401) gone()
+    })
+  }, [])
   useEffect(() => {
     if (!signedIn) return
-    let last = Date.now()
-    const used = () => {
-      if (Date.now() - last < 60_000) return
-      last = Date.now()
-      ask('GET', '/api/session').catch((e: unknown) => {
-        if (e instanceof Refused && e.status === 401) gone()
-      })
-    }
+    window.localStorage.setItem(usedKey, String(Date.now()))
     window.addEventListener('pointerdown', used)
     window.addEventListener('keydown', used)
+    const fresh = window.setInterval(() => void refresh(), REFRESH_MS)
     return () => {
       window.removeEventListener('pointerdown', used)
       window.removeEventListener('keydown', used)
+      window.clearInterval(fresh)
     }
   }, [signedIn])
+  useEffect(() => {
+    if (!signedIn || !idle) return
+    const t = window.setInterval(() => {
+      const left = Number(window.localStorage.getItem(usedKey) ?? 0) + idle - Date.now()
+      setLeaving(left < Math.min(WARN_MS, idle / 2) ? Math.max(1, Math.ceil(left / 1000)) : 0)
+      if (left > 0) return
+      setLeaving(0)
+      ask('DELETE', '/api/session').catch(() => {})
+      setNote('You were signed out because nobody used this screen. Sign in again to go on.')
+      setSession(null)
+    }, 1000)
+    return () => window.clearInterval(t)
+  }, [signedIn, idle])
 
   useEffect(() => {
     document.title = session === null ? 'Sign in · Vitalseal' : path.startsWith('/patient/') ? 'Patient · Vitalseal' : 'Vitalseal'
@@ -93,6 +134,7 @@ function App() {
     return (
       <SignIn
         note={note}
+        ways={ways}
         onSignedIn={(s) => {
           setNote('')
           setSession(s)
@@ -100,7 +142,53 @@ function App() {
       />
     )
 
-  const page = { session, go, onSignOut: signOut, onGone: gone }
+  if (session.must_change_password)
+    return (
+      <ChooseOwnPassword
+        session={session}
+        onSignOut={signOut}
+        onDone={() => {
+          ask<Session>('GET', '/api/session').then(setSession, gone)
+        }}
+      />
+    )
+  return (
+    <>
+      <Page session={session} ways={ways} path={path} go={go} onSignOut={signOut} onGone={gone} />
+      <StepUp />
+      {leaving > 0 && (
+        <Dialog title="Are you still there?" onClose={used} testid="leaving">
+          <p>
+            Nobody has used this screen for a while. You will be signed out in <strong>{leaving} s</strong>.
+          </p>
+          <div class="actions">
+            <button
+              type="button"
+              class="main"
+              data-testid="stay"
+              onClick={() => {
+                used()
+                setLeaving(0)
+              }}
+            >
+              I am here
+            </button>
+          </div>
+        </Dialog>
+      )}
+    </>
+  )
+}
+
+function Page({ session, ways, path, go, onSignOut, onGone }: {
+  session: Session
+  ways: Ways | undefined
+  path: string
+  go: (to: string) => void
+  onSignOut: () => void
+  onGone: () => void
+}) {
+  const page = { session, go, onSignOut, onGone }
   const match = /^\/patient\/([^/]+)$/.exec(path)
   let opened = match ? safeDecode(match[1]!) : undefined
   if (!opened && path === '/' && session.role === 'patient') {
@@ -115,6 +203,11 @@ function App() {
       )
   }
   if (opened) return <PatientPage key={opened} id={opened} {...page} />
+  if (path === '/account') return <AccountPage {...page} ways={ways} />
+  if (path === '/explain' && (session.role === 'auditor' || session.role === 'admin')) return <ExplainPage {...page} />
+  if (path === '/reviews' && session.role === 'auditor') return <ReviewsPage {...page} />
+  if (path === '/people' && session.role === 'admin') return <PeoplePage {...page} />
+  if (path === '/devices' && session.role === 'admin') return <DevicesPage {...page} />
   if (path !== '/')
     return (
       <Frame {...page}>
@@ -131,7 +224,7 @@ function App() {
     case 'auditor':
       return <AuditorPage {...page} />
     case 'admin':
-      return <AdminPage {...page} />
+      return <DevicesPage {...page} />
     default:
       return <Station {...page} />
   }
@@ -148,5 +241,5 @@ function safeDecode(s: string): string | undefined {
 const root = document.getElementById('app')
 if (root) {
   root.replaceChildren()
-  render(<App />, root)
+  render(window.location.pathname === '/display' ? <DisplayPage /> : <App />, root)
 }

@@ -1,11 +1,11 @@
-// The pages of those who see no clinical values: staff, auditor, administrator.
+// The pages of those who see no clinical values: staff and auditor, and what other such pages share.
 import type { ComponentChildren } from 'preact'
 import { useEffect, useRef, useState } from 'preact/hooks'
 import { Refused, ask, type AuditEntry, type Beds, type Session } from './api'
 import { Frame, Message } from './parts'
-import { clock, day, span } from './words'
+import { clock, day } from './words'
 
-interface PageProps {
+export interface PageProps {
   session: Session
   go: (to: string) => void
   onSignOut: () => void
@@ -49,7 +49,7 @@ function Asked({ failed, waiting }: { failed: Refused | undefined; waiting: bool
 }
 
 // Table is a wide table that scrolls by itself on a narrow screen.
-function Table({ head, children, testid }: { head: string[]; children: ComponentChildren; testid: string }) {
+export function Table({ head, children, testid }: { head: string[]; children: ComponentChildren; testid: string }) {
   return (
     <div class="panel table-box" tabIndex={0} role="region" aria-label="Table">
       <table data-testid={testid}>
@@ -120,53 +120,6 @@ export function AuditorPage(p: PageProps) {
                 {(e.policies ?? []).join(', ')}
                 {e.reason && ` ${e.reason}`}
               </td>
-            </tr>
-          ))}
-        </Table>
-      )}
-    </Frame>
-  )
-}
-
-interface Device {
-  id: string
-  kind?: string
-  model?: string
-  serial?: string
-  state?: string
-  bed?: string
-  gateway?: string
-  last_seen?: string
-}
-
-export function AdminPage(p: PageProps) {
-  const { got, failed } = useAsked<Device[] | { devices: Device[] | null }>('/api/admin/inventory', p.onGone)
-  const devices = got ? (Array.isArray(got) ? got : (got.devices ?? [])) : []
-  const now = Date.now()
-  const seen = (d: Device) => {
-    const t = d.last_seen ? Date.parse(d.last_seen) : NaN
-    return Number.isFinite(t) && t > 0 ? `${span((now - t) / 1000)} ago` : 'never'
-  }
-  return (
-    <Frame {...p}>
-      <h1>Inventory</h1>
-      <p class="lead">
-        Every component and its identity. People, patients, wards and identities are managed on the command line: <code>vitalseal user</code>,{' '}
-        <code>vitalseal patient</code>, <code>vitalseal identity</code> (each explains itself with <code>--help</code>).
-      </p>
-      <Asked failed={failed} waiting={!got} />
-      {got && (
-        <Table head={['Identity', 'Model', 'Serial', 'Bed', 'State', 'Last seen']} testid="inventory">
-          {devices.map((d) => (
-            <tr key={d.id}>
-              <td>{d.id.replace(/^spiffe:\/\/[^/]*\//, '')}</td>
-              <td>{d.model}</td>
-              <td>{d.serial}</td>
-              <td>{d.bed}</td>
-              <td>
-                <span class={d.state === 'active' ? 'mark-ok' : d.state === 'disabled' ? 'mark-no' : ''}>{d.state}</span>
-              </td>
-              <td>{seen(d)}</td>
             </tr>
           ))}
         </Table>

@@ -2,6 +2,7 @@
 import type { ComponentChildren } from 'preact'
 import { useEffect, useReducer, useRef } from 'preact/hooks'
 import type { Kind, Session } from './api'
+import { EmergencyBanner } from './emergency'
 import type { Heard, LinkState, Live, Vitals } from './live'
 import { FORGET_SECONDS, STALE_SECONDS, clock, hasValue, roleWords, span, whyAbsent } from './words'
 
@@ -161,6 +162,35 @@ function Clock({ now }: { now: () => number }) {
   )
 }
 
+// Pages are the links in the header, for those who have more than one page.
+const pages: Partial<Record<Session['role'], [string, string][]>> = {
+  auditor: [
+    ['/', 'Audit log'],
+    ['/reviews', 'Emergencies'],
+    ['/explain', 'Explain'],
+  ],
+  admin: [
+    ['/', 'Devices'],
+    ['/people', 'People'],
+    ['/explain', 'Explain'],
+  ],
+}
+
+function Pages({ session, go }: { session: Session; go: (to: string) => void }) {
+  const list = pages[session.role]
+  if (!list) return null
+  const here = window.location.pathname === '/devices' ? '/' : window.location.pathname
+  return (
+    <nav class="pages" aria-label="Pages">
+      {list.map(([to, name]) => (
+        <Link key={to} to={to} go={go} class={here === to ? 'page-link page-here' : 'page-link'} data-testid={`page-${name.toLowerCase().replace(' ', '-')}`}>
+          {name}
+        </Link>
+      ))}
+    </nav>
+  )
+}
+
 export function Frame({
   session,
   link,
@@ -188,6 +218,7 @@ export function Frame({
           </svg>
           Vitalseal
         </Link>
+        <Pages session={session} go={go} />
         {link && (
           <span class={`link link-${link}`} data-testid="link" data-link={link}>
             {link === 'live' ? 'Live' : link === 'connecting' ? 'Connecting' : 'Not live'}
@@ -195,14 +226,15 @@ export function Frame({
         )}
         <span class="top-space" />
         <Clock now={now ?? Date.now} />
-        <span class="who" data-testid="who">
+        <Link to="/account" go={go} class="who" data-testid="who" aria-label={`${session.display_name || session.login}, ${roleWords[session.role] ?? session.role}: your account`}>
           <span class="who-name">{session.display_name || session.login}</span>
           <span class="who-role">{roleWords[session.role] ?? session.role}</span>
-        </span>
+        </Link>
         <button type="button" class="quiet" data-testid="signout" onClick={onSignOut}>
           Sign out
         </button>
       </header>
+      <EmergencyBanner session={session} go={go} />
       {link === 'lost' && (
         <div class="banner" role="alert" data-testid="lost">
           <strong>Connection to the hub lost.</strong> Nothing below is live. Look at the bedside. Reconnecting by itself…

@@ -1,6 +1,7 @@
 // One patient: the pulse wave, the numbers, the last hour.
 import { useEffect, useMemo, useRef, useState } from 'preact/hooks'
-import { Refused, ask, type Patient, type Session, type Trends, type WaveChunk } from './api'
+import { Refused, ask, type EndReason, type Patient, type Session, type Trends, type WaveChunk } from './api'
+import { BreakGlass, OwnSay, mayBreakGlass } from './emergency'
 import { Live } from './live'
 import { BloodPressure, Frame, Link, Message, NumberBox, WaveCanvas, freshness, useTick } from './parts'
 import { Age } from './station'
@@ -19,6 +20,8 @@ export function PatientPage({ id, session, go, onSignOut, onGone }: {
   const [patient, setPatient] = useState<Patient>()
   const [trends, setTrends] = useState<Trends>()
   const [failed, setFailed] = useState<Refused>()
+  const [ended, setEnded] = useState<EndReason>()
+  const [emergency, setEmergency] = useState(false)
   const path = `/api/patients/${encodeURIComponent(id)}`
 
   const fail = (e: unknown) => {
@@ -29,6 +32,7 @@ export function PatientPage({ id, session, go, onSignOut, onGone }: {
   load.current = (background) => {
     ask<Patient>('GET', path, undefined, background).then((p) => {
       setFailed(undefined)
+      setEnded(undefined)
       setPatient(p)
     }, fail)
   }
@@ -73,6 +77,7 @@ export function PatientPage({ id, session, go, onSignOut, onGone }: {
   useEffect(() => {
     if (live?.link === 'signed-out') onGone()
     if (live?.link === 'changed') {
+      setEnded(live.why)
       setPatient(undefined)
       setTrends(undefined)
       load.current(true)
@@ -89,13 +94,39 @@ export function PatientPage({ id, session, go, onSignOut, onGone }: {
     return (
       <Frame {...frame}>
         {failed?.status === 403 ? (
-          <Message title="You may not open this patient" testid="refused">
-            <p>
-              You are not on this patient’s ward or care team, so nothing about the patient is shown. This attempt has been written
-              to the audit log.
-            </p>
-            <p>If you are caring for this patient, ask the ward to add you.</p>
+          <Message title={refusedTitle(ended)} testid="refused">
+            {ended === 'emergency_over' ? (
+              <p data-testid="ended-emergency">
+                The 15 minutes are over, so this patient is closed again. An auditor will review the access, and the patient can read your reason. If you go on
+                caring for this patient, ask the ward to add you.
+              </p>
+            ) : ended === 'consent' ? (
+              <p>The patient has asked that you no longer see the numbers. Speak with the patient or the ward. In an emergency you may still open them.</p>
+            ) : ended === 'permission' ? (
+              <p>You are no longer on this patient’s ward or care team, so the numbers are closed. If that is wrong, ask an administrator.</p>
+            ) : (
+              <>
+                <p>
+                  You are not on this patient’s ward or care team, so nothing about the patient is shown. This attempt has been written to the audit log.
+                </p>
+                <p>If you are caring for this patient, ask the ward to add you.</p>
+              </>
+            )}
+            {mayBreakGlass(session) && (
+              <p>
+                <button type="button" class="quiet danger-text" data-testid="emergency" onClick={() => setEmergency(true)}>
+                  Emergency: open this patient for 15 minutes…
+                </button>
+              </p>
+            )}
             <Home session={session} go={go} />
+            {emergency && (
+              <BreakGlass
+                patient={id}
+                go={() => load.current(false)}
+                onClose={() => setEmergency(false)}
+              />
+            )}
           </Message>
         ) : failed ? (
           <Message title="This page cannot be shown" testid="failed">
@@ -153,8 +184,22 @@ export function PatientPage({ id, session, go, onSignOut, onGone }: {
         <h2>The last hour</h2>
         {trends ? <TrendCharts trends={trends} /> : <p class="quietly">Fetching…</p>}
       </section>
+      {session.role === 'patient' && session.self_patient === id && <OwnSay patient={id} />}
     </Frame>
   )
+}
+
+function refusedTitle(ended: EndReason | undefined): string {
+  switch (ended) {
+    case 'emergency_over':
+      return 'Your emergency access has ended'
+    case 'consent':
+      return 'This patient does not share the numbers with you'
+    case 'permission':
+      return 'You no longer see this patient'
+    default:
+      return 'You may not open this patient'
+  }
 }
 
 function Home({ session, go }: { session: Session; go: (to: string) => void }) {

@@ -1,6 +1,7 @@
 // The central station: every bed that this person may see, by ward.
 import { useEffect, useMemo, useRef, useState } from 'preact/hooks'
 import { Refused, ask, type Bed, type Beds, type Session } from './api'
+import { BreakGlass, mayBreakGlass } from './emergency'
 import { Live } from './live'
 import { BloodPressure, Frame, Link, Message, NumberBox, WaveCanvas, freshness, useTick } from './parts'
 import { span } from './words'
@@ -16,6 +17,8 @@ export function Station({ session, go, onSignOut, onGone }: {
 }) {
   const [beds, setBeds] = useState<Beds>()
   const [failed, setFailed] = useState('')
+  const [emergency, setEmergency] = useState(false)
+  const [changed, setChanged] = useState('')
   const load = useRef<(background: boolean) => void>(() => {})
   load.current = (background) => {
     ask<Beds>('GET', '/api/beds', undefined, background).then(
@@ -52,7 +55,16 @@ export function Station({ session, go, onSignOut, onGone }: {
   useTick(live)
   useEffect(() => {
     if (live?.link === 'signed-out') onGone()
-    if (live?.link === 'changed') load.current(true)
+    if (live?.link === 'changed') {
+      setChanged(
+        live.why === 'emergency_over'
+          ? 'Your emergency access has ended; that patient is closed again.'
+          : live.why === 'consent'
+            ? 'A patient has asked that you no longer see their values.'
+            : 'Your ward or care team has changed. These are the beds in your care now. If that is wrong, ask an administrator.',
+      )
+      load.current(true)
+    }
   }, [live, live?.link])
 
   const wards = new Map<string, Bed[]>()
@@ -60,6 +72,14 @@ export function Station({ session, go, onSignOut, onGone }: {
   return (
     <Frame session={session} go={go} onSignOut={onSignOut} {...(live ? { link: live.link, now: () => live.now() } : {})}>
       <h1 class="sr">Central station</h1>
+      {changed && (
+        <div class="notice" role="status" data-testid="changed">
+          <span>{changed}</span>
+          <button type="button" class="quiet small-button" onClick={() => setChanged('')}>
+            Understood
+          </button>
+        </div>
+      )}
       {!beds && !failed && <p class="quietly">Fetching the beds…</p>}
       {!beds && failed && (
         <Message title="No beds to show" testid="failed">
@@ -84,6 +104,14 @@ export function Station({ session, go, onSignOut, onGone }: {
             </div>
           </section>
         ))}
+      {beds && mayBreakGlass(session) && (
+        <p class="emergency-row">
+          <button type="button" class="quiet danger-text" data-testid="emergency" onClick={() => setEmergency(true)}>
+            Emergency: open a patient outside your care…
+          </button>
+        </p>
+      )}
+      {emergency && <BreakGlass go={go} onClose={() => setEmergency(false)} />}
     </Frame>
   )
 }
@@ -92,7 +120,7 @@ function EmptyTile({ bed }: { bed: Bed }) {
   return (
     <div class="tile tile-empty" data-testid={`bed-${bed.bed}`}>
       <span class="bed-name">{bed.bed_name}</span>
-      <span class="number-note">no patient</span>
+      <span class="number-note">{bed.occupied ? 'This patient does not share the numbers with you.' : 'no patient'}</span>
     </div>
   )
 }

@@ -46,8 +46,9 @@ type Config struct {
 	// Invite creates devices that may enrol once, and answers with the ticket that lets them.
 	Invite func(ctx context.Context, enrolledBy string, devices []store.Device) (json.RawMessage, error)
 	// Disable, Enable and Delete change an identity (SPIFFE id) here and on the overlay, and end its connections.
-	Disable, Enable, Delete func(ctx context.Context, spiffeID string) error
-	Log                     *slog.Logger
+	// Rotate demands a new key of it.
+	Disable, Enable, Delete, Rotate func(ctx context.Context, spiffeID string) error
+	Log                             *slog.Logger
 }
 
 // New makes the handler.
@@ -58,7 +59,7 @@ func New(c Config) http.Handler {
 		mux.Handle(r.method+" "+Prefix+r.path, h.serve(r))
 	}
 	mux.HandleFunc(Prefix, func(w http.ResponseWriter, _ *http.Request) {
-		answer(w, http.StatusNotFound, problem{"no such path"})
+		answer(w, http.StatusNotFound, problem{Error: "no such path"})
 	})
 	// Two defences against other sites: what the browser says about where a request comes from, and a header that a
 	// form cannot set and a script of another site may not.
@@ -68,7 +69,7 @@ func New(c Config) http.Handler {
 		w.Header().Set("X-Content-Type-Options", "nosniff")
 		read := r.Method == http.MethodGet || r.Method == http.MethodHead
 		if err := sameOrigin.Check(r); err != nil || !read && r.Header.Get("X-Vitalseal-Request") != "1" {
-			answer(w, http.StatusForbidden, problem{"request from another site"})
+			answer(w, http.StatusForbidden, problem{Error: "request from another site"})
 			return
 		}
 		mux.ServeHTTP(w, r)
@@ -79,6 +80,9 @@ type handler struct {
 	Config
 }
 
+// decidedByEngine marks a route whose engine function decides and audits by itself.
+const decidedByEngine access.Action = ""
+
 // route is one thing that can be done, and the action that the policies decide on.
 type route struct {
 	method, path string
@@ -88,20 +92,23 @@ type route struct {
 
 func (h *handler) routes() []route {
 	const get, post, put = http.MethodGet, http.MethodPost, http.MethodPut
-	directory, identities := access.ManageDirectory, access.ManageIdentities
+	directory, people, identities := access.ManageDirectory, access.ManagePeople, access.ManageIdentities
 	return []route{
 		{post, "wards", directory, h.createWard},
 		{post, "beds", directory, h.createBed},
 		{post, "patients", directory, h.createPatient},
-		{post, "persons", directory, h.createPerson},
-		{put, "persons/{id}/wards", directory, h.setWards},
-		{put, "persons/{id}/patients", directory, h.setPatients},
-		{post, "persons/{id}/{change}", directory, h.changePerson},
+		{post, "persons", people, h.createPerson},
+		{put, "persons/{id}/wards", people, h.setWards},
+		{put, "persons/{id}/patients", people, h.setPatients},
+		{put, "persons/{id}/role", people, h.setRole},
+		{post, "persons/{id}/{change}", people, h.changePerson},
 		{post, "channels", directory, h.createChannel},
-		{post, "keys", directory, h.createKey},
 
 		{post, "gateways", identities, h.inviteGateway},
 		{post, "workstations", identities, h.inviteWorkstation},
+		{post, "routers", identities, h.inviteRouter},
+		{post, "hubs", identities, h.inviteHub},
+		{get, "identities/{kind}/{name}", access.ViewDelivery, h.identity},
 		{post, "identities/{id}/{change}", identities, h.changeIdentity},
 		{post, "identities/{kind}/{name}/{change}", identities, h.changeIdentity},
 
@@ -109,9 +116,14 @@ func (h *handler) routes() []route {
 		{get, "beds", access.ViewDelivery, h.beds},
 		{get, "patients", directory, h.patients},
 		{get, "persons", directory, h.persons},
+		{get, "persons/{id}", directory, h.person},
 		{get, "inventory", access.ViewDelivery, h.inventory},
 		{get, "delivery", access.ViewDelivery, h.delivery},
 		{get, "audit", access.ViewAudit, h.audit},
+		{get, "reviews", decidedByEngine, h.reviews},
+		{post, "reviews/{id}", decidedByEngine, h.review},
+		{get, "explain", access.ExplainPolicy, h.explain},
+		{get, "explain/choices", access.ExplainPolicy, h.choices},
 	}
 }
 
@@ -133,9 +145,12 @@ func (h *handler) handle(r route, w http.ResponseWriter, hr *http.Request) (int,
 		return 0, nil, err
 	}
 	// The path has ids only, so it may be written down; bodies have names and secrets, and may not.
-	grant, err := h.Access.DecideFor(ctx, subject, r.action, access.OnSystem(), r.method+" "+clipPath(hr.URL.Path))
-	if err != nil {
-		return 0, nil, err
+	var grant access.Grant
+	if r.action != decidedByEngine {
+		grant, err = h.Access.DecideFor(ctx, subject, r.action, access.OnSystem(), r.method+" "+clipPath(hr.URL.Path))
+		if err != nil {
+			return 0, nil, err
+		}
 	}
 	out, err := r.do(ctx, &request{Request: hr, w: w, subject: subject, grant: grant})
 	if err != nil {
@@ -162,7 +177,10 @@ type request struct {
 
 // problem is the body of every error answer.
 type problem struct {
-	Error string `json:"error"`
+	Error      string `json:"error"`
+	StepUp     bool   `json:"step_up,omitempty"`     // a fresh proof of identity is all that is missing
+	SignedOut  bool   `json:"signed_out,omitempty"`  // there is no session, or it has ended
+	RetryAfter int    `json:"retry_after,omitempty"` // seconds
 }
 
 func answer(w http.ResponseWriter, status int, body any) {
@@ -185,28 +203,30 @@ func (h *handler) fail(r *http.Request, err error) (int, problem) {
 	var big *http.MaxBytesError
 	switch {
 	case errors.As(err, &bad):
-		return http.StatusBadRequest, problem{bad.text}
+		return http.StatusBadRequest, problem{Error: bad.text}
 	case errors.As(err, &big):
-		return http.StatusRequestEntityTooLarge, problem{"the body is larger than 64 KiB"}
+		return http.StatusRequestEntityTooLarge, problem{Error: "the body is larger than 64 KiB"}
 	case errors.Is(err, access.ErrNoSession):
-		return http.StatusUnauthorized, problem{"sign in first"}
+		return http.StatusUnauthorized, problem{Error: "sign in first", SignedOut: true}
+	case errors.Is(err, access.ErrStepUp):
+		return http.StatusForbidden, problem{Error: "prove again who you are, then try again", StepUp: true}
 	case errors.Is(err, access.ErrDenied):
-		return http.StatusForbidden, problem{"not allowed"}
-	case errors.Is(err, access.ErrPassword):
-		return http.StatusBadRequest, problem{"field \"password\": at least 10 characters and at most 512 bytes"}
+		return http.StatusForbidden, problem{Error: "not allowed"}
 	case errors.Is(err, access.ErrBusy):
-		return http.StatusServiceUnavailable, problem{"too busy, try again"}
+		return http.StatusServiceUnavailable, problem{Error: "too busy, try again", RetryAfter: 2}
 	case errors.Is(err, store.ErrInvalid):
-		return http.StatusBadRequest, problem{afterSentinel(err, store.ErrInvalid)}
-	case errors.Is(err, store.ErrNotFound):
-		return http.StatusNotFound, problem{"no such thing"}
+		return http.StatusBadRequest, problem{Error: afterSentinel(err, store.ErrInvalid)}
+	case errors.Is(err, access.ErrInvalid):
+		return http.StatusBadRequest, problem{Error: afterSentinel(err, access.ErrInvalid)}
+	case errors.Is(err, store.ErrNotFound), errors.Is(err, access.ErrNotFound):
+		return http.StatusNotFound, problem{Error: "no such thing"}
 	case errors.Is(err, store.ErrExists):
-		return http.StatusConflict, problem{"exists already"}
+		return http.StatusConflict, problem{Error: "exists already"}
 	case errors.Is(err, store.ErrOccupied):
-		return http.StatusConflict, problem{"the bed is occupied"}
+		return http.StatusConflict, problem{Error: "the bed is occupied"}
 	case errors.Is(err, store.ErrConflict):
-		return http.StatusConflict, problem{"conflicts with what is recorded"}
+		return http.StatusConflict, problem{Error: "conflicts with what is recorded"}
 	}
 	h.Log.ErrorContext(r.Context(), "administration failed", "method", r.Method, "path", clipPath(r.URL.Path), "err", err)
-	return http.StatusInternalServerError, problem{"failed; the hub's log says why"}
+	return http.StatusInternalServerError, problem{Error: "failed; the hub's log says why"}
 }

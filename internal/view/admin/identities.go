@@ -14,6 +14,8 @@ const (
 	kindGateway     = "gateway"
 	kindSensor      = "sensor"
 	kindWorkstation = "workstation"
+	kindRouter      = "router"
+	kindHub         = "hub"
 )
 
 // maxSensors is how many sensors one gateway's ticket may cover.
@@ -66,7 +68,49 @@ func (h *handler) inviteGateway(ctx context.Context, rq *request) (any, error) {
 	return h.invite(ctx, rq, devices)
 }
 
+// inviteWorkstation makes a workstation; with mode "display" one that shows its wards' beds without anybody signed in.
 func (h *handler) inviteWorkstation(ctx context.Context, rq *request) (any, error) {
+	in, err := decode[struct {
+		ID    string   `json:"id"`
+		Mode  string   `json:"mode"`  // empty or "display"
+		Wards []string `json:"wards"` // of a display
+	}](rq)
+	if err != nil {
+		return nil, err
+	}
+	if err := checkName("id", in.ID); err != nil {
+		return nil, err
+	}
+	switch {
+	case in.Mode != "" && in.Mode != store.ModeDisplay:
+		return nil, invalid("mode", "empty or %s", store.ModeDisplay)
+	case in.Mode == "" && len(in.Wards) > 0:
+		return nil, invalid("wards", "only a display has wards")
+	case in.Mode == store.ModeDisplay && len(in.Wards) == 0:
+		return nil, invalid("wards", "a display needs at least one")
+	}
+	wards, err := h.Store.Wards(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, id := range in.Wards {
+		if !slices.ContainsFunc(wards, func(w store.Ward) bool { return w.ID == id }) {
+			return nil, invalid("wards", "no ward %.64q", id)
+		}
+	}
+	return h.invite(ctx, rq, []store.Device{{ID: h.spiffe(kindWorkstation, in.ID), Kind: kindWorkstation, Mode: in.Mode, Wards: in.Wards}})
+}
+
+func (h *handler) inviteRouter(ctx context.Context, rq *request) (any, error) {
+	return h.inviteOne(ctx, rq, kindRouter)
+}
+
+func (h *handler) inviteHub(ctx context.Context, rq *request) (any, error) {
+	return h.inviteOne(ctx, rq, kindHub)
+}
+
+// inviteOne makes a component that has nothing but a name.
+func (h *handler) inviteOne(ctx context.Context, rq *request, kind string) (any, error) {
 	in, err := decode[struct {
 		ID string `json:"id"`
 	}](rq)
@@ -76,7 +120,16 @@ func (h *handler) inviteWorkstation(ctx context.Context, rq *request) (any, erro
 	if err := checkName("id", in.ID); err != nil {
 		return nil, err
 	}
-	return h.invite(ctx, rq, []store.Device{{ID: h.spiffe(kindWorkstation, in.ID), Kind: kindWorkstation}})
+	return h.invite(ctx, rq, []store.Device{{ID: h.spiffe(kind, in.ID), Kind: kind}})
+}
+
+// identity is one component of the inventory.
+func (h *handler) identity(ctx context.Context, rq *request) (any, error) {
+	d, err := h.Store.Device(ctx, h.spiffe(rq.PathValue("kind"), rq.PathValue("name")))
+	if err != nil {
+		return nil, err
+	}
+	return describe(d), nil
 }
 
 // invite records first: a ticket must not exist that no entry tells of.
@@ -106,8 +159,10 @@ func (h *handler) changeIdentity(ctx context.Context, rq *request) (any, error) 
 		change = h.Enable
 	case "delete":
 		change = h.Delete
+	case "rotate":
+		change = h.Rotate
 	default:
-		return nil, &badRequest{"an identity can be disabled, enabled or deleted"}
+		return nil, &badRequest{"an identity can be disabled, enabled, rotated or deleted"}
 	}
 	if !strings.HasPrefix(id, "spiffe://"+h.Domain+"/") {
 		return nil, store.ErrNotFound

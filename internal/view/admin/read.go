@@ -83,14 +83,28 @@ type personOut struct {
 	Patients    []string    `json:"patients"`
 	Self        string      `json:"self"`
 	Disabled    bool        `json:"disabled"`
+	// MustChangePassword says that the person has not yet chosen a password of their own.
+	MustChangePassword bool `json:"must_change_password"`
+}
+
+func describePerson(p access.Person) personOut {
+	return personOut{p.ID, p.Login, p.DisplayName, p.Role, append([]string{}, p.Wards...), append([]string{}, p.Patients...),
+		p.Self, p.Disabled, p.MustChangePassword}
+}
+
+func (h *handler) person(ctx context.Context, rq *request) (any, error) {
+	p, err := h.Store.Person(ctx, rq.PathValue("id"))
+	if err != nil {
+		return nil, err
+	}
+	return describePerson(p), nil
 }
 
 func (h *handler) persons(ctx context.Context, _ *request) (any, error) {
 	persons, err := h.Store.Persons(ctx)
 	out := make([]personOut, 0, len(persons))
 	for _, p := range persons {
-		out = append(out, personOut{p.ID, p.Login, p.DisplayName, p.Role, append([]string{}, p.Wards...),
-			append([]string{}, p.Patients...), p.Self, p.Disabled})
+		out = append(out, describePerson(p))
 	}
 	return out, err
 }
@@ -115,20 +129,44 @@ type deviceOut struct {
 	Gateway    string     `json:"gateway"`
 	State      string     `json:"state"`
 	Bed        string     `json:"bed"`
+	Mode       string     `json:"mode,omitempty"`  // "display", or absent
+	Wards      []string   `json:"wards,omitempty"` // of a display
 	EnrolledBy string     `json:"enrolled_by"`
+	Enrolled   *time.Time `json:"enrolled"`  // null: never
 	LastSeen   *time.Time `json:"last_seen"` // null: never
+	Version    string     `json:"version"`   // of its software, as it last said; empty: it did not
+	// The newest certificate that was issued for it; absent before it enrolled.
+	Certificate *certificateOut `json:"certificate,omitempty"`
+	NewKey      bool            `json:"new_key_demanded,omitempty"`
+}
+
+type certificateOut struct {
+	SHA256    string    `json:"sha256"`
+	KeySHA256 string    `json:"public_key_sha256"` // of the key in use
+	NotBefore time.Time `json:"not_before"`
+	NotAfter  time.Time `json:"not_after"`
+}
+
+func describe(d store.Device) deviceOut {
+	o := deviceOut{ID: d.ID, Kind: d.Kind, Model: d.Model, Serial: d.Serial, Gateway: d.Gateway, State: d.State,
+		Bed: d.Bed, Mode: d.Mode, Wards: d.Wards, EnrolledBy: d.EnrolledBy, Version: d.Version, NewKey: d.Rotate}
+	if !d.LastSeen.IsZero() {
+		o.LastSeen = &d.LastSeen
+	}
+	if !d.Enrolled.IsZero() {
+		o.Enrolled = &d.Enrolled
+	}
+	if c := d.Certificate; c.SHA256 != "" {
+		o.Certificate = &certificateOut{c.SHA256, c.KeySHA256, c.NotBefore, c.NotAfter}
+	}
+	return o
 }
 
 func (h *handler) inventory(ctx context.Context, _ *request) (any, error) {
 	devices, err := h.Store.Devices(ctx)
 	out := make([]deviceOut, 0, len(devices))
 	for _, d := range devices {
-		o := deviceOut{ID: d.ID, Kind: d.Kind, Model: d.Model, Serial: d.Serial, Gateway: d.Gateway, State: d.State,
-			Bed: d.Bed, EnrolledBy: d.EnrolledBy}
-		if !d.LastSeen.IsZero() {
-			o.LastSeen = &d.LastSeen
-		}
-		out = append(out, o)
+		out = append(out, describe(d))
 	}
 	return out, err
 }

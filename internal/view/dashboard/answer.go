@@ -9,6 +9,7 @@ import (
 	"mime"
 	"net/http"
 	"strconv"
+	"strings"
 
 	"vitalseal/internal/access"
 	"vitalseal/internal/store"
@@ -16,7 +17,7 @@ import (
 
 const (
 	maxBodyBytes  = 64 << 10
-	maxTokenBytes = 512
+	maxTokenBytes = 2 << 10
 )
 
 var (
@@ -25,6 +26,7 @@ var (
 	errTooLarge   = errors.New("dashboard: body too large")
 	errNotJSON    = errors.New("dashboard: body is not JSON")
 	errTooMany    = errors.New("dashboard: too many live connections")
+	errTooFast    = errors.New("dashboard: too many requests")
 )
 
 // signInText is the same for every failed sign-in, whatever was wrong.
@@ -41,6 +43,9 @@ func (h *Handler) api(f func(http.ResponseWriter, *http.Request) error) http.Han
 		w.Header().Set("Cache-Control", "no-store")
 		r.Body = http.MaxBytesReader(w, r.Body, maxBodyBytes)
 		err := SameOrigin(r)
+		if err == nil && !h.rates.take(h.cfg.Workstation(r), h.cfg.Now()) {
+			err = errTooFast
+		}
 		if err == nil {
 			err = f(w, r)
 		}
@@ -61,6 +66,16 @@ func statusOf(err error) (status int, text string) {
 		return http.StatusUnauthorized, signInText
 	case errors.Is(err, access.ErrNoSession):
 		return http.StatusUnauthorized, "Not signed in."
+	case errors.Is(err, access.ErrSuperseded):
+		return http.StatusConflict, "Refreshed just now by another tab."
+	case errors.Is(err, access.ErrStepUp):
+		return http.StatusForbidden, "Prove again who you are; then this goes on."
+	case errors.Is(err, access.ErrGlassRate):
+		return http.StatusTooManyRequests, "Too many patients were opened in emergencies in the last hour. Ask the ward to open this patient for you."
+	case errors.Is(err, access.ErrPassword):
+		return http.StatusBadRequest, "A password has at least 10 characters and at most 512 bytes, and is not the old one."
+	case errors.Is(err, access.ErrInvalid):
+		return http.StatusBadRequest, invalidText(err)
 	case errors.Is(err, access.ErrDenied), errors.Is(err, store.ErrNotAllowed):
 		return http.StatusForbidden, "You are not permitted to see this. The attempt is in the audit log."
 	case errors.Is(err, errForeign):
@@ -73,10 +88,12 @@ func statusOf(err error) (status int, text string) {
 		return http.StatusRequestEntityTooLarge, "The request is too large (at most 64 KiB)."
 	case errors.Is(err, errNotJSON):
 		return http.StatusUnsupportedMediaType, "Send JSON (Content-Type: application/json)."
-	case errors.Is(err, store.ErrNotFound), errors.Is(err, errNoSuchPath):
+	case errors.Is(err, store.ErrNotFound), errors.Is(err, access.ErrNotFound), errors.Is(err, errNoSuchPath):
 		return http.StatusNotFound, "There is no such thing."
 	case errors.Is(err, errTooMany):
 		return http.StatusTooManyRequests, "Too many live views are open."
+	case errors.Is(err, errTooFast):
+		return http.StatusTooManyRequests, "Too many requests from this workstation. Wait a moment."
 	case errors.Is(err, access.ErrBusy):
 		return http.StatusServiceUnavailable, "Many people are signing in right now. Try again in a moment."
 	}
@@ -88,16 +105,37 @@ func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, err error) {
 	if status == http.StatusInternalServerError && !errors.Is(err, context.Canceled) {
 		h.cfg.Log.ErrorContext(r.Context(), "dashboard request failed", "route", r.Pattern, "err", err)
 	}
+	answer := problem{Error: text, StepUp: errors.Is(err, access.ErrStepUp), SignedOut: errors.Is(err, access.ErrNoSession)}
 	var throttled *access.Throttled
 	switch {
 	case errors.As(err, &throttled):
-		w.Header().Set("Retry-After", strconv.Itoa(int(throttled.RetryAfter.Seconds())+1))
-	case status == http.StatusServiceUnavailable:
-		w.Header().Set("Retry-After", "2")
+		answer.RetryAfter = int(throttled.RetryAfter.Seconds()) + 1
+	case errors.Is(err, access.ErrGlassRate):
+		answer.RetryAfter = 600
+	case status == http.StatusServiceUnavailable, status == http.StatusTooManyRequests:
+		answer.RetryAfter = 2
 	}
-	h.write(w, status, struct {
-		Error string `json:"error"`
-	}{text})
+	if answer.RetryAfter > 0 {
+		w.Header().Set("Retry-After", strconv.Itoa(answer.RetryAfter))
+	}
+	h.write(w, status, answer)
+}
+
+// problem is the body of every error answer.
+type problem struct {
+	Error      string `json:"error"`
+	StepUp     bool   `json:"step_up,omitempty"`     // a fresh proof of identity is all that is missing
+	SignedOut  bool   `json:"signed_out,omitempty"`  // there is no session, or it has ended
+	RetryAfter int    `json:"retry_after,omitempty"` // seconds
+}
+
+// invalidText is what an error of access says after its fixed beginning: which argument, and what is allowed.
+func invalidText(err error) string {
+	_, text, ok := strings.Cut(err.Error(), access.ErrInvalid.Error()+": ")
+	if !ok {
+		return "The request is not valid."
+	}
+	return text + "."
 }
 
 func (h *Handler) write(w http.ResponseWriter, status int, v any) {

@@ -15,7 +15,7 @@ package dashboard
 
 import (
 	"context"
-	"crypto/sha256"
+	"encoding/json"
 	"errors"
 	"log/slog"
 	"net/http"
@@ -27,9 +27,6 @@ import (
 	"vitalseal/internal/access"
 	"vitalseal/internal/store"
 )
-
-// CookieName is the cookie that carries the session's token.
-const CookieName = "vitalseal_session"
 
 // RequestHeader must be "1" on every request that changes something. A form on another page cannot send it.
 const RequestHeader = "X-Vitalseal-Request"
@@ -46,10 +43,16 @@ type Config struct {
 	// nobody can be signed in).
 	Workstation func(*http.Request) string
 	Log         *slog.Logger
+	// Checkpoint states the audit log's size and root to a workstation that remembers its first from entries, as JSON; nil
+	// answers 500.
+	Checkpoint func(ctx context.Context, from int64) (json.RawMessage, error)
 	// Now is the clock; nil means time.Now.
 	Now func() time.Time
-	// SecureCookie adds Secure to the cookie: set it when browsers reach the dashboard by https.
+	// SecureCookie adds Secure to every cookie: set it when all browsers reach the dashboard by https. Without it the header
+	// X-Forwarded-Proto of the workstation's own door says so for each request.
 	SecureCookie bool
+	// PasskeyHost is the host name that passkeys are good for (the relying party's id); empty: the page offers none.
+	PasskeyHost string
 }
 
 // Handler is the dashboard. Make it with New.
@@ -58,11 +61,13 @@ type Handler struct {
 	files map[string]file
 	mux   *http.ServeMux
 
-	// mu guards watching: the live connections of each session, by the SHA-256 of its token, each with the function
-	// that ends it.
+	// mu guards watching: the live connections of each session, by its id, each with the function that ends it.
 	mu       sync.Mutex
-	watching map[[sha256.Size]byte]map[*liveConn]context.CancelCauseFunc
+	watching map[string]map[*liveConn]context.CancelCauseFunc
 	live     int // all of them
+
+	screens screens
+	rates   rates
 }
 
 // New makes the dashboard.
@@ -78,10 +83,53 @@ func New(cfg Config) (*Handler, error) {
 		return nil, err
 	}
 	h := &Handler{cfg: cfg, files: files, mux: http.NewServeMux(),
-		watching: map[[sha256.Size]byte]map[*liveConn]context.CancelCauseFunc{}}
-	h.mux.Handle("POST /api/session", h.api(h.signIn))
-	h.mux.Handle("GET /api/session", h.api(h.session))
-	h.mux.Handle("DELETE /api/session", h.api(h.signOut))
+		watching: map[string]map[*liveConn]context.CancelCauseFunc{}}
+	for pattern, f := range map[string]func(http.ResponseWriter, *http.Request) error{
+		// Signing in, going on, signing out.
+		"GET /api/session/ways":            h.ways,
+		"POST /api/session":                h.signIn,
+		"POST /api/session/second":         h.secondFactor,
+		"POST /api/session/passkey":        h.beginPasskeySignIn,
+		"POST /api/session/passkey/finish": h.finishPasskeySignIn,
+		"GET /api/session/oidc":            h.startOIDC,
+		"POST /api/session/refresh":        h.refresh,
+		"POST /api/session/step-up/begin":  h.beginProof,
+		"POST /api/session/step-up":        h.stepUp,
+		"GET /api/session":                 h.session,
+		"DELETE /api/session":              h.signOut,
+		"DELETE /api/session/all":          h.signOutEverywhere,
+		"GET /.well-known/jwks.json":       h.jwks,
+
+		// One's own account.
+		"POST /api/account/password":        h.changePassword,
+		"POST /api/account/totp":            h.beginTOTP,
+		"POST /api/account/totp/confirm":    h.confirmTOTP,
+		"POST /api/account/recovery":        h.newRecovery,
+		"POST /api/account/passkeys":        h.beginPasskey,
+		"POST /api/account/passkeys/finish": h.finishPasskey,
+		"GET /api/account/factors":          h.factors,
+		"DELETE /api/account/factors/{id}":  h.removeFactor,
+		"GET /api/account/channels":         h.channels,
+		"GET /api/account/keys":             h.keys,
+		"POST /api/account/keys":            h.newKey,
+		"DELETE /api/account/keys/{id}":     h.deleteKey,
+		"POST /api/account/qr":              h.qr,
+
+		// Emergencies and consent.
+		"GET /api/emergency":                  h.emergencies,
+		"GET /api/emergency/beds":             h.emergencyBeds,
+		"POST /api/patients/{id}/break-glass": h.breakGlass,
+		"GET /api/patients/{id}/accesses":     h.accesses,
+		"GET /api/patients/{id}/consent":      h.consent,
+		"PUT /api/patients/{id}/consent":      h.setConsent,
+
+		// A wall screen, without anybody signed in.
+		"GET /api/display": h.display,
+	} {
+		h.mux.Handle(pattern, h.api(f))
+	}
+	h.mux.HandleFunc("GET /api/session/oidc/callback", h.finishOIDC) // comes from another site by its nature
+	h.mux.Handle("GET /api/audit/checkpoint", h.api(h.checkpoint))
 	h.mux.Handle("GET /api/beds", h.api(h.beds))
 	h.mux.Handle("GET /api/patients/{id}", h.api(h.patient))
 	h.mux.Handle("GET /api/patients/{id}/trends", h.api(h.trends))
@@ -102,26 +150,6 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	head.Set("Cross-Origin-Opener-Policy", "same-origin")
 	head.Set("Cross-Origin-Resource-Policy", "same-origin")
 	h.mux.ServeHTTP(w, r)
-}
-
-// Subject is who makes the request: the session of its cookie, at its workstation. It counts as use of the session
-// unless BackgroundHeader says otherwise. The error is access.ErrNoSession or the store's.
-func (h *Handler) Subject(r *http.Request) (access.Subject, error) {
-	s, _, err := h.subject(r)
-	return s, err
-}
-
-func (h *Handler) subject(r *http.Request) (s access.Subject, token string, err error) {
-	cookie, err := r.Cookie(CookieName)
-	if err != nil || cookie.Value == "" || len(cookie.Value) > maxTokenBytes {
-		return access.Subject{}, "", access.ErrNoSession
-	}
-	find := h.cfg.Access.Authenticate
-	if r.Header.Get(BackgroundHeader) == "1" {
-		find = h.cfg.Access.Check
-	}
-	s, err = find(r.Context(), cookie.Value, h.cfg.Workstation(r))
-	return s, cookie.Value, err
 }
 
 // SameOrigin refuses a request that another web page has caused: by the browser's own word (Sec-Fetch-Site, Origin)

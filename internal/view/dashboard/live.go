@@ -2,7 +2,6 @@ package dashboard
 
 import (
 	"context"
-	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"net/http"
@@ -23,7 +22,7 @@ const (
 	// aliveEvery is how often the hub says something even when no sensor does: the page takes silence for a loss.
 	aliveEvery = time.Second
 	// recheckEvery bounds how long a live view outlives its session or permission.
-	recheckEvery = time.Second
+	recheckEvery = 500 * time.Millisecond
 	// writeWait is how long a client may take for one message before it is dropped.
 	writeWait = 2 * time.Second
 	// maxClientMessage bounds what a client may send: it has nothing to say.
@@ -33,6 +32,8 @@ const (
 var (
 	errSignedOut  = errors.New("dashboard: live view: signed out")
 	errPermission = errors.New("dashboard: live view: permission ended")
+	errGlassOver  = errors.New("dashboard: live view: emergency access over")
+	errConsent    = errors.New("dashboard: live view: patient withdrew consent")
 	errLagged     = errors.New("dashboard: live view: client too slow")
 )
 
@@ -63,14 +64,14 @@ type (
 	}
 	endMessage struct {
 		Type   string `json:"type"`             // "ended" or "lagged"
-		Reason string `json:"reason,omitempty"` // signed_out, permission, stopping
+		Reason string `json:"reason,omitempty"` // signed_out, permission, emergency_over, consent, stopping
 	}
 )
 
 // liveView answers ?patient=ID&patient=ID...&waveforms=none with a WebSocket. All patients must be permitted: one that
 // is not refuses the whole with 403, before anything is sent.
 func (h *Handler) liveView(w http.ResponseWriter, r *http.Request) error {
-	s, token, err := h.subject(r)
+	s, err := h.Subject(r)
 	if err != nil {
 		return err
 	}
@@ -95,7 +96,7 @@ func (h *Handler) liveView(w http.ResponseWriter, r *http.Request) error {
 
 	ctx, stop := context.WithCancelCause(r.Context())
 	defer stop(nil)
-	leave, err := h.enter(sha256.Sum256([]byte(token)), stop)
+	leave, err := h.enter(s.Session, stop)
 	if err != nil {
 		return err
 	}
@@ -116,7 +117,7 @@ func (h *Handler) liveView(w http.ResponseWriter, r *http.Request) error {
 	gone := conn.CloseRead(r.Context())
 	context.AfterFunc(gone, func() { stop(context.Canceled) })
 
-	v := &liveViewer{h: h, conn: conn, sub: sub, subject: s, token: token, grants: grants}
+	v := &liveViewer{h: h, conn: conn, sub: sub, subject: s, grants: grants, ids: ids, broken: h.brokenBy(r.Context(), s)}
 	v.run(ctx, stop, ids)
 	return nil
 }
@@ -128,8 +129,9 @@ type liveViewer struct {
 	conn    *websocket.Conn
 	sub     *store.Subscription
 	subject access.Subject
-	token   string
+	ids     []string       // patients, one for each of grants
 	grants  []access.Grant // recheck's
+	broken  []string       // patients that an emergency of this session opened
 }
 
 func (v *liveViewer) run(ctx context.Context, stop context.CancelCauseFunc, ids []string) {
@@ -175,6 +177,10 @@ func (v *liveViewer) farewell(why error) {
 		m.Reason, status = "signed_out", websocket.StatusPolicyViolation
 	case errors.Is(why, errPermission):
 		m.Reason, status = "permission", websocket.StatusPolicyViolation
+	case errors.Is(why, errGlassOver):
+		m.Reason, status = "emergency_over", websocket.StatusPolicyViolation
+	case errors.Is(why, errConsent):
+		m.Reason, status = "consent", websocket.StatusPolicyViolation
 	case errors.Is(why, errLagged):
 		m, status = endMessage{Type: "lagged"}, websocket.StatusTryAgainLater
 	}
@@ -232,7 +238,7 @@ func (v *liveViewer) recheck(ctx context.Context) error {
 			return context.Cause(ctx)
 		case <-tick.C:
 		}
-		s, err := v.h.cfg.Access.Check(ctx, v.token, v.subject.Workstation)
+		s, err := v.h.cfg.Access.Recheck(ctx, v.subject)
 		if errors.Is(err, access.ErrNoSession) {
 			return errSignedOut
 		}
@@ -242,7 +248,7 @@ func (v *liveViewer) recheck(ctx context.Context) error {
 		for i, g := range v.grants {
 			renewed, err := v.h.cfg.Access.Renew(ctx, s, g)
 			if errors.Is(err, access.ErrDenied) {
-				return errPermission
+				return v.lost(ctx, v.ids[i])
 			}
 			if err != nil {
 				return err
@@ -255,8 +261,19 @@ func (v *liveViewer) recheck(ctx context.Context) error {
 	}
 }
 
+// lost is why a patient may no longer be seen, as far as the viewer may know it.
+func (v *liveViewer) lost(ctx context.Context, patient string) error {
+	if slices.Contains(v.broken, patient) {
+		return errGlassOver
+	}
+	if p, err := v.h.cfg.Store.Patient(ctx, patient); err == nil && slices.Contains(p.Excluded, v.subject.Person.ID) {
+		return errConsent
+	}
+	return errPermission
+}
+
 // enter registers a live connection of a session; leave takes it out again.
-func (h *Handler) enter(session [sha256.Size]byte, stop context.CancelCauseFunc) (leave func(), err error) {
+func (h *Handler) enter(session string, stop context.CancelCauseFunc) (leave func(), err error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.live >= maxLive || len(h.watching[session]) >= maxLiveSession {
@@ -280,7 +297,7 @@ func (h *Handler) enter(session [sha256.Size]byte, stop context.CancelCauseFunc)
 }
 
 // endLive ends all live connections of a session.
-func (h *Handler) endLive(session [sha256.Size]byte, why error) {
+func (h *Handler) endLive(session string, why error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for _, stop := range h.watching[session] {

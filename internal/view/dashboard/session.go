@@ -1,50 +1,223 @@
 package dashboard
 
 import (
-	"crypto/sha256"
+	"context"
+	"crypto/subtle"
+	"encoding/json"
 	"errors"
 	"net/http"
+	"net/url"
+	"strings"
 	"time"
 
 	"vitalseal/internal/access"
+	"vitalseal/internal/store"
+)
+
+// The cookies of a sign-in. Over TLS their names get a prefix that makes browsers refuse them from anywhere else:
+// __Host- and __Secure-.
+const (
+	// CookieName carries the access token.
+	CookieName = "vitalseal_session"
+	// RefreshCookieName carries the refresh token, to sessionPath only.
+	RefreshCookieName = "vitalseal_refresh"
+
+	oidcCookieName = "vitalseal_oidc"
+	sessionPath    = "/api/session"
+	oidcPath       = sessionPath + "/oidc" // access.CallbackPath is below it
+	oidcPatience   = 10 * time.Minute
 )
 
 // sessionAnswer is who is signed in, for the page's header and its choice of a first page.
 type sessionAnswer struct {
-	Login       string      `json:"login"`
-	DisplayName string      `json:"display_name"`
-	Role        access.Role `json:"role"`
-	SelfPatient string      `json:"self_patient,omitempty"`
-	Workstation string      `json:"workstation"`
-	ServerTime  time.Time   `json:"server_time"`
+	Login              string      `json:"login"`
+	DisplayName        string      `json:"display_name"`
+	Role               access.Role `json:"role"`
+	SelfPatient        string      `json:"self_patient,omitempty"`
+	Workstation        string      `json:"workstation"`
+	SecondFactor       bool        `json:"second_factor"`
+	MustChangePassword bool        `json:"must_change_password,omitempty"`
+	ServerTime         time.Time   `json:"server_time"`
+}
+
+// tokensAnswer is for programs that asked for tokens instead of cookies.
+type tokensAnswer struct {
+	AccessToken  string        `json:"access_token"`
+	RefreshToken string        `json:"refresh_token"`
+	ExpiresIn    int           `json:"expires_in"` // seconds
+	Session      sessionAnswer `json:"session"`
+}
+
+// pendingAnswer says what is still asked for.
+type pendingAnswer struct {
+	ID             string          `json:"id"`
+	Methods        []string        `json:"methods"`
+	PasskeyOptions json.RawMessage `json:"passkey_options,omitempty"`
+}
+
+func pending(p access.Pending) pendingAnswer { return pendingAnswer{p.ID, p.Methods, p.PasskeyOptions} }
+
+// proofIn is a proof of identity, as a client sends one.
+type proofIn struct {
+	ID       string          `json:"id"`
+	Password string          `json:"password"`
+	TOTP     string          `json:"totp"`
+	Recovery string          `json:"recovery"`
+	Passkey  json.RawMessage `json:"passkey"`
+	Tokens   bool            `json:"tokens"`
+}
+
+func (p proofIn) proof() access.Proof {
+	return access.Proof{Password: p.Password, TOTP: p.TOTP, Recovery: p.Recovery, Passkey: p.Passkey, Pending: p.ID}
+}
+
+// ways answers how somebody may sign in here, for the page that asks for it. Nobody is signed in yet.
+func (h *Handler) ways(w http.ResponseWriter, r *http.Request) error {
+	wards, err := h.displayWards(r)
+	if err != nil && !errors.Is(err, access.ErrNoSession) {
+		return err
+	}
+	h.write(w, http.StatusOK, struct {
+		PasskeyHost string `json:"passkey_host"` // the only host name at which passkeys work; empty: nowhere
+		Hospital    bool   `json:"hospital"`     // the hospital has a sign-in of its own
+		Display     bool   `json:"display"`      // this workstation is a wall screen
+		IdleSeconds int    `json:"idle_seconds"` // without use, a session ends after this
+	}{h.cfg.PasskeyHost, h.cfg.Access.HasOIDC(), len(wards) > 0, int(h.cfg.Access.IdleLimit() / time.Second)})
+	return nil
 }
 
 func (h *Handler) signIn(w http.ResponseWriter, r *http.Request) error {
 	var in struct {
 		Login    string `json:"login"`
 		Password string `json:"password"`
+		Tokens   bool   `json:"tokens"`
 	}
 	if err := read(r, &in); err != nil {
 		return err
 	}
+	in2, err := h.cfg.Access.SignIn(r.Context(), in.Login, in.Password, h.cfg.Workstation(r))
+	return h.signedIn(w, r, in2, err, in.Tokens)
+}
+
+func (h *Handler) secondFactor(w http.ResponseWriter, r *http.Request) error {
+	var in proofIn
+	if err := read(r, &in); err != nil {
+		return err
+	}
+	s, err := h.cfg.Access.SecondFactor(r.Context(), in.proof(), h.cfg.Workstation(r))
+	return h.signedIn(w, r, s, err, in.Tokens)
+}
+
+func (h *Handler) beginPasskeySignIn(w http.ResponseWriter, r *http.Request) error {
+	p, err := h.cfg.Access.BeginPasskeySignIn(r.Context(), h.cfg.Workstation(r))
+	if err != nil {
+		return err
+	}
+	h.write(w, http.StatusOK, pending(p))
+	return nil
+}
+
+func (h *Handler) finishPasskeySignIn(w http.ResponseWriter, r *http.Request) error {
+	var in proofIn
+	if err := read(r, &in); err != nil {
+		return err
+	}
+	s, err := h.cfg.Access.FinishPasskeySignIn(r.Context(), in.proof(), h.cfg.Workstation(r))
+	return h.signedIn(w, r, s, err, in.Tokens)
+}
+
+// signedIn answers a step of signing in: it is done, or a second factor is still asked for.
+func (h *Handler) signedIn(w http.ResponseWriter, r *http.Request, s access.SignedIn, err error, tokens bool) error {
+	switch {
+	case err != nil:
+		return err
+	case s.Pending != nil:
+		h.write(w, http.StatusOK, struct {
+			SecondFactor pendingAnswer `json:"second_factor"`
+		}{pending(*s.Pending)})
+		return nil
+	case tokens:
+		h.write(w, http.StatusOK, tokensAnswer{s.Tokens.Access, s.Tokens.Refresh, h.seconds(s.Tokens), h.describe(s.Subject)})
+		return nil
+	}
+	if err := h.replace(r, s.Subject.Session); err != nil {
+		return err
+	}
+	h.setCookies(w, r, s.Tokens)
+	h.write(w, http.StatusOK, h.describe(s.Subject))
+	return nil
+}
+
+// replace ends the session that this browser had before: whoever was signed in here no longer is.
+func (h *Handler) replace(r *http.Request, session string) error {
+	old, err := h.lastSubject(r)
+	if errors.Is(err, access.ErrNoSession) || err == nil && old.Session == session {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return h.end(r.Context(), old)
+}
+
+// lastSubject is who was signed in, also when the access token has expired meanwhile: the refresh token tells.
+func (h *Handler) lastSubject(r *http.Request) (access.Subject, error) {
 	workstation := h.cfg.Workstation(r)
-	token, _, err := h.cfg.Access.SignIn(r.Context(), in.Login, in.Password, workstation)
-	if err != nil {
-		return err
+	s, err := h.cfg.Access.Check(r.Context(), h.accessToken(r), workstation)
+	if !errors.Is(err, access.ErrNoSession) {
+		return s, err
 	}
-	s, err := h.cfg.Access.Authenticate(r.Context(), token, workstation)
-	if err != nil {
-		return err
+	refresh := h.cookieValue(r, RefreshCookieName)
+	if refresh == "" {
+		return s, err
 	}
-	// Whoever was signed in here before is no longer.
-	if old, err := r.Cookie(CookieName); err == nil && old.Value != token && len(old.Value) <= maxTokenBytes {
-		if err := h.end(r, old.Value); err != nil {
+	t, err := h.cfg.Access.Refresh(r.Context(), refresh, workstation)
+	if errors.Is(err, access.ErrSuperseded) {
+		return s, access.ErrNoSession // another tab is just refreshing it
+	}
+	if err != nil {
+		return s, err
+	}
+	return h.cfg.Access.Check(r.Context(), t.Access, workstation)
+}
+
+// refresh changes the refresh token for new tokens. It is no use of the session.
+func (h *Handler) refresh(w http.ResponseWriter, r *http.Request) error {
+	var in struct {
+		RefreshToken string `json:"refresh_token"`
+	}
+	if r.ContentLength != 0 {
+		if err := read(r, &in); err != nil {
 			return err
 		}
 	}
-	http.SetCookie(w, h.cookie(token, 0))
-	h.write(w, http.StatusOK, h.describe(s))
+	token, byBody := in.RefreshToken, in.RefreshToken != ""
+	if !byBody {
+		token = h.cookieValue(r, RefreshCookieName)
+	}
+	if token == "" || len(token) > maxTokenBytes {
+		return access.ErrNoSession
+	}
+	t, err := h.cfg.Access.Refresh(r.Context(), token, h.cfg.Workstation(r))
+	if err != nil {
+		return err
+	}
+	answer := struct {
+		AccessToken  string `json:"access_token,omitempty"`
+		RefreshToken string `json:"refresh_token,omitempty"`
+		ExpiresIn    int    `json:"expires_in"`
+	}{ExpiresIn: h.seconds(t)}
+	if byBody {
+		answer.AccessToken, answer.RefreshToken = t.Access, t.Refresh
+	} else {
+		h.setCookies(w, r, t)
+	}
+	h.write(w, http.StatusOK, answer)
 	return nil
+}
+
+func (h *Handler) seconds(t access.Tokens) int {
+	return max(0, int(t.AccessExpires.Sub(h.cfg.Now())/time.Second))
 }
 
 func (h *Handler) session(w http.ResponseWriter, r *http.Request) error {
@@ -56,45 +229,229 @@ func (h *Handler) session(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// signOut ends the session and its live views at once. Being signed out already is no error.
-func (h *Handler) signOut(w http.ResponseWriter, r *http.Request) error {
-	if cookie, err := r.Cookie(CookieName); err == nil && len(cookie.Value) <= maxTokenBytes {
-		if err := h.end(r, cookie.Value); err != nil {
-			return err
-		}
+// beginProof says what a step-up may be proven with.
+func (h *Handler) beginProof(w http.ResponseWriter, r *http.Request) error {
+	s, err := h.Subject(r)
+	if err != nil {
+		return err
 	}
-	http.SetCookie(w, h.cookie("", -1))
-	w.WriteHeader(http.StatusNoContent)
+	p, err := h.cfg.Access.BeginProof(r.Context(), s)
+	if err != nil {
+		return err
+	}
+	h.write(w, http.StatusOK, pending(p))
 	return nil
 }
 
-// end ends the session of a token, but only from the workstation that it is bound to.
-func (h *Handler) end(r *http.Request, token string) error {
-	_, err := h.cfg.Access.Check(r.Context(), token, h.cfg.Workstation(r))
-	if errors.Is(err, access.ErrNoSession) {
-		return nil
+func (h *Handler) stepUp(w http.ResponseWriter, r *http.Request) error {
+	var in proofIn
+	if err := read(r, &in); err != nil {
+		return err
 	}
+	s, err := h.Subject(r)
+	if err != nil {
+		return err
+	}
+	if err := h.cfg.Access.StepUp(r.Context(), s, in.proof()); err != nil {
+		return err
+	}
+	h.write(w, http.StatusOK, h.describe(s))
+	return nil
+}
+
+// signOut ends the session and its live views at once. Being signed out already is no error.
+func (h *Handler) signOut(w http.ResponseWriter, r *http.Request) error {
+	s, err := h.lastSubject(r)
 	if err == nil {
-		err = h.cfg.Access.SignOut(r.Context(), token)
+		err = h.end(r.Context(), s)
 	}
 	if err != nil && !errors.Is(err, access.ErrNoSession) {
 		return err
 	}
-	h.endLive(sha256.Sum256([]byte(token)), errSignedOut)
+	h.clearCookies(w, r)
+	w.WriteHeader(http.StatusNoContent)
 	return nil
 }
 
-func (h *Handler) cookie(token string, maxAge int) *http.Cookie {
-	return &http.Cookie{ // #nosec G124 -- Secure follows the configuration: over plain loopback HTTP it would never be sent
-		Name: CookieName, Value: token, Path: "/", MaxAge: maxAge,
-		HttpOnly: true, Secure: h.cfg.SecureCookie, SameSite: http.SameSiteStrictMode}
+// signOutEverywhere ends all sessions of the person, this one too.
+func (h *Handler) signOutEverywhere(w http.ResponseWriter, r *http.Request) error {
+	s, err := h.Subject(r)
+	if err != nil {
+		return err
+	}
+	if err := h.cfg.Access.SignOutAll(r.Context(), s.Person.ID); err != nil {
+		return err
+	}
+	h.endLive(s.Session, errSignedOut) // the other sessions' views find out within recheckEvery
+	h.clearCookies(w, r)
+	w.WriteHeader(http.StatusNoContent)
+	return nil
+}
+
+func (h *Handler) end(ctx context.Context, s access.Subject) error {
+	if err := h.cfg.Access.SignOut(ctx, s); err != nil {
+		return err
+	}
+	h.endLive(s.Session, errSignedOut)
+	return nil
+}
+
+// startOIDC leads the browser to the hospital's own sign-in. What it sends back counts only in this browser: the state is in
+// a cookie as well.
+func (h *Handler) startOIDC(w http.ResponseWriter, r *http.Request) error {
+	to, err := h.cfg.Access.StartOIDC(r.Context(), h.cfg.Workstation(r), h.origin(r))
+	if err != nil {
+		return err
+	}
+	u, err := url.Parse(to)
+	if err != nil {
+		return err
+	}
+	http.SetCookie(w, &http.Cookie{ // #nosec G124 -- Secure follows the way that the browser came
+		Name: h.cookieName(r, oidcCookieName), Value: u.Query().Get("state"), Path: oidcPath, MaxAge: int(oidcPatience / time.Second),
+		HttpOnly: true, Secure: h.secure(r), SameSite: http.SameSiteLaxMode}) // the way back comes from another site
+	http.Redirect(w, r, to, http.StatusSeeOther)
+	return nil
+}
+
+// finishOIDC is where the hospital's sign-in sends the browser back to: a page, so errors are shown by the front end.
+func (h *Handler) finishOIDC(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("Cache-Control", "no-store")
+	s, err := h.returned(r)
+	if err == nil && s.Pending == nil {
+		err = h.replace(r, s.Subject.Session)
+	}
+	to := "/"
+	switch {
+	case err != nil:
+		if status, _ := statusOf(err); status == http.StatusInternalServerError {
+			h.cfg.Log.ErrorContext(r.Context(), "sign-in by the hospital's provider failed", "err", err)
+		}
+		to = "/#hospital-sign-in-failed"
+	case s.Pending != nil:
+		b, err := json.Marshal(pending(*s.Pending))
+		if err != nil {
+			b = nil
+		}
+		to = "/#second-factor=" + url.PathEscape(string(b))
+	default:
+		h.setCookies(w, r, s.Tokens)
+	}
+	http.SetCookie(w, &http.Cookie{ // #nosec G124 -- as it was set
+		Name: h.cookieName(r, oidcCookieName), Path: oidcPath, MaxAge: -1, HttpOnly: true, Secure: h.secure(r), SameSite: http.SameSiteLaxMode})
+	http.Redirect(w, r, to, http.StatusSeeOther)
+}
+
+func (h *Handler) returned(r *http.Request) (access.SignedIn, error) {
+	query := r.URL.Query()
+	state := h.cookieValue(r, oidcCookieName)
+	if state == "" || subtle.ConstantTimeCompare([]byte(state), []byte(query.Get("state"))) != 1 {
+		return access.SignedIn{}, access.ErrSignIn
+	}
+	return h.cfg.Access.FinishOIDC(r.Context(), query, h.cfg.Workstation(r), h.origin(r))
+}
+
+// jwks are the public keys of the access tokens.
+func (h *Handler) jwks(w http.ResponseWriter, r *http.Request) error {
+	b, err := h.cfg.Access.JWKS(r.Context())
+	if err != nil {
+		return err
+	}
+	h.write(w, http.StatusOK, json.RawMessage(b))
+	return nil
+}
+
+// Subject is who makes the request: the session of its cookie or bearer token, at its workstation. It counts as use of the
+// session unless BackgroundHeader says otherwise. The error is access.ErrNoSession or the store's.
+func (h *Handler) Subject(r *http.Request) (access.Subject, error) {
+	token := h.accessToken(r)
+	if token == "" {
+		return access.Subject{}, access.ErrNoSession
+	}
+	find := h.cfg.Access.Authenticate
+	if r.Header.Get(BackgroundHeader) == "1" {
+		find = h.cfg.Access.Check
+	}
+	return find(r.Context(), token, h.cfg.Workstation(r))
+}
+
+// accessToken is the request's, or "". A bearer token goes before the cookie: who sends one means it.
+func (h *Handler) accessToken(r *http.Request) string {
+	token, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
+	if !ok {
+		token = h.cookieValue(r, CookieName)
+	}
+	if len(token) > maxTokenBytes {
+		return ""
+	}
+	return token
+}
+
+func (h *Handler) cookieValue(r *http.Request, name string) string {
+	c, err := r.Cookie(h.cookieName(r, name))
+	if err != nil || len(c.Value) > maxTokenBytes {
+		return ""
+	}
+	return c.Value
+}
+
+// secure reports whether the browser came by TLS: as configured, or as the workstation's own door says. A workstation that
+// lies harms only the cookies of those who trust it already.
+func (h *Handler) secure(r *http.Request) bool {
+	return h.cfg.SecureCookie || r.Header.Get("X-Forwarded-Proto") == "https"
+}
+
+func (h *Handler) origin(r *http.Request) string {
+	if h.secure(r) {
+		return "https://" + r.Host
+	}
+	return "http://" + r.Host
+}
+
+func (h *Handler) cookieName(r *http.Request, name string) string {
+	switch {
+	case !h.secure(r):
+		return name
+	case name == CookieName:
+		return "__Host-" + name
+	}
+	return "__Secure-" + name
+}
+
+func (h *Handler) setCookies(w http.ResponseWriter, r *http.Request, t access.Tokens) {
+	http.SetCookie(w, h.cookie(r, CookieName, "/", t.Access, 0))
+	http.SetCookie(w, h.cookie(r, RefreshCookieName, sessionPath, t.Refresh, 0))
+}
+
+func (h *Handler) clearCookies(w http.ResponseWriter, r *http.Request) {
+	http.SetCookie(w, h.cookie(r, CookieName, "/", "", -1))
+	http.SetCookie(w, h.cookie(r, RefreshCookieName, sessionPath, "", -1))
+}
+
+func (h *Handler) cookie(r *http.Request, name, path, value string, maxAge int) *http.Cookie {
+	return &http.Cookie{ // #nosec G124 -- Secure follows the way that the browser came: over plain loopback HTTP it would never be sent
+		Name: h.cookieName(r, name), Value: value, Path: path, MaxAge: maxAge,
+		HttpOnly: true, Secure: h.secure(r), SameSite: http.SameSiteStrictMode}
 }
 
 func (h *Handler) describe(s access.Subject) sessionAnswer {
 	return sessionAnswer{
 		Login: s.Person.Login, DisplayName: s.Person.DisplayName, Role: s.Person.Role, SelfPatient: s.Person.Self,
-		Workstation: s.Workstation, ServerTime: h.now(),
+		Workstation: s.Workstation, SecondFactor: s.SecondFactor, MustChangePassword: s.Person.MustChangePassword, ServerTime: h.now(),
 	}
+}
+
+// displayWards are the wards that this workstation shows as a wall screen; none for any other workstation.
+func (h *Handler) displayWards(r *http.Request) ([]string, error) {
+	workstation := h.cfg.Workstation(r)
+	if !access.IsWorkstation(workstation) {
+		return nil, access.ErrNoSession
+	}
+	d, err := h.cfg.Store.Device(r.Context(), workstation)
+	if errors.Is(err, store.ErrNotFound) || err == nil && (d.Mode != store.ModeDisplay || d.State != store.DeviceActive) {
+		return nil, nil
+	}
+	return d.Wards, err
 }
 
 // now is the time in answers: UTC, whole milliseconds.

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"net/http"
 	"path"
+	"slices"
 	"strings"
 )
 
@@ -28,6 +29,9 @@ type file struct {
 }
 
 const indexPath = "/index.html"
+
+// pages are the front end's addresses, besides /patient/ID.
+var pages = []string{"/", "/account", "/display", "/people", "/devices", "/reviews", "/explain"}
 
 // types is all that the front end may consist of: what is not here is not served.
 var types = map[string]string{
@@ -83,7 +87,7 @@ func (h *Handler) static(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	at := r.URL.Path
-	if id, ok := strings.CutPrefix(at, "/patient/"); at == "/" || ok && id != "" && !strings.Contains(id, "/") {
+	if id, ok := strings.CutPrefix(at, "/patient/"); slices.Contains(pages, at) || ok && id != "" && !strings.Contains(id, "/") {
 		at = indexPath
 	}
 	f, ok := h.files[at]

@@ -122,6 +122,9 @@ func (f *face) feeds(w http.ResponseWriter, r *http.Request, channel string, fie
 	if err != nil {
 		return err
 	}
+	if c.Patient == "" {
+		shared(w.Header())
+	}
 	list, err := f.entries(r.Context(), grant, c, s.from, s.to, s.results, nil)
 	if err != nil {
 		return err
@@ -171,6 +174,9 @@ func (f *face) last(w http.ResponseWriter, r *http.Request, channel string, fiel
 	c, grant, err := f.open(r, p, channel)
 	if err != nil {
 		return err
+	}
+	if c.Patient == "" {
+		shared(w.Header())
 	}
 	var keep func(store.Entry) bool
 	if field != 0 {

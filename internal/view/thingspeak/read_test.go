@@ -200,7 +200,7 @@ func TestWhoMayRead(t *testing.T) {
 					continue
 				}
 				same(t, name, `{"status":"403","error":{"error_code":"error_forbidden","message":"This key may not do that.","details":"This key may not do that."}}`, got)
-				if after := w.refusals(access.ViewChannel, access.OnChannel(id)); c.key != w.patientKey && after != before+1 {
+				if after := w.refusals(access.ViewChannel, access.OnChannel(id)); c.key != w.patientKey && after != before+1 && before < 10 { // after ten of the same, the log counts them
 					t.Errorf("%s: a refused read left %d audit entries", name, after-before)
 				}
 			}

@@ -97,13 +97,16 @@ func New(c Config) (http.Handler, error) {
 	return &face{c}, nil
 }
 
-// ServeHTTP routes by hand: a ServeMux would redirect an unclean path, and repeat the key in the answer. Cross-origin
-// reading is allowed as ThingSpeak does: a key is needed for anything, and no cookie counts here.
+// ServeHTTP routes by hand: a ServeMux would redirect an unclean path, and repeat the key in the answer. Pages of other sites
+// may use free channels, as ThingSpeak has it; what comes of a patient's channel no other site's page may read (shared). No
+// cookie counts here.
 func (f *face) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h := w.Header()
-	h.Set("Access-Control-Allow-Origin", "*")
-	h.Set("Access-Control-Allow-Methods", "GET, POST, OPTIONS")
-	h.Set("Access-Control-Allow-Headers", "Content-Type, THINGSPEAKAPIKEY, X-THINGSPEAKAPIKEY")
+	if r.Method == http.MethodOptions || !strings.HasPrefix(r.URL.Path, "/channels/") {
+		shared(h)
+		h.Set("Access-Control-Allow-Methods", "GET, POST, OPTIONS")
+		h.Set("Access-Control-Allow-Headers", "Content-Type, THINGSPEAKAPIKEY, X-THINGSPEAKAPIKEY")
+	}
 	h.Set("Cache-Control", "no-store")
 	h.Set("Referrer-Policy", "no-referrer") // the address may hold a key
 	h.Set("X-Content-Type-Options", "nosniff")
@@ -127,6 +130,9 @@ func (f *face) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 }
+
+// shared lets pages of other sites read the answer.
+func shared(h http.Header) { h.Set("Access-Control-Allow-Origin", "*") }
 
 // read routes /channels/ID/ and what comes below it. ThingSpeak answers to the singular of feeds and fields as well.
 func (f *face) read(w http.ResponseWriter, r *http.Request) error {

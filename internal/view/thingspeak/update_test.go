@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"vitalseal/internal/access"
+	"vitalseal/internal/vitals"
 )
 
 const (
@@ -249,6 +250,24 @@ func TestOverHTTP(t *testing.T) {
 		if res.StatusCode != 200 || method == "GET" && res.ContentLength < 2048 || len(res.TransferEncoding) > 0 ||
 			h.Get("Access-Control-Allow-Origin") != "*" || h.Get("Access-Control-Allow-Credentials") != "" || h.Get("Cache-Control") != "no-store" || h.Get("Set-Cookie") != "" {
 			t.Errorf("%s: %s, %d bytes, %v", method, res.Status, res.ContentLength, h)
+		}
+	}
+}
+
+// TestOtherSites: no page of another site may read what comes of a patient's channel, and none learns whose a channel is.
+func TestOtherSites(t *testing.T) {
+	w := newWard(t)
+	w.append("oxi-a", time.Now(), good(vitals.HeartRate, 72))
+	for path, shared := range map[string]bool{
+		fmt.Sprintf("/channels/%d/feeds.json?key=%s", w.ada.ID, w.readAda):      false,
+		fmt.Sprintf("/channels/%d/feeds/last.json?key=%s", w.ada.ID, w.readAda): false,
+		fmt.Sprintf("/channels/%d/fields/1.json?key=%s", w.ada.ID, w.readAda):   false,
+		fmt.Sprintf("/channels/%d/feeds.json?key=wrong", w.fridge):              false,
+		fmt.Sprintf("/channels/%d/feeds.json?key=%s", w.fridge, w.readFridge):   true,
+		fmt.Sprintf("/update?field1=1&key=%s", w.writeFree):                     true,
+	} {
+		if got := w.do("GET", path, "").Header().Get("Access-Control-Allow-Origin") == "*"; got != shared {
+			t.Errorf("%.24s: another site may read: %v, want %v", path, got, shared)
 		}
 	}
 }

@@ -1,0 +1,247 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/mdp/qrterminal/v3"
+	"github.com/spf13/cobra"
+	"rsc.io/qr"
+
+	"vitalseal/internal/view/client"
+)
+
+// identityCommand is the inventory of components: who exists, who may take part.
+func identityCommand() *cobra.Command {
+	return group("identity", "Gateways, sensors, workstations, routers and hubs", inviteGateway(), inviteWorkstation(),
+		inviteOne("router", "Create an edge router of the overlay and write its ticket, for `vitalseal router`"),
+		inviteOne("hub", "Create the identity of another hub and write its ticket: whoever holds it can speak as a hub"),
+		list("inventory", "List every component with its state", "id", "kind", "state", "model", "bed", "version", "last_seen"),
+		showIdentity(),
+		changeIdentity("disable", "Keep a component out, and end its live connections; a gateway takes its sensors along"),
+		changeIdentity("enable", "Let a disabled component back in"),
+		changeIdentity("rotate", "Demand a new key when the component renews next; from then on the old one is refused"),
+		changeIdentity("delete", "Remove a component for good"))
+}
+
+// ticketOut is where a ticket goes: a file, a code in the terminal, or both.
+type ticketOut struct {
+	file string
+	code bool
+}
+
+func (t *ticketOut) flags(c *cobra.Command) {
+	c.Flags().StringVar(&t.file, "out", "", "`file` for the ticket: a secret until it is used")
+	c.Flags().BoolVar(&t.code, "qr", false, "show the ticket as a QR code in the terminal, for `vitalseal enrol --ticket -` behind a scanner")
+}
+
+func inviteGateway() *cobra.Command {
+	var sensors []string
+	var out ticketOut
+	c := adminCommand("invite-gateway ID", "Create a gateway with its sensors and write their ticket", 1, func(ctx context.Context, c *client.Client, _ session, a []string) error {
+		specs := []map[string]string{}
+		for _, s := range sensors {
+			f := strings.Split(s, ":")
+			if len(f) < 3 || len(f) > 4 {
+				return &usageError{fmt.Errorf("--sensor %q", s), "write ID:MODEL:SERIAL or ID:MODEL:SERIAL:BED, for instance oxi-1:MAX30100:A17:a-1"}
+			}
+			spec := map[string]string{"id": f[0], "model": f[1], "serial": f[2]}
+			if len(f) == 4 {
+				spec["bed"] = f[3]
+			}
+			specs = append(specs, spec)
+		}
+		return out.invite(ctx, c, "gateways", a[0], 1+len(specs), map[string]any{"id": a[0], "sensors": specs})
+	})
+	c.Flags().StringArrayVar(&sensors, "sensor", nil, "ID:MODEL:SERIAL[:BED]; may be given several times")
+	out.flags(c)
+	return c
+}
+
+func inviteWorkstation() *cobra.Command {
+	var out ticketOut
+	var display bool
+	var wards []string
+	c := adminCommand("invite-workstation ID", "Create a workstation and write its ticket", 1, func(ctx context.Context, c *client.Client, _ session, a []string) error {
+		in := map[string]any{"id": a[0]}
+		switch {
+		case display && len(wards) == 0:
+			return &usageError{errors.New("--display without --ward"), "name the wards whose beds the screen shows"}
+		case !display && len(wards) > 0:
+			return &usageError{errors.New("--ward without --display"), "only a wall screen belongs to wards"}
+		case display:
+			in["mode"], in["wards"] = "display", wards
+		}
+		return out.invite(ctx, c, "workstations", a[0], 1, in)
+	})
+	c.Flags().BoolVar(&display, "display", false, "a wall screen: it shows its wards' beds, without names, while nobody is signed in")
+	c.Flags().StringSliceVar(&wards, "ward", nil, "of a display: a ward whose beds it shows; may be given several times")
+	out.flags(c)
+	return c
+}
+
+func inviteOne(kind, short string) *cobra.Command {
+	var out ticketOut
+	c := adminCommand("invite-"+kind+" ID", short, 1, func(ctx context.Context, c *client.Client, _ session, a []string) error {
+		return out.invite(ctx, c, kind+"s", a[0], 1, map[string]any{"id": a[0]})
+	})
+	out.flags(c)
+	return c
+}
+
+const (
+	// maxCode is what one QR code holds at its lowest error correction, in bytes.
+	maxCode = 2953
+	// componentBytes is about what each component adds to a ticket.
+	componentBytes = 1000
+)
+
+// invite has the hub make components and their ticket. What would lose the ticket is found before it is made.
+func (t *ticketOut) invite(ctx context.Context, c *client.Client, path, id string, components int, in any) error {
+	switch {
+	case t.file == "" && !t.code:
+		return &usageError{errors.New("no place for the ticket"), "give a new file with --out, or --qr for a code in the terminal"}
+	case t.file == "" && components*componentBytes > maxCode:
+		return &usageError{fmt.Errorf("--qr: a ticket for %d components does not fit into one code, which holds %d bytes", components, maxCode),
+			"write it to a file with --out and carry that to the component, or invite a gateway with at most one sensor"}
+	}
+	file := t.file
+	if file == "" {
+		file = id + ".ticket" // made only if the code cannot be shown
+	}
+	// The file first: a ticket that cannot be kept must not be made.
+	f, err := os.OpenFile(file, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600) // #nosec G304 -- the administrator names the file
+	if err != nil {
+		return &usageError{err, "give a new file with --out"}
+	}
+	var ticket json.RawMessage
+	if err := c.Do(ctx, http.MethodPost, "/api/admin/"+path, in, &ticket); err != nil {
+		return errors.Join(err, f.Close(), os.Remove(file))
+	}
+	_, err = f.Write(ticket)
+	if err := errors.Join(err, f.Close()); err != nil {
+		return err
+	}
+	if t.code {
+		if err := showCode(os.Stdout, ticket); err != nil {
+			return &hinted{fmt.Errorf("%w; the ticket is in %s", err, file), "carry that file to the component: vitalseal enrol --ticket " + file + " --data DIR"}
+		}
+		if t.file == "" {
+			fmt.Fprintln(os.Stderr, "scan it once, soon, into: vitalseal enrol --ticket - --data DIR")
+			return os.Remove(file)
+		}
+	}
+	run := "enrol"
+	if path == "routers" {
+		run = "router"
+	}
+	fmt.Fprintf(os.Stderr, "%s: use it once, soon: vitalseal %s --ticket %s --data DIR\n", file, run, file)
+	return nil
+}
+
+// showCode draws a ticket as one QR code.
+func showCode(w io.Writer, ticket []byte) error {
+	var compact bytes.Buffer
+	if err := json.Compact(&compact, ticket); err != nil {
+		return errors.New("the hub's ticket is not JSON")
+	}
+	if _, err := qr.Encode(compact.String(), qr.L); err != nil {
+		return fmt.Errorf("the ticket has %d bytes and does not fit into one code, which holds %d", compact.Len(), maxCode)
+	}
+	qrterminal.GenerateWithConfig(compact.String(), qrterminal.Config{Level: qr.L, Writer: w, HalfBlocks: true, QuietZone: 2,
+		BlackChar: qrterminal.BLACK_BLACK, WhiteChar: qrterminal.WHITE_WHITE,
+		BlackWhiteChar: qrterminal.BLACK_WHITE, WhiteBlackChar: qrterminal.WHITE_BLACK})
+	return nil
+}
+
+// identityPath is a component's path in the administration face, from its SPIFFE id or KIND/NAME.
+func identityPath(id string) (string, error) {
+	parts := strings.Split(strings.TrimPrefix(id, "spiffe://"), "/")
+	if strings.HasPrefix(id, "spiffe://") && len(parts) > 0 {
+		parts = parts[1:]
+	}
+	if len(parts) != 2 || parts[0] == "" || parts[1] == "" {
+		return "", &usageError{fmt.Errorf("%q is no component", id), "write its SPIFFE id, or KIND/NAME such as sensor/oxi-1; `vitalseal identity list` shows them"}
+	}
+	return "identities/" + url.PathEscape(parts[0]) + "/" + url.PathEscape(parts[1]), nil
+}
+
+func changeIdentity(change, short string) *cobra.Command {
+	return adminCommand(change+" ID", short, 1, func(ctx context.Context, c *client.Client, s session, a []string) error {
+		path, err := identityPath(a[0])
+		if err != nil {
+			return err
+		}
+		return post(ctx, c, s, http.MethodPost, path+"/"+change, map[string]any{})
+	})
+}
+
+func showIdentity() *cobra.Command {
+	return adminCommand("show ID", "Show everything that is known of a component", 1, func(ctx context.Context, c *client.Client, s session, a []string) error {
+		path, err := identityPath(a[0])
+		if err != nil {
+			return err
+		}
+		var raw json.RawMessage
+		if err := c.Do(ctx, http.MethodGet, "/api/admin/"+path, nil, &raw); err != nil {
+			return err
+		}
+		if s.json {
+			_, err := os.Stdout.Write(append(raw, '\n'))
+			return err
+		}
+		return describeIdentity(os.Stdout, raw)
+	})
+}
+
+func describeIdentity(w io.Writer, raw []byte) error {
+	var d struct {
+		ID, Kind, State, Model, Serial, Gateway, Bed, Mode, Version string
+		Wards                                                       []string
+		EnrolledBy                                                  string     `json:"enrolled_by"`
+		Enrolled                                                    *time.Time `json:"enrolled"`
+		LastSeen                                                    *time.Time `json:"last_seen"`
+		NewKey                                                      bool       `json:"new_key_demanded"`
+		Certificate                                                 *struct {
+			SHA256    string    `json:"sha256"`
+			NotBefore time.Time `json:"not_before"`
+			NotAfter  time.Time `json:"not_after"`
+		} `json:"certificate"`
+	}
+	if err := json.Unmarshal(raw, &d); err != nil {
+		return fmt.Errorf("the hub's answer: %w", err)
+	}
+	at := func(t *time.Time) string {
+		if t == nil {
+			return "never"
+		}
+		return t.UTC().Format(time.RFC3339)
+	}
+	lines := [][2]string{{"id", d.ID}, {"kind", strings.TrimSpace(d.Kind + " " + d.Mode)}, {"state", d.State}, {"model", d.Model},
+		{"serial", d.Serial}, {"gateway", d.Gateway}, {"bed", d.Bed}, {"wards", strings.Join(d.Wards, ", ")}, {"version", d.Version},
+		{"invited by", d.EnrolledBy}, {"enrolled", at(d.Enrolled)}, {"last seen", at(d.LastSeen)}}
+	if d.Certificate != nil {
+		lines = append(lines, [2]string{"certificate", "SHA-256 " + d.Certificate.SHA256},
+			[2]string{"valid", at(&d.Certificate.NotBefore) + " to " + at(&d.Certificate.NotAfter)})
+	}
+	if d.NewKey {
+		lines = append(lines, [2]string{"key", "a new one is demanded at the next renewal"})
+	}
+	for _, l := range lines {
+		if l[1] != "" {
+			if _, err := fmt.Fprintf(w, "%-12s %s\n", l[0], l[1]); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}

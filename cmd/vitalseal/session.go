@@ -1,0 +1,156 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"vitalseal/internal/connect"
+	"vitalseal/internal/view/client"
+)
+
+// What scripts set in the place of what a person is asked, or types each time.
+const (
+	passwordEnv = "VITALSEAL_PASSWORD" // #nosec G101 -- a variable's name
+	totpEnv     = "VITALSEAL_TOTP"     // the second factor: six digits, or a recovery code
+	connectEnv  = "VITALSEAL_CONNECT"  // a connect.json
+)
+
+const connectHint = "start `vitalseal connect` on this workstation, or name the connect.json in its data folder with --connect"
+
+// session is where an administration command goes and as whom.
+type session struct {
+	file, url, login string
+	json             bool
+}
+
+// adminCommand is one command that signs in, does its work and signs out.
+func adminCommand(use, short string, args int, do func(ctx context.Context, c *client.Client, s session, args []string) error) *cobra.Command {
+	var s session
+	c := &cobra.Command{Use: use, Short: short, Args: exactArgs(args),
+		RunE: func(c *cobra.Command, args []string) (err error) {
+			ctx := c.Context()
+			cl, err := s.client()
+			if err != nil {
+				return err
+			}
+			if err := s.signIn(ctx, cl); err != nil {
+				return err
+			}
+			defer func() { err = errors.Join(err, cl.SignOut(context.WithoutCancel(ctx))) }()
+			return do(ctx, cl, s, args)
+		}}
+	c.Flags().StringVar(&s.file, "connect", "", "`file` that \"vitalseal connect\" wrote, connect.json in its data folder (default: $"+connectEnv+", else the one in your configuration directory)")
+	c.Flags().StringVar(&s.url, "url", "", "`address` of a \"vitalseal connect --plain\"")
+	c.MarkFlagsMutuallyExclusive("connect", "url")
+	c.Flags().StringVar(&s.login, "login", "admin", "who signs in")
+	c.Flags().BoolVar(&s.json, "json", false, "print the hub's answer as JSON")
+	return c
+}
+
+// client reaches the workstation's connect address.
+func (s session) client() (*client.Client, error) {
+	if s.url != "" {
+		c, err := client.New(s.url)
+		if err != nil {
+			return nil, &usageError{err, "give the address that `vitalseal connect --plain` printed with --url"}
+		}
+		if c.Base().Scheme == "https" {
+			return nil, &usageError{fmt.Errorf("--url %s: TLS needs its certificate authority and launch secret", s.url), "name the connect.json with --connect"}
+		}
+		return c, nil
+	}
+	file := s.file
+	if file == "" {
+		file = os.Getenv(connectEnv)
+	}
+	if file == "" {
+		dir, err := os.UserConfigDir()
+		if err != nil {
+			return nil, &usageError{fmt.Errorf("no configuration directory: %w", err), connectHint}
+		}
+		file = connect.FilePath(filepath.Join(dir, "vitalseal", "connect"))
+	}
+	c, err := client.FromFile(file)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, &hinted{err, connectHint}
+	}
+	if err != nil {
+		return nil, &usageError{err, connectHint}
+	}
+	return c, nil
+}
+
+// signIn asks for what the sign-in needs.
+func (s session) signIn(ctx context.Context, c *client.Client) error {
+	password, err := askPassword(s.login)
+	if err != nil {
+		return err
+	}
+	err = c.SignIn(ctx, s.login, password)
+	var second *client.SecondFactor
+	if errors.As(err, &second) {
+		var p client.Proof
+		if p, err = askSecond(second); err == nil {
+			err = c.Second(ctx, second.ID, p)
+		}
+	}
+	if errors.Is(err, syscall.ECONNREFUSED) {
+		return &hinted{err, connectHint}
+	}
+	return err
+}
+
+func askPassword(login string) (string, error) {
+	if p := os.Getenv(passwordEnv); p != "" {
+		return p, nil
+	}
+	fd := int(os.Stdin.Fd()) // #nosec G115 -- a descriptor fits
+	if !term.IsTerminal(fd) {
+		return "", &usageError{errors.New("no password"), "set $" + passwordEnv + ", or run this at a terminal"}
+	}
+	fmt.Fprintf(os.Stderr, "password of %s: ", login)
+	b, err := term.ReadPassword(fd)
+	fmt.Fprintln(os.Stderr)
+	return string(b), err
+}
+
+// askSecond asks for a code of the authenticator app or, in its place, a recovery code.
+func askSecond(s *client.SecondFactor) (client.Proof, error) {
+	if !slices.Contains(s.Methods, "totp") && !slices.Contains(s.Methods, "recovery") {
+		return client.Proof{}, &hinted{s, "passkeys work in the browser only; add an authenticator app to this account there to use it here"}
+	}
+	code := os.Getenv(totpEnv)
+	if code == "" {
+		if !term.IsTerminal(int(os.Stdin.Fd())) { // #nosec G115 -- a descriptor fits
+			return client.Proof{}, &usageError{errors.New("no second factor"), "set $" + totpEnv + ", or run this at a terminal"}
+		}
+		fmt.Fprint(os.Stderr, "code of the authenticator app, or a recovery code: ")
+		line, err := bufio.NewReader(os.Stdin).ReadString('\n')
+		if err != nil {
+			return client.Proof{}, err
+		}
+		code = line
+	}
+	return proofOf(code), nil
+}
+
+// proofOf tells an app's six digits from a recovery code.
+func proofOf(code string) client.Proof {
+	code = strings.TrimSpace(code)
+	digits := strings.ReplaceAll(code, " ", "")
+	if len(digits) == 6 && strings.Trim(digits, "0123456789") == "" {
+		return client.Proof{TOTP: digits}
+	}
+	return client.Proof{Recovery: code}
+}

@@ -1,0 +1,288 @@
+// The administrator's page of components: what there is, what state it is in, and tickets for new ones.
+import { useEffect, useRef, useState } from 'preact/hooks'
+import { Refused, ask } from './api'
+import { Dialog, Failed, words } from './dialog'
+import { Table, type PageProps } from './office'
+import { Frame } from './parts'
+import { Pick } from './people'
+import { QR } from './qr'
+import { clock, day, span } from './words'
+
+interface Device {
+  id: string
+  kind: string
+  model: string
+  serial: string
+  state: string
+  bed: string
+  gateway: string
+  mode?: string
+  wards?: string[]
+  enrolled_by: string
+  enrolled: string | null
+  last_seen: string | null
+  version: string
+  certificate?: { sha256: string; not_before: string; not_after: string }
+  new_key_demanded?: boolean
+}
+
+const short = (id: string) => id.replace(/^spiffe:\/\/[^/]*\//, '')
+
+export function DevicesPage(p: PageProps) {
+  const [devices, setDevices] = useState<Device[]>()
+  const [failed, setFailed] = useState('')
+  const [done, setDone] = useState('')
+  const [open, setOpen] = useState<Device>()
+  const [inviting, setInviting] = useState(false)
+  const [ticket, setTicket] = useState<{ name: string; text: string }>()
+  const [sure, setSure] = useState(false)
+
+  const fail = (e: unknown) => {
+    if (e instanceof Refused && e.signedOut) p.onGone()
+    else setFailed(words(e))
+  }
+  const load = (background: boolean) => {
+    ask<Device[]>('GET', '/api/admin/inventory', undefined, background).then(setDevices, fail)
+  }
+  useEffect(() => {
+    load(false)
+    const t = window.setInterval(() => load(true), 10_000)
+    return () => window.clearInterval(t)
+  }, [])
+  const change = async (d: Device, what: string, said: string) => {
+    setFailed('')
+    setDone('')
+    setOpen(undefined)
+    try {
+      await ask('POST', `/api/admin/identities/${short(d.id)}/${what}`, {})
+      setDone(`${short(d.id)}: ${said}`)
+    } catch (e) {
+      fail(e)
+    }
+    load(false)
+  }
+  const seen = (d: Device) => (d.last_seen ? `${span((Date.now() - Date.parse(d.last_seen)) / 1000)} ago` : 'never')
+  return (
+    <Frame {...p}>
+      <div class="title-row">
+        <h1>Devices</h1>
+        <button type="button" class="main main-small" data-testid="invite" onClick={() => setInviting(true)}>
+          Invite a device
+        </button>
+      </div>
+      <p class="lead">Every component and its identity. Disabling one cuts its open connections at once.</p>
+      <Failed text={failed} testid="devices-failed" />
+      <p class="done" role="status" data-testid="devices-done">
+        {done}
+      </p>
+      {!devices && !failed && <p class="quietly">Fetching…</p>}
+      {devices && (
+        <Table head={['Identity', 'Model', 'Serial', 'Bed', 'State', 'Certificate until', 'Version', 'Last seen', '']} testid="inventory">
+          {devices.map((d) => (
+            <tr key={d.id}>
+              <td>
+                {short(d.id)} {d.mode === 'display' && <span class="unit">wall screen</span>}
+              </td>
+              <td>{d.model}</td>
+              <td>{d.serial}</td>
+              <td>{d.bed}</td>
+              <td>
+                <span class={d.state === 'active' ? 'mark-ok' : d.state === 'disabled' ? 'mark-no' : ''}>{d.state}</span>
+                {d.new_key_demanded && <span class="unit"> new key at next renewal</span>}
+              </td>
+              <td>{d.certificate ? `${day(d.certificate.not_after)} ${clock(d.certificate.not_after)}` : ''}</td>
+              <td>{d.version}</td>
+              <td>{seen(d)}</td>
+              <td class="num">
+                <button type="button" class="quiet small-button" aria-label={`Change ${short(d.id)}`} data-testid={`device-${short(d.id)}`}
+                  onClick={() => {
+                    setSure(false)
+                    setOpen(d)
+                  }}>
+                  Change…
+                </button>
+              </td>
+            </tr>
+          ))}
+        </Table>
+      )}
+      {open && (
+        <Dialog title={short(open.id)} onClose={() => setOpen(undefined)} testid="device">
+          <dl class="facts">
+            <dt>Identity</dt>
+            <dd>{open.id}</dd>
+            {open.gateway && (
+              <>
+                <dt>Gateway</dt>
+                <dd>{short(open.gateway)}</dd>
+              </>
+            )}
+            {open.enrolled && (
+              <>
+                <dt>Enrolled</dt>
+                <dd>
+                  {day(open.enrolled)} {clock(open.enrolled)}, ticket by {open.enrolled_by}
+                </dd>
+              </>
+            )}
+            {open.certificate && (
+              <>
+                <dt>Certificate</dt>
+                <dd>SHA-256 {open.certificate.sha256}</dd>
+              </>
+            )}
+          </dl>
+          <div class="choices">
+            {open.state === 'disabled' ? (
+              <button type="button" class="quiet" data-testid="device-enable" onClick={() => void change(open, 'enable', 'let back in.')}>
+                Let it back in
+              </button>
+            ) : (
+              <button type="button" class="quiet" data-testid="device-disable" onClick={() => void change(open, 'disable', 'kept out; its connections have ended.')}>
+                Keep it out (disable)
+              </button>
+            )}
+            {open.state === 'active' && (
+              <button type="button" class="quiet" data-testid="device-rotate" onClick={() => void change(open, 'rotate', 'must bring a new key at its next renewal.')}>
+                Demand a new key (rotate)
+              </button>
+            )}
+            <label class="pick-one">
+              <input type="checkbox" checked={sure} onChange={(e) => setSure(e.currentTarget.checked)} data-testid="device-sure" />
+              <span>Delete it for good: it must be invited and enrolled anew to come back.</span>
+            </label>
+            <button type="button" class="quiet danger-text" disabled={!sure} data-testid="device-delete" onClick={() => void change(open, 'delete', 'deleted.')}>
+              Delete
+            </button>
+          </div>
+          <div class="actions">
+            <button type="button" class="quiet" onClick={() => setOpen(undefined)}>
+              Close
+            </button>
+          </div>
+        </Dialog>
+      )}
+      {inviting && (
+        <Invite
+          onClose={() => setInviting(false)}
+          onDone={(t) => {
+            setInviting(false)
+            setTicket(t)
+            load(false)
+          }}
+        />
+      )}
+      {ticket && <Ticket {...ticket} onClose={() => setTicket(undefined)} />}
+    </Frame>
+  )
+}
+
+const kinds = {
+  workstations: 'Workstation',
+  display: 'Wall screen',
+  gateways: 'Gateway with its sensors',
+  routers: 'Router',
+  hubs: 'Hub',
+}
+
+function Invite({ onClose, onDone }: { onClose: () => void; onDone: (t: { name: string; text: string }) => void }) {
+  const [kind, setKind] = useState<keyof typeof kinds>('workstations')
+  const [wards, setWards] = useState<{ id: string; name: string }[]>([])
+  const [chosen, setChosen] = useState<string[]>([])
+  const [failed, setFailed] = useState('')
+  const [busy, setBusy] = useState(false)
+  const id = useRef<HTMLInputElement>(null)
+  const sensors = useRef<HTMLTextAreaElement>(null)
+  useEffect(() => {
+    ask<{ id: string; name: string }[]>('GET', '/api/admin/wards').then(setWards, () => {})
+  }, [])
+  const submit = async (e: Event) => {
+    e.preventDefault()
+    if (busy) return
+    setBusy(true)
+    setFailed('')
+    const name = id.current?.value ?? ''
+    const body: Record<string, unknown> = { id: name }
+    if (kind === 'display') Object.assign(body, { mode: 'display', wards: chosen })
+    if (kind === 'gateways')
+      body.sensors = (sensors.current?.value ?? '')
+        .split('\n')
+        .map((l) => l.trim())
+        .filter((l) => l)
+        .map((l) => {
+          const [sensor, model, serial, bed] = l.split(/\s+/)
+          return { id: sensor ?? '', model: model ?? '', serial: serial ?? '', bed: bed ?? '' }
+        })
+    try {
+      const t = await ask<unknown>('POST', `/api/admin/${kind === 'display' ? 'workstations' : kind}`, body)
+      onDone({ name, text: JSON.stringify(t) })
+    } catch (err) {
+      setFailed(words(err))
+      setBusy(false)
+    }
+  }
+  return (
+    <Dialog title="Invite a device" onClose={onClose} testid="invite-form">
+      <form class="form" onSubmit={submit}>
+        <p class="lead">It gets a ticket, good for one enrolment and a short time.</p>
+        <label>
+          What is it?
+          <select value={kind} onChange={(e) => setKind(e.currentTarget.value as keyof typeof kinds)} data-testid="invite-kind">
+            {Object.entries(kinds).map(([k, v]) => (
+              <option key={k} value={k}>
+                {v}
+              </option>
+            ))}
+          </select>
+        </label>
+        <label>
+          Short name
+          <input ref={id} data-testid="invite-id" required maxLength={63} pattern="[a-z0-9]([a-z0-9.\-]*[a-z0-9])?" autoCapitalize="none" spellcheck={false} placeholder="desk-2" />
+        </label>
+        {kind === 'display' && (
+          <Pick legend="Which wards does it show?" all={wards} chosen={chosen} toggle={(w) => setChosen((c) => (c.includes(w) ? c.filter((x) => x !== w) : [...c, w]))} />
+        )}
+        {kind === 'gateways' && (
+          <label>
+            Its sensors, one a line: name, model, serial number, bed
+            <textarea ref={sensors} rows={5} spellcheck={false} placeholder={'oxi-a-1 MAX30100 A17 a-1\nadc-1 MCP3008 B02'} />
+          </label>
+        )}
+        <Failed text={failed} testid="invite-failed" />
+        <div class="actions">
+          <button type="button" class="quiet" onClick={onClose}>
+            Cancel
+          </button>
+          <button type="submit" class="main" data-testid="invite-make" disabled={busy}>
+            {busy ? 'Making it…' : 'Make the ticket'}
+          </button>
+        </div>
+      </form>
+    </Dialog>
+  )
+}
+
+function Ticket({ name, text, onClose }: { name: string; text: string; onClose: () => void }) {
+  const [href, setHref] = useState('')
+  useEffect(() => {
+    const u = URL.createObjectURL(new Blob([text + '\n'], { type: 'application/json' }))
+    setHref(u)
+    return () => URL.revokeObjectURL(u)
+  }, [text])
+  return (
+    <Dialog title={`Ticket for ${name}`} onClose={onClose} testid="ticket">
+      <p>
+        Whoever has it can enrol as this device, once. It is shown now and never again. On the device: <code>vitalseal enrol --ticket {name}.ticket --data DIR</code>
+      </p>
+      <QR text={text} label={`QR code of the ticket for ${name}`} />
+      <div class="actions">
+        <a class="button main main-small" href={href} download={`${name}.ticket`} data-testid="ticket-download">
+          Save the file
+        </a>
+        <button type="button" class="quiet" onClick={onClose}>
+          Done
+        </button>
+      </div>
+    </Dialog>
+  )
+}

@@ -1,0 +1,158 @@
+// The wall screen: beds and big numbers, no names, nobody signed in, and nothing to click but the way to sign in.
+import { useEffect, useReducer, useState } from 'preact/hooks'
+import { Refused, ask, type Kind, type Reading, type Readings } from './api'
+import { Foot } from './parts'
+import { STALE_SECONDS, clock, hasValue, span, whyAbsent } from './words'
+
+const ASK_MS = 1500
+const LOST_MS = 6000
+
+interface DisplayBed {
+  bed: string
+  ward_name: string
+  occupied: boolean
+  numerics?: Readings
+}
+
+interface Picture {
+  server_time: string
+  beds: DisplayBed[]
+}
+
+export function DisplayPage() {
+  const [got, setGot] = useState<{ picture: Picture; heard: number; offset: number }>()
+  const [refused, setRefused] = useState<Refused>()
+  const [, again] = useReducer<number, void>((n) => n + 1, 0)
+  useEffect(() => {
+    document.title = 'Wall screen · Vitalseal'
+    let over = false
+    let t: number
+    const load = () =>
+      ask<Picture>('GET', '/api/display', undefined, true)
+        .then(
+          (picture) => {
+            if (over) return
+            setRefused(undefined)
+            setGot({ picture, heard: Date.now(), offset: Date.parse(picture.server_time) - Date.now() })
+          },
+          (e: unknown) => {
+            if (!over && e instanceof Refused && e.status !== 0) {
+              setRefused(e)
+              if (e.status === 403 || e.status === 401) setGot(undefined) // nothing stays on the wall
+            }
+          },
+        )
+        .then(() => {
+          if (!over) t = window.setTimeout(load, ASK_MS)
+        })
+    void load()
+    const tick = window.setInterval(() => again(), 1000)
+    return () => {
+      over = true
+      window.clearTimeout(t)
+      window.clearInterval(tick)
+    }
+  }, [])
+  const lost = got !== undefined && Date.now() - got.heard > LOST_MS
+  const now = Date.now() + (got?.offset ?? 0)
+  const wards = new Map<string, DisplayBed[]>()
+  got?.picture.beds.forEach((b) => wards.set(b.ward_name, [...(wards.get(b.ward_name) ?? []), b]))
+  return (
+    <div class="frame wall" data-testid="wall" data-state={lost ? 'lost' : got ? 'live' : 'waiting'}>
+      <header class="top">
+        <span class="brand">
+          <svg viewBox="0 0 32 32" aria-hidden="true">
+            <path d="M2 17h8l3-9 5 16 3-10 2 3h7" />
+          </svg>
+          {[...wards.keys()].join(' · ') || 'Vitalseal'}
+        </span>
+        <span class="top-space" />
+        <time class="clock">{clock(new Date(now).toISOString(), true)}</time>
+        <a class="button quiet" href="/?sign-in" data-testid="wall-signin">
+          Sign in
+        </a>
+      </header>
+      {lost && (
+        <div class="banner" role="alert" data-testid="lost">
+          <strong>Connection to the hub lost.</strong> Nothing below is live. Look at the bedside.
+        </div>
+      )}
+      <main id="main">
+        <h1 class="sr">Wall screen</h1>
+        {refused && !got && (
+          <section class="message" role="status" data-testid="refused">
+            <h1>{refused.status === 403 || refused.status === 401 ? 'This workstation is no wall screen' : 'Nothing to show'}</h1>
+            <p>
+              {refused.status === 403 || refused.status === 401
+                ? 'An administrator enrols a wall screen as a workstation of its own, for the wards that it shows.'
+                : refused.message}
+            </p>
+            <a class="back" href="/">
+              ← Start page
+            </a>
+          </section>
+        )}
+        {[...wards].map(([ward, beds]) => (
+          <section key={ward} class="ward" aria-label={ward}>
+            {wards.size > 1 && <h2>{ward}</h2>}
+            <div class="wall-grid">
+              {beds.map((b) => (
+                <WallBed key={b.bed} bed={b} now={now} lost={lost} />
+              ))}
+            </div>
+          </section>
+        ))}
+      </main>
+      <Foot />
+    </div>
+  )
+}
+
+function WallBed({ bed, now, lost }: { bed: DisplayBed; now: number; lost: boolean }) {
+  const n = bed.numerics ?? {}
+  const sys = n.systolic_mmhg
+  const dia = n.diastolic_mmhg
+  const ages = [n.heart_rate_bpm, n.spo2_percent].filter((r): r is Reading => !!r).map((r) => (now - Date.parse(r.at)) / 1000)
+  const age = ages.length ? Math.max(0, Math.min(...ages)) : Infinity
+  const stale = lost || age > STALE_SECONDS
+  return (
+    <div class={`tile wall-bed ${!bed.occupied ? 'tile-empty' : stale ? 'tile-stale' : ''}`} data-testid={`wall-${bed.bed}`} data-state={!bed.occupied ? 'empty' : stale ? 'stale' : 'live'}>
+      <div class="tile-head">
+        <span class="bed-name">{bed.bed}</span>
+        {bed.occupied && stale && <strong class="age age-stale">{Number.isFinite(age) ? `no data for ${span(age)}` : 'no data yet'}</strong>}
+      </div>
+      {bed.occupied ? (
+        <>
+          <div class="wall-numbers">
+            <Big kind="heart_rate_bpm" label="HR" unit="bpm" colour="hr" r={n.heart_rate_bpm} stale={stale} />
+            <Big kind="spo2_percent" label="SpO₂" unit="%" colour="spo2" r={n.spo2_percent} stale={stale} />
+          </div>
+          <div class={`bp ${hasValue(sys) && hasValue(dia) ? '' : 'is-absent'} ${lost ? 'is-stale' : ''}`}>
+            <span class="number-label">
+              BP <span class="unit">mmHg</span>
+            </span>
+            <span class="bp-value">{hasValue(sys) && hasValue(dia) ? `${Math.round(sys.value)}/${Math.round(dia.value)}` : '– / –'}</span>
+            <span class="number-note">{hasValue(sys) ? clock(sys.at) : ''}</span>
+          </div>
+        </>
+      ) : (
+        <span class="number-note">no patient</span>
+      )}
+    </div>
+  )
+}
+
+function Big({ kind, label, unit, colour, r, stale }: { kind: Kind; label: string; unit: string; colour: string; r: Reading | undefined; stale: boolean }) {
+  const shown = hasValue(r)
+  return (
+    <div class={`number ${colour} ${stale ? 'is-stale' : ''} ${shown ? '' : 'is-absent'}`}>
+      <span class="number-label">
+        {label} <span class="unit">{unit}</span>
+      </span>
+      <span class="number-value" data-testid={`wall-${colour}`}>
+        {shown ? Math.round(r.value) : <span aria-label="no value">– –</span>}
+      </span>
+      <span class="number-note">{shown ? '\u00a0' : r ? whyAbsent(kind, r.quality) : 'no data'}</span>
+    </div>
+  )
+}

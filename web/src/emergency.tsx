@@ -1,0 +1,254 @@
+// Emergencies: opening one patient for fifteen minutes, saying so loudly, and telling the patient.
+import { useEffect, useReducer, useRef, useState } from 'preact/hooks'
+import { Refused, ask, type Emergency, type Session } from './api'
+import { Dialog, Failed, words } from './dialog'
+import { Link } from './parts'
+import { clock, day, roleWords } from './words'
+
+const ASK_MS = 3000
+
+interface EmergencyBed {
+  patient: string
+  bed: string
+  bed_name: string
+  ward_name: string
+}
+
+export const mayBreakGlass = (s: Session): boolean => s.role === 'nurse' || s.role === 'doctor'
+
+function left(expires: string, now: number): string {
+  const s = Math.max(0, Math.ceil((Date.parse(expires) - now) / 1000))
+  return `${Math.floor(s / 60)}:${String(s % 60).padStart(2, '0')}`
+}
+
+// EmergencyBanner is on every page of a clinician, for as long as an emergency lasts that concerns them.
+export function EmergencyBanner({ session, go }: { session: Session; go: (to: string) => void }) {
+  const [open, setOpen] = useState<Emergency[]>([])
+  const offset = useRef(0)
+  const [, again] = useReducer<number, void>((n) => n + 1, 0)
+  const clinician = mayBreakGlass(session)
+  useEffect(() => {
+    if (!clinician) return
+    let over = false
+    const load = () =>
+      ask<{ server_time: string; open: Emergency[] }>('GET', '/api/emergency', undefined, true).then(
+        (a) => {
+          if (over) return
+          offset.current = Date.parse(a.server_time) - Date.now()
+          setOpen(a.open)
+        },
+        () => {}, // the page itself says when the hub does not answer
+      )
+    void load()
+    const t = window.setInterval(load, ASK_MS)
+    const tick = window.setInterval(() => again(), 1000)
+    return () => {
+      over = true
+      window.clearInterval(t)
+      window.clearInterval(tick)
+    }
+  }, [clinician])
+  const now = Date.now() + offset.current
+  const lasting = open.filter((e) => Date.parse(e.expires) > now)
+  return (
+    <>
+      {lasting.map((e) => (
+        <div key={e.patient + e.opened} class={e.mine ? 'glass glass-mine' : 'glass'} role="alert" data-testid={e.mine ? 'glass-mine' : 'glass-other'}>
+          {e.mine ? (
+            <>
+              <strong>Emergency access to {e.bed_name}.</strong>{' '}
+              <span>
+                Ends in{' '}
+                <span class="glass-left" data-testid="glass-left" aria-live="off">
+                  {left(e.expires, now)}
+                </span>
+                . An auditor will review it, and the patient is told.
+              </span>{' '}
+              <Link to={`/patient/${encodeURIComponent(e.patient)}`} go={go} class="glass-link">
+                Open
+              </Link>
+            </>
+          ) : (
+            <>
+              <strong>
+                {e.person} has opened {e.bed_name} in an emergency
+              </strong>{' '}
+              <span>
+                at {clock(e.opened)}, until {clock(e.expires)}. If you do not know why, ask.
+              </span>
+            </>
+          )}
+        </div>
+      ))}
+    </>
+  )
+}
+
+// BreakGlass lets a clinician choose a bed (unless patient is given) and type a reason.
+export function BreakGlass({ patient, where, go, onClose }: {
+  patient?: string
+  where?: string
+  go: (to: string) => void
+  onClose: () => void
+}) {
+  const [beds, setBeds] = useState<EmergencyBed[]>()
+  const [chosen, setChosen] = useState(patient ?? '')
+  const [search, setSearch] = useState('')
+  const [reason, setReason] = useState('')
+  const [failed, setFailed] = useState('')
+  const [busy, setBusy] = useState(false)
+  useEffect(() => {
+    if (patient) return
+    ask<{ beds: EmergencyBed[] }>('GET', '/api/emergency/beds').then(
+      (a) => setBeds(a.beds),
+      (e: unknown) => setFailed(words(e)),
+    )
+  }, [patient])
+  const submit = async (e: Event) => {
+    e.preventDefault()
+    if (busy) return
+    if (!chosen) {
+      setFailed('Choose the bed first.')
+      return
+    }
+    setBusy(true)
+    setFailed('')
+    try {
+      await ask('POST', `/api/patients/${encodeURIComponent(chosen)}/break-glass`, { reason })
+      onClose()
+      go(`/patient/${encodeURIComponent(chosen)}`)
+    } catch (err) {
+      setFailed(err instanceof Refused && err.stepUp ? 'Nothing was opened: this needs a fresh proof of who you are.' : words(err))
+      setBusy(false)
+    }
+  }
+  const found = beds?.filter((b) => `${b.bed_name} ${b.ward_name}`.toLowerCase().includes(search.trim().toLowerCase())) ?? []
+  const enough = reason.trim().length >= 10
+  return (
+    <Dialog title="Open a patient in an emergency" onClose={onClose} testid="break-glass">
+      <form class="form" onSubmit={submit}>
+        <ul class="means">
+          <li>You see this one patient for <strong>15 minutes</strong>, although you are not on the ward or care team.</li>
+          <li>The nurses of the ward see at once that you did.</li>
+          <li>Your reason is recorded, an auditor reviews it, and <strong>the patient is told</strong>.</li>
+        </ul>
+        {patient ? (
+          <p>
+            Patient: <strong>{where ?? 'the one on this page'}</strong>
+          </p>
+        ) : (
+          <fieldset class="pick">
+            <legend>Which bed?</legend>
+            <label class="sr" for="bed-search">
+              Search by bed or ward
+            </label>
+            <input id="bed-search" type="search" data-testid="glass-search" placeholder="Search by bed or ward" value={search} onInput={(e) => setSearch(e.currentTarget.value)} />
+            <div class="pick-list" role="radiogroup" aria-label="Beds">
+              {beds && found.length === 0 && <p class="quietly">{beds.length === 0 ? 'No bed is outside your care.' : 'No bed fits.'}</p>}
+              {found.map((b) => (
+                <label key={b.patient} class={chosen === b.patient ? 'pick-one picked' : 'pick-one'} data-testid={`glass-bed-${b.bed}`}>
+                  <input type="radio" name="bed" value={b.patient} checked={chosen === b.patient} onChange={() => setChosen(b.patient)} />
+                  <span>{b.bed_name}</span>
+                  <span class="unit">{b.ward_name}</span>
+                </label>
+              ))}
+            </div>
+          </fieldset>
+        )}
+        <label>
+          Why now? In a few words, at least 10 characters
+          <textarea data-testid="glass-reason" rows={3} minLength={10} maxLength={500} required value={reason} onInput={(e) => setReason(e.currentTarget.value)} />
+        </label>
+        <Failed text={failed} testid="glass-failed" />
+        <div class="actions">
+          <button type="button" class="quiet" onClick={onClose}>
+            Cancel
+          </button>
+          <button type="submit" class="main danger" data-testid="glass-open" disabled={busy || !enough || !chosen}>
+            {busy ? 'Opening…' : 'Open for 15 minutes'}
+          </button>
+        </div>
+      </form>
+    </Dialog>
+  )
+}
+
+interface Accessed {
+  person: string
+  role: string
+  reason: string
+  opened: string
+  expires: string
+  reviewed: boolean
+  outcome?: string
+}
+
+interface Carer {
+  id: string
+  name: string
+  role: string
+  excluded: boolean
+}
+
+// OwnSay is what a patient finds below the own numbers: who looked in an emergency, and who may look at all.
+export function OwnSay({ patient }: { patient: string }) {
+  const path = `/api/patients/${encodeURIComponent(patient)}`
+  const [accesses, setAccesses] = useState<Accessed[]>()
+  const [carers, setCarers] = useState<Carer[]>()
+  const [failed, setFailed] = useState('')
+  const load = () => {
+    ask<Accessed[]>('GET', `${path}/accesses`, undefined, true).then(setAccesses, () => {})
+    ask<Carer[]>('GET', `${path}/consent`, undefined, true).then(setCarers, () => {})
+  }
+  useEffect(load, [patient])
+  const set = (c: Carer) => {
+    setFailed('')
+    ask('PUT', `${path}/consent`, { person: c.id, excluded: !c.excluded }).then(load, (e: unknown) => {
+      setFailed(words(e))
+      load()
+    })
+  }
+  return (
+    <div class="own-say">
+      <section class="panel card" aria-label="Emergencies" data-testid="accesses">
+        <h2>Who opened your numbers in an emergency</h2>
+        {accesses?.length === 0 && <p class="quietly">Nobody has. If that changes, it stands here.</p>}
+        {accesses && accesses.length > 0 && (
+          <ul class="plain">
+            {accesses.map((a) => (
+              <li key={a.opened + a.person}>
+                <strong>{a.person || 'Somebody who no longer works here'}</strong> ({(roleWords[a.role] ?? a.role).toLowerCase()}) opened them on {day(a.opened)} at {clock(a.opened)}, until{' '}
+                {clock(a.expires)} at the latest. The reason given: “{a.reason}”.{' '}
+                <span class="quietly">
+                  {!a.reviewed ? 'It is still to be reviewed.' : a.outcome === 'justified' ? 'It was reviewed and found justified.' : 'It was reviewed and found not justified.'}
+                </span>
+              </li>
+            ))}
+          </ul>
+        )}
+      </section>
+      <section class="panel card" aria-label="Consent" data-testid="consent">
+        <h2>Who may see your numbers</h2>
+        <p class="quietly">
+          These people care for you. You can keep single persons out. In an emergency they may still look; then it stands on the left. Your bed’s safety is
+          never affected.
+        </p>
+        <Failed text={failed} testid="consent-failed" />
+        {carers?.length === 0 && <p class="quietly">Nobody at the moment.</p>}
+        <ul class="plain">
+          {carers?.map((c) => (
+            <li key={c.id} class="switch-row">
+              <span>
+                {c.name} <span class="unit">{roleWords[c.role] ?? c.role}</span>
+              </span>
+              <button type="button" role="switch" aria-checked={!c.excluded} class={c.excluded ? 'switch' : 'switch switch-on'} data-testid={`consent-${c.id}`}
+                aria-label={`${c.name} may see my numbers`} onClick={() => set(c)}>
+                {c.excluded ? 'May not see' : 'May see'}
+              </button>
+            </li>
+          ))}
+        </ul>
+      </section>
+    </div>
+  )
+}
