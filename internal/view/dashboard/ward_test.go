@@ -47,7 +47,7 @@ func (plainKeys) Unwrap(purpose string, wrapped []byte) ([]byte, error) {
 
 // ward is a hub's inside: two wards, Ada (a-1) and Emil (a-2) on ward-a, Bela (b-1) on ward-b, a free bed a-10.
 type ward struct {
-	t       *testing.T
+	t       testing.TB
 	store   *store.Store
 	engine  *access.Engine
 	trail   *audit.Log
@@ -65,7 +65,7 @@ type ward struct {
 
 func sensorOf(bed string) string { return "spiffe://test.vitalseal.internal/sensor/oxi-" + bed }
 
-func newWard(t *testing.T, options ...store.Option) *ward {
+func newWard(t testing.TB, options ...store.Option) *ward {
 	t.Helper()
 	ctx := t.Context()
 	w := &ward{t: t, log: &bytes.Buffer{}, seq: map[string]uint64{}}
