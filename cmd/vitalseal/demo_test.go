@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -33,6 +34,9 @@ func TestDemo(t *testing.T) {
 	t.Run("logs", func(t *testing.T) {
 		d.secrets.addFolder(t, d.dir)
 		d.secrets.absentFrom(t, filepath.Join(d.dir, "logs"))
+		for _, l := range leaks(t, d.secrets.tokens(), d.dir) {
+			t.Errorf("%s holds %s: %s", l.file, l.what, l.where)
+		}
 	})
 }
 
@@ -283,6 +287,18 @@ func processes(t *testing.T, dir string) (found []string) {
 type secrets struct {
 	mu  sync.Mutex
 	all map[string]string // by what it is
+}
+
+// tokens are those that must stand in no file at all.
+func (s *secrets) tokens() (out []needle) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for what, secret := range s.all {
+		if strings.HasPrefix(what, "session token") {
+			out = append(out, needle{what: what, is: []byte(secret)})
+		}
+	}
+	return out
 }
 
 func (s *secrets) add(what, secret string) {

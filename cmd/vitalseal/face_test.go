@@ -83,6 +83,23 @@ func testFaces(t *testing.T, d *demo, wall string) {
 		p.do(chromedp.Navigate(p.url), chromedp.WaitVisible(testid("signin-form")), chromedp.WaitVisible(testid("passkey-hint")))
 		p.is("no button that could not work", `document.querySelector('[data-testid="signin-passkey"]') === null`)
 	})
+	t.Run("automatic sign-off", func(t *testing.T) {
+		p := openBrowser(t, d.url())
+		p.signIn(w.signIn(t, "nurse"))
+		p.do(chromedp.WaitVisible(testid("bed-a-1")))
+		unused := func(minutes float64) { // as if nobody had touched the screen for so long
+			t.Helper()
+			js[any](p, fmt.Sprintf(`(localStorage.setItem('vitalseal.used', String(Date.now() - %f * 60_000)), null)`, minutes))
+		}
+		unused(28)
+		p.do(chromedp.WaitVisible(testid("leaving")), chromedp.Click(testid("stay")))
+		p.await("the warning gone", `document.querySelector('[data-testid="leaving"]') === null`)
+		p.is("still signed in", `!!document.querySelector('[data-testid="bed-a-1"]')`)
+		unused(31)
+		p.do(chromedp.WaitVisible(testid("signin-form")))
+		p.is("nothing of a patient", `document.querySelector('[data-testid^="bed-"], canvas') === null`)
+		p.await("the session ended at the hub as well", `(window.ended ??= 0, fetch('/api/session').then(r => window.ended = r.status), window.ended === 401)`)
+	})
 	t.Run("emergency", func(t *testing.T) {
 		colleague := openBrowser(t, d.url())
 		colleague.signIn(w.signIn(t, "doctor")) // treats everybody
@@ -90,13 +107,30 @@ func testFaces(t *testing.T, d *demo, wall string) {
 		once := d.newPerson(t, "nurse", map[string]any{"wards": []string{"ward-a"}})
 		p := openBrowser(t, d.url())
 		p.signIn(once.signIn)
-		p.ownPassword(d, once)
+		own := p.ownPassword(d, once)
 		p.do(chromedp.WaitVisible(testid("emergency")), chromedp.Click(testid("emergency")), chromedp.WaitVisible(testid("glass-bed-b-1")))
 		p.is("only beds outside her care", `document.querySelector('[data-testid="glass-bed-a-1"]') === null`)
 		p.is("no name in the list", `!document.querySelector('[data-testid="break-glass"]').innerText.includes('Novak')`)
 		p.do(chromedp.Click(testid("glass-bed-b-1")), chromedp.SendKeys(testid("glass-reason"), "collapse in the corridor"))
 		p.shot("emergency")
-		p.do(chromedp.Click(testid("glass-open")), chromedp.WaitVisible(testid("monitor")), chromedp.WaitVisible(testid("glass-mine")))
+		// The proof of identity is minutes younger than it would have to be, so the hub's question for a fresh one is put into its
+		// mouth; proof and repeated request are real.
+		js[any](p, `(() => {
+			const real = window.fetch
+			let asked = false
+			window.fetch = (to, how) => {
+				if (asked || !String(to).endsWith('/break-glass')) return real(to, how)
+				asked = true
+				return Promise.resolve(new Response('{"error":"Prove again who you are.","step_up":true}', {status: 403}))
+			}
+			return null
+		})()`)
+		p.do(chromedp.Click(testid("glass-open")), chromedp.WaitVisible(testid("step-up")), chromedp.SendKeys(testid("prove-password"), "not it"),
+			chromedp.Click(testid("prove")))
+		p.await("the wrong password refused", `document.querySelector('[data-testid="prove-failed"]').textContent.trim() !== ''`)
+		p.shot("step-up")
+		p.do(chromedp.SendKeys(testid("prove-password"), own.Password), chromedp.Click(testid("prove")),
+			chromedp.WaitVisible(testid("monitor")), chromedp.WaitVisible(testid("glass-mine")))
 		p.await("live numbers", `!!document.querySelector('[data-testid="monitor"] [data-testid="hr"][data-state="live"]')`)
 		left := `document.querySelector('[data-testid="glass-left"]').textContent`
 		first := js[string](p, left)

@@ -20,7 +20,8 @@ func routerCommand() *cobra.Command {
 		Long: `Router joins an edge router to the OpenZiti network, with a ticket that an administrator made ("vitalseal identity
 invite-router"), and runs it in a child process that it watches and starts again when it dies. Components reach the hub
 through any router; what they send is sealed and proven above it, so a router that turns bad can drop, not read or forge.
-The ticket is needed the first time only. It listens on loopback unless told otherwise.`,
+The ticket is needed the first time only. It listens on loopback unless told otherwise; OpenZiti v1.7.2 checks the
+certificates of links between routers badly, so lead --link through a network of its own (SECURITY.md).`,
 		Example: "  vitalseal router --ticket wing-b.ticket --data /var/lib/vitalseal/router --listen 0.0.0.0:3022 --link 0.0.0.0:6000 --advertise wing-b.example.org",
 		Args:    exactArgs(0),
 		RunE: func(c *cobra.Command, _ []string) error {

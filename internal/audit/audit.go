@@ -1,17 +1,20 @@
 // Package audit is the append-only log of who did what, on which patient, from where, and why it was allowed or
 // refused. Entries are lines of JSON in segment files; they are the leaves of a Merkle tree (RFC 6962) whose root is
-// signed, so that anyone with the public key can prove offline that the log is whole (doc/formats/audit.md).
+// signed, so that anyone with the public key can prove offline that the log is whole, that an entry is in it (Inclusion),
+// and that it only grew since somebody last looked (Consistency, Witness). doc/formats/audit.md describes all of it.
 //
 // It hides segments, the tree, the signing key and the grouping of writes. It guarantees that Append returns only
 // after the entry is on disk (fsync, shared by whoever appends at the same time), that entries keep the order of their
-// numbers, that a kill at any instruction loses at most entries whose Append had not returned, and that Verify finds
-// one changed bit, one dropped and one swapped entry, the last one included. A log that contradicts its own signature
-// does not open. A Log is safe for concurrent use, and one process at a time may hold a directory.
+// numbers, that a kill at any instruction loses at most entries whose Append had not returned, that what the disk does
+// not take is an error and leaves no trace, and that Verify finds one changed bit, one dropped and one swapped entry, the
+// last one included. A log that contradicts its own signature does not open. Refusals that repeat themselves are written
+// ten a minute and otherwise only counted, in bounded memory, so that nobody fills the disk by knocking; a kill loses at
+// most the last minute's count of those. A Log is safe for concurrent use, and one process at a time may hold a directory.
 //
-// It does not protect against whoever holds the signing key and the disk at once: that takes witnesses who remember
-// earlier checkpoints. Entries newer than the last checkpoint (a quarter of a second at most, while running) are
-// covered only by the next one; after a kill that is the one written at the next start. It does not look into what it
-// is told: callers keep readings, names, tokens and keys out of entries.
+// It does not by itself protect against whoever holds the signing key and the disk at once: that takes a Witness
+// elsewhere, who has seen the log before. Entries newer than the last checkpoint (a quarter of a second at most, while
+// running) are covered only by the next one; after a kill that is the one written at the next start. It does not look
+// into what it is told: callers keep readings, names, tokens and keys out of entries.
 package audit
 
 import (

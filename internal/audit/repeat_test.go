@@ -155,7 +155,7 @@ func (d *fullDisk) write(f *os.File, b []byte) (int, error) {
 // TestFullDisk fills it in the midst of an append, everywhere: what could not be written is refused and leaves no trace, loudly, and
 // goes on when there is space again.
 func TestFullDisk(t *testing.T) {
-	for left := 0; left < 420; left += 3 {
+	for left := 0; left < 420; left += 7 {
 		h := newHome(t)
 		d := &fullDisk{left: 1 << 20}
 		var said strings.Builder

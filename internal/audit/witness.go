@@ -18,7 +18,7 @@ const (
 	// WitnessEvery is how often Run asks for a new checkpoint, give or take a tenth.
 	WitnessEvery = 3 * time.Minute
 
-	witnessRetry   = 5 * time.Second
+	witnessRetry   = time.Second
 	conflictSuffix = ".conflict"
 	maxWitnessFile = maxCheckpoint + 1<<10
 )
@@ -42,8 +42,8 @@ type Witness struct {
 
 // WitnessState is what a witness has to say. Its JSON form stands in a gateway's status.
 type WitnessState struct {
-	Size   int64     `json:"size"`   // entries that the remembered checkpoint covers
-	Proven time.Time `json:"proven"` // when a statement last continued it; zero: not since the start
+	Size   int64     `json:"size"`            // entries that the remembered checkpoint covers
+	Proven time.Time `json:"proven,omitzero"` // when a statement last continued it; zero: not since the start
 	// Alarm says what is wrong: the log was rewritten or rolled back, or somebody else answers for it. Empty: nothing.
 	Alarm string `json:"alarm,omitempty"`
 }

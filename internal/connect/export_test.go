@@ -3,10 +3,8 @@ package connect
 import (
 	"crypto/tls"
 	"crypto/x509"
-	"io"
 	"log/slog"
 	"net"
-	"net/netip"
 	"time"
 )
 
@@ -20,13 +18,6 @@ const MaxConns = maxConns
 
 // RequestBurst is how many requests a connection may make at once.
 const RequestBurst = requestBurst
-
-// FindSocket, ParseSocket and PeerUID read the kernel's tables.
-func FindSocket(table io.Reader, client, server netip.AddrPort) (int, error) {
-	return findSocket(table, client, server)
-}
-
-func ParseSocket(s string) (netip.AddrPort, error) { return parseSocket(s) }
 
 // NewPace is a connection's allowance of requests.
 func NewPace(now time.Time) interface{ Take(time.Time) bool } { return paceTaker{newPace(now)} }

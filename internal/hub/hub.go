@@ -143,7 +143,7 @@ func Run(ctx context.Context, cfg Config, network Network, ready func() error, l
 
 	// Out: the faces.
 	board, err := dashboard.New(dashboard.Config{Store: st, Access: engine, Workstation: workstation, Log: log, SecureCookie: cfg.SecureCookies, PasskeyHost: cfg.Host,
-		Checkpoint: statements(trail)})
+		Checkpoint: statements(trail, log)})
 	if err != nil {
 		return fmt.Errorf("hub: %w", err)
 	}
@@ -153,7 +153,7 @@ func Run(ctx context.Context, cfg Config, network Network, ready func() error, l
 	}
 	administer := admin.New(admin.Config{Store: st, Access: engine, Audit: trail, Subject: board.Subject, Domain: cfg.Deployment,
 		Invite: inv.invite, Disable: inv.disable, Enable: inv.enable, Delete: inv.remove, Rotate: inv.rotate, Log: log})
-	out := newFaces(route(board, speak, administer), log)
+	out := newFaces(route(board, board.Limited(speak), board.Limited(administer)), log)
 	inv.drift = func(c overlay.Change) { announce(log)(access.Event{Kind: access.EventDrift, Detail: c.String()}) }
 	inv.cut = func(id overlay.ID) {
 		in.CutSensor(id.String())
@@ -178,7 +178,7 @@ func Run(ctx context.Context, cfg Config, network Network, ready func() error, l
 			return overlay.ServeEnrol(ctx, ln, secrets.authority, recipient, inv, enrolTTL, log)
 		}},
 		{overlay.ServiceRenew, []overlay.ListenOption{overlay.AcceptExpired()}, func(ln net.Listener) error {
-			return overlay.ServeRenew(ctx, inv.watched(ctx, ln), secrets.authority, overlay.Renewals{Admit: inv.renewable, Issued: inv.issued, Witness: statements(trail)}, enrolTTL, log)
+			return overlay.ServeRenew(ctx, inv.watched(ctx, ln), secrets.authority, overlay.Renewals{Admit: inv.renewable, Issued: inv.issued, Witness: statements(trail, log)}, enrolTTL, log)
 		}},
 	} {
 		ln, err := endpoint.Listen(ctx, service.name, service.opts...)

@@ -19,6 +19,9 @@ import (
 // errInactive is why a connection of an enrolled but not active component is refused.
 var errInactive = errors.New("hub: identity is not active in the inventory")
 
+// errNoRule is why a connection to a service that no rule lets the component reach is refused.
+var errNoRule = errors.New("hub: no rule lets the identity reach this service")
+
 // errOldKey is why a connection with a key that a rotation replaced is refused.
 var errOldKey = errors.New("hub: the certificate's key is not the identity's any more")
 
@@ -179,6 +182,11 @@ func (v *inventory) invite(ctx context.Context, enrolledBy string, devices []sto
 		id, err := overlay.ParseID(d.ID)
 		if err != nil {
 			return nil, err
+		}
+		if old, err := v.store.Device(ctx, d.ID); err == nil && old.Forgettable() {
+			if err := v.store.ForgetDevice(ctx, d.ID); err != nil {
+				return nil, err
+			}
 		}
 		d.State, d.EnrolledBy = store.DeviceInvited, enrolledBy
 		var token string

@@ -274,6 +274,33 @@ func TestInviteAllOrNone(t *testing.T) {
 	must(t, err)
 }
 
+// TestNameIsFreeAgain: a component whose ticket nobody used can be deleted and invited anew; the old ticket is worth nothing
+// then. One that did enrol keeps its name for good.
+func TestNameIsFreeAgain(t *testing.T) {
+	d := newDesk(t)
+	old, err := d.invite("workstations", map[string]any{"id": "desk"})
+	must(t, err)
+	must(t, d.change("workstation/desk", "delete"))
+	fresh, err := d.invite("workstations", map[string]any{"id": "desk"})
+	must(t, err)
+	mixed := old
+	mixed.Components = fresh.Components // the thief has a way onto the overlay
+	if _, err := d.redeem(mixed); !errors.Is(err, overlay.ErrTicketInvalid) {
+		t.Errorf("the secret of the old ticket: %v", err)
+	}
+	// The token is used up by that; another invitation, for the component this time.
+	must(t, d.change("workstation/desk", "delete"))
+	fresh, err = d.invite("workstations", map[string]any{"id": "desk"})
+	must(t, err)
+	_, err = d.redeem(fresh)
+	must(t, err)
+	d.state("workstation/desk", "active")
+	must(t, d.change("workstation/desk", "delete"))
+	if _, err := d.invite("workstations", map[string]any{"id": "desk"}); status(err) != http.StatusConflict {
+		t.Errorf("the name of a component that enrolled: %v", err)
+	}
+}
+
 // TestRotation: the hub demands a new key; once it has been used, the old one is refused, also where it is still connected.
 func TestRotation(t *testing.T) {
 	d := newDesk(t)
@@ -400,4 +427,44 @@ func written(d *desk, folder string) (string, error) {
 		return err
 	})
 	return all.String(), err
+}
+
+// TestOneRuleForOneComponent: a rule of the hospital's own that names one sensor takes that one's roles on the overlay, and
+// nobody else's: the network is a copy of the policies.
+func TestOneRuleForOneComponent(t *testing.T) {
+	d := newDesk(t)
+	ticket, err := d.invite("gateways", map[string]any{"id": "gw", "sensors": []map[string]string{
+		{"id": "oxi-a", "model": "M", "serial": "1"}, {"id": "oxi-b", "model": "M", "serial": "2"}}})
+	must(t, err)
+	ids, err := d.redeem(ticket)
+	must(t, err)
+	d.state("sensor/oxi-b", "active")
+	must(t, d.stop())
+	text, err := os.ReadFile("../access/default.cedar")
+	must(t, err)
+	d.cfg.Policies = filepath.Join(d.work, "own.cedar")
+	must(t, os.WriteFile(d.cfg.Policies, append(text, `
+@id("not-oxi-a")
+forbid (principal == Component::"spiffe://`+domain+`/sensor/oxi-a", action == Action::"service:dial", resource == Service::"vitalseal.ingest");
+`...), 0o600))
+	d.start()
+	// The Loopback keeps no roles, as an overlay that was tampered with: the hub refuses by itself.
+	ends(t, "a sensor that a rule forbids to deliver", d.dial(ids["oxi-a"], overlay.ServiceIngest))
+	if !strings.Contains(d.log.String(), "no rule lets") {
+		t.Error("the log does not say why")
+	}
+	d.office.mu.Lock()
+	defer d.office.mu.Unlock()
+	want := map[string][]string{"oxi-a": {"dial." + overlay.ServiceRenew}, "oxi-b": {"dial." + overlay.ServiceIngest, "dial." + overlay.ServiceRenew}}
+	for _, i := range d.office.plan.Identities {
+		if roles, ok := want[i.ID.Name]; ok {
+			if !i.Enabled || !slices.Equal(i.Roles, roles) {
+				t.Errorf("%s: enabled %v, roles %v, want %v", i.ID.Name, i.Enabled, i.Roles, roles)
+			}
+			delete(want, i.ID.Name)
+		}
+	}
+	if len(want) > 0 {
+		t.Errorf("not in the plan: %v", want)
+	}
 }

@@ -31,6 +31,9 @@ type projection struct {
 	policies []overlay.Policy
 	// roles are the role attributes of a component as it stands now.
 	roles func(store.Device) []string
+	// may tells whether the rules let a component reach a service, if it is active: the hub asks on every connection, so
+	// that a rule holds where the overlay does not keep it.
+	may func(d store.Device, service string) bool
 }
 
 // ownChanges remembers which of the network's identities we changed lately.
@@ -277,6 +280,9 @@ func projectionOf(engine *access.Engine) projection {
 	}
 	p.roles = func(d store.Device) []string {
 		return engine.OverlayRoles(access.Component{ID: d.ID, Kind: d.Kind, State: d.State})
+	}
+	p.may = func(d store.Device, service string) bool {
+		return engine.MayDial(access.Component{ID: d.ID, Kind: d.Kind, State: store.DeviceActive}, service)
 	}
 	return p
 }

@@ -60,7 +60,7 @@ func (l *live) asked(c *overlay.Conn) bool {
 func (l *live) close(c *overlay.Conn) { l.closing.Go(func() { _ = c.Close() }) }
 
 // watched makes a listener whose connections are among the live ones from before they are looked at, so that a change
-// that comes in between finds them, and that lets in nobody whose key was replaced.
+// that comes in between finds them, and that lets in nobody whose key was replaced or whom no rule lets reach the service.
 func (v *inventory) watched(ctx context.Context, ln net.Listener) net.Listener {
 	return &watchedListener{Listener: ln, v: v, ctx: ctx, quiet: overlay.NewFlood(v.log)}
 }
@@ -91,7 +91,7 @@ func (w *watchedListener) Accept() (net.Conn, error) {
 		}
 		c.Conn = &watchedConn{Conn: c.Conn, left: func() { w.v.live.leave(c) }}
 		w.v.live.enter(c)
-		if err := w.v.takeKey(w.ctx, c); err != nil {
+		if err := w.v.takeKey(w.ctx, c, w.Addr().String()); err != nil {
 			w.quiet.Warn("connection refused", "identity", c.Peer().String(), "err", err)
 			_ = c.Close()
 			continue
@@ -111,9 +111,9 @@ func (w *watchedConn) Close() error {
 	return w.Conn.Close()
 }
 
-// takeKey checks that a connection's key is the identity's. The first use of the key of a rotation makes it so, and ends
+// takeKey checks that a connection's key is the identity's, and that the rules let it reach the service. The first use of the key of a rotation makes it so, and ends
 // what is still connected with the old one.
-func (v *inventory) takeKey(ctx context.Context, c *overlay.Conn) error {
+func (v *inventory) takeKey(ctx context.Context, c *overlay.Conn, service string) error {
 	all, err := v.devices(ctx)
 	if err != nil {
 		return err
@@ -121,6 +121,9 @@ func (v *inventory) takeKey(ctx context.Context, c *overlay.Conn) error {
 	d, ok := all[c.Peer().String()]
 	if !ok {
 		return errInactive
+	}
+	if !v.project.may(d, service) {
+		return errNoRule
 	}
 	_, key := overlay.Fingerprint(c.Certificate())
 	switch key {

@@ -88,13 +88,13 @@ func (s *exchanges) settle(x *exchange) {
 // serve runs one exchange on each accepted connection, a bounded number at once, each within enrolTimeout. talk calls
 // settle once the client has proven that it belongs here; until then it has askPatience.
 func serve(ctx context.Context, ln net.Listener, log *slog.Logger, talk func(ctx context.Context, c *Conn, settle func()) error) error {
+	quiet := NewFlood(log)
+	defer quiet.Close()
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	stop := context.AfterFunc(ctx, func() { _ = ln.Close() })
 	defer stop()
 	defer func() { _ = ln.Close() }()
-	quiet := NewFlood(log)
-	defer quiet.Close()
 	var under exchanges
 	for {
 		raw, err := ln.Accept()

@@ -109,6 +109,10 @@ func (s *Store) UseKey(ctx context.Context, id, key string) error {
 	return named("use key", err)
 }
 
+// Forgettable tells whether a component was deleted before it ever enrolled, so that nothing names it and another may have
+// its name.
+func (d Device) Forgettable() bool { return d.State == DeviceDeleted && d.Enrolled.IsZero() }
+
 // ForgetDevice removes a component that never enrolled, with every ticket that names it, so that its name is free again.
 // ErrConflict for one that did enrol: its readings name it.
 func (s *Store) ForgetDevice(ctx context.Context, id string) error {

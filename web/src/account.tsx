@@ -89,8 +89,8 @@ export function AccountPage(p: PageProps & { ways: Ways | undefined }) {
                   {kinds[f.kind]} {f.name && f.name !== kinds[f.kind] && <span class="unit">{f.name}</span>}
                   <br />
                   <span class="unit">
-                    since {day(f.created)}
-                    {f.last_used && `, last used ${day(f.last_used)}`}
+                    {day(f.created)}
+                    {f.last_used && `, used ${day(f.last_used)}`}
                   </span>
                 </span>
                 <button type="button" class="quiet" aria-label={`Remove ${kinds[f.kind]} ${f.name ?? ''}`} onClick={() => void act('Removed.', () => ask('DELETE', `/api/account/factors/${encodeURIComponent(f.id)}`))}>

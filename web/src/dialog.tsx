@@ -52,7 +52,7 @@ export function Proof({ pending, send, lead, button, onCancel }: {
   button: string
   onCancel: () => void
 }) {
-  const typed = pending.methods.filter((m) => m !== 'passkey')
+  const typed = (['totp', 'password', 'recovery'] as const).filter((m) => pending.methods.includes(m))
   const [method, setMethod] = useState(typed[0])
   const [failed, setFailed] = useState('')
   const [busy, setBusy] = useState(false)
@@ -66,7 +66,13 @@ export function Proof({ pending, send, lead, button, onCancel }: {
     try {
       await send({ id: pending.id, ...(await proof()) })
     } catch (e) {
-      setFailed(words(e))
+      setFailed(
+        e instanceof Refused && e.status === 401 && !e.signedOut
+          ? 'That was not right. Try again; if it stays so, cancel and begin anew.'
+          : e instanceof Refused && e.status === 429
+            ? `Too many tries. Wait ${e.retryAfter > 0 ? `${e.retryAfter} seconds` : 'a little'}, then try again.`
+            : words(e),
+      )
       setBusy(false)
       if (input.current) input.current.value = ''
       input.current?.focus()

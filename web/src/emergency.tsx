@@ -53,13 +53,16 @@ export function EmergencyBanner({ session, go }: { session: Session; go: (to: st
   return (
     <>
       {lasting.map((e) => (
-        <div key={e.patient + e.opened} class={e.mine ? 'glass glass-mine' : 'glass'} role="alert" data-testid={e.mine ? 'glass-mine' : 'glass-other'}>
+        <div key={e.patient + e.opened} class={e.mine ? 'glass glass-mine' : 'glass'} role="region" aria-label="Emergency access" data-testid={e.mine ? 'glass-mine' : 'glass-other'}>
+          <span class="sr" role="alert">
+            {e.mine ? `Emergency access to ${e.bed_name} is open until ${clock(e.expires)}.` : `${e.person} has opened ${e.bed_name} in an emergency.`}
+          </span>
           {e.mine ? (
             <>
               <strong>Emergency access to {e.bed_name}.</strong>{' '}
               <span>
                 Ends in{' '}
-                <span class="glass-left" data-testid="glass-left" aria-live="off">
+                <span class="glass-left" data-testid="glass-left">
                   {left(e.expires, now)}
                 </span>
                 . An auditor will review it, and the patient is told.

@@ -89,7 +89,8 @@ function App() {
 
   // Someone at the keyboard keeps the session alive, in whichever tab; a screen that nobody touches signs itself off.
   const signedIn = !!session
-  const idle = (ways?.idle_seconds ?? 0) * 1000
+  // The hub notes use by the minute: the page leaves a little before the hub would end the session without a warning.
+  const idle = Math.max((ways?.idle_seconds ?? 0) - 90, (ways?.idle_seconds ?? 0) / 2) * 1000
   const used = useCallback(() => {
     const last = Number(window.localStorage.getItem(usedKey) ?? 0)
     const now = Date.now()

@@ -112,11 +112,11 @@ export function AuditorPage(p: PageProps) {
               <td>{e.role}</td>
               <td>{e.workstation.replace(/^spiffe:\/\/[^/]*\//, '')}</td>
               <td>{e.action}</td>
-              <td>{e.resource}</td>
+              <td class="wrap">{e.resource}</td>
               <td>
                 <span class={e.allowed ? 'mark-ok' : 'mark-no'}>{e.allowed ? 'allowed' : 'refused'}</span>
               </td>
-              <td>
+              <td class="wrap">
                 {(e.policies ?? []).join(', ')}
                 {e.reason && ` ${e.reason}`}
               </td>

@@ -17,8 +17,8 @@ export function QR({ text, label }: { text: string; label: string }) {
   if (!rows) return <p class="quietly">Drawing…</p>
   const path = rows.map((r, y) => [...r].map((c, x) => (c === '1' ? `M${x} ${y}h1v1h-1z` : '')).join('')).join('')
   return (
-    <svg class={rows.length > 90 ? 'qr qr-big' : 'qr'} viewBox={`0 0 ${rows[0]!.length} ${rows.length}`} role="img" aria-label={label} data-testid="qr" shape-rendering="crispEdges">
-      <rect width="100%" height="100%" fill="#fff" />
+    <svg class={rows.length > 90 ? 'qr qr-big' : 'qr'} viewBox={`-4 -4 ${rows.length + 8} ${rows.length + 8}`} role="img" aria-label={label} data-testid="qr" shape-rendering="crispEdges">
+      <rect x="-4" y="-4" width="100%" height="100%" fill="#fff" />
       <path d={path} fill="#000" />
     </svg>
   )

@@ -135,6 +135,36 @@ func TestDriftIsPutRight(t *testing.T) {
 		}
 	}
 
+	// Given a role behind our back, it gets through; put right, what it opened ends and it gets through no more.
+	guest := id("sensor", "guest")
+	ziti, token, err := d.admin.CreateIdentity(d.ctx, guest)
+	must(t, err)
+	want.Identities = append(want.Identities, overlay.PlanIdentity{ID: guest, ZitiID: ziti, Enabled: true})
+	config, err := openziti.NewNetwork(d.log).Enrol(d.ctx, token)
+	must(t, err)
+	identity, err := overlay.IssueIdentity(d.authority, guest, config, nil, time.Hour)
+	must(t, err)
+	if got := reconcile(); len(got) != 0 {
+		t.Errorf("a new component made %q", got)
+	}
+	call(http.MethodPatch, "/identities/"+ziti, map[string]any{"roleAttributes": []string{"sensor"}})
+	net := d.connect(identity)
+	open, _ := d.dial(net)
+	if got := reconcile(); !slices.Equal(got, []string{"update identity " + guest.String() + ": role attributes"}) {
+		t.Errorf("a role given behind our back: %q", got)
+	}
+	ended(t, open)
+	cannotDial(t, d, net, overlay.ServiceIngest)
+	// The same with a policy: the first reconciliation removes it and cuts what it let through.
+	call(http.MethodPost, "/service-policies", map[string]any{"name": "back-door", "type": "Dial", "semantic": "AnyOf",
+		"identityRoles": []string{"@" + ziti}, "serviceRoles": []string{"@" + ingest}})
+	open, _ = d.dial(net)
+	if got := reconcile(); len(got) != 1 {
+		t.Errorf("a policy made behind our back: %q", got)
+	}
+	ended(t, open)
+	cannotDial(t, d, net, overlay.ServiceIngest)
+
 	// Disabled in the inventory and enabled again behind our back.
 	want.Identities[1].Enabled, want.Identities[1].Roles = false, nil
 	if got := reconcile(); len(got) != 1 {
@@ -156,7 +186,7 @@ func TestDriftIsPutRight(t *testing.T) {
 	}
 	// Gone, as far as we are concerned: what the inventory calls deleted goes at once.
 	want.Removed = map[string]bool{sensor: true}
-	want.Identities = append(want.Identities[:1:1], want.Identities[2])
+	want.Identities = append(want.Identities[:1:1], want.Identities[2:]...)
 	if got := reconcile(); !slices.Equal(got, []string{"delete identity " + names[0].String() + ": not in the inventory"}) {
 		t.Errorf("a deleted component that was still there: %q", got)
 	}

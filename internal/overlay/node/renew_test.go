@@ -186,3 +186,31 @@ func wait(t *testing.T, what string, so func() error) {
 	}
 	t.Fatalf("%s: %v", what, err)
 }
+
+// TestRealFirstDialsAtOnce: several goroutines of one component dial the same service for the first time at once, as a
+// gateway's do at its start; all get through.
+func TestRealFirstDialsAtOnce(t *testing.T) {
+	d := start(t)
+	who := id("gateway", "gw")
+	identities, err := overlay.Enrol(d.ctx, openziti.NewNetwork(d.log), d.ticket(who), t.TempDir(), d.log)
+	must(t, err)
+	for range 5 {
+		e := d.connect(identities[0])
+		var wg sync.WaitGroup
+		for range 6 {
+			wg.Go(func() {
+				c, err := e.Dial(d.ctx, overlay.ServiceIngest)
+				if err != nil {
+					t.Errorf("a first dial among others: %v", err)
+					return
+				}
+				if got := readLineE(c); got != who.String() {
+					t.Errorf("the hub took it for %q", got)
+				}
+				_ = c.Close()
+			})
+		}
+		wg.Wait()
+		must(t, e.Close())
+	}
+}

@@ -120,6 +120,9 @@ func RunRouter(ctx context.Context, c RouterConfig) (err error) {
 	if err := n.choosePorts(); err != nil { // the link's port in the controller's place
 		return err
 	}
+	if ip := net.ParseIP(n.controllerHost); ip == nil || !ip.IsLoopback() {
+		c.Log.Warn("links to other routers are not on loopback; OpenZiti v1.7.2 checks their certificates badly, so keep them in a network of their own", "host", n.controllerHost)
+	}
 	if err := n.writeExtraRouterConfig(); err != nil {
 		return err
 	}

@@ -107,7 +107,7 @@ func (u *underlay) Reconfigure(config []byte) error {
 		return err
 	}
 	u.retire(u.zc)
-	u.zc, u.failures = fresh, 0
+	u.takeContext(fresh)
 	for l := range u.hosting {
 		l.move(fresh)
 	}

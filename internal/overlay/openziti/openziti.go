@@ -18,6 +18,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
@@ -37,6 +38,9 @@ const (
 	relistenMax     = 5 * time.Second
 	// reconnectAfter failures in a row, a dialler starts over with a new SDK context: some session errors do not heal.
 	reconnectAfter = 4
+	// forgottenAfter is how old an SDK context must be to be replaced at once when the network has forgotten its session: the
+	// SDK would go on using it.
+	forgottenAfter = 2 * time.Second
 )
 
 // creating serialises what the SDK does not guard: its context ids are a plain global counter.
@@ -135,10 +139,11 @@ func enrol(token string) ([]byte, error) {
 // Open makes an SDK context. It connects when it is first used.
 func (n *Network) Open(_ context.Context, config []byte) (overlay.Underlay, error) {
 	u := &underlay{config: config, log: n.log, hosting: map[*listener]struct{}{}, inUse: map[ziti.Context]int{}, retired: map[ziti.Context]bool{}}
-	var err error
-	if u.zc, err = u.newContext(); err != nil {
+	zc, err := u.newContext()
+	if err != nil {
 		return nil, err
 	}
+	u.takeContext(zc)
 	return u, nil
 }
 
@@ -153,6 +158,54 @@ type underlay struct {
 	hosting  map[*listener]struct{}
 	inUse    map[ziti.Context]int  // connections on each SDK context
 	retired  map[ziti.Context]bool // contexts that close with their last connection
+	made     time.Time             // zc
+	sessions map[string]*session   // of zc, by service
+}
+
+// session makes dials of one service wait for each other until one of them has got through: of several first ones at once
+// the SDK makes a session each, and may go on with one that the network has forgotten.
+type session struct {
+	turn chan struct{} // holds one
+	used atomic.Bool   // a dial got through
+}
+
+// session is the one of a service on zc; nil if zc is not in use any more.
+func (u *underlay) session(zc ziti.Context, service string) *session {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.zc != zc {
+		return nil
+	}
+	s := u.sessions[service]
+	if s == nil {
+		s = &session{turn: make(chan struct{}, 1)}
+		u.sessions[service] = s
+	}
+	return s
+}
+
+// dialInTurn is dialOnce, one at a time until one got through.
+func (u *underlay) dialInTurn(ctx context.Context, zc ziti.Context, service string) (net.Conn, error) {
+	s := u.session(zc, service)
+	if s == nil || s.used.Load() {
+		return dialOnce(zc, service)
+	}
+	select {
+	case s.turn <- struct{}{}:
+		defer func() { <-s.turn }()
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+	conn, err := dialOnce(zc, service)
+	if err == nil {
+		s.used.Store(true)
+	}
+	return conn, err
+}
+
+// takeContext goes on with another SDK context. The caller holds u.mu, or is alone.
+func (u *underlay) takeContext(zc ziti.Context) {
+	u.zc, u.failures, u.made, u.sessions = zc, 0, time.Now(), map[string]*session{}
 }
 
 func (u *underlay) newContext() (ziti.Context, error) {
@@ -191,7 +244,7 @@ func (u *underlay) Dial(ctx context.Context, service string) (net.Conn, error) {
 	done := make(chan result)
 	release := u.use(zc)
 	go func() {
-		conn, err := dialOnce(zc, service)
+		conn, err := u.dialInTurn(ctx, zc, service)
 		select {
 		case done <- result{conn, err}:
 		case <-ctx.Done():
@@ -236,7 +289,9 @@ func (u *underlay) noteDial(zc ziti.Context, err error) {
 		u.failures = 0
 		return
 	}
-	if u.failures++; u.failures < reconnectAfter || len(u.hosting) > 0 || u.closed {
+	u.failures++
+	forgotten := strings.Contains(err.Error(), "invalid session") && time.Since(u.made) > forgottenAfter
+	if u.failures < reconnectAfter && !forgotten || len(u.hosting) > 0 || u.closed {
 		return
 	}
 	u.failures = 0
@@ -246,7 +301,7 @@ func (u *underlay) noteDial(zc ziti.Context, err error) {
 		return
 	}
 	u.retire(zc)
-	u.zc = fresh
+	u.takeContext(fresh)
 }
 
 // Listen implements overlay.Underlay.

@@ -1,12 +1,13 @@
-// Package admin is the hub's administration face: JSON over HTTP for wards, beds, patients, persons, devices,
-// workstations, channels and keys, and for reading inventory, delivery and the audit log. The command line and the
-// dashboard are its clients; nothing else administers a running hub.
+// Package admin is the hub's administration face: JSON over HTTP for wards, beds, patients, persons, components and
+// channels, for reading inventory, delivery and the audit log, for judging emergency accesses, and for asking why the
+// policies decide as they do. The command line and the dashboard are its clients; nothing else administers a running hub.
 //
 // It hides HTTP: one table of routes, one strict decoder, one mapping of errors to statuses. It guarantees that every
 // request is a signed-in person's, decided by the policies and durable in the audit log before anything is done (and
 // again what came of it); that a page of another site cannot make a browser send one; that bodies are at most 64 KiB
 // and fields it does not know are refused by name; that a client gets fixed texts and the log the causes, and that no
-// password, key, ticket or name reaches a log. Passwords made here, keys and tickets are in exactly one answer.
+// password, ticket or name reaches a log. One-time passwords and tickets are in exactly one answer; nobody chooses a
+// password or makes a key for another.
 //
 // It shows an administrator the names of patients, because the directory is theirs to keep right, and never a value
 // of one: it has no way to open any. It does not protect against an administrator's own acts beyond recording them.

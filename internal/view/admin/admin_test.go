@@ -15,6 +15,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"vitalseal/internal/access"
 	"vitalseal/internal/audit"
@@ -292,6 +293,109 @@ func TestPersonsAreCutOff(t *testing.T) {
 		w.get("admin", "POST", "persons/"+adminID+"/"+change, "", 400, nil)
 	}
 	w.get("admin", "POST", "persons/"+nurse+"/promote", "", 400, nil)
+}
+
+// TestRoleChange: the old role's relationships end with it, and nobody becomes or stops being a patient.
+func TestRoleChange(t *testing.T) {
+	w := newWorld(t)
+	adminID := w.sign(access.RoleAdmin, "")
+	nurse := w.sign(access.RoleNurse, "")
+	patient, err := w.store.CreatePatient(t.Context(), "P")
+	w.must(err)
+	self := w.sign(access.RolePatient, patient)
+	w.get("admin", "POST", "wards", `{"id":"ward-a","name":"Cardiology"}`, 201, nil)
+	w.get("admin", "PUT", "persons/"+nurse+"/wards", `{"wards":["ward-a"]}`, 204, nil)
+	w.get("admin", "PUT", "persons/"+nurse+"/role", `{"role":"doctor","patients":["`+patient+`"]}`, 204, nil)
+	p, err := w.store.Person(t.Context(), nurse)
+	w.must(err)
+	if p.Role != access.RoleDoctor || len(p.Wards) != 0 || len(p.Patients) != 1 {
+		t.Errorf("%+v", p)
+	}
+	for id, body := range map[string]string{adminID: `{"role":"staff"}`, self: `{"role":"nurse"}`, nurse: `{"role":"patient"}`} {
+		w.get("admin", "PUT", "persons/"+id+"/role", body, 400, nil)
+	}
+	w.get("admin", "PUT", "persons/"+nurse+"/role", `{"role":"nurse","patients":["`+patient+`"]}`, 400, nil)
+	w.get("admin", "PUT", "persons/none/role", `{"role":"nurse"}`, 404, nil)
+	if text := w.get("admin", "GET", "persons/"+nurse, "", 200, nil); !strings.Contains(text, `"role":"doctor"`) {
+		t.Error(text)
+	}
+}
+
+// TestStepUp: people and identities are administered with a fresh proof only; the directory without.
+func TestStepUp(t *testing.T) {
+	w := newWorld(t)
+	id := w.sign(access.RoleAdmin, "")
+	sessions, err := w.store.SessionsOf(t.Context(), id)
+	w.must(err)
+	w.must(w.store.ProveSession(t.Context(), sessions[0].ID, time.Now().Add(-10*time.Minute), false))
+	for _, path := range []string{"persons", "workstations"} {
+		if text := w.get("admin", "POST", path, `{}`, 403, nil); !strings.Contains(text, `"step_up":true`) {
+			t.Errorf("%s: %s", path, text)
+		}
+	}
+	w.get("admin", "POST", "wards", `{"id":"ward-a","name":"Cardiology"}`, 201, nil)
+	w.must(w.store.ProveSession(t.Context(), sessions[0].ID, time.Now(), false))
+	w.get("admin", "POST", "persons", `{"login":"n","display_name":"N","role":"staff"}`, 201, nil)
+}
+
+// TestReviews: an auditor judges an emergency once, and nobody else reads the reason.
+func TestReviews(t *testing.T) {
+	w := newWorld(t)
+	w.sign(access.RoleAdmin, "")
+	nurse := w.sign(access.RoleNurse, "")
+	w.sign(access.RoleAuditor, "")
+	patient, err := w.store.CreatePatient(t.Context(), "Ada Brandt")
+	w.must(err)
+	in, err := w.engine.SignIn(t.Context(), "nurse", password, stationOf("nurse"))
+	w.must(err)
+	g, err := w.engine.BreakGlass(t.Context(), in.Subject, patient, "collapse in the corridor")
+	w.must(err)
+	text := w.get("auditor", "GET", "reviews?open=1", "", 200, nil)
+	if !strings.Contains(text, g.ID) || !strings.Contains(text, "collapse in the corridor") || !strings.Contains(text, nurse) || strings.Contains(text, "Brandt") {
+		t.Errorf("reviews: %s", text)
+	}
+	w.get("admin", "GET", "reviews", "", 403, nil)
+	w.get("nurse", "POST", "reviews/"+g.ID, `{"outcome":"justified"}`, 403, nil)
+	w.get("auditor", "POST", "reviews/"+g.ID, `{"outcome":"fine"}`, 400, nil)
+	w.get("auditor", "POST", "reviews/"+g.ID, `{"outcome":"unjustified","note":"nobody was near"}`, 204, nil)
+	w.get("auditor", "POST", "reviews/"+g.ID, `{"outcome":"justified"}`, 404, nil)
+	if text := w.get("auditor", "GET", "reviews?open=1", "", 200, nil); text != "[]" {
+		t.Errorf("still open: %s", text)
+	}
+	if text := w.get("auditor", "GET", "reviews", "", 200, nil); !strings.Contains(text, `"outcome":"unjustified"`) {
+		t.Errorf("all: %s", text)
+	}
+}
+
+func TestExplain(t *testing.T) {
+	w := newWorld(t)
+	w.sign(access.RoleAuditor, "")
+	w.sign(access.RoleNurse, "")
+	patient, err := w.store.CreatePatient(t.Context(), "Ada Brandt")
+	w.must(err)
+	var got struct {
+		Allowed bool
+		Rules   []struct {
+			ID, Failed string
+			Holds      bool
+		}
+	}
+	w.get("auditor", "GET", "explain?who=nurse&what=patient:view&on=patient:"+patient, "", 200, &got)
+	if got.Allowed || len(got.Rules) < 10 {
+		t.Fatalf("%+v", got)
+	}
+	for _, r := range got.Rules {
+		if r.ID == "nurse-on-ward" && (r.Holds || !strings.Contains(r.Failed, "ward")) {
+			t.Errorf("%+v", r)
+		}
+	}
+	if text := w.get("auditor", "GET", "explain/choices", "", 200, nil); !strings.Contains(text, patient) || strings.Contains(text, "Brandt") || strings.Contains(text, "vitals:append") {
+		t.Errorf("choices: %s", text)
+	}
+	for query, status := range map[string]int{"who=nobody&what=patient:view&on=system": 400, "who=nurse&what=x&on=system": 400,
+		"who=nurse&what=patient:view&on=x": 400, "who=nurse&what=patient:view&on=patient": 400, "who=nurse&what=patient:view&on=patient:none": 404} {
+		w.get("auditor", "GET", "explain?"+query, "", status, nil)
+	}
 }
 
 func TestIdentities(t *testing.T) {

@@ -135,7 +135,7 @@ func (h *handler) identity(ctx context.Context, rq *request) (any, error) {
 // invite records first: a ticket must not exist that no entry tells of.
 func (h *handler) invite(ctx context.Context, rq *request, devices []store.Device) (any, error) {
 	for _, d := range devices {
-		if _, err := h.Store.Device(ctx, d.ID); err == nil {
+		if old, err := h.Store.Device(ctx, d.ID); err == nil && !old.Forgettable() {
 			return nil, store.ErrExists
 		}
 		if err := h.Access.Record(ctx, rq.grant, onIdentity(d.ID), "invited"); err != nil {

@@ -7,7 +7,7 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/skip2/go-qrcode"
+	"rsc.io/qr"
 
 	"vitalseal/internal/access"
 )
@@ -280,20 +280,20 @@ func (h *Handler) qr(w http.ResponseWriter, r *http.Request) error {
 	if in.Text == "" || len(in.Text) > maxQR {
 		return badRequest("text: 1 to " + strconv.Itoa(maxQR) + " bytes.")
 	}
-	code, err := qrcode.New(in.Text, qrcode.Low)
+	code, err := qr.Encode(in.Text, qr.L)
 	if err != nil {
 		return badRequest("text: does not fit into a QR code.")
 	}
-	rows := []string{}
-	for _, line := range code.Bitmap() {
-		b := make([]byte, len(line))
-		for i, dark := range line {
-			b[i] = '0'
-			if dark {
-				b[i] = '1'
+	rows := make([]string, code.Size)
+	for y := range rows {
+		row := make([]byte, code.Size)
+		for x := range row {
+			row[x] = '0'
+			if code.Black(x, y) {
+				row[x] = '1'
 			}
 		}
-		rows = append(rows, string(b))
+		rows[y] = string(row)
 	}
 	h.write(w, http.StatusOK, struct {
 		Rows []string `json:"rows"`

@@ -113,7 +113,7 @@ func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, err error) {
 	case errors.Is(err, access.ErrGlassRate):
 		answer.RetryAfter = 600
 	case status == http.StatusServiceUnavailable, status == http.StatusTooManyRequests:
-		answer.RetryAfter = 2
+		answer.RetryAfter = retryAfter
 	}
 	if answer.RetryAfter > 0 {
 		w.Header().Set("Retry-After", strconv.Itoa(answer.RetryAfter))

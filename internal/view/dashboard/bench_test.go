@@ -37,7 +37,9 @@ func BenchmarkAccessShare(b *testing.B) {
 		if err != nil {
 			b.Fatal(err)
 		}
-		since(&decide, func() { w.engine.Filter(b.Context(), s, access.ViewPatient, []access.PatientRef{{ID: w.ada, Ward: "ward-a"}}) })
+		since(&decide, func() {
+			w.engine.Filter(b.Context(), s, access.ViewPatient, []access.PatientRef{{ID: w.ada, Ward: "ward-a"}})
+		})
 		since(&audited, func() { _, err = w.engine.Decide(b.Context(), s, access.ViewPatient, access.OnPatient(w.ada)) })
 		if err != nil {
 			b.Fatal(err)

@@ -1,13 +1,16 @@
 // Package dashboard is the face for people: the web dashboard and the JSON and live (WebSocket) interface below /api
-// that it uses. It is one http.Handler.
+// that it uses: signing in and out, second factors, one's own account, beds and patients, emergencies and consent, and
+// the wall screen. It is one http.Handler.
 //
-// It hides how a person's cookie and the workstation's proven identity become an access.Subject, how an error becomes
-// a status, and where the front end's files come from (web/, built into dist, embedded; without it a page says how to
-// build it). It guarantees that nothing about a patient leaves without an access.Grant for that patient, that a
-// refusal is 403 and in the audit log, that every failed sign-in looks the same, that requests from other web pages
-// are refused (header, Origin, Sec-Fetch-Site), that bodies, messages and connections are bounded, and that a live
-// view ends within two seconds of a sign-out, an expiry or a lost permission. It is safe for concurrent use and owns
-// no goroutine but those of its requests.
+// It hides how a person's tokens (cookies that no script can read, or a bearer token) and the workstation's proven
+// identity become an access.Subject, how an error becomes a status, and where the front end's files come from (web/, built
+// into dist, embedded; without it a page says how to build it). It guarantees that nothing about a patient leaves without
+// an access.Grant for that patient, that a refusal is 403 and in the audit log (and says when a fresh proof of identity
+// is all that is missing), that every failed sign-in looks the same, that requests from other web pages are refused
+// (header, Origin, Sec-Fetch-Site), that bodies, messages, connections and the requests of a workstation are bounded, and
+// that a live view ends within two seconds of a sign-out, an expiry, a changed role or relationship, a withdrawn consent or
+// the end of an emergency, and says which. A wall screen gets numbers by bed and nothing that names a patient. It is safe
+// for concurrent use and owns no goroutine but those of its requests.
 //
 // It does not protect against someone at an unlocked, signed-in workstation, nor against a rebound host name: that
 // the Host of a request is the workstation's own loopback address is checked by package connect.
@@ -51,6 +54,9 @@ type Config struct {
 	// SecureCookie adds Secure to every cookie: set it when all browsers reach the dashboard by https. Without it the header
 	// X-Forwarded-Proto of the workstation's own door says so for each request.
 	SecureCookie bool
+	// Rate is how many requests a second one workstation may send in the long run, ten times that at once; 150 if zero.
+	// See Limited.
+	Rate float64
 	// PasskeyHost is the host name that passkeys are good for (the relying party's id); empty: the page offers none.
 	PasskeyHost string
 }
@@ -78,12 +84,15 @@ func New(cfg Config) (*Handler, error) {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
+	if cfg.Rate == 0 {
+		cfg.Rate = defaultRate
+	}
 	files, err := embedded()
 	if err != nil {
 		return nil, err
 	}
 	h := &Handler{cfg: cfg, files: files, mux: http.NewServeMux(),
-		watching: map[string]map[*liveConn]context.CancelCauseFunc{}}
+		watching: map[string]map[*liveConn]context.CancelCauseFunc{}, rates: rates{perSecond: cfg.Rate}}
 	for pattern, f := range map[string]func(http.ResponseWriter, *http.Request) error{
 		// Signing in, going on, signing out.
 		"GET /api/session/ways":            h.ways,

@@ -12,6 +12,7 @@ import (
 	"github.com/coder/websocket"
 	"github.com/google/go-cmp/cmp"
 
+	"vitalseal/internal/access"
 	"vitalseal/internal/store"
 	"vitalseal/internal/vitals"
 )
@@ -173,6 +174,7 @@ func TestLostPermissionEndsLive(t *testing.T) {
 		reason string
 	}{
 		"nurse moved off the ward": {func(w *ward) error { return w.store.SetWards(w.t.Context(), w.nurse, []string{"ward-b"}) }, "permission"},
+		"nurse becomes staff":      {func(w *ward) error { return w.store.SetRole(w.t.Context(), w.nurse, access.RoleStaff) }, "permission"},
 		"sessions ended elsewhere": {func(w *ward) error { return w.engine.SignOutAll(w.t.Context(), w.nurse) }, "signed_out"},
 		"person disabled":          {func(w *ward) error { return w.store.SetPersonDisabled(w.t.Context(), w.nurse, true) }, "signed_out"},
 	} {

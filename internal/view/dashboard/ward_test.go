@@ -121,8 +121,12 @@ func newWard(t testing.TB, options ...store.Option) *ward {
 	}
 	w.grant = w.engine.Standing("ingest", access.AppendVitals)
 	w.at(station)
-	w.handler, err = dashboard.New(dashboard.Config{Store: w.store, Access: w.engine, Log: log,
-		Workstation: func(*http.Request) string { return *w.station.Load() }})
+	cfg := dashboard.Config{Store: w.store, Access: w.engine, Log: log,
+		Workstation: func(*http.Request) string { return *w.station.Load() }}
+	if _, benchmark := t.(*testing.B); benchmark {
+		cfg.Rate = 1e6
+	}
+	w.handler, err = dashboard.New(cfg)
 	must(err)
 	w.server = httptest.NewServer(w.handler)
 	t.Cleanup(w.server.Close)

@@ -9,8 +9,8 @@
 // concurrent use. Cookies mean nothing to it.
 //
 // It does not protect against a stolen key: a key is a bearer secret of 16 characters, as ThingSpeak has it, and whoever
-// holds it and sits at an enrolled workstation may read that one channel, until the policies refuse its owner. Nor does
-// it limit how often a key may ask.
+// holds it and sits at an enrolled workstation may read that one channel, until the policies refuse its owner or the owner
+// deletes it. Nor does it limit by itself how often a workstation may ask: the hub does that for all faces together.
 package thingspeak
 
 import (

@@ -1,0 +1,67 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"unicode/utf8"
+)
+
+// TestTicketAsCode: what fits is drawn whole, and what does not says how much would.
+func TestTicketAsCode(t *testing.T) {
+	ticket := func(n int) []byte {
+		return fmt.Appendf(nil, `{ "secret" : "%s" }`, strings.Repeat("x", n-len(`{"secret":""}`)))
+	}
+	var b bytes.Buffer
+	if err := showCode(&b, ticket(maxCode)); err != nil { // its spaces do not count
+		t.Fatal(err)
+	}
+	lines := strings.Split(strings.TrimRight(b.String(), "\n"), "\n")
+	// Version 40 has 177 modules, two to a character from top to bottom, and a quiet zone on all sides.
+	if len(lines) < 177/2 || utf8.RuneCountInString(lines[5]) < 177 {
+		t.Errorf("a code of %d lines of %d characters", len(lines), utf8.RuneCountInString(lines[5]))
+	}
+	b.Reset()
+	if err := showCode(&b, ticket(maxCode+1)); err == nil || !strings.Contains(err.Error(), "holds 2953") || b.Len() > 0 {
+		t.Errorf("one byte too many: %v, and %d bytes drawn", err, b.Len())
+	}
+	if err := showCode(&b, []byte("{")); err == nil {
+		t.Error("what is no JSON was drawn")
+	}
+}
+
+func TestIdentityPath(t *testing.T) {
+	for in, want := range map[string]string{
+		"sensor/oxi-1":                      "identities/sensor/oxi-1",
+		"spiffe://x.internal/gateway/gw":    "identities/gateway/gw",
+		"spiffe://x.internal/gateway/gw/..": "", "gw": "", "": "", "/": "", "spiffe://x": "",
+		"a/b c": "identities/a/b%20c",
+	} {
+		got, err := identityPath(in)
+		var usage *usageError
+		if got != want || (want == "") != errors.As(err, &usage) {
+			t.Errorf("%q: %q, %v", in, got, err)
+		}
+	}
+}
+
+func TestDescribeIdentity(t *testing.T) {
+	var b bytes.Buffer
+	err := describeIdentity(&b, []byte(`{"id":"spiffe://x/workstation/wall","kind":"workstation","mode":"display","wards":["w1"],"state":"active",
+		"enrolled":null,"last_seen":"2026-11-23T07:00:00Z","new_key_demanded":true,
+		"certificate":{"sha256":"ab","not_before":"2026-11-23T00:00:00Z","not_after":"2026-11-24T00:00:00Z"}}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"workstation display", "wards        w1", "enrolled     never", "last seen    2026-11-23T07:00:00Z",
+		"SHA-256 ab", "2026-11-23T00:00:00Z to 2026-11-24T00:00:00Z", "a new one is demanded"} {
+		if !strings.Contains(b.String(), want) {
+			t.Errorf("%q is missing in\n%s", want, b.String())
+		}
+	}
+	if strings.Contains(b.String(), "serial") {
+		t.Error("what is not known is shown")
+	}
+}
