@@ -17,6 +17,7 @@ var allowed = map[string]string{
 	"vitals":          "",
 	"sensor":          "vitals",
 	"signal":          "vitals",
+	"accuracy":        "vitals sensor signal",
 	"seal":            "",
 	"outbox":          "",
 	"overlay":         "",
