@@ -18,6 +18,7 @@ var allowed = map[string]string{
 	"vitals":          "",
 	"sensor":          "vitals",
 	"signal":          "vitals",
+	"accuracy":        "vitals sensor signal",
 	"seal":            "",
 	"outbox":          "",
 	"overlay":         "",

@@ -90,7 +90,8 @@ Exit codes: 0 done; 1 tried and failed; 2 wrong command line or configuration, n
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
 		return &usageError{err, fmt.Sprintf("see `%s --help`", c.CommandPath())}
 	})
-	root.AddGroup(&cobra.Group{ID: "run", Title: "Run:"}, &cobra.Group{ID: "admin", Title: "Administer (through a workstation):"})
+	root.AddGroup(&cobra.Group{ID: "run", Title: "Run:"}, &cobra.Group{ID: "admin", Title: "Administer (through a workstation):"},
+		&cobra.Group{ID: "signals", Title: "Judge the signals (offline, on recordings):"})
 	for _, c := range []*cobra.Command{demoCommand(), overlayCommand(), routerCommand(), hubCommand(), gatewayCommand(), connectCommand(), enrolCommand()} {
 		c.GroupID = "run"
 		root.AddCommand(c)
@@ -100,6 +101,10 @@ Exit codes: 0 done; 1 tried and failed; 2 wrong command line or configuration, n
 		root.AddCommand(c)
 	}
 	root.AddCommand(benchCommand(), auditCommand(), policyCommand())
+	for _, c := range []*cobra.Command{replayCommand(), accuracyCommand(), calibrateCommand()} {
+		c.GroupID = "signals"
+		root.AddCommand(c)
+	}
 	return root
 }
 

@@ -3,6 +3,8 @@ package gateway
 import (
 	_ "embed"
 	"fmt"
+	"os"
+	"path/filepath"
 	"regexp"
 	"time"
 
@@ -54,6 +56,12 @@ type Sensor struct {
 	Bus string `yaml:"bus,omitempty"`
 	// SpO2Calibration names the curve of a max30100, see signal.Calibrations; empty: signal.DefaultCalibration.
 	SpO2Calibration string `yaml:"spo2_calibration,omitempty"`
+	// SpO2CalibrationFile is a calibration file for this max30100 (`vitalseal calibrate spo2`), instead of SpO2Calibration. A
+	// relative path starts at the folder that the gateway was started in.
+	SpO2CalibrationFile string `yaml:"spo2_calibration_file,omitempty"`
+	// TemperatureOffset and SelfHeating correct a max30100's die temperature, see sensor.MAX30100Config.
+	TemperatureOffset vitals.Celsius `yaml:"temperature_offset_celsius,omitempty"`
+	SelfHeating       vitals.Celsius `yaml:"self_heating_celsius_per_ma,omitempty"`
 	// ADC is the id of the mcp3008 that an mps20n0040d's amplifier is connected to, Channel its input there.
 	ADC     string `yaml:"adc,omitempty"`
 	Channel int    `yaml:"channel,omitempty"`
@@ -128,12 +136,68 @@ func (c Config) Validate() error {
 				return bad(key("spo2_calibration"), "%q is not one of %q", s.SpO2Calibration, signal.Calibrations())
 			}
 		}
+		if s.SpO2CalibrationFile != "" && (s.Chip != ChipMAX30100 || s.SpO2Calibration != "") {
+			return bad(key("spo2_calibration_file"), "only a max30100 has one, and either this or spo2_calibration")
+		}
+		if s.Chip != ChipMAX30100 && (s.TemperatureOffset != 0 || s.SelfHeating != 0) {
+			return bad(key("temperature_offset_celsius"), "%s measures no temperature", s.Chip)
+		}
+		if !(s.TemperatureOffset >= -20 && s.TemperatureOffset <= 20) {
+			return bad(key("temperature_offset_celsius"), "%v is not within -20 to 20", s.TemperatureOffset)
+		}
+		if !(s.SelfHeating >= 0 && s.SelfHeating <= 2) {
+			return bad(key("self_heating_celsius_per_ma"), "%v is not within 0 to 2", s.SelfHeating)
+		}
 		if other, taken := places[place]; taken {
 			return bad(key("id"), "%q and %q are at the same place, %s", other, s.ID, place)
 		}
 		places[place] = s.ID
 	}
 	return nil
+}
+
+// curve chooses the calibration of a max30100, and reads its file if it has one.
+func (s Sensor) curve() (signal.Options, error) {
+	if s.SpO2CalibrationFile == "" {
+		return signal.Options{Calibration: s.SpO2Calibration}, nil
+	}
+	f, err := os.Open(filepath.Clean(s.SpO2CalibrationFile))
+	if err != nil {
+		return signal.Options{}, fmt.Errorf("gateway: configuration: sensor %s: spo2_calibration_file: %w", s.ID, err)
+	}
+	defer func() { _ = f.Close() }()
+	c, err := signal.LoadCalibration(f)
+	if err != nil {
+		return signal.Options{}, fmt.Errorf("gateway: configuration: sensor %s: spo2_calibration_file %s: %w", s.ID, s.SpO2CalibrationFile, err)
+	}
+	return signal.Options{Curve: &c}, nil
+}
+
+// curves are the calibrations of all max30100s, by id.
+func (c Config) curves() (map[string]signal.Options, error) {
+	all := map[string]signal.Options{}
+	for _, s := range c.Sensors {
+		if s.Chip != ChipMAX30100 {
+			continue
+		}
+		o, err := s.curve()
+		if err != nil {
+			return nil, err
+		}
+		all[s.ID] = o
+	}
+	return all, nil
+}
+
+// curveName is what the results of an oximeter with these options rest on.
+func curveName(o signal.Options) string {
+	switch {
+	case o.Curve != nil:
+		return o.Curve.Name
+	case o.Calibration != "":
+		return o.Calibration
+	}
+	return signal.DefaultCalibration
 }
 
 func (s Sensor) validateBridge(key func(string) string, adcs map[string]bool, bad func(string, string, ...any) error) error {

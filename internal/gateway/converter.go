@@ -60,14 +60,16 @@ func (c *converter) run(ctx context.Context) error {
 		first()
 		if err != nil {
 			retry.failed(now)
+			c.w.led.device(c.s.ID, sensor.StateOf(err))
 			if !fault {
 				fault = true
 				c.log.Error("converter does not work; trying again", "err", err)
-				c.w.event(now, "device_fault", err.Error())
+				c.w.event(now, "device_fault", fmt.Sprintf("%s: %v", sensor.StateOf(err), err))
 			}
 			return firstPause / 2
 		}
 		retry.succeeded()
+		c.w.led.device(c.s.ID, sensor.Working)
 		if fault || now.Sub(reported) >= healthEvery || now.Before(reported) {
 			if fault {
 				c.log.Info("converter works again")

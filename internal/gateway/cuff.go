@@ -128,14 +128,16 @@ func (c *cuff) failed(now time.Time, err error) {
 		c.bp.Reset()
 	}
 	c.lastAt, c.inflated, c.why = time.Time{}, false, qualityOf(err)
+	c.w.led.device(c.s.ID, sensor.StateOf(err))
 	if c.why == vitals.DeviceFault && !c.fault {
 		c.fault = true
 		c.log.Error("sensor does not work; trying again", "err", err)
-		c.w.event(now, "device_fault", err.Error())
+		c.w.event(now, "device_fault", fmt.Sprintf("%s: %v", sensor.StateOf(err), err))
 	}
 }
 
 func (c *cuff) worked(now time.Time) {
+	c.w.led.device(c.s.ID, sensor.Working)
 	if c.fault {
 		c.fault = false
 		c.log.Info("sensor works again")

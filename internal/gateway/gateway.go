@@ -52,6 +52,10 @@ func Run(ctx context.Context, cfg Config, d Deps) (err error) {
 	if err := cfg.Validate(); err != nil {
 		return err
 	}
+	curves, err := cfg.curves()
+	if err != nil {
+		return err
+	}
 	ids, err := loadIdentities(cfg)
 	if err != nil {
 		return err
@@ -97,7 +101,7 @@ func Run(ctx context.Context, cfg Config, d Deps) (err error) {
 		var loop func(context.Context) error
 		switch s.Chip {
 		case ChipMAX30100:
-			loop = newOximeter(s, d.Buses, w, log).run
+			loop = newOximeter(s, curves[s.ID], d.Buses, w, log).run
 		case ChipMPS20N0040D:
 			loop = newCuff(s, adcs[s.ADC], w, log).run
 		}

@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"time"
@@ -19,6 +20,7 @@ const opticalPoll = 50 * time.Millisecond
 // oximeter runs one MAX30100. All of it belongs to run's goroutine.
 type oximeter struct {
 	s     Sensor
+	curve signal.Options
 	buses sensor.Buses
 	w     *writer
 	log   *slog.Logger
@@ -29,7 +31,11 @@ type oximeter struct {
 	fault  bool // reported
 	clock  sampleClock
 	oxi    *signal.PulseOximeter
-	lost   int // samples missing before the next one read
+	light  *lightKeeper
+	lost   int       // samples missing before the next one read
+	failed int       // reads in a row
+	good   time.Time // of the last read that brought samples; zero: none since the start
+	away   bool      // the chip did not work since then
 	sample [16]sensor.Optical
 
 	red, infrared []uint16  // the chunk in the making
@@ -40,24 +46,23 @@ type oximeter struct {
 	off                      bool // the probe, as last reported
 }
 
-func newOximeter(s Sensor, buses sensor.Buses, w *writer, log *slog.Logger) *oximeter {
-	return &oximeter{s: s, buses: buses, w: w, log: log.With("sensor", s.ID)}
+func newOximeter(s Sensor, curve signal.Options, buses sensor.Buses, w *writer, log *slog.Logger) *oximeter {
+	return &oximeter{s: s, curve: curve, buses: buses, w: w, log: log.With("sensor", s.ID)}
 }
 
 func (o *oximeter) run(ctx context.Context) error {
 	defer o.w.close()
-	o.w.event(wall(), "started", o.s.Chip)
+	o.w.led.curve(o.s.ID, curveName(o.curve))
+	o.w.event(wall(), "started", o.s.Chip+", SpO2 by "+curveName(o.curve))
 	every(ctx, func(time.Time) time.Duration {
 		now := wall()
 		if o.dev == nil && o.retry.due(now) {
 			if err := o.open(); err != nil {
-				o.failed(now, err)
+				o.giveUp(now, err)
 			}
 		}
 		if o.dev != nil {
-			if err := o.read(now); err != nil {
-				o.failed(now, err)
-			}
+			o.poll(now)
 		}
 		if !now.Before(o.nextNumerics) || o.nextNumerics.Sub(now) > 2*second { // the second: the clock was set back
 			o.nextNumerics = now.Truncate(second).Add(second)
@@ -81,15 +86,19 @@ func (o *oximeter) open() error {
 		return fmt.Errorf("open bus: %w", err)
 	}
 	o.bus = bus
-	dev, err := sensor.NewMAX30100(bus, sensor.MAX30100Config{})
+	dev, err := sensor.NewMAX30100(bus, sensor.MAX30100Config{TemperatureOffset: o.s.TemperatureOffset, SelfHeating: o.s.SelfHeating})
 	if err != nil {
 		return err
 	}
-	oxi, err := signal.NewPulseOximeter(dev.Rate(), signal.Options{Calibration: o.s.SpO2Calibration})
+	light := newLightKeeper(dev)
+	if err := light.measure(wall()); err != nil {
+		return err
+	}
+	oxi, err := signal.NewPulseOximeter(dev.Rate(), o.curve)
 	if err != nil {
 		return err
 	}
-	o.dev, o.oxi, o.clock = dev, oxi, newSampleClock(dev.Rate())
+	o.dev, o.oxi, o.light, o.clock, o.failed = dev, oxi, light, newSampleClock(dev.Rate()), 0
 	return nil
 }
 
@@ -102,26 +111,63 @@ func (o *oximeter) close() {
 	o.bus, o.dev = nil, nil
 }
 
-// failed reports a fault once, lets go of the chip and plans the next attempt.
-func (o *oximeter) failed(now time.Time, err error) {
+// giveUp reports a fault once, lets go of the chip and plans the next attempt.
+func (o *oximeter) giveUp(now time.Time, err error) {
 	o.flush()
 	o.close()
-	o.lost = 0
+	o.lost, o.away = 0, true
 	o.retry.failed(now)
+	o.w.led.device(o.s.ID, sensor.StateOf(err))
 	if !o.fault {
 		o.fault = true
 		o.log.Error("sensor does not work; trying again", "err", err)
-		o.w.event(now, "device_fault", err.Error())
+		o.w.event(now, "device_fault", fmt.Sprintf("%s: %v", sensor.StateOf(err), err))
 	}
 }
 
 func (o *oximeter) worked(now time.Time) {
+	o.w.led.device(o.s.ID, sensor.Working)
 	o.retry.succeeded()
 	if o.fault {
 		o.fault = false
 		o.log.Info("sensor works again")
 		o.w.event(now, "device_ok", "")
 	}
+}
+
+// readsBeforeFault is how many reads in a row may fail before the chip counts as broken. The FIFO holds three polls' samples.
+const readsBeforeFault = 3
+
+// poll reads the chip. A single failure of the bus is passed over: the driver counts what it cost. A chip that lost its
+// supply is set up again at once.
+func (o *oximeter) poll(now time.Time) {
+	err := o.read(now)
+	switch {
+	case err == nil:
+		o.failed = 0
+	case errors.Is(err, sensor.ErrBrownOut):
+		o.brownOut(now, err)
+	default:
+		if o.failed++; o.failed >= readsBeforeFault {
+			o.giveUp(now, err)
+		}
+	}
+}
+
+// brownOut sets the chip up again, with the currents that it had. Who looks at the events later sees how often it happens.
+func (o *oximeter) brownOut(now time.Time, cause error) {
+	if err := o.dev.Configure(); err != nil {
+		o.giveUp(now, err)
+		return
+	}
+	o.log.Warn("sensor lost its supply and was set up again", "err", cause)
+	o.flush()
+	o.w.led.device(o.s.ID, sensor.StateOf(cause))
+	o.w.event(now, "device_fault", fmt.Sprintf("%s: set up again", sensor.StateOf(cause)))
+	o.w.event(now, "device_ok", "")
+	o.oxi.Reset()
+	o.light.control.Restart()
+	o.lost, o.away, o.clock = 0, true, newSampleClock(o.dev.Rate())
 }
 
 // read empties the FIFO into the chunk in the making and into the signal processing.
@@ -131,22 +177,60 @@ func (o *oximeter) read(now time.Time) error {
 		return err
 	}
 	if n > 0 {
-		o.worked(now)
-		first := o.clock.take(n, o.lost, now)
-		if o.lost > 0 {
-			o.flush()
-			o.gap += uint32(min(o.lost, 1<<30)) // #nosec G115 -- bounded just here
-			o.w.event(first, "gap", fmt.Sprintf("%d samples", o.lost))
+		o.take(now, n)
+		if err := o.keepLight(now, n); err != nil {
+			return err
 		}
-		var infrared, red [len(o.sample)]uint16
-		for i, s := range o.sample[:n] {
-			infrared[i], red[i] = s.Infrared, s.Red
-		}
-		o.oxi.Push(infrared[:n], red[:n], o.lost)
-		o.add(first, infrared[:n], red[:n])
-		o.lost = 0
 	}
 	o.lost += lostAfter
+	return nil
+}
+
+// take is given the n samples just read.
+func (o *oximeter) take(now time.Time, n int) {
+	o.worked(now)
+	if o.away { // what the chip did not measure while it was away is missing, too
+		o.away = false
+		if missed := now.Sub(o.good).Seconds()*float64(o.dev.Rate()) - float64(n); !o.good.IsZero() && missed >= 1 {
+			o.lost += int(min(missed, 1<<30))
+		}
+	}
+	o.good = now
+	first := o.clock.take(n, o.lost, now)
+	if o.lost > 0 {
+		o.flush()
+		o.gap += uint32(min(o.lost, 1<<30)) // #nosec G115 -- bounded just here
+		o.w.event(first, "gap", fmt.Sprintf("%d samples", o.lost))
+	}
+	var infrared, red, litInfrared, litRed [len(o.sample)]uint16
+	for i, s := range o.sample[:n] {
+		infrared[i], red[i] = s.Infrared, s.Red
+		lit := o.light.lit(s)
+		litInfrared[i], litRed[i] = lit.Infrared, lit.Red
+	}
+	o.oxi.Push(litInfrared[:n], litRed[:n], o.lost)
+	o.add(first, infrared[:n], red[:n])
+	o.lost = 0
+}
+
+// keepLight looks after the light: other LED currents when the samples leave their range, and how much of the light comes from
+// outside. After either has changed, what was measured before says nothing any more.
+func (o *oximeter) keepLight(now time.Time, n int) error {
+	what, paused, err := o.light.look(now, o.sample[:n])
+	if paused {
+		o.away = true // the time that it took is a gap
+	}
+	if err != nil || what == "" {
+		return err
+	}
+	o.flush()
+	o.w.event(now, "led_current", what)
+	// The samples made meanwhile are of either light.
+	if _, _, err := o.dev.Read(o.sample[:]); err != nil {
+		return err
+	}
+	o.oxi.Reset()
+	o.away = true
 	return nil
 }
 
@@ -177,7 +261,8 @@ func (o *oximeter) flush() {
 func (o *oximeter) numerics(now time.Time) {
 	if o.dev == nil {
 		o.w.numerics(now, []vitals.Numeric{vitals.Absent(vitals.HeartRate, vitals.DeviceFault),
-			vitals.Absent(vitals.SpO2, vitals.DeviceFault), vitals.Absent(vitals.PerfusionIndex, vitals.DeviceFault)})
+			vitals.Absent(vitals.SpO2, vitals.DeviceFault), vitals.Absent(vitals.PerfusionIndex, vitals.DeviceFault),
+			vitals.Absent(vitals.RespiratoryRate, vitals.DeviceFault)})
 		return
 	}
 	n := o.oxi.Numerics(now)
@@ -200,7 +285,7 @@ func (o *oximeter) temperature(now time.Time) vitals.Numeric {
 		err = o.dev.Check()
 	}
 	if err != nil {
-		o.failed(now, err)
+		o.giveUp(now, err)
 		return vitals.Absent(vitals.DieTemperature, vitals.DeviceFault)
 	}
 	return vitals.Checked(vitals.DieTemperature, float64(t), vitals.Good)

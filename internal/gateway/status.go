@@ -11,6 +11,7 @@ import (
 	"vitalseal/internal/audit"
 	"vitalseal/internal/ingest"
 	"vitalseal/internal/outbox"
+	"vitalseal/internal/sensor"
 	"vitalseal/internal/vitals"
 )
 
@@ -43,12 +44,18 @@ type StreamStatus struct {
 	Lost     uint64 `json:"lost"`     // not durable here: the disk did not take it
 }
 
-// SensorStatus is one sensor's link to the hub.
+// SensorStatus is one sensor and its link to the hub.
 type SensorStatus struct {
-	Sensor    string `json:"sensor"`
-	Connected bool   `json:"connected"`
-	Connects  uint64 `json:"connects"`
-	Retries   uint64 `json:"retries"`
+	Sensor string `json:"sensor"`
+	// Device is the chip's state, a sensor.State's name; empty until it was first looked at. Faults counts the times that it
+	// stopped working.
+	Device string `json:"device"`
+	Faults uint64 `json:"faults"`
+	// Calibration names the curve that a max30100's SpO2 rests on.
+	Calibration string `json:"spo2_calibration,omitempty"`
+	Connected   bool   `json:"connected"`
+	Connects    uint64 `json:"connects"`
+	Retries     uint64 `json:"retries"`
 }
 
 // ledger counts what becomes of chunks. It is safe for concurrent use.
@@ -60,12 +67,21 @@ type ledger struct {
 	lanes   []string
 	streams map[string]*[vitals.MaxSignal + 1]StreamStatus // by lane
 	senders map[string]*ingest.Sender
+	devices map[string]device
+	curves  map[string]string
 	backlog uint64
 	witness func() audit.WitnessState // nil until there is one
 }
 
+// device is a chip's state and how often it was not working.
+type device struct {
+	state  sensor.State
+	faults uint64
+}
+
 func newLedger(gateway string) *ledger {
-	return &ledger{gateway: gateway, streams: map[string]*[vitals.MaxSignal + 1]StreamStatus{}, senders: map[string]*ingest.Sender{}}
+	return &ledger{gateway: gateway, streams: map[string]*[vitals.MaxSignal + 1]StreamStatus{}, senders: map[string]*ingest.Sender{},
+		devices: map[string]device{}, curves: map[string]string{}}
 }
 
 func (l *ledger) lane(id string) {
@@ -73,6 +89,25 @@ func (l *ledger) lane(id string) {
 	defer l.mu.Unlock()
 	l.lanes = append(l.lanes, id)
 	l.streams[id] = &[vitals.MaxSignal + 1]StreamStatus{}
+}
+
+// device is told a chip's state.
+func (l *ledger) device(id string, s sensor.State) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	d := l.devices[id]
+	if s != sensor.Working && (d.state == sensor.Working || s == sensor.LostSupply) {
+		d.faults++
+	}
+	d.state = s
+	l.devices[id] = d
+}
+
+// curve is told the name of a sensor's calibration.
+func (l *ledger) curve(id, name string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.curves[id] = name
 }
 
 func (l *ledger) sender(id string, s *ingest.Sender) {
@@ -164,7 +199,11 @@ func (l *ledger) status(q *outbox.Queue) Status {
 		}
 		if s := l.senders[id]; s != nil {
 			x := s.Stats()
-			st.Sensors = append(st.Sensors, SensorStatus{Sensor: id, Connected: x.Connected, Connects: x.Connects, Retries: x.Retries})
+			status := SensorStatus{Sensor: id, Connected: x.Connected, Connects: x.Connects, Retries: x.Retries, Calibration: l.curves[id]}
+			if d, ok := l.devices[id]; ok {
+				status.Device, status.Faults = d.state.String(), d.faults
+			}
+			st.Sensors = append(st.Sensors, status)
 		}
 	}
 	return st

@@ -11,6 +11,12 @@ import (
 	"vitalseal/internal/vitals"
 )
 
+// A transaction that failed is tried again after a moment, so often in all.
+const (
+	tries      = 3
+	retryAfter = time.Millisecond
+)
+
 // Optical is one sample of the MAX30100: light that came back at each wavelength, left-justified in 16 bits whatever the
 // converter's resolution. Both fall while blood flows in. Red is zero in ModeHeartRate.
 type Optical struct{ Infrared, Red uint16 }
@@ -25,6 +31,11 @@ type MAX30100Config struct {
 	PulseWidth time.Duration
 	// Infrared and Red are the LED currents. Defaults 50 mA and 27.1 mA.
 	Infrared, Red Current
+	// TemperatureOffset and SelfHeating correct the die's temperature, which reads high by what the LEDs heat it: SelfHeating is
+	// in C per mA of current that the LEDs draw on average. Both are found on the device beside a thermometer; zero leaves
+	// the chip's reading as it is.
+	TemperatureOffset vitals.Celsius
+	SelfHeating       vitals.Celsius
 	// Now is used to estimate how many samples were lost once the chip's counter is at its end. Default time.Now.
 	Now func() time.Time
 	// Sleep waits between polls of the chip. Default time.Sleep.
@@ -37,7 +48,10 @@ type MAX30100Config struct {
 //
 // Errata of practice: when the FIFO is full new samples are lost, while its pointers look as if it were empty; the chip
 // stores another rate than written when rate and pulse width do not go together; after a brown-out it stands still with
-// power-on values. This driver notices all three. Read at least every 16 samples.
+// power-on values; a burst from the FIFO that breaks off leaves the chip in the middle of a sample, so that infrared and red
+// would change places. This driver notices all four. Read at least every 16 samples.
+//
+// A transaction that fails is tried again, three times in all, where that does no harm: not a burst from the FIFO.
 //
 // Datasheet: Maxim Integrated 19-7065, MAX30100.
 type MAX30100 struct {
@@ -48,7 +62,13 @@ type MAX30100 struct {
 	// that fails half way would otherwise forget that the FIFO was full.
 	pending byte
 	drained time.Time // when the FIFO was last emptied
-	buf     [fifoDepth * fifoBytes]byte
+	// doubt: reading the status failed once since then, and may have cleared bits that nobody saw.
+	doubt bool
+	// torn: a burst from the FIFO failed, tornAt being the read pointer before it and tornLost what was lost before that.
+	torn     bool
+	tornAt   byte
+	tornLost int
+	buf      [fifoDepth * fifoBytes]byte
 }
 
 // NewMAX30100 checks that a MAX30100 answers, resets it, configures it, reads the configuration back and starts sampling.
@@ -112,7 +132,7 @@ func (d *MAX30100) configure() error {
 		{regFIFOWrite, 0, 0, 0},
 		{regMode, mode},
 	} {
-		if err := d.dev.Tx(w, nil); err != nil {
+		if err := d.tx(w, nil); err != nil {
 			return fmt.Errorf("write register %#02x: %w", w[0], err)
 		}
 	}
@@ -123,6 +143,10 @@ func (d *MAX30100) configure() error {
 		got, err := d.readReg(c.reg)
 		if err != nil {
 			return err
+		}
+		if got != c.want && c.reg == regSpO2 {
+			return fmt.Errorf("%w: %s is %#02x, written was %#02x: the chip samples at %s instead of %g Hz, %v", ErrConfigRefused, c.name, got, c.want,
+				spo2Words(got), float64(d.config.Rate), d.config.PulseWidth)
 		}
 		if got != c.want {
 			return fmt.Errorf("%w: %s is %#02x, written was %#02x", ErrConfigRefused, c.name, got, c.want)
@@ -136,6 +160,7 @@ func (d *MAX30100) configure() error {
 	}
 	d.pending = status & (statusAlmostFull | statusReady)
 	d.drained = d.config.Now()
+	d.doubt, d.torn = false, false
 	return nil
 }
 
@@ -155,9 +180,10 @@ func ledConfig(infrared, red Current) (byte, error) {
 func (d *MAX30100) Rate() vitals.Hertz { return d.config.Rate }
 
 // Read empties the FIFO into dst, oldest sample first, and says how many samples it wrote and how many were lost
-// after those (or before the next ones) because the FIFO was full. What does not fit into dst stays in the chip;
-// 16 samples always suffice. Up to 15 lost samples are counted exactly, more are estimated from the time since the last
-// Read. Errors wrap ErrBrownOut or the bus's error; no sample is lost by an error.
+// after those (or before the next ones), because the FIFO was full or an earlier read broke off. What does not fit into dst
+// stays in the chip; 16 samples always suffice. Up to 15 lost samples are counted exactly, more are estimated from the
+// time since the last Read. Errors wrap ErrBrownOut or the bus's error; samples that an error costs are counted as lost
+// by the next Read.
 func (d *MAX30100) Read(dst []Optical) (n, lost int, err error) {
 	n, lost, err = d.read(dst)
 	if err != nil {
@@ -167,46 +193,90 @@ func (d *MAX30100) Read(dst []Optical) (n, lost int, err error) {
 }
 
 func (d *MAX30100) read(dst []Optical) (n, lost int, err error) {
-	// Status and pointers in one burst, so that they belong together.
-	var head [5]byte
-	if err := d.dev.Tx([]byte{regIntStatus}, head[:]); err != nil {
-		return 0, 0, fmt.Errorf("status and pointers: %w", err)
+	h, err := d.head()
+	if err != nil {
+		return 0, 0, err
 	}
-	if head[0]&statusPowerReady != 0 {
-		return 0, 0, ErrBrownOut
+	if d.torn {
+		lost, err := d.mend(h)
+		return 0, lost, err
 	}
-	d.pending |= head[0] & (statusAlmostFull | statusReady)
-	overflow := int(head[3] & 0x0f)
-	waiting := (int(head[2]) - int(head[4])) & (fifoDepth - 1)
-	// Equal pointers mean empty or full. A full FIFO has lost samples, or else both was almost full and got a sample
-	// since it was last emptied; an emptied one may have either bit left over, but not both.
-	full := d.pending&statusAlmostFull != 0 && d.pending&statusReady != 0
-	if waiting == 0 && (overflow > 0 || full) {
-		waiting = fifoDepth
-	}
-	n = min(waiting, len(dst))
+	n = min(h.waiting, len(dst))
 	if n == 0 {
 		return 0, 0, nil
 	}
+	now := d.config.Now()
+	lost = h.overflow
+	if lost >= overflowMax {
+		lost = max(lost, d.produced(now)-h.waiting)
+	}
 	b := d.buf[:n*fifoBytes]
 	if err := d.dev.Tx([]byte{regFIFOData}, b); err != nil {
+		d.torn, d.tornAt, d.tornLost = true, h.readAt, lost
 		return 0, 0, fmt.Errorf("samples: %w", err)
 	}
 	for i := range n {
 		s := b[i*fifoBytes:]
 		dst[i] = Optical{Infrared: binary.BigEndian.Uint16(s), Red: binary.BigEndian.Uint16(s[2:])}
 	}
-	d.pending = 0
-	now := d.config.Now()
-	if overflow >= overflowMax {
-		// The counter stands still at its end; the clock knows better, if it was not set back meanwhile.
-		produced := int(math.Round(min(1e9, now.Sub(d.drained).Seconds()*float64(d.config.Rate))))
-		lost = max(overflow, produced-waiting)
-	} else {
-		lost = overflow
-	}
-	d.drained = now
+	d.pending, d.doubt, d.drained = 0, false, now
 	return n, lost, nil
+}
+
+// head is the FIFO's state.
+type head struct {
+	waiting, overflow int
+	readAt            byte
+}
+
+// head reads status and pointers in one burst, so that they belong together.
+func (d *MAX30100) head() (h head, err error) {
+	var b [5]byte
+	for try := 1; ; try++ {
+		if err = d.dev.Tx([]byte{regIntStatus}, b[:]); err == nil {
+			break
+		}
+		d.doubt = true
+		if try == tries {
+			return h, fmt.Errorf("status and pointers: %w", err)
+		}
+		d.config.Sleep(retryAfter)
+	}
+	if b[0]&statusPowerReady != 0 {
+		return h, ErrBrownOut
+	}
+	d.pending |= b[0] & (statusAlmostFull | statusReady)
+	h.overflow, h.readAt = int(b[3]&0x0f), b[4]&(fifoDepth-1)
+	h.waiting = (int(b[2]) - int(b[4])) & (fifoDepth - 1)
+	if h.waiting != 0 {
+		return h, nil
+	}
+	// Equal pointers mean empty or full. A full FIFO has lost samples, or else both was almost full and got a sample
+	// since it was last emptied; an emptied one may have either bit left over, but not both. Where the bits may have been
+	// cleared unseen, the time tells: none or all sixteen were made meanwhile.
+	full := d.pending&statusAlmostFull != 0 && d.pending&statusReady != 0
+	if h.overflow > 0 || full || d.doubt && d.produced(d.config.Now()) >= fifoDepth/2 {
+		h.waiting = fifoDepth
+	}
+	return h, nil
+}
+
+// produced is how many samples the chip made since the FIFO was last emptied, if the clock was not set back meanwhile.
+func (d *MAX30100) produced(now time.Time) int {
+	return int(math.Round(min(1e9, max(0, now.Sub(d.drained).Seconds()*float64(d.config.Rate)))))
+}
+
+// mend begins anew after a burst that broke off: where in a sample the chip stands nobody knows. All that waits is given up
+// and counted with what the burst took.
+func (d *MAX30100) mend(h head) (lost int, err error) {
+	if err := d.tx([]byte{regFIFOWrite, 0, 0, 0}, nil); err != nil {
+		return 0, fmt.Errorf("clear the FIFO: %w", err)
+	}
+	now := d.config.Now()
+	taken := int(h.readAt-d.tornAt) & (fifoDepth - 1)
+	lost = max(taken+h.waiting+max(h.overflow, d.tornLost), d.produced(now))
+	d.torn, d.doubt, d.pending, d.drained = false, false, 0, now
+	return lost, nil
 }
 
 // SetCurrents changes the LED currents at once; samples already in the FIFO have the old ones.
@@ -229,13 +299,79 @@ func (d *MAX30100) SetCurrents(infrared, red Current) error {
 	return nil
 }
 
-// Temperature measures the die's temperature, which takes about 29 ms; sampling goes on.
+// Temperature measures the die's temperature, which takes about 29 ms; sampling goes on. It is corrected as the configuration
+// says, is the device's and not the patient's, and serves to notice a device that is too hot or too cold to trust.
 func (d *MAX30100) Temperature() (vitals.Celsius, error) {
 	t, err := d.temperature()
 	if err != nil {
 		return 0, fmt.Errorf("sensor: max30100: temperature: %w", err)
 	}
-	return t, nil
+	return t + d.config.TemperatureOffset - d.config.SelfHeating*vitals.Celsius(d.meanCurrent()), nil
+}
+
+// meanCurrent is what the LEDs draw on average, in mA: each is lit once a sample for a pulse's width.
+func (d *MAX30100) meanCurrent() float64 {
+	mA := milliAmps[d.led&15]
+	if d.config.Mode == ModeSpO2 {
+		mA += milliAmps[d.led>>4]
+	}
+	return mA * d.config.PulseWidth.Seconds() * float64(d.config.Rate)
+}
+
+// Ambient switches the LEDs off for a few samples, reads what light is left, and switches them on again: light from
+// outside that the chip's own cancellation did not remove, or a probe without LEDs. It takes about 12 samples' time, which are
+// lost, as is what waited in the FIFO; the next Read does not count them.
+func (d *MAX30100) Ambient() (Optical, error) {
+	o, err := d.ambient()
+	if err != nil {
+		return Optical{}, fmt.Errorf("sensor: max30100: ambient light: %w", err)
+	}
+	return o, nil
+}
+
+func (d *MAX30100) ambient() (Optical, error) {
+	led := d.led
+	period := time.Duration(float64(time.Second) / float64(d.config.Rate))
+	if err := d.writeReg(regLED, 0); err != nil {
+		return Optical{}, err
+	}
+	o, err := d.darkMean(period)
+	// Whatever happened, the LEDs must not stay dark.
+	if err2 := d.writeReg(regLED, led); err == nil {
+		err = err2
+	}
+	if err != nil {
+		return Optical{}, err
+	}
+	d.config.Sleep(2 * period)
+	if err := d.tx([]byte{regFIFOWrite, 0, 0, 0}, nil); err != nil {
+		return Optical{}, err
+	}
+	d.pending, d.drained = 0, d.config.Now()
+	return o, nil
+}
+
+// darkMean is the mean of what comes after the LEDs went out.
+func (d *MAX30100) darkMean(period time.Duration) (Optical, error) {
+	d.config.Sleep(2 * period) // the sample in the making is half lit
+	if err := d.tx([]byte{regFIFOWrite, 0, 0, 0}, nil); err != nil {
+		return Optical{}, err
+	}
+	d.pending, d.torn = 0, false
+	d.config.Sleep(8*period + period/2)
+	var dark [fifoDepth]Optical
+	n, _, err := d.read(dark[:])
+	if err != nil {
+		return Optical{}, err
+	}
+	if n == 0 {
+		return Optical{}, ErrTimeout
+	}
+	infrared, red := 0, 0
+	for _, s := range dark[:n] {
+		infrared, red = infrared+int(s.Infrared), red+int(s.Red)
+	}
+	return Optical{Infrared: uint16(infrared / n), Red: uint16(red / n)}, nil // #nosec G115 -- a mean of 16 bits
 }
 
 func (d *MAX30100) temperature() (vitals.Celsius, error) {
@@ -251,7 +387,7 @@ func (d *MAX30100) temperature() (vitals.Celsius, error) {
 		return 0, ErrBrownOut
 	}
 	var b [2]byte
-	if err := d.dev.Tx([]byte{regTemp}, b[:]); err != nil {
+	if err := d.tx([]byte{regTemp}, b[:]); err != nil {
 		return 0, err
 	}
 	return vitals.Celsius(float64(int8(b[0])) + float64(b[1]&0x0f)*0.0625), nil // #nosec G115 -- the register is signed
@@ -264,7 +400,7 @@ func (d *MAX30100) Check() error {
 		return fmt.Errorf("sensor: max30100: check: %w", err)
 	}
 	var got [4]byte // 06 to 09
-	if err := d.dev.Tx([]byte{regMode}, got[:]); err != nil {
+	if err := d.tx([]byte{regMode}, got[:]); err != nil {
 		return fmt.Errorf("sensor: max30100: check: %w", err)
 	}
 	if got[0]&^modeTemperature != d.config.Mode.bits() || got[1] != spo2 || got[3] != d.led {
@@ -281,9 +417,9 @@ func (d *MAX30100) Halt() error {
 	return nil
 }
 
-// waitClear polls until the chip has cleared a bit itself, up to tries times 5 ms, and returns the register.
-func (d *MAX30100) waitClear(reg, bit byte, tries int) (byte, error) {
-	for range tries {
+// waitClear polls until the chip has cleared a bit itself, up to polls times 5 ms, and returns the register.
+func (d *MAX30100) waitClear(reg, bit byte, polls int) (byte, error) {
+	for range polls {
 		v, err := d.readReg(reg)
 		if err != nil {
 			return 0, err
@@ -298,15 +434,26 @@ func (d *MAX30100) waitClear(reg, bit byte, tries int) (byte, error) {
 
 func (d *MAX30100) readReg(reg byte) (byte, error) {
 	var b [1]byte
-	if err := d.dev.Tx([]byte{reg}, b[:]); err != nil {
+	if err := d.tx([]byte{reg}, b[:]); err != nil {
 		return 0, fmt.Errorf("read register %#02x: %w", reg, err)
 	}
 	return b[0], nil
 }
 
 func (d *MAX30100) writeReg(reg, value byte) error {
-	if err := d.dev.Tx([]byte{reg, value}, nil); err != nil {
+	if err := d.tx([]byte{reg, value}, nil); err != nil {
 		return fmt.Errorf("write register %#02x: %w", reg, err)
 	}
 	return nil
+}
+
+// tx is a transaction that may be made twice: a bus with a bad contact fails now and then, and works a moment later.
+func (d *MAX30100) tx(w, r []byte) error {
+	for try := 1; ; try++ {
+		err := d.dev.Tx(w, r)
+		if err == nil || try == tries {
+			return err
+		}
+		d.config.Sleep(retryAfter)
+	}
 }

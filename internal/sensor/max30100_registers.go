@@ -153,3 +153,8 @@ func spo2Config(rate vitals.Hertz, width time.Duration, mode Mode) (byte, error)
 	}
 	return spo2HighResolution | byte(r)<<2 | byte(w), nil // #nosec G115 -- both are table indexes
 }
+
+// spo2Words says what an SPO2_CONFIG register means.
+func spo2Words(b byte) string {
+	return fmt.Sprintf("%g Hz, %v", float64(sampleRates[b>>2&7]), pulseWidths[b&3].width)
+}

@@ -153,29 +153,6 @@ func TestMAX30100Refuses(t *testing.T) {
 	}
 }
 
-// TestMAX30100FullAfterAFailedRead: the status was read and thereby cleared, then the bus failed. The next read sees
-// equal pointers and no flag, and must still know that the FIFO is full.
-func TestMAX30100FullAfterAFailedRead(t *testing.T) {
-	raw, want := samples(16)
-	bus := start(io([]byte{0}, 0x90, 0, 15, 0, 0)) // 15 wait; reading them fails
-	d, err := sensor.NewMAX30100(bus, config())
-	if err != nil {
-		t.Fatal(err)
-	}
-	dst := make([]sensor.Optical, 16)
-	if _, _, err := d.Read(dst); err == nil {
-		t.Fatal("the transcript is at its end, but reading went well")
-	}
-	bus.Ops = append(bus.Ops, io([]byte{0}, 0x00, 0, 0, 0, 0), io([]byte{5}, raw...))
-	n, lost, err := d.Read(dst)
-	if n != 16 || lost != 0 || err != nil {
-		t.Fatal(n, lost, err)
-	}
-	if diff := cmp.Diff(want, dst); diff != "" {
-		t.Error(diff)
-	}
-}
-
 // chip is a driver on a simulated chip with a manual clock.
 func chip(t *testing.T, p bench.Profile, c sensor.MAX30100Config) (*sensor.MAX30100, *bench.Bench, *bench.ManualClock) {
 	t.Helper()

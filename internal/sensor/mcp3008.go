@@ -17,7 +17,8 @@ type MCP3008Config struct {
 // integral and differential, up to 75,000 conversions a second at 2.7 V. Not safe for concurrent use.
 //
 // It has no identification register. A converter that is absent leaves the line floating, which reads as all ones; a
-// present one always sends a zero before its result, and that is checked on every conversion.
+// present one always sends a zero before its result, and that is checked on every conversion. A line that is held low reads
+// as zero volts and cannot be told from them here; the bridge behind it can (ErrShortedBridge).
 //
 // Datasheet: Microchip DS21295D.
 type MCP3008 struct {
@@ -68,11 +69,24 @@ func (d *MCP3008) ReadDifferential(pair int) (uint16, error) {
 	return code, nil
 }
 
-// convert sends the start bit in the last place of the first byte, so that the result ends with the third byte.
+// convert makes a conversion, and up to two more where one fails: a bad contact corrupts single frames. The first failure is
+// the one reported.
 func (d *MCP3008) convert(single byte, channel int) (uint16, error) {
 	if channel < 0 || channel > 7 {
 		return 0, fmt.Errorf("%w: allowed is 0 to 7", ErrBadConfig)
 	}
+	code, err := d.frame(single, channel)
+	for try := 1; err != nil && try < tries; try++ {
+		again, err2 := d.frame(single, channel)
+		if err2 == nil {
+			return again, nil
+		}
+	}
+	return code, err
+}
+
+// frame sends the start bit in the last place of the first byte, so that the result ends with the third byte.
+func (d *MCP3008) frame(single byte, channel int) (uint16, error) {
 	d.tx = [3]byte{0x01, (single | byte(channel)) << 4, 0} // #nosec G115 -- 0 to 7
 	if err := d.conn.Tx(d.tx[:], d.rx[:]); err != nil {
 		return 0, err

@@ -29,11 +29,26 @@ func (b BloodPressure) Numerics() []vitals.Numeric {
 }
 
 // Ratios are the shares of its greatest height that the oscillation has at systolic and at diastolic pressure.
-type Ratios struct{ Systolic, Diastolic float64 }
+type Ratios struct {
+	Systolic, Diastolic float64
+	// SystolicAbove says how systolic pressure is read. 0: where the envelope crosses Systolic. Greater: so far above the mean of
+	// where it crosses four shares around Systolic, on the flank, which is steep. Lower down it runs out flatly into movement
+	// and noise, and a little of either shifts a crossing by much.
+	SystolicAbove vitals.MMHg
+}
 
 // PeopleRatios were fitted to the reference values of 12 deflations on people (see the package comment); NewCuff uses
 // them. They belong to this package's envelope: another smoothing has other ratios.
-func PeopleRatios() Ratios { return Ratios{0.48, 0.67} }
+func PeopleRatios() Ratios { return Ratios{0.70, 0.67, 9.8} }
+
+// valid reports whether a cuff can work with them.
+func (r Ratios) valid() bool {
+	reach := 0.0
+	if r.SystolicAbove > 0 {
+		reach = flankReach
+	}
+	return r.Systolic > reach && r.Systolic < 1-reach && r.Diastolic > 0 && r.Diastolic < 1 && r.SystolicAbove >= 0 && r.SystolicAbove < 50
+}
 
 // How a measurement is recognised, in mmHg and seconds.
 const (
@@ -80,13 +95,13 @@ type Cuff struct {
 // NewCuff makes one for samples at rate, 20 to 4000 Hz. It panics outside that: a rate is not input.
 func NewCuff(rate vitals.Hertz) *Cuff { return NewCuffWith(rate, PeopleRatios()) }
 
-// NewCuffWith is NewCuff with other ratios, both greater than 0 and less than 1.
+// NewCuffWith is NewCuff with other ratios, both greater than 0 and less than 1 (with SystolicAbove, Systolic 0.15 from both).
 func NewCuffWith(rate vitals.Hertz, r Ratios) *Cuff {
 	if !(rate >= MinRate && rate <= MaxRate) {
 		panic(fmt.Sprintf("signal: cuff: sampling rate is %g Hz, allowed is %g to %g", float64(rate), float64(MinRate), float64(MaxRate)))
 	}
-	if !(r.Systolic > 0 && r.Systolic < 1 && r.Diastolic > 0 && r.Diastolic < 1) {
-		panic(fmt.Sprintf("signal: cuff: ratios %v, allowed is between 0 and 1", r))
+	if !r.valid() {
+		panic(fmt.Sprintf("signal: cuff: ratios %+v, allowed is between 0 and 1, above up to 50 mmHg", r))
 	}
 	block := max(1, int(float64(rate)/cuffBlockRate))
 	c := &Cuff{ratios: r, block: block, rate: float64(rate) / float64(block)}

@@ -23,7 +23,8 @@ func (d deflation) samples() []vitals.MMHg {
 	ratios := signal.PeopleRatios()
 	s := 0.0
 	add := func(base float64) {
-		width := (d.systolic - mean) / math.Sqrt(-math.Log(ratios.Systolic))
+		// A bell's flank lies 0.592 of its width from its top: the mean of where it crosses 0.55, 0.65, 0.75 and 0.85.
+		width := (d.systolic - float64(ratios.SystolicAbove) - mean) / 0.592
 		if base < mean {
 			width = (mean - d.diastolic) / math.Sqrt(-math.Log(ratios.Diastolic))
 		}

@@ -51,7 +51,7 @@ func measure(deflation []float32, rate float64, ratios Ratios) BloodPressure {
 	if top < 0 {
 		return refused(vitals.LowPerfusion, "pulses in the cuff are too small")
 	}
-	systolic, ok := e.cross(top, ratios.Systolic, +1)
+	systolic, ok := e.systolic(top, ratios)
 	if !ok {
 		return refused(vitals.OutOfRange, "the cuff was not inflated far enough above systolic pressure")
 	}
@@ -226,6 +226,27 @@ func (e envelope) top() int {
 		}
 	}
 	return best
+}
+
+// flankReach is how far, in shares of the top, around Ratios.Systolic the flank is read.
+const flankReach = 0.15
+
+// systolic is the pressure above the top that ratios say.
+func (e envelope) systolic(top int, ratios Ratios) (float64, bool) {
+	if ratios.SystolicAbove == 0 {
+		return e.cross(top, ratios.Systolic, +1)
+	}
+	sum := 0.0
+	shares := [...]float64{-flankReach, -flankReach / 3, flankReach / 3, flankReach}
+	for _, d := range shares {
+		p, ok := e.cross(top, ratios.Systolic+d, +1)
+		if !ok {
+			return 0, false
+		}
+		sum += p
+	}
+	systolic := sum/float64(len(shares)) + float64(ratios.SystolicAbove)
+	return systolic, systolic <= e.pressure(len(e.height)-1)
 }
 
 // cross is the pressure at which the envelope first falls under a share of its top, going up or down from there.

@@ -16,6 +16,8 @@ var ErrOptions = errors.New("signal: bad options")
 type Options struct {
 	// Calibration names the curve from the ratio of ratios to SpO2, see Calibrations. Empty: DefaultCalibration.
 	Calibration string
+	// Curve is a calibration of its own, from a file; it goes before Calibration.
+	Curve *Calibration
 }
 
 // The sampling rates that a PulseOximeter accepts.
@@ -48,6 +50,7 @@ type PulseOximeter struct {
 	seen                  uint64
 	fresh                 time.Time
 	heart, oxygen, perfus vitals.Numeric
+	breathing             vitals.Numeric
 	ratio                 float64
 
 	last      beats
@@ -62,7 +65,7 @@ func NewPulseOximeter(rate vitals.Hertz, o Options) (*PulseOximeter, error) {
 	if !(rate >= MinRate && rate <= MaxRate) {
 		return nil, fmt.Errorf("%w: sampling rate is %g Hz, allowed is %g to %g", ErrOptions, float64(rate), float64(MinRate), float64(MaxRate))
 	}
-	c, err := findCurve(o.Calibration)
+	c, err := o.curve()
 	if err != nil {
 		return nil, err
 	}
@@ -91,10 +94,13 @@ func (p *PulseOximeter) Reset() {
 	p.absent(vitals.Settling)
 }
 
+// Ratio is the ratio of ratios that the last SpO2 rests on; false without one.
+func (p *PulseOximeter) Ratio() (float64, bool) { return p.ratio, p.oxygen.Quality.HasValue() }
+
 // Calibration is the name of the curve in use.
 func (p *PulseOximeter) Calibration() string { return p.curve.name }
 
-// Numerics are HeartRate, SpO2 and PerfusionIndex at the end of the samples pushed so far, each with a value or the
+// Numerics are HeartRate, SpO2, PerfusionIndex and RespiratoryRate at the end of the samples pushed so far, each with a value or the
 // reason why not. Call it about once a second; at is then, and serves to notice that no samples come any more.
 func (p *PulseOximeter) Numerics(at time.Time) []vitals.Numeric {
 	switch {
@@ -104,7 +110,7 @@ func (p *PulseOximeter) Numerics(at time.Time) []vitals.Numeric {
 	case !p.fresh.IsZero() && at.Sub(p.fresh) > stale:
 		p.absent(vitals.DeviceFault)
 	}
-	return []vitals.Numeric{p.heart, p.oxygen, p.perfus}
+	return []vitals.Numeric{p.heart, p.oxygen, p.perfus, p.breathing}
 }
 
 // absent says that there is no value of any kind.
@@ -112,7 +118,11 @@ func (p *PulseOximeter) absent(why vitals.Quality) {
 	p.heart = vitals.Absent(vitals.HeartRate, why)
 	p.oxygen = vitals.Absent(vitals.SpO2, why)
 	p.perfus = vitals.Absent(vitals.PerfusionIndex, why)
+	p.breathing = vitals.Absent(vitals.RespiratoryRate, why)
 }
+
+// firstSeconds hold three quick beats; the first look needs them.
+const firstSeconds = 2.4
 
 func (p *PulseOximeter) analyse() {
 	w := p.window
@@ -125,7 +135,7 @@ func (p *PulseOximeter) analyse() {
 		p.forget()
 		p.absent(vitals.ProbeOff)
 		return
-	case !w.has(enoughSeconds):
+	case !w.has(firstSeconds):
 		p.absent(vitals.Settling)
 		return
 	}
@@ -147,7 +157,10 @@ func (p *PulseOximeter) analyse() {
 		p.absent(p.blame(noise))
 		return
 	}
-	if !p.trusted(b) {
+	if p.last.period == 0 && p.doubt == 0 && b.quality == vitals.Good {
+		// A clip of three clean beats gets its answer from one look, of lesser quality.
+		p.last, p.height, b.quality = b, b.height, vitals.Questionable
+	} else if !p.trusted(b) {
 		p.absent(vitals.Motion)
 		if p.doubt == 0 {
 			p.absent(vitals.Settling)
@@ -157,6 +170,7 @@ func (p *PulseOximeter) analyse() {
 	p.heart = vitals.Checked(vitals.HeartRate, 60*w.rate/b.period, b.quality)
 	p.perfus = vitals.Checked(vitals.PerfusionIndex, b.height, b.quality)
 	p.oxygen = p.saturation(b)
+	p.breathing = p.window.breath.look()
 }
 
 // How many looks in a row must agree before a value is shown: at the start, and after a time without one.
@@ -329,65 +343,4 @@ func (p *PulseOximeter) blame(noise float64) vitals.Quality {
 		return vitals.LowPerfusion
 	}
 	return vitals.Motion
-}
-
-// How far red must go along with infrared.
-const (
-	goodAgreement, fairAgreement = 0.97, 0.93
-	goodError, fairError         = 1.0, 2.0 // standard error of SpO2, percent
-	mostNoise, mostNoiseRed      = 0.8, 0.5 // how much of the power may be left when noise is taken out
-	noPulseShare                 = 0.15     // a red pulse this small beside the infrared one is none: R would be under any curve's range
-)
-
-// saturation is SpO2 by the ratio of ratios: the slope of red against infrared, each as a share of its mean, over all
-// samples of the window, with the white noise of infrared taken out of the denominator.
-func (p *PulseOximeter) saturation(b beats) vitals.Numeric {
-	w := p.window
-	if float64(w.sinceClipRed) <= float64(w.length) {
-		return vitals.Absent(vitals.SpO2, vitals.Saturated)
-	}
-	n := w.length
-	p.rawRed = w.newest(p.rawRed, w.red, n)
-	if normalise(p.rawRed) < darkBelow {
-		return vitals.Absent(vitals.SpO2, vitals.Unavailable)
-	}
-	p.red = p.red[:n]
-	p.filter.apply(p.red, p.rawRed)
-	var xx, yy, xy float64
-	for i, x := range p.infrared {
-		y := p.red[i]
-		xx += x * x
-		yy += y * y
-		xy += x * y
-	}
-	if xx <= 0 {
-		return vitals.Absent(vitals.SpO2, vitals.LowPerfusion)
-	}
-	// White noise makes infrared seem more than it is, so the slope too small, and the two agree less. It is looked for in
-	// what a first slope leaves over, where a fast pulse's harmonics cancel, and taken to be equal in both. What agreement
-	// is missing beyond that is movement.
-	slope := xy / xx
-	for i, x := range p.rawInfrared {
-		p.rawRed[i] -= slope * x
-	}
-	noise := p.gain * whiteNoise(p.rawRed) / (1 + slope*slope) * float64(n)
-	cx, cy := max(mostNoise*xx, xx-noise), max(mostNoiseRed*yy, yy-noise)
-	p.ratio = xy / cx
-	if math.Abs(p.ratio) < noPulseShare || yy <= 0 {
-		return vitals.Absent(vitals.SpO2, vitals.Unavailable)
-	}
-	agreement := xy / math.Sqrt(cx*cy)
-	// The standard error of the slope, from what a straight line leaves over; in percent SpO2 at the curve's steepness.
-	rest := max(0, yy-xy*xy/xx) / float64(n) / p.gain
-	unsure := math.Sqrt(rest/xx) * p.curve.steepness(p.ratio)
-	quality := b.quality
-	switch {
-	case agreement < fairAgreement:
-		return vitals.Absent(vitals.SpO2, vitals.Motion)
-	case unsure > fairError:
-		return vitals.Absent(vitals.SpO2, vitals.LowPerfusion)
-	case agreement < goodAgreement || unsure > goodError:
-		quality = vitals.Questionable
-	}
-	return vitals.Checked(vitals.SpO2, p.curve.saturation(p.ratio), quality)
 }

@@ -88,7 +88,7 @@ func (f *finger) second(poll time.Duration) []vitals.Numeric {
 // plausible fails the test for anything that Numerics must never return.
 func plausible(t *testing.T, numerics []vitals.Numeric) {
 	t.Helper()
-	want := []vitals.Kind{vitals.HeartRate, vitals.SpO2, vitals.PerfusionIndex}
+	want := []vitals.Kind{vitals.HeartRate, vitals.SpO2, vitals.PerfusionIndex, vitals.RespiratoryRate}
 	if len(numerics) != len(want) {
 		t.Fatalf("%d numerics, want %d", len(numerics), len(want))
 	}
@@ -325,8 +325,8 @@ func judgeCuff(t *testing.T, systolic, diastolic []float64) {
 		}
 		sd = math.Sqrt(sd / float64(len(errors)-1))
 		t.Logf("%s: mean error %+.1f mmHg, SD %.1f, n %d", name, m, sd, len(errors))
-		if !(math.Abs(m) <= 5 && sd <= 8) {
-			t.Errorf("%s: mean error %+.1f mmHg, SD %.1f; want within +-5 and <= 8", name, m, sd)
+		if !(math.Abs(m) <= 3 && sd <= 6.5) {
+			t.Errorf("%s: mean error %+.1f mmHg, SD %.1f; want within +-3 and <= 6.5", name, m, sd)
 		}
 	}
 }

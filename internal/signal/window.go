@@ -16,7 +16,7 @@ const (
 // Times, in seconds.
 const (
 	windowSeconds   = 8.0
-	enoughSeconds   = 3.0  // the first look needs this much; the first value one look more
+	enoughSeconds   = 3.0  // a PulseRate looks from here on
 	surelySeconds   = 6.0  // by then a slow pulse must have shown itself
 	bridgeSeconds   = 0.25 // a hole up to this is bridged by a line
 	bridgedShare    = 0.1  // of a window that may be bridged
@@ -52,6 +52,7 @@ type window struct {
 	sinceClipRed int
 	bridged      float64 // blocks
 	seen         uint64  // blocks ever
+	breath       *respiration
 }
 
 func newWindow(rate float64) *window {
@@ -59,6 +60,7 @@ func newWindow(rate float64) *window {
 	w.rate = rate / float64(w.block)
 	n := int(math.Ceil(windowSeconds * w.rate))
 	w.infrared, w.red = make([]float64, n), make([]float64, n)
+	w.breath = newRespiration(w.rate)
 	w.reset()
 	return w
 }
@@ -73,6 +75,7 @@ func (w *window) reset() {
 // restart forgets the samples but not the state of the probe.
 func (w *window) restart() {
 	w.next, w.length, w.bridged = 0, 0, 0
+	w.breath.reset()
 	w.sumInfrared, w.sumRed, w.inBlock = 0, 0, 0
 	w.clipped, w.clippedRed = false, false
 }
@@ -146,6 +149,7 @@ func (w *window) keep(infrared, red float64) {
 		w.restart()
 		return
 	}
+	w.breath.push(infrared)
 	if w.length > 0 {
 		last := w.infrared[(w.next+len(w.infrared)-1)%len(w.infrared)]
 		if math.Abs(infrared-last) > stepShare*last {

@@ -63,6 +63,9 @@ func (pa *Patient) cycle(s float64) cuffCycle {
 // Pressure is the pressure in the cuff at t, relative to ambient: zero between measurements.
 func (pa *Patient) Pressure(t time.Time) vitals.MMHg {
 	s := pa.seconds(t)
+	if pa.deflation != nil {
+		return pa.deflation.at(s)
+	}
 	c := pa.cycle(s)
 	base := pa.cuffBase(c)
 	if base <= 1 {

@@ -360,3 +360,29 @@ func exists(path string) bool {
 	_, err := os.Stat(path)
 	return err == nil
 }
+
+// TestOnce: not looped, a recording is whole, and dark before and after.
+func TestOnce(t *testing.T) {
+	text := "ppg,time_s\n"
+	for i := range 600 {
+		text += fmt.Sprintf("%g,%g\n", math.Sin(float64(i)/15), float64(i)/100)
+	}
+	rec, err := bench.ReadRecording("x", strings.NewReader(text), 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	once := rec.Once()
+	if rec.Duration() >= 5900*time.Millisecond || once.Duration().Round(50*time.Millisecond) != 6*time.Second {
+		t.Errorf("loop of %v, whole %v", rec.Duration(), once.Duration())
+	}
+	start := time.Unix(1e9, 0)
+	p, err := bench.NewReplay(bench.Profile{Start: start}, once)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for at, lit := range map[time.Duration]bool{-time.Second: false, 0: true, time.Second: true, 5990 * time.Millisecond: true, 6100 * time.Millisecond: false, time.Hour: false} {
+		if light, _ := p.Light(start.Add(at), 100); (light > 0.3) != lit {
+			t.Errorf("light %.3f at %v", light, at)
+		}
+	}
+}

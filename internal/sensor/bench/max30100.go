@@ -76,11 +76,17 @@ type MAX30100 struct {
 	started            time.Time
 	produced           int64 // samples converted since started
 	dieCelsius         float64
+
+	ambient float64 // light from outside, as a share of full scale
+	highest [4]byte // code of the highest rate for each pulse width
+	failing int     // transactions that will fail
+	burst   bool    // the next one that reads FIFO_DATA will
+	breakAt int     // bytes that still come through before one fails; negative: none, nobody acknowledges the address
 }
 
 // NewMAX30100 is a chip that was just powered on and looks at the given light.
 func NewMAX30100(l light, clock func() time.Time) *MAX30100 {
-	c := &MAX30100{clock: clock, light: l, dieCelsius: 31.4375}
+	c := &MAX30100{clock: clock, light: l, dieCelsius: 31.4375, ambient: ambientLevel, highest: highestRate}
 	c.powerOn(clock())
 	return c
 }
@@ -126,6 +132,37 @@ func (c *MAX30100) SetDieTemperature(t vitals.Celsius) {
 	c.dieCelsius = min(85, max(-40, float64(t)))
 }
 
+// SetAmbient is the light from outside that the chip's cancellation leaves, on both wavelengths and whatever the LEDs do, as a
+// share of full scale. A covered probe has 0.0015.
+func (c *MAX30100) SetAmbient(share float64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.ambient = min(4, max(0, share))
+}
+
+// SetHighestRate makes a chip that goes with fewer rates than the datasheet says: for pulses of 1600, 800, 400 and 200 us it
+// stores at most the rate with this code (0 is 50 Hz, 1 is 100 Hz, up to 7).
+func (c *MAX30100) SetHighestRate(us200, us400, us800, us1600 byte) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.highest = [4]byte{us200 & 7, us400 & 7, us800 & 7, us1600 & 7}
+}
+
+// FailBus makes the next n transactions fail after so many bytes were read; before the first one if that is negative: nobody
+// acknowledges the address. What was read before took effect in the chip.
+func (c *MAX30100) FailBus(n, after int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.failing, c.breakAt = n, after
+}
+
+// FailBurst makes the next read of FIFO_DATA break off after so many bytes, which took effect in the chip.
+func (c *MAX30100) FailBurst(after int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.burst, c.breakAt = true, max(0, after)
+}
+
 // Interrupt is the INT pin: true means pulled low, because an enabled source has its status bit set.
 func (c *MAX30100) Interrupt() bool {
 	c.mu.Lock()
@@ -143,6 +180,16 @@ func (c *MAX30100) tx(w, r []byte) error {
 	}
 	now := c.clock()
 	c.catchUp(now)
+	bursts := c.burst && len(w) > 0 && w[0] == rFIFOData && len(r) > 0
+	fails := c.failing > 0 || bursts
+	if fails {
+		c.failing = max(0, c.failing-1)
+		c.burst = c.burst && !bursts
+		if c.breakAt < 0 {
+			return fmt.Errorf("%w: no acknowledge from address %#02x", ErrBus, max30100Address)
+		}
+		r = r[:min(len(r), c.breakAt)]
+	}
 	if len(w) > 0 {
 		c.pointer = w[0]
 		for _, b := range w[1:] {
@@ -153,6 +200,9 @@ func (c *MAX30100) tx(w, r []byte) error {
 	for i := range r {
 		r[i] = c.readRegister()
 		c.advance()
+	}
+	if fails {
+		return fmt.Errorf("%w: broke off after %d bytes", ErrBus, len(r))
 	}
 	return nil
 }
@@ -232,7 +282,7 @@ func (c *MAX30100) writeRegister(b byte, now time.Time) {
 	case rSpO2:
 		b &^= 0x20
 		rate, width := b>>2&7, b&3
-		rate = min(rate, highestRate[width])
+		rate = min(rate, c.highest[width])
 		b = b&0x40 | rate<<2 | width
 		if b != c.spo2 {
 			c.restart(now)
@@ -324,10 +374,10 @@ func (c *MAX30100) store(rate vitals.Hertz) {
 	at := c.started.Add(n/hertz*time.Second + n%hertz*time.Second/hertz)
 	infrared, red := c.light.Light(at, rate)
 	bits := bitsOf[c.spo2&3]
-	ir := convert(infrared*ledMilliAmps[c.led&15]/fullCurrent, bits)
+	ir := convert(infrared*ledMilliAmps[c.led&15]/fullCurrent+c.ambient, bits)
 	rd := uint16(0)
 	if c.mode&7 == 3 {
-		rd = convert(red*ledMilliAmps[c.led>>4]/fullCurrent, bits)
+		rd = convert(red*ledMilliAmps[c.led>>4]/fullCurrent+c.ambient, bits)
 	}
 	slot := &c.fifo[c.write]
 	binary.BigEndian.PutUint16(slot[:2], ir)
@@ -339,10 +389,10 @@ func (c *MAX30100) store(rate vitals.Hertz) {
 	}
 }
 
-// convert is the chip's converter: ambient light's remainder on top, clipped at full scale, rounded down to its bits and
+// convert is the chip's converter: clipped at full scale, rounded down to its bits and
 // left-justified in 16.
 func convert(share float64, bits int) uint16 {
 	steps := float64(int(1) << bits)
-	v := min(steps-1, max(0, math.Floor((share+ambientLevel)*steps)))
+	v := min(steps-1, max(0, math.Floor(share*steps)))
 	return uint16(v) << (16 - bits)
 }

@@ -13,6 +13,8 @@ type MCP3008 struct {
 
 	mu          sync.Mutex
 	absent      bool
+	line        Line
+	glitches    int
 	inputs      [8]input
 	conversions uint64 // makes each conversion's noise its own
 }
@@ -38,6 +40,30 @@ func (c *MCP3008) SetPresent(present bool) {
 	c.absent = !present
 }
 
+// Line is what is wrong with the wire from the converter's DOUT.
+type Line uint8
+
+// Faults of the wire.
+const (
+	LineGood Line = iota
+	LineHigh      // pulled up: all ones, as without a converter
+	LineLow       // shorted to ground: all zeros
+)
+
+// SetLine breaks or mends the wire.
+func (c *MCP3008) SetLine(l Line) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.line = l
+}
+
+// Glitch spoils the null bit of the next n conversions, as a bad contact does.
+func (c *MCP3008) Glitch(n int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.glitches = n
+}
+
 // frame is the converter's state while it is selected.
 type frame struct {
 	started bool
@@ -56,7 +82,14 @@ func (c *MCP3008) transfer(f *frame, w, r []byte) {
 			in = w[i]
 		}
 		for bit := 7; bit >= 0; bit-- {
-			out = out<<1 | c.clockBit(f, in>>bit&1)
+			b := c.clockBit(f, in>>bit&1)
+			switch c.line {
+			case LineHigh:
+				b = 1
+			case LineLow:
+				b = 0
+			}
+			out = out<<1 | b
 		}
 		if i < len(r) {
 			r[i] = out
@@ -83,6 +116,10 @@ func (c *MCP3008) clockBit(f *frame, in byte) byte {
 		f.code = c.convert(f.command)
 		return 0
 	case n == 6: // the null bit
+		if c.glitches > 0 {
+			c.glitches--
+			return 1
+		}
 		return 0
 	case n <= 16:
 		return bit(f.code, 16-n)

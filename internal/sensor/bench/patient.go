@@ -60,6 +60,7 @@ type Patient struct {
 	startPhase float64
 	noise      float64 // standard deviation of ln(light) at 100 Hz
 	recording  *Recording
+	deflation  *Deflation
 }
 
 // NewPatient makes a simulated patient. The error wraps ErrProfile.
@@ -211,8 +212,8 @@ func (pa *Patient) Optical(from time.Time, rate vitals.Hertz, infrared, red []ui
 	step := float64(time.Second) / float64(rate)
 	for i := range infrared {
 		ir, rd := pa.Light(from.Add(time.Duration(math.Round(float64(i)*step))), rate)
-		infrared[i] = convert(ir*ledMilliAmps[15]/fullCurrent, 16)
-		red[i] = convert(rd*ledMilliAmps[8]/fullCurrent, 16)
+		infrared[i] = convert(ir*ledMilliAmps[15]/fullCurrent+ambientLevel, 16)
+		red[i] = convert(rd*ledMilliAmps[8]/fullCurrent+ambientLevel, 16)
 	}
 }
 

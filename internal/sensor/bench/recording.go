@@ -16,12 +16,19 @@ type Recording struct {
 
 	infrared, red []float64 // NaN is a hole; red is nil for one wavelength
 	kernel        []float64
+	once          bool
+	whole         [2][]float64 // infrared and red as they came
+}
+
+// Once is the recording from its first sample to its last, not looped: dark before and after.
+func (r *Recording) Once() *Recording {
+	return &Recording{Form: r.Form, Rate: r.Rate, infrared: r.whole[0], red: r.whole[1], kernel: r.kernel, once: true, whole: r.whole}
 }
 
 // OneWavelength reports whether the recording lacks red: the red channel then stays dark.
 func (r *Recording) OneWavelength() bool { return r.red == nil }
 
-// Duration is the length of one loop, up to about two seconds shorter than the file.
+// Duration is the length of one loop, up to about two seconds shorter than the file; of the whole file after Once.
 func (r *Recording) Duration() time.Duration {
 	return time.Duration(float64(len(r.infrared)) / r.Rate * float64(time.Second))
 }
@@ -58,9 +65,14 @@ func lanczos() []float64 {
 // aliases. A hole looks like a probe without finger.
 func (r *Recording) at(s, chipRate float64) (infrared, red float64) {
 	n := len(r.infrared)
-	pos := math.Mod(s*r.Rate, float64(n))
-	if pos < 0 {
-		pos += float64(n)
+	pos := s * r.Rate
+	if r.once && (pos < 0 || pos > float64(n)) {
+		return r.open()
+	}
+	if !r.once {
+		if pos = math.Mod(pos, float64(n)); pos < 0 {
+			pos += float64(n)
+		}
 	}
 	squeeze := min(1, chipRate/r.Rate)
 	reach := int(math.Ceil(lobes / squeeze))
@@ -71,7 +83,10 @@ func (r *Recording) at(s, chipRate float64) (infrared, red float64) {
 	var total float64
 	for i := centre - reach + 1; i <= centre+reach; i++ {
 		w := r.kernel[min(int(math.Abs(pos-float64(i))*squeeze*kernelSteps+0.5), len(r.kernel)-1)]
-		j := (i + n) % n
+		j := min(max(i, 0), n-1)
+		if !r.once {
+			j = (i + n) % n
+		}
 		total += w
 		infrared += w * r.infrared[j]
 		if r.red != nil {
@@ -79,17 +94,22 @@ func (r *Recording) at(s, chipRate float64) (infrared, red float64) {
 		}
 	}
 	if math.IsNaN(infrared) || math.IsNaN(red) {
-		if r.red == nil {
-			return openLevel, 0
-		}
-		return openLevel, openLevel
+		return r.open()
 	}
 	return max(0, infrared/total), max(0, red/total)
 }
 
+// open is the light without a finger.
+func (r *Recording) open() (infrared, red float64) {
+	if r.red == nil {
+		return openLevel, 0
+	}
+	return openLevel, openLevel
+}
+
 // newRecording makes a looping recording from samples already in the optical range.
 func newRecording(form string, rate float64, infrared, red []float64) *Recording {
-	r := &Recording{Form: form, Rate: rate, kernel: lanczos()}
+	r := &Recording{Form: form, Rate: rate, kernel: lanczos(), whole: [2][]float64{infrared, red}}
 	end, fade := loopEnd(infrared, rate)
 	r.infrared = loop(infrared, end, fade)
 	if red != nil {

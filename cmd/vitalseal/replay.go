@@ -1,0 +1,100 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"vitalseal/internal/accuracy"
+	"vitalseal/internal/sensor/bench"
+)
+
+func replayCommand() *cobra.Command {
+	var asJSON bool
+	var plot, curve string
+	var rate float64
+	var limit time.Duration
+	c := &cobra.Command{
+		Use:   "replay FILE",
+		Short: "Play a recording to a simulated chip, and show what a gateway makes of it",
+		Long: `Replay takes a recording of a real pulse wave or of a real cuff's deflation in a patient's place: it runs through the
+simulated chip, register by register, the driver and the algorithms, just as in a gateway, and prints each second's values
+beside the reference, where the recording, its name or a file beside it holds one. FILE is any of the forms that
+"vitalseal accuracy --help" names, or that doc/formats/bench.md lists.`,
+		Example: `  vitalseal replay ../shared/data/icu-bidmc/bidmc_01_125hz.csv.gz
+  vitalseal replay ../shared/data/cuff/11_110-60.dat.gz --plot cuff.png
+  vitalseal replay pulse.csv --rate 50 --for 1m --json`,
+		Args: exactArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			format := strings.TrimPrefix(strings.ToLower(filepath.Ext(plot)), ".")
+			if plot != "" && format != "png" && format != "svg" {
+				return &usageError{fmt.Errorf("--plot %s: unknown format", plot), "name a file that ends in .png or .svg"}
+			}
+			if limit < 0 {
+				return &usageError{fmt.Errorf("--for %v: negative", limit), "for instance --for 60s"}
+			}
+			if rate != 0 && !(rate >= 5 && rate <= 2000) {
+				return &usageError{fmt.Errorf("--rate %g: out of range", rate), "5 to 2000 Hz"}
+			}
+			o := accuracy.ReplayOptions{Rate: hertz(rate), Limit: limit}
+			var err error
+			if o.Calibration, err = chosenCurve(curve); err != nil {
+				return err
+			}
+			trace, err := accuracy.Replay(c.Context(), args[0], o)
+			if errors.Is(err, accuracy.ErrRecording) || errors.Is(err, bench.ErrRecording) {
+				return &usageError{err, "doc/formats/bench.md lists the forms of recordings"}
+			}
+			if err != nil {
+				return err
+			}
+			if plot != "" {
+				if err := writeFile(plot, func(w io.Writer) error { return trace.Plot(w, format) }); err != nil {
+					return err
+				}
+			}
+			if asJSON {
+				e := json.NewEncoder(os.Stdout)
+				e.SetIndent("", "  ")
+				return e.Encode(trace)
+			}
+			return trace.WriteText(os.Stdout)
+		},
+	}
+	f := c.Flags()
+	f.StringVar(&plot, "plot", "", "draw values and reference into this file, .png or .svg")
+	f.StringVar(&curve, "calibration", "", "curve for SpO2: a name or a calibration file (default: the sensor model's)")
+	f.Float64Var(&rate, "rate", 0, "sampling rate in Hz of a recording that does not say its own (default 100)")
+	f.DurationVar(&limit, "for", 0, "only this much of the recording (default: all)")
+	f.BoolVar(&asJSON, "json", false, "one JSON object on stdout")
+	return c
+}
+
+// writeFile writes a whole file or none.
+func writeFile(path string, write func(io.Writer) error) error {
+	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+"-*")
+	if err != nil {
+		return &usageError{err, "name a file in a folder that you may write to"}
+	}
+	err = write(f)
+	if err == nil {
+		err = f.Chmod(0o644)
+	}
+	if err2 := f.Close(); err == nil {
+		err = err2
+	}
+	if err == nil {
+		err = os.Rename(f.Name(), path)
+	}
+	if err != nil {
+		_ = os.Remove(f.Name())
+	}
+	return err
+}
