@@ -187,9 +187,7 @@ func TestNothingLeaks(t *testing.T) {
 		wave = nil
 		return decodeWave(raw, &wave)
 	})
-	for _, n := range samples(wave[0].Pulse) {
-		needles = append(needles, n)
-	}
+	needles = append(needles, samples(wave[0].Pulse)...)
 	for _, path := range []string{"/api/beds", "/api/patients/" + patient, "/api/patients/" + patient + "/trends"} {
 		_ = doctor.Do(ctx, http.MethodGet, path, nil, nil) // whatever it answers
 	}

@@ -179,7 +179,7 @@ func (w *World) expect(n int, f []string) error {
 	e.Resource = r
 	for i := 4; i < len(f); i += 2 {
 		if i+1 == len(f) || f[i] != "with" && f[i] != "by" {
-			return fmt.Errorf("behind the thing stands: with CIRCUMSTANCE,... and by RULE,...")
+			return fmt.Errorf("behind the thing stands: with CIRCUMSTANCE,... or by RULE,... and nothing else")
 		}
 		if list := strings.Split(f[i+1], ","); f[i] == "with" {
 			e.With = list

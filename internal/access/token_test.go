@@ -172,7 +172,7 @@ func TestTokensExpire(t *testing.T) {
 		if _, err := e.Authenticate(t.Context(), b.tokens.Access, station); !errors.Is(err, access.ErrNoSession) {
 			t.Errorf("after the leeway: %v", err)
 		}
-		if b.refresh() != nil || b.tokens.AccessExpires.Sub(time.Now()) != 5*time.Minute {
+		if b.refresh() != nil || time.Until(b.tokens.AccessExpires) != 5*time.Minute {
 			t.Errorf("refreshed: %+v", b.tokens)
 		}
 		b.subject()

@@ -243,7 +243,7 @@ func (d *Door) handler(ctx context.Context, transport http.RoundTripper) http.Ha
 		},
 		ErrorLog: slog.NewLogLogger(d.cfg.Log.Handler(), slog.LevelDebug),
 	}
-	var h http.Handler = http.MaxBytesHandler(d.warned(proxy), maxBodyBytes)
+	h := http.MaxBytesHandler(d.warned(proxy), maxBodyBytes)
 	if d.launches != nil {
 		h = d.launched(h)
 	}

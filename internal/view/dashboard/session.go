@@ -310,7 +310,7 @@ func (h *Handler) startOIDC(w http.ResponseWriter, r *http.Request) error {
 	http.SetCookie(w, &http.Cookie{ // #nosec G124 -- Secure follows the way that the browser came
 		Name: h.cookieName(r, oidcCookieName), Value: u.Query().Get("state"), Path: oidcPath, MaxAge: int(oidcPatience / time.Second),
 		HttpOnly: true, Secure: h.secure(r), SameSite: http.SameSiteLaxMode}) // the way back comes from another site
-	http.Redirect(w, r, to, http.StatusSeeOther)
+	http.Redirect(w, r, to, http.StatusSeeOther) // #nosec G710 -- the address is of the configured provider
 	return nil
 }
 
