@@ -1,6 +1,8 @@
 package main
 
 import (
+	"context"
+	"log/slog"
 	"os"
 
 	"github.com/spf13/cobra"
@@ -26,28 +28,8 @@ At the first start it writes two one-time tokens for the hub into its data folde
 			if err != nil {
 				return err
 			}
-			exe, err := os.Executable()
-			if err != nil {
-				return err
-			}
-			level, _ := c.Flags().GetString("log-level")
-			ctx := c.Context()
-			ready := make(chan error, 1)
-			go func() {
-				err := overlay.WaitReady(ctx, cfg.Dir)
-				if err == nil {
-					err = notifyReady()
-				}
-				ready <- err
-			}()
-			err = overlay.Supervise(ctx, overlay.SuperviseConfig{Exe: exe, Dir: cfg.Dir, Log: log,
-				Args: []string{"overlay", "node", "--data", cfg.Dir, "--controller", cfg.ControllerAddr, "--router", cfg.RouterAddr,
-					"--advertise", cfg.Advertise, "--log-level", level, "--log-format", "json"}})
-			if ctx.Err() == nil || err != nil {
-				return err
-			}
-			<-ready // it has ended with the context
-			return nil
+			return supervise(c, cfg.Dir, log, overlay.WaitReady, "overlay", "node", "--data", cfg.Dir, "--controller", cfg.ControllerAddr,
+				"--router", cfg.RouterAddr, "--advertise", cfg.Advertise)
 		},
 	}
 	c.PersistentFlags().StringVar(&cfg.Dir, "data", "", "folder for the network's keys and database (required)")
@@ -68,4 +50,31 @@ At the first start it writes two one-time tokens for the hub into its data folde
 		},
 	})
 	return c
+}
+
+// supervise runs this program again as a child with args, and again when it dies, and tells when it is ready.
+func supervise(c *cobra.Command, dir string, log *slog.Logger, wait func(context.Context, string) error, args ...string) error {
+	exe, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	level, err := c.Flags().GetString("log-level")
+	if err != nil {
+		return err
+	}
+	ctx := c.Context()
+	ready := make(chan error, 1)
+	go func() {
+		err := wait(ctx, dir)
+		if err == nil {
+			err = notifyReady()
+		}
+		ready <- err
+	}()
+	err = overlay.Supervise(ctx, overlay.SuperviseConfig{Exe: exe, Dir: dir, Log: log, Args: append(args, "--log-level", level, "--log-format", "json")})
+	if ctx.Err() == nil || err != nil {
+		return err
+	}
+	<-ready // it has ended with the context
+	return nil
 }

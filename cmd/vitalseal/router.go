@@ -45,28 +45,8 @@ certificates of links between routers badly, so lead --link through a network of
 					return err
 				}
 			}
-			exe, err := os.Executable()
-			if err != nil {
-				return err
-			}
-			level, _ := c.Flags().GetString("log-level")
-			ctx := c.Context()
-			ready := make(chan error, 1)
-			go func() {
-				err := overlay.WaitNode(ctx, cfg.Dir)
-				if err == nil {
-					err = notifyReady()
-				}
-				ready <- err
-			}()
-			err = overlay.Supervise(ctx, overlay.SuperviseConfig{Exe: exe, Dir: cfg.Dir, Log: log,
-				Args: []string{"router", "node", "--data", cfg.Dir, "--listen", cfg.RouterAddr, "--link", cfg.LinkAddr,
-					"--advertise", cfg.Advertise, "--log-level", level, "--log-format", "json"}})
-			if ctx.Err() == nil || err != nil {
-				return err
-			}
-			<-ready // it has ended with the context
-			return nil
+			return supervise(c, cfg.Dir, log, overlay.WaitNode, "router", "node", "--data", cfg.Dir, "--listen", cfg.RouterAddr,
+				"--link", cfg.LinkAddr, "--advertise", cfg.Advertise)
 		},
 	}
 	c.PersistentFlags().StringVar(&cfg.Dir, "data", "", "folder for the router's keys (required)")

@@ -240,11 +240,7 @@ func (e *Engine) StepUp(ctx context.Context, s Subject, proof Proof) error {
 		return err
 	}
 	if method == "" {
-		e.risks.failed(s.Person.ID, s.Workstation, now)
-		if err := e.record(ctx, s.Person, s.Workstation, actionStepUp, false, "wrong proof"); err != nil {
-			return err
-		}
-		return ErrSignIn
+		return e.proofRefused(ctx, s, actionStepUp, now)
 	}
 	e.throttle.succeeded(s.Workstation, "2:"+s.Person.ID)
 	e.pendings.done(proof.Pending)
@@ -257,6 +253,15 @@ func (e *Engine) StepUp(ctx context.Context, s Subject, proof Proof) error {
 		return fmt.Errorf("access: step up: %w", err)
 	}
 	return nil
+}
+
+// proofRefused counts and audits a wrong proof of somebody who is signed in, and is ErrSignIn or the audit log's error.
+func (e *Engine) proofRefused(ctx context.Context, s Subject, action string, now time.Time) error {
+	e.risks.failed(s.Person.ID, s.Workstation, now)
+	if err := e.record(ctx, s.Person, s.Workstation, action, false, "wrong proof"); err != nil {
+		return err
+	}
+	return ErrSignIn
 }
 
 // ask makes a Pending for a person's second factors, or nil if there are none.
@@ -353,11 +358,7 @@ func (e *Engine) ChangePassword(ctx context.Context, s Subject, old, new string)
 		return err
 	}
 	if method == "" {
-		e.risks.failed(s.Person.ID, s.Workstation, now)
-		if err := e.record(ctx, s.Person, s.Workstation, actionPassword, false, "wrong password"); err != nil {
-			return err
-		}
-		return ErrSignIn
+		return e.proofRefused(ctx, s, actionPassword, now)
 	}
 	e.throttle.succeeded(s.Workstation, "2:"+s.Person.ID)
 	if new == old {

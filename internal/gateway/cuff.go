@@ -75,7 +75,7 @@ func (c *cuff) run(ctx context.Context) error {
 	<-c.adc.tried // before that, every reading would look like a fault
 	every(ctx, func(time.Time) time.Duration {
 		now := wall()
-		c.read(now)
+		c.read(ctx, now)
 		if !now.Before(c.nextNumerics) || c.nextNumerics.Sub(now) > 2*second { // the second: the clock was set back
 			c.nextNumerics = now.Truncate(second).Add(second)
 			c.numerics(now)
@@ -90,7 +90,7 @@ func (c *cuff) run(ctx context.Context) error {
 }
 
 // read takes one reading and makes samples of it.
-func (c *cuff) read(now time.Time) {
+func (c *cuff) read(ctx context.Context, now time.Time) {
 	if c.s.ZeroAtStart && !c.zeroed && !c.adc.broken() {
 		c.zeroed = true
 		if err := c.dev.Zero(zeroSamples); err != nil {
@@ -103,7 +103,9 @@ func (c *cuff) read(now time.Time) {
 	}
 	p, err := c.dev.ReadAveraged(n)
 	if err != nil {
-		c.failed(now, err)
+		if ctx.Err() == nil { // at the end the converter may stop first, which is no fault
+			c.failed(now, err)
+		}
 		return
 	}
 	c.worked(now)

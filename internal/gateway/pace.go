@@ -93,6 +93,9 @@ func every(ctx context.Context, f func(now time.Time) time.Duration) {
 			return
 		case <-t.C:
 		}
+		if ctx.Err() != nil { // both at once: what f works with may be gone
+			return
+		}
 		step := f(time.Now())
 		next = next.Add(step)
 		if late := time.Until(next); late < 0 {
