@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"maps"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -24,7 +22,8 @@ type Engine struct {
 	audit    *audit.Log
 	log      *slog.Logger
 	policies *policies
-	figures  *figures
+	persons  *figures[Person]
+	patients *figures[PatientRef]
 
 	grantLife       time.Duration
 	events          func(Event)
@@ -59,7 +58,7 @@ func New(dir Directory, log *audit.Log, text []byte, logger *slog.Logger, option
 		return nil, err
 	}
 	e := &Engine{
-		dir: dir, audit: log, log: logger, policies: set, figures: newFigures(),
+		dir: dir, audit: log, log: logger, policies: set, persons: newPersonFigures(), patients: newPatientFigures(),
 		grantLife: time.Minute, events: func(Event) {}, risks: newRisks(), pendings: newPendings(),
 		issuer: "vitalseal", host: DefaultHost, idle: 30 * time.Minute, absolute: 12 * time.Hour,
 		hashing: newHashing(), throttle: newThrottle(), unknownPassword: unknownHash(),
@@ -204,14 +203,14 @@ func (e *Engine) subject(ctx context.Context, s Subject, now time.Time) (questio
 		return q, err
 	}
 	q.person = person
-	entity := e.figures.of(person)
+	entity := e.persons.entity(person)
 	q.principal = entity.UID
 	q.entities[entity.UID] = entity
 	q.asked["must_change_password"] = cedar.Boolean(person.MustChangePassword)
 	if !s.SessionStarted.IsZero() {
 		q.asked["session_age_seconds"] = cedar.Long(now.Sub(s.SessionStarted) / time.Second)
 	}
-	if !s.Proven.IsZero() {
+	if !s.Proven.IsZero() && !s.Proven.After(now.Add(tokenLeeway)) { // one of the future, as after a clock set back, proves nothing
 		q.asked["proven_age_seconds"] = cedar.Long(now.Sub(s.Proven) / time.Second)
 	}
 	if s.Key != nil {
@@ -260,7 +259,7 @@ func (e *Engine) patient(ctx context.Context, q *question, id string) (cedar.Ent
 	if err != nil {
 		return cedar.EntityUID{}, err
 	}
-	entity := patientEntity(ref)
+	entity := e.patients.entity(ref)
 	q.entities[entity.UID] = entity
 	return entity.UID, nil
 }
@@ -295,17 +294,18 @@ func (e *Engine) Filter(ctx context.Context, s Subject, a Action, refs []Patient
 	if err != nil {
 		e.log.Error("access: emergencies are left out of a list because the directory could not be asked", "err", err)
 	}
+	usual := cedar.NewRecord(q.asked)
+	q.asked["break_glass"] = cedar.True
+	emergency := cedar.NewRecord(q.asked)
 	var out []PatientRef
 	for _, ref := range refs {
-		entity := patientEntity(ref)
+		entity := e.patients.entity(ref)
 		q.entities[entity.UID] = entity
-		// An emergency is looked up only where it can matter: it never hides a bed, and few patients have one.
-		asked := q.asked
+		asked := usual
 		if slices.Contains(broken, ref.ID) {
-			asked = maps.Clone(asked)
-			asked["break_glass"] = cedar.True
+			asked = emergency
 		}
-		if e.policies.ask(q.entities, q.principal, a, entity.UID, cedar.NewRecord(asked)).allowed {
+		if e.policies.ask(q.entities, q.principal, a, entity.UID, asked).allowed {
 			out = append(out, ref)
 		}
 		delete(q.entities, entity.UID)
@@ -341,10 +341,25 @@ func (e *Engine) Standing(engine string, actions ...Action) Grant {
 	return g
 }
 
-var workstationID = regexp.MustCompile(`^spiffe://[a-z0-9.-]{1,128}/workstation/[a-z0-9](?:[a-z0-9.-]{0,61}[a-z0-9])?$`)
+// IsWorkstation reports whether id is the SPIFFE id of a workstation: spiffe://DOMAIN/workstation/NAME.
+func IsWorkstation(id string) bool {
+	rest, ok1 := strings.CutPrefix(id, "spiffe://")
+	domain, name, ok2 := strings.Cut(rest, "/workstation/")
+	return ok1 && ok2 && len(domain) <= 128 && len(name) <= 63 && plain(domain) && plain(name) && edges(name)
+}
 
-// IsWorkstation reports whether id is the SPIFFE id of a workstation.
-func IsWorkstation(id string) bool { return workstationID.MatchString(id) }
+// plain reports whether s has only what domains and names are made of.
+func plain(s string) bool {
+	for _, c := range []byte(s) {
+		if (c < 'a' || c > 'z') && (c < '0' || c > '9') && c != '.' && c != '-' {
+			return false
+		}
+	}
+	return s != ""
+}
+
+// edges reports whether s begins and ends with a letter or digit.
+func edges(s string) bool { return !strings.ContainsAny(s[:1]+s[len(s)-1:], ".-") }
 
 // clip keeps what a client sent within the bounds of an audit entry.
 func clip(s string) string {

@@ -305,7 +305,7 @@ func (e *Engine) fresh(ctx context.Context, s Subject) error {
 	if p.MustChangePassword {
 		return &Denied{Reason: "own password first"}
 	}
-	if now := time.Now(); now.Sub(s.Proven) > freshProof {
+	if age := time.Since(s.Proven); age > freshProof || age < -tokenLeeway {
 		return &Denied{Reason: "a fresh proof of identity is needed", StepUp: true}
 	}
 	return nil

@@ -21,7 +21,7 @@ const (
 	MinGlassReason  = 10               // characters of the typed reason
 	MaxGlassReason  = 500
 	glassPerPerson  = 3  // an hour
-	glassPerHub     = 20 // an hour, of everybody
+	glassMany       = 20 // an hour, of everybody: more are loud, not refused, because an emergency of many is one too
 	glassRateWindow = time.Hour
 )
 
@@ -31,7 +31,7 @@ const (
 	Unjustified = "unjustified"
 )
 
-// ErrGlassRate means that the person, or everybody together, has opened too many patients in emergencies lately.
+// ErrGlassRate means that the person has opened too many patients in emergencies lately.
 var ErrGlassRate = errors.New("access: too many emergency accesses in an hour")
 
 // Glass is one emergency access. Reason and Note may hold what people write about a patient: they are sealed in the store and
@@ -76,9 +76,10 @@ type Event struct {
 
 // Kinds of Event.
 const (
-	EventGlass = "break-glass" // a patient was opened in an emergency
-	EventDrift = "drift"       // the overlay was changed behind our back, and put right
-	EventTheft = "token-reuse" // a used refresh token, or a token from another workstation, was shown
+	EventGlass = "break-glass"      // a patient was opened in an emergency
+	EventMany  = "many-emergencies" // unusually many were opened in an hour, by whomever
+	EventDrift = "drift"            // the overlay was changed behind our back, and put right
+	EventTheft = "token-reuse"      // a used refresh token, or a token from another workstation, was shown
 )
 
 // WithEvents hands every Event to f, which must return at once.
@@ -96,31 +97,25 @@ func (e *Engine) BreakGlass(ctx context.Context, s Subject, patientID, reason st
 	if !valid {
 		purpose = "without a valid reason: not opened"
 	}
+	now := time.Now().UTC()
+	own, all, err := e.recentGlasses(ctx, s, now)
+	if err != nil {
+		return Glass{}, err
+	}
+	if own >= glassPerPerson {
+		purpose = "too many in an hour: not opened"
+	}
 	if _, err := e.DecideFor(ctx, s, BreakGlass, OnPatient(patientID), purpose); err != nil {
 		return Glass{}, err
+	}
+	if own >= glassPerPerson {
+		return Glass{}, ErrGlassRate
 	}
 	if !valid {
 		return Glass{}, fmt.Errorf("%w: reason: has %d characters, %d to %d are needed", ErrInvalid, n, MinGlassReason, MaxGlassReason)
 	}
 	if s.Session == "" {
 		return Glass{}, &Denied{Action: BreakGlass, Resource: OnPatient(patientID), Reason: "no session"}
-	}
-	now := time.Now().UTC()
-	recent, err := e.dir.Glasses(ctx, now.Add(-glassRateWindow), "", "")
-	if err != nil {
-		return Glass{}, fmt.Errorf("access: break glass: %w", err)
-	}
-	own := 0
-	for _, g := range recent {
-		if g.PersonID == s.Person.ID {
-			own++
-		}
-	}
-	if own >= glassPerPerson || len(recent) >= glassPerHub {
-		if err := e.record(ctx, s.Person, s.Workstation, string(BreakGlass), false, "too many in an hour"); err != nil {
-			return Glass{}, err
-		}
-		return Glass{}, ErrGlassRate
 	}
 	g := Glass{ID: "bg-" + strings.ToLower(rand.Text()[:16]), PersonID: s.Person.ID, PatientID: patientID, Workstation: s.Workstation,
 		Session: s.Session, Reason: reason, Opened: now, Expires: now.Add(GlassLife)}
@@ -129,7 +124,24 @@ func (e *Engine) BreakGlass(ctx context.Context, s Subject, patientID, reason st
 	}
 	e.log.WarnContext(ctx, "a patient was opened in an emergency", "emergency", g.ID, "person", g.PersonID, "patient", g.PatientID, "until", g.Expires)
 	e.events(Event{Kind: EventGlass, Patient: patientID, Person: s.Person.ID, Until: g.Expires})
+	if all+1 >= glassMany {
+		e.events(Event{Kind: EventMany, Person: s.Person.ID, Detail: fmt.Sprintf("%d in an hour", all+1)})
+	}
 	return g, nil
+}
+
+// recentGlasses are how many emergencies there were in the last hour: of s, and of all.
+func (e *Engine) recentGlasses(ctx context.Context, s Subject, now time.Time) (own, all int, err error) {
+	recent, err := e.dir.Glasses(ctx, now.Add(-glassRateWindow), "", "")
+	if err != nil {
+		return 0, 0, fmt.Errorf("access: break glass: %w", err)
+	}
+	for _, g := range recent {
+		if g.PersonID == s.Person.ID {
+			own++
+		}
+	}
+	return own, len(recent), nil
 }
 
 // glassPossible reports whether an open emergency can matter for the action, so that the directory is asked only then.

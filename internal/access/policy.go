@@ -258,39 +258,55 @@ func uids(kind string, ids []string) cedar.Set {
 	return cedar.NewSet(values...)
 }
 
-// mostFigures bounds how many persons' entities are kept ready.
-const mostFigures = 4096
+// mostFigures bounds how many entities of a kind are kept ready.
+const mostFigures = 8192
 
-// figures are persons' entities, kept ready because making the sets in them costs more than deciding. One is used only while
-// the directory says the same of the person, so none is ever out of date.
-type figures struct {
+// figures are entities of persons or patients, kept ready because making the sets in them costs more than deciding. One is
+// used only while the directory says the same of whom it stands for, so none is ever out of date.
+type figures[T any] struct {
+	id   func(T) string
+	same func(T, T) bool
+	make func(T) cedar.Entity
+
 	mu  sync.Mutex
-	all map[string]figure
+	all map[string]figure[T]
 }
 
-type figure struct {
-	person Person
+type figure[T any] struct {
+	of     T
 	entity cedar.Entity
 }
 
-func newFigures() *figures { return &figures{all: map[string]figure{}} }
+func newPersonFigures() *figures[Person] {
+	return &figures[Person]{all: map[string]figure[Person]{}, make: personEntity,
+		id: func(p Person) string { return p.ID },
+		same: func(p, q Person) bool {
+			return p.Role == q.Role && p.Self == q.Self && p.Disabled == q.Disabled && slices.Equal(p.Wards, q.Wards) && slices.Equal(p.Patients, q.Patients)
+		}}
+}
 
-func (f *figures) of(p Person) cedar.Entity {
+func newPatientFigures() *figures[PatientRef] {
+	return &figures[PatientRef]{all: map[string]figure[PatientRef]{}, make: patientEntity,
+		id:   func(p PatientRef) string { return p.ID },
+		same: func(p, q PatientRef) bool { return p.Ward == q.Ward && slices.Equal(p.Excluded, q.Excluded) }}
+}
+
+// entity is that of x. What x refers to must not be changed afterwards.
+func (f *figures[T]) entity(x T) cedar.Entity {
+	id := f.id(x)
 	f.mu.Lock()
-	have, ok := f.all[p.ID]
+	have, ok := f.all[id]
 	f.mu.Unlock()
-	if ok && have.person.Role == p.Role && have.person.Self == p.Self && have.person.Disabled == p.Disabled &&
-		slices.Equal(have.person.Wards, p.Wards) && slices.Equal(have.person.Patients, p.Patients) {
+	if ok && f.same(have.of, x) {
 		return have.entity
 	}
-	made := figure{p, personEntity(p)}
-	made.person.Wards, made.person.Patients = slices.Clone(p.Wards), slices.Clone(p.Patients)
+	made := figure[T]{x, f.make(x)}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if len(f.all) >= mostFigures {
 		clear(f.all)
 	}
-	f.all[p.ID] = made
+	f.all[id] = made
 	return made.entity
 }
 

@@ -300,7 +300,7 @@ func offline(name string, text []byte, w *World) (*Engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Engine{dir: w, log: slog.New(slog.DiscardHandler), policies: set, figures: newFigures(), risks: newRisks(), events: func(Event) {}}, nil
+	return &Engine{dir: w, log: slog.New(slog.DiscardHandler), policies: set, persons: newPersonFigures(), patients: newPatientFigures(), risks: newRisks(), events: func(Event) {}}, nil
 }
 
 func (e *Engine) expected(ctx context.Context, w *World, x Expectation) (Outcome, error) {

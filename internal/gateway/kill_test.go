@@ -172,7 +172,7 @@ func TestKilledDuringOutage(t *testing.T) {
 		}
 		eventually(t, "chunks waiting in the outbox", func() bool {
 			st, err := readStatus(w.data)
-			return err == nil && st.Boot == uint64(run+1) && st.OutboxRecords >= int64(30*(run+1))
+			return err == nil && st.Boot == uint64(run+1) && st.OutboxRecords >= int64(50*(run+1)) // some of them the hub has already
 		})
 		must(t, cmd.Process.Signal(syscall.SIGKILL))
 		var exit *exec.ExitError
