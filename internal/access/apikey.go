@@ -62,10 +62,10 @@ func (e *Engine) DeleteKey(ctx context.Context, s Subject, hash [32]byte) error 
 	if s.Session == "" {
 		return ErrNoSession
 	}
-	if err := e.dir.DeleteAPIKey(ctx, s.Person.ID, hash); err != nil {
+	if err := e.record(ctx, s.Person, s.Workstation, string(ManageOwnKeys), true, "delete"); err != nil {
 		return err
 	}
-	return e.record(ctx, s.Person, s.Workstation, string(ManageOwnKeys), true, "deleted")
+	return e.dir.DeleteAPIKey(ctx, s.Person.ID, hash)
 }
 
 func newKey() string {

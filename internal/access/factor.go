@@ -155,7 +155,7 @@ func (e *Engine) ConfirmTOTP(ctx context.Context, s Subject, code string) (recov
 		}
 		step, ok := matches(d, code, now)
 		if !ok {
-			return nil, ErrSignIn
+			return nil, e.proofRefused(ctx, s, actionFactor, now)
 		}
 		e.throttle.succeeded(s.Workstation, "2:"+s.Person.ID)
 		d.Confirmed, d.Step = true, step
@@ -266,10 +266,10 @@ func (e *Engine) RemoveFactor(ctx context.Context, s Subject, id string) error {
 	if err := e.fresh(ctx, s); err != nil {
 		return err
 	}
-	if err := e.dir.DeleteFactor(ctx, s.Person.ID, id); err != nil {
+	if err := e.record(ctx, s.Person, s.Workstation, actionFactor, true, "remove"); err != nil {
 		return err
 	}
-	return e.record(ctx, s.Person, s.Workstation, actionFactor, true, "removed")
+	return e.dir.DeleteFactor(ctx, s.Person.ID, id)
 }
 
 // ResetFactors takes away all second factors of a person who has lost them, and ends the person's sessions. The caller
@@ -279,13 +279,13 @@ func (e *Engine) ResetFactors(ctx context.Context, personID string) error {
 	if err != nil {
 		return fmt.Errorf("access: factors: %w", err)
 	}
+	if err := e.record(ctx, Person{ID: personID}, "", actionFactor, true, "remove all"); err != nil {
+		return err
+	}
 	for _, f := range all {
 		if err := e.dir.DeleteFactor(ctx, personID, f.ID); err != nil {
 			return fmt.Errorf("access: factors: %w", err)
 		}
-	}
-	if err := e.record(ctx, Person{ID: personID}, "", actionFactor, true, "all removed"); err != nil {
-		return err
 	}
 	return e.SignOutAll(ctx, personID)
 }

@@ -2,6 +2,7 @@ package access_test
 
 import (
 	"errors"
+	"net/url"
 	"slices"
 	"strings"
 	"testing"
@@ -290,5 +291,44 @@ func TestOwnKeysOnly(t *testing.T) {
 	}
 	if err := e.DeleteKey(t.Context(), subject(access.RoleNurse), mine[0].Hash); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestNobodyTakesTheOthersPlaces: a workstation that begins sign-ins without end pushes out its own, and nobody else's.
+func TestNobodyTakesTheOthersPlaces(t *testing.T) {
+	d := withPassword(t, newDirectory().withEveryRole())
+	f := newForger(t)
+	e, log := setup(t, d, access.WithOIDC(openID(f.URL)))
+	nurse := signIn(t, e, "nurse")
+	_, recovery := withTOTP(t, nurse)
+	in, err := e.SignIn(t.Context(), "nurse", password, station)
+	if err != nil || in.Pending == nil {
+		t.Fatal(err)
+	}
+	other, err := e.StartOIDC(t.Context(), station, page)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 6000 {
+		if _, err := e.BeginPasskeySignIn(t.Context(), otherStation); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := e.StartOIDC(t.Context(), otherStation, page); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := e.SecondFactor(t.Context(), access.Proof{Pending: in.Pending.ID, Recovery: recovery[0]}, station); err != nil {
+		t.Errorf("the nurse's sign-in was pushed out: %v", err)
+	}
+	if _, err := e.StartOIDC(t.Context(), station, page); err != nil {
+		t.Errorf("nobody else gets to the provider: %v", err)
+	}
+	u, err := url.Parse(other)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.token = func(string) string { return "" }
+	if _, err := e.FinishOIDC(t.Context(), url.Values{"state": {u.Query().Get("state")}, "code": {"c"}}, station, page); !errors.Is(err, access.ErrSignIn) || !strings.Contains(last(t, log).Reason, "not valid") {
+		t.Errorf("the errand to the provider was pushed out: %v, %+v", err, last(t, log)) // the forger's answer is no token
 	}
 }

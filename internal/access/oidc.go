@@ -20,7 +20,6 @@ const CallbackPath = "/api/session/oidc/callback"
 
 const (
 	oidcPatience  = 10 * time.Second
-	mostOIDC      = 1024
 	maxClaimRoles = 256
 )
 
@@ -109,14 +108,7 @@ func (e *Engine) StartOIDC(ctx context.Context, workstation, origin string) (red
 	state := rand.Text()
 	e.oidc.mu.Lock()
 	defer e.oidc.mu.Unlock()
-	for s, o := range e.oidc.waiting {
-		if !now.Before(o.expires) {
-			delete(e.oidc.waiting, s)
-		}
-	}
-	if len(e.oidc.waiting) >= mostOIDC {
-		return "", ErrBusy
-	}
+	evict(e.oidc.waiting, workstation, now, func(o *errand) (string, time.Time) { return o.workstation, o.expires })
 	e.oidc.waiting[state] = n
 	// prompt=login: whoever comes back has proven who they are now, not some hours ago.
 	redirect = e.oidc.oauth(found, origin).AuthCodeURL(state, oidc.Nonce(n.nonce), oauth2.S256ChallengeOption(n.verifier),
@@ -248,12 +240,12 @@ func (p *provider) role(values []string) (role Role, reason string) {
 func (e *Engine) linked(ctx context.Context, c providerClaims, role Role) (Person, error) {
 	p, err := e.dir.LinkedPerson(ctx, e.oidc.config.Issuer, c.subject)
 	if err == nil {
-		if p.Role != role {
-			if err := e.dir.SetRole(ctx, p.ID, role); err != nil {
-				return Person{}, fmt.Errorf("access: sign in: %w", err)
-			}
+		if p.Role != role && !p.Disabled {
 			if err := e.record(ctx, p, "", "role:change", true, "by the OpenID provider, to "+string(role)); err != nil {
 				return Person{}, err
+			}
+			if err := e.dir.SetRole(ctx, p.ID, role); err != nil {
+				return Person{}, fmt.Errorf("access: sign in: %w", err)
 			}
 			p.Role = role
 		}
@@ -286,12 +278,16 @@ func (e *Engine) linked(ctx context.Context, c providerClaims, role Role) (Perso
 	return Person{}, fmt.Errorf("access: sign in: %w", ErrConflict)
 }
 
-// withoutSecrets keeps what a provider's error answer quotes (codes, tokens) out of the log.
+// withoutSecrets says what kind of failure it was. The texts of these errors quote what the provider answered: codes, tokens,
+// names.
 func withoutSecrets(err error) string {
 	var refused *oauth2.RetrieveError
-	if errors.As(err, &refused) {
+	var unreached *url.Error
+	switch {
+	case errors.As(err, &refused):
 		return "the provider refused the code: " + refused.ErrorCode
+	case errors.As(err, &unreached):
+		return "the provider was not reached"
 	}
-	text := err.Error()
-	return text[:min(len(text), 200)]
+	return "the provider's answer is not valid"
 }

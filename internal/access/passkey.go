@@ -17,7 +17,11 @@ import (
 // DefaultHost is the one name under which workstations reach the faces. Passkeys are bound to it.
 const DefaultHost = "vitalseal.localhost"
 
-const maxPasskeyAnswer = 16 << 10
+const (
+	maxPasskeyAnswer = 16 << 10
+	// anyPasskey is what failed passkey sign-ins are counted under: no login can be this.
+	anyPasskey = ":passkey"
+)
 
 // WithHost sets the host name that browsers use, to which passkeys are bound; DefaultHost without it.
 func WithHost(host string) Option { return func(e *Engine) { e.host = host } }
@@ -182,7 +186,7 @@ func (e *Engine) BeginPasskeySignIn(_ context.Context, workstation string) (Pend
 // in one. Errors as SignIn.
 func (e *Engine) FinishPasskeySignIn(ctx context.Context, proof Proof, workstation string) (SignedIn, error) {
 	now := time.Now().UTC()
-	if err := e.slow(ctx, workstation, "passkey", now); err != nil {
+	if err := e.slow(ctx, workstation, anyPasskey, now); err != nil {
 		return SignedIn{}, err
 	}
 	n, ok := e.pendings.try(proof.Pending, workstation, now)
@@ -213,7 +217,7 @@ func (e *Engine) FinishPasskeySignIn(ctx context.Context, proof Proof, workstati
 	}
 	user, credential, err := rp.ValidatePasskeyLogin(find, *n.passkey, parsed)
 	if broken != nil {
-		e.throttle.withdraw(workstation, "passkey")
+		e.throttle.withdraw(workstation, anyPasskey)
 		return SignedIn{}, fmt.Errorf("access: passkey: %w", broken)
 	}
 	if err != nil {
@@ -230,7 +234,7 @@ func (e *Engine) FinishPasskeySignIn(ctx context.Context, proof Proof, workstati
 		return SignedIn{}, err
 	}
 	e.pendings.done(proof.Pending)
-	e.throttle.succeeded(workstation, "passkey")
+	e.throttle.succeeded(workstation, anyPasskey)
 	return e.startSession(ctx, u.person, workstation, "hwk user", true, now)
 }
 

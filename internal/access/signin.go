@@ -44,7 +44,8 @@ type Pending struct {
 
 const (
 	pendingLife  = 5 * time.Minute
-	mostPending  = 4096
+	mostPending  = 4096 // of all workstations together
+	mostHere     = 32   // of one
 	pendingTries = 5
 )
 
@@ -59,7 +60,7 @@ type pending struct {
 	tries       int
 }
 
-// pendings are bounded: the oldest goes when there are too many.
+// pendings are bounded: when there are too many of a workstation its own oldest goes, so that none can take those of others.
 type pendings struct {
 	mu  sync.Mutex
 	all map[string]*pending
@@ -77,20 +78,39 @@ func (p *pendings) putAs(id string, n *pending, now time.Time) {
 	n.expires = now.Add(pendingLife)
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if len(p.all) >= mostPending {
-		oldest := ""
-		for other, o := range p.all {
-			if !now.Before(o.expires) {
-				delete(p.all, other)
-			} else if oldest == "" || o.expires.Before(p.all[oldest].expires) {
-				oldest = other
-			}
+	evict(p.all, n.workstation, now, func(o *pending) (string, time.Time) { return o.workstation, o.expires })
+	p.all[id] = n
+}
+
+// evict makes room for one more of a workstation among what waits: first what is over, then its own oldest where it has
+// mostHere, then, where all together are too many, the oldest of whoever has most.
+func evict[T any](all map[string]T, workstation string, now time.Time, about func(T) (workstation string, expires time.Time)) {
+	count, oldest := map[string]int{}, map[string]string{}
+	end := map[string]time.Time{}
+	for id, o := range all {
+		ws, expires := about(o)
+		if !now.Before(expires) {
+			delete(all, id)
+			continue
 		}
-		if len(p.all) >= mostPending {
-			delete(p.all, oldest)
+		count[ws]++
+		if end[ws].IsZero() || expires.Before(end[ws]) {
+			oldest[ws], end[ws] = id, expires
 		}
 	}
-	p.all[id] = n
+	if count[workstation] >= mostHere {
+		delete(all, oldest[workstation])
+		return
+	}
+	if len(all) >= mostPending {
+		greedy := ""
+		for ws, n := range count {
+			if greedy == "" || n > count[greedy] {
+				greedy = ws
+			}
+		}
+		delete(all, oldest[greedy])
+	}
 }
 
 // try gives the pending of this id at this workstation and counts a try. There are few; then it is gone.

@@ -197,12 +197,16 @@ func (e *Engine) parse(ctx context.Context, token string, now time.Time) (claims
 
 // JWKS is the set of public keys that verify access tokens (RFC 7517), for whoever else is shown one.
 func (e *Engine) JWKS(ctx context.Context) ([]byte, error) {
-	keys, err := e.keys.current(ctx, e.dir, time.Now().UTC())
+	now := time.Now().UTC()
+	keys, err := e.keys.current(ctx, e.dir, now)
 	if err != nil {
 		return nil, err
 	}
 	var set jose.JSONWebKeySet
 	for _, k := range keys {
+		if now.Sub(k.Created) >= keyLife+keyAfterlife {
+			continue // verifies nothing any more; it goes when the next one comes
+		}
 		set.Keys = append(set.Keys, jose.JSONWebKey{Key: k.private.Public(), KeyID: k.ID, Algorithm: string(jose.ES256), Use: "sig"})
 	}
 	b, err := json.Marshal(set)
