@@ -13,8 +13,12 @@
 // major axis), with white noise taken out, through a named curve (Options.Calibration). It has a standard error of its
 // own and is withheld when that exceeds 2 %. Blood pressure: per-beat oscillation heights, those unlike their neighbours
 // rejected, an envelope by local lines over pressure; diastolic lies where it crosses a fixed share of its top (Ratios), systolic
-// a fixed pressure above its upper flank, mean pressure at the top. Respiratory rate: spectra of the light's baseline and
-// of its pulse's height over 32 s, added; withheld when their power does not gather around one rate.
+// a fixed pressure above its upper flank, mean pressure at the top. Respiratory rate: spectra of the light's baseline, of
+// its pulse's height and of the pace of its beats over 32 s, added; withheld when their power does not gather around one
+// rate, or when fewer than two of the three have that rate as their own.
+//
+// PulseRate is for light that moves with its wearer: it takes acceleration into account, follows the rate by a Viterbi
+// search over spectra, and tells beats. See there.
 //
 // # What it hides and guarantees
 //
@@ -54,7 +58,7 @@
 // # What it does not do
 //
 // It has no calibration of its own on people: the curves are textbook curves, and with none of them is an SpO2 known to be
-// within the 3.5 % that a regulator would ask. It uses no accelerometer and gives no value in exercise. It does not tell
+// within the 3.5 % that a regulator would ask. PulseOximeter uses no accelerometer and gives no value in exercise (PulseRate does, but no chip of a gateway has an accelerometer yet). It does not tell
 // rhythms apart, and gives no rate below 27 or above 250 bpm. It trusts the sampling rate that it is told. It does not
 // notice a finger of the wrong patient, and protects against no forged samples.
 package signal

@@ -170,6 +170,7 @@ func (p *PulseOximeter) analyse() {
 	p.heart = vitals.Checked(vitals.HeartRate, 60*w.rate/b.period, b.quality)
 	p.perfus = vitals.Checked(vitals.PerfusionIndex, b.height, b.quality)
 	p.oxygen = p.saturation(b)
+	p.window.breath.beats(p.infrared, p.peaks, n)
 	p.breathing = p.window.breath.look()
 }
 

@@ -16,16 +16,23 @@ const (
 	breathSure    = 0.45 // of the power near the answer that is needed to say it
 	breathGood    = 0.60
 	breathNear    = 2.5 // a minute
+	breathAgree   = 4.0 // a minute between modulations that agree (Karlen 2013)
+	paceDelay     = 1.2 // seconds after which the interval around a moment is known
+	paceKnown     = 0.75
 )
 
-// respiration finds the rate of breathing in how breathing moves the light: its baseline (veins fill and empty) and the height of
-// its pulse (stroke volume), each as a spectrum over 32 s, added up (Charlton 2016 names these modulations baseline and amplitude).
-// Bounded, no allocation after newRespiration.
+// respiration finds the rate of breathing in how breathing moves the light: its baseline (veins fill and empty), the height of its
+// pulse (stroke volume) and the pace of its beats (sinus arrhythmia), each as a spectrum over 32 s (Charlton 2016 names these
+// modulations baseline, amplitude and frequency). Their spectra are added up, and the rate is believed if at least two of the
+// three have it as their own, give or take four a minute (after Karlen 2013, who wants all three; the pace of a paced or an old
+// heart does not follow the breath). Bounded, no allocation after newRespiration.
 type respiration struct {
 	rate           float64 // of blocks
 	per            int     // blocks for one sample here
 	n              int
 	base, height   []float64 // rings
+	pace           []float64 // ring of intervals, NaN where none is known
+	slots, paced   int       // ever filled, and of these with their pace
 	next, length   int
 	sum, low, high float64
 	in             int
@@ -41,7 +48,7 @@ func newRespiration(rate float64) *respiration {
 	r := &respiration{rate: rate, per: max(1, int(math.Round(rate/breathRate)))}
 	r.n = int(breathSeconds * rate / float64(r.per))
 	bins := int((breathHigh-breathLow)/breathStep) + 1
-	r.base, r.height, r.x = make([]float64, r.n), make([]float64, r.n), make([]float64, r.n)
+	r.base, r.height, r.pace, r.x = make([]float64, r.n), make([]float64, r.n), make([]float64, r.n), make([]float64, r.n)
 	r.power, r.total, r.cosine, r.sine = make([]float64, bins), make([]float64, bins), make([]float64, bins), make([]float64, bins)
 	for i := range bins {
 		r.sine[i], r.cosine[i] = math.Sincos(2 * math.Pi * (breathLow + float64(i)*breathStep) / 60 * float64(r.per) / rate)
@@ -50,7 +57,10 @@ func newRespiration(rate float64) *respiration {
 	return r
 }
 
-func (r *respiration) reset() { r.next, r.length, r.sum, r.in, r.filled, r.at = 0, 0, 0, 0, 0, 0 }
+func (r *respiration) reset() {
+	r.next, r.length, r.sum, r.in, r.filled, r.at = 0, 0, 0, 0, 0, 0
+	r.slots, r.paced = 0, 0
+}
 
 // push adds a block of light.
 func (r *respiration) push(v float64) {
@@ -68,9 +78,54 @@ func (r *respiration) push(v float64) {
 	m := r.sum / float64(r.in)
 	r.base[r.next] = math.Log(max(1, m))
 	r.height[r.next] = (high - low) / max(1, m)
+	r.pace[r.next] = math.NaN()
+	r.slots++
 	r.next = (r.next + 1) % r.n
 	r.length = min(r.length+1, r.n)
 	r.sum, r.in = 0, 0
+}
+
+// beats says how the pulse went in the newest n blocks, whose peaks these are: it fills in the pace of the moments whose beats
+// before and after are known by now.
+func (r *respiration) beats(x []float64, peaks []int, n int) {
+	j := 0
+	for ; r.paced < r.slots; r.paced++ {
+		age := float64((r.slots-r.paced-1)*r.per+r.in) + float64(r.per)/2
+		if age < paceDelay*r.rate {
+			return
+		}
+		if r.slots-r.paced > r.n {
+			continue // overwritten already
+		}
+		moment := float64(n) - age
+		for j+1 < len(peaks) && float64(peaks[j+1]) <= moment {
+			j++
+		}
+		if j+1 < len(peaks) && float64(peaks[j]) <= moment {
+			r.pace[r.paced%r.n] = refine(x, peaks[j+1]) - refine(x, peaks[j])
+		}
+	}
+}
+
+// series copies a ring to x, oldest first. Gaps (NaN) are filled with what was before them; false if they are too many.
+func (r *respiration) series(ring []float64) bool {
+	k := copy(r.x, ring[r.next:])
+	copy(r.x[k:], ring[:r.next])
+	known, last := 0, math.NaN()
+	for i, v := range r.x {
+		switch {
+		case !math.IsNaN(v):
+			if known == 0 {
+				for j := range i {
+					r.x[j] = v
+				}
+			}
+			known, last = known+1, v
+		case known > 0:
+			r.x[i] = last
+		}
+	}
+	return float64(known) >= paceKnown*float64(len(r.x))
 }
 
 // look is the rate of breathing now.
@@ -79,20 +134,33 @@ func (r *respiration) look() vitals.Numeric {
 		return vitals.Absent(vitals.RespiratoryRate, vitals.Settling)
 	}
 	clear(r.total)
-	for _, ring := range [][]float64{r.base, r.height} {
-		k := copy(r.x, ring[r.next:])
-		copy(r.x[k:], ring[:r.next])
+	var own [3]float64 // the rate that each modulation has for its own; 0: none
+	for m, ring := range [][]float64{r.base, r.height, r.pace} {
+		if !r.series(ring) {
+			continue
+		}
 		r.spectrum()
-		sum := 0.0
-		for _, v := range r.power {
+		sum, top := 0.0, 0
+		for i, v := range r.power {
 			sum += v
+			if v > r.power[top] {
+				top = i
+			}
 		}
 		if sum <= 0 {
 			continue
 		}
+		own[m] = breathLow + float64(top)*breathStep
 		for i, v := range r.power {
-			r.total[i] += v / sum / 2
+			r.total[i] += v / sum
 		}
+	}
+	sum := 0.0
+	for _, v := range r.total {
+		sum += v
+	}
+	for i := range r.total {
+		r.total[i] /= max(sum, 1e-12)
 	}
 	best := 0
 	for i, v := range r.total {
@@ -109,8 +177,14 @@ func (r *respiration) look() vitals.Numeric {
 		share += r.total[i]
 		rate += r.total[i] * (breathLow + float64(i)*breathStep)
 	}
+	agree := 0
+	for _, v := range own {
+		if v > 0 && math.Abs(v-rate/share) <= breathAgree {
+			agree++
+		}
+	}
 	switch {
-	case best == 0 || best == len(r.total)-1 || share < breathSure:
+	case best == 0 || best == len(r.total)-1 || share < breathSure || agree < 2:
 		return vitals.Absent(vitals.RespiratoryRate, vitals.Motion)
 	case share < breathGood:
 		return vitals.Checked(vitals.RespiratoryRate, rate/share, vitals.Questionable)
