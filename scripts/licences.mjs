@@ -12,7 +12,7 @@ const read = {
   'github.com/rcrowley/go-metrics': 'BSD-2-Clause',
 };
 // The Go project's own modules: BSD-3-Clause with a newer copyright line, which the scanner takes for something else.
-for (const m of ['crypto', 'exp', 'mod', 'net', 'oauth2', 'sync', 'sys', 'term', 'text', 'tools', 'time']) read[`golang.org/x/${m}`] = 'BSD-3-Clause';
+for (const m of ['crypto', 'exp', 'image', 'mod', 'net', 'oauth2', 'sync', 'sys', 'term', 'text', 'tools', 'time']) read[`golang.org/x/${m}`] = 'BSD-3-Clause';
 
 const [sbomPath, lockPath] = process.argv.slice(2);
 const bad = [];
