@@ -113,6 +113,19 @@ func (p *PulseOximeter) Numerics(at time.Time) []vitals.Numeric {
 	return []vitals.Numeric{p.heart, p.oxygen, p.perfus, p.breathing}
 }
 
+// Intervals are the times between the beats of the last 8 s, in seconds, oldest first: those that the heart rate rests on. None
+// without a heart rate.
+func (p *PulseOximeter) Intervals() []float64 {
+	if !p.heart.Quality.HasValue() {
+		return nil
+	}
+	out := intervals(nil, p.infrared, p.peaks)
+	for i := range out {
+		out[i] /= p.window.rate
+	}
+	return out
+}
+
 // absent says that there is no value of any kind.
 func (p *PulseOximeter) absent(why vitals.Quality) {
 	p.heart = vitals.Absent(vitals.HeartRate, why)

@@ -66,3 +66,38 @@ func TestNoBreath(t *testing.T) {
 		t.Errorf("%d values, %d refused", len(values), refused)
 	}
 }
+
+// TestIntervals: the times between beats are there with a heart rate, and not without.
+func TestIntervals(t *testing.T) {
+	o, err := signal.NewPulseOximeter(100, signal.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(o.Intervals()) != 0 {
+		t.Error("intervals before the first sample")
+	}
+	pa, err := bench.NewPatient(bench.Profile{Seed: 5, Start: testStart, HeartRate: 75, HeartRateDrift: bench.Off})
+	if err != nil {
+		t.Fatal(err)
+	}
+	infrared, red := make([]uint16, 100), make([]uint16, 100)
+	for s := range 20 {
+		at := testStart.Add(time.Duration(s) * time.Second)
+		pa.Optical(at, 100, infrared, red)
+		o.Push(infrared, red, 0)
+		o.Numerics(at.Add(time.Second))
+	}
+	got := o.Intervals()
+	if len(got) < 7 || len(got) > 10 {
+		t.Fatalf("%d intervals in 8 s at 75 a minute", len(got))
+	}
+	for _, v := range got {
+		if math.Abs(v-0.8) > 0.08 {
+			t.Errorf("an interval of %.3f s at 75 a minute", v)
+		}
+	}
+	o.Reset()
+	if len(o.Intervals()) != 0 {
+		t.Error("intervals after a reset")
+	}
+}
