@@ -126,7 +126,7 @@ func TestCountIsPartOfTheEntry(t *testing.T) {
 	closeLog(t, l)
 	files := h.files(t)
 	name := newest(files)
-	if !strings.Contains(string(files[name]), `"count":2}`) || strings.Contains(string(files[name]), "77") {
+	if !strings.Contains(string(files[name]), `"count":2}`) || strings.Contains(string(files[name]), `"count":77`) {
 		t.Fatalf("%s", files[name])
 	}
 	for _, change := range []string{`"count":1}`, `"count":3}`, `"count":-2}`, `"count":2.0}`, `"count":0}`} {

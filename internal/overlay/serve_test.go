@@ -57,6 +57,7 @@ func TestSilentClientsHoldNothing(t *testing.T) {
 			c, err := e.Dial(t.Context(), overlay.ServiceRenew)
 			must(t, err)
 			renewals = append(renewals, c)
+			synctest.Wait() // the desk has it: which one is the oldest is not left to chance
 		}
 		began = time.Now()
 		ended(t, "the oldest renewal of a peer", renewals[0])
