@@ -33,8 +33,9 @@ var allowed = map[string]string{
 	"connect":         "overlay audit",
 	"gateway":         "vitals sensor signal seal outbox overlay ingest audit",
 	"hub":             "vitals seal overlay audit access store ingest view",
-	"demo":            "sensor gateway view/client",
-	"measure":         "vitals sensor signal seal outbox overlay audit access store ingest view connect gateway hub demo",
+	"process":         "",
+	"demo":            "sensor gateway view/client process",
+	"measure":         "vitals sensor signal seal outbox overlay audit access store ingest view connect gateway hub process demo",
 }
 
 // only names who alone may import a module from outside.

@@ -22,6 +22,7 @@ import (
 	"strings"
 	"time"
 
+	"vitalseal/internal/process"
 	"vitalseal/internal/view/client"
 )
 
@@ -77,10 +78,10 @@ func Run(ctx context.Context, cfg Config) (err error) {
 	}
 	defer unlock()
 	d := &deploymentRun{cfg: cfg, began: began}
-	if d.super, err = newSupervisor(cfg.Exe, filepath.Join(cfg.Data, "logs")); err != nil {
+	if d.super, err = process.New(cfg.Exe, filepath.Join(cfg.Data, "logs")); err != nil {
 		return fmt.Errorf("demo: %w", err)
 	}
-	defer func() { err = errors.Join(err, d.super.stopAll(stopGrace)) }()
+	defer func() { err = errors.Join(err, d.super.StopAll(stopGrace)) }()
 	if err := d.start(ctx); err != nil {
 		if ctx.Err() != nil {
 			return nil // Ctrl-C while starting is no failure
@@ -97,12 +98,12 @@ func Run(ctx context.Context, cfg Config) (err error) {
 type deploymentRun struct {
 	cfg   Config
 	began time.Time
-	super *supervisor
+	super *process.Supervisor
 	ward  *ward
 
-	hub, connect, overlay *process
-	display               *process // nil without a wall screen
-	gateways              []*process
+	hub, connect, overlay *process.Process
+	display               *process.Process // nil without a wall screen
+	gateways              []*process.Process
 	seen                  *observer
 	before                delivery // what the hub had before this run
 	firstNumber           time.Duration
@@ -140,23 +141,23 @@ func (d *deploymentRun) start(ctx context.Context) error {
 
 	var err error
 	d.say("overlay: starting the OpenZiti controller and router")
-	if d.overlay, err = d.super.start(ctx, "overlay", "overlay", "--data", d.path("overlay")); err != nil {
+	if d.overlay, err = d.super.Start(ctx, "overlay", "overlay", "--data", d.path("overlay")); err != nil {
 		return err
 	}
 	d.say("hub: starting")
 	if err := d.writeHubConfig(); err != nil {
 		return err
 	}
-	if d.hub, err = d.super.start(ctx, "hub", "hub", "--config", d.path("hub.yaml")); err != nil {
+	if d.hub, err = d.super.Start(ctx, "hub", "hub", "--config", d.path("hub.yaml")); err != nil {
 		return err
 	}
 	if d.ward == nil {
 		d.say("workstation: enrolling")
-		if err := d.super.run(ctx, "enrol", "--ticket", d.path("hub", "first-workstation.ticket"), "--data", d.path("connect")); err != nil {
+		if err := d.super.Run(ctx, "enrol", "--ticket", d.path("hub", "first-workstation.ticket"), "--data", d.path("connect")); err != nil {
 			return err
 		}
 	}
-	if d.connect, err = d.super.start(ctx, "connect", "connect", "--data", d.path("connect"), "--listen", d.cfg.Listen, "--plain"); err != nil {
+	if d.connect, err = d.super.Start(ctx, "connect", "connect", "--data", d.path("connect"), "--listen", d.cfg.Listen, "--plain"); err != nil {
 		return err
 	}
 	if d.ward == nil {
@@ -176,7 +177,7 @@ func (d *deploymentRun) start(ctx context.Context) error {
 	for _, gw := range d.ward.Gateways {
 		if _, err := os.Stat(d.path(gw, "enrolled")); err != nil {
 			d.say("%s: enrolling it and its sensors, each its own identity", gw)
-			if err := d.super.run(ctx, "enrol", "--ticket", d.path(gw, "ticket.json"), "--data", d.path(gw)); err != nil {
+			if err := d.super.Run(ctx, "enrol", "--ticket", d.path(gw, "ticket.json"), "--data", d.path(gw)); err != nil {
 				return err
 			}
 			if err := os.WriteFile(d.path(gw, "enrolled"), nil, 0o600); err != nil {
@@ -195,7 +196,7 @@ func (d *deploymentRun) start(ctx context.Context) error {
 			return fmt.Errorf("demo: %w", err)
 		}
 		d.say("%s: starting", gw)
-		p, err := d.super.start(ctx, gw, "gateway", "--config", d.path(gw, "gateway.yaml"), "--bench", d.path(gw, "bench.yaml"))
+		p, err := d.super.Start(ctx, gw, "gateway", "--config", d.path(gw, "gateway.yaml"), "--bench", d.path(gw, "bench.yaml"))
 		if err != nil {
 			return err
 		}
@@ -290,14 +291,14 @@ func (d *deploymentRun) startDisplay(ctx context.Context) (err error) {
 		if err := writeFile(d.path("wall", "ticket.json"), ticket); err != nil {
 			return err
 		}
-		if err := d.super.run(ctx, "enrol", "--ticket", d.path("wall", "ticket.json"), "--data", d.path("wall")); err != nil {
+		if err := d.super.Run(ctx, "enrol", "--ticket", d.path("wall", "ticket.json"), "--data", d.path("wall")); err != nil {
 			return err
 		}
 		if err := writeFile(d.path("wall", "enrolled"), nil); err != nil {
 			return err
 		}
 	}
-	d.display, err = d.super.start(ctx, "display", "connect", "--data", d.path("wall"), "--listen", d.cfg.Display, "--plain")
+	d.display, err = d.super.Start(ctx, "display", "connect", "--data", d.path("wall"), "--listen", d.cfg.Display, "--plain")
 	return err
 }
 
@@ -315,8 +316,8 @@ func (d *deploymentRun) watch(ctx context.Context) error {
 	case <-d.seen.first:
 		d.firstNumber = time.Since(d.began)
 		d.printSignIns()
-	case p := <-d.super.ended:
-		return fmt.Errorf("demo: %s ended by itself: %w\n%s(whole log: %s)", p.name, p.err, lastLines(p.log, 5), p.log)
+	case p := <-d.super.Ended:
+		return fmt.Errorf("demo: %s ended by itself: %w\n%s(whole log: %s)", p.Name, p.Err, process.LastLines(p.Log, 5), p.Log)
 	case <-deadline.C:
 		return fmt.Errorf("demo: no number on the dashboard within %v; the logs are in %s", startTimeout, d.path("logs"))
 	case <-ctx.Done():
@@ -329,8 +330,8 @@ func (d *deploymentRun) watch(ctx context.Context) error {
 		over = t.C
 	}
 	select {
-	case p := <-d.super.ended:
-		return fmt.Errorf("demo: %s ended by itself: %w\n%s(whole log: %s)", p.name, p.err, lastLines(p.log, 5), p.log)
+	case p := <-d.super.Ended:
+		return fmt.Errorf("demo: %s ended by itself: %w\n%s(whole log: %s)", p.Name, p.Err, process.LastLines(p.Log, 5), p.Log)
 	case <-over:
 	case <-ctx.Done():
 	}
@@ -361,20 +362,22 @@ func (d *deploymentRun) printSignIns() {
 func (d *deploymentRun) finish(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
 	defer cancel()
-	resident := d.super.residentMiB()
+	resident := d.super.ResidentMiB()
+	resident["demo"] = resident["self"]
+	delete(resident, "self")
 	d.say("stopping: gateways first, so that everything sealed is delivered")
 	var errs []error
 	for _, p := range d.gateways {
-		errs = append(errs, d.super.stop(p, drainGrace))
+		errs = append(errs, d.super.Stop(p, drainGrace))
 	}
 	report, err := d.report(ctx, resident)
 	errs = append(errs, err)
-	parts := []*process{d.connect, d.hub, d.overlay}
+	parts := []*process.Process{d.connect, d.hub, d.overlay}
 	if d.display != nil {
-		parts = append([]*process{d.display}, parts...)
+		parts = append([]*process.Process{d.display}, parts...)
 	}
 	for _, p := range parts {
-		errs = append(errs, d.super.stop(p, stopGrace))
+		errs = append(errs, d.super.Stop(p, stopGrace))
 	}
 	if err := errors.Join(errs...); err != nil {
 		return err

@@ -19,7 +19,15 @@ type Delivery struct {
 	// since Open, a backlog's included, within 2 %. Zero when there were none.
 	LatencyP50, LatencyP99 time.Duration
 	Measured               int64 // how many chunks the latencies are of
-	Quarantined            int64 // rejected chunks that are set aside
+	// Latency is their whole distribution: buckets that hold something, ascending.
+	Latency     []LatencyBucket
+	Quarantined int64 // rejected chunks that are set aside
+}
+
+// LatencyBucket counts the chunks that took at most UpTo, and more than the bucket before.
+type LatencyBucket struct {
+	UpTo  time.Duration
+	Count int64
 }
 
 // StreamDelivery counts one stream's rows over all partitions. The numbers are counted in the files, not remembered.
@@ -98,6 +106,7 @@ func (s *Store) Delivery(ctx context.Context) (Delivery, error) {
 		return cmp.Or(cmp.Compare(a.Sensor, b.Sensor), cmp.Compare(a.Signal, b.Signal))
 	})
 	d.LatencyP50, d.LatencyP99, d.Measured = s.lat.quantiles()
+	d.Latency = s.lat.distribution()
 	err := s.db.QueryRowContext(ctx, "SELECT count(*) FROM quarantine").Scan(&d.Quarantined)
 	return d, named("delivery", err)
 }
@@ -204,6 +213,23 @@ func (l *latency) observe(d time.Duration) {
 	l.total++
 }
 
+// distribution are the buckets that hold something.
+func (l *latency) distribution() (all []LatencyBucket) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for i, n := range l.buckets {
+		if n > 0 {
+			all = append(all, LatencyBucket{upTo(i), n})
+		}
+	}
+	return all
+}
+
+// upTo is the upper end of a bucket.
+func upTo(i int) time.Duration {
+	return time.Duration(float64(latencyUnit) * math.Pow(latencyGrowth, float64(i)))
+}
+
 func (l *latency) quantiles() (p50, p99 time.Duration, n int64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -211,7 +237,7 @@ func (l *latency) quantiles() (p50, p99 time.Duration, n int64) {
 		want := int64(math.Ceil(q * float64(l.total)))
 		for i, c := range l.buckets {
 			if want -= c; want <= 0 {
-				return time.Duration(float64(latencyUnit) * math.Pow(latencyGrowth, float64(i)))
+				return upTo(i)
 			}
 		}
 		return 0

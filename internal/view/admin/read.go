@@ -188,7 +188,12 @@ func (h *handler) delivery(ctx context.Context, _ *request) (any, error) {
 		Streams    []streamOut `json:"streams"`
 		LatencyP50 float64     `json:"stored_latency_p50_ms"` // oldest sample of a chunk, at the sensor, to durable
 		LatencyP99 float64     `json:"stored_latency_p99_ms"`
-	}{[]streamOut{}, milliseconds(d.LatencyP50), milliseconds(d.LatencyP99)}
+		// Pairs, ascending: up to so many milliseconds (and more than the pair before), so many chunks since the hub's start.
+		Latency [][2]float64 `json:"stored_latency_histogram"`
+	}{[]streamOut{}, milliseconds(d.LatencyP50), milliseconds(d.LatencyP99), [][2]float64{}}
+	for _, b := range d.Latency {
+		out.Latency = append(out.Latency, [2]float64{milliseconds(b.UpTo), float64(b.Count)})
+	}
 	for _, s := range d.Streams {
 		out.Streams = append(out.Streams, streamOut{s.Sensor, s.Signal, s.Chunks, s.Doubled, s.Missing})
 	}
