@@ -85,6 +85,7 @@ func benchFleet() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			collectAt(serverGarbage)
 			return measure.RunFleet(c.Context(), data, first, count, version, notifyReady, log)
 		}}
 	c.Flags().StringVar(&data, "data", "", "the bench's folder")

@@ -54,6 +54,7 @@ With --bench FILE the buses are simulated down to the chips' registers; nothing 
 					return &usageError{err, "bench files are made by `vitalseal demo`; see doc/formats/bench.md"}
 				}
 			}
+			collectAt(gatewayGarbage)
 			err = gateway.Run(c.Context(), cfg, gateway.Deps{Buses: buses, Network: openziti.NewNetwork(log), Software: version, Ready: notifyReady, Log: log})
 			if errors.Is(err, gateway.ErrNotEnrolled) {
 				return &hinted{err, "vitalseal enrol --ticket FILE --data " + cfg.Data}

@@ -46,6 +46,7 @@ At the first start it writes two one-time tokens for the hub into its data folde
 				return err
 			}
 			cfg.Log = log
+			collectAt(serverGarbage)
 			return node.RunNode(c.Context(), cfg)
 		},
 	})

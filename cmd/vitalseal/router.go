@@ -64,6 +64,7 @@ certificates of links between routers badly, so lead --link through a network of
 				return err
 			}
 			cfg.Log = log
+			collectAt(serverGarbage)
 			return node.RunRouter(c.Context(), cfg)
 		},
 	})

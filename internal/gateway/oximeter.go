@@ -42,8 +42,8 @@ type oximeter struct {
 	start         time.Time // of its first sample
 	gap           uint32    // samples missing before it
 
-	nextNumerics, nextHealth time.Time
-	off                      bool // the probe, as last reported
+	nextChunk, nextNumerics, nextHealth time.Time
+	off                                 bool // the probe, as last reported
 }
 
 func newOximeter(s Sensor, curve signal.Options, buses sensor.Buses, w *writer, log *slog.Logger) *oximeter {
@@ -54,7 +54,7 @@ func (o *oximeter) run(ctx context.Context) error {
 	defer o.w.close()
 	o.w.led.curve(o.s.ID, curveName(o.curve))
 	o.w.event(wall(), "started", o.s.Chip+", SpO2 by "+curveName(o.curve))
-	every(ctx, func(time.Time) time.Duration {
+	o.w.beat.run(ctx, opticalPoll, func() {
 		now := wall()
 		if o.dev == nil && o.retry.due(now) {
 			if err := o.open(); err != nil {
@@ -65,10 +65,9 @@ func (o *oximeter) run(ctx context.Context) error {
 			o.poll(now)
 		}
 		if !now.Before(o.nextNumerics) || o.nextNumerics.Sub(now) > 2*second { // the second: the clock was set back
-			o.nextNumerics = now.Truncate(second).Add(second)
+			o.nextNumerics = o.w.beat.next(now, second)
 			o.numerics(now)
 		}
-		return opticalPoll
 	})
 	o.flush()
 	if o.dev != nil {
@@ -211,6 +210,10 @@ func (o *oximeter) take(now time.Time, n int) {
 	o.oxi.Push(litInfrared[:n], litRed[:n], o.lost)
 	o.add(first, infrared[:n], red[:n])
 	o.lost = 0
+	if !now.Before(o.nextChunk) || o.nextChunk.Sub(now) > 2*chunkLasting { // the second: the clock was set back
+		o.nextChunk = o.w.beat.next(now, chunkLasting)
+		o.flush()
+	}
 }
 
 // keepLight looks after the light: other LED currents when the samples leave their range, and how much of the light comes from
@@ -236,13 +239,13 @@ func (o *oximeter) keepLight(now time.Time, n int) error {
 
 func (o *oximeter) add(first time.Time, infrared, red []uint16) {
 	rate := o.clock.rate()
-	full := int(float64(o.dev.Rate()) * chunkLasting.Seconds())
+	most := int(2 * float64(o.dev.Rate()) * chunkLasting.Seconds()) // after a late tick; else the beat ends a chunk
 	for i := range infrared {
 		if len(o.infrared) == 0 {
 			o.start = first.Add(time.Duration(float64(i) / float64(rate) * float64(time.Second)))
 		}
 		o.infrared, o.red = append(o.infrared, infrared[i]), append(o.red, red[i])
-		if len(o.infrared) >= full {
+		if len(o.infrared) >= most {
 			o.flush()
 		}
 	}

@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"hash/fnv"
 	"time"
 
 	"vitalseal/internal/vitals"
@@ -80,6 +81,42 @@ func (b *backoff) failed(now time.Time) {
 
 func (b *backoff) succeeded()             { *b = backoff{} }
 func (b *backoff) due(now time.Time) bool { return !now.Before(b.until) }
+
+// beat is what all oximeters of a gateway share: they are read at the same ticks, and end their chunks at the same ones, so that one
+// wake-up, one fsync and one burst on the wire serve all of them. Gateways differ in phase, so that a ward's do not all speak
+// at once. The ticks lie on the wall clock's grid; a clock that is set moves them, which costs one uneven chunk.
+type beat struct{ phase time.Duration }
+
+// beatOf places a gateway by its name.
+func beatOf(gateway string) beat {
+	h := fnv.New32a()
+	_, _ = h.Write([]byte(gateway)) // never fails
+	return beat{time.Duration(h.Sum32()%uint32(chunkLasting/time.Millisecond)) * time.Millisecond}
+}
+
+// next is the first tick after now of those that are step apart.
+func (b beat) next(now time.Time, step time.Duration) time.Time {
+	return now.Add(-b.phase).Truncate(step).Add(step + b.phase)
+}
+
+// run calls f at the start and then at every tick, until ctx ends. A tick that is missed is not made up.
+func (b beat) run(ctx context.Context, step time.Duration, f func()) {
+	t := time.NewTimer(0)
+	defer t.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-t.C:
+		}
+		if ctx.Err() != nil { // both at once: what f works with may be gone
+			return
+		}
+		f()
+		now := wall()
+		t.Reset(b.next(now, step).Sub(now))
+	}
+}
 
 // every calls f at the start and then at each interval until ctx ends; f says how long the next interval is. A call that is
 // late is made once, not as often as it was missed.

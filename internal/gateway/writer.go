@@ -29,6 +29,7 @@ type writer struct {
 	lifetime  time.Duration
 	q         *outbox.Queue
 	led       *ledger
+	beat      beat
 	log       *slog.Logger
 	in        chan vitals.Chunk
 	done      chan struct{} // closed by the sensor's loop when it puts nothing more
@@ -46,7 +47,7 @@ type epoch struct {
 
 func newWriter(id, sensor string, to seal.Recipient, boot uint64, lifetime time.Duration, q *outbox.Queue, led *ledger, log *slog.Logger) *writer {
 	led.lane(id)
-	return &writer{id: id, sensor: sensor, recipient: to, boot: boot, lifetime: lifetime, q: q, led: led, log: log.With("sensor", id),
+	return &writer{id: id, sensor: sensor, recipient: to, boot: boot, lifetime: lifetime, q: q, led: led, beat: beatOf(led.gateway), log: log.With("sensor", id),
 		in: make(chan vitals.Chunk, queuedChunks), done: make(chan struct{})}
 }
 

@@ -25,7 +25,7 @@ type receiver struct {
 	log    *slog.Logger
 	cancel context.CancelFunc
 	r      *bufio.Reader // run's
-	out    chan []byte   // frames to be written; room for every message in the window
+	out    chan outgoing // room for every message in the window
 
 	mu    sync.Mutex // guards why and noted
 	why   Reason     // why the connection ends, the first one counts
@@ -111,7 +111,7 @@ func (x *receiver) run(ctx context.Context) Reason {
 	x.cancel()
 	wg.Wait() // those in commit still answer
 	if why != NoReason {
-		x.out <- appendGoodbye(nil, why)
+		x.out <- outgoing{appendGoodbye(nil, why), true}
 	}
 	close(x.out)
 	<-wrote
@@ -142,26 +142,68 @@ func (x *receiver) watch(ctx context.Context) {
 	}
 }
 
-// write sends answers until out is closed. After a failure it only drains.
+// write sends answers until out is closed. Acks of what is safe hurry nobody: they wait for company, so that a sensor's second
+// costs one packet and not five. After a failure it only drains.
 func (x *receiver) write(ctx context.Context) {
 	w := bufio.NewWriterSize(x.c, bufferBytes)
-	failed := false
-	for frame := range x.out {
-		if failed || ctx.Err() != nil {
-			continue
-		}
-		err := x.c.SetWriteDeadline(time.Now().Add(writeTimeout))
-		if err == nil {
-			_, err = w.Write(frame)
-		}
-		if err == nil && len(x.out) == 0 {
-			err = w.Flush()
-		}
+	late := time.NewTimer(time.Hour)
+	defer late.Stop()
+	waiting, failed := 0, false
+	check := func(err error) {
 		if err != nil {
 			failed = true
 			x.cancel()
 		}
 	}
+	flush := func() {
+		waiting = 0
+		late.Stop()
+		err := x.c.SetWriteDeadline(time.Now().Add(writeTimeout))
+		if err == nil {
+			err = w.Flush()
+		}
+		check(err)
+	}
+	for {
+		select {
+		case f, more := <-x.out:
+			if !more {
+				if !failed && ctx.Err() == nil {
+					flush()
+				}
+				return
+			}
+			if failed || ctx.Err() != nil {
+				continue
+			}
+			if waiting == 0 {
+				late.Reset(ackDelay)
+			}
+			waiting++
+			_, err := w.Write(f.bytes)
+			check(err)
+			if !failed && (f.urgent || waiting >= ackCompany) {
+				flush()
+			}
+		case <-late.C:
+			if !failed && waiting > 0 && ctx.Err() == nil {
+				flush()
+			}
+		}
+	}
+}
+
+const (
+	// ackDelay is how long an ack waits for others at most; ackCompany is how many it waits for. A sender's window is four times
+	// as large, so that a backlog does not wait for the delay.
+	ackDelay   = 500 * time.Millisecond
+	ackCompany = maxInflight / 4
+)
+
+// outgoing is a frame to the sender.
+type outgoing struct {
+	bytes  []byte
+	urgent bool
 }
 
 func (x *receiver) read(ctx context.Context, wg *sync.WaitGroup) error {
@@ -190,7 +232,7 @@ func (x *receiver) read(ctx context.Context, wg *sync.WaitGroup) error {
 		case framePing:
 			release()
 			select {
-			case x.out <- appendFrame(nil, framePong):
+			case x.out <- outgoing{appendFrame(nil, framePong), true}:
 			case <-ctx.Done():
 				return ctx.Err()
 			}
@@ -242,7 +284,7 @@ func (x *receiver) answer(a ack) {
 			st.Rejected[a.reason]++
 		}
 	})
-	x.out <- appendAck(nil, a)
+	x.out <- outgoing{appendAck(nil, a), a.outcome != store.Accepted && a.outcome != store.Duplicate}
 }
 
 // note logs a rejection, once a connection for each reason: its count is in the statistics.
@@ -285,7 +327,7 @@ func (x *receiver) chunk(ctx context.Context, m message) {
 	opener, err := x.s.openers.get(ctx, x.sensor, outside.Epoch.ID, outside.Signal)
 	switch {
 	case errors.Is(err, store.ErrNotFound):
-		x.out <- appendReannounce(nil, outside.Epoch.ID)
+		x.out <- outgoing{appendReannounce(nil, outside.Epoch.ID), true}
 		x.answer(ack{number: m.number, outcome: store.Retry, reason: UnknownEpoch})
 		return
 	case errors.Is(err, seal.ErrOpen), errors.Is(err, seal.ErrMalformed):

@@ -167,7 +167,7 @@ func (s *Server) handle(ctx context.Context, c *overlay.Conn) {
 	defer cancel()
 	peer := c.Peer()
 	x := &receiver{s: s, c: c, peer: peer, sensor: peer.String(), log: s.c.Log.With("sensor", peer.Name), cancel: cancel,
-		r: bufio.NewReaderSize(c, bufferBytes), out: make(chan []byte, 2*maxInflight)}
+		r: bufio.NewReaderSize(c, bufferBytes), out: make(chan outgoing, 2*maxInflight)}
 	defer func() { _ = c.Close() }()
 	why := x.admit(ctx)
 	if why == NoReason {

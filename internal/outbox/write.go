@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"time"
 )
 
 // maxGroup bounds how many bytes share one fsync.
@@ -29,14 +30,19 @@ func (q *Queue) write() {
 	}
 }
 
-// gather takes whatever else is waiting, so that it shares the fsync.
+// linger is how long an append waits for company. A gateway's sensors speak at the same ticks, each from its own goroutine.
+const linger = 4 * time.Millisecond
+
+// gather takes whatever else is waiting or comes soon, so that it shares the fsync.
 func (q *Queue) gather(first *batch) []*batch {
 	group, size := []*batch{first}, batchLen(first)
+	enough := time.NewTimer(linger)
+	defer enough.Stop()
 	for size < min(maxGroup, q.opt.MaxBytes/8) { // what is not synced yet cannot be dropped to make room
 		select {
 		case b := <-q.in:
 			group, size = append(group, b), size+batchLen(b)
-		default:
+		case <-enough.C:
 			return group
 		}
 	}

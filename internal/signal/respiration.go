@@ -38,7 +38,7 @@ type respiration struct {
 	in             int
 	x              []float64
 	power, total   []float64
-	cosine, sine   []float64
+	cosine, hann   []float64
 	recent         []float64 // the last second of blocks
 	at             int
 	filled         int
@@ -49,9 +49,12 @@ func newRespiration(rate float64) *respiration {
 	r.n = int(breathSeconds * rate / float64(r.per))
 	bins := int((breathHigh-breathLow)/breathStep) + 1
 	r.base, r.height, r.pace, r.x = make([]float64, r.n), make([]float64, r.n), make([]float64, r.n), make([]float64, r.n)
-	r.power, r.total, r.cosine, r.sine = make([]float64, bins), make([]float64, bins), make([]float64, bins), make([]float64, bins)
+	r.power, r.total, r.cosine, r.hann = make([]float64, bins), make([]float64, bins), make([]float64, bins), make([]float64, r.n)
 	for i := range bins {
-		r.sine[i], r.cosine[i] = math.Sincos(2 * math.Pi * (breathLow + float64(i)*breathStep) / 60 * float64(r.per) / rate)
+		r.cosine[i] = math.Cos(2 * math.Pi * (breathLow + float64(i)*breathStep) / 60 * float64(r.per) / rate)
+	}
+	for i := range r.hann {
+		r.hann[i] = 0.5 - 0.5*math.Cos(2*math.Pi*(float64(i)+0.5)/float64(r.n))
 	}
 	r.recent = make([]float64, max(2, int(1.5*rate)))
 	return r
@@ -204,16 +207,30 @@ func (r *respiration) spectrum() {
 	slope := sty / (n * (n*n - 1) / 12)
 	for i := range r.x {
 		t := float64(i) - (n-1)/2
-		r.x[i] = (r.x[i] - sy/n - slope*t) * (0.5 - 0.5*math.Cos(2*math.Pi*(float64(i)+0.5)/n))
+		r.x[i] = (r.x[i] - sy/n - slope*t) * r.hann[i]
 	}
-	for b := range r.power {
-		c, s, re, im := 1.0, 0.0, 0.0, 0.0
-		kc, ks := r.cosine[b], r.sine[b]
+	// Goertzel's recursion, four rates at a time: one alone waits for its own last step.
+	b := 0
+	for ; b+4 <= len(r.power); b += 4 {
+		k0, k1, k2, k3 := 2*r.cosine[b], 2*r.cosine[b+1], 2*r.cosine[b+2], 2*r.cosine[b+3]
+		var p0, q0, p1, q1, p2, q2, p3, q3 float64 // the last state, and the one before it
 		for _, v := range r.x {
-			re += v * c
-			im += v * s
-			c, s = c*kc-s*ks, s*kc+c*ks
+			p0, q0 = v+k0*p0-q0, p0
+			p1, q1 = v+k1*p1-q1, p1
+			p2, q2 = v+k2*p2-q2, p2
+			p3, q3 = v+k3*p3-q3, p3
 		}
-		r.power[b] = (re*re + im*im)
+		r.power[b] = p0*p0 + q0*q0 - k0*p0*q0
+		r.power[b+1] = p1*p1 + q1*q1 - k1*p1*q1
+		r.power[b+2] = p2*p2 + q2*q2 - k2*p2*q2
+		r.power[b+3] = p3*p3 + q3*q3 - k3*p3*q3
+	}
+	for ; b < len(r.power); b++ {
+		k := 2 * r.cosine[b]
+		var p, q float64
+		for _, v := range r.x {
+			p, q = v+k*p-q, p
+		}
+		r.power[b] = p*p + q*q - k*p*q
 	}
 }

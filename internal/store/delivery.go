@@ -3,6 +3,7 @@ package store
 import (
 	"cmp"
 	"context"
+	"database/sql"
 	"errors"
 	"math"
 	"slices"
@@ -30,7 +31,7 @@ type LatencyBucket struct {
 	Count int64
 }
 
-// StreamDelivery counts one stream's rows over all partitions. The numbers are counted in the files, not remembered.
+// StreamDelivery counts one stream's rows over all partitions. The numbers are counted in the files.
 type StreamDelivery struct {
 	Sensor, Signal string
 	Chunks         int64 // rows
@@ -46,44 +47,161 @@ type epochKey struct {
 	epoch  [16]byte
 }
 
-// epochCount is one epoch in one partition.
+// epochCount is one epoch in one partition, where a sequence number is there once at most.
 type epochCount struct {
 	key             epochKey
-	rows, distinct  int64
+	rows            int64
 	lowest, highest int64
 }
 
-// partitionCounts remembers the counts of partitions that have not changed since they were counted.
+func (e *epochCount) add(seq int64) {
+	if e.rows == 0 {
+		e.lowest, e.highest = seq, seq
+	}
+	e.rows++
+	e.lowest, e.highest = min(e.lowest, seq), max(e.highest, seq)
+}
+
+// partitionCounts are the counts of the partitions that were asked for. A partition is read once, from a snapshot taken
+// between two commits; from then on the writer adds what it commits.
 type partitionCounts struct {
-	mu sync.Mutex // guards m, and makes one caller count at a time
-	m  map[string]countedAt
+	counting sync.Mutex // makes one caller count at a time
+
+	mu sync.Mutex // held by the writer around each commit with its counting; guards m and its content
+	m  map[string]*partitionCount
 }
 
-type countedAt struct {
-	gen    uint64
-	epochs []epochCount
+// partitionCount is one partition's. While it is read, the writer's additions gather in later.
+type partitionCount struct {
+	ready  bool
+	epochs map[epochKey]*epochCount
+	later  []counted
 }
 
-func (c *partitionCounts) init() { c.m = map[string]countedAt{} }
+// counted is a chunk that was committed.
+type counted struct {
+	key epochKey
+	seq int64
+}
 
-// Delivery counts what is stored. It reads an index of every partition that changed since the last call.
-func (s *Store) Delivery(ctx context.Context) (Delivery, error) {
+func (c *partitionCounts) init() { c.m = map[string]*partitionCount{} }
+
+// committed is told what a commit has added to a partition; c.mu is held.
+func (c *partitionCounts) committed(name string, group []*pending) {
+	pc := c.m[name]
+	if pc == nil {
+		return
+	}
+	for _, p := range group {
+		if p.outcome != Accepted {
+			continue
+		}
+		a := counted{epochKey{p.sensor, p.signal, p.epoch.ID}, int64(p.seq)} // #nosec G115 -- prepare checked
+		if pc.ready {
+			pc.add(a)
+		} else {
+			pc.later = append(pc.later, a)
+		}
+	}
+}
+
+func (pc *partitionCount) add(a counted) {
+	e := pc.epochs[a.key]
+	if e == nil {
+		e = &epochCount{key: a.key}
+		pc.epochs[a.key] = e
+	}
+	e.add(a.seq)
+}
+
+// of are a partition's counts now.
+func (s *Store) countsOf(ctx context.Context, name string) (all []epochCount, err error) {
+	s.stats.mu.Lock()
+	pc := s.stats.m[name]
+	s.stats.mu.Unlock()
+	if pc == nil {
+		if err := s.count(ctx, name); err != nil {
+			return nil, err
+		}
+	}
 	s.stats.mu.Lock()
 	defer s.stats.mu.Unlock()
+	for _, e := range s.stats.m[name].epochs {
+		all = append(all, *e)
+	}
+	return all, nil
+}
+
+// count reads a partition.
+func (s *Store) count(ctx context.Context, name string) (err error) {
+	part, err := s.parts.acquire(ctx, name, false)
+	if err != nil {
+		return err
+	}
+	defer s.parts.release(part)
+	pc := &partitionCount{epochs: map[epochKey]*epochCount{}}
+	s.stats.mu.Lock()
+	tx, err := part.read.BeginTx(ctx, &sql.TxOptions{ReadOnly: true})
+	if err == nil {
+		var one int64 // the first read is what takes the snapshot
+		if err = tx.QueryRowContext(ctx, "SELECT count(*) FROM (SELECT 1 FROM streams LIMIT 1)").Scan(&one); err == nil {
+			s.stats.m[name] = pc
+		}
+	}
+	s.stats.mu.Unlock()
+	if tx != nil {
+		defer func() { err = errors.Join(err, rollback(tx)) }()
+	}
+	if err != nil {
+		return err
+	}
+	found, err := readCounts(ctx, tx)
+	s.stats.mu.Lock()
+	defer s.stats.mu.Unlock()
+	if err != nil {
+		delete(s.stats.m, name)
+		return err
+	}
+	pc.epochs, pc.ready = found, true
+	for _, a := range pc.later {
+		pc.add(a)
+	}
+	pc.later = nil
+	return nil
+}
+
+func readCounts(ctx context.Context, tx *sql.Tx) (found map[epochKey]*epochCount, err error) {
+	rows, err := tx.QueryContext(ctx, `SELECT s.sensor, s.signal, s.epoch, count(*), min(c.seq), max(c.seq)
+		FROM chunks c JOIN streams s ON s.id = c.stream GROUP BY c.stream`)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, rows.Close()) }()
+	found = map[epochKey]*epochCount{}
+	for rows.Next() {
+		var e epochCount
+		var epoch []byte
+		if err := rows.Scan(&e.key.sensor, &e.key.signal, &epoch, &e.rows, &e.lowest, &e.highest); err != nil {
+			return nil, err
+		}
+		copy(e.key.epoch[:], epoch)
+		found[e.key] = &e
+	}
+	return found, rows.Err()
+}
+
+// Delivery counts what is stored. The first call reads an index of every partition.
+func (s *Store) Delivery(ctx context.Context) (Delivery, error) {
+	s.stats.counting.Lock()
+	defer s.stats.counting.Unlock()
 	var d Delivery
 	spans := map[epochKey][]span{}
-	names, gens := s.parts.all()
-	for i, name := range names {
-		counted, ok := s.stats.m[name]
-		if !ok || counted.gen != gens[i] {
-			epochs, err := s.count(ctx, name)
-			if err != nil {
-				return Delivery{}, named("delivery", err)
-			}
-			counted = countedAt{gens[i], epochs}
-			s.stats.m[name] = counted
+	for _, name := range s.parts.all() {
+		epochs, err := s.countsOf(ctx, name)
+		if err != nil {
+			return Delivery{}, named("delivery", err)
 		}
-		for _, e := range counted.epochs {
+		for _, e := range epochs {
 			spans[e.key] = append(spans[e.key], span{name, e})
 		}
 	}
@@ -119,14 +237,15 @@ type span struct {
 
 // tally adds an epoch's shares to its stream.
 func (s *Store) tally(ctx context.Context, st *StreamDelivery, key epochKey, in []span) error {
-	var rows, distinct, highest int64
+	var rows, highest int64
 	overlap := false
 	for i, e := range in {
-		rows, distinct, highest = rows+e.rows, distinct+e.distinct, max(highest, e.highest)
+		rows, highest = rows+e.rows, max(highest, e.highest)
 		for _, o := range in[:i] {
 			overlap = overlap || e.lowest <= o.highest && o.lowest <= e.highest
 		}
 	}
+	distinct := rows
 	if overlap {
 		// Shares of two days whose sequences overlap: the same sequence may be in both. Look.
 		seen := map[int64]struct{}{}
@@ -141,31 +260,6 @@ func (s *Store) tally(ctx context.Context, st *StreamDelivery, key epochKey, in 
 	st.Doubled += rows - distinct
 	st.Missing += highest + 1 - distinct
 	return nil
-}
-
-// count counts a partition's rows by epoch.
-func (s *Store) count(ctx context.Context, name string) (epochs []epochCount, err error) {
-	part, err := s.parts.acquire(ctx, name, false)
-	if err != nil {
-		return nil, err
-	}
-	defer s.parts.release(part)
-	rows, err := part.read.QueryContext(ctx, `SELECT s.sensor, s.signal, s.epoch, count(*), count(DISTINCT c.seq), min(c.seq), max(c.seq)
-		FROM chunks c JOIN streams s ON s.id = c.stream GROUP BY s.sensor, s.signal, s.epoch`)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, rows.Close()) }()
-	for rows.Next() {
-		var e epochCount
-		var epoch []byte
-		if err := rows.Scan(&e.key.sensor, &e.key.signal, &epoch, &e.rows, &e.distinct, &e.lowest, &e.highest); err != nil {
-			return nil, err
-		}
-		copy(e.key.epoch[:], epoch)
-		epochs = append(epochs, e)
-	}
-	return epochs, rows.Err()
 }
 
 func (s *Store) sequences(ctx context.Context, name string, key epochKey, seen map[int64]struct{}) (err error) {

@@ -27,7 +27,6 @@ type partitions struct {
 	mu    sync.Mutex // guards all below, and the refs and used of each partition
 	open  map[string]*partition
 	names []string // all on disk, ascending
-	gens  map[string]uint64
 	clock uint64
 
 	failed error // the last failure to close one
@@ -45,6 +44,7 @@ type partition struct {
 	streams                               map[streamKey]int64
 	subjects                              map[string]int64
 	cells                                 map[cellKey]*cell
+	checkpoints                           checkpointer
 }
 
 type streamKey struct {
@@ -55,7 +55,7 @@ type streamKey struct {
 
 func (ps *partitions) init(dir string, most int) {
 	ps.dir, ps.max = dir, most
-	ps.open, ps.gens = map[string]*partition{}, map[string]uint64{}
+	ps.open = map[string]*partition{}
 }
 
 // list finds the partitions on disk.
@@ -89,20 +89,11 @@ func (ps *partitions) between(from, to time.Time) []string {
 	return in
 }
 
-// all are all partitions with the number of times each has changed since Open.
-func (ps *partitions) all() (names []string, gens []uint64) {
+// all are all partitions.
+func (ps *partitions) all() []string {
 	ps.mu.Lock()
 	defer ps.mu.Unlock()
-	for _, n := range ps.names {
-		names, gens = append(names, n), append(gens, ps.gens[n])
-	}
-	return names, gens
-}
-
-func (ps *partitions) changed(name string) {
-	ps.mu.Lock()
-	defer ps.mu.Unlock()
-	ps.gens[name]++
+	return slices.Clone(ps.names)
 }
 
 // acquire opens a partition, or shares it; release must follow.
@@ -171,10 +162,10 @@ func (ps *partitions) close() error {
 
 func openPartition(ctx context.Context, dir, name string) (*partition, error) {
 	path := filepath.Join(dir, partitionPrefix+name+partitionSuffix)
-	p := &partition{name: name}
+	p := &partition{name: name, checkpoints: checkpointer{log: path + "-wal"}}
 	p.forget()
 	var err error
-	if p.write, err = openFile(ctx, path, partitionSteps, 1, ""); err != nil {
+	if p.write, err = openFile(ctx, path, partitionSteps, 1, "&_pragma=wal_autocheckpoint(0)"); err != nil {
 		return nil, err
 	}
 	if p.read, err = openFile(ctx, path, nil, 2, "&_pragma=query_only(ON)"); err == nil {
@@ -210,6 +201,7 @@ func (p *partition) prepare(ctx context.Context) error {
 }
 
 func (p *partition) close() error {
+	p.checkpoints.wait()
 	var err error
 	if p.read != nil {
 		err = p.read.Close()

@@ -25,7 +25,7 @@ func dsn(path, extra string) (string, error) {
 	u := url.URL{Scheme: "file", Path: filepath.ToSlash(abs)}
 	return u.String() + "?_txlock=immediate&_pragma=busy_timeout(10000)&_pragma=journal_mode(WAL)" +
 		"&_pragma=synchronous(FULL)&_pragma=foreign_keys(ON)&_pragma=cache_size(-4000)" +
-		"&_pragma=journal_size_limit(16777216)&modeof=" + url.QueryEscape(abs) + extra, nil
+		"&_pragma=journal_size_limit(67108864)&modeof=" + url.QueryEscape(abs) + extra, nil
 }
 
 // openFile opens or creates a database of ours and brings it to the newest of steps.

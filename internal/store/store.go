@@ -106,8 +106,8 @@ type Store struct {
 
 // Open opens the store in dir, creating it on first use. ErrInUse if another process has it.
 func Open(ctx context.Context, dir string, ks seal.KeyStore, log *slog.Logger, opts ...Option) (*Store, error) {
-	o := options{now: time.Now, maxAge: 31 * 24 * time.Hour, maxAhead: 5 * time.Minute, linger: 2 * time.Millisecond,
-		batch: 512, partitions: 6, watchQueue: 512}
+	o := options{now: time.Now, maxAge: 31 * 24 * time.Hour, maxAhead: 5 * time.Minute, linger: 20 * time.Millisecond,
+		batch: 1024, partitions: 6, watchQueue: 512}
 	for _, f := range opts {
 		f(&o)
 	}

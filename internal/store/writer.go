@@ -85,12 +85,17 @@ func (w *writer) run(ctx context.Context) {
 	}
 }
 
-// gather waits a moment for company.
+// gather waits for company: as long as others keep coming, but not for ever.
 func (w *writer) gather(batch []*pending, enough <-chan time.Time) []*pending {
+	quiet := time.NewTimer(w.s.opt.linger / 5)
+	defer quiet.Stop()
 	for len(batch) < cap(batch) {
 		select {
 		case p := <-w.queue:
 			batch = append(batch, p)
+			quiet.Reset(w.s.opt.linger / 5)
+		case <-quiet.C:
+			return batch
 		case <-enough:
 			return batch
 		case <-w.stop:
@@ -169,7 +174,11 @@ func (w *writer) transact(ctx context.Context, name string, group []*pending) er
 		err = in.trends(ctx)
 	}
 	if err == nil {
-		err = tx.Commit()
+		w.s.stats.mu.Lock()
+		if err = tx.Commit(); err == nil {
+			w.s.stats.committed(name, group)
+		}
+		w.s.stats.mu.Unlock()
 	} else {
 		err = errors.Join(err, rollback(tx))
 	}
@@ -177,6 +186,6 @@ func (w *writer) transact(ctx context.Context, name string, group []*pending) er
 		part.forget() // ids and cells from a transaction that never was
 		return err
 	}
-	w.s.parts.changed(name)
+	part.checkpoint(ctx, w.s.log)
 	return nil
 }

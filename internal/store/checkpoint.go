@@ -1,0 +1,81 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"sync/atomic"
+)
+
+// checkpointAt is how long a partition's write-ahead log may get before it is moved into the file. It is rare on purpose: a page
+// that fills chunk by chunk then moves once, not each time. And it is done beside the writer, since it takes as long as a slow
+// disk wants.
+const checkpointAt = 48 << 20
+
+// checkpointer moves one partition's log. All but state belongs to the writer.
+type checkpointer struct {
+	log   string // path of the write-ahead log
+	state atomic.Int32
+	ended chan struct{} // closed when the last one in the background has; nil: there was none
+}
+
+// The states of a checkpointer.
+const (
+	checkpointIdle = iota
+	checkpointRuns // in the background
+	checkpointRest // what was written meanwhile is left, for the writer
+)
+
+// checkpoint is called by the writer after each commit. A failure costs disk, not data, and comes again.
+func (p *partition) checkpoint(ctx context.Context, log *slog.Logger) {
+	c := &p.checkpoints
+	var err error
+	switch c.state.Load() {
+	case checkpointRuns:
+	case checkpointRest:
+		c.state.Store(checkpointIdle)
+		// Only when all of the log is in the file does the next commit begin it anew.
+		err = passive(ctx, p.write)
+	case checkpointIdle:
+		info, statErr := os.Stat(c.log)
+		if statErr != nil || info.Size() < checkpointAt {
+			if !errors.Is(statErr, fs.ErrNotExist) {
+				err = statErr
+			}
+			break
+		}
+		c.state.Store(checkpointRuns)
+		ended := make(chan struct{})
+		c.ended = ended
+		go func() {
+			defer close(ended)
+			if err := passive(ctx, p.read); err != nil {
+				log.Warn("checkpoint beside the writer failed, the writer does it", "partition", p.name, "err", err)
+			}
+			c.state.Store(checkpointRest)
+		}()
+	}
+	if err != nil {
+		log.Error("write-ahead log not moved into its file", "partition", p.name, "err", err)
+	}
+}
+
+// wait is for whoever closes the partition.
+func (c *checkpointer) wait() {
+	if c.ended != nil {
+		<-c.ended
+	}
+}
+
+// passive moves what no reader needs any more, and waits for nobody.
+func passive(ctx context.Context, db *sql.DB) error {
+	var busy, pages, moved int
+	if err := db.QueryRowContext(ctx, "PRAGMA wal_checkpoint(PASSIVE)").Scan(&busy, &pages, &moved); err != nil {
+		return fmt.Errorf("checkpoint: %w", err)
+	}
+	return nil
+}
