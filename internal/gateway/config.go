@@ -40,6 +40,10 @@ type Config struct {
 	OutboxMiB int64 `yaml:"outbox_mib"`
 	// DrainTimeout is how long a stopping gateway tries to deliver what is left; the rest waits for the next start.
 	DrainTimeout time.Duration `yaml:"drain_timeout"`
+	// BacklogKiBPerSecond and BacklogSharePercent bound how what has waited drains beside what is new: for the whole gateway, and
+	// of each sensor's messages under way.
+	BacklogKiBPerSecond int64 `yaml:"backlog_kib_per_second"`
+	BacklogSharePercent int   `yaml:"backlog_share_percent"`
 	// EpochLifetime is how long one data key is used.
 	EpochLifetime time.Duration `yaml:"epoch_lifetime"`
 	// Sensors are the chips, each with an identity of its own.
@@ -73,7 +77,7 @@ type Sensor struct {
 
 // Default is the configuration that every file starts from.
 func Default() Config {
-	return Config{OutboxMiB: 1024, DrainTimeout: 3 * time.Second, EpochLifetime: time.Hour}
+	return Config{OutboxMiB: 1024, DrainTimeout: 3 * time.Second, BacklogKiBPerSecond: 1024, BacklogSharePercent: 50, EpochLifetime: time.Hour}
 }
 
 // sensorName is what an identity's name may be.
@@ -91,6 +95,10 @@ func (c Config) Validate() error {
 		return bad("outbox_mib", "%d is not within %d to %d", c.OutboxMiB, minOutboxMiB, maxOutboxMiB)
 	case c.DrainTimeout < 0 || c.DrainTimeout > 10*time.Minute:
 		return bad("drain_timeout", "%v is not within 0s to 10m", c.DrainTimeout)
+	case c.BacklogKiBPerSecond < 1 || c.BacklogKiBPerSecond > 1<<20:
+		return bad("backlog_kib_per_second", "%d is not within 1 to %d", c.BacklogKiBPerSecond, 1<<20)
+	case c.BacklogSharePercent < 1 || c.BacklogSharePercent > 95:
+		return bad("backlog_share_percent", "%d is not within 1 to 95", c.BacklogSharePercent)
 	case c.EpochLifetime < time.Second || c.EpochLifetime > 24*time.Hour:
 		return bad("epoch_lifetime", "%v is not within 1s to 24h", c.EpochLifetime)
 	case len(c.Sensors) < 1 || len(c.Sensors) > maxSensors:

@@ -64,6 +64,8 @@ func TestConfigErrors(t *testing.T) {
 		{"self-heating", head + "- {id: o, chip: max30100, bus: i, self_heating_celsius_per_ma: -1}\n", "-1 is not within 0 to 2"},
 		{"drain", "drain_timeout: 11m\n" + head + oxi, "drain_timeout: 11m0s is not within 0s to 10m"},
 		{"epoch", "epoch_lifetime: 1ms\n" + head + oxi, "epoch_lifetime: 1ms is not within"},
+		{"backlog's rate", "backlog_kib_per_second: 0\n" + head + oxi, "backlog_kib_per_second: 0 is not within 1 to"},
+		{"backlog's share", "backlog_share_percent: 100\n" + head + oxi, "backlog_share_percent: 100 is not within 1 to 95"},
 		{"bad id", head + "- {id: Ä, chip: max30100, bus: i}", "sensors[0].id"},
 		{"id twice", head + oxi + oxi, `sensors[1].id: "o" is there twice`},
 		{"place twice", head + oxi + "- {id: p, chip: max30100, bus: i}", `"o" and "p" are at the same place`},

@@ -13,6 +13,7 @@ package gateway
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -40,8 +41,13 @@ type Deps struct {
 	Ready func() error
 	// Software is the version that the hub's inventory shows; empty for unknown.
 	Software string
-	Log      *slog.Logger
+	// Clock is the host's; nil for the system's.
+	Clock HostClock
+	Log   *slog.Logger
 }
+
+// outboxUnit is what outbox_mib counts; tests have a smaller disk.
+var outboxUnit int64 = mib
 
 // signOfLife is how often the gateway itself, which measures nothing, tells the hub that it lives.
 const signOfLife = time.Minute
@@ -51,6 +57,9 @@ const signOfLife = time.Minute
 func Run(ctx context.Context, cfg Config, d Deps) (err error) {
 	if err := cfg.Validate(); err != nil {
 		return err
+	}
+	if d.Clock == nil {
+		d.Clock = systemClock{}
 	}
 	curves, err := cfg.curves()
 	if err != nil {
@@ -68,7 +77,12 @@ func Run(ctx context.Context, cfg Config, d Deps) (err error) {
 
 	// What must outlive a power cut: the outbox (which also keeps a second gateway out of the folder) and the boot counter.
 	led := newLedger(ids.gateway.ID().Name)
-	q, err := outbox.Open(filepath.Join(cfg.Data, "outbox"), outbox.Options{MaxBytes: cfg.OutboxMiB * mib, Logger: log, OnDrop: led.dropped})
+	book, err := openGapBook(filepath.Join(cfg.Data, "gaps.json"), led, log)
+	if err != nil {
+		return err
+	}
+	q, err := outbox.Open(filepath.Join(cfg.Data, "outbox"),
+		outbox.Options{MaxBytes: cfg.OutboxMiB * outboxUnit, SegmentBytes: min(cfg.OutboxMiB*outboxUnit/16, mib), Logger: log, OnDrop: book.dropped, OnDamage: book.damaged})
 	if err != nil {
 		return fmt.Errorf("gateway: %w", err)
 	}
@@ -77,18 +91,22 @@ func Run(ctx context.Context, cfg Config, d Deps) (err error) {
 	if err != nil {
 		return err
 	}
-	led.boot = boot
+	led.boot, led.book = boot, book
+	var instance [16]byte
+	_, _ = rand.Read(instance[:]) // never fails
 
 	// In: each sensor on its own, to its own writer, which seals into the outbox.
 	ctxIn, stopMeasuring := context.WithCancel(ctx)
 	defer stopMeasuring()
 	measuring, ctxM := errgroup.WithContext(ctxIn)
 	adcs := map[string]*converter{}
+	var writers []*writer
 	for _, s := range cfg.Sensors { // converters first: bridges read through them
 		if s.Chip != ChipMCP3008 {
 			continue
 		}
-		w := newWriter(s.ID, ids.sensors[s.ID].ID().String(), recipient, boot, cfg.EpochLifetime, q, led, log)
+		w := newWriter(s.ID, ids.sensors[s.ID].ID().String(), recipient, boot, cfg.EpochLifetime, q, led, book, log)
+		writers = append(writers, w)
 		adcs[s.ID] = newConverter(s, d.Buses, w, log)
 		measuring.Go(func() error { return w.run(ctxM) })
 		measuring.Go(func() error { return adcs[s.ID].run(ctxM) })
@@ -97,7 +115,8 @@ func Run(ctx context.Context, cfg Config, d Deps) (err error) {
 		if s.Chip == ChipMCP3008 {
 			continue
 		}
-		w := newWriter(s.ID, ids.sensors[s.ID].ID().String(), recipient, boot, cfg.EpochLifetime, q, led, log)
+		w := newWriter(s.ID, ids.sensors[s.ID].ID().String(), recipient, boot, cfg.EpochLifetime, q, led, book, log)
+		writers = append(writers, w)
 		var loop func(context.Context) error
 		switch s.Chip {
 		case ChipMAX30100:
@@ -109,11 +128,21 @@ func Run(ctx context.Context, cfg Config, d Deps) (err error) {
 		measuring.Go(func() error { return loop(ctxM) })
 	}
 
+	watch := clockWatch{clock: d.Clock}
+	measuring.Go(func() error {
+		return watch.run(ctxM, led, func(by time.Duration) {
+			for _, w := range writers {
+				w.stepped(by)
+			}
+		}, log)
+	})
+
 	// Out: each sensor's lane on a connection dialled as that sensor. Delivery outlives ctx, to drain.
 	delivering, stopDelivering := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopDelivering()
 	out, ctxD := errgroup.WithContext(delivering)
 	aside := newAside(filepath.Join(cfg.Data, "rejected"), log)
+	pace := ingest.NewPace(cfg.BacklogKiBPerSecond<<10, float64(cfg.BacklogSharePercent)/100)
 	var eps endpoints
 	defer func() { err = errors.Join(err, eps.close()) }()
 	for _, id := range ids.all() {
@@ -130,7 +159,7 @@ func Run(ctx context.Context, cfg Config, d Deps) (err error) {
 		sender := ingest.NewSender(ep, q, q.Lane(id.ID().Name), log, ingest.OnSettled(func(x ingest.Settled) {
 			led.settled(x)
 			aside.keep(x)
-		}))
+		}), ingest.FromStart(boot, instance), ingest.WithPace(pace))
 		led.sender(id.ID().Name, sender)
 		out.Go(func() error { return sender.Run(ctxD) })
 	}

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -45,7 +46,10 @@ type counting struct {
 	mu       sync.Mutex
 	accepted map[chunkKey]int
 	chunks   []store.Arrival
+	delay    atomic.Int64 // ns that every chunk takes longer
 }
+
+func (c *counting) slow(by time.Duration) { c.delay.Store(int64(by)) }
 
 type chunkKey struct {
 	sensor string
@@ -55,6 +59,9 @@ type chunkKey struct {
 }
 
 func (c *counting) Append(ctx context.Context, g access.Grant, a store.Arrival) (store.Outcome, string, error) {
+	if d := c.delay.Load(); d > 0 {
+		time.Sleep(time.Duration(d))
+	}
 	o, reason, err := c.Store.Append(ctx, g, a)
 	c.mu.Lock()
 	defer c.mu.Unlock()

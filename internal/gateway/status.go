@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -27,8 +29,43 @@ type Status struct {
 	OutboxRecords int64 `json:"outbox_records"`
 	// BacklogAcked are chunks of earlier starts that were delivered in this one.
 	BacklogAcked uint64 `json:"backlog_acked"`
+	// Backlog is what waits for the hub, and how it drains.
+	Backlog BacklogStatus `json:"backlog"`
+	// Gaps counts what will never arrive since this start.
+	Gaps GapStatus `json:"gaps"`
+	// Clock is what the gateway knows of its host's clock.
+	Clock ClockStatus `json:"clock"`
 	// Audit is what this gateway, as a witness of the hub's audit log, has to say about it.
 	Audit audit.WitnessState `json:"audit"`
+}
+
+// BacklogStatus is what waits: everything while the hub is away; else what had waited when the connections began.
+type BacklogStatus struct {
+	Records int64 `json:"records"`
+	Bytes   int64 `json:"bytes"` // on disk, of all records
+	// Oldest is the oldest chunk's time; absent when nothing waits.
+	Oldest           *time.Time `json:"oldest,omitempty"`
+	OldestAgeSeconds float64    `json:"oldest_age_seconds"`
+	// RecordsPerSecond is how fast it drains, over the last seconds; LeftSeconds how long that takes, absent while it does not.
+	RecordsPerSecond float64  `json:"records_per_second"`
+	LeftSeconds      *float64 `json:"left_seconds,omitempty"`
+}
+
+// GapStatus counts gap records: made, and chunks that they speak of.
+type GapStatus struct {
+	Told    uint64 `json:"told"`    // durable in the outbox, on their way to the chart
+	Waiting int    `json:"waiting"` // to be put there
+	Dropped uint64 `json:"dropped"` // chunks dropped because the outbox was full, of earlier starts too
+	Corrupt uint64 `json:"corrupt"` // stretches of the outbox's files that could not be read
+}
+
+// ClockStatus is the host's clock.
+type ClockStatus struct {
+	Synchronised bool       `json:"synchronised"` // a time service keeps it right
+	ErrorSeconds float64    `json:"error_seconds"`
+	Steps        uint64     `json:"steps"` // how often it was set since this start
+	LastStep     *time.Time `json:"last_step,omitempty"`
+	LastStepBy   float64    `json:"last_step_seconds"`
 }
 
 // StreamStatus counts one stream's chunks. Produced = Acked + Pending + Dropped + Rejected, as far as dropped ones are of
@@ -54,14 +91,18 @@ type SensorStatus struct {
 	// Calibration names the curve that a max30100's SpO2 rests on.
 	Calibration string `json:"spo2_calibration,omitempty"`
 	Connected   bool   `json:"connected"`
-	Connects    uint64 `json:"connects"`
-	Retries     uint64 `json:"retries"`
+	// Since is when Connected last changed. Refused says why the hub turned the last connection away; empty if it did not.
+	Since    time.Time `json:"since"`
+	Refused  string    `json:"refused,omitempty"`
+	Connects uint64    `json:"connects"`
+	Retries  uint64    `json:"retries"`
 }
 
 // ledger counts what becomes of chunks. It is safe for concurrent use.
 type ledger struct {
 	gateway string
 	boot    uint64
+	book    *gapBook // nil until there is one; set before anything runs
 
 	mu      sync.Mutex // guards the fields below
 	lanes   []string
@@ -70,6 +111,11 @@ type ledger struct {
 	devices map[string]device
 	curves  map[string]string
 	backlog uint64
+	waited  uint64 // settled records that had waited when their connection began
+	drain   drainRate
+	gaps    GapStatus
+	clock   ClockStatus
+	off     time.Duration             // how far off the clock may be, 0 for not known
 	witness func() audit.WitnessState // nil until there is one
 }
 
@@ -129,31 +175,114 @@ func (l *ledger) produced(id string, s vitals.Signal) {
 }
 func (l *ledger) lost(id string, s vitals.Signal) { l.count(id, s, func(c *StreamStatus) { c.Lost++ }) }
 
-// dropped is the outbox's OnDrop. A lane has at most one stream of a class.
-func (l *ledger) dropped(id string, class outbox.Class, records int) {
+// dropped counts a chunk that the outbox dropped.
+func (l *ledger) dropped(id string, m ingest.Message) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	streams := l.streams[id]
-	if streams == nil {
-		return
+	l.gaps.Dropped++
+	s := vitals.Signal(m.Signal)
+	if streams := l.streams[id]; streams != nil && s.Valid() && m.Epoch.Number>>epochBits == l.boot {
+		streams[s].Dropped++
 	}
-	s := vitals.Events
-	switch class {
-	case outbox.Waveform:
-		s = vitals.PPG
-		if streams[vitals.Pressure].Produced > 0 {
-			s = vitals.Pressure
+}
+
+// gap counts gap records that are durable in the outbox.
+func (l *ledger) gap(n uint64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.gaps.Told += n
+}
+
+// clockError is told how far off the clock may be, 0 for not known.
+func (l *ledger) clockError(off time.Duration) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.clock.Synchronised, l.clock.ErrorSeconds = off > 0, off.Seconds()
+	l.off = off
+}
+
+func (l *ledger) clockOff() time.Duration {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.off
+}
+
+func (l *ledger) clockStepped(by time.Duration, at time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.clock.Steps++
+	l.clock.LastStep, l.clock.LastStepBy = &at, by.Seconds()
+}
+
+// drainRate is how fast a backlog drains, smoothed over some seconds.
+type drainRate struct {
+	at    time.Time
+	count uint64
+	rate  float64 // records a second
+}
+
+// look is told how many have gone so far.
+func (d *drainRate) look(now time.Time, count uint64) float64 {
+	const smooth = 0.3 // of the newest look; the status is written each second
+	if lasting := now.Sub(d.at).Seconds(); !d.at.IsZero() && lasting > 0.2 {
+		newest := float64(count-d.count) / lasting
+		if d.rate == 0 {
+			d.rate = newest
 		}
-	case outbox.Numeric:
-		s = vitals.Numerics
+		d.rate += smooth * (newest - d.rate)
+		if d.rate < 0.01 {
+			d.rate = 0
+		}
+		d.at, d.count = now, count
+	} else if d.at.IsZero() {
+		d.at, d.count = now, count
 	}
-	streams[s].Dropped += uint64(max(records, 0)) // #nosec G115 -- not negative
+	return d.rate
+}
+
+// backlogOf looks at what waits. The caller does not hold mu: the outbox calls dropped with its own lock held.
+func (l *ledger) backlogOf(q *outbox.Queue, now time.Time, bytes int64) (b BacklogStatus) {
+	l.mu.Lock()
+	lanes, senders := slices.Clone(l.lanes), maps.Clone(l.senders)
+	l.mu.Unlock()
+	for _, id := range lanes {
+		lane, s := q.Lane(id), senders[id]
+		waiting := lane.PendingOf(outbox.Backlog)
+		if s == nil || !s.Stats().Connected {
+			waiting += lane.PendingOf(outbox.Live)
+		}
+		if waiting == 0 {
+			continue
+		}
+		b.Records += int64(waiting)
+		if r, ok := lane.Oldest(); ok {
+			if m, err := ingest.ParseMessage(r.Data); err == nil && (b.Oldest == nil || m.Start.Before(*b.Oldest)) {
+				b.Oldest, b.OldestAgeSeconds = &m.Start, max(now.Sub(m.Start).Seconds(), 0)
+			}
+		}
+	}
+	l.mu.Lock()
+	b.RecordsPerSecond = l.drain.look(now, l.waited)
+	l.mu.Unlock()
+	if b.Records > 0 {
+		b.Bytes = bytes
+		if b.RecordsPerSecond > 0 {
+			left := float64(b.Records) / b.RecordsPerSecond
+			b.LeftSeconds = &left
+		}
+	}
+	return b
 }
 
 // settled is the senders' OnSettled.
 func (l *ledger) settled(x ingest.Settled) {
 	if x.Message.Announcement {
 		return
+	}
+	if x.Backlog {
+		l.mu.Lock()
+		l.waited++
+		l.mu.Unlock()
 	}
 	if x.Message.Epoch.Number>>epochBits != l.boot {
 		l.mu.Lock()
@@ -177,11 +306,17 @@ func (l *ledger) witnessed(state func() audit.WitnessState) {
 }
 
 func (l *ledger) status(q *outbox.Queue) Status {
-	qs := q.Stats()
+	qs, now := q.Stats(), time.Now().UTC()
+	backlog, waiting := l.backlogOf(q, now, qs.Bytes), 0
+	if l.book != nil {
+		waiting = l.book.pending()
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	st := Status{Gateway: l.gateway, Time: time.Now().UTC(), Boot: l.boot, OutboxBytes: qs.Bytes, OutboxRecords: qs.Records,
+	st := Status{Gateway: l.gateway, Time: now, Boot: l.boot, OutboxBytes: qs.Bytes, OutboxRecords: qs.Records,
 		BacklogAcked: l.backlog, Streams: []StreamStatus{}, Sensors: []SensorStatus{}}
+	st.Backlog, st.Gaps, st.Clock = backlog, l.gaps, l.clock
+	st.Gaps.Corrupt, st.Gaps.Waiting = qs.Corrupt, waiting
 	if l.witness != nil {
 		st.Audit = l.witness()
 	}
@@ -199,7 +334,10 @@ func (l *ledger) status(q *outbox.Queue) Status {
 		}
 		if s := l.senders[id]; s != nil {
 			x := s.Stats()
-			status := SensorStatus{Sensor: id, Connected: x.Connected, Connects: x.Connects, Retries: x.Retries, Calibration: l.curves[id]}
+			status := SensorStatus{Sensor: id, Connected: x.Connected, Since: x.Changed.UTC(), Connects: x.Connects, Retries: x.Retries, Calibration: l.curves[id]}
+			if x.Refused != ingest.NoReason {
+				status.Refused = x.Refused.String()
+			}
 			if d, ok := l.devices[id]; ok {
 				status.Device, status.Faults = d.state.String(), d.faults
 			}

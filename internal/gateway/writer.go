@@ -29,6 +29,9 @@ type writer struct {
 	lifetime  time.Duration
 	q         *outbox.Queue
 	led       *ledger
+	book      *gapBook
+	gaps      <-chan struct{}    // holds a token when the book has a gap of this lane
+	steps     chan time.Duration // the host's clock was set
 	beat      beat
 	log       *slog.Logger
 	in        chan vitals.Chunk
@@ -43,11 +46,12 @@ type writer struct {
 type epoch struct {
 	sealer *seal.Sealer
 	began  time.Time
+	latest time.Time // of its samples: their times never go back within an epoch
 }
 
-func newWriter(id, sensor string, to seal.Recipient, boot uint64, lifetime time.Duration, q *outbox.Queue, led *ledger, log *slog.Logger) *writer {
+func newWriter(id, sensor string, to seal.Recipient, boot uint64, lifetime time.Duration, q *outbox.Queue, led *ledger, book *gapBook, log *slog.Logger) *writer {
 	led.lane(id)
-	return &writer{id: id, sensor: sensor, recipient: to, boot: boot, lifetime: lifetime, q: q, led: led, beat: beatOf(led.gateway), log: log.With("sensor", id),
+	return &writer{id: id, sensor: sensor, recipient: to, boot: boot, lifetime: lifetime, q: q, led: led, book: book, gaps: book.lane(id), steps: make(chan time.Duration, 4), beat: beatOf(led.gateway), log: log.With("sensor", id),
 		in: make(chan vitals.Chunk, queuedChunks), done: make(chan struct{})}
 }
 
@@ -104,8 +108,15 @@ func (w *writer) run(ctx context.Context) error {
 		select {
 		case c := <-w.in:
 			batch = append(batch, c)
+		case <-w.gaps:
+			w.tellGaps(ctx)
+			continue
+		case by := <-w.steps:
+			w.clockStepped(ctx, by)
+			continue
 		case <-w.done:
 			if len(w.in) == 0 {
+				w.tellGaps(ctx)
 				return nil
 			}
 		}
@@ -113,6 +124,54 @@ func (w *writer) run(ctx context.Context) error {
 			batch = append(batch, <-w.in)
 		}
 		w.append(ctx, batch)
+		if len(w.gaps) == 0 && w.book.has(w.id) { // an earlier attempt failed
+			w.tellGaps(ctx)
+		}
+	}
+}
+
+// tellGaps puts the records of what will never arrive into the outbox, in the class that is never dropped.
+func (w *writer) tellGaps(ctx context.Context) {
+	gaps := w.book.take(w.id)
+	if len(gaps) == 0 {
+		return
+	}
+	var recs []outbox.Record
+	for _, g := range gaps {
+		start := g.From.UTC().Truncate(time.Microsecond)
+		event := g.Event()
+		event.At = start
+		made, err := w.seal(vitals.Chunk{Signal: vitals.Events, Start: start, Events: []vitals.Event{event}})
+		if err != nil {
+			w.log.Error("gap not sealed", "err", err)
+			return
+		}
+		made[len(made)-1].Class = outbox.Control
+		recs = append(recs, made...)
+	}
+	if err := w.q.Append(context.WithoutCancel(ctx), recs...); err != nil {
+		w.log.Error("outbox does not take the record of a gap; trying again", "err", err)
+		w.streams[vitals.Events] = epoch{} // it may be there or not
+		return
+	}
+	for range gaps {
+		w.led.produced(w.id, vitals.Events)
+	}
+	w.book.told(w.id)
+}
+
+// clockStepped ends all epochs, so that no reader takes times before and after for one course, and says so on the chart.
+func (w *writer) clockStepped(ctx context.Context, by time.Duration) {
+	w.streams = [vitals.MaxSignal + 1]epoch{}
+	at := wall().Truncate(time.Microsecond)
+	w.append(ctx, []vitals.Chunk{{Signal: vitals.Events, Start: at, Events: []vitals.Event{{At: at, Code: "clock_step", Detail: stepDetail(by)}}}})
+}
+
+// stepped is told that the host's clock was set. It never waits.
+func (w *writer) stepped(by time.Duration) {
+	select {
+	case w.steps <- by:
+	default:
 	}
 }
 
@@ -160,11 +219,13 @@ func (w *writer) append(ctx context.Context, batch []vitals.Chunk) {
 
 // seal turns a chunk into an outbox record, with its epoch's announcement before it if the epoch is new.
 func (w *writer) seal(c vitals.Chunk) ([]outbox.Record, error) {
+	e := &w.streams[c.Signal]
+	latest := e.inOrder(&c)
+	c.ClockError = w.led.clockOff()
 	plain, err := vitals.Encode(c)
 	if err != nil {
 		return nil, err
 	}
-	e := &w.streams[c.Signal]
 	var recs []outbox.Record
 	for {
 		if e.sealer == nil || time.Since(e.began) >= w.lifetime {
@@ -182,8 +243,35 @@ func (w *writer) seal(c vitals.Chunk) ([]outbox.Record, error) {
 		if err != nil {
 			return recs, err
 		}
+		e.latest = latest
 		return append(recs, outbox.Record{Lane: w.id, Class: classOf(c.Signal), Data: ingest.EncodeEnvelope(envelope)}), nil
 	}
+}
+
+// maxOverlap is how far a waveform may begin before the last sample that came: what steering the sample clock can cause.
+const maxOverlap = 20 * time.Millisecond
+
+// inOrder keeps the times of an epoch's samples from going back: by starting a waveform that overlaps a little where the last
+// one ended, and else by ending the epoch. It returns the time of the chunk's last sample. Events are told when they are known;
+// a gap's stands where the gap is.
+func (e *epoch) inOrder(c *vitals.Chunk) (latest time.Time) {
+	last := func() time.Time {
+		switch n := int(samples(*c)); {
+		case n > 0 && c.Rate > 0:
+			return c.Start.Add(time.Duration(float64(n-1) / float64(c.Rate) * float64(time.Second)))
+		case len(c.Bundles) > 0:
+			return c.Bundles[len(c.Bundles)-1].At
+		}
+		return c.Start
+	}
+	if c.Signal != vitals.Events && e.sealer != nil && c.Start.Before(e.latest) {
+		if samples(*c) > 0 && e.latest.Sub(c.Start) <= maxOverlap {
+			c.Start = e.latest
+		} else {
+			e.sealer = nil
+		}
+	}
+	return last()
 }
 
 func (w *writer) begin(e *epoch, s vitals.Signal) ([]byte, error) {

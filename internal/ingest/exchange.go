@@ -14,7 +14,7 @@ import (
 	"vitalseal/internal/store"
 )
 
-// exchange is the traffic on one of the sender's connections: pull takes records out of the lane, write sends them, read
+// exchange is the traffic on one of the sender's connections: write takes records out of the lane and sends them, read
 // takes the answers. Each runs in its own goroutine.
 type exchange struct {
 	s    *Sender
@@ -23,10 +23,9 @@ type exchange struct {
 	w    *bufio.Writer // write's
 	ping time.Duration
 
-	next   chan outbox.Record // from pull to write
-	again  chan *sending      // to be sent again, from a timer to write; never more than are in flight
-	wanted chan seal.EpochID  // to be announced again, from read to write
-	freed  chan struct{}      // the window has room again
+	again  chan *sending     // to be sent again, from a timer to write; has room for all that may wait
+	wanted chan seal.EpochID // to be announced again, from read to write
+	freed  chan struct{}     // the window has room again
 
 	number uint64 // write's: the next message's
 
@@ -34,7 +33,11 @@ type exchange struct {
 	inflight map[uint64]*sending
 	waiting  map[*sending]*time.Timer // to be sent again
 	window   int                      // messages that occupy the window, in flight or waiting to be sent again
+	old      int                      // those of them that are of the backlog
+	parked   int                      // messages that wait outside the window
+	probed   time.Time                // when the last one stepped aside
 	bytes    int
+	noted    map[Reason]bool // reasons to reject that were logged
 	ended    bool
 }
 
@@ -44,59 +47,113 @@ type sending struct {
 	message Message
 	bad     error // it is no message: settled here
 	repeat  bool  // an announcement sent again: the outbox may not have it any more
+	backlog bool
+	parked  bool // it does not occupy the window
+	tries   int
+	before  uint64 // how many messages were settled when it was first put off
 	pause   time.Duration
-}
-
-func (x *exchange) pull(ctx context.Context) error {
-	for {
-		rec, err := x.s.lane.Next(ctx)
-		if err != nil {
-			if ctx.Err() != nil {
-				return nil
-			}
-			return &outboxError{err}
-		}
-		select {
-		case x.next <- rec:
-		case <-ctx.Done():
-			return nil // the next session's Rewind hands it out again
-		}
-	}
 }
 
 func (x *exchange) write(ctx context.Context) error {
 	keepalive := time.NewTicker(x.ping)
 	defer keepalive.Stop()
+	turn := time.NewTimer(time.Hour) // the backlog's next
+	turn.Stop()
+	defer turn.Stop()
 	for {
-		next := x.next
-		if x.full() {
-			next = nil
+		// What the hub asked for goes first, then what is new, then the backlog as far as it may. When nothing is at hand, all is
+		// flushed: a backlog shares packets and a single chunk does not wait.
+		sent, wait, err := x.urgent(), time.Duration(0), error(nil)
+		if sent == nil {
+			sent, wait, err = x.fresh()
 		}
-		var err error
-		select {
-		case <-ctx.Done():
-			return nil
-		case m := <-x.again:
-			err = x.send(m)
-		case id := <-x.wanted:
-			err = x.reannounce(id)
-		case rec := <-next:
-			err = x.first(rec)
-		case <-x.freed:
-			continue
-		case <-keepalive.C:
-			err = x.put(appendFrame(nil, framePing))
+		if err == nil && sent != nil {
+			err = sent()
 		}
-		// Flush when nothing more is at hand, so that a backlog shares packets and a single chunk does not wait.
-		if err == nil && (len(x.next) == 0 || x.full()) && len(x.again) == 0 && len(x.wanted) == 0 {
-			if err = x.c.SetWriteDeadline(time.Now().Add(writeTimeout)); err == nil {
-				err = x.w.Flush()
+		if err == nil && sent == nil {
+			if err = x.flush(); err == nil {
+				if wait > 0 {
+					turn.Reset(wait)
+				}
+				select {
+				case <-ctx.Done():
+					return nil
+				case m := <-x.again:
+					err = x.send(m)
+				case id := <-x.wanted:
+					err = x.reannounce(id)
+				case <-x.freed:
+				case <-x.s.lane.Wake():
+				case <-turn.C:
+				case <-keepalive.C:
+					err = x.put(appendFrame(nil, framePing))
+				}
+				turn.Stop()
 			}
+		}
+		if ctx.Err() != nil {
+			return nil
 		}
 		if err != nil {
 			return fmt.Errorf("ingest: send: %w", err)
 		}
 	}
+}
+
+// urgent is what need not wait for room in the window; nil for nothing.
+func (x *exchange) urgent() func() error {
+	select {
+	case m := <-x.again:
+		return func() error { return x.send(m) }
+	case id := <-x.wanted:
+		return func() error { return x.reannounce(id) }
+	default:
+		return nil
+	}
+}
+
+// fresh takes the next record out of the lane: control records first, since an epoch must be known before its chunks and
+// epochs are announced in order, then what is live, then the backlog. wait is how long the backlog must hold back, 0 if it
+// does not.
+func (x *exchange) fresh() (send func() error, wait time.Duration, err error) {
+	x.mu.Lock()
+	full := x.window >= maxInflight || x.bytes >= maxInflightBytes
+	room := x.old < x.s.pace.window()
+	x.mu.Unlock()
+	if full {
+		return nil, 0, nil
+	}
+	for _, p := range []outbox.Part{outbox.Controls, outbox.Live, outbox.Backlog} {
+		if p == outbox.Backlog {
+			if !room || x.s.lane.PendingOf(outbox.Backlog) == 0 {
+				return nil, 0, nil
+			}
+			if wait := x.s.pace.wait(time.Now()); wait > 0 {
+				return nil, wait, nil
+			}
+		}
+		rec, ok, err := x.s.lane.Take(p)
+		if err != nil {
+			return nil, 0, &outboxError{err}
+		}
+		if ok {
+			if p == outbox.Backlog {
+				x.s.pace.spend(len(rec.Data))
+			}
+			return func() error { return x.first(rec, p == outbox.Backlog) }, 0, nil
+		}
+	}
+	return nil, 0, nil
+}
+
+func (x *exchange) flush() error {
+	if x.w.Buffered() == 0 {
+		return nil
+	}
+	if err := x.c.SetWriteDeadline(time.Now().Add(writeTimeout)); err != nil {
+		return err
+	}
+	return x.w.Flush()
 }
 
 func (x *exchange) put(frame []byte) error {
@@ -108,8 +165,8 @@ func (x *exchange) put(frame []byte) error {
 }
 
 // first sends a record that comes from the outbox.
-func (x *exchange) first(rec outbox.Record) error {
-	m := &sending{record: rec, pause: minBackoff}
+func (x *exchange) first(rec outbox.Record, backlog bool) error {
+	m := &sending{record: rec, backlog: backlog, pause: minBackoff}
 	m.message, m.bad = ParseMessage(rec.Data)
 	if m.bad == nil && len(rec.Data)+numberBytes > MaxFrame {
 		m.bad = fmt.Errorf("%w: record of %d bytes", ErrFrame, len(rec.Data))
@@ -123,8 +180,7 @@ func (x *exchange) first(rec outbox.Record) error {
 		x.s.mu.Unlock()
 	}
 	x.mu.Lock()
-	x.window++
-	x.bytes += len(rec.Data)
+	x.occupy(m, 1)
 	x.mu.Unlock()
 	return x.send(m)
 }
@@ -155,10 +211,13 @@ func (x *exchange) reannounce(id seal.EpochID) error {
 	return x.send(m)
 }
 
-func (x *exchange) full() bool {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	return x.window >= maxInflight || x.bytes >= maxInflightBytes
+// occupy counts a message into the window (1) or out of it (-1). The caller holds mu.
+func (x *exchange) occupy(m *sending, n int) {
+	x.window += n
+	x.bytes += n * len(m.record.Data)
+	if m.backlog {
+		x.old += n
+	}
 }
 
 func (x *exchange) read(ctx context.Context) error {
@@ -247,34 +306,68 @@ func (s *Sender) knows(id seal.EpochID) bool {
 }
 
 // later sends a message again after a growing pause. It keeps its place in the window, so a hub that cannot store is not
-// flooded.
+// flooded; but one that is put off again and again while others are taken steps aside, so that it does not block its stream.
+// When nothing at all is taken, one steps aside now and then, to see whether it is the hub or the messages.
 func (x *exchange) later(m *sending) {
+	delivered := x.s.delivered()
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	if x.ended {
 		return
 	}
+	if m.tries == 0 {
+		m.before = delivered
+	}
+	m.tries++
+	if !m.parked && m.tries >= parkedFrom && x.parked < maxParked && !m.message.Announcement &&
+		(delivered > m.before || time.Since(x.probed) >= maxBackoff) {
+		m.parked = true
+		x.probed = time.Now()
+		x.parked++
+		x.occupy(m, -1)
+		x.roomAgain()
+		x.s.log.Warn("the hub puts this message off again and again; it steps aside and is tried each minute", "stream", m.message.Signal, "seq", m.message.Seq)
+	}
 	wait := jitter(m.pause)
 	m.pause = min(2*m.pause, maxBackoff)
-	x.waiting[m] = time.AfterFunc(wait, func() { x.again <- m }) // has room: again holds the whole window
+	if m.parked {
+		m.pause = parkedBackoff
+	}
+	x.waiting[m] = time.AfterFunc(wait, func() { x.again <- m }) // has room
 }
 
-func (x *exchange) release(m *sending, o store.Outcome, r Reason) error {
-	x.mu.Lock()
-	x.window--
-	x.bytes -= len(m.record.Data)
-	x.mu.Unlock()
+func (x *exchange) roomAgain() {
 	select {
 	case x.freed <- struct{}{}:
 	default:
 	}
+}
+
+func (x *exchange) release(m *sending, o store.Outcome, r Reason) error {
+	x.mu.Lock()
+	if m.parked {
+		x.parked--
+	} else {
+		x.occupy(m, -1)
+	}
+	x.mu.Unlock()
+	x.roomAgain()
 	return x.settle(m, o, r)
+}
+
+// firstOf reports whether a reason to reject is new on this connection: a clone's whole stream is rejected, four times a second.
+func (x *exchange) firstOf(r Reason) bool {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	first := !x.noted[r]
+	x.noted[r] = true
+	return first
 }
 
 // settle takes a record out of the outbox for good.
 func (x *exchange) settle(m *sending, o store.Outcome, r Reason) error {
 	x.s.settling.Lock()
-	x.s.settled(Settled{Record: m.record, Message: m.message, Outcome: o, Reason: r})
+	x.s.settled(Settled{Record: m.record, Message: m.message, Outcome: o, Reason: r, Backlog: m.backlog})
 	x.s.settling.Unlock()
 	x.s.count(func(st *SenderStats) {
 		switch o {
@@ -285,10 +378,18 @@ func (x *exchange) settle(m *sending, o store.Outcome, r Reason) error {
 		default:
 			st.Rejected++
 		}
+		if m.backlog {
+			st.Backlog++
+			st.BacklogBytes += uint64(len(m.record.Data))
+		}
 	})
-	if o == store.Rejected {
-		x.s.log.Error("the hub will never accept this message; it is set aside", "reason", r.String(), "stream", m.message.Signal,
+	if o == store.Rejected && x.firstOf(r) {
+		x.s.log.Error("the hub will never accept this message; it is set aside, as are others for this reason on this connection", "reason", r.String(), "stream", m.message.Signal,
 			"seq", m.message.Seq, "announcement", m.message.Announcement)
+		if r == EpochReused {
+			x.s.log.Error("THE HUB REFUSES WHAT THIS GATEWAY MEASURES: it numbers its epochs as an earlier start did. Was it cloned, or restored from an old backup?",
+				"hint", "stop every other copy, then write a number above the highest that any of them held into the file `boot` of the data folder and start it again")
+		}
 	}
 	if err := x.s.q.Ack(m.record.ID); err != nil {
 		return &outboxError{err}

@@ -40,6 +40,13 @@ const (
 type hello struct {
 	version uint8
 	idle    time.Duration // how long the speaker waits for any frame before it gives up
+	start   start         // a sender's; zero if it does not say
+}
+
+// start tells one run of a gateway from any other.
+type start struct {
+	boot     uint64   // its boot counter, which never goes back
+	instance [16]byte // random: two copies of one gateway may have the same counter
 }
 
 type ack struct {
@@ -72,6 +79,9 @@ func appendFrame(b []byte, t frameType, parts ...[]byte) []byte {
 func appendHello(b []byte, h hello) []byte {
 	body := append([]byte(helloMagic), h.version)
 	body = binary.BigEndian.AppendUint32(body, uint32(h.idle.Milliseconds())) // #nosec G115 -- minutes at most
+	if h.start.boot != 0 {
+		body = append(binary.BigEndian.AppendUint64(body, h.start.boot), h.start.instance[:]...)
+	}
 	return appendFrame(b, frameHello, body)
 }
 
@@ -142,6 +152,10 @@ func parseHello(t frameType, body []byte) (hello, error) {
 	h := hello{version: body[0], idle: time.Duration(binary.BigEndian.Uint32(body[1:])) * time.Millisecond}
 	if h.version != Version {
 		return h, fmt.Errorf("%w: %d, this end speaks %d", ErrVersion, h.version, Version)
+	}
+	if rest := body[5:]; len(rest) >= 8+len(h.start.instance) {
+		h.start.boot = binary.BigEndian.Uint64(rest)
+		copy(h.start.instance[:], rest[8:])
 	}
 	return h, nil
 }

@@ -4,13 +4,16 @@ import (
 	"bytes"
 	"errors"
 	"testing"
+	"time"
 
 	"vitalseal/internal/store"
+	"vitalseal/internal/vitals"
 )
 
 // FuzzFrame reads random bytes as each end would. Nothing may panic, and what parses must encode to the same bytes.
 func FuzzFrame(f *testing.F) {
 	f.Add(appendHello(nil, hello{version: Version, idle: idleTimeout}))
+	f.Add(appendHello(nil, hello{version: Version, idle: idleTimeout, start: start{7, [16]byte{1}}}))
 	f.Add(appendMessage(nil, 7, EncodeEnvelope([]byte("envelope"))))
 	f.Add(appendMessage(nil, 7, EncodeAnnouncement([]byte("announcement"))))
 	f.Add(appendAck(appendAck(nil, ack{1, store.Accepted, NoReason}), ack{2, store.Retry, UnknownEpoch}))
@@ -30,7 +33,7 @@ func FuzzFrame(f *testing.F) {
 			switch kind {
 			case frameHello:
 				h, err := parseHello(kind, body)
-				if err == nil && len(body) == len(helloMagic)+5 {
+				if err == nil && (len(body) == len(helloMagic)+5 || len(body) == len(helloMagic)+5+8+16 && h.start.boot != 0) {
 					again = appendHello(nil, h)
 				}
 			case frameAnnouncement, frameEnvelope:
@@ -55,6 +58,27 @@ func FuzzFrame(f *testing.F) {
 			if again != nil && !bytes.Equal(again, frame) {
 				t.Fatalf("frame %x encodes again to %x", frame, again)
 			}
+		}
+	})
+}
+
+// FuzzGap reads any event; what it takes for a gap must come out as the same event.
+func FuzzGap(f *testing.F) {
+	at := time.Date(2026, 11, 23, 10, 0, 0, 0, time.UTC)
+	e := Gap{Signal: vitals.PPG, Epoch: [16]byte{1, 2}, First: 3, Last: 9, From: at, To: at.Add(time.Minute), Reason: GapOutboxFull}.Event()
+	f.Add(e.Code, e.Detail)
+	f.Add("gap", "12 samples")
+	f.Fuzz(func(t *testing.T, code, detail string) {
+		g, ok := ParseGap(vitals.Event{Code: code, Detail: detail})
+		if !ok {
+			return
+		}
+		again, ok := ParseGap(g.Event())
+		if !ok || again.First != g.First || again.Last != g.Last || again.Epoch != g.Epoch || again.Signal != g.Signal || !again.From.Equal(g.From) || !again.To.Equal(g.To) {
+			t.Errorf("%q: %+v, then %+v", detail, g, again)
+		}
+		if len(g.Event().Detail) > 200 {
+			t.Errorf("%q is too long for an event", g.Event().Detail)
 		}
 	})
 }

@@ -5,7 +5,8 @@
 // chunk is the identity that its connection proved, never what a message says, and a chunk sealed for another sensor does
 // not open; an outbox record is let go only after the hub called it accepted, duplicate or rejected; accepted and duplicate
 // mean that the store has it on disk exactly once; a record that can never be accepted does not block those behind it; an
-// epoch number never goes back, so a clone or a restored backup of a gateway is noticed. Frames, windows, connections and
+// epoch number never goes back and a gateway's older start is turned away, so a clone or a restored backup is noticed; what
+// is new does not queue behind a backlog, which drains beside it at a bounded rate. Frames, windows, connections and
 // caches are bounded. Sender and Server are safe for concurrent use and their goroutines end with Run and Serve.
 //
 // It does not protect against a sensor's own key in the wrong hands (disable the identity), nor keep order on the wire:
@@ -14,6 +15,7 @@ package ingest
 
 import (
 	"errors"
+	"time"
 
 	"vitalseal/internal/seal"
 )
@@ -53,13 +55,14 @@ const (
 	WrongKind     Reason = 13 // connection refused: only sensors and gateways deliver
 	Stopping      Reason = 14 // connection ended: the hub stops
 	NotAnnounced  Reason = 15 // set aside by the sender: the hub lacks the epoch and the sender no longer has its announcement
-	maxReason            = NotAnnounced
+	Fenced        Reason = 16 // connection refused: the identity is in use by a newer start of its gateway: a clone or restored backup?
+	maxReason            = Fenced
 )
 
 var reasonNames = [maxReason + 1]string{"none", "hub cannot store now", "unknown epoch", "does not open", "malformed",
 	"header and chunk disagree", "epoch number reused (restored backup or clone?)", "rejected by the store", "identity not active",
 	"replaced by a newer connection", "hub is busy", "protocol version", "bad frame", "kind of identity may not deliver", "hub stops",
-	"announcement of its epoch is lost"}
+	"announcement of its epoch is lost", "a newer start of this gateway delivers (restored backup or clone?)"}
 
 // String is the reason in words, for logs.
 func (r Reason) String() string {
@@ -85,7 +88,8 @@ type Message struct {
 	Announcement bool
 	Signal       uint8
 	Epoch        seal.Epoch
-	Seq          uint64 // zero for an announcement
+	Seq          uint64    // zero for an announcement
+	Start        time.Time // of the chunk; zero for an announcement
 }
 
 // ParseMessage looks at an outbox record's data. Nothing in it is authenticated. It wraps ErrFrame.
@@ -105,7 +109,7 @@ func ParseMessage(data []byte) (Message, error) {
 		if err != nil {
 			return Message{}, errors.Join(ErrFrame, err)
 		}
-		return Message{Signal: h.Signal, Epoch: h.Epoch, Seq: h.Seq}, nil
+		return Message{Signal: h.Signal, Epoch: h.Epoch, Seq: h.Seq, Start: h.Start}, nil
 	}
 	return Message{}, ErrFrame
 }

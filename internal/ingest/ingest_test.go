@@ -32,6 +32,7 @@ type memory struct {
 	doubled       int
 	announcements map[string][]byte
 	newest        map[string]seal.Epoch
+	gaps          []store.Gap
 	answer        func(store.Arrival) (store.Outcome, error) // nil: stores
 	changed       chan struct{}                              // closed and renewed at each chunk
 }
@@ -89,6 +90,16 @@ func (m *memory) AppendEntry(_ context.Context, _ access.Grant, _ int64, e store
 	return e, nil
 }
 
+func (m *memory) SaveGaps(_ context.Context, sensor string, gaps []store.Gap) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, g := range gaps {
+		g.Sensor = sensor
+		m.gaps = append(m.gaps, g)
+	}
+	return nil
+}
+
 func (m *memory) count() int {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -124,6 +135,7 @@ type hub struct {
 	log      *audit.Log
 	mu       sync.Mutex
 	inactive map[overlay.ID]bool
+	alerts   []string
 }
 
 func newHub(t testing.TB) *hub {
@@ -140,7 +152,11 @@ func newHub(t testing.TB) *hub {
 	engine, err := access.New(nil, h.log, nil, quiet)
 	must(t, err)
 	h.server, err = ingest.NewServer(ingest.Config{Store: h.store, Recipient: h.key, Grant: engine.Standing("ingest", access.AppendVitals),
-		Active: h.active, Audit: h.log, Log: quiet})
+		Active: h.active, Audit: h.log, Log: quiet, Alert: func(sensor string, r ingest.Reason) {
+			h.mu.Lock()
+			defer h.mu.Unlock()
+			h.alerts = append(h.alerts, sensor+" "+r.String())
+		}})
 	must(t, err)
 	ep, err := h.net.Endpoint(overlay.ID{Domain: domain, Kind: overlay.KindHub, Name: "hub"})
 	must(t, err)
@@ -193,7 +209,7 @@ type device struct {
 	news    chan struct{}
 }
 
-func newDevice(t testing.TB, h *hub, name string) *device {
+func newDevice(t testing.TB, h *hub, name string, options ...ingest.SenderOption) *device {
 	t.Helper()
 	d := &device{t: t, h: h, id: overlay.ID{Domain: domain, Kind: overlay.KindSensor, Name: name}, news: make(chan struct{}, 1)}
 	ep, err := h.net.Endpoint(d.id)
@@ -201,7 +217,7 @@ func newDevice(t testing.TB, h *hub, name string) *device {
 	d.q, err = outbox.Open(t.TempDir(), outbox.Options{Logger: quiet})
 	must(t, err)
 	t.Cleanup(func() { must(t, d.q.Close()) })
-	d.sender = ingest.NewSender(ep, d.q, d.q.Lane(name), quiet, ingest.OnSettled(func(s ingest.Settled) {
+	d.sender = ingest.NewSender(ep, d.q, d.q.Lane(name), quiet, append(options, ingest.OnSettled(func(s ingest.Settled) {
 		d.mu.Lock()
 		defer d.mu.Unlock()
 		d.settled = append(d.settled, s)
@@ -209,7 +225,7 @@ func newDevice(t testing.TB, h *hub, name string) *device {
 		case d.news <- struct{}{}:
 		default:
 		}
-	}))
+	}))...)
 	return d
 }
 

@@ -22,6 +22,7 @@ type receiver struct {
 	c      *overlay.Conn
 	peer   overlay.ID
 	sensor string // SPIFFE id
+	start  start  // the run of the gateway that it belongs to, as it says
 	log    *slog.Logger
 	cancel context.CancelFunc
 	r      *bufio.Reader // run's
@@ -54,12 +55,14 @@ func (x *receiver) admit(ctx context.Context) Reason {
 	if err != nil {
 		return BadFrame
 	}
-	if _, err := parseHello(t, body); err != nil {
+	h, err := parseHello(t, body)
+	if err != nil {
 		if errors.Is(err, ErrVersion) {
 			return BadVersion
 		}
 		return BadFrame
 	}
+	x.start = h.start
 	// First entered, then looked up: whoever disables the identity in between finds the connection and cuts it.
 	if r := x.s.enter(x); r != NoReason {
 		return r
@@ -352,6 +355,10 @@ func (x *receiver) chunk(ctx context.Context, m message) {
 		reject(Mismatch, nil, h)
 		return
 	}
+	if err := x.gaps(ctx, chunk); err != nil {
+		x.retry(ctx, m, err)
+		return
+	}
 	o, reason, err := x.s.c.Store.Append(ctx, x.s.c.Grant, store.Arrival{Sensor: x.sensor, Header: h, Chunk: chunk, Received: x.s.c.Now().UTC()})
 	switch {
 	case err != nil:
@@ -363,6 +370,21 @@ func (x *receiver) chunk(ctx context.Context, m message) {
 	default:
 		x.answer(ack{number: m.number, outcome: o})
 	}
+}
+
+// gaps notes what a chunk of events says will never arrive, before the chunk itself: whatever is lost in between comes again.
+func (x *receiver) gaps(ctx context.Context, c vitals.Chunk) error {
+	var gaps []store.Gap
+	for _, e := range c.Events {
+		if g, ok := ParseGap(e); ok {
+			gaps = append(gaps, store.Gap{Signal: g.Signal, Epoch: g.Epoch, First: g.First, Last: g.Last, From: g.From, To: g.To, Reason: g.Reason})
+		}
+	}
+	if len(gaps) == 0 {
+		return nil
+	}
+	x.log.Warn("the gateway says that readings are lost", "gaps", len(gaps), "stream", gaps[0].Signal.String(), "reason", gaps[0].Reason)
+	return x.s.c.Store.SaveGaps(ctx, x.sensor, gaps)
 }
 
 // retry answers that the hub cannot now. While the connection ends there is no answer: the sender asks again anyway.

@@ -19,13 +19,17 @@ import (
 const (
 	maxInflight      = 64      // messages sent and not yet settled
 	maxInflightBytes = 1 << 20 // their bytes
-	minBackoff       = 100 * time.Millisecond
-	maxBackoff       = 5 * time.Second
-	idleTimeout      = 15 * time.Second // without a frame from the other end, the connection is given up
-	writeTimeout     = 10 * time.Second
-	helloTimeout     = 10 * time.Second
-	keptEpochs       = 32 // announcements a sender keeps in memory to announce again
-	bufferBytes      = 32 << 10
+	// maxParked is how many messages that the hub puts off again and again, while it takes others, may wait outside the window.
+	maxParked     = 256
+	parkedFrom    = 6 // attempts
+	parkedBackoff = time.Minute
+	minBackoff    = 100 * time.Millisecond
+	maxBackoff    = 5 * time.Second
+	idleTimeout   = 15 * time.Second // without a frame from the other end, the connection is given up
+	writeTimeout  = 10 * time.Second
+	helloTimeout  = 10 * time.Second
+	keptEpochs    = 128 // announcements a sender keeps in memory to announce again
+	bufferBytes   = 32 << 10
 )
 
 // Settled tells what became of one message of the lane.
@@ -34,6 +38,7 @@ type Settled struct {
 	Message Message // zero if the record was not a message
 	Outcome store.Outcome
 	Reason  Reason
+	Backlog bool // it had waited when the connection began
 }
 
 // Rejected reports whether the message was never delivered and is set aside.
@@ -46,11 +51,25 @@ type SenderOption func(*Sender)
 // A rejected one is gone afterwards: f is the place to set it aside. f is called from one goroutine at a time.
 func OnSettled(f func(Settled)) SenderOption { return func(s *Sender) { s.settled = f } }
 
+// FromStart names the run of the gateway that the sender belongs to: its boot counter, which never goes back, and a random
+// instance. The hub turns away an older run, and another one with the same counter: clones and restored backups.
+func FromStart(boot uint64, instance [16]byte) SenderOption {
+	return func(s *Sender) { s.start = start{boot, instance} }
+}
+
+// WithPace bounds the backlog; several senders may share one Pace.
+func WithPace(p *Pace) SenderOption { return func(s *Sender) { s.pace = p } }
+
 // SenderStats counts since NewSender.
 type SenderStats struct {
 	Connected                              bool
 	Connects, Accepted, Duplicate, Retries uint64
 	Rejected                               uint64
+	// Backlog are those of the settled that had waited when their connection began, and their bytes.
+	Backlog, BacklogBytes uint64
+	// Changed is when Connected last did; Refused why the hub turned the last connection away, NoReason if it did not.
+	Changed time.Time
+	Refused Reason
 }
 
 // Sender delivers one lane of an outbox as one identity. Make one with NewSender; Run it once.
@@ -60,6 +79,8 @@ type Sender struct {
 	lane    *outbox.Lane
 	log     *slog.Logger
 	settled func(Settled)
+	start   start
+	pace    *Pace
 
 	settling sync.Mutex // makes calls of settled one at a time
 
@@ -74,8 +95,12 @@ type Sender struct {
 func NewSender(ep overlay.Endpoint, q *outbox.Queue, lane *outbox.Lane, log *slog.Logger, options ...SenderOption) *Sender {
 	s := &Sender{ep: ep, q: q, lane: lane, log: log.With("sensor", ep.ID().Name), settled: func(Settled) {},
 		epochs: map[seal.EpochID][]byte{}}
+	s.stats.Changed = time.Now()
 	for _, o := range options {
 		o(s)
+	}
+	if s.pace == nil {
+		s.pace = NewPace(0, 0)
 	}
 	return s
 }
@@ -108,7 +133,17 @@ func (s *Sender) Run(ctx context.Context) error {
 	for {
 		before := s.delivered()
 		err := s.session(ctx)
-		s.count(func(st *SenderStats) { st.Connected = false })
+		var turned *refusal
+		refused := errors.As(err, &turned)
+		s.count(func(st *SenderStats) {
+			if st.Connected {
+				st.Connected, st.Changed = false, time.Now()
+			}
+			st.Refused = NoReason
+			if refused {
+				st.Refused = turned.reason
+			}
+		})
 		if ctx.Err() != nil {
 			return nil
 		}
@@ -125,6 +160,10 @@ func (s *Sender) Run(ctx context.Context) error {
 		if !failing { // once per outage
 			failing = true
 			s.log.Warn("hub not reached; readings wait in the outbox", "err", err)
+			if refused && turned.reason == Fenced {
+				s.log.Error("THE HUB TURNS THIS GATEWAY AWAY: another one with the same identities has started later. Was it cloned, or this one restored from a backup?",
+					"hint", "stop the one that is wrong; if this is the right one, enrol it anew, which makes the other's identities void")
+			}
 		}
 		if !sleep(ctx, jitter(pause)) {
 			return nil
@@ -175,14 +214,17 @@ func (s *Sender) session(ctx context.Context) (err error) {
 	}
 	s.lane.Rewind() // whatever was in flight on an earlier connection was not settled
 	x := &exchange{s: s, c: c, r: r, w: bufio.NewWriterSize(c, bufferBytes), ping: idle / 3,
-		inflight: map[uint64]*sending{}, waiting: map[*sending]*time.Timer{}, freed: make(chan struct{}, 1), again: make(chan *sending, maxInflight),
-		wanted: make(chan seal.EpochID, maxInflight), next: make(chan outbox.Record, 16)}
-	s.count(func(st *SenderStats) { st.Connected = true; st.Connects++ })
+		inflight: map[uint64]*sending{}, waiting: map[*sending]*time.Timer{}, noted: map[Reason]bool{}, freed: make(chan struct{}, 1),
+		again: make(chan *sending, maxInflight+maxParked), wanted: make(chan seal.EpochID, maxInflight)}
+	s.count(func(st *SenderStats) {
+		st.Connected, st.Changed, st.Refused = true, time.Now(), NoReason
+		st.Connects++
+	})
 	s.log.Info("connected to the hub")
 
-	errs := make(chan error, 3)
+	errs := make(chan error, 2)
 	var wg sync.WaitGroup
-	for _, f := range []func(context.Context) error{x.pull, x.write, x.read} {
+	for _, f := range []func(context.Context) error{x.write, x.read} {
 		wg.Go(func() {
 			err := f(ctx)
 			cancel()
@@ -205,7 +247,7 @@ func (s *Sender) greet(c *overlay.Conn, r *bufio.Reader) (time.Duration, error) 
 	if err := c.SetDeadline(time.Now().Add(helloTimeout)); err != nil {
 		return 0, fmt.Errorf("ingest: hello: %w", err)
 	}
-	if _, err := c.Write(appendHello(nil, hello{version: Version, idle: idleTimeout})); err != nil {
+	if _, err := c.Write(appendHello(nil, hello{version: Version, idle: idleTimeout, start: s.start})); err != nil {
 		return 0, fmt.Errorf("ingest: hello: %w", err)
 	}
 	t, body, err := readFrame(r)

@@ -40,6 +40,8 @@ type Store interface {
 	// TouchDevice notes that an identity is alive; it is cheap.
 	TouchDevice(ctx context.Context, id string) error
 	AppendEntry(ctx context.Context, g access.Grant, channel int64, e store.Entry) (store.Entry, error)
+	// SaveGaps notes, durably, what a sensor's gateway says will never arrive. The same again is no error.
+	SaveGaps(ctx context.Context, sensor string, gaps []store.Gap) error
 }
 
 // Config is what a Server works with.
@@ -52,6 +54,8 @@ type Config struct {
 	Active func(context.Context, overlay.ID) error
 	// Audit gets an entry for each forgery and clone, at most one a minute and identity; nil: only the log does.
 	Audit *audit.Log
+	// Alert is called with what Audit gets an entry for, as rarely; nil for nobody to tell. It must not block.
+	Alert func(sensor string, r Reason)
 	Log   *slog.Logger
 	Now   func() time.Time // default time.Now
 	// MaxConns bounds connections overall; default 8192. One identity has at most one, the newest.
@@ -77,6 +81,7 @@ type Server struct {
 	conns   map[string]*receiver
 	stats   ServerStats
 	audited map[string]time.Time // last entry by identity; bounded, see loud
+	starts  map[string]start     // the newest start by identity; bounded, see fenced
 }
 
 // NewServer checks the configuration.
@@ -96,7 +101,7 @@ func NewServer(c Config) (*Server, error) {
 	if !c.Grant.Allows(access.AppendVitals, access.OnSystem(), c.Now()) {
 		return nil, errors.New("ingest: server: the grant does not allow appending")
 	}
-	s := &Server{c: c, memory: semaphore.NewWeighted(bodyBytes), conns: map[string]*receiver{}, audited: map[string]time.Time{}}
+	s := &Server{c: c, memory: semaphore.NewWeighted(bodyBytes), conns: map[string]*receiver{}, audited: map[string]time.Time{}, starts: map[string]start{}}
 	s.openers = newOpeners(s)
 	s.stats.Rejected, s.stats.Ended = map[Reason]uint64{}, map[Reason]uint64{}
 	return s, nil
@@ -134,6 +139,7 @@ func (s *Server) CutSensor(id string) {
 	s.openers.forget(id)
 	s.mu.Lock()
 	x := s.conns[id]
+	delete(s.starts, id) // it may be enrolled anew, and count from 1
 	s.mu.Unlock()
 	if x != nil {
 		x.end(NotActive)
@@ -178,6 +184,9 @@ func (s *Server) handle(ctx context.Context, c *overlay.Conn) {
 	} else {
 		s.leave(x)
 		x.refuse(why)
+		if why == Fenced {
+			s.loud(ctx, x.sensor, why)
+		}
 	}
 	if why != NoReason {
 		s.count(func(st *ServerStats) { st.Ended[why]++ })
@@ -193,12 +202,39 @@ func (s *Server) enter(x *receiver) Reason {
 		s.mu.Unlock()
 		return Busy
 	}
+	if s.fenced(x) {
+		s.mu.Unlock()
+		return Fenced
+	}
 	s.conns[x.sensor] = x
 	s.mu.Unlock()
 	if old != nil {
 		old.end(Replaced)
 	}
 	return NoReason
+}
+
+// fenced reports whether x belongs to another run of a gateway than the newest one heard of: the newest wins, and of two with
+// the same boot counter, which only copies can have, the one that came first. It is kept in memory only; what holds for ever
+// is that an epoch's number never goes back. The caller holds mu.
+func (s *Server) fenced(x *receiver) bool {
+	if x.start.boot == 0 {
+		return false // it does not say
+	}
+	newest, known := s.starts[x.sensor]
+	if known && (x.start.boot < newest.boot || x.start.boot == newest.boot && x.start.instance != newest.instance) {
+		return true
+	}
+	if !known && len(s.starts) >= 4*s.c.MaxConns {
+		for id := range s.starts {
+			if s.conns[id] == nil {
+				delete(s.starts, id)
+				break
+			}
+		}
+	}
+	s.starts[x.sensor] = x.start
+	return false
 }
 
 func (s *Server) leave(x *receiver) {
@@ -211,9 +247,6 @@ func (s *Server) leave(x *receiver) {
 
 // loud records what only an attacker, a clone or a broken gateway does. The message itself is never recorded.
 func (s *Server) loud(ctx context.Context, sensor string, r Reason) {
-	if s.c.Audit == nil {
-		return
-	}
 	now := s.c.Now()
 	s.mu.Lock()
 	last, seen := s.audited[sensor]
@@ -226,6 +259,12 @@ func (s *Server) loud(ctx context.Context, sensor string, r Reason) {
 	}
 	s.audited[sensor] = now
 	s.mu.Unlock()
+	if s.c.Alert != nil {
+		s.c.Alert(sensor, r)
+	}
+	if s.c.Audit == nil {
+		return
+	}
 	_, err := s.c.Audit.Append(context.WithoutCancel(ctx), audit.Entry{Time: now, Person: "engine:ingest", Workstation: sensor,
 		Action: string(access.AppendVitals), Resource: access.OnSystem().String(), Reason: r.String()})
 	if err != nil {

@@ -60,6 +60,14 @@ func (f *diskFile) WriteAt(b []byte, at int64) (int, error) {
 	return f.File.WriteAt(b, at)
 }
 
+func countDropped(dropped map[outbox.Class]int) func([]outbox.Record) {
+	return func(recs []outbox.Record) {
+		for _, r := range recs {
+			dropped[r.Class]++
+		}
+	}
+}
+
 func texts(recs []outbox.Record) string {
 	var s []string
 	for _, r := range recs {
@@ -196,7 +204,7 @@ func TestSmallerBoundAppliesAtOpen(t *testing.T) {
 		t.Fatal(err)
 	}
 	dropped := map[outbox.Class]int{}
-	o := outbox.Options{MaxBytes: 16 << 10, SegmentBytes: 1 << 10, OnDrop: func(_ string, c outbox.Class, n int) { dropped[c] += n }}
+	o := outbox.Options{MaxBytes: 16 << 10, SegmentBytes: 1 << 10, OnDrop: countDropped(dropped)}
 	q = open(t, dir, o)
 	onDisk, _ := diskUse(t, dir)
 	if onDisk > o.MaxBytes || q.Stats().Bytes != onDisk {
@@ -215,7 +223,7 @@ func TestSmallerBoundAppliesAtOpen(t *testing.T) {
 func TestLastWaveformsGoBeforeNumerics(t *testing.T) {
 	dropped := map[outbox.Class]int{}
 	q := open(t, t.TempDir(), outbox.Options{MaxBytes: 64 << 10, SegmentBytes: 4 << 10,
-		OnDrop: func(_ string, c outbox.Class, n int) { dropped[c] += n }})
+		OnDrop: countDropped(dropped)})
 	appendAll(t, q, record("a", outbox.Waveform, strings.Repeat("w", 2000)))
 	for dropped[outbox.Waveform] == 0 && dropped[outbox.Numeric] == 0 {
 		appendAll(t, q, record("a", outbox.Numeric, strings.Repeat("n", 500)))
@@ -287,7 +295,7 @@ func TestDamagedWhileOpen(t *testing.T) {
 func TestBoundHoldsUnderLoad(t *testing.T) {
 	dir := t.TempDir()
 	var dropped atomic.Int64
-	o := outbox.Options{MaxBytes: 64 << 10, SegmentBytes: 4 << 10, OnDrop: func(_ string, _ outbox.Class, n int) { dropped.Add(int64(n)) }}
+	o := outbox.Options{MaxBytes: 64 << 10, SegmentBytes: 4 << 10, OnDrop: func(recs []outbox.Record) { dropped.Add(int64(len(recs))) }}
 	q := open(t, dir, o)
 	const lanes, each = 6, 300
 	var wg sync.WaitGroup

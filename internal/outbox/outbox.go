@@ -4,24 +4,25 @@
 // It hides segment files, grouped fsyncs, recovery and the index in memory. It guarantees: Append returns only after
 // fsync; a lane gives its records oldest first; disk use stays within Options.MaxBytes; when that is full, the oldest
 // waveforms go before the oldest numerics before the oldest events, each drop reported, and control records never; ids
-// grow across restarts. An acknowledgement is durable only at Close: forgotten by a crash it makes a record come back, so
-// the receiver must recognise duplicates. A Queue is safe for concurrent use; one process at a time may open a folder.
+// grow across restarts. An acknowledgement is durable within seconds (AckDelay) and at Close: forgotten by a crash it makes a
+// record come back, so the receiver must recognise duplicates. A Queue is safe for concurrent use; one process at a time may open a folder.
 //
 // It trusts fsync and the file system's word; bit rot is found by checksum and reported, not repaired. Records are not
 // encrypted here: they are sealed before. Format: doc/formats/outbox.md.
 package outbox
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
 	"sync"
 	"syscall"
+	"time"
 )
 
 // Class says what goes first when the queue is full. The zero Class is invalid.
@@ -73,11 +74,17 @@ type Record struct {
 
 // Options of Open. The zero value of a field means its default.
 type Options struct {
-	MaxBytes     int64 // disk share, default 1 GiB, at least 16 * SegmentBytes
-	SegmentBytes int64 // size of one file, default 1 MiB, at most 32 MiB: the unit in which space is freed
+	MaxBytes     int64         // disk share, default 1 GiB, at least 16 * SegmentBytes
+	SegmentBytes int64         // size of one file, default 1 MiB, at most 32 MiB: the unit in which space is freed
+	AckDelay     time.Duration // see AckDelay
 	Logger       *slog.Logger
-	// OnDrop is told of unacknowledged records dropped because the queue was full. It must not call the queue.
-	OnDrop func(lane string, class Class, records int)
+	// OnDrop is given unacknowledged records of one class before they are dropped because the queue is full, so that the gap can
+	// be written down before its cause is gone. What the disk cannot give back any more has no Data. It must not call the queue
+	// nor keep the records. After a crash in between, the records may still be there.
+	OnDrop func([]Record)
+	// OnDamage is given what is whole in a file that is damaged, in the file's order and acknowledged records included, so
+	// that what is missing between them can be told. It is called by Open and whenever damage is found; the same holds as for OnDrop.
+	OnDamage func(whole []Record)
 }
 
 // Stats are counts since Open, but Records and Bytes, which are now.
@@ -98,7 +105,8 @@ type Queue struct {
 	in   chan *batch
 	done chan struct{} // closed when the writer has ended
 
-	create    func(path string) (file, error)
+	disk      disk
+	acksLeft  chan struct{} // holds a token when there are acknowledgements to be made durable
 	closing   chan struct{}
 	closeOnce sync.Once
 
@@ -111,7 +119,10 @@ type Queue struct {
 	reserved uint64 // ids below it are reserved on disk
 	bytes    int64
 	stats    Stats
+	unlogged []uint64 // acknowledged, not yet durably so
 	closed   bool
+
+	log ackLog // the writer's
 }
 
 // batch is one Append waiting for its fsync.
@@ -124,15 +135,16 @@ type batch struct {
 type entry struct {
 	id     uint64
 	lane   *Lane
+	list   *list // of the lane, that it is in
 	seg    *segment
 	offset int64 // of the frame
 	length int   // of the frame
 }
 
 // Open opens or creates a folder (0700). It reads all segments: what is damaged is counted, reported in the log and left out.
-func Open(dir string, o Options) (*Queue, error) { return open(dir, o, createFile) }
+func Open(dir string, o Options) (*Queue, error) { return open(dir, o, osDisk{}) }
 
-func open(dir string, o Options, create func(string) (file, error)) (*Queue, error) {
+func open(dir string, o Options, on disk) (*Queue, error) {
 	if o.SegmentBytes <= 0 {
 		o.SegmentBytes = 1 << 20
 	}
@@ -145,11 +157,17 @@ func open(dir string, o Options, create func(string) (file, error)) (*Queue, err
 	if o.MaxBytes < 16*o.SegmentBytes {
 		return nil, fmt.Errorf("outbox: open: MaxBytes %d is less than 16 segments of %d", o.MaxBytes, o.SegmentBytes)
 	}
+	if o.AckDelay <= 0 {
+		o.AckDelay = AckDelay
+	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
 	if o.OnDrop == nil {
-		o.OnDrop = func(string, Class, int) {}
+		o.OnDrop = func([]Record) {}
+	}
+	if o.OnDamage == nil {
+		o.OnDamage = func([]Record) {}
 	}
 	if _, err := os.Stat(dir); errors.Is(err, os.ErrNotExist) {
 		// The new folder's own name must survive a power cut, too.
@@ -164,7 +182,7 @@ func open(dir string, o Options, create func(string) (file, error)) (*Queue, err
 	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil { // #nosec G115 -- a descriptor fits
 		return nil, errors.Join(fmt.Errorf("%w: %s", ErrInUse, dir), lock.Close())
 	}
-	q := &Queue{dir: dir, opt: o, lock: lock, in: make(chan *batch, 64), done: make(chan struct{}), create: create, closing: make(chan struct{}),
+	q := &Queue{dir: dir, opt: o, lock: lock, in: make(chan *batch, 64), done: make(chan struct{}), disk: on, acksLeft: make(chan struct{}, 1), closing: make(chan struct{}),
 		lanes: map[string]*Lane{}, entries: map[uint64]*entry{}, active: map[Class]*segment{}}
 	if err := q.recover(); err != nil {
 		return nil, errors.Join(fmt.Errorf("outbox: open: %w", err), q.closeFiles())
@@ -220,10 +238,17 @@ func (q *Queue) Lane(name string) *Lane {
 	return q.lane(name)
 }
 
+// Lanes are the names of the lanes that were asked for or hold something.
+func (q *Queue) Lanes() []string {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return slices.Sorted(maps.Keys(q.lanes))
+}
+
 func (q *Queue) lane(name string) *Lane {
 	l := q.lanes[name]
 	if l == nil {
-		l = &Lane{q: q, name: name, wake: make(chan struct{}, 1)}
+		l = newLane(q, name)
 		q.lanes[name] = l
 	}
 	return l
@@ -241,6 +266,13 @@ func (q *Queue) Ack(ids ...uint64) error {
 			q.forget(e)
 			q.stats.Acked++
 			q.sweep(e.seg)
+			q.unlogged = append(q.unlogged, id)
+		}
+	}
+	if len(q.unlogged) > 0 {
+		select {
+		case q.acksLeft <- struct{}{}:
+		default:
 		}
 	}
 	return nil
@@ -262,7 +294,7 @@ func (q *Queue) Close() (err error) {
 		<-q.done
 		q.mu.Lock()
 		defer q.mu.Unlock()
-		err = errors.Join(q.saveAcks(), q.closeFiles())
+		err = errors.Join(q.saveAcks(), q.log.close(), q.closeFiles())
 		for _, l := range q.lanes {
 			l.signal()
 		}
@@ -291,115 +323,5 @@ func (q *Queue) remember(e *entry) {
 func (q *Queue) forget(e *entry) {
 	delete(q.entries, e.id)
 	e.seg.live--
-	e.lane.forget()
-}
-
-// Lane hands out one lane's records.
-type Lane struct {
-	q    *Queue
-	name string
-	wake chan struct{} // holds a token when there may be something new
-
-	// Guarded by q.mu.
-	pending []*entry // by id, oldest first; some may be forgotten already
-	cursor  int      // of the next to hand out
-	gone    int      // how many of pending are forgotten
-}
-
-// Name is the lane's name.
-func (l *Lane) Name() string { return l.name }
-
-// Next waits for the oldest unacknowledged record that was not handed out since the last Rewind. One goroutine at a
-// time calls it. Errors: the context's, ErrClosed.
-func (l *Lane) Next(ctx context.Context) (Record, error) {
-	for {
-		r, ok, err := l.try()
-		if ok || err != nil {
-			return r, err
-		}
-		select {
-		case <-l.wake:
-		case <-l.q.closing:
-			return Record{}, ErrClosed
-		case <-ctx.Done():
-			return Record{}, ctx.Err()
-		}
-	}
-}
-
-func (l *Lane) try() (Record, bool, error) {
-	l.q.mu.Lock()
-	defer l.q.mu.Unlock()
-	for l.cursor < len(l.pending) {
-		e := l.pending[l.cursor]
-		l.cursor++
-		if l.q.entries[e.id] != e {
-			continue
-		}
-		if l.q.closed {
-			return Record{}, false, ErrClosed
-		}
-		r, err := e.seg.read(e)
-		if err == nil {
-			return r, true, nil
-		}
-		// It was whole when it was written or found. The disk lost it since: say so, and go on with the rest.
-		l.q.opt.Logger.Error("outbox record lost on disk", "file", e.seg.name(), "err", err)
-		l.q.stats.Corrupt++
-		l.q.forget(e)
-		l.q.sweep(e.seg)
-	}
-	return Record{}, false, nil
-}
-
-// Rewind makes Next hand out all unacknowledged records again, from the oldest: after a lost connection.
-func (l *Lane) Rewind() {
-	l.q.mu.Lock()
-	defer l.q.mu.Unlock()
-	l.cursor = 0
-	l.signal()
-}
-
-// Pending is how many of the lane's records are not acknowledged.
-func (l *Lane) Pending() int {
-	l.q.mu.Lock()
-	defer l.q.mu.Unlock()
-	return len(l.pending) - l.gone
-}
-
-func (l *Lane) add(e *entry) {
-	l.pending = append(l.pending, e)
-	l.signal()
-}
-
-// forget counts one entry that left the index, and now and then frees the space.
-func (l *Lane) forget() {
-	l.gone++
-	if l.gone < 64 || l.gone < len(l.pending)/2 {
-		return
-	}
-	kept, cursor := l.pending[:0], l.cursor
-	for i, p := range l.pending {
-		if l.q.entries[p.id] == p {
-			kept = append(kept, p)
-		} else if i < l.cursor {
-			cursor--
-		}
-	}
-	clear(l.pending[len(kept):])
-	l.pending, l.cursor, l.gone = kept, cursor, 0
-}
-
-func (l *Lane) signal() {
-	select {
-	case l.wake <- struct{}{}:
-	default:
-	}
-}
-
-// sortLanes puts recovered records, which were found file by file, in order.
-func (q *Queue) sortLanes() {
-	for _, l := range q.lanes {
-		slices.SortFunc(l.pending, func(a, b *entry) int { return cmp.Compare(a.id, b.id) })
-	}
+	e.list.forget(q)
 }

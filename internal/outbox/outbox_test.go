@@ -144,11 +144,13 @@ func TestRewindHandsOutOnlyWhatIsUnacknowledged(t *testing.T) {
 func TestFullDropsTheLeastImportantOldestFirstAndSaysSo(t *testing.T) {
 	dropped := map[outbox.Class]int{}
 	dir := t.TempDir()
-	o := outbox.Options{MaxBytes: 16 << 12, SegmentBytes: 1 << 12, OnDrop: func(lane string, c outbox.Class, n int) {
-		if lane != "a" {
-			t.Errorf("dropped from lane %q", lane)
+	o := outbox.Options{MaxBytes: 16 << 12, SegmentBytes: 1 << 12, OnDrop: func(recs []outbox.Record) {
+		for _, r := range recs {
+			if r.Lane != "a" || len(r.Data) < 500 {
+				t.Errorf("dropped %+v", r)
+			}
+			dropped[r.Class]++
 		}
-		dropped[c] += n
 	}}
 	q := open(t, dir, o)
 	data := strings.Repeat("x", 500)

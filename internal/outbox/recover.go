@@ -3,7 +3,6 @@ package outbox
 import (
 	"encoding/binary"
 	"errors"
-	"fmt"
 	"hash/crc32"
 	"io"
 	"os"
@@ -18,7 +17,6 @@ const (
 	// by a crash.
 	idBlock = 1 << 20
 	idFile  = "ids"
-	ackFile = "acks"
 )
 
 // recover reads what is on disk. It never appends to a file it found: a torn end stays torn and is passed over.
@@ -50,6 +48,12 @@ func (q *Queue) recover() error {
 	for _, s := range slices.Clone(q.segments) {
 		q.sweep(s)
 	}
+	// What was acknowledged in vain lives on in the list; the log begins anew with the first acknowledgement.
+	if _, err := os.Stat(filepath.Join(q.dir, ackLogFile)); err == nil {
+		if err := q.renewAcks(); err != nil {
+			q.opt.Logger.Warn("outbox: acknowledgements not written; after a crash these records will be sent again", "err", err)
+		}
+	}
 	// The bound may have been made smaller.
 	if _, err := q.makeRoom(0, Event); err != nil {
 		return err
@@ -80,6 +84,9 @@ func (q *Queue) recoverSegment(path string, acked map[uint64]bool) error {
 	}
 	damaged := scan(b[min(fileHeader, len(b)):], func(r Record, offset int64, length int) {
 		q.next = max(q.next, r.ID+1)
+		if acked[r.ID] {
+			s.gone = append(s.gone, r.ID)
+		}
 		if acked[r.ID] || q.entries[r.ID] != nil {
 			return
 		}
@@ -90,8 +97,19 @@ func (q *Queue) recoverSegment(path string, acked map[uint64]bool) error {
 		// One at the end is what a crash in the middle of a write leaves: nobody was told that it was there.
 		q.opt.Logger.Warn("outbox: damaged stretches passed over", "file", s.name(), "stretches", damaged)
 		q.stats.Corrupt += uint64(damaged)
+		q.damaged(s, b)
 	}
 	return nil
+}
+
+// damaged tells of what is whole in a damaged file, whose bytes are b.
+func (q *Queue) damaged(s *segment, b []byte) {
+	var whole []Record
+	scan(b[min(fileHeader, len(b)):], func(r Record, _ int64, _ int) {
+		r.Class = s.class
+		whole = append(whole, r)
+	})
+	q.opt.OnDamage(whole)
 }
 
 func parseSegmentName(name string) (first uint64, c Class, ok bool) {
@@ -125,67 +143,24 @@ func (q *Queue) loadReserved() (uint64, error) {
 	return binary.BigEndian.Uint64(b), nil
 }
 
-// saveAcks keeps, over a clean restart, which records of files that are still needed were acknowledged. mu is held.
-func (q *Queue) saveAcks() error {
-	var b []byte
-	for _, s := range q.segments {
-		if s.live == 0 {
-			continue // the next Open removes the file as a whole
-		}
-		data := make([]byte, s.size)
-		if _, err := s.file.ReadAt(data, 0); err != nil {
-			return fmt.Errorf("outbox: close: %w", err)
-		}
-		scan(data[min(fileHeader, len(data)):], func(r Record, _ int64, _ int) {
-			if q.entries[r.ID] == nil {
-				b = binary.BigEndian.AppendUint64(b, r.ID)
-			}
-		})
-	}
-	for _, s := range q.segments {
-		if s.live == 0 {
-			if err := os.Remove(s.file.Name()); err != nil {
-				return fmt.Errorf("outbox: close: %w", err)
-			}
-		}
-	}
-	if len(b) == 0 {
-		return nil
-	}
-	if err := q.writeChecked(ackFile, b); err != nil {
-		return fmt.Errorf("outbox: close: %w", err)
-	}
-	return nil
-}
-
-// loadAcks reads them back. A stale file does no harm: ids are never used twice.
-func (q *Queue) loadAcks() (map[uint64]bool, error) {
-	b, err := q.readChecked(ackFile)
-	if err != nil {
-		return nil, err
-	}
-	acked := make(map[uint64]bool, len(b)/8)
-	for ; len(b) >= 8; b = b[8:] {
-		acked[binary.BigEndian.Uint64(b)] = true
-	}
-	return acked, nil
-}
-
 // writeChecked writes a small file with a checksum so that it is there whole or not at all, durably.
 func (q *Queue) writeChecked(name string, data []byte) (err error) {
 	path := filepath.Join(q.dir, name)
-	f, err := os.OpenFile(path+".new", os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600) // #nosec G304 -- our own name
+	if err := q.disk.Remove(path + ".new"); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	f, err := q.disk.Create(path + ".new")
 	if err != nil {
 		return err
 	}
-	_, err = f.Write(append(binary.BigEndian.AppendUint32(nil, crc32.Checksum(data, castagnoli)), data...))
+	_, err = f.WriteAt(append(binary.BigEndian.AppendUint32(nil, crc32.Checksum(data, castagnoli)), data...), 0)
 	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
 		return err
 	}
-	if err := os.Rename(path+".new", path); err != nil {
+	if err := q.disk.Rename(path+".new", path); err != nil {
 		return err
 	}
-	return syncDir(q.dir)
+	return q.disk.SyncDir(q.dir)
 }
 
 // maxChecked bounds what is read of one file.
@@ -193,16 +168,8 @@ const maxChecked = 64 << 20
 
 // readChecked gives nil for a file that is absent or damaged; the latter is reported.
 func (q *Queue) readChecked(name string) ([]byte, error) {
-	f, err := os.Open(filepath.Join(q.dir, name)) // #nosec G304 -- our own name
-	if errors.Is(err, os.ErrNotExist) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	b, err := io.ReadAll(io.LimitReader(f, maxChecked))
-	if err != nil {
+	b, err := readBounded(filepath.Join(q.dir, name))
+	if err != nil || b == nil {
 		return nil, err
 	}
 	if len(b) < 4 || crc32.Checksum(b[4:], castagnoli) != binary.BigEndian.Uint32(b) {
@@ -211,4 +178,20 @@ func (q *Queue) readChecked(name string) ([]byte, error) {
 		return nil, nil
 	}
 	return b[4:], nil
+}
+
+// readBounded gives nil for a file that is absent.
+func readBounded(path string) ([]byte, error) {
+	f, err := os.Open(path) // #nosec G304 -- our own name
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	b, err := io.ReadAll(io.LimitReader(f, maxChecked))
+	if b == nil {
+		b = []byte{}
+	}
+	return b, errors.Join(err, f.Close())
 }

@@ -30,6 +30,7 @@ type segment struct {
 	file   file
 	size   int64
 	index  []*entry // in the order of offsets; some may be forgotten already
+	gone   []uint64 // ids of records that were acknowledged before Open
 	live   int      // unacknowledged records in it
 	staged int      // records written but not yet synced and indexed
 }
@@ -44,13 +45,28 @@ type file interface {
 	Truncate(size int64) error
 }
 
-func createFile(path string) (file, error) {
+// disk is the file system, as far as it is written to.
+type disk interface {
+	Create(path string) (file, error) // a new file; it must not exist
+	Remove(path string) error
+	Rename(from, to string) error
+	SyncDir(dir string) error
+}
+
+// osDisk is the operating system's.
+type osDisk struct{}
+
+func (osDisk) Create(path string) (file, error) {
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o600) // #nosec G304 -- our own name
 	if err != nil {
 		return nil, err // a nil *os.File must not become a file that is not nil
 	}
 	return f, nil
 }
+
+func (osDisk) Remove(path string) error     { return os.Remove(path) }
+func (osDisk) Rename(from, to string) error { return os.Rename(from, to) }
+func (osDisk) SyncDir(dir string) error     { return syncDir(dir) }
 
 func segmentName(c Class, first uint64) string { return fmt.Sprintf("%016x-%d.seg", first, c) }
 
@@ -59,15 +75,15 @@ func (s *segment) name() string { return segmentName(s.class, s.first) }
 func (q *Queue) createSegment(c Class, first uint64) (*segment, error) {
 	s := &segment{class: c, first: first, size: int64(fileHeader)}
 	var err error
-	if s.file, err = q.create(filepath.Join(q.dir, s.name())); err != nil {
+	if s.file, err = q.disk.Create(filepath.Join(q.dir, s.name())); err != nil {
 		return nil, err
 	}
 	_, err = s.file.WriteAt(append([]byte(fileMagic), byte(c)), 0)
 	if err == nil {
-		err = syncDir(q.dir) // the name must survive before anything in it counts
+		err = q.disk.SyncDir(q.dir) // the name must survive before anything in it counts
 	}
 	if err != nil {
-		return nil, errors.Join(err, s.file.Close(), os.Remove(s.file.Name()))
+		return nil, errors.Join(err, s.file.Close(), q.disk.Remove(s.file.Name()))
 	}
 	return s, nil
 }

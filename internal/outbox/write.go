@@ -3,7 +3,6 @@ package outbox
 import (
 	"errors"
 	"fmt"
-	"os"
 	"time"
 )
 
@@ -13,10 +12,22 @@ const maxGroup = 4 << 20
 // write is the one goroutine that appends to files.
 func (q *Queue) write() {
 	defer close(q.done)
+	due := time.NewTimer(time.Hour)
+	due.Stop()
+	defer due.Stop()
+	waiting := false
 	for {
 		select {
 		case b := <-q.in:
 			q.commit(q.gather(b))
+		case <-q.acksLeft:
+			if !waiting {
+				waiting = true
+				due.Reset(q.opt.AckDelay)
+			}
+		case <-due.C:
+			waiting = false
+			q.logAcks()
 		case <-q.closing:
 			for { // what was handed over before the end is written
 				select {
@@ -135,7 +146,7 @@ func (q *Queue) place(r Record) (p placed, kept bool, err error) {
 			return p, false, ErrFull
 		}
 		q.stats.Dropped++
-		q.opt.OnDrop(r.Lane, r.Class, 1)
+		q.opt.OnDrop([]Record{r})
 		return p, false, nil
 	}
 	s = q.active[r.Class] // making room may have taken it
@@ -216,16 +227,21 @@ func (q *Queue) drop(s *segment) error {
 	if q.active[s.class] == s {
 		delete(q.active, s.class)
 	}
-	lost := map[*Lane]int{}
+	var lost []Record
 	for _, e := range s.index {
-		if q.entries[e.id] == e {
-			lost[e.lane]++
-			q.forget(e)
+		if q.entries[e.id] != e {
+			continue
 		}
+		r, err := s.read(e)
+		if err != nil {
+			r = Record{ID: e.id, Lane: e.lane.name, Class: s.class}
+		}
+		lost = append(lost, r)
+		q.forget(e)
 	}
-	for l, n := range lost {
-		q.stats.Dropped += uint64(n) // #nosec G115 -- a count
-		q.opt.OnDrop(l.name, s.class, n)
+	if len(lost) > 0 {
+		q.stats.Dropped += uint64(len(lost))
+		q.opt.OnDrop(lost)
 	}
 	return q.remove(s)
 }
@@ -236,7 +252,7 @@ func (q *Queue) remove(s *segment) error {
 		if x == s {
 			q.segments = append(q.segments[:i], q.segments[i+1:]...)
 			q.bytes -= s.size
-			return errors.Join(s.file.Close(), os.Remove(s.file.Name()), syncDir(q.dir))
+			return errors.Join(s.file.Close(), q.disk.Remove(s.file.Name()), q.disk.SyncDir(q.dir))
 		}
 	}
 	return nil

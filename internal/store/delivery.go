@@ -39,6 +39,8 @@ type StreamDelivery struct {
 	// Missing are holes in the sequence: what lies between 0 and the highest sequence of each epoch and is not stored.
 	// What was rejected, dropped by a full gateway or is still on its way is missing.
 	Missing int64
+	// Gaps are those of Missing that their gateway has said will never arrive, and why (see Gap).
+	Gaps int64
 }
 
 type epochKey struct {
@@ -205,6 +207,15 @@ func (s *Store) Delivery(ctx context.Context) (Delivery, error) {
 			spans[e.key] = append(spans[e.key], span{name, e})
 		}
 	}
+	gaps, err := s.gapsByEpoch(ctx)
+	if err != nil {
+		return Delivery{}, named("delivery", err)
+	}
+	for key := range gaps {
+		if _, known := spans[key]; !known {
+			spans[key] = nil // nothing of it has arrived
+		}
+	}
 	streams := map[[2]string]*StreamDelivery{}
 	for key, in := range spans {
 		id := [2]string{key.sensor, key.signal.String()}
@@ -213,7 +224,7 @@ func (s *Store) Delivery(ctx context.Context) (Delivery, error) {
 			st = &StreamDelivery{Sensor: id[0], Signal: id[1]}
 			streams[id] = st
 		}
-		if err := s.tally(ctx, st, key, in); err != nil {
+		if err := s.tally(ctx, st, key, in, gaps[key]); err != nil {
 			return Delivery{}, named("delivery", err)
 		}
 	}
@@ -225,7 +236,7 @@ func (s *Store) Delivery(ctx context.Context) (Delivery, error) {
 	})
 	d.LatencyP50, d.LatencyP99, d.Measured = s.lat.quantiles()
 	d.Latency = s.lat.distribution()
-	err := s.db.QueryRowContext(ctx, "SELECT count(*) FROM quarantine").Scan(&d.Quarantined)
+	err = s.db.QueryRowContext(ctx, "SELECT count(*) FROM quarantine").Scan(&d.Quarantined)
 	return d, named("delivery", err)
 }
 
@@ -236,9 +247,9 @@ type span struct {
 }
 
 // tally adds an epoch's shares to its stream.
-func (s *Store) tally(ctx context.Context, st *StreamDelivery, key epochKey, in []span) error {
-	var rows, highest int64
-	overlap := false
+func (s *Store) tally(ctx context.Context, st *StreamDelivery, key epochKey, in []span, gaps []Gap) error {
+	rows, highest := int64(0), int64(-1)
+	overlap := len(gaps) > 0 // then each sequence number counts
 	for i, e := range in {
 		rows, highest = rows+e.rows, max(highest, e.highest)
 		for _, o := range in[:i] {
@@ -255,6 +266,9 @@ func (s *Store) tally(ctx context.Context, st *StreamDelivery, key epochKey, in 
 			}
 		}
 		distinct = int64(len(seen))
+		missing, last := tallyGaps(gaps, seen)
+		st.Gaps += missing
+		highest = max(highest, last)
 	}
 	st.Chunks += rows
 	st.Doubled += rows - distinct

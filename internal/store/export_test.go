@@ -15,3 +15,9 @@ func RecodeCell(b []byte) ([]byte, error) {
 	}
 	return c.encode(), nil
 }
+
+// OnDisk puts a registered VFS below all databases that are opened from now on.
+func OnDisk(name string) { onDisk = "&vfs=" + name }
+
+// OnRealDisk ends it.
+func OnRealDisk() { onDisk = "" }

@@ -25,8 +25,11 @@ func dsn(path, extra string) (string, error) {
 	u := url.URL{Scheme: "file", Path: filepath.ToSlash(abs)}
 	return u.String() + "?_txlock=immediate&_pragma=busy_timeout(10000)&_pragma=journal_mode(WAL)" +
 		"&_pragma=synchronous(FULL)&_pragma=foreign_keys(ON)&_pragma=cache_size(-4000)" +
-		"&_pragma=journal_size_limit(67108864)&modeof=" + url.QueryEscape(abs) + extra, nil
+		"&_pragma=journal_size_limit(67108864)&modeof=" + url.QueryEscape(abs) + onDisk + extra, nil
 }
+
+// onDisk puts another disk below the databases, in tests.
+var onDisk string
 
 // openFile opens or creates a database of ours and brings it to the newest of steps.
 func openFile(ctx context.Context, path string, steps []string, conns int, extra string) (*sql.DB, error) {
