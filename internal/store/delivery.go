@@ -307,6 +307,9 @@ func (l *latency) observe(d time.Duration) {
 	l.total++
 }
 
+// Latency is the distribution that Delivery tells, without counting anything.
+func (s *Store) Latency() []LatencyBucket { return s.lat.distribution() }
+
 // distribution are the buckets that hold something.
 func (l *latency) distribution() (all []LatencyBucket) {
 	l.mu.Lock()
