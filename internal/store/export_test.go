@@ -1,5 +1,10 @@
 package store
 
+import (
+	"strings"
+	"time"
+)
+
 // PartitionsOpen is how many days' files are open.
 func (s *Store) PartitionsOpen() int {
 	s.parts.mu.Lock()
@@ -14,4 +19,15 @@ func RecodeCell(b []byte) ([]byte, error) {
 		return nil, err
 	}
 	return c.encode(), nil
+}
+
+// WithCompaction makes the compaction look so often, and not wait for more.
+func WithCompaction(every time.Duration) Option {
+	return func(o *options) { o.compactEvery, o.settled = every, -time.Hour }
+}
+
+// FirstPartitionStep makes those tables of the first schema that a later one took away.
+func FirstPartitionStep() string {
+	step := strings.ReplaceAll(partitionSteps[0], "CREATE TABLE", "CREATE TABLE IF NOT EXISTS")
+	return step
 }

@@ -63,13 +63,16 @@ var (
 )
 
 type options struct {
-	now        func() time.Time
-	maxAge     time.Duration
-	maxAhead   time.Duration
-	linger     time.Duration
-	batch      int
-	partitions int
-	watchQueue int
+	now      func() time.Time
+	maxAge   time.Duration
+	maxAhead time.Duration
+	linger   time.Duration
+	// compactEvery is how often recent chunks are looked through for blocks.
+	compactEvery time.Duration
+	settled      time.Duration
+	batch        int
+	partitions   int
+	watchQueue   int
 }
 
 // Option changes a default of Open.
@@ -102,11 +105,15 @@ type Store struct {
 	seen    touches
 	stats   partitionCounts
 	once    sync.Once
+
+	compacting sync.Mutex    // one compaction at a time
+	stop       func()        // ends what runs in the background
+	background chan struct{} // closed when it has ended
 }
 
 // Open opens the store in dir, creating it on first use. ErrInUse if another process has it.
 func Open(ctx context.Context, dir string, ks seal.KeyStore, log *slog.Logger, opts ...Option) (*Store, error) {
-	o := options{now: time.Now, maxAge: 31 * 24 * time.Hour, maxAhead: 5 * time.Minute, linger: 20 * time.Millisecond,
+	o := options{now: time.Now, maxAge: 31 * 24 * time.Hour, maxAhead: 5 * time.Minute, linger: 20 * time.Millisecond, compactEvery: 10 * time.Second, settled: settled,
 		batch: 1024, partitions: 6, watchQueue: 512}
 	for _, f := range opts {
 		f(&o)
@@ -126,6 +133,12 @@ func Open(ctx context.Context, dir string, ks seal.KeyStore, log *slog.Logger, o
 	s.write = newWriter(s)
 	// The writer outlives the ctx that opened the store: Close ends it, after it has answered everybody.
 	go s.write.run(context.WithoutCancel(ctx))
+	s.background = make(chan struct{})
+	ctx, s.stop = context.WithCancel(context.WithoutCancel(ctx))
+	go func() {
+		defer close(s.background)
+		s.compactor(ctx)
+	}()
 	return s, nil
 }
 
@@ -155,6 +168,8 @@ func (s *Store) open(ctx context.Context) error {
 func (s *Store) Close() error {
 	var err error
 	s.once.Do(func() {
+		s.stop()
+		<-s.background
 		s.write.close()
 		s.watch.close()
 		err = s.closeFiles()
