@@ -113,7 +113,7 @@ func (s *Store) Person(ctx context.Context, id string) (access.Person, error) {
 
 // Persons are all persons by login.
 func (s *Store) Persons(ctx context.Context) ([]access.Person, error) {
-	all, err := list(ctx, s.db, func(r *sql.Rows) (access.Person, error) {
+	all, err := list(ctx, s.db.DB, func(r *sql.Rows) (access.Person, error) {
 		p, _, err := s.scanPerson(ctx, r)
 		return p, err
 	}, selectPerson+" ORDER BY login")

@@ -19,7 +19,6 @@ package store
 
 import (
 	"context"
-	"database/sql"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -94,7 +93,7 @@ type Store struct {
 	log     *slog.Logger
 	opt     options
 	lock    *dirLock // holds an exclusive transaction on lock.db for as long as the store is open
-	db      *sql.DB  // directory.db
+	db      *directoryDB
 	keys    keyring
 	where   attribution
 	devices atomic.Uint64 // changes to the inventory, see DeviceChanges
@@ -147,9 +146,11 @@ func (s *Store) open(ctx context.Context) error {
 	if s.lock, err = lockDir(ctx, filepath.Join(s.dir, "lock.db")); err != nil {
 		return err
 	}
-	if s.db, err = openFile(ctx, filepath.Join(s.dir, "directory.db"), directorySteps, 4, ""); err != nil {
+	db, err := openFile(ctx, filepath.Join(s.dir, "directory.db"), directorySteps, 4, "")
+	if err != nil {
 		return err
 	}
+	s.db = &directoryDB{DB: db}
 	if err := syncDir(s.dir); err != nil {
 		return err
 	}

@@ -37,7 +37,7 @@ func (s *Store) CreateWard(ctx context.Context, w Ward) error {
 
 // Wards are all wards by id.
 func (s *Store) Wards(ctx context.Context) ([]Ward, error) {
-	all, err := list(ctx, s.db, func(r *sql.Rows) (w Ward, err error) { return w, r.Scan(&w.ID, &w.Name) },
+	all, err := list(ctx, s.db.DB, func(r *sql.Rows) (w Ward, err error) { return w, r.Scan(&w.ID, &w.Name) },
 		"SELECT id, name FROM wards ORDER BY id")
 	return all, named("wards", err)
 }
@@ -58,7 +58,7 @@ func (s *Store) CreateBed(ctx context.Context, b Bed) error {
 
 // Beds are all beds by id.
 func (s *Store) Beds(ctx context.Context) ([]Bed, error) {
-	all, err := list(ctx, s.db, func(r *sql.Rows) (b Bed, err error) { return b, r.Scan(&b.ID, &b.Ward, &b.Name) },
+	all, err := list(ctx, s.db.DB, func(r *sql.Rows) (b Bed, err error) { return b, r.Scan(&b.ID, &b.Ward, &b.Name) },
 		"SELECT id, ward, name FROM beds ORDER BY id")
 	return all, named("beds", err)
 }
@@ -138,7 +138,7 @@ func (s *Store) Patient(ctx context.Context, id string) (access.PatientRef, erro
 
 // Patients are all patients by id, whether admitted or not.
 func (s *Store) Patients(ctx context.Context) ([]access.PatientRef, error) {
-	all, err := list(ctx, s.db, func(r *sql.Rows) (access.PatientRef, error) { return scanPatient(r) }, selectPatient+" ORDER BY p.id")
+	all, err := list(ctx, s.db.DB, func(r *sql.Rows) (access.PatientRef, error) { return scanPatient(r) }, selectPatient+" ORDER BY p.id")
 	return all, named("patients", err)
 }
 
