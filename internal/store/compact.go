@@ -28,15 +28,22 @@ const (
 	maxRead = 50_000
 )
 
-// compactor moves recent chunks into blocks, in the background.
+// compactor moves recent chunks into blocks, and takes out what has expired, in the background.
 func (s *Store) compactor(ctx context.Context) {
 	t := time.NewTicker(s.opt.compactEvery)
 	defer t.Stop()
+	hourly := time.NewTicker(time.Hour)
+	defer hourly.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-t.C:
+		case <-hourly.C:
+			if err := s.Expire(ctx); err != nil && ctx.Err() == nil {
+				s.log.Error("what has expired was not taken out, trying again in an hour", "err", err)
+			}
+			continue
 		}
 		if err := s.compactOlder(ctx, s.opt.settled); err != nil && ctx.Err() == nil {
 			s.log.Error("chunks not compacted, trying again", "err", err)

@@ -5,7 +5,6 @@ import (
 	"database/sql"
 	"fmt"
 	"math/rand/v2"
-	"os"
 	"path/filepath"
 	"sync"
 	"testing"
@@ -194,11 +193,7 @@ func TestDamagedChunkIsSetAside(t *testing.T) {
 	must(t, s.Close())
 	files, err := filepath.Glob(filepath.Join(dir, "store", "chunks-*.db"))
 	must(t, err)
-	db, err := sql.Open("sqlite3", "file:"+files[0])
-	must(t, err)
-	_, err = db.Exec("UPDATE recent SET sealed = zeroblob(length(sealed)) WHERE seq = 4")
-	must(t, err)
-	must(t, db.Close())
+	change(t, files[0], "UPDATE recent SET sealed = zeroblob(length(sealed)) WHERE seq = 4")
 
 	s = open(t, dir)
 	g = standing(t, s)
@@ -231,22 +226,25 @@ func TestOldFileIsBroughtUpToDate(t *testing.T) {
 	if len(files) != 1 {
 		t.Skip("midnight")
 	}
-	db, err := sql.Open("sqlite3", "file:"+files[0])
-	must(t, err)
 	for _, q := range []string{
 		store.FirstPartitionStep(),
 		"INSERT INTO chunks SELECT stream, seq, subject, 2, start, first, last, received, sealed FROM recent",
 		"DROP TABLE recent", "DROP TABLE blocks", "DROP TABLE damaged", "DROP TABLE taken", "DROP TABLE sums", "PRAGMA user_version = 1",
 	} {
-		_, err := db.Exec(q)
-		must(t, err)
-	}
-	must(t, db.Close())
-	if _, err := os.Stat(files[0]); err != nil {
-		t.Fatal(err)
+		change(t, files[0], q)
 	}
 	s = open(t, dir)
 	if d := cmp.Diff(want, look(t, s, patient, now.Add(-time.Hour), now.Add(time.Hour))); d != "" {
 		t.Error(d)
 	}
+}
+
+// change runs a statement on a store's file that nobody has open.
+func change(t *testing.T, path, statement string) {
+	t.Helper()
+	db, err := sql.Open("sqlite3", "file:"+path)
+	must(t, err)
+	_, err = db.Exec(statement)
+	must(t, err)
+	must(t, db.Close())
 }

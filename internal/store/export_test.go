@@ -2,6 +2,7 @@ package store
 
 import (
 	"strings"
+	"testing"
 	"time"
 )
 
@@ -30,4 +31,13 @@ func WithCompaction(every time.Duration) Option {
 func FirstPartitionStep() string {
 	step := strings.ReplaceAll(partitionSteps[0], "CREATE TABLE", "CREATE TABLE IF NOT EXISTS")
 	return step
+}
+
+// WrappedKey is a patient's key as the file has it.
+func (s *Store) WrappedKey(t *testing.T, patient string) (b []byte) {
+	t.Helper()
+	if err := s.db.QueryRowContext(t.Context(), "SELECT wrapped FROM keys WHERE name = ?", patientKey(patient)).Scan(&b); err != nil {
+		t.Fatal(err)
+	}
+	return b
 }

@@ -69,6 +69,7 @@ type options struct {
 	// compactEvery is how often recent chunks are looked through for blocks.
 	compactEvery time.Duration
 	settled      time.Duration
+	retention    Retention
 	batch        int
 	partitions   int
 	watchQueue   int
@@ -117,6 +118,9 @@ func Open(ctx context.Context, dir string, ks seal.KeyStore, log *slog.Logger, o
 	for _, f := range opts {
 		f(&o)
 	}
+	if err := o.retention.check(); err != nil {
+		return nil, named("open", err)
+	}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("store: open: %w", err)
 	}
@@ -146,7 +150,7 @@ func (s *Store) open(ctx context.Context) error {
 	if s.lock, err = lockDir(ctx, filepath.Join(s.dir, "lock.db")); err != nil {
 		return err
 	}
-	db, err := openFile(ctx, filepath.Join(s.dir, "directory.db"), directorySteps, 4, "")
+	db, err := openFile(ctx, filepath.Join(s.dir, "directory.db"), directorySteps, 4, "&_pragma=secure_delete(ON)")
 	if err != nil {
 		return err
 	}
