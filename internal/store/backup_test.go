@@ -144,7 +144,7 @@ func TestForget(t *testing.T) {
 		t.Error(h, err)
 	}
 	must(t, s.ReleaseHold(ctx, patients[0]))
-	if err := s.Forget(ctx, patients[0]); !errors.Is(err, store.ErrOccupied) {
+	if err := s.Forget(ctx, patients[0]); !errors.Is(err, store.ErrAdmitted) {
 		t.Error("in a bed:", err)
 	}
 	must(t, s.Discharge(ctx, patients[0], now.Add(5*time.Minute)))

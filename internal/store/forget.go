@@ -8,8 +8,12 @@ import (
 	"time"
 )
 
-// ErrHeld means that a legal hold protects what would be destroyed.
-var ErrHeld = errors.New("store: the patient is under a legal hold")
+var (
+	// ErrHeld means that a legal hold protects what would be destroyed.
+	ErrHeld = errors.New("store: the patient is under a legal hold")
+	// ErrAdmitted means that the patient still lies in a bed.
+	ErrAdmitted = errors.New("store: the patient lies in a bed")
+)
 
 // forgetStep is the part of the directory's schema about legal holds and forgetting.
 const forgetStep = `
@@ -72,7 +76,7 @@ func (s *Store) heldPatients(ctx context.Context) ([]string, error) {
 
 // Forget destroys the keys of a patient and of the patient's channel, for good: name, chunks, sums and all that is sealed under
 // them can be opened by nobody any more, here or in a backup that has no keys. The patient's own sign-in is disabled and loses its
-// name. The id stays, and with it what the audit log says. ErrHeld while a hold protects the patient, ErrOccupied while the patient
+// name. The id stays, and with it what the audit log says. ErrHeld while a hold protects the patient, ErrAdmitted while the patient
 // lies in a bed: discharge first. A patient that was forgotten before is none any more: ErrNotFound.
 //
 // It cannot reach backups whose keys were kept, nor what was forwarded elsewhere, nor chunks that a gateway has not delivered yet:
@@ -92,7 +96,7 @@ func (s *Store) Forget(ctx context.Context, patient string) error {
 		case held > 0:
 			return ErrHeld
 		case inBed > 0:
-			return fmt.Errorf("%w: discharge the patient first", ErrOccupied)
+			return ErrAdmitted
 		}
 		if err := tx.QueryRowContext(ctx, "SELECT id FROM channels WHERE patient = ?", patient).Scan(&channel); err != nil {
 			return err
