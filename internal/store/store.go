@@ -84,7 +84,7 @@ func WithClock(now func() time.Time) Option { return func(o *options) { o.now = 
 // WithWatchQueue sets how many chunks a subscription holds for a slow reader, at least 1; the default is 512.
 func WithWatchQueue(n int) Option { return func(o *options) { o.watchQueue = max(n, 1) } }
 
-// WithOpenPartitions sets how many days' files are kept open, at least 1; the default is 6.
+// WithOpenPartitions sets how many days' files are kept open, at least 1; the default is 40: a month and some.
 func WithOpenPartitions(n int) Option { return func(o *options) { o.partitions = max(n, 1) } }
 
 // Store is an open store. Its fields are set by Open and never change; what they point to has its own locks.
@@ -114,7 +114,7 @@ type Store struct {
 // Open opens the store in dir, creating it on first use. ErrInUse if another process has it.
 func Open(ctx context.Context, dir string, ks seal.KeyStore, log *slog.Logger, opts ...Option) (*Store, error) {
 	o := options{now: time.Now, maxAge: 31 * 24 * time.Hour, maxAhead: 5 * time.Minute, linger: 20 * time.Millisecond, compactEvery: 10 * time.Second, settled: settled,
-		batch: 1024, partitions: 6, watchQueue: 512}
+		batch: 1024, partitions: 40, watchQueue: 512}
 	for _, f := range opts {
 		f(&o)
 	}
