@@ -157,15 +157,24 @@ func TestForget(t *testing.T) {
 	if where := find(t, dir, wrapped); len(where) > 0 {
 		t.Errorf("the wrapped key is still in %v", where)
 	}
-	_, err1 := s.PatientName(ctx, g, patients[0])
+	if name, err := s.PatientName(ctx, g, patients[0]); err != nil || name != store.ForgottenName {
+		t.Error(name, err)
+	}
 	_, err2 := s.Numerics(ctx, g, patients[0], now.Add(-time.Hour), now.Add(time.Hour), 0)
 	_, err3 := s.Trends(ctx, g, patients[0], vitals.HeartRate, now.Add(-time.Hour), now.Add(time.Hour), time.Minute)
-	for _, err := range []error{err1, err2, err3} {
+	for _, err := range []error{err2, err3} {
 		if !errors.Is(err, store.ErrNotFound) {
 			t.Error("after forgetting:", err)
 		}
 	}
-	if p, err := s.Person(ctx, person); err == nil && (!p.Disabled || p.DisplayName == "Ada" || p.Login == "ada") {
+	channels, err := s.Channels(ctx)
+	if err != nil || len(channels) != 2 || channels[0].Name != store.ForgottenName {
+		t.Errorf("%+v %v", channels, err)
+	}
+	if all, err := s.Persons(ctx); err != nil || len(all) != 1 {
+		t.Error(all, err)
+	}
+	if p, err := s.Person(ctx, person); err != nil || (!p.Disabled || p.DisplayName == "Ada" || p.Login == "ada") {
 		t.Errorf("%+v", p)
 	}
 	// What was not in blocks yet cannot be compacted any more, and holds up nobody.

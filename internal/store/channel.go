@@ -108,6 +108,10 @@ func scanChannel(r scanner) (c Channel, sealed []byte, err error) {
 
 func (s *Store) openChannel(ctx context.Context, c *Channel, sealed []byte) error {
 	key, err := s.key(ctx, channelKey(c.ID))
+	if errors.Is(err, ErrNotFound) && c.Patient != "" {
+		c.Name = ForgottenName
+		return nil
+	}
 	if err != nil {
 		return err
 	}

@@ -15,6 +15,9 @@ var (
 	ErrAdmitted = errors.New("store: the patient lies in a bed")
 )
 
+// ForgottenName stands where a name was.
+const ForgottenName = "(forgotten)"
+
 // forgetStep is the part of the directory's schema about legal holds and forgetting.
 const forgetStep = `
 CREATE TABLE holds (

@@ -95,7 +95,7 @@ func (s *Store) CreatePatient(ctx context.Context, name string) (id string, err 
 }
 
 // PatientName opens a patient's name. The grant must allow access.ViewPatient on the patient, or access.ManageDirectory:
-// whoever keeps the directory right has to read it, and it opens no value.
+// whoever keeps the directory right has to read it, and it opens no value. A patient who was forgotten is ForgottenName.
 func (s *Store) PatientName(ctx context.Context, g access.Grant, id string) (string, error) {
 	if s.allowed(g, access.ManageDirectory, access.OnSystem()) != nil {
 		if err := s.allowed(g, access.ViewPatient, access.OnPatient(id)); err != nil {
@@ -105,6 +105,9 @@ func (s *Store) PatientName(ctx context.Context, g access.Grant, id string) (str
 	var sealed []byte
 	if err := s.db.QueryRowContext(ctx, "SELECT sealed_name FROM patients WHERE id = ?", id).Scan(&sealed); err != nil {
 		return "", named("patient name", err)
+	}
+	if len(sealed) == 0 {
+		return ForgottenName, nil
 	}
 	key, err := s.key(ctx, patientKey(id))
 	if err != nil {
