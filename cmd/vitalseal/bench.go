@@ -127,7 +127,6 @@ func benchAloneHub() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			collectAt(serverGarbage)
 			return measure.RunAloneHub(c.Context(), data, patients, notifyReady, log)
 		}}
 	c.Flags().StringVar(&data, "data", "", "the bench's folder")
