@@ -283,7 +283,7 @@ func TestCheckFindsDamage(t *testing.T) {
 			files, err := filepath.Glob(filepath.Join(dir, "store", "chunks-*.db"))
 			must(t, err)
 			for _, f := range files {
-				change(t, f, damage)
+				alter(t, f, damage)
 			}
 			s = open(t, dir)
 			if c, err := s.Check(t.Context(), quietly); err != nil || len(c.Problems) == 0 {

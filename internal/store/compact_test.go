@@ -193,7 +193,7 @@ func TestDamagedChunkIsSetAside(t *testing.T) {
 	must(t, s.Close())
 	files, err := filepath.Glob(filepath.Join(dir, "store", "chunks-*.db"))
 	must(t, err)
-	change(t, files[0], "UPDATE recent SET sealed = zeroblob(length(sealed)) WHERE seq = 4")
+	alter(t, files[0], "UPDATE recent SET sealed = zeroblob(length(sealed)) WHERE seq = 4")
 
 	s = open(t, dir)
 	g = standing(t, s)
@@ -231,7 +231,7 @@ func TestOldFileIsBroughtUpToDate(t *testing.T) {
 		"INSERT INTO chunks SELECT stream, seq, subject, 2, start, first, last, received, sealed FROM recent",
 		"DROP TABLE recent", "DROP TABLE blocks", "DROP TABLE damaged", "DROP TABLE taken", "DROP TABLE sums", "PRAGMA user_version = 1",
 	} {
-		change(t, files[0], q)
+		alter(t, files[0], q)
 	}
 	s = open(t, dir)
 	if d := cmp.Diff(want, look(t, s, patient, now.Add(-time.Hour), now.Add(time.Hour))); d != "" {
@@ -239,8 +239,8 @@ func TestOldFileIsBroughtUpToDate(t *testing.T) {
 	}
 }
 
-// change runs a statement on a store's file that nobody has open.
-func change(t *testing.T, path, statement string) {
+// alter runs a statement on a store's file that nobody has open.
+func alter(t *testing.T, path, statement string) {
 	t.Helper()
 	db, err := sql.Open("sqlite3", "file:"+path)
 	must(t, err)

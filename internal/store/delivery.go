@@ -37,6 +37,8 @@ type StreamDelivery struct {
 	// Missing are holes in the sequence: what lies between 0 and the highest sequence of each epoch and is not stored.
 	// What was rejected, dropped by a full gateway or is still on its way is missing.
 	Missing int64
+	// Gaps are those of Missing that their gateway has said will never arrive, and why (see Gap).
+	Gaps int64
 }
 
 // partitionCounts remembers what partitions hold that were not written to since they were asked.
@@ -78,6 +80,15 @@ func (s *Store) Delivery(ctx context.Context) (Delivery, error) {
 			e.add(t.taken)
 		}
 	}
+	gaps, err := s.gapsByEpoch(ctx)
+	if err != nil {
+		return Delivery{}, named("delivery", err)
+	}
+	for key := range gaps {
+		if epochs[key] == nil {
+			epochs[key] = &epochCount{} // nothing of it has arrived
+		}
+	}
 	streams := map[[2]string]*StreamDelivery{}
 	for key, e := range epochs {
 		id := [2]string{key.sensor, vitals.Signal(key.signal).String()}
@@ -88,7 +99,16 @@ func (s *Store) Delivery(ctx context.Context) (Delivery, error) {
 		}
 		st.Chunks += e.rows
 		st.Doubled += e.doubled
-		st.Missing += e.highest + 1 - (e.rows - e.doubled)
+		// What a gateway says is a gap and has arrived all the same is none.
+		explained, highest := gaps[key], e.highest()
+		for _, t := range e.parts {
+			st.Gaps -= explained.overlaps(t)
+		}
+		st.Gaps += explained.count()
+		if n := len(explained); n > 0 {
+			highest = max(highest, explained[n-1].high)
+		}
+		st.Missing += highest + 1 - (e.rows - e.doubled)
 	}
 	for _, st := range streams {
 		d.Streams = append(d.Streams, *st)
@@ -98,15 +118,15 @@ func (s *Store) Delivery(ctx context.Context) (Delivery, error) {
 	})
 	d.LatencyP50, d.LatencyP99, d.Measured = s.lat.quantiles()
 	d.Latency = s.lat.distribution()
-	err := s.db.QueryRowContext(ctx, "SELECT count(*) FROM quarantine").Scan(&d.Quarantined)
+	err = s.db.QueryRowContext(ctx, "SELECT count(*) FROM quarantine").Scan(&d.Quarantined)
 	return d, named("delivery", err)
 }
 
 // epochCount is an epoch over all partitions. A sequence number is in a partition once at most; around midnight a faulty sender
 // may have used one in two.
 type epochCount struct {
-	rows, doubled, highest int64
-	parts                  []taken
+	rows, doubled int64
+	parts         []taken
 }
 
 func (e *epochCount) add(t taken) {
@@ -118,7 +138,15 @@ func (e *epochCount) add(t taken) {
 	}
 	e.parts = append(e.parts, t)
 	e.rows += t.count()
-	e.highest = max(e.highest, t[len(t)-1].high)
+}
+
+// highest is the highest sequence number that is there, -1 for none.
+func (e *epochCount) highest() int64 {
+	h := int64(-1)
+	for _, t := range e.parts {
+		h = max(h, t[len(t)-1].high)
+	}
+	return h
 }
 
 // takenIn is what a partition holds.

@@ -1,0 +1,106 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"time"
+
+	"vitalseal/internal/seal"
+	"vitalseal/internal/vitals"
+)
+
+// gapStep is the part of the directory's schema about chunks that will never arrive.
+const gapStep = `
+CREATE TABLE gaps (
+  id INTEGER PRIMARY KEY AUTOINCREMENT, sensor TEXT NOT NULL, signal INTEGER NOT NULL, epoch BLOB NOT NULL,
+  first INTEGER NOT NULL, last INTEGER NOT NULL, begins INTEGER NOT NULL, ends INTEGER NOT NULL, reason TEXT NOT NULL, noted INTEGER NOT NULL,
+  UNIQUE (sensor, signal, epoch, first, last));
+`
+
+// maxGaps bounds the gaps kept of one sensor; the oldest go first.
+const maxGaps = 10_000
+
+// Gap says that consecutive chunks of one epoch will never arrive: their gateway had to drop them, or lost them. It holds no
+// reading and no name.
+type Gap struct {
+	Sensor      string // SPIFFE id; set by Gaps
+	Signal      vitals.Signal
+	Epoch       seal.EpochID
+	First, Last uint64    // sequence numbers
+	From, To    time.Time // of the first and the last chunk
+	Reason      string
+	Noted       time.Time // when the hub heard of it; set by Gaps
+}
+
+// SaveGaps notes what a sensor's gateway says will never arrive, durably. The same again is no error. That some of it is stored
+// all the same does no harm: Delivery counts what is missing.
+func (s *Store) SaveGaps(ctx context.Context, sensor string, gaps []Gap) error {
+	if err := checkIdentity("sensor", sensor); err != nil {
+		return named("save gaps", err)
+	}
+	for _, g := range gaps {
+		if !g.Signal.Valid() || g.First > g.Last || g.Last > seal.MaxSequence || len(g.Reason) > 64 {
+			return named("save gaps", fmt.Errorf("%w: signal, sequence numbers or reason", ErrInvalid))
+		}
+	}
+	return named("save gaps", s.inTx(ctx, func(tx *sql.Tx) error {
+		for _, g := range gaps {
+			if _, err := tx.ExecContext(ctx, `INSERT INTO gaps (sensor, signal, epoch, first, last, begins, ends, reason, noted)
+				VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`, sensor, uint8(g.Signal), g.Epoch[:], int64(g.First), int64(g.Last), // #nosec G115 -- checked above
+				micro(g.From), micro(g.To), g.Reason, micro(s.now())); err != nil {
+				return err
+			}
+		}
+		_, err := tx.ExecContext(ctx, `DELETE FROM gaps WHERE sensor = ?1 AND id <=
+			(SELECT id FROM gaps WHERE sensor = ?1 ORDER BY id DESC LIMIT 1 OFFSET ?2)`, sensor, maxGaps)
+		return err
+	}))
+}
+
+// Gaps lists what will never arrive, newest first, at most limit (1 to 10,000); of all sensors if none is named.
+func (s *Store) Gaps(ctx context.Context, sensor string, limit int) (all []Gap, err error) {
+	rows, err := s.db.QueryContext(ctx, `SELECT sensor, signal, epoch, first, last, begins, ends, reason, noted FROM gaps
+		WHERE ?1 = '' OR sensor = ?1 ORDER BY id DESC LIMIT ?2`, sensor, min(max(limit, 1), maxGaps))
+	if err != nil {
+		return nil, named("gaps", err)
+	}
+	defer func() { err = named("gaps", errors.Join(err, rows.Close())) }()
+	for rows.Next() {
+		g, err := scanGap(rows)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, g)
+	}
+	return all, rows.Err()
+}
+
+func scanGap(rows *sql.Rows) (g Gap, err error) {
+	var signal uint8
+	var epoch []byte
+	var first, last, begins, ends, noted int64
+	if err := rows.Scan(&g.Sensor, &signal, &epoch, &first, &last, &begins, &ends, &g.Reason, &noted); err != nil {
+		return g, err
+	}
+	copy(g.Epoch[:], epoch)
+	g.Signal, g.First, g.Last = vitals.Signal(signal), uint64(first), uint64(last) // #nosec G115 -- SaveGaps checked
+	g.From, g.To, g.Noted = fromMicro(begins), fromMicro(ends), fromMicro(noted)
+	return g, nil
+}
+
+// gapsByEpoch are all gaps, for Delivery: the sequence numbers that they name, without overlaps.
+func (s *Store) gapsByEpoch(ctx context.Context) (all map[streamKey]taken, err error) {
+	all = map[streamKey]taken{}
+	err = each(ctx, s.db, "SELECT sensor, signal, epoch, first, last, begins, ends, reason, noted FROM gaps", func(rows *sql.Rows) error {
+		g, err := scanGap(rows)
+		if err != nil {
+			return err
+		}
+		key := streamKey{g.Sensor, uint8(g.Signal), [16]byte(g.Epoch)}
+		all[key] = all[key].add(stretch{int64(g.First), int64(g.Last)}) // #nosec G115 -- SaveGaps checked
+		return nil
+	})
+	return all, err
+}

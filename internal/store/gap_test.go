@@ -1,0 +1,64 @@
+package store_test
+
+import (
+	"errors"
+	"testing"
+	"time"
+
+	"vitalseal/internal/seal"
+	"vitalseal/internal/store"
+	"vitalseal/internal/vitals"
+)
+
+// TestGaps: what is missing and explained, and what is missing only.
+func TestGaps(t *testing.T) {
+	c := newClock(noon)
+	dir := t.TempDir()
+	s := open(t, dir, store.WithClock(c.Now))
+	g := standing(t, s)
+	ward(t, s, noon, 1)
+	id := sensorID("s0")
+	for _, seq := range []uint64{0, 1, 5, 9} {
+		appendAs(t, s, g, arrival(id, ppg(noon, 1, 2, 3), epoch(1), seq), store.Accepted, "")
+	}
+	gap := func(e uint64, first, last uint64) store.Gap {
+		return store.Gap{Signal: vitals.PPG, Epoch: epoch(e).ID, First: first, Last: last, From: noon, To: noon.Add(time.Second), Reason: "outbox_full"}
+	}
+	want := func(what string, chunks, missing, gaps int64) {
+		t.Helper()
+		d, err := s.Delivery(t.Context())
+		must(t, err)
+		if len(d.Streams) != 1 {
+			t.Fatalf("%s: streams %+v", what, d.Streams)
+		}
+		if st := d.Streams[0]; st.Chunks != chunks || st.Missing != missing || st.Gaps != gaps || st.Doubled != 0 {
+			t.Errorf("%s: %+v, want %d chunks, %d missing, %d in gaps", what, st, chunks, missing, gaps)
+		}
+	}
+	want("no gap", 4, 6, 0)
+	must(t, s.SaveGaps(t.Context(), id, []store.Gap{gap(1, 2, 4)}))
+	want("one gap", 4, 6, 3)
+	must(t, s.SaveGaps(t.Context(), id, []store.Gap{gap(1, 2, 4), gap(1, 3, 7)})) // again, and one that overlaps and holds a stored one
+	want("overlapping gaps", 4, 6, 5)
+	must(t, s.SaveGaps(t.Context(), id, []store.Gap{gap(1, 10, 19)})) // behind the last that came
+	want("a gap at the end", 4, 16, 15)
+	must(t, s.SaveGaps(t.Context(), id, []store.Gap{gap(2, 0, 6)})) // of an epoch of which nothing came
+	want("a whole epoch", 4, 23, 22)
+	appendAs(t, s, g, arrival(id, ppg(noon, 1, 2, 3), epoch(1), 3), store.Accepted, "") // it came after all
+	want("one that came after all", 5, 22, 21)
+	must(t, s.SaveGaps(t.Context(), id, []store.Gap{gap(3, 0, seal.MaxSequence)})) // a liar costs no more than others
+	want("a gap without an end", 5, 22+seal.MaxSequence+1, 21+seal.MaxSequence+1)
+	for _, bad := range []store.Gap{{}, gap(1, 5, 4), gap(1, 0, seal.MaxSequence+1)} {
+		if err := s.SaveGaps(t.Context(), id, []store.Gap{bad}); !errors.Is(err, store.ErrInvalid) {
+			t.Errorf("%+v: %v", bad, err)
+		}
+	}
+	list, err := s.Gaps(t.Context(), id, 2)
+	must(t, err)
+	if len(list) != 2 || list[0].Epoch != epoch(3).ID || list[0].Sensor != id || list[1].Last != 6 || !list[0].Noted.Equal(noon) {
+		t.Errorf("listed %+v", list)
+	}
+	if none, err := s.Gaps(t.Context(), sensorID("other"), 2); err != nil || len(none) != 0 {
+		t.Errorf("another sensor's: %+v, %v", none, err)
+	}
+}
