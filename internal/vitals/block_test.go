@@ -25,7 +25,7 @@ func wave(n int, noise uint16, r *rand.Rand) (chunks []vitals.Chunk) {
 		}
 		if i%7 == 3 {
 			c.Gap, c.ClockError = 12, 3*time.Millisecond
-			at = at.Add(time.Second)
+			c.Start = c.Start.Add(time.Second)
 		}
 		if i%11 == 5 {
 			c.Red = nil
