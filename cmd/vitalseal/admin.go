@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"os"
 	"strconv"
 	"strings"
@@ -21,7 +22,8 @@ func adminCommands() []*cobra.Command {
 	return []*cobra.Command{
 		group("ward", "Wards", addWard(), list("wards", "List the wards", "id", "name")),
 		group("bed", "Beds", addBed(), list("beds", "List the beds", "id", "ward", "name")),
-		group("patient", "Patients", addPatient(), list("patients", "List the patients", "id", "name", "ward", "bed", "channel")),
+		group("patient", "Patients", append(changePatient(), addPatient(), list("patients", "List the patients", "id", "name", "ward", "bed", "channel"),
+			listHolds())...),
 		userCommand(),
 		identityCommand(),
 		group("channel", "ThingSpeak channels and keys", addChannel(), addKey()),
@@ -76,6 +78,38 @@ func addPatient() *cobra.Command {
 	return adminCommand("add NAME BED", "Create a patient and admit it to a bed", 2, func(ctx context.Context, c *client.Client, s session, a []string) error {
 		return post(ctx, c, s, http.MethodPost, "patients", map[string]string{"name": a[0], "bed": a[1]})
 	})
+}
+
+// changePatient are the commands that change one patient.
+func changePatient() (all []*cobra.Command) {
+	for _, x := range []struct {
+		use, short, path, field string
+	}{
+		{"admit ID BED", "Put a patient into a bed, out of the one before", "admit", "bed"},
+		{"discharge ID", "End a patient's stay", "discharge", ""},
+		{"hold ID REASON", "Place a legal hold: retention and forgetting leave the patient's data alone", "hold", "reason"},
+		{"release ID", "Release a legal hold", "release", ""},
+		{"forget ID", "Destroy a patient's key, so that nobody can open the patient's data ever again", "forget", ""},
+	} {
+		args := 1
+		if x.field != "" {
+			args = 2
+		}
+		all = append(all, adminCommand(x.use, x.short, args, func(ctx context.Context, c *client.Client, s session, a []string) error {
+			in := map[string]string{}
+			if x.field != "" {
+				in[x.field] = a[1]
+			}
+			return post(ctx, c, s, http.MethodPost, "patients/"+url.PathEscape(a[0])+"/"+x.path, in)
+		}))
+	}
+	return all
+}
+
+func listHolds() *cobra.Command {
+	c := list("holds", "List the legal holds", "patient", "person", "since", "reason")
+	c.Use = "holds"
+	return c
 }
 
 func addChannel() *cobra.Command {

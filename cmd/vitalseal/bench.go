@@ -71,7 +71,66 @@ fewer, or more: those are added. Let the machine do nothing else meanwhile.`,
 	f.StringVar(&cfg.Data, "data", "", "folder that keeps the deployment with its identities for the next run (default: a temporary one)")
 	f.StringVar(&cfg.Recordings, "recordings", "", "folder of recordings of people that drive the simulated chips (default: the simulator's own waves)")
 	f.BoolVar(&asJSON, "json", false, "print the figures as one JSON object")
-	c.AddCommand(benchCut(), benchFleet())
+	c.AddCommand(benchCut(), benchHub(), benchFleet(), benchAloneHub())
+	return c
+}
+
+func benchHub() *cobra.Command {
+	cfg := measure.AloneConfig{Patients: 1000, For: 30 * time.Second}
+	var asJSON bool
+	c := &cobra.Command{
+		Use:   "hub",
+		Short: "Measure the hub alone, without OpenZiti, with up to 10,000 patients",
+		Long: `Hub measures what taking in, opening, attributing, sealing anew and storing durably costs, with each sensor's own identity and
+inner TLS but without OpenZiti: one process for the hub, whose own CPU time counts, and as many sensors in this one, over local sockets.`,
+		Example: "  vitalseal bench hub --patients 5000 --for 30s --json",
+		Args:    exactArgs(0),
+		RunE: func(c *cobra.Command, _ []string) (err error) {
+			if cfg.Patients < 1 || cfg.Patients > 10000 {
+				return &usageError{fmt.Errorf("--patients %d: out of range", cfg.Patients), "give 1 to 10000"}
+			}
+			if cfg.For < time.Second || cfg.For > 24*time.Hour {
+				return &usageError{fmt.Errorf("--for %v: out of range", cfg.For), "give 1s to 24h"}
+			}
+			if cfg.Exe, err = os.Executable(); err != nil {
+				return err
+			}
+			if cfg.Data, err = os.MkdirTemp("", "vitalseal-bench-"); err != nil {
+				return err
+			}
+			defer func() { err = errors.Join(err, os.RemoveAll(cfg.Data)) }()
+			cfg.Progress = os.Stderr
+			collectAt(serverGarbage)
+			report, err := measure.RunAlone(c.Context(), cfg)
+			if err != nil {
+				return err
+			}
+			if asJSON {
+				return json.NewEncoder(os.Stdout).Encode(report)
+			}
+			return report.Print(os.Stdout)
+		},
+	}
+	c.Flags().IntVar(&cfg.Patients, "patients", cfg.Patients, "how many patients")
+	c.Flags().DurationVar(&cfg.For, "for", cfg.For, "how long to measure, once everybody is connected")
+	c.Flags().BoolVar(&asJSON, "json", false, "print the figures as one JSON object")
+	return c
+}
+
+// benchAloneHub is the hub's process of `bench hub`.
+func benchAloneHub() *cobra.Command {
+	var data string
+	var patients int
+	c := &cobra.Command{Use: "alone-hub", Hidden: true, Short: "The hub's process of bench hub; not for people", Args: exactArgs(0),
+		RunE: func(c *cobra.Command, _ []string) error {
+			log, err := logger(c)
+			if err != nil {
+				return err
+			}
+			return measure.RunAloneHub(c.Context(), data, patients, notifyReady, log)
+		}}
+	c.Flags().StringVar(&data, "data", "", "the bench's folder")
+	c.Flags().IntVar(&patients, "patients", 1, "how many patients")
 	return c
 }
 

@@ -18,8 +18,9 @@ func demoCommand() *cobra.Command {
 		Short: "Run a whole deployment on this machine, with simulated patients",
 		Long: `Demo starts the real OpenZiti controller and router, a hub, two gateways and a workstation's connect proxy, each its own
 process as in a deployment, and simulated patients on two wards: simulated chips answer the gateways' drivers register by
-register. No root, no hardware, no internet, no configuration. On the first start it makes three sign-ins at random.
-Ctrl-C stops it all; the next start finds its data again.`,
+register. No root, no hardware, no internet, no configuration. On the first start it makes three sign-ins, doctor, nurse and
+patient, with random passwords, which it prints at every start (they are in demo.json in its folder). Ctrl-C stops it all; the
+next start finds its data again. Delete the folder to start afresh.`,
 		Example: `  vitalseal demo
   vitalseal demo --replay bidmc_01_125hz.csv.gz        a real recording drives the first patient's chip
   vitalseal demo --display 127.0.0.1:8421              a wall screen as well, at /display
@@ -74,7 +75,7 @@ Ctrl-C stops it all; the next start finds its data again.`,
 	f := c.Flags()
 	f.StringVar(&cfg.Data, "data", "", "folder for everything the demo keeps (default: a folder of its own in your state directory)")
 	f.IntVar(&cfg.Patients, "patients", 0, "how many patients (default 4, or as many as the data folder was made for)")
-	f.StringVar(&cfg.Replay, "replay", "", "recording of a real patient that drives the first patient's simulated chip")
+	f.StringVar(&cfg.Replay, "replay", "", "recording of a real patient that drives the first patient's simulated chip (CSV forms: doc/formats/bench.md)")
 	f.DurationVar(&cfg.For, "for", 0, "stop after this long on the screen (default: until Ctrl-C)")
 	f.StringVar(&cfg.Listen, "listen", cfg.Listen, "loopback address of the dashboard")
 	f.StringVar(&cfg.Display, "display", "", "loopback address of a wall screen, a second workstation (default: none)")

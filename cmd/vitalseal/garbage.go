@@ -5,8 +5,8 @@ import (
 	"runtime/debug"
 )
 
-// What a process does about garbage, in per cent of what is in use: a server has memory and lacks CPU, a gateway the other way
-// round. Whoever sets GOGC knows better.
+// What a process does about garbage, in per cent of what is in use. OpenZiti's node makes much of it and keeps little: there memory
+// buys CPU, a tenth of all. A gateway has little memory. Whoever sets GOGC knows better.
 const (
 	serverGarbage  = 400
 	gatewayGarbage = 60

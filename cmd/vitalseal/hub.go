@@ -55,7 +55,6 @@ first-admin.json (a sign-in) and first-workstation.ticket (to enrol the first wo
 				return &usageError{err, "vitalseal hub --print-config shows every key with its meaning"}
 			}
 			cfg.Version = version
-			collectAt(serverGarbage)
 			err = hub.Run(c.Context(), cfg, network(log), notifyReady, log)
 			if errors.Is(err, os.ErrNotExist) {
 				return &hinted{err, "`vitalseal overlay` writes the tokens at its first start; name them with hub_token and admin_token"}

@@ -91,6 +91,7 @@ Exit codes: 0 done; 1 tried and failed; 2 wrong command line or configuration, n
 		return &usageError{err, fmt.Sprintf("see `%s --help`", c.CommandPath())}
 	})
 	root.AddGroup(&cobra.Group{ID: "run", Title: "Run:"}, &cobra.Group{ID: "admin", Title: "Administer (through a workstation):"},
+		&cobra.Group{ID: "keep", Title: "Keep and prove (on the hub's machine):"},
 		&cobra.Group{ID: "signals", Title: "Judge the signals (offline, on recordings):"})
 	for _, c := range []*cobra.Command{demoCommand(), overlayCommand(), routerCommand(), hubCommand(), gatewayCommand(), connectCommand(), enrolCommand()} {
 		c.GroupID = "run"
@@ -100,7 +101,10 @@ Exit codes: 0 done; 1 tried and failed; 2 wrong command line or configuration, n
 		c.GroupID = "admin"
 		root.AddCommand(c)
 	}
-	root.AddCommand(benchCommand(), auditCommand(), policyCommand())
+	for _, c := range []*cobra.Command{backupCommand(), restoreCommand(), checkCommand(), auditCommand(), policyCommand(), benchCommand()} {
+		c.GroupID = "keep"
+		root.AddCommand(c)
+	}
 	for _, c := range []*cobra.Command{replayCommand(), accuracyCommand(), calibrateCommand()} {
 		c.GroupID = "signals"
 		root.AddCommand(c)

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
@@ -48,7 +49,12 @@ func adminCommand(use, short string, args int, do func(ctx context.Context, c *c
 				return err
 			}
 			defer func() { err = errors.Join(err, cl.SignOut(context.WithoutCancel(ctx))) }()
-			return do(ctx, cl, s, args)
+			err = do(ctx, cl, s, args)
+			var status *client.StatusError
+			if errors.As(err, &status) && status.Status == http.StatusForbidden && mustChange(ctx, cl) {
+				err = &hinted{err, "a one-time password opens nothing but its own change: vitalseal user password " + s.login + " --login " + s.login}
+			}
+			return err
 		}}
 	c.Flags().StringVar(&s.file, "connect", "", "`file` that \"vitalseal connect\" wrote, connect.json in its data folder (default: $"+connectEnv+", else the one in your configuration directory)")
 	c.Flags().StringVar(&s.url, "url", "", "`address` of a \"vitalseal connect --plain\"")
@@ -56,6 +62,14 @@ func adminCommand(use, short string, args int, do func(ctx context.Context, c *c
 	c.Flags().StringVar(&s.login, "login", "admin", "who signs in")
 	c.Flags().BoolVar(&s.json, "json", false, "print the hub's answer as JSON")
 	return c
+}
+
+// mustChange tells whether who is signed in has a one-time password.
+func mustChange(ctx context.Context, c *client.Client) bool {
+	var who struct {
+		MustChangePassword bool `json:"must_change_password"`
+	}
+	return c.Do(ctx, http.MethodGet, "/api/session", nil, &who) == nil && who.MustChangePassword
 }
 
 // client reaches the workstation's connect address.

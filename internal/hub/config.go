@@ -10,6 +10,7 @@ import (
 
 	"vitalseal/internal/access"
 	"vitalseal/internal/overlay"
+	"vitalseal/internal/store"
 )
 
 // Example is hub.example.yaml: every key of Config with its meaning and default.
@@ -37,8 +38,35 @@ type Config struct {
 	Host string `yaml:"host"`
 	// OpenID lets people sign in at the hospital's own provider; nobody does without an issuer.
 	OpenID OpenIDConfig `yaml:"openid"`
+	// Retention is how long readings stay.
+	Retention RetentionConfig `yaml:"retention"`
 	// Version is the software's, for the inventory; it is no key of the file.
 	Version string `yaml:"-"`
+}
+
+// RetentionConfig is how many days readings stay, by their day; 0 for ever.
+type RetentionConfig struct {
+	WaveformDays int `yaml:"waveform_days"`
+	NumericDays  int `yaml:"numeric_days"`
+	TrendDays    int `yaml:"trend_days"`
+}
+
+func (c RetentionConfig) retention() store.Retention {
+	const day = 24 * time.Hour
+	return store.Retention{Waveforms: time.Duration(c.WaveformDays) * day, Numerics: time.Duration(c.NumericDays) * day, Sums: time.Duration(c.TrendDays) * day}
+}
+
+func (c RetentionConfig) validate() error {
+	const most = 36500
+	for _, x := range []struct {
+		key       string
+		days, low int
+	}{{"waveform_days", c.WaveformDays, 1}, {"numeric_days", c.NumericDays, 1}, {"trend_days", c.TrendDays, int(store.MinRetention / (24 * time.Hour))}} {
+		if x.days != 0 && (x.days < x.low || x.days > most) {
+			return fmt.Errorf("hub: configuration: retention: %s: %d is not 0 (for ever) or %d to %d", x.key, x.days, x.low, most)
+		}
+	}
+	return nil
 }
 
 // OpenIDConfig is the hospital's OpenID Connect provider and what its claims mean here.
@@ -85,7 +113,7 @@ func (c Config) Validate() error {
 	case c.Host == "" || strings.ContainsAny(c.Host, ":/ "):
 		return fmt.Errorf("hub: configuration: host: %q is not a host name, such as %s", c.Host, access.DefaultHost)
 	}
-	return c.OpenID.validate()
+	return errors.Join(c.Retention.validate(), c.OpenID.validate())
 }
 
 func (c OpenIDConfig) validate() error {

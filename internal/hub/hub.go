@@ -60,7 +60,7 @@ func Run(ctx context.Context, cfg Config, network Network, ready func() error, l
 	if created {
 		log.Warn("the root key is a file on this machine; back it up apart from the data, and protect it: it opens everything")
 	}
-	st, err := store.Open(ctx, filepath.Join(cfg.Data, "store"), keys, log)
+	st, err := store.Open(ctx, filepath.Join(cfg.Data, "store"), keys, log, store.WithRetention(cfg.Retention.retention()))
 	if err != nil {
 		return fmt.Errorf("hub: %w", err)
 	}

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"os"
@@ -15,7 +16,10 @@ import (
 	"time"
 
 	"vitalseal/internal/process"
+	"vitalseal/internal/seal"
+	"vitalseal/internal/store"
 	"vitalseal/internal/view/client"
+	"vitalseal/internal/vitals"
 )
 
 // LoadConfig says how much to measure.
@@ -264,8 +268,44 @@ func (l *load) measure(ctx context.Context) (r LoadReport, err error) {
 		return r, err
 	}
 	r = newLoadReport(l, before, after, screen)
-	err = r.account(l, last)
+	if err := r.account(l, last); err != nil {
+		return r, err
+	}
+	l.say("stopping the rest, and compacting what is stored")
+	if err := l.super.StopAll(time.Minute); err != nil {
+		return r, err
+	}
+	r.DiskPerSample, err = l.diskPerSample(ctx, last)
 	return r, err
+}
+
+// diskPerSample compacts the hub's store and says what it takes for each value of a wave, the numbers, sums, indexes and all
+// bookkeeping included.
+func (l *load) diskPerSample(ctx context.Context, last moment) (_ float64, err error) {
+	keys, _, err := seal.OpenFileKeyStore(l.path("hub", "root.key"))
+	if err != nil {
+		return 0, err
+	}
+	st, err := store.Open(ctx, l.path("hub", "store"), keys, slog.New(slog.DiscardHandler))
+	if err != nil {
+		return 0, err
+	}
+	defer func() { err = errors.Join(err, st.Close()) }()
+	if err := st.Compact(ctx); err != nil {
+		return 0, err
+	}
+	size, err := st.Size(ctx)
+	if err != nil {
+		return 0, err
+	}
+	var waves int64
+	for _, s := range last.delivery.Streams {
+		if s.Signal == vitals.PPG.String() {
+			waves += s.Chunks
+		}
+	}
+	// A chunk is 250 ms at 100 Hz, red and infrared.
+	return rounded(float64(size.Used)/float64(waves*50), 100), nil
 }
 
 // wait lets time pass; a process that ends meanwhile ends it.

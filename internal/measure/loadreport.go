@@ -46,7 +46,8 @@ type LoadReport struct {
 
 	WirePerPatientHour float64 `json:"wire_bytes_per_patient_hour"` // over the loopback interface: both hops, all the protocols
 	DiskPerPatientHour float64 `json:"disk_bytes_per_patient_hour"` // of the store, before compaction
-	DiskPerSample      float64 `json:"disk_bytes_per_waveform_sample"`
+	// DiskPerSample is what the whole store takes after compaction for each value of red or infrared, numbers and all included.
+	DiskPerSample float64 `json:"disk_bytes_per_waveform_sample"`
 }
 
 // deliveryAnswer is the hub's account of what it stored.
@@ -143,7 +144,7 @@ func (r *LoadReport) account(l *load, last moment) error {
 	mine := map[string]bool{}
 	var backlog int64
 	for _, st := range all {
-		backlog += int64(st.BacklogAcked)
+		backlog += int64(st.BacklogAcked) // #nosec G115 -- chunks
 		for _, s := range st.Streams {
 			r.ChunksSent += int64(s.Produced)   // #nosec G115 -- chunks of one run
 			r.ChunksPending += int64(s.Pending) // #nosec G115 -- chunks of one run
@@ -177,7 +178,7 @@ func (r LoadReport) Print(w io.Writer) error {
 	row("all of it", "%.0f patients per core", r.PatientsPer1)
 	row("bytes", "%.1f MB per patient-hour on the wire (all hops), %.1f MB on disk before compaction", r.WirePerPatientHour/1e6, r.DiskPerPatientHour/1e6)
 	if r.DiskPerSample > 0 {
-		row("disk", "%.2f bytes per waveform sample after compaction", r.DiskPerSample)
+		row("disk", "%.2f bytes per value of red or infrared after compaction, all the rest of the store included", r.DiskPerSample)
 	}
 	return t.Flush()
 }

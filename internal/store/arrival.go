@@ -93,6 +93,10 @@ func (s *Store) Append(ctx context.Context, g access.Grant, a Arrival) (Outcome,
 		return Rejected, reason, nil
 	}
 	key, err := s.key(ctx, patientKey(subject))
+	if errors.Is(err, ErrNotFound) { // forgotten meanwhile
+		subject = Unassigned
+		key, err = s.key(ctx, patientKey(subject))
+	}
 	if err != nil {
 		return Retry, "", named("append: key", err)
 	}

@@ -3,6 +3,7 @@ package store_test
 import (
 	"context"
 	"fmt"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -64,5 +65,52 @@ func BenchmarkTrends(b *testing.B) {
 		if err != nil || len(points) != 1440 {
 			b.Fatal(len(points), err)
 		}
+	}
+}
+
+// BenchmarkMonth reads 30 days of one kind in hours, as a chart does, with a hundred patients' month of numbers each second in the
+// store. It takes minutes to fill it.
+func BenchmarkMonth(b *testing.B) {
+	if testing.Short() {
+		b.Skip("takes minutes")
+	}
+	const days, patients = 30, 100
+	c := newClock(noon)
+	s := open(b, b.TempDir(), store.WithClock(c.Now))
+	g := standing(b, s)
+	ids := ward(b, s, noon.Add(time.Hour), patients)
+	for day := range days {
+		var wg sync.WaitGroup
+		for p := range patients {
+			wg.Go(func() {
+				for n := range 24 * 6 { // chunks of ten minutes
+					at := noon.Add(time.Duration(day)*24*time.Hour + time.Duration(n)*10*time.Minute)
+					chunk := vitals.Chunk{Signal: vitals.Numerics, Start: at}
+					for i := range 600 {
+						chunk.Bundles = append(chunk.Bundles, vitals.Bundle{At: at.Add(time.Duration(i) * time.Second), Numerics: []vitals.Numeric{
+							heart(60 + float64((i+n+p)%40)), vitals.Checked(vitals.SpO2, 97, vitals.Good), vitals.Checked(vitals.PerfusionIndex, 3, vitals.Good)}})
+					}
+					a := arrival(sensorID(fmt.Sprint("s", p)), chunk, epoch(uint64(p*64+day+1)), uint64(n))
+					if o, why, err := s.Append(context.Background(), g, a); o != store.Accepted {
+						b.Error(o, why, err)
+						return
+					}
+				}
+			})
+		}
+		c.us.Store(noon.Add(time.Duration(day+1) * 24 * time.Hour).UnixMicro())
+		wg.Wait()
+		if err := s.Compact(b.Context()); err != nil {
+			b.Fatal(err)
+		}
+	}
+	i := 0
+	b.ResetTimer()
+	for b.Loop() {
+		points, err := s.Trends(b.Context(), g, ids[i%patients], vitals.HeartRate, noon, noon.Add(days*24*time.Hour), time.Hour)
+		if err != nil || len(points) != days*24 {
+			b.Fatal(len(points), err)
+		}
+		i++
 	}
 }

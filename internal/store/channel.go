@@ -108,6 +108,10 @@ func scanChannel(r scanner) (c Channel, sealed []byte, err error) {
 
 func (s *Store) openChannel(ctx context.Context, c *Channel, sealed []byte) error {
 	key, err := s.key(ctx, channelKey(c.ID))
+	if errors.Is(err, ErrNotFound) && c.Patient != "" {
+		c.Name = ForgottenName
+		return nil
+	}
 	if err != nil {
 		return err
 	}
@@ -141,7 +145,7 @@ func (s *Store) Channels(ctx context.Context) ([]Channel, error) {
 		Channel
 		sealed []byte
 	}
-	all, err := list(ctx, s.db, func(r *sql.Rows) (both, error) {
+	all, err := list(ctx, s.db.DB, func(r *sql.Rows) (both, error) {
 		c, sealed, err := scanChannel(r)
 		return both{c, sealed}, err
 	}, selectChannel+" ORDER BY id")
@@ -262,7 +266,7 @@ func (s *Store) Entries(ctx context.Context, g access.Grant, channel int64, from
 	if limit <= 0 || limit > maxEntries {
 		limit = maxEntries
 	}
-	all, err := list(ctx, s.db, func(r *sql.Rows) (e Entry, err error) {
+	all, err := list(ctx, s.db.DB, func(r *sql.Rows) (e Entry, err error) {
 		var created int64
 		var sealed []byte
 		if err := r.Scan(&e.ID, &created, &sealed); err != nil {

@@ -49,7 +49,7 @@ func (s *Store) Factors(ctx context.Context, personID string) ([]access.Factor, 
 	if err != nil {
 		return nil, named("factors", err)
 	}
-	all, err := list(ctx, s.db, func(r *sql.Rows) (f access.Factor, err error) {
+	all, err := list(ctx, s.db.DB, func(r *sql.Rows) (f access.Factor, err error) {
 		var sealed []byte
 		var created int64
 		var used *int64
@@ -121,7 +121,7 @@ func (s *Store) APIKey(ctx context.Context, keyHash [32]byte) (access.APIKey, er
 
 // APIKeysOf are a person's keys.
 func (s *Store) APIKeysOf(ctx context.Context, personID string) ([]access.APIKey, error) {
-	all, err := list(ctx, s.db, func(r *sql.Rows) (access.APIKey, error) { return scanKey(r) }, selectKey+" WHERE person = ? ORDER BY channel, hash", personID)
+	all, err := list(ctx, s.db.DB, func(r *sql.Rows) (access.APIKey, error) { return scanKey(r) }, selectKey+" WHERE person = ? ORDER BY channel, hash", personID)
 	return all, named("api keys", err)
 }
 

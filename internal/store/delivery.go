@@ -3,8 +3,6 @@ package store
 import (
 	"cmp"
 	"context"
-	"database/sql"
-	"errors"
 	"math"
 	"slices"
 	"sync"
@@ -43,168 +41,43 @@ type StreamDelivery struct {
 	Gaps int64
 }
 
-type epochKey struct {
-	sensor string
-	signal vitals.Signal
-	epoch  [16]byte
-}
-
-// epochCount is one epoch in one partition, where a sequence number is there once at most.
-type epochCount struct {
-	key             epochKey
-	rows            int64
-	lowest, highest int64
-}
-
-func (e *epochCount) add(seq int64) {
-	if e.rows == 0 {
-		e.lowest, e.highest = seq, seq
-	}
-	e.rows++
-	e.lowest, e.highest = min(e.lowest, seq), max(e.highest, seq)
-}
-
-// partitionCounts are the counts of the partitions that were asked for. A partition is read once, from a snapshot taken
-// between two commits; from then on the writer adds what it commits.
+// partitionCounts remembers what partitions hold that were not written to since they were asked.
 type partitionCounts struct {
-	counting sync.Mutex // makes one caller count at a time
-
-	mu sync.Mutex // held by the writer around each commit with its counting; guards m and its content
-	m  map[string]*partitionCount
+	mu sync.Mutex // guards m, and makes one caller count at a time
+	m  map[string]countedAt
 }
 
-// partitionCount is one partition's. While it is read, the writer's additions gather in later.
-type partitionCount struct {
-	ready  bool
-	epochs map[epochKey]*epochCount
-	later  []counted
+type countedAt struct {
+	gen     uint64
+	streams []streamTaken
 }
 
-// counted is a chunk that was committed.
-type counted struct {
-	key epochKey
-	seq int64
-}
+func (c *partitionCounts) init() { c.m = map[string]countedAt{} }
 
-func (c *partitionCounts) init() { c.m = map[string]*partitionCount{} }
-
-// committed is told what a commit has added to a partition; c.mu is held.
-func (c *partitionCounts) committed(name string, group []*pending) {
-	pc := c.m[name]
-	if pc == nil {
-		return
-	}
-	for _, p := range group {
-		if p.outcome != Accepted {
-			continue
-		}
-		a := counted{epochKey{p.sensor, p.signal, p.epoch.ID}, int64(p.seq)} // #nosec G115 -- prepare checked
-		if pc.ready {
-			pc.add(a)
-		} else {
-			pc.later = append(pc.later, a)
-		}
-	}
-}
-
-func (pc *partitionCount) add(a counted) {
-	e := pc.epochs[a.key]
-	if e == nil {
-		e = &epochCount{key: a.key}
-		pc.epochs[a.key] = e
-	}
-	e.add(a.seq)
-}
-
-// of are a partition's counts now.
-func (s *Store) countsOf(ctx context.Context, name string) (all []epochCount, err error) {
-	s.stats.mu.Lock()
-	pc := s.stats.m[name]
-	s.stats.mu.Unlock()
-	if pc == nil {
-		if err := s.count(ctx, name); err != nil {
-			return nil, err
-		}
-	}
-	s.stats.mu.Lock()
-	defer s.stats.mu.Unlock()
-	for _, e := range s.stats.m[name].epochs {
-		all = append(all, *e)
-	}
-	return all, nil
-}
-
-// count reads a partition.
-func (s *Store) count(ctx context.Context, name string) (err error) {
-	part, err := s.parts.acquire(ctx, name, false)
-	if err != nil {
-		return err
-	}
-	defer s.parts.release(part)
-	pc := &partitionCount{epochs: map[epochKey]*epochCount{}}
-	s.stats.mu.Lock()
-	tx, err := part.read.BeginTx(ctx, &sql.TxOptions{ReadOnly: true})
-	if err == nil {
-		var one int64 // the first read is what takes the snapshot
-		if err = tx.QueryRowContext(ctx, "SELECT count(*) FROM (SELECT 1 FROM streams LIMIT 1)").Scan(&one); err == nil {
-			s.stats.m[name] = pc
-		}
-	}
-	s.stats.mu.Unlock()
-	if tx != nil {
-		defer func() { err = errors.Join(err, rollback(tx)) }()
-	}
-	if err != nil {
-		return err
-	}
-	found, err := readCounts(ctx, tx)
-	s.stats.mu.Lock()
-	defer s.stats.mu.Unlock()
-	if err != nil {
-		delete(s.stats.m, name)
-		return err
-	}
-	pc.epochs, pc.ready = found, true
-	for _, a := range pc.later {
-		pc.add(a)
-	}
-	pc.later = nil
-	return nil
-}
-
-func readCounts(ctx context.Context, tx *sql.Tx) (found map[epochKey]*epochCount, err error) {
-	rows, err := tx.QueryContext(ctx, `SELECT s.sensor, s.signal, s.epoch, count(*), min(c.seq), max(c.seq)
-		FROM chunks c JOIN streams s ON s.id = c.stream GROUP BY c.stream`)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, rows.Close()) }()
-	found = map[epochKey]*epochCount{}
-	for rows.Next() {
-		var e epochCount
-		var epoch []byte
-		if err := rows.Scan(&e.key.sensor, &e.key.signal, &epoch, &e.rows, &e.lowest, &e.highest); err != nil {
-			return nil, err
-		}
-		copy(e.key.epoch[:], epoch)
-		found[e.key] = &e
-	}
-	return found, rows.Err()
-}
-
-// Delivery counts what is stored. The first call reads an index of every partition.
+// Delivery counts what is stored, from the intervals of sequences that are there.
 func (s *Store) Delivery(ctx context.Context) (Delivery, error) {
-	s.stats.counting.Lock()
-	defer s.stats.counting.Unlock()
+	s.stats.mu.Lock()
+	defer s.stats.mu.Unlock()
 	var d Delivery
-	spans := map[epochKey][]span{}
-	for _, name := range s.parts.all() {
-		epochs, err := s.countsOf(ctx, name)
-		if err != nil {
-			return Delivery{}, named("delivery", err)
+	epochs := map[streamKey]*epochCount{}
+	names, gens := s.parts.all()
+	for i, name := range names {
+		counted, ok := s.stats.m[name]
+		if !ok || counted.gen != gens[i] {
+			streams, err := s.takenIn(ctx, name)
+			if err != nil {
+				return Delivery{}, named("delivery", err)
+			}
+			counted = countedAt{gens[i], streams}
+			s.stats.m[name] = counted
 		}
-		for _, e := range epochs {
-			spans[e.key] = append(spans[e.key], span{name, e})
+		for _, t := range counted.streams {
+			e := epochs[t.key]
+			if e == nil {
+				e = &epochCount{}
+				epochs[t.key] = e
+			}
+			e.add(t.taken)
 		}
 	}
 	gaps, err := s.gapsByEpoch(ctx)
@@ -212,21 +85,30 @@ func (s *Store) Delivery(ctx context.Context) (Delivery, error) {
 		return Delivery{}, named("delivery", err)
 	}
 	for key := range gaps {
-		if _, known := spans[key]; !known {
-			spans[key] = nil // nothing of it has arrived
+		if epochs[key] == nil {
+			epochs[key] = &epochCount{} // nothing of it has arrived
 		}
 	}
 	streams := map[[2]string]*StreamDelivery{}
-	for key, in := range spans {
-		id := [2]string{key.sensor, key.signal.String()}
+	for key, e := range epochs {
+		id := [2]string{key.sensor, vitals.Signal(key.signal).String()}
 		st := streams[id]
 		if st == nil {
 			st = &StreamDelivery{Sensor: id[0], Signal: id[1]}
 			streams[id] = st
 		}
-		if err := s.tally(ctx, st, key, in, gaps[key]); err != nil {
-			return Delivery{}, named("delivery", err)
+		st.Chunks += e.rows
+		st.Doubled += e.doubled
+		// What a gateway says is a gap and has arrived all the same is none.
+		explained, highest := gaps[key], e.highest()
+		for _, t := range e.parts {
+			st.Gaps -= explained.overlaps(t)
 		}
+		st.Gaps += explained.count()
+		if n := len(explained); n > 0 {
+			highest = max(highest, explained[n-1].high)
+		}
+		st.Missing += highest + 1 - (e.rows - e.doubled)
 	}
 	for _, st := range streams {
 		d.Streams = append(d.Streams, *st)
@@ -240,62 +122,46 @@ func (s *Store) Delivery(ctx context.Context) (Delivery, error) {
 	return d, named("delivery", err)
 }
 
-// span is an epoch's share of one partition.
-type span struct {
-	partition string
-	epochCount
+// epochCount is an epoch over all partitions. A sequence number is in a partition once at most; around midnight a faulty sender
+// may have used one in two.
+type epochCount struct {
+	rows, doubled int64
+	parts         []taken
 }
 
-// tally adds an epoch's shares to its stream.
-func (s *Store) tally(ctx context.Context, st *StreamDelivery, key epochKey, in []span, gaps []Gap) error {
-	rows, highest := int64(0), int64(-1)
-	overlap := len(gaps) > 0 // then each sequence number counts
-	for i, e := range in {
-		rows, highest = rows+e.rows, max(highest, e.highest)
-		for _, o := range in[:i] {
-			overlap = overlap || e.lowest <= o.highest && o.lowest <= e.highest
-		}
+func (e *epochCount) add(t taken) {
+	if len(t) == 0 {
+		return
 	}
-	distinct := rows
-	if overlap {
-		// Shares of two days whose sequences overlap: the same sequence may be in both. Look.
-		seen := map[int64]struct{}{}
-		for _, e := range in {
-			if err := s.sequences(ctx, e.partition, key, seen); err != nil {
-				return err
-			}
-		}
-		distinct = int64(len(seen))
-		missing, last := tallyGaps(gaps, seen)
-		st.Gaps += missing
-		highest = max(highest, last)
+	for _, o := range e.parts {
+		e.doubled += t.overlaps(o)
 	}
-	st.Chunks += rows
-	st.Doubled += rows - distinct
-	st.Missing += highest + 1 - distinct
-	return nil
+	e.parts = append(e.parts, t)
+	e.rows += t.count()
 }
 
-func (s *Store) sequences(ctx context.Context, name string, key epochKey, seen map[int64]struct{}) (err error) {
+// highest is the highest sequence number that is there, -1 for none.
+func (e *epochCount) highest() int64 {
+	h := int64(-1)
+	for _, t := range e.parts {
+		h = max(h, t[len(t)-1].high)
+	}
+	return h
+}
+
+// takenIn is what a partition holds.
+func (s *Store) takenIn(ctx context.Context, name string) (all []streamTaken, err error) {
 	part, err := s.parts.acquire(ctx, name, false)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer s.parts.release(part)
-	rows, err := part.read.QueryContext(ctx, `SELECT c.seq FROM streams s JOIN chunks c ON c.stream = s.id
-		WHERE s.sensor = ? AND s.signal = ? AND s.epoch = ?`, key.sensor, uint8(key.signal), key.epoch[:])
-	if err != nil {
-		return err
+	part.mu.RLock()
+	defer part.mu.RUnlock()
+	for _, t := range part.taken {
+		all = append(all, streamTaken{t.key, t.number, slices.Clone(t.taken)})
 	}
-	defer func() { err = errors.Join(err, rows.Close()) }()
-	for rows.Next() {
-		var seq int64
-		if err := rows.Scan(&seq); err != nil {
-			return err
-		}
-		seen[seq] = struct{}{}
-	}
-	return rows.Err()
+	return all, nil
 }
 
 // latency is a histogram whose buckets grow by 2 %, from 100 µs to above a month.
@@ -320,6 +186,9 @@ func (l *latency) observe(d time.Duration) {
 	l.buckets[min(i, len(l.buckets)-1)]++
 	l.total++
 }
+
+// Latency is the distribution that Delivery tells, without counting anything.
+func (s *Store) Latency() []LatencyBucket { return s.lat.distribution() }
 
 // distribution are the buckets that hold something.
 func (l *latency) distribution() (all []LatencyBucket) {

@@ -146,7 +146,7 @@ func (s *Store) Device(ctx context.Context, id string) (Device, error) {
 
 // Devices are all components by id.
 func (s *Store) Devices(ctx context.Context) ([]Device, error) {
-	all, err := list(ctx, s.db, func(r *sql.Rows) (Device, error) { return s.scanDevice(r) }, selectDevice+" ORDER BY d.id")
+	all, err := list(ctx, s.db.DB, func(r *sql.Rows) (Device, error) { return s.scanDevice(r) }, selectDevice+" ORDER BY d.id")
 	return all, named("devices", err)
 }
 

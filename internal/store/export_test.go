@@ -1,5 +1,11 @@
 package store
 
+import (
+	"strings"
+	"testing"
+	"time"
+)
+
 // PartitionsOpen is how many days' files are open.
 func (s *Store) PartitionsOpen() int {
 	s.parts.mu.Lock()
@@ -21,3 +27,23 @@ func OnDisk(name string) { onDisk = "&vfs=" + name }
 
 // OnRealDisk ends it.
 func OnRealDisk() { onDisk = "" }
+
+// WithCompaction makes the compaction look so often, and not wait for more.
+func WithCompaction(every time.Duration) Option {
+	return func(o *options) { o.compactEvery, o.settled = every, -time.Hour }
+}
+
+// FirstPartitionStep makes those tables of the first schema that a later one took away.
+func FirstPartitionStep() string {
+	step := strings.ReplaceAll(partitionSteps[0], "CREATE TABLE", "CREATE TABLE IF NOT EXISTS")
+	return step
+}
+
+// WrappedKey is a patient's key as the file has it.
+func (s *Store) WrappedKey(t *testing.T, patient string) (b []byte) {
+	t.Helper()
+	if err := s.db.QueryRowContext(t.Context(), "SELECT wrapped FROM keys WHERE name = ?", patientKey(patient)).Scan(&b); err != nil {
+		t.Fatal(err)
+	}
+	return b
+}

@@ -1,13 +1,10 @@
 package store
 
 import (
-	"cmp"
 	"context"
 	"database/sql"
 	"errors"
 	"fmt"
-	"slices"
-	"sort"
 	"time"
 
 	"vitalseal/internal/seal"
@@ -93,49 +90,17 @@ func scanGap(rows *sql.Rows) (g Gap, err error) {
 	return g, nil
 }
 
-// gapsByEpoch are all gaps, for Delivery.
-func (s *Store) gapsByEpoch(ctx context.Context) (all map[epochKey][]Gap, err error) {
-	rows, err := s.db.QueryContext(ctx, "SELECT sensor, signal, epoch, first, last, begins, ends, reason, noted FROM gaps")
-	if err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, rows.Close()) }()
-	all = map[epochKey][]Gap{}
-	for rows.Next() {
+// gapsByEpoch are all gaps, for Delivery: the sequence numbers that they name, without overlaps.
+func (s *Store) gapsByEpoch(ctx context.Context) (all map[streamKey]taken, err error) {
+	all = map[streamKey]taken{}
+	err = each(ctx, s.db, "SELECT sensor, signal, epoch, first, last, begins, ends, reason, noted FROM gaps", func(rows *sql.Rows) error {
 		g, err := scanGap(rows)
 		if err != nil {
-			return nil, err
+			return err
 		}
-		key := epochKey{g.Sensor, g.Signal, [16]byte(g.Epoch)}
-		all[key] = append(all[key], g)
-	}
-	return all, rows.Err()
-}
-
-// tallyGaps counts an epoch's chunks that are in a gap and not stored, and returns the highest sequence number in a gap, -1 for
-// none. Gaps are what a gateway says: they cost no more than their number.
-func tallyGaps(gaps []Gap, seen map[int64]struct{}) (missing, highest int64) {
-	gaps = slices.Clone(gaps)
-	slices.SortFunc(gaps, func(a, b Gap) int { return cmp.Compare(a.First, b.First) })
-	var joined [][2]int64 // without overlaps, ascending
-	highest = -1
-	for _, g := range gaps {
-		first, last := int64(g.First), int64(g.Last) // #nosec G115 -- SaveGaps checked
-		if n := len(joined); n > 0 && first <= joined[n-1][1] {
-			joined[n-1][1] = max(joined[n-1][1], last)
-		} else {
-			joined = append(joined, [2]int64{first, last})
-		}
-		highest = max(highest, last)
-	}
-	for _, j := range joined {
-		missing += j[1] - j[0] + 1
-	}
-	for seq := range seen {
-		i := sort.Search(len(joined), func(i int) bool { return joined[i][1] >= seq })
-		if i < len(joined) && joined[i][0] <= seq {
-			missing--
-		}
-	}
-	return missing, highest
+		key := streamKey{g.Sensor, uint8(g.Signal), [16]byte(g.Epoch)}
+		all[key] = all[key].add(stretch{int64(g.First), int64(g.Last)}) // #nosec G115 -- SaveGaps checked
+		return nil
+	})
+	return all, err
 }

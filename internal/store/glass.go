@@ -72,14 +72,14 @@ func (s *Store) Glasses(ctx context.Context, since time.Time, personID, patientI
 	if patientID != "" {
 		where, args = append(where, "patient = ?"), append(args, patientID)
 	}
-	all, err := list(ctx, s.db, func(r *sql.Rows) (access.Glass, error) { return s.scanGlass(ctx, r) },
+	all, err := list(ctx, s.db.DB, func(r *sql.Rows) (access.Glass, error) { return s.scanGlass(ctx, r) },
 		selectGlass+" WHERE "+strings.Join(where, " AND ")+" ORDER BY opened DESC LIMIT ?", append(args, maxGlasses)...)
 	return all, named("emergencies", err)
 }
 
 // UnreviewedGlasses are the emergency accesses that nobody has judged, oldest first.
 func (s *Store) UnreviewedGlasses(ctx context.Context) ([]access.Glass, error) {
-	all, err := list(ctx, s.db, func(r *sql.Rows) (access.Glass, error) { return s.scanGlass(ctx, r) },
+	all, err := list(ctx, s.db.DB, func(r *sql.Rows) (access.Glass, error) { return s.scanGlass(ctx, r) },
 		selectGlass+" WHERE reviewed IS NULL ORDER BY opened LIMIT ?", maxGlasses)
 	return all, named("emergencies", err)
 }

@@ -28,7 +28,7 @@ func TestMain(m *testing.M) {
 // appendForever appends from several goroutines and prints what was acknowledged, until it is killed.
 func appendForever(dir string) {
 	t := &testing.T{}
-	s := open(t, dir)
+	s := open(t, dir, store.WithCompaction(5*time.Millisecond)) // killed in the middle of that, too
 	g := standing(t, s)
 	base := epoch(uint64(time.Now().UnixNano()))
 	var mu sync.Mutex

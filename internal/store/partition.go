@@ -5,13 +5,15 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"log/slog"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
 	"time"
+
+	"vitalseal/internal/vitals"
 )
 
 const partitionPrefix, partitionSuffix = "chunks-", ".db"
@@ -26,7 +28,9 @@ type partitions struct {
 
 	mu    sync.Mutex // guards all below, and the refs and used of each partition
 	open  map[string]*partition
-	names []string // all on disk, ascending
+	names []string          // all on disk, ascending
+	gens  map[string]uint64 // how often each was written to
+	loose map[string]bool   // those that may have recent chunks to compact
 	clock uint64
 
 	failed error // the last failure to close one
@@ -40,11 +44,17 @@ type partition struct {
 	used        uint64
 
 	// Only the writer goroutine touches what follows.
-	insertChunk, selectTrend, upsertTrend *sql.Stmt
-	streams                               map[streamKey]int64
-	subjects                              map[string]int64
-	cells                                 map[cellKey]*cell
-	checkpoints                           checkpointer
+	insertRecent *sql.Stmt
+	streams      map[streamKey]int64
+	subjects     map[string]int64
+	next         int64 // id in recent
+	checkpoints  checkpointer
+
+	mu sync.RWMutex // guards what follows; held by the writer while blocks take the place of recent chunks
+	// taken are the sequences that are there, by stream.
+	taken map[int64]*streamTaken
+	// recent finds the chunks that are not in blocks yet.
+	recent map[subjectSignal][]recentRow
 }
 
 type streamKey struct {
@@ -53,9 +63,27 @@ type streamKey struct {
 	epoch  [16]byte
 }
 
+type streamTaken struct {
+	key    streamKey
+	number int64
+	taken
+}
+
+type subjectSignal struct {
+	subject int64
+	signal  vitals.Signal
+}
+
+// recentRow is where a recent chunk is.
+type recentRow struct {
+	id, stream, seq    int64
+	start, first, last int64
+	added              int64 // Unix second
+}
+
 func (ps *partitions) init(dir string, most int) {
 	ps.dir, ps.max = dir, most
-	ps.open = map[string]*partition{}
+	ps.open, ps.gens, ps.loose = map[string]*partition{}, map[string]uint64{}, map[string]bool{}
 }
 
 // list finds the partitions on disk.
@@ -72,6 +100,9 @@ func (ps *partitions) list() error {
 		}
 	}
 	slices.Sort(ps.names)
+	for _, n := range ps.names[max(0, len(ps.names)-40):] { // those that a chunk may still be for, and then some
+		ps.loose[n] = true
+	}
 	return nil
 }
 
@@ -89,11 +120,44 @@ func (ps *partitions) between(from, to time.Time) []string {
 	return in
 }
 
-// all are all partitions.
-func (ps *partitions) all() []string {
+// all are all partitions, with how often each was written to since Open.
+func (ps *partitions) all() (names []string, gens []uint64) {
 	ps.mu.Lock()
 	defer ps.mu.Unlock()
-	return slices.Clone(ps.names)
+	for _, n := range ps.names {
+		names, gens = append(names, n), append(gens, ps.gens[n])
+	}
+	return names, gens
+}
+
+// changed is told of a commit.
+func (ps *partitions) changed(name string) {
+	ps.mu.Lock()
+	defer ps.mu.Unlock()
+	ps.gens[name]++
+	ps.loose[name] = true
+}
+
+func (ps *partitions) gen(name string) uint64 {
+	ps.mu.Lock()
+	defer ps.mu.Unlock()
+	return ps.gens[name]
+}
+
+// toCompact are the partitions that may have something to compact, oldest first.
+func (ps *partitions) toCompact() []string {
+	ps.mu.Lock()
+	defer ps.mu.Unlock()
+	return slices.Sorted(maps.Keys(ps.loose))
+}
+
+// compacted is told that a partition has no recent chunk left, as of a number of writes.
+func (ps *partitions) compacted(name string, gen uint64) {
+	ps.mu.Lock()
+	defer ps.mu.Unlock()
+	if ps.gens[name] == gen {
+		delete(ps.loose, name)
+	}
 }
 
 // acquire opens a partition, or shares it; release must follow.
@@ -162,7 +226,7 @@ func (ps *partitions) close() error {
 
 func openPartition(ctx context.Context, dir, name string) (*partition, error) {
 	path := filepath.Join(dir, partitionPrefix+name+partitionSuffix)
-	p := &partition{name: name, checkpoints: checkpointer{log: path + "-wal"}}
+	p := &partition{name: name, checkpoints: checkpointer{log: path + "-wal"}, taken: map[int64]*streamTaken{}, recent: map[subjectSignal][]recentRow{}}
 	p.forget()
 	var err error
 	if p.write, err = openFile(ctx, path, partitionSteps, 1, "&_pragma=wal_autocheckpoint(0)"); err != nil {
@@ -170,7 +234,11 @@ func openPartition(ctx context.Context, dir, name string) (*partition, error) {
 	}
 	if p.read, err = openFile(ctx, path, nil, 2, "&_pragma=query_only(ON)"); err == nil {
 		p.read.SetConnMaxIdleTime(time.Minute)
-		err = p.prepare(ctx)
+		p.insertRecent, err = p.write.PrepareContext(ctx, `INSERT INTO recent (id, stream, seq, subject, start, first, last, received, sealed)
+			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`)
+	}
+	if err == nil {
+		err = p.load(ctx)
 	}
 	if err == nil {
 		err = syncDir(dir)
@@ -181,23 +249,74 @@ func openPartition(ctx context.Context, dir, name string) (*partition, error) {
 	return p, nil
 }
 
-func (p *partition) prepare(ctx context.Context) error {
-	for _, st := range []struct {
-		to  **sql.Stmt
-		sql string
-	}{
-		{&p.insertChunk, `INSERT INTO chunks (stream, seq, subject, signal, start, first, last, received, sealed)
-			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`},
-		{&p.selectTrend, "SELECT sealed FROM trends WHERE subject = ? AND minute = ?"},
-		{&p.upsertTrend, `INSERT INTO trends (subject, minute, sealed) VALUES (?, ?, ?)
-			ON CONFLICT (subject, minute) DO UPDATE SET sealed = excluded.sealed`},
-	} {
-		var err error
-		if *st.to, err = p.write.PrepareContext(ctx, st.sql); err != nil {
+// load reads which sequences are there, and where the recent chunks are.
+func (p *partition) load(ctx context.Context) error {
+	signals := map[int64]vitals.Signal{}
+	err := each(ctx, p.read, "SELECT id, sensor, signal, epoch, number FROM streams", func(rows *sql.Rows) error {
+		var id int64
+		var epoch []byte
+		t := &streamTaken{}
+		if err := rows.Scan(&id, &t.key.sensor, &t.key.signal, &epoch, &t.number); err != nil {
+			return err
+		}
+		copy(t.key.epoch[:], epoch)
+		p.taken[id], signals[id] = t, vitals.Signal(t.key.signal)
+		return nil
+	})
+	if err == nil {
+		err = each(ctx, p.read, "SELECT stream, low, high FROM taken ORDER BY stream, low", func(rows *sql.Rows) error {
+			var stream int64
+			var x stretch
+			if err := rows.Scan(&stream, &x.low, &x.high); err != nil {
+				return err
+			}
+			if t := p.taken[stream]; t != nil {
+				t.taken = t.add(x)
+			}
+			return nil
+		})
+	}
+	if err != nil {
+		return err
+	}
+	return each(ctx, p.read, "SELECT id, stream, seq, subject, start, first, last, received FROM recent ORDER BY id", func(rows *sql.Rows) error {
+		var r recentRow
+		var subject, received int64
+		if err := rows.Scan(&r.id, &r.stream, &r.seq, &subject, &r.start, &r.first, &r.last, &received); err != nil {
+			return err
+		}
+		p.next = r.id + 1
+		t := p.taken[r.stream]
+		if t == nil || t.has(r.seq) { // in a block already
+			return nil
+		}
+		r.added = received / 1e6
+		p.found(t, subjectSignal{subject, signals[r.stream]}, r)
+		return nil
+	})
+}
+
+// found notes a chunk that is in recent; p.mu is held, or nobody else has the partition yet.
+func (p *partition) found(t *streamTaken, s subjectSignal, r recentRow) {
+	t.taken = t.add(stretch{r.seq, r.seq})
+	p.recent[s] = append(p.recent[s], r)
+}
+
+// each visits the rows of a query.
+func each(ctx context.Context, db interface {
+	QueryContext(context.Context, string, ...any) (*sql.Rows, error)
+}, query string, visit func(*sql.Rows) error, args ...any) (err error) {
+	rows, err := db.QueryContext(ctx, query, args...)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, rows.Close()) }()
+	for rows.Next() {
+		if err := visit(rows); err != nil {
 			return err
 		}
 	}
-	return nil
+	return rows.Err()
 }
 
 func (p *partition) close() error {
@@ -213,23 +332,30 @@ func (p *partition) close() error {
 }
 
 // maxCached bounds each of a partition's caches.
-const maxCached = 1 << 13
+const maxCached = 1 << 17
 
 // forget drops the caches; they fill again from the file.
 func (p *partition) forget() {
-	p.streams, p.subjects, p.cells = map[streamKey]int64{}, map[string]int64{}, map[cellKey]*cell{}
+	p.streams, p.subjects = map[streamKey]int64{}, map[string]int64{}
 }
 
 // insertion is one transaction of the writer.
 type insertion struct {
-	tx     *sql.Tx
-	part   *partition
-	log    *slog.Logger
-	deltas map[cellKey]*delta
+	tx    *sql.Tx
+	part  *partition
+	added []added
+	in    map[[2]int64]bool // stream and sequence of those
+	known map[int64]*streamTaken
+}
+
+// added is a chunk of this transaction.
+type added struct {
+	subjectSignal
+	recentRow
 }
 
 // chunk inserts p, or finds it there.
-func (in *insertion) chunk(ctx context.Context, p *pending) error {
+func (in *insertion) chunk(ctx context.Context, p *pending, now int64) error {
 	subject, err := in.subject(ctx, p.subject)
 	if err != nil {
 		return err
@@ -238,22 +364,43 @@ func (in *insertion) chunk(ctx context.Context, p *pending) error {
 	if err != nil {
 		return err
 	}
-	r, err := in.tx.StmtContext(ctx, in.part.insertChunk).ExecContext(ctx, stream, int64(p.seq), subject, uint8(p.signal), // #nosec G115 -- prepare checked
-		p.start, p.first, p.last, p.received, p.sealed)
-	if err != nil {
-		return err
-	}
-	n, err := r.RowsAffected()
-	if err != nil {
-		return err
-	}
-	if n == 0 {
+	seq := int64(p.seq) // #nosec G115 -- prepare checked
+	if in.in[[2]int64{stream, seq}] || in.part.has(stream, seq) {
 		p.outcome = Duplicate
 		return nil
 	}
+	r := recentRow{id: in.part.next, stream: stream, seq: seq, start: p.start, first: p.first, last: p.last, added: now}
+	in.part.next++
+	if _, err := in.tx.StmtContext(ctx, in.part.insertRecent).ExecContext(ctx, r.id, stream, seq, subject, p.start, p.first, p.last, p.received, p.sealed); err != nil {
+		return err
+	}
 	p.outcome = Accepted
-	in.collect(p, subject)
+	in.in[[2]int64{stream, seq}] = true
+	in.added = append(in.added, added{subjectSignal{subject, p.signal}, r})
 	return nil
+}
+
+// has reports whether a stream's sequence number is there. Only the writer adds, so it need not ask again before it does.
+func (p *partition) has(stream, seq int64) bool {
+	p.mu.RLock()
+	defer p.mu.RUnlock()
+	t := p.taken[stream]
+	return t != nil && t.has(seq)
+}
+
+// committed makes what the transaction added known.
+func (in *insertion) committed() {
+	p := in.part
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for id, t := range in.known {
+		if p.taken[id] == nil {
+			p.taken[id] = t
+		}
+	}
+	for _, a := range in.added {
+		p.found(p.taken[a.stream], a.subjectSignal, a.recentRow)
+	}
 }
 
 func (in *insertion) subject(ctx context.Context, name string) (int64, error) {
@@ -279,8 +426,9 @@ func (in *insertion) stream(ctx context.Context, p *pending) (int64, error) {
 	if id, ok := in.part.streams[k]; ok {
 		return id, nil
 	}
+	number := int64(p.epoch.Number) // #nosec G115 -- prepare checked
 	if _, err := in.tx.ExecContext(ctx, "INSERT INTO streams (sensor, signal, epoch, number) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
-		k.sensor, k.signal, k.epoch[:], int64(p.epoch.Number)); err != nil { // #nosec G115 -- prepare checked
+		k.sensor, k.signal, k.epoch[:], number); err != nil {
 		return 0, err
 	}
 	var id int64
@@ -292,5 +440,6 @@ func (in *insertion) stream(ctx context.Context, p *pending) (int64, error) {
 		clear(in.part.streams)
 	}
 	in.part.streams[k] = id
+	in.known[id] = &streamTaken{key: k, number: number}
 	return id, nil
 }

@@ -88,11 +88,14 @@ func (s *Store) scanPerson(ctx context.Context, r scanner) (p access.Person, has
 	if err != nil {
 		return access.Person{}, "", err
 	}
-	name, err := key.Open(sealed, associated("person name", p.ID))
-	if err != nil {
-		return access.Person{}, "", ErrSealed
+	p.DisplayName = ForgottenName
+	if len(sealed) > 0 {
+		name, err := key.Open(sealed, associated("person name", p.ID))
+		if err != nil {
+			return access.Person{}, "", ErrSealed
+		}
+		p.DisplayName = string(name)
 	}
-	p.DisplayName = string(name)
 	if err := errors.Join(json.Unmarshal([]byte(wards), &p.Wards), json.Unmarshal([]byte(patients), &p.Patients)); err != nil {
 		return access.Person{}, "", err
 	}
@@ -113,7 +116,7 @@ func (s *Store) Person(ctx context.Context, id string) (access.Person, error) {
 
 // Persons are all persons by login.
 func (s *Store) Persons(ctx context.Context) ([]access.Person, error) {
-	all, err := list(ctx, s.db, func(r *sql.Rows) (access.Person, error) {
+	all, err := list(ctx, s.db.DB, func(r *sql.Rows) (access.Person, error) {
 		p, _, err := s.scanPerson(ctx, r)
 		return p, err
 	}, selectPerson+" ORDER BY login")

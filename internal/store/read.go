@@ -29,8 +29,80 @@ type opened struct {
 	chunk vitals.Chunk
 }
 
-// scan visits a patient's chunks of one signal in one partition that have samples in [from, to), latest last sample
-// first, until visit says no.
+// snapshot is a patient's chunks of one signal in one partition at one moment: those in blocks, and those that are not yet.
+type snapshot struct {
+	tx      *sql.Tx
+	part    *partition
+	subject int64
+	signal  vitals.Signal
+	recent  []recentRow
+	streams map[int64]*streamTaken
+}
+
+func (p *partition) snapshot(ctx context.Context, patient string, signal vitals.Signal) (*snapshot, error) {
+	sn := &snapshot{part: p, signal: signal, streams: map[int64]*streamTaken{}}
+	// The list and the transaction must be of the same moment: no block takes a chunk's place in between.
+	p.mu.RLock()
+	defer p.mu.RUnlock()
+	var err error
+	if sn.tx, err = p.read.BeginTx(ctx, &sql.TxOptions{ReadOnly: true}); err != nil {
+		return nil, err
+	}
+	err = sn.tx.QueryRowContext(ctx, "SELECT id FROM subjects WHERE name = ?", patient).Scan(&sn.subject)
+	if errors.Is(err, sql.ErrNoRows) {
+		sn.subject, err = -1, nil
+	}
+	if err != nil {
+		return nil, errors.Join(err, sn.close())
+	}
+	sn.recent = slices.Clone(p.recent[subjectSignal{sn.subject, signal}])
+	for _, r := range sn.recent {
+		sn.streams[r.stream] = p.taken[r.stream]
+	}
+	return sn, nil
+}
+
+func (sn *snapshot) close() error { return rollback(sn.tx) }
+
+// stream is one of the partition's streams. Its key and number never change.
+func (sn *snapshot) stream(id int64) *streamTaken {
+	if t := sn.streams[id]; t != nil {
+		return t
+	}
+	sn.part.mu.RLock()
+	defer sn.part.mu.RUnlock()
+	sn.streams[id] = sn.part.taken[id]
+	return sn.streams[id]
+}
+
+// chunks visits the wanted chunks that are in no block.
+func (sn *snapshot) chunks(ctx context.Context, patient string, key seal.Key, wanted func(recentRow) bool, visit func(opened) error) error {
+	for _, r := range sn.recent {
+		if !wanted(r) {
+			continue
+		}
+		if err := sn.one(ctx, patient, key, r, visit); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (sn *snapshot) one(ctx context.Context, patient string, key seal.Key, r recentRow, visit func(opened) error) error {
+	var sealed []byte
+	if err := sn.tx.QueryRowContext(ctx, "SELECT sealed FROM recent WHERE id = ?", r.id).Scan(&sealed); err != nil {
+		return err
+	}
+	o := opened{row: sn.stream(r.stream).rowOf(sn.signal, r), last: r.last}
+	var err error
+	if o.chunk, err = openChunk(key, o.row, patient, sealed); err != nil {
+		return fmt.Errorf("partition %s: %w", sn.part.name, err)
+	}
+	return visit(o)
+}
+
+// scan visits a patient's chunks of one signal in one partition that have samples in [from, to): blocks and single chunks by their
+// latest sample, latest first, until one is not wanted.
 func (s *Store) scan(ctx context.Context, name string, key seal.Key, patient string, sig vitals.Signal, from, to int64,
 	wanted func(last int64) bool, visit func(opened) error) (err error) {
 	part, err := s.parts.acquire(ctx, name, false)
@@ -38,41 +110,75 @@ func (s *Store) scan(ctx context.Context, name string, key seal.Key, patient str
 		return err
 	}
 	defer s.parts.release(part)
-	rows, err := part.read.QueryContext(ctx, `SELECT s.sensor, s.epoch, s.number, c.seq, c.start, c.last, c.sealed
-		FROM chunks c INDEXED BY by_time CROSS JOIN streams s ON s.id = c.stream
-		WHERE c.subject = (SELECT id FROM subjects WHERE name = ?) AND c.signal = ? AND c.last >= ? AND c.last < ? AND c.first < ?
-		ORDER BY c.last DESC`, patient, uint8(sig), from, to+2*maxSpan.Microseconds(), to)
+	sn, err := part.snapshot(ctx, patient, sig)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, rows.Close()) }()
-	for rows.Next() {
-		var o opened
-		var epoch, sealed sql.RawBytes
-		var number, seq int64
-		if err := rows.Scan(&o.sensor, &epoch, &number, &seq, &o.start, &o.last, &sealed); err != nil {
+	defer func() { err = errors.Join(err, sn.close()) }()
+	type found struct {
+		last  int64
+		block int64 // id; 0: it is a chunk
+		row   recentRow
+	}
+	var all []found
+	err = each(ctx, sn.tx, "SELECT id, last FROM blocks INDEXED BY blocks_by_time WHERE subject = ? AND signal = ? AND last >= ? AND last < ? AND first < ?",
+		func(rows *sql.Rows) error {
+			var f found
+			err := rows.Scan(&f.block, &f.last)
+			all = append(all, f)
 			return err
+		}, sn.subject, uint8(sig), from, to+(2*maxSpan+blockLasting).Microseconds(), to)
+	if err != nil {
+		return err
+	}
+	for _, r := range sn.recent {
+		if r.last >= from && r.first < to {
+			all = append(all, found{last: r.last, row: r})
 		}
-		if !wanted(o.last) {
+	}
+	slices.SortFunc(all, func(a, b found) int { return cmp.Compare(b.last, a.last) })
+	for _, f := range all {
+		if !wanted(f.last) {
 			return nil
 		}
-		if len(epoch) != len(o.epoch.ID) {
-			return ErrSealed
+		if f.block == 0 {
+			err = sn.one(ctx, patient, key, f.row, visit)
+		} else {
+			err = sn.block(ctx, f.block, patient, key, from, to, visit)
 		}
-		copy(o.epoch.ID[:], epoch)
-		o.signal, o.epoch.Number, o.seq = sig, uint64(number), uint64(seq) // #nosec G115 -- never stored negative
-		plain, err := key.Open(sealed, chunkData(o.row, patient))
 		if err != nil {
-			return fmt.Errorf("%w: chunk %d in partition %s", ErrSealed, seq, name)
+			return err
 		}
-		if o.chunk, err = vitals.Decode(plain); err != nil {
-			return fmt.Errorf("%w: chunk %d in partition %s: %w", ErrSealed, seq, name, err)
+	}
+	return nil
+}
+
+// block visits a block's chunks that have samples in [from, to).
+func (sn *snapshot) block(ctx context.Context, id int64, patient string, key seal.Key, from, to int64, visit func(opened) error) error {
+	var stream, seq, start int64
+	var sealed []byte
+	if err := sn.tx.QueryRowContext(ctx, "SELECT stream, seq, start, sealed FROM blocks WHERE id = ?", id).Scan(&stream, &seq, &start, &sealed); err != nil {
+		return err
+	}
+	t := sn.stream(stream)
+	if t == nil {
+		return fmt.Errorf("%w: partition %s: a block of no stream", ErrSealed, sn.part.name)
+	}
+	chunks, seqs, err := openBlock(key, t, sn.signal, patient, seq, start, sealed)
+	if err != nil {
+		return fmt.Errorf("partition %s: %w", sn.part.name, err)
+	}
+	for i, c := range chunks {
+		first, last := sampleSpan(c)
+		if micro(last) < from || micro(first) >= to {
+			continue
 		}
+		o := opened{row: t.rowOf(sn.signal, recentRow{seq: seqs[i], start: micro(c.Start)}), last: micro(last), chunk: c}
 		if err := visit(o); err != nil {
 			return err
 		}
 	}
-	return rows.Err()
+	return nil
 }
 
 // Numerics are the newest limit bundles of a patient in [from, to), ascending by time, of all sensors. limit <= 0 or above

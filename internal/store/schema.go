@@ -50,10 +50,11 @@ CREATE TABLE quarantine (
   id INTEGER PRIMARY KEY AUTOINCREMENT, sensor TEXT NOT NULL, signal INTEGER NOT NULL, epoch BLOB NOT NULL, seq INTEGER NOT NULL,
   start INTEGER NOT NULL, received INTEGER NOT NULL, reason TEXT NOT NULL, sealed BLOB NOT NULL,
   UNIQUE (sensor, signal, epoch, seq, start));
-`, glassStep, sessionStep, deviceStep, gapStep}
+`, glassStep, sessionStep, deviceStep, gapStep, forgetStep}
 
-// partitionSteps is the schema of one day's chunks. A row's place is (stream, seq), so one stream's chunks lie together and
-// in order; by_time leads from a patient and a time to them.
+// partitionSteps is the schema of one day's chunks. New chunks are appended to recent, all streams together, so that a commit
+// writes few pages; compaction moves them into blocks of half a minute of one stream, and adds what they say to sums. taken are the
+// sequences that blocks hold, or held: it outlives them.
 var partitionSteps = []string{`
 CREATE TABLE subjects (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
 CREATE TABLE streams (
@@ -67,4 +68,23 @@ CREATE INDEX by_time ON chunks (subject, signal, last);
 CREATE TABLE trends (
   subject INTEGER NOT NULL, minute INTEGER NOT NULL, sealed BLOB NOT NULL,
   PRIMARY KEY (subject, minute)) WITHOUT ROWID;
+`, `
+CREATE TABLE recent (
+  id INTEGER PRIMARY KEY, stream INTEGER NOT NULL, seq INTEGER NOT NULL, subject INTEGER NOT NULL,
+  start INTEGER NOT NULL, first INTEGER NOT NULL, last INTEGER NOT NULL, received INTEGER NOT NULL, sealed BLOB NOT NULL);
+CREATE TABLE damaged (
+  id INTEGER PRIMARY KEY, stream INTEGER NOT NULL, seq INTEGER NOT NULL, subject INTEGER NOT NULL,
+  start INTEGER NOT NULL, first INTEGER NOT NULL, last INTEGER NOT NULL, received INTEGER NOT NULL, sealed BLOB NOT NULL);
+CREATE TABLE blocks (
+  id INTEGER PRIMARY KEY, subject INTEGER NOT NULL, signal INTEGER NOT NULL, stream INTEGER NOT NULL, seq INTEGER NOT NULL,
+  start INTEGER NOT NULL, first INTEGER NOT NULL, last INTEGER NOT NULL, sealed BLOB NOT NULL);
+CREATE INDEX blocks_by_time ON blocks (subject, signal, last);
+CREATE TABLE taken (stream INTEGER NOT NULL, low INTEGER NOT NULL, high INTEGER NOT NULL, PRIMARY KEY (stream, low)) WITHOUT ROWID;
+CREATE TABLE sums (
+  subject INTEGER NOT NULL, minutes INTEGER NOT NULL, slot INTEGER NOT NULL, sealed BLOB NOT NULL,
+  PRIMARY KEY (subject, minutes, slot)) WITHOUT ROWID;
+INSERT INTO recent (stream, seq, subject, start, first, last, received, sealed)
+  SELECT stream, seq, subject, start, first, last, received, sealed FROM chunks ORDER BY received;
+DROP TABLE chunks;
+DROP TABLE trends;
 `}

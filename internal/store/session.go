@@ -62,7 +62,7 @@ func (s *Store) Session(ctx context.Context, id string) (access.Session, error) 
 
 // SessionsOf are a person's sign-ins, oldest first.
 func (s *Store) SessionsOf(ctx context.Context, personID string) ([]access.Session, error) {
-	all, err := list(ctx, s.db, func(r *sql.Rows) (access.Session, error) { return s.scanSession(ctx, r) },
+	all, err := list(ctx, s.db.DB, func(r *sql.Rows) (access.Session, error) { return s.scanSession(ctx, r) },
 		selectSession+" WHERE person = ? ORDER BY started", personID)
 	return all, named("sessions", err)
 }

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 
 	"github.com/ncruces/go-sqlite3"
 	_ "github.com/ncruces/go-sqlite3/driver" // registers "sqlite3" with database/sql
@@ -132,8 +133,25 @@ func syncDir(dir string) error {
 	return errors.Join(d.Sync(), d.Close())
 }
 
+// directoryDB is directory.db, which counts its own changes.
+type directoryDB struct {
+	*sql.DB
+	changes atomic.Uint64
+}
+
+// ExecContext changes something.
+func (d *directoryDB) ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error) {
+	defer d.changes.Add(1) // also after an error, which may have come too late
+	return d.DB.ExecContext(ctx, query, args...)
+}
+
+// Changes counts the changes to the directory. Whoever remembers what followed from it looks again when the number has moved; what
+// follows from the clock moves it not.
+func (s *Store) Changes() uint64 { return s.db.changes.Load() }
+
 // inTx runs f in a write transaction of the directory.
 func (s *Store) inTx(ctx context.Context, f func(tx *sql.Tx) error) error {
+	defer s.db.changes.Add(1)
 	tx, err := s.db.BeginTx(ctx, nil)
 	if err != nil {
 		return err

@@ -19,7 +19,6 @@ package store
 
 import (
 	"context"
-	"database/sql"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -63,13 +62,17 @@ var (
 )
 
 type options struct {
-	now        func() time.Time
-	maxAge     time.Duration
-	maxAhead   time.Duration
-	linger     time.Duration
-	batch      int
-	partitions int
-	watchQueue int
+	now      func() time.Time
+	maxAge   time.Duration
+	maxAhead time.Duration
+	linger   time.Duration
+	// compactEvery is how often recent chunks are looked through for blocks.
+	compactEvery time.Duration
+	settled      time.Duration
+	retention    Retention
+	batch        int
+	partitions   int
+	watchQueue   int
 }
 
 // Option changes a default of Open.
@@ -81,7 +84,7 @@ func WithClock(now func() time.Time) Option { return func(o *options) { o.now = 
 // WithWatchQueue sets how many chunks a subscription holds for a slow reader, at least 1; the default is 512.
 func WithWatchQueue(n int) Option { return func(o *options) { o.watchQueue = max(n, 1) } }
 
-// WithOpenPartitions sets how many days' files are kept open, at least 1; the default is 6.
+// WithOpenPartitions sets how many days' files are kept open, at least 1; the default is 40: a month and some.
 func WithOpenPartitions(n int) Option { return func(o *options) { o.partitions = max(n, 1) } }
 
 // Store is an open store. Its fields are set by Open and never change; what they point to has its own locks.
@@ -91,7 +94,7 @@ type Store struct {
 	log     *slog.Logger
 	opt     options
 	lock    *dirLock // holds an exclusive transaction on lock.db for as long as the store is open
-	db      *sql.DB  // directory.db
+	db      *directoryDB
 	keys    keyring
 	where   attribution
 	devices atomic.Uint64 // changes to the inventory, see DeviceChanges
@@ -102,14 +105,21 @@ type Store struct {
 	seen    touches
 	stats   partitionCounts
 	once    sync.Once
+
+	compacting sync.Mutex    // one compaction at a time
+	stop       func()        // ends what runs in the background
+	background chan struct{} // closed when it has ended
 }
 
 // Open opens the store in dir, creating it on first use. ErrInUse if another process has it.
 func Open(ctx context.Context, dir string, ks seal.KeyStore, log *slog.Logger, opts ...Option) (*Store, error) {
-	o := options{now: time.Now, maxAge: 31 * 24 * time.Hour, maxAhead: 5 * time.Minute, linger: 20 * time.Millisecond,
-		batch: 1024, partitions: 6, watchQueue: 512}
+	o := options{now: time.Now, maxAge: 31 * 24 * time.Hour, maxAhead: 5 * time.Minute, linger: 20 * time.Millisecond, compactEvery: 10 * time.Second, settled: settled,
+		batch: 1024, partitions: 40, watchQueue: 512}
 	for _, f := range opts {
 		f(&o)
+	}
+	if err := o.retention.check(); err != nil {
+		return nil, named("open", err)
 	}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("store: open: %w", err)
@@ -126,6 +136,12 @@ func Open(ctx context.Context, dir string, ks seal.KeyStore, log *slog.Logger, o
 	s.write = newWriter(s)
 	// The writer outlives the ctx that opened the store: Close ends it, after it has answered everybody.
 	go s.write.run(context.WithoutCancel(ctx))
+	s.background = make(chan struct{})
+	ctx, s.stop = context.WithCancel(context.WithoutCancel(ctx))
+	go func() {
+		defer close(s.background)
+		s.compactor(ctx)
+	}()
 	return s, nil
 }
 
@@ -134,9 +150,11 @@ func (s *Store) open(ctx context.Context) error {
 	if s.lock, err = lockDir(ctx, filepath.Join(s.dir, "lock.db")); err != nil {
 		return err
 	}
-	if s.db, err = openFile(ctx, filepath.Join(s.dir, "directory.db"), directorySteps, 4, ""); err != nil {
+	db, err := openFile(ctx, filepath.Join(s.dir, "directory.db"), directorySteps, 4, "&_pragma=secure_delete(ON)")
+	if err != nil {
 		return err
 	}
+	s.db = &directoryDB{DB: db}
 	if err := syncDir(s.dir); err != nil {
 		return err
 	}
@@ -155,6 +173,8 @@ func (s *Store) open(ctx context.Context) error {
 func (s *Store) Close() error {
 	var err error
 	s.once.Do(func() {
+		s.stop()
+		<-s.background
 		s.write.close()
 		s.watch.close()
 		err = s.closeFiles()

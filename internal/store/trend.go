@@ -52,81 +52,74 @@ func (c *cell) merge(o *cell) {
 	}
 }
 
-type cellKey struct {
-	subject int64
-	minute  int64 // since 1970
-}
+// levels are the lengths of slots that sums are kept for, in minutes.
+var levels = [...]int64{1, 15, 60}
 
-// delta is what one transaction adds to a cell.
-type delta struct {
-	cell
-	patient string
-	key     seal.Key
-}
+// slotKey is one slot of one level, counted since 1970.
+type slotKey struct{ minutes, slot int64 }
 
-// collect adds the values of an inserted chunk to the transaction's deltas.
-func (in *insertion) collect(p *pending, subject int64) {
-	for _, b := range p.chunk.Bundles {
+// sums are what chunks add to the slots of every level.
+type sums map[slotKey]*cell
+
+// collect adds a chunk's values.
+func (m sums) collect(c vitals.Chunk) {
+	for _, b := range c.Bundles {
 		for _, n := range b.Numerics {
-			if !n.Quality.HasValue() || !n.Kind.Valid() || math.IsNaN(n.Value) || math.IsInf(n.Value, 0) {
+			one, ok := aggregateOf(n)
+			if !ok {
 				continue
 			}
-			k := cellKey{subject, minuteOf(b.At)}
-			d := in.deltas[k]
-			if d == nil {
-				if in.deltas == nil {
-					in.deltas = map[cellKey]*delta{}
+			for _, minutes := range levels {
+				k := slotKey{minutes, minuteOf(b.At) / minutes}
+				if m[k] == nil {
+					m[k] = new(cell)
 				}
-				d = &delta{patient: p.subject, key: p.key}
-				in.deltas[k] = d
+				m[k][n.Kind].merge(one)
 			}
-			one := aggregate{count: 1, min: n.Value, max: n.Value, sum: n.Value}
-			if n.Quality == vitals.Questionable {
-				one.questionable = 1
-			}
-			d.cell[n.Kind].merge(one)
 		}
 	}
+}
+
+func aggregateOf(n vitals.Numeric) (aggregate, bool) {
+	if !n.Quality.HasValue() || !n.Kind.Valid() || math.IsNaN(n.Value) || math.IsInf(n.Value, 0) {
+		return aggregate{}, false
+	}
+	one := aggregate{count: 1, min: n.Value, max: n.Value, sum: n.Value}
+	if n.Quality == vitals.Questionable {
+		one.questionable = 1
+	}
+	return one, true
 }
 
 // minuteOf counts minutes since 1970; times before that do not get here.
 func minuteOf(t time.Time) int64 { return t.Unix() / 60 }
 
-// trends writes the deltas: each touched minute is read once (or is in the cache), merged, sealed and written.
-// A minute that begins before midnight may be in two partitions; readers merge them.
-func (in *insertion) trends(ctx context.Context) error {
-	sel, up := in.tx.StmtContext(ctx, in.part.selectTrend), in.tx.StmtContext(ctx, in.part.upsertTrend)
-	for k, d := range in.deltas {
-		where := trendData(d.patient, in.part.name, k.minute)
-		c := in.part.cells[k]
-		if c == nil {
-			c = new(cell)
-			var sealed []byte
-			switch err := sel.QueryRowContext(ctx, k.subject, k.minute).Scan(&sealed); {
-			case errors.Is(err, sql.ErrNoRows):
-			case err != nil:
+// add merges the sums into those of a partition. A slot that begins before midnight may be in two partitions; readers merge them.
+func (m sums) add(ctx context.Context, tx *sql.Tx, partition string, subject int64, name string, key seal.Key) error {
+	for k, c := range m {
+		where := sumData(name, partition, k)
+		var sealed []byte
+		switch err := tx.QueryRowContext(ctx, "SELECT sealed FROM sums WHERE subject = ? AND minutes = ? AND slot = ?", subject, k.minutes, k.slot).Scan(&sealed); {
+		case errors.Is(err, sql.ErrNoRows):
+		case err != nil:
+			return err
+		default:
+			var old cell
+			if err := openCell(&old, key, sealed, where); err != nil {
 				return err
-			default:
-				if err := openCell(c, d.key, sealed, where); err != nil {
-					// The chunks are the truth, and new ones must not wait for a damaged sum of old ones.
-					in.log.Error("a trend cannot be opened and starts again", "partition", in.part.name, "err", err)
-				}
 			}
-			if len(in.part.cells) >= maxCached {
-				clear(in.part.cells)
-			}
-			in.part.cells[k] = c
+			c.merge(&old)
 		}
-		c.merge(&d.cell)
-		if _, err := up.ExecContext(ctx, k.subject, k.minute, d.key.Seal(c.encode(), where)); err != nil {
+		if _, err := tx.ExecContext(ctx, `INSERT INTO sums (subject, minutes, slot, sealed) VALUES (?, ?, ?, ?)
+			ON CONFLICT (subject, minutes, slot) DO UPDATE SET sealed = excluded.sealed`, subject, k.minutes, k.slot, key.Seal(c.encode(), where)); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func trendData(patient, partition string, minute int64) []byte {
-	return associated("trend", patient, partition, strconv.FormatInt(minute, 10))
+func sumData(patient, partition string, k slotKey) []byte {
+	return associated("sum", patient, partition, strconv.FormatInt(k.minutes, 10), strconv.FormatInt(k.slot, 10))
 }
 
 const (
@@ -200,45 +193,86 @@ func (s *Store) Trends(ctx context.Context, g access.Grant, patient string, k vi
 	if err != nil {
 		return nil, named("trends", err)
 	}
-	sums := map[int64]aggregate{} // by Unix second of the step's begin
+	got := map[int64]aggregate{} // by Unix second of the step's begin
+	note := func(at time.Time, a aggregate) {
+		if a.count == 0 {
+			return
+		}
+		step := at.UTC().Truncate(step).Unix()
+		sum := got[step]
+		sum.merge(a)
+		got[step] = sum
+	}
 	low, high := minuteOf(from), minuteOf(to.Add(time.Minute-1))
 	for _, name := range s.parts.between(from, to) {
-		if err := s.trendsIn(ctx, name, key, patient, low, high, func(minute int64, c *cell) {
-			at := time.Unix(minute*60, 0).UTC().Truncate(step).Unix()
-			sum := sums[at]
-			sum.merge(c[k])
-			sums[at] = sum
-		}); err != nil {
+		if err := s.trendsIn(ctx, name, key, patient, k, low, high, coarsest(step), note); err != nil {
 			return nil, named("trends", err)
 		}
 	}
-	return points(sums), nil
+	return points(got), nil
 }
 
-// trendsIn visits a partition's minutes in [low, high).
-func (s *Store) trendsIn(ctx context.Context, name string, key seal.Key, patient string, low, high int64, visit func(int64, *cell)) (err error) {
+// coarsest is the longest slot that divides a step.
+func coarsest(step time.Duration) int64 {
+	best := int64(1)
+	for _, minutes := range levels {
+		if int64(step/time.Minute)%minutes == 0 {
+			best = minutes
+		}
+	}
+	return best
+}
+
+// trendsIn visits what a partition has of a kind in the minutes [low, high): whole slots of the given length from the sums of that
+// length, what is before the first and after the last of them from the minutes, and what is in no block yet from the chunks.
+func (s *Store) trendsIn(ctx context.Context, name string, key seal.Key, patient string, kind vitals.Kind, low, high, minutes int64, note func(time.Time, aggregate)) (err error) {
 	part, err := s.parts.acquire(ctx, name, false)
 	if err != nil {
 		return err
 	}
 	defer s.parts.release(part)
-	rows, err := part.read.QueryContext(ctx, `SELECT minute, sealed FROM trends
-		WHERE subject = (SELECT id FROM subjects WHERE name = ?) AND minute >= ? AND minute < ?`, patient, low, high)
+	snap, err := part.snapshot(ctx, patient, vitals.Numerics)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, rows.Close()) }()
-	var sealed sql.RawBytes
-	for rows.Next() {
-		var minute int64
-		if err := rows.Scan(&minute, &sealed); err != nil {
-			return err
+	defer func() { err = errors.Join(err, snap.close()) }()
+	read := func(minutes, low, high int64) error {
+		if low >= high {
+			return nil
 		}
-		var c cell
-		if err := openCell(&c, key, sealed, trendData(patient, name, minute)); err != nil {
-			return err
-		}
-		visit(minute, &c)
+		return each(ctx, snap.tx, "SELECT slot, sealed FROM sums WHERE subject = ? AND minutes = ? AND slot >= ? AND slot < ?", func(rows *sql.Rows) error {
+			var slot int64
+			var sealed sql.RawBytes
+			if err := rows.Scan(&slot, &sealed); err != nil {
+				return err
+			}
+			var c cell
+			if err := openCell(&c, key, sealed, sumData(patient, name, slotKey{minutes, slot})); err != nil {
+				return err
+			}
+			note(time.Unix(slot*minutes*60, 0), c[kind])
+			return nil
+		}, snap.subject, minutes, low, high)
 	}
-	return rows.Err()
+	if begin, end := (low+minutes-1)/minutes, high/minutes; minutes > 1 && begin < end {
+		err = errors.Join(read(1, low, begin*minutes), read(minutes, begin, end), read(1, end*minutes, high))
+	} else {
+		err = read(1, low, high)
+	}
+	if err != nil {
+		return err
+	}
+	return snap.chunks(ctx, patient, key, func(r recentRow) bool { return r.last >= low*60e6 && r.first < high*60e6 }, func(o opened) error {
+		for _, b := range o.chunk.Bundles {
+			if m := minuteOf(b.At); m < low || m >= high {
+				continue
+			}
+			for _, n := range b.Numerics {
+				if one, ok := aggregateOf(n); ok && n.Kind == kind {
+					note(b.At, one)
+				}
+			}
+		}
+		return nil
+	})
 }

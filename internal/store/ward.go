@@ -37,7 +37,7 @@ func (s *Store) CreateWard(ctx context.Context, w Ward) error {
 
 // Wards are all wards by id.
 func (s *Store) Wards(ctx context.Context) ([]Ward, error) {
-	all, err := list(ctx, s.db, func(r *sql.Rows) (w Ward, err error) { return w, r.Scan(&w.ID, &w.Name) },
+	all, err := list(ctx, s.db.DB, func(r *sql.Rows) (w Ward, err error) { return w, r.Scan(&w.ID, &w.Name) },
 		"SELECT id, name FROM wards ORDER BY id")
 	return all, named("wards", err)
 }
@@ -58,7 +58,7 @@ func (s *Store) CreateBed(ctx context.Context, b Bed) error {
 
 // Beds are all beds by id.
 func (s *Store) Beds(ctx context.Context) ([]Bed, error) {
-	all, err := list(ctx, s.db, func(r *sql.Rows) (b Bed, err error) { return b, r.Scan(&b.ID, &b.Ward, &b.Name) },
+	all, err := list(ctx, s.db.DB, func(r *sql.Rows) (b Bed, err error) { return b, r.Scan(&b.ID, &b.Ward, &b.Name) },
 		"SELECT id, ward, name FROM beds ORDER BY id")
 	return all, named("beds", err)
 }
@@ -95,7 +95,7 @@ func (s *Store) CreatePatient(ctx context.Context, name string) (id string, err 
 }
 
 // PatientName opens a patient's name. The grant must allow access.ViewPatient on the patient, or access.ManageDirectory:
-// whoever keeps the directory right has to read it, and it opens no value.
+// whoever keeps the directory right has to read it, and it opens no value. A patient who was forgotten is ForgottenName.
 func (s *Store) PatientName(ctx context.Context, g access.Grant, id string) (string, error) {
 	if s.allowed(g, access.ManageDirectory, access.OnSystem()) != nil {
 		if err := s.allowed(g, access.ViewPatient, access.OnPatient(id)); err != nil {
@@ -105,6 +105,9 @@ func (s *Store) PatientName(ctx context.Context, g access.Grant, id string) (str
 	var sealed []byte
 	if err := s.db.QueryRowContext(ctx, "SELECT sealed_name FROM patients WHERE id = ?", id).Scan(&sealed); err != nil {
 		return "", named("patient name", err)
+	}
+	if len(sealed) == 0 {
+		return ForgottenName, nil
 	}
 	key, err := s.key(ctx, patientKey(id))
 	if err != nil {
@@ -138,7 +141,7 @@ func (s *Store) Patient(ctx context.Context, id string) (access.PatientRef, erro
 
 // Patients are all patients by id, whether admitted or not.
 func (s *Store) Patients(ctx context.Context) ([]access.PatientRef, error) {
-	all, err := list(ctx, s.db, func(r *sql.Rows) (access.PatientRef, error) { return scanPatient(r) }, selectPatient+" ORDER BY p.id")
+	all, err := list(ctx, s.db.DB, func(r *sql.Rows) (access.PatientRef, error) { return scanPatient(r) }, selectPatient+" ORDER BY p.id")
 	return all, named("patients", err)
 }
 

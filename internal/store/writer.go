@@ -12,6 +12,7 @@ import (
 type writer struct {
 	s     *Store
 	queue chan *pending
+	jobs  chan job // of the compaction
 	stop  chan struct{}
 	done  chan struct{}
 
@@ -19,8 +20,32 @@ type writer struct {
 	closed bool
 }
 
+// job is something else that only the writer may do, between two batches.
+type job struct {
+	do   func(context.Context) error
+	done chan error // has room for one
+}
+
+// between has the writer do something between two batches.
+func (w *writer) between(ctx context.Context, do func(context.Context) error) error {
+	j := job{do, make(chan error, 1)}
+	select {
+	case w.jobs <- j:
+	case <-w.stop:
+		return ErrClosed
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	select {
+	case err := <-j.done:
+		return err
+	case <-w.done:
+		return ErrClosed
+	}
+}
+
 func newWriter(s *Store) *writer {
-	return &writer{s: s, queue: make(chan *pending, s.opt.batch), stop: make(chan struct{}), done: make(chan struct{})}
+	return &writer{s: s, queue: make(chan *pending, s.opt.batch), jobs: make(chan job), stop: make(chan struct{}), done: make(chan struct{})}
 }
 
 // do hands p to the writer and waits for what became of it.
@@ -70,6 +95,9 @@ func (w *writer) run(ctx context.Context) {
 		select {
 		case p := <-w.queue:
 			batch = append(batch, p)
+		case j := <-w.jobs:
+			j.done <- j.do(ctx)
+			continue
 		case <-w.stop:
 			for { // nothing is queued any more once closed is set, so this ends
 				select {
@@ -164,28 +192,24 @@ func (w *writer) transact(ctx context.Context, name string, group []*pending) er
 	if err != nil {
 		return err
 	}
-	in := insertion{tx: tx, part: part, log: w.s.log}
+	in := insertion{tx: tx, part: part, in: map[[2]int64]bool{}, known: map[int64]*streamTaken{}}
+	now := w.s.now().Unix()
 	for _, p := range group {
-		if err = in.chunk(ctx, p); err != nil {
+		if err = in.chunk(ctx, p, now); err != nil {
 			break
 		}
 	}
 	if err == nil {
-		err = in.trends(ctx)
-	}
-	if err == nil {
-		w.s.stats.mu.Lock()
-		if err = tx.Commit(); err == nil {
-			w.s.stats.committed(name, group)
-		}
-		w.s.stats.mu.Unlock()
+		err = tx.Commit()
 	} else {
 		err = errors.Join(err, rollback(tx))
 	}
 	if err != nil {
-		part.forget() // ids and cells from a transaction that never was
+		part.forget() // ids from a transaction that never was
 		return err
 	}
+	in.committed()
+	w.s.parts.changed(name)
 	part.checkpoint(ctx, w.s.log)
 	return nil
 }

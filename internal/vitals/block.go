@@ -5,232 +5,431 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"math/bits"
 	"time"
 )
 
-// MaxBlockBytes bounds an encoded block, and so what DecodeBlock may allocate.
-const MaxBlockBytes = 256 << 10
-
-// MaxBlockChunks is how many chunks a block may hold: 30 s of 250 ms chunks are 120.
-const MaxBlockChunks = 1024
-
-// ErrNoBlock says that chunks cannot share a block: another signal, rate or set of wavelengths, or too many.
-var ErrNoBlock = errors.New("vitals: chunks do not fit one block")
-
+// Bounds on a block, far above what half a minute of anything is.
 const (
-	// blockVersion is the first byte. A chunk begins with 1, so that one can never be taken for the other.
-	blockVersion = 0x81
-	// maxBlockSamples is 30 s at 1 kHz, rounded up.
-	maxBlockSamples = 32 << 10
+	// MaxBlockChunks is the most chunks that one block holds.
+	MaxBlockChunks = 4096
+	// MaxBlockBytes bounds an encoded block, and so what DecodeBlock may allocate: a small multiple.
+	MaxBlockBytes = 1 << 20
+
+	blockVersion    = 1
+	maxBlockSamples = 256 << 10
+	riceRun         = 128 // samples that share a predictor and a Rice parameter
+	maxPredictor    = 3
+	maxRice         = 30
+	escapeQuotient  = 24 // a quotient this long is an escape: the residual follows in full
+	residualBits    = 36
 )
 
-// EncodeBlock turns consecutive waveform chunks of one stream into fewer bytes than they have one by one, without loss
-// (doc/formats/block.md): DecodeBlock gives the same chunks back. They must share Signal, Rate and the presence of Red,
-// otherwise the error wraps ErrNoBlock. Where one chunk ends, when it began, its gap and its clock error are kept.
+// ErrBlock says that chunks cannot be in one block.
+var ErrBlock = errors.New("vitals: chunks do not make a block")
+
+// EncodeBlock puts chunks of one stream, in any order and with any holes, into one piece, without loss: DecodeBlock gives back
+// exactly these (doc/formats/block.md). Waves are predicted from their last samples (fixed polynomial predictors) and what
+// remains is Rice coded, as Robinson's Shorten (1994) and FLAC do. Every chunk must be one that Encode takes.
 func EncodeBlock(chunks []Chunk) ([]byte, error) {
 	if len(chunks) == 0 || len(chunks) > MaxBlockChunks {
-		return nil, fmt.Errorf("%w: %d chunks, want 1 to %d", ErrNoBlock, len(chunks), MaxBlockChunks)
+		return nil, fmt.Errorf("%w: %d chunks, want 1 to %d", ErrBlock, len(chunks), MaxBlockChunks)
 	}
-	first, total := chunks[0], 0
-	milli := math.Round(float64(first.Rate) * 1000)
+	signal := chunks[0].Signal
+	b := []byte{blockVersion, byte(signal)}
+	b = binary.AppendUvarint(b, uint64(len(chunks)))
+	if signal != PPG && signal != Pressure {
+		for i, c := range chunks {
+			one, err := Encode(c)
+			if err != nil {
+				return nil, fmt.Errorf("chunk %d: %w", i, err)
+			}
+			if c.Signal != signal {
+				return nil, fmt.Errorf("%w: chunk %d is of %s, the first of %s", ErrBlock, i, c.Signal, signal)
+			}
+			b = binary.AppendUvarint(b, uint64(len(one)))
+			b = append(b, one...)
+		}
+		return bounded(b)
+	}
+	var total int
+	var last header
+	var infrared, red, pressure []int64
 	for i, c := range chunks {
-		if err := checkWaveform(c); err != nil {
-			return nil, fmt.Errorf("vitals: encode block: chunk %d: %w", i, err)
+		if _, err := Encode(c); err != nil { // the bounds are Encode's
+			return nil, fmt.Errorf("chunk %d: %w", i, err)
 		}
-		if c.Signal != first.Signal || (c.Red != nil) != (first.Red != nil) || math.Round(float64(c.Rate)*1000) != milli {
-			return nil, fmt.Errorf("%w: chunk %d differs from the first in signal, rate or wavelengths", ErrNoBlock, i)
+		if c.Signal != signal {
+			return nil, fmt.Errorf("%w: chunk %d is of %s, the first of %s", ErrBlock, i, c.Signal, signal)
 		}
-		total += c.samples()
+		h := headerOf(c)
+		b = h.append(b, last)
+		last = h
+		total += int(h.samples)
+		for k := range c.Infrared {
+			infrared = append(infrared, int64(c.Infrared[k]))
+		}
+		for k := range c.Red {
+			red = append(red, int64(c.Red[k]))
+		}
+		for k := range c.PressurePa {
+			pressure = append(pressure, int64(c.PressurePa[k]))
+		}
 	}
 	if total > maxBlockSamples {
-		return nil, fmt.Errorf("%w: %d samples, at most %d", ErrNoBlock, total, maxBlockSamples)
+		return nil, fmt.Errorf("%w: %d samples, at most %d", ErrBlock, total, maxBlockSamples)
 	}
-	shape := byte(0)
-	if first.Red != nil {
-		shape = 1
-	}
-	b := []byte{blockVersion, byte(first.Signal), shape}
-	b = binary.AppendUvarint(b, uint64(milli))
-	b = binary.AppendUvarint(b, uint64(len(chunks)))
-	b = binary.AppendUvarint(b, uint64(first.Start.UnixMicro())) // #nosec G115 -- checkWaveform
-	b = binary.AppendUvarint(b, uint64(total))
 	w := &bitWriter{b: b}
-	encodeHeads(w, chunks, int64(milli))
-	switch first.Signal {
-	case PPG:
-		infrared, red := make([]int64, 0, total), make([]int64, 0, total)
-		for _, c := range chunks {
-			infrared, red = appendInts(infrared, c.Infrared), appendInts(red, c.Red)
-		}
-		encodeChannel(w, infrared, nil)
-		if first.Red != nil {
-			encodeChannel(w, red, infrared)
-		}
-	case Pressure:
-		pressure := make([]int64, 0, total)
-		for _, c := range chunks {
-			pressure = appendInts(pressure, c.PressurePa)
-		}
-		encodeChannel(w, pressure, nil)
+	for _, channel := range [][]int64{infrared, red, pressure} {
+		w.wave(channel)
 	}
-	b = w.end()
+	return bounded(w.finish())
+}
+
+func bounded(b []byte) ([]byte, error) {
 	if len(b) > MaxBlockBytes {
-		return nil, fmt.Errorf("%w: %d bytes, at most %d", ErrNoBlock, len(b), MaxBlockBytes)
+		return nil, fmt.Errorf("%w: %d bytes, at most %d", ErrBlock, len(b), MaxBlockBytes)
 	}
 	return b, nil
 }
 
-// checkWaveform holds c against the bounds that Encode has, so that what comes out of a block is a chunk again.
-func checkWaveform(c Chunk) error {
-	if c.Signal != PPG && c.Signal != Pressure {
-		return fmt.Errorf("signal: %s is no waveform", c.Signal)
-	}
-	if start := c.Start.UnixMicro(); start < 0 || start > maxMicros {
-		return errors.New("start: not within 1970 to 9999")
-	}
-	if c.ClockError < 0 {
-		return errors.New("clock error: negative")
-	}
-	if rate := float64(c.Rate) * 1000; !(rate >= 1 && rate <= maxRateMilli) {
-		return errors.New("rate: not within 1 mHz to 10 kHz")
-	}
-	if n := c.samples(); n == 0 || n > maxSamples {
-		return fmt.Errorf("%d samples, want 1 to %d", n, maxSamples)
-	}
-	if c.Red != nil && len(c.Red) != len(c.Infrared) {
-		return fmt.Errorf("red: %d samples, infrared has %d", len(c.Red), len(c.Infrared))
-	}
-	return nil
-}
-
-func (c Chunk) samples() int {
-	if c.Signal == PPG {
-		return len(c.Infrared)
-	}
-	return len(c.PressurePa)
-}
-
-func appendInts[T uint16 | int32](to []int64, from []T) []int64 {
-	for _, v := range from {
-		to = append(to, int64(v))
-	}
-	return to
-}
-
-// lasts is how long n samples last at milli mHz, in microseconds.
-func lasts(n, milli int64) int64 { return n * 1_000_000_000 / milli }
-
-// heads are what chunks say about themselves, a column each, as differences that are mostly zero.
-func encodeHeads(w *bitWriter, chunks []Chunk, milli int64) {
-	var counts, starts, gaps, clocks []int64
-	due, count, clock := chunks[0].Start.UnixMicro(), int64(0), int64(0)
-	for _, c := range chunks {
-		n, at, off := int64(c.samples()), c.Start.UnixMicro(), c.ClockError.Microseconds()
-		counts = append(counts, n-count)
-		starts = append(starts, at-due)
-		gaps = append(gaps, int64(c.Gap))
-		clocks = append(clocks, off-clock)
-		due, count, clock = at+lasts(n, milli), n, off
-	}
-	for _, column := range [][]int64{counts, starts, gaps, clocks} {
-		encodeColumn(w, column)
-	}
-}
-
-// DecodeBlock is the inverse of EncodeBlock. The error wraps ErrMalformed; foreign bytes cannot make it panic or allocate
-// more than a small multiple of MaxBlockBytes.
+// DecodeBlock is the inverse of EncodeBlock. The error wraps ErrMalformed; foreign bytes cannot make it panic or allocate more
+// than a small multiple of MaxBlockBytes.
 func DecodeBlock(b []byte) ([]Chunk, error) {
 	if len(b) > MaxBlockBytes {
 		return nil, fmt.Errorf("%w: block of %d bytes, at most %d", ErrMalformed, len(b), MaxBlockBytes)
 	}
 	r := &reader{b: b}
 	if v := r.byte(); r.err == nil && v != blockVersion {
-		r.fail("unknown block version")
+		r.fail("unknown version of a block")
 	}
-	signal, shape := Signal(r.byte()), r.byte()
-	milli := int64(r.uvarint(maxRateMilli)) // #nosec G115 -- bounded
-	n := int(r.uvarint(MaxBlockChunks))     // #nosec G115 -- bounded
-	start := int64(r.uvarint(maxMicros))    // #nosec G115 -- bounded
-	total := int(r.uvarint(maxBlockSamples))
+	signal := Signal(r.byte())
+	n := int(r.uvarint(MaxBlockChunks)) // #nosec G115 -- bounded
+	if r.err == nil && (n == 0 || n > len(r.b) || !signal.Valid()) {
+		r.fail("block")
+	}
 	if r.err != nil {
 		return nil, r.err
 	}
-	if signal != PPG && signal != Pressure || shape > 1 || shape == 1 && signal != PPG || milli == 0 || n == 0 || total < n {
-		return nil, fmt.Errorf("%w: block header", ErrMalformed)
+	if signal != PPG && signal != Pressure {
+		return r.whole(signal, n)
 	}
-	bits := &bitReader{b: r.b}
-	chunks, ends := decodeHeads(bits, signal, milli, start, n, total)
+	return r.waves(signal, n)
+}
+
+// whole are chunks each as Encode made it.
+func (r *reader) whole(signal Signal, n int) ([]Chunk, error) {
+	chunks := make([]Chunk, 0, n)
+	for range n {
+		size := int(r.uvarint(MaxChunkBytes)) // #nosec G115 -- bounded
+		if size > len(r.b) {
+			r.fail("truncated block")
+		}
+		if r.err != nil {
+			return nil, r.err
+		}
+		c, err := Decode(r.b[:size])
+		if err != nil {
+			return nil, err
+		}
+		if c.Signal != signal {
+			r.fail("another signal in a block")
+			return nil, r.err
+		}
+		r.b = r.b[size:]
+		chunks = append(chunks, c)
+	}
+	if len(r.b) > 0 {
+		r.fail("trailing bytes")
+	}
+	return chunks, r.err
+}
+
+func (r *reader) waves(signal Signal, n int) ([]Chunk, error) {
+	headers := make([]header, 0, n)
+	var last header
+	var total, reds int64
+	for range n {
+		h := r.header(last)
+		if r.err != nil {
+			return nil, r.err
+		}
+		if total += h.samples; total > maxBlockSamples || h.red && signal != PPG {
+			r.fail("samples of a block")
+			return nil, r.err
+		}
+		if h.red {
+			reds += h.samples
+		}
+		headers, last = append(headers, h), h
+	}
+	// A sample takes a bit at least, so a lying count costs little.
+	if total+reds > int64(len(r.b))*8 {
+		r.fail("samples of a block")
+		return nil, r.err
+	}
 	low, high := int64(0), int64(math.MaxUint16)
 	if signal == Pressure {
 		low, high = math.MinInt32, math.MaxInt32
 	}
-	main := decodeChannel(bits, total, nil, low, high)
-	var red []int64
-	if shape == 1 {
-		red = decodeChannel(bits, total, main, low, high)
+	bitsIn := &bitReader{b: r.b}
+	first := bitsIn.wave(int(total), low, high)
+	red := bitsIn.wave(int(reds), low, high)
+	if err := bitsIn.end(); err != nil {
+		return nil, err
 	}
-	if !bits.end() {
-		return nil, fmt.Errorf("%w: block body", ErrMalformed)
-	}
-	from := 0
-	for i, to := range ends {
-		c := &chunks[i]
+	chunks := make([]Chunk, n)
+	for i, h := range headers {
+		c := Chunk{Signal: signal, Start: time.UnixMicro(h.start).UTC(), ClockError: time.Duration(h.clockError) * time.Microsecond,
+			Rate: Hertz(float64(h.rate) / 1000), Gap: uint32(h.gap)} // #nosec G115 -- checked by header
 		if signal == Pressure {
-			c.PressurePa = narrow[int32](main[from:to])
+			c.PressurePa = make([]int32, h.samples)
+			for k := range c.PressurePa {
+				c.PressurePa[k] = int32(first[k]) // #nosec G115 -- within low and high
+			}
 		} else {
-			c.Infrared = narrow[uint16](main[from:to])
-			if shape == 1 {
-				c.Red = narrow[uint16](red[from:to])
+			c.Infrared = codes(first[:h.samples])
+			if h.red {
+				c.Red = codes(red[:h.samples])
+				red = red[h.samples:]
 			}
 		}
-		from = to
+		first = first[h.samples:]
+		chunks[i] = c
 	}
 	return chunks, nil
 }
 
-func narrow[T uint16 | int32](from []int64) []T {
-	to := make([]T, len(from))
-	for i, v := range from {
-		to[i] = T(v) // #nosec G115 -- decodeChannel bounded it
+func codes(v []int64) []uint16 {
+	c := make([]uint16, len(v))
+	for i := range v {
+		c[i] = uint16(v[i]) // #nosec G115 -- within low and high
 	}
-	return to
+	return c
 }
 
-// decodeHeads are the chunks without samples, and where in the channel each ends. What does not fit fails r.
-func decodeHeads(r *bitReader, signal Signal, milli, start int64, n, total int) (chunks []Chunk, ends []int) {
-	var columns [4][]int64
-	for i := range columns {
-		columns[i] = decodeColumn(r, n)
-	}
-	if r.bad {
-		return nil, nil
-	}
-	due, count, clock, end := start, int64(0), int64(0), int64(0)
-	const maxClock = math.MaxInt64 / 1000
-	for i := range n {
-		// Each is bounded before it is added to: none of the sums can wrap.
-		if !bounded(columns[0][i], maxSamples) || !bounded(columns[1][i], maxMicros) || !bounded(columns[3][i], maxClock) {
-			r.bad = true
-			return nil, nil
-		}
-		at, gap := due+columns[1][i], columns[2][i]
-		count += columns[0][i]
-		clock += columns[3][i]
-		end += count
-		if count < 1 || count > maxSamples || end > int64(total) || at < 0 || at > maxMicros ||
-			gap < 0 || gap > math.MaxUint32 || clock < 0 || clock > maxClock {
-			r.bad = true
-			return nil, nil
-		}
-		chunks = append(chunks, Chunk{Signal: signal, Start: time.UnixMicro(at).UTC(), Gap: uint32(gap),
-			ClockError: time.Duration(clock) * time.Microsecond, Rate: Hertz(float64(milli) / 1000)})
-		ends = append(ends, int(end))
-		due = at + lasts(count, milli)
-	}
-	if end != int64(total) {
-		r.bad = true
-	}
-	return chunks, ends
+// header is what a wave's chunk has beside its samples: microseconds and millihertz.
+type header struct {
+	start, clockError, rate, gap, samples int64
+	red                                   bool
 }
 
-func bounded(v, most int64) bool { return v >= -most && v <= most }
+func headerOf(c Chunk) header {
+	return header{start: c.Start.UnixMicro(), clockError: c.ClockError.Microseconds(), rate: int64(math.Round(float64(c.Rate) * 1000)),
+		gap: int64(c.Gap), samples: int64(len(c.Infrared) + len(c.PressurePa)), red: c.Red != nil}
+}
+
+// next is where the following chunk begins if nothing is missing.
+func (h header) next() int64 {
+	if h.rate == 0 {
+		return 0
+	}
+	return h.start + (h.samples*1e9+h.rate/2)/h.rate
+}
+
+// append writes a header as its differences from the one before it.
+func (h header) append(b []byte, last header) []byte {
+	flags := byte(0)
+	if h.red {
+		flags |= 1
+	}
+	if h.gap != 0 {
+		flags |= 2
+	}
+	if h.clockError != last.clockError {
+		flags |= 4
+	}
+	if h.samples != last.samples {
+		flags |= 8
+	}
+	b = append(b, flags)
+	b = binary.AppendVarint(b, h.start-last.next())
+	b = binary.AppendVarint(b, h.rate-last.rate)
+	if h.gap != 0 {
+		b = binary.AppendUvarint(b, uint64(h.gap)) // #nosec G115 -- not negative
+	}
+	if h.clockError != last.clockError {
+		b = binary.AppendVarint(b, h.clockError-last.clockError)
+	}
+	if h.samples != last.samples {
+		b = binary.AppendVarint(b, h.samples-last.samples)
+	}
+	return b
+}
+
+func (r *reader) header(last header) (h header) {
+	flags := r.byte()
+	h.red = flags&1 != 0
+	h.start = last.next() + r.varint(-maxMicros, maxMicros)
+	h.rate = last.rate + r.varint(-maxRateMilli, maxRateMilli)
+	h.clockError, h.samples = last.clockError, last.samples
+	if flags&2 != 0 {
+		h.gap = int64(r.uvarint(math.MaxUint32)) // #nosec G115 -- bounded
+	}
+	if flags&4 != 0 {
+		h.clockError += r.varint(-math.MaxInt64/2000, math.MaxInt64/2000)
+	}
+	if flags&8 != 0 {
+		h.samples += r.varint(-maxSamples, maxSamples)
+	}
+	if r.err == nil && (flags > 15 || flags&2 != 0 && h.gap == 0 || h.start < 0 || h.start > maxMicros || h.rate < 1 || h.rate > maxRateMilli ||
+		h.clockError < 0 || h.clockError > math.MaxInt64/2000 || h.samples < 1 || h.samples > maxSamples) {
+		r.fail("header in a block")
+	}
+	return h
+}
+
+// bitWriter appends bits, the highest first.
+type bitWriter struct {
+	b   []byte
+	acc uint64
+	n   uint // bits in acc
+}
+
+func (w *bitWriter) bits(v uint64, n uint) {
+	for n > 32 {
+		w.bits(v>>(n-32)&math.MaxUint32, 32)
+		n -= 32
+	}
+	w.acc = w.acc<<n | v&(1<<n-1)
+	for w.n += n; w.n >= 8; w.n -= 8 {
+		w.b = append(w.b, byte(w.acc>>(w.n-8))) // #nosec G115 -- the byte is meant
+	}
+}
+
+func (w *bitWriter) finish() []byte {
+	if w.n > 0 {
+		w.b = append(w.b, byte(w.acc<<(8-w.n))) // #nosec G115 -- the byte is meant
+		w.n = 0
+	}
+	return w.b
+}
+
+// wave writes samples in runs, each with the predictor and the parameter that suit it best.
+func (w *bitWriter) wave(x []int64) {
+	var p predictor
+	for len(x) > 0 {
+		run := x[:min(riceRun, len(x))]
+		x = x[len(run):]
+		best, k, cost := 0, uint(0), uint64(math.MaxUint64)
+		for order := range maxPredictor + 1 {
+			q, sum := p, uint64(0)
+			for _, v := range run {
+				sum += zigzag(v - q.of(order))
+				q.saw(v)
+			}
+			kk := riceFor(sum, len(run))
+			if c := sum>>kk + uint64(len(run))*uint64(kk+1); c < cost {
+				best, k, cost = order, kk, c
+			}
+		}
+		w.bits(uint64(best), 2) // #nosec G115 -- 0 to 3
+		w.bits(uint64(k), 5)
+		for _, v := range run {
+			w.rice(zigzag(v-p.of(best)), k)
+			p.saw(v)
+		}
+	}
+}
+
+// riceFor is the parameter for residuals of this sum: the logarithm of their mean, about.
+func riceFor(sum uint64, n int) uint {
+	mean := sum / uint64(n) // #nosec G115 -- at least 1
+	return min(uint(bits.Len64(mean)), maxRice)
+}
+
+func (w *bitWriter) rice(u uint64, k uint) {
+	q := u >> k
+	if q >= escapeQuotient {
+		w.bits(1<<escapeQuotient-1, escapeQuotient)
+		w.bits(u, residualBits)
+		return
+	}
+	w.bits(1<<(q+1)-2, uint(q)+1) // q ones and a zero
+	w.bits(u, k)
+}
+
+func zigzag(v int64) uint64 { return uint64(v<<1) ^ uint64(v>>63) } // #nosec G115 -- the bits
+
+// predictor knows the last three samples.
+type predictor struct{ a, b, c int64 }
+
+func (p *predictor) of(order int) int64 {
+	switch order {
+	case 1:
+		return p.a
+	case 2:
+		return 2*p.a - p.b
+	case 3:
+		return 3*p.a - 3*p.b + p.c
+	}
+	return 0
+}
+
+func (p *predictor) saw(v int64) { p.a, p.b, p.c = v, p.a, p.b }
+
+// bitReader takes bits off the front.
+type bitReader struct {
+	b   []byte
+	pos int // bits taken
+	bad bool
+}
+
+func (r *bitReader) bits(n uint) (v uint64) {
+	for range n {
+		if r.pos >= len(r.b)*8 {
+			r.bad = true
+			return 0
+		}
+		v = v<<1 | uint64(r.b[r.pos/8]>>(7-r.pos%8)&1)
+		r.pos++
+	}
+	return v
+}
+
+func (r *bitReader) rice(k uint) uint64 {
+	q := uint64(0)
+	for r.bits(1) == 1 && !r.bad {
+		if q++; q == escapeQuotient {
+			return r.bits(residualBits)
+		}
+	}
+	return q<<k | r.bits(k)
+}
+
+func (r *bitReader) wave(n int, low, high int64) []int64 {
+	x := make([]int64, 0, n)
+	var p predictor
+	for len(x) < n && !r.bad {
+		order, k := int(r.bits(2)), uint(r.bits(5)) // #nosec G115 -- two and five bits
+		if k > maxRice {
+			r.bad = true
+		}
+		for range min(riceRun, n-len(x)) {
+			u := r.rice(k)
+			v := p.of(order) + (int64(u>>1) ^ -int64(u&1)) // #nosec G115 -- zigzag
+			if v < low || v > high || r.bad {
+				r.bad = true
+				return nil
+			}
+			x = append(x, v)
+			p.saw(v)
+		}
+	}
+	return x
+}
+
+// end wants nothing left but the last byte's padding.
+func (r *bitReader) end() error {
+	if !r.bad {
+		for r.pos%8 != 0 {
+			if r.bits(1) != 0 {
+				r.bad = true
+			}
+		}
+	}
+	if r.bad || r.pos != len(r.b)*8 {
+		return fmt.Errorf("%w: samples of a block", ErrMalformed)
+	}
+	return nil
+}

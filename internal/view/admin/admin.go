@@ -98,6 +98,9 @@ func (h *handler) routes() []route {
 		{post, "wards", directory, h.createWard},
 		{post, "beds", directory, h.createBed},
 		{post, "patients", directory, h.createPatient},
+		{post, "patients/{id}/{change}", people, h.changePatient},
+		{get, "holds", directory, h.holds},
+		{get, "quarantine", access.ViewDelivery, h.quarantine},
 		{post, "persons", people, h.createPerson},
 		{put, "persons/{id}/wards", people, h.setWards},
 		{put, "persons/{id}/patients", people, h.setPatients},
@@ -225,6 +228,10 @@ func (h *handler) fail(r *http.Request, err error) (int, problem) {
 		return http.StatusConflict, problem{Error: "exists already"}
 	case errors.Is(err, store.ErrOccupied):
 		return http.StatusConflict, problem{Error: "the bed is occupied"}
+	case errors.Is(err, store.ErrHeld):
+		return http.StatusConflict, problem{Error: "the patient is under a legal hold; release it first"}
+	case errors.Is(err, store.ErrAdmitted):
+		return http.StatusConflict, problem{Error: "the patient lies in a bed; discharge the patient first"}
 	case errors.Is(err, store.ErrConflict):
 		return http.StatusConflict, problem{Error: "conflicts with what is recorded"}
 	}

@@ -23,6 +23,8 @@ const (
 	aliveEvery = time.Second
 	// recheckEvery bounds how long a live view outlives its session or permission.
 	recheckEvery = 500 * time.Millisecond
+	// recheckClock bounds how long it outlives what only the clock has ended, while nothing in the directory has changed.
+	recheckClock = 1500 * time.Millisecond
 	// writeWait is how long a client may take for one message before it is dropped.
 	writeWait = 2 * time.Second
 	// maxClientMessage bounds what a client may send: it has nothing to say.
@@ -232,12 +234,19 @@ func message(u store.Update) (any, bool) {
 func (v *liveViewer) recheck(ctx context.Context) error {
 	tick := time.NewTicker(recheckEvery)
 	defer tick.Stop()
+	var asked time.Time
+	var changes uint64
 	for {
 		select {
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		case <-tick.C:
 		}
+		now, n := time.Now(), v.h.cfg.Store.Changes()
+		if n == changes && now.Sub(asked) < recheckClock {
+			continue
+		}
+		asked, changes = now, n // before asking: what changes meanwhile is asked about again
 		s, err := v.h.cfg.Access.Recheck(ctx, v.subject)
 		if errors.Is(err, access.ErrNoSession) {
 			return errSignedOut

@@ -1,0 +1,215 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+
+	"vitalseal/internal/seal"
+	"vitalseal/internal/store"
+)
+
+// secretFiles of a hub's data folder go with the keys; openFiles go with the rest.
+var (
+	secretFiles = []string{"audit.key", "hub.openziti.json", "hub-admin.openziti.json"}
+	openFiles   = []string{"audit.pub"}
+)
+
+func backupCommand() *cobra.Command {
+	var data, to, keys string
+	var asJSON bool
+	c := &cobra.Command{
+		Use:   "backup",
+		Short: "Copy a hub's data, also while it runs, and its keys apart",
+		Long: `Backup copies what a hub keeps into one folder, and the patients' keys and the hub's own into another. The hub may run meanwhile.
+
+Keep the two apart: with the first alone nobody can read a name or a reading, and a patient who is forgotten is forgotten in the backup,
+too, once the older copies of the keys are destroyed. The root key (root.key in the hub's folder) is in neither: without it both are of no use.`,
+		Example: "  vitalseal backup --data /var/lib/vitalseal/hub --to /mnt/backup/2026-11-23 --keys /mnt/escrow/2026-11-23",
+		Args:    exactArgs(0),
+		RunE: func(c *cobra.Command, _ []string) error {
+			if err := folderOf(data); err != nil {
+				return err
+			}
+			m, err := store.Backup(c.Context(), filepath.Join(data, "store"), filepath.Join(to, "store"), keys, tell)
+			if err != nil {
+				return &hinted{err, "give --to and --keys folders that are empty or not there yet"}
+			}
+			tell("audit log")
+			if err := os.CopyFS(filepath.Join(to, "audit"), os.DirFS(filepath.Join(data, "audit"))); err != nil {
+				return fmt.Errorf("backup: audit log: %w", err)
+			}
+			if err := copyFiles(data, to, openFiles); err != nil {
+				return err
+			}
+			if err := copyFiles(data, keys, secretFiles); err != nil {
+				return err
+			}
+			if asJSON {
+				return json.NewEncoder(os.Stdout).Encode(m)
+			}
+			var bytes int64
+			for _, f := range m.Files {
+				bytes += f.Bytes
+			}
+			fmt.Printf("%d files, %.1f MB, in %s; keys in %s\nKeep root.key somewhere else again: nothing opens without it.\n", len(m.Files), float64(bytes)/1e6, to, keys)
+			return nil
+		},
+	}
+	c.Flags().StringVar(&data, "data", "", "the hub's data folder (required)")
+	c.Flags().StringVar(&to, "to", "", "folder for the copy (required)")
+	c.Flags().StringVar(&keys, "keys", "", "folder for the keys, to be kept apart (required)")
+	c.Flags().BoolVar(&asJSON, "json", false, "print what was copied as JSON")
+	for _, f := range []string{"data", "to", "keys"} {
+		_ = c.MarkFlagRequired(f)
+	}
+	return c
+}
+
+func restoreCommand() *cobra.Command {
+	var data, from, keys, root string
+	var asJSON bool
+	c := &cobra.Command{
+		Use:   "restore",
+		Short: "Make a hub's data folder of a backup, its keys and the root key, and check it",
+		Long: `Restore compares every file of a backup with its list, makes a new data folder of it, and checks the result as "vitalseal check" does.
+Then start the hub with it.
+
+What came after the backup was taken is not in it, and gateways that were told it was stored do not send it again: it shows as missing in
+the delivery. Gateways and workstations that witnessed the audit log after the backup was taken will say that it was cut; that is
+true, and what they are for. Tell the auditor.`,
+		Example: "  vitalseal restore --from /mnt/backup/2026-11-23 --keys /mnt/escrow/2026-11-23 --root-key /safe/root.key --data /var/lib/vitalseal/hub",
+		Args:    exactArgs(0),
+		RunE: func(c *cobra.Command, _ []string) error {
+			if _, err := os.Stat(root); err != nil {
+				return &usageError{fmt.Errorf("--root-key: %w", err), "name the file root.key that was kept apart"}
+			}
+			if _, err := store.Restore(c.Context(), filepath.Join(from, "store"), keys, filepath.Join(data, "store"), tell); err != nil {
+				return err
+			}
+			tell("audit log")
+			if err := os.CopyFS(filepath.Join(data, "audit"), os.DirFS(filepath.Join(from, "audit"))); err != nil {
+				return fmt.Errorf("restore: audit log: %w", err)
+			}
+			for _, x := range []struct {
+				from  string
+				files []string
+			}{{from, openFiles}, {keys, secretFiles}} {
+				if err := copyFiles(x.from, data, x.files); err != nil {
+					return err
+				}
+			}
+			b, err := os.ReadFile(root) // #nosec G304 -- the operator names the file
+			if err == nil {
+				err = os.WriteFile(filepath.Join(data, "root.key"), b, 0o600) // #nosec G703 -- the operator names the folder
+			}
+			if err != nil {
+				return fmt.Errorf("restore: root key: %w", err)
+			}
+			return checkStore(c, data, asJSON)
+		},
+	}
+	c.Flags().StringVar(&from, "from", "", "folder of the copy (required)")
+	c.Flags().StringVar(&keys, "keys", "", "folder of the keys (required)")
+	c.Flags().StringVar(&root, "root-key", "", "the file root.key (required)")
+	c.Flags().StringVar(&data, "data", "", "the data folder to make (required)")
+	c.Flags().BoolVar(&asJSON, "json", false, "print what the check found as JSON")
+	for _, f := range []string{"data", "from", "keys", "root-key"} {
+		_ = c.MarkFlagRequired(f)
+	}
+	return c
+}
+
+func checkCommand() *cobra.Command {
+	var data string
+	var asJSON bool
+	c := &cobra.Command{
+		Use:   "check",
+		Short: "Check that everything a stopped hub has stored is whole and opens",
+		Long: `Check opens every stored block of every patient under its key and compares the trends with what they are of. It prints no value. The
+hub must not run meanwhile. It exits with 1 if anything is wrong.`,
+		Example: "  vitalseal check --data /var/lib/vitalseal/hub",
+		Args:    exactArgs(0),
+		RunE: func(c *cobra.Command, _ []string) error {
+			if err := folderOf(data); err != nil {
+				return err
+			}
+			return checkStore(c, data, asJSON)
+		},
+	}
+	c.Flags().StringVar(&data, "data", "", "the hub's data folder (required)")
+	c.Flags().BoolVar(&asJSON, "json", false, "print what was found as JSON")
+	_ = c.MarkFlagRequired("data")
+	return c
+}
+
+func checkStore(c *cobra.Command, data string, asJSON bool) (err error) {
+	root := filepath.Join(data, "root.key")
+	if _, err := os.Stat(root); err != nil { // one that is made now opens nothing
+		return &hinted{fmt.Errorf("the root key: %w", err), "put back the file root.key that was kept apart"}
+	}
+	keys, _, err := seal.OpenFileKeyStore(root)
+	if err != nil {
+		return err
+	}
+	st, err := store.Open(c.Context(), filepath.Join(data, "store"), keys, slog.New(slog.DiscardHandler))
+	if errors.Is(err, store.ErrInUse) {
+		return &hinted{err, "stop the hub first; `vitalseal backup` works while it runs"}
+	}
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, st.Close()) }()
+	found, err := st.Check(c.Context(), tell)
+	if err != nil {
+		return err
+	}
+	if asJSON {
+		if err := json.NewEncoder(os.Stdout).Encode(found); err != nil {
+			return err
+		}
+	} else {
+		fmt.Printf("%d files, %d chunks (%d blocks), %d sums open; %d blocks of forgotten patients; %d chunks set aside as damaged before\n",
+			found.Files, found.Chunks, found.Blocks, found.Sums, found.Sealed, found.SetAside)
+		for _, p := range found.Problems {
+			fmt.Println("  " + p)
+		}
+	}
+	if n := len(found.Problems); n > 0 {
+		return &hinted{fmt.Errorf("check: %d problems", n), "restore the last backup into another folder and compare"}
+	}
+	return nil
+}
+
+// tell shows progress.
+func tell(what string) { fmt.Fprintln(os.Stderr, "  "+what) }
+
+func folderOf(data string) error {
+	if _, err := os.Stat(filepath.Join(data, "store", "directory.db")); err != nil {
+		return &usageError{fmt.Errorf("--data %s: no hub's data folder: %w", data, err), "name the folder that `data` in the hub's configuration names"}
+	}
+	return nil
+}
+
+// copyFiles copies those files that are there; they may hold secrets.
+func copyFiles(from, to string, names []string) error {
+	for _, name := range names {
+		b, err := os.ReadFile(filepath.Join(from, name)) // #nosec G304 -- the operator names the folder
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err == nil {
+			err = os.WriteFile(filepath.Join(to, name), b, 0o600) // #nosec G703 -- the operator names the folder
+		}
+		if err != nil {
+			return fmt.Errorf("copy %s: %w", name, err)
+		}
+	}
+	return nil
+}

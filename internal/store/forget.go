@@ -1,0 +1,152 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"time"
+)
+
+var (
+	// ErrHeld means that a legal hold protects what would be destroyed.
+	ErrHeld = errors.New("store: the patient is under a legal hold")
+	// ErrAdmitted means that the patient still lies in a bed.
+	ErrAdmitted = errors.New("store: the patient lies in a bed")
+)
+
+// ForgottenName stands where a name was.
+const ForgottenName = "(forgotten)"
+
+// forgetStep is the part of the directory's schema about legal holds and forgetting.
+const forgetStep = `
+CREATE TABLE holds (
+  patient TEXT PRIMARY KEY REFERENCES patients(id), since INTEGER NOT NULL, person TEXT NOT NULL, sealed_reason BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE forgotten (patient TEXT PRIMARY KEY REFERENCES patients(id), at INTEGER NOT NULL) WITHOUT ROWID;
+`
+
+// Hold is a legal hold: the patient can neither be forgotten nor lose data to retention.
+type Hold struct {
+	Patient, Person string // whom it protects; who placed it
+	Since           time.Time
+	Reason          string
+}
+
+// PlaceHold protects a patient's data; ErrExists if something protects it already. The reason, 1 to 1,000 bytes, is sealed.
+func (s *Store) PlaceHold(ctx context.Context, patient, person, reason string) error {
+	if err := checkText("reason", reason, 1, 1000); err != nil {
+		return named("hold", err)
+	}
+	key, err := s.key(ctx, directoryKey)
+	if err != nil {
+		return named("hold", err)
+	}
+	_, err = s.db.ExecContext(ctx, "INSERT INTO holds (patient, since, person, sealed_reason) VALUES (?, ?, ?, ?)",
+		patient, micro(s.now()), person, key.Seal([]byte(reason), associated("hold", patient)))
+	return named("hold", err)
+}
+
+// ReleaseHold ends a hold; ErrNotFound if there is none.
+func (s *Store) ReleaseHold(ctx context.Context, patient string) error {
+	return named("release hold", affected(s.db.ExecContext(ctx, "DELETE FROM holds WHERE patient = ?", patient)))
+}
+
+// Holds are all holds, oldest first.
+func (s *Store) Holds(ctx context.Context) ([]Hold, error) {
+	key, err := s.key(ctx, directoryKey)
+	if err != nil {
+		return nil, named("holds", err)
+	}
+	all, err := list(ctx, s.db.DB, func(r *sql.Rows) (h Hold, err error) {
+		var since int64
+		var sealed []byte
+		if err := r.Scan(&h.Patient, &h.Person, &since, &sealed); err != nil {
+			return h, err
+		}
+		reason, err := key.Open(sealed, associated("hold", h.Patient))
+		if err != nil {
+			return h, fmt.Errorf("%w: reason of a hold", ErrSealed)
+		}
+		h.Since, h.Reason = fromMicro(since), string(reason)
+		return h, nil
+	}, "SELECT patient, person, since, sealed_reason FROM holds ORDER BY since, patient")
+	return all, named("holds", err)
+}
+
+func (s *Store) heldPatients(ctx context.Context) ([]string, error) {
+	return list(ctx, s.db.DB, func(r *sql.Rows) (p string, err error) { return p, r.Scan(&p) }, "SELECT patient FROM holds")
+}
+
+// Forget destroys the keys of a patient and of the patient's channel, for good: name, chunks, sums and all that is sealed under
+// them can be opened by nobody any more, here or in a backup that has no keys. The patient's own sign-in is disabled and loses its
+// name. The id stays, and with it what the audit log says. ErrHeld while a hold protects the patient, ErrAdmitted while the patient
+// lies in a bed: discharge first. A patient that was forgotten before is none any more: ErrNotFound.
+//
+// It cannot reach backups whose keys were kept, nor what was forwarded elsewhere, nor chunks that a gateway has not delivered yet:
+// those, when they come, are of nobody.
+func (s *Store) Forget(ctx context.Context, patient string) error {
+	// Nothing of the patient may be on its way into a block while the key goes.
+	s.compacting.Lock()
+	defer s.compacting.Unlock()
+	var channel int64
+	err := s.inTx(ctx, func(tx *sql.Tx) error {
+		var held, inBed int
+		err := tx.QueryRowContext(ctx, `SELECT (SELECT count(*) FROM holds WHERE patient = p.id), (SELECT count(*) FROM stays WHERE patient = p.id AND ends IS NULL)
+			FROM patients p JOIN keys k ON k.name = ? WHERE p.id = ?`, patientKey(patient), patient).Scan(&held, &inBed)
+		switch {
+		case err != nil:
+			return err
+		case held > 0:
+			return ErrHeld
+		case inBed > 0:
+			return ErrAdmitted
+		}
+		if err := tx.QueryRowContext(ctx, "SELECT id FROM channels WHERE patient = ?", patient).Scan(&channel); err != nil {
+			return err
+		}
+		for _, q := range []struct {
+			query string
+			args  []any
+		}{
+			{"DELETE FROM keys WHERE name IN (?, ?)", []any{patientKey(patient), channelKey(channel)}},
+			{"UPDATE patients SET sealed_name = x'' WHERE id = ?", []any{patient}},
+			{"DELETE FROM api_keys WHERE channel = ?", []any{channel}},
+			{"DELETE FROM sessions WHERE person IN (SELECT id FROM persons WHERE self = ?)", []any{patient}},
+			{"UPDATE persons SET disabled = 1, password = '', sealed_name = x'', login = 'forgotten-' || id WHERE self = ?", []any{patient}},
+			{"INSERT INTO forgotten (patient, at) VALUES (?, ?)", []any{patient, micro(s.now())}},
+		} {
+			if _, err := tx.ExecContext(ctx, q.query, q.args...); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return named("forget", err)
+	}
+	s.keys.forget(patientKey(patient), channelKey(channel))
+	// The file overwrites what is deleted; the log beside it still has the page as it was.
+	var busy, pages, moved int
+	if err := s.db.QueryRowContext(ctx, "PRAGMA wal_checkpoint(TRUNCATE)").Scan(&busy, &pages, &moved); err != nil {
+		return named("forget", err)
+	}
+	if busy != 0 {
+		return named("forget", errors.New("the key is gone, but its bytes are still in the write-ahead log, because somebody reads; start the hub again"))
+	}
+	return nil
+}
+
+func (r *keyring) forget(names ...string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, n := range names {
+		delete(r.m, n)
+	}
+}
+
+// Forgotten reports whether a patient was forgotten.
+func (s *Store) Forgotten(ctx context.Context, patient string) (bool, error) {
+	var n int
+	err := s.db.QueryRowContext(ctx, "SELECT count(*) FROM forgotten WHERE patient = ?", patient).Scan(&n)
+	return n > 0, named("forgotten", err)
+}

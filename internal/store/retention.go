@@ -1,0 +1,178 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"vitalseal/internal/vitals"
+)
+
+// Retention is how long chunks stay, by their day. Zero means for ever. What a patient's legal hold protects stays whatever it says.
+type Retention struct {
+	Waveforms time.Duration // red, infrared and pressure
+	Numerics  time.Duration // numbers and events; their sums stay
+	Sums      time.Duration // everything of a day, sums included; at least MinRetention
+}
+
+// MinRetention is how long a day's bookkeeping must stay: until no chunk of it would be taken in any more, so that none that was
+// taken out comes back as new.
+const MinRetention = 32 * 24 * time.Hour
+
+// WithRetention sets how long chunks stay; the default is for ever.
+func WithRetention(r Retention) Option { return func(o *options) { o.retention = r } }
+
+func (r Retention) check() error {
+	for _, x := range []struct {
+		name string
+		d    time.Duration
+		low  time.Duration
+	}{{"waveforms", r.Waveforms, 24 * time.Hour}, {"numerics", r.Numerics, 24 * time.Hour}, {"sums", r.Sums, MinRetention}} {
+		if x.d != 0 && x.d < x.low {
+			return fmt.Errorf("%w: retention of %s: %v is less than %v", ErrInvalid, x.name, x.d, x.low)
+		}
+	}
+	return nil
+}
+
+// Expire takes out what its retention has ended for, now. The background does it once an hour.
+func (s *Store) Expire(ctx context.Context) error {
+	s.compacting.Lock()
+	defer s.compacting.Unlock()
+	names, _ := s.parts.all()
+	for _, name := range names {
+		day, err := time.Parse(time.DateOnly, name)
+		if err != nil {
+			return named("expire", err)
+		}
+		age := s.now().Sub(day.Add(24*time.Hour + maxSpan))
+		if err := s.expireDay(ctx, name, age); err != nil {
+			return named("expire", fmt.Errorf("partition %s: %w", name, err))
+		}
+	}
+	return nil
+}
+
+func (s *Store) expireDay(ctx context.Context, name string, age time.Duration) error {
+	over := func(d time.Duration) bool { return d != 0 && age > d }
+	r := s.opt.retention
+	var signals []vitals.Signal
+	if over(r.Waveforms) {
+		signals = append(signals, vitals.PPG, vitals.Pressure)
+	}
+	if over(r.Numerics) {
+		signals = append(signals, vitals.Numerics, vitals.Events)
+	}
+	if len(signals) == 0 && !over(r.Sums) {
+		return nil
+	}
+	held, err := s.heldPatients(ctx)
+	if err != nil {
+		return err
+	}
+	if over(r.Sums) {
+		kept, err := s.holdsAny(ctx, name, held)
+		if err != nil {
+			return err
+		}
+		if !kept {
+			return s.parts.remove(name)
+		}
+		signals = []vitals.Signal{vitals.PPG, vitals.Pressure, vitals.Numerics, vitals.Events}
+	}
+	return s.expireSignals(ctx, name, signals, held)
+}
+
+// holdsAny reports whether a partition has something of one of the patients.
+func (s *Store) holdsAny(ctx context.Context, name string, patients []string) (bool, error) {
+	part, err := s.parts.acquire(ctx, name, false)
+	if err != nil {
+		return false, err
+	}
+	defer s.parts.release(part)
+	for _, p := range patients {
+		var n int
+		if err := part.read.QueryRowContext(ctx, "SELECT count(*) FROM subjects WHERE name = ?", p).Scan(&n); err != nil || n > 0 {
+			return n > 0, err
+		}
+	}
+	return false, nil
+}
+
+// expireSignals takes out the blocks of some signals, of all patients but those held. What is not in blocks yet is too young.
+func (s *Store) expireSignals(ctx context.Context, name string, signals []vitals.Signal, held []string) error {
+	part, err := s.parts.acquire(ctx, name, false)
+	if err != nil {
+		return err
+	}
+	defer s.parts.release(part)
+	var keep []int64
+	for _, p := range held {
+		var id int64
+		if err := part.read.QueryRowContext(ctx, "SELECT coalesce(max(id), -1) FROM subjects WHERE name = ?", p).Scan(&id); err != nil {
+			return err
+		}
+		keep = append(keep, id)
+	}
+	removed := int64(0)
+	var subjects []int64
+	if err := each(ctx, part.read, "SELECT DISTINCT subject FROM blocks", func(rows *sql.Rows) error {
+		var id int64
+		err := rows.Scan(&id)
+		subjects = append(subjects, id)
+		return err
+	}); err != nil {
+		return err
+	}
+	for _, id := range subjects {
+		if slices.Contains(keep, id) {
+			continue
+		}
+		for _, sig := range signals {
+			r, err := part.write.ExecContext(ctx, "DELETE FROM blocks WHERE subject = ? AND signal = ?", id, uint8(sig))
+			if err != nil {
+				return err
+			}
+			n, err := r.RowsAffected()
+			if err != nil {
+				return err
+			}
+			removed += n
+		}
+	}
+	if removed == 0 {
+		return nil
+	}
+	s.log.Info("retention has ended", "partition", name, "blocks", removed)
+	_, err = part.write.ExecContext(ctx, "VACUUM") // gives the space back to the disk
+	return err
+}
+
+// remove deletes a partition's files; one in use stays for the next time.
+func (ps *partitions) remove(name string) error {
+	ps.mu.Lock()
+	defer ps.mu.Unlock()
+	if p := ps.open[name]; p != nil {
+		if p.refs > 0 {
+			return nil
+		}
+		delete(ps.open, name)
+		if err := p.close(); err != nil {
+			return err
+		}
+	}
+	path := filepath.Join(ps.dir, partitionPrefix+name+partitionSuffix)
+	for _, f := range []string{path, path + "-wal", path + "-shm"} {
+		if err := os.Remove(f); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return err
+		}
+	}
+	ps.names = slices.DeleteFunc(ps.names, func(n string) bool { return n == name })
+	delete(ps.loose, name)
+	return syncDir(ps.dir)
+}

@@ -1,0 +1,86 @@
+package admin
+
+import (
+	"context"
+	"time"
+
+	"vitalseal/internal/access"
+)
+
+// changePatient moves, discharges, holds, releases or forgets a patient. What was done is in the audit log before the answer.
+func (h *handler) changePatient(ctx context.Context, rq *request) (any, error) {
+	in, err := decode[struct {
+		Bed    string `json:"bed"`    // admit
+		Reason string `json:"reason"` // hold
+	}](rq)
+	if err != nil {
+		return nil, err
+	}
+	p, err := h.Store.Patient(ctx, rq.PathValue("id"))
+	if err != nil {
+		return nil, err
+	}
+	record := func(what string, err error) (any, error) {
+		if err != nil {
+			return nil, err
+		}
+		return nil, h.Access.Record(ctx, rq.grant, access.OnPatient(p.ID), what)
+	}
+	switch rq.PathValue("change") {
+	case "admit":
+		if in.Bed == "" {
+			return nil, invalid("bed", "the id of a bed")
+		}
+		return record("admitted to "+in.Bed, h.Store.Admit(ctx, p.ID, in.Bed, time.Now()))
+	case "discharge":
+		return record("discharged", h.Store.Discharge(ctx, p.ID, time.Now()))
+	case "hold":
+		return record("legal hold placed", h.Store.PlaceHold(ctx, p.ID, rq.subject.Person.ID, in.Reason))
+	case "release":
+		return record("legal hold released", h.Store.ReleaseHold(ctx, p.ID))
+	case "forget":
+		// First the intention, durably: what is destroyed cannot be asked afterwards who destroyed it.
+		if err := h.Access.Record(ctx, rq.grant, access.OnPatient(p.ID), "to be forgotten"); err != nil {
+			return nil, err
+		}
+		return record("forgotten", h.Store.Forget(ctx, p.ID))
+	}
+	return nil, invalid("change", "one of admit, discharge, hold, release, forget")
+}
+
+type holdOut struct {
+	Patient string    `json:"patient"`
+	Person  string    `json:"person"`
+	Since   time.Time `json:"since"`
+	Reason  string    `json:"reason"`
+}
+
+func (h *handler) holds(ctx context.Context, _ *request) (any, error) {
+	all, err := h.Store.Holds(ctx)
+	out := []holdOut{}
+	for _, x := range all {
+		out = append(out, holdOut{x.Patient, x.Person, x.Since, x.Reason})
+	}
+	return out, err
+}
+
+type quarantinedOut struct {
+	Sensor   string    `json:"sensor"`
+	Signal   string    `json:"signal"`
+	Seq      uint64    `json:"sequence"`
+	Start    time.Time `json:"start"`
+	Received time.Time `json:"received"`
+	Reason   string    `json:"reason"`
+}
+
+// quarantine lists the newest chunks that were set aside.
+func (h *handler) quarantine(ctx context.Context, _ *request) (any, error) {
+	all, err := h.Store.Quarantine(ctx, maxQuarantine)
+	out := []quarantinedOut{}
+	for _, q := range all {
+		out = append(out, quarantinedOut(q))
+	}
+	return out, err
+}
+
+const maxQuarantine = 1000
