@@ -11,7 +11,7 @@ LINT     := bin/tools/golangci-lint
 SBOM     := bin/tools/cyclonedx-gomod
 DIST     := internal/view/dashboard/dist/index.html
 
-.PHONY: help demo build web test unit race fuzz e2e check lint format cross licences sbom generated deps clean
+.PHONY: help demo build web test unit race fuzz e2e soak check lint format cross licences sbom generated deps clean
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -47,6 +47,12 @@ fuzz: ## every fuzz target for FUZZTIME (2000 runs in `make test`; FUZZTIME=5m m
 
 e2e: deps build ## the demo by script, and in a real browser
 	VITALSEAL_BIN=$(CURDIR)/bin/vitalseal go test -count=1 -v -timeout 20m ./cmd/vitalseal
+
+SOAK ?= 30m
+soak: SHELL := /bin/bash
+soak: build ## every fault for SOAK (30m), four tests one after the other; ends with the accounts, soak.log has everything
+	set -o pipefail; VITALSEAL_SOAK=$(SOAK) go test -count=1 -p 1 -timeout 0 -v -run '^(TestPowerLoss|TestBadWire|TestFaults)$$' \
+	  ./internal/outbox ./internal/store ./internal/gateway ./cmd/vitalseal | tee soak.log | grep -E 'ACCOUNT|[0-9]+ x |^(---|ok|FAIL|panic)'
 
 check: lint format cross licences generated ## golangci-lint, formatting, arm64 build, licences, generated files
 

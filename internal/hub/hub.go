@@ -136,6 +136,9 @@ func Run(ctx context.Context, cfg Config, network Network, ready func() error, l
 		Store: st, Recipient: secrets.recipient, Log: log,
 		Grant:  engine.Standing("ingest", access.AppendVitals),
 		Active: inv.active, Audit: trail,
+		Alert: func(sensor string, r ingest.Reason) {
+			announce(log)(access.Event{Kind: access.EventForgery, Detail: sensor + ": " + r.String()})
+		},
 	})
 	if err != nil {
 		return fmt.Errorf("hub: %w", err)

@@ -162,7 +162,7 @@ func (s *Sender) Run(ctx context.Context) error {
 			s.log.Warn("hub not reached; readings wait in the outbox", "err", err)
 			if refused && turned.reason == Fenced {
 				s.log.Error("THE HUB TURNS THIS GATEWAY AWAY: another one with the same identities has started later. Was it cloned, or this one restored from a backup?",
-					"hint", "stop the one that is wrong; if this is the right one, enrol it anew, which makes the other's identities void")
+					"hint", "stop the one that is wrong; if this is the right one, write a number above the highest that any of them held into the file boot of its folder and start it again")
 			}
 		}
 		if !sleep(ctx, jitter(pause)) {

@@ -101,6 +101,7 @@ func (h *handler) routes() []route {
 		{post, "patients/{id}/{change}", people, h.changePatient},
 		{get, "holds", directory, h.holds},
 		{get, "quarantine", access.ViewDelivery, h.quarantine},
+		{get, "gaps", access.ViewDelivery, h.gaps},
 		{post, "persons", people, h.createPerson},
 		{put, "persons/{id}/wards", people, h.setWards},
 		{put, "persons/{id}/patients", people, h.setPatients},

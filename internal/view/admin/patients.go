@@ -84,3 +84,24 @@ func (h *handler) quarantine(ctx context.Context, _ *request) (any, error) {
 }
 
 const maxQuarantine = 1000
+
+type gapOut struct {
+	Sensor string    `json:"sensor"`
+	Signal string    `json:"signal"`
+	First  uint64    `json:"first_sequence"`
+	Last   uint64    `json:"last_sequence"`
+	From   time.Time `json:"from"`
+	To     time.Time `json:"to"`
+	Reason string    `json:"reason"`
+	Noted  time.Time `json:"noted"`
+}
+
+// gaps lists what gateways have said will never arrive, newest first.
+func (h *handler) gaps(ctx context.Context, _ *request) (any, error) {
+	all, err := h.Store.Gaps(ctx, "", maxQuarantine)
+	out := []gapOut{}
+	for _, g := range all {
+		out = append(out, gapOut{g.Sensor, g.Signal.String(), g.First, g.Last, g.From, g.To, g.Reason, g.Noted})
+	}
+	return out, err
+}

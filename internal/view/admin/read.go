@@ -177,6 +177,7 @@ type streamOut struct {
 	Chunks  int64  `json:"chunks"`
 	Doubled int64  `json:"doubled"`
 	Missing int64  `json:"missing"`
+	Gaps    int64  `json:"gaps"` // of missing: those that the gateway has said will never arrive
 }
 
 func (h *handler) delivery(ctx context.Context, _ *request) (any, error) {
@@ -195,7 +196,7 @@ func (h *handler) delivery(ctx context.Context, _ *request) (any, error) {
 		out.Latency = append(out.Latency, [2]float64{milliseconds(b.UpTo), float64(b.Count)})
 	}
 	for _, s := range d.Streams {
-		out.Streams = append(out.Streams, streamOut{s.Sensor, s.Signal, s.Chunks, s.Doubled, s.Missing})
+		out.Streams = append(out.Streams, streamOut{s.Sensor, s.Signal, s.Chunks, s.Doubled, s.Missing, s.Gaps})
 	}
 	return out, nil
 }
