@@ -31,8 +31,10 @@ var allowed = map[string]string{
 	"view/admin":      "vitals store access",
 	"view/client":     "",
 	"connect":         "overlay audit",
+	"sink":            "vitals seal store access",
+	"sink/egress":     "overlay",
 	"gateway":         "vitals sensor signal seal outbox overlay ingest audit",
-	"hub":             "vitals seal overlay audit access store ingest view",
+	"hub":             "vitals seal overlay audit access store ingest view sink",
 	"demo":            "sensor gateway view/client",
 	"measure":         "vitals sensor signal seal outbox overlay audit access store ingest view connect gateway hub demo",
 }

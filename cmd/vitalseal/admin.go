@@ -24,6 +24,7 @@ func adminCommands() []*cobra.Command {
 		group("patient", "Patients", addPatient(), list("patients", "List the patients", "id", "name", "ward", "bed", "channel")),
 		userCommand(),
 		identityCommand(),
+		thingspeakCommand(),
 		group("channel", "ThingSpeak channels and keys", addChannel(), addKey()),
 	}
 }

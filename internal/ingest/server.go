@@ -40,6 +40,7 @@ type Store interface {
 	// TouchDevice notes that an identity is alive; it is cheap.
 	TouchDevice(ctx context.Context, id string) error
 	AppendEntry(ctx context.Context, g access.Grant, channel int64, e store.Entry) (store.Entry, error)
+	AppendEntries(ctx context.Context, g access.Grant, channel int64, entries []store.Entry) ([]store.Entry, error)
 }
 
 // Config is what a Server works with.

@@ -50,7 +50,7 @@ CREATE TABLE quarantine (
   id INTEGER PRIMARY KEY AUTOINCREMENT, sensor TEXT NOT NULL, signal INTEGER NOT NULL, epoch BLOB NOT NULL, seq INTEGER NOT NULL,
   start INTEGER NOT NULL, received INTEGER NOT NULL, reason TEXT NOT NULL, sealed BLOB NOT NULL,
   UNIQUE (sensor, signal, epoch, seq, start));
-`, glassStep, sessionStep, deviceStep}
+`, glassStep, sessionStep, deviceStep, thingspeakStep, sinkStep}
 
 // partitionSteps is the schema of one day's chunks. A row's place is (stream, seq), so one stream's chunks lie together and
 // in order; by_time leads from a patient and a time to them.
