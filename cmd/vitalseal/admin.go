@@ -26,6 +26,7 @@ func adminCommands() []*cobra.Command {
 			listHolds())...),
 		userCommand(),
 		identityCommand(),
+		thingspeakCommand(),
 		group("channel", "ThingSpeak channels and keys", addChannel(), addKey()),
 	}
 }

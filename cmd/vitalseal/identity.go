@@ -25,6 +25,7 @@ func identityCommand() *cobra.Command {
 	return group("identity", "Gateways, sensors, workstations, routers and hubs", inviteGateway(), inviteWorkstation(),
 		inviteOne("router", "Create an edge router of the overlay and write its ticket, for `vitalseal router`"),
 		inviteOne("hub", "Create the identity of another hub and write its ticket: whoever holds it can speak as a hub"),
+		inviteOne("egress", "Create an egress, the way out to one address of the internet, and write its ticket"),
 		list("inventory", "List every component with its state", "id", "kind", "state", "model", "bed", "version", "last_seen"),
 		showIdentity(),
 		changeIdentity("disable", "Keep a component out, and end its live connections; a gateway takes its sensors along"),
@@ -91,8 +92,12 @@ func inviteWorkstation() *cobra.Command {
 
 func inviteOne(kind, short string) *cobra.Command {
 	var out ticketOut
+	plural := kind + "s"
+	if strings.HasSuffix(kind, "s") {
+		plural = kind + "es"
+	}
 	c := adminCommand("invite-"+kind+" ID", short, 1, func(ctx context.Context, c *client.Client, _ session, a []string) error {
-		return out.invite(ctx, c, kind+"s", a[0], 1, map[string]any{"id": a[0]})
+		return out.invite(ctx, c, plural, a[0], 1, map[string]any{"id": a[0]})
 	})
 	out.flags(c)
 	return c

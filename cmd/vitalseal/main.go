@@ -93,7 +93,7 @@ Exit codes: 0 done; 1 tried and failed; 2 wrong command line or configuration, n
 	root.AddGroup(&cobra.Group{ID: "run", Title: "Run:"}, &cobra.Group{ID: "admin", Title: "Administer (through a workstation):"},
 		&cobra.Group{ID: "keep", Title: "Keep and prove (on the hub's machine):"},
 		&cobra.Group{ID: "signals", Title: "Judge the signals (offline, on recordings):"})
-	for _, c := range []*cobra.Command{demoCommand(), overlayCommand(), routerCommand(), hubCommand(), gatewayCommand(), connectCommand(), enrolCommand()} {
+	for _, c := range []*cobra.Command{demoCommand(), overlayCommand(), routerCommand(), hubCommand(), gatewayCommand(), connectCommand(), egressCommand(), enrolCommand()} {
 		c.GroupID = "run"
 		root.AddCommand(c)
 	}

@@ -7,34 +7,66 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"time"
 )
 
 const (
 	keyAlphabet = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 	keyLength   = 16 // 82 bits, and what ThingSpeak clients expect
-	maxKeys     = 100
+	maxKeys     = 1000
 )
 
 var keyText = regexp.MustCompile(`^[0-9A-Z]{16}$`)
 
-// NewKey makes a key of 16 characters 0-9 A-Z for one channel in s's own name, and what is stored of it. The key itself exists
-// only in what is returned. Nobody makes a key in another's name. It needs a fresh proof of identity.
+// NewKey makes a key of 16 characters 0-9 A-Z for one channel in s's own name, and what is stored of it. Channel 0 makes the
+// key of s's account. The key itself exists only in what is returned. Nobody makes a key in another's name. It needs a
+// fresh proof of identity.
 func (e *Engine) NewKey(ctx context.Context, s Subject, channel int64, write bool) (key string, stored APIKey, err error) {
 	if s.Key != nil {
 		return "", APIKey{}, &Denied{Action: ManageOwnKeys, Resource: OnChannel(channel), Reason: "a key makes no keys"}
 	}
-	what := "read key"
-	if write {
+	what, on := "read key", OnChannel(channel)
+	switch {
+	case channel == 0:
+		what, on, write = "account key", OnSystem(), false
+	case write:
 		what = "write key"
 		// What nobody may do by key is not worth a key.
 		if _, err := e.Decide(ctx, s, WriteChannel, OnChannel(channel)); err != nil {
 			return "", APIKey{}, err
 		}
 	}
-	if _, err := e.DecideFor(ctx, s, ManageOwnKeys, OnChannel(channel), what); err != nil {
+	if _, err := e.DecideFor(ctx, s, ManageOwnKeys, on, what); err != nil {
 		return "", APIKey{}, err
 	}
-	have, err := e.dir.APIKeysOf(ctx, s.Person.ID)
+	return e.issue(ctx, APIKey{PersonID: s.Person.ID, Channel: channel, Write: write})
+}
+
+// IssueKey makes a key for a free channel or a TalkBack that the grant's holder manages: k says for which, and whether to write.
+// Unlike NewKey, a program may ask for it, with the key of its person's account; the key it gets can do less than that one.
+func (e *Engine) IssueKey(ctx context.Context, g Grant, k APIKey) (key string, err error) {
+	on, may, what := OnChannel(k.Channel), ManageChannel, "read key"
+	switch {
+	case k.Account():
+		return "", fmt.Errorf("%w: a key makes no key of an account", ErrInvalid)
+	case k.TalkBack != 0:
+		on, may, what, k.Channel, k.Write = OnTalkBack(k.TalkBack), UseTalkBack, "talkback key", 0, false
+	case k.Write:
+		what = "write key"
+	}
+	if g.standing || !g.Allows(may, on, time.Now()) {
+		return "", &Denied{Action: may, Resource: on, Reason: "not this resource's grant"}
+	}
+	if err := e.Record(ctx, g, on, what); err != nil {
+		return "", err
+	}
+	k.PersonID = g.holder
+	key, _, err = e.issue(ctx, k)
+	return key, err
+}
+
+func (e *Engine) issue(ctx context.Context, k APIKey) (key string, stored APIKey, err error) {
+	have, err := e.dir.APIKeysOf(ctx, k.PersonID)
 	if err != nil {
 		return "", APIKey{}, fmt.Errorf("access: key: %w", err)
 	}
@@ -42,11 +74,11 @@ func (e *Engine) NewKey(ctx context.Context, s Subject, channel int64, write boo
 		return "", APIKey{}, fmt.Errorf("%w: at most %d keys a person; delete one first", ErrInvalid, maxKeys)
 	}
 	key = newKey()
-	stored = APIKey{Hash: sha256.Sum256([]byte(key)), PersonID: s.Person.ID, Channel: channel, Write: write}
-	if err := e.dir.SaveAPIKey(ctx, stored); err != nil {
+	k.Hash = sha256.Sum256([]byte(key))
+	if err := e.dir.SaveAPIKey(ctx, k); err != nil {
 		return "", APIKey{}, fmt.Errorf("access: key: %w", err)
 	}
-	return key, stored, nil
+	return key, k, nil
 }
 
 // Keys are s's own API keys.

@@ -195,6 +195,11 @@ func (e *Engine) subject(ctx context.Context, s Subject, now time.Time) (questio
 			Attributes: cedar.NewRecord(cedar.RecordMap{"wards": uids("Ward", s.Wards)})}
 		return q, nil
 	}
+	if s.isAnonymous() {
+		q.principal = uid("Anonymous", s.Workstation)
+		q.entities[q.principal] = cedar.Entity{UID: q.principal}
+		return q, nil
+	}
 	if s.Person.ID == "" {
 		return q, ErrNotFound
 	}
@@ -214,19 +219,44 @@ func (e *Engine) subject(ctx context.Context, s Subject, now time.Time) (questio
 		q.asked["proven_age_seconds"] = cedar.Long(now.Sub(s.Proven) / time.Second)
 	}
 	if s.Key != nil {
-		channel, err := e.channel(ctx, &q, s.Key.Channel)
-		if err != nil {
-			return q, err
-		}
-		q.asked["key"] = cedar.NewRecord(cedar.RecordMap{"channel": channel, "write": cedar.Boolean(s.Key.Write)})
+		return q, e.key(ctx, &q, *s.Key)
 	}
 	return q, nil
 }
 
+// key adds to a question that a key asks. A key that is for no channel is one for channel 0, which does not exist: rules
+// that know of channels' keys only thereby let it do nothing.
+func (e *Engine) key(ctx context.Context, q *question, k APIKey) error {
+	entity := channelEntity(ChannelRef{})
+	channel, write := entity.UID, k.Write
+	switch {
+	case k.Account():
+		q.entities[channel], write = entity, false
+		q.asked["account_key"] = cedar.True
+	case k.TalkBack != 0:
+		talkBack, err := e.talkBack(ctx, q, k.TalkBack)
+		if err != nil {
+			return err
+		}
+		q.entities[channel], write = entity, false
+		q.asked["talkback"] = talkBack
+	default:
+		var err error
+		if channel, err = e.channel(ctx, q, k.Channel); err != nil {
+			return err
+		}
+	}
+	q.asked["key"] = cedar.NewRecord(cedar.RecordMap{"channel": channel, "write": cedar.Boolean(write)})
+	return nil
+}
+
 // holder is whom a grant is for and the audit log names: the person's id, or the display.
 func (s Subject) holder() string {
-	if s.isDisplay() {
+	switch {
+	case s.isDisplay():
 		return "display"
+	case s.isAnonymous():
+		return "anonymous"
 	}
 	return s.Person.ID
 }
@@ -248,6 +278,12 @@ func (e *Engine) resource(ctx context.Context, q *question, r Resource) error {
 			return ErrNotFound
 		}
 		q.resource, err = e.channel(ctx, q, n)
+	case KindTalkBack:
+		n, perr := strconv.ParseInt(r.ID, 10, 64)
+		if perr != nil {
+			return ErrNotFound
+		}
+		q.resource, err = e.talkBack(ctx, q, n)
 	default:
 		return ErrNotFound
 	}
@@ -276,6 +312,17 @@ func (e *Engine) channel(ctx context.Context, q *question, id int64) (cedar.Enti
 		}
 	}
 	entity := channelEntity(ref)
+	q.entities[entity.UID] = entity
+	return entity.UID, nil
+}
+
+func (e *Engine) talkBack(ctx context.Context, q *question, id int64) (cedar.EntityUID, error) {
+	owner, err := e.dir.TalkBackOwner(ctx, id)
+	if err != nil {
+		return cedar.EntityUID{}, err
+	}
+	entity := cedar.Entity{UID: uid("TalkBack", OnTalkBack(id).ID),
+		Attributes: cedar.NewRecord(cedar.RecordMap{"owner": uid("Person", owner)})}
 	q.entities[entity.UID] = entity
 	return entity.UID, nil
 }

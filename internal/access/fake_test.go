@@ -46,7 +46,7 @@ func newDirectory() *directory {
 		},
 		channels: map[int64]access.ChannelRef{
 			1: {ID: 1, Patient: "own"}, 2: {ID: 2, Patient: "same-ward"}, 3: {ID: 3, Patient: "other-ward"},
-			4: {ID: 4, Patient: "nobody"}, 5: {ID: 5},
+			4: {ID: 4, Patient: "nobody"}, 5: {ID: 5}, 6: {ID: 6, Owner: "nurse", Public: true},
 		},
 	}
 }
@@ -110,6 +110,13 @@ func (d *directory) Patients(context.Context) ([]access.PatientRef, error) {
 
 func (d *directory) ChannelRef(_ context.Context, id int64) (access.ChannelRef, error) {
 	return find(d, d.channels, id)
+}
+
+func (d *directory) TalkBackOwner(_ context.Context, id int64) (string, error) {
+	if id != 1 {
+		return "", access.ErrNotFound
+	}
+	return "nurse", nil
 }
 
 // change runs f alone, unless the directory is broken.

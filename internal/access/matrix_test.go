@@ -19,6 +19,7 @@ var things = map[string]access.Resource{
 	"nobody": access.OnPatient("nobody"), "ward-1": access.OnWard("ward-1"), "ward-2": access.OnWard("ward-2"),
 	"own-channel": access.OnChannel(1), "same-ward-channel": access.OnChannel(2), "other-ward-channel": access.OnChannel(3),
 	"nobody-channel": access.OnChannel(4), "free-channel": access.OnChannel(5), "system": access.OnSystem(),
+	"talkback": access.OnTalkBack(1), "nurse-channel": access.OnChannel(6),
 }
 
 // matrix reads the table: cell by action, thing and role. What has no line is "-" for everybody.

@@ -21,8 +21,8 @@ type OverlayPolicy struct {
 	Services []string // service names
 }
 
-// overlayServices are the hub's services. What a component may do inside one is decided by the hub.
-var overlayServices = []string{"vitalseal.enrol", "vitalseal.faces", "vitalseal.ingest", "vitalseal.renew"}
+// overlayServices are the hub's services, and the way out that an egress hosts. What a component may do inside one is decided by the hub.
+var overlayServices = []string{"vitalseal.cloud", "vitalseal.enrol", "vitalseal.faces", "vitalseal.ingest", "vitalseal.renew"}
 
 // OverlayServices are the services that the overlay must have.
 func OverlayServices() []string { return slices.Clone(overlayServices) }

@@ -335,9 +335,12 @@ func patientEntity(p PatientRef) cedar.Entity {
 }
 
 func channelEntity(c ChannelRef) cedar.Entity {
-	attributes := cedar.RecordMap{}
+	attributes := cedar.RecordMap{"public": cedar.Boolean(c.Public)}
 	if c.Patient != "" {
 		attributes["patient"] = uid("Patient", c.Patient)
+	}
+	if c.Owner != "" {
+		attributes["owner"] = uid("Person", c.Owner)
 	}
 	return cedar.Entity{UID: uid("Channel", OnChannel(c.ID).ID), Attributes: cedar.NewRecord(attributes)}
 }

@@ -75,15 +75,22 @@ type PatientRef struct {
 type ChannelRef struct {
 	ID      int64
 	Patient string
+	Owner   string // who made a free channel with a key; empty: an administrator did
+	Public  bool   // a free channel that may be read without a key
 }
 
-// APIKey lets a program read or write one channel in the name of a person. Only the key's SHA-256 is stored.
+// APIKey lets a program read or write one channel in the name of a person, or use one TalkBack, or, as the key of the
+// person's account, manage the free channels that the person made. Only the key's SHA-256 is stored.
 type APIKey struct {
 	Hash     [32]byte
 	PersonID string
-	Channel  int64
-	Write    bool // false: may only read; true: may only write, and only a free channel
+	Channel  int64 // 0: none
+	Write    bool  // false: may only read; true: may only write, and only a free channel
+	TalkBack int64 // 0: none
 }
+
+// Account reports whether k is the key of a person's account: for no channel and no TalkBack.
+func (k APIKey) Account() bool { return k.Channel == 0 && k.TalkBack == 0 }
 
 // Directory is what access needs to know about people, patients and channels; package store implements it. Every
 // method returns ErrNotFound (wrapped or not) for what does not exist. It must be safe for concurrent use.
@@ -93,6 +100,8 @@ type Directory interface {
 	Patient(ctx context.Context, id string) (PatientRef, error)
 	Patients(ctx context.Context) ([]PatientRef, error)
 	ChannelRef(ctx context.Context, id int64) (ChannelRef, error)
+	// TalkBackOwner is the id of the person whose queue of commands it is.
+	TalkBackOwner(ctx context.Context, id int64) (string, error)
 
 	Emergencies
 	Sessions
@@ -111,10 +120,17 @@ type Subject struct {
 	Key            *APIKey   // set when an API key speaks for the person: narrows what may be done to that key's channel
 	// Wards are those that a display workstation shows. Only without a Person.
 	Wards []string
+	// Anonymous is a program without a key at a workstation: what is public is all it sees. Only without a Person.
+	Anonymous bool
 }
 
 // isDisplay reports whether a wall screen asks, without a person.
 func (s Subject) isDisplay() bool { return s.Person.ID == "" && len(s.Wards) > 0 }
+
+// isAnonymous reports whether a program without a key asks.
+func (s Subject) isAnonymous() bool {
+	return s.Anonymous && s.Person.ID == "" && s.Key == nil && len(s.Wards) == 0
+}
 
 // AuditEntry is an entry of the audit log, for the faces that show it.
 type AuditEntry = audit.Entry
@@ -132,7 +148,12 @@ const (
 	ViewDisplay      Action = "display:view"        // numerics without a name, on a wall screen: on a patient
 	ViewChannel      Action = "channel:read"        // on a channel; a patient's channel follows ViewPatient
 	WriteChannel     Action = "channel:write"       // on a free channel
-	ManageOwnKeys    Action = "key:manage"          // make and delete one's own API keys: on a channel; dangerous
+	ManageChannel    Action = "channel:manage"      // settings, keys, clearing, deleting: on a free channel
+	ForwardChannel   Action = "channel:forward"     // have a channel forwarded to a cloud, or approve that: on a channel; dangerous
+	CreateChannel    Action = "channel:create"      // a free channel or a TalkBack of one's own: on the system
+	ListChannels     Action = "channel:list"        // public channels, and those of one's own: on the system
+	UseTalkBack      Action = "talkback:use"        // queue, read and take commands: on a TalkBack
+	ManageOwnKeys    Action = "key:manage"          // make and delete one's own API keys: on a channel, or the system for that of one's account; dangerous
 	ManageDirectory  Action = "directory:manage"    // wards, beds, patients, channels, lists of persons: on the system
 	ManagePeople     Action = "people:manage"       // persons, their roles, relationships, passwords: on the system; dangerous
 	ManageIdentities Action = "identity:manage"     // enrolment and state of devices and workstations: on the system; dangerous
@@ -148,7 +169,7 @@ const (
 // Actions are all actions of persons, displays and engines in a fixed order.
 func Actions() []Action {
 	return []Action{ViewPatient, BreakGlass, ManageConsent, ViewAccesses, ListBeds, ViewDisplay, ViewChannel, WriteChannel,
-		ManageOwnKeys, ManageDirectory, ManagePeople, ManageIdentities, ViewAudit, ReviewAccess, ExplainPolicy, ViewDelivery,
+		ManageChannel, ForwardChannel, CreateChannel, ListChannels, UseTalkBack, ManageOwnKeys, ManageDirectory, ManagePeople, ManageIdentities, ViewAudit, ReviewAccess, ExplainPolicy, ViewDelivery,
 		AppendVitals}
 }
 
@@ -160,11 +181,12 @@ type Resource struct {
 
 // The kinds of Resource.
 const (
-	KindPatient = "patient"
-	KindWard    = "ward"
-	KindChannel = "channel"
-	KindSystem  = "system"
-	KindService = "service"
+	KindPatient  = "patient"
+	KindWard     = "ward"
+	KindChannel  = "channel"
+	KindTalkBack = "talkback"
+	KindSystem   = "system"
+	KindService  = "service"
 )
 
 // OnPatient is the resource for a patient id.
@@ -175,6 +197,9 @@ func OnWard(id string) Resource { return Resource{KindWard, id} }
 
 // OnChannel is the resource for a channel number.
 func OnChannel(id int64) Resource { return Resource{KindChannel, strconv.FormatInt(id, 10)} }
+
+// OnTalkBack is the resource for a TalkBack's number.
+func OnTalkBack(id int64) Resource { return Resource{KindTalkBack, strconv.FormatInt(id, 10)} }
 
 // OnSystem is the resource for what belongs to no patient, ward or channel.
 func OnSystem() Resource { return Resource{Kind: KindSystem} }

@@ -10,7 +10,9 @@ import (
 
 	"vitalseal/internal/access"
 	"vitalseal/internal/overlay"
+	"vitalseal/internal/sink"
 	"vitalseal/internal/store"
+	"vitalseal/internal/view/thingspeak"
 )
 
 // Example is hub.example.yaml: every key of Config with its meaning and default.
@@ -40,6 +42,10 @@ type Config struct {
 	OpenID OpenIDConfig `yaml:"openid"`
 	// Retention is how long readings stay.
 	Retention RetentionConfig `yaml:"retention"`
+	// ThingSpeak is about the face that speaks like it.
+	ThingSpeak ThingSpeakConfig `yaml:"thingspeak"`
+	// Cloud is about forwarding channels to a cloud.
+	Cloud CloudConfig `yaml:"cloud"`
 	// Version is the software's, for the inventory; it is no key of the file.
 	Version string `yaml:"-"`
 }
@@ -80,6 +86,32 @@ type OpenIDConfig struct {
 	Roles     map[string]access.Role `yaml:"roles"`
 }
 
+// ThingSpeakConfig is about the ThingSpeak-compatible face.
+type ThingSpeakConfig struct {
+	// Profile is how often and how much a channel may be written: generous, thingspeak or thingspeak-paid.
+	Profile string `yaml:"profile"`
+}
+
+// CloudConfig is how the hub speaks to clouds that channels are forwarded to. The way there is an egress.
+type CloudConfig struct {
+	// CAFile holds the certificate authorities of the cloud, in PEM; empty: the system's.
+	CAFile string `yaml:"ca_file"`
+	// Interval is the time between two requests about one channel.
+	Interval time.Duration `yaml:"interval"`
+	// Rescan is how late something may arrive and still be forwarded.
+	Rescan time.Duration `yaml:"rescan"`
+}
+
+func (c CloudConfig) validate() error {
+	switch {
+	case c.Interval != 0 && (c.Interval < time.Second || c.Interval > time.Hour):
+		return fmt.Errorf("hub: configuration: cloud: interval: %v is not within 1s to 1h", c.Interval)
+	case c.Rescan != 0 && (c.Rescan < time.Minute || c.Rescan > store.MaxRescan):
+		return fmt.Errorf("hub: configuration: cloud: rescan: %v is not within 1m to %v", c.Rescan, store.MaxRescan)
+	}
+	return nil
+}
+
 // OverlayConfig names the one-time tokens that the overlay wrote for this hub; they are used at the first start.
 type OverlayConfig struct {
 	// HubToken enrols the hub itself, which may host its services and nothing more.
@@ -92,7 +124,8 @@ type OverlayConfig struct {
 
 // Default is the configuration that every file starts from.
 func Default() Config {
-	return Config{IdentityLifetime: 24 * time.Hour, TicketLifetime: 24 * time.Hour, Host: access.DefaultHost, Overlay: OverlayConfig{ReconcileEvery: reconcileEvery}}
+	return Config{IdentityLifetime: 24 * time.Hour, TicketLifetime: 24 * time.Hour, Host: access.DefaultHost, Overlay: OverlayConfig{ReconcileEvery: reconcileEvery},
+		ThingSpeak: ThingSpeakConfig{Profile: "generous"}, Cloud: CloudConfig{Interval: sink.MinInterval, Rescan: 24 * time.Hour}}
 }
 
 // Validate names the first key that is missing or out of range.
@@ -113,7 +146,14 @@ func (c Config) Validate() error {
 	case c.Host == "" || strings.ContainsAny(c.Host, ":/ "):
 		return fmt.Errorf("hub: configuration: host: %q is not a host name, such as %s", c.Host, access.DefaultHost)
 	}
-	return errors.Join(c.Retention.validate(), c.OpenID.validate())
+	return errors.Join(c.Retention.validate(), c.OpenID.validate(), c.ThingSpeak.validate(), c.Cloud.validate())
+}
+
+func (c ThingSpeakConfig) validate() error {
+	if _, err := thingspeak.Profile(c.Profile); err != nil {
+		return fmt.Errorf("hub: configuration: thingspeak: profile: %w", err)
+	}
+	return nil
 }
 
 func (c OpenIDConfig) validate() error {

@@ -28,6 +28,7 @@ import (
 	"vitalseal/internal/ingest"
 	"vitalseal/internal/overlay"
 	"vitalseal/internal/seal"
+	"vitalseal/internal/sink"
 	"vitalseal/internal/store"
 	"vitalseal/internal/view/admin"
 	"vitalseal/internal/view/dashboard"
@@ -150,13 +151,22 @@ func Run(ctx context.Context, cfg Config, network Network, ready func() error, l
 	if err != nil {
 		return fmt.Errorf("hub: %w", err)
 	}
-	speak, err := thingspeak.New(thingspeak.Config{Store: st, Access: engine, Workstation: workstation, Submit: in.Submit, Log: log})
+	limits, err := thingspeak.Profile(cfg.ThingSpeak.Profile)
 	if err != nil {
 		return fmt.Errorf("hub: %w", err)
 	}
+	speak, err := thingspeak.New(thingspeak.Config{Store: st, Access: engine, Workstation: workstation, Submit: in.Submit, SubmitAll: in.SubmitAll, Limits: limits, Log: log})
+	if err != nil {
+		return fmt.Errorf("hub: %w", err)
+	}
+	forward, err := forwarding(cfg, st, engine, endpoint, inv, log)
+	if err != nil {
+		return err
+	}
+	cloud := sink.NewFace(sink.FaceConfig{Engine: forward, Subject: board.Subject, Log: log})
 	administer := admin.New(admin.Config{Store: st, Access: engine, Audit: trail, Subject: board.Subject, Domain: cfg.Deployment,
 		Invite: inv.invite, Disable: inv.disable, Enable: inv.enable, Delete: inv.remove, Rotate: inv.rotate, Log: log})
-	out := newFaces(route(board, board.Limited(speak), board.Limited(administer)), log)
+	out := newFaces(route(board, board.Limited(speak), board.Limited(administer), board.Limited(cloud)), log)
 	inv.drift = func(c overlay.Change) { announce(log)(access.Event{Kind: access.EventDrift, Detail: c.String()}) }
 	inv.cut = func(id overlay.ID) {
 		in.CutSensor(id.String())
@@ -199,6 +209,7 @@ func Run(ctx context.Context, cfg Config, network Network, ready func() error, l
 		Network: network.Network, Issued: inv.issuedToSelf, Log: log}
 	g.Go(func() error { return renewer.Run(ctx) })
 	g.Go(func() error { return inv.run(ctx) })
+	g.Go(func() error { return forward.Run(ctx) })
 	g.Go(func() error { return ready() })
 	return g.Wait()
 }
@@ -325,10 +336,11 @@ func writeSecretFile(path string, b []byte) error {
 }
 
 // route gives each face its paths. ThingSpeak's are fixed by its clients.
-func route(board, speak, administer http.Handler) http.Handler {
+func route(board, speak, administer, cloud http.Handler) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("/", board)
 	mux.Handle("/api/admin/", administer)
+	mux.Handle(sink.Prefix, cloud)
 	for _, p := range thingspeak.Paths() {
 		mux.Handle(p, speak)
 	}

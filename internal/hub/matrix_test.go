@@ -68,6 +68,7 @@ func endpoints(t *testing.T) []string {
 	var out []string
 	files, err := filepath.Glob("../view/*/*.go")
 	must(t, err)
+	files = append(files, "../sink/face.go")
 	pattern := regexp.MustCompile(`^(GET|POST|PUT|PATCH|DELETE) /`)
 	methods := map[string]string{"get": "GET", "post": "POST", "put": "PUT", "del": "DELETE", "patch": "PATCH"}
 	for _, name := range files {

@@ -34,6 +34,8 @@ type projection struct {
 	// may tells whether the rules let a component reach a service, if it is active: the hub asks on every connection, so
 	// that a rule holds where the overlay does not keep it.
 	may func(d store.Device, service string) bool
+	// hosts is may for hosting a service.
+	hosts func(d store.Device, service string) bool
 }
 
 // ownChanges remembers which of the network's identities we changed lately.
@@ -283,6 +285,9 @@ func projectionOf(engine *access.Engine) projection {
 	}
 	p.may = func(d store.Device, service string) bool {
 		return engine.MayDial(access.Component{ID: d.ID, Kind: d.Kind, State: store.DeviceActive}, service)
+	}
+	p.hosts = func(d store.Device, service string) bool {
+		return engine.MayBind(access.Component{ID: d.ID, Kind: d.Kind, State: store.DeviceActive}, service)
 	}
 	return p
 }

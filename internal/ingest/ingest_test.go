@@ -85,6 +85,16 @@ func (m *memory) Announcement(_ context.Context, sensor string, id seal.EpochID)
 
 func (m *memory) TouchDevice(context.Context, string) error { return nil }
 
+func (m *memory) AppendEntries(ctx context.Context, g access.Grant, channel int64, entries []store.Entry) ([]store.Entry, error) {
+	for i := range entries {
+		var err error
+		if entries[i], err = m.AppendEntry(ctx, g, channel, entries[i]); err != nil {
+			return nil, err
+		}
+	}
+	return entries, nil
+}
+
 func (m *memory) AppendEntry(_ context.Context, _ access.Grant, _ int64, e store.Entry) (store.Entry, error) {
 	e.ID = 1
 	return e, nil

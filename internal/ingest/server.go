@@ -42,6 +42,7 @@ type Store interface {
 	AppendEntry(ctx context.Context, g access.Grant, channel int64, e store.Entry) (store.Entry, error)
 	// SaveGaps notes, durably, what a sensor's gateway says will never arrive. The same again is no error.
 	SaveGaps(ctx context.Context, sensor string, gaps []store.Gap) error
+	AppendEntries(ctx context.Context, g access.Grant, channel int64, entries []store.Entry) ([]store.Entry, error)
 }
 
 // Config is what a Server works with.

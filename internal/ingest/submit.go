@@ -16,6 +16,32 @@ const maxField = 255
 // durable. The grant is the decision for access.WriteChannel on that channel, already audited; the store checks it.
 // Errors: ErrEntry, and the store's.
 func (s *Server) Submit(ctx context.Context, g access.Grant, channel int64, e store.Entry) (store.Entry, error) {
+	if err := checkEntry(e); err != nil {
+		return store.Entry{}, err
+	}
+	got, err := s.c.Store.AppendEntry(ctx, g, channel, e)
+	if err != nil {
+		return store.Entry{}, fmt.Errorf("ingest: submit: %w", err)
+	}
+	return got, nil
+}
+
+// SubmitAll is Submit for several entries at once, all or none; a Created that is given is unique in its channel, as
+// store.AppendEntries says.
+func (s *Server) SubmitAll(ctx context.Context, g access.Grant, channel int64, entries []store.Entry) ([]store.Entry, error) {
+	for i, e := range entries {
+		if err := checkEntry(e); err != nil {
+			return nil, fmt.Errorf("entry %d: %w", i+1, err)
+		}
+	}
+	got, err := s.c.Store.AppendEntries(ctx, g, channel, entries)
+	if err != nil {
+		return nil, fmt.Errorf("ingest: submit: %w", err)
+	}
+	return got, nil
+}
+
+func checkEntry(e store.Entry) error {
 	empty := e.Status == ""
 	for i, f := range e.Fields {
 		if f == nil {
@@ -23,18 +49,14 @@ func (s *Server) Submit(ctx context.Context, g access.Grant, channel int64, e st
 		}
 		empty = false
 		if len(*f) > maxField || !utf8.ValidString(*f) {
-			return store.Entry{}, fmt.Errorf("%w: field%d must be UTF-8 of at most %d bytes", ErrEntry, i+1, maxField)
+			return fmt.Errorf("%w: field%d must be UTF-8 of at most %d bytes", ErrEntry, i+1, maxField)
 		}
 	}
 	if len(e.Status) > maxField || !utf8.ValidString(e.Status) {
-		return store.Entry{}, fmt.Errorf("%w: status must be UTF-8 of at most %d bytes", ErrEntry, maxField)
+		return fmt.Errorf("%w: status must be UTF-8 of at most %d bytes", ErrEntry, maxField)
 	}
 	if empty {
-		return store.Entry{}, fmt.Errorf("%w: it has neither a field nor a status", ErrEntry)
+		return fmt.Errorf("%w: it has neither a field nor a status", ErrEntry)
 	}
-	got, err := s.c.Store.AppendEntry(ctx, g, channel, e)
-	if err != nil {
-		return store.Entry{}, fmt.Errorf("ingest: submit: %w", err)
-	}
-	return got, nil
+	return nil
 }

@@ -14,6 +14,7 @@ const (
 	KindGateway     = "gateway"
 	KindSensor      = "sensor"
 	KindWorkstation = "workstation"
+	KindEgress      = "egress" // the way out to one address of the internet
 	KindRouter      = "router" // an edge router of the network below; it has no SVID
 )
 
@@ -50,9 +51,9 @@ func (id ID) Validate() error {
 		return err
 	}
 	switch id.Kind {
-	case KindHub, KindGateway, KindSensor, KindWorkstation, KindRouter:
+	case KindHub, KindGateway, KindSensor, KindWorkstation, KindEgress, KindRouter:
 	default:
-		return fmt.Errorf("overlay: id: kind %.40q is not hub, gateway, sensor, workstation or router", id.Kind)
+		return fmt.Errorf("overlay: id: kind %.40q is not hub, gateway, sensor, workstation, egress or router", id.Kind)
 	}
 	if !validName(id.Name) {
 		return fmt.Errorf("overlay: id: name %.80q is not 1 to 63 of a-z, 0-9, '.' and '-' with a letter or digit at both ends", id.Name)

@@ -10,7 +10,7 @@
 // package overlay/node). This package does not import OpenZiti, so that whoever needs only [Loopback] builds quickly.
 //
 // It guarantees: a *Conn that Dial or Accept returned has a verified peer of the same trust domain, and for a dialler
-// the peer is of kind hub; every connection uses the post-quantum key exchange X25519MLKEM768; no session is resumed;
+// the peer is of kind hub (of kind egress on ServiceCloud); every connection uses the post-quantum key exchange X25519MLKEM768; no session is resumed;
 // a client that stalls in its handshake blocks nobody else; identity files appear whole or not at all, with mode 0600.
 //
 // It does not protect against a stolen identity file (disable the identity: [Admin.Disable]), and a verified peer is
@@ -24,12 +24,13 @@ import (
 	"net"
 )
 
-// The OpenZiti services of a deployment. All are hosted by the hub.
+// The OpenZiti services of a deployment. All but ServiceCloud are hosted by the hub.
 const (
 	ServiceIngest = "vitalseal.ingest" // dialled by sensors and gateways
 	ServiceFaces  = "vitalseal.faces"  // dialled by workstations
 	ServiceEnrol  = "vitalseal.enrol"  // dialled by identities that hold a ticket
-	ServiceRenew  = "vitalseal.renew"  // dialled by sensors, gateways and workstations
+	ServiceRenew  = "vitalseal.renew"  // dialled by sensors, gateways, workstations and egresses
+	ServiceCloud  = "vitalseal.cloud"  // hosted by an egress, dialled by the hub
 )
 
 // Errors that callers tell apart with errors.Is.
@@ -73,7 +74,7 @@ func Hint(err error) string {
 type Endpoint interface {
 	// ID is the identity as which this endpoint dials and listens.
 	ID() ID
-	// Dial connects to a service and proves that a hub of the pinned root and trust domain answers.
+	// Dial connects to a service and proves that a hub (on ServiceCloud: an egress) of the pinned root and trust domain answers.
 	// Callers retry with back-off. Errors: ErrUnavailable, ErrPeer, the context's.
 	Dial(ctx context.Context, service string) (*Conn, error)
 	// Listen hosts a service; Accept returns *Conn. The context bounds the set-up only; Close ends the listener.

@@ -96,7 +96,7 @@ func clientTLS(service string, own *Identity) *tls.Config {
 		if err != nil {
 			return err
 		}
-		return wantHub(id, s, service)
+		return wantHost(id, s, service)
 	}
 	return c
 }
@@ -122,14 +122,19 @@ func pinnedTLS(service string, fingerprint [32]byte, domain string, root **x509.
 			return err
 		}
 		*root = last
-		return wantHub(id, s, service)
+		return wantHost(id, s, service)
 	}
 	return c
 }
 
-func wantHub(id ID, s tls.ConnectionState, service string) error {
-	if id.Kind != KindHub {
-		return fmt.Errorf("%w: %s is not a hub", ErrPeer, id)
+// wantHost checks that whoever answered is of the kind that hosts the service, and answered for that service.
+func wantHost(id ID, s tls.ConnectionState, service string) error {
+	kind, name := KindHub, "a hub"
+	if service == ServiceCloud {
+		kind, name = KindEgress, "an egress"
+	}
+	if id.Kind != kind {
+		return fmt.Errorf("%w: %s is not %s", ErrPeer, id, name)
 	}
 	if s.NegotiatedProtocol != service {
 		return fmt.Errorf("%w: %s answered for service %q", ErrPeer, id, s.NegotiatedProtocol)

@@ -11,6 +11,7 @@ import (
 	"unicode/utf8"
 
 	"vitalseal/internal/access"
+	"vitalseal/internal/seal"
 )
 
 // ErrPatientChannel means the channel is a patient's: its entries derive from Numerics and are not stored as such.
@@ -25,6 +26,19 @@ type Channel struct {
 	Patient     string // empty: a free channel
 	Created     time.Time
 	LastEntryID int64 // of a free channel; 0 when it has none
+	// Owner is the person who made a free channel with a key; empty if an administrator did. It never changes.
+	Owner   string
+	Public  bool      // may be read without a key; never a patient's
+	Updated time.Time // when its settings changed last
+	Place
+	Metadata string // at most 4,000 bytes; like the next two sealed
+	URL      string // at most 255 bytes
+	Tags     string // separated by commas; at most 1,000 bytes
+}
+
+// Place is where a channel is, as text, since ThingSpeak's numbers are; empty: not given. At most 255 bytes each, sealed.
+type Place struct {
+	Latitude, Longitude, Elevation string
 }
 
 // Entry is one entry of a free channel. Empty strings mean not given.
@@ -45,6 +59,16 @@ type channelText struct {
 	Name        string    `json:"name"`
 	Description string    `json:"description,omitempty"`
 	Fields      [8]string `json:"fields"`
+	Latitude    string    `json:"lat,omitempty"`
+	Longitude   string    `json:"long,omitempty"`
+	Elevation   string    `json:"elev,omitempty"`
+	Metadata    string    `json:"metadata,omitempty"`
+	URL         string    `json:"url,omitempty"`
+	Tags        string    `json:"tags,omitempty"`
+}
+
+func textOf(c Channel) channelText {
+	return channelText{c.Name, c.Description, c.Fields, c.Latitude, c.Longitude, c.Elevation, c.Metadata, c.URL, c.Tags}
 }
 
 type entryText struct {
@@ -57,10 +81,7 @@ type entryText struct {
 
 // CreateChannel makes a free channel; ID, Created and LastEntryID are set, Patient must be empty.
 func (s *Store) CreateChannel(ctx context.Context, c Channel) (Channel, error) {
-	err := errors.Join(checkText("channel name", c.Name, 1, maxName), checkText("channel description", c.Description, 0, 1000))
-	for i, f := range c.Fields {
-		err = errors.Join(err, checkText(fmt.Sprintf("field%d", i+1), f, 0, maxField))
-	}
+	err := checkChannel(c)
 	if c.Patient != "" {
 		err = errors.Join(err, fmt.Errorf("%w: a patient's channel is made with the patient", ErrInvalid))
 	}
@@ -69,16 +90,43 @@ func (s *Store) CreateChannel(ctx context.Context, c Channel) (Channel, error) {
 	}
 	c.Created, c.LastEntryID = s.now(), 0
 	err = s.inTx(ctx, func(tx *sql.Tx) error {
+		if c.Owner != "" {
+			var n int
+			if err := tx.QueryRowContext(ctx, "SELECT count(*) FROM channels WHERE owner = ?", c.Owner).Scan(&n); err != nil {
+				return err
+			}
+			if n >= MaxOwned {
+				return fmt.Errorf("%w: at most %d channels a person; delete one first", ErrInvalid, MaxOwned)
+			}
+		}
 		c, err = s.insertChannel(ctx, tx, c)
 		return err
 	})
 	return c, named("create channel", err)
 }
 
+// MaxOwned is how many channels, and how many TalkBacks, a person may have.
+const MaxOwned = 250
+
+func checkChannel(c Channel) error {
+	err := errors.Join(checkText("channel name", c.Name, 1, maxName), checkText("channel description", c.Description, 0, 1000),
+		checkText("url", c.URL, 0, maxField), checkText("tags", c.Tags, 0, 1000), checkText("latitude", c.Latitude, 0, maxField),
+		checkText("longitude", c.Longitude, 0, maxField), checkText("elevation", c.Elevation, 0, maxField))
+	for i, f := range c.Fields {
+		err = errors.Join(err, checkText(fmt.Sprintf("field%d", i+1), f, 0, maxField))
+	}
+	if len(c.Metadata) > 4000 || !utf8.ValidString(c.Metadata) { // may have lines
+		err = errors.Join(err, fmt.Errorf("%w: metadata may have 4000 bytes of UTF-8", ErrInvalid))
+	}
+	return err
+}
+
 // insertChannel adds c under a key of its own; the next free id is its id.
 func (s *Store) insertChannel(ctx context.Context, tx *sql.Tx, c Channel) (Channel, error) {
 	c.Created = c.Created.Truncate(time.Microsecond)
-	r, err := tx.ExecContext(ctx, "INSERT INTO channels (patient, created, last_entry, sealed) VALUES (nullif(?, ''), ?, 0, x'')", c.Patient, micro(c.Created))
+	c.Updated = c.Created
+	r, err := tx.ExecContext(ctx, `INSERT INTO channels (patient, created, last_entry, sealed, owner, public, updated)
+		VALUES (nullif(?, ''), ?, 0, x'', nullif(?, ''), ?, ?)`, c.Patient, micro(c.Created), c.Owner, c.Public, micro(c.Updated))
 	if err != nil {
 		return Channel{}, err
 	}
@@ -89,7 +137,7 @@ func (s *Store) insertChannel(ctx context.Context, tx *sql.Tx, c Channel) (Chann
 	if err != nil {
 		return Channel{}, err
 	}
-	text, err := json.Marshal(channelText{c.Name, c.Description, c.Fields})
+	text, err := json.Marshal(textOf(c))
 	if err != nil {
 		return Channel{}, err
 	}
@@ -97,12 +145,12 @@ func (s *Store) insertChannel(ctx context.Context, tx *sql.Tx, c Channel) (Chann
 	return c, err
 }
 
-const selectChannel = "SELECT id, coalesce(patient, ''), created, last_entry, sealed FROM channels"
+const selectChannel = "SELECT id, coalesce(patient, ''), created, last_entry, sealed, coalesce(owner, ''), public, updated FROM channels"
 
 func scanChannel(r scanner) (c Channel, sealed []byte, err error) {
-	var created int64
-	err = r.Scan(&c.ID, &c.Patient, &created, &c.LastEntryID, &sealed)
-	c.Created = fromMicro(created)
+	var created, updated int64
+	err = r.Scan(&c.ID, &c.Patient, &created, &c.LastEntryID, &sealed, &c.Owner, &c.Public, &updated)
+	c.Created, c.Updated = fromMicro(created), fromMicro(max(created, updated))
 	return c, sealed, err
 }
 
@@ -124,6 +172,8 @@ func (s *Store) openChannel(ctx context.Context, c *Channel, sealed []byte) erro
 		return err
 	}
 	c.Name, c.Description, c.Fields = text.Name, text.Description, text.Fields
+	c.Place = Place{text.Latitude, text.Longitude, text.Elevation}
+	c.Metadata, c.URL, c.Tags = text.Metadata, text.URL, text.Tags
 	return nil
 }
 
@@ -141,6 +191,10 @@ func (s *Store) Channel(ctx context.Context, id int64) (Channel, error) {
 
 // Channels are all channels by id.
 func (s *Store) Channels(ctx context.Context) ([]Channel, error) {
+	return s.channels(ctx, selectChannel+" ORDER BY id")
+}
+
+func (s *Store) channels(ctx context.Context, query string, args ...any) ([]Channel, error) {
 	type both struct {
 		Channel
 		sealed []byte
@@ -148,7 +202,7 @@ func (s *Store) Channels(ctx context.Context) ([]Channel, error) {
 	all, err := list(ctx, s.db.DB, func(r *sql.Rows) (both, error) {
 		c, sealed, err := scanChannel(r)
 		return both{c, sealed}, err
-	}, selectChannel+" ORDER BY id")
+	}, query, args...)
 	if err != nil {
 		return nil, named("channels", err)
 	}
@@ -165,7 +219,7 @@ func (s *Store) Channels(ctx context.Context) ([]Channel, error) {
 // ChannelRef is a channel as policies see one.
 func (s *Store) ChannelRef(ctx context.Context, id int64) (access.ChannelRef, error) {
 	ref := access.ChannelRef{ID: id}
-	err := s.db.QueryRowContext(ctx, "SELECT coalesce(patient, '') FROM channels WHERE id = ?", id).Scan(&ref.Patient)
+	err := s.db.QueryRowContext(ctx, "SELECT coalesce(patient, ''), coalesce(owner, ''), public FROM channels WHERE id = ?", id).Scan(&ref.Patient, &ref.Owner, &ref.Public)
 	if err != nil {
 		return access.ChannelRef{}, named("channel", err)
 	}
@@ -246,6 +300,33 @@ func entryData(channel, id int64, created time.Time) []byte {
 	return associated("entry", channelKey(channel), fmt.Sprint(id), fmt.Sprint(micro(created)))
 }
 
+// entryScanner opens a row of id, created, sealed.
+func entryScanner(key seal.Key, channel int64) func(*sql.Rows) (Entry, error) {
+	return func(r *sql.Rows) (e Entry, err error) {
+		var created int64
+		var sealed []byte
+		if err := r.Scan(&e.ID, &created, &sealed); err != nil {
+			return e, err
+		}
+		e.Created = fromMicro(created)
+		return e, openEntry(key, channel, &e, sealed)
+	}
+}
+
+func openEntry(key seal.Key, channel int64, e *Entry, sealed []byte) error {
+	b, err := key.Open(sealed, entryData(channel, e.ID, e.Created))
+	if err != nil {
+		return ErrSealed
+	}
+	var text entryText
+	if err := json.Unmarshal(b, &text); err != nil {
+		return err
+	}
+	e.Fields, e.Status = text.Fields, text.Status
+	e.Latitude, e.Longitude, e.Elevation = text.Latitude, text.Longitude, text.Elevation
+	return nil
+}
+
 // Entries are the newest limit entries of a free channel created in [from, to), ascending by time, then id. limit <= 0 or above
 // 8,000 means 8,000. The grant must allow access.ViewChannel on the channel.
 func (s *Store) Entries(ctx context.Context, g access.Grant, channel int64, from, to time.Time, limit int) ([]Entry, error) {
@@ -266,25 +347,7 @@ func (s *Store) Entries(ctx context.Context, g access.Grant, channel int64, from
 	if limit <= 0 || limit > maxEntries {
 		limit = maxEntries
 	}
-	all, err := list(ctx, s.db.DB, func(r *sql.Rows) (e Entry, err error) {
-		var created int64
-		var sealed []byte
-		if err := r.Scan(&e.ID, &created, &sealed); err != nil {
-			return e, err
-		}
-		e.Created = fromMicro(created)
-		b, err := key.Open(sealed, entryData(channel, e.ID, e.Created))
-		if err != nil {
-			return e, ErrSealed
-		}
-		var text entryText
-		if err := json.Unmarshal(b, &text); err != nil {
-			return e, err
-		}
-		e.Fields, e.Status = text.Fields, text.Status
-		e.Latitude, e.Longitude, e.Elevation = text.Latitude, text.Longitude, text.Elevation
-		return e, nil
-	}, "SELECT id, created, sealed FROM entries WHERE channel = ? AND created >= ? AND created < ? ORDER BY created DESC, id DESC LIMIT ?",
+	all, err := list(ctx, s.db.DB, entryScanner(key, channel), "SELECT id, created, sealed FROM entries WHERE channel = ? AND created >= ? AND created < ? ORDER BY created DESC, id DESC LIMIT ?",
 		channel, micro(from), micro(to), limit)
 	slices.Reverse(all)
 	return all, named("entries", err)

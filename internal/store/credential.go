@@ -97,18 +97,18 @@ func (s *Store) CreateLinkedPerson(ctx context.Context, p access.Person, issuer,
 	return id, named("create linked person", affected(s.db.ExecContext(ctx, "UPDATE persons SET issuer = ?, subject = ? WHERE id = ?", issuer, subject, id)))
 }
 
-// SaveAPIKey stores a key; ErrNotFound for an unknown person or channel.
+// SaveAPIKey stores a key; ErrNotFound for an unknown person, channel or TalkBack.
 func (s *Store) SaveAPIKey(ctx context.Context, k access.APIKey) error {
-	_, err := s.db.ExecContext(ctx, "INSERT INTO api_keys (hash, person, channel, writes) VALUES (?, ?, ?, ?)",
-		k.Hash[:], k.PersonID, k.Channel, k.Write)
+	_, err := s.db.ExecContext(ctx, "INSERT INTO api_keys (hash, person, channel, writes, talkback) VALUES (?, ?, nullif(?, 0), ?, nullif(?, 0))",
+		k.Hash[:], k.PersonID, k.Channel, k.Write, k.TalkBack)
 	return named("save api key", err)
 }
 
-const selectKey = "SELECT hash, person, channel, writes FROM api_keys"
+const selectKey = "SELECT hash, person, coalesce(channel, 0), writes, coalesce(talkback, 0) FROM api_keys"
 
 func scanKey(r scanner) (k access.APIKey, err error) {
 	var hash []byte
-	err = r.Scan(&hash, &k.PersonID, &k.Channel, &k.Write)
+	err = r.Scan(&hash, &k.PersonID, &k.Channel, &k.Write, &k.TalkBack)
 	copy(k.Hash[:], hash)
 	return k, err
 }
@@ -121,7 +121,7 @@ func (s *Store) APIKey(ctx context.Context, keyHash [32]byte) (access.APIKey, er
 
 // APIKeysOf are a person's keys.
 func (s *Store) APIKeysOf(ctx context.Context, personID string) ([]access.APIKey, error) {
-	all, err := list(ctx, s.db.DB, func(r *sql.Rows) (access.APIKey, error) { return scanKey(r) }, selectKey+" WHERE person = ? ORDER BY channel, hash", personID)
+	all, err := list(ctx, s.db.DB, func(r *sql.Rows) (access.APIKey, error) { return scanKey(r) }, selectKey+" WHERE person = ? ORDER BY channel, talkback, hash", personID)
 	return all, named("api keys", err)
 }
 

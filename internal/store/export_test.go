@@ -1,10 +1,27 @@
 package store
 
 import (
+	"context"
+	"database/sql"
 	"strings"
 	"testing"
 	"time"
 )
+
+// OldDirectory opens a directory as it was before the ThingSpeak step.
+func OldDirectory(ctx context.Context, path string) (*sql.DB, error) {
+	for i, step := range directorySteps {
+		if step == thingspeakStep {
+			return openFile(ctx, path, directorySteps[:i], 1, "")
+		}
+	}
+	panic("no such step")
+}
+
+// NewDirectory opens a directory alone, as this program writes it.
+func NewDirectory(ctx context.Context, path string) (*sql.DB, error) {
+	return openFile(ctx, path, directorySteps, 1, "")
+}
 
 // PartitionsOpen is how many days' files are open.
 func (s *Store) PartitionsOpen() int {

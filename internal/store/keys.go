@@ -126,3 +126,10 @@ func (s *Store) Secret(ctx context.Context, name string) ([]byte, error) {
 	}
 	return b, nil
 }
+
+// drop forgets a key that has been destroyed.
+func (r *keyring) drop(name string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.m, name)
+}

@@ -113,6 +113,7 @@ func (h *handler) routes() []route {
 		{post, "workstations", identities, h.inviteWorkstation},
 		{post, "routers", identities, h.inviteRouter},
 		{post, "hubs", identities, h.inviteHub},
+		{post, "egresses", identities, h.inviteEgress},
 		{get, "identities/{kind}/{name}", access.ViewDelivery, h.identity},
 		{post, "identities/{id}/{change}", identities, h.changeIdentity},
 		{post, "identities/{kind}/{name}/{change}", identities, h.changeIdentity},

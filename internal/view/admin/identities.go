@@ -16,6 +16,7 @@ const (
 	kindWorkstation = "workstation"
 	kindRouter      = "router"
 	kindHub         = "hub"
+	kindEgress      = "egress"
 )
 
 // maxSensors is how many sensors one gateway's ticket may cover.
@@ -107,6 +108,10 @@ func (h *handler) inviteRouter(ctx context.Context, rq *request) (any, error) {
 
 func (h *handler) inviteHub(ctx context.Context, rq *request) (any, error) {
 	return h.inviteOne(ctx, rq, kindHub)
+}
+
+func (h *handler) inviteEgress(ctx context.Context, rq *request) (any, error) {
+	return h.inviteOne(ctx, rq, kindEgress)
 }
 
 // inviteOne makes a component that has nothing but a name.

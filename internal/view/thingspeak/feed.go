@@ -2,7 +2,6 @@ package thingspeak
 
 import (
 	"context"
-	"encoding/json"
 	"slices"
 	"strconv"
 	"time"
@@ -32,7 +31,7 @@ func (f *face) entries(ctx context.Context, g access.Grant, c store.Channel, fro
 		return f.derived(ctx, g, c.Patient, from, to, most, keep)
 	}
 	// The store cannot look into sealed entries either; what was not found among so many is as good as absent.
-	limit := most
+	limit := min(most, MaxResults)
 	list, err := f.Store.Entries(ctx, g, c.ID, from, to, limit)
 	if err != nil {
 		return nil, err
@@ -108,100 +107,32 @@ func decimals(k vitals.Kind) int {
 	return 1
 }
 
-func fieldName(c store.Channel, i int) string {
-	if c.Patient != "" {
-		return PatientFields()[i-1]
+// entryAt is one entry by its id.
+func (f *face) entryAt(ctx context.Context, g access.Grant, c store.Channel, id int64) (store.Entry, error) {
+	list, err := f.between(ctx, g, c, id, id, 1)
+	if err == nil && len(list) == 0 {
+		err = errNotFound
 	}
-	return c.Fields[i-1]
+	if err != nil {
+		return store.Entry{}, err
+	}
+	return list[0], nil
 }
 
-// shape is what of an entry a read shows.
-type shape struct {
-	fields           []int // from 1; ascending
-	status, location bool
+// between are the newest most entries with ids in [low, high], ascending. A patient's ids are seconds, so they are a span of time.
+func (f *face) between(ctx context.Context, g access.Grant, c store.Channel, low, high int64, most int) ([]store.Entry, error) {
+	if most == 0 {
+		return nil, nil
+	}
+	if c.Patient == "" {
+		return f.Store.EntriesByID(ctx, g, c.ID, low, high, min(most, MaxResults), true)
+	}
+	from, to := time.Unix(max(low, 0), 0), f.Now().Add(maxAhead)
+	if end := time.Unix(min(high, 1<<40)+1, 0); end.Before(to) {
+		to = end
+	}
+	if !from.Before(to) {
+		return nil, nil
+	}
+	return f.derived(ctx, g, c.Patient, from, to, most, func(store.Entry) bool { return true })
 }
-
-// shapeOf shows one field, or for 0 those that the channel has a name for.
-func shapeOf(c store.Channel, p parameters, field int) shape {
-	s := shape{status: p["status"] == "true", location: p["location"] == "true"}
-	for i := 1; i <= 8; i++ {
-		if i == field || field == 0 && fieldName(c, i) != "" {
-			s.fields = append(s.fields, i)
-		}
-	}
-	return s
-}
-
-// appendChannel describes the channel as ThingSpeak does. Our channels have no place.
-func appendChannel(b []byte, c store.Channel, s shape, last int64) []byte {
-	b = appendText(strconv.AppendInt(append(b, `{"id":`...), c.ID, 10), "name", &c.Name)
-	b = appendText(b, "description", &c.Description)
-	b = appendText(appendText(b, "latitude", nil), "longitude", nil)
-	for _, i := range s.fields {
-		if name := fieldName(c, i); name != "" {
-			b = appendText(b, "field"+strconv.Itoa(i), &name)
-		}
-	}
-	created := timestamp(c.Created)
-	b = append(appendText(appendText(b, "created_at", &created), "updated_at", &created), `,"last_entry_id":`...)
-	if last == 0 {
-		return append(b, "null}"...)
-	}
-	return append(strconv.AppendInt(b, last, 10), '}')
-}
-
-// appendEntry is an entry of a read: values are texts, absent ones null.
-func appendEntry(b []byte, e store.Entry, s shape) []byte {
-	b = append(append(append(b, `{"created_at":"`...), timestamp(e.Created)...), `","entry_id":`...)
-	b = strconv.AppendInt(b, e.ID, 10)
-	for _, i := range s.fields {
-		b = appendText(b, "field"+strconv.Itoa(i), e.Fields[i-1])
-	}
-	if s.location {
-		b = appendPlace(b, e)
-	}
-	if s.status {
-		b = appendText(b, "status", given(e.Status))
-	}
-	return append(b, '}')
-}
-
-// appendWritten is the answer to a write: all of the entry, absent values null.
-func appendWritten(b []byte, channel int64, e store.Entry) []byte {
-	b = strconv.AppendInt(append(b, `{"channel_id":`...), channel, 10)
-	created := timestamp(e.Created)
-	b = append(appendText(b, "created_at", &created), `,"entry_id":`...)
-	b = strconv.AppendInt(b, e.ID, 10)
-	for i, v := range e.Fields {
-		b = appendText(b, "field"+strconv.Itoa(i+1), v)
-	}
-	return append(appendText(appendPlace(b, e), "status", given(e.Status)), '}')
-}
-
-func appendPlace(b []byte, e store.Entry) []byte {
-	b = appendText(b, "latitude", given(e.Latitude))
-	b = appendText(b, "longitude", given(e.Longitude))
-	return appendText(b, "elevation", given(e.Elevation))
-}
-
-func given(s string) *string {
-	if s == "" {
-		return nil
-	}
-	return &s
-}
-
-func appendText(b []byte, name string, v *string) []byte {
-	b = append(append(append(b, ',', '"'), name...), '"', ':')
-	if v == nil {
-		return append(b, "null"...)
-	}
-	quoted, err := json.Marshal(*v)
-	if err != nil { // a string always can
-		return append(b, "null"...)
-	}
-	return append(b, quoted...)
-}
-
-// timestamp is ThingSpeak's: UTC, no fraction.
-func timestamp(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05Z") }

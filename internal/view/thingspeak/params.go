@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	_ "time/tzdata" // zones that clients name, wherever the hub runs
 )
 
 const (
@@ -50,36 +51,46 @@ func parseForm(s string) (parameters, error) {
 }
 
 // writeParameters reads address and body (form or JSON) of a write; the body wins.
-func writeParameters(w http.ResponseWriter, r *http.Request) (parameters, error) {
+func writeParameters(w http.ResponseWriter, r *http.Request, most int64) (parameters, error) {
 	p, err := queryOf(r)
-	if err != nil || r.Method != http.MethodPost {
+	if err != nil || r.Method == http.MethodGet {
 		return p, err
 	}
-	b, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBodyBytes))
-	var tooLarge *http.MaxBytesError
-	switch {
-	case errors.As(err, &tooLarge):
-		return nil, errTooLarge
-	case err != nil:
-		return nil, &badRequest{"The body could not be read."}
-	case len(b) == 0:
+	b, err := body(w, r, most)
+	if err != nil {
+		return nil, err
+	}
+	if len(b) == 0 {
 		return p, nil
 	}
-	var body parameters
+	var given parameters
 	kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
 	switch {
 	case kind == "application/json" && err == nil:
-		body, err = parseJSON(b)
+		given, err = parseJSON(b)
 	case kind == "application/x-www-form-urlencoded" && err == nil, r.Header.Get("Content-Type") == "":
-		body, err = parseForm(string(b)) // small devices leave the type out
+		given, err = parseForm(string(b)) // small devices leave the type out
 	default:
 		err = &badRequest{"The body must be application/x-www-form-urlencoded or application/json."}
 	}
 	if err != nil {
 		return nil, err
 	}
-	maps.Copy(p, body)
+	maps.Copy(p, given)
 	return p, nil
+}
+
+// body is a request's, at most most bytes.
+func body(w http.ResponseWriter, r *http.Request, most int64) ([]byte, error) {
+	b, err := io.ReadAll(http.MaxBytesReader(w, r.Body, most))
+	var tooLarge *http.MaxBytesError
+	switch {
+	case errors.As(err, &tooLarge):
+		return nil, errTooLarge
+	case err != nil:
+		return nil, &badRequest{"The body could not be read."}
+	}
+	return b, nil
 }
 
 // parseJSON flattens an object of texts, numbers and truth values. Numbers keep their spelling; null is not given.
@@ -142,29 +153,56 @@ func (p parameters) number(name string, most int) (n int, given bool, err error)
 // keyOf finds the API key: a header wins, then the parameters. Header names are matched by substring, as ThingSpeak
 // does; with several, the first by name counts.
 func keyOf(r *http.Request, p parameters) string {
+	if key := headerKey(r); key != "" {
+		return key
+	}
+	return p.first("key", "api_key", "apikey")
+}
+
+func headerKey(r *http.Request) string {
 	for _, name := range slices.Sorted(maps.Keys(r.Header)) {
 		if strings.Contains(strings.ToUpper(name), "THINGSPEAKAPIKEY") && r.Header.Get(name) != "" {
 			return r.Header.Get(name)
 		}
 	}
-	return p.first("key", "api_key", "apikey")
+	return ""
 }
 
-// parseTime accepts ThingSpeak's spellings and RFC 3339; a time without a zone is UTC. Fractions are cut off.
-func parseTime(name, s string) (time.Time, error) {
-	for _, layout := range []string{time.RFC3339, time.DateTime, "2006-01-02T15:04:05", time.DateOnly} {
-		if t, err := time.Parse(layout, s); err == nil && t.UTC().Year() >= 1970 && t.UTC().Year() <= 9999 {
+// timeLayouts are ThingSpeak's spellings of a time, and RFC 3339.
+var timeLayouts = []string{time.RFC3339, time.DateTime, "2006-01-02T15:04:05", time.DateOnly, "2006-01-02 15:04:05 -0700", "2006-01-02 15:04:05-07:00",
+	"2006-01-02 15:04:05 UTC", "2006-01-02 15:04"}
+
+// parseTime reads a time; one without a zone is in loc. Fractions are cut off.
+func parseTime(name, s string, loc *time.Location) (time.Time, error) {
+	for _, layout := range timeLayouts {
+		if t, err := time.ParseInLocation(layout, s, loc); err == nil && t.UTC().Year() >= 1970 && t.UTC().Year() <= 9999 {
 			return t.UTC().Truncate(time.Second), nil
 		}
 	}
 	return time.Time{}, &badRequest{name + " is not a time such as 2026-01-31T08:15:00Z."}
 }
 
-// utc refuses a zone that we would otherwise have to ignore.
-func (p parameters) utc() error {
-	switch p["timezone"] {
-	case "", "UTC", "Etc/UTC":
-		return nil
+// location is the zone that the client wants: timezone, a name of the IANA's database, or offset, hours from UTC. UTC if
+// neither is given.
+func (p parameters) location() (*time.Location, error) {
+	if name := p["timezone"]; name != "" {
+		if len(name) > 64 || strings.EqualFold(name, "local") { // the hub's own zone is nobody's business
+			return nil, &badRequest{"timezone is not a zone such as America/New_York."}
+		}
+		loc, err := time.LoadLocation(name)
+		if err != nil {
+			return nil, &badRequest{"timezone is not a zone such as America/New_York."}
+		}
+		return loc, nil
 	}
-	return &badRequest{"timezone is not supported here: times are UTC."}
+	if s := p["offset"]; s != "" {
+		hours, err := strconv.ParseFloat(s, 64)
+		if err != nil || !(hours >= -14 && hours <= 14) {
+			return nil, &badRequest{"offset is not a number of hours from -14 to 14."}
+		}
+		if seconds := int(hours * 3600); seconds != 0 {
+			return time.FixedZone("", seconds), nil
+		}
+	}
+	return time.UTC, nil
 }

@@ -10,130 +10,144 @@ import (
 	"vitalseal/internal/store"
 )
 
-// span is what a read asks for: the newest results entries in [from, to).
-type span struct {
-	from, to time.Time
-	results  int
-	newest   bool // nothing can be newer than to
+// reading is a read that has been decided.
+type reading struct {
+	ask
+	channel store.Channel
+	grant   access.Grant
+	subject access.Subject
+	field   int // 0: all
 }
 
-// later are parameters that would change the values or form of the answer and that we do not know yet. To ignore one
-// would answer another question than was asked.
-var later = [...]string{"timescale", "sum", "average", "median", "min", "max", "round", "offset", "callback", "start_entry_id", "end_entry_id"}
-
-// parseSpan reads results, days, minutes, start and end. Without any of them: the last 24 hours, at most 100. start and
-// end are inclusive and meant to the second.
-func parseSpan(p parameters, now time.Time) (span, error) {
-	s := span{results: DefaultResults, newest: true}
-	for _, name := range later {
-		if v := p[name]; v != "" && (name != "offset" || v != "0") {
-			return s, &badRequest{name + " is not supported here."}
-		}
-	}
-	if err := p.utc(); err != nil {
-		return s, err
-	}
-	// An entry is a whole second: a span that began within one would show half of it.
-	second := now.UTC().Truncate(time.Second)
-	s.to = second.Add(maxAhead) // a sensor's clock may be ahead
-	anchor, bounded := second, false
-	if v := p["end"]; v != "" {
-		end, err := parseTime("end", v)
-		if err != nil {
-			return s, err
-		}
-		s.to, anchor, s.newest, s.results = end.Add(time.Second), end, false, MaxResults
-	}
-	s.from = anchor.Add(-24 * time.Hour)
-	days, given, err := p.number("days", 36_500)
+// open reads the request's parameters, authenticates its key and has the read decided.
+func (f *face) open(q *request) (rd reading, err error) {
+	id, err := number(q.path["id"])
 	if err != nil {
-		return s, err
+		return rd, err
 	}
-	if given {
-		s.from, bounded = anchor.AddDate(0, 0, -days), true
+	if rd.field, err = q.field(); err != nil {
+		return rd, err
 	}
-	minutes, given, err := p.number("minutes", 1440)
-	if err != nil {
-		return s, err
+	if q.p, err = queryOf(q.r); err != nil {
+		return rd, err
 	}
-	if given {
-		s.from, bounded = anchor.Add(-time.Duration(minutes)*time.Minute), true
+	if rd.ask, err = parseAsk(q.p, f.Now()); err != nil {
+		return rd, err
 	}
-	if v := p["start"]; v != "" {
-		if s.from, err = parseTime("start", v); err != nil {
-			return s, err
-		}
-		bounded = true
+	if rd.channel, rd.grant, rd.subject, err = f.decideRead(q, id); err != nil {
+		return rd, err
 	}
-	if bounded { // a span alone asks for all that is in it
-		s.results = MaxResults
+	switch {
+	case rd.channel.Patient == "":
+		shared(q.w.Header())
+	case rd.callback != "":
+		return rd, &badRequest{"callback is not for a patient's channel: no other site's page may read it."}
 	}
-	results, given, err := p.number("results", MaxResults)
-	if err != nil {
-		return s, err
-	}
-	if given {
-		if s.results = results; !bounded {
-			s.from = time.Unix(0, 0) // the newest, however old
-		}
-	}
-	if !s.from.Before(s.to) {
-		return s, &badRequest{"start is after end."}
-	}
-	return s, nil
+	return rd, nil
 }
 
-// open authenticates the key and has the read decided. Without a valid key nothing is said about whether the channel
-// exists, and with one no more than that it may not be read.
-func (f *face) open(r *http.Request, p parameters, channel string) (store.Channel, access.Grant, error) {
-	subject, _, err := f.Access.AuthenticateKey(r.Context(), keyOf(r, p), f.Workstation(r))
-	if err != nil {
-		return store.Channel{}, access.Grant{}, err
+// decideRead has a read of a channel decided: in the name of the key's owner, or for nobody in particular if the channel is
+// public and the key is not for it. Without a valid key nothing is said about whether a private channel exists, and with one
+// no more than that it may not be read.
+func (f *face) decideRead(q *request, id int64) (c store.Channel, g access.Grant, subject access.Subject, err error) {
+	ctx := q.r.Context()
+	ref, err := f.Store.ChannelRef(ctx, id)
+	if err != nil && !isNotFound(err) {
+		return c, g, subject, err
 	}
-	id, err := strconv.ParseInt(channel, 10, 64)
-	if err != nil || id <= 0 {
-		return store.Channel{}, access.Grant{}, errNotFound
+	subject, key, err := access.Subject{}, access.APIKey{}, error(access.ErrNoSession)
+	if text := keyOf(q.r, q.p); text != "" || !ref.Public {
+		subject, key, err = f.Access.AuthenticateKey(ctx, text, f.Workstation(q.r))
 	}
-	grant, err := f.Access.Decide(r.Context(), subject, access.ViewChannel, access.OnChannel(id))
-	if err != nil {
-		return store.Channel{}, access.Grant{}, err
+	if ref.Public && ref.Patient == "" && (err != nil || key.Write || key.Channel != id && !key.Account()) {
+		subject, err = access.Subject{Workstation: f.Workstation(q.r), Anonymous: true}, nil
 	}
-	c, err := f.Store.Channel(r.Context(), id)
 	if err != nil {
-		return store.Channel{}, access.Grant{}, err
+		return c, g, subject, err
+	}
+	if g, err = f.Access.Decide(ctx, subject, access.ViewChannel, access.OnChannel(id)); err != nil {
+		return c, g, subject, err
+	}
+	if c, err = f.Store.Channel(ctx, id); err != nil {
+		return c, g, subject, err
 	}
 	if c.Patient != "" { // its values are the patient's: the store wants a grant for those
-		grant, err = f.Access.Decide(r.Context(), subject, access.ViewPatient, access.OnPatient(c.Patient))
+		g, err = f.Access.Decide(ctx, subject, access.ViewPatient, access.OnPatient(c.Patient))
 	}
-	return c, grant, err
+	return c, g, subject, err
 }
 
-// feeds answers with a channel's entries, or one field of them (0 for all).
-func (f *face) feeds(w http.ResponseWriter, r *http.Request, channel string, field int) error {
-	p, err := queryOf(r)
+// list are the entries that a reading asks for, summed up and adjusted.
+func (f *face) list(q *request, rd *reading) ([]store.Entry, error) {
+	most := rd.results
+	if rd.bucket != "" { // results counts buckets then
+		if most = MaxResults; rd.channel.Patient != "" {
+			most = maxBundles
+		}
+	}
+	var list []store.Entry
+	var err error
+	if rd.low != 0 || rd.high != 0 {
+		list, err = f.listByID(q, rd, most)
+	} else {
+		list, err = f.entries(q.r.Context(), rd.grant, rd.channel, rd.from, rd.to, most, nil)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if rd.bucket == "" {
+		rd.adjust(list)
+		return list, nil
+	}
+	list = rd.summed(list)
+	if rd.given {
+		list = list[max(0, len(list)-rd.results):]
+	}
+	return list, nil
+}
+
+// listByID are the entries between two ids, and within the span if one was given.
+func (f *face) listByID(q *request, rd *reading, most int) ([]store.Entry, error) {
+	high := rd.high
+	if high == 0 {
+		high = 1<<63 - 1
+	}
+	timed := slices.ContainsFunc([]string{"days", "minutes", "start", "end"}, func(name string) bool { return q.p[name] != "" })
+	if !rd.given && rd.bucket == "" {
+		most = MaxResults
+	}
+	limit := most
+	if timed {
+		limit = MaxResults
+	}
+	list, err := f.between(q.r.Context(), rd.grant, rd.channel, rd.low, high, limit)
+	if timed {
+		list = slices.DeleteFunc(list, func(e store.Entry) bool { return e.Created.Before(rd.from) || !e.Created.Before(rd.to) })
+	}
+	return list[max(0, len(list)-most):], err
+}
+
+// feeds answers with a channel's entries, or one field of them.
+func (f *face) feeds(q *request) error {
+	rd, err := f.open(q)
 	if err != nil {
 		return err
 	}
-	s, err := parseSpan(p, f.Now())
+	list, err := f.list(q, &rd)
 	if err != nil {
 		return err
 	}
-	c, grant, err := f.open(r, p, channel)
-	if err != nil {
-		return err
-	}
-	if c.Patient == "" {
-		shared(w.Header())
-	}
-	list, err := f.entries(r.Context(), grant, c, s.from, s.to, s.results, nil)
-	if err != nil {
-		return err
-	}
+	return f.answerFeed(q, rd, list, shapeOf(rd.channel, rd.ask, rd.field))
+}
+
+func (f *face) answerFeed(q *request, rd reading, list []store.Entry, form shape) error {
+	c := rd.channel
 	last := c.LastEntryID
-	if c.Patient != "" {
+	if c.Patient != "" && q.ext != "csv" {
 		newest := list
-		if !s.newest || len(list) == 0 { // one entry is a short look; usually the list has it already
-			if newest, err = f.newest(r, grant, c, nil); err != nil {
+		if !rd.newest || len(list) == 0 || form.noID || rd.high != 0 { // one entry is a short look; usually the list has it already
+			var err error
+			if newest, err = f.newest(q, &rd, nil); err != nil {
 				return err
 			}
 		}
@@ -144,60 +158,185 @@ func (f *face) feeds(w http.ResponseWriter, r *http.Request, channel string, fie
 	for _, e := range list { // written since the channel was read
 		last = max(last, e.ID)
 	}
-	form := shapeOf(c, p, field)
-	b := make([]byte, 0, 512+len(list)*(64+32*len(form.fields)))
-	b = append(appendChannel(append(b, `{"channel":`...), c, form, last), `,"feeds":[`...)
-	for i, e := range list {
-		if i > 0 {
-			b = append(b, ',')
+	return f.send(q, rd.ask, feed{shape: form, channel: &c, last: last, entries: list}.encode(q.ext))
+}
+
+func (f *face) newest(q *request, rd *reading, keep func(store.Entry) bool) ([]store.Entry, error) {
+	return f.entries(q.r.Context(), rd.grant, rd.channel, time.Unix(0, 0), f.Now().Add(maxAhead), 1, keep)
+}
+
+// send writes an encoded answer, with what the client wants around it: callback around JSON, prepend and append around text.
+func (f *face) send(q *request, a ask, b []byte) error {
+	media := mediaJSON // text is JSON as well, unless it is one value
+	switch q.ext {
+	case "xml":
+		media = mediaXML
+	case "csv":
+		media = mediaCSV
+	case "txt", "":
+		if a.prepend != "" || a.append != "" {
+			media = mediaText
+			b = slices.Concat([]byte(a.prepend), b, []byte(a.append))
 		}
-		b = appendEntry(b, e, form)
 	}
-	write(w, http.StatusOK, mediaJSON, append(b, "]}"...))
+	if a.callback != "" && media == mediaJSON && q.ext != "txt" {
+		media = mediaScript
+		b = slices.Concat([]byte("/**/"+a.callback+"("), b, []byte(")")) // the comment: so that it can be nothing else than a script
+	}
+	write(q.w, http.StatusOK, media, b)
 	return nil
 }
 
-func (f *face) newest(r *http.Request, g access.Grant, c store.Channel, keep func(store.Entry) bool) ([]store.Entry, error) {
-	return f.entries(r.Context(), g, c, time.Unix(0, 0), f.Now().Add(maxAhead), 1, keep)
+// value answers with one value alone, as text clients want it.
+func (f *face) value(q *request, a ask, v string) error {
+	write(q.w, http.StatusOK, mediaText, []byte(a.prepend+v+a.append))
+	return nil
 }
 
+// plainText reports whether the client asked for no format with a structure.
+func (q *request) plainText() bool { return q.ext == "" || q.ext == "txt" }
+
 // last answers with the newest entry alone. Of one field, as ThingSpeak has it, the newest that is not null: its
-// created_at says how old that is.
-func (f *face) last(w http.ResponseWriter, r *http.Request, channel string, field int) error {
-	p, err := queryOf(r)
+// created_at says how old that is. As text, a field is its value alone, and all of an entry is JSON.
+func (f *face) last(q *request) error {
+	rd, e, err := f.lastEntry(q)
 	if err != nil {
 		return err
 	}
-	if _, err := parseSpan(p, f.Now()); err != nil {
-		return err
-	}
-	c, grant, err := f.open(r, p, channel)
-	if err != nil {
-		return err
-	}
-	if c.Patient == "" {
-		shared(w.Header())
+	return f.one(q, rd, e)
+}
+
+// lastEntry is the newest entry, or the newest where the field that the path names has a value.
+func (f *face) lastEntry(q *request) (rd reading, e store.Entry, err error) {
+	if rd, err = f.open(q); err != nil {
+		return rd, e, err
 	}
 	var keep func(store.Entry) bool
-	if field != 0 {
-		keep = func(e store.Entry) bool { return e.Fields[field-1] != nil }
+	if rd.field != 0 {
+		keep = func(e store.Entry) bool { return e.Fields[rd.field-1] != nil }
 	}
-	list, err := f.newest(r, grant, c, keep)
+	list, err := f.newest(q, &rd, keep)
+	if err == nil && len(list) == 0 {
+		err = errNotFound
+	}
+	if err != nil {
+		return rd, e, err
+	}
+	return rd, list[0], nil
+}
+
+func (f *face) one(q *request, rd reading, e store.Entry) error {
+	list := []store.Entry{e}
+	rd.adjust(list)
+	if v := list[0].Fields[max(0, rd.field-1)]; rd.field != 0 && q.plainText() {
+		if v == nil {
+			return errNotFound
+		}
+		return f.value(q, rd.ask, *v)
+	}
+	rd.bucket = "" // an entry as such has its id
+	return f.send(q, rd.ask, feed{shape: shapeOf(rd.channel, rd.ask, rd.field), entries: list}.encode(q.ext))
+}
+
+// entry answers with the entry of an id.
+func (f *face) entry(q *request) error {
+	id, err := number(q.path["entry"])
 	if err != nil {
 		return err
+	}
+	rd, err := f.open(q)
+	if err != nil {
+		return err
+	}
+	e, err := f.entryAt(q.r.Context(), rd.grant, rd.channel, id)
+	if err != nil {
+		return err
+	}
+	return f.one(q, rd, e)
+}
+
+// age answers with how many seconds ago the newest entry was made; of a field, the newest that is not null.
+func (f *face) age(q *request) error {
+	rd, e, err := f.lastEntry(q)
+	if err != nil {
+		return err
+	}
+	seconds := strconv.FormatInt(int64(max(0, f.Now().Sub(e.Created))/time.Second), 10)
+	switch q.ext {
+	case "", "txt":
+		return f.value(q, rd.ask, seconds)
+	case "xml":
+		return f.send(q, rd.ask, []byte(xmlHead+"<feed>\n  <last-data-age>"+seconds+"</last-data-age>\n  <last-data-age-units>s</last-data-age-units>\n</feed>\n"))
+	case "csv":
+		return f.send(q, rd.ask, []byte("last_data_age,last_data_age_units\n"+seconds+",s\n"))
+	}
+	return f.send(q, rd.ask, []byte(`{"last_data_age":"`+seconds+`","last_data_age_units":"s"}`))
+}
+
+// statuses answers with the entries that have a status, and nothing else of them.
+func (f *face) statuses(q *request) error {
+	rd, err := f.open(q)
+	if err != nil {
+		return err
+	}
+	rd.bucket = ""
+	var list []store.Entry
+	if rd.channel.Patient == "" { // a patient's monitor has none
+		if list, err = f.entries(q.r.Context(), rd.grant, rd.channel, rd.from, rd.to, rd.results, hasStatus); err != nil {
+			return err
+		}
+	}
+	return f.answerFeed(q, rd, list, shape{status: true, location: rd.location, metadata: rd.metadata, loc: rd.loc})
+}
+
+func hasStatus(e store.Entry) bool { return e.Status != "" }
+
+func (f *face) lastStatus(q *request) error {
+	rd, err := f.open(q)
+	if err != nil {
+		return err
+	}
+	var list []store.Entry
+	if rd.channel.Patient == "" {
+		if list, err = f.newest(q, &rd, hasStatus); err != nil {
+			return err
+		}
 	}
 	if len(list) == 0 {
 		return errNotFound
 	}
-	write(w, http.StatusOK, mediaJSON, appendEntry(nil, list[0], shapeOf(c, p, field)))
-	return nil
+	if q.plainText() {
+		return f.value(q, rd.ask, list[0].Status)
+	}
+	return f.send(q, rd.ask, feed{shape: shape{status: true, location: rd.location, loc: rd.loc}, entries: list}.encode(q.ext))
 }
 
-// fieldNumber is the field that a path names: 1 to 8.
-func fieldNumber(s string) (int, error) {
-	i := slices.Index([]string{"1", "2", "3", "4", "5", "6", "7", "8"}, s)
-	if i < 0 {
-		return 0, errNotFound
+// lastOf answers with the newest bucket: of an hour, unless the parameter of that name says another length.
+func (f *face) lastOf(way string) func(*request) error {
+	return func(q *request) error {
+		rd, err := f.open(q)
+		if err != nil {
+			return err
+		}
+		length := q.p[way]
+		if length == "" {
+			length = "60"
+		}
+		rd.setBucket(way, length)
+		list, err := f.list(q, &rd)
+		if err != nil {
+			return err
+		}
+		if len(list) == 0 {
+			return errNotFound
+		}
+		e := list[len(list)-1]
+		if v := e.Fields[max(0, rd.field-1)]; rd.field != 0 && q.plainText() {
+			if v == nil {
+				return errNotFound
+			}
+			return f.value(q, rd.ask, *v)
+		}
+		return f.send(q, rd.ask, feed{shape: shapeOf(rd.channel, rd.ask, rd.field), entries: []store.Entry{e}}.encode(q.ext))
 	}
-	return i + 1, nil
 }

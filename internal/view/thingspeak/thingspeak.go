@@ -1,16 +1,18 @@
 // Package thingspeak is the face that ThingSpeak's clients know: channels of eight fields, read and written with API
-// keys over plain REST. A patient's monitor is a channel; other channels can be made for anything else.
+// keys over plain REST; charts of them; and TalkBacks, queues of commands. A patient's monitor is a channel; other channels
+// can be made for anything else.
 //
 // It hides that a patient's channel is no table of entries: its feed is derived from the patient's sealed numerics, one
 // entry for each second in which a sensor said something, with that second (Unix time) as the entry id, so ids are
 // stable and never reused. It guarantees that every read is a policy decision in the name of the key's owner and is
 // audited, that a patient's channel cannot be written by any key, that absent and doubtful values are null rather than a
-// number, that requests and answers are bounded, and that neither key nor address reaches a log. It is safe for
+// number, that no patient's channel is ever public, that requests and answers are bounded, and that neither key nor address reaches a log. It is safe for
 // concurrent use. Cookies mean nothing to it.
 //
 // It does not protect against a stolen key: a key is a bearer secret of 16 characters, as ThingSpeak has it, and whoever
 // holds it and sits at an enrolled workstation may read that one channel, until the policies refuse its owner or the owner
-// deletes it. Nor does it limit by itself how often a workstation may ask: the hub does that for all faces together.
+// deletes it. What somebody made public, everybody at an enrolled workstation may read. It limits how often a channel is
+// written only as far as Limits says; how often a workstation may ask, the hub limits for all faces together.
 package thingspeak
 
 import (
@@ -18,7 +20,6 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
-	"strconv"
 	"strings"
 	"time"
 
@@ -34,12 +35,7 @@ const (
 	DefaultResults = 100
 )
 
-const (
-	mediaJSON = "application/json; charset=utf-8"
-	mediaText = "text/plain; charset=utf-8"
-)
-
-// Config is what the face needs. All but Now must be set.
+// Config is what the face needs. SubmitAll, Updated, Limits and Now may be left out.
 type Config struct {
 	Store  *store.Store
 	Access *access.Engine
@@ -47,8 +43,14 @@ type Config struct {
 	Workstation func(*http.Request) string
 	// Submit takes in an entry of a free channel; it is ingest's, since a view never appends a measurement itself.
 	Submit func(ctx context.Context, g access.Grant, channel int64, e store.Entry) (store.Entry, error)
-	Log    *slog.Logger
-	Now    func() time.Time // time.Now if nil
+	// SubmitAll takes in several, all or none, as store.AppendEntries says; without it there is no bulk update.
+	SubmitAll func(ctx context.Context, g access.Grant, channel int64, entries []store.Entry) ([]store.Entry, error)
+	// Updated, if given, is told of each entry that /update stored, and must return at once. Bulk updates are not told of, as
+	// ThingSpeak does not deliver them to subscribers.
+	Updated func(channel int64, e store.Entry)
+	Limits  Limits // Generous if zero
+	Log     *slog.Logger
+	Now     func() time.Time // time.Now if nil
 }
 
 // PatientFields are the field names of a patient's monitor, in ThingSpeak's order.
@@ -79,11 +81,13 @@ func fieldOf(k vitals.Kind) int {
 
 // Paths are the patterns that the hub routes to this face.
 func Paths() []string {
-	return []string{"/update", "/update.json", "/channels/"}
+	return []string{"/update", "/update.json", "/update.xml", "/channels.json", "/channels/", "/stream/channels/", "/users/", "/talkbacks.json", "/talkbacks/"}
 }
 
 type face struct {
 	Config
+	routes []route
+	pace   *pace
 }
 
 // New makes the face's handler.
@@ -94,7 +98,63 @@ func New(c Config) (http.Handler, error) {
 	if c.Now == nil {
 		c.Now = time.Now
 	}
-	return &face{c}, nil
+	if c.Limits == (Limits{}) {
+		c.Limits = Generous()
+	}
+	f := &face{Config: c, pace: newPace()}
+	f.routes = compile(f.endpoints())
+	return f, nil
+}
+
+// endpoints are all that the face answers to. The singular of feeds and fields means the same. {ext} is the format: ".json",
+// ".xml", ".csv", ".txt" or nothing, as far as the answer knows it.
+func (f *face) endpoints() []endpoint {
+	return []endpoint{
+		{"GET /update{ext}", f.update, tellWrite},
+		{"POST /update{ext}", f.update, tellWrite},
+		{"POST /channels/{id}/bulk_update{ext}", f.bulk, tellObject},
+
+		{"GET /channels/{id}/feeds{ext}", f.feeds, tellRead},
+		{"GET /channels/{id}/fields/{field}{ext}", f.feeds, tellRead},
+		{"GET /channels/{id}/status{ext}", f.statuses, tellRead},
+		{"GET /channels/{id}/feeds/last{ext}", f.last, tellRead},
+		{"GET /channels/{id}/fields/{field}/last{ext}", f.last, tellRead},
+		{"GET /channels/{id}/status/last{ext}", f.lastStatus, tellRead},
+		{"GET /channels/{id}/feeds/last_data_age{ext}", f.age, tellRead},
+		{"GET /channels/{id}/fields/{field}/last_data_age{ext}", f.age, tellRead},
+		{"GET /channels/{id}/feeds/last_average{ext}", f.lastOf("average"), tellRead},
+		{"GET /channels/{id}/feeds/last_median{ext}", f.lastOf("median"), tellRead},
+		{"GET /channels/{id}/feeds/last_sum{ext}", f.lastOf("sum"), tellRead},
+		{"GET /channels/{id}/fields/{field}/last_average{ext}", f.lastOf("average"), tellRead},
+		{"GET /channels/{id}/fields/{field}/last_median{ext}", f.lastOf("median"), tellRead},
+		{"GET /channels/{id}/fields/{field}/last_sum{ext}", f.lastOf("sum"), tellRead},
+		{"GET /channels/{id}/feeds/entry/{entry}{ext}", f.entry, tellRead},
+		{"GET /channels/{id}/feeds/{entry}{ext}", f.entry, tellRead},
+		{"GET /stream/channels/{id}/feeds{ext}", f.stream, tellRead},
+		{"GET /channels/{id}/charts/{field}", f.chart, tellRead},
+
+		{"GET /channels.json", f.ownChannels, tellObject},
+		{"POST /channels.json", f.createChannel, tellObject},
+		{"GET /channels/public.json", f.publicChannels, tellObject},
+		{"GET /users/{name}/channels{ext}", f.publicChannels, tellObject},
+		{"GET /channels/{id}.json", f.viewChannel, tellObject},
+		{"PUT /channels/{id}.json", f.changeChannel, tellObject},
+		{"DELETE /channels/{id}.json", f.deleteChannel, tellObject},
+		{"DELETE /channels/{id}/feeds.json", f.clearChannel, tellObject},
+		{"POST /channels/{id}/api_keys.json", f.createKey, tellObject},
+
+		{"POST /talkbacks.json", f.createTalkBack, tellObject},
+		{"DELETE /talkbacks/{id}.json", f.deleteTalkBack, tellObject},
+		{"GET /talkbacks/{id}/commands{ext}", f.commands, tellObject},
+		{"POST /talkbacks/{id}/commands{ext}", f.addCommand, tellObject},
+		{"DELETE /talkbacks/{id}/commands{ext}", f.deleteCommands, tellObject},
+		{"GET /talkbacks/{id}/commands/execute{ext}", f.execute, tellObject},
+		{"POST /talkbacks/{id}/commands/execute{ext}", f.execute, tellObject},
+		{"GET /talkbacks/{id}/commands/last{ext}", f.lastCommand, tellObject},
+		{"GET /talkbacks/{id}/commands/{command}{ext}", f.command, tellObject},
+		{"PUT /talkbacks/{id}/commands/{command}{ext}", f.changeCommand, tellObject},
+		{"DELETE /talkbacks/{id}/commands/{command}{ext}", f.deleteCommand, tellObject},
+	}
 }
 
 // ServeHTTP routes by hand: a ServeMux would redirect an unclean path, and repeat the key in the answer. Pages of other sites
@@ -102,139 +162,32 @@ func New(c Config) (http.Handler, error) {
 // cookie counts here.
 func (f *face) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h := w.Header()
-	if r.Method == http.MethodOptions || !strings.HasPrefix(r.URL.Path, "/channels/") {
+	if r.Method == http.MethodOptions || !strings.HasPrefix(r.URL.Path, "/channels/") && !strings.HasPrefix(r.URL.Path, "/stream/") {
 		shared(h)
-		h.Set("Access-Control-Allow-Methods", "GET, POST, OPTIONS")
+		h.Set("Access-Control-Allow-Methods", "GET, POST, PUT, DELETE, OPTIONS")
 		h.Set("Access-Control-Allow-Headers", "Content-Type, THINGSPEAKAPIKEY, X-THINGSPEAKAPIKEY")
 	}
 	h.Set("Cache-Control", "no-store")
 	h.Set("Referrer-Policy", "no-referrer") // the address may hold a key
 	h.Set("X-Content-Type-Options", "nosniff")
-	switch {
-	case r.Method == http.MethodOptions:
+	if r.Method == http.MethodOptions {
 		w.WriteHeader(http.StatusOK)
-	case r.URL.Path == "/update", r.URL.Path == "/update.json":
-		if r.Method == http.MethodGet || r.Method == http.MethodPost {
-			f.update(w, r)
-			return
-		}
-		h.Set("Allow", "GET, POST, OPTIONS")
-		if r.URL.Path == "/update" {
-			f.failText(w, errMethod)
-			return
-		}
-		f.fail(w, errMethod)
+		return
+	}
+	q := &request{w: w, r: r}
+	to, allow := f.find(q)
+	switch {
+	case to == nil && allow == "":
+		f.fail(q, errNotFound, tellObject)
+	case to == nil:
+		h.Set("Allow", allow+", OPTIONS")
+		f.fail(q, errMethod, tellObject)
 	default:
-		if err := f.read(w, r); err != nil {
-			f.fail(w, err)
+		if err := to.answer(q); err != nil {
+			f.fail(q, err, to.tell)
 		}
 	}
 }
 
 // shared lets pages of other sites read the answer.
 func shared(h http.Header) { h.Set("Access-Control-Allow-Origin", "*") }
-
-// read routes /channels/ID/ and what comes below it. ThingSpeak answers to the singular of feeds and fields as well.
-func (f *face) read(w http.ResponseWriter, r *http.Request) error {
-	part := strings.Split(r.URL.Path, "/")
-	if len(part) < 4 || len(part) > 6 || part[0] != "" || part[1] != "channels" {
-		return errNotFound
-	}
-	answer, field := f.feeds, ""
-	switch id, tail := part[2], strings.Join(part[3:], "/"); {
-	case id == "":
-		return errNotFound
-	case tail == "feeds.json", tail == "feed.json":
-	case tail == "feeds/last.json", tail == "feed/last.json":
-		answer = f.last
-	case part[3] != "fields" && part[3] != "field":
-		return errNotFound
-	case len(part) == 5 && strings.HasSuffix(part[4], ".json"):
-		field = strings.TrimSuffix(part[4], ".json")
-	case len(part) == 6 && part[5] == "last.json":
-		answer, field = f.last, part[4]
-	default:
-		return errNotFound
-	}
-	n := 0
-	if len(part) > 4 && part[3] != "feeds" && part[3] != "feed" {
-		var err error
-		if n, err = fieldNumber(field); err != nil {
-			return err
-		}
-	}
-	if r.Method != http.MethodGet {
-		w.Header().Set("Allow", "GET, OPTIONS")
-		return errMethod
-	}
-	return answer(w, r, part[2], n)
-}
-
-// The face's own refusals. Their texts reach the client.
-var (
-	errNotFound = errors.New("thingspeak: no such channel, field or path")
-	errTooLarge = errors.New("thingspeak: too large")
-	errMethod   = errors.New("thingspeak: method not allowed")
-)
-
-// badRequest is a mistake of the client that the text explains. It never repeats what the client sent.
-type badRequest struct{ message string }
-
-func (b *badRequest) Error() string { return "thingspeak: " + b.message }
-
-// classify is the one place where an error becomes a status and a text.
-func classify(err error) (status int, code, message string) {
-	var bad *badRequest
-	switch {
-	case errors.Is(err, access.ErrNoSession):
-		return http.StatusUnauthorized, "error_auth_required", "Please provide proper authentication details."
-	case errors.Is(err, access.ErrDenied), errors.Is(err, store.ErrNotAllowed), errors.Is(err, store.ErrPatientChannel):
-		return http.StatusForbidden, "error_forbidden", "This key may not do that."
-	case errors.Is(err, errNotFound), errors.Is(err, access.ErrNotFound):
-		return http.StatusNotFound, "error_resource_not_found", "The requested resource was not found."
-	case errors.Is(err, errMethod):
-		return http.StatusMethodNotAllowed, "error_method_invalid", "Method not allowed."
-	case errors.Is(err, errTooLarge):
-		return http.StatusRequestEntityTooLarge, "error_request_too_large", "Your request is too large."
-	case errors.As(err, &bad):
-		return http.StatusBadRequest, "error_bad_request", bad.message
-	case errors.Is(err, store.ErrInvalid):
-		return http.StatusBadRequest, "error_bad_request", "A value is out of its range."
-	}
-	return http.StatusInternalServerError, "error_internal", "Something went wrong here."
-}
-
-// fail answers with ThingSpeak's error object.
-func (f *face) fail(w http.ResponseWriter, err error) {
-	status, code, message := classify(err)
-	f.report(status, err)
-	b := append([]byte(`{"status":"`), strconv.Itoa(status)...)
-	b = append(append(append(b, `","error":{"error_code":"`...), code...), '"')
-	b = appendText(appendText(b, "message", &message), "details", &message)
-	write(w, status, mediaJSON, append(b, "}}"...))
-}
-
-// failText answers as ThingSpeak's text form of a write does: 0, and 400 for whatever was wrong with the request.
-func (f *face) failText(w http.ResponseWriter, err error) {
-	status, _, _ := classify(err)
-	f.report(status, err)
-	if status < http.StatusInternalServerError && status != http.StatusMethodNotAllowed {
-		status = http.StatusBadRequest
-	}
-	write(w, status, mediaText, []byte("0"))
-}
-
-// report logs what is our fault.
-func (f *face) report(status int, err error) {
-	if status >= http.StatusInternalServerError && !errors.Is(err, context.Canceled) {
-		f.Log.Error("thingspeak request failed", "err", err)
-	}
-}
-
-// write sends an answer whole: small clients cannot read chunked ones.
-func write(w http.ResponseWriter, status int, media string, b []byte) {
-	w.Header().Set("Content-Type", media)
-	w.Header().Set("Content-Length", strconv.Itoa(len(b)))
-	w.WriteHeader(status)
-	_, _ = w.Write(b) // #nosec G705 -- never HTML: JSON with its strings escaped, or plain text, and not to be sniffed
-}

@@ -4,7 +4,6 @@ import (
 	"math"
 	"net/http"
 	"strconv"
-	"strings"
 	"time"
 	"unicode/utf8"
 
@@ -16,45 +15,85 @@ import (
 const maxAhead = 5 * time.Minute
 
 // update takes one entry for the channel that the write key belongs to. ThingSpeak answers with the entry's id as text,
-// or 0 for a refusal; update.json answers with the entry, or with an error object.
-func (f *face) update(w http.ResponseWriter, r *http.Request) {
-	channel, e, err := f.takeUpdate(w, r)
-	switch {
-	case strings.HasSuffix(r.URL.Path, ".json") && err != nil:
-		f.fail(w, err)
-	case strings.HasSuffix(r.URL.Path, ".json"):
-		write(w, http.StatusOK, mediaJSON, appendWritten(nil, channel, e))
-	case err != nil:
-		f.failText(w, err)
-	default:
-		write(w, http.StatusOK, mediaText, strconv.AppendInt(nil, e.ID, 10))
+// or 0 for a refusal; update.json and update.xml with the entry, or with an error object. With a talkback_key the answer is the
+// next command of that queue instead.
+func (f *face) update(q *request) error {
+	var err error
+	if q.ext == "csv" || q.ext == "txt" {
+		return errNotFound
 	}
+	if q.p, err = writeParameters(q.w, q.r, maxBodyBytes); err != nil {
+		return err
+	}
+	channel, grant, err := f.writer(q, 0)
+	if err != nil {
+		return err
+	}
+	e, err := parseEntry(q.p, f.Now())
+	if err != nil {
+		return err
+	}
+	var talkBack int64
+	var talk access.Grant
+	if q.p["talkback_key"] != "" { // decided before anything is stored
+		if talkBack, talk, err = f.talkBackOf(q, q.p["talkback_key"]); err != nil {
+			return err
+		}
+	}
+	if !f.pace.take(channel, false, f.Limits.UpdateEvery, f.Now()) {
+		return errTooOften
+	}
+	if e, err = f.submit(q, grant, channel, e); err != nil {
+		f.pace.undo(channel, false)
+		return err
+	}
+	if f.Updated != nil {
+		f.Updated(channel, e)
+	}
+	if talkBack != 0 {
+		return f.next(q, talkBack, talk)
+	}
+	if q.ext == "" {
+		write(q.w, http.StatusOK, mediaText, strconv.AppendInt(nil, e.ID, 10))
+		return nil
+	}
+	return f.send(q, ask{}, feed{shape: written(channel), entries: []store.Entry{e}}.encode(q.ext))
 }
 
-// takeUpdate has the write decided before it looks at the values: whoever tries with a key is in the audit log.
-func (f *face) takeUpdate(w http.ResponseWriter, r *http.Request) (channel int64, e store.Entry, err error) {
-	p, err := writeParameters(w, r)
+// submit hands one entry on. One with a time of its own has to have it alone, as ThingSpeak wants it.
+func (f *face) submit(q *request, g access.Grant, channel int64, e store.Entry) (store.Entry, error) {
+	if e.Created.IsZero() || f.SubmitAll == nil {
+		return f.Submit(q.r.Context(), g, channel, e)
+	}
+	list, err := f.SubmitAll(q.r.Context(), g, channel, []store.Entry{e})
 	if err != nil {
-		return 0, e, err
+		return e, err
 	}
-	subject, key, err := f.Access.AuthenticateKey(r.Context(), keyOf(r, p), f.Workstation(r))
-	if err != nil {
-		return 0, e, err
-	}
-	grant, err := f.Access.Decide(r.Context(), subject, access.WriteChannel, access.OnChannel(key.Channel))
-	if err != nil {
-		return 0, e, err
-	}
-	if e, err = parseEntry(p, f.Now()); err != nil {
-		return 0, e, err
-	}
-	e, err = f.Submit(r.Context(), grant, key.Channel, e)
-	return key.Channel, e, err
+	return list[0], nil
 }
 
-// parseEntry reads field1..8 (or 1..8), status, place and created_at. A field or a status must be there.
+// writer has the write decided before anybody looks at the values: whoever tries with a key is in the audit log. channel 0 is
+// the key's own.
+func (f *face) writer(q *request, channel int64) (int64, access.Grant, error) {
+	key := q.p["write_api_key"]
+	if found := keyOf(q.r, q.p); key == "" || headerKey(q.r) != "" {
+		key = found
+	}
+	subject, k, err := f.Access.AuthenticateKey(q.r.Context(), key, f.Workstation(q.r))
+	if err != nil {
+		return 0, access.Grant{}, err
+	}
+	if channel == 0 {
+		channel = k.Channel
+	}
+	grant, err := f.Access.Decide(q.r.Context(), subject, access.WriteChannel, access.OnChannel(channel))
+	return channel, grant, err
+}
+
+// parseEntry reads field1..8 (or 1..8), status, place and created_at. A field or a status must be there. Without created_at
+// the entry has no time yet: it gets the one at which it is stored.
 func parseEntry(p parameters, now time.Time) (store.Entry, error) {
-	e := store.Entry{Created: now.UTC().Truncate(time.Second)}
+	e := store.Entry{}
 	total := 0
 	take := func(name, v string) error {
 		total += len(v)
@@ -68,7 +107,7 @@ func parseEntry(p parameters, now time.Time) (store.Entry, error) {
 	}
 	given := false
 	for i := range e.Fields {
-		name := "field" + strconv.Itoa(i+1)
+		name := fieldNames[i]
 		v, ok := p[name]
 		if !ok {
 			v, ok = p[strconv.Itoa(i+1)]
@@ -95,28 +134,35 @@ func parseEntry(p parameters, now time.Time) (store.Entry, error) {
 		if err := take(t.names[0], *t.to); err != nil {
 			return e, err
 		}
-		if t.limit == 0 || *t.to == "" {
-			continue
-		}
-		if v, err := strconv.ParseFloat(*t.to, 64); err != nil || math.IsNaN(v) || math.Abs(v) > t.limit {
-			return e, &badRequest{t.names[0] + " is not a number in its range."}
+		if err := inRange(t.names[0], *t.to, t.limit); err != nil {
+			return e, err
 		}
 	}
 	if s := p["created_at"]; s != "" {
-		t, err := parseTime("created_at", s)
+		loc, err := p.location()
 		if err != nil {
 			return e, err
 		}
-		if err := p.utc(); err != nil {
+		if e.Created, err = parseTime("created_at", s, loc); err != nil {
 			return e, err
 		}
-		if t.After(now.Add(maxAhead)) {
+		if e.Created.After(now.Add(maxAhead)) {
 			return e, &badRequest{"created_at is in the future."}
 		}
-		e.Created = t
 	}
 	if !given && e.Status == "" {
 		return e, &badRequest{"No field1 to field8 and no status: nothing to store."}
 	}
 	return e, nil
+}
+
+// inRange checks a number that is given; limit 0 is for any text.
+func inRange(name, s string, limit float64) error {
+	if limit == 0 || s == "" {
+		return nil
+	}
+	if v, err := strconv.ParseFloat(s, 64); err != nil || math.IsNaN(v) || math.Abs(v) > limit {
+		return &badRequest{name + " is not a number in its range."}
+	}
+	return nil
 }

@@ -52,8 +52,12 @@ type ward struct {
 	store   *store.Store
 	trail   *audit.Log
 	handler http.Handler
+	engine  *access.Engine
+	slog    *slog.Logger
 	log     logBuffer
-	at      string // the workstation that requests come from
+	told    []int64       // ids of the entries that the face told of
+	later   time.Duration // how far the face's clock is ahead
+	at      string        // the workstation that requests come from
 
 	ada, bela             store.Channel
 	fridge                int64
@@ -62,6 +66,7 @@ type ward struct {
 	readFridge, writeFree string
 	writeAda              string // a write key for a patient's channel, as none should exist
 	patientKey            string // Ada's own
+	account, adminAccount string // the nurse's account key, an administrator's
 	grant                 access.Grant
 	seq                   map[string]uint64
 }
@@ -116,21 +121,43 @@ func newWard(t testing.TB) *ward {
 	must(err)
 	self, err := w.store.CreatePerson(ctx, access.Person{Login: "ada", DisplayName: "Ada", Role: access.RolePatient, Self: w.ada.Patient}, "x")
 	must(err)
+	admin, err := w.store.CreatePerson(ctx, access.Person{Login: "root", DisplayName: "Root", Role: access.RoleAdmin}, "x")
+	must(err)
 	for _, k := range []struct {
 		to      *string
 		person  string
 		channel int64
 		write   bool
 	}{{&w.readAda, w.nurse, w.ada.ID, false}, {&w.readBela, w.nurse, w.bela.ID, false}, {&w.readFridge, w.nurse, w.fridge, false},
-		{&w.writeFree, w.nurse, w.fridge, true}, {&w.writeAda, w.nurse, w.ada.ID, true}, {&w.patientKey, self, w.ada.ID, false}} {
+		{&w.writeFree, w.nurse, w.fridge, true}, {&w.writeAda, w.nurse, w.ada.ID, true}, {&w.patientKey, self, w.ada.ID, false}, {&w.account, w.nurse, 0, false}, {&w.adminAccount, admin, 0, false}} {
 		*k.to = rand.Text()[:16] // made behind the engine's back: some are keys that it makes for nobody
 		must(w.store.SaveAPIKey(ctx, access.APIKey{Hash: sha256.Sum256([]byte(*k.to)), PersonID: k.person, Channel: k.channel, Write: k.write}))
 	}
 	w.grant = engine.Standing("ingest", access.AppendVitals)
-	w.handler, err = thingspeak.New(thingspeak.Config{Store: w.store, Access: engine, Log: log, Submit: w.store.AppendEntry,
-		Workstation: func(*http.Request) string { return w.at }})
-	must(err)
+	w.engine, w.slog = engine, log
+	w.limit(thingspeak.Limits{})
 	return w
+}
+
+// limit makes the face again, with these limits.
+func (w *ward) limit(l thingspeak.Limits) {
+	w.t.Helper()
+	var err error
+	w.handler, err = thingspeak.New(thingspeak.Config{Store: w.store, Access: w.engine, Log: w.slog, Submit: w.store.AppendEntry, SubmitAll: w.store.AppendEntries,
+		Workstation: func(*http.Request) string { return w.at }, Limits: l, Updated: func(channel int64, e store.Entry) { w.told = append(w.told, e.ID) }, Now: func() time.Time { return time.Now().Add(w.later) }})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// ok is the answer to a request with a form as its body, which must have this status.
+func (w *ward) ok(status int, method, target, body string) string {
+	w.t.Helper()
+	rec := w.do(method, target, body, "Content-Type", "application/x-www-form-urlencoded")
+	if rec.Code != status {
+		w.t.Fatalf("%s %.60s: %d %s, want %d", method, target, rec.Code, rec.Body, status)
+	}
+	return rec.Body.String()
 }
 
 // append stores one bundle of a sensor.

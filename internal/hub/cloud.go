@@ -1,0 +1,54 @@
+package hub
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+
+	"vitalseal/internal/access"
+	"vitalseal/internal/overlay"
+	"vitalseal/internal/sink"
+	"vitalseal/internal/sink/egress"
+	"vitalseal/internal/store"
+)
+
+// forwarding makes the engine that forwards channels to clouds. Its way out is an egress that the inventory calls active and that
+// shows the key the inventory knows; TLS to the cloud begins above that, here.
+func forwarding(cfg Config, st *store.Store, engine *access.Engine, endpoint overlay.Endpoint, inv *inventory, log *slog.Logger) (*sink.Engine, error) {
+	var roots []byte
+	if cfg.Cloud.CAFile != "" {
+		var err error
+		if roots, err = os.ReadFile(cfg.Cloud.CAFile); err != nil {
+			return nil, fmt.Errorf("hub: configuration: cloud: ca_file: %w", err)
+		}
+	}
+	e, err := sink.New(sink.Config{Store: st, Access: engine, RootsPEM: roots, Interval: cfg.Cloud.Interval, Rescan: cfg.Cloud.Rescan, Log: log,
+		Dial: func(ctx context.Context, target string) (net.Conn, error) {
+			return egress.Dial(ctx, endpoint, target, inv.admitHost)
+		}})
+	if err != nil {
+		return nil, fmt.Errorf("hub: %w", err)
+	}
+	return e, nil
+}
+
+// admitHost is admit for a component that hosts a service and was dialled, and asks for its key as takeKey does.
+func (v *inventory) admitHost(ctx context.Context, c *overlay.Conn) error {
+	if err := v.admit(ctx, c.Peer()); err != nil {
+		return err
+	}
+	all, err := v.devices(ctx)
+	if err != nil {
+		return err
+	}
+	d := all[c.Peer().String()]
+	if !v.project.hosts(d, overlay.ServiceCloud) {
+		return errNoRule
+	}
+	if _, key := overlay.Fingerprint(c.Certificate()); key != d.Certificate.KeySHA256 && key != d.NextKey {
+		return errOldKey
+	}
+	return nil
+}

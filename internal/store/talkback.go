@@ -1,0 +1,301 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"strconv"
+	"time"
+	"unicode/utf8"
+
+	"vitalseal/internal/access"
+)
+
+// TalkBack is a queue of commands that a thing fetches. Its name is sealed.
+type TalkBack struct {
+	ID      int64 // from 1
+	Owner   string
+	Name    string // at most 200 bytes
+	Created time.Time
+}
+
+// Command is one command of a TalkBack; its text is sealed.
+type Command struct {
+	ID       int64     // from 1, never used again
+	Text     string    // at most 255 bytes of UTF-8
+	Position int       // from 1 in the queue; 0: executed
+	Executed time.Time // zero: still in the queue
+	Created  time.Time
+}
+
+// MaxCommands is the most commands that wait in one queue.
+const MaxCommands = 8000
+
+func talkBackKey(id int64) string { return "talkback/" + strconv.FormatInt(id, 10) }
+
+// CreateTalkBack makes an empty queue. ErrInvalid if the person has MaxOwned of them, ErrNotFound for an unknown person.
+func (s *Store) CreateTalkBack(ctx context.Context, owner, name string) (TalkBack, error) {
+	t := TalkBack{Owner: owner, Name: name, Created: fromMicro(micro(s.now()))}
+	if err := checkText("talkback name", name, 1, maxName); err != nil {
+		return TalkBack{}, named("create talkback", err)
+	}
+	err := s.inTx(ctx, func(tx *sql.Tx) error {
+		var n int
+		if err := tx.QueryRowContext(ctx, "SELECT count(*) FROM talkbacks WHERE person = ?", owner).Scan(&n); err != nil {
+			return err
+		}
+		if n >= MaxOwned {
+			return fmt.Errorf("%w: at most %d TalkBacks a person; delete one first", ErrInvalid, MaxOwned)
+		}
+		r, err := tx.ExecContext(ctx, "INSERT INTO talkbacks (person, created, last_command, sealed) VALUES (?, ?, 0, x'')", owner, micro(t.Created))
+		if err != nil {
+			return err
+		}
+		if t.ID, err = r.LastInsertId(); err != nil {
+			return err
+		}
+		key, err := s.newKey(ctx, tx, talkBackKey(t.ID))
+		if err != nil {
+			return err
+		}
+		_, err = tx.ExecContext(ctx, "UPDATE talkbacks SET sealed = ? WHERE id = ?", key.Seal([]byte(name), associated("talkback", talkBackKey(t.ID))), t.ID)
+		return err
+	})
+	if err != nil {
+		return TalkBack{}, named("create talkback", err)
+	}
+	return t, nil
+}
+
+// TalkBackOwner is whose queue it is.
+func (s *Store) TalkBackOwner(ctx context.Context, id int64) (person string, err error) {
+	err = s.db.QueryRowContext(ctx, "SELECT person FROM talkbacks WHERE id = ?", id).Scan(&person)
+	return person, named("talkback", err)
+}
+
+// DeleteTalkBack takes a queue away, with its commands, its API keys and the key that sealed it. The grant must allow
+// access.UseTalkBack on it, like all that follows.
+func (s *Store) DeleteTalkBack(ctx context.Context, g access.Grant, id int64) error {
+	if err := s.allowed(g, access.UseTalkBack, access.OnTalkBack(id)); err != nil {
+		return named("delete talkback", err)
+	}
+	err := s.inTx(ctx, func(tx *sql.Tx) error {
+		for _, q := range []string{"DELETE FROM commands WHERE talkback = ?", "DELETE FROM api_keys WHERE talkback = ?"} {
+			if _, err := tx.ExecContext(ctx, q, id); err != nil {
+				return err
+			}
+		}
+		if _, err := tx.ExecContext(ctx, "DELETE FROM keys WHERE name = ?", talkBackKey(id)); err != nil {
+			return err
+		}
+		return affected(tx.ExecContext(ctx, "DELETE FROM talkbacks WHERE id = ?", id))
+	})
+	s.keys.drop(talkBackKey(id))
+	return named("delete talkback", err)
+}
+
+func commandData(talkBack, id int64) []byte {
+	return associated("command", talkBackKey(talkBack), fmt.Sprint(id))
+}
+
+const selectCommand = "SELECT id, coalesce(position, 0), created, executed, sealed FROM commands"
+
+// talkBack runs f in a transaction, with what opens a row of selectCommand.
+func (s *Store) talkBack(ctx context.Context, g access.Grant, id int64, f func(tx *sql.Tx, open func(scanner) (Command, error)) error) error {
+	if err := s.allowed(g, access.UseTalkBack, access.OnTalkBack(id)); err != nil {
+		return named("talkback", err)
+	}
+	key, err := s.key(ctx, talkBackKey(id))
+	if err != nil {
+		return named("talkback", err)
+	}
+	return named("talkback", s.inTx(ctx, func(tx *sql.Tx) error {
+		// An update first: it takes the lock that a mere look would have to wait for later.
+		if err := affected(tx.ExecContext(ctx, "UPDATE talkbacks SET last_command = last_command WHERE id = ?", id)); err != nil {
+			return err
+		}
+		return f(tx, func(r scanner) (c Command, err error) {
+			var created int64
+			var executed *int64
+			var sealed []byte
+			if err := r.Scan(&c.ID, &c.Position, &created, &executed, &sealed); err != nil {
+				return c, err
+			}
+			c.Created, c.Executed = fromMicro(created), fromOptional(executed)
+			b, err := key.Open(sealed, commandData(id, c.ID))
+			if err != nil {
+				return c, ErrSealed
+			}
+			c.Text = string(b)
+			return c, nil
+		})
+	}))
+}
+
+// Commands are those that wait, in their order.
+func (s *Store) Commands(ctx context.Context, g access.Grant, talkBack int64) (all []Command, err error) {
+	err = s.talkBack(ctx, g, talkBack, func(tx *sql.Tx, open func(scanner) (Command, error)) error {
+		rows, err := tx.QueryContext(ctx, selectCommand+" WHERE talkback = ? AND position IS NOT NULL ORDER BY position LIMIT ?", talkBack, MaxCommands)
+		if err != nil {
+			return err
+		}
+		defer rows.Close()
+		for rows.Next() {
+			c, err := open(rows)
+			if err != nil {
+				return err
+			}
+			all = append(all, c)
+		}
+		return rows.Err()
+	})
+	return all, err
+}
+
+// Command is one command, waiting or the last executed.
+func (s *Store) Command(ctx context.Context, g access.Grant, talkBack, id int64) (c Command, err error) {
+	err = s.talkBack(ctx, g, talkBack, func(tx *sql.Tx, open func(scanner) (Command, error)) error {
+		c, err = open(tx.QueryRowContext(ctx, selectCommand+" WHERE talkback = ? AND id = ?", talkBack, id))
+		return err
+	})
+	return c, err
+}
+
+// LastCommand is the one that was executed last.
+func (s *Store) LastCommand(ctx context.Context, g access.Grant, talkBack int64) (c Command, err error) {
+	err = s.talkBack(ctx, g, talkBack, func(tx *sql.Tx, open func(scanner) (Command, error)) error {
+		c, err = open(tx.QueryRowContext(ctx, selectCommand+" WHERE talkback = ? AND position IS NULL ORDER BY executed DESC, id DESC LIMIT 1", talkBack))
+		return err
+	})
+	return c, err
+}
+
+func checkCommand(text string) error {
+	if text == "" || len(text) > maxField || !utf8.ValidString(text) {
+		return fmt.Errorf("%w: a command must have 1 to %d bytes of UTF-8", ErrInvalid, maxField)
+	}
+	return nil
+}
+
+// AddCommand puts a command into the queue: at position (from 1; those from there move back), or at the end for 0 or beyond it.
+func (s *Store) AddCommand(ctx context.Context, g access.Grant, talkBack int64, text string, position int) (c Command, err error) {
+	if err := checkCommand(text); err != nil {
+		return c, named("talkback", err)
+	}
+	err = s.talkBack(ctx, g, talkBack, func(tx *sql.Tx, _ func(scanner) (Command, error)) error {
+		var n int
+		if err := tx.QueryRowContext(ctx, "SELECT count(*) FROM commands WHERE talkback = ? AND position IS NOT NULL", talkBack).Scan(&n); err != nil {
+			return err
+		}
+		if n >= MaxCommands {
+			return fmt.Errorf("%w: the queue is full (%d commands)", ErrInvalid, MaxCommands)
+		}
+		c = Command{Text: text, Position: position, Created: fromMicro(micro(s.now()))}
+		if err := tx.QueryRowContext(ctx, "UPDATE talkbacks SET last_command = last_command + 1 WHERE id = ? RETURNING last_command", talkBack).Scan(&c.ID); err != nil {
+			return err
+		}
+		if c.Position < 1 || c.Position > n {
+			c.Position = n + 1
+		} else if _, err := tx.ExecContext(ctx, "UPDATE commands SET position = position + 1 WHERE talkback = ? AND position >= ?", talkBack, c.Position); err != nil {
+			return err
+		}
+		key, err := s.key(ctx, talkBackKey(talkBack))
+		if err != nil {
+			return err
+		}
+		_, err = tx.ExecContext(ctx, "INSERT INTO commands (talkback, id, position, created, sealed) VALUES (?, ?, ?, ?, ?)",
+			talkBack, c.ID, c.Position, micro(c.Created), key.Seal([]byte(text), commandData(talkBack, c.ID)))
+		return err
+	})
+	return c, err
+}
+
+// ChangeCommand gives a waiting command another text ("" leaves it) or place (0 leaves it).
+func (s *Store) ChangeCommand(ctx context.Context, g access.Grant, talkBack, id int64, text string, position int) (c Command, err error) {
+	if text != "" {
+		if err := checkCommand(text); err != nil {
+			return c, named("talkback", err)
+		}
+	}
+	err = s.talkBack(ctx, g, talkBack, func(tx *sql.Tx, open func(scanner) (Command, error)) error {
+		if c, err = open(tx.QueryRowContext(ctx, selectCommand+" WHERE talkback = ? AND id = ? AND position IS NOT NULL", talkBack, id)); err != nil {
+			return err
+		}
+		if text != "" {
+			key, err := s.key(ctx, talkBackKey(talkBack))
+			if err != nil {
+				return err
+			}
+			c.Text = text
+			if _, err := tx.ExecContext(ctx, "UPDATE commands SET sealed = ? WHERE talkback = ? AND id = ?", key.Seal([]byte(text), commandData(talkBack, id)), talkBack, id); err != nil {
+				return err
+			}
+		}
+		if position < 1 || position == c.Position {
+			return nil
+		}
+		var n int
+		if err := tx.QueryRowContext(ctx, "SELECT count(*) FROM commands WHERE talkback = ? AND position IS NOT NULL", talkBack).Scan(&n); err != nil {
+			return err
+		}
+		from := c.Position
+		c.Position = min(position, n)
+		move := "UPDATE commands SET position = position - 1 WHERE talkback = ?1 AND position > ?2 AND position <= ?3"
+		if c.Position < from {
+			move = "UPDATE commands SET position = position + 1 WHERE talkback = ?1 AND position >= ?3 AND position < ?2"
+		}
+		if _, err := tx.ExecContext(ctx, move, talkBack, from, c.Position); err != nil {
+			return err
+		}
+		_, err := tx.ExecContext(ctx, "UPDATE commands SET position = ? WHERE talkback = ? AND id = ?", c.Position, talkBack, id)
+		return err
+	})
+	return c, err
+}
+
+// ExecuteCommand takes the first command out of the queue; ErrNotFound if it is empty. The one executed before is forgotten.
+func (s *Store) ExecuteCommand(ctx context.Context, g access.Grant, talkBack int64) (c Command, err error) {
+	err = s.talkBack(ctx, g, talkBack, func(tx *sql.Tx, open func(scanner) (Command, error)) error {
+		if c, err = open(tx.QueryRowContext(ctx, selectCommand+" WHERE talkback = ? AND position IS NOT NULL ORDER BY position LIMIT 1", talkBack)); err != nil {
+			return err
+		}
+		from := c.Position
+		c.Position, c.Executed = 0, fromMicro(micro(s.now()))
+		if _, err := tx.ExecContext(ctx, "DELETE FROM commands WHERE talkback = ? AND position IS NULL", talkBack); err != nil {
+			return err
+		}
+		if _, err := tx.ExecContext(ctx, "UPDATE commands SET position = NULL, executed = ? WHERE talkback = ? AND id = ?", micro(c.Executed), talkBack, c.ID); err != nil {
+			return err
+		}
+		return closeUp(ctx, tx, talkBack, from)
+	})
+	return c, err
+}
+
+// DeleteCommand takes one command away, DeleteCommands all of them.
+func (s *Store) DeleteCommand(ctx context.Context, g access.Grant, talkBack, id int64) (c Command, err error) {
+	err = s.talkBack(ctx, g, talkBack, func(tx *sql.Tx, open func(scanner) (Command, error)) error {
+		if c, err = open(tx.QueryRowContext(ctx, selectCommand+" WHERE talkback = ? AND id = ?", talkBack, id)); err != nil {
+			return err
+		}
+		if _, err := tx.ExecContext(ctx, "DELETE FROM commands WHERE talkback = ? AND id = ?", talkBack, id); err != nil || c.Position == 0 {
+			return err
+		}
+		return closeUp(ctx, tx, talkBack, c.Position)
+	})
+	return c, err
+}
+
+// DeleteCommands empties the queue.
+func (s *Store) DeleteCommands(ctx context.Context, g access.Grant, talkBack int64) error {
+	return s.talkBack(ctx, g, talkBack, func(tx *sql.Tx, _ func(scanner) (Command, error)) error {
+		_, err := tx.ExecContext(ctx, "DELETE FROM commands WHERE talkback = ?", talkBack)
+		return err
+	})
+}
+
+// closeUp moves up those behind a place that has become free.
+func closeUp(ctx context.Context, tx *sql.Tx, talkBack int64, from int) error {
+	_, err := tx.ExecContext(ctx, "UPDATE commands SET position = position - 1 WHERE talkback = ? AND position > ?", talkBack, from)
+	return err
+}

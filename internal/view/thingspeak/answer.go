@@ -1,0 +1,138 @@
+package thingspeak
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"strconv"
+
+	"vitalseal/internal/access"
+	"vitalseal/internal/store"
+)
+
+const (
+	mediaJSON   = "application/json; charset=utf-8"
+	mediaText   = "text/plain; charset=utf-8"
+	mediaXML    = "application/xml; charset=utf-8"
+	mediaCSV    = "text/csv; charset=utf-8"
+	mediaScript = "application/javascript; charset=utf-8"
+	mediaHTML   = "text/html; charset=utf-8"
+)
+
+const xmlHead = `<?xml version="1.0" encoding="UTF-8"?>` + "\n"
+
+// The face's own refusals. Their texts reach the client.
+var (
+	errNotFound = errors.New("thingspeak: no such channel, field or path")
+	errTooLarge = errors.New("thingspeak: too large")
+	errMethod   = errors.New("thingspeak: method not allowed")
+	errTooOften = errors.New("thingspeak: too many requests")
+)
+
+// badRequest is a mistake of the client that the text explains. It never repeats what the client sent.
+type badRequest struct{ message string }
+
+func (b *badRequest) Error() string { return "thingspeak: " + b.message }
+
+// classify is the one place where an error becomes a status and a text.
+func classify(err error) (status int, code, message string) {
+	var bad *badRequest
+	switch {
+	case errors.Is(err, access.ErrNoSession):
+		return http.StatusUnauthorized, "error_auth_required", "Please provide proper authentication details."
+	case errors.Is(err, access.ErrDenied), errors.Is(err, store.ErrNotAllowed), errors.Is(err, store.ErrPatientChannel):
+		return http.StatusForbidden, "error_forbidden", "This key may not do that."
+	case errors.Is(err, errNotFound), errors.Is(err, access.ErrNotFound):
+		return http.StatusNotFound, "error_resource_not_found", "The requested resource was not found."
+	case errors.Is(err, errMethod):
+		return http.StatusMethodNotAllowed, "error_method_invalid", "Method not allowed."
+	case errors.Is(err, errTooLarge):
+		return http.StatusRequestEntityTooLarge, "error_request_too_large", "Your request is too large."
+	case errors.Is(err, errTooOften):
+		return http.StatusTooManyRequests, "error_too_many_requests", "Wait before making another request."
+	case errors.Is(err, store.ErrTaken):
+		return http.StatusConflict, "error_conflict", "There is another entry with this created_at."
+	case errors.As(err, &bad):
+		return http.StatusBadRequest, "error_bad_request", bad.message
+	case errors.Is(err, store.ErrInvalid):
+		return http.StatusBadRequest, "error_bad_request", "A value is out of its range."
+	}
+	return http.StatusInternalServerError, "error_internal", "Something went wrong here."
+}
+
+// fail tells a refusal the way that the clients of this endpoint understand.
+func (f *face) fail(q *request, err error, how tell) {
+	status, code, message := classify(err)
+	if status >= http.StatusInternalServerError && !errors.Is(err, context.Canceled) {
+		f.Log.Error("thingspeak request failed", "err", err)
+	}
+	switch {
+	case how == tellRead && (status == http.StatusUnauthorized || status == http.StatusForbidden):
+		// One answer to all of it: no word about whether there is such a channel.
+		write(q.w, http.StatusBadRequest, mediaOf(q.ext), []byte("-1"))
+	case how == tellWrite && q.ext == "":
+		switch {
+		case errors.Is(err, errTooOften):
+			status = http.StatusOK
+		case status < http.StatusInternalServerError:
+			status = http.StatusBadRequest
+		}
+		write(q.w, status, mediaText, []byte("0"))
+	case q.ext == "xml":
+		b := fmt.Appendf(nil, "%s<hash>\n  <status>%d</status>\n  <error>\n    <error-code>%s</error-code>\n    <message>%s</message>\n    <details>%s</details>\n  </error>\n</hash>\n",
+			xmlHead, status, code, escape(message), escape(message))
+		write(q.w, status, mediaXML, b)
+	case q.ext == "txt", q.ext == "csv":
+		write(q.w, status, mediaText, []byte(code))
+	default:
+		b, merr := json.Marshal(errorObject{strconv.Itoa(status), errorDetails{code, message, message}})
+		if merr != nil {
+			b = nil // texts of ours always can
+		}
+		write(q.w, status, mediaJSON, b)
+	}
+}
+
+// errorObject is ThingSpeak's.
+type errorObject struct {
+	Status string       `json:"status"`
+	Error  errorDetails `json:"error"`
+}
+
+type errorDetails struct {
+	Code    string `json:"error_code"`
+	Message string `json:"message"`
+	Details string `json:"details"`
+}
+
+func mediaOf(ext string) string {
+	switch ext {
+	case "xml":
+		return mediaXML
+	case "csv":
+		return mediaCSV
+	case "txt", "":
+		return mediaText
+	}
+	return mediaJSON
+}
+
+// write sends an answer whole: small clients cannot read chunked ones.
+func write(w http.ResponseWriter, status int, media string, b []byte) {
+	w.Header().Set("Content-Type", media)
+	w.Header().Set("Content-Length", strconv.Itoa(len(b)))
+	w.WriteHeader(status)
+	_, _ = w.Write(b) // #nosec G705 -- never HTML but for charts, which escape: JSON with its strings escaped, or plain text, and not to be sniffed
+}
+
+// object sends a JSON object of ours.
+func object(q *request, status int, v any) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	write(q.w, status, mediaJSON, b)
+	return nil
+}

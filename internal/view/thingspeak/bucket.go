@@ -1,0 +1,139 @@
+package thingspeak
+
+import (
+	"math"
+	"slices"
+	"strconv"
+	"time"
+
+	"vitalseal/internal/store"
+)
+
+// value is a field's as a number, if it is one and the request wants it.
+func (a *ask) value(s *string) (v float64, ok bool) {
+	if s == nil {
+		return 0, false
+	}
+	v, err := strconv.ParseFloat(*s, 64)
+	if err != nil || math.IsNaN(v) || math.IsInf(v, 0) {
+		return 0, false
+	}
+	return v, (a.least == nil || v >= *a.least) && (a.most == nil || v <= *a.most)
+}
+
+// figure is how a computed number is written.
+func (a *ask) figure(v float64) *string {
+	s := strconv.FormatFloat(v, 'f', a.digits, 64) // -1 is as many digits as it takes
+	if a.digits >= 0 && v == 0 {
+		s = strconv.FormatFloat(0, 'f', a.digits, 64) // not -0
+	}
+	return &s
+}
+
+// adjust applies min, max and round: what is outside, or no number where bounds are given, is null.
+func (a *ask) adjust(list []store.Entry) {
+	bounded := a.least != nil || a.most != nil
+	if !bounded && a.digits < 0 {
+		return
+	}
+	for i := range list {
+		fields := &list[i].Fields
+		for j := range fields {
+			v, ok := a.value(fields[j])
+			switch {
+			case !ok && bounded:
+				fields[j] = nil
+			case ok && a.digits >= 0:
+				fields[j] = a.figure(v)
+			}
+		}
+	}
+}
+
+// floor is the beginning of the bucket that t is in. Up to an hour, buckets follow one another evenly; longer ones begin at
+// midnight of the zone that was asked for, so that on the day of a change to summer time one is an hour shorter.
+func (a *ask) floor(t time.Time) time.Time {
+	t = t.In(a.loc)
+	if a.minutes <= 60 {
+		_, offset := t.Zone()
+		step := int64(a.minutes) * 60
+		local := t.Unix() + int64(offset)
+		return time.Unix(local-((local%step)+step)%step-int64(offset), 0).In(a.loc)
+	}
+	whole := (t.Hour()*60 + t.Minute()) / a.minutes * a.minutes
+	return time.Date(t.Year(), t.Month(), t.Day(), 0, whole, 0, 0, a.loc)
+}
+
+// next is the bucket after the one that begins at t.
+func (a *ask) next(t time.Time) time.Time {
+	if a.minutes <= 60 {
+		return t.Add(time.Duration(a.minutes) * time.Minute)
+	}
+	t = t.In(a.loc)
+	return time.Date(t.Year(), t.Month(), t.Day(), 0, t.Hour()*60+t.Minute()+a.minutes, 0, 0, a.loc)
+}
+
+// summed makes buckets of entries, which are ascending: one for each from the first entry's to the last one's, the newest
+// MaxResults of them; without entries in it, with nulls. A bucket has no id.
+func (a *ask) summed(list []store.Entry) []store.Entry {
+	var out []store.Entry
+	var values [8][]float64
+	flush := func() {
+		for i := range values {
+			if len(values[i]) > 0 {
+				out[len(out)-1].Fields[i] = a.figure(a.sum(values[i]))
+				values[i] = values[i][:0]
+			}
+		}
+	}
+	if len(list) > 0 { // what would be cut off again is not made first
+		most := time.Duration(MaxResults) * time.Duration(a.minutes) * time.Minute
+		oldest := list[len(list)-1].Created.Add(-most)
+		i, _ := slices.BinarySearchFunc(list, oldest, func(e store.Entry, t time.Time) int { return e.Created.Compare(t) })
+		list = list[i:]
+	}
+	for _, e := range list {
+		at := a.floor(e.Created)
+		if len(out) == 0 {
+			out = append(out, store.Entry{Created: at})
+		}
+		for out[len(out)-1].Created.Before(at) {
+			flush()
+			next := a.next(out[len(out)-1].Created)
+			if next.After(at) || !next.After(out[len(out)-1].Created) { // beside the grid, where the zone itself has changed
+				next = at
+			}
+			out = append(out, store.Entry{Created: next})
+		}
+		for i, s := range e.Fields {
+			if v, ok := a.value(s); ok {
+				values[i] = append(values[i], v)
+			}
+		}
+	}
+	if len(out) > 0 {
+		flush()
+	}
+	return out[max(0, len(out)-MaxResults):]
+}
+
+// sum makes one number of a bucket's, in the order that they came.
+func (a *ask) sum(v []float64) float64 {
+	total := 0.0
+	for _, x := range v {
+		total += x
+	}
+	switch a.bucket {
+	case "timescale": // the first of each bucket
+		return v[0]
+	case "sum":
+		return total
+	case "median":
+		v = slices.Sorted(slices.Values(v))
+		if n := len(v); n%2 == 0 {
+			return v[n/2-1] + (v[n/2]-v[n/2-1])/2
+		}
+		return v[len(v)/2]
+	}
+	return total / float64(len(v))
+}
