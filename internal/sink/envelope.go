@@ -79,7 +79,7 @@ func appendRecords(b []byte, records []Record) (_ []byte, ok bool) {
 	if len(records) == 0 || len(records) > maxRecords {
 		return nil, false
 	}
-	b = append(b, byte(len(records))) // #nosec G115 -- at most maxRecords
+	b = append(b, byte(len(records)))                         // #nosec G115 -- at most maxRecords
 	b = binary.AppendUvarint(b, uint64(records[0].At.Unix())) // #nosec G115 -- after 1970: the store has no other times
 	last := records[0].At.Unix()
 	for _, r := range records {
