@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"math/bits"
 	"time"
 )
 
@@ -18,19 +17,14 @@ const (
 
 	blockVersion    = 1
 	maxBlockSamples = 256 << 10
-	riceRun         = 128 // samples that share a predictor and a Rice parameter
-	maxPredictor    = 3
-	maxRice         = 30
-	escapeQuotient  = 24 // a quotient this long is an escape: the residual follows in full
-	residualBits    = 36
 )
 
 // ErrBlock says that chunks cannot be in one block.
 var ErrBlock = errors.New("vitals: chunks do not make a block")
 
 // EncodeBlock puts chunks of one stream, in any order and with any holes, into one piece, without loss: DecodeBlock gives back
-// exactly these (doc/formats/block.md). Waves are predicted from their last samples (fixed polynomial predictors) and what
-// remains is Rice coded, as Robinson's Shorten (1994) and FLAC do. Every chunk must be one that Encode takes.
+// exactly these (doc/formats/block.md). A wave is predicted from its last samples, red from infrared as well, and what remains is
+// Rice coded, as Robinson's Shorten (1994) and FLAC do. Every chunk must be one that Encode takes.
 func EncodeBlock(chunks []Chunk) ([]byte, error) {
 	if len(chunks) == 0 || len(chunks) > MaxBlockChunks {
 		return nil, fmt.Errorf("%w: %d chunks, want 1 to %d", ErrBlock, len(chunks), MaxBlockChunks)
@@ -50,7 +44,7 @@ func EncodeBlock(chunks []Chunk) ([]byte, error) {
 			b = binary.AppendUvarint(b, uint64(len(one)))
 			b = append(b, one...)
 		}
-		return bounded(b)
+		return within(b)
 	}
 	var total int
 	var last header
@@ -80,13 +74,26 @@ func EncodeBlock(chunks []Chunk) ([]byte, error) {
 		return nil, fmt.Errorf("%w: %d samples, at most %d", ErrBlock, total, maxBlockSamples)
 	}
 	w := &bitWriter{b: b}
-	for _, channel := range [][]int64{infrared, red, pressure} {
-		w.wave(channel)
+	if signal == Pressure {
+		encodeChannel(w, pressure, nil)
+		return within(w.end())
 	}
-	return bounded(w.finish())
+	encodeChannel(w, infrared, nil)
+	if len(red) > 0 {
+		encodeChannel(w, red, beside(infrared, len(red)))
+	}
+	return within(w.end())
 }
 
-func bounded(b []byte) ([]byte, error) {
+// beside is the other wavelength where both have all samples.
+func beside(infrared []int64, reds int) []int64 {
+	if len(infrared) == reds {
+		return infrared
+	}
+	return nil
+}
+
+func within(b []byte) ([]byte, error) {
 	if len(b) > MaxBlockBytes {
 		return nil, fmt.Errorf("%w: %d bytes, at most %d", ErrBlock, len(b), MaxBlockBytes)
 	}
@@ -172,11 +179,14 @@ func (r *reader) waves(signal Signal, n int) ([]Chunk, error) {
 	if signal == Pressure {
 		low, high = math.MinInt32, math.MaxInt32
 	}
-	bitsIn := &bitReader{b: r.b}
-	first := bitsIn.wave(int(total), low, high)
-	red := bitsIn.wave(int(reds), low, high)
-	if err := bitsIn.end(); err != nil {
-		return nil, err
+	in := &bitReader{b: r.b}
+	first := decodeChannel(in, int(total), nil, low, high)
+	var red []int64
+	if reds > 0 {
+		red = decodeChannel(in, int(reds), beside(first, int(reds)), low, high)
+	}
+	if !in.end() {
+		return nil, fmt.Errorf("%w: samples of a block", ErrMalformed)
 	}
 	chunks := make([]Chunk, n)
 	for i, h := range headers {
@@ -277,159 +287,4 @@ func (r *reader) header(last header) (h header) {
 		r.fail("header in a block")
 	}
 	return h
-}
-
-// bitWriter appends bits, the highest first.
-type bitWriter struct {
-	b   []byte
-	acc uint64
-	n   uint // bits in acc
-}
-
-func (w *bitWriter) bits(v uint64, n uint) {
-	for n > 32 {
-		w.bits(v>>(n-32)&math.MaxUint32, 32)
-		n -= 32
-	}
-	w.acc = w.acc<<n | v&(1<<n-1)
-	for w.n += n; w.n >= 8; w.n -= 8 {
-		w.b = append(w.b, byte(w.acc>>(w.n-8))) // #nosec G115 -- the byte is meant
-	}
-}
-
-func (w *bitWriter) finish() []byte {
-	if w.n > 0 {
-		w.b = append(w.b, byte(w.acc<<(8-w.n))) // #nosec G115 -- the byte is meant
-		w.n = 0
-	}
-	return w.b
-}
-
-// wave writes samples in runs, each with the predictor and the parameter that suit it best.
-func (w *bitWriter) wave(x []int64) {
-	var p predictor
-	for len(x) > 0 {
-		run := x[:min(riceRun, len(x))]
-		x = x[len(run):]
-		best, k, cost := 0, uint(0), uint64(math.MaxUint64)
-		for order := range maxPredictor + 1 {
-			q, sum := p, uint64(0)
-			for _, v := range run {
-				sum += zigzag(v - q.of(order))
-				q.saw(v)
-			}
-			kk := riceFor(sum, len(run))
-			if c := sum>>kk + uint64(len(run))*uint64(kk+1); c < cost {
-				best, k, cost = order, kk, c
-			}
-		}
-		w.bits(uint64(best), 2) // #nosec G115 -- 0 to 3
-		w.bits(uint64(k), 5)
-		for _, v := range run {
-			w.rice(zigzag(v-p.of(best)), k)
-			p.saw(v)
-		}
-	}
-}
-
-// riceFor is the parameter for residuals of this sum: the logarithm of their mean, about.
-func riceFor(sum uint64, n int) uint {
-	mean := sum / uint64(n) // #nosec G115 -- at least 1
-	return min(uint(bits.Len64(mean)), maxRice)
-}
-
-func (w *bitWriter) rice(u uint64, k uint) {
-	q := u >> k
-	if q >= escapeQuotient {
-		w.bits(1<<escapeQuotient-1, escapeQuotient)
-		w.bits(u, residualBits)
-		return
-	}
-	w.bits(1<<(q+1)-2, uint(q)+1) // q ones and a zero
-	w.bits(u, k)
-}
-
-func zigzag(v int64) uint64 { return uint64(v<<1) ^ uint64(v>>63) } // #nosec G115 -- the bits
-
-// predictor knows the last three samples.
-type predictor struct{ a, b, c int64 }
-
-func (p *predictor) of(order int) int64 {
-	switch order {
-	case 1:
-		return p.a
-	case 2:
-		return 2*p.a - p.b
-	case 3:
-		return 3*p.a - 3*p.b + p.c
-	}
-	return 0
-}
-
-func (p *predictor) saw(v int64) { p.a, p.b, p.c = v, p.a, p.b }
-
-// bitReader takes bits off the front.
-type bitReader struct {
-	b   []byte
-	pos int // bits taken
-	bad bool
-}
-
-func (r *bitReader) bits(n uint) (v uint64) {
-	for range n {
-		if r.pos >= len(r.b)*8 {
-			r.bad = true
-			return 0
-		}
-		v = v<<1 | uint64(r.b[r.pos/8]>>(7-r.pos%8)&1)
-		r.pos++
-	}
-	return v
-}
-
-func (r *bitReader) rice(k uint) uint64 {
-	q := uint64(0)
-	for r.bits(1) == 1 && !r.bad {
-		if q++; q == escapeQuotient {
-			return r.bits(residualBits)
-		}
-	}
-	return q<<k | r.bits(k)
-}
-
-func (r *bitReader) wave(n int, low, high int64) []int64 {
-	x := make([]int64, 0, n)
-	var p predictor
-	for len(x) < n && !r.bad {
-		order, k := int(r.bits(2)), uint(r.bits(5)) // #nosec G115 -- two and five bits
-		if k > maxRice {
-			r.bad = true
-		}
-		for range min(riceRun, n-len(x)) {
-			u := r.rice(k)
-			v := p.of(order) + (int64(u>>1) ^ -int64(u&1)) // #nosec G115 -- zigzag
-			if v < low || v > high || r.bad {
-				r.bad = true
-				return nil
-			}
-			x = append(x, v)
-			p.saw(v)
-		}
-	}
-	return x
-}
-
-// end wants nothing left but the last byte's padding.
-func (r *bitReader) end() error {
-	if !r.bad {
-		for r.pos%8 != 0 {
-			if r.bits(1) != 0 {
-				r.bad = true
-			}
-		}
-	}
-	if r.bad || r.pos != len(r.b)*8 {
-		return fmt.Errorf("%w: samples of a block", ErrMalformed)
-	}
-	return nil
 }
