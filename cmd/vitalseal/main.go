@@ -100,7 +100,7 @@ Exit codes: 0 done; 1 tried and failed; 2 wrong command line or configuration, n
 		c.GroupID = "admin"
 		root.AddCommand(c)
 	}
-	root.AddCommand(benchCommand(), auditCommand(), policyCommand())
+	root.AddCommand(benchCommand(), auditCommand(), policyCommand(), attackCommand())
 	for _, c := range []*cobra.Command{replayCommand(), accuracyCommand(), calibrateCommand()} {
 		c.GroupID = "signals"
 		root.AddCommand(c)
