@@ -11,7 +11,7 @@ LINT     := bin/tools/golangci-lint
 SBOM     := bin/tools/cyclonedx-gomod
 DIST     := internal/view/dashboard/dist/index.html
 
-.PHONY: help demo build web test unit race fuzz e2e soak check lint format cross licences sbom generated deps clean
+.PHONY: help demo build weakened attack reproducible web test unit race fuzz fuzzlong e2e soak check lint format cross licences sbom generated deps clean
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -24,6 +24,16 @@ build: web ## bin/vitalseal with the real dashboard
 	@mkdir -p bin
 	@$(GOBUILD) -o bin/vitalseal ./cmd/vitalseal
 
+weakened: web ## bin/vitalseal-weakened, for the controls of `vitalseal attack`: never for patients
+	@mkdir -p bin
+	@$(GOBUILD) -tags weaken -o bin/vitalseal-weakened ./cmd/vitalseal
+
+attack: build weakened ## attack a deployment of its own, from every position, with controls (ARGS="--report FILE.md")
+	@bin/vitalseal attack $(ARGS)
+
+reproducible: web ## two builds from two folders are the same, byte for byte
+	@scripts/reproducible.sh
+
 web: $(DIST) ## the dashboard's front end (needs Node 20 or later)
 
 $(DIST): web/package-lock.json web/package.json $(wildcard web/*.html web/*.ts) $(shell find web/src web/public -type f 2>/dev/null)
@@ -34,7 +44,7 @@ $(DIST): web/package-lock.json web/package.json $(wildcard web/*.html web/*.ts) 
 deps: ## what the tests need and the system may lack (Chromium, a C compiler), by the system's package manager
 	@scripts/install-test-tools.sh
 
-test: deps build unit race fuzz e2e ## everything: unit tests, race detector, short fuzz runs, demo script, browser
+test: deps build weakened unit race fuzz e2e ## everything: unit tests, race detector, short fuzz runs, demo script, browser
 
 unit: web
 	go test $$(go list ./... | grep -v /cmd/vitalseal)
@@ -42,10 +52,13 @@ unit: web
 race: web ## the race detector, on all that does not embed OpenZiti
 	CGO_ENABLED=1 go test -race $$(go list -test -f '{{.ImportPath}} {{join .Deps " "}}' ./internal/... | grep '\.test ' | grep -v github.com/openziti | sed 's/\.test .*//')
 
-fuzz: ## every fuzz target for FUZZTIME (2000 runs in `make test`; FUZZTIME=5m make fuzz to look hard)
+fuzz: ## every fuzz target for FUZZTIME (2000 runs in `make test`; FUZZTIME=5m make fuzz, or make fuzzlong, to look hard)
 	@scripts/fuzz.sh $(FUZZTIME)
 
-e2e: deps build ## the demo by script, and in a real browser
+fuzzlong: ## every fuzz target for two minutes
+	@scripts/fuzz.sh 2m
+
+e2e: deps build weakened ## the demo by script, and in a real browser
 	VITALSEAL_BIN=$(CURDIR)/bin/vitalseal go test -count=1 -v -timeout 20m ./cmd/vitalseal
 
 SOAK ?= 30m
@@ -58,6 +71,7 @@ check: lint format cross licences generated ## golangci-lint, formatting, arm64 
 
 lint: web $(LINT)
 	$(LINT) run ./...
+	$(LINT) run --build-tags weaken ./...
 	cd web && npm run --silent check
 
 format:

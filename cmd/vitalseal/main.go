@@ -101,7 +101,7 @@ Exit codes: 0 done; 1 tried and failed; 2 wrong command line or configuration, n
 		c.GroupID = "admin"
 		root.AddCommand(c)
 	}
-	for _, c := range []*cobra.Command{backupCommand(), restoreCommand(), checkCommand(), auditCommand(), policyCommand(), benchCommand()} {
+	for _, c := range []*cobra.Command{backupCommand(), restoreCommand(), checkCommand(), auditCommand(), policyCommand(), attackCommand(), benchCommand()} {
 		c.GroupID = "keep"
 		root.AddCommand(c)
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/cedar-policy/cedar-go"
 
 	"vitalseal/internal/audit"
+	"vitalseal/internal/weaken"
 )
 
 // Engine decides and signs in. Its fields are set once, by New; what changes has its own lock.
@@ -215,7 +216,7 @@ func (e *Engine) subject(ctx context.Context, s Subject, now time.Time) (questio
 	if !s.SessionStarted.IsZero() {
 		q.asked["session_age_seconds"] = cedar.Long(now.Sub(s.SessionStarted) / time.Second)
 	}
-	if !s.Proven.IsZero() && !s.Proven.After(now.Add(tokenLeeway)) { // one of the future, as after a clock set back, proves nothing
+	if !s.Proven.IsZero() && (!s.Proven.After(now.Add(tokenLeeway)) || weaken.Skip(weaken.FutureProof)) { // one of the future, as after a clock set back, proves nothing
 		q.asked["proven_age_seconds"] = cedar.Long(now.Sub(s.Proven) / time.Second)
 	}
 	if s.Key != nil {

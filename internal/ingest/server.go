@@ -17,6 +17,7 @@ import (
 	"vitalseal/internal/overlay"
 	"vitalseal/internal/seal"
 	"vitalseal/internal/store"
+	"vitalseal/internal/weaken"
 )
 
 const (
@@ -209,7 +210,7 @@ func (s *Server) enter(x *receiver) Reason {
 	}
 	s.conns[x.sensor] = x
 	s.mu.Unlock()
-	if old != nil {
+	if old != nil && !weaken.Skip(weaken.OneConnection) {
 		old.end(Replaced)
 	}
 	return NoReason

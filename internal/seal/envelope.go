@@ -9,6 +9,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"vitalseal/internal/weaken"
 )
 
 // Layout, big endian. Announcement: version 1, signal 1, epoch id 16, epoch number 8, then HPKE's encapsulated key and
@@ -111,7 +113,7 @@ func (o *Opener) Epoch() Epoch { return o.epoch }
 // Open checks and opens an envelope. The only error is ErrOpen.
 func (o *Opener) Open(envelope []byte) (Header, []byte, error) {
 	h, err := ParseHeader(envelope, o.sensor)
-	if err != nil || h.Signal != o.signal || h.Epoch != o.epoch {
+	if err != nil || (h.Signal != o.signal || h.Epoch != o.epoch) && !weaken.Skip(weaken.SealHeader) {
 		return Header{}, nil, ErrOpen
 	}
 	plaintext, err := o.aead.Open(nil, nonce(h.Seq), envelope[envelopeHeader:], associated(envelope[:envelopeHeader], o.sensor))
@@ -152,12 +154,21 @@ func ParseAnnouncement(b []byte) (AnnouncementInfo, error) {
 
 // announcementInfo is what HPKE binds the data key to.
 func announcementInfo(sensor string, signal uint8, e Epoch) []byte {
+	if weaken.Skip(weaken.SealSensor) {
+		sensor = ""
+	}
 	b := appendEpoch(append([]byte("vitalseal epoch v1\x00"), signal), e)
 	return append(b, sensor...) // last, so that no other split of these bytes exists
 }
 
 // associated binds the ciphertext to its whole header and to the sensor. header is copied: it is also the output's start.
 func associated(header []byte, sensor string) []byte {
+	if weaken.Skip(weaken.SealSensor) {
+		sensor = ""
+	}
+	if weaken.Skip(weaken.SealHeader) {
+		header = nil
+	}
 	b := make([]byte, 0, len(header)+len(sensor))
 	return append(append(b, header...), sensor...)
 }
@@ -191,5 +202,5 @@ func newGCM(key []byte) (cipher.AEAD, error) {
 	if err != nil {
 		return nil, fmt.Errorf("seal: %w", err)
 	}
-	return aead, nil
+	return soften(aead, block), nil
 }

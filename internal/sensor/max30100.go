@@ -9,6 +9,7 @@ import (
 	"periph.io/x/conn/v3/i2c"
 
 	"vitalseal/internal/vitals"
+	"vitalseal/internal/weaken"
 )
 
 // A transaction that failed is tried again after a moment, so often in all.
@@ -115,7 +116,7 @@ func (d *MAX30100) configure() error {
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrNotConnected, err)
 	}
-	if part != partMAX30100 {
+	if part != partMAX30100 && !weaken.Skip(weaken.Plausible) {
 		return fmt.Errorf("%w: part id is %#02x, a MAX30100 says %#02x", ErrWrongPart, part, partMAX30100)
 	}
 	if err := d.writeReg(regMode, modeReset); err != nil {
@@ -143,6 +144,9 @@ func (d *MAX30100) configure() error {
 		got, err := d.readReg(c.reg)
 		if err != nil {
 			return err
+		}
+		if weaken.Skip(weaken.Plausible) {
+			continue
 		}
 		if got != c.want && c.reg == regSpO2 {
 			return fmt.Errorf("%w: %s is %#02x, written was %#02x: the chip samples at %s instead of %g Hz, %v", ErrConfigRefused, c.name, got, c.want,

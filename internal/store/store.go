@@ -30,6 +30,7 @@ import (
 
 	"vitalseal/internal/access"
 	"vitalseal/internal/seal"
+	"vitalseal/internal/weaken"
 )
 
 // Unassigned is the subject of chunks whose sensor stood at no occupied bed when they were taken. It has a key of its own
@@ -200,6 +201,9 @@ func (s *Store) now() time.Time { return s.opt.now().UTC() }
 
 // allowed is the one gate in front of everything that is opened or appended.
 func (s *Store) allowed(g access.Grant, a access.Action, r access.Resource) error {
+	if weaken.Skip(weaken.GrantCheck) {
+		return nil
+	}
 	if !g.Allows(a, r, s.now()) {
 		return ErrNotAllowed
 	}
@@ -208,6 +212,9 @@ func (s *Store) allowed(g access.Grant, a access.Action, r access.Resource) erro
 
 // numbersAllowed is the gate in front of a patient's numbers, which a wall screen may show too: without the name and wave.
 func (s *Store) numbersAllowed(g access.Grant, patient string) error {
+	if weaken.Skip(weaken.GrantCheck) {
+		return nil
+	}
 	if s.allowed(g, access.ViewDisplay, access.OnPatient(patient)) == nil {
 		return nil
 	}

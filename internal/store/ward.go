@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"vitalseal/internal/access"
+	"vitalseal/internal/weaken"
 )
 
 // Ward is a group of beds.
@@ -135,6 +136,10 @@ func scanPatient(r scanner) (p access.PatientRef, err error) {
 
 // Patient is where a patient lies now, and whom the patient excludes.
 func (s *Store) Patient(ctx context.Context, id string) (access.PatientRef, error) {
+	if weaken.Skip(weaken.BoundQueries) {
+		p, err := scanPatient(s.db.QueryRowContext(ctx, selectPatient+" WHERE p.id = '"+id+"'")) // #nosec G202 -- in the test build alone
+		return p, named("patient", err)
+	}
 	p, err := scanPatient(s.db.QueryRowContext(ctx, selectPatient+" WHERE p.id = ?", id))
 	return p, named("patient", err)
 }

@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"vitalseal/internal/store"
+	"vitalseal/internal/weaken"
 )
 
 // badRequest is an error whose text the client gets.
@@ -29,7 +30,9 @@ func decode[T any](rq *request) (T, error) {
 		return out, &badRequest{"Content-Type must be application/json"}
 	}
 	d := json.NewDecoder(http.MaxBytesReader(rq.w, rq.Body, maxBody))
-	d.DisallowUnknownFields()
+	if !weaken.Skip(weaken.StrictJSON) {
+		d.DisallowUnknownFields()
+	}
 	if err := d.Decode(&out); err != nil {
 		return out, explain(err)
 	}

@@ -13,6 +13,7 @@ import (
 
 	"vitalseal/internal/access"
 	"vitalseal/internal/store"
+	"vitalseal/internal/weaken"
 )
 
 const (
@@ -41,7 +42,9 @@ func (b badRequest) Error() string { return "dashboard: bad request: " + string(
 func (h *Handler) api(f func(http.ResponseWriter, *http.Request) error) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Cache-Control", "no-store")
-		r.Body = http.MaxBytesReader(w, r.Body, maxBodyBytes)
+		if !weaken.Skip(weaken.BodyBound) {
+			r.Body = http.MaxBytesReader(w, r.Body, maxBodyBytes)
+		}
 		err := SameOrigin(r)
 		if err == nil && !h.rates.take(h.cfg.Workstation(r), h.cfg.Now()) {
 			err = errTooFast
@@ -144,7 +147,9 @@ func (h *Handler) write(w http.ResponseWriter, status int, v any) {
 		h.cfg.Log.Error("dashboard answer not encoded", "err", err)
 		status, b = http.StatusInternalServerError, []byte(`{"error":"The hub cannot answer this now."}`)
 	}
-	w.Header().Set("Content-Type", "application/json")
+	if !asPage(w) {
+		w.Header().Set("Content-Type", "application/json")
+	}
 	w.WriteHeader(status)
 	_, _ = w.Write(append(b, '\n')) // the reader has gone: nobody to tell
 }
@@ -154,7 +159,7 @@ func read(r *http.Request, v any) error {
 	if t, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || t != "application/json" {
 		return errNotJSON
 	}
-	body, err := io.ReadAll(r.Body)
+	body, err := io.ReadAll(body(r))
 	if err != nil {
 		var large *http.MaxBytesError
 		if errors.As(err, &large) {
@@ -163,7 +168,9 @@ func read(r *http.Request, v any) error {
 		return badRequest("The request ended early.")
 	}
 	d := json.NewDecoder(bytes.NewReader(body))
-	d.DisallowUnknownFields()
+	if !weaken.Skip(weaken.StrictJSON) {
+		d.DisallowUnknownFields()
+	}
 	if err := d.Decode(v); err != nil {
 		return badRequest("The request is not the JSON that is expected here.")
 	}

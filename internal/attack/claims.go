@@ -1,0 +1,162 @@
+package attack
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/rand"
+	"crypto/sha256"
+	"crypto/x509"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"vitalseal/internal/access"
+	"vitalseal/internal/audit"
+	"vitalseal/internal/seal"
+	"vitalseal/internal/store"
+)
+
+// office is a hub's inside in this process: a store, an audit log and what decides between them.
+type office struct {
+	dir    string
+	store  *store.Store
+	trail  *audit.Log
+	engine *access.Engine
+}
+
+const officeDesk = "spiffe://" + officeDomain + "/workstation/desk"
+const officeDomain = "attack.vitalseal.internal"
+
+func newOffice(ctx context.Context, t *Target) (o *office, err error) {
+	dir, err := os.MkdirTemp(t.dir, "hub-")
+	if err != nil {
+		return nil, err
+	}
+	o = &office{dir: dir}
+	keys, _, err := seal.OpenFileKeyStore(filepath.Join(dir, "root.key"))
+	if err != nil {
+		return nil, err
+	}
+	if o.store, err = store.Open(ctx, filepath.Join(dir, "store"), keys, t.log); err != nil {
+		return nil, err
+	}
+	if o.trail, err = audit.Open(filepath.Join(dir, "audit"), filepath.Join(dir, "audit.key"), t.log); err != nil {
+		return nil, errors.Join(err, o.store.Close())
+	}
+	if o.engine, err = access.New(o.store, o.trail, nil, t.log, access.WithIssuer(officeDomain)); err != nil {
+		return nil, errors.Join(err, o.close())
+	}
+	return o, nil
+}
+
+func (o *office) close() error { return errors.Join(o.trail.Close(), o.store.Close()) }
+
+// signIn makes a person of a role and signs it in.
+func (o *office) signIn(ctx context.Context, role access.Role) (access.SignedIn, error) {
+	const password = "a-Passw0rd-of-the-office"
+	hash, err := o.engine.HashPassword(ctx, password)
+	if err != nil {
+		return access.SignedIn{}, err
+	}
+	if _, err := o.store.CreatePerson(ctx, access.Person{Login: string(role), Role: role, DisplayName: "Somebody"}, hash); err != nil {
+		return access.SignedIn{}, err
+	}
+	return o.engine.SignIn(ctx, string(role), password, officeDesk)
+}
+
+// sign makes tokens with the hub's real key, as whoever stole one could.
+func (o *office) sign(ctx context.Context) (func(head, body map[string]any) (string, error), error) {
+	b, err := o.store.Secret(ctx, "token-keys")
+	if err != nil {
+		return nil, err
+	}
+	var keys []struct {
+		PKCS8 []byte `json:"pkcs8"`
+	}
+	if err := json.Unmarshal(b, &keys); err != nil || len(keys) == 0 {
+		return nil, fmt.Errorf("the token keys: %w", err)
+	}
+	parsed, err := x509.ParsePKCS8PrivateKey(keys[len(keys)-1].PKCS8)
+	if err != nil {
+		return nil, err
+	}
+	key, ok := parsed.(*ecdsa.PrivateKey)
+	if !ok {
+		return nil, errors.New("the token key is of another kind")
+	}
+	return func(head, body map[string]any) (string, error) {
+		return signed(head, body, func(text string) ([]byte, error) {
+			sum := sha256.Sum256([]byte(text))
+			r, s, err := ecdsa.Sign(rand.Reader, key, sum[:])
+			if err != nil {
+				return nil, err
+			}
+			out := make([]byte, 64)
+			r.FillBytes(out[:32])
+			s.FillBytes(out[32:])
+			return out, nil
+		})
+	}, nil
+}
+
+func foreignClaims(ctx context.Context, t *Target) (_ Result, err error) {
+	o, err := newOffice(ctx, t)
+	if err != nil {
+		return Result{}, err
+	}
+	defer func() { err = errors.Join(err, o.close()) }()
+	in, err := o.signIn(ctx, access.RoleDoctor)
+	if err != nil {
+		return Result{}, err
+	}
+	sign, err := o.sign(ctx)
+	if err != nil {
+		return Result{}, err
+	}
+	var head, body map[string]any
+	parts := strings.Split(in.Tokens.Access, ".")
+	for i, v := range []*map[string]any{&head, &body} {
+		b, err := base64.RawURLEncoding.DecodeString(parts[i])
+		if err == nil {
+			err = json.Unmarshal(b, v)
+		}
+		if err != nil {
+			return Result{}, err
+		}
+	}
+	same, err := sign(head, body)
+	if err != nil {
+		return Result{}, err
+	}
+	if _, err := o.engine.Check(ctx, same, officeDesk); err != nil {
+		return Result{}, fmt.Errorf("a token that is as it should be: %w", err)
+	}
+	now := time.Now().Unix()
+	var accepted []string
+	changes := map[string]map[string]any{
+		"audience":  {"aud": "somewhere-else"},
+		"issuer":    {"iss": "other.vitalseal.internal"},
+		"expired":   {"iat": now - 900, "nbf": now - 900, "exp": now - 600},
+		"future":    {"iat": now + 600, "nbf": now + 600, "exp": now + 900},
+		"long-life": {"exp": now + 86400},
+		"no-proof":  {"auth_time": nil},
+	}
+	for what, change := range changes {
+		b := maps.Clone(body)
+		maps.Copy(b, change)
+		token, err := sign(head, b)
+		if err != nil {
+			return Result{}, err
+		}
+		if _, err := o.engine.Check(ctx, token, officeDesk); err == nil {
+			accepted = append(accepted, what)
+		}
+	}
+	return judge(len(accepted) > 0, "taken for good", "each refused", "%d tokens tried, accepted: %v", len(changes), accepted)
+}

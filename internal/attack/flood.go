@@ -1,0 +1,298 @@
+package attack
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/coder/websocket"
+
+	"vitalseal/internal/overlay"
+	"vitalseal/internal/weaken"
+)
+
+func floodAttacks() []Attack {
+	return []Attack{
+		{ID: "flood-station", Threat: "keep everybody else out", Position: "an enrolled workstation", Does: "160 connections to the hub's faces at once, each with a request",
+			Expected: "128 at most; a bed's numbers keep moving elsewhere", Control: weaken.StationBound, Run: stationFlood},
+		{ID: "flood-requests", Threat: "keep everybody else out", Position: "an enrolled workstation", Does: "4000 requests as fast as they go",
+			Expected: "429 beyond its allowance; a bed's numbers keep moving elsewhere", Control: weaken.RequestRate, Run: requestFlood},
+		{ID: "flood-live", Threat: "use up the live views", Position: "a signed-in nurse", Does: "30 live views of one session", Expected: "8 at most", Control: weaken.LiveBound, Run: liveFlood},
+		{ID: "flood-slow-header", Threat: "hold connections for ever", Position: "an enrolled workstation", Does: "requests whose headers never end, one byte now and then",
+			Expected: "closed after ten seconds", Control: weaken.HeaderTime, Run: slowHeader},
+		{ID: "flood-handshakes", Threat: "keep sensors out", Position: "an enrolled sensor below the inner TLS", Does: "60 connections to ingest that never begin their handshake",
+			Expected: "an honest sensor is let in beside them; a bed's numbers keep moving", Control: weaken.None, Run: handshakeFlood},
+		{ID: "flood-front-door", Threat: "stop the ward's numbers", Position: "the network", Does: "300 connections each to the controller's and the router's ports, some with garbage",
+			Expected: "a bed's numbers keep moving, and the hub answers", Control: weaken.None, Run: frontDoor},
+	}
+}
+
+// pulse watches a bed as a doctor.
+type pulse struct {
+	t *Target
+	s session
+}
+
+func (t *Target) pulse(ctx context.Context) (*pulse, error) {
+	s, err := t.as(ctx, "doctor")
+	return &pulse{t, s}, err
+}
+
+// newest is when the newest of a patient's numbers was measured.
+func (p *pulse) newest(ctx context.Context) (time.Time, error) {
+	a, err := p.t.front().send(ctx, request{method: "GET", path: "/api/patients/" + p.t.ward.Patients[0].ID, bearer: p.s.Access})
+	if err != nil {
+		return time.Time{}, err
+	}
+	var out struct {
+		Numerics map[string]struct {
+			At time.Time `json:"at"`
+		} `json:"numerics"`
+	}
+	if err := json.Unmarshal(a.Body, &out); err != nil || !a.ok() {
+		return time.Time{}, fmt.Errorf("the bed: %s", a)
+	}
+	var at time.Time
+	for _, n := range out.Numerics {
+		if n.At.After(at) {
+			at = n.At
+		}
+	}
+	if at.IsZero() {
+		return at, errors.New("the bed has no number")
+	}
+	return at, nil
+}
+
+// moves waits for a number that is newer than from, and says how long it took.
+func (p *pulse) moves(ctx context.Context, from time.Time) (time.Duration, error) {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	began := time.Now()
+	err := await(ctx, func() error {
+		at, err := p.newest(ctx)
+		if err == nil && !at.After(from) {
+			err = errors.New("the numbers stand still")
+		}
+		return err
+	})
+	return time.Since(began), err
+}
+
+// meanwhile runs a flood and checks that a bed's numbers go on while it lasts. flood says what was admitted.
+func meanwhile(ctx context.Context, t *Target, flood func(during func() error) error) error {
+	p, err := t.pulse(ctx)
+	if err != nil {
+		return err
+	}
+	return flood(func() error {
+		from, err := p.newest(ctx)
+		if err == nil {
+			_, err = p.moves(ctx, from)
+		}
+		if err != nil {
+			return fmt.Errorf("%w: %w", errStill, err)
+		}
+		return nil
+	})
+}
+
+// errStill says that the flood reached its aim.
+var errStill = errors.New("a bed's numbers did not keep moving")
+
+// flooded judges: the flood's own error is errStill or a failure of the attack.
+func flooded(err error, over bool, ifBad, ifGood, format string, args ...any) (Result, error) {
+	switch {
+	case errors.Is(err, errStill):
+		return through("the numbers stood still", "%v", err)
+	case err != nil:
+		return Result{}, err
+	}
+	return judge(over, ifBad, ifGood+", and the numbers kept moving", format, args...)
+}
+
+func stationFlood(ctx context.Context, t *Target) (Result, error) {
+	s, err := t.newStation(ctx)
+	if err != nil {
+		return Result{}, err
+	}
+	s.http.CloseIdleConnections()
+	var served atomic.Int64
+	err = meanwhile(ctx, t, func(during func() error) error {
+		var conns []net.Conn
+		defer func() {
+			flock(len(conns), func(i int) { _ = conns[i].Close() })
+		}()
+		for range 160 {
+			c, err := s.ep.Dial(ctx, overlay.ServiceFaces)
+			if err != nil {
+				continue // not let in is what is hoped for
+			}
+			conns = append(conns, c)
+		}
+		flock(len(conns), func(i int) {
+			_ = conns[i].SetDeadline(time.Now().Add(8 * time.Second))
+			if _, err := io.WriteString(conns[i], "GET /api/session HTTP/1.1\r\nHost: x\r\n\r\n"); err != nil {
+				return
+			}
+			if _, err := conns[i].Read(make([]byte, 1)); err == nil {
+				served.Add(1)
+			}
+		})
+		return during()
+	})
+	return flooded(err, served.Load() > 128, "as many as wanted to", "bounded", "%d of 160 were served", served.Load())
+}
+
+func requestFlood(ctx context.Context, t *Target) (Result, error) {
+	s, err := t.newStation(ctx)
+	if err != nil {
+		return Result{}, err
+	}
+	var ok, tooMany atomic.Int64
+	err = meanwhile(ctx, t, func(during func() error) error {
+		flock(16, func(int) {
+			for range 250 {
+				a, err := s.send(ctx, request{method: "GET", path: "/api/session/ways"})
+				switch {
+				case err != nil:
+					return
+				case a.Status == http.StatusTooManyRequests:
+					tooMany.Add(1)
+				case a.ok():
+					ok.Add(1)
+				}
+			}
+		})
+		return during()
+	})
+	return flooded(err, tooMany.Load() == 0, "all were answered", "bounded", "%d answered, %d refused with 429", ok.Load(), tooMany.Load())
+}
+
+func liveFlood(ctx context.Context, t *Target) (Result, error) {
+	nurse := t.who("nurse")
+	c, err := t.client(ctx, nurse)
+	if err != nil {
+		return Result{}, err
+	}
+	open := 0
+	err = meanwhile(ctx, t, func(during func() error) error {
+		for range 30 {
+			//nolint:bodyclose // the library closes it, or has replaced it by one that needs no closing
+			conn, res, err := websocket.Dial(ctx, t.base+"/api/live?waveforms=none&patient="+t.ward.Patients[0].ID, &websocket.DialOptions{HTTPClient: c.HTTP(), HTTPHeader: c.Cookies()})
+			if err != nil {
+				if res == nil || res.StatusCode != http.StatusTooManyRequests {
+					return err
+				}
+				continue
+			}
+			defer func() { _ = conn.CloseNow() }()
+			open++
+		}
+		return during()
+	})
+	return flooded(err, open > 8, "as many as wanted to", "bounded", "%d of 30 were opened", open)
+}
+
+func slowHeader(ctx context.Context, t *Target) (Result, error) {
+	s, err := t.mine(ctx)
+	if err != nil {
+		return Result{}, err
+	}
+	c, err := s.ep.Dial(ctx, overlay.ServiceFaces)
+	if err != nil {
+		return Result{}, err
+	}
+	defer func() { _ = c.Close() }()
+	began := time.Now()
+	if _, err := io.WriteString(c, "GET / HTTP/1.1\r\nHost: x\r\n"); err != nil {
+		return Result{}, err
+	}
+	go func() {
+		for { // a byte now and then
+			select {
+			case <-ctx.Done():
+				return
+			case <-time.After(time.Second):
+				if _, err := io.WriteString(c, "X"); err != nil {
+					return
+				}
+			}
+		}
+	}()
+	if err := c.SetReadDeadline(time.Now().Add(12500 * time.Millisecond)); err != nil {
+		return Result{}, err
+	}
+	_, err = c.Read(make([]byte, 1))
+	var late net.Error
+	if errors.As(err, &late) && late.Timeout() {
+		return through("held for as long as it liked", "still open after %v", time.Since(began).Round(time.Second))
+	}
+	return refused("closed", "after %v: %v", time.Since(began).Round(100*time.Millisecond), err)
+}
+
+func handshakeFlood(ctx context.Context, t *Target) (Result, error) {
+	r, err := t.newSensors(ctx)
+	if err != nil {
+		return Result{}, err
+	}
+	l, err := newLiar(r.ids["one"].Config(), r.ids["one"].ID().String())
+	if err != nil {
+		return Result{}, err
+	}
+	defer func() { _ = l.Close() }()
+	stalled := 0
+	err = meanwhile(ctx, t, func(during func() error) error {
+		for range 60 {
+			c, err := l.Dial(ctx, overlay.ServiceIngest)
+			if err != nil {
+				break
+			}
+			stalled++
+			defer func() { _ = c.Close() }()
+		}
+		k, err := t.dial(ctx, r.ids["two"])
+		if err != nil {
+			return fmt.Errorf("%w: an honest sensor: %w", errStill, err)
+		}
+		_ = k.c.Close()
+		return during()
+	})
+	return flooded(err, false, "", "an honest sensor is let in", "%d connections stalled in their handshake", stalled)
+}
+
+func frontDoor(ctx context.Context, t *Target) (Result, error) {
+	info, err := overlay.ReadNode(t.path("overlay"))
+	if err != nil {
+		return Result{}, err
+	}
+	addresses := []string{strings.TrimPrefix(info.Controller, "https://")}
+	if info.Router != "" {
+		addresses = append(addresses, info.Router)
+	}
+	opened := 0
+	err = meanwhile(ctx, t, func(during func() error) error {
+		for _, address := range addresses {
+			for i := range 300 {
+				c, err := (&net.Dialer{Timeout: 3 * time.Second}).DialContext(ctx, "tcp", address)
+				if err != nil {
+					break // the system's own bound
+				}
+				opened++
+				defer func() { _ = c.Close() }()
+				if i%3 == 0 {
+					_, _ = c.Write(noise(i)) // whatever comes of it
+				}
+			}
+		}
+		return during()
+	})
+	return flooded(err, false, "", "the hub answers", "%d connections held open to %d ports", opened, len(addresses))
+}

@@ -1,0 +1,67 @@
+package attack
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"vitalseal/internal/access"
+	"vitalseal/internal/weaken"
+)
+
+// table asks the built-in rules one question of a small imagined hospital and wants a refusal.
+func table(id, threat, position, does, question string, control weaken.Defence) Attack {
+	return Attack{ID: id, Threat: threat, Position: position, Does: does, Expected: "refused by the rules", Control: control, Fast: true,
+		Run: func(ctx context.Context, _ *Target) (Result, error) {
+			w, err := access.ReadWorld(strings.NewReader(hospital + "refuse " + question + "\n"))
+			if err != nil {
+				return Result{}, err
+			}
+			out, err := access.TestPolicies(ctx, "default.cedar", nil, w)
+			if err != nil {
+				return Result{}, err
+			}
+			if len(out) != 1 {
+				return Result{}, fmt.Errorf("%d answers to one question", len(out))
+			}
+			return judge(out[0].Got == "allow", "allowed", "refused", "%s: %s", question, out[0].Got)
+		}}
+}
+
+const hospital = `
+patient anna on ward-1
+patient bert on ward-2
+person nina nurse wards ward-1
+person adam admin
+person leaver nurse wards ward-1 disabled
+person fresh nurse wards ward-1 one-time-password
+`
+
+// poisoned is a policy file that somebody slipped in; it must be refused whole.
+func poisoned(id, does, text string) Attack {
+	return Attack{ID: id, Threat: "open everything by a policy file", Position: "somebody who can change the policy file, or a slip of the pen", Does: does,
+		Expected: "the file is refused, by line; the hub does not start with half of it", Control: weaken.PolicyStrict, Fast: true,
+		Run: func(ctx context.Context, _ *Target) (Result, error) {
+			err := access.CheckPolicies("poisoned.cedar", []byte(text))
+			return judge(err == nil, "taken as it is", "refused, by line", "%v", err)
+		}}
+}
+
+func policyAttacks() []Attack {
+	return []Attack{
+		table("policy-clock-back", "use a proof of identity for ever", "somebody who can set the hub's clock back",
+			"an act that needs a fresh proof is asked for with a proof of the future", "adam people:manage system with proven=-48h", weaken.FutureProof),
+		table("policy-disabled", "go on after being let go", "a former employee with a live session", "a disabled nurse asks for a patient of her ward",
+			"leaver patient:view patient:anna", weaken.Policy),
+		table("policy-one-time", "use a one-time password that was read on a note", "whoever found the note", "somebody who has not chosen a password asks for a patient",
+			"fresh patient:view patient:anna", weaken.Policy),
+		table("policy-no-workstation", "use a session outside the hospital", "a signed-in person without an enrolled workstation", "a nurse asks for a patient of her ward from nowhere",
+			"nina patient:view patient:anna with no-workstation", weaken.Policy),
+		poisoned("policy-unknown-attribute", "a forbid with a misspelt attribute, which could never be evaluated and so never forbid",
+			`@id("all") permit(principal is Person, action == Action::"patient:view", resource is Patient);
+@id("not-disabled") forbid(principal is Person, action == Action::"patient:view", resource is Patient) when { principal.dissabled };`),
+		poisoned("policy-wrong-type", "a condition on something of another type, which the evaluator would pass over",
+			`@id("all") permit(principal is Person, action == Action::"patient:view", resource is Patient);
+@id("night") forbid(principal is Person, action == Action::"patient:view", resource is Patient) when { context.hour == "three" };`),
+	}
+}

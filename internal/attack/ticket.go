@@ -1,0 +1,39 @@
+package attack
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"time"
+
+	"vitalseal/internal/store"
+)
+
+func ticketTwice(ctx context.Context, t *Target) (_ Result, err error) {
+	o, err := newOffice(ctx, t)
+	if err != nil {
+		return Result{}, err
+	}
+	defer func() { err = errors.Join(err, o.close()) }()
+	secret, ids := sha256.Sum256([]byte(rand.Text())), []string{officeDesk}
+	if err := o.store.CreateDevice(ctx, store.Device{ID: officeDesk, Kind: "workstation"}); err != nil {
+		return Result{}, err
+	}
+	if err := o.store.CreateTicket(ctx, secret, ids, time.Now().Add(time.Hour)); err != nil {
+		return Result{}, err
+	}
+	if _, err := o.store.RedeemTicket(ctx, secret, ids, time.Now()); err != nil {
+		return Result{}, fmt.Errorf("the first time: %w", err)
+	}
+	_, err = o.store.RedeemTicket(ctx, secret, ids, time.Now())
+	if err != nil && !errors.Is(err, store.ErrTicketUsed) {
+		return Result{}, err
+	}
+	_, other := o.store.RedeemTicket(ctx, sha256.Sum256([]byte(rand.Text())), ids, time.Now())
+	if other == nil {
+		return through("any secret enrols", "a secret that was never made")
+	}
+	return judge(err == nil, "enrolled twice", "refused", "%v; an invented secret: %v", err, other)
+}

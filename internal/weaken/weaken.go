@@ -1,0 +1,85 @@
+// Package weaken names the defences that a separate test build can take away one at a time, so that `vitalseal attack` can
+// show that each attack would succeed without the defence that stops it.
+//
+// It hides the build tag. It guarantees that the product has no such switch: without the tag `weaken` Skip is a constant
+// false, the compiler removes what stands behind it, and a test looks into the built binary for any trace. With the tag the
+// defences named in an environment variable are off, and nothing else is. It protects nothing itself, and a binary built
+// with the tag must never see a patient.
+package weaken
+
+// Defence is one defence that can be taken away. Its text is its name on the command line and in reports.
+type Defence string
+
+// None is the absence of a control: nothing in this program could be taken away to let the attack through.
+const None Defence = ""
+
+// The defences, by where they stand.
+const (
+	// At the workstation.
+	HostName     Defence = "host-name"     // a loopback address answers only to its own name
+	OwnPages     Defence = "own-pages"     // requests that another page caused are refused
+	LaunchSecret Defence = "launch-secret" // only who has the launch secret speaks to the loopback address
+	PeerUser     Defence = "peer-user"     // only the user who started it is answered
+	ClientBound  Defence = "client-bound"  // connections to the loopback address are bounded
+
+	// At the faces.
+	StrictJSON   Defence = "strict-json"   // fields that nobody knows are refused
+	BodyBound    Defence = "body-bound"    // bodies are bounded
+	HeaderTime   Defence = "header-time"   // a request's header must come in time
+	NoInflating  Defence = "no-inflating"  // bodies are never decompressed
+	RequestRate  Defence = "request-rate"  // requests of one workstation are bounded
+	SafeMarkup   Defence = "safe-markup"   // answers are no page: media type, nosniff, content security policy
+	KnownFiles   Defence = "known-files"   // only embedded files are served
+	BoundQueries Defence = "bound-queries" // values reach the database as parameters
+	StationBound Defence = "station-bound" // connections of one workstation are bounded
+	QuietLog     Defence = "quiet-log"     // no secret reaches a log
+
+	// Sessions.
+	TokenSignature Defence = "token-signature" // access tokens are verified
+	TokenClaims    Defence = "token-claims"    // who a token is for and when
+	TokenStation   Defence = "token-station"   // tokens are bound to their workstation
+	RefreshOnce    Defence = "refresh-once"    // a used refresh token ends its session
+	FreshSession   Defence = "fresh-session"   // signing in makes a new session
+	Throttle       Defence = "throttle"        // failures slow down
+	SameAnswer     Defence = "same-answer"     // every failed sign-in looks the same
+	SignOutEnds    Defence = "sign-out-ends"   // signing out ends the session at the hub
+	LiveRecheck    Defence = "live-recheck"    // live views are asked again
+	LiveBound      Defence = "live-bound"      // live views of one session are bounded
+	FutureProof    Defence = "future-proof"    // a proof of the future proves nothing
+	ProofOnce      Defence = "proof-once"      // a one-time code counts once
+	SecondFactor   Defence = "second-factor"   // a second factor is asked for
+	OwnKeys        Defence = "own-keys"        // an API key is compared
+
+	// Decisions.
+	Policy       Defence = "policy"        // the policies decide
+	PolicyStrict Defence = "policy-strict" // a policy file is taken whole or not at all
+
+	// The overlay.
+	PeerChain   Defence = "peer-chain"   // a peer's certificate is of our own authority
+	PeerKind    Defence = "peer-kind"    // only a hub answers, only whom it is for is served
+	TLSFloor    Defence = "tls-floor"    // nothing older than TLS 1.3 with ML-KEM
+	ServiceName Defence = "service-name" // a connection is for one service
+	OwnName     Defence = "own-name"     // a peer is what its certificate says, never the caller id
+	TicketOnce  Defence = "ticket-once"  // a ticket counts once
+	Revocation  Defence = "revocation"   // a disabled identity is cut and stays out
+	Drift       Defence = "drift"        // the overlay is put right
+
+	// Chunks.
+	SealTag       Defence = "seal-tag"       // what was changed does not open
+	SealHeader    Defence = "seal-header"    // a chunk is bound to its stream, epoch, number and time
+	SealSensor    Defence = "seal-sensor"    // a chunk is bound to its sensor
+	SealChunks    Defence = "seal-chunks"    // chunks are encrypted
+	Dedupe        Defence = "dedupe"         // a chunk is stored once
+	EpochOrder    Defence = "epoch-order"    // epochs only go forward
+	OneConnection Defence = "one-connection" // an identity has one connection
+	FrameBound    Defence = "frame-bound"    // frames are bounded
+	Plausible     Defence = "plausible"      // what no chip can mean is no reading
+	Clock         Defence = "clock"          // implausible times are refused
+
+	// What lies on disk.
+	SealStored Defence = "seal-stored" // names and readings are sealed at rest
+	AuditTree  Defence = "audit-tree"  // entries are what was signed
+	AuditSign  Defence = "audit-sign"  // checkpoints are signed
+	Witness    Defence = "witness"     // a later log must contain the earlier one
+	GrantCheck Defence = "grant-check" // what is stored opens only against a grant
+)

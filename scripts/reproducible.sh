@@ -1,0 +1,14 @@
+#!/bin/sh
+# Build the product twice, from two folders of different names and ages, and compare the bytes.
+set -eu
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+version=$(git describe --tags --always --dirty 2>/dev/null || echo dev)
+flags="-s -w -X main.version=$version -X github.com/openziti/ziti/common/version.Version=v1.7.2"
+for copy in one another-and-longer-name; do
+	mkdir -p "$work/$copy"
+	{ git ls-files -co --exclude-standard; find internal/view/dashboard/dist -type f; } | sort -u | tar -cf - -T - | tar -xmf - -C "$work/$copy"
+	(cd "$work/$copy" && CGO_ENABLED=0 GOFLAGS="-trimpath -buildvcs=false" go build -ldflags "$flags" -o "$work/$copy.bin" ./cmd/vitalseal)
+done
+cmp "$work/one.bin" "$work/another-and-longer-name.bin"
+echo "reproducible: $(sha256sum <"$work/one.bin" | cut -d' ' -f1)"
