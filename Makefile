@@ -3,15 +3,16 @@
 VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 LDFLAGS  := -s -w -X main.version=$(VERSION) -X github.com/openziti/ziti/common/version.Version=v1.7.2
 GOBUILD  := go build -ldflags '$(LDFLAGS)'
-FUZZTIME ?= 2000x
+FUZZTIME ?= 2m
 # The same flags for every go command, so that nothing is compiled twice; no path of this machine in the binary.
 export GOFLAGS := $(GOFLAGS) -trimpath
 export CGO_ENABLED := 0
 LINT     := bin/tools/golangci-lint
 SBOM     := bin/tools/cyclonedx-gomod
+VULN     := bin/tools/govulncheck
 DIST     := internal/view/dashboard/dist/index.html
 
-.PHONY: help demo build weakened attack reproducible web test unit race fuzz fuzzlong e2e soak check lint format cross licences sbom generated deps clean
+.PHONY: help demo build weakened attack reproducible web test unit race fuzz fuzzshort e2e soak check vulnerabilities lint format cross licences sbom generated deps clean
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -44,7 +45,7 @@ $(DIST): web/package-lock.json web/package.json $(wildcard web/*.html web/*.ts) 
 deps: ## what the tests need and the system may lack (Chromium, a C compiler), by the system's package manager
 	@scripts/install-test-tools.sh
 
-test: deps build weakened unit race fuzz e2e ## everything: unit tests, race detector, short fuzz runs, demo script, browser
+test: deps build weakened unit race fuzzshort e2e ## everything: unit tests, race detector, short fuzz runs, demo script, browser
 
 unit: web
 	go test $$(go list ./... | grep -v /cmd/vitalseal)
@@ -52,11 +53,11 @@ unit: web
 race: web ## the race detector, on all that does not embed OpenZiti
 	CGO_ENABLED=1 go test -race $$(go list -test -f '{{.ImportPath}} {{join .Deps " "}}' ./internal/... | grep '\.test ' | grep -v github.com/openziti | sed 's/\.test .*//')
 
-fuzz: ## every fuzz target for FUZZTIME (2000 runs in `make test`; FUZZTIME=5m make fuzz, or make fuzzlong, to look hard)
+fuzz: ## every fuzz target for FUZZTIME (2m)
 	@scripts/fuzz.sh $(FUZZTIME)
 
-fuzzlong: ## every fuzz target for two minutes
-	@scripts/fuzz.sh 2m
+fuzzshort: ## every fuzz target for a few seconds, as `make test` does
+	@scripts/fuzz.sh 2000x
 
 e2e: deps build weakened ## the demo by script, and in a real browser
 	VITALSEAL_BIN=$(CURDIR)/bin/vitalseal go test -count=1 -v -timeout 20m ./cmd/vitalseal
@@ -66,6 +67,9 @@ soak: SHELL := /bin/bash
 soak: build ## every fault for SOAK (30m), four tests one after the other; ends with the accounts, soak.log has everything
 	set -o pipefail; VITALSEAL_SOAK=$(SOAK) go test -count=1 -p 1 -timeout 0 -v -run '^(TestPowerLoss|TestBadWire|TestFaults)$$' \
 	  ./internal/outbox ./internal/store ./internal/gateway ./cmd/vitalseal | tee soak.log | grep -E 'ACCOUNT|[0-9]+ x |^(---|ok|FAIL|panic)'
+
+vulnerabilities: $(VULN) web ## known vulnerabilities that the code can reach (asks vuln.go.dev)
+	$(VULN) ./...
 
 check: lint format cross licences generated ## golangci-lint, formatting, arm64 build, licences, generated files
 
@@ -93,7 +97,7 @@ generated: ## go.mod and go.sum are what the sources need
 	GONOSUMDB='github.com/openziti/*' go mod tidy -diff
 
 # The tools have a module of their own, so that their dependencies are not ours.
-$(LINT) $(SBOM): tools/go.mod tools/go.sum
+$(LINT) $(SBOM) $(VULN): tools/go.mod tools/go.sum
 	@echo "building $@ (some minutes, once)" >&2
 	@mkdir -p bin/tools
 	@cd tools && go build -o ../bin/tools/ tool
