@@ -60,17 +60,20 @@ func (s *Store) Compact(ctx context.Context) error {
 func (s *Store) compactOlder(ctx context.Context, age time.Duration) error {
 	s.compacting.Lock()
 	defer s.compacting.Unlock()
+	var failed error // a day that is damaged does not hold up the others
 	for _, name := range s.parts.toCompact() {
 		gen := s.parts.gen(name)
 		left, err := s.compactPartition(ctx, name, s.now().Add(-age).Unix())
-		if err != nil {
-			return fmt.Errorf("partition %s: %w", name, err)
-		}
-		if left == 0 {
+		switch {
+		case err != nil && ctx.Err() != nil:
+			return ctx.Err()
+		case err != nil:
+			failed = errors.Join(failed, fmt.Errorf("partition %s: %w", name, err))
+		case left == 0:
 			s.parts.compacted(name, gen)
 		}
 	}
-	return nil
+	return failed
 }
 
 // blockSpan is the chunks that become one block.

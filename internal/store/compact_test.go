@@ -5,7 +5,9 @@ import (
 	"database/sql"
 	"fmt"
 	"math/rand/v2"
+	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -247,4 +249,33 @@ func alter(t *testing.T, path, statement string) {
 	_, err = db.Exec(statement)
 	must(t, err)
 	must(t, db.Close())
+}
+
+// TestDamagedDayHoldsUpNoOther: compaction and retention go on behind a day whose file is no database any more.
+func TestDamagedDayHoldsUpNoOther(t *testing.T) {
+	dir := t.TempDir()
+	c := newClock(noon)
+	s := open(t, dir, store.WithClock(c.Now))
+	g := standing(t, s)
+	ward(t, s, noon.Add(-48*time.Hour), 1)
+	put := func(s *store.Store, at time.Time, seq uint64) {
+		t.Helper()
+		if o, why, err := s.Append(t.Context(), g, arrival(sensorID("s0"), ppg(at, 1, 2, 3), epoch(1), seq)); o != store.Accepted {
+			t.Fatal(o, why, err)
+		}
+	}
+	put(s, noon.Add(-24*time.Hour), 0)
+	put(s, noon, 1)
+	must(t, s.Close())
+	must(t, os.WriteFile(filepath.Join(dir, "store", "chunks-2026-11-22.db"), []byte("this is no database, whatever its name may say about it"), 0o600))
+
+	s = open(t, dir, store.WithClock(c.Now))
+	g = standing(t, s)
+	put(s, noon.Add(time.Second), 2)
+	if err := s.Compact(t.Context()); err == nil || !strings.Contains(err.Error(), "2026-11-22") {
+		t.Error("the damaged day is not named:", err)
+	}
+	if n := s.RecentChunks(t, "2026-11-23"); n != 0 {
+		t.Errorf("%d chunks of the other day are in no block", n)
+	}
 }

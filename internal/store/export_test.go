@@ -64,3 +64,14 @@ func (s *Store) WrappedKey(t *testing.T, patient string) (b []byte) {
 	}
 	return b
 }
+
+// RecentChunks is how many of a day's chunks are in no block yet.
+func (s *Store) RecentChunks(t *testing.T, day string) int {
+	t.Helper()
+	part, err := s.parts.acquire(t.Context(), day, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.parts.release(part)
+	return part.recentCount()
+}

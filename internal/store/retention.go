@@ -45,17 +45,17 @@ func (s *Store) Expire(ctx context.Context) error {
 	s.compacting.Lock()
 	defer s.compacting.Unlock()
 	names, _ := s.parts.all()
+	var failed error // a day that is damaged does not hold up the others
 	for _, name := range names {
 		day, err := time.Parse(time.DateOnly, name)
-		if err != nil {
-			return named("expire", err)
+		if err == nil {
+			err = s.expireDay(ctx, name, s.now().Sub(day.Add(24*time.Hour+maxSpan)))
 		}
-		age := s.now().Sub(day.Add(24*time.Hour + maxSpan))
-		if err := s.expireDay(ctx, name, age); err != nil {
-			return named("expire", fmt.Errorf("partition %s: %w", name, err))
+		if err != nil {
+			failed = errors.Join(failed, fmt.Errorf("partition %s: %w", name, err))
 		}
 	}
-	return nil
+	return named("expire", failed)
 }
 
 func (s *Store) expireDay(ctx context.Context, name string, age time.Duration) error {
