@@ -125,7 +125,7 @@ func fit(x, other []int64) []int64 {
 		row[n] = float64(diff(x, i))
 		for a := range n {
 			for b := range n + 1 {
-				m[a][b] += row[a] * row[b]
+				m[a][b] += row[a] * row[b] // #nosec G602 -- n is at most most
 			}
 		}
 	}
