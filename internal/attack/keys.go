@@ -35,15 +35,6 @@ func keyAttacks() []Attack {
 			Expected: "refused", Control: weaken.Policy, Run: func(ctx context.Context, t *Target) (Result, error) {
 				return t.byKey(ctx, request{method: "GET", path: "/update.json?field1=30&api_key=" + t.ward.ReadKey})
 			}},
-		{ID: "key-bulk-writes", Threat: "put invented values at a patient's bed", Position: "a holder of a read key", Does: "the read key writes a minute of heart rate 30 to the patient's channel at once",
-			Expected: "refused", Control: weaken.Policy, Run: func(ctx context.Context, t *Target) (Result, error) {
-				return t.byKey(ctx, request{method: "POST", path: fmt.Sprintf("/channels/%d/bulk_update.json", t.ward.Patients[0].Channel),
-					body: map[string]any{"write_api_key": t.ward.ReadKey, "updates": []map[string]any{{"delta_t": 1, "field1": 30}, {"delta_t": 1, "field1": 30}}}})
-			}},
-		{ID: "key-as-account", Threat: "take over somebody's channels", Position: "a holder of a read key", Does: "the read key of one channel asks for the list of its owner's channels",
-			Expected: "refused", Control: weaken.Policy, Run: func(ctx context.Context, t *Target) (Result, error) {
-				return t.byKey(ctx, request{method: "GET", path: "/channels.json?api_key=" + t.ward.ReadKey})
-			}},
 		{ID: "key-make-write", Threat: "put invented values at a patient's bed", Position: "a signed-in doctor", Does: "a write key for a patient's monitor is asked for",
 			Expected: "403", Control: weaken.Policy, Run: func(ctx context.Context, t *Target) (Result, error) {
 				return oneAsk(ctx, t, "doctor", request{method: "POST", path: "/api/account/keys", body: map[string]any{"channel": t.ward.Patients[0].Channel, "write": true}})
