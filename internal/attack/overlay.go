@@ -517,7 +517,7 @@ func behindBack(ctx context.Context, t *Target) (Result, error) {
 		return Result{}, err
 	}
 	began := time.Now()
-	looking, cancel := context.WithTimeout(ctx, 10*time.Second)
+	looking, cancel := context.WithTimeout(ctx, 15*time.Second)
 	defer cancel()
 	for {
 		there, err := mgmt.List[struct {
@@ -526,9 +526,18 @@ func behindBack(ctx context.Context, t *Target) (Result, error) {
 		switch {
 		case err == nil && len(there) == 0:
 			took := time.Since(began)
-			found, _, err := search(t.path("hub", "audit"), name)
-			if err != nil {
-				return Result{}, err
+			// The entry follows what was done.
+			var found string
+			for found == "" && looking.Err() == nil {
+				if found, _, err = search(t.path("hub", "audit"), name); err != nil {
+					return Result{}, err
+				}
+				if found == "" {
+					select {
+					case <-looking.Done():
+					case <-time.After(100 * time.Millisecond):
+					}
+				}
 			}
 			return judge(found == "", "put right, but nobody is told", "put right, and told", "after %v; in the audit log: %v", took.Round(100*time.Millisecond), found != "")
 		case looking.Err() != nil && ctx.Err() == nil:
