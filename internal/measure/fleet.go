@@ -98,7 +98,16 @@ func (l *load) grow(ctx context.Context) error {
 		return err
 	}
 	post := func(path string, in, out any) error {
-		return admin.Do(ctx, http.MethodPost, "/api/admin/"+path, in, out)
+		for {
+			err := admin.Do(ctx, http.MethodPost, "/api/admin/"+path, in, out)
+			var status *client.StatusError
+			if !errors.As(err, &status) || status.Status != http.StatusTooManyRequests {
+				return err
+			}
+			if err := wait(ctx, time.Second); err != nil { // the workstation's door has its pace
+				return err
+			}
+		}
 	}
 	for len(l.fleet.Gateways) < l.gatewayCount() {
 		if err := l.addGateway(post); err != nil {
