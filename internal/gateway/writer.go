@@ -116,7 +116,8 @@ func (w *writer) run(ctx context.Context) error {
 			continue
 		case <-w.done:
 			if len(w.in) == 0 {
-				w.tellGaps(ctx)
+				for w.tellGaps(ctx) { // making room for a record may drop more
+				}
 				return nil
 			}
 		}
@@ -130,11 +131,12 @@ func (w *writer) run(ctx context.Context) error {
 	}
 }
 
-// tellGaps puts the records of what will never arrive into the outbox, in the class that is never dropped.
-func (w *writer) tellGaps(ctx context.Context) {
+// tellGaps puts the records of what will never arrive into the outbox, in the class that is never dropped. It reports whether
+// there were any and they are durable.
+func (w *writer) tellGaps(ctx context.Context) bool {
 	gaps := w.book.take(w.id)
 	if len(gaps) == 0 {
-		return
+		return false
 	}
 	var recs []outbox.Record
 	for _, g := range gaps {
@@ -144,7 +146,7 @@ func (w *writer) tellGaps(ctx context.Context) {
 		made, err := w.seal(vitals.Chunk{Signal: vitals.Events, Start: start, Events: []vitals.Event{event}})
 		if err != nil {
 			w.log.Error("gap not sealed", "err", err)
-			return
+			return false
 		}
 		made[len(made)-1].Class = outbox.Control
 		recs = append(recs, made...)
@@ -152,12 +154,13 @@ func (w *writer) tellGaps(ctx context.Context) {
 	if err := w.q.Append(context.WithoutCancel(ctx), recs...); err != nil {
 		w.log.Error("outbox does not take the record of a gap; trying again", "err", err)
 		w.streams[vitals.Events] = epoch{} // it may be there or not
-		return
+		return false
 	}
 	for range gaps {
 		w.led.produced(w.id, vitals.Events)
 	}
 	w.book.told(w.id)
+	return true
 }
 
 // clockStepped ends all epochs, so that no reader takes times before and after for one course, and says so on the chart.
