@@ -58,11 +58,21 @@ type chunkKey struct {
 	seq    uint64
 }
 
-func (c *counting) Append(ctx context.Context, g access.Grant, a store.Arrival) (store.Outcome, string, error) {
-	if d := c.delay.Load(); d > 0 {
-		time.Sleep(time.Duration(d))
+func (c *counting) Hand(ctx context.Context, g access.Grant, a store.Arrival, settled func(store.Outcome, string, error)) {
+	hand := func() {
+		c.Store.Hand(ctx, g, a, func(o store.Outcome, reason string, err error) {
+			c.note(a, o)
+			settled(o, reason, err)
+		})
 	}
-	o, reason, err := c.Store.Append(ctx, g, a)
+	if d := c.delay.Load(); d > 0 {
+		time.AfterFunc(time.Duration(d), hand)
+		return
+	}
+	hand()
+}
+
+func (c *counting) note(a store.Arrival, o store.Outcome) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	key := chunkKey{a.Sensor, a.Header.Signal, a.Header.Epoch.ID, a.Header.Seq}
@@ -71,7 +81,6 @@ func (c *counting) Append(ctx context.Context, g access.Grant, a store.Arrival) 
 		c.accepted[key]++
 		c.chunks = append(c.chunks, a)
 	}
-	return o, reason, err
 }
 
 // arrivals are the accepted chunks of one stream, in the order of their arrival.

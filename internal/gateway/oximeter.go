@@ -15,7 +15,7 @@ import (
 )
 
 // opticalPoll is how often a MAX30100's FIFO is emptied. It holds 16 samples, 160 ms at 100 Hz.
-const opticalPoll = 50 * time.Millisecond
+const opticalPoll = chunkLasting / 4
 
 // oximeter runs one MAX30100. All of it belongs to run's goroutine.
 type oximeter struct {
@@ -29,6 +29,7 @@ type oximeter struct {
 	dev    *sensor.MAX30100 // nil while it does not answer
 	retry  backoff
 	fault  bool // reported
+	well   bool // reported
 	clock  sampleClock
 	oxi    *signal.PulseOximeter
 	light  *lightKeeper
@@ -116,7 +117,7 @@ func (o *oximeter) giveUp(now time.Time, err error) {
 	o.close()
 	o.lost, o.away = 0, true
 	o.retry.failed(now)
-	o.w.led.device(o.s.ID, sensor.StateOf(err))
+	o.state(sensor.StateOf(err))
 	if !o.fault {
 		o.fault = true
 		o.log.Error("sensor does not work; trying again", "err", err)
@@ -124,8 +125,16 @@ func (o *oximeter) giveUp(now time.Time, err error) {
 	}
 }
 
+// state reports the chip's.
+func (o *oximeter) state(s sensor.State) {
+	o.well = s == sensor.Working
+	o.w.led.device(o.s.ID, s)
+}
+
 func (o *oximeter) worked(now time.Time) {
-	o.w.led.device(o.s.ID, sensor.Working)
+	if !o.well {
+		o.state(sensor.Working)
+	}
 	o.retry.succeeded()
 	if o.fault {
 		o.fault = false
@@ -134,7 +143,7 @@ func (o *oximeter) worked(now time.Time) {
 	}
 }
 
-// readsBeforeFault is how many reads in a row may fail before the chip counts as broken. The FIFO holds three polls' samples.
+// readsBeforeFault is how many reads in a row may fail before the chip counts as broken. The FIFO holds two and a half polls' samples.
 const readsBeforeFault = 3
 
 // poll reads the chip. A single failure of the bus is passed over: the driver counts what it cost. A chip that lost its
@@ -161,7 +170,7 @@ func (o *oximeter) brownOut(now time.Time, cause error) {
 	}
 	o.log.Warn("sensor lost its supply and was set up again", "err", cause)
 	o.flush()
-	o.w.led.device(o.s.ID, sensor.StateOf(cause))
+	o.state(sensor.StateOf(cause))
 	o.w.event(now, "device_fault", fmt.Sprintf("%s: set up again", sensor.StateOf(cause)))
 	o.w.event(now, "device_ok", "")
 	o.oxi.Reset()

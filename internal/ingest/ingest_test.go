@@ -41,7 +41,12 @@ func newMemory() *memory {
 	return &memory{chunks: map[string]vitals.Chunk{}, announcements: map[string][]byte{}, newest: map[string]seal.Epoch{}, changed: make(chan struct{})}
 }
 
-func (m *memory) Append(_ context.Context, _ access.Grant, a store.Arrival) (store.Outcome, string, error) {
+// Hand settles from another goroutine, as the real store does.
+func (m *memory) Hand(_ context.Context, _ access.Grant, a store.Arrival, settled func(store.Outcome, string, error)) {
+	go func() { settled(m.take(a)) }()
+}
+
+func (m *memory) take(a store.Arrival) (store.Outcome, string, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.answer != nil {

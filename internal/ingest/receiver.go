@@ -15,9 +15,10 @@ import (
 	"vitalseal/internal/weaken"
 )
 
-// receiver is one connection at the hub. run reads frames in order and handles announcements itself, so that an epoch is
-// known before its chunks; each chunk has its own goroutine, bounded by the window, so that chunks share the store's
-// commits; one more goroutine writes the answers.
+// receiver is one connection at the hub. run reads and opens frames in order, so that an epoch is known before its chunks, and
+// hands the chunks to the store without waiting, so that they share its commits; one more goroutine writes the answers. Each frame
+// that wants an answer holds a place in the window until that is on its way: who takes no answers is not read from any more, and
+// the store never waits for anybody's.
 type receiver struct {
 	s      *Server
 	c      *overlay.Conn
@@ -27,7 +28,8 @@ type receiver struct {
 	log    *slog.Logger
 	cancel context.CancelFunc
 	r      *bufio.Reader // run's
-	out    chan outgoing // room for every message in the window
+	window chan struct{} // a token for each frame that has no answer yet
+	out    chan outgoing // room for all of their answers, and for a goodbye
 
 	mu    sync.Mutex // guards why and noted
 	why   Reason     // why the connection ends, the first one counts
@@ -115,7 +117,7 @@ func (x *receiver) run(ctx context.Context) Reason {
 	x.cancel()
 	wg.Wait() // those in commit still answer
 	if why != NoReason {
-		x.out <- outgoing{appendGoodbye(nil, why), true}
+		x.out <- outgoing{bytes: appendGoodbye(nil, why), last: true}
 	}
 	close(x.out)
 	<-wrote
@@ -177,6 +179,9 @@ func (x *receiver) write(ctx context.Context) {
 				}
 				return
 			}
+			if !f.last {
+				<-x.window
+			}
 			if failed || ctx.Err() != nil {
 				continue
 			}
@@ -186,7 +191,7 @@ func (x *receiver) write(ctx context.Context) {
 			waiting++
 			_, err := w.Write(f.bytes)
 			check(err)
-			if !failed && (f.urgent || waiting >= ackCompany) {
+			if !failed && (f.urgent || f.last || waiting >= ackCompany) {
 				flush()
 			}
 		case <-late.C:
@@ -204,14 +209,25 @@ const (
 	ackCompany = maxInflight / 4
 )
 
-// outgoing is a frame to the sender.
+// outgoing are frames to the sender: the answer to one of its own, or a goodbye, which is the last.
 type outgoing struct {
-	bytes  []byte
-	urgent bool
+	bytes        []byte
+	urgent, last bool
 }
 
+// enter takes a place in the window for a frame that is now handled; leave gives it back if there is to be no answer.
+func (x *receiver) enter(ctx context.Context) error {
+	select {
+	case x.window <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (x *receiver) leave() { <-x.window }
+
 func (x *receiver) read(ctx context.Context, wg *sync.WaitGroup) error {
-	window := make(chan struct{}, maxInflight)
 	for {
 		if err := x.c.SetReadDeadline(time.Now().Add(idleTimeout)); err != nil {
 			return err
@@ -232,18 +248,19 @@ func (x *receiver) read(ctx context.Context, wg *sync.WaitGroup) error {
 			release()
 			return err
 		}
+		if err := x.enter(ctx); err != nil {
+			release()
+			return err
+		}
 		switch t {
 		case framePing:
 			release()
-			select {
-			case x.out <- outgoing{appendFrame(nil, framePong), true}:
-			case <-ctx.Done():
-				return ctx.Err()
-			}
+			x.out <- outgoing{bytes: appendFrame(nil, framePong), urgent: true}
 		case frameAnnouncement, frameEnvelope:
 			m, err := parseMessage(t, body)
 			if err != nil {
 				release()
+				x.leave()
 				return err
 			}
 			if t == frameAnnouncement {
@@ -256,26 +273,21 @@ func (x *receiver) read(ctx context.Context, wg *sync.WaitGroup) error {
 				}
 				continue
 			}
-			select {
-			case window <- struct{}{}:
-			case <-ctx.Done():
+			wg.Add(1)
+			x.chunk(ctx, m, func() {
 				release()
-				return ctx.Err()
-			}
-			wg.Go(func() {
-				defer func() { <-window }()
-				defer release()
-				x.chunk(ctx, m)
+				wg.Done()
 			})
 		default:
 			release()
+			x.leave()
 			return ErrFrame
 		}
 	}
 }
 
-// answer counts an outcome and queues its ack.
-func (x *receiver) answer(a ack) {
+// answer counts an outcome and queues its ack, behind what else there is to say.
+func (x *receiver) answer(a ack, before ...byte) {
 	x.s.count(func(st *ServerStats) {
 		switch a.outcome {
 		case store.Accepted:
@@ -288,7 +300,7 @@ func (x *receiver) answer(a ack) {
 			st.Rejected[a.reason]++
 		}
 	})
-	x.out <- outgoing{appendAck(nil, a), a.outcome != store.Accepted && a.outcome != store.Duplicate}
+	x.out <- outgoing{bytes: appendAck(before, a), urgent: a.outcome != store.Accepted && a.outcome != store.Duplicate}
 }
 
 // note logs a rejection, once a connection for each reason: its count is in the statistics.
@@ -317,60 +329,80 @@ func (x *receiver) announce(ctx context.Context, m message) ack {
 	return ack{number: m.number, outcome: o, reason: r}
 }
 
-// chunk opens, checks and stores one chunk. It answers unless the connection is ending before the outcome is known.
-func (x *receiver) chunk(ctx context.Context, m message) {
-	reject := func(r Reason, err error, h seal.Header) {
-		x.note(ctx, r, err, h)
-		x.answer(ack{number: m.number, outcome: store.Rejected, reason: r})
+// chunk opens, checks and stores one chunk, and calls done when that has come to an end. It answers unless the connection is
+// ending before the outcome is known.
+func (x *receiver) chunk(ctx context.Context, m message, done func()) {
+	a, ok := x.open(ctx, m)
+	if !ok {
+		done()
+		return
 	}
+	x.s.c.Store.Hand(ctx, x.s.c.Grant, a, func(o store.Outcome, reason string, err error) {
+		if err == nil && (o == store.Accepted || o == store.Duplicate) {
+			x.answer(ack{number: m.number, outcome: o})
+			done()
+			return
+		}
+		go func() { // it may have to be written down, and whoever calls here writes for everybody
+			defer done()
+			switch {
+			case err != nil:
+				x.retry(ctx, m, err)
+			case o == store.Rejected:
+				x.reject(ctx, m, StoreRejected, errors.New(reason), a.Header)
+			default:
+				x.answer(ack{number: m.number, outcome: store.Retry, reason: Unavailable})
+			}
+		}()
+	})
+}
+
+// reject answers that a chunk is never taken.
+func (x *receiver) reject(ctx context.Context, m message, r Reason, err error, h seal.Header) {
+	x.note(ctx, r, err, h)
+	x.answer(ack{number: m.number, outcome: store.Rejected, reason: r})
+}
+
+// open makes an arrival of a message, or answers why not.
+func (x *receiver) open(ctx context.Context, m message) (a store.Arrival, ok bool) {
+	reject := func(r Reason, err error, h seal.Header) { x.reject(ctx, m, r, err, h) }
 	outside, err := seal.ParseHeader(m.data, x.sensor)
 	if err != nil {
 		reject(Malformed, err, outside)
-		return
+		return a, false
 	}
 	opener, err := x.s.openers.get(ctx, x.sensor, outside.Epoch.ID, outside.Signal)
 	switch {
 	case errors.Is(err, store.ErrNotFound):
-		x.out <- outgoing{appendReannounce(nil, outside.Epoch.ID), true}
-		x.answer(ack{number: m.number, outcome: store.Retry, reason: UnknownEpoch})
-		return
+		x.answer(ack{number: m.number, outcome: store.Retry, reason: UnknownEpoch}, appendReannounce(nil, outside.Epoch.ID)...)
+		return a, false
 	case errors.Is(err, seal.ErrOpen), errors.Is(err, seal.ErrMalformed):
 		reject(DoesNotOpen, err, outside)
-		return
+		return a, false
 	case err != nil:
 		x.retry(ctx, m, err)
-		return
+		return a, false
 	}
 	h, plain, err := opener.Open(m.data)
 	if err != nil {
 		reject(DoesNotOpen, err, outside)
-		return
+		return a, false
 	}
 	chunk, err := vitals.Decode(plain)
 	if err != nil {
 		reject(Malformed, err, h)
-		return
+		return a, false
 	}
 	// What the envelope says in clear was bound to the key, but not to what is inside.
 	if uint8(chunk.Signal) != h.Signal || !chunk.Start.Equal(h.Start) || h.Sensor != x.sensor {
 		reject(Mismatch, nil, h)
-		return
+		return a, false
 	}
 	if err := x.gaps(ctx, chunk); err != nil {
 		x.retry(ctx, m, err)
-		return
+		return a, false
 	}
-	o, reason, err := x.s.c.Store.Append(ctx, x.s.c.Grant, store.Arrival{Sensor: x.sensor, Header: h, Chunk: chunk, Received: x.s.c.Now().UTC()})
-	switch {
-	case err != nil:
-		x.retry(ctx, m, err)
-	case o == store.Rejected:
-		reject(StoreRejected, errors.New(reason), h)
-	case o == store.Retry:
-		x.answer(ack{number: m.number, outcome: o, reason: Unavailable})
-	default:
-		x.answer(ack{number: m.number, outcome: o})
-	}
+	return store.Arrival{Sensor: x.sensor, Header: h, Chunk: chunk, Received: x.s.c.Now().UTC()}, true
 }
 
 // gaps notes what a chunk of events says will never arrive, before the chunk itself: whatever is lost in between comes again.
@@ -391,6 +423,7 @@ func (x *receiver) gaps(ctx context.Context, c vitals.Chunk) error {
 // retry answers that the hub cannot now. While the connection ends there is no answer: the sender asks again anyway.
 func (x *receiver) retry(ctx context.Context, m message, err error) {
 	if ctx.Err() != nil {
+		x.leave()
 		return
 	}
 	x.log.Error("chunk not stored, the sender will try again", "err", err)

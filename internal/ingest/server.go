@@ -32,8 +32,8 @@ const (
 
 // Store is what the server needs of the store; *store.Store is one.
 type Store interface {
-	// Append returns once a chunk's outcome is durable. Concurrent calls share commits.
-	Append(ctx context.Context, g access.Grant, a store.Arrival) (o store.Outcome, reason string, err error)
+	// Hand calls settled once, when a chunk's outcome is durable; until then it may have returned. Chunks in hand share commits.
+	Hand(ctx context.Context, g access.Grant, a store.Arrival, settled func(o store.Outcome, reason string, err error))
 	// SaveAnnouncement is store.ErrConflict for an epoch that cannot be: number or id used before.
 	SaveAnnouncement(ctx context.Context, sensor string, epoch seal.Epoch, signal uint8, announcement []byte) error
 	// Announcement is store.ErrNotFound for an epoch that was never announced.
@@ -175,7 +175,7 @@ func (s *Server) handle(ctx context.Context, c *overlay.Conn) {
 	defer cancel()
 	peer := c.Peer()
 	x := &receiver{s: s, c: c, peer: peer, sensor: peer.String(), log: s.c.Log.With("sensor", peer.Name), cancel: cancel,
-		r: bufio.NewReaderSize(c, bufferBytes), out: make(chan outgoing, 2*maxInflight)}
+		r: bufio.NewReaderSize(c, bufferBytes), window: make(chan struct{}, maxInflight), out: make(chan outgoing, maxInflight+1)}
 	defer func() { _ = c.Close() }()
 	why := x.admit(ctx)
 	if why == NoReason {

@@ -13,10 +13,11 @@ type beatFinder struct {
 	scales int   // greatest distance looked at, in samples
 	reach  []int // of each sample, how far it is the greatest
 	counts []int // how many samples are local maxima at each distance
+	signed []float64
 }
 
 func newBeatFinder(scales, n int) *beatFinder {
-	return &beatFinder{scales, make([]int, n), make([]int, scales+2)}
+	return &beatFinder{scales, make([]int, n), make([]int, scales+2), make([]float64, n)}
 }
 
 // peaks appends the indices of the peaks of sign*x to dst.
@@ -26,22 +27,25 @@ func (f *beatFinder) peaks(dst []int, x []float64, sign float64) []int {
 	if scales < 1 {
 		return dst
 	}
-	counts := f.counts[:scales+1]
-	clear(counts)
-	for i := range n {
-		v := sign * x[i]
-		whole := true
-		f.reach[i] = 0
-		for k := 1; k <= scales && i-k >= 0 && i+k < n; k++ {
-			if v > sign*x[i-k] && v >= sign*x[i+k] {
-				counts[k]++
-				if whole {
-					f.reach[i] = k
+	counts, reach, y := f.counts[:scales+1], f.reach[:n], f.signed[:n]
+	clear(reach)
+	for i, v := range x {
+		y[i] = sign * v
+	}
+	for k := 1; k <= scales; k++ {
+		// Three views of one length, so that no index needs a check.
+		at := y[k : n-k]
+		before, after, r := y[:len(at)], y[2*k:][:len(at)], reach[k:][:len(at)]
+		c := 0
+		for i, v := range at {
+			if v > before[i] && v >= after[i] {
+				c++
+				if r[i] == k-1 {
+					r[i] = k
 				}
-			} else {
-				whole = false
 			}
 		}
+		counts[k] = c
 	}
 	best := 1
 	for k := 2; k <= scales; k++ {

@@ -66,11 +66,43 @@ const maxSpan = 10 * time.Minute
 // A chunk belongs, whole, to the patient who lay at its start time in the bed where its sensor then was, else to
 // Unassigned. An error comes with Retry only and says why.
 func (s *Store) Append(ctx context.Context, g access.Grant, a Arrival) (Outcome, string, error) {
+	type result struct {
+		outcome Outcome
+		reason  string
+		err     error
+	}
+	done := make(chan result, 1)
+	s.Hand(ctx, g, a, func(o Outcome, reason string, err error) { done <- result{o, reason, err} })
+	select {
+	case r := <-done:
+		return r.outcome, r.reason, r.err
+	case <-ctx.Done():
+		// It may commit all the same; the sender sends again and hears Duplicate.
+		return Retry, "", ctx.Err()
+	}
+}
+
+// Hand is Append for who does not wait: settled is called once, with what Append would return, from this goroutine or from
+// the one that writes for everybody. It must not block.
+func (s *Store) Hand(ctx context.Context, g access.Grant, a Arrival, settled func(Outcome, string, error)) {
+	p, outcome, reason, err := s.receive(ctx, g, a)
+	if p == nil {
+		settled(outcome, reason, err)
+		return
+	}
+	p.settled = settled
+	if err := s.write.enqueue(ctx, p); err != nil {
+		settled(Retry, "", named("append", err))
+	}
+}
+
+// receive makes an arrival ready for the writer, or says what became of it.
+func (s *Store) receive(ctx context.Context, g access.Grant, a Arrival) (*pending, Outcome, string, error) {
 	if err := s.allowed(g, access.AppendVitals, access.OnSystem()); err != nil {
-		return Retry, "", named("append", err)
+		return nil, Retry, "", named("append", err)
 	}
 	if err := checkIdentity("sensor", a.Sensor); err != nil {
-		return Retry, "", named("append", err)
+		return nil, Retry, "", named("append", err)
 	}
 	p, reason := s.prepare(a)
 	subject := Unassigned
@@ -78,20 +110,20 @@ func (s *Store) Append(ctx context.Context, g access.Grant, a Arrival) (Outcome,
 		var state string
 		var err error
 		if subject, state, err = s.attribute(ctx, a.Sensor, p.start); err != nil {
-			return Retry, "", named("append: attribute", err)
+			return nil, Retry, "", named("append: attribute", err)
 		}
 		switch state {
 		case DeviceDisabled:
-			return Retry, ReasonDisabled, nil
+			return nil, Retry, ReasonDisabled, nil
 		case DeviceDeleted:
 			reason = ReasonDeleted
 		}
 	}
 	if reason != "" {
 		if err := s.setAside(ctx, a, reason); err != nil {
-			return Retry, "", named("append: quarantine", err)
+			return nil, Retry, "", named("append: quarantine", err)
 		}
-		return Rejected, reason, nil
+		return nil, Rejected, reason, nil
 	}
 	key, err := s.key(ctx, patientKey(subject))
 	if errors.Is(err, ErrNotFound) { // forgotten meanwhile
@@ -99,15 +131,11 @@ func (s *Store) Append(ctx context.Context, g access.Grant, a Arrival) (Outcome,
 		key, err = s.key(ctx, patientKey(subject))
 	}
 	if err != nil {
-		return Retry, "", named("append: key", err)
+		return nil, Retry, "", named("append: key", err)
 	}
 	p.subject, p.key = subject, key
 	p.sealed = key.Seal(p.encoded, chunkData(p.row, subject))
-	outcome, err := s.write.do(ctx, p)
-	if err != nil {
-		return Retry, "", named("append", err)
-	}
-	return outcome, "", nil
+	return p, 0, "", nil
 }
 
 // row is what identifies a stored chunk; all of it is bound to the sealed bytes.
@@ -132,8 +160,7 @@ type pending struct {
 	chunk       vitals.Chunk
 	header      seal.Header
 	outcome     Outcome
-	err         error
-	done        chan struct{} // closed by the writer after outcome and err are set
+	settled     func(Outcome, string, error) // called by the writer, once
 }
 
 // prepare checks an arrival and brings it into the form of its row, or says why it can never be stored.
@@ -160,7 +187,7 @@ func (s *Store) prepare(a Arrival) (*pending, string) {
 		row:       row{a.Sensor, c.Signal, h.Epoch, h.Seq, micro(start)},
 		partition: partitionOf(start),
 		first:     micro(first), last: micro(last), received: micro(a.Received),
-		encoded: encoded, chunk: c, header: h, done: make(chan struct{}),
+		encoded: encoded, chunk: c, header: h,
 	}, ""
 }
 

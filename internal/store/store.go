@@ -114,7 +114,7 @@ type Store struct {
 
 // Open opens the store in dir, creating it on first use. ErrInUse if another process has it.
 func Open(ctx context.Context, dir string, ks seal.KeyStore, log *slog.Logger, opts ...Option) (*Store, error) {
-	o := options{now: time.Now, maxAge: 31 * 24 * time.Hour, maxAhead: 5 * time.Minute, linger: 20 * time.Millisecond, compactEvery: 10 * time.Second, settled: settled,
+	o := options{now: time.Now, maxAge: 31 * 24 * time.Hour, maxAhead: 5 * time.Minute, linger: 40 * time.Millisecond, compactEvery: 10 * time.Second, settled: settled,
 		batch: 1024, partitions: 40, watchQueue: 512}
 	for _, f := range opts {
 		f(&o)

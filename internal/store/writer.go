@@ -48,20 +48,6 @@ func newWriter(s *Store) *writer {
 	return &writer{s: s, queue: make(chan *pending, s.opt.batch), jobs: make(chan job), stop: make(chan struct{}), done: make(chan struct{})}
 }
 
-// do hands p to the writer and waits for what became of it.
-func (w *writer) do(ctx context.Context, p *pending) (Outcome, error) {
-	if err := w.enqueue(ctx, p); err != nil {
-		return Retry, err
-	}
-	select {
-	case <-p.done:
-		return p.outcome, p.err
-	case <-ctx.Done():
-		// It may commit all the same; the sender sends again and hears Duplicate.
-		return Retry, ctx.Err()
-	}
-}
-
 func (w *writer) enqueue(ctx context.Context, p *pending) error {
 	w.mu.RLock()
 	defer w.mu.RUnlock()
@@ -163,7 +149,7 @@ func (w *writer) commit(ctx context.Context, batch []*pending) {
 	}
 }
 
-// settle publishes what was accepted and releases the callers.
+// settle publishes what was accepted and tells the callers.
 func (w *writer) settle(group []*pending, err error) {
 	durable := w.s.now()
 	if err != nil {
@@ -171,13 +157,14 @@ func (w *writer) settle(group []*pending, err error) {
 	}
 	for _, p := range group {
 		if err != nil {
-			p.outcome, p.err = Retry, err
+			p.settled(Retry, "", named("append", err))
+			continue
 		}
 		if p.outcome == Accepted {
 			w.s.lat.observe(durable.Sub(p.chunk.Start)) // of the oldest sample: the others waited less
 			w.s.watch.publish(Update{Patient: p.subject, Sensor: p.sensor, Header: p.header, Chunk: p.chunk, Durable: durable})
 		}
-		close(p.done)
+		p.settled(p.outcome, "", nil)
 	}
 }
 

@@ -23,6 +23,7 @@ import (
 
 	"github.com/golang-jwt/jwt/v5"
 	"github.com/openziti/sdk-golang/ziti"
+	"github.com/openziti/sdk-golang/ziti/edge/posture"
 	"github.com/openziti/sdk-golang/ziti/enroll"
 
 	"vitalseal/internal/overlay"
@@ -219,8 +220,25 @@ func (u *underlay) newContext() (ziti.Context, error) {
 	if err != nil {
 		return nil, fmt.Errorf("openziti: open: %s", overlay.Redact(err.Error()))
 	}
+	noPosture(zc)
 	return zc, nil
 }
+
+// noPosture spares an SDK context from looking at this machine every ten seconds (its release, its network cards) for posture checks,
+// which no policy of ours asks for: on a gateway of many sensors, each with a context, that was a twentieth of all work. It is called
+// before the first look.
+func noPosture(zc ziti.Context) {
+	c, ok := zc.(*ziti.ContextImpl)
+	if !ok || c.CtrlClt == nil || c.CtrlClt.PostureCache == nil {
+		return
+	}
+	c.CtrlClt.PostureCache.OsProvider = noOS{}
+	c.CtrlClt.PostureCache.MacProvider = posture.MacProviderFunc(func() []string { return nil })
+}
+
+type noOS struct{}
+
+func (noOS) GetOsInfo() posture.OsInfo { return posture.OsInfo{} }
 
 func (u *underlay) current() (ziti.Context, error) {
 	u.mu.Lock()

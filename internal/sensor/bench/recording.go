@@ -80,17 +80,34 @@ func (r *Recording) at(s, chipRate float64) (infrared, red float64) {
 		return openLevel, openLevel
 	}
 	centre := int(pos)
+	first, last := centre-reach+1, centre+reach
 	var total float64
-	for i := centre - reach + 1; i <= centre+reach; i++ {
-		w := r.kernel[min(int(math.Abs(pos-float64(i))*squeeze*kernelSteps+0.5), len(r.kernel)-1)]
-		j := min(max(i, 0), n-1)
-		if !r.once {
-			j = (i + n) % n
+	if first >= 0 && last < n { // nearly always
+		scale := squeeze * kernelSteps
+		ir, red1 := r.infrared[first:last+1], r.red
+		if red1 != nil {
+			red1 = red1[first : last+1]
 		}
-		total += w
-		infrared += w * r.infrared[j]
-		if r.red != nil {
-			red += w * r.red[j]
+		for i, v := range ir {
+			w := r.kernel[min(int(math.Abs(pos-float64(first+i))*scale+0.5), len(r.kernel)-1)]
+			total += w
+			infrared += w * v
+			if red1 != nil {
+				red += w * red1[i]
+			}
+		}
+	} else {
+		for i := first; i <= last; i++ {
+			w := r.kernel[min(int(math.Abs(pos-float64(i))*squeeze*kernelSteps+0.5), len(r.kernel)-1)]
+			j := min(max(i, 0), n-1)
+			if !r.once {
+				j = (i + n) % n
+			}
+			total += w
+			infrared += w * r.infrared[j]
+			if r.red != nil {
+				red += w * r.red[j]
+			}
 		}
 	}
 	if math.IsNaN(infrared) || math.IsNaN(red) {
