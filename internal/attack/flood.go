@@ -26,7 +26,9 @@ func floodAttacks() []Attack {
 			Expected: "429 beyond its allowance; a bed's numbers keep moving elsewhere", Control: weaken.RequestRate, Run: requestFlood},
 		{ID: "flood-live", Threat: "use up the live views", Position: "a signed-in nurse", Does: "30 live views of one session", Expected: "8 at most", Control: weaken.LiveBound, Run: liveFlood},
 		{ID: "flood-slow-header", Threat: "hold connections for ever", Position: "an enrolled workstation", Does: "requests whose headers never end, one byte now and then",
-			Expected: "closed after ten seconds", Control: weaken.HeaderTime, Run: slowHeader},
+			Expected: "closed after five seconds", Control: weaken.HeaderTime, Run: slowHeader},
+		{ID: "flood-slow-body", Threat: "hold connections for ever", Position: "an enrolled workstation", Does: "32 sign-ins whose bodies never end, one byte now and then each",
+			Expected: "closed after fifteen seconds; a bed's numbers keep moving", Control: weaken.BodyTime, Run: slowBody},
 		{ID: "flood-handshakes", Threat: "keep sensors out", Position: "an enrolled sensor below the inner TLS", Does: "60 connections to ingest that never begin their handshake",
 			Expected: "an honest sensor is let in beside them; a bed's numbers keep moving", Control: weaken.None, Run: handshakeFlood},
 		{ID: "flood-front-door", Threat: "stop the ward's numbers", Position: "the network", Does: "300 connections each to the controller's and the router's ports, some with garbage",
@@ -210,13 +212,64 @@ func slowHeader(ctx context.Context, t *Target) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
-	defer func() { _ = c.Close() }()
-	began := time.Now()
-	if _, err := io.WriteString(c, "GET / HTTP/1.1\r\nHost: x\r\n"); err != nil {
+	held, lasted, err := trickle(ctx, c, "GET / HTTP/1.1\r\nHost: x\r\n", 7500*time.Millisecond)
+	if err != nil {
 		return Result{}, err
 	}
+	return judge(held, "held for as long as it liked", "closed", "after %v", lasted.Round(100*time.Millisecond))
+}
+
+func slowBody(ctx context.Context, t *Target) (Result, error) {
+	const conns = 32
+	s, err := t.newStation(ctx)
+	if err != nil {
+		return Result{}, err
+	}
+	var held atomic.Int64
+	var longest atomic.Int64
+	err = meanwhile(ctx, t, func(during func() error) error {
+		var slow []net.Conn
+		for range conns {
+			c, err := s.ep.Dial(ctx, overlay.ServiceFaces)
+			if err != nil {
+				return err
+			}
+			slow = append(slow, c)
+		}
+		failed := make(chan error, conns)
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			flock(conns, func(i int) {
+				open, lasted, err := trickle(ctx, slow[i], "POST /api/session HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 4000\r\n\r\n{\"user\":\"", 17500*time.Millisecond)
+				if err != nil {
+					failed <- err
+				}
+				if open {
+					held.Add(1)
+				}
+				longest.Store(max(longest.Load(), int64(lasted)))
+			})
+		}()
+		err := during()
+		<-done
+		close(failed)
+		return errors.Join(err, <-failed)
+	})
+	return flooded(err, held.Load() > 0, "held for as long as they liked", "closed", "%d of %d open after %v", held.Load(), conns, time.Duration(longest.Load()).Round(100*time.Millisecond))
+}
+
+// trickle sends begin and then a byte a second, until the other end has closed the connection or patience is over. It closes it.
+func trickle(ctx context.Context, c net.Conn, begin string, patience time.Duration) (open bool, lasted time.Duration, err error) {
+	defer func() { _ = c.Close() }()
+	began := time.Now()
+	if _, err := io.WriteString(c, begin); err != nil {
+		return false, 0, err
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
 	go func() {
-		for { // a byte now and then
+		for {
 			select {
 			case <-ctx.Done():
 				return
@@ -227,15 +280,16 @@ func slowHeader(ctx context.Context, t *Target) (Result, error) {
 			}
 		}
 	}()
-	if err := c.SetReadDeadline(time.Now().Add(12500 * time.Millisecond)); err != nil {
-		return Result{}, err
+	if err := c.SetReadDeadline(began.Add(patience)); err != nil {
+		return false, 0, err
 	}
-	_, err = c.Read(make([]byte, 1))
+	for { // an answer that comes before the end is none of its business
+		if _, err = c.Read(make([]byte, 512)); err != nil {
+			break
+		}
+	}
 	var late net.Error
-	if errors.As(err, &late) && late.Timeout() {
-		return through("held for as long as it liked", "still open after %v", time.Since(began).Round(time.Second))
-	}
-	return refused("closed", "after %v: %v", time.Since(began).Round(100*time.Millisecond), err)
+	return errors.As(err, &late) && late.Timeout(), time.Since(began), nil
 }
 
 func handshakeFlood(ctx context.Context, t *Target) (Result, error) {

@@ -19,6 +19,10 @@ const (
 	// maxWorkstationConns bounds the connections of one workstation: the 64 that package connect opens for requests and as
 	// many live views, so that no workstation takes those of all.
 	maxWorkstationConns = 128
+	// headerTime and requestTime bound how long a request may take to arrive: its header, and all of it. A mebibyte comes in time over
+	// half a megabit a second.
+	headerTime  = 5 * time.Second
+	requestTime = 15 * time.Second
 )
 
 type peerKey struct{}
@@ -59,8 +63,8 @@ func newFaces(handler http.Handler, log *slog.Logger) *faces {
 	f := &faces{quiet: overlay.NewFlood(log), conns: map[*overlay.Conn]struct{}{}}
 	f.server = &http.Server{
 		Handler:           http.MaxBytesHandler(talkative(handler, log), maxRequestBytes),
-		ReadHeaderTimeout: 10 * time.Second,
-		ReadTimeout:       30 * time.Second,
+		ReadHeaderTimeout: headerTime,
+		ReadTimeout:       requestTime,
 		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    32 << 10,
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),

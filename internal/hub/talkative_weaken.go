@@ -22,7 +22,8 @@ func talkative(h http.Handler, log *slog.Logger) http.Handler {
 
 // SetReadDeadline is what net/http bounds slow requests with.
 func (g *guarded) SetReadDeadline(t time.Time) error {
-	if weaken.Skip(weaken.HeaderTime) {
+	whole := time.Until(t) > headerTime
+	if !whole && weaken.Skip(weaken.HeaderTime) || whole && weaken.Skip(weaken.BodyTime) {
 		t = time.Time{}
 	}
 	return g.Conn.SetReadDeadline(t)

@@ -26,6 +26,7 @@ const (
 	StrictJSON   Defence = "strict-json"   // fields that nobody knows are refused
 	BodyBound    Defence = "body-bound"    // bodies are bounded
 	HeaderTime   Defence = "header-time"   // a request's header must come in time
+	BodyTime     Defence = "body-time"     // the whole of a request must come in time
 	NoInflating  Defence = "no-inflating"  // bodies are never decompressed
 	RequestRate  Defence = "request-rate"  // requests of one workstation are bounded
 	SafeMarkup   Defence = "safe-markup"   // answers are no page: media type, nosniff, content security policy
