@@ -3,11 +3,14 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/url"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"text/tabwriter"
@@ -27,7 +30,7 @@ func adminCommands() []*cobra.Command {
 		userCommand(),
 		identityCommand(),
 		thingspeakCommand(),
-		group("channel", "ThingSpeak channels and keys", addChannel(), addKey()),
+		group("channel", "ThingSpeak channels, keys and MQTT devices", addChannel(), addKey(), mqttCommand()),
 	}
 }
 
@@ -55,7 +58,7 @@ func send(ctx context.Context, c *client.Client, s session, method, path string,
 	if s.json {
 		return json.NewEncoder(os.Stdout).Encode(out)
 	}
-	for _, k := range []string{"id", "channel", "login", "password", "key"} {
+	for _, k := range []string{"id", "channel", "login", "username", "password", "key"} {
 		if v, ok := out[k]; ok && v != "" {
 			fmt.Printf("%s: %v\n", k, v)
 		}
@@ -132,6 +135,69 @@ func addKey() *cobra.Command {
 		return send(ctx, c, s, http.MethodPost, "/api/account/keys", map[string]any{"channel": n, "write": write})
 	})
 	c.Flags().BoolVar(&write, "write", false, "a key that writes, for a free channel, instead of one that reads")
+	return c
+}
+
+// mqttCommand manages what MQTT clients sign in as.
+func mqttCommand() *cobra.Command {
+	var publish, subscribe []int64
+	add := adminCommand("add", "Make an MQTT device in your own name: client id, user name and password, shown once", 0, func(ctx context.Context, c *client.Client, s session, _ []string) error {
+		rights := map[int64]map[string]any{}
+		for what, channels := range map[string][]int64{"publish": publish, "subscribe": subscribe} {
+			for _, n := range channels {
+				if rights[n] == nil {
+					rights[n] = map[string]any{"channel": n}
+				}
+				rights[n][what] = true
+			}
+		}
+		if len(rights) == 0 {
+			return &usageError{errors.New("a device without channels may do nothing"), "give --publish or --subscribe with numbers of channels"}
+		}
+		return send(ctx, c, s, http.MethodPost, "/api/account/mqtt", map[string]any{"channels": slices.Collect(maps.Values(rights))})
+	})
+	add.Flags().Int64SliceVar(&publish, "publish", nil, "`channels` that it writes, free ones only; comma-separated")
+	add.Flags().Int64SliceVar(&subscribe, "subscribe", nil, "`channels` that it listens to; comma-separated")
+	list := adminCommand("list", "List your MQTT devices", 0, func(ctx context.Context, c *client.Client, s session, _ []string) error {
+		var devices []struct {
+			ID     string `json:"id"`
+			Rights []struct {
+				Channel   int64 `json:"channel"`
+				Publish   bool  `json:"publish"`
+				Subscribe bool  `json:"subscribe"`
+			} `json:"channels"`
+		}
+		if err := c.Do(ctx, http.MethodGet, "/api/account/mqtt", nil, &devices); err != nil {
+			return err
+		}
+		if s.json {
+			return json.NewEncoder(os.Stdout).Encode(devices)
+		}
+		var rows []map[string]any
+		for _, d := range devices {
+			var publish, subscribe []string
+			for _, r := range d.Rights {
+				n := strconv.FormatInt(r.Channel, 10)
+				if r.Publish {
+					publish = append(publish, n)
+				}
+				if r.Subscribe {
+					subscribe = append(subscribe, n)
+				}
+			}
+			rows = append(rows, map[string]any{"id": d.ID, "publish": strings.Join(publish, ", "), "subscribe": strings.Join(subscribe, ", ")})
+		}
+		return table(os.Stdout, []string{"id", "publish", "subscribe"}, rows)
+	})
+	remove := adminCommand("remove ID", "Take one of your MQTT devices out of use; it is cut off within two seconds", 1, func(ctx context.Context, c *client.Client, s session, a []string) error {
+		return send(ctx, c, s, http.MethodDelete, "/api/account/mqtt/"+url.PathEscape(a[0]), nil)
+	})
+	c := &cobra.Command{Use: "mqtt", Short: "What MQTT clients sign in as", Long: `What MQTT clients sign in as: a client id, the same as user name, and a password, after ThingSpeak's "MQTT devices".
+
+A device acts in the name of the person who made it, on the channels it was made for, as far as that person may: a patient's channel it can
+only listen to. Clients reach the hub's broker through "vitalseal connect --service thingspeak".`}
+	onlyGroup(c)
+	c.AddCommand(add, list, remove)
 	return c
 }
 

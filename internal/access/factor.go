@@ -60,6 +60,10 @@ type Credentials interface {
 	SaveAPIKey(ctx context.Context, k APIKey) error
 	APIKeysOf(ctx context.Context, personID string) ([]APIKey, error)
 	DeleteAPIKey(ctx context.Context, personID string, keyHash [32]byte) error
+	MQTTDevice(ctx context.Context, clientID string) (MQTTDevice, error)
+	SaveMQTTDevice(ctx context.Context, d MQTTDevice) error
+	MQTTDevicesOf(ctx context.Context, personID string) ([]MQTTDevice, error)
+	DeleteMQTTDevice(ctx context.Context, personID, clientID string) error
 
 	// Secret and SaveSecret keep the keys that sign tokens.
 	Secret(ctx context.Context, name string) ([]byte, error)

@@ -31,6 +31,7 @@ type directory struct {
 	linked   map[string]string // person id by issuer and subject
 	secrets  map[string][]byte
 	keys     map[[32]byte]access.APIKey
+	devices  map[string]access.MQTTDevice
 	broken   error
 	touches  int
 }
@@ -39,7 +40,7 @@ func newDirectory() *directory {
 	return &directory{
 		people: map[string]access.Person{}, hashes: map[string]string{}, sessions: map[string]access.Session{},
 		factors: map[string]access.Factor{}, glasses: map[string]access.Glass{}, linked: map[string]string{}, secrets: map[string][]byte{},
-		keys: map[[32]byte]access.APIKey{},
+		keys: map[[32]byte]access.APIKey{}, devices: map[string]access.MQTTDevice{},
 		patients: map[string]access.PatientRef{
 			"own": {ID: "own", Ward: "ward-1", Bed: "1"}, "same-ward": {ID: "same-ward", Ward: "ward-1", Bed: "2"},
 			"other-ward": {ID: "other-ward", Ward: "ward-2", Bed: "3"}, "nobody": {ID: "nobody"},
@@ -270,6 +271,28 @@ func (d *directory) SetRole(_ context.Context, person string, role access.Role) 
 
 func (d *directory) SaveAPIKey(_ context.Context, k access.APIKey) error {
 	return put(d, d.keys, k.Hash, k)
+}
+
+func (d *directory) SaveMQTTDevice(_ context.Context, m access.MQTTDevice) error {
+	return put(d, d.devices, m.ClientID, m)
+}
+
+func (d *directory) MQTTDevice(_ context.Context, client string) (access.MQTTDevice, error) {
+	return find(d, d.devices, client)
+}
+
+func (d *directory) MQTTDevicesOf(_ context.Context, person string) ([]access.MQTTDevice, error) {
+	return filter(d, d.devices, func(m access.MQTTDevice) bool { return m.PersonID == person })
+}
+
+func (d *directory) DeleteMQTTDevice(_ context.Context, person, client string) error {
+	return d.change(func() error {
+		if d.devices[client].PersonID != person {
+			return access.ErrNotFound
+		}
+		delete(d.devices, client)
+		return nil
+	})
 }
 
 func (d *directory) APIKeysOf(_ context.Context, person string) ([]access.APIKey, error) {

@@ -210,6 +210,7 @@ func Run(ctx context.Context, cfg Config, network Network, ready func() error, l
 	g.Go(func() error { return renewer.Run(ctx) })
 	g.Go(func() error { return inv.run(ctx) })
 	g.Go(func() error { return forward.Run(ctx) })
+	g.Go(func() error { speak.Run(ctx); return nil })
 	g.Go(func() error { return ready() })
 	return g.Wait()
 }

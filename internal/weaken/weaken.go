@@ -51,6 +51,13 @@ const (
 	SecondFactor   Defence = "second-factor"   // a second factor is asked for
 	OwnKeys        Defence = "own-keys"        // an API key is compared
 
+	// MQTT.
+	DevicePassword Defence = "device-password" // a device's password is compared
+	DeviceRights   Defence = "device-rights"   // a device does what it has a right to
+	TopicNames     Defence = "topic-names"     // only ThingSpeak's topics, no wildcards
+	PacketBound    Defence = "packet-bound"    // packets are bounded
+	MQTTClients    Defence = "mqtt-clients"    // MQTT connections of one workstation are bounded
+
 	// Decisions.
 	Policy       Defence = "policy"        // the policies decide
 	PolicyStrict Defence = "policy-strict" // a policy file is taken whole or not at all

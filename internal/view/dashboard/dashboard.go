@@ -123,6 +123,9 @@ func New(cfg Config) (*Handler, error) {
 		"GET /api/account/keys":             h.keys,
 		"POST /api/account/keys":            h.newKey,
 		"DELETE /api/account/keys/{id}":     h.deleteKey,
+		"GET /api/account/mqtt":             h.mqttDevices,
+		"POST /api/account/mqtt":            h.newMQTTDevice,
+		"DELETE /api/account/mqtt/{id}":     h.deleteMQTTDevice,
 		"POST /api/account/qr":              h.qr,
 
 		// Emergencies and consent.

@@ -11,10 +11,11 @@ type Limits struct {
 	UpdateEvery  time.Duration // least time between two updates of a channel; 0: none
 	BulkEvery    time.Duration // least time between two bulk updates of a channel; 0: none
 	BulkMessages int           // most entries of one bulk update
+	QoS          byte          // greatest of MQTT: 0 or 1; with 0 a client must ask for a clean session as well
 }
 
 // Generous is the default: as much as the hub can take.
-func Generous() Limits { return Limits{BulkMessages: 14_400} }
+func Generous() Limits { return Limits{BulkMessages: 14_400, QoS: 1} }
 
 // Free are the limits of ThingSpeak's free accounts, Paid those of its paid ones.
 func Free() Limits {

@@ -18,6 +18,7 @@ package thingspeak
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"strings"
@@ -35,7 +36,7 @@ const (
 	DefaultResults = 100
 )
 
-// Config is what the face needs. SubmitAll, Updated, Limits and Now may be left out.
+// Config is what the face needs. SubmitAll, Limits and Now may be left out.
 type Config struct {
 	Store  *store.Store
 	Access *access.Engine
@@ -45,12 +46,9 @@ type Config struct {
 	Submit func(ctx context.Context, g access.Grant, channel int64, e store.Entry) (store.Entry, error)
 	// SubmitAll takes in several, all or none, as store.AppendEntries says; without it there is no bulk update.
 	SubmitAll func(ctx context.Context, g access.Grant, channel int64, entries []store.Entry) ([]store.Entry, error)
-	// Updated, if given, is told of each entry that /update stored, and must return at once. Bulk updates are not told of, as
-	// ThingSpeak does not deliver them to subscribers.
-	Updated func(channel int64, e store.Entry)
-	Limits  Limits // Generous if zero
-	Log     *slog.Logger
-	Now     func() time.Time // time.Now if nil
+	Limits    Limits // Generous if zero
+	Log       *slog.Logger
+	Now       func() time.Time // time.Now if nil
 }
 
 // PatientFields are the field names of a patient's monitor, in ThingSpeak's order.
@@ -81,17 +79,28 @@ func fieldOf(k vitals.Kind) int {
 
 // Paths are the patterns that the hub routes to this face.
 func Paths() []string {
-	return []string{"/update", "/update.json", "/update.xml", "/channels.json", "/channels/", "/stream/channels/", "/users/", "/talkbacks.json", "/talkbacks/"}
+	return []string{"/update", "/update.json", "/update.xml", "/channels.json", "/channels/", "/stream/channels/", "/users/", "/talkbacks.json", "/talkbacks/", MQTTPath}
 }
+
+// Face is the face over HTTP, and over MQTT at MQTTPath. Make it with New, and Run it beside.
+type Face struct{ f *face }
+
+// ServeHTTP answers a request to one of Paths.
+func (x *Face) ServeHTTP(w http.ResponseWriter, r *http.Request) { x.f.ServeHTTP(w, r) }
+
+// Run looks after MQTT clients until ctx ends: it tells them what comes from patients' monitors, cuts off whoever loses a right, and
+// at the end all of them.
+func (x *Face) Run(ctx context.Context) { x.f.broker.run(ctx) }
 
 type face struct {
 	Config
 	routes []route
 	pace   *pace
+	broker *broker
 }
 
-// New makes the face's handler.
-func New(c Config) (http.Handler, error) {
+// New makes the face.
+func New(c Config) (*Face, error) {
 	if c.Store == nil || c.Access == nil || c.Workstation == nil || c.Submit == nil || c.Log == nil {
 		return nil, errors.New("thingspeak: configuration incomplete")
 	}
@@ -103,7 +112,11 @@ func New(c Config) (http.Handler, error) {
 	}
 	f := &face{Config: c, pace: newPace()}
 	f.routes = compile(f.endpoints())
-	return f, nil
+	var err error
+	if f.broker, err = newBroker(f); err != nil {
+		return nil, fmt.Errorf("thingspeak: mqtt: %w", err)
+	}
+	return &Face{f}, nil
 }
 
 // endpoints are all that the face answers to. The singular of feeds and fields means the same. {ext} is the format: ".json",
@@ -161,6 +174,10 @@ func (f *face) endpoints() []endpoint {
 // may use free channels, as ThingSpeak has it; what comes of a patient's channel no other site's page may read (shared). No
 // cookie counts here.
 func (f *face) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if r.URL.Path == MQTTPath {
+		f.broker.serve(w, r)
+		return
+	}
 	h := w.Header()
 	if r.Method == http.MethodOptions || !strings.HasPrefix(r.URL.Path, "/channels/") && !strings.HasPrefix(r.URL.Path, "/stream/") {
 		shared(h)

@@ -1,6 +1,7 @@
 package thingspeak
 
 import (
+	"context"
 	"math"
 	"net/http"
 	"strconv"
@@ -40,15 +41,8 @@ func (f *face) update(q *request) error {
 			return err
 		}
 	}
-	if !f.pace.take(channel, false, f.Limits.UpdateEvery, f.Now()) {
-		return errTooOften
-	}
-	if e, err = f.submit(q, grant, channel, e); err != nil {
-		f.pace.undo(channel, false)
+	if e, err = f.accept(q.r.Context(), grant, channel, e); err != nil {
 		return err
-	}
-	if f.Updated != nil {
-		f.Updated(channel, e)
 	}
 	if talkBack != 0 {
 		return f.next(q, talkBack, talk)
@@ -60,12 +54,26 @@ func (f *face) update(q *request) error {
 	return f.send(q, ask{}, feed{shape: written(channel), entries: []store.Entry{e}}.encode(q.ext))
 }
 
-// submit hands one entry on. One with a time of its own has to have it alone, as ThingSpeak wants it.
-func (f *face) submit(q *request, g access.Grant, channel int64, e store.Entry) (store.Entry, error) {
-	if e.Created.IsZero() || f.SubmitAll == nil {
-		return f.Submit(q.r.Context(), g, channel, e)
+// accept takes in one entry that has been decided, however it came, and tells who listens.
+func (f *face) accept(ctx context.Context, g access.Grant, channel int64, e store.Entry) (store.Entry, error) {
+	if !f.pace.take(channel, false, f.Limits.UpdateEvery, f.Now()) {
+		return e, errTooOften
 	}
-	list, err := f.SubmitAll(q.r.Context(), g, channel, []store.Entry{e})
+	e, err := f.submit(ctx, g, channel, e)
+	if err != nil {
+		f.pace.undo(channel, false)
+		return e, err
+	}
+	f.broker.updated(channel, e)
+	return e, nil
+}
+
+// submit hands one entry on. One with a time of its own has to have it alone, as ThingSpeak wants it.
+func (f *face) submit(ctx context.Context, g access.Grant, channel int64, e store.Entry) (store.Entry, error) {
+	if e.Created.IsZero() || f.SubmitAll == nil {
+		return f.Submit(ctx, g, channel, e)
+	}
+	list, err := f.SubmitAll(ctx, g, channel, []store.Entry{e})
 	if err != nil {
 		return e, err
 	}

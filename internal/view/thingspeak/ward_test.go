@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -55,9 +56,8 @@ type ward struct {
 	engine  *access.Engine
 	slog    *slog.Logger
 	log     logBuffer
-	told    []int64       // ids of the entries that the face told of
-	later   time.Duration // how far the face's clock is ahead
-	at      string        // the workstation that requests come from
+	later   atomic.Int64 // ns that the face's clock is ahead
+	at      string       // the workstation that requests come from
 
 	ada, bela             store.Channel
 	fridge                int64
@@ -144,7 +144,7 @@ func (w *ward) limit(l thingspeak.Limits) {
 	w.t.Helper()
 	var err error
 	w.handler, err = thingspeak.New(thingspeak.Config{Store: w.store, Access: w.engine, Log: w.slog, Submit: w.store.AppendEntry, SubmitAll: w.store.AppendEntries,
-		Workstation: func(*http.Request) string { return w.at }, Limits: l, Updated: func(channel int64, e store.Entry) { w.told = append(w.told, e.ID) }, Now: func() time.Time { return time.Now().Add(w.later) }})
+		Workstation: func(*http.Request) string { return w.at }, Limits: l, Now: func() time.Time { return time.Now().Add(time.Duration(w.later.Load())) }})
 	if err != nil {
 		w.t.Fatal(err)
 	}

@@ -1,0 +1,410 @@
+package thingspeak_test
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/coder/websocket"
+	"github.com/mochi-mqtt/server/v2/packets"
+
+	"vitalseal/internal/access"
+	"vitalseal/internal/view/thingspeak"
+	"vitalseal/internal/vitals"
+)
+
+// mqttWard is a ward with its face running behind a listener, and a device of the nurse's.
+type mqttWard struct {
+	*ward
+	url    string
+	client string
+	pass   string
+}
+
+func newMQTTWard(t *testing.T, l thingspeak.Limits) *mqttWard {
+	w := &mqttWard{ward: newWard(t), client: strings.ToUpper(rand.Text()[:16]), pass: strings.ToUpper((rand.Text() + rand.Text())[:32])}
+	w.limit(l)
+	server := httptest.NewServer(w.handler)
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	face := w.handler.(*thingspeak.Face)
+	go func() {
+		defer close(done)
+		face.Run(ctx)
+	}()
+	t.Cleanup(func() {
+		cancel()
+		<-done
+		server.Close()
+	})
+	w.url = "ws" + strings.TrimPrefix(server.URL, "http") + thingspeak.MQTTPath
+	if err := w.store.SaveMQTTDevice(ctx, access.MQTTDevice{ClientID: w.client, Hash: sha256.Sum256([]byte(w.pass)), PersonID: w.nurse, Rights: []access.MQTTRight{
+		{Channel: w.ada.ID, Publish: true, Subscribe: true}, {Channel: w.bela.ID, Subscribe: true}, {Channel: w.fridge, Publish: true, Subscribe: true}}}); err != nil {
+		t.Fatal(err)
+	}
+	return w
+}
+
+// mqttConn speaks MQTT by hand, so that it can also speak it badly.
+type mqttConn struct {
+	t       *testing.T
+	c       net.Conn
+	r       *bufio.Reader
+	version byte
+	id      uint16
+}
+
+func (w *mqttWard) dial(t *testing.T, version byte) *mqttConn {
+	t.Helper()
+	//nolint:bodyclose // the library closes it, or has replaced it by one that needs no closing
+	c, _, err := websocket.Dial(t.Context(), w.url, &websocket.DialOptions{Subprotocols: []string{"mqtt"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := &mqttConn{t: t, c: websocket.NetConn(context.Background(), c, websocket.MessageBinary), version: version}
+	m.r = bufio.NewReader(m.c)
+	t.Cleanup(func() { _ = c.CloseNow() })
+	if err := m.c.SetDeadline(time.Now().Add(time.Minute)); err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
+// hello is the packet that a proper client begins with.
+func (w *mqttWard) hello(version byte) packets.Packet {
+	return packets.Packet{FixedHeader: packets.FixedHeader{Type: packets.Connect}, ProtocolVersion: version, Connect: packets.ConnectParams{
+		ProtocolName: []byte("MQTT"), Clean: true, Keepalive: 60, ClientIdentifier: w.client, UsernameFlag: true, PasswordFlag: true, Username: []byte(w.client), Password: []byte(w.pass)}}
+}
+
+// login is a connection that was let in.
+func (w *mqttWard) login(t *testing.T, version byte) *mqttConn {
+	t.Helper()
+	m := w.dial(t, version)
+	if code, err := m.connect(w.hello(version)); err != nil || code != 0 {
+		t.Fatalf("connect: %#x, %v", code, err)
+	}
+	return m
+}
+
+func (m *mqttConn) connect(pk packets.Packet) (code byte, err error) {
+	m.send(pk.ConnectEncode, pk)
+	ack, err := m.read()
+	return ack.ReasonCode, err
+}
+
+func (m *mqttConn) send(_ func(*bytes.Buffer) error, pk packets.Packet) {
+	m.t.Helper()
+	pk.ProtocolVersion = m.version
+	var b bytes.Buffer
+	var err error
+	switch pk.FixedHeader.Type {
+	case packets.Connect:
+		err = pk.ConnectEncode(&b)
+	case packets.Subscribe:
+		err = pk.SubscribeEncode(&b)
+	case packets.Unsubscribe:
+		err = pk.UnsubscribeEncode(&b)
+	case packets.Publish:
+		err = pk.PublishEncode(&b)
+	}
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	_, _ = m.c.Write(b.Bytes()) // that it is closed shows in the next read
+}
+
+func (m *mqttConn) read() (pk packets.Packet, err error) {
+	first, err := m.r.ReadByte()
+	if err != nil {
+		return pk, err
+	}
+	pk.ProtocolVersion = m.version
+	if err := pk.FixedHeader.Decode(first); err != nil {
+		return pk, err
+	}
+	n, _, err := packets.DecodeLength(m.r)
+	if err != nil {
+		return pk, err
+	}
+	pk.FixedHeader.Remaining = n
+	body := make([]byte, n)
+	if _, err := io.ReadFull(m.r, body); err != nil {
+		return pk, err
+	}
+	switch pk.FixedHeader.Type {
+	case packets.Connack:
+		err = pk.ConnackDecode(body)
+	case packets.Suback:
+		err = pk.SubackDecode(body)
+	case packets.Unsuback:
+		err = pk.UnsubackDecode(body)
+	case packets.Puback:
+		err = pk.PubackDecode(body)
+	case packets.Publish:
+		err = pk.PublishDecode(body)
+	case packets.Disconnect:
+		err = pk.DisconnectDecode(body)
+	}
+	return pk, err
+}
+
+// subscribe returns the answer for one filter.
+func (m *mqttConn) subscribe(filter string, qos byte) byte {
+	m.t.Helper()
+	m.id++
+	m.send(nil, packets.Packet{FixedHeader: packets.FixedHeader{Type: packets.Subscribe, Qos: 1}, PacketID: m.id, Filters: packets.Subscriptions{{Filter: filter, Qos: qos}}})
+	ack, err := m.read()
+	if err != nil || len(ack.ReasonCodes) != 1 {
+		m.t.Fatalf("subscribe %s: %+v, %v", filter, ack, err)
+	}
+	return ack.ReasonCodes[0]
+}
+
+func (m *mqttConn) publish(topic, payload string, qos byte) {
+	m.t.Helper()
+	m.id++
+	m.send(nil, packets.Packet{FixedHeader: packets.FixedHeader{Type: packets.Publish, Qos: qos}, PacketID: m.id, TopicName: topic, Payload: []byte(payload)})
+}
+
+func (m *mqttConn) expect(topic string) string {
+	m.t.Helper()
+	pk, err := m.read()
+	if err != nil || pk.FixedHeader.Type != packets.Publish || pk.TopicName != topic {
+		m.t.Fatalf("got %v %q %q, %v; want a message of %s", pk.FixedHeader.Type, pk.TopicName, pk.Payload, err, topic)
+	}
+	return string(pk.Payload)
+}
+
+// TestMQTT: entries that are published are stored before they are acknowledged, and told to who subscribed, in both versions.
+func TestMQTT(t *testing.T) {
+	for _, version := range []byte{4, 5} {
+		t.Run(fmt.Sprint(version), func(t *testing.T) {
+			w := newMQTTWard(t, thingspeak.Limits{})
+			free := fmt.Sprintf("channels/%d/", w.fridge)
+			listener := w.login(t, version)
+			for _, f := range []string{free + "subscribe", free + "subscribe/fields/field2"} {
+				if code := listener.subscribe(f, 0); code != 0 {
+					t.Fatalf("subscribe %s: %#x", f, code)
+				}
+			}
+			// A second connection with the same credentials takes the first one's place: the publisher gets its own.
+			pub := &mqttWard{ward: w.ward, url: w.url, client: "PUBLISHER0000001", pass: w.pass}
+			if err := w.store.SaveMQTTDevice(t.Context(), access.MQTTDevice{ClientID: pub.client, Hash: sha256.Sum256([]byte(w.pass)), PersonID: w.nurse,
+				Rights: []access.MQTTRight{{Channel: w.fridge, Publish: true}}}); err != nil {
+				t.Fatal(err)
+			}
+			p := pub.login(t, version)
+			p.publish(free+"publish", "field1=4.5&field2=shut&status=fine", 1)
+			if ack, err := p.read(); err != nil || ack.FixedHeader.Type != packets.Puback || ack.ReasonCode != 0 {
+				t.Fatalf("publish: %+v, %v", ack, err)
+			}
+			if got := w.get(200, fmt.Sprintf("/channels/%d/fields/1/last.txt", w.fridge), w.readFridge); got != "4.5" {
+				t.Errorf("acknowledged, and the store has %q", got)
+			}
+			var e struct {
+				Channel int64  `json:"channel_id"`
+				Entry   int64  `json:"entry_id"`
+				Field1  string `json:"field1"`
+				Status  string `json:"status"`
+			}
+			if err := json.Unmarshal([]byte(listener.expect(free+"subscribe")), &e); err != nil || e.Channel != w.fridge || e.Entry != 1 || e.Field1 != "4.5" || e.Status != "fine" {
+				t.Errorf("told of %+v, %v", e, err)
+			}
+			if got := listener.expect(free + "subscribe/fields/field2"); got != "shut" {
+				t.Errorf("told of field2 %q", got)
+			}
+			p.publish(free+"publish/fields/field2", "open", 0)
+			listener.expect(free + "subscribe")
+			if got := listener.expect(free + "subscribe/fields/field2"); got != "open" {
+				t.Errorf("told of field2 %q", got)
+			}
+			// What comes over HTTP is told as well, except in bulk.
+			w.ok(202, "POST", fmt.Sprintf("/channels/%d/bulk_update.csv", w.fridge), "write_api_key="+w.writeFree+"&time_format=absolute&updates="+time.Now().UTC().Format("2006-01-02T15:04:05Z")+",8.5")
+			w.ok(200, "POST", "/update", "api_key="+w.writeFree+"&field1=5")
+			if got := listener.expect(free + "subscribe"); !strings.Contains(got, `"field1":"5"`) {
+				t.Errorf("told of %s", got)
+			}
+			if text := w.log.String(); strings.Contains(text, w.pass) || strings.Contains(text, "4.5") {
+				t.Error("the log has a secret or a value")
+			}
+		})
+	}
+}
+
+// TestMQTTPatient: who may see a patient is told of the monitor's seconds, and cut off soon after that ends; nobody writes there.
+func TestMQTTPatient(t *testing.T) {
+	w := newMQTTWard(t, thingspeak.Limits{})
+	m := w.login(t, 4)
+	name := fmt.Sprintf("channels/%d/subscribe/fields/field1", w.ada.ID)
+	if code := m.subscribe(name, 1); code != 1 {
+		t.Fatalf("subscribe: %#x", code)
+	}
+	if code := m.subscribe(fmt.Sprintf("channels/%d/subscribe", w.bela.ID), 0); code != 0x80 {
+		t.Errorf("another ward's patient: %#x", code)
+	}
+	if n := w.refusals(access.ViewPatient, access.OnPatient(w.bela.Patient)) + w.refusals(access.ViewChannel, access.OnChannel(w.bela.ID)); n == 0 {
+		t.Error("the refusal is not in the audit log")
+	}
+	w.append("oxi-a", time.Now(), good(vitals.HeartRate, 77))
+	if got := m.expect(name); got != "77.0" {
+		t.Errorf("heart rate %q", got)
+	}
+	w.reassign("ward-b")
+	for { // what was decided before may still come
+		if _, err := m.read(); err != nil {
+			break
+		}
+	}
+	again := w.login(t, 4)
+	if code := again.subscribe(name, 0); code != 0x80 {
+		t.Errorf("off the ward: %#x", code)
+	}
+	again.publish(fmt.Sprintf("channels/%d/publish", w.ada.ID), "field1=60", 1)
+	if _, err := again.read(); err == nil {
+		t.Error("a heart rate was taken from a device")
+	}
+	five := w.login(t, 5)
+	five.publish(fmt.Sprintf("channels/%d/publish", w.ada.ID), "field1=60", 1)
+	if ack, err := five.read(); err != nil || ack.ReasonCode != packets.ErrNotAuthorized.Code {
+		t.Errorf("a heart rate: %+v, %v", ack, err)
+	}
+}
+
+// reassign moves the nurse to another ward.
+func (w *mqttWard) reassign(to string) {
+	w.t.Helper()
+	if err := w.store.SetWards(context.Background(), w.nurse, []string{to}); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// TestMQTTRefuses: who is not a device, what is no topic of ours, and what asks for more than there is.
+func TestMQTTRefuses(t *testing.T) {
+	w := newMQTTWard(t, thingspeak.Limits{})
+	for name, change := range map[string]func(*packets.ConnectParams){
+		"wrong password": func(p *packets.ConnectParams) { p.Password = []byte(strings.Repeat("A", 32)) },
+		"no password": func(p *packets.ConnectParams) {
+			p.PasswordFlag, p.UsernameFlag, p.Password, p.Username = false, false, nil, nil
+		},
+		"another user":   func(p *packets.ConnectParams) { p.Username = []byte("AAAAAAAAAAAAAAAA") },
+		"another client": func(p *packets.ConnectParams) { p.ClientIdentifier = "AAAAAAAAAAAAAAAA" },
+		"no such device": func(p *packets.ConnectParams) {
+			p.ClientIdentifier, p.Username = "AAAAAAAAAAAAAAAA", []byte("AAAAAAAAAAAAAAAA")
+		},
+		"an API key": func(p *packets.ConnectParams) { p.Password = []byte(w.writeFree) },
+		"with a testament": func(p *packets.ConnectParams) {
+			p.WillFlag, p.WillTopic, p.WillPayload = true, "channels/1/publish", []byte("x")
+		},
+	} {
+		pk := w.hello(4)
+		change(&pk.Connect)
+		if code, err := w.dial(t, 4).connect(pk); err == nil && code == 0 {
+			t.Errorf("%s: let in", name)
+		}
+	}
+	m := w.login(t, 4)
+	for _, filter := range []string{"#", "+", "channels/#", "channels/+/subscribe", "$SYS/#", "$share/g/channels/1/subscribe", fmt.Sprintf("channels/%d/#", w.fridge),
+		fmt.Sprintf("channels/%d/publish", w.fridge), fmt.Sprintf("channels/0%d/subscribe", w.fridge), "channels/999/subscribe", "x", fmt.Sprintf("channels/%d/subscribe/fields/field9", w.fridge)} {
+		if code := m.subscribe(filter, 0); code != 0x80 {
+			t.Errorf("subscribe %s: %#x", filter, code)
+		}
+	}
+	five := func(topic, payload string, qos, want byte) {
+		t.Helper()
+		m := w.login(t, 5)
+		m.publish(topic, payload, qos)
+		if ack, err := m.read(); err == nil && ack.ReasonCode != want || err != nil && want != 0 {
+			t.Errorf("%s %.20q: %+v, %v, want %#x", topic, payload, ack.ReasonCode, err, want)
+		}
+	}
+	free := fmt.Sprintf("channels/%d/publish", w.fridge)
+	five(free, "field1=%zz", 1, packets.ErrPayloadFormatInvalid.Code)
+	five(free, "nothing=1", 1, packets.ErrPayloadFormatInvalid.Code)
+	five(free, "field1="+strings.Repeat("x", 256), 1, packets.ErrPayloadFormatInvalid.Code)
+	five(free, "field1=\xff", 1, packets.ErrPayloadFormatInvalid.Code)
+	five(fmt.Sprintf("channels/%d/publish", w.bela.ID), "field1=1", 1, packets.ErrNotAuthorized.Code)
+	five("channels/999/publish", "field1=1", 1, packets.ErrNotAuthorized.Code)
+	five(fmt.Sprintf("channels/%d/subscribe", w.fridge), "field1=1", 1, packets.ErrNotAuthorized.Code)
+	for name, pk := range map[string]packets.Packet{
+		"QoS 2":       {FixedHeader: packets.FixedHeader{Type: packets.Publish, Qos: 2}, PacketID: 9, TopicName: free, Payload: []byte("field1=1")},
+		"20 KiB more": {FixedHeader: packets.FixedHeader{Type: packets.Publish}, TopicName: free, Payload: make([]byte, 20<<10)},
+	} {
+		m := w.login(t, 4)
+		m.send(nil, pk)
+		if _, err := m.read(); err == nil {
+			t.Errorf("%s: goes on", name)
+		}
+	}
+	if got := w.get(404, fmt.Sprintf("/channels/%d/feeds/last.json", w.fridge), w.readFridge); strings.Contains(got, "field") {
+		t.Errorf("something was stored: %s", got)
+	}
+}
+
+// TestMQTTStrict: with ThingSpeak's own limits, QoS 0 and clean sessions only, and its pace.
+func TestMQTTStrict(t *testing.T) {
+	w := newMQTTWard(t, thingspeak.Free())
+	pk := w.hello(4)
+	pk.Connect.Clean = false
+	if code, err := w.dial(t, 4).connect(pk); err == nil && code == 0 {
+		t.Error("an unclean session")
+	}
+	m := w.login(t, 4)
+	free := fmt.Sprintf("channels/%d/", w.fridge)
+	if code := m.subscribe(free+"subscribe/fields/field1", 1); code != 0 {
+		t.Errorf("subscribed with QoS 1: %#x", code)
+	}
+	for i := range 3 {
+		m.publish(free+"publish", fmt.Sprintf("field1=%d", i), 0)
+	}
+	if got := m.expect(free + "subscribe/fields/field1"); got != "0" {
+		t.Errorf("first %q", got)
+	}
+	m.subscribe(free+"subscribe", 0) // answered after all three
+	w.later.Store(int64(16 * time.Second))
+	m.publish(free+"publish", "field1=9", 0)
+	if got := m.expect(free + "subscribe"); !strings.Contains(got, `"field1":"9"`) {
+		t.Errorf("after too many: %s", got)
+	}
+	m.expect(free + "subscribe/fields/field1")
+	m.publish(free+"publish", "field1=9", 1)
+	if _, err := m.read(); err == nil {
+		t.Error("QoS 1 goes on")
+	}
+}
+
+// TestMQTTBounds: one workstation does not take all connections, and one client not all subscriptions.
+func TestMQTTBounds(t *testing.T) {
+	w := newMQTTWard(t, thingspeak.Limits{})
+	for range 64 {
+		w.dial(t, 4)
+	}
+	//nolint:bodyclose // refused: nothing to close
+	if _, res, err := websocket.Dial(t.Context(), w.url, nil); err == nil || res == nil || res.StatusCode != 429 {
+		t.Errorf("the 65th: %v", err)
+	}
+}
+
+// TestMQTTDeleted: a device that is deleted is cut off.
+func TestMQTTDeleted(t *testing.T) {
+	w := newMQTTWard(t, thingspeak.Limits{})
+	m := w.login(t, 5)
+	if err := w.store.DeleteMQTTDevice(t.Context(), w.nurse, w.client); err != nil {
+		t.Fatal(err)
+	}
+	if pk, err := m.read(); err == nil && (pk.FixedHeader.Type != packets.Disconnect || pk.ReasonCode != packets.ErrNotAuthorized.Code) {
+		t.Errorf("got %+v", pk)
+	}
+	if _, err := m.read(); err == nil {
+		t.Error("goes on")
+	}
+}

@@ -1,0 +1,78 @@
+package thingspeak
+
+import (
+	"errors"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+
+	"vitalseal/internal/store"
+)
+
+// topic is one of ThingSpeak's MQTT topics:
+//
+//	channels/ID/publish                 fields and status as a form: field1=21.5&status=ok
+//	channels/ID/publish/fields/fieldN   one bare value
+//	channels/ID/subscribe               entries as JSON ("/json" behind it means the same)
+//	channels/ID/subscribe/fields/fieldN one field's values, bare
+type topic struct {
+	channel int64
+	publish bool
+	field   int // 0: all
+}
+
+// errTopic is a name that is none of them, wildcards included.
+var errTopic = errors.New("thingspeak: no topic of a channel")
+
+// maxTopic bounds a topic's name; the longest of ours has 60 bytes.
+const maxTopic = 128
+
+func parseTopic(name string) (t topic, err error) {
+	part := strings.Split(name, "/")
+	if len(name) > maxTopic || len(part) < 3 || part[0] != "channels" {
+		return t, errTopic
+	}
+	if t.channel, err = number(part[1]); err != nil {
+		return t, errTopic
+	}
+	switch part[2] {
+	case "publish":
+		t.publish = true
+	case "subscribe":
+	default:
+		return t, errTopic
+	}
+	switch rest := part[3:]; {
+	case len(rest) == 0, len(rest) == 1 && rest[0] == "json" && !t.publish:
+		return t, nil
+	case len(rest) == 2 && rest[0] == "fields" && len(rest[1]) == len("field1") && strings.HasPrefix(rest[1], "field"):
+		if t.field = int(rest[1][5]) - '0'; t.field < 1 || t.field > len(store.Entry{}.Fields) {
+			return topic{}, errTopic
+		}
+		return t, nil
+	}
+	return topic{}, errTopic
+}
+
+// names are the topics that tell of a channel's entries; field 0 is all of an entry.
+func (t topic) names() []string {
+	base := "channels/" + strconv.FormatInt(t.channel, 10) + "/subscribe"
+	if t.field != 0 {
+		return []string{base + "/fields/field" + strconv.Itoa(t.field)}
+	}
+	return []string{base, base + "/json"}
+}
+
+// parsePayload makes parameters of a message, as if they had come to /update.
+func parsePayload(t topic, payload []byte) (parameters, error) {
+	if len(payload) > maxMessage {
+		return nil, errTooLarge
+	}
+	if !utf8.Valid(payload) {
+		return nil, &badRequest{"The message is not UTF-8."}
+	}
+	if t.field != 0 {
+		return parameters{"field" + strconv.Itoa(t.field): string(payload)}, nil
+	}
+	return parseForm(strings.TrimRight(string(payload), "\r\n"))
+}
