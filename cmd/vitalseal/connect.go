@@ -8,9 +8,11 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
 
 	"vitalseal/internal/connect"
 	"vitalseal/internal/overlay"
@@ -21,6 +23,8 @@ import (
 func connectCommand() *cobra.Command {
 	listen, auditKey := "127.0.0.1:8420", ""
 	plain := false
+	var services []string
+	var programs programFlags
 	c := &cobra.Command{
 		Use:   "connect",
 		Short: "Open a loopback address that leads to the hub's dashboard through the overlay",
@@ -30,9 +34,15 @@ The workstation must have been enrolled into --data ("vitalseal enrol"). A perso
 
 It answers only the operating-system user who started it. A browser is let in by the printed link, which works once;
 "vitalseal connect launch" prints another. Programs read connect.json in --data. The address speaks TLS with a local
-certificate authority that is good for this address alone; "vitalseal connect trust" shows how a browser comes to trust it.`,
+certificate authority that is good for this address alone; "vitalseal connect trust" shows how a browser comes to trust it.
+
+With --service thingspeak it opens addresses for programs instead: ThingSpeak's REST API over HTTP and HTTPS, and MQTT over TCP, TLS and
+WebSockets (path /mqtt of the HTTP addresses). A program needs nothing of ours: it sends an API key ("vitalseal channel key"), or a
+device's client id, user name and password ("vitalseal channel mqtt add"), and that is all it may use: no session counts there, and no
+other page of the hub is to be had. Still only your own programs are answered, unless you say --any-user.`,
 		Example: `  vitalseal enrol --ticket desk-1.ticket --data ~/.config/vitalseal/connect
-  vitalseal connect`,
+  vitalseal connect
+  vitalseal connect --service thingspeak --http 127.0.0.1:8430 --mqtt 127.0.0.1:1883`,
 		Args: exactArgs(0),
 		RunE: func(c *cobra.Command, _ []string) error {
 			log, err := logger(c)
@@ -43,6 +53,11 @@ certificate authority that is good for this address alone; "vitalseal connect tr
 			if err != nil {
 				return err
 			}
+			for _, s := range services {
+				if s != serviceFaces && s != serviceThingSpeak {
+					return &usageError{fmt.Errorf("--service %q is neither %s nor %s", s, serviceFaces, serviceThingSpeak), "`vitalseal connect --help` says what they are"}
+				}
+			}
 			cfg := connect.Config{Data: data, Plain: plain, Log: log}
 			if auditKey != "" {
 				b, err := os.ReadFile(auditKey) // #nosec G304 -- the user names the file
@@ -52,11 +67,24 @@ certificate authority that is good for this address alone; "vitalseal connect tr
 				cfg.AuditKey = strings.TrimSpace(string(b))
 			}
 			ctx := c.Context()
-			ln, err := listenLoopback(listen)
-			if err != nil {
-				return err
+			// What is asked for is opened first: a port that is taken should not cost a session.
+			var doors []door
+			if slices.Contains(services, serviceFaces) {
+				d, err := facesDoor(listen, cfg)
+				if err != nil {
+					return err
+				}
+				defer d.close()
+				doors = append(doors, d)
 			}
-			defer ln.Close()
+			if slices.Contains(services, serviceThingSpeak) {
+				d, err := programs.door(data, log)
+				if err != nil {
+					return err
+				}
+				defer d.close()
+				doors = append(doors, d)
+			}
 			id, err := onlyIdentity(data, overlay.KindWorkstation)
 			if err != nil {
 				return err
@@ -67,29 +95,69 @@ certificate authority that is good for this address alone; "vitalseal connect tr
 			}
 			defer ep.Close()
 			defer keepFresh(ctx, id, ep, openziti.NewNetwork(log), log)()
-			door, err := connect.New(ln, cfg)
-			if err != nil {
-				return err
-			}
-			if plain {
-				log.Warn("PLAIN HTTP: no TLS and no launch secret on this address; for demonstrations only", "address", door.URL())
-			}
-			fmt.Fprintf(os.Stderr, "%s leads to %s\n", door.URL(), id.ID().Domain)
-			if !plain {
-				fmt.Fprintf(os.Stderr, "open once, within ten minutes: %s\nif the browser warns of the certificate: vitalseal connect trust --data %s\n", door.LaunchURL(), data)
+			for _, d := range doors {
+				if err := d.open(id.ID().Domain); err != nil {
+					return err
+				}
 			}
 			if err := notifyReady(); err != nil {
 				return err
 			}
-			return door.Run(ctx, ep)
+			g, ctx := errgroup.WithContext(ctx)
+			for _, d := range doors {
+				g.Go(func() error { return d.run(ctx, ep) })
+			}
+			return g.Wait()
 		},
 	}
 	c.PersistentFlags().String("data", "", "folder that this workstation was enrolled into (default: vitalseal/connect in your configuration directory)")
 	c.Flags().StringVar(&listen, "listen", listen, "loopback address to listen on")
 	c.Flags().BoolVar(&plain, "plain", false, "plain HTTP without a launch secret, for demonstrations; the user's id is still checked where the system tells it")
 	c.Flags().StringVar(&auditKey, "audit-key", "", "`file` with the public key of the hub's audit log (default: the first that the hub shows, from then on)")
+	c.Flags().StringSliceVar(&services, "service", []string{serviceFaces}, "what to open: faces (the dashboard), thingspeak (for programs), or both with a comma")
+	programs.add(c)
 	c.AddCommand(connectTrust(), connectLaunch())
 	return c
+}
+
+// The services of connect.
+const (
+	serviceFaces      = "faces"
+	serviceThingSpeak = "thingspeak"
+)
+
+// door is one service of connect, whose address is taken: open makes it ready when the overlay is there, and says where it is; run
+// does the rest.
+type door struct {
+	open  func(domain string) error
+	run   func(context.Context, overlay.Endpoint) error
+	close func()
+}
+
+// facesDoor leads to the dashboard.
+func facesDoor(listen string, cfg connect.Config) (door, error) {
+	ln, err := listenLoopback(listen)
+	if err != nil {
+		return door{}, err
+	}
+	var d *connect.Door
+	return door{
+		open: func(domain string) (err error) {
+			if d, err = connect.New(ln, cfg); err != nil {
+				return err
+			}
+			if cfg.Plain {
+				cfg.Log.Warn("PLAIN HTTP: no TLS and no launch secret on this address; for demonstrations only", "address", d.URL())
+			}
+			fmt.Fprintf(os.Stderr, "%s leads to %s\n", d.URL(), domain)
+			if !cfg.Plain {
+				fmt.Fprintf(os.Stderr, "open once, within ten minutes: %s\nif the browser warns of the certificate: vitalseal connect trust --data %s\n", d.LaunchURL(), cfg.Data)
+			}
+			return nil
+		},
+		run:   func(ctx context.Context, ep overlay.Endpoint) error { return d.Run(ctx, ep) },
+		close: func() { _ = ln.Close() },
+	}, nil
 }
 
 // connectData is --data, or where it is by default.
