@@ -21,8 +21,7 @@ func randomKey() string {
 	return string(b)
 }
 
-// ThingSpeak's face, over REST. Its MQTT topics get their attacks (another client's topic, a wildcard, publishing to a
-// patient's channel) here once that face exists.
+// keyAttacks are on ThingSpeak's face, over REST.
 func keyAttacks() []Attack {
 	return []Attack{
 		{ID: "key-guess", Threat: "read a channel without a key", Position: "anybody at a workstation", Does: "300 random API keys, and a real one with each letter changed, for a patient's channel",

@@ -55,6 +55,7 @@ const (
 	DevicePassword Defence = "device-password" // a device's password is compared
 	DeviceRights   Defence = "device-rights"   // a device does what it has a right to
 	TopicNames     Defence = "topic-names"     // only ThingSpeak's topics, no wildcards
+	NoWill         Defence = "no-will"         // a last will is refused
 	PacketBound    Defence = "packet-bound"    // packets are bounded
 	MQTTClients    Defence = "mqtt-clients"    // MQTT connections of one workstation are bounded
 

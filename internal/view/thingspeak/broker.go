@@ -90,9 +90,6 @@ func newBroker(f *face) (*broker, error) {
 	limits.MaximumClients, limits.MaximumClientWritesPending = maxMQTTClients, maxPending
 	limits.MaximumSessionExpiryInterval, limits.MaximumMessageExpiryInterval = 0, 60
 	limits.MaximumPacketSize, limits.ReceiveMaximum, limits.MaximumInflight = maxPacket, 64, maxPending
-	if weaken.Skip(weaken.PacketBound) {
-		limits.MaximumPacketSize = 0
-	}
 	limits.TopicAliasMaximum, limits.SharedSubAvailable, limits.WildcardSubAvailable, limits.SubIDAvailable, limits.RetainAvailable = 0, 0, 0, 0, 0
 	limits.MinimumProtocolVersion, limits.MaximumQos = 4, f.Limits.QoS
 	b.server = mqtt.New(&mqtt.Options{Capabilities: limits, InlineClient: true, Logger: slog.New(slog.DiscardHandler)})
@@ -126,6 +123,10 @@ func (b *broker) serve(w http.ResponseWriter, r *http.Request) {
 	}
 	defer func() { _ = c.CloseNow() }()
 	c.SetReadLimit(2 * maxPacket)
+	if weaken.Skip(weaken.PacketBound) {
+		c.SetReadLimit(-1)
+		b.server.Options.Capabilities.MaximumPacketSize = 0
+	}
 	ctx, cancel := context.WithCancel(r.Context())
 	defer cancel()
 	conn := &wire{websocket.NetConn(ctx, c, websocket.MessageBinary), c, station}
@@ -187,7 +188,7 @@ func (b *broker) client(cl *mqtt.Client) *mqttClient {
 // connection is not kept: under ThingSpeak's own limits both are refused, else the latter is only never found again.
 func (b *broker) OnConnectAuthenticate(cl *mqtt.Client, pk packets.Packet) bool {
 	conn, ok := cl.Net.Conn.(*wire)
-	if !ok || pk.Connect.WillFlag || !pk.Connect.Clean && b.f.Limits.QoS == 0 {
+	if !ok || pk.Connect.WillFlag && !weaken.Skip(weaken.NoWill) || !pk.Connect.Clean && b.f.Limits.QoS == 0 {
 		return false
 	}
 	who, err := b.f.Access.AuthenticateMQTT(context.Background(), pk.Connect.ClientIdentifier, string(pk.Connect.Username), string(pk.Connect.Password), conn.station)
@@ -419,6 +420,9 @@ func (b *broker) recheck(ctx context.Context) {
 			continue
 		}
 		who, err := b.f.Access.RenewMQTT(ctx, c.who)
+		if weaken.Skip(weaken.LiveRecheck) {
+			continue
+		}
 		for i := 0; err == nil && i < len(subs); i++ {
 			err = b.renew(ctx, who, subs[i])
 		}

@@ -1,0 +1,394 @@
+package attack
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/coder/websocket"
+	"github.com/mochi-mqtt/server/v2/packets"
+
+	"vitalseal/internal/view/thingspeak"
+	"vitalseal/internal/weaken"
+)
+
+func mqttAttacks() []Attack {
+	return []Attack{
+		{ID: "mqtt-guess", Threat: "speak as somebody's device", Position: "anybody at a workstation who knows a client id", Does: "200 passwords for it, and its own with each letter changed",
+			Expected: "refused, each", Control: weaken.DevicePassword, Run: guessDevice},
+		{ID: "mqtt-other-channel", Threat: "write or read what a device was not made for", Position: "a holder of a device for one channel", Does: "publishes to another channel of the same person, and subscribes to it",
+			Expected: "not authorized", Control: weaken.DeviceRights, Run: otherTopic},
+		{ID: "mqtt-wildcard", Threat: "hear everybody", Position: "a holder of a device", Does: "subscribes to #, +, channels/#, $SYS/#, a shared subscription and another's publish topic",
+			Expected: "refused, each", Control: weaken.TopicNames, Run: wildcards},
+		{ID: "mqtt-heart-rate", Threat: "put invented values at a patient's bed", Position: "a signed-in nurse of the ward", Does: "makes a device that publishes to a patient's monitor, and publishes heart rate 30",
+			Expected: "refused", Control: weaken.Policy, Run: publishHeartRate},
+		{ID: "mqtt-deleted", Threat: "go on listening without a right", Position: "a holder of a device that is deleted meanwhile", Does: "keeps the connection, with a subscription to a patient",
+			Expected: "cut off within two seconds", Control: weaken.LiveRecheck, Run: deletedDevice},
+		{ID: "mqtt-will", Threat: "leave a message behind that nobody decides about", Position: "a holder of a device", Does: "connects with a last will for a patient's topic",
+			Expected: "refused", Control: weaken.NoWill, Run: lastWill},
+		{ID: "mqtt-huge", Threat: "use up the hub's memory", Position: "a holder of a device", Does: "one message of 256 KiB",
+			Expected: "the connection ends", Control: weaken.PacketBound, Run: hugeMessage},
+		{ID: "mqtt-flood", Threat: "keep everybody else out", Position: "an enrolled workstation", Does: "100 MQTT connections at once that say nothing",
+			Expected: "64 at most; a bed's numbers keep moving elsewhere", Control: weaken.MQTTClients, Run: mqttFlood},
+	}
+}
+
+// mqttDevice is what a client signs in as, and channels of the person who made it.
+type mqttDevice struct {
+	ID       string `json:"id"`
+	Password string `json:"password"`
+	own      int64  // that it may publish to and subscribe
+	other    int64  // that it may not
+}
+
+// mqttDevice makes a device of the nurse's, for a channel of hers and for the first patient's monitor.
+func (t *Target) mqttDevice(ctx context.Context) (d mqttDevice, err error) {
+	c, err := t.client(ctx, t.who("nurse"))
+	if err != nil {
+		return d, err
+	}
+	var account struct {
+		Key string `json:"key"`
+	}
+	if err := c.Do(ctx, http.MethodPost, "/api/account/keys", map[string]any{"channel": 0}, &account); err != nil {
+		return d, err
+	}
+	channel := func() (id int64, err error) {
+		form := url.Values{"name": {t.name("free-")}, "field1": {"a"}, "api_key": {account.Key}}
+		req, err := http.NewRequestWithContext(ctx, http.MethodPost, t.base+"/channels.json", strings.NewReader(form.Encode()))
+		if err != nil {
+			return 0, err
+		}
+		req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		res, err := http.DefaultClient.Do(req)
+		if err != nil {
+			return 0, err
+		}
+		defer res.Body.Close()
+		var made struct {
+			ID int64 `json:"id"`
+		}
+		err = json.NewDecoder(io.LimitReader(res.Body, 1<<16)).Decode(&made)
+		return made.ID, err
+	}
+	own, err := channel()
+	if err != nil {
+		return d, err
+	}
+	other, err := channel()
+	if err != nil {
+		return d, err
+	}
+	err = c.Do(ctx, http.MethodPost, "/api/account/mqtt", map[string]any{"channels": []map[string]any{
+		{"channel": own, "publish": true, "subscribe": true}, {"channel": t.ward.Patients[0].Channel, "subscribe": true}}}, &d)
+	d.own, d.other = own, other
+	return d, err
+}
+
+// mqttConn speaks MQTT 5 by hand.
+type mqttConn struct {
+	c  net.Conn
+	r  *bufio.Reader
+	id uint16
+}
+
+func (t *Target) mqttDial(ctx context.Context) (*mqttConn, error) {
+	//nolint:bodyclose // the library closes it, or has replaced it by one that needs no closing
+	c, _, err := websocket.Dial(ctx, t.base+thingspeak.MQTTPath, &websocket.DialOptions{Subprotocols: []string{"mqtt"}})
+	if err != nil {
+		return nil, err
+	}
+	t.closers = append(t.closers, func() error { _ = c.CloseNow(); return nil })
+	m := &mqttConn{c: websocket.NetConn(context.WithoutCancel(ctx), c, websocket.MessageBinary)}
+	m.r = bufio.NewReader(m.c)
+	return m, m.c.SetDeadline(time.Now().Add(20 * time.Second))
+}
+
+func (d mqttDevice) hello() packets.Packet {
+	return packets.Packet{FixedHeader: packets.FixedHeader{Type: packets.Connect}, ProtocolVersion: 5, Connect: packets.ConnectParams{ProtocolName: []byte("MQTT"), Clean: true,
+		Keepalive: 60, ClientIdentifier: d.ID, UsernameFlag: true, PasswordFlag: true, Username: []byte(d.ID), Password: []byte(d.Password)}}
+}
+
+// mqttLogin connects and says hello; code is the hub's answer.
+func (t *Target) mqttLogin(ctx context.Context, hello packets.Packet) (m *mqttConn, code byte, err error) {
+	if m, err = t.mqttDial(ctx); err != nil {
+		return nil, 0, err
+	}
+	ack, err := m.ask(hello)
+	return m, ack.ReasonCode, err
+}
+
+// ask sends a packet and returns the answer.
+func (m *mqttConn) ask(pk packets.Packet) (packets.Packet, error) {
+	var b bytes.Buffer
+	pk.ProtocolVersion = 5
+	var err error
+	switch pk.FixedHeader.Type {
+	case packets.Connect:
+		err = pk.ConnectEncode(&b)
+	case packets.Subscribe:
+		err = pk.SubscribeEncode(&b)
+	case packets.Publish:
+		err = pk.PublishEncode(&b)
+	}
+	if err != nil {
+		return pk, err
+	}
+	if _, err := m.c.Write(b.Bytes()); err != nil {
+		return pk, errMQTTClosed
+	}
+	return m.read()
+}
+
+// errMQTTClosed says that the hub ended the connection.
+var errMQTTClosed = errors.New("the connection was ended")
+
+func (m *mqttConn) read() (pk packets.Packet, err error) {
+	first, err := m.r.ReadByte()
+	if err != nil {
+		return pk, errMQTTClosed
+	}
+	pk.ProtocolVersion = 5
+	if err := pk.FixedHeader.Decode(first); err != nil {
+		return pk, err
+	}
+	n, _, err := packets.DecodeLength(m.r)
+	if err != nil {
+		return pk, err
+	}
+	body := make([]byte, min(n, 1<<20))
+	if _, err := io.ReadFull(m.r, body); err != nil {
+		return pk, errMQTTClosed
+	}
+	pk.FixedHeader.Remaining = n
+	switch pk.FixedHeader.Type {
+	case packets.Connack:
+		err = pk.ConnackDecode(body)
+	case packets.Suback:
+		err = pk.SubackDecode(body)
+	case packets.Puback:
+		err = pk.PubackDecode(body)
+	case packets.Publish:
+		err = pk.PublishDecode(body)
+	case packets.Disconnect:
+		err = pk.DisconnectDecode(body)
+	}
+	return pk, err
+}
+
+// publish reports whether a message was taken. A connection that ends is a refusal.
+func (m *mqttConn) publish(topic, payload string) (taken bool, code byte, err error) {
+	m.id++
+	ack, err := m.ask(packets.Packet{FixedHeader: packets.FixedHeader{Type: packets.Publish, Qos: 1}, PacketID: m.id, TopicName: topic, Payload: []byte(payload)})
+	if errors.Is(err, errMQTTClosed) {
+		return false, 0, nil
+	}
+	return err == nil && ack.FixedHeader.Type == packets.Puback && ack.ReasonCode < 0x80, ack.ReasonCode, err
+}
+
+func (m *mqttConn) subscribe(filter string) (granted bool, code byte, err error) {
+	m.id++
+	ack, err := m.ask(packets.Packet{FixedHeader: packets.FixedHeader{Type: packets.Subscribe, Qos: 1}, PacketID: m.id, Filters: packets.Subscriptions{{Filter: filter}}})
+	if errors.Is(err, errMQTTClosed) {
+		return false, 0, nil
+	}
+	if err != nil || len(ack.ReasonCodes) != 1 {
+		return false, 0, fmt.Errorf("subscribe: %w", err)
+	}
+	return ack.ReasonCodes[0] < 0x80, ack.ReasonCodes[0], nil
+}
+
+// mqttIn is a device that has signed in.
+func (t *Target) mqttIn(ctx context.Context) (d mqttDevice, m *mqttConn, err error) {
+	if d, err = t.mqttDevice(ctx); err != nil {
+		return d, nil, err
+	}
+	m, code, err := t.mqttLogin(ctx, d.hello())
+	if err == nil && code != 0 {
+		err = fmt.Errorf("an honest device is refused with %#x", code)
+	}
+	return d, m, err
+}
+
+func guessDevice(ctx context.Context, t *Target) (Result, error) {
+	d, err := t.mqttDevice(ctx)
+	if err != nil {
+		return Result{}, err
+	}
+	guesses := make([]string, 0, 232)
+	for range 200 {
+		guesses = append(guesses, randomKey()+randomKey())
+	}
+	for i := range d.Password {
+		b := []byte(d.Password)
+		b[i] = keyLetters[(strings.IndexByte(keyLetters, b[i])+1)%len(keyLetters)]
+		guesses = append(guesses, string(b))
+	}
+	for i, g := range guesses {
+		try := d
+		try.Password = g
+		m, code, err := t.mqttLogin(ctx, try.hello())
+		if m == nil && err != nil {
+			return Result{}, err
+		}
+		_ = m.c.Close()
+		if err == nil && code == 0 {
+			return through("let in", "with guess %d", i+1)
+		}
+	}
+	return refused("none was let in", "%d guesses", len(guesses))
+}
+
+func otherTopic(ctx context.Context, t *Target) (Result, error) {
+	d, m, err := t.mqttIn(ctx)
+	if err != nil {
+		return Result{}, err
+	}
+	heard, code1, err := m.subscribe(fmt.Sprintf("channels/%d/subscribe", d.other))
+	if err != nil {
+		return Result{}, err
+	}
+	taken, code2, err := m.publish(fmt.Sprintf("channels/%d/publish", d.other), "field1=1")
+	if err != nil {
+		return Result{}, err
+	}
+	return judge(heard || taken, "taken", "not authorized", "subscribe %#x, publish %#x", code1, code2)
+}
+
+func wildcards(ctx context.Context, t *Target) (Result, error) {
+	d, m, err := t.mqttIn(ctx)
+	if err != nil {
+		return Result{}, err
+	}
+	names := []string{"#", "+", "channels/#", "channels/+/subscribe", "$SYS/#", "$share/g/channels/1/subscribe", fmt.Sprintf("channels/%d/publish", d.other)}
+	for _, name := range names {
+		granted, code, err := m.subscribe(name)
+		if err != nil {
+			return Result{}, err
+		}
+		if granted {
+			return through("granted", "%s: %#x", name, code)
+		}
+	}
+	return refused("none was granted", "%s", strings.Join(names, " "))
+}
+
+func publishHeartRate(ctx context.Context, t *Target) (Result, error) {
+	patient := t.ward.Patients[0].Channel
+	c, err := t.client(ctx, t.who("nurse"))
+	if err != nil {
+		return Result{}, err
+	}
+	var d mqttDevice
+	made := c.Do(ctx, http.MethodPost, "/api/account/mqtt", map[string]any{"channels": []map[string]any{{"channel": patient, "publish": true}}}, &d)
+	if made != nil { // then with one that may only listen
+		if d, err = t.mqttDevice(ctx); err != nil {
+			return Result{}, err
+		}
+	}
+	m, _, err := t.mqttLogin(ctx, d.hello())
+	if err != nil {
+		return Result{}, err
+	}
+	taken, code, err := m.publish(fmt.Sprintf("channels/%d/publish", patient), "field1=30")
+	if err != nil {
+		return Result{}, err
+	}
+	return judge(made == nil || taken, "a device for a patient's monitor was made", "refused", "making the device: %v; publishing all the same: %#x", made, code)
+}
+
+func deletedDevice(ctx context.Context, t *Target) (Result, error) {
+	d, m, err := t.mqttIn(ctx)
+	if err != nil {
+		return Result{}, err
+	}
+	granted, code, err := m.subscribe(fmt.Sprintf("channels/%d/subscribe", t.ward.Patients[0].Channel))
+	if err != nil || !granted {
+		return Result{}, fmt.Errorf("an honest subscription: %#x, %w", code, err)
+	}
+	c, err := t.client(ctx, t.who("nurse"))
+	if err != nil {
+		return Result{}, err
+	}
+	if err := c.Do(ctx, http.MethodDelete, "/api/account/mqtt/"+d.ID, nil, nil); err != nil {
+		return Result{}, err
+	}
+	began := time.Now()
+	if err := m.c.SetDeadline(began.Add(4 * time.Second)); err != nil {
+		return Result{}, err
+	}
+	for heard := 0; ; heard++ {
+		pk, err := m.read()
+		after := time.Since(began)
+		switch {
+		case err != nil && after < 3900*time.Millisecond, err == nil && pk.FixedHeader.Type == packets.Disconnect:
+			return refused("cut off", "after %v, %d messages", after.Round(10*time.Millisecond), heard)
+		case err != nil || after > 3*time.Second:
+			return through("goes on listening", "%d messages in %v", heard, after.Round(10*time.Millisecond))
+		}
+	}
+}
+
+func lastWill(ctx context.Context, t *Target) (Result, error) {
+	d, err := t.mqttDevice(ctx)
+	if err != nil {
+		return Result{}, err
+	}
+	hello := d.hello()
+	hello.Connect.WillFlag, hello.Connect.WillTopic, hello.Connect.WillPayload = true, fmt.Sprintf("channels/%d/subscribe", t.ward.Patients[0].Channel), []byte("field1=30")
+	m, code, err := t.mqttLogin(ctx, hello)
+	if m == nil && err != nil {
+		return Result{}, err
+	}
+	return judge(err == nil && code == 0, "let in with it", "refused", "%#x", code)
+}
+
+func hugeMessage(ctx context.Context, t *Target) (Result, error) {
+	d, m, err := t.mqttIn(ctx)
+	if err != nil {
+		return Result{}, err
+	}
+	topic := fmt.Sprintf("channels/%d/publish", d.own)
+	_, code, err := m.publish(topic, "field1="+strings.Repeat("x", 256<<10))
+	if err != nil {
+		return Result{}, err
+	}
+	alive, _, err := m.publish(topic, "field1=1")
+	if err != nil {
+		return Result{}, err
+	}
+	return judge(alive, "taken in whole; the connection goes on", "the connection ended", "%#x", code)
+}
+
+func mqttFlood(ctx context.Context, t *Target) (Result, error) {
+	s, err := t.newStation(ctx)
+	if err != nil {
+		return Result{}, err
+	}
+	open := 0
+	err = meanwhile(ctx, t, func(during func() error) error {
+		for range 100 {
+			//nolint:bodyclose // the library closes it, or has replaced it by one that needs no closing
+			c, res, err := websocket.Dial(ctx, "ws://hub"+thingspeak.MQTTPath, &websocket.DialOptions{HTTPClient: s.http, Subprotocols: []string{"mqtt"}})
+			if err != nil {
+				if res == nil || res.StatusCode != http.StatusTooManyRequests {
+					return err
+				}
+				continue
+			}
+			defer func() { _ = c.CloseNow() }()
+			open++
+		}
+		return during()
+	})
+	return flooded(err, open > 64, "as many as wanted to", "bounded", "%d of 100 were opened", open)
+}
