@@ -8,9 +8,11 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/spf13/cobra"
 
+	"vitalseal/internal/audit"
 	"vitalseal/internal/seal"
 	"vitalseal/internal/store"
 )
@@ -37,13 +39,23 @@ too, once the older copies of the keys are destroyed. The root key (root.key in 
 			if err := folderOf(data); err != nil {
 				return err
 			}
+			if err := store.Apart(to, keys); err != nil {
+				return &usageError{err, "whoever gets the backup must not get the keys with it: name another folder, best on another disk"}
+			}
+			root, err := openRoot(filepath.Join(data, "root.key"))
+			if err != nil {
+				return err
+			}
 			m, err := store.Backup(c.Context(), filepath.Join(data, "store"), filepath.Join(to, "store"), keys, tell)
 			if err != nil {
 				return &hinted{err, "give --to and --keys folders that are empty or not there yet"}
 			}
+			if err := store.SealBackup(root, filepath.Join(to, "store"), keys); err != nil {
+				return err
+			}
 			tell("audit log")
-			if err := os.CopyFS(filepath.Join(to, "audit"), os.DirFS(filepath.Join(data, "audit"))); err != nil {
-				return fmt.Errorf("backup: audit log: %w", err)
+			if err := audit.Copy(filepath.Join(data, "audit"), filepath.Join(to, "audit")); err != nil {
+				return fmt.Errorf("backup: %w", err)
 			}
 			if err := copyFiles(data, to, openFiles); err != nil {
 				return err
@@ -74,11 +86,11 @@ too, once the older copies of the keys are destroyed. The root key (root.key in 
 
 func restoreCommand() *cobra.Command {
 	var data, from, keys, root string
-	var asJSON bool
+	var asJSON, unsealed bool
 	c := &cobra.Command{
 		Use:   "restore",
 		Short: "Make a hub's data folder of a backup, its keys and the root key, and check it",
-		Long: `Restore compares every file of a backup with its list, makes a new data folder of it, and checks the result as "vitalseal check" does.
+		Long: `Restore compares every file of a backup with its list, and the list with its seal, which only the root key can make. Then it makes a new data folder of it, and checks the result as "vitalseal check" does.
 Then start the hub with it.
 
 What came after the backup was taken is not in it, and gateways that were told it was stored do not send it again: it shows as missing in
@@ -90,12 +102,23 @@ true, and what they are for. Tell the auditor.`,
 			if _, err := os.Stat(root); err != nil {
 				return &usageError{fmt.Errorf("--root-key: %w", err), "name the file root.key that was kept apart"}
 			}
+			ks, err := openRoot(root)
+			if err != nil {
+				return err
+			}
+			switch err := store.CheckSeal(ks, filepath.Join(from, "store"), keys); {
+			case unsealed:
+			case errors.Is(err, store.ErrUnsealed):
+				return &hinted{err, "somebody may have changed the backup, or the root key is another one; for a backup of a version that made no seals: --unsealed"}
+			case err != nil:
+				return err
+			}
 			if _, err := store.Restore(c.Context(), filepath.Join(from, "store"), keys, filepath.Join(data, "store"), tell); err != nil {
 				return err
 			}
 			tell("audit log")
-			if err := os.CopyFS(filepath.Join(data, "audit"), os.DirFS(filepath.Join(from, "audit"))); err != nil {
-				return fmt.Errorf("restore: audit log: %w", err)
+			if err := audit.Copy(filepath.Join(from, "audit"), filepath.Join(data, "audit")); err != nil {
+				return fmt.Errorf("restore: %w", err)
 			}
 			for _, x := range []struct {
 				from  string
@@ -117,6 +140,7 @@ true, and what they are for. Tell the auditor.`,
 	}
 	c.Flags().StringVar(&from, "from", "", "folder of the copy (required)")
 	c.Flags().StringVar(&keys, "keys", "", "folder of the keys (required)")
+	c.Flags().BoolVar(&unsealed, "unsealed", false, "take a backup whose list has no seal: it could be anybody's")
 	c.Flags().StringVar(&root, "root-key", "", "the file root.key (required)")
 	c.Flags().StringVar(&data, "data", "", "the data folder to make (required)")
 	c.Flags().BoolVar(&asJSON, "json", false, "print what the check found as JSON")
@@ -132,8 +156,10 @@ func checkCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "check",
 		Short: "Check that everything a stopped hub has stored is whole and opens",
-		Long: `Check opens every stored block of every patient under its key and compares the trends with what they are of. It prints no value. The
-hub must not run meanwhile. It exits with 1 if anything is wrong.`,
+		Long: `Check opens every stored block of every patient under its key, compares the trends with what they are of, and proves the audit log
+whole against its own public key (audit.pub). It prints no value. The hub must not run meanwhile. It exits with 1 if anything is wrong.
+
+A copy of audit.pub and a witness that were kept elsewhere prove more: vitalseal audit verify.`,
 		Example: "  vitalseal check --data /var/lib/vitalseal/hub",
 		Args:    exactArgs(0),
 		RunE: func(c *cobra.Command, _ []string) error {
@@ -150,11 +176,7 @@ hub must not run meanwhile. It exits with 1 if anything is wrong.`,
 }
 
 func checkStore(c *cobra.Command, data string, asJSON bool) (err error) {
-	root := filepath.Join(data, "root.key")
-	if _, err := os.Stat(root); err != nil { // one that is made now opens nothing
-		return &hinted{fmt.Errorf("the root key: %w", err), "put back the file root.key that was kept apart"}
-	}
-	keys, _, err := seal.OpenFileKeyStore(root)
+	keys, err := openRoot(filepath.Join(data, "root.key"))
 	if err != nil {
 		return err
 	}
@@ -169,6 +191,14 @@ func checkStore(c *cobra.Command, data string, asJSON bool) (err error) {
 	found, err := st.Check(c.Context(), tell)
 	if err != nil {
 		return err
+	}
+	tell("audit log")
+	public, err := os.ReadFile(filepath.Join(data, "audit.pub")) // #nosec G304 -- the operator names the folder
+	if err == nil {
+		_, err = audit.Verify(filepath.Join(data, "audit"), strings.TrimSpace(string(public)))
+	}
+	if err != nil && !errors.Is(err, audit.ErrUnsigned) { // what is behind the signed entries, the hub signs at its start
+		found.Problems = append(found.Problems, err.Error())
 	}
 	if asJSON {
 		if err := json.NewEncoder(os.Stdout).Encode(found); err != nil {
@@ -185,6 +215,18 @@ func checkStore(c *cobra.Command, data string, asJSON bool) (err error) {
 		return &hinted{fmt.Errorf("check: %d problems", n), "restore the last backup into another folder and compare"}
 	}
 	return nil
+}
+
+// openRoot opens a root key that is there: one that would be made now opens nothing.
+func openRoot(path string) (*seal.FileKeyStore, error) {
+	if _, err := os.Stat(path); err != nil {
+		return nil, &hinted{fmt.Errorf("the root key: %w", err), "name the file root.key that was kept apart, or put it back into the hub's folder"}
+	}
+	ks, _, err := seal.OpenFileKeyStore(path)
+	if err != nil {
+		return nil, &hinted{err, "copy it into a folder of your own, chmod 600, and name that"}
+	}
+	return ks, nil
 }
 
 // tell shows progress.

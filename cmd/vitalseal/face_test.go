@@ -195,6 +195,16 @@ func testFaces(t *testing.T, d *demo, wall string) {
 		p.is("no patient's id in what came", `fetch('/api/display').then(r => r.text()).then(t => !/p-[a-z0-9]{6}/.test(t))`, chromedp.EvalAwaitPromise)
 		p.is("nothing else without a person", `fetch('/api/beds').then(r => r.status === 401)`, chromedp.EvalAwaitPromise)
 		p.shot("wall")
+		// A heart rate of ten minutes ago is none, however new the bed's saturation is; one of half a minute ago says so.
+		for seconds, want := range map[int]string{600: "– –", 30: "old: "} {
+			js[any](p, fmt.Sprintf(`{ const ask = window.honest ??= window.fetch; window.fetch = (to, how) => ask(to, how).then(async r => {
+				if (!String(to).includes('/api/display')) return r
+				const b = await r.json()
+				for (const x of b.beds) if (x.numerics?.heart_rate_bpm) x.numerics.heart_rate_bpm.at = new Date(Date.parse(b.server_time) - %d000).toISOString()
+				return new Response(JSON.stringify(b), { status: r.status, headers: r.headers }) }); null }`, seconds))
+			p.await("heart rates of "+want, fmt.Sprintf(`[...document.querySelectorAll('[data-testid="wall-hr"]')].every(e => e.parentElement.innerText.includes(%q))`, want))
+			p.is("saturations are live", `[...document.querySelectorAll('[data-testid="wall-spo2"]')].every(e => !e.parentElement.innerText.includes('old'))`)
+		}
 		desk := openBrowser(t, d.url())
 		desk.do(chromedp.Navigate(d.url()+"/display"), chromedp.WaitVisible(testid("refused")))
 	})

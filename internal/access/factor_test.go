@@ -1,6 +1,7 @@
 package access_test
 
 import (
+	"context"
 	"errors"
 	"net/url"
 	"slices"
@@ -330,5 +331,36 @@ func TestNobodyTakesTheOthersPlaces(t *testing.T) {
 	f.token = func(string) string { return "" }
 	if _, err := e.FinishOIDC(t.Context(), url.Values{"state": {u.Query().Get("state")}, "code": {"c"}}, station, page); !errors.Is(err, access.ErrSignIn) || !strings.Contains(last(t, log).Reason, "not valid") {
 		t.Errorf("the errand to the provider was pushed out: %v, %+v", err, last(t, log)) // the forger's answer is no token
+	}
+}
+
+// TestOldPasswordWaitsForNothing: a sign-in for which a password was shown that is no longer one is not completed.
+func TestOldPasswordWaitsForNothing(t *testing.T) {
+	for name, change := range map[string]func(ctx context.Context, e *access.Engine, b *browser) error{
+		"changed": func(ctx context.Context, e *access.Engine, b *browser) error {
+			return e.ChangePassword(ctx, b.subject(), password, "another long passphrase")
+		},
+		"reset": func(ctx context.Context, e *access.Engine, _ *browser) error {
+			_, err := e.OneTimePassword(ctx, "nurse")
+			return err
+		},
+		"signed out": func(ctx context.Context, e *access.Engine, _ *browser) error { return e.SignOutAll(ctx, "nurse") },
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			e, _ := setup(t, withPassword(t, newDirectory().withEveryRole()))
+			b := signIn(t, e, "nurse")
+			secret, _ := withTOTP(t, b)
+			in, err := e.SignIn(t.Context(), "nurse", password, otherStation)
+			if err != nil || in.Pending == nil {
+				t.Fatal(err)
+			}
+			if err := change(t.Context(), e, b); err != nil {
+				t.Fatal(name, err)
+			}
+			time.Sleep(30 * time.Second)
+			if _, err := e.SecondFactor(t.Context(), access.Proof{Pending: in.Pending.ID, TOTP: code(t, secret)}, otherStation); !errors.Is(err, access.ErrSignIn) {
+				t.Errorf("%s: %v", name, err)
+			}
+		})
 	}
 }

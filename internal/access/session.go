@@ -307,8 +307,10 @@ func (e *Engine) SignOut(ctx context.Context, s Subject) error {
 	return e.record(ctx, s.Person, s.Workstation, actionSignOut, true, "")
 }
 
-// SignOutAll ends all sessions of a person, as when the person is disabled or gets a new password.
+// SignOutAll ends all sessions of a person, and sign-ins that wait for a second factor, as when the person is disabled or gets a
+// new password.
 func (e *Engine) SignOutAll(ctx context.Context, personID string) error {
+	e.pendings.forget(personID)
 	if err := e.dir.DeleteSessionsOf(ctx, personID, ""); err != nil {
 		return fmt.Errorf("access: sign out: %w", err)
 	}

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"regexp"
 	"slices"
 	"strings"
@@ -127,6 +128,13 @@ func (p *pendings) try(id, workstation string, now time.Time) (pending, bool) {
 		delete(p.all, id)
 	}
 	return *n, true
+}
+
+// forget drops all that waits for a person, as when the password that was shown for it is no longer one.
+func (p *pendings) forget(person string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	maps.DeleteFunc(p.all, func(_ string, n *pending) bool { return n.person == person })
 }
 
 func (p *pendings) done(id string) {
@@ -401,6 +409,7 @@ func (e *Engine) ChangePassword(ctx context.Context, s Subject, old, new string)
 	if err := e.dir.DeleteSessionsOf(ctx, s.Person.ID, s.Session); err != nil {
 		return fmt.Errorf("access: password: %w", err)
 	}
+	e.pendings.forget(s.Person.ID) // sign-ins for which the old password was shown
 	return nil
 }
 

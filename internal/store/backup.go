@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
@@ -17,14 +18,17 @@ import (
 )
 
 // A backup is a folder with a copy of every file of a store, each whole at one moment, and backup.json, which says what must be
-// there. It has no key of a patient or channel: those are in a file of their own, keys.db, to be kept apart. Without it, and without
-// the root key, a backup opens nothing; a patient who is forgotten is forgotten in every backup whose keys.db was renewed since.
+// there. It has no key of a patient, a channel or an envelope: those are in a file of their own, keys.db, to be kept apart, with
+// keys.json, which says what it is. Without it, and without the root key, a backup opens nothing. An older backup may be restored
+// with the keys of a newer one of the same store; so where the older keys are destroyed, whoever was forgotten since is forgotten in
+// the older backups as well.
 const (
 	manifestName  = "backup.json"
 	keysBackup    = "keys.db"
+	keysManifest  = "keys.json"
 	backupVersion = 1
 	directoryFile = "directory.db"
-	separateKeys  = "name LIKE 'patient/%' OR name LIKE 'channel/%'"
+	separateKeys  = "name LIKE 'patient/%' OR name LIKE 'channel/%' OR name LIKE 'envelope/%'"
 )
 
 // ErrBackup means that a backup is not what its list says, or not whole.
@@ -45,12 +49,15 @@ type BackupFile struct {
 }
 
 // Backup copies the store in dir into the folder to, and its patients' keys into the folder keys, both of which must be empty or not
-// exist. The store may be in use meanwhile: the partitions come first and the directory last, so that every chunk in the copy has its
+// exist, and neither in the other. The store may be in use meanwhile: the partitions come first and the directory last, so that every chunk in the copy has its
 // patient in it. progress is told of every file.
 func Backup(ctx context.Context, dir, to, keys string, progress func(file string)) (m Manifest, err error) {
-	m = Manifest{Version: backupVersion, Taken: time.Now().UTC().Truncate(time.Second)}
+	m = Manifest{Version: backupVersion, Taken: time.Now().UTC().Truncate(time.Microsecond)}
 	if _, err := os.Stat(filepath.Join(dir, directoryFile)); err != nil {
 		return m, fmt.Errorf("store: backup: %s holds no store: %w", dir, err)
+	}
+	if err := Apart(to, keys); err != nil {
+		return m, fmt.Errorf("store: backup: %w", err)
 	}
 	for _, d := range []string{to, keys} {
 		if err := emptyFolder(d); err != nil {
@@ -84,9 +91,12 @@ func Backup(ctx context.Context, dir, to, keys string, progress func(file string
 		}
 		m.Files = append(m.Files, f)
 	}
-	b, err := json.MarshalIndent(m, "", "  ")
+	of, err := storeOf(ctx, filepath.Join(to, directoryFile))
 	if err == nil {
-		err = os.WriteFile(filepath.Join(to, manifestName), append(b, '\n'), 0o600)
+		err = writeJSON(filepath.Join(keys, keysManifest), keysList{backupVersion, m.Taken, of, m.Files[len(m.Files)-1]})
+	}
+	if err == nil {
+		err = writeJSON(filepath.Join(to, manifestName), m)
 	}
 	if err == nil {
 		err = errors.Join(syncDir(to), syncDir(keys))
@@ -152,80 +162,51 @@ func separate(ctx context.Context, directory, keys string) (err error) {
 	return nil
 }
 
-// Restore makes a store in dir, which must be empty or not exist, of a backup and its keys. Every file is compared with the list
-// first. What came after the backup was taken is not in it, and nobody sends it again: gateways that were told it was stored have
-// forgotten it. It shows as missing in Delivery.
-func Restore(ctx context.Context, from, keys, dir string, progress func(file string)) (m Manifest, err error) {
-	b, err := os.ReadFile(filepath.Join(from, manifestName)) // #nosec G304 -- the operator names the folder
+// storeOf names the store that a copy of a directory is of: by its own wrapped key, which no other store has.
+func storeOf(ctx context.Context, directory string) (of string, err error) {
+	abs, err := filepath.Abs(directory)
 	if err != nil {
-		return m, fmt.Errorf("%w: %w", ErrBackup, err)
+		return "", err
 	}
-	if err := json.Unmarshal(b, &m); err != nil {
-		return m, fmt.Errorf("%w: %s: %w", ErrBackup, manifestName, err)
+	u := url.URL{Scheme: "file", Path: filepath.ToSlash(abs)}
+	db, err := sql.Open("sqlite3", u.String()+"?mode=ro&immutable=1") // a backup is not touched
+	if err != nil {
+		return "", err
 	}
-	if m.Version != backupVersion {
-		return m, fmt.Errorf("%w: version %d, this program knows %d", ErrNewer, m.Version, backupVersion)
+	defer func() { err = errors.Join(err, db.Close()) }()
+	var wrapped []byte
+	if err := db.QueryRowContext(ctx, "SELECT wrapped FROM keys WHERE name = ?", directoryKey).Scan(&wrapped); err != nil {
+		return "", err
 	}
-	if err := emptyFolder(dir); err != nil {
-		return m, fmt.Errorf("store: restore: %w", err)
-	}
-	seen := map[string]bool{}
-	for _, f := range m.Files {
-		seen[f.Name] = true
-		folder := from
-		if f.Name == keysBackup {
-			folder = keys
-		}
-		if f.Name != filepath.Base(f.Name) || f.Name != keysBackup && f.Name != directoryFile && !strings.HasPrefix(f.Name, partitionPrefix) {
-			return m, fmt.Errorf("%w: %s lists %q", ErrBackup, manifestName, f.Name)
-		}
-		progress(f.Name)
-		got, err := fileOf(filepath.Join(folder, f.Name))
-		if err != nil {
-			return m, fmt.Errorf("%w: %w", ErrBackup, err)
-		}
-		if got != f {
-			return m, fmt.Errorf("%w: %s is not the file that was written: %d bytes, SHA-256 %s", ErrBackup, f.Name, got.Bytes, got.SHA256)
-		}
-		if f.Name == keysBackup {
-			continue
-		}
-		if err := copyFile(filepath.Join(folder, f.Name), filepath.Join(dir, f.Name)); err != nil {
-			return m, fmt.Errorf("store: restore: %w", err)
-		}
-	}
-	if !seen[directoryFile] || !seen[keysBackup] {
-		return m, fmt.Errorf("%w: %s lists no %s or no %s", ErrBackup, manifestName, directoryFile, keysBackup)
-	}
-	if err := putBack(ctx, filepath.Join(dir, directoryFile), filepath.Join(keys, keysBackup)); err != nil {
-		return m, fmt.Errorf("store: restore: keys: %w", err)
-	}
-	if err := syncDir(dir); err != nil {
-		return m, fmt.Errorf("store: restore: %w", err)
-	}
-	return m, nil
+	sum := sha256.Sum256(wrapped)
+	return hex.EncodeToString(sum[:]), nil
 }
 
-func putBack(ctx context.Context, directory, keys string) (err error) {
-	db, err := openFile(ctx, directory, nil, 1, "")
+// Apart refuses two folders of which one is, or is in, the other: what must be kept apart would go into one backup.
+func Apart(a, b string) error {
+	var abs [2]string
+	for i, d := range []string{a, b} {
+		p, err := filepath.Abs(d)
+		if err != nil {
+			return err
+		}
+		if real, err := filepath.EvalSymlinks(p); err == nil {
+			p = real
+		}
+		abs[i] = p + string(filepath.Separator)
+	}
+	if strings.HasPrefix(abs[0], abs[1]) || strings.HasPrefix(abs[1], abs[0]) {
+		return fmt.Errorf("the keys must be kept apart: of %s and %s neither may be in the other", a, b)
+	}
+	return nil
+}
+
+func writeJSON(path string, v any) error {
+	b, err := json.MarshalIndent(v, "", "  ")
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, db.Close()) }()
-	for _, q := range []struct {
-		query string
-		args  []any
-	}{
-		{"ATTACH ? AS apart", []any{keys}},
-		// Whoever was forgotten since these keys were copied stays forgotten.
-		{"INSERT INTO main.keys SELECT name, wrapped FROM apart.keys WHERE true ON CONFLICT DO NOTHING", nil},
-		{"DETACH apart", nil},
-	} {
-		if _, err := db.ExecContext(ctx, q.query, q.args...); err != nil {
-			return err
-		}
-	}
-	return nil
+	return os.WriteFile(path, append(b, '\n'), 0o600)
 }
 
 // emptyFolder makes a folder, or finds it empty.

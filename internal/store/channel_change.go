@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"vitalseal/internal/access"
 )
@@ -75,7 +76,7 @@ func (s *Store) DeleteChannel(ctx context.Context, g access.Grant, id int64) err
 		}
 		return affected(tx.ExecContext(ctx, "DELETE FROM channels WHERE id = ? AND patient IS NULL", id))
 	})
-	s.keys.drop(channelKey(id))
+	s.keys.forget(func(name string) bool { return name == channelKey(id) || strings.HasPrefix(name, envelopeKeys(id)) })
 	return named("delete channel", err)
 }
 

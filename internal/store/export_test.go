@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"vitalseal/internal/access"
 )
 
 // OldDirectory opens a directory as it was before the ThingSpeak step.
@@ -74,4 +76,31 @@ func (s *Store) RecentChunks(t *testing.T, day string) int {
 	}
 	defer s.parts.release(part)
 	return part.recentCount()
+}
+
+// Forwarded has a patient's channel forwarded in plain text with the patient's consent, without asking anybody.
+func (s *Store) Forwarded(t *testing.T, patient string) (id KeyID) {
+	t.Helper()
+	ctx := t.Context()
+	c, err := s.ChannelOf(ctx, patient)
+	if err != nil {
+		t.Fatal(err)
+	}
+	person, err := s.CreatePerson(ctx, access.Person{Login: "asks-for-" + patient, DisplayName: "N", Role: access.RoleDoctor}, "hash")
+	if err != nil {
+		t.Fatal(err)
+	}
+	copy(id[:], patient[len(patient)-8:])
+	if err := s.ensureKey(ctx, envelopeKey(c.ID, id)); err != nil {
+		t.Fatal(err)
+	}
+	for _, q := range []string{
+		"INSERT INTO sinks (channel, server, remote, mode, sealed_key, envelope_key, requested_by, requested, cursor) VALUES (?1, 's', 1, 'plain', x'', ?2, ?3, 0, 0)",
+		"INSERT INTO cloud_consents (patient, person, given) SELECT patient, ?3, 1 FROM channels WHERE id = ?1 AND length(?2) > 0",
+	} {
+		if _, err := s.db.ExecContext(ctx, q, c.ID, id[:], person); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return id
 }

@@ -5,7 +5,12 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"maps"
+	"math"
+	"strings"
 	"time"
+
+	"vitalseal/internal/seal"
 )
 
 var (
@@ -77,12 +82,13 @@ func (s *Store) heldPatients(ctx context.Context) ([]string, error) {
 	return list(ctx, s.db.DB, func(r *sql.Rows) (p string, err error) { return p, r.Scan(&p) }, "SELECT patient FROM holds")
 }
 
-// Forget destroys the keys of a patient and of the patient's channel, for good: name, chunks, sums and all that is sealed under
-// them can be opened by nobody any more, here or in a backup that has no keys. The patient's own sign-in is disabled and loses its
-// name. The id stays, and with it what the audit log says. ErrHeld while a hold protects the patient, ErrAdmitted while the patient
+// Forget destroys the keys of a patient, of the patient's channel and of its envelopes in a cloud, for good: name, chunks, sums,
+// envelopes and all that is sealed under them can be opened by nobody any more, here or in a backup that has no keys. Forwarding
+// ends. What was set aside of the patient's sensors goes. The patient's own sign-in is disabled and loses its name, its second
+// factors and its link to an OpenID provider. The id stays, and with it what the audit log says. ErrHeld while a hold protects the patient, ErrAdmitted while the patient
 // lies in a bed: discharge first. A patient that was forgotten before is none any more: ErrNotFound.
 //
-// It cannot reach backups whose keys were kept, nor what was forwarded elsewhere, nor chunks that a gateway has not delivered yet:
+// It cannot reach backups whose keys were kept, nor what was forwarded in plain text, nor chunks that a gateway has not delivered yet:
 // those, when they come, are of nobody.
 func (s *Store) Forget(ctx context.Context, patient string) error {
 	// Nothing of the patient may be on its way into a block while the key goes.
@@ -104,27 +110,14 @@ func (s *Store) Forget(ctx context.Context, patient string) error {
 		if err := tx.QueryRowContext(ctx, "SELECT id FROM channels WHERE patient = ?", patient).Scan(&channel); err != nil {
 			return err
 		}
-		for _, q := range []struct {
-			query string
-			args  []any
-		}{
-			{"DELETE FROM keys WHERE name IN (?, ?)", []any{patientKey(patient), channelKey(channel)}},
-			{"UPDATE patients SET sealed_name = x'' WHERE id = ?", []any{patient}},
-			{"DELETE FROM api_keys WHERE channel = ?", []any{channel}},
-			{"DELETE FROM sessions WHERE person IN (SELECT id FROM persons WHERE self = ?)", []any{patient}},
-			{"UPDATE persons SET disabled = 1, password = '', sealed_name = x'', login = 'forgotten-' || id WHERE self = ?", []any{patient}},
-			{"INSERT INTO forgotten (patient, at) VALUES (?, ?)", []any{patient, micro(s.now())}},
-		} {
-			if _, err := tx.ExecContext(ctx, q.query, q.args...); err != nil {
-				return err
-			}
-		}
-		return nil
+		return erase(ctx, tx, patient, channel, s.now())
 	})
 	if err != nil {
 		return named("forget", err)
 	}
-	s.keys.forget(patientKey(patient), channelKey(channel))
+	s.keys.forget(func(name string) bool {
+		return name == patientKey(patient) || name == channelKey(channel) || strings.HasPrefix(name, envelopeKeys(channel))
+	})
 	// The file overwrites what is deleted; the log beside it still has the page as it was.
 	var busy, pages, moved int
 	if err := s.db.QueryRowContext(ctx, "PRAGMA wal_checkpoint(TRUNCATE)").Scan(&busy, &pages, &moved); err != nil {
@@ -136,12 +129,48 @@ func (s *Store) Forget(ctx context.Context, patient string) error {
 	return nil
 }
 
-func (r *keyring) forget(names ...string) {
+// erase takes out of a directory all that must not outlast a patient. It runs again without harm.
+func erase(ctx context.Context, tx *sql.Tx, patient string, channel int64, now time.Time) error {
+	const own = "(SELECT id FROM persons WHERE self = ?)"
+	for _, q := range []struct {
+		query string
+		args  []any
+	}{
+		{"DELETE FROM keys WHERE name IN (?, ?) OR name GLOB ?", []any{patientKey(patient), channelKey(channel), envelopeKeys(channel) + "*"}},
+		{"DELETE FROM sinks WHERE channel = ?", []any{channel}},
+		{"DELETE FROM sent_seconds WHERE channel = ?", []any{channel}},
+		{"DELETE FROM cloud_consents WHERE patient = ?", []any{patient}},
+		// What was set aside is under the key of nobody. It is the patient's by the time that it says, or, if that is
+		// what was wrong with it, by the time that it came.
+		{`DELETE FROM quarantine WHERE id IN (SELECT q.id FROM quarantine q JOIN placements p ON p.device = q.sensor JOIN stays s ON s.bed = p.bed
+			WHERE s.patient = ?1 AND (q.start >= max(p.begins, s.begins) AND q.start < min(coalesce(p.ends, ?2), coalesce(s.ends, ?2))
+			OR q.received >= max(p.begins, s.begins) AND q.received < min(coalesce(p.ends, ?2), coalesce(s.ends, ?2))))`,
+			[]any{patient, int64(math.MaxInt64)}},
+		{"UPDATE patients SET sealed_name = x'' WHERE id = ?", []any{patient}},
+		{"DELETE FROM api_keys WHERE channel = ?", []any{channel}},
+		{"DELETE FROM sessions WHERE person IN " + own, []any{patient}},
+		{"DELETE FROM factors WHERE person IN " + own, []any{patient}},
+		{"DELETE FROM exclusions WHERE patient = ?", []any{patient}},
+		// Nobody treats the patient any more: in a list of beds it would be one that cannot be opened.
+		{`UPDATE persons SET patients = (SELECT json_group_array(t.value) FROM json_each(persons.patients) t WHERE t.value <> ?1)
+			WHERE EXISTS (SELECT 1 FROM json_each(persons.patients) t WHERE t.value = ?1)`, []any{patient}},
+		{`UPDATE persons SET disabled = 1, password = '', sealed_name = x'', login = 'forgotten-' || id, issuer = '', subject = ''
+			WHERE self = ?`, []any{patient}},
+		{"INSERT INTO forgotten (patient, at) VALUES (?, ?) ON CONFLICT DO NOTHING", []any{patient, micro(now)}},
+	} {
+		if _, err := tx.ExecContext(ctx, q.query, q.args...); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// forget drops keys that have been destroyed.
+func (r *keyring) forget(which func(name string) bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for _, n := range names {
-		delete(r.m, n)
-	}
+	r.gone++
+	maps.DeleteFunc(r.m, func(name string, _ seal.Key) bool { return which(name) })
 }
 
 // Forgotten reports whether a patient was forgotten.

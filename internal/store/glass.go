@@ -46,6 +46,11 @@ func (s *Store) scanGlass(ctx context.Context, r scanner) (g access.Glass, err e
 	}
 	g.Opened, g.Expires, g.Reviewed = fromMicro(opened), fromMicro(expires), fromOptional(reviewed)
 	key, err := s.key(ctx, patientKey(g.PatientID))
+	if errors.Is(err, ErrNotFound) {
+		// The patient was forgotten. That it was opened, by whom and when, stays, and must not hide the others.
+		g.Reason = ForgottenName
+		return g, nil
+	}
 	if err != nil {
 		return access.Glass{}, err
 	}
@@ -90,7 +95,8 @@ func (s *Store) Glass(ctx context.Context, id string) (access.Glass, error) {
 	return g, named("emergency", err)
 }
 
-// ReviewGlass writes what a reviewer says; ErrNotFound if there is no such emergency or it has been judged.
+// ReviewGlass writes what a reviewer says; ErrNotFound if there is no such emergency or it has been judged. Of a patient who was
+// forgotten meanwhile the verdict is kept, and a note is ErrInvalid: there is no key left to seal it under.
 func (s *Store) ReviewGlass(ctx context.Context, id, reviewer, outcome, note string, at time.Time) error {
 	g, err := s.Glass(ctx, id)
 	if err != nil {
@@ -100,11 +106,20 @@ func (s *Store) ReviewGlass(ctx context.Context, id, reviewer, outcome, note str
 		return named("review emergency", err)
 	}
 	key, err := s.key(ctx, patientKey(g.PatientID))
+	var sealed []byte
+	switch {
+	case errors.Is(err, ErrNotFound) && note != "":
+		err = fmt.Errorf("%w: note: must be empty, because the patient was forgotten and nothing about them can be kept", ErrInvalid)
+	case errors.Is(err, ErrNotFound):
+		err = nil
+	case err == nil:
+		sealed = key.Seal([]byte(note), associated("emergency note", id))
+	}
 	if err != nil {
 		return named("review emergency", err)
 	}
 	return named("review emergency", affected(s.db.ExecContext(ctx, `UPDATE glasses SET reviewer = ?, reviewed = ?, outcome = ?, sealed_note = ?
-		WHERE id = ? AND reviewed IS NULL`, reviewer, micro(at), outcome, key.Seal([]byte(note), associated("emergency note", id)), id)))
+		WHERE id = ? AND reviewed IS NULL`, reviewer, micro(at), outcome, sealed, id)))
 }
 
 // Exclude adds or takes away a person whom a patient does not let see the values.

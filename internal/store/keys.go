@@ -23,8 +23,9 @@ const maxKeys = 1 << 16
 
 // keyring caches unwrapped keys.
 type keyring struct {
-	mu sync.RWMutex // guards m
-	m  map[string]seal.Key
+	mu   sync.RWMutex // guards all below
+	m    map[string]seal.Key
+	gone uint64 // how often keys were destroyed
 }
 
 func (r *keyring) init() { r.m = map[string]seal.Key{} }
@@ -36,9 +37,20 @@ func (r *keyring) get(name string) (seal.Key, bool) {
 	return k, ok
 }
 
-func (r *keyring) put(name string, k seal.Key) {
+// destroyed is how often keys were destroyed so far.
+func (r *keyring) destroyed() uint64 {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	return r.gone
+}
+
+// put keeps a key that was read when gone was what destroyed said: one that may have been destroyed since does not come back.
+func (r *keyring) put(name string, k seal.Key, gone uint64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if gone != r.gone {
+		return
+	}
 	if len(r.m) >= maxKeys {
 		clear(r.m)
 	}
@@ -50,6 +62,7 @@ func (s *Store) key(ctx context.Context, name string) (seal.Key, error) {
 	if k, ok := s.keys.get(name); ok {
 		return k, nil
 	}
+	gone := s.keys.destroyed()
 	var wrapped []byte
 	err := s.db.QueryRowContext(ctx, "SELECT wrapped FROM keys WHERE name = ?", name).Scan(&wrapped)
 	if errors.Is(err, sql.ErrNoRows) {
@@ -68,7 +81,7 @@ func (s *Store) key(ctx context.Context, name string) (seal.Key, error) {
 		return seal.Key{}, fmt.Errorf("%w: a key of %d bytes", ErrSealed, len(b))
 	}
 	copy(k[:], b)
-	s.keys.put(name, k)
+	s.keys.put(name, k, gone)
 	return k, nil
 }
 
@@ -131,5 +144,6 @@ func (s *Store) Secret(ctx context.Context, name string) ([]byte, error) {
 func (r *keyring) drop(name string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.gone++
 	delete(r.m, name)
 }

@@ -52,8 +52,11 @@ const SecondsPerHour = 3600
 var ErrSamePerson = errors.New("store: the approver must be another person than the one who asked")
 
 func envelopeKey(channel int64, id KeyID) string {
-	return "envelope/" + strconv.FormatInt(channel, 10) + "/" + hex.EncodeToString(id[:])
+	return envelopeKeys(channel) + hex.EncodeToString(id[:])
 }
+
+// envelopeKeys is what the names of a channel's envelope keys begin with.
+func envelopeKeys(channel int64) string { return "envelope/" + strconv.FormatInt(channel, 10) + "/" }
 
 // SaveSink has a channel forwarded from now on, under a new envelope key, and forgets an approval given before. writeKey is
 // the server's write key of the remote channel; it is sealed. Of k, the first four fields and RequestedBy count. The grant

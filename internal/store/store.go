@@ -156,6 +156,11 @@ func (s *Store) open(ctx context.Context) error {
 		return err
 	}
 	s.db = &directoryDB{DB: db}
+	// A crash may have left a key that was destroyed in the log: Forget could not empty it then.
+	var busy, pages, moved int
+	if err := db.QueryRowContext(ctx, "PRAGMA wal_checkpoint(TRUNCATE)").Scan(&busy, &pages, &moved); err != nil {
+		return err
+	}
 	if err := syncDir(s.dir); err != nil {
 		return err
 	}

@@ -151,12 +151,20 @@ func (s *Store) Patients(ctx context.Context) ([]access.PatientRef, error) {
 }
 
 // Admit puts a patient into a bed from at on, ending a stay in another bed at that moment. ErrOccupied if someone lies
-// there at or after at, ErrConflict if the patient's history reaches beyond at, ErrNotFound for an unknown patient or bed.
+// there at or after at, ErrConflict if the patient's history reaches beyond at, ErrNotFound for an unknown patient or bed, and
+// for a patient who was forgotten: what is measured in that bed would be nobody's.
 func (s *Store) Admit(ctx context.Context, patient, bed string, at time.Time) error {
 	if err := s.checkAt(at); err != nil {
 		return named("admit", err)
 	}
 	err := s.inTx(ctx, func(tx *sql.Tx) error {
+		var keys int
+		if err := tx.QueryRowContext(ctx, "SELECT count(*) FROM keys WHERE name = ?", patientKey(patient)).Scan(&keys); err != nil {
+			return err
+		}
+		if keys == 0 {
+			return fmt.Errorf("patient %.64q: %w", patient, ErrNotFound)
+		}
 		if err := errors.Join(exists(ctx, tx, "patient", "patients", patient), exists(ctx, tx, "bed", "beds", bed)); err != nil {
 			return err
 		}

@@ -2,7 +2,7 @@
 import { useEffect, useReducer, useState } from 'preact/hooks'
 import { Refused, ask, type Kind, type Reading, type Readings } from './api'
 import { Foot } from './parts'
-import { STALE_SECONDS, clock, hasValue, span, whyAbsent } from './words'
+import { FORGET_SECONDS, STALE_SECONDS, clock, hasValue, span, whyAbsent } from './words'
 
 const ASK_MS = 1500
 const LOST_MS = 6000
@@ -112,8 +112,7 @@ function WallBed({ bed, now, lost }: { bed: DisplayBed; now: number; lost: boole
   const n = bed.numerics ?? {}
   const sys = n.systolic_mmhg
   const dia = n.diastolic_mmhg
-  const ages = [n.heart_rate_bpm, n.spo2_percent].filter((r): r is Reading => !!r).map((r) => (now - Date.parse(r.at)) / 1000)
-  const age = ages.length ? Math.max(0, Math.min(...ages)) : Infinity
+  const age = Math.min(ageSeconds(n.heart_rate_bpm, now), ageSeconds(n.spo2_percent, now))
   const stale = lost || age > STALE_SECONDS
   return (
     <div class={`tile wall-bed ${!bed.occupied ? 'tile-empty' : stale ? 'tile-stale' : ''}`} data-testid={`wall-${bed.bed}`} data-state={!bed.occupied ? 'empty' : stale ? 'stale' : 'live'}>
@@ -124,14 +123,14 @@ function WallBed({ bed, now, lost }: { bed: DisplayBed; now: number; lost: boole
       {bed.occupied ? (
         <>
           <div class="wall-numbers">
-            <Big kind="heart_rate_bpm" label="HR" unit="bpm" colour="hr" r={n.heart_rate_bpm} stale={stale} />
-            <Big kind="spo2_percent" label="SpO₂" unit="%" colour="spo2" r={n.spo2_percent} stale={stale} />
+            <Big kind="heart_rate_bpm" label="HR" unit="bpm" colour="hr" r={n.heart_rate_bpm} now={now} lost={lost} />
+            <Big kind="spo2_percent" label="SpO₂" unit="%" colour="spo2" r={n.spo2_percent} now={now} lost={lost} />
           </div>
-          <div class={`bp ${hasValue(sys) && hasValue(dia) ? '' : 'is-absent'} ${lost ? 'is-stale' : ''}`}>
+          <div class={`bp ${hasValue(sys) && hasValue(dia) ? '' : 'is-absent'} ${lost || ageSeconds(sys, now) > 3600 ? 'is-stale' : ''}`}>
             <span class="number-label">
               BP <span class="unit">mmHg</span>
             </span>
-            <span class="bp-value">{hasValue(sys) && hasValue(dia) ? `${Math.round(sys.value)}/${Math.round(dia.value)}` : '– / –'}</span>
+            <span class="bp-value">{hasValue(sys) && hasValue(dia) ? `${Math.round(sys.value)}/${Math.round(dia.value)}${sys.quality === 'questionable' || dia.quality === 'questionable' ? '?' : ''}` : '– / –'}</span>
             <span class="number-note">{hasValue(sys) ? clock(sys.at) : ''}</span>
           </div>
         </>
@@ -142,8 +141,17 @@ function WallBed({ bed, now, lost }: { bed: DisplayBed; now: number; lost: boole
   )
 }
 
-function Big({ kind, label, unit, colour, r, stale }: { kind: Kind; label: string; unit: string; colour: string; r: Reading | undefined; stale: boolean }) {
-  const shown = hasValue(r)
+function ageSeconds(r: Reading | undefined, now: number): number {
+  return r ? Math.max(0, now - Date.parse(r.at)) / 1000 : Infinity
+}
+
+// Big is one number, as old as it itself is: that another one of the bed is live says nothing about it.
+function Big({ kind, label, unit, colour, r, now, lost }: { kind: Kind; label: string; unit: string; colour: string; r: Reading | undefined; now: number; lost: boolean }) {
+  const age = ageSeconds(r, now)
+  const stale = lost || age > STALE_SECONDS
+  const recent = age < FORGET_SECONDS
+  const shown = recent && hasValue(r)
+  const uncertain = shown && r.quality === 'questionable'
   return (
     <div class={`number ${colour} ${stale ? 'is-stale' : ''} ${shown ? '' : 'is-absent'}`}>
       <span class="number-label">
@@ -151,8 +159,9 @@ function Big({ kind, label, unit, colour, r, stale }: { kind: Kind; label: strin
       </span>
       <span class="number-value" data-testid={`wall-${colour}`}>
         {shown ? Math.round(r.value) : <span aria-label="no value">– –</span>}
+        {uncertain && <sup aria-hidden="true">?</sup>}
       </span>
-      <span class="number-note">{shown ? '\u00a0' : r ? whyAbsent(kind, r.quality) : 'no data'}</span>
+      <span class="number-note">{shown ? (stale ? `old: ${span(age)} ago` : uncertain ? 'uncertain' : '\u00a0') : r && recent ? whyAbsent(kind, r.quality) : 'no data'}</span>
     </div>
   )
 }

@@ -2,6 +2,7 @@ package dashboard_test
 
 import (
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"net/http"
@@ -15,6 +16,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"vitalseal/internal/access"
+	"vitalseal/internal/store"
 	"vitalseal/internal/view/dashboard"
 	"vitalseal/internal/vitals"
 )
@@ -180,6 +182,66 @@ func TestBedsWithoutValues(t *testing.T) {
 				t.Errorf("%s sees %q in %s", login, never, body)
 			}
 		}
+	}
+}
+
+// TestOneUnreadablePatient: a patient whose data cannot be read takes no other off the screen, and has no numbers.
+func TestOneUnreadablePatient(t *testing.T) {
+	w := newWard(t)
+	w.lost.Store(&w.ada)
+	w.append("a-2", numerics(time.Now(), good(vitals.HeartRate, 88)))
+	for path, b := range map[string]*browser{"/api/beds": w.signedIn("nurse"), "/api/display": func() *browser {
+		if err := w.store.CreateDevice(t.Context(), store.Device{ID: elsewhere, Kind: "workstation", State: store.DeviceActive,
+			Mode: store.ModeDisplay, Wards: []string{"ward-a"}}); err != nil {
+			t.Fatal(err)
+		}
+		return w.browser()
+	}()} {
+		if path == "/api/display" {
+			w.at(elsewhere)
+		} else {
+			w.at(station)
+		}
+		status, body := b.do("GET", path, nil, nil)
+		var got struct {
+			Beds []struct {
+				Bed      string         `json:"bed"`
+				Occupied bool           `json:"occupied"`
+				Numerics map[string]any `json:"numerics"`
+			} `json:"beds"`
+		}
+		if err := json.Unmarshal([]byte(body), &got); err != nil || status != 200 {
+			t.Fatal(path, status, body)
+		}
+		numbers := map[string]int{}
+		for _, b := range got.Beds {
+			if b.Occupied {
+				numbers[strings.ToLower(strings.TrimPrefix(b.Bed, "Bed "))] = len(b.Numerics)
+			}
+		}
+		if d := cmp.Diff(map[string]int{"a-1": 0, "a-2": 1}, numbers); d != "" {
+			t.Error(path, d)
+		}
+	}
+	// A patient who was forgotten and is in a doctor's list all the same is in no list of beds.
+	w.lost.Store(nil)
+	if err := errors.Join(w.store.Discharge(t.Context(), w.bela, time.Now()), w.store.Forget(t.Context(), w.bela)); err != nil {
+		t.Fatal(err)
+	}
+	w.at(station)
+	persons, err := w.store.Persons(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range persons {
+		if p.Login == "doctor" {
+			if err := w.store.SetPatients(t.Context(), p.ID, []string{w.ada, w.bela}); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if status, body := w.signedIn("doctor").do("GET", "/api/beds", nil, nil); status != 200 || !strings.Contains(body, w.ada) || strings.Contains(body, w.bela) {
+		t.Error(status, body)
 	}
 }
 

@@ -99,7 +99,9 @@ func (h *Handler) display(w http.ResponseWriter, r *http.Request) error {
 			default:
 				d.Occupied = true
 				if d.Numerics, err = h.latest(ctx, g, patient); err != nil {
-					return err
+					if err := h.unreadable(ctx, b.ID, err); err != nil {
+						return err
+					}
 				}
 			}
 		}

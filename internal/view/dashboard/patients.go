@@ -96,11 +96,16 @@ func (h *Handler) beds(w http.ResponseWriter, r *http.Request) error {
 				return err
 			}
 			b.Patient = p.ID
-			if b.PatientName, err = h.cfg.Store.PatientName(ctx, g, p.ID); err != nil {
-				return err
+			if b.PatientName, err = h.cfg.Store.PatientName(ctx, g, p.ID); err == nil {
+				b.Numerics, err = h.latest(ctx, g, p.ID)
 			}
-			if b.Numerics, err = h.latest(ctx, g, p.ID); err != nil {
-				return err
+			switch {
+			case errors.Is(err, store.ErrNotFound) && p.Bed == "":
+				continue // forgotten
+			case err != nil:
+				if err := h.unreadable(ctx, p.Bed, err); err != nil {
+					return err
+				}
 			}
 		}
 		answer.Beds = append(answer.Beds, b)
@@ -114,6 +119,16 @@ func (h *Handler) beds(w http.ResponseWriter, r *http.Request) error {
 	})
 	answer.ServerTime = h.now()
 	h.write(w, http.StatusOK, answer)
+	return nil
+}
+
+// unreadable is for a list in which one patient's data cannot be read, because they are damaged or gone: the bed stays in it without
+// numbers, and the other beds with theirs. It is nil, or the error where nothing can be read for anybody.
+func (h *Handler) unreadable(ctx context.Context, bed string, err error) error {
+	if ctx.Err() != nil || errors.Is(err, store.ErrNotAllowed) {
+		return err
+	}
+	h.cfg.Log.ErrorContext(ctx, "a bed is shown without numbers, because they cannot be read", "bed", bed, "err", err)
 	return nil
 }
 

@@ -11,6 +11,7 @@ import (
 	"net/http/cookiejar"
 	"net/http/httptest"
 	"path/filepath"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -30,17 +31,20 @@ const (
 	header    = dashboard.RequestHeader
 )
 
-// plainKeys is a key store without keys: what it wraps is only labelled.
-type plainKeys struct{}
+// plainKeys is a key store without keys: what it wraps is only labelled. What it has lost it unwraps no more.
+type plainKeys struct{ lost *atomic.Pointer[string] }
 
 func (plainKeys) Wrap(purpose string, secret []byte) ([]byte, error) {
 	return append([]byte(purpose+"\x00"), secret...), nil
 }
 
-func (plainKeys) Unwrap(purpose string, wrapped []byte) ([]byte, error) {
+func (k plainKeys) Unwrap(purpose string, wrapped []byte) ([]byte, error) {
 	rest, ok := bytes.CutPrefix(wrapped, []byte(purpose+"\x00"))
 	if !ok {
 		return nil, errors.New("wrong purpose")
+	}
+	if lost := k.lost.Load(); lost != nil && strings.HasSuffix(purpose, *lost) {
+		return nil, errors.New("lost")
 	}
 	return rest, nil
 }
@@ -61,6 +65,7 @@ type ward struct {
 	nurse   string // person id
 	log     *bytes.Buffer
 	seq     map[string]uint64
+	lost    atomic.Pointer[string] // the end of the name of a key that opens no more
 }
 
 func sensorOf(bed string) string { return "spiffe://test.vitalseal.internal/sensor/oxi-" + bed }
@@ -78,7 +83,7 @@ func newWard(t testing.TB, options ...store.Option) *ward {
 	}
 	dir := t.TempDir()
 	var err error
-	w.store, err = store.Open(ctx, filepath.Join(dir, "store"), plainKeys{}, log, options...)
+	w.store, err = store.Open(ctx, filepath.Join(dir, "store"), plainKeys{&w.lost}, log, options...)
 	must(err)
 	t.Cleanup(func() { _ = w.store.Close() })
 	w.trail, err = audit.Open(filepath.Join(dir, "audit"), filepath.Join(dir, "audit.key"), log)
