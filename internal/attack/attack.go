@@ -48,6 +48,9 @@ type Attack struct {
 	// Needs says why the attack cannot be carried out by this process at all; nil: it can. Such an attack is left out, and
 	// the suite says so.
 	Needs func() error
+	// Begin is for an attack that is mostly waiting, in the place of Run: it is begun before all others, and what it returns is
+	// called in the attack's own turn.
+	Begin func(context.Context, *Target) (finish func() (Result, error), err error)
 	Run   func(context.Context, *Target) (Result, error)
 }
 
@@ -184,6 +187,9 @@ func Run(ctx context.Context, cfg Config) (rep *Report, err error) {
 		}
 	}
 	rep = &Report{}
+	for i := range attacks {
+		attacks[i].begin(ctx, t)
+	}
 	for i, a := range attacks {
 		l := one(ctx, t, a)
 		rep.Lines = append(rep.Lines, l)
@@ -200,6 +206,28 @@ func Run(ctx context.Context, cfg Config) (rep *Report, err error) {
 	}
 	rep.count(time.Since(began))
 	return rep, nil
+}
+
+// begin begins an attack that takes time, and makes its end its Run.
+func (a *Attack) begin(ctx context.Context, t *Target) {
+	if a.Begin == nil {
+		return
+	}
+	finish, err := func() (func() (Result, error), error) {
+		if t.cfg.Controls {
+			if err := weaken.Set(a.Control); err != nil {
+				return nil, err
+			}
+			defer func() { _ = weaken.Set() }() // the next Set says what is wrong
+		}
+		return a.Begin(ctx, t)
+	}()
+	a.Run = func(context.Context, *Target) (Result, error) {
+		if err != nil {
+			return Result{}, err
+		}
+		return finish()
+	}
 }
 
 // one carries out an attack. Whatever goes wrong with it is its own outcome.

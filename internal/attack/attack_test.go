@@ -26,7 +26,7 @@ func TestTheTableIsWhole(t *testing.T) {
 			t.Errorf("%s is there twice", a.ID)
 		}
 		seen[a.ID] = true
-		if !regexp.MustCompile(`^[a-z]+(-[a-z0-9]+)+$`).MatchString(a.ID) || a.Threat == "" || a.Position == "" || a.Does == "" || a.Expected == "" || a.Run == nil {
+		if !regexp.MustCompile(`^[a-z]+(-[a-z0-9]+)+$`).MatchString(a.ID) || a.Threat == "" || a.Position == "" || a.Does == "" || a.Expected == "" || (a.Run == nil) == (a.Begin == nil) {
 			t.Errorf("%q is not complete", a.ID)
 		}
 		if a.Control != weaken.None {

@@ -26,9 +26,9 @@ func floodAttacks() []Attack {
 			Expected: "429 beyond its allowance; a bed's numbers keep moving elsewhere", Control: weaken.RequestRate, Run: requestFlood},
 		{ID: "flood-live", Threat: "use up the live views", Position: "a signed-in nurse", Does: "30 live views of one session", Expected: "8 at most", Control: weaken.LiveBound, Run: liveFlood},
 		{ID: "flood-slow-header", Threat: "hold connections for ever", Position: "an enrolled workstation", Does: "requests whose headers never end, one byte now and then",
-			Expected: "closed after five seconds", Control: weaken.HeaderTime, Run: slowHeader},
+			Expected: "closed after five seconds", Control: weaken.HeaderTime, Begin: slowHeader},
 		{ID: "flood-slow-body", Threat: "hold connections for ever", Position: "an enrolled workstation", Does: "32 sign-ins whose bodies never end, one byte now and then each",
-			Expected: "closed after fifteen seconds; a bed's numbers keep moving", Control: weaken.BodyTime, Run: slowBody},
+			Expected: "closed after fifteen seconds; a bed's numbers keep moving", Control: weaken.BodyTime, Begin: slowBody},
 		{ID: "flood-handshakes", Threat: "keep sensors out", Position: "an enrolled sensor below the inner TLS", Does: "60 connections to ingest that never begin their handshake",
 			Expected: "an honest sensor is let in beside them; a bed's numbers keep moving", Control: weaken.None, Run: handshakeFlood},
 		{ID: "flood-front-door", Threat: "stop the ward's numbers", Position: "the network", Does: "300 connections each to the controller's and the router's ports, some with garbage",
@@ -203,60 +203,51 @@ func liveFlood(ctx context.Context, t *Target) (Result, error) {
 	return flooded(err, open > 8, "as many as wanted to", "bounded", "%d of 30 were opened", open)
 }
 
-func slowHeader(ctx context.Context, t *Target) (Result, error) {
-	s, err := t.mine(ctx)
-	if err != nil {
-		return Result{}, err
-	}
-	c, err := s.ep.Dial(ctx, overlay.ServiceFaces)
-	if err != nil {
-		return Result{}, err
-	}
-	held, lasted, err := trickle(ctx, c, "GET / HTTP/1.1\r\nHost: x\r\n", 7500*time.Millisecond)
-	if err != nil {
-		return Result{}, err
-	}
-	return judge(held, "held for as long as it liked", "closed", "after %v", lasted.Round(100*time.Millisecond))
+func slowHeader(ctx context.Context, t *Target) (func() (Result, error), error) {
+	return slowly(ctx, t, 1, "GET / HTTP/1.1\r\nHost: x\r\n", 7500*time.Millisecond)
 }
 
-func slowBody(ctx context.Context, t *Target) (Result, error) {
-	const conns = 32
+func slowBody(ctx context.Context, t *Target) (func() (Result, error), error) {
+	return slowly(ctx, t, 32, "POST /api/session HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 4000\r\n\r\n{\"user\":\"", 17500*time.Millisecond)
+}
+
+// slowly begins requests on connections of a workstation of its own, and looks at a bed's numbers while they last.
+func slowly(ctx context.Context, t *Target, conns int, begin string, patience time.Duration) (func() (Result, error), error) {
 	s, err := t.newStation(ctx)
 	if err != nil {
-		return Result{}, err
+		return nil, err
 	}
-	var held atomic.Int64
-	var longest atomic.Int64
-	err = meanwhile(ctx, t, func(during func() error) error {
-		var slow []net.Conn
-		for range conns {
-			c, err := s.ep.Dial(ctx, overlay.ServiceFaces)
-			if err != nil {
-				return err
-			}
-			slow = append(slow, c)
+	type end struct {
+		open   bool
+		lasted time.Duration
+		err    error
+	}
+	ends := make(chan end, conns)
+	for range conns {
+		c, err := s.ep.Dial(ctx, overlay.ServiceFaces)
+		if err != nil {
+			return nil, err
 		}
-		failed := make(chan error, conns)
-		done := make(chan struct{})
 		go func() {
-			defer close(done)
-			flock(conns, func(i int) {
-				open, lasted, err := trickle(ctx, slow[i], "POST /api/session HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 4000\r\n\r\n{\"user\":\"", 17500*time.Millisecond)
-				if err != nil {
-					failed <- err
-				}
-				if open {
-					held.Add(1)
-				}
-				longest.Store(max(longest.Load(), int64(lasted)))
-			})
+			open, lasted, err := trickle(ctx, c, begin, patience)
+			ends <- end{open, lasted, err}
 		}()
-		err := during()
-		<-done
-		close(failed)
-		return errors.Join(err, <-failed)
-	})
-	return flooded(err, held.Load() > 0, "held for as long as they liked", "closed", "%d of %d open after %v", held.Load(), conns, time.Duration(longest.Load()).Round(100*time.Millisecond))
+	}
+	moved := meanwhile(ctx, t, func(during func() error) error { return during() })
+	return func() (Result, error) {
+		held, longest := 0, time.Duration(0)
+		for range conns {
+			e := <-ends
+			if e.err != nil {
+				return Result{}, e.err
+			}
+			if e.open {
+				held++
+			}
+			longest = max(longest, e.lasted)
+		}
+		return flooded(moved, held > 0, "held for as long as it liked", "closed", "%d of %d open after %v", held, conns, longest.Round(100*time.Millisecond))
+	}, nil
 }
 
 // trickle sends begin and then a byte a second, until the other end has closed the connection or patience is over. It closes it.

@@ -148,6 +148,7 @@ func erase(ctx context.Context, tx *sql.Tx, patient string, channel int64, now t
 			[]any{patient, int64(math.MaxInt64)}},
 		{"UPDATE patients SET sealed_name = x'' WHERE id = ?", []any{patient}},
 		{"DELETE FROM api_keys WHERE channel = ?", []any{channel}},
+		{"DELETE FROM mqtt_rights WHERE channel = ?", []any{channel}},
 		{"DELETE FROM sessions WHERE person IN " + own, []any{patient}},
 		{"DELETE FROM factors WHERE person IN " + own, []any{patient}},
 		{"DELETE FROM exclusions WHERE patient = ?", []any{patient}},
