@@ -71,7 +71,7 @@ fewer, or more: those are added. Let the machine do nothing else meanwhile.`,
 	f.StringVar(&cfg.Data, "data", "", "folder that keeps the deployment with its identities for the next run (default: a temporary one)")
 	f.StringVar(&cfg.Recordings, "recordings", "", "folder of recordings of people that drive the simulated chips (default: the simulator's own waves)")
 	f.BoolVar(&asJSON, "json", false, "print the figures as one JSON object")
-	c.AddCommand(benchCut(), benchHub(), benchFleet(), benchAloneHub())
+	c.AddCommand(benchCut(), benchHub(), benchThingSpeak(), benchFleet(), benchAloneHub())
 	return c
 }
 
@@ -113,6 +113,54 @@ inner TLS but without OpenZiti: one process for the hub, whose own CPU time coun
 	}
 	c.Flags().IntVar(&cfg.Patients, "patients", cfg.Patients, "how many patients")
 	c.Flags().DurationVar(&cfg.For, "for", cfg.For, "how long to measure, once everybody is connected")
+	c.Flags().BoolVar(&asJSON, "json", false, "print the figures as one JSON object")
+	return c
+}
+
+func benchThingSpeak() *cobra.Command {
+	cfg := measure.ThingSpeakConfig{For: 10 * time.Second, Clients: []int{1, 8, 32}}
+	var asJSON bool
+	c := &cobra.Command{
+		Use:   "thingspeak",
+		Short: "Measure writing to channels: updates, bulk updates and MQTT, beside mosquitto alone",
+		Long: `Thingspeak measures the real parts on this machine: overlay, hub, and four workstations' addresses for programs, each a process. So many
+clients at once write to a channel of their own, each waiting for its answer before it goes on: POST /update, bulk updates, MQTT with QoS 0 (until the
+client, which has subscribed, is told) and QoS 1 (until it is acknowledged). By then the hub has decided, audited and stored. Then the same over MQTT
+through mosquitto alone, which must be installed (Debian: mosquitto) and does neither.`,
+		Example: "  vitalseal bench thingspeak --for 10s --clients 1,8,32 --json",
+		Args:    exactArgs(0),
+		RunE: func(c *cobra.Command, _ []string) (err error) {
+			if cfg.For < time.Second || cfg.For > time.Hour {
+				return &usageError{fmt.Errorf("--for %v: out of range", cfg.For), "give 1s to 1h"}
+			}
+			for _, n := range cfg.Clients {
+				if n < 1 || n > 64 {
+					return &usageError{fmt.Errorf("--clients %d: out of range", n), "give 1 to 64"}
+				}
+			}
+			if cfg.Exe, err = os.Executable(); err != nil {
+				return err
+			}
+			if cfg.Data, err = os.MkdirTemp("", "vitalseal-bench-"); err != nil {
+				return err
+			}
+			defer func() { err = errors.Join(err, os.RemoveAll(cfg.Data)) }()
+			cfg.Progress = os.Stderr
+			report, err := measure.RunThingSpeak(c.Context(), cfg)
+			if errors.Is(err, measure.ErrNoMosquitto) {
+				return &hinted{err, "apt-get install mosquitto"}
+			}
+			if err != nil {
+				return err
+			}
+			if asJSON {
+				return json.NewEncoder(os.Stdout).Encode(report)
+			}
+			return report.Print(os.Stdout)
+		},
+	}
+	c.Flags().DurationVar(&cfg.For, "for", cfg.For, "how long each measurement lasts")
+	c.Flags().IntSliceVar(&cfg.Clients, "clients", cfg.Clients, "how many clients at once; a measurement each")
 	c.Flags().BoolVar(&asJSON, "json", false, "print the figures as one JSON object")
 	return c
 }

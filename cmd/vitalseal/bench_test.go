@@ -34,3 +34,34 @@ func TestBench(t *testing.T) {
 		t.Errorf("%s", out)
 	}
 }
+
+// TestBenchThingSpeak: the short form of the measurement of channels: every way gets through, nothing fails.
+func TestBenchThingSpeak(t *testing.T) {
+	if _, err := exec.LookPath("mosquitto"); err != nil {
+		if _, err := exec.LookPath("/usr/sbin/mosquitto"); err != nil {
+			t.Fatalf("%v: make deps installs it (Debian: mosquitto)", err)
+		}
+	}
+	r := command(t, "bench", "thingspeak", "--for", "1s", "--clients", "2", "--json")
+	if r.code != 0 {
+		t.Fatalf("%d\n%s", r.code, r.err)
+	}
+	var got struct {
+		Rows []struct {
+			System, Way string
+			PerSecond   float64 `json:"entries_per_second"`
+			Failed      int
+		}
+	}
+	if err := json.Unmarshal([]byte(r.out), &got); err != nil {
+		t.Fatal(err)
+	}
+	if len(got.Rows) != 6 {
+		t.Errorf("%d rows, want 4 of ours and 2 of mosquitto's", len(got.Rows))
+	}
+	for _, x := range got.Rows {
+		if x.PerSecond <= 0 || x.Failed != 0 {
+			t.Errorf("%+v", x)
+		}
+	}
+}

@@ -1,14 +1,11 @@
 package attack
 
 import (
-	"bufio"
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/url"
 	"strings"
@@ -17,6 +14,7 @@ import (
 	"github.com/coder/websocket"
 	"github.com/mochi-mqtt/server/v2/packets"
 
+	"vitalseal/internal/view/client"
 	"vitalseal/internal/view/thingspeak"
 	"vitalseal/internal/weaken"
 )
@@ -95,11 +93,7 @@ func (t *Target) mqttDevice(ctx context.Context) (d mqttDevice, err error) {
 }
 
 // mqttConn speaks MQTT 5 by hand.
-type mqttConn struct {
-	c  net.Conn
-	r  *bufio.Reader
-	id uint16
-}
+type mqttConn struct{ *client.MQTT }
 
 func (t *Target) mqttDial(ctx context.Context) (*mqttConn, error) {
 	//nolint:bodyclose // the library closes it, or has replaced it by one that needs no closing
@@ -108,97 +102,33 @@ func (t *Target) mqttDial(ctx context.Context) (*mqttConn, error) {
 		return nil, err
 	}
 	t.closers = append(t.closers, func() error { _ = c.CloseNow(); return nil })
-	m := &mqttConn{c: websocket.NetConn(context.WithoutCancel(ctx), c, websocket.MessageBinary)}
-	m.r = bufio.NewReader(m.c)
-	return m, m.c.SetDeadline(time.Now().Add(20 * time.Second))
+	conn := websocket.NetConn(context.WithoutCancel(ctx), c, websocket.MessageBinary)
+	return &mqttConn{client.NewMQTT(conn, 5)}, conn.SetDeadline(time.Now().Add(20 * time.Second))
 }
 
-func (d mqttDevice) hello() packets.Packet {
-	return packets.Packet{FixedHeader: packets.FixedHeader{Type: packets.Connect}, ProtocolVersion: 5, Connect: packets.ConnectParams{ProtocolName: []byte("MQTT"), Clean: true,
-		Keepalive: 60, ClientIdentifier: d.ID, UsernameFlag: true, PasswordFlag: true, Username: []byte(d.ID), Password: []byte(d.Password)}}
-}
+func (d mqttDevice) hello() packets.Packet { return client.Hello(d.ID, d.ID, d.Password) }
 
 // mqttLogin connects and says hello; code is the hub's answer.
 func (t *Target) mqttLogin(ctx context.Context, hello packets.Packet) (m *mqttConn, code byte, err error) {
 	if m, err = t.mqttDial(ctx); err != nil {
 		return nil, 0, err
 	}
-	ack, err := m.ask(hello)
+	ack, err := m.Ask(hello)
 	return m, ack.ReasonCode, err
-}
-
-// ask sends a packet and returns the answer.
-func (m *mqttConn) ask(pk packets.Packet) (packets.Packet, error) {
-	var b bytes.Buffer
-	pk.ProtocolVersion = 5
-	var err error
-	switch pk.FixedHeader.Type {
-	case packets.Connect:
-		err = pk.ConnectEncode(&b)
-	case packets.Subscribe:
-		err = pk.SubscribeEncode(&b)
-	case packets.Publish:
-		err = pk.PublishEncode(&b)
-	}
-	if err != nil {
-		return pk, err
-	}
-	if _, err := m.c.Write(b.Bytes()); err != nil {
-		return pk, errMQTTClosed
-	}
-	return m.read()
-}
-
-// errMQTTClosed says that the hub ended the connection.
-var errMQTTClosed = errors.New("the connection was ended")
-
-func (m *mqttConn) read() (pk packets.Packet, err error) {
-	first, err := m.r.ReadByte()
-	if err != nil {
-		return pk, errMQTTClosed
-	}
-	pk.ProtocolVersion = 5
-	if err := pk.FixedHeader.Decode(first); err != nil {
-		return pk, err
-	}
-	n, _, err := packets.DecodeLength(m.r)
-	if err != nil {
-		return pk, err
-	}
-	body := make([]byte, min(n, 1<<20))
-	if _, err := io.ReadFull(m.r, body); err != nil {
-		return pk, errMQTTClosed
-	}
-	pk.FixedHeader.Remaining = n
-	switch pk.FixedHeader.Type {
-	case packets.Connack:
-		err = pk.ConnackDecode(body)
-	case packets.Suback:
-		err = pk.SubackDecode(body)
-	case packets.Puback:
-		err = pk.PubackDecode(body)
-	case packets.Publish:
-		err = pk.PublishDecode(body)
-	case packets.Disconnect:
-		err = pk.DisconnectDecode(body)
-	}
-	return pk, err
 }
 
 // publish reports whether a message was taken. A connection that ends is a refusal.
 func (m *mqttConn) publish(topic, payload string) (taken bool, code byte, err error) {
-	m.id++
-	ack, err := m.ask(packets.Packet{FixedHeader: packets.FixedHeader{Type: packets.Publish, Qos: 1}, PacketID: m.id, TopicName: topic, Payload: []byte(payload)})
-	if errors.Is(err, errMQTTClosed) {
+	ack, err := m.Ask(m.Publish(topic, []byte(payload), 1))
+	if errors.Is(err, client.ErrMQTTClosed) {
 		return false, 0, nil
 	}
 	return err == nil && ack.FixedHeader.Type == packets.Puback && ack.ReasonCode < 0x80, ack.ReasonCode, err
 }
 
 func (m *mqttConn) subscribe(filter string) (granted bool, code byte, err error) {
-	m.id++
-	ack, err := m.ask(packets.Packet{FixedHeader: packets.FixedHeader{Type: packets.Subscribe, Qos: 1}, PacketID: m.id, Filters: packets.Subscriptions{{Filter: filter}}})
-	if errors.Is(err, errMQTTClosed) {
+	ack, err := m.Ask(m.Subscribe(filter, 0))
+	if errors.Is(err, client.ErrMQTTClosed) {
 		return false, 0, nil
 	}
 	if err != nil || len(ack.ReasonCodes) != 1 {
@@ -240,7 +170,7 @@ func guessDevice(ctx context.Context, t *Target) (Result, error) {
 		if m == nil && err != nil {
 			return Result{}, err
 		}
-		_ = m.c.Close()
+		_ = m.Conn().Close()
 		if err == nil && code == 0 {
 			return through("let in", "with guess %d", i+1)
 		}
@@ -323,11 +253,11 @@ func deletedDevice(ctx context.Context, t *Target) (Result, error) {
 		return Result{}, err
 	}
 	began := time.Now()
-	if err := m.c.SetDeadline(began.Add(4 * time.Second)); err != nil {
+	if err := m.Conn().SetDeadline(began.Add(4 * time.Second)); err != nil {
 		return Result{}, err
 	}
 	for heard := 0; ; heard++ {
-		pk, err := m.read()
+		pk, err := m.Read()
 		after := time.Since(began)
 		switch {
 		case err != nil && after < 3900*time.Millisecond, err == nil && pk.FixedHeader.Type == packets.Disconnect:

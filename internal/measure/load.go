@@ -114,6 +114,17 @@ func (l *load) startProcess(ctx context.Context, name string, args ...string) er
 
 // start brings everything up, and makes what is not there yet.
 func (l *load) start(ctx context.Context) error {
+	if err := l.startHub(ctx); err != nil {
+		return err
+	}
+	if err := l.grow(ctx); err != nil {
+		return err
+	}
+	return l.startGateways(ctx)
+}
+
+// startHub brings up what there is without a gateway: overlay, hub, and a workstation's connect.
+func (l *load) startHub(ctx context.Context) error {
 	var err error
 	if l.fleet, err = readFleet(l.path("fleet.json")); err != nil {
 		return err
@@ -138,21 +149,22 @@ func (l *load) start(ctx context.Context) error {
 			return fmt.Errorf("measure: %w", err)
 		}
 	}
+	if l.listen, err = freeAddress(); err != nil {
+		return err
+	}
+	return l.startProcess(ctx, "connect", "connect", "--data", l.path("connect"), "--listen", l.listen, "--plain")
+}
+
+// freeAddress is a loopback address that nobody listened on just now.
+func freeAddress() (string, error) {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
-		return fmt.Errorf("measure: %w", err)
+		return "", fmt.Errorf("measure: %w", err)
 	}
-	l.listen = ln.Addr().String()
 	if err := ln.Close(); err != nil {
-		return fmt.Errorf("measure: %w", err)
+		return "", fmt.Errorf("measure: %w", err)
 	}
-	if err := l.startProcess(ctx, "connect", "connect", "--data", l.path("connect"), "--listen", l.listen, "--plain"); err != nil {
-		return err
-	}
-	if err := l.grow(ctx); err != nil {
-		return err
-	}
-	return l.startGateways(ctx)
+	return ln.Addr().String(), nil
 }
 
 // signIn signs in, once the workstation's way to the hub is known to the overlay's router.
