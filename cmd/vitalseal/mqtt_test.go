@@ -16,7 +16,7 @@ import (
 )
 
 // TestMosquittoClients: Debian's mosquitto_pub and mosquitto_sub, unmodified, through a workstation's addresses for programs: plain,
-// over TLS and in both versions of the protocol; a patient's monitor can be listened to, never written.
+// over TLS and in both versions of the protocol, and npm's client over HTTP; a patient's monitor can be listened to, never written.
 func TestMosquittoClients(t *testing.T) {
 	for _, name := range []string{"mosquitto_pub", "mosquitto_sub"} {
 		if _, err := exec.LookPath(name); err != nil {
@@ -94,10 +94,58 @@ func TestMosquittoClients(t *testing.T) {
 	if out, err := mosquitto(t, "mosquitto_pub", tcp(plain), wrong, topic("channels/%d/publish", made.ID), []string{"-m", "field1=1"}); err == nil {
 		t.Errorf("a wrong password: %s", out)
 	}
+	t.Run("npm client", func(t *testing.T) { npmClient(t, "http://"+web, d, made.ID, account.Key) })
 	if res, err := http.Get("http://" + web + "/api/session"); err != nil || res.StatusCode != http.StatusNotFound {
 		t.Errorf("the dashboard's interface at the programs' address: %v, %v", res, err)
 	} else {
 		_ = res.Body.Close()
+	}
+}
+
+const shortScript = `
+const Client = require('thingspeakclient');
+const [server, id, writeKey, readKey] = [process.argv[2], Number(process.argv[3]), process.argv[4], process.argv[5]];
+const c = new Client({server, useTimeoutMode: false});
+const call = (name, ...args) => new Promise((ok, bad) => c[name](...args, (err, body) => err ? bad(err) : ok(body)));
+(async () => {
+  await call('attachChannel', id, {writeKey, readKey});
+  const entry = await call('updateChannel', id, {field1: 31, status: 'by npm'});
+  console.log(JSON.stringify({entry, last: await call('getLastEntryInChannelFeed', id)}));
+})().catch(err => { console.error(err); process.exit(1); });
+`
+
+// npmClient has the client of npm write and read through a workstation's address for programs, without any of its files.
+func npmClient(t *testing.T, server string, d *demo, channel int64, account string) {
+	npm, err := exec.LookPath("npm")
+	if err != nil {
+		t.Skip("npm is not installed; it comes with Node.js, which the dashboard is built with")
+	}
+	dir := t.TempDir()
+	install := exec.Command(npm, "install", "--prefix", dir, "--no-audit", "--no-fund", "--ignore-scripts", "--loglevel", "error", thingspeakClient)
+	install.Env = append(os.Environ(), "npm_config_cache="+filepath.Join(dir, ".npm"))
+	if out, err := install.CombinedOutput(); err != nil {
+		t.Fatalf("npm install %s: %v\n%s", thingspeakClient, err, out)
+	}
+	script := filepath.Join(dir, "short.js")
+	if err := os.WriteFile(script, []byte(shortScript), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	keys := map[bool]string{}
+	for _, write := range []bool{true, false} {
+		var k struct {
+			Key string `json:"api_key"`
+		}
+		ask(t, fmt.Sprintf("%s/channels/%d/api_keys.json", server, channel), fmt.Sprintf("write_flag=%t&api_key=%s", write, account), &k)
+		d.secrets.add("channel key", k.Key)
+		keys[write] = k.Key
+	}
+	out, err := exec.Command("node", script, server, fmt.Sprint(channel), keys[true], keys[false]).CombinedOutput()
+	var got struct {
+		Entry string
+		Last  struct{ Field1, Status string }
+	}
+	if err != nil || json.Unmarshal(out, &got) != nil || got.Entry == "" || got.Entry == "0" || got.Last.Field1 != "31" {
+		t.Errorf("%v: %s", err, out)
 	}
 }
 

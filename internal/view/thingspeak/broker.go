@@ -71,6 +71,7 @@ type wire struct {
 	net.Conn
 	ws      *websocket.Conn
 	station string
+	tempo   tempo // of the goroutine that reads
 }
 
 // Close does not wait for the other end.
@@ -129,7 +130,7 @@ func (b *broker) serve(w http.ResponseWriter, r *http.Request) {
 	}
 	ctx, cancel := context.WithCancel(r.Context())
 	defer cancel()
-	conn := &wire{websocket.NetConn(ctx, c, websocket.MessageBinary), c, station}
+	conn := &wire{websocket.NetConn(ctx, c, websocket.MessageBinary), c, station, tempo{}}
 	if !b.track(conn) || conn.SetDeadline(time.Now().Add(greeting)) != nil {
 		return
 	}
@@ -209,8 +210,12 @@ func (b *broker) OnDisconnect(cl *mqtt.Client, _ error, _ bool) {
 	delete(b.clients, cl)
 }
 
-// OnPacketRead ends a connection that asks for more than there is: to store it less surely than it asked would be a lie.
-func (b *broker) OnPacketRead(_ *mqtt.Client, pk packets.Packet) (packets.Packet, error) {
+// OnPacketRead keeps a client to its tempo, and ends a connection that asks for more than there is: to store it less surely than it
+// asked would be a lie.
+func (b *broker) OnPacketRead(cl *mqtt.Client, pk packets.Packet) (packets.Packet, error) {
+	if conn, ok := cl.Net.Conn.(*wire); ok {
+		time.Sleep(conn.tempo.wait(time.Now()))
+	}
 	if pk.FixedHeader.Type == packets.Publish && pk.FixedHeader.Qos > b.f.Limits.QoS {
 		return pk, packets.ErrRejectPacket // which ends the connection
 	}
@@ -348,16 +353,20 @@ func codeOf(err error) packets.Code {
 	return packets.ErrUnspecifiedError
 }
 
-// updated tells subscribers of an entry; it returns at once.
+// updated tells subscribers of an entry; it returns at once. What nobody listens to is not even written down.
 func (b *broker) updated(channel int64, e store.Entry) {
-	whole := topic{channel: channel}
-	for _, name := range whole.names() {
-		_ = b.server.Publish(name, feed{shape: written(channel), entries: []store.Entry{e}}.encode("json"), false, 1)
+	tell := func(name string, message func() []byte) {
+		if len(b.server.Topics.Subscribers(name).Subscriptions) != 0 {
+			_ = b.server.Publish(name, message(), false, 1)
+		}
+	}
+	for i, name := range (topic{channel: channel}).names() {
+		format := formats[max(0, i-1)]
+		tell(name, func() []byte { return feed{shape: written(channel), entries: []store.Entry{e}}.encode(format) })
 	}
 	for i, v := range e.Fields {
 		if v != nil {
-			whole.field = i + 1
-			_ = b.server.Publish(whole.names()[0], []byte(*v), false, 1)
+			tell(topic{channel: channel, field: i + 1}.names()[0], func() []byte { return []byte(*v) })
 		}
 	}
 }

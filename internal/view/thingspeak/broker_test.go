@@ -408,3 +408,43 @@ func TestMQTTDeleted(t *testing.T) {
 		t.Error("goes on")
 	}
 }
+
+// TestMQTTFormats: entries are told in the format that the topic asks for.
+func TestMQTTFormats(t *testing.T) {
+	w := newMQTTWard(t, thingspeak.Limits{})
+	m := w.login(t, 4)
+	base := fmt.Sprintf("channels/%d/subscribe", w.fridge)
+	for format, want := range map[string]string{"/json": `"field1":"4.5"`, "/xml": "<field1>4.5</field1>", "/csv": ",4.5,"} {
+		if code := m.subscribe(base+format, 0); code != 0 {
+			t.Fatalf("%s: %#x", format, code)
+		}
+		w.ok(200, "POST", "/update", "api_key="+w.writeFree+"&field1=4.5")
+		if got := m.expect(base + format); !strings.Contains(got, want) {
+			t.Errorf("%s: %s", format, got)
+		}
+		m.id++
+		m.send(nil, packets.Packet{FixedHeader: packets.FixedHeader{Type: packets.Unsubscribe, Qos: 1}, PacketID: m.id, Filters: packets.Subscriptions{{Filter: base + format}}})
+		if _, err := m.read(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// TestMQTTRetain: what is to be retained is stored and told like anything else, and not kept for who comes later.
+func TestMQTTRetain(t *testing.T) {
+	w := newMQTTWard(t, thingspeak.Limits{})
+	m := w.login(t, 4)
+	m.id++
+	m.send(nil, packets.Packet{FixedHeader: packets.FixedHeader{Type: packets.Publish, Qos: 1, Retain: true}, PacketID: m.id, TopicName: fmt.Sprintf("channels/%d/publish", w.fridge), Payload: []byte("field1=1")})
+	if ack, err := m.read(); err != nil || ack.FixedHeader.Type != packets.Puback {
+		t.Fatalf("%+v, %v", ack, err)
+	}
+	topic := fmt.Sprintf("channels/%d/subscribe/fields/field1", w.fridge)
+	if code := m.subscribe(topic, 0); code != 0 {
+		t.Fatalf("subscribe: %#x", code)
+	}
+	m.publish(fmt.Sprintf("channels/%d/publish", w.fridge), "field1=2", 0)
+	if got := m.expect(topic); got != "2" {
+		t.Errorf("told of %q first", got)
+	}
+}
