@@ -134,6 +134,13 @@ func addKey() *cobra.Command {
 		}
 		return send(ctx, c, s, http.MethodPost, "/api/account/keys", map[string]any{"channel": n, "write": write})
 	})
+	c.Long = c.Short + `.
+
+The key speaks for you, never for more than you may at that moment, and only from an enrolled workstation. It reads the channel; with
+--write it writes it instead, which a patient's channel refuses to every key. CHANNEL 0 makes the key of your account, which makes and
+manages your own free channels and TalkBacks, and reads no patient; it needs a fresh proof of who you are. You may have 1,000 keys, 250 free channels and
+250 TalkBacks. How often a key may write, and how much at once, is the hub's to say ("thingspeak: profile:" in its configuration): by default
+without limit, else as ThingSpeak has it, one update in 15 seconds (free) or 1 second (paid).`
 	c.Flags().BoolVar(&write, "write", false, "a key that writes, for a free channel, instead of one that reads")
 	return c
 }

@@ -62,7 +62,7 @@ With --bench FILE the buses are simulated down to the chips' registers; nothing 
 			return err
 		},
 	}
-	c.AddCommand(gatewayStatusCommand())
+	c.AddCommand(gatewayStatusCommand(), gatewayLegacyCommand())
 	c.Flags().StringVar(&file, "config", "", "configuration file (YAML)")
 	c.Flags().StringVar(&benchFile, "bench", "", "simulate the buses named in the configuration, as this file describes")
 	c.Flags().BoolVar(&example, "print-config", false, "print an example configuration with every key and stop")

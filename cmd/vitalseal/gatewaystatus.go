@@ -128,6 +128,7 @@ func printGatewayStatus(w io.Writer, st gateway.Status, now time.Time) error {
 	row("lost", "%d chunks dropped (outbox full), %d not written (disk), %d damaged stretches", st.Gaps.Dropped, lost, st.Gaps.Corrupt)
 	row("  gap records", "%d told, %d waiting", st.Gaps.Told, st.Gaps.Waiting)
 	row("refused", "%d chunks set aside in the folder `rejected`", rejected)
+	printLegacyStatus(row, st.Legacy, st.Time)
 	clock := "not known to be right: no time service"
 	if st.Clock.Synchronised {
 		clock = fmt.Sprintf("right within %.3f s", st.Clock.ErrorSeconds)

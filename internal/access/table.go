@@ -23,6 +23,7 @@ type World struct {
 	persons    map[string]Person
 	patients   map[string]PatientRef
 	channels   map[int64]ChannelRef
+	talkBacks  map[int64]string // their owners
 	components map[string]Component
 }
 
@@ -49,12 +50,13 @@ type Outcome struct {
 const (
 	maxWorldLines = 10_000
 	maxWorldLine  = 4 << 10
+	anonymousName = "anonymous" // in a table: a program without a key
 	homeStation   = "spiffe://policy.test/workstation/ward"
 )
 
 // ReadWorld reads a table. An error names its line, and what is allowed there.
 func ReadWorld(r io.Reader) (*World, error) {
-	w := &World{persons: map[string]Person{}, patients: map[string]PatientRef{}, channels: map[int64]ChannelRef{}, components: map[string]Component{}}
+	w := &World{persons: map[string]Person{}, patients: map[string]PatientRef{}, channels: map[int64]ChannelRef{}, talkBacks: map[int64]string{}, components: map[string]Component{}}
 	s := bufio.NewScanner(r)
 	s.Buffer(nil, maxWorldLine)
 	for n := 1; s.Scan(); n++ {
@@ -84,6 +86,8 @@ func (w *World) line(n int, f []string) error {
 		return w.patient(f[1:])
 	case "channel":
 		return w.channel(f[1:])
+	case "talkback":
+		return w.talkBack(f[1:])
 	case "component":
 		if len(f) != 4 {
 			return fmt.Errorf("a component is: component NAME KIND STATE")
@@ -93,7 +97,7 @@ func (w *World) line(n int, f []string) error {
 	case "allow", "refuse", "step-up":
 		return w.expect(n, f)
 	}
-	return fmt.Errorf("begins with %.40q; a line begins with person, patient, channel, component, allow, refuse or step-up", f[0])
+	return fmt.Errorf("begins with %.40q; a line begins with person, patient, channel, talkback, component, allow, refuse or step-up", f[0])
 }
 
 func (w *World) person(f []string) error {
@@ -149,18 +153,40 @@ func (w *World) patient(f []string) error {
 }
 
 func (w *World) channel(f []string) error {
-	if len(f) != 1 && (len(f) != 3 || f[1] != "of") {
-		return fmt.Errorf("a channel is: channel NUMBER [of PATIENT]")
+	const form = "a channel is: channel NUMBER [of PATIENT | by PERSON] [public]"
+	if len(f) == 0 {
+		return fmt.Errorf("%s", form)
 	}
 	id, err := strconv.ParseInt(f[0], 10, 64)
 	if err != nil || id < 1 {
 		return fmt.Errorf("%.40q is not a channel's number", f[0])
 	}
 	c := ChannelRef{ID: id}
-	if len(f) == 3 {
-		c.Patient = f[2]
+	rest := f[1:]
+	if len(rest) > 0 && rest[len(rest)-1] == "public" {
+		c.Public, rest = true, rest[:len(rest)-1]
+	}
+	switch {
+	case len(rest) == 2 && rest[0] == "of" && !c.Public: // a patient's is never public
+		c.Patient = rest[1]
+	case len(rest) == 2 && rest[0] == "by":
+		c.Owner = rest[1]
+	case len(rest) != 0:
+		return fmt.Errorf("%s", form)
 	}
 	w.channels[id] = c
+	return nil
+}
+
+func (w *World) talkBack(f []string) error {
+	if len(f) != 3 || f[1] != "by" {
+		return fmt.Errorf("a TalkBack is: talkback NUMBER by PERSON")
+	}
+	id, err := strconv.ParseInt(f[0], 10, 64)
+	if err != nil || id < 1 {
+		return fmt.Errorf("%.40q is not a TalkBack's number", f[0])
+	}
+	w.talkBacks[id] = f[2]
 	return nil
 }
 
@@ -199,8 +225,8 @@ func (w *World) check() error {
 	for _, e := range w.Expectations {
 		_, person := w.persons[e.Who]
 		_, component := w.components[e.Who]
-		if !person && !component && !strings.HasPrefix(e.Who, "display:") {
-			return fmt.Errorf("access: table: line %d: nobody is called %.40q; add a line \"person %s ROLE\" (or write display:WARD)", e.Line, e.Who, e.Who)
+		if !person && !component && !strings.HasPrefix(e.Who, "display:") && e.Who != anonymousName {
+			return fmt.Errorf("access: table: line %d: nobody is called %.40q; add a line \"person %s ROLE\" (or write display:WARD, or anonymous)", e.Line, e.Who, e.Who)
 		}
 		_, patient := w.patients[e.Resource.ID]
 		if e.Resource.Kind == KindPatient && !patient {
@@ -218,26 +244,34 @@ func (w *World) check() error {
 		if _, ok := w.patients[c.Patient]; c.Patient != "" && !ok {
 			return fmt.Errorf("access: table: channel %d: no patient is called %.40q", id, c.Patient)
 		}
+		if _, ok := w.persons[c.Owner]; c.Owner != "" && !ok {
+			return fmt.Errorf("access: table: channel %d: nobody is called %.40q", id, c.Owner)
+		}
+	}
+	for id, owner := range w.talkBacks {
+		if _, ok := w.persons[owner]; !ok {
+			return fmt.Errorf("access: table: talkback %d: nobody is called %.40q", id, owner)
+		}
 	}
 	return nil
 }
 
-// ParseResource reads "patient:ID", "ward:ID", "channel:NUMBER", "service:NAME" or "system".
+// ParseResource reads "patient:ID", "ward:ID", "channel:NUMBER", "talkback:NUMBER", "service:NAME" or "system".
 func ParseResource(s string) (Resource, error) {
 	kind, id, _ := strings.Cut(s, ":")
-	ok := kind == KindSystem && id == "" || (kind == KindPatient || kind == KindWard || kind == KindService || kind == KindChannel) && id != ""
-	if ok && kind == KindChannel {
+	ok := kind == KindSystem && id == "" || (kind == KindPatient || kind == KindWard || kind == KindService || kind == KindChannel || kind == KindTalkBack) && id != ""
+	if ok && (kind == KindChannel || kind == KindTalkBack) {
 		_, err := strconv.ParseInt(id, 10, 64)
 		ok = err == nil
 	}
 	if !ok {
-		return Resource{}, fmt.Errorf("%w: %.60q is not patient:ID, ward:ID, channel:NUMBER, service:NAME or system", ErrInvalid, s)
+		return Resource{}, fmt.Errorf("%w: %.60q is not patient:ID, ward:ID, channel:NUMBER, talkback:NUMBER, service:NAME or system", ErrInvalid, s)
 	}
 	return Resource{Kind: kind, ID: id}, nil
 }
 
 // circumstances applies words to a subject: second-factor, proven=10m, session=2h, no-workstation, broken-glass, hour=3,
-// risk=90, read-key=N, write-key=N.
+// risk=90, read-key=N, write-key=N, talkback-key=N, account-key.
 func circumstances(s Subject, words []string, now time.Time) (Subject, map[string]int64, error) {
 	more := map[string]int64{}
 	for _, w := range words {
@@ -261,8 +295,14 @@ func circumstances(s Subject, words []string, now time.Time) (Subject, map[strin
 		case "read-key", "write-key":
 			s.Key, bad = &APIKey{PersonID: s.Person.ID, Channel: n, Write: name == "write-key"}, nerr != nil
 			s.Session, s.Proven, s.SessionStarted = "", time.Time{}, time.Time{}
+		case "talkback-key":
+			s.Key, bad = &APIKey{PersonID: s.Person.ID, TalkBack: n}, nerr != nil
+			s.Session, s.Proven, s.SessionStarted = "", time.Time{}, time.Time{}
+		case "account-key":
+			s.Key = &APIKey{PersonID: s.Person.ID}
+			s.Session, s.Proven, s.SessionStarted = "", time.Time{}, time.Time{}
 		default:
-			return s, nil, fmt.Errorf("%.40q is none of second-factor, proven=10m, session=2h, no-workstation, broken-glass, hour=3, risk=90, read-key=5, write-key=5", w)
+			return s, nil, fmt.Errorf("%.40q is none of second-factor, proven=10m, session=2h, no-workstation, broken-glass, hour=3, risk=90, read-key=5, write-key=5, talkback-key=5, account-key", w)
 		}
 		if bad {
 			return s, nil, fmt.Errorf("%.40q: the value cannot be read", w)
@@ -308,6 +348,9 @@ func (e *Engine) expected(ctx context.Context, w *World, x Expectation) (Outcome
 	s := Subject{Person: Person{ID: x.Who}, Workstation: homeStation, Session: "table", SessionStarted: now, Proven: now}
 	if ward, ok := strings.CutPrefix(x.Who, "display:"); ok {
 		s = Display(homeStation, []string{ward})
+	}
+	if _, person := w.persons[x.Who]; x.Who == anonymousName && !person {
+		s = Subject{Anonymous: true, Workstation: homeStation}
 	}
 	s, more, err := circumstances(s, x.With, now)
 	if err != nil {
@@ -373,6 +416,11 @@ func (w *World) Patient(_ context.Context, id string) (PatientRef, error) { retu
 // ChannelRef is as in Directory.
 func (w *World) ChannelRef(_ context.Context, id int64) (ChannelRef, error) {
 	return of(w.channels, id)
+}
+
+// TalkBackOwner is as in Directory.
+func (w *World) TalkBackOwner(_ context.Context, id int64) (string, error) {
+	return of(w.talkBacks, id)
 }
 
 // Glasses is as in Directory: a table has no emergencies but those of its circumstances.

@@ -46,6 +46,8 @@ type Config struct {
 	BacklogSharePercent int   `yaml:"backlog_share_percent"`
 	// EpochLifetime is how long one data key is used.
 	EpochLifetime time.Duration `yaml:"epoch_lifetime"`
+	// Legacy is where devices that speak ThingSpeak reach the gateway.
+	Legacy Legacy `yaml:"legacy,omitempty"`
 	// Sensors are the chips, each with an identity of its own.
 	Sensors []Sensor `yaml:"sensors"`
 }
@@ -73,6 +75,8 @@ type Sensor struct {
 	Calibration sensor.Calibration `yaml:"calibration,omitempty"`
 	// ZeroAtStart takes the pressure at the start as ambient, when the cuff is open; it needs a calibration for the slope.
 	ZeroAtStart bool `yaml:"zero_at_start,omitempty"`
+	// Legacy is what a device of chip legacy is on its channel.
+	Legacy *LegacyDevice `yaml:"legacy,omitempty"`
 }
 
 // Default is the configuration that every file starts from.
@@ -133,8 +137,10 @@ func (c Config) Validate() error {
 			if err := s.validateBridge(key, adcs, bad); err != nil {
 				return err
 			}
+		case ChipLegacy: // validateLegacy checks it
+			place = "legacy " + s.ID
 		default:
-			return bad(key("chip"), "%q is not one of %s, %s, %s", s.Chip, ChipMAX30100, ChipMCP3008, ChipMPS20N0040D)
+			return bad(key("chip"), "%q is not one of %s, %s, %s, %s", s.Chip, ChipMAX30100, ChipMCP3008, ChipMPS20N0040D, ChipLegacy)
 		}
 		if s.SpO2Calibration != "" {
 			if s.Chip != ChipMAX30100 {
@@ -161,7 +167,7 @@ func (c Config) Validate() error {
 		}
 		places[place] = s.ID
 	}
-	return nil
+	return c.validateLegacy(bad)
 }
 
 // curve chooses the calibration of a max30100, and reads its file if it has one.

@@ -99,6 +99,12 @@ func Run(ctx context.Context, cfg Config, d Deps) (err error) {
 	ctxIn, stopMeasuring := context.WithCancel(ctx)
 	defer stopMeasuring()
 	measuring, ctxM := errgroup.WithContext(ctxIn)
+	legacy, marks := newLegacyDesk(cfg, log), (*legacyMarks)(nil)
+	if cfg.Legacy.on() {
+		if marks, err = openLegacyMarks(filepath.Join(cfg.Data, "legacy-times.json"), log); err != nil {
+			return err
+		}
+	}
 	adcs := map[string]*converter{}
 	var writers []*writer
 	for _, s := range cfg.Sensors { // converters first: bridges read through them
@@ -123,11 +129,16 @@ func Run(ctx context.Context, cfg Config, d Deps) (err error) {
 			loop = newOximeter(s, curves[s.ID], d.Buses, w, log).run
 		case ChipMPS20N0040D:
 			loop = newCuff(s, adcs[s.ADC], w, log).run
+		case ChipLegacy:
+			loop = legacy.add(s, cfg.Legacy, w, marks).run
 		}
 		measuring.Go(func() error { return w.run(ctxM) })
 		measuring.Go(func() error { return loop(ctxM) })
 	}
 
+	if cfg.Legacy.on() { // its devices are known now
+		measuring.Go(func() error { return legacy.serve(ctxM, cfg.Legacy, led) })
+	}
 	watch := clockWatch{clock: d.Clock}
 	measuring.Go(func() error {
 		return watch.run(ctxM, led, func(by time.Duration) {

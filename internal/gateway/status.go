@@ -37,6 +37,8 @@ type Status struct {
 	Clock ClockStatus `json:"clock"`
 	// Audit is what this gateway, as a witness of the hub's audit log, has to say about it.
 	Audit audit.WitnessState `json:"audit"`
+	// Legacy tells of devices that speak ThingSpeak; absent where there are none.
+	Legacy *LegacyStatus `json:"legacy,omitempty"`
 }
 
 // BacklogStatus is what waits: everything while the hub is away; else what had waited when the connections began.
@@ -104,19 +106,20 @@ type ledger struct {
 	boot    uint64
 	book    *gapBook // nil until there is one; set before anything runs
 
-	mu      sync.Mutex // guards the fields below
-	lanes   []string
-	streams map[string]*[vitals.MaxSignal + 1]StreamStatus // by lane
-	senders map[string]*ingest.Sender
-	devices map[string]device
-	curves  map[string]string
-	backlog uint64
-	waited  uint64 // settled records that had waited when their connection began
-	drain   drainRate
-	gaps    GapStatus
-	clock   ClockStatus
-	off     time.Duration             // how far off the clock may be, 0 for not known
-	witness func() audit.WitnessState // nil until there is one
+	mu       sync.Mutex // guards the fields below
+	lanes    []string
+	streams  map[string]*[vitals.MaxSignal + 1]StreamStatus // by lane
+	senders  map[string]*ingest.Sender
+	devices  map[string]device
+	curves   map[string]string
+	backlog  uint64
+	waited   uint64 // settled records that had waited when their connection began
+	drain    drainRate
+	gaps     GapStatus
+	clock    ClockStatus
+	off      time.Duration             // how far off the clock may be, 0 for not known
+	witness  func() audit.WitnessState // nil until there is one
+	legacies *LegacyStatus             // nil without legacy devices
 }
 
 // device is a chip's state and how often it was not working.
@@ -317,6 +320,7 @@ func (l *ledger) status(q *outbox.Queue) Status {
 		BacklogAcked: l.backlog, Streams: []StreamStatus{}, Sensors: []SensorStatus{}}
 	st.Backlog, st.Gaps, st.Clock = backlog, l.gaps, l.clock
 	st.Gaps.Corrupt, st.Gaps.Waiting = qs.Corrupt, waiting
+	st.Legacy = l.legacies.copyOf()
 	if l.witness != nil {
 		st.Audit = l.witness()
 	}

@@ -19,7 +19,8 @@ interface Factor {
 
 interface Key {
   id: string
-  channel: number
+  channel: number // 0: none
+  talkback?: number
   write: boolean
 }
 
@@ -146,9 +147,10 @@ export function AccountPage(p: PageProps & { ways: Ways | undefined }) {
             {keys?.map((k) => (
               <li key={k.id} class="switch-row">
                 <span>
-                  Channel {k.channel} <span class="unit">{k.write ? 'writes' : 'reads'}</span>
+                  {k.talkback ? `TalkBack ${k.talkback}` : k.channel ? `Channel ${k.channel}` : 'Account'}{' '}
+                  <span class="unit">{k.talkback ? 'queues and takes commands' : !k.channel ? 'makes and manages your free channels' : k.write ? 'writes' : 'reads'}</span>
                   <br />
-                  <span class="unit">{where(channels, k.channel)}</span>
+                  {k.channel !== 0 && <span class="unit">{where(channels, k.channel)}</span>}
                 </span>
                 <button type="button" class="quiet" onClick={() => void act('The key no longer works.', () => ask('DELETE', `/api/account/keys/${k.id}`))}>
                   Delete

@@ -168,13 +168,15 @@ func (h *Handler) removeFactor(w http.ResponseWriter, r *http.Request) error {
 }
 
 type keyAnswer struct {
-	ID      string `json:"id"` // SHA-256 of the key
-	Channel int64  `json:"channel"`
+	ID      string `json:"id"`      // SHA-256 of the key
+	Channel int64  `json:"channel"` // 0: none; then it is a TalkBack's, or the account's
 	Write   bool   `json:"write"`
+	// TalkBack is the queue of commands that it is for; absent for none.
+	TalkBack int64 `json:"talkback,omitempty"`
 }
 
 func describeKey(k access.APIKey) keyAnswer {
-	return keyAnswer{hex.EncodeToString(k.Hash[:]), k.Channel, k.Write}
+	return keyAnswer{hex.EncodeToString(k.Hash[:]), k.Channel, k.Write, k.TalkBack}
 }
 
 // keys are the person's own; a key itself is in no list.

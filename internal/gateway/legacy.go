@@ -1,0 +1,388 @@
+package gateway
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"path/filepath"
+	"strconv"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"vitalseal/internal/sensor"
+	"vitalseal/internal/vitals"
+)
+
+// ChipLegacy is a device that speaks ThingSpeak, such as an Arduino, instead of a chip on a bus (doc/legacy.md). Nothing vouches for
+// what it says but its key: its numbers are never better than vitals.Questionable.
+const ChipLegacy = "legacy"
+
+const (
+	legacyFields = 8 // that a ThingSpeak channel has
+	// legacyAhead is how far a device's clock may be ahead of ours.
+	legacyAhead = 5 * time.Second
+	// legacySilence is after how long without a message a device counts as not working.
+	legacySilence = 5 * time.Minute
+	// legacyReport is how often what was refused is told to the hub, if anything was.
+	legacyReport = time.Minute
+	maxLegacy    = 16 // devices of one gateway
+)
+
+// Legacy is where devices that speak ThingSpeak reach the gateway. Both are off until an address is named.
+type Legacy struct {
+	// ListenHTTP and ListenMQTT are local addresses, such as 10.0.8.1:8080 and 10.0.8.1:1883: no names, and none that the internet
+	// could reach.
+	ListenHTTP string `yaml:"listen_http,omitempty"`
+	ListenMQTT string `yaml:"listen_mqtt,omitempty"`
+	// UpdateEvery is how often one device may send; 0: each second.
+	UpdateEvery time.Duration `yaml:"update_every,omitempty"`
+	// MaxAge is how old a created_at may be; 0: a day.
+	MaxAge time.Duration `yaml:"max_age,omitempty"`
+}
+
+// LegacyDevice is what a sensor of ChipLegacy is on its channel.
+type LegacyDevice struct {
+	// Channel is the number in its topics and paths: channels/<channel>/publish.
+	Channel int64 `yaml:"channel"`
+	// Fields says what field1 to field8 mean: names of kinds such as heart_rate_bpm. Empty: as in a patient's channel.
+	Fields map[string]string `yaml:"fields,omitempty"`
+}
+
+func (l Legacy) on() bool { return l.ListenHTTP != "" || l.ListenMQTT != "" }
+
+// patientFields is what the fields of a patient's ThingSpeak channel mean; field8, the early-warning score, is the hub's to compute.
+var patientFields = [legacyFields]vitals.Kind{vitals.HeartRate, vitals.SpO2, vitals.CuffPressure, vitals.Systolic, vitals.Diastolic,
+	vitals.MeanArterial, vitals.RespiratoryRate}
+
+// kinds are what the fields mean; 0 for nothing.
+func (d LegacyDevice) kinds() (k [legacyFields]vitals.Kind, err error) {
+	if len(d.Fields) == 0 {
+		return patientFields, nil
+	}
+	for name, kind := range d.Fields {
+		i := fieldNumber(name)
+		if i == 0 || name != "field"+strconv.Itoa(i) {
+			return k, fmt.Errorf("%q is not field1 to field8", name)
+		}
+		if k[i-1], err = vitals.ParseKind(kind); err != nil {
+			return k, fmt.Errorf("%s: %q is not a kind such as %s", name, kind, vitals.HeartRate)
+		}
+		if k[i-1] == vitals.DieTemperature || k[i-1] == vitals.PerfusionIndex {
+			return k, fmt.Errorf("%s: %q is a sensor's own, not a patient's", name, kind)
+		}
+	}
+	first := map[vitals.Kind]int{}
+	for i, kind := range k {
+		if j := first[kind]; kind != 0 && j != 0 {
+			return k, fmt.Errorf("field%d and field%d are both %s", j, i+1, kind)
+		}
+		first[kind] = i + 1
+	}
+	return k, nil
+}
+
+// validateLegacy checks what Validate does not know of chips on buses.
+func (c Config) validateLegacy(bad func(string, string, ...any) error) error {
+	l := c.Legacy
+	for _, a := range []struct{ key, address string }{{"legacy.listen_http", l.ListenHTTP}, {"legacy.listen_mqtt", l.ListenMQTT}} {
+		if a.address == "" {
+			continue
+		}
+		at, err := netip.ParseAddrPort(a.address)
+		if ip := at.Addr().Unmap(); err != nil || !ip.IsLoopback() && !ip.IsPrivate() && !ip.IsLinkLocalUnicast() {
+			return bad(a.key, "%q is not a local address of this gateway with a port, such as 10.0.8.1:8080; name the one that the devices' own network reaches", a.address)
+		}
+	}
+	switch {
+	case l.UpdateEvery != 0 && (l.UpdateEvery < 100*time.Millisecond || l.UpdateEvery > time.Hour):
+		return bad("legacy.update_every", "%v is not within 100ms to 1h", l.UpdateEvery)
+	case l.MaxAge != 0 && (l.MaxAge < time.Second || l.MaxAge > 7*24*time.Hour):
+		return bad("legacy.max_age", "%v is not within 1s to 168h", l.MaxAge)
+	}
+	channels, devices := map[int64]string{}, 0
+	for i, s := range c.Sensors {
+		key := func(name string) string { return fmt.Sprintf("sensors[%d].%s", i, name) }
+		if s.Chip != ChipLegacy {
+			if s.Legacy != nil {
+				return bad(key("legacy"), "only a chip %s has it", ChipLegacy)
+			}
+			continue
+		}
+		devices++
+		switch {
+		case s.Legacy == nil || s.Legacy.Channel < 1:
+			return bad(key("legacy.channel"), "missing; give the device a channel number from 1, which its topics and paths name")
+		case channels[s.Legacy.Channel] != "":
+			return bad(key("legacy.channel"), "%d is also %s's", s.Legacy.Channel, channels[s.Legacy.Channel])
+		case s.Bus != "" || s.ADC != "" || s.Channel != 0 || s.ZeroAtStart || s.Calibration != (sensor.Calibration{}):
+			return bad(key("chip"), "%s has no bus, adc, channel, calibration or zero_at_start", s.Chip)
+		}
+		channels[s.Legacy.Channel] = s.ID
+		if _, err := s.Legacy.kinds(); err != nil {
+			return bad(key("legacy.fields"), "%v", err)
+		}
+	}
+	switch {
+	case devices > maxLegacy:
+		return bad("sensors", "%d of chip %s, at most %d", devices, ChipLegacy, maxLegacy)
+	case devices > 0 && !l.on():
+		return bad("legacy", "listen_http or listen_mqtt is missing: the devices of chip %s have nowhere to send to", ChipLegacy)
+	case devices == 0 && l.on():
+		return bad("legacy", "no sensor has chip %s: nobody could send anything", ChipLegacy)
+	}
+	return nil
+}
+
+// legacyDesk takes in what legacy devices say: it knows their keys, their channels and their pace.
+type legacyDesk struct {
+	keys    *legacyKeys
+	guard   *legacyGuard
+	devices map[string]*legacyDevice // by sensor
+	log     *slog.Logger
+}
+
+// legacyDevice is one device. Its writer's put belongs to whoever holds mu.
+type legacyDevice struct {
+	id    string
+	limit legacyLimits
+	kinds [legacyFields]vitals.Kind
+	w     *writer
+	marks *legacyMarks
+
+	mu      sync.Mutex // guards the fields below
+	closed  bool
+	last    time.Time // when its last message was accepted; zero: none since the start
+	bulk    time.Time // when its last bulk update was
+	silent  bool      // told
+	counts  LegacyCounts
+	told    LegacyCounts // what the hub knows of them
+	working bool
+}
+
+type legacyLimits struct {
+	channel       int64
+	every, maxAge time.Duration
+}
+
+// errLegacy are the refusals of a device's message; each has its count and its status.
+var (
+	errLegacyKey     = errors.New("the key is not a device's of this gateway")
+	errLegacyChannel = errors.New("the channel is not this device's")
+	errLegacyLarge   = errors.New("the message is too large")
+	errLegacyOften   = errors.New("too many messages; wait before the next one")
+	errLegacyReplay  = errors.New("created_at is not after the newest entry that is here: it was sent before, or comes too late")
+	errLegacyBusy    = errors.New("the gateway cannot take messages now; try again")
+)
+
+func newLegacyDesk(cfg Config, log *slog.Logger) *legacyDesk {
+	return &legacyDesk{keys: openLegacyKeys(filepath.Join(cfg.Data, legacyKeyFile)), guard: newLegacyGuard(), devices: map[string]*legacyDevice{}, log: log}
+}
+
+// add makes a device known. Validate has let its configuration through.
+func (d *legacyDesk) add(s Sensor, l Legacy, w *writer, marks *legacyMarks) *legacyDevice {
+	kinds, _ := s.Legacy.kinds()
+	dev := &legacyDevice{id: s.ID, kinds: kinds, w: w, marks: marks,
+		limit: legacyLimits{channel: s.Legacy.Channel, every: cmp.Or(l.UpdateEvery, time.Second), maxAge: cmp.Or(l.MaxAge, 24*time.Hour)}}
+	d.devices[s.ID] = dev
+	return dev
+}
+
+// device is who has the key, or errLegacyKey; errLegacyOften if its address has guessed too often.
+func (d *legacyDesk) device(key, from string, now time.Time) (*legacyDevice, error) {
+	if !d.guard.may(from, now) {
+		return nil, errLegacyOften
+	}
+	id, err := d.keys.owner(key)
+	if err != nil {
+		d.log.Error("legacy devices' keys cannot be read; nobody is let in", "err", err)
+		return nil, errLegacyBusy
+	}
+	dev := d.devices[id]
+	if dev == nil {
+		d.guard.failed(from, now)
+		return nil, errLegacyKey
+	}
+	return dev, nil
+}
+
+// take puts messages of one device on their way, all or none. It returns the time of the last one, which is its entry's id.
+func (d *legacyDevice) take(messages []legacyMessage, bulk bool, now time.Time) (time.Time, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	last, err := d.accept(messages, bulk, now)
+	d.counts.note(err, len(messages), now)
+	return last, err
+}
+
+// refused counts a message that could not even be read.
+func (d *legacyDevice) refused(err error, now time.Time) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.counts.note(err, 0, now)
+}
+
+func (d *legacyDevice) accept(messages []legacyMessage, bulk bool, now time.Time) (time.Time, error) {
+	if d.closed {
+		return time.Time{}, errLegacyBusy
+	}
+	pace := &d.last
+	if bulk {
+		pace = &d.bulk
+	}
+	if wait := now.Sub(*pace); wait >= 0 && wait < d.limit.every { // a negative one: the clock was set back
+		return time.Time{}, errLegacyOften
+	}
+	newest := d.marks.newest(d.id)
+	if newest.After(now.Add(legacyAhead)) {
+		newest = time.Time{} // the clock was set back: what was the newest then says nothing
+	}
+	bundles := make([]vitals.Bundle, 0, len(messages))
+	for i, m := range messages {
+		at := m.at
+		switch {
+		case at.IsZero(): // its time is ours
+			if at = now.UTC().Truncate(time.Microsecond); !at.After(newest) {
+				at = newest.Add(time.Microsecond)
+			}
+		case at.After(now.Add(legacyAhead)):
+			return time.Time{}, inMessage(i, bulk, &legacyMistake{"created_at", fmt.Sprintf("is in the future; at most %v ahead of the gateway's clock is allowed", legacyAhead)})
+		case at.Before(now.Add(-d.limit.maxAge)):
+			return time.Time{}, inMessage(i, bulk, &legacyMistake{"created_at", fmt.Sprintf("is older than %v", d.limit.maxAge)})
+		case !at.After(newest):
+			return time.Time{}, errLegacyReplay
+		}
+		newest = at
+		if len(m.numerics) > 0 {
+			bundles = append(bundles, vitals.Bundle{At: at, Numerics: m.numerics})
+		}
+	}
+	// One chunk is taken or not; a bulk update fits into one.
+	if len(bundles) > 0 && !d.w.offer(vitals.Chunk{Signal: vitals.Numerics, Start: bundles[0].At, Bundles: bundles}) {
+		return time.Time{}, errLegacyBusy
+	}
+	d.marks.set(d.id, newest)
+	*pace, d.last = now, now
+	return newest, nil
+}
+
+// offer hands a chunk over unless too much waits for the disk; then nothing is lost, because the sender is told.
+func (w *writer) offer(c vitals.Chunk) bool {
+	select {
+	case w.in <- c:
+		return true
+	default:
+		return false
+	}
+}
+
+// run tells the hub how the device is, until ctx ends.
+func (d *legacyDevice) run(ctx context.Context) error {
+	start := time.Now()
+	d.mu.Lock()
+	d.w.event(wall(), "started", ChipLegacy)
+	d.mu.Unlock()
+	t := time.NewTicker(time.Second)
+	defer t.Stop()
+	for tick := time.Duration(1); ; tick++ {
+		select {
+		case <-ctx.Done():
+			d.mu.Lock()
+			defer d.mu.Unlock()
+			d.report(wall())
+			d.closed = true
+			d.w.close()
+			return nil
+		case <-t.C:
+			d.look(time.Now(), start, tick%(legacyReport/time.Second) == 0)
+		}
+	}
+}
+
+// look tells the state of a device, as that of a chip is told.
+func (d *legacyDevice) look(now, start time.Time, report bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	heard := d.last
+	if heard.IsZero() {
+		heard = start
+	}
+	switch silent := now.Sub(heard) > legacySilence; {
+	case silent && !d.silent:
+		d.silent, d.working = true, false
+		d.w.led.device(d.id, sensor.Absent)
+		d.w.event(wall(), "device_fault", "legacy device is silent")
+	case !silent && !d.last.IsZero() && !d.working:
+		d.working = true
+		d.w.led.device(d.id, sensor.Working)
+		if d.silent {
+			d.silent = false
+			d.w.event(wall(), "device_ok", "")
+		}
+	}
+	d.w.led.legacy(d.id, d.counts)
+	if report {
+		d.report(wall())
+	}
+}
+
+// report tells the hub what was refused since it was last told.
+func (d *legacyDevice) report(at time.Time) {
+	d.w.led.legacy(d.id, d.counts)
+	if detail := d.counts.since(d.told); detail != "" {
+		d.w.event(at, "legacy_refused", detail)
+		d.told = d.counts
+	}
+}
+
+// serve listens until ctx ends. That nobody can listen there is an error at the start, as a wrong bus is not: it is a mistake in the
+// configuration.
+func (d *legacyDesk) serve(ctx context.Context, l Legacy, led *ledger) error {
+	g, ctx := errgroup.WithContext(ctx)
+	for _, face := range []struct {
+		address string
+		run     func(context.Context, net.Listener) error
+	}{{l.ListenHTTP, d.serveHTTP}, {l.ListenMQTT, d.serveMQTT}} {
+		if face.address == "" {
+			continue
+		}
+		ln, err := (&net.ListenConfig{}).Listen(ctx, "tcp", face.address)
+		if err != nil {
+			// An address may come later than the gateway, and the other sensors must not wait for it.
+			g.Go(func() error { return d.listenLater(ctx, face.address, face.run) })
+			d.log.Error("legacy devices cannot reach the gateway; trying again", "err", err)
+			continue
+		}
+		g.Go(func() error { return face.run(ctx, newBounded(ln)) })
+	}
+	g.Go(func() error {
+		t := time.NewTicker(time.Second)
+		defer t.Stop()
+		for {
+			led.legacyStrangers(d.guard.count())
+			select {
+			case <-ctx.Done():
+				return nil
+			case <-t.C:
+			}
+		}
+	})
+	return g.Wait()
+}
+
+// listenLater tries again until the address is there.
+func (d *legacyDesk) listenLater(ctx context.Context, address string, run func(context.Context, net.Listener) error) error {
+	for sleep(ctx, 5*time.Second) {
+		ln, err := (&net.ListenConfig{}).Listen(ctx, "tcp", address)
+		if err == nil {
+			d.log.Info("legacy devices can reach the gateway")
+			return run(ctx, newBounded(ln))
+		}
+	}
+	return nil
+}

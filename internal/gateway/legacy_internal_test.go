@@ -1,0 +1,344 @@
+package gateway
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"math"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"vitalseal/internal/vitals"
+)
+
+var legacyNow = time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
+
+// legacyOf is a device with the fields of a patient's channel and a writer that nobody empties.
+func legacyOf(t testing.TB) *legacyDevice {
+	marks, err := openLegacyMarks(filepath.Join(t.TempDir(), "marks"), slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &legacyDevice{id: "ard", kinds: patientFields, marks: marks, w: &writer{in: make(chan vitals.Chunk, queuedChunks)},
+		limit: legacyLimits{channel: 7, every: time.Second, maxAge: time.Hour}}
+}
+
+func TestLegacyMessage(t *testing.T) {
+	d := legacyOf(t)
+	for _, c := range []struct {
+		form, want string // want: the error's text, or empty
+		n          int
+	}{
+		{"field1=72&field2=97.5", "", 2},
+		{"1=72&headers=false&api_key=X&lat=500&foo=bar", "", 1},
+		{"status=hello", "", 0},
+		{"field1=+72", "", 1}, // a blank before it
+		{"field1=72&field2=", "", 1},
+		{"field1=NaN", "field1 is not a number", 0},
+		{"field1=Inf", "field1 is not a number", 0},
+		{"field1=0x48", "field1 is not a number", 0},
+		{"field1=7_2", "field1 is not a number", 0},
+		{"field1=abc", "field1 is not a number; heart_rate_bpm is 20 to 300", 0},
+		{"field1=" + strings.Repeat("1", 40), "field1 is not a number", 0},
+		{"field1=1e400", "field1 is not a number", 0},
+		{"field1=72&field2=101", "field2 is out of range; spo2_percent is 50 to 100", 0},
+		{"field1=-5", "field1 is out of range", 0},
+		{"field8=3", "field8 means nothing for this device", 0},
+		{"field9=3", "field that is not field1 to field8", 0},
+		{"field1=72&field01=3", "field that is not field1 to field8", 0},
+		{"field1=72&12=3", "field that is not field1 to field8", 0},
+		{"", "there is no value", 0},
+		{"field1=72&created_at=yesterday", "created_at is not a time", 0},
+		{"field1=72&created_at=2026-11-23 11:59:00&timezone=local", "timezone is not a zone", 0},
+		{"field1=%ff", "not UTF-8", 0},
+		{"field1=%zz", "not well-formed", 0},
+		{strings.Repeat("a=1&", 70), "more than 64 parameters", 0},
+		{"status=" + strings.Repeat("x", 3000), errLegacyLarge.Error(), 0},
+	} {
+		p, err := legacyForm(c.form)
+		var m legacyMessage
+		if err == nil {
+			m, err = d.message(p)
+		}
+		switch {
+		case c.want == "" && (err != nil || len(m.numerics) != c.n):
+			t.Errorf("%.40q: %d numbers, %v", c.form, len(m.numerics), err)
+		case c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)):
+			t.Errorf("%.40q: %v, want %q", c.form, err, c.want)
+		}
+		for _, n := range m.numerics {
+			if n.Quality != vitals.Questionable {
+				t.Errorf("%q: quality %v", c.form, n.Quality)
+			}
+		}
+	}
+}
+
+func TestLegacyTimesAndReplays(t *testing.T) {
+	d := legacyOf(t)
+	now := legacyNow
+	send := func(at time.Time) error {
+		now = now.Add(2 * time.Second)
+		_, err := d.take([]legacyMessage{{at: at, numerics: []vitals.Numeric{vitals.Checked(vitals.HeartRate, 70, vitals.Questionable)}}}, false, now)
+		return err
+	}
+	stamp := legacyNow.Add(-time.Minute)
+	for _, c := range []struct {
+		name string
+		at   time.Time
+		want string
+	}{
+		{"stamped", stamp, ""},
+		{"again", stamp, errLegacyReplay.Error()},
+		{"before it", stamp.Add(-time.Second), errLegacyReplay.Error()},
+		{"after it", stamp.Add(time.Second), ""},
+		{"too old", legacyNow.Add(-2 * time.Hour), "older than"},
+		{"future", legacyNow.Add(time.Hour), "in the future"},
+		{"now", time.Time{}, ""},
+		{"far past", time.Unix(0, 0), "older than"},
+	} {
+		err := send(c.at)
+		if c.want == "" && err != nil || c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)) {
+			t.Errorf("%s: %v, want %q", c.name, err, c.want)
+		}
+	}
+	if n := len(d.w.in); n != 3 {
+		t.Errorf("%d chunks, want 3", n)
+	}
+	// A restart remembers.
+	marks, err := openLegacyMarks(d.marks.path, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	d.marks = marks
+	if err := send(stamp.Add(time.Second)); !errors.Is(err, errLegacyReplay) {
+		t.Errorf("after a restart: %v", err)
+	}
+	// The gateway's clock was an hour ahead: what came then does not keep the device out.
+	d.marks.set(d.id, now.Add(time.Hour))
+	if err := send(time.Time{}); err != nil {
+		t.Errorf("after the clock was set back: %v", err)
+	}
+	// Floods.
+	if _, err := d.take([]legacyMessage{{numerics: nil}}, false, now.Add(time.Millisecond)); !errors.Is(err, errLegacyOften) {
+		t.Errorf("flood: %v", err)
+	}
+	// A stuck disk is told, and nothing is lost behind the device's back.
+	for len(d.w.in) < queuedChunks {
+		d.w.in <- vitals.Chunk{}
+	}
+	before := d.marks.newest(d.id)
+	if err := send(time.Time{}); !errors.Is(err, errLegacyBusy) || !d.marks.newest(d.id).Equal(before) {
+		t.Errorf("stuck disk: %v", err)
+	}
+	want := LegacyCounts{Accepted: 4, BadValue: 3, TooOften: 1, Replayed: 3, Busy: 1, Last: d.counts.Last}
+	if d.counts != want {
+		t.Errorf("counted %+v, want %+v", d.counts, want)
+	}
+	if s := d.counts.since(LegacyCounts{BadValue: 1}); s != "bad_value 2, too_often 1, replayed 3, busy 1" {
+		t.Errorf("told: %q", s)
+	}
+}
+
+func TestLegacyBulk(t *testing.T) {
+	d := legacyOf(t)
+	bulk := func(text string) ([]legacyMessage, error) {
+		var in []json.RawMessage
+		if err := json.Unmarshal([]byte(text), &in); err != nil {
+			t.Fatal(err)
+		}
+		return d.bulkJSON(in, legacyNow)
+	}
+	m, err := bulk(`[{"delta_t":0,"field1":70},{"delta_t":"15","field1":71},{"delta_t":5,"field1":72}]`)
+	if err != nil || len(m) != 3 || !m[2].at.Equal(legacyNow) || !m[0].at.Equal(legacyNow.Add(-20*time.Second)) || m[1].numerics[0].Value != 71 {
+		t.Errorf("%+v, %v", m, err)
+	}
+	m, err = bulk(`[{"created_at":"2026-11-23T11:50:00Z","field1":70},{"created_at":"2026-11-23 06:49:00 -0500","field1":71}]`)
+	if err != nil || len(m) != 2 || m[0].numerics[0].Value != 71 {
+		t.Errorf("not in the order of time: %+v, %v", m, err)
+	}
+	for text, want := range map[string]string{
+		`[]`: "updates is empty", `[{"field1":70}]`: "message 1: it needs either",
+		`[{"delta_t":0,"field1":70},{"delta_t":0,"field1":70}]`:                                                 "message 2: delta_t",
+		`[{"delta_t":-1,"field1":70}]`:                                                                          "delta_t",
+		`[{"delta_t":1e300,"field1":70}]`:                                                                       "delta_t",
+		`[{"delta_t":1,"field1":70},{"created_at":"2026-11-23T11:50:00Z","field1":70}]`:                         "both",
+		`[{"created_at":"2026-11-23T11:50:00Z","field1":70},{"created_at":"2026-11-23T11:50:00Z","field1":71}]`: "same time",
+		`[{"delta_t":1,"field1":70},{"delta_t":1,"field1":"no"}]`:                                               "message 2: field1 is not a number",
+		`[{"delta_t":1,"field1":[70]}]`:                                                                         "neither text nor number",
+		`["x"]`:                                                                                                 "not a JSON object",
+		`[` + strings.Repeat(`{"delta_t":1,"field1":70},`, maxLegacyMessages) + `{"delta_t":1,"field1":70}]`: "more than 600",
+	} {
+		if _, err := bulk(text); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%.60s: %v, want %q", text, err, want)
+		}
+	}
+	m, err = d.bulkCSV(map[string]string{"time_format": "relative", "updates": "0,70,97|10,71,,|"}, legacyNow)
+	if err != nil || len(m) != 2 || len(m[0].numerics) != 2 || len(m[1].numerics) != 1 {
+		t.Errorf("CSV: %+v, %v", m, err)
+	}
+	for _, p := range []map[string]string{{"updates": "0,70"}, {"time_format": "absolute", "updates": "0,70"}, {"time_format": "relative", "updates": "0" + strings.Repeat(",", 14)},
+		{"time_format": "relative"}, {"time_format": "relative", "updates": strings.Repeat("1,70|", 700)}} {
+		if _, err := d.bulkCSV(p, legacyNow); err == nil {
+			t.Errorf("CSV %.60v: taken", p)
+		}
+	}
+	// One bulk update is one chunk, which the codec takes.
+	d.limit.maxAge = 24 * time.Hour
+	m, err = bulk(`[` + strings.Repeat(`{"delta_t":1,"field1":70,"field2":97,"field3":1,"field4":120,"field5":80,"field6":93,"field7":15},`, maxLegacyMessages-1) + `{"delta_t":1,"field1":70}]`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := d.take(m, true, legacyNow); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := vitals.Encode(<-d.w.in); err != nil {
+		t.Error(err)
+	}
+	if _, err := d.take(m, true, legacyNow.Add(time.Minute)); !errors.Is(err, errLegacyReplay) {
+		t.Errorf("the same bulk update again: %v", err)
+	}
+}
+
+func TestLegacyKeys(t *testing.T) {
+	cfg := Config{Data: t.TempDir(), Sensors: []Sensor{{ID: "ard", Chip: ChipLegacy, Legacy: &LegacyDevice{Channel: 1}}, {ID: "oxi", Chip: ChipMAX30100}}}
+	if _, err := MakeLegacyKey(cfg, "oxi"); !errors.Is(err, ErrNotLegacy) {
+		t.Errorf("a key for a chip: %v", err)
+	}
+	key, err := MakeLegacyKey(cfg, "ard")
+	if err != nil || len(key) != legacyKeyLength || strings.Trim(key, legacyAlphabet) != "" {
+		t.Fatalf("%q, %v", key, err)
+	}
+	path := filepath.Join(cfg.Data, legacyKeyFile)
+	b, err := os.ReadFile(path)
+	if err != nil || bytes.Contains(b, []byte(key)) {
+		t.Fatalf("the key itself is kept, or nothing: %v", err)
+	}
+	if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("%v, %v", info.Mode(), err)
+	}
+	owner := func(k string) string {
+		t.Helper()
+		id, err := openLegacyKeys(path).owner(k)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return id
+	}
+	if owner(key) != "ard" || owner("") != "" || owner(strings.ToLower(key)) != "" || owner(key+"A") != "" {
+		t.Error("keys are not told apart")
+	}
+	other, err := MakeLegacyKey(cfg, "ard")
+	if err != nil || owner(key) != "" || owner(other) != "ard" {
+		t.Errorf("after a new key the old one still works, or none: %v", err)
+	}
+	if err := RevokeLegacyKey(cfg, "ard"); err != nil || owner(other) != "" {
+		t.Errorf("a revoked key works: %v", err)
+	}
+	if err := os.WriteFile(path, []byte("{"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := openLegacyKeys(path).owner(key); err == nil {
+		t.Error("a damaged file is taken for one without keys")
+	}
+}
+
+func TestLegacyGuard(t *testing.T) {
+	g, now := newLegacyGuard(), legacyNow
+	for i := range legacyGuesses {
+		if !g.may("10.0.0.9", now) {
+			t.Fatalf("kept out after %d guesses", i)
+		}
+		g.failed("10.0.0.9", now)
+	}
+	if g.may("10.0.0.9", now) || !g.may("10.0.0.8", now) {
+		t.Error("whoever guessed is not kept out, or others are")
+	}
+	if g.may("10.0.0.9", now.Add(legacyGuessEvery/2)) || !g.may("10.0.0.9", now.Add(2*legacyGuessEvery)) {
+		t.Error("not let in again at its time")
+	}
+	for i := range 3 * maxLegacyGuess {
+		g.failed(string(rune('a'+i%26))+strings.Repeat("x", i%400)+string(rune('0'+i/400)), now)
+	}
+	if len(g.tries) > maxLegacyGuess {
+		t.Errorf("%d addresses are remembered", len(g.tries))
+	}
+	if c := g.count(); c.BadKey != legacyGuesses+3*maxLegacyGuess || c.TooOften != 2 {
+		t.Errorf("%+v", c)
+	}
+}
+
+// FuzzLegacyHTTP: whatever a stranger or a device sends, it is answered, and only numbers in range get through, as questionable ones.
+func FuzzLegacyHTTP(f *testing.F) {
+	f.Add("/update?api_key=K&field1=72", "", "", false)
+	f.Add("/update", "application/json", `{"api_key":"K","field1":72.5,"created_at":"2026-11-23T11:50:00Z"}`, true)
+	f.Add("/channels/7/bulk_update.json", "application/json", `{"write_api_key":"K","updates":[{"delta_t":0,"field2":97}]}`, true)
+	f.Add("/channels/7/bulk_update.csv", "", `write_api_key=K&time_format=relative&updates=0,70,97|1,71`, true)
+	d := legacyOf(f)
+	f.Fuzz(func(t *testing.T, target, media, body string, post bool) {
+		method := http.MethodGet
+		if post {
+			method = http.MethodPost
+		}
+		r, err := http.NewRequest(method, target, strings.NewReader(body))
+		if err != nil {
+			return
+		}
+		r.Header.Set("Content-Type", media)
+		check := func(list []legacyMessage) {
+			for _, m := range list {
+				for _, n := range m.numerics {
+					low, high := n.Kind.Range()
+					if n.Quality != vitals.Questionable || !(n.Value >= low && n.Value <= high) || math.IsNaN(n.Value) {
+						t.Errorf("%+v", n)
+					}
+				}
+			}
+		}
+		if p, err := legacyParameters(httptest.NewRecorder(), r, maxLegacyBulk); err == nil {
+			if m, err := d.message(p); err == nil {
+				check([]legacyMessage{m})
+			}
+			if list, err := d.bulkCSV(p, legacyNow); err == nil {
+				check(list)
+			}
+		}
+		r.Body = http.NoBody
+		var in []json.RawMessage
+		if json.Unmarshal([]byte(body), &in) == nil {
+			if list, err := d.bulkJSON(in, legacyNow); err == nil {
+				check(list)
+			}
+		}
+	})
+}
+
+// FuzzLegacyPayload: the same of what is published.
+func FuzzLegacyPayload(f *testing.F) {
+	f.Add("channels/7/publish", []byte("field1=72&field2=97&status=ok"))
+	f.Add("channels/7/publish/fields/field1", []byte("72"))
+	f.Add("channels/8/publish", []byte("field1=72"))
+	d := legacyOf(f)
+	f.Fuzz(func(t *testing.T, topic string, payload []byte) {
+		p, err := legacyPayload(7, topic, payload)
+		if err != nil {
+			return
+		}
+		if !strings.HasPrefix(topic, "channels/7/publish") {
+			t.Fatalf("%q is the device's topic", topic)
+		}
+		if m, err := d.message(p); err == nil {
+			for _, n := range m.numerics {
+				if n.Quality != vitals.Questionable {
+					t.Errorf("%+v", n)
+				}
+			}
+		}
+	})
+}

@@ -1,0 +1,168 @@
+package gateway
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"strings"
+	"sync"
+	"time"
+)
+
+// LegacyCounts is what became of a legacy device's messages since this start.
+type LegacyCounts struct {
+	Accepted uint64 `json:"accepted"` // entries
+	// Why messages were refused.
+	BadValue   uint64 `json:"bad_value"` // not a number, out of range, of an unknown field, or not to be read
+	TooLarge   uint64 `json:"too_large"`
+	TooOften   uint64 `json:"too_often"`
+	Replayed   uint64 `json:"replayed"` // a created_at that is not after the newest
+	NotAllowed uint64 `json:"not_allowed"`
+	Busy       uint64 `json:"busy"` // the disk was stuck
+	// Last is when the last one was accepted; absent for none.
+	Last *time.Time `json:"last,omitempty"`
+}
+
+// LegacyStrangers counts attempts that no device made.
+type LegacyStrangers struct {
+	BadKey   uint64 `json:"bad_key"`
+	TooOften uint64 `json:"too_often"` // not even looked at: their address had guessed too often
+}
+
+// LegacyStatus is the part of a Status that tells of legacy devices.
+type LegacyStatus struct {
+	Strangers LegacyStrangers         `json:"strangers"`
+	Devices   map[string]LegacyCounts `json:"devices"` // by sensor
+}
+
+// note counts a message, or the n entries of one that was accepted.
+func (c *LegacyCounts) note(err error, n int, now time.Time) {
+	switch {
+	case err == nil:
+		c.Accepted += uint64(n) // #nosec G115 -- a length
+		now = now.UTC()
+		c.Last = &now
+	case errors.Is(err, errLegacyLarge):
+		c.TooLarge++
+	case errors.Is(err, errLegacyOften):
+		c.TooOften++
+	case errors.Is(err, errLegacyReplay):
+		c.Replayed++
+	case errors.Is(err, errLegacyKey), errors.Is(err, errLegacyChannel):
+		c.NotAllowed++
+	case errors.Is(err, errLegacyBusy):
+		c.Busy++
+	default:
+		c.BadValue++
+	}
+}
+
+// since says for the chart how many messages were refused, and why; empty for none. It holds no values.
+func (c LegacyCounts) since(told LegacyCounts) string {
+	var list []string
+	for _, x := range []struct {
+		name     string
+		now, was uint64
+	}{{"bad_value", c.BadValue, told.BadValue}, {"too_large", c.TooLarge, told.TooLarge}, {"too_often", c.TooOften, told.TooOften},
+		{"replayed", c.Replayed, told.Replayed}, {"not_allowed", c.NotAllowed, told.NotAllowed}, {"busy", c.Busy, told.Busy}} {
+		if n := x.now - x.was; n > 0 {
+			list = append(list, fmt.Sprintf("%s %d", x.name, n))
+		}
+	}
+	return strings.Join(list, ", ")
+}
+
+// Refused is how many messages were, for whatever reason.
+func (c LegacyCounts) Refused() uint64 {
+	return c.BadValue + c.TooLarge + c.TooOften + c.Replayed + c.NotAllowed + c.Busy
+}
+
+// legacy is told a device's counts.
+func (l *ledger) legacy(id string, c LegacyCounts) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.legacyCounts().Devices[id] = c
+}
+
+func (l *ledger) legacyStrangers(s LegacyStrangers) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.legacyCounts().Strangers = s
+}
+
+// legacyCounts is there from the first that is told. The caller holds mu.
+func (l *ledger) legacyCounts() *LegacyStatus {
+	if l.legacies == nil {
+		l.legacies = &LegacyStatus{Devices: map[string]LegacyCounts{}}
+	}
+	return l.legacies
+}
+
+// copyOf is one that changes no more.
+func (s *LegacyStatus) copyOf() *LegacyStatus {
+	if s == nil {
+		return nil
+	}
+	c := &LegacyStatus{Strangers: s.Strangers, Devices: make(map[string]LegacyCounts, len(s.Devices))}
+	for id, n := range s.Devices {
+		c.Devices[id] = n
+	}
+	return c
+}
+
+// legacyMarks remembers each device's newest time over restarts, so that what it sends again is not doubled. It is safe for concurrent
+// use. A power cut may take the last seconds of it.
+type legacyMarks struct {
+	path string
+	log  *slog.Logger
+
+	mu      sync.Mutex // guards the fields below
+	at      map[string]time.Time
+	failing bool
+}
+
+const maxLegacyMarks = 64 << 10
+
+// openLegacyMarks reads a file; one that cannot be read is an error, because to begin anew would double entries.
+func openLegacyMarks(path string, log *slog.Logger) (*legacyMarks, error) {
+	m := &legacyMarks{path: path, log: log, at: map[string]time.Time{}}
+	f, err := os.Open(path) // #nosec G304 -- below the gateway's own folder
+	if errors.Is(err, os.ErrNotExist) {
+		return m, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("gateway: legacy devices' times: %w", err)
+	}
+	defer func() { _ = f.Close() }()
+	b, err := io.ReadAll(io.LimitReader(f, maxLegacyMarks))
+	if err == nil {
+		err = json.Unmarshal(b, &m.at)
+	}
+	if err != nil || m.at == nil {
+		return nil, fmt.Errorf("gateway: legacy devices' times: %s does not hold any (%w); move it away, and what a device sends again may be doubled", path, err)
+	}
+	return m, nil
+}
+
+func (m *legacyMarks) newest(id string) time.Time {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.at[id]
+}
+
+func (m *legacyMarks) set(id string, at time.Time) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.at[id] = at
+	b, err := json.Marshal(m.at)
+	if err == nil {
+		err = replaceFile(m.path, append(b, '\n'), false)
+	}
+	if err != nil && !m.failing {
+		m.log.Error("legacy devices' times not written; after a restart what is sent again may be doubled", "err", err)
+	}
+	m.failing = err != nil
+}
