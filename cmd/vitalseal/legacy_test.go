@@ -85,7 +85,7 @@ sensors:
 			d.alive(t)
 			var page struct{ Numerics map[string]reading }
 			nurse.get("/api/patients/"+patient.ID, &page)
-			if r := page.Numerics[kind]; r.Value != nil && r.Quality != "questionable" {
+			if r := page.Numerics[kind]; r.Value != nil && r.Quality != "asserted" {
 				t.Fatalf("%s is shown as %s", kind, r.Quality)
 			} else if r.Value != nil && *r.Value == want {
 				return nil

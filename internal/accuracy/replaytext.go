@@ -114,7 +114,7 @@ func shown(n vitals.Numeric) string {
 		return n.Quality.String()
 	}
 	s := strconv.FormatFloat(n.Value, 'f', 1, 64)
-	if n.Quality == vitals.Questionable {
+	if n.Quality.Uncertain() {
 		s += "?"
 	}
 	return s

@@ -20,7 +20,7 @@ import (
 )
 
 // ChipLegacy is a device that speaks ThingSpeak, such as an Arduino, instead of a chip on a bus (doc/legacy.md). Nothing vouches for
-// what it says but its key: its numbers are never better than vitals.Questionable.
+// what it says but its key: its numbers are never better than vitals.Asserted.
 const ChipLegacy = "legacy"
 
 const (

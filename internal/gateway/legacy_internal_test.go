@@ -73,7 +73,7 @@ func TestLegacyMessage(t *testing.T) {
 			t.Errorf("%.40q: %v, want %q", c.form, err, c.want)
 		}
 		for _, n := range m.numerics {
-			if n.Quality != vitals.Questionable {
+			if n.Quality != vitals.Asserted {
 				t.Errorf("%q: quality %v", c.form, n.Quality)
 			}
 		}
@@ -85,7 +85,7 @@ func TestLegacyTimesAndReplays(t *testing.T) {
 	now := legacyNow
 	send := func(at time.Time) error {
 		now = now.Add(2 * time.Second)
-		_, err := d.take([]legacyMessage{{at: at, numerics: []vitals.Numeric{vitals.Checked(vitals.HeartRate, 70, vitals.Questionable)}}}, false, now)
+		_, err := d.take([]legacyMessage{{at: at, numerics: []vitals.Numeric{vitals.Checked(vitals.HeartRate, 70, vitals.Asserted)}}}, false, now)
 		return err
 	}
 	stamp := legacyNow.Add(-time.Minute)
@@ -274,7 +274,7 @@ func TestLegacyGuard(t *testing.T) {
 	}
 }
 
-// FuzzLegacyHTTP: whatever a stranger or a device sends, it is answered, and only numbers in range get through, as questionable ones.
+// FuzzLegacyHTTP: whatever a stranger or a device sends, it is answered, and only numbers in range get through, as asserted ones.
 func FuzzLegacyHTTP(f *testing.F) {
 	f.Add("/update?api_key=K&field1=72", "", "", false)
 	f.Add("/update", "application/json", `{"api_key":"K","field1":72.5,"created_at":"2026-11-23T11:50:00Z"}`, true)
@@ -295,7 +295,7 @@ func FuzzLegacyHTTP(f *testing.F) {
 			for _, m := range list {
 				for _, n := range m.numerics {
 					low, high := n.Kind.Range()
-					if n.Quality != vitals.Questionable || !(n.Value >= low && n.Value <= high) || math.IsNaN(n.Value) {
+					if n.Quality != vitals.Asserted || !(n.Value >= low && n.Value <= high) || math.IsNaN(n.Value) {
 						t.Errorf("%+v", n)
 					}
 				}
@@ -335,7 +335,7 @@ func FuzzLegacyPayload(f *testing.F) {
 		}
 		if m, err := d.message(p); err == nil {
 			for _, n := range m.numerics {
-				if n.Quality != vitals.Questionable {
+				if n.Quality != vitals.Asserted {
 					t.Errorf("%+v", n)
 				}
 			}

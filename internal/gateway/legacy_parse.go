@@ -166,14 +166,14 @@ func (d *legacyDevice) fieldList() string {
 	return strings.Join(list, ", ")
 }
 
-// legacyNumber is a value that a device asserts: never better than questionable.
+// legacyNumber is a value that a device asserts: never better than asserted.
 func legacyNumber(k vitals.Kind, s string) (vitals.Numeric, error) {
 	low, high := k.Range()
 	v, err := strconv.ParseFloat(strings.TrimSpace(s), 64)
 	if len(s) > maxLegacyValue || err != nil || math.IsNaN(v) || math.IsInf(v, 0) || strings.ContainsAny(s, "xXpP_") {
 		return vitals.Numeric{}, fmt.Errorf("is not a number; %s is %g to %g", k, low, high)
 	}
-	n := vitals.Checked(k, v, vitals.Questionable)
+	n := vitals.Checked(k, v, vitals.Asserted)
 	if !n.Quality.HasValue() {
 		return n, fmt.Errorf("is out of range; %s is %g to %g", k, low, high)
 	}

@@ -67,7 +67,7 @@ func post(t *testing.T, address, path, key, media, body string) (status int, ans
 
 const form = "application/x-www-form-urlencoded"
 
-// TestLegacyDevice: an Arduino's numbers reach the hub's store sealed, once, as questionable ones; what is wrong does not, is counted, and
+// TestLegacyDevice: an Arduino's numbers reach the hub's store sealed, once, as asserted ones; what is wrong does not, is counted, and
 // disturbs no other sensor.
 func TestLegacyDevice(t *testing.T) {
 	w := newWard(t, bench.Profile{Seed: 3, Start: time.Now(), HeartRate: 81, SpO2: 95, Systolic: 128, Diastolic: 82, CuffFirst: time.Hour, CuffEvery: time.Hour})
@@ -157,7 +157,7 @@ func TestLegacyDevice(t *testing.T) {
 		for _, c := range w.store.arrivals(arduino, vitals.Numerics) {
 			for _, b := range c.Bundles {
 				for _, n := range b.Numerics {
-					if n.Quality != vitals.Questionable {
+					if n.Quality != vitals.Asserted {
 						t.Errorf("%v: more than asserted", n)
 					}
 					if n.Kind == vitals.HeartRate {

@@ -16,7 +16,7 @@ import (
 )
 
 // TrendPoint sums up the values of one kind in [At, At+step). A step without values has no point.
-// Values of vitals.Questionable quality count, because a reader saw them as numbers; how many of Count they are is told.
+// Values of uncertain quality count, because a reader saw them as numbers; how many of Count they are is told.
 type TrendPoint struct {
 	At             time.Time
 	Min, Mean, Max float64 // canonical unit of the kind
@@ -85,7 +85,7 @@ func aggregateOf(n vitals.Numeric) (aggregate, bool) {
 		return aggregate{}, false
 	}
 	one := aggregate{count: 1, min: n.Value, max: n.Value, sum: n.Value}
-	if n.Quality == vitals.Questionable {
+	if n.Quality.Uncertain() {
 		one.questionable = 1
 	}
 	return one, true

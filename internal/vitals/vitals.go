@@ -101,14 +101,18 @@ const (
 	OutOfRange   Quality = 8  // no value: the result was not plausible
 	Unavailable  Quality = 9  // no value: this sensor or recording cannot give it (one wavelength)
 	DeviceFault  Quality = 10 // no value: the sensor does not answer or answers nonsense
-	MaxQuality           = DeviceFault
+	Asserted     Quality = 11 // a value, shown with a mark: a legacy device says so, and nothing here has measured it
+	MaxQuality           = Asserted
 )
 
 var qualities = [MaxQuality + 1]string{"unknown", "good", "questionable", "probe_off", "motion", "low_perfusion",
-	"saturated", "settling", "out_of_range", "unavailable", "device_fault"}
+	"saturated", "settling", "out_of_range", "unavailable", "device_fault", "asserted"}
 
 // HasValue reports whether a number with this quality may be shown.
-func (q Quality) HasValue() bool { return q == Good || q == Questionable }
+func (q Quality) HasValue() bool { return q == Good || q.Uncertain() }
+
+// Uncertain reports whether a number with this quality may be shown, but only with a mark.
+func (q Quality) Uncertain() bool { return q == Questionable || q == Asserted }
 
 // String is the quality's name as used in JSON.
 func (q Quality) String() string {

@@ -23,6 +23,7 @@ export type Quality =
   | 'out_of_range'
   | 'unavailable'
   | 'device_fault'
+  | 'asserted'
 
 // One value of one kind. Without a value, quality says why.
 export interface Reading {

@@ -2,7 +2,7 @@
 import { useEffect, useReducer, useState } from 'preact/hooks'
 import { Refused, ask, type Kind, type Reading, type Readings } from './api'
 import { Foot } from './parts'
-import { FORGET_SECONDS, STALE_SECONDS, clock, hasValue, span, whyAbsent } from './words'
+import { FORGET_SECONDS, STALE_SECONDS, clock, doubt, hasValue, span, whyAbsent } from './words'
 
 const ASK_MS = 1500
 const LOST_MS = 6000
@@ -130,7 +130,7 @@ function WallBed({ bed, now, lost }: { bed: DisplayBed; now: number; lost: boole
             <span class="number-label">
               BP <span class="unit">mmHg</span>
             </span>
-            <span class="bp-value">{hasValue(sys) && hasValue(dia) ? `${Math.round(sys.value)}/${Math.round(dia.value)}${sys.quality === 'questionable' || dia.quality === 'questionable' ? '?' : ''}` : '– / –'}</span>
+            <span class="bp-value">{hasValue(sys) && hasValue(dia) ? `${Math.round(sys.value)}/${Math.round(dia.value)}${doubt(sys) || doubt(dia) ? '?' : ''}` : '– / –'}</span>
             <span class="number-note">{hasValue(sys) ? clock(sys.at) : ''}</span>
           </div>
         </>
@@ -151,7 +151,7 @@ function Big({ kind, label, unit, colour, r, now, lost }: { kind: Kind; label: s
   const stale = lost || age > STALE_SECONDS
   const recent = age < FORGET_SECONDS
   const shown = recent && hasValue(r)
-  const uncertain = shown && r.quality === 'questionable'
+  const uncertain = shown && doubt(r)
   return (
     <div class={`number ${colour} ${stale ? 'is-stale' : ''} ${shown ? '' : 'is-absent'}`}>
       <span class="number-label">
@@ -161,7 +161,7 @@ function Big({ kind, label, unit, colour, r, now, lost }: { kind: Kind; label: s
         {shown ? Math.round(r.value) : <span aria-label="no value">– –</span>}
         {uncertain && <sup aria-hidden="true">?</sup>}
       </span>
-      <span class="number-note">{shown ? (stale ? `old: ${span(age)} ago` : uncertain ? 'uncertain' : '\u00a0') : r && recent ? whyAbsent(kind, r.quality) : 'no data'}</span>
+      <span class="number-note">{shown ? (stale ? `old: ${span(age)} ago` : uncertain || '\u00a0') : r && recent ? whyAbsent(kind, r.quality) : 'no data'}</span>
     </div>
   )
 }

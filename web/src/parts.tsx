@@ -4,7 +4,7 @@ import { useEffect, useReducer, useRef } from 'preact/hooks'
 import type { Kind, Session } from './api'
 import { EmergencyBanner } from './emergency'
 import type { Heard, LinkState, Live, Vitals } from './live'
-import { FORGET_SECONDS, STALE_SECONDS, clock, hasValue, roleWords, span, whyAbsent } from './words'
+import { FORGET_SECONDS, STALE_SECONDS, clock, doubt, hasValue, roleWords, span, whyAbsent } from './words'
 
 export function useTick(live: Live | undefined): void {
   const [, again] = useReducer<number, void>((n) => n + 1, 0)
@@ -40,12 +40,12 @@ export function NumberBox({
   const age = live.ageSeconds(reading)
   const stale = age > STALE_SECONDS || live.link !== 'live'
   const shown = hasValue(reading) && age < FORGET_SECONDS
-  const uncertain = shown && reading.quality === 'questionable'
+  const uncertain = shown && doubt(reading)
   let note = ''
   if (!reading || age >= FORGET_SECONDS) note = 'no data'
   else if (!hasValue(reading)) note = stale ? `old: ${whyAbsent(kind, reading.quality)}` : whyAbsent(kind, reading.quality)
   else if (stale) note = `old: ${span(age)} ago`
-  else if (uncertain) note = 'uncertain'
+  else if (uncertain) note = uncertain
   return (
     <div class={`number ${colour} ${stale ? 'is-stale' : ''} ${shown ? '' : 'is-absent'}`} data-testid={testid}
       data-state={shown ? (stale ? 'stale' : 'live') : 'absent'}>
@@ -76,7 +76,7 @@ export function BloodPressure({ live, v, big }: { live: Live; v: Vitals; big?: b
   if (both) note = `measured ${clock(sys.at)}, ${age < 60 ? 'just now' : span(age) + ' ago'}`
   else if (sys && age < 3600) note = whyAbsent('systolic_mmhg', sys.quality)
   else note = 'not measured yet'
-  const uncertain = both && (sys.quality === 'questionable' || dia.quality === 'questionable')
+  const uncertain = both && (doubt(sys) || doubt(dia))
   return (
     <div class={`bp ${big ? 'bp-big' : ''} ${old || live.link !== 'live' ? 'is-stale' : ''} ${both ? '' : 'is-absent'}`} data-testid="bp">
       <span class="number-label">
@@ -95,7 +95,7 @@ export function BloodPressure({ live, v, big }: { live: Live; v: Vitals; big?: b
         ) : (
           <>
             {note}
-            {uncertain ? ', uncertain' : ''}
+            {uncertain ? `, ${uncertain}` : ''}
           </>
         )}
       </span>

@@ -44,8 +44,14 @@ export function whyAbsent(k: Kind, q: Quality): string {
   }
 }
 
+// Why a number that is shown has a mark.
+export const uncertainties: Partial<Record<Quality, string>> = { questionable: 'uncertain', asserted: 'says a legacy device' }
+
+// doubt is that word, or '' for a number that needs none.
+export const doubt = (r: Reading | undefined): string => (r && uncertainties[r.quality]) || ''
+
 export const hasValue = (r: Reading | undefined): r is Reading & { value: number } =>
-  r !== undefined && r.value !== undefined && (r.quality === 'good' || r.quality === 'questionable')
+  r !== undefined && r.value !== undefined && (r.quality === 'good' || doubt(r) !== '')
 
 // span says a duration in words short enough for a tile.
 export function span(seconds: number): string {
