@@ -178,24 +178,42 @@ func (e *Engine) send(ctx context.Context, k store.Sink, b *batch) (what outcome
 		return away, 0, err
 	}
 	defer res.Body.Close()
-	_, _ = io.Copy(io.Discard, io.LimitReader(res.Body, maxAnswer))
+	what, after = judge(res, k.Attempts)
+	if what == took {
+		return what, 0, nil
+	}
+	return what, after, fmt.Errorf("sink: answer %d", res.StatusCode)
+}
+
+// judge says what an answer to a bulk update means, and how long the cloud wants not to be asked. attempts is how often the same
+// batch was sent before.
+func judge(res *http.Response, attempts int) (what outcome, after time.Duration) {
+	body, err := io.ReadAll(io.LimitReader(res.Body, maxAnswer))
 	if n, err := strconv.Atoi(res.Header.Get("Retry-After")); err == nil && n > 0 {
 		after = time.Duration(min(n, 1<<20)) * time.Second
 	}
-	err = fmt.Errorf("sink: answer %d", res.StatusCode)
 	switch {
-	case res.StatusCode == http.StatusOK, res.StatusCode == http.StatusAccepted:
-		return took, 0, nil
-	case res.StatusCode == http.StatusConflict && k.Attempts > 0:
-		return took, 0, nil // the same batch was sent before and its answer lost: these times are there already
+	case res.StatusCode == http.StatusAccepted:
+		return took, 0
+	case res.StatusCode == http.StatusOK:
+		// Elsewhere ThingSpeak says 200 for refusals as well; what was taken it says in so many words.
+		var in struct {
+			Success bool `json:"success"`
+		}
+		if err == nil && json.Unmarshal(body, &in) == nil && in.Success {
+			return took, 0
+		}
+		return failing, after
+	case res.StatusCode == http.StatusConflict && attempts > 0:
+		return took, 0 // the same batch was sent before and its answer lost: these times are there already
 	case res.StatusCode == http.StatusTooManyRequests:
-		return slower, after, err
+		return slower, after
 	case res.StatusCode == http.StatusRequestEntityTooLarge:
-		return tooLarge, after, err
+		return tooLarge, after
 	case res.StatusCode >= 500:
-		return failing, after, err
+		return failing, after
 	}
-	return refused, after, err
+	return refused, after
 }
 
 // Fetch asks a cloud for a channel's newest entries, as JSON for ReadJSON; key is the channel's read key, or empty. It is for
