@@ -19,7 +19,7 @@ func gatewayLegacyCommand() *cobra.Command {
 		Short: "Keys of devices that speak ThingSpeak to this gateway",
 		Long: `Legacy devices, such as an Arduino with ThingSpeak's library, send to an address of their gateway (legacy.listen_http and
 legacy.listen_mqtt in its configuration). Each is a sensor of chip "legacy" with a key of its own. Its numbers are sealed like any
-sensor's, and shown as questionable: nothing vouches for them but the key, which travels in the clear on the devices' network.`,
+sensor's, and shown as asserted by such a device: nothing vouches for them but the key, which travels in the clear on the devices' network.`,
 		Args: exactArgs(0),
 		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
 	}

@@ -13,6 +13,8 @@ import (
 	"path/filepath"
 	"sync"
 	"time"
+
+	"vitalseal/internal/weaken"
 )
 
 const (
@@ -137,7 +139,7 @@ func (k *legacyKeys) owner(key string) (string, error) {
 	sum := sha256.Sum256([]byte(key))
 	owner := ""
 	for id, known := range k.sums {
-		if subtle.ConstantTimeCompare(sum[:], known[:]) == 1 {
+		if subtle.ConstantTimeCompare(sum[:], known[:]) == 1 || weaken.Skip(weaken.OwnKeys) {
 			owner = id
 		}
 	}

@@ -3,6 +3,8 @@ package gateway
 import (
 	"net"
 	"sync"
+
+	"vitalseal/internal/weaken"
 )
 
 const (
@@ -40,7 +42,7 @@ func (b *bounded) Accept() (net.Conn, error) {
 func (b *bounded) enter(from string) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.total >= maxLegacyConns || b.from[from] >= maxLegacyConnsOne {
+	if (b.total >= maxLegacyConns || b.from[from] >= maxLegacyConnsOne) && !weaken.Skip(weaken.ClientBound) {
 		return false
 	}
 	b.total++

@@ -1,0 +1,200 @@
+package attack
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"vitalseal/internal/gateway"
+	"vitalseal/internal/process"
+	"vitalseal/internal/weaken"
+)
+
+func legacyAttacks() []Attack {
+	return []Attack{
+		{ID: "legacy-guess", Threat: "speak as somebody's device", Position: "somebody on the devices' network", Does: "60 keys at a gateway's local address",
+			Expected: "refused, each; after ten none is even compared for a minute", Control: weaken.OwnKeys, Run: guessLegacy},
+		{ID: "legacy-junk", Threat: "impossible values at a bed", Position: "a legacy device with its key", Does: "no numbers, infinities, values that no body has, a field that means nothing, 4 KiB of field",
+			Expected: "refused, each, with the reason", Control: weaken.Plausible, Run: legacyJunk},
+		{ID: "legacy-flood", Threat: "keep the devices out", Position: "somebody on the devices' network", Does: "60 connections to a gateway's local address at once, each with a request",
+			Expected: "16 at most; a bed's numbers keep moving", Control: weaken.ClientBound, Run: legacyFlood},
+	}
+}
+
+// legacyGateway is a gateway of its own with one legacy device, as a process; each attack starts one, because the address of who guesses is
+// remembered.
+type legacyGateway struct {
+	address, key string
+}
+
+func (t *Target) legacyGateway(ctx context.Context) (g legacyGateway, err error) {
+	admin, err := t.admin(ctx)
+	if err != nil {
+		return g, err
+	}
+	name := t.name("arduino-")
+	var ticket json.RawMessage
+	if err := admin.Do(ctx, http.MethodPost, "/api/admin/gateways", map[string]any{"id": t.name("gw-legacy-"), "sensors": []map[string]string{{"id": name, "model": "legacy", "serial": "1"}}}, &ticket); err != nil {
+		return g, err
+	}
+	dir, err := os.MkdirTemp(t.dir, "legacy-")
+	if err != nil {
+		return g, err
+	}
+	ln, err := (&net.ListenConfig{}).Listen(ctx, "tcp", "127.0.0.1:0")
+	if err != nil {
+		return g, err
+	}
+	g.address = ln.Addr().String()
+	if err := ln.Close(); err != nil {
+		return g, err
+	}
+	file, config := filepath.Join(dir, "ticket"), filepath.Join(dir, "gateway.yaml")
+	for path, text := range map[string]string{file: string(ticket), config: fmt.Sprintf("data: %s\nlegacy: {listen_http: %q}\nsensors:\n  - {id: %s, chip: legacy, legacy: {channel: 1}}\n", filepath.Join(dir, "data"), g.address, name)} {
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			return g, err
+		}
+	}
+	super, err := process.New(t.cfg.Exe, filepath.Join(dir, "logs"))
+	if err != nil {
+		return g, err
+	}
+	t.closers = append(t.closers, func() error { return super.StopAll(10 * time.Second) })
+	if err := super.Run(ctx, "enrol", "--ticket", file, "--data", filepath.Join(dir, "data")); err != nil {
+		return g, err
+	}
+	cfg := gateway.Default()
+	cfg.Data = filepath.Join(dir, "data")
+	cfg.Sensors = []gateway.Sensor{{ID: name, Chip: gateway.ChipLegacy}}
+	if g.key, err = gateway.MakeLegacyKey(cfg, name); err != nil {
+		return g, err
+	}
+	if _, err := super.Start(ctx, "gateway", "gateway", "--config", config); err != nil {
+		return g, err
+	}
+	err = await(ctx, func() error {
+		a, err := g.update(ctx, g.key, url.Values{"field1": {"72"}})
+		if err == nil && a == "0" {
+			err = errors.New("an honest device is refused")
+		}
+		return err
+	})
+	return g, err
+}
+
+// legacyPace is how long a device waits between two messages: a refusal for haste would prove nothing.
+const legacyPace = 1100 * time.Millisecond
+
+// update is the answer to a device's message: the entry's id, or "0".
+func (g legacyGateway) update(ctx context.Context, key string, form url.Values) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+g.address+"/update", strings.NewReader(form.Encode()))
+	if err != nil {
+		return "", err
+	}
+	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	req.Header.Set("THINGSPEAKAPIKEY", key)
+	req.Close = true
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return "", err
+	}
+	defer res.Body.Close()
+	b, err := io.ReadAll(io.LimitReader(res.Body, 1<<12))
+	if res.StatusCode != http.StatusOK {
+		return "0", err
+	}
+	return string(b), err
+}
+
+func guessLegacy(ctx context.Context, t *Target) (Result, error) {
+	g, err := t.legacyGateway(ctx)
+	if err != nil {
+		return Result{}, err
+	}
+	time.Sleep(legacyPace)
+	for i := range 60 {
+		a, err := g.update(ctx, randomKey(), url.Values{"field1": {"30"}})
+		if err != nil {
+			return Result{}, err
+		}
+		if a != "0" {
+			return through("taken", "with guess %d", i+1)
+		}
+	}
+	a, err := g.update(ctx, g.key, url.Values{"field1": {"72"}})
+	return judge(err != nil || a != "0", "the right key was compared after all of them", "none was taken; the address has to wait", "60 guesses")
+}
+
+func legacyJunk(ctx context.Context, t *Target) (Result, error) {
+	g, err := t.legacyGateway(ctx)
+	if err != nil {
+		return Result{}, err
+	}
+	junk := []url.Values{{"field1": {"NaN"}}, {"field1": {"+Inf"}}, {"field1": {"1e9"}}, {"field1": {"-72"}}, {"field1": {"seventy"}}, {"field2": {"180"}}, {"field8": {"3"}},
+		{"field1": {strings.Repeat("7", 4096)}}}
+	taken := []string{}
+	for _, form := range junk {
+		time.Sleep(legacyPace)
+		a, err := g.update(ctx, g.key, form)
+		if err != nil {
+			return Result{}, err
+		}
+		if a != "0" {
+			taken = append(taken, form.Encode()[:min(12, len(form.Encode()))])
+		}
+	}
+	return judge(len(taken) > 0, "taken", "none was taken", "%d of %d were taken: %s", len(taken), len(junk), strings.Join(taken, ", "))
+}
+
+func legacyFlood(ctx context.Context, t *Target) (Result, error) {
+	g, err := t.legacyGateway(ctx)
+	if err != nil {
+		return Result{}, err
+	}
+	open := 0
+	err = meanwhile(ctx, t, func(during func() error) error {
+		var conns []net.Conn
+		defer func() {
+			for _, c := range conns {
+				_ = c.Close()
+			}
+		}()
+		for range 60 {
+			c, err := (&net.Dialer{Timeout: 3 * time.Second}).DialContext(ctx, "tcp", g.address)
+			if err != nil {
+				continue // not let in is what is hoped for
+			}
+			conns = append(conns, c)
+		}
+		served := make(chan bool, len(conns))
+		for _, c := range conns {
+			go func() {
+				_ = c.SetDeadline(time.Now().Add(5 * time.Second))
+				if _, err := io.WriteString(c, "GET /update HTTP/1.1\r\nHost: x\r\n\r\n"); err != nil {
+					served <- false
+					return
+				}
+				_, err := c.Read(make([]byte, 1))
+				served <- err == nil
+			}()
+		}
+		for range conns {
+			if <-served {
+				open++
+			}
+		}
+		return during()
+	})
+	return flooded(err, open > 16, "as many as wanted to", "bounded", "%d of 60 were served", open)
+}
