@@ -118,7 +118,7 @@ func (d *demo) awaitNumber(t *testing.T) {
 	t.Helper()
 	await(t, "a number", func() error {
 		d.alive(t)
-		_, err := readFeed(d.dir, d.listen, "feeds.json?results=20")
+		_, err := readFeed(d.dir, d.listen, "feeds.json?results=20", 1)
 		return err
 	})
 }
@@ -197,6 +197,7 @@ func signInAt(t *testing.T, url string, s signIn, secrets *secrets) api {
 	if err != nil {
 		t.Fatal(err)
 	}
+	awaitHub(t, c)
 	if err := c.SignIn(context.Background(), s.Login, s.Password); err != nil {
 		t.Fatalf("%s: %v", s.Login, err)
 	}

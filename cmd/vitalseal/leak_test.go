@@ -380,7 +380,8 @@ func readInto(t *testing.T, file string, v any) {
 	}
 }
 
-// decodeWave takes the chunks out of the waveform's answer, whatever surrounds them; there must be one with samples.
+// decodeWave takes the chunks out of the waveform's answer, whatever surrounds them; the first must have samples that are not like
+// any others: eight times the same, as a chip gives while its light is chosen, stands in files that hold no wave.
 func decodeWave(raw json.RawMessage, out *[]struct {
 	Pulse []uint16 `json:"pulse"`
 }) error {
@@ -390,6 +391,13 @@ func decodeWave(raw json.RawMessage, out *[]struct {
 	}
 	for _, field := range answer {
 		if json.Unmarshal(field, out) == nil && len(*out) > 0 && len((*out)[0].Pulse) >= 16 {
+			different := map[uint16]bool{}
+			for _, v := range (*out)[0].Pulse[:8] {
+				different[v] = true
+			}
+			if len(different) < 4 {
+				return fmt.Errorf("no wave yet: %v", (*out)[0].Pulse[:8])
+			}
 			return nil
 		}
 	}

@@ -95,14 +95,21 @@ func replace(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(os.WriteFile(ts.MkAbs(args[2]), []byte(strings.ReplaceAll(text, args[0], args[1])), 0o600))
 }
 
-// feed DIR LISTEN QUERY waits until the demo in DIR answers a ThingSpeak read with at least one entry, and prints it.
+// feed DIR LISTEN QUERY [LEAST] waits until the demo in DIR answers a ThingSpeak read with at least so many entries that have a heart
+// rate (1), and prints it.
 func feed(ts *testscript.TestScript, neg bool, args []string) {
-	if neg || len(args) != 3 {
-		ts.Fatalf("usage: feed DIR LISTEN QUERY")
+	if neg || len(args) != 3 && len(args) != 4 {
+		ts.Fatalf("usage: feed DIR LISTEN QUERY [LEAST]")
+	}
+	least := 1
+	if len(args) == 4 {
+		var err error
+		least, err = strconv.Atoi(args[3])
+		ts.Check(err)
 	}
 	var last error
 	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(200 * time.Millisecond) {
-		body, err := readFeed(ts.MkAbs(args[0]), args[1], args[2])
+		body, err := readFeed(ts.MkAbs(args[0]), args[1], args[2], least)
 		if err == nil {
 			fmt.Fprint(ts.Stdout(), body)
 			return
@@ -112,7 +119,7 @@ func feed(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Fatalf("no feed: %v", last)
 }
 
-func readFeed(dir, listen, query string) (string, error) {
+func readFeed(dir, listen, query string, least int) (string, error) {
 	ward, err := readWard(dir)
 	if err != nil {
 		return "", err
@@ -136,12 +143,16 @@ func readFeed(dir, listen, query string) (string, error) {
 	if err := json.Unmarshal(body, &f); err != nil {
 		return "", err
 	}
+	found := 0
 	for _, x := range f.Feeds {
 		if x.Field1 != nil {
-			return string(body), nil
+			found++
 		}
 	}
-	return "", errors.New("no entry with a heart rate yet")
+	if found < least {
+		return "", fmt.Errorf("only %d entries with a heart rate yet", found)
+	}
+	return string(body), nil
 }
 
 // jsonField FILE NAME LOW HIGH checks a number in the one JSON object that the file holds.

@@ -76,9 +76,14 @@ func plain(c *connect.Config, _ *connect.Door) {
 	}
 }
 
-func impatient(_ *connect.Config, d *connect.Door) {
-	if d != nil {
-		d.Hurry(time.Second)
+func impatient(c *connect.Config, d *connect.Door) { waiting(time.Second)(c, d) }
+
+// waiting makes a door that waits only so long for what a client has to say.
+func waiting(wait time.Duration) option {
+	return func(_ *connect.Config, d *connect.Door) {
+		if d != nil {
+			d.Hurry(wait)
+		}
 	}
 }
 
@@ -462,7 +467,8 @@ func TestSlowClients(t *testing.T) {
 
 // TestLiveViewOutlivesThePatience keeps a WebSocket open through TLS for much longer than a request may take.
 func TestLiveViewOutlivesThePatience(t *testing.T) {
-	p := open(t, impatient)
+	const wait = 3 * time.Second // a handshake on a busy machine must not take as long
+	p := open(t, waiting(wait))
 	p.answerWith(func(w http.ResponseWriter, r *http.Request) {
 		conn, err := websocket.Accept(w, r, nil)
 		if err != nil {
@@ -488,8 +494,8 @@ func TestLiveViewOutlivesThePatience(t *testing.T) {
 	_ = res.Body
 	defer func() { _ = conn.CloseNow() }()
 	began := time.Now()
-	for i := 0; time.Since(began) < 2500*time.Millisecond; i++ { // the patience is a second
-		pause, cancel := context.WithTimeout(t.Context(), 1200*time.Millisecond)
+	for i := 0; time.Since(began) < 2*wait; i++ {
+		pause, cancel := context.WithTimeout(t.Context(), wait+wait/5)
 		if i == 1 {
 			<-pause.Done() // says nothing for longer than the patience
 		}

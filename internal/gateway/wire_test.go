@@ -181,6 +181,10 @@ func TestBadWire(t *testing.T) {
 		}
 		faults[i%len(faults)](longest/4 + rand.N(longest*3/4))
 		if count%4 == 3 {
+			eventually(t, "the start that is to be killed", func() bool { // else it does not count
+				st, err := readStatus(w.data)
+				return err == nil && st.Boot == boot
+			})
 			must(t, gw.Process.Signal(syscall.SIGKILL))
 			_ = gw.Wait()
 			for _, k := range waiting(t, w.data) {

@@ -28,7 +28,7 @@ import (
 const (
 	domain = "hub.test.internal"
 	// patience bounds waiting for something to happen; it is no measurement.
-	patience = time.Minute
+	patience = 3 * time.Minute
 )
 
 func must(t testing.TB, err error) {
@@ -414,17 +414,16 @@ func TestTheWholeWay(t *testing.T) {
 	if err := admin.Do(ctx, http.MethodPost, "/api/admin/identities/sensor/oxi-a/disable", nil, nil); err == nil {
 		t.Error("an overlay that did not follow was not reported")
 	}
-	_, stoppedAt, err := heartRate(doctor, patients["a-1"])
-	must(t, err)
+	cut := time.Now() // what was in the hub's hands may be stored a little later, but was measured before
 	eventually(t, "the neighbour goes on", func() error {
 		_, at, err := heartRate(doctor, patients["b-1"])
-		if err == nil && at.Sub(stoppedAt) < 4*time.Second {
+		if err == nil && at.Sub(cut) < 4*time.Second {
 			err = fmt.Errorf("newest is %v", at)
 		}
 		return err
 	})
-	if _, at, err := heartRate(doctor, patients["a-1"]); err != nil || at.Sub(stoppedAt) > time.Second {
-		t.Errorf("the disabled sensor delivered until %v, %v after it was cut (%v)", at, at.Sub(stoppedAt), err)
+	if _, at, err := heartRate(doctor, patients["a-1"]); err != nil || at.Sub(cut) > 250*time.Millisecond {
+		t.Errorf("the disabled sensor delivered until %v, %v after it was cut (%v)", at, at.Sub(cut), err)
 	}
 	var inventory []struct{ ID, State string }
 	must(t, admin.Do(ctx, http.MethodGet, "/api/admin/inventory", nil, &inventory))

@@ -23,6 +23,9 @@ import (
 
 const domain = "test.vitalseal.internal"
 
+// patience bounds waiting for something to happen; it is no measurement.
+const patience = 2 * time.Minute
+
 var quiet = slog.New(slog.DiscardHandler)
 
 // memory is a store in memory that can be told to fail, and says what happened.
@@ -124,7 +127,7 @@ func (m *memory) count() int {
 // await waits until at least n chunks are stored.
 func (m *memory) await(t *testing.T, n int) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	for {
 		m.mu.Lock()
@@ -249,7 +252,7 @@ func (d *device) run() (stop func()) { return run(d.t, d.sender.Run) }
 // awaitSettled waits until n messages have left the outbox and returns how.
 func (d *device) awaitSettled(n int) []ingest.Settled {
 	d.t.Helper()
-	timeout := time.After(30 * time.Second)
+	timeout := time.After(patience)
 	for {
 		d.mu.Lock()
 		got := append([]ingest.Settled(nil), d.settled...)

@@ -227,7 +227,7 @@ func TestDisabledSensor(t *testing.T) {
 	}
 	if n := h.server.Stats().Connections; n > 1 {
 		// The disabled one may be in the middle of being refused.
-		deadline := time.Now().Add(10 * time.Second)
+		deadline := time.Now().Add(patience)
 		for h.server.Stats().Connections > 1 && time.Now().Before(deadline) {
 			time.Sleep(5 * time.Millisecond)
 		}
@@ -255,7 +255,7 @@ func TestNewestConnectionWins(t *testing.T) {
 		must(t, err)
 		conns = append(conns, c)
 	}
-	must(t, conns[0].SetReadDeadline(time.Now().Add(10*time.Second)))
+	must(t, conns[0].SetReadDeadline(time.Now().Add(patience)))
 	got, err := io.ReadAll(conns[0])
 	if err != nil {
 		t.Errorf("the older connection did not end: %v", err)
@@ -298,7 +298,7 @@ func TestRefuses(t *testing.T) {
 			must(t, err)
 			defer c.Close()
 			_, _ = c.Write(tc.send) // it may be refused before it is read
-			must(t, c.SetReadDeadline(time.Now().Add(10*time.Second)))
+			must(t, c.SetReadDeadline(time.Now().Add(patience)))
 			got, err := io.ReadAll(c)
 			must(t, err)
 			if len(got) < 6 || got[len(got)-2] != 8 || ingest.Reason(got[len(got)-1]) != tc.want {

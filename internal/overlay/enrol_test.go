@@ -199,17 +199,19 @@ func TestTicketTampering(t *testing.T) {
 
 // TestEnrolResumes loses the hub after the network's one-time token is used up, and goes on where it was.
 func TestEnrolResumes(t *testing.T) {
-	d := newDesk(t, time.Hour)
-	ticket, dir := d.ticket(id("sensor", "one")), t.TempDir()
-	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
-	defer cancel()
-	d.net.SetDown(true)
-	if _, err := overlay.Enrol(ctx, d.net, ticket, dir, quiet); !errors.Is(err, overlay.ErrUnavailable) {
-		t.Fatalf("without a hub: %v", err)
-	}
-	d.net.SetDown(false)
-	_, err := overlay.Enrol(t.Context(), d.net, ticket, dir, quiet)
-	must(t, err)
+	synctest.Test(t, func(t *testing.T) { // in which the 50 ms are not over before the first try
+		d := newDesk(t, time.Hour)
+		ticket, dir := d.ticket(id("sensor", "one")), t.TempDir()
+		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+		defer cancel()
+		d.net.SetDown(true)
+		if _, err := overlay.Enrol(ctx, d.net, ticket, dir, quiet); !errors.Is(err, overlay.ErrUnavailable) {
+			t.Fatalf("without a hub: %v", err)
+		}
+		d.net.SetDown(false)
+		_, err := overlay.Enrol(t.Context(), d.net, ticket, dir, quiet)
+		must(t, err)
+	})
 }
 
 // TestRenewal lives through two days of one-hour certificates, a hub that is away for a day, and a refusal.

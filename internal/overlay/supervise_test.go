@@ -67,7 +67,7 @@ func sleeper(dir string) overlay.SuperviseConfig {
 // nextChild waits for a child that is not the one before.
 func nextChild(t *testing.T, dir string, before int) int {
 	t.Helper()
-	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(2 * time.Minute); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
 		if n, err := overlay.ReadNode(dir); err == nil && n.PID != before {
 			return n.PID
 		}
@@ -88,7 +88,7 @@ func TestSuperviseParentDies(t *testing.T) {
 	child := nextChild(t, dir, 0)
 	must(t, cmd.Process.Kill())
 	_ = cmd.Wait()
-	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(2 * time.Minute); ; time.Sleep(5 * time.Millisecond) {
 		stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", child))
 		if err != nil || bytes.Contains(stat, []byte(") Z ")) { // gone, or waiting for init to collect it
 			return

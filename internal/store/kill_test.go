@@ -46,7 +46,7 @@ func appendForever(dir string) {
 			}
 		}()
 	}
-	time.Sleep(time.Minute)
+	time.Sleep(time.Hour) // however slow the disk: it is killed, or ends when nobody reads what it prints
 }
 
 // TestKill kills a process that appends, again and again, at no particular moment, and then accounts for everything it

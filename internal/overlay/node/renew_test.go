@@ -20,7 +20,7 @@ import (
 // data all the time: SVIDs of a few seconds, OpenZiti's certificates at both ends, the controller's administration, and
 // a rotation of the key.
 func TestRealRenewals(t *testing.T) {
-	d := startWith(t, 12*time.Second) // and half of that at enrolment
+	d := startWith(t, 24*time.Second) // and half of that at enrolment; what was read from a file must outlast a slow dial
 	sensor := id("sensor", "oxi")
 	dir := t.TempDir()
 	_, err := overlay.Enrol(d.ctx, openziti.NewNetwork(d.log), d.ticket(sensor), dir, d.log)
