@@ -151,22 +151,7 @@ func (d *Door) LaunchURL() string {
 // Run answers until ctx ends, carrying requests over ep. It closes the listener and returns when all its work has ended.
 func (d *Door) Run(ctx context.Context, ep overlay.Endpoint) error {
 	log := d.cfg.Log
-	transport := &http.Transport{
-		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			ctx, cancel := context.WithTimeout(ctx, dialTimeout)
-			defer cancel()
-			c, err := ep.Dial(ctx, overlay.ServiceFaces)
-			if err != nil {
-				return nil, err
-			}
-			return &speaking{c, d.wait}, nil
-		},
-		MaxConnsPerHost:       maxHubConns,
-		MaxIdleConnsPerHost:   8,
-		IdleConnTimeout:       90 * time.Second,
-		ResponseHeaderTimeout: 30 * time.Second,
-		DisableCompression:    true, // the browser's own encodings pass through unchanged
-	}
+	transport := toHub(ep, d.wait)
 	defer transport.CloseIdleConnections()
 	defer d.removeFile()
 
@@ -216,6 +201,26 @@ func (d *Door) Run(ctx context.Context, ep overlay.Endpoint) error {
 		return nil
 	}
 	return fmt.Errorf("connect: %w", err)
+}
+
+// toHub carries requests to the hub's faces.
+func toHub(ep overlay.Endpoint, wait patience) *http.Transport {
+	return &http.Transport{
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			ctx, cancel := context.WithTimeout(ctx, dialTimeout)
+			defer cancel()
+			c, err := ep.Dial(ctx, overlay.ServiceFaces)
+			if err != nil {
+				return nil, err
+			}
+			return &speaking{c, wait}, nil
+		},
+		MaxConnsPerHost:       maxHubConns,
+		MaxIdleConnsPerHost:   8,
+		IdleConnTimeout:       90 * time.Second,
+		ResponseHeaderTimeout: 30 * time.Second,
+		DisableCompression:    true, // the client's own encodings pass through unchanged
+	}
 }
 
 // handler is everything that a request passes, outermost first.

@@ -72,18 +72,7 @@ func NewPrograms(cfg ProgramsConfig) (*Programs, error) {
 func (p *Programs) Run(ctx context.Context, ep overlay.Endpoint) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	transport := &http.Transport{
-		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			ctx, cancel := context.WithTimeout(ctx, dialTimeout)
-			defer cancel()
-			c, err := ep.Dial(ctx, overlay.ServiceFaces)
-			if err != nil {
-				return nil, err
-			}
-			return &speaking{c, p.wait}, nil
-		},
-		MaxConnsPerHost: maxHubConns, MaxIdleConnsPerHost: 8, IdleConnTimeout: 90 * time.Second, ResponseHeaderTimeout: 30 * time.Second, DisableCompression: true,
-	}
+	transport := toHub(ep, p.wait)
 	defer transport.CloseIdleConnections()
 	var wg sync.WaitGroup
 	errs := make(chan error, 4)

@@ -69,7 +69,7 @@ func (m *MQTT) Ask(pk packets.Packet) (packets.Packet, error) {
 	return m.Read()
 }
 
-// Send sends a CONNECT, SUBSCRIBE or PUBLISH.
+// Send sends a CONNECT, SUBSCRIBE, UNSUBSCRIBE or PUBLISH.
 func (m *MQTT) Send(pk packets.Packet) error {
 	var b bytes.Buffer
 	pk.ProtocolVersion = m.version
@@ -79,6 +79,8 @@ func (m *MQTT) Send(pk packets.Packet) error {
 		err = pk.ConnectEncode(&b)
 	case packets.Subscribe:
 		err = pk.SubscribeEncode(&b)
+	case packets.Unsubscribe:
+		err = pk.UnsubscribeEncode(&b)
 	case packets.Publish:
 		err = pk.PublishEncode(&b)
 	default:
@@ -117,6 +119,8 @@ func (m *MQTT) Read() (pk packets.Packet, err error) {
 		err = pk.ConnackDecode(body)
 	case packets.Suback:
 		err = pk.SubackDecode(body)
+	case packets.Unsuback:
+		err = pk.UnsubackDecode(body)
 	case packets.Puback:
 		err = pk.PubackDecode(body)
 	case packets.Publish:

@@ -1,15 +1,11 @@
 package thingspeak_test
 
 import (
-	"bufio"
-	"bytes"
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/json"
 	"fmt"
-	"io"
-	"net"
 	"net/http/httptest"
 	"strings"
 	"testing"
@@ -19,6 +15,7 @@ import (
 	"github.com/mochi-mqtt/server/v2/packets"
 
 	"vitalseal/internal/access"
+	"vitalseal/internal/view/client"
 	"vitalseal/internal/view/thingspeak"
 	"vitalseal/internal/vitals"
 )
@@ -55,13 +52,10 @@ func newMQTTWard(t *testing.T, l thingspeak.Limits) *mqttWard {
 	return w
 }
 
-// mqttConn speaks MQTT by hand, so that it can also speak it badly.
+// mqttConn is a client that can also speak badly.
 type mqttConn struct {
-	t       *testing.T
-	c       net.Conn
-	r       *bufio.Reader
-	version byte
-	id      uint16
+	*client.MQTT
+	t *testing.T
 }
 
 func (w *mqttWard) dial(t *testing.T, version byte) *mqttConn {
@@ -71,10 +65,9 @@ func (w *mqttWard) dial(t *testing.T, version byte) *mqttConn {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m := &mqttConn{t: t, c: websocket.NetConn(context.Background(), c, websocket.MessageBinary), version: version}
-	m.r = bufio.NewReader(m.c)
+	m := &mqttConn{client.NewMQTT(websocket.NetConn(context.Background(), c, websocket.MessageBinary), version), t}
 	t.Cleanup(func() { _ = c.CloseNow() })
-	if err := m.c.SetDeadline(time.Now().Add(time.Minute)); err != nil {
+	if err := m.Conn().SetDeadline(time.Now().Add(time.Minute)); err != nil {
 		t.Fatal(err)
 	}
 	return m
@@ -97,73 +90,17 @@ func (w *mqttWard) login(t *testing.T, version byte) *mqttConn {
 }
 
 func (m *mqttConn) connect(pk packets.Packet) (code byte, err error) {
-	m.send(pk.ConnectEncode, pk)
-	ack, err := m.read()
+	ack, err := m.Ask(pk)
 	return ack.ReasonCode, err
 }
 
-func (m *mqttConn) send(_ func(*bytes.Buffer) error, pk packets.Packet) {
-	m.t.Helper()
-	pk.ProtocolVersion = m.version
-	var b bytes.Buffer
-	var err error
-	switch pk.FixedHeader.Type {
-	case packets.Connect:
-		err = pk.ConnectEncode(&b)
-	case packets.Subscribe:
-		err = pk.SubscribeEncode(&b)
-	case packets.Unsubscribe:
-		err = pk.UnsubscribeEncode(&b)
-	case packets.Publish:
-		err = pk.PublishEncode(&b)
-	}
-	if err != nil {
-		m.t.Fatal(err)
-	}
-	_, _ = m.c.Write(b.Bytes()) // that it is closed shows in the next read
-}
-
-func (m *mqttConn) read() (pk packets.Packet, err error) {
-	first, err := m.r.ReadByte()
-	if err != nil {
-		return pk, err
-	}
-	pk.ProtocolVersion = m.version
-	if err := pk.FixedHeader.Decode(first); err != nil {
-		return pk, err
-	}
-	n, _, err := packets.DecodeLength(m.r)
-	if err != nil {
-		return pk, err
-	}
-	pk.FixedHeader.Remaining = n
-	body := make([]byte, n)
-	if _, err := io.ReadFull(m.r, body); err != nil {
-		return pk, err
-	}
-	switch pk.FixedHeader.Type {
-	case packets.Connack:
-		err = pk.ConnackDecode(body)
-	case packets.Suback:
-		err = pk.SubackDecode(body)
-	case packets.Unsuback:
-		err = pk.UnsubackDecode(body)
-	case packets.Puback:
-		err = pk.PubackDecode(body)
-	case packets.Publish:
-		err = pk.PublishDecode(body)
-	case packets.Disconnect:
-		err = pk.DisconnectDecode(body)
-	}
-	return pk, err
-}
+// send sends a packet; that the connection is closed shows in the next read.
+func (m *mqttConn) send(pk packets.Packet) { _ = m.Send(pk) }
 
 // subscribe returns the answer for one filter.
 func (m *mqttConn) subscribe(filter string, qos byte) byte {
 	m.t.Helper()
-	m.id++
-	m.send(nil, packets.Packet{FixedHeader: packets.FixedHeader{Type: packets.Subscribe, Qos: 1}, PacketID: m.id, Filters: packets.Subscriptions{{Filter: filter, Qos: qos}}})
-	ack, err := m.read()
+	ack, err := m.Ask(m.Subscribe(filter, qos))
 	if err != nil || len(ack.ReasonCodes) != 1 {
 		m.t.Fatalf("subscribe %s: %+v, %v", filter, ack, err)
 	}
@@ -172,13 +109,12 @@ func (m *mqttConn) subscribe(filter string, qos byte) byte {
 
 func (m *mqttConn) publish(topic, payload string, qos byte) {
 	m.t.Helper()
-	m.id++
-	m.send(nil, packets.Packet{FixedHeader: packets.FixedHeader{Type: packets.Publish, Qos: qos}, PacketID: m.id, TopicName: topic, Payload: []byte(payload)})
+	m.send(m.Publish(topic, []byte(payload), qos))
 }
 
 func (m *mqttConn) expect(topic string) string {
 	m.t.Helper()
-	pk, err := m.read()
+	pk, err := m.Read()
 	if err != nil || pk.FixedHeader.Type != packets.Publish || pk.TopicName != topic {
 		m.t.Fatalf("got %v %q %q, %v; want a message of %s", pk.FixedHeader.Type, pk.TopicName, pk.Payload, err, topic)
 	}
@@ -205,7 +141,7 @@ func TestMQTT(t *testing.T) {
 			}
 			p := pub.login(t, version)
 			p.publish(free+"publish", "field1=4.5&field2=shut&status=fine", 1)
-			if ack, err := p.read(); err != nil || ack.FixedHeader.Type != packets.Puback || ack.ReasonCode != 0 {
+			if ack, err := p.Read(); err != nil || ack.FixedHeader.Type != packets.Puback || ack.ReasonCode != 0 {
 				t.Fatalf("publish: %+v, %v", ack, err)
 			}
 			if got := w.get(200, fmt.Sprintf("/channels/%d/fields/1/last.txt", w.fridge), w.readFridge); got != "4.5" {
@@ -261,7 +197,7 @@ func TestMQTTPatient(t *testing.T) {
 	}
 	w.reassign("ward-b")
 	for { // what was decided before may still come
-		if _, err := m.read(); err != nil {
+		if _, err := m.Read(); err != nil {
 			break
 		}
 	}
@@ -270,12 +206,12 @@ func TestMQTTPatient(t *testing.T) {
 		t.Errorf("off the ward: %#x", code)
 	}
 	again.publish(fmt.Sprintf("channels/%d/publish", w.ada.ID), "field1=60", 1)
-	if _, err := again.read(); err == nil {
+	if _, err := again.Read(); err == nil {
 		t.Error("a heart rate was taken from a device")
 	}
 	five := w.login(t, 5)
 	five.publish(fmt.Sprintf("channels/%d/publish", w.ada.ID), "field1=60", 1)
-	if ack, err := five.read(); err != nil || ack.ReasonCode != packets.ErrNotAuthorized.Code {
+	if ack, err := five.Read(); err != nil || ack.ReasonCode != packets.ErrNotAuthorized.Code {
 		t.Errorf("a heart rate: %+v, %v", ack, err)
 	}
 }
@@ -323,7 +259,7 @@ func TestMQTTRefuses(t *testing.T) {
 		t.Helper()
 		m := w.login(t, 5)
 		m.publish(topic, payload, qos)
-		if ack, err := m.read(); err == nil && ack.ReasonCode != want || err != nil && want != 0 {
+		if ack, err := m.Read(); err == nil && ack.ReasonCode != want || err != nil && want != 0 {
 			t.Errorf("%s %.20q: %+v, %v, want %#x", topic, payload, ack.ReasonCode, err, want)
 		}
 	}
@@ -340,8 +276,8 @@ func TestMQTTRefuses(t *testing.T) {
 		"20 KiB more": {FixedHeader: packets.FixedHeader{Type: packets.Publish}, TopicName: free, Payload: make([]byte, 20<<10)},
 	} {
 		m := w.login(t, 4)
-		m.send(nil, pk)
-		if _, err := m.read(); err == nil {
+		m.send(pk)
+		if _, err := m.Read(); err == nil {
 			t.Errorf("%s: goes on", name)
 		}
 	}
@@ -377,7 +313,7 @@ func TestMQTTStrict(t *testing.T) {
 	}
 	m.expect(free + "subscribe/fields/field1")
 	m.publish(free+"publish", "field1=9", 1)
-	if _, err := m.read(); err == nil {
+	if _, err := m.Read(); err == nil {
 		t.Error("QoS 1 goes on")
 	}
 }
@@ -401,10 +337,10 @@ func TestMQTTDeleted(t *testing.T) {
 	if err := w.store.DeleteMQTTDevice(t.Context(), w.nurse, w.client); err != nil {
 		t.Fatal(err)
 	}
-	if pk, err := m.read(); err == nil && (pk.FixedHeader.Type != packets.Disconnect || pk.ReasonCode != packets.ErrNotAuthorized.Code) {
+	if pk, err := m.Read(); err == nil && (pk.FixedHeader.Type != packets.Disconnect || pk.ReasonCode != packets.ErrNotAuthorized.Code) {
 		t.Errorf("got %+v", pk)
 	}
-	if _, err := m.read(); err == nil {
+	if _, err := m.Read(); err == nil {
 		t.Error("goes on")
 	}
 }
@@ -422,9 +358,8 @@ func TestMQTTFormats(t *testing.T) {
 		if got := m.expect(base + format); !strings.Contains(got, want) {
 			t.Errorf("%s: %s", format, got)
 		}
-		m.id++
-		m.send(nil, packets.Packet{FixedHeader: packets.FixedHeader{Type: packets.Unsubscribe, Qos: 1}, PacketID: m.id, Filters: packets.Subscriptions{{Filter: base + format}}})
-		if _, err := m.read(); err != nil {
+		m.send(packets.Packet{FixedHeader: packets.FixedHeader{Type: packets.Unsubscribe, Qos: 1}, PacketID: 77, Filters: packets.Subscriptions{{Filter: base + format}}})
+		if _, err := m.Read(); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -434,9 +369,8 @@ func TestMQTTFormats(t *testing.T) {
 func TestMQTTRetain(t *testing.T) {
 	w := newMQTTWard(t, thingspeak.Limits{})
 	m := w.login(t, 4)
-	m.id++
-	m.send(nil, packets.Packet{FixedHeader: packets.FixedHeader{Type: packets.Publish, Qos: 1, Retain: true}, PacketID: m.id, TopicName: fmt.Sprintf("channels/%d/publish", w.fridge), Payload: []byte("field1=1")})
-	if ack, err := m.read(); err != nil || ack.FixedHeader.Type != packets.Puback {
+	m.send(packets.Packet{FixedHeader: packets.FixedHeader{Type: packets.Publish, Qos: 1, Retain: true}, PacketID: 77, TopicName: fmt.Sprintf("channels/%d/publish", w.fridge), Payload: []byte("field1=1")})
+	if ack, err := m.Read(); err != nil || ack.FixedHeader.Type != packets.Puback {
 		t.Fatalf("%+v, %v", ack, err)
 	}
 	topic := fmt.Sprintf("channels/%d/subscribe/fields/field1", w.fridge)
