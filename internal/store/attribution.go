@@ -1,10 +1,12 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"errors"
 	"math"
+	"slices"
 	"sync"
 )
 
@@ -78,9 +80,9 @@ func (s *Store) history(ctx context.Context, sensor string) (h sensorHistory, er
 	case err != nil:
 		return h, err
 	}
-	rows, err := s.db.QueryContext(ctx, `SELECT max(p.begins, s.begins), min(coalesce(p.ends, ?1), coalesce(s.ends, ?1)), s.patient
+	rows, err := s.db.QueryContext(ctx, `SELECT p.begins, s.begins, coalesce(p.ends, ?1), coalesce(s.ends, ?1), s.patient
 		FROM placements p JOIN stays s ON s.bed = p.bed
-		WHERE p.device = ?2 AND s.begins < coalesce(p.ends, ?1) AND p.begins < coalesce(s.ends, ?1) ORDER BY 1`,
+		WHERE p.device = ?2 AND s.begins < coalesce(p.ends, ?1) AND p.begins < coalesce(s.ends, ?1)`,
 		int64(math.MaxInt64), sensor)
 	if err != nil {
 		return h, err
@@ -88,10 +90,13 @@ func (s *Store) history(ctx context.Context, sensor string) (h sensorHistory, er
 	defer func() { err = errors.Join(err, rows.Close()) }()
 	for rows.Next() {
 		var in interval
-		if err := rows.Scan(&in.begins, &in.ends, &in.patient); err != nil {
+		var begins, ends int64 // of the stay; those of the placement first
+		if err := rows.Scan(&in.begins, &begins, &in.ends, &ends, &in.patient); err != nil {
 			return h, err
 		}
+		in.begins, in.ends = max(in.begins, begins), min(in.ends, ends)
 		h.lay = append(h.lay, in)
 	}
+	slices.SortFunc(h.lay, func(a, b interval) int { return cmp.Compare(a.begins, b.begins) })
 	return h, rows.Err()
 }

@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"database/sql"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
@@ -88,7 +89,7 @@ func (s *Store) DemandNewKey(ctx context.Context, id string) error {
 		if enrolled == nil || state == DeviceDeleted {
 			return fmt.Errorf("%w: it has no key to rotate: never enrolled, or deleted", ErrConflict)
 		}
-		_, err := tx.ExecContext(ctx, "UPDATE devices SET rotate = 1 WHERE id = ?", id)
+		_, err := tx.ExecContext(ctx, "UPDATE devices SET rotate = ? WHERE id = ?", true, id)
 		return err
 	})
 	s.deviceChanged()
@@ -101,7 +102,7 @@ func (s *Store) UseKey(ctx context.Context, id, key string) error {
 	if key == "" {
 		return named("use key", ErrInvalid)
 	}
-	res, err := s.db.ExecContext(ctx, "UPDATE devices SET public_key = next_key, next_key = '', rotate = 0 WHERE id = ? AND next_key = ?", id, key)
+	res, err := s.db.ExecContext(ctx, "UPDATE devices SET public_key = next_key, next_key = '', rotate = ? WHERE id = ? AND next_key = ?", false, id, key)
 	s.deviceChanged()
 	if err = affected(res, err); errors.Is(err, ErrNotFound) {
 		err = fmt.Errorf("%w: the key is not the next one", ErrConflict)
@@ -124,13 +125,17 @@ func (s *Store) ForgetDevice(ctx context.Context, id string) error {
 		if enrolled != nil {
 			return fmt.Errorf("%w: the component enrolled", ErrConflict)
 		}
-		for _, q := range []string{"DELETE FROM placements WHERE device = ?", "DELETE FROM devices WHERE id = ?",
-			"DELETE FROM tickets WHERE EXISTS (SELECT 1 FROM json_each(tickets.ids) WHERE json_each.value = ?)"} {
+		for _, q := range []string{"DELETE FROM placements WHERE device = ?", "DELETE FROM devices WHERE id = ?"} {
 			if _, err := tx.ExecContext(ctx, q, id); err != nil {
 				return err
 			}
 		}
-		return nil
+		// An id in JSON, in its quotes, is nowhere but where it is an element: ids hold no quote that is not escaped.
+		quoted, err := json.Marshal(id)
+		if err == nil {
+			_, err = tx.ExecContext(ctx, "DELETE FROM tickets WHERE replace(ids, ?, '') <> ids", string(quoted))
+		}
+		return err
 	})
 	s.deviceChanged()
 	return named("forget device", err)

@@ -126,12 +126,9 @@ func checkChannel(c Channel) error {
 func (s *Store) insertChannel(ctx context.Context, tx *sql.Tx, c Channel) (Channel, error) {
 	c.Created = c.Created.Truncate(time.Microsecond)
 	c.Updated = c.Created
-	r, err := tx.ExecContext(ctx, `INSERT INTO channels (patient, created, last_entry, sealed, owner, public, updated)
-		VALUES (nullif(?, ''), ?, 0, x'', nullif(?, ''), ?, ?)`, c.Patient, micro(c.Created), c.Owner, c.Public, micro(c.Updated))
-	if err != nil {
-		return Channel{}, err
-	}
-	if c.ID, err = r.LastInsertId(); err != nil {
+	if err := tx.QueryRowContext(ctx, `INSERT INTO channels (patient, created, last_entry, sealed, owner, public, updated)
+		VALUES (nullif(?, ''), ?, 0, ?, nullif(?, ''), ?, ?) RETURNING id`, c.Patient, micro(c.Created), []byte{}, c.Owner, c.Public, micro(c.Updated)).
+		Scan(&c.ID); err != nil {
 		return Channel{}, err
 	}
 	key, err := s.newKey(ctx, tx, channelKey(c.ID))

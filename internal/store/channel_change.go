@@ -22,7 +22,7 @@ func (s *Store) ChannelsOf(ctx context.Context, owner string) ([]Channel, error)
 
 // PublicChannels are the channels that may be read without a key, by id.
 func (s *Store) PublicChannels(ctx context.Context) ([]Channel, error) {
-	return s.channels(ctx, selectChannel+" WHERE public = 1 AND patient IS NULL ORDER BY id")
+	return s.channels(ctx, selectChannel+" WHERE public AND patient IS NULL ORDER BY id")
 }
 
 // ChangeChannel replaces the settings of a free channel: Name to Fields, Public, Place, Metadata, URL and Tags. The grant must allow

@@ -99,7 +99,7 @@ func (s *Store) CreateLinkedPerson(ctx context.Context, p access.Person, issuer,
 
 // SaveAPIKey stores a key; ErrNotFound for an unknown person, channel or TalkBack.
 func (s *Store) SaveAPIKey(ctx context.Context, k access.APIKey) error {
-	_, err := s.db.ExecContext(ctx, "INSERT INTO api_keys (hash, person, channel, writes, talkback) VALUES (?, ?, nullif(?, 0), ?, nullif(?, 0))",
+	_, err := s.db.ExecContext(ctx, "INSERT INTO api_keys (hash, person, channel, writes, talkback) VALUES (?, ?, nullif(CAST(? AS BIGINT), 0), ?, nullif(CAST(? AS BIGINT), 0))",
 		k.Hash[:], k.PersonID, k.Channel, k.Write, k.TalkBack)
 	return named("save api key", err)
 }

@@ -327,7 +327,8 @@ func (s *Store) SaveAnnouncement(ctx context.Context, sensor string, epoch seal.
 		case err != nil && !errors.Is(err, sql.ErrNoRows):
 			return err
 		}
-		if _, err := tx.ExecContext(ctx, "INSERT OR REPLACE INTO newest_epochs (sensor, signal, number, epoch) VALUES (?, ?, ?, ?)",
+		if _, err := tx.ExecContext(ctx, `INSERT INTO newest_epochs (sensor, signal, number, epoch) VALUES (?, ?, ?, ?)
+			ON CONFLICT (sensor, signal) DO UPDATE SET number = excluded.number, epoch = excluded.epoch`,
 			sensor, signal, int64(epoch.Number), epoch.ID[:]); err != nil { // #nosec G115 -- checked above
 			return err
 		}

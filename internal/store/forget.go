@@ -3,10 +3,12 @@ package store
 import (
 	"context"
 	"database/sql"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
 	"math"
+	"slices"
 	"strings"
 	"time"
 
@@ -136,30 +138,60 @@ func erase(ctx context.Context, tx *sql.Tx, patient string, channel int64, now t
 		query string
 		args  []any
 	}{
-		{"DELETE FROM keys WHERE name IN (?, ?) OR name GLOB ?", []any{patientKey(patient), channelKey(channel), envelopeKeys(channel) + "*"}},
+		{"DELETE FROM keys WHERE name IN (?, ?) OR substr(name, 1, CAST(? AS INTEGER)) = ?",
+			[]any{patientKey(patient), channelKey(channel), len(envelopeKeys(channel)), envelopeKeys(channel)}},
 		{"DELETE FROM sinks WHERE channel = ?", []any{channel}},
 		{"DELETE FROM sent_seconds WHERE channel = ?", []any{channel}},
 		{"DELETE FROM cloud_consents WHERE patient = ?", []any{patient}},
 		// What was set aside is under the key of nobody. It is the patient's by the time that it says, or, if that is
 		// what was wrong with it, by the time that it came.
 		{`DELETE FROM quarantine WHERE id IN (SELECT q.id FROM quarantine q JOIN placements p ON p.device = q.sensor JOIN stays s ON s.bed = p.bed
-			WHERE s.patient = ?1 AND (q.start >= max(p.begins, s.begins) AND q.start < min(coalesce(p.ends, ?2), coalesce(s.ends, ?2))
-			OR q.received >= max(p.begins, s.begins) AND q.received < min(coalesce(p.ends, ?2), coalesce(s.ends, ?2))))`,
+			WHERE s.patient = ?1 AND (q.start >= p.begins AND q.start >= s.begins AND q.start < coalesce(p.ends, ?2) AND q.start < coalesce(s.ends, ?2)
+			OR q.received >= p.begins AND q.received >= s.begins AND q.received < coalesce(p.ends, ?2) AND q.received < coalesce(s.ends, ?2)))`,
 			[]any{patient, int64(math.MaxInt64)}},
-		{"UPDATE patients SET sealed_name = x'' WHERE id = ?", []any{patient}},
+		{"UPDATE patients SET sealed_name = ? WHERE id = ?", []any{[]byte{}, patient}},
 		{"DELETE FROM api_keys WHERE channel = ?", []any{channel}},
 		{"DELETE FROM mqtt_rights WHERE channel = ?", []any{channel}},
 		{"DELETE FROM sessions WHERE person IN " + own, []any{patient}},
 		{"DELETE FROM factors WHERE person IN " + own, []any{patient}},
 		{"DELETE FROM exclusions WHERE patient = ?", []any{patient}},
-		// Nobody treats the patient any more: in a list of beds it would be one that cannot be opened.
-		{`UPDATE persons SET patients = (SELECT json_group_array(t.value) FROM json_each(persons.patients) t WHERE t.value <> ?1)
-			WHERE EXISTS (SELECT 1 FROM json_each(persons.patients) t WHERE t.value = ?1)`, []any{patient}},
-		{`UPDATE persons SET disabled = 1, password = '', sealed_name = x'', login = 'forgotten-' || id, issuer = '', subject = ''
-			WHERE self = ?`, []any{patient}},
+		{`UPDATE persons SET disabled = ?, password = '', sealed_name = ?, login = 'forgotten-' || id, issuer = '', subject = ''
+			WHERE self = ?`, []any{true, []byte{}, patient}},
 		{"INSERT INTO forgotten (patient, at) VALUES (?, ?) ON CONFLICT DO NOTHING", []any{patient, micro(now)}},
 	} {
 		if _, err := tx.ExecContext(ctx, q.query, q.args...); err != nil {
+			return err
+		}
+	}
+	return unrelate(ctx, tx, patient)
+}
+
+// unrelate takes a patient from whoever treats them: in a list of beds it would be one that cannot be opened.
+func unrelate(ctx context.Context, tx *sql.Tx, patient string) error {
+	treat := map[string][]string{}
+	err := each(ctx, tx, "SELECT id, patients FROM persons WHERE patients <> '[]'", func(rows *sql.Rows) error {
+		var id, list string
+		var patients []string
+		if err := rows.Scan(&id, &list); err != nil {
+			return err
+		}
+		if err := json.Unmarshal([]byte(list), &patients); err != nil {
+			return err
+		}
+		if slices.Contains(patients, patient) {
+			treat[id] = slices.DeleteFunc(patients, func(p string) bool { return p == patient })
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	for id, patients := range treat {
+		left, err := json.Marshal(patients)
+		if err != nil {
+			return err
+		}
+		if _, err := tx.ExecContext(ctx, "UPDATE persons SET patients = ? WHERE id = ?", string(left), id); err != nil {
 			return err
 		}
 	}

@@ -74,7 +74,7 @@ func (s *Store) TouchSession(ctx context.Context, id string, lastUsed time.Time)
 
 // ProveSession sets when the person last proved who they are.
 func (s *Store) ProveSession(ctx context.Context, id string, at time.Time, secondFactor bool) error {
-	return named("prove session", affected(s.db.ExecContext(ctx, "UPDATE sessions SET proven = ?, second = max(second, ?) WHERE id = ?",
+	return named("prove session", affected(s.db.ExecContext(ctx, "UPDATE sessions SET proven = ?, second = (second OR ?) WHERE id = ?",
 		micro(at), secondFactor, id)))
 }
 

@@ -198,7 +198,8 @@ func (s *Store) SinkAttempts(ctx context.Context, k Sink, n int) error {
 
 // SinkCursor notes that nothing before cursor is left to forward.
 func (s *Store) SinkCursor(ctx context.Context, k Sink, cursor time.Time) error {
-	_, err := s.db.ExecContext(ctx, "UPDATE sinks SET cursor = max(cursor, ?) WHERE channel = ? AND requested = ?", micro(cursor), k.Channel, micro(k.Requested))
+	_, err := s.db.ExecContext(ctx, "UPDATE sinks SET cursor = CASE WHEN cursor > ?1 THEN cursor ELSE ?1 END WHERE channel = ?2 AND requested = ?3",
+		micro(cursor), k.Channel, micro(k.Requested))
 	return named("sink cursor", err)
 }
 
@@ -233,8 +234,9 @@ func (s *Store) FinishPending(ctx context.Context, k Sink, seconds []int64, curs
 		hours[at/SecondsPerHour] = append(hours[at/SecondsPerHour], at%SecondsPerHour)
 	}
 	err := s.inTx(ctx, func(tx *sql.Tx) error {
-		err := affected(tx.ExecContext(ctx, `UPDATE sinks SET pending = NULL, attempts = 0, problem = '', sent = sent + ?, last_sent = ?, cursor = max(cursor, ?)
-			WHERE channel = ? AND requested = ?`, messages, micro(s.now()), micro(cursor), k.Channel, micro(k.Requested)))
+		err := affected(tx.ExecContext(ctx, `UPDATE sinks SET pending = NULL, attempts = 0, problem = '', sent = sent + ?, last_sent = ?,
+			cursor = CASE WHEN cursor > ? THEN cursor ELSE ? END WHERE channel = ? AND requested = ?`,
+			messages, micro(s.now()), micro(cursor), micro(cursor), k.Channel, micro(k.Requested)))
 		if err != nil {
 			return err
 		}
@@ -252,7 +254,7 @@ func (s *Store) FinishPending(ctx context.Context, k Sink, seconds []int64, curs
 				bits[at/8] |= 1 << (at % 8)
 			}
 			if _, err := tx.ExecContext(ctx, `INSERT INTO sent_seconds (channel, hour, seconds) VALUES (?, ?, ?)
-				ON CONFLICT DO UPDATE SET seconds = excluded.seconds`, k.Channel, hour, bits); err != nil {
+				ON CONFLICT (channel, hour) DO UPDATE SET seconds = excluded.seconds`, k.Channel, hour, bits); err != nil {
 				return err
 			}
 		}

@@ -141,9 +141,11 @@ type directoryDB struct {
 
 // ExecContext changes something.
 func (d *directoryDB) ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error) {
-	defer d.changes.Add(1) // also after an error, which may have come too late
+	defer d.changed() // also after an error, which may have come too late
 	return d.DB.ExecContext(ctx, query, args...)
 }
+
+func (d *directoryDB) changed() { d.changes.Add(1) }
 
 // Changes counts the changes to the directory. Whoever remembers what followed from it looks again when the number has moved; what
 // follows from the clock moves it not.
@@ -151,7 +153,7 @@ func (s *Store) Changes() uint64 { return s.db.changes.Load() }
 
 // inTx runs f in a write transaction of the directory.
 func (s *Store) inTx(ctx context.Context, f func(tx *sql.Tx) error) error {
-	defer s.db.changes.Add(1)
+	defer s.db.changed()
 	tx, err := s.db.BeginTx(ctx, nil)
 	if err != nil {
 		return err

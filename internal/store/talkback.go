@@ -47,11 +47,8 @@ func (s *Store) CreateTalkBack(ctx context.Context, owner, name string) (TalkBac
 		if n >= MaxOwned {
 			return fmt.Errorf("%w: at most %d TalkBacks a person; delete one first", ErrInvalid, MaxOwned)
 		}
-		r, err := tx.ExecContext(ctx, "INSERT INTO talkbacks (person, created, last_command, sealed) VALUES (?, ?, 0, x'')", owner, micro(t.Created))
-		if err != nil {
-			return err
-		}
-		if t.ID, err = r.LastInsertId(); err != nil {
+		if err := tx.QueryRowContext(ctx, "INSERT INTO talkbacks (person, created, last_command, sealed) VALUES (?, ?, 0, ?) RETURNING id",
+			owner, micro(t.Created), []byte{}).Scan(&t.ID); err != nil {
 			return err
 		}
 		key, err := s.newKey(ctx, tx, talkBackKey(t.ID))

@@ -122,7 +122,7 @@ func (s *Store) PatientName(ctx context.Context, g access.Grant, id string) (str
 }
 
 const selectPatient = `SELECT p.id, coalesce(b.ward, ''), coalesce(b.id, ''),
-	(SELECT group_concat(x.person, ' ') FROM exclusions x WHERE x.patient = p.id) FROM patients p
+	(SELECT string_agg(x.person, ' ') FROM exclusions x WHERE x.patient = p.id) FROM patients p
 	LEFT JOIN stays s ON s.patient = p.id AND s.ends IS NULL LEFT JOIN beds b ON b.id = s.bed`
 
 func scanPatient(r scanner) (p access.PatientRef, err error) {
@@ -170,7 +170,7 @@ func (s *Store) Admit(ctx context.Context, patient, bed string, at time.Time) er
 		}
 		var taken, later int
 		if err := tx.QueryRowContext(ctx, `SELECT
-			(SELECT count(*) FROM stays WHERE bed = ?1 AND patient <> ?2 AND coalesce(ends, ?3 + 1) > ?3),
+			(SELECT count(*) FROM stays WHERE bed = ?1 AND patient <> ?2 AND (ends IS NULL OR ends > ?3)),
 			(SELECT count(*) FROM stays WHERE patient = ?2 AND (begins >= ?3 OR ends > ?3))`, bed, patient, micro(at)).Scan(&taken, &later); err != nil {
 			return err
 		}
