@@ -29,17 +29,19 @@ func (c *Checked) wrong(format string, args ...any) {
 	}
 }
 
-// Check reads the whole store: SQLite's own integrity, that every block and chunk opens under its patient's key and is where it says,
+// Check reads the whole store: what the database itself can check, that every block and chunk opens under its patient's key and is where it says,
 // that no sequence number is there twice, and that the sums are those of the chunks. It tells progress of every partition. It
 // gives out no value.
 func (s *Store) Check(ctx context.Context, progress func(partition string)) (c Checked, err error) {
 	s.compacting.Lock()
 	defer s.compacting.Unlock()
-	progress("directory")
-	if err := c.integrity(ctx, "directory", s.db.DB); err != nil {
+	if err := s.archive.check(ctx, &c, progress); err != nil {
 		return c, named("check", err)
 	}
-	names, _ := s.parts.all()
+	names, _, err := s.archive.all(ctx)
+	if err != nil {
+		return c, named("check", err)
+	}
 	for _, name := range names {
 		progress(name)
 		if err := s.checkPartition(ctx, name, &c); err != nil {
@@ -49,34 +51,20 @@ func (s *Store) Check(ctx context.Context, progress func(partition string)) (c C
 	return c, nil
 }
 
-func (c *Checked) integrity(ctx context.Context, name string, db *sql.DB) error {
-	c.Files++
-	return each(ctx, db, "PRAGMA integrity_check(10)", func(rows *sql.Rows) error {
-		var said string
-		err := rows.Scan(&said)
-		if err == nil && said != "ok" {
-			c.wrong("%s: %s", name, said)
-		}
-		return err
-	})
-}
-
 func (s *Store) checkPartition(ctx context.Context, name string, c *Checked) (err error) {
-	part, err := s.parts.acquire(ctx, name, false)
+	d, err := s.archive.open(ctx, name)
 	if err != nil {
 		return err
 	}
-	defer s.parts.release(part)
-	if err := c.integrity(ctx, name, part.read); err != nil {
-		return err
-	}
+	defer d.release()
 	var damaged int
-	if err := part.read.QueryRowContext(ctx, "SELECT count(*) FROM damaged").Scan(&damaged); err != nil {
+	if err := d.reader().QueryRowContext(ctx, "SELECT count(*) FROM "+d.table("damaged")).Scan(&damaged); err != nil {
 		return err
 	}
 	c.SetAside += damaged
 	subjects := map[int64]string{}
-	if err := each(ctx, part.read, "SELECT id, name FROM subjects", func(rows *sql.Rows) error {
+	if err := each(ctx, d.reader(), "SELECT id, name FROM subjects WHERE id IN (SELECT subject FROM "+d.table("blocks")+" UNION SELECT subject FROM "+
+		d.table("recent")+" UNION SELECT subject FROM "+d.table("sums")+")", func(rows *sql.Rows) error {
 		var id int64
 		var name string
 		err := rows.Scan(&id, &name)
@@ -86,18 +74,18 @@ func (s *Store) checkPartition(ctx context.Context, name string, c *Checked) (er
 		return err
 	}
 	for id, subject := range subjects {
-		if err := s.checkSubject(ctx, part, id, subject, c); err != nil {
+		if err := s.checkSubject(ctx, d, id, subject, c); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (s *Store) checkSubject(ctx context.Context, part *partition, id int64, subject string, c *Checked) error {
+func (s *Store) checkSubject(ctx context.Context, d day, id int64, subject string, c *Checked) error {
 	key, err := s.key(ctx, patientKey(subject))
 	if errors.Is(err, ErrNotFound) {
 		var n int
-		err := part.read.QueryRowContext(ctx, "SELECT count(*) FROM blocks WHERE subject = ?", id).Scan(&n)
+		err := d.reader().QueryRowContext(ctx, "SELECT count(*) FROM "+d.table("blocks")+" WHERE subject = ?", id).Scan(&n)
 		c.Sealed += n
 		return err
 	}
@@ -108,28 +96,29 @@ func (s *Store) checkSubject(ctx context.Context, part *partition, id int64, sub
 	there := map[int64]taken{}
 	note := func(stream, seq int64) {
 		if there[stream].has(seq) {
-			c.wrong("%s: stream %d: sequence %d is there twice", part.name, stream, seq)
+			c.wrong("%s: stream %d: sequence %d is there twice", d.label(), stream, seq)
 		}
 		there[stream] = there[stream].add(stretch{seq, seq})
 		c.Chunks++
 	}
-	err = each(ctx, part.read, "SELECT id, signal, stream, seq, start, sealed FROM blocks WHERE subject = ?", func(rows *sql.Rows) error {
+	err = each(ctx, d.reader(), "SELECT id, signal, stream, seq, start, sealed FROM "+d.table("blocks")+" WHERE subject = ?", func(rows *sql.Rows) error {
 		var block, stream, seq, start int64
 		var signal uint8
 		var sealed sql.RawBytes
 		if err := rows.Scan(&block, &signal, &stream, &seq, &start, &sealed); err != nil {
 			return err
 		}
-		part.mu.RLock()
-		t := part.taken[stream]
-		part.mu.RUnlock()
+		t, err := d.stream(ctx, stream)
+		if err != nil {
+			return err
+		}
 		if t == nil {
-			c.wrong("%s: block %d is of no stream", part.name, block)
+			c.wrong("%s: block %d is of no stream", d.label(), block)
 			return nil
 		}
 		chunks, seqs, err := openBlock(key, t, vitals.Signal(signal), subject, seq, start, sealed)
 		if err != nil {
-			c.wrong("%s: block %d: %v", part.name, block, err)
+			c.wrong("%s: block %d: %v", d.label(), block, err)
 			return nil
 		}
 		c.Blocks++
@@ -144,7 +133,7 @@ func (s *Store) checkSubject(ctx context.Context, part *partition, id int64, sub
 		return err
 	}
 	for sig := vitals.Signal(1); sig.Valid(); sig++ {
-		sn, err := part.snapshot(ctx, subject, sig)
+		sn, err := d.snapshot(ctx, subject, uint8(sig))
 		if err != nil {
 			return err
 		}
@@ -160,21 +149,21 @@ func (s *Store) checkSubject(ctx context.Context, part *partition, id int64, sub
 			return err
 		}
 	}
-	return s.checkSums(ctx, part, id, subject, key, said, numerics, c)
+	return s.checkSums(ctx, d, id, subject, key, said, numerics, c)
 }
 
 // checkSums compares what is kept with what the chunks say; without chunks, retention has taken them, and the sums must open only.
-func (s *Store) checkSums(ctx context.Context, part *partition, id int64, subject string, key seal.Key, said sums, numerics bool, c *Checked) error {
+func (s *Store) checkSums(ctx context.Context, d day, id int64, subject string, key seal.Key, said sums, numerics bool, c *Checked) error {
 	kept := map[slotKey]bool{}
-	err := each(ctx, part.read, "SELECT minutes, slot, sealed FROM sums WHERE subject = ?", func(rows *sql.Rows) error {
+	err := each(ctx, d.reader(), "SELECT minutes, slot, sealed FROM "+d.table("sums")+" WHERE subject = ?", func(rows *sql.Rows) error {
 		var k slotKey
 		var sealed sql.RawBytes
 		if err := rows.Scan(&k.minutes, &k.slot, &sealed); err != nil {
 			return err
 		}
 		var have cell
-		if err := openCell(&have, key, sealed, sumData(subject, part.name, k)); err != nil {
-			c.wrong("%s: sum of %d minutes: %v", part.name, k.minutes, err)
+		if err := openCell(&have, key, sealed, sumData(subject, d.label(), k)); err != nil {
+			c.wrong("%s: sum of %d minutes: %v", d.label(), k.minutes, err)
 			return nil
 		}
 		kept[k] = true
@@ -184,13 +173,13 @@ func (s *Store) checkSums(ctx context.Context, part *partition, id int64, subjec
 		}
 		want := said[k]
 		if want == nil || !have.near(want) {
-			c.wrong("%s: the sum of %d minutes at slot %d is not that of its chunks", part.name, k.minutes, k.slot)
+			c.wrong("%s: the sum of %d minutes at slot %d is not that of its chunks", d.label(), k.minutes, k.slot)
 		}
 		return nil
 	}, id)
 	for k := range said {
 		if !kept[k] {
-			c.wrong("%s: the sum of %d minutes at slot %d is missing", part.name, k.minutes, k.slot)
+			c.wrong("%s: the sum of %d minutes at slot %d is missing", d.label(), k.minutes, k.slot)
 		}
 	}
 	return err

@@ -7,7 +7,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"maps"
 	"math"
 	"slices"
 	"time"
@@ -60,20 +59,7 @@ func (s *Store) Compact(ctx context.Context) error {
 func (s *Store) compactOlder(ctx context.Context, age time.Duration) error {
 	s.compacting.Lock()
 	defer s.compacting.Unlock()
-	var failed error // a day that is damaged does not hold up the others
-	for _, name := range s.parts.toCompact() {
-		gen := s.parts.gen(name)
-		left, err := s.compactPartition(ctx, name, s.now().Add(-age).Unix())
-		switch {
-		case err != nil && ctx.Err() != nil:
-			return ctx.Err()
-		case err != nil:
-			failed = errors.Join(failed, fmt.Errorf("partition %s: %w", name, err))
-		case left == 0:
-			s.parts.compacted(name, gen)
-		}
-	}
-	return failed
+	return s.archive.compact(ctx, s.now().Add(-age))
 }
 
 // blockSpan is the chunks that become one block.
@@ -83,111 +69,39 @@ type blockSpan struct {
 	rows   []recentRow
 }
 
-func (s *Store) compactPartition(ctx context.Context, name string, before int64) (left int, err error) {
-	part, err := s.parts.acquire(ctx, name, false)
-	if err != nil {
-		return 0, err
-	}
-	defer s.parts.release(part)
-	spans := part.ripe(before)
-	names := map[int64]string{}
-	for len(spans) > 0 {
-		some, rows := 0, 0
-		for some < len(spans) && (some == 0 || rows+len(spans[some].rows) <= maxRead) {
-			rows += len(spans[some].rows)
-			some++
+// ripeOf are the spans of one patient's chunks of one signal whose newest chunk came before.
+func ripeOf(of subjectSignal, rows []recentRow, before int64) (spans []blockSpan) {
+	slices.SortFunc(rows, func(a, b recentRow) int {
+		return cmp.Or(cmp.Compare(a.stream, b.stream), cmp.Compare(a.slot(), b.slot()), cmp.Compare(a.seq, b.seq))
+	})
+	for len(rows) > 0 {
+		n, newest := 0, int64(math.MinInt64)
+		for n < len(rows) && rows[n].stream == rows[0].stream && rows[n].slot() == rows[0].slot() {
+			newest = max(newest, rows[n].added)
+			n++
 		}
-		blocks, err := s.makeBlocks(ctx, part, spans[:some], names)
-		if err != nil {
-			return 0, err
-		}
-		spans = spans[some:]
-		for few := range slices.Chunk(blocks, maxSwap) {
-			if err := s.write.between(ctx, func(ctx context.Context) error { return s.swap(ctx, part, few) }); err != nil {
-				return 0, err
+		if newest < before {
+			for part := range slices.Chunk(rows[:n], vitals.MaxBlockChunks) {
+				spans = append(spans, blockSpan{of, rows[0].stream, part})
 			}
 		}
+		rows = rows[n:]
 	}
-	// Asked between two batches, all rows below the next id are known to the index.
-	var oldest int64
-	if err := s.write.between(ctx, func(context.Context) error { oldest = part.next; return nil }); err != nil {
-		return 0, err
-	}
-	oldest = part.oldestRecent(oldest)
-	for {
-		var purged int64
-		err := s.write.between(ctx, func(ctx context.Context) (err error) {
-			purged, err = part.purge(ctx, oldest)
-			part.checkpoint(ctx, s.log)
-			return err
-		})
-		if err != nil {
-			return 0, err
-		}
-		if purged < maxPurge {
-			break
-		}
-	}
-	return part.recentCount(), nil
+	return spans
 }
 
-// ripe are the spans whose newest chunk came before. The list is copied subject by subject, so that the writer waits for none.
-func (p *partition) ripe(before int64) (spans []blockSpan) {
-	p.mu.RLock()
-	all := slices.Collect(maps.Keys(p.recent))
-	p.mu.RUnlock()
-	for _, ss := range all {
-		p.mu.RLock()
-		rows := slices.Clone(p.recent[ss])
-		p.mu.RUnlock()
-		slices.SortFunc(rows, func(a, b recentRow) int {
-			return cmp.Or(cmp.Compare(a.stream, b.stream), cmp.Compare(a.slot(), b.slot()), cmp.Compare(a.seq, b.seq))
-		})
-		for len(rows) > 0 {
-			n, newest := 0, int64(math.MinInt64)
-			for n < len(rows) && rows[n].stream == rows[0].stream && rows[n].slot() == rows[0].slot() {
-				newest = max(newest, rows[n].added)
-				n++
-			}
-			if newest < before {
-				for part := range slices.Chunk(rows[:n], vitals.MaxBlockChunks) {
-					spans = append(spans, blockSpan{ss, rows[0].stream, part})
-				}
-			}
-			rows = rows[n:]
-		}
+// few are the first spans whose chunks may be in memory at once.
+func few(spans []blockSpan) []blockSpan {
+	some, rows := 0, 0
+	for some < len(spans) && (some == 0 || rows+len(spans[some].rows) <= maxRead) {
+		rows += len(spans[some].rows)
+		some++
 	}
-	// In the order of the file, so that reading walks through it.
-	slices.SortFunc(spans, func(a, b blockSpan) int { return cmp.Compare(a.rows[0].id, b.rows[0].id) })
-	return spans
+	return spans[:some]
 }
 
 // slot is the block that a chunk belongs to.
 func (r recentRow) slot() int64 { return r.start / blockLasting.Microseconds() }
-
-// oldestRecent is the id, up to a given one, below which no chunk is needed any more.
-func (p *partition) oldestRecent(oldest int64) int64 {
-	p.mu.RLock()
-	all := slices.Collect(maps.Keys(p.recent))
-	p.mu.RUnlock()
-	for _, ss := range all {
-		p.mu.RLock()
-		for _, r := range p.recent[ss] {
-			oldest = min(oldest, r.id)
-		}
-		p.mu.RUnlock()
-	}
-	return oldest
-}
-
-func (p *partition) recentCount() (n int) {
-	p.mu.RLock()
-	defer p.mu.RUnlock()
-	for _, rows := range p.recent {
-		n += len(rows)
-	}
-	return n
-}
 
 // block is a span on its way.
 type block struct {
@@ -201,36 +115,15 @@ type block struct {
 	damaged     []recentRow // chunks that do not open: set aside
 }
 
-// makeBlocks reads spans in one walk through the file and makes blocks of them.
-func (s *Store) makeBlocks(ctx context.Context, part *partition, spans []blockSpan, names map[int64]string) ([]*block, error) {
-	type place struct{ span, row int }
-	places := map[int64]place{}
-	low, high := int64(math.MaxInt64), int64(math.MinInt64)
-	sealed := make([][][]byte, len(spans))
-	for i, sp := range spans {
-		sealed[i] = make([][]byte, len(sp.rows))
-		for k, r := range sp.rows {
-			places[r.id] = place{i, k}
-			low, high = min(low, r.id), max(high, r.id)
-		}
-	}
-	err := each(ctx, part.read, "SELECT id, sealed FROM recent WHERE id >= ? AND id <= ?", func(rows *sql.Rows) error {
-		var id int64
-		var b sql.RawBytes
-		if err := rows.Scan(&id, &b); err != nil {
-			return err
-		}
-		if at, ok := places[id]; ok {
-			sealed[at.span][at.row] = slices.Clone(b)
-		}
-		return nil
-	}, low, high)
+// makeBlocks reads spans and makes blocks of them.
+func (s *Store) makeBlocks(ctx context.Context, d day, spans []blockSpan, names map[int64]string) ([]*block, error) {
+	sealed, err := d.sealed(ctx, spans)
 	if err != nil {
 		return nil, err
 	}
 	blocks := make([]*block, len(spans))
 	for i, sp := range spans {
-		if blocks[i], err = s.makeBlock(ctx, part, sp, sealed[i], names); err != nil {
+		if blocks[i], err = s.makeBlock(ctx, d, sp, sealed[i], names); err != nil {
 			return nil, err
 		}
 		sealed[i] = nil
@@ -239,15 +132,19 @@ func (s *Store) makeBlocks(ctx context.Context, part *partition, spans []blockSp
 }
 
 // makeBlock opens a span's chunks and seals them anew as one.
-func (s *Store) makeBlock(ctx context.Context, part *partition, sp blockSpan, sealed [][]byte, names map[int64]string) (*block, error) {
+func (s *Store) makeBlock(ctx context.Context, d day, sp blockSpan, sealed [][]byte, names map[int64]string) (*block, error) {
 	b := &block{blockSpan: sp, start: math.MaxInt64, first: math.MaxInt64, last: math.MinInt64, sums: sums{}}
 	var err error
-	if b.name, err = part.subjectName(ctx, sp.subject, names); err != nil {
+	if b.name, err = subjectName(ctx, d, sp.subject, names); err != nil {
 		return nil, err
 	}
-	part.mu.RLock()
-	t := part.taken[sp.stream]
-	part.mu.RUnlock()
+	t, err := d.stream(ctx, sp.stream)
+	if err == nil && t == nil {
+		err = fmt.Errorf("%w: chunks of no stream", ErrSealed)
+	}
+	if err != nil {
+		return nil, err
+	}
 	b.key, err = s.key(ctx, patientKey(b.name))
 	if errors.Is(err, ErrNotFound) { // forgotten
 		b.damaged, b.rows = sp.rows, nil
@@ -256,7 +153,7 @@ func (s *Store) makeBlock(ctx context.Context, part *partition, sp blockSpan, se
 	if err != nil {
 		return nil, err
 	}
-	chunks := s.openRecent(part, t, b, sealed)
+	chunks := s.openRecent(d, t, b, sealed)
 	if len(chunks) == 0 {
 		return b, nil
 	}
@@ -330,12 +227,12 @@ func openBlock(key seal.Key, t *streamTaken, signal vitals.Signal, subject strin
 	return chunks, seqs, nil
 }
 
-func (p *partition) subjectName(ctx context.Context, id int64, names map[int64]string) (string, error) {
+func subjectName(ctx context.Context, d day, id int64, names map[int64]string) (string, error) {
 	if name, ok := names[id]; ok {
 		return name, nil
 	}
 	var name string
-	if err := p.read.QueryRowContext(ctx, "SELECT name FROM subjects WHERE id = ?", id).Scan(&name); err != nil {
+	if err := d.reader().QueryRowContext(ctx, "SELECT name FROM subjects WHERE id = ?", id).Scan(&name); err != nil {
 		return "", err
 	}
 	names[id] = name
@@ -343,12 +240,12 @@ func (p *partition) subjectName(ctx context.Context, id int64, names map[int64]s
 }
 
 // openRecent opens the chunks of a block in the making. Those that do not open go to damaged.
-func (s *Store) openRecent(part *partition, t *streamTaken, b *block, sealed [][]byte) (chunks []vitals.Chunk) {
+func (s *Store) openRecent(d day, t *streamTaken, b *block, sealed [][]byte) (chunks []vitals.Chunk) {
 	var good []recentRow
 	for i, r := range b.rows {
 		c, err := openChunk(b.key, t.rowOf(b.signal, r), b.name, sealed[i])
 		if err != nil {
-			s.log.Error("a stored chunk cannot be opened and is set aside as damaged", "partition", part.name, "seq", r.seq, "err", err)
+			s.log.Error("a stored chunk cannot be opened and is set aside as damaged", "partition", d.label(), "seq", r.seq, "err", err)
 			b.damaged = append(b.damaged, r)
 			continue
 		}
@@ -375,47 +272,13 @@ func openChunk(key seal.Key, r row, subject string, sealed []byte) (vitals.Chunk
 	return c, err
 }
 
-// swap puts blocks in the place of their chunks, and what they say into the sums, in one transaction. The chunks' rows stay until
-// the purge; taken says that they do not count any more.
-func (s *Store) swap(ctx context.Context, part *partition, blocks []*block) error {
-	tx, err := part.write.BeginTx(ctx, nil)
-	if err != nil {
-		return err
-	}
-	gone := map[int64]bool{}
-	for _, b := range blocks {
-		if err = b.insert(ctx, tx, part); err != nil {
-			break
-		}
-		for _, r := range append(slices.Clone(b.rows), b.damaged...) {
-			gone[r.id] = true
-		}
-	}
-	if err != nil {
-		return errors.Join(err, rollback(tx))
-	}
-	// Whoever reads sees the chunks in one of the two places.
-	part.mu.Lock()
-	defer part.mu.Unlock()
-	if err := tx.Commit(); err != nil {
-		return err
-	}
-	for _, b := range blocks {
-		rows := slices.DeleteFunc(part.recent[b.subjectSignal], func(r recentRow) bool { return gone[r.id] })
-		if len(rows) == 0 {
-			delete(part.recent, b.subjectSignal)
-			continue
-		}
-		part.recent[b.subjectSignal] = rows
-	}
-	return nil
-}
-
-func (b *block) insert(ctx context.Context, tx *sql.Tx, part *partition) error {
+func (b *block) insert(ctx context.Context, tx *sql.Tx, d day) error {
 	for _, r := range b.damaged {
-		_, err := tx.ExecContext(ctx, "INSERT INTO damaged SELECT * FROM recent WHERE id = ?", r.id)
+		_, err := tx.ExecContext(ctx, "INSERT INTO "+d.table("damaged")+" (id, stream, seq, subject, start, first, last, received, sealed)"+
+			" SELECT id, stream, seq, subject, start, first, last, received, sealed FROM "+d.table("recent")+" WHERE id = ? AND stream = ? AND seq = ?",
+			r.id, b.stream, r.seq)
 		if err == nil {
-			err = noteTaken(ctx, tx, b.stream, stretch{r.seq, r.seq})
+			err = noteTaken(ctx, tx, d.table("taken"), b.stream, stretch{r.seq, r.seq})
 		}
 		if err != nil {
 			return err
@@ -424,7 +287,7 @@ func (b *block) insert(ctx context.Context, tx *sql.Tx, part *partition) error {
 	if len(b.rows) == 0 {
 		return nil
 	}
-	if _, err := tx.ExecContext(ctx, `INSERT INTO blocks (subject, signal, stream, seq, start, first, last, sealed) VALUES (?, ?, ?, ?, ?, ?, ?, ?)`,
+	if _, err := tx.ExecContext(ctx, "INSERT INTO "+d.table("blocks")+" (subject, signal, stream, seq, start, first, last, sealed) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
 		b.subject, uint8(b.signal), b.stream, b.rows[0].seq, b.start, b.first, b.last, b.sealed); err != nil {
 		return err
 	}
@@ -433,31 +296,22 @@ func (b *block) insert(ctx context.Context, tx *sql.Tx, part *partition) error {
 		for i++; i < len(b.rows) && b.rows[i].seq == x.high+1; i++ {
 			x.high++
 		}
-		if err := noteTaken(ctx, tx, b.stream, x); err != nil {
+		if err := noteTaken(ctx, tx, d.table("taken"), b.stream, x); err != nil {
 			return err
 		}
 	}
-	return b.sums.add(ctx, tx, part.name, b.subject, b.name, b.key)
+	return b.sums.add(ctx, tx, d, b.subject, b.name, b.key)
 }
 
 // noteTaken adds a stretch to those of a stream, as one with the neighbours that it touches.
-func noteTaken(ctx context.Context, tx *sql.Tx, stream int64, x stretch) error {
+func noteTaken(ctx context.Context, tx *sql.Tx, table string, stream int64, x stretch) error {
 	var low int64
-	err := tx.QueryRowContext(ctx, "SELECT low FROM taken WHERE stream = ? AND high = ? ORDER BY low DESC LIMIT 1", stream, x.low-1).Scan(&low)
+	err := tx.QueryRowContext(ctx, "SELECT low FROM "+table+" WHERE stream = ? AND high = ? ORDER BY low DESC LIMIT 1", stream, x.low-1).Scan(&low)
 	switch {
 	case errors.Is(err, sql.ErrNoRows):
-		_, err = tx.ExecContext(ctx, "INSERT INTO taken (stream, low, high) VALUES (?, ?, ?)", stream, x.low, x.high)
+		_, err = tx.ExecContext(ctx, "INSERT INTO "+table+" (stream, low, high) VALUES (?, ?, ?)", stream, x.low, x.high)
 	case err == nil:
-		_, err = tx.ExecContext(ctx, "UPDATE taken SET high = ? WHERE stream = ? AND low = ?", x.high, stream, low)
+		_, err = tx.ExecContext(ctx, "UPDATE "+table+" SET high = ? WHERE stream = ? AND low = ?", x.high, stream, low)
 	}
 	return err
-}
-
-// purge takes the oldest chunks out, of those below an id.
-func (p *partition) purge(ctx context.Context, below int64) (int64, error) {
-	r, err := p.write.ExecContext(ctx, "DELETE FROM recent WHERE id IN (SELECT id FROM recent WHERE id < ? ORDER BY id LIMIT ?)", below, maxPurge)
-	if err != nil {
-		return 0, err
-	}
-	return r.RowsAffected()
 }

@@ -60,7 +60,10 @@ func (s *Store) Delivery(ctx context.Context) (Delivery, error) {
 	defer s.stats.mu.Unlock()
 	var d Delivery
 	epochs := map[streamKey]*epochCount{}
-	names, gens := s.parts.all()
+	names, gens, err := s.archive.all(ctx)
+	if err != nil {
+		return Delivery{}, named("delivery", err)
+	}
 	for i, name := range names {
 		counted, ok := s.stats.m[name]
 		if !ok || counted.gen != gens[i] {
@@ -149,19 +152,14 @@ func (e *epochCount) highest() int64 {
 	return h
 }
 
-// takenIn is what a partition holds.
-func (s *Store) takenIn(ctx context.Context, name string) (all []streamTaken, err error) {
-	part, err := s.parts.acquire(ctx, name, false)
+// takenIn is what a day holds.
+func (s *Store) takenIn(ctx context.Context, name string) ([]streamTaken, error) {
+	d, err := s.archive.open(ctx, name)
 	if err != nil {
 		return nil, err
 	}
-	defer s.parts.release(part)
-	part.mu.RLock()
-	defer part.mu.RUnlock()
-	for _, t := range part.taken {
-		all = append(all, streamTaken{t.key, t.number, slices.Clone(t.taken)})
-	}
-	return all, nil
+	defer d.release()
+	return d.streams(ctx)
 }
 
 // latency is a histogram whose buckets grow by 2 %, from 100 µs to above a month.

@@ -29,7 +29,7 @@ func NewDirectory(ctx context.Context, path string) (*sql.DB, error) {
 func (s *Store) PartitionsOpen() int {
 	s.parts.mu.Lock()
 	defer s.parts.mu.Unlock()
-	return len(s.parts.open)
+	return len(s.parts.files)
 }
 
 // RecodeCell decodes a trend and encodes it again.

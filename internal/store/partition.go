@@ -24,14 +24,15 @@ func partitionOf(start time.Time) string { return start.UTC().Format(time.DateOn
 
 // partitions are the days on disk, of which a bounded number is open.
 type partitions struct {
+	s   *Store
 	dir string
 	max int
 
-	mu    sync.Mutex // guards all below, and the refs and used of each partition
-	open  map[string]*partition
-	names []string          // all on disk, ascending
-	gens  map[string]uint64 // how often each was written to
-	loose map[string]bool   // those that may have recent chunks to compact
+	mu    sync.Mutex            // guards all below, and the refs and used of each partition
+	files map[string]*partition // the open ones
+	names []string              // all on disk, ascending
+	gens  map[string]uint64     // how often each was written to
+	loose map[string]bool       // those that may have recent chunks to compact
 	clock uint64
 
 	failed error // the last failure to close one
@@ -46,7 +47,7 @@ type partition struct {
 
 	// Only the writer goroutine touches what follows.
 	insertRecent *sql.Stmt
-	streams      map[streamKey]int64
+	streamIDs    map[streamKey]int64
 	subjects     map[string]int64
 	next         int64 // id in recent
 	checkpoints  checkpointer
@@ -82,9 +83,9 @@ type recentRow struct {
 	added              int64 // Unix second
 }
 
-func (ps *partitions) init(dir string, most int) {
-	ps.dir, ps.max = dir, most
-	ps.open, ps.gens, ps.loose = map[string]*partition{}, map[string]uint64{}, map[string]bool{}
+func (ps *partitions) init(s *Store) {
+	ps.s, ps.dir, ps.max = s, s.dir, s.opt.partitions
+	ps.files, ps.gens, ps.loose = map[string]*partition{}, map[string]uint64{}, map[string]bool{}
 }
 
 // list finds the partitions on disk.
@@ -107,8 +108,8 @@ func (ps *partitions) list() error {
 	return nil
 }
 
-// between are the partitions that may hold samples of [from, to], ascending.
-func (ps *partitions) between(from, to time.Time) []string {
+// between implements archive.
+func (ps *partitions) between(_ context.Context, from, to time.Time) ([]string, error) {
 	low, high := partitionOf(from.Add(-maxSpan)), partitionOf(to.Add(maxSpan))
 	ps.mu.Lock()
 	defer ps.mu.Unlock()
@@ -118,17 +119,17 @@ func (ps *partitions) between(from, to time.Time) []string {
 			in = append(in, n)
 		}
 	}
-	return in
+	return in, nil
 }
 
-// all are all partitions, with how often each was written to since Open.
-func (ps *partitions) all() (names []string, gens []uint64) {
+// all implements archive: with how often each was written to since Open.
+func (ps *partitions) all(context.Context) (names []string, gens []uint64, err error) {
 	ps.mu.Lock()
 	defer ps.mu.Unlock()
 	for _, n := range ps.names {
 		names, gens = append(names, n), append(gens, ps.gens[n])
 	}
-	return names, gens
+	return names, gens, nil
 }
 
 // changed is told of a commit.
@@ -165,7 +166,7 @@ func (ps *partitions) compacted(name string, gen uint64) {
 func (ps *partitions) acquire(ctx context.Context, name string, create bool) (*partition, error) {
 	ps.mu.Lock()
 	defer ps.mu.Unlock()
-	p := ps.open[name]
+	p := ps.files[name]
 	if p == nil {
 		at, exists := slices.BinarySearch(ps.names, name)
 		if !exists && !create {
@@ -175,7 +176,7 @@ func (ps *partitions) acquire(ctx context.Context, name string, create bool) (*p
 		if p, err = openPartition(ctx, ps.dir, name); err != nil {
 			return nil, err
 		}
-		ps.open[name] = p
+		ps.files[name] = p
 		if !exists {
 			ps.names = slices.Insert(ps.names, at, name)
 		}
@@ -197,9 +198,9 @@ func (ps *partitions) release(p *partition) {
 // evict closes the least recently used partitions beyond the bound. Those in use stay, so that the bound is exceeded by
 // no more than what runs at the moment. ps.mu is held.
 func (ps *partitions) evict() {
-	for len(ps.open) > ps.max {
+	for len(ps.files) > ps.max {
 		var oldest *partition
-		for _, p := range ps.open {
+		for _, p := range ps.files {
 			if p.refs == 0 && (oldest == nil || p.used < oldest.used) {
 				oldest = p
 			}
@@ -207,7 +208,7 @@ func (ps *partitions) evict() {
 		if oldest == nil {
 			break
 		}
-		delete(ps.open, oldest.name)
+		delete(ps.files, oldest.name)
 		if err := oldest.close(); err != nil {
 			ps.failed = err // what committed is safe; Close tells
 		}
@@ -218,10 +219,10 @@ func (ps *partitions) close() error {
 	ps.mu.Lock()
 	defer ps.mu.Unlock()
 	err := ps.failed
-	for _, p := range ps.open {
+	for _, p := range ps.files {
 		err = errors.Join(err, p.close())
 	}
-	clear(ps.open)
+	clear(ps.files)
 	return err
 }
 
@@ -337,7 +338,7 @@ const maxCached = 1 << 17
 
 // forget drops the caches; they fill again from the file.
 func (p *partition) forget() {
-	p.streams, p.subjects = map[streamKey]int64{}, map[string]int64{}
+	p.streamIDs, p.subjects = map[streamKey]int64{}, map[string]int64{}
 }
 
 // insertion is one transaction of the writer.
@@ -424,7 +425,7 @@ func (in *insertion) subject(ctx context.Context, name string) (int64, error) {
 
 func (in *insertion) stream(ctx context.Context, p *pending) (int64, error) {
 	k := streamKey{p.sensor, uint8(p.signal), p.epoch.ID}
-	if id, ok := in.part.streams[k]; ok {
+	if id, ok := in.part.streamIDs[k]; ok {
 		return id, nil
 	}
 	number := int64(p.epoch.Number) // #nosec G115 -- prepare checked
@@ -437,10 +438,10 @@ func (in *insertion) stream(ctx context.Context, p *pending) (int64, error) {
 		k.sensor, k.signal, k.epoch[:]).Scan(&id); err != nil {
 		return 0, err
 	}
-	if len(in.part.streams) >= maxCached {
-		clear(in.part.streams)
+	if len(in.part.streamIDs) >= maxCached {
+		clear(in.part.streamIDs)
 	}
-	in.part.streams[k] = id
+	in.part.streamIDs[k] = id
 	in.known[id] = &streamTaken{key: k, number: number}
 	return id, nil
 }

@@ -29,50 +29,29 @@ type opened struct {
 	chunk vitals.Chunk
 }
 
-// snapshot is a patient's chunks of one signal in one partition at one moment: those in blocks, and those that are not yet.
+// snapshot is a patient's chunks of one signal in one day at one moment: those in blocks, and those that are not yet.
 type snapshot struct {
 	tx      *sql.Tx
-	part    *partition
-	subject int64
+	day     day
+	subject int64 // -1: nothing of the patient is there
 	signal  vitals.Signal
 	recent  []recentRow
-	streams map[int64]*streamTaken
-}
-
-func (p *partition) snapshot(ctx context.Context, patient string, signal vitals.Signal) (*snapshot, error) {
-	sn := &snapshot{part: p, signal: signal, streams: map[int64]*streamTaken{}}
-	// The list and the transaction must be of the same moment: no block takes a chunk's place in between.
-	p.mu.RLock()
-	defer p.mu.RUnlock()
-	var err error
-	if sn.tx, err = p.read.BeginTx(ctx, &sql.TxOptions{ReadOnly: true}); err != nil {
-		return nil, err
-	}
-	err = sn.tx.QueryRowContext(ctx, "SELECT id FROM subjects WHERE name = ?", patient).Scan(&sn.subject)
-	if errors.Is(err, sql.ErrNoRows) {
-		sn.subject, err = -1, nil
-	}
-	if err != nil {
-		return nil, errors.Join(err, sn.close())
-	}
-	sn.recent = slices.Clone(p.recent[subjectSignal{sn.subject, signal}])
-	for _, r := range sn.recent {
-		sn.streams[r.stream] = p.taken[r.stream]
-	}
-	return sn, nil
+	held    map[int64][]byte // sealed chunks by id, if they came with the list
+	known   map[int64]*streamTaken
 }
 
 func (sn *snapshot) close() error { return rollback(sn.tx) }
 
-// stream is one of the partition's streams. Its key and number never change.
-func (sn *snapshot) stream(id int64) *streamTaken {
-	if t := sn.streams[id]; t != nil {
-		return t
+func (sn *snapshot) stream(ctx context.Context, id int64) (*streamTaken, error) {
+	if t := sn.known[id]; t != nil {
+		return t, nil
 	}
-	sn.part.mu.RLock()
-	defer sn.part.mu.RUnlock()
-	sn.streams[id] = sn.part.taken[id]
-	return sn.streams[id]
+	t, err := sn.day.stream(ctx, id)
+	if err == nil && t == nil {
+		err = fmt.Errorf("%w: day %s: chunks of no stream", ErrSealed, sn.day.label())
+	}
+	sn.known[id] = t
+	return t, err
 }
 
 // chunks visits the wanted chunks that are in no block.
@@ -89,28 +68,33 @@ func (sn *snapshot) chunks(ctx context.Context, patient string, key seal.Key, wa
 }
 
 func (sn *snapshot) one(ctx context.Context, patient string, key seal.Key, r recentRow, visit func(opened) error) error {
-	var sealed []byte
-	if err := sn.tx.QueryRowContext(ctx, "SELECT sealed FROM recent WHERE id = ?", r.id).Scan(&sealed); err != nil {
+	sealed, ok := sn.held[r.id]
+	if !ok {
+		if err := sn.tx.QueryRowContext(ctx, "SELECT sealed FROM "+sn.day.table("recent")+" WHERE id = ?", r.id).Scan(&sealed); err != nil {
+			return err
+		}
+	}
+	t, err := sn.stream(ctx, r.stream)
+	if err != nil {
 		return err
 	}
-	o := opened{row: sn.stream(r.stream).rowOf(sn.signal, r), last: r.last}
-	var err error
+	o := opened{row: t.rowOf(sn.signal, r), last: r.last}
 	if o.chunk, err = openChunk(key, o.row, patient, sealed); err != nil {
-		return fmt.Errorf("partition %s: %w", sn.part.name, err)
+		return fmt.Errorf("day %s: %w", sn.day.label(), err)
 	}
 	return visit(o)
 }
 
-// scan visits a patient's chunks of one signal in one partition that have samples in [from, to): blocks and single chunks by their
+// scan visits a patient's chunks of one signal in one day that have samples in [from, to): blocks and single chunks by their
 // latest sample, latest first, until one is not wanted.
 func (s *Store) scan(ctx context.Context, name string, key seal.Key, patient string, sig vitals.Signal, from, to int64,
 	wanted func(last int64) bool, visit func(opened) error) (err error) {
-	part, err := s.parts.acquire(ctx, name, false)
+	d, err := s.archive.open(ctx, name)
 	if err != nil {
 		return err
 	}
-	defer s.parts.release(part)
-	sn, err := part.snapshot(ctx, patient, sig)
+	defer d.release()
+	sn, err := d.snapshot(ctx, patient, uint8(sig))
 	if err != nil {
 		return err
 	}
@@ -121,7 +105,7 @@ func (s *Store) scan(ctx context.Context, name string, key seal.Key, patient str
 		row   recentRow
 	}
 	var all []found
-	err = each(ctx, sn.tx, "SELECT id, last FROM blocks INDEXED BY blocks_by_time WHERE subject = ? AND signal = ? AND last >= ? AND last < ? AND first < ?",
+	err = each(ctx, sn.tx, "SELECT id, last FROM "+d.table(blocksByTime)+" WHERE subject = ? AND signal = ? AND last >= ? AND last < ? AND first < ?",
 		func(rows *sql.Rows) error {
 			var f found
 			err := rows.Scan(&f.block, &f.last)
@@ -157,16 +141,16 @@ func (s *Store) scan(ctx context.Context, name string, key seal.Key, patient str
 func (sn *snapshot) block(ctx context.Context, id int64, patient string, key seal.Key, from, to int64, visit func(opened) error) error {
 	var stream, seq, start int64
 	var sealed []byte
-	if err := sn.tx.QueryRowContext(ctx, "SELECT stream, seq, start, sealed FROM blocks WHERE id = ?", id).Scan(&stream, &seq, &start, &sealed); err != nil {
+	if err := sn.tx.QueryRowContext(ctx, "SELECT stream, seq, start, sealed FROM "+sn.day.table("blocks")+" WHERE id = ?", id).Scan(&stream, &seq, &start, &sealed); err != nil {
 		return err
 	}
-	t := sn.stream(stream)
-	if t == nil {
-		return fmt.Errorf("%w: partition %s: a block of no stream", ErrSealed, sn.part.name)
+	t, err := sn.stream(ctx, stream)
+	if err != nil {
+		return err
 	}
 	chunks, seqs, err := openBlock(key, t, sn.signal, patient, seq, start, sealed)
 	if err != nil {
-		return fmt.Errorf("partition %s: %w", sn.part.name, err)
+		return fmt.Errorf("day %s: %w", sn.day.label(), err)
 	}
 	for i, c := range chunks {
 		first, last := sampleSpan(c)
@@ -211,7 +195,10 @@ func (s *Store) Numerics(ctx context.Context, g access.Grant, patient string, fr
 		}
 		return last >= kept
 	}
-	names := s.parts.between(from, to)
+	names, err := s.archive.between(ctx, from, to)
+	if err != nil {
+		return nil, named("numerics", err)
+	}
 	for _, name := range slices.Backward(names) {
 		day, err := time.Parse(time.DateOnly, name)
 		if err != nil {
@@ -250,8 +237,12 @@ func (s *Store) Waveform(ctx context.Context, g access.Grant, patient string, si
 	if err != nil {
 		return nil, named("waveform", err)
 	}
+	names, err := s.archive.between(ctx, from, to)
+	if err != nil {
+		return nil, named("waveform", err)
+	}
 	var got []opened
-	for _, name := range s.parts.between(from, to) {
+	for _, name := range names {
 		err := s.scan(ctx, name, key, patient, sig, micro(from), micro(to), func(int64) bool { return true }, func(o opened) error {
 			if (sig == vitals.PPG || sig == vitals.Pressure) && o.start < micro(from) && o.last <= micro(from) {
 				return nil // a waveform's end is just after its last sample

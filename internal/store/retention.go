@@ -5,8 +5,6 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
 	"slices"
 	"time"
 
@@ -44,7 +42,14 @@ func (r Retention) check() error {
 func (s *Store) Expire(ctx context.Context) error {
 	s.compacting.Lock()
 	defer s.compacting.Unlock()
-	names, _ := s.parts.all()
+	return named("expire", s.archive.alone(ctx, s.expire))
+}
+
+func (s *Store) expire(ctx context.Context) error {
+	names, _, err := s.archive.all(ctx)
+	if err != nil {
+		return err
+	}
 	var failed error // a day that is damaged does not hold up the others
 	for _, name := range names {
 		day, err := time.Parse(time.DateOnly, name)
@@ -55,7 +60,7 @@ func (s *Store) Expire(ctx context.Context) error {
 			failed = errors.Join(failed, fmt.Errorf("partition %s: %w", name, err))
 		}
 	}
-	return named("expire", failed)
+	return failed
 }
 
 func (s *Store) expireDay(ctx context.Context, name string, age time.Duration) error {
@@ -81,7 +86,7 @@ func (s *Store) expireDay(ctx context.Context, name string, age time.Duration) e
 			return err
 		}
 		if !kept {
-			return s.parts.remove(name)
+			return s.archive.drop(ctx, name)
 		}
 		signals = []vitals.Signal{vitals.PPG, vitals.Pressure, vitals.Numerics, vitals.Events}
 	}
@@ -90,14 +95,19 @@ func (s *Store) expireDay(ctx context.Context, name string, age time.Duration) e
 
 // holdsAny reports whether a partition has something of one of the patients.
 func (s *Store) holdsAny(ctx context.Context, name string, patients []string) (bool, error) {
-	part, err := s.parts.acquire(ctx, name, false)
+	d, err := s.archive.open(ctx, name)
 	if err != nil {
 		return false, err
 	}
-	defer s.parts.release(part)
+	defer d.release()
 	for _, p := range patients {
 		var n int
-		if err := part.read.QueryRowContext(ctx, "SELECT count(*) FROM subjects WHERE name = ?", p).Scan(&n); err != nil || n > 0 {
+		err := d.reader().QueryRowContext(ctx, "SELECT (SELECT count(*) FROM "+d.table("blocks")+" WHERE subject = x.id) + (SELECT count(*) FROM "+
+			d.table("recent")+" WHERE subject = x.id) + (SELECT count(*) FROM "+d.table("sums")+" WHERE subject = x.id) FROM subjects x WHERE name = ?", p).Scan(&n)
+		if errors.Is(err, sql.ErrNoRows) {
+			continue
+		}
+		if err != nil || n > 0 {
 			return n > 0, err
 		}
 	}
@@ -106,22 +116,22 @@ func (s *Store) holdsAny(ctx context.Context, name string, patients []string) (b
 
 // expireSignals takes out the blocks of some signals, of all patients but those held. What is not in blocks yet is too young.
 func (s *Store) expireSignals(ctx context.Context, name string, signals []vitals.Signal, held []string) error {
-	part, err := s.parts.acquire(ctx, name, false)
+	d, err := s.archive.open(ctx, name)
 	if err != nil {
 		return err
 	}
-	defer s.parts.release(part)
+	defer d.release()
 	var keep []int64
 	for _, p := range held {
 		var id int64
-		if err := part.read.QueryRowContext(ctx, "SELECT coalesce(max(id), -1) FROM subjects WHERE name = ?", p).Scan(&id); err != nil {
+		if err := d.reader().QueryRowContext(ctx, "SELECT coalesce(max(id), -1) FROM subjects WHERE name = ?", p).Scan(&id); err != nil {
 			return err
 		}
 		keep = append(keep, id)
 	}
 	removed := int64(0)
 	var subjects []int64
-	if err := each(ctx, part.read, "SELECT DISTINCT subject FROM blocks", func(rows *sql.Rows) error {
+	if err := each(ctx, d.reader(), "SELECT DISTINCT subject FROM "+d.table("blocks"), func(rows *sql.Rows) error {
 		var id int64
 		err := rows.Scan(&id)
 		subjects = append(subjects, id)
@@ -134,7 +144,7 @@ func (s *Store) expireSignals(ctx context.Context, name string, signals []vitals
 			continue
 		}
 		for _, sig := range signals {
-			r, err := part.write.ExecContext(ctx, "DELETE FROM blocks WHERE subject = ? AND signal = ?", id, uint8(sig))
+			r, err := d.writer().ExecContext(ctx, "DELETE FROM "+d.table("blocks")+" WHERE subject = ? AND signal = ?", id, uint8(sig))
 			if err != nil {
 				return err
 			}
@@ -149,30 +159,5 @@ func (s *Store) expireSignals(ctx context.Context, name string, signals []vitals
 		return nil
 	}
 	s.log.Info("retention has ended", "partition", name, "blocks", removed)
-	_, err = part.write.ExecContext(ctx, "VACUUM") // gives the space back to the disk
-	return err
-}
-
-// remove deletes a partition's files; one in use stays for the next time.
-func (ps *partitions) remove(name string) error {
-	ps.mu.Lock()
-	defer ps.mu.Unlock()
-	if p := ps.open[name]; p != nil {
-		if p.refs > 0 {
-			return nil
-		}
-		delete(ps.open, name)
-		if err := p.close(); err != nil {
-			return err
-		}
-	}
-	path := filepath.Join(ps.dir, partitionPrefix+name+partitionSuffix)
-	for _, f := range []string{path, path + "-wal", path + "-shm"} {
-		if err := os.Remove(f); err != nil && !errors.Is(err, os.ErrNotExist) {
-			return err
-		}
-	}
-	ps.names = slices.DeleteFunc(ps.names, func(n string) bool { return n == name })
-	delete(ps.loose, name)
-	return syncDir(ps.dir)
+	return d.shrink(ctx)
 }

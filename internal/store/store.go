@@ -99,7 +99,8 @@ type Store struct {
 	keys    keyring
 	where   attribution
 	devices atomic.Uint64 // changes to the inventory, see DeviceChanges
-	parts   partitions
+	parts   partitions    // the archive, when it is files
+	archive archive
 	write   *writer
 	watch   watchers
 	lat     latency
@@ -126,7 +127,8 @@ func Open(ctx context.Context, dir string, ks seal.KeyStore, log *slog.Logger, o
 		return nil, fmt.Errorf("store: open: %w", err)
 	}
 	s := &Store{dir: dir, ks: ks, log: log, opt: o}
-	s.parts.init(dir, o.partitions)
+	s.parts.init(s)
+	s.archive = &s.parts
 	s.where.init()
 	s.keys.init()
 	s.seen.init()

@@ -95,11 +95,12 @@ func aggregateOf(n vitals.Numeric) (aggregate, bool) {
 func minuteOf(t time.Time) int64 { return t.Unix() / 60 }
 
 // add merges the sums into those of a partition. A slot that begins before midnight may be in two partitions; readers merge them.
-func (m sums) add(ctx context.Context, tx *sql.Tx, partition string, subject int64, name string, key seal.Key) error {
+func (m sums) add(ctx context.Context, tx *sql.Tx, d day, subject int64, name string, key seal.Key) error {
+	table := d.table("sums")
 	for k, c := range m {
-		where := sumData(name, partition, k)
+		where := sumData(name, d.label(), k)
 		var sealed []byte
-		switch err := tx.QueryRowContext(ctx, "SELECT sealed FROM sums WHERE subject = ? AND minutes = ? AND slot = ?", subject, k.minutes, k.slot).Scan(&sealed); {
+		switch err := tx.QueryRowContext(ctx, "SELECT sealed FROM "+table+" WHERE subject = ? AND minutes = ? AND slot = ?", subject, k.minutes, k.slot).Scan(&sealed); {
 		case errors.Is(err, sql.ErrNoRows):
 		case err != nil:
 			return err
@@ -110,7 +111,7 @@ func (m sums) add(ctx context.Context, tx *sql.Tx, partition string, subject int
 			}
 			c.merge(&old)
 		}
-		if _, err := tx.ExecContext(ctx, `INSERT INTO sums (subject, minutes, slot, sealed) VALUES (?, ?, ?, ?)
+		if _, err := tx.ExecContext(ctx, "INSERT INTO "+table+` (subject, minutes, slot, sealed) VALUES (?, ?, ?, ?)
 			ON CONFLICT (subject, minutes, slot) DO UPDATE SET sealed = excluded.sealed`, subject, k.minutes, k.slot, key.Seal(c.encode(), where)); err != nil {
 			return err
 		}
@@ -204,7 +205,11 @@ func (s *Store) Trends(ctx context.Context, g access.Grant, patient string, k vi
 		got[step] = sum
 	}
 	low, high := minuteOf(from), minuteOf(to.Add(time.Minute-1))
-	for _, name := range s.parts.between(from, to) {
+	names, err := s.archive.between(ctx, from, to)
+	if err != nil {
+		return nil, named("trends", err)
+	}
+	for _, name := range names {
 		if err := s.trendsIn(ctx, name, key, patient, k, low, high, coarsest(step), note); err != nil {
 			return nil, named("trends", err)
 		}
@@ -226,12 +231,12 @@ func coarsest(step time.Duration) int64 {
 // trendsIn visits what a partition has of a kind in the minutes [low, high): whole slots of the given length from the sums of that
 // length, what is before the first and after the last of them from the minutes, and what is in no block yet from the chunks.
 func (s *Store) trendsIn(ctx context.Context, name string, key seal.Key, patient string, kind vitals.Kind, low, high, minutes int64, note func(time.Time, aggregate)) (err error) {
-	part, err := s.parts.acquire(ctx, name, false)
+	d, err := s.archive.open(ctx, name)
 	if err != nil {
 		return err
 	}
-	defer s.parts.release(part)
-	snap, err := part.snapshot(ctx, patient, vitals.Numerics)
+	defer d.release()
+	snap, err := d.snapshot(ctx, patient, uint8(vitals.Numerics))
 	if err != nil {
 		return err
 	}
@@ -240,7 +245,7 @@ func (s *Store) trendsIn(ctx context.Context, name string, key seal.Key, patient
 		if low >= high {
 			return nil
 		}
-		return each(ctx, snap.tx, "SELECT slot, sealed FROM sums WHERE subject = ? AND minutes = ? AND slot >= ? AND slot < ?", func(rows *sql.Rows) error {
+		return each(ctx, snap.tx, "SELECT slot, sealed FROM "+d.table("sums")+" WHERE subject = ? AND minutes = ? AND slot >= ? AND slot < ?", func(rows *sql.Rows) error {
 			var slot int64
 			var sealed sql.RawBytes
 			if err := rows.Scan(&slot, &sealed); err != nil {

@@ -2,7 +2,6 @@ package store
 
 import (
 	"context"
-	"errors"
 	"sync"
 	"time"
 )
@@ -131,12 +130,12 @@ func (w *writer) commit(ctx context.Context, batch []*pending) {
 	}
 	for _, name := range order {
 		group := groups[name]
-		err := w.transact(ctx, name, group)
+		err := w.s.archive.write(ctx, name, group)
 		if err != nil && len(group) > 1 {
 			// One bad arrival must not hold up the others. A disk that takes nothing is noticed at the third.
 			for i, failed := 0, 0; i < len(group); i++ {
 				if failed < 3 {
-					err = w.transact(ctx, name, group[i:i+1])
+					err = w.s.archive.write(ctx, name, group[i:i+1])
 				}
 				if failed++; err == nil {
 					failed = 0
@@ -166,37 +165,4 @@ func (w *writer) settle(group []*pending, err error) {
 		}
 		p.settled(p.outcome, "", nil)
 	}
-}
-
-// transact commits group to one partition and sets the outcomes; on error nothing of it is stored.
-func (w *writer) transact(ctx context.Context, name string, group []*pending) error {
-	part, err := w.s.parts.acquire(ctx, name, true)
-	if err != nil {
-		return err
-	}
-	defer w.s.parts.release(part)
-	tx, err := part.write.BeginTx(ctx, nil)
-	if err != nil {
-		return err
-	}
-	in := insertion{tx: tx, part: part, in: map[[2]int64]bool{}, known: map[int64]*streamTaken{}}
-	now := w.s.now().Unix()
-	for _, p := range group {
-		if err = in.chunk(ctx, p, now); err != nil {
-			break
-		}
-	}
-	if err == nil {
-		err = tx.Commit()
-	} else {
-		err = errors.Join(err, rollback(tx))
-	}
-	if err != nil {
-		part.forget() // ids from a transaction that never was
-		return err
-	}
-	in.committed()
-	w.s.parts.changed(name)
-	part.checkpoint(ctx, w.s.log)
-	return nil
 }

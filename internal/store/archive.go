@@ -1,0 +1,48 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"time"
+)
+
+// archive keeps chunks by the UTC day they begin in: files of SQLite, or partitioned tables of PostgreSQL. A day's tables are
+// the same in both, but for their names.
+type archive interface {
+	// between are the days that may hold samples of [from, to], ascending.
+	between(ctx context.Context, from, to time.Time) ([]string, error)
+	// all are all days, ascending, each with a number that moves when chunks have come to the day.
+	all(ctx context.Context) (names []string, gens []uint64, err error)
+	// write commits a group of one day and sets the outcomes; on error nothing of it is stored. One goroutine calls it.
+	write(ctx context.Context, name string, group []*pending) error
+	// open gives a day's tables to a reader, who releases them.
+	open(ctx context.Context, name string) (day, error)
+	// compact makes blocks of what came before.
+	compact(ctx context.Context, before time.Time) error
+	// alone runs f while nobody else takes out what has expired; it need not run it if somebody does so anyway.
+	alone(ctx context.Context, f func(context.Context) error) error
+	// drop deletes a day that is not in use, with all that is in it.
+	drop(ctx context.Context, name string) error
+	size(ctx context.Context) (Size, error)
+	// check tells what the database itself finds wrong.
+	check(ctx context.Context, c *Checked, progress func(string)) error
+	close() error
+}
+
+// day is the tables of one day.
+type day interface {
+	label() string            // "2026-11-23"
+	table(name string) string // what the day's table is called
+	reader() *sql.DB
+	writer() *sql.DB
+	// stream is one of the day's streams, nil if there is none of that id. Its key and number never change.
+	stream(ctx context.Context, id int64) (*streamTaken, error)
+	// streams are all of them, each with all sequences that are there.
+	streams(ctx context.Context) ([]streamTaken, error)
+	snapshot(ctx context.Context, patient string, signal uint8) (*snapshot, error)
+	// sealed are the chunks of spans as they are stored, span by span and row by row; nil for one that is gone.
+	sealed(ctx context.Context, spans []blockSpan) ([][][]byte, error)
+	// shrink gives space back to the disk, after rows have been taken out.
+	shrink(ctx context.Context) error
+	release()
+}
