@@ -30,6 +30,7 @@ var allowed = map[string]string{
 	"view/thingspeak": "vitals store access",
 	"view/admin":      "vitals store access",
 	"view/client":     "",
+	"store/storetest": "vitals seal audit access store",
 	"connect":         "overlay audit",
 	"sink":            "vitals seal store access",
 	"sink/egress":     "overlay",
@@ -47,6 +48,7 @@ var only = []struct{ module, packages string }{
 	{"github.com/openziti/", "overlay attack"},
 	{"periph.io/", "sensor gateway attack"},
 	{"github.com/ncruces/go-sqlite3", "store"},
+	{"github.com/jackc/pgx", "store"},
 	{"github.com/cedar-policy/", "access"},
 }
 

@@ -110,7 +110,7 @@ func (s *Store) receive(ctx context.Context, g access.Grant, a Arrival) (*pendin
 	if reason == "" {
 		var state string
 		var err error
-		if subject, state, err = s.attribute(ctx, a.Sensor, p.start); err != nil {
+		if subject, state, p.places, err = s.attribute(ctx, a.Sensor, p.start); err != nil {
 			return nil, Retry, "", named("append: attribute", err)
 		}
 		switch state {
@@ -155,6 +155,7 @@ type pending struct {
 	first, last int64 // µs of the earliest and the latest sample
 	received    int64
 	subject     string
+	places      int64 // the generation that says so
 	key         seal.Key
 	encoded     []byte
 	sealed      []byte

@@ -18,9 +18,10 @@ type attribution struct {
 }
 
 type sensorHistory struct {
-	gen   uint64
-	state string // of the device; empty when it is not in the inventory
-	lay   []interval
+	gen    uint64
+	places int64  // in PostgreSQL: the generation that it was read in
+	state  string // of the device; empty when it is not in the inventory
+	lay    []interval
 }
 
 // interval says that the sensor stood at patient's bed in [begins, ends).
@@ -54,26 +55,32 @@ func (a *attribution) put(sensor string, h sensorHistory) {
 	a.m[sensor] = h
 }
 
-// attribute is the patient whose sensor it was at µs at, or Unassigned, and the sensor's state in the inventory.
-func (s *Store) attribute(ctx context.Context, sensor string, at int64) (patient, state string, err error) {
+// attribute is the patient whose sensor it was at µs at, or Unassigned, the sensor's state in the inventory, and the generation of what
+// says so.
+func (s *Store) attribute(ctx context.Context, sensor string, at int64) (patient, state string, places int64, err error) {
 	h, gen, ok := s.where.get(sensor)
-	if !ok {
+	if !ok || s.deaf() {
 		// The generation is from before the read: a change meanwhile makes what is read stale at once.
 		if h, err = s.history(ctx, sensor); err != nil {
-			return "", "", err
+			return "", "", 0, err
 		}
 		h.gen = gen
 		s.where.put(sensor, h)
 	}
 	for i := len(h.lay) - 1; i >= 0; i-- {
 		if in := h.lay[i]; at >= in.begins && at < in.ends {
-			return in.patient, h.state, nil
+			return in.patient, h.state, h.places, nil
 		}
 	}
-	return Unassigned, h.state, nil
+	return Unassigned, h.state, h.places, nil
 }
 
 func (s *Store) history(ctx context.Context, sensor string) (h sensorHistory, err error) {
+	if s.others != nil {
+		if err := s.db.QueryRowContext(ctx, selectPlaces).Scan(&h.places); err != nil {
+			return h, err
+		}
+	}
 	switch err := s.db.QueryRowContext(ctx, "SELECT state FROM devices WHERE id = ?", sensor).Scan(&h.state); {
 	case errors.Is(err, sql.ErrNoRows):
 		return h, nil // not in the inventory: ingest decides whether to listen to it

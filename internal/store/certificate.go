@@ -11,7 +11,12 @@ import (
 
 // DeviceChanges counts the changes to who may be where: states, keys, tickets redeemed. Whoever keeps a copy of the
 // inventory reads it again when the number has moved.
-func (s *Store) DeviceChanges() uint64 { return s.devices.Load() }
+func (s *Store) DeviceChanges() uint64 {
+	if s.deaf() { // other hubs may have changed it
+		s.deviceChanged()
+	}
+	return s.devices.Load()
+}
 
 func (s *Store) deviceChanged() {
 	s.where.changed()

@@ -274,7 +274,7 @@ func openChunk(key seal.Key, r row, subject string, sealed []byte) (vitals.Chunk
 
 func (b *block) insert(ctx context.Context, tx *sql.Tx, d day) error {
 	for _, r := range b.damaged {
-		_, err := tx.ExecContext(ctx, "INSERT INTO "+d.table("damaged")+" (id, stream, seq, subject, start, first, last, received, sealed)"+
+		_, err := tx.ExecContext(ctx, "INSERT INTO "+d.table("damaged")+" (id, stream, seq, subject, start, first, last, received, sealed)"+ // #nosec G202 -- the tables' names are ours
 			" SELECT id, stream, seq, subject, start, first, last, received, sealed FROM "+d.table("recent")+" WHERE id = ? AND stream = ? AND seq = ?",
 			r.id, b.stream, r.seq)
 		if err == nil {
@@ -287,7 +287,7 @@ func (b *block) insert(ctx context.Context, tx *sql.Tx, d day) error {
 	if len(b.rows) == 0 {
 		return nil
 	}
-	if _, err := tx.ExecContext(ctx, "INSERT INTO "+d.table("blocks")+" (subject, signal, stream, seq, start, first, last, sealed) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+	if _, err := tx.ExecContext(ctx, "INSERT INTO "+d.table("blocks")+" (subject, signal, stream, seq, start, first, last, sealed) VALUES (?, ?, ?, ?, ?, ?, ?, ?)", // #nosec G202 -- the tables' names are ours
 		b.subject, uint8(b.signal), b.stream, b.rows[0].seq, b.start, b.first, b.last, b.sealed); err != nil {
 		return err
 	}
@@ -309,9 +309,9 @@ func noteTaken(ctx context.Context, tx *sql.Tx, table string, stream int64, x st
 	err := tx.QueryRowContext(ctx, "SELECT low FROM "+table+" WHERE stream = ? AND high = ? ORDER BY low DESC LIMIT 1", stream, x.low-1).Scan(&low)
 	switch {
 	case errors.Is(err, sql.ErrNoRows):
-		_, err = tx.ExecContext(ctx, "INSERT INTO "+table+" (stream, low, high) VALUES (?, ?, ?)", stream, x.low, x.high)
+		_, err = tx.ExecContext(ctx, "INSERT INTO "+table+" (stream, low, high) VALUES (?, ?, ?)", stream, x.low, x.high) // #nosec G202 -- the tables' names are ours
 	case err == nil:
-		_, err = tx.ExecContext(ctx, "UPDATE "+table+" SET high = ? WHERE stream = ? AND low = ?", x.high, stream, low)
+		_, err = tx.ExecContext(ctx, "UPDATE "+table+" SET high = ? WHERE stream = ? AND low = ?", x.high, stream, low) // #nosec G202 -- the tables' names are ours
 	}
 	return err
 }

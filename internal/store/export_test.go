@@ -104,3 +104,6 @@ func (s *Store) Forwarded(t *testing.T, patient string) (id KeyID) {
 	}
 	return id
 }
+
+// Dollars spells a query's placeholders for PostgreSQL.
+func Dollars(query string) string { return dollars(query) }

@@ -120,6 +120,11 @@ func (s *Store) Forget(ctx context.Context, patient string) error {
 	s.keys.forget(func(name string) bool {
 		return name == patientKey(patient) || name == channelKey(channel) || strings.HasPrefix(name, envelopeKeys(channel))
 	})
+	if s.others != nil {
+		// Deleted rows stay in PostgreSQL's file until it is written anew.
+		_, err := s.db.DB.ExecContext(ctx, "VACUUM (FULL) keys")
+		return named("forget", err)
+	}
 	// The file overwrites what is deleted; the log beside it still has the page as it was.
 	var busy, pages, moved int
 	if err := s.db.QueryRowContext(ctx, "PRAGMA wal_checkpoint(TRUNCATE)").Scan(&busy, &pages, &moved); err != nil {

@@ -59,7 +59,7 @@ func (r *keyring) put(name string, k seal.Key, gone uint64) {
 
 // key is an existing key, ErrNotFound if there is none of that name.
 func (s *Store) key(ctx context.Context, name string) (seal.Key, error) {
-	if k, ok := s.keys.get(name); ok {
+	if k, ok := s.keys.get(name); ok && !s.deaf() {
 		return k, nil
 	}
 	gone := s.keys.destroyed()
@@ -103,10 +103,14 @@ func (s *Store) ensureKey(ctx context.Context, name string) error {
 	if !errors.Is(err, ErrNotFound) {
 		return err
 	}
-	return s.inTx(ctx, func(tx *sql.Tx) error {
+	err = s.inTx(ctx, func(tx *sql.Tx) error {
 		_, err := s.newKey(ctx, tx, name)
 		return err
 	})
+	if errors.Is(named("", err), ErrExists) { // another hub was faster
+		_, err = s.key(ctx, name)
+	}
+	return err
 }
 
 func secretPurpose(name string) string { return "vitalseal store secret: " + name }
@@ -125,6 +129,26 @@ func (s *Store) SaveSecret(ctx context.Context, name string, b []byte) error {
 	}
 	_, err = s.db.ExecContext(ctx, "INSERT INTO secrets (name, wrapped) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET wrapped = excluded.wrapped", name, wrapped)
 	return named("save secret", err)
+}
+
+// EnsureSecret is the stored secret of a name, which create makes if there is none. Of several hubs that start at once, all get what one
+// of them made.
+func (s *Store) EnsureSecret(ctx context.Context, name string, create func() ([]byte, error)) ([]byte, error) {
+	b, err := s.Secret(ctx, name)
+	if !errors.Is(err, ErrNotFound) {
+		return b, err
+	}
+	if b, err = create(); err != nil {
+		return nil, err
+	}
+	wrapped, err := s.ks.Wrap(secretPurpose(name), b)
+	if err != nil {
+		return nil, named("ensure secret", err)
+	}
+	if _, err := s.db.ExecContext(ctx, "INSERT INTO secrets (name, wrapped) VALUES (?, ?) ON CONFLICT DO NOTHING", name, wrapped); err != nil {
+		return nil, named("ensure secret", err)
+	}
+	return s.Secret(ctx, name)
 }
 
 // Secret is a stored secret; ErrNotFound if there is none of that name.

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"vitalseal/internal/store"
+	"vitalseal/internal/store/storetest/pgserver"
 	"vitalseal/internal/vitals"
 )
 
@@ -22,7 +23,7 @@ func TestMain(m *testing.M) {
 		appendForever(dir)
 		os.Exit(1)
 	}
-	os.Exit(m.Run())
+	pgserver.Main(m)
 }
 
 // appendForever appends from several goroutines and prints what was acknowledged, until it is killed.

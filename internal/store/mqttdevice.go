@@ -35,7 +35,7 @@ func (s *Store) SaveMQTTDevice(ctx context.Context, d access.MQTTDevice) error {
 	}))
 }
 
-const selectMQTTDevice = `SELECT d.client, d.hash, d.person, coalesce(r.channel, 0), coalesce(r.publish, 0), coalesce(r.subscribe, 0)
+const selectMQTTDevice = `SELECT d.client, d.hash, d.person, coalesce(r.channel, 0), coalesce(r.publish, false), coalesce(r.subscribe, false)
 	FROM mqtt_devices d LEFT JOIN mqtt_rights r ON r.client = d.client`
 
 // mqttDevices reads rows of selectMQTTDevice, one a right, those of a device together.

@@ -133,28 +133,42 @@ func syncDir(dir string) error {
 	return errors.Join(d.Sync(), d.Close())
 }
 
-// directoryDB is directory.db, which counts its own changes.
+// directoryDB is the directory's database, which counts its own changes.
 type directoryDB struct {
 	*sql.DB
+	shared  bool // with other hubs, in PostgreSQL
 	changes atomic.Uint64
 }
 
 // ExecContext changes something.
 func (d *directoryDB) ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error) {
 	defer d.changed() // also after an error, which may have come too late
-	return d.DB.ExecContext(ctx, query, args...)
+	if !d.shared {
+		return d.DB.ExecContext(ctx, query, args...)
+	}
+	var r sql.Result
+	err := d.locked(ctx, func(tx *sql.Tx) (err error) {
+		r, err = tx.ExecContext(ctx, query, args...)
+		return err
+	})
+	return r, err
 }
 
-func (d *directoryDB) changed() { d.changes.Add(1) }
+// locked runs f in a write transaction. They run one at a time, in PostgreSQL too and over all hubs: what f reads cannot change
+// before it commits.
+func (d *directoryDB) locked(ctx context.Context, f func(tx *sql.Tx) error) error {
+	return transact(ctx, d.DB, func(tx *sql.Tx) error {
+		if d.shared {
+			if _, err := tx.ExecContext(ctx, "SELECT pg_advisory_xact_lock(?, ?)", lockClass, lockDirectory); err != nil {
+				return err
+			}
+		}
+		return f(tx)
+	})
+}
 
-// Changes counts the changes to the directory. Whoever remembers what followed from it looks again when the number has moved; what
-// follows from the clock moves it not.
-func (s *Store) Changes() uint64 { return s.db.changes.Load() }
-
-// inTx runs f in a write transaction of the directory.
-func (s *Store) inTx(ctx context.Context, f func(tx *sql.Tx) error) error {
-	defer s.db.changed()
-	tx, err := s.db.BeginTx(ctx, nil)
+func transact(ctx context.Context, db *sql.DB, f func(tx *sql.Tx) error) error {
+	tx, err := db.BeginTx(ctx, nil)
 	if err != nil {
 		return err
 	}
@@ -164,6 +178,23 @@ func (s *Store) inTx(ctx context.Context, f func(tx *sql.Tx) error) error {
 	return tx.Commit()
 }
 
+func (d *directoryDB) changed() { d.changes.Add(1) }
+
+// Changes counts the changes to the directory. Whoever remembers what followed from it looks again when the number has moved; what
+// follows from the clock moves it not.
+func (s *Store) Changes() uint64 {
+	if s.deaf() { // other hubs may have changed it
+		s.db.changed()
+	}
+	return s.db.changes.Load()
+}
+
+// inTx runs f in a write transaction of the directory.
+func (s *Store) inTx(ctx context.Context, f func(tx *sql.Tx) error) error {
+	defer s.db.changed()
+	return s.db.locked(ctx, f)
+}
+
 func rollback(tx *sql.Tx) error {
 	if err := tx.Rollback(); err != nil && !errors.Is(err, sql.ErrTxDone) {
 		return err
@@ -171,16 +202,16 @@ func rollback(tx *sql.Tx) error {
 	return nil
 }
 
-// named says which action failed and gives SQLite's errors our names.
+// named says which action failed and gives the database's errors our names.
 func named(action string, err error) error {
 	switch {
 	case err == nil:
 		return nil
 	case errors.Is(err, sql.ErrNoRows):
 		err = ErrNotFound
-	case errors.Is(err, sqlite3.CONSTRAINT_PRIMARYKEY), errors.Is(err, sqlite3.CONSTRAINT_UNIQUE), errors.Is(err, sqlite3.CONSTRAINT_ROWID):
+	case errors.Is(err, sqlite3.CONSTRAINT_PRIMARYKEY), errors.Is(err, sqlite3.CONSTRAINT_UNIQUE), errors.Is(err, sqlite3.CONSTRAINT_ROWID), pgCode(err) == pgUnique:
 		err = ErrExists
-	case errors.Is(err, sqlite3.CONSTRAINT_FOREIGNKEY):
+	case errors.Is(err, sqlite3.CONSTRAINT_FOREIGNKEY), pgCode(err) == pgForeign:
 		err = ErrNotFound
 	}
 	text := err.Error()

@@ -1,16 +1,17 @@
 // Package store keeps what the hub knows: sealed chunks and their minute trends, and the directory of wards, beds,
 // patients, persons, sessions, devices, tickets and channels.
 //
-// It hides SQLite, the files (doc/formats/store.md), the keys of patients and channels, and the attribution of a
-// chunk to the patient who lay in the bed where its sensor was, at the chunk's start time. Chunks lie in one file a
-// UTC day, chosen by their authenticated start time; a chunk, its uniqueness key and its share of the trends commit
+// It hides SQLite or PostgreSQL, the files and tables (doc/formats/store.md), the keys of patients and channels, and the attribution of a
+// chunk to the patient who lay in the bed where its sensor was, at the chunk's start time. Chunks lie in one file (in
+// PostgreSQL: partition) a UTC day, chosen by their authenticated start time; a chunk, its uniqueness key and its share of the trends commit
 // in one transaction of that file.
 //
 // It guarantees: what Append calls Accepted or Duplicate is on disk, fsynced, and there exactly once, whatever is killed
 // when. The same (sensor, signal, epoch, sequence) is stored once. Chunks, trends, patient and person names, channel names
 // and entries are sealed under keys that are themselves wrapped by the seal.KeyStore. Nothing that belongs to a patient or
 // a channel is opened without an access.Grant that allows it at that moment; the zero Grant opens nothing. Everything is
-// safe for concurrent use. Queues, caches and answers are bounded. One process has a store open at a time.
+// safe for concurrent use. Queues, caches and answers are bounded. One process has a store of files
+// open at a time; any number of hubs share one in PostgreSQL (WithPostgres), where Watch shows what any of them stored.
 //
 // It does not protect against someone who holds the key store's root key and the files, nor hide who lies in which bed by
 // random patient id, when chunks came, or how many: ids, times and sizes are in clear. Administration methods do not ask for
@@ -74,6 +75,7 @@ type options struct {
 	batch        int
 	partitions   int
 	watchQueue   int
+	postgres     string
 }
 
 // Option changes a default of Open.
@@ -101,6 +103,7 @@ type Store struct {
 	devices atomic.Uint64 // changes to the inventory, see DeviceChanges
 	parts   partitions    // the archive, when it is files
 	archive archive
+	others  *follower // what other hubs do; nil with files
 	write   *writer
 	watch   watchers
 	lat     latency
@@ -123,9 +126,6 @@ func Open(ctx context.Context, dir string, ks seal.KeyStore, log *slog.Logger, o
 	if err := o.retention.check(); err != nil {
 		return nil, named("open", err)
 	}
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, fmt.Errorf("store: open: %w", err)
-	}
 	s := &Store{dir: dir, ks: ks, log: log, opt: o}
 	s.parts.init(s)
 	s.archive = &s.parts
@@ -139,6 +139,9 @@ func Open(ctx context.Context, dir string, ks seal.KeyStore, log *slog.Logger, o
 	s.write = newWriter(s)
 	// The writer outlives the ctx that opened the store: Close ends it, after it has answered everybody.
 	go s.write.run(context.WithoutCancel(ctx))
+	if s.others != nil {
+		go s.others.run()
+	}
 	s.background = make(chan struct{})
 	ctx, s.stop = context.WithCancel(context.WithoutCancel(ctx))
 	go func() {
@@ -149,6 +152,26 @@ func Open(ctx context.Context, dir string, ks seal.KeyStore, log *slog.Logger, o
 }
 
 func (s *Store) open(ctx context.Context) error {
+	place := s.openFiles
+	if s.opt.postgres != "" {
+		place = s.openServer
+	}
+	if err := place(ctx); err != nil {
+		return err
+	}
+	for _, name := range []string{directoryKey, patientKey(Unassigned)} {
+		if err := s.ensureKey(ctx, name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// openFiles opens the store in SQLite.
+func (s *Store) openFiles(ctx context.Context) error {
+	if err := os.MkdirAll(s.dir, 0o700); err != nil {
+		return err
+	}
 	var err error
 	if s.lock, err = lockDir(ctx, filepath.Join(s.dir, "lock.db")); err != nil {
 		return err
@@ -166,15 +189,7 @@ func (s *Store) open(ctx context.Context) error {
 	if err := syncDir(s.dir); err != nil {
 		return err
 	}
-	if err := s.parts.list(); err != nil {
-		return err
-	}
-	for _, name := range []string{directoryKey, patientKey(Unassigned)} {
-		if err := s.ensureKey(ctx, name); err != nil {
-			return err
-		}
-	}
-	return nil
+	return s.parts.list()
 }
 
 // Close lets the arrivals already taken commit, ends all subscriptions and closes the files.
@@ -184,6 +199,9 @@ func (s *Store) Close() error {
 		s.stop()
 		<-s.background
 		s.write.close()
+		if s.others != nil {
+			s.others.close()
+		}
 		s.watch.close()
 		err = s.closeFiles()
 	})
@@ -194,7 +212,7 @@ func (s *Store) Close() error {
 }
 
 func (s *Store) closeFiles() error {
-	err := s.parts.close()
+	err := s.archive.close()
 	if s.db != nil {
 		err = errors.Join(err, s.db.Close())
 	}

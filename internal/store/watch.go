@@ -257,6 +257,25 @@ func (w *watchers) publish(u Update) {
 	}
 }
 
+// wants reports whether anybody would be shown a chunk of a patient now.
+func (w *watchers) wants(patient string, signal vitals.Signal, now time.Time) bool {
+	return slices.ContainsFunc(w.current(), func(sub *Subscription) bool {
+		sub.mu.Lock()
+		defer sub.mu.Unlock()
+		return signal.Valid() && sub.signals[signal] && sub.end == nil && sub.sees(patient, now)
+	})
+}
+
+// lag tells all readers that they may have missed updates.
+func (w *watchers) lag() {
+	for _, sub := range w.current() {
+		sub.mu.Lock()
+		sub.lagged = true
+		sub.mu.Unlock()
+		sub.nudge()
+	}
+}
+
 func (w *watchers) current() []*Subscription {
 	w.mu.Lock()
 	defer w.mu.Unlock()

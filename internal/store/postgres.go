@@ -1,0 +1,188 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"database/sql/driver"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/stdlib"
+)
+
+// WithPostgres keeps everything in the PostgreSQL database of dsn (a URL or key=value words) instead of files in Open's
+// directory. Several hubs may then have the same store open at once. Empty means files.
+func WithPostgres(dsn string) Option { return func(o *options) { o.postgres = dsn } }
+
+// The advisory locks. Ours are (class, number), where the class is the word "vita" and keeps us apart from others' locks; those of
+// days and of leases have classes of their own.
+const (
+	lockClass     = 0x76697461
+	lockSchema    = 1 // one process at a time changes the schema or adds a day
+	lockDirectory = 2 // one transaction at a time writes to the directory, as in SQLite
+	lockPlaces    = 3 // whose a sensor is: held together by those who store chunks, alone by who changes it
+	dayClass      = lockClass + 1
+	leaseClass    = lockClass + 2
+)
+
+// ErrNoDatabase means that PostgreSQL cannot be reached, or does not let us in.
+var ErrNoDatabase = errors.New("store: no connection to PostgreSQL")
+
+// openPostgres opens a pool. Every commit waits for the disk of the server, whatever its configuration says.
+func openPostgres(ctx context.Context, dsn string) (*sql.DB, *pgx.ConnConfig, error) {
+	cfg, err := pgx.ParseConfig(dsn)
+	if err != nil {
+		return nil, nil, fmt.Errorf("%w: the connection string cannot be read (it is not repeated here: it may hold a password)", ErrNoDatabase)
+	}
+	cfg.RuntimeParams["synchronous_commit"] = "on"
+	cfg.RuntimeParams["application_name"] = "vitalseal"
+	// A hub that hangs must not hold the directory's lock for ever.
+	cfg.RuntimeParams["idle_in_transaction_session_timeout"] = "10000"
+	db := sql.OpenDB(pgConnector{stdlib.GetConnector(*cfg)})
+	db.SetMaxOpenConns(16)
+	db.SetMaxIdleConns(16)
+	var sync string
+	if err := db.QueryRowContext(ctx, "SHOW fsync").Scan(&sync); err != nil {
+		return nil, nil, errors.Join(fmt.Errorf("%w: %w", ErrNoDatabase, err), db.Close())
+	}
+	if sync != "on" {
+		return nil, nil, errors.Join(errors.New("store: PostgreSQL runs with fsync = off: what it calls stored may be lost with the power; switch it on"), db.Close())
+	}
+	return db, cfg, nil
+}
+
+// pgConnector gives connections that take the placeholders of this package's queries.
+type pgConnector struct{ driver.Connector }
+
+// Connect implements driver.Connector.
+func (c pgConnector) Connect(ctx context.Context) (driver.Conn, error) {
+	conn, err := c.Connector.Connect(ctx)
+	if err != nil {
+		return nil, err
+	}
+	inner, ok := conn.(*stdlib.Conn)
+	if !ok {
+		return nil, fmt.Errorf("postgres: connection of type %T", conn)
+	}
+	return pgConn{inner}, nil
+}
+
+type pgConn struct{ *stdlib.Conn }
+
+// Prepare implements driver.Conn.
+func (c pgConn) Prepare(query string) (driver.Stmt, error) { return c.Conn.Prepare(dollars(query)) }
+
+// PrepareContext implements driver.ConnPrepareContext.
+func (c pgConn) PrepareContext(ctx context.Context, query string) (driver.Stmt, error) {
+	return c.Conn.PrepareContext(ctx, dollars(query))
+}
+
+// ExecContext implements driver.ExecerContext.
+func (c pgConn) ExecContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Result, error) {
+	return c.Conn.ExecContext(ctx, dollars(query), args)
+}
+
+// QueryContext implements driver.QueryerContext.
+func (c pgConn) QueryContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Rows, error) {
+	return c.Conn.QueryContext(ctx, dollars(query), args)
+}
+
+// dollars spells placeholders as PostgreSQL does: ? becomes $1, $2 ... in order and ?3 becomes $3. Quoted text stays.
+func dollars(query string) string {
+	if !strings.Contains(query, "?") {
+		return query
+	}
+	var b strings.Builder
+	quoted, n := false, 0
+	for i := 0; i < len(query); i++ {
+		c := query[i]
+		quoted = quoted != (c == '\'')
+		if c != '?' || quoted {
+			b.WriteByte(c)
+			continue
+		}
+		b.WriteByte('$')
+		if i+1 == len(query) || query[i+1] < '0' || query[i+1] > '9' {
+			n++
+			b.WriteString(strconv.Itoa(n))
+		}
+	}
+	return b.String()
+}
+
+// pgCode is the SQLSTATE of an error, empty if it is none of PostgreSQL's.
+func pgCode(err error) string {
+	var e *pgconn.PgError
+	if errors.As(err, &e) {
+		return e.Code
+	}
+	return ""
+}
+
+const (
+	pgUnique  = "23505"
+	pgForeign = "23503"
+)
+
+// step is one change of the schema in PostgreSQL and the way back. Going back loses what only the newer schema can hold.
+type step struct{ up, down string }
+
+// MigratePostgres brings the database of dsn to a schema version: 0 is empty, a negative one the newest. No hub may have it open.
+// Open always goes to the newest by itself.
+func MigratePostgres(ctx context.Context, dsn string, to int) error {
+	db, _, err := openPostgres(ctx, dsn)
+	if err != nil {
+		return named("migrate", err)
+	}
+	return named("migrate", errors.Join(migratePostgres(ctx, db, to), db.Close()))
+}
+
+// migratePostgres goes up or down to a version; to < 0 means the newest, and refuses a newer one.
+func migratePostgres(ctx context.Context, db *sql.DB, to int) error {
+	tx, err := db.BeginTx(ctx, nil)
+	if err != nil {
+		return err
+	}
+	defer tx.Rollback() //nolint:errcheck // after Commit there is nothing to roll back
+	for _, q := range []string{
+		fmt.Sprintf("SELECT pg_advisory_xact_lock(%d, %d)", lockClass, lockSchema),
+		"CREATE TABLE IF NOT EXISTS schema_version (one BOOLEAN PRIMARY KEY DEFAULT true CHECK (one), version BIGINT NOT NULL)",
+		"INSERT INTO schema_version (version) VALUES (0) ON CONFLICT DO NOTHING",
+	} {
+		if _, err := tx.ExecContext(ctx, q); err != nil {
+			return err
+		}
+	}
+	var version int
+	if err := tx.QueryRowContext(ctx, "SELECT version FROM schema_version").Scan(&version); err != nil {
+		return err
+	}
+	newest := len(postgresSteps)
+	if version > newest {
+		return fmt.Errorf("%w: its schema is %d, this program knows %d", ErrNewer, version, newest)
+	}
+	if to > newest {
+		return fmt.Errorf("%w: there are %d schema steps, not %d", ErrInvalid, newest, to)
+	}
+	if to < 0 {
+		to = newest
+	}
+	for ; version < to; version++ {
+		if _, err := tx.ExecContext(ctx, postgresSteps[version].up); err != nil {
+			return fmt.Errorf("schema step %d: %w", version+1, err)
+		}
+	}
+	for ; version > to; version-- {
+		if _, err := tx.ExecContext(ctx, postgresSteps[version-1].down); err != nil {
+			return fmt.Errorf("schema step %d, back: %w", version, err)
+		}
+	}
+	if _, err := tx.ExecContext(ctx, "UPDATE schema_version SET version = ?", to); err != nil {
+		return err
+	}
+	return tx.Commit()
+}

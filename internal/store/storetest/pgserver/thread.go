@@ -1,0 +1,6 @@
+package pgserver
+
+import "runtime"
+
+// lock keeps the goroutine on its thread.
+func lock() { runtime.LockOSThread() }
