@@ -65,9 +65,10 @@ type Credentials interface {
 	MQTTDevicesOf(ctx context.Context, personID string) ([]MQTTDevice, error)
 	DeleteMQTTDevice(ctx context.Context, personID, clientID string) error
 
-	// Secret and SaveSecret keep the keys that sign tokens.
+	// Secret and UpdateSecret keep the keys that sign tokens. UpdateSecret gives change what is stored, nil for nothing, stores what
+	// it returns unless that is nil, and returns what is stored then; nobody changes it in between.
 	Secret(ctx context.Context, name string) ([]byte, error)
-	SaveSecret(ctx context.Context, name string, secret []byte) error
+	UpdateSecret(ctx context.Context, name string, change func(old []byte) ([]byte, error)) (now []byte, err error)
 }
 
 // totpData is a TOTP factor.

@@ -2,6 +2,7 @@ package access_test
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"path/filepath"
 	"slices"
@@ -313,8 +314,16 @@ func (d *directory) Secret(_ context.Context, name string) ([]byte, error) {
 	return find(d, d.secrets, name)
 }
 
-func (d *directory) SaveSecret(_ context.Context, name string, b []byte) error {
-	return put(d, d.secrets, name, b)
+func (d *directory) UpdateSecret(_ context.Context, name string, change func([]byte) ([]byte, error)) ([]byte, error) {
+	old, err := find(d, d.secrets, name)
+	if err != nil && !errors.Is(err, access.ErrNotFound) {
+		return nil, err
+	}
+	b, err := change(old)
+	if err != nil || b == nil {
+		return old, err
+	}
+	return b, put(d, d.secrets, name, b)
 }
 
 func (d *directory) SaveGlass(_ context.Context, g access.Glass) error {

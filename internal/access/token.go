@@ -11,6 +11,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -25,6 +26,7 @@ const (
 	accessLife    = 5 * time.Minute
 	keyLife       = 24 * time.Hour // how long a key signs
 	keyAfterlife  = time.Hour      // how long it verifies after that; a token lives five minutes
+	keyLook       = time.Second    // between two looks for the keys that other hubs made
 	tokenAudience = "vitalseal"
 	tokenLeeway   = 5 * time.Second
 	maxToken      = 2 << 10
@@ -61,11 +63,12 @@ type tokenKey struct {
 	private *ecdsa.PrivateKey
 }
 
-// tokenKeys are the signing keys, newest last. They are kept as one of the Directory's secrets.
+// tokenKeys are the signing keys, newest last. They are kept as one of the Directory's secrets, for all hubs on it.
 type tokenKeys struct {
 	mu     sync.Mutex
 	loaded bool
 	keys   []tokenKey
+	looked time.Time // when a key that we do not have was looked for last
 }
 
 // current gives the keys that verify, the last of which signs; it makes a new one when the last has signed long enough.
@@ -73,40 +76,77 @@ func (k *tokenKeys) current(ctx context.Context, dir Directory, now time.Time) (
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if !k.loaded {
-		b, err := dir.Secret(ctx, secretKeys)
-		if err != nil && !errors.Is(err, ErrNotFound) {
-			return nil, fmt.Errorf("access: token keys: %w", err)
+		if err := k.load(ctx, dir); err != nil {
+			return nil, err
 		}
-		if err == nil {
-			if k.keys, err = parseKeys(b); err != nil {
-				return nil, err
-			}
-		}
-		k.loaded = true
 	}
 	if n := len(k.keys); n > 0 && now.Sub(k.keys[n-1].Created) < keyLife {
 		return k.keys, nil
 	}
-	var keep []tokenKey
-	for _, old := range k.keys {
-		if now.Sub(old.Created) < keyLife+keyAfterlife {
-			keep = append(keep, old)
+	b, err := dir.UpdateSecret(ctx, secretKeys, func(old []byte) ([]byte, error) { return successor(old, now) })
+	if err == nil {
+		k.keys, err = parseKeys(b)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("access: token keys: %w", err)
+	}
+	return k.keys, nil
+}
+
+// named gives the keys that verify when a token names one that is not among them: another hub may have made it.
+func (k *tokenKeys) named(ctx context.Context, dir Directory, id string, now time.Time) ([]tokenKey, error) {
+	keys, err := k.current(ctx, dir, now)
+	if err != nil || slices.ContainsFunc(keys, func(have tokenKey) bool { return have.ID == id }) {
+		return keys, err
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if now.Sub(k.looked) < keyLook { // tokens can name what they like
+		return k.keys, nil
+	}
+	k.looked = now
+	err = k.load(ctx, dir)
+	return k.keys, err
+}
+
+func (k *tokenKeys) load(ctx context.Context, dir Directory) error {
+	b, err := dir.Secret(ctx, secretKeys)
+	if err != nil && !errors.Is(err, ErrNotFound) {
+		return fmt.Errorf("access: token keys: %w", err)
+	}
+	if err == nil {
+		keys, err := parseKeys(b)
+		if err != nil {
+			return err
 		}
+		k.keys = keys
+	}
+	k.loaded = true
+	return nil
+}
+
+// successor is what follows stored keys: nil if their last one may sign on, which another hub has just made.
+func successor(stored []byte, now time.Time) ([]byte, error) {
+	var keep []tokenKey
+	if stored != nil {
+		old, err := parseKeys(stored)
+		if err != nil {
+			return nil, err
+		}
+		for _, key := range old {
+			if now.Sub(key.Created) < keyLife+keyAfterlife {
+				keep = append(keep, key)
+			}
+		}
+	}
+	if n := len(keep); n > 0 && now.Sub(keep[n-1].Created) < keyLife {
+		return nil, nil
 	}
 	fresh, err := newTokenKey(now)
 	if err != nil {
 		return nil, err
 	}
-	keep = append(keep, fresh)
-	b, err := json.Marshal(keep) // #nosec G117 -- goes into the store sealed
-	if err != nil {
-		return nil, fmt.Errorf("access: token keys: %w", err)
-	}
-	if err := dir.SaveSecret(ctx, secretKeys, b); err != nil {
-		return nil, fmt.Errorf("access: token keys: %w", err)
-	}
-	k.keys = keep
-	return keep, nil
+	return json.Marshal(append(keep, fresh)) // #nosec G117 -- goes into the store sealed
 }
 
 func newTokenKey(now time.Time) (tokenKey, error) {
@@ -176,7 +216,7 @@ func (e *Engine) parse(ctx context.Context, token string, now time.Time) (claims
 	if err != nil || len(parsed.Headers) != 1 || parsed.Headers[0].ExtraHeaders[jose.HeaderType] != "at+jwt" {
 		return claims{}, ErrNoSession
 	}
-	keys, err := e.keys.current(ctx, e.dir, now)
+	keys, err := e.keys.named(ctx, e.dir, parsed.Headers[0].KeyID, now)
 	if err != nil {
 		return claims{}, err
 	}

@@ -23,7 +23,7 @@ func TestWitnessAsksAgain(t *testing.T) {
 		defer closeLog(t, honest)
 		forged := grown(t, home{other.dir, h.key}, 0, 9, "forged")
 		defer closeLog(t, forged)
-		w, err := audit.OpenWitness(filepath.Join(t.TempDir(), "w"), honest.VerifierKey())
+		w, err := audit.OpenWitnesses(filepath.Join(t.TempDir(), "w.note"), honest.VerifierKey())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -33,24 +33,29 @@ func TestWitnessAsksAgain(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		ended := make(chan error, 1)
 		go func() {
-			ended <- w.Run(ctx, func(_ context.Context, from int64) (json.RawMessage, error) {
+			ended <- w.Run(ctx, func(_ context.Context, from func(string) (int64, error)) (string, json.RawMessage, error) {
 				mu.Lock()
 				defer mu.Unlock()
 				asked++
 				if !up {
-					return nil, errors.New("the hub is not reached")
+					return "", nil, errors.New("the hub is not reached")
 				}
-				c, err := log.Consistency(from)
+				have, err := from("hub")
 				if err != nil {
-					return nil, err
+					return "", nil, err
 				}
-				return json.Marshal(c)
+				c, err := log.Consistency(have)
+				if err != nil {
+					return "", nil, err
+				}
+				b, err := json.Marshal(c)
+				return "hub", b, err
 			}, slog.New(slog.NewTextHandler(&said, nil)))
 		}()
 		time.Sleep(30 * time.Minute)
 		synctest.Wait()
 		mu.Lock()
-		if asked < 12 || asked > 25 || w.Size() != 0 || w.State().Alarm != "" {
+		if asked < 12 || asked > 25 || w.State().Size != 0 || w.State().Alarm != "" {
 			t.Errorf("half an hour of outage: asked %d times, %+v", asked, w.State())
 		}
 		if strings.Contains(said.String(), "level=ERROR") {
@@ -61,7 +66,7 @@ func TestWitnessAsksAgain(t *testing.T) {
 		time.Sleep(31 * time.Minute)
 		synctest.Wait()
 		mu.Lock()
-		if asked < 8 || asked > 13 || w.Size() != 5 || w.State().Alarm != "" {
+		if asked < 8 || asked > 13 || w.State().Size != 5 || w.State().Alarm != "" {
 			t.Errorf("half an hour of work: asked %d times, %+v", asked, w.State())
 		}
 		log, asked = forged, 0
@@ -69,7 +74,7 @@ func TestWitnessAsksAgain(t *testing.T) {
 		time.Sleep(31 * time.Minute)
 		synctest.Wait()
 		mu.Lock()
-		if n := strings.Count(said.String(), "AUDIT LOG NOT TO BE TRUSTED"); n != asked || n < 8 || w.Size() != 5 || w.State().Alarm == "" {
+		if n := strings.Count(said.String(), "AUDIT LOG NOT TO BE TRUSTED"); n != asked || n < 8 || w.State().Size != 5 || w.State().Alarm == "" {
 			t.Errorf("rewritten: %d alarms for %d questions, %+v", n, asked, w.State())
 		}
 		mu.Unlock()
@@ -78,4 +83,53 @@ func TestWitnessAsksAgain(t *testing.T) {
 			t.Error(err)
 		}
 	})
+}
+
+// TestWitnessOfSeveralHubs: each hub's log is remembered by itself, over a restart too, and none passes for another.
+func TestWitnessOfSeveralHubs(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "witness.note")
+	w, err := audit.OpenWitnesses(path, "")
+	must(t, err)
+	statement := func(l *audit.Log, from int64) []byte {
+		t.Helper()
+		c, err := l.Consistency(from)
+		must(t, err)
+		b, err := json.Marshal(c)
+		must(t, err)
+		return b
+	}
+	for i, name := range []string{"hub", "hub-2", "hub-3"} {
+		l := grown(t, newHome(t), 0, 3+i, name)
+		defer closeLog(t, l)
+		one, err := w.Of(name)
+		must(t, err)
+		must(t, one.Update(statement(l, 0)))
+		if i == 1 {
+			other, err := w.Of("hub")
+			must(t, err)
+			if err := other.Update(statement(l, 3)); err == nil {
+				t.Error("one hub's log passes for another's")
+			}
+		}
+	}
+	if s := w.State(); s.Size != 3+4+5 || !strings.Contains(s.Alarm, "log of hub hub: ") {
+		t.Errorf("together: %+v", s)
+	}
+	again, err := audit.OpenWitnesses(path, "")
+	must(t, err)
+	if s := again.State(); s.Size != 3+4+5 {
+		t.Errorf("after a restart: %+v", s)
+	}
+	for _, bad := range []string{"", "../x", "a/b", "*"} {
+		if _, err := again.Of(bad); err == nil {
+			t.Errorf("a log of %q is remembered", bad)
+		}
+	}
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
 }

@@ -1,13 +1,10 @@
 package audit
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
-	"math/rand/v2"
 	"os"
 	"strings"
 	"sync"
@@ -15,7 +12,7 @@ import (
 )
 
 const (
-	// WitnessEvery is how often Run asks for a new checkpoint, give or take a tenth.
+	// WitnessEvery is how often Witnesses.Run asks for a new checkpoint, give or take a tenth.
 	WitnessEvery = 3 * time.Minute
 
 	witnessRetry   = time.Second
@@ -163,34 +160,4 @@ func keepFirst(path string, b []byte) error {
 		return fmt.Errorf("audit: witness: evidence not kept: %w", err)
 	}
 	return nil
-}
-
-// Run asks the log for a statement at once and every WitnessEvery, sooner after a failure, until ctx ends. fetch gives
-// the Consistency for the first from entries in JSON. What contradicts is logged as an error each time.
-func (w *Witness) Run(ctx context.Context, fetch func(ctx context.Context, from int64) (json.RawMessage, error), log *slog.Logger) error {
-	retry := witnessRetry
-	for {
-		wait := WitnessEvery
-		statement, err := fetch(ctx, w.Size())
-		if err == nil {
-			retry, err = witnessRetry, w.Update(statement)
-		} else {
-			wait, retry = min(retry, wait), 2*retry
-		}
-		switch alarm := w.State().Alarm; {
-		case ctx.Err() != nil:
-			return nil
-		case alarm != "":
-			log.Error("AUDIT LOG NOT TO BE TRUSTED: it was rewritten or rolled back, or somebody else answers for it; keep the witness's files, they are evidence",
-				"alarm", alarm, "witness", w.path)
-		case err != nil:
-			log.Warn("audit log not witnessed", "err", err, "retry_in", wait.String())
-		}
-		wait += time.Duration((rand.Float64() - 0.5) / 5 * float64(wait)) // #nosec G404 -- spreads load, guards nothing
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-time.After(wait):
-		}
-	}
 }

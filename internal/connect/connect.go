@@ -84,7 +84,8 @@ type Config struct {
 	Data string
 	// Plain serves plain HTTP without a launch secret.
 	Plain bool
-	// AuditKey is the public key of the hub's audit log; empty: the first one that the hub shows, from then on.
+	// AuditKey is the public key of the audit log of the hub called "hub"; empty: the first one that it shows, from then on, as with
+	// every other hub.
 	AuditKey string
 	Log      *slog.Logger
 }
@@ -97,7 +98,7 @@ type Door struct {
 	port     string
 	ca       *authority // nil with Plain
 	launches *launches  // nil with Plain
-	witness  *audit.Witness
+	witness  *audit.Witnesses
 	damaged  error // why there is no witness
 	file     []byte
 	wait     patience
@@ -125,7 +126,7 @@ func New(ln net.Listener, cfg Config) (*Door, error) {
 	if cfg.Data == "" {
 		return d, nil
 	}
-	if d.witness, err = audit.OpenWitness(filepath.Join(cfg.Data, "witness.note"), cfg.AuditKey); err != nil {
+	if d.witness, err = audit.OpenWitnesses(filepath.Join(cfg.Data, "witness.note"), cfg.AuditKey); err != nil {
 		d.damaged = err // patients are still to be seen; every page says so
 	}
 	return d, d.writeFile()
@@ -159,7 +160,7 @@ func (d *Door) Run(ctx context.Context, ep overlay.Endpoint) error {
 	worked := make(chan struct{})
 	go func() {
 		defer close(worked)
-		d.watch(working, transport)
+		d.watch(working, ep)
 	}()
 	defer func() { stopWork(); <-worked }()
 
@@ -203,13 +204,14 @@ func (d *Door) Run(ctx context.Context, ep overlay.Endpoint) error {
 	return fmt.Errorf("connect: %w", err)
 }
 
-// toHub carries requests to the hub's faces.
+// toHub carries requests to the faces of a hub.
 func toHub(ep overlay.Endpoint, wait patience) *http.Transport {
+	h := newHubs(ep)
 	return &http.Transport{
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			ctx, cancel := context.WithTimeout(ctx, dialTimeout)
 			defer cancel()
-			c, err := ep.Dial(ctx, overlay.ServiceFaces)
+			c, err := h.dial(ctx)
 			if err != nil {
 				return nil, err
 			}

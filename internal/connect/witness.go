@@ -6,8 +6,11 @@ import (
 	"fmt"
 	"html"
 	"io"
+	"net"
 	"net/http"
 	"time"
+
+	"vitalseal/internal/overlay"
 )
 
 const (
@@ -21,32 +24,50 @@ const (
 	fetchTimeout = 30 * time.Second
 )
 
-// watch keeps the witness of the hub's audit log up to date until ctx ends.
-func (d *Door) watch(ctx context.Context, transport http.RoundTripper) {
+// watch keeps the witnesses of the hubs' audit logs up to date until ctx ends.
+func (d *Door) watch(ctx context.Context, ep overlay.Endpoint) {
 	if d.damaged != nil {
 		d.cfg.Log.Error("THE AUDIT LOG IS NOT WITNESSED: what this workstation remembers of it is damaged, or of another log; keep the file, it is evidence", "err", d.damaged)
 	}
 	if d.witness == nil {
 		return
 	}
-	_ = d.witness.Run(ctx, func(ctx context.Context, from int64) (json.RawMessage, error) {
+	_ = d.witness.Run(ctx, func(ctx context.Context, from func(string) (int64, error)) (string, json.RawMessage, error) {
 		ctx, cancel := context.WithTimeout(ctx, fetchTimeout)
 		defer cancel()
-		req, err := http.NewRequestWithContext(ctx, http.MethodGet, fmt.Sprintf("http://hub/api/audit/checkpoint?from=%d", from), nil)
+		// Whichever hub answers: in time it is each of them.
+		c, err := ep.Dial(ctx, overlay.ServiceFaces)
 		if err != nil {
-			return nil, err
+			return "", nil, fmt.Errorf("connect: checkpoint: %w", err)
 		}
-		res, err := transport.RoundTrip(req)
+		hub := c.Peer().Name
+		defer func() { _ = c.Close() }()
+		size, err := from(hub)
 		if err != nil {
-			return nil, fmt.Errorf("connect: checkpoint: %w", err)
+			return hub, nil, err
 		}
-		defer res.Body.Close()
-		b, err := io.ReadAll(io.LimitReader(res.Body, maxStatement))
-		if err != nil || res.StatusCode != http.StatusOK {
-			return nil, fmt.Errorf("connect: checkpoint: the hub answers %d: %w", res.StatusCode, err)
-		}
-		return b, nil
+		statement, err := statementOf(ctx, &speaking{c, d.wait}, size)
+		return hub, statement, err
 	}, d.cfg.Log)
+}
+
+// statementOf asks the hub at the other end of a connection what its log says of itself.
+func statementOf(ctx context.Context, c net.Conn, from int64) ([]byte, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, fmt.Sprintf("http://hub/api/audit/checkpoint?from=%d", from), nil)
+	if err != nil {
+		return nil, err
+	}
+	one := &http.Transport{DialContext: func(context.Context, string, string) (net.Conn, error) { return c, nil }, DisableKeepAlives: true}
+	res, err := one.RoundTrip(req)
+	if err != nil {
+		return nil, fmt.Errorf("connect: checkpoint: %w", err)
+	}
+	defer res.Body.Close()
+	b, err := io.ReadAll(io.LimitReader(res.Body, maxStatement))
+	if err != nil || res.StatusCode != http.StatusOK {
+		return nil, fmt.Errorf("connect: checkpoint: the hub answers %d: %w", res.StatusCode, err)
+	}
+	return b, nil
 }
 
 // alarm is what is wrong with the hub's audit log, "" for nothing.

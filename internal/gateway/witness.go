@@ -10,11 +10,11 @@ import (
 	"vitalseal/internal/overlay"
 )
 
-// watchAudit makes the gateway a witness of the hub's audit log until ctx ends: it remembers the log's newest checkpoint
+// watchAudit makes the gateway a witness of the hubs' audit logs until ctx ends: it remembers each log's newest checkpoint
 // in its data folder and demands that every later one continues it. What is wrong stands in the log and in the status;
 // measuring goes on.
 func watchAudit(ctx context.Context, data string, ep overlay.Endpoint, led *ledger, log *slog.Logger) error {
-	w, err := audit.OpenWitness(filepath.Join(data, "witness.note"), "")
+	w, err := audit.OpenWitnesses(filepath.Join(data, "witness.note"), "")
 	if err != nil {
 		log.Error("THE AUDIT LOG IS NOT WITNESSED: what this gateway remembers of it is damaged; keep the file, it is evidence", "err", err)
 		led.witnessed(func() audit.WitnessState { return audit.WitnessState{Alarm: err.Error()} })
@@ -22,7 +22,8 @@ func watchAudit(ctx context.Context, data string, ep overlay.Endpoint, led *ledg
 		return nil
 	}
 	led.witnessed(w.State)
-	return w.Run(ctx, func(ctx context.Context, from int64) (json.RawMessage, error) {
-		return overlay.FetchCheckpoint(ctx, ep, from)
+	return w.Run(ctx, func(ctx context.Context, from func(string) (int64, error)) (string, json.RawMessage, error) {
+		hub, statement, err := overlay.FetchCheckpoint(ctx, ep, func(hub overlay.ID) (int64, error) { return from(hub.Name) })
+		return hub.Name, statement, err
 	}, log)
 }

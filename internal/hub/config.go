@@ -26,6 +26,10 @@ type Config struct {
 	Data string `yaml:"data"`
 	// Deployment is the trust domain of all SPIFFE ids, fixed at the first start.
 	Deployment string `yaml:"deployment"`
+	// Name is this hub's, the last part of its SPIFFE id. Hubs on one database have names of their own.
+	Name string `yaml:"name"`
+	// Database is PostgreSQL's connection string, or file:PATH of a file that holds it; empty for files in Data.
+	Database string `yaml:"database"`
 	// Overlay says how to reach the OpenZiti network.
 	Overlay OverlayConfig `yaml:"overlay"`
 	// IdentityLifetime is how long a component's certificate lives; it is renewed at half of that.
@@ -116,6 +120,8 @@ func (c CloudConfig) validate() error {
 type OverlayConfig struct {
 	// HubToken enrols the hub itself, which may host its services and nothing more.
 	HubToken string `yaml:"hub_token"`
+	// Ticket is of a hub that joins others on a database, in place of both tokens.
+	Ticket string `yaml:"ticket"`
 	// AdminToken enrols the identity that administers the network: creates, disables and deletes identities.
 	AdminToken string `yaml:"admin_token"`
 	// ReconcileEvery is how often the network is held against the inventory and the policies; 5 s if zero.
@@ -124,7 +130,7 @@ type OverlayConfig struct {
 
 // Default is the configuration that every file starts from.
 func Default() Config {
-	return Config{IdentityLifetime: 24 * time.Hour, TicketLifetime: 24 * time.Hour, Host: access.DefaultHost, Overlay: OverlayConfig{ReconcileEvery: reconcileEvery},
+	return Config{Name: "hub", IdentityLifetime: 24 * time.Hour, TicketLifetime: 24 * time.Hour, Host: access.DefaultHost, Overlay: OverlayConfig{ReconcileEvery: reconcileEvery},
 		ThingSpeak: ThingSpeakConfig{Profile: "generous"}, Cloud: CloudConfig{Interval: sink.MinInterval, Rescan: 24 * time.Hour}}
 }
 
@@ -137,6 +143,10 @@ func (c Config) Validate() error {
 		return errors.New("hub: configuration: deployment: missing; give a domain of your own, such as ward.example.org")
 	case !domain(c.Deployment):
 		return fmt.Errorf("hub: configuration: deployment: %q is not a lower-case domain name, such as ward.example.org", c.Deployment)
+	case !hubName(c.Name):
+		return fmt.Errorf("hub: configuration: name: %q is not the last part of a SPIFFE id, such as hub-2", c.Name)
+	case c.Name != "hub" && c.Database == "":
+		return errors.New("hub: configuration: name: only hubs that share a database have names of their own; give database, or leave name out")
 	case c.IdentityLifetime < time.Minute || c.IdentityLifetime > 90*24*time.Hour:
 		return fmt.Errorf("hub: configuration: identity_lifetime: %v is not within 1m to 2160h", c.IdentityLifetime)
 	case c.Overlay.ReconcileEvery != 0 && (c.Overlay.ReconcileEvery < time.Second || c.Overlay.ReconcileEvery > time.Hour):
@@ -175,6 +185,12 @@ func (c OpenIDConfig) validate() error {
 		}
 	}
 	return nil
+}
+
+// hubName reports whether name can be a hub's.
+func hubName(name string) bool {
+	id, err := overlay.ParseID("spiffe://ward.example.org/" + overlay.KindHub + "/" + name)
+	return err == nil && id.Name == name && len(name) <= 48
 }
 
 // domain reports whether name can be the trust domain of SPIFFE ids.

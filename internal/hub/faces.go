@@ -59,10 +59,11 @@ func (f *faces) enter(c *overlay.Conn) bool {
 	return true
 }
 
-func newFaces(handler http.Handler, log *slog.Logger) *faces {
+func newFaces(ctx context.Context, handler http.Handler, log *slog.Logger) *faces {
 	f := &faces{quiet: overlay.NewFlood(log), conns: map[*overlay.Conn]struct{}{}}
 	f.server = &http.Server{
 		Handler:           http.MaxBytesHandler(talkative(handler, log), maxRequestBytes),
+		BaseContext:       func(net.Listener) context.Context { return ctx },
 		ReadHeaderTimeout: headerTime,
 		ReadTimeout:       requestTime,
 		IdleTimeout:       2 * time.Minute,
@@ -80,7 +81,6 @@ func newFaces(handler http.Handler, log *slog.Logger) *faces {
 
 // serve answers until ctx ends.
 func (f *faces) serve(ctx context.Context, ln net.Listener, active func(context.Context, overlay.ID) error) error {
-	f.server.BaseContext = func(net.Listener) context.Context { return ctx }
 	stopped := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
 		defer close(stopped)

@@ -1,7 +1,7 @@
 // Package hub assembles where sealed readings arrive: overlay services in, sealed store in the middle, faces out. Read
 // Run from top to bottom: it is in the order data flows.
 //
-// It hides the first-start ceremony (authority, recipient key, first administrator and workstation), and the tie between
+// It hides the first-start ceremony (authority, recipient key, first administrator and workstation), joining other hubs (join.go), and the tie between
 // a component's two halves, its place in our inventory and its identity on the overlay. It guarantees that nothing is
 // served before store, audit and policy are open, that every connection comes from a component that the inventory calls
 // active, that disabling a component closes its live connections here and on the overlay, and that when any part fails the
@@ -61,9 +61,9 @@ func Run(ctx context.Context, cfg Config, network Network, ready func() error, l
 	if created {
 		log.Warn("the root key is a file on this machine; back it up apart from the data, and protect it: it opens everything")
 	}
-	st, err := store.Open(ctx, filepath.Join(cfg.Data, "store"), keys, log, store.WithRetention(cfg.Retention.retention()))
+	st, err := openStore(ctx, cfg, keys, created, log, store.WithRetention(cfg.Retention.retention()))
 	if err != nil {
-		return fmt.Errorf("hub: %w", err)
+		return err
 	}
 	defer func() { err = errors.Join(err, st.Close()) }()
 	secrets, err := loadSecrets(ctx, st, cfg.Deployment)
@@ -94,13 +94,17 @@ func Run(ctx context.Context, cfg Config, network Network, ready func() error, l
 	}
 
 	// The overlay: our place on it, its administration, and what its policies must be.
-	self := overlay.ID{Domain: cfg.Deployment, Kind: overlay.KindHub, Name: "hub"}
-	hubConfig, err := joinOverlay(ctx, network, cfg.Overlay.HubToken, filepath.Join(cfg.Data, "hub.openziti.json"))
+	self := overlay.ID{Domain: cfg.Deployment, Kind: overlay.KindHub, Name: cfg.Name}
+	ticket, err := readTicket(cfg, self, secrets.authority)
 	if err != nil {
 		return err
 	}
-	adminFile := filepath.Join(cfg.Data, "hub-admin.openziti.json")
-	if _, err := joinOverlay(ctx, network, cfg.Overlay.AdminToken, adminFile); err != nil {
+	hubConfig, err := joinOverlay(ctx, network, cfg, ticket)
+	if err != nil {
+		return err
+	}
+	adminFile, err := joinAdministration(ctx, network, cfg, st, self)
+	if err != nil {
 		return err
 	}
 	administration, err := network.Administer(ctx, adminFile, log)
@@ -125,8 +129,14 @@ func Run(ctx context.Context, cfg Config, network Network, ready func() error, l
 	inv := &inventory{domain: cfg.Deployment, self: self, store: st, network: administration, authority: secrets.authority,
 		recipient: recipient, ticketTTL: cfg.TicketLifetime, project: projectionOf(engine), trail: trail,
 		every: cfg.Overlay.ReconcileEvery, poke: newPokes(), below: network.Network, log: log}
-	if err := inv.registerSelf(ctx, hubConfig, identity.SVID(), cfg.Version); err != nil {
+	if err := inv.registerSelf(ctx, hubConfig, cfg.Version, ticket); err != nil {
 		return err
+	}
+	if ticket != nil {
+		_ = os.Remove(cfg.Overlay.Ticket) // used up
+	}
+	if err := inv.issuedToSelf(ctx, identity.SVID()); err != nil {
+		return fmt.Errorf("hub: inventory: %w", err)
 	}
 	if err := inv.firstReconcile(ctx); err != nil {
 		return err
@@ -166,7 +176,7 @@ func Run(ctx context.Context, cfg Config, network Network, ready func() error, l
 	cloud := sink.NewFace(sink.FaceConfig{Engine: forward, Subject: board.Subject, Log: log})
 	administer := admin.New(admin.Config{Store: st, Access: engine, Audit: trail, Subject: board.Subject, Domain: cfg.Deployment,
 		Invite: inv.invite, Disable: inv.disable, Enable: inv.enable, Delete: inv.remove, Rotate: inv.rotate, Log: log})
-	out := newFaces(route(board, board.Limited(speak), board.Limited(administer), board.Limited(cloud)), log)
+	out := newFaces(ctx, route(board, board.Limited(speak), board.Limited(administer), board.Limited(cloud)), log)
 	inv.drift = func(c overlay.Change) { announce(log)(access.Event{Kind: access.EventDrift, Detail: c.String()}) }
 	inv.cut = func(id overlay.ID) {
 		in.CutSensor(id.String())
@@ -187,6 +197,8 @@ func Run(ctx context.Context, cfg Config, network Network, ready func() error, l
 	}{
 		{overlay.ServiceIngest, nil, func(ln net.Listener) error { return in.Serve(ctx, inv.watched(ctx, ln)) }},
 		{overlay.ServiceFaces, nil, func(ln net.Listener) error { return out.serve(ctx, inv.watched(ctx, ln), inv.admit) }},
+		// The same for a workstation that has something under way here.
+		{overlay.At(overlay.ServiceFaces, self), nil, func(ln net.Listener) error { return out.serve(ctx, inv.watched(ctx, ln), inv.admit) }},
 		{overlay.ServiceEnrol, []overlay.ListenOption{overlay.AcceptAnonymous()}, func(ln net.Listener) error {
 			return overlay.ServeEnrol(ctx, ln, secrets.authority, recipient, inv, enrolTTL, log)
 		}},
@@ -209,7 +221,8 @@ func Run(ctx context.Context, cfg Config, network Network, ready func() error, l
 		Network: network.Network, Issued: inv.issuedToSelf, Log: log}
 	g.Go(func() error { return renewer.Run(ctx) })
 	g.Go(func() error { return inv.run(ctx) })
-	g.Go(func() error { return forward.Run(ctx) })
+	g.Go(func() error { return inv.alive(ctx) })
+	g.Go(func() error { return st.Lead(ctx, "forward", forward.Run) }) // one hub forwards for all
 	g.Go(func() error { speak.Run(ctx); return nil })
 	g.Go(func() error { return ready() })
 	return g.Wait()
@@ -227,40 +240,48 @@ const (
 	secretRecipient = "recipient"
 )
 
+// loadSecrets reads both, or makes them at the first start of the first hub.
 func loadSecrets(ctx context.Context, st *store.Store, domain string) (s secrets, err error) {
-	b, err := st.Secret(ctx, secretAuthority)
-	switch {
-	case errors.Is(err, store.ErrNotFound):
-		if s.authority, err = overlay.NewAuthority(domain); err != nil {
-			return s, fmt.Errorf("hub: %w", err)
+	b, err := st.UpdateSecret(ctx, secretAuthority, unlessThere(func() ([]byte, error) {
+		a, err := overlay.NewAuthority(domain)
+		if err != nil {
+			return nil, err
 		}
-		if err := st.SaveSecret(ctx, secretAuthority, s.authority.Bytes()); err != nil {
-			return s, fmt.Errorf("hub: %w", err)
-		}
-	case err != nil:
+		return a.Bytes(), nil
+	}))
+	if err == nil {
+		s.authority, err = overlay.ParseAuthority(b)
+	}
+	if err != nil {
 		return s, fmt.Errorf("hub: %w", err)
-	default:
-		if s.authority, err = overlay.ParseAuthority(b); err != nil {
-			return s, fmt.Errorf("hub: %w", err)
-		}
 	}
 	if s.authority.Domain() != domain {
-		return s, fmt.Errorf("hub: configuration: deployment: this data folder belongs to %q, not %q; the deployment is fixed at the first start", s.authority.Domain(), domain)
+		return s, fmt.Errorf("hub: configuration: deployment: this data belongs to %q, not %q; the deployment is fixed at the first start", s.authority.Domain(), domain)
 	}
-	b, err = st.Secret(ctx, secretRecipient)
-	switch {
-	case errors.Is(err, store.ErrNotFound):
-		if s.recipient, err = seal.GenerateRecipientKey(); err != nil {
-			return s, fmt.Errorf("hub: %w", err)
+	b, err = st.UpdateSecret(ctx, secretRecipient, unlessThere(func() ([]byte, error) {
+		k, err := seal.GenerateRecipientKey()
+		if err != nil {
+			return nil, err
 		}
-		err = st.SaveSecret(ctx, secretRecipient, s.recipient.Bytes())
-	case err == nil:
+		return k.Bytes(), nil
+	}))
+	if err == nil {
 		s.recipient, err = seal.ParseRecipientKey(b)
 	}
 	if err != nil {
 		return s, fmt.Errorf("hub: %w", err)
 	}
 	return s, nil
+}
+
+// unlessThere makes a secret where there is none.
+func unlessThere(create func() ([]byte, error)) func(old []byte) ([]byte, error) {
+	return func(old []byte) ([]byte, error) {
+		if old != nil {
+			return nil, nil
+		}
+		return create()
+	}
 }
 
 func readPolicies(path string) ([]byte, error) {
@@ -296,32 +317,6 @@ func accessOptions(cfg Config, log *slog.Logger) ([]access.Option, error) {
 		o.ClientSecret = strings.TrimSpace(string(b))
 	}
 	return append(options, access.WithOIDC(o)), nil
-}
-
-// joinOverlay gives the configuration of one of the hub's identities, enrolling it with its token the first time.
-func joinOverlay(ctx context.Context, network overlay.Network, tokenFile, path string) ([]byte, error) {
-	b, err := os.ReadFile(path) // #nosec G304 -- below the hub's own folder
-	if err == nil {
-		return b, nil
-	}
-	if !errors.Is(err, os.ErrNotExist) {
-		return nil, fmt.Errorf("hub: %w", err)
-	}
-	if tokenFile == "" {
-		return nil, errors.New("hub: configuration: overlay: hub_token and admin_token: missing; the overlay wrote both at its first start")
-	}
-	token, err := os.ReadFile(tokenFile) // #nosec G304 -- the administrator names the file
-	if err != nil {
-		return nil, fmt.Errorf("hub: the overlay's one-time token: %w", err)
-	}
-	if b, err = network.Enrol(ctx, string(token)); err != nil {
-		return nil, fmt.Errorf("hub: enrol on the overlay: %w", err)
-	}
-	if err := writeSecretFile(path, b); err != nil {
-		return nil, err
-	}
-	_ = os.Remove(tokenFile) // used up; where it cannot be removed the overlay finds that out
-	return b, nil
 }
 
 // writeSecretFile writes a 0600 file that is there whole or not at all.

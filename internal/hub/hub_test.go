@@ -115,6 +115,9 @@ func (o *office) Reconcile(_ context.Context, p overlay.Plan, _ bool) ([]overlay
 	o.changes = nil
 	return changes, nil
 }
+func (o *office) CreateAdministrator(_ context.Context, id overlay.ID) (string, string, error) {
+	return "ziti-admin-" + id.Name, o.net.Invite(id), nil
+}
 func (o *office) CreateRouter(_ context.Context, id overlay.ID) (string, string, error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()

@@ -33,6 +33,7 @@ type Administration interface {
 	Disable(ctx context.Context, zitiID string) error
 	Enable(ctx context.Context, zitiID string) error
 	Delete(ctx context.Context, zitiID string) error
+	CreateAdministrator(ctx context.Context, hub overlay.ID) (zitiID, token string, err error)
 	CreateRouter(ctx context.Context, id overlay.ID) (zitiID, token string, err error)
 	SetRouterEnabled(ctx context.Context, zitiID string, enabled bool) error
 	DeleteRouter(ctx context.Context, zitiID string) error
@@ -96,6 +97,10 @@ func (v *inventory) devices(ctx context.Context) (map[string]store.Device, error
 	byID := make(map[string]store.Device, len(all))
 	for _, d := range all {
 		byID[d.ID] = d
+		// Whichever hub changed it: its other half is following, which is no drift.
+		if old, ok := v.cached.byID[d.ID]; v.cached.valid && (!ok || old.State != d.State || old.ZitiID != d.ZitiID || old.Rotate != d.Rotate || !old.Enrolled.Equal(d.Enrolled)) {
+			v.own.note(d.ZitiID)
+		}
 	}
 	v.cached.valid, v.cached.changes, v.cached.byID = true, now, byID
 	return byID, nil
@@ -113,28 +118,6 @@ func keptOut(d store.Device, all map[string]store.Device) bool {
 	}
 	g, ok := all[d.Gateway]
 	return !ok || g.State == store.DeviceDisabled || g.State == store.DeviceDeleted
-}
-
-// registerSelf puts the hub itself into the inventory, where it is not yet.
-func (v *inventory) registerSelf(ctx context.Context, config []byte, svid *x509.Certificate, version string) error {
-	_, err := v.store.Device(ctx, v.self.String())
-	if errors.Is(err, store.ErrNotFound) {
-		err = v.store.CreateDevice(ctx, store.Device{ID: v.self.String(), Kind: overlay.KindHub, State: store.DeviceActive,
-			EnrolledBy: "first start", Enrolled: time.Now()})
-	}
-	if err == nil {
-		err = v.store.SetZitiID(ctx, v.self.String(), overlay.ZitiID(config))
-	}
-	if err == nil {
-		err = v.store.NoteVersion(ctx, v.self.String(), version)
-	}
-	if err == nil {
-		err = v.issuedToSelf(ctx, svid)
-	}
-	if err != nil {
-		return fmt.Errorf("hub: inventory: %w", err)
-	}
-	return nil
 }
 
 // issuedToSelf notes a certificate of the hub's own. Its key is new at every start, and in use at once.
@@ -203,6 +186,15 @@ func (v *inventory) invite(ctx context.Context, enrolledBy string, devices []sto
 		}
 		v.own.note(d.ZitiID)
 		undo = append(undo, func(ctx context.Context) error { return remove(ctx, d.ZitiID) })
+		if id.Kind == overlay.KindHub {
+			back, err := v.inviteAdministrator(ctx, id)
+			if back != nil {
+				undo = append(undo, back)
+			}
+			if err != nil {
+				return nil, fmt.Errorf("hub: invite %s: %w", id, err)
+			}
+		}
 		if err := v.store.CreateDevice(ctx, d); err != nil {
 			return nil, err
 		}
@@ -281,7 +273,7 @@ func (v *inventory) Promote(ctx context.Context, ids []overlay.ID) error {
 			continue
 		}
 		d.State = store.DeviceActive
-		if err := v.store.SetDeviceState(ctx, d.ID, d.State); err != nil {
+		if err := v.store.AdmitDevice(ctx, d.ID); err != nil {
 			return err
 		}
 		all, err := v.devices(ctx)
@@ -393,10 +385,20 @@ func (v *inventory) keepOut(ctx context.Context, d store.Device, forGood bool) e
 		return v.network.DeleteRouter(ctx, d.ZitiID)
 	case d.Kind == overlay.KindRouter:
 		return v.network.SetRouterEnabled(ctx, d.ZitiID, false)
-	case forGood:
-		return v.network.Delete(ctx, d.ZitiID)
 	}
-	return v.network.Disable(ctx, d.ZitiID)
+	out := v.network.Disable
+	if forGood {
+		out = v.network.Delete
+	}
+	err := out(ctx, d.ZitiID)
+	if id, bad := overlay.ParseID(d.ID); bad == nil && id.Kind == overlay.KindHub {
+		ziti, find := v.administratorOf(ctx, id)
+		err = errors.Join(err, find)
+		if ziti != "" {
+			err = errors.Join(err, out(ctx, ziti))
+		}
+	}
+	return err
 }
 
 // hanging are the components of a gateway that are not deleted.
@@ -448,7 +450,7 @@ func (v *inventory) enable(ctx context.Context, spiffeID string) error {
 		v.own.note(x.ZitiID)
 		if x.Kind == overlay.KindRouter {
 			err = v.network.SetRouterEnabled(ctx, x.ZitiID, true)
-		} else if err = v.network.Enable(ctx, x.ZitiID); err == nil {
+		} else if err = v.letIn(ctx, x); err == nil {
 			err = v.network.SetRoles(ctx, x.ZitiID, v.project.roles(x)...)
 		}
 		if err != nil {
@@ -456,6 +458,18 @@ func (v *inventory) enable(ctx context.Context, spiffeID string) error {
 		}
 	}
 	return nil
+}
+
+// letIn enables a component on the network; with a hub, what it administers the network by.
+func (v *inventory) letIn(ctx context.Context, d store.Device) error {
+	err := v.network.Enable(ctx, d.ZitiID)
+	if id, bad := overlay.ParseID(d.ID); err == nil && bad == nil && id.Kind == overlay.KindHub {
+		var ziti string
+		if ziti, err = v.administratorOf(ctx, id); ziti != "" && err == nil {
+			err = v.network.Enable(ctx, ziti)
+		}
+	}
+	return err
 }
 
 // rotate makes a component bring a new key when it renews next; once it has used that key, the old one is worth nothing.

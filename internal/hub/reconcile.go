@@ -119,7 +119,7 @@ func (v *inventory) reconcile(ctx context.Context, first bool) error {
 	if err := v.lookAtRouters(ctx); err != nil {
 		return err
 	}
-	return errors.Join(v.finishEnrolments(ctx), v.store.TouchDevice(ctx, v.self.String()))
+	return v.finishEnrolments(ctx)
 }
 
 func (v *inventory) reportDrift(ctx context.Context, c overlay.Change) {
@@ -218,28 +218,29 @@ func (v *inventory) finishEnrolments(ctx context.Context) error {
 	return v.Promote(ctx, late)
 }
 
-// run keeps the two halves of the inventory together until ctx ends: live connections each second and on change, the
-// network every few seconds and on change. It never fails: a network that is away is tried again.
+// run keeps the two halves of the inventory together until ctx ends: live connections each second and on change; the network, by one hub
+// for all, every few seconds and on change. It never fails: a network that is away is tried again.
 func (v *inventory) run(ctx context.Context) error {
-	var guarding sync.WaitGroup
-	guarding.Go(func() { v.guard(ctx) })
-	defer guarding.Wait()
+	var beside sync.WaitGroup
+	beside.Go(func() { v.guard(ctx) })
+	beside.Go(func() { v.extending(ctx) })
+	defer beside.Wait()
+	return v.store.Lead(ctx, "reconcile", v.reconciling)
+}
+
+// reconciling holds the network against the inventory until ctx ends.
+func (v *inventory) reconciling(ctx context.Context) error {
 	every := v.every
 	if every <= 0 {
 		every = reconcileEvery
 	}
 	tick := time.NewTicker(every)
 	defer tick.Stop()
-	extend := time.NewTimer(0)
-	defer extend.Stop()
 	failing := false
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-extend.C:
-			extend.Reset(v.extendAdministration(ctx))
-			continue
 		case <-tick.C:
 		case <-v.poke.reconcileNow:
 		}
@@ -254,6 +255,17 @@ func (v *inventory) run(ctx context.Context) error {
 			v.log.Info("the overlay is held against the inventory again")
 		}
 		failing = err != nil
+	}
+}
+
+// extending keeps the certificate of this hub's administration of the network going until ctx ends.
+func (v *inventory) extending(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(v.extendAdministration(ctx)):
+		}
 	}
 }
 

@@ -161,6 +161,15 @@ func (a *Admin) CreateIdentity(ctx context.Context, id ID, roles ...string) (zit
 	return zitiID, jwt, nil
 }
 
+// CreateAdministrator makes an identity that administers the network, for another hub.
+func (a *Admin) CreateAdministrator(ctx context.Context, hub ID) (zitiID, jwt string, err error) {
+	zitiID, jwt, err = createIdentity(ctx, a.client.Load(), "vitalseal-admin-"+hub.Name, true, nil)
+	if errors.Is(err, mgmt.ErrExists) {
+		err = fmt.Errorf("%w: the administrator of %s", ErrExists, hub)
+	}
+	return zitiID, jwt, wrap("create administrator", err)
+}
+
 // CreateNetworkIdentity makes an identity of any name with a one-time token; isAdmin lets it administer. It is for
 // bootstrapping, before there is an Admin.
 func CreateNetworkIdentity(ctx context.Context, c *mgmt.Client, name string, isAdmin bool, roles ...string) (zitiID, jwt string, err error) {

@@ -38,7 +38,8 @@ func (e *endpoint) dial(ctx context.Context, service string) (*Conn, error) {
 	if err != nil {
 		return nil, fmt.Errorf("overlay: dial %s: %w", service, err)
 	}
-	c, err := clientHandshake(ctx, raw, clientTLS(service, e.identity))
+	plain, _ := SplitAt(service)
+	c, err := clientHandshake(ctx, raw, clientTLS(plain, e.identity))
 	if err != nil {
 		return nil, fmt.Errorf("overlay: dial %s: %w", service, err)
 	}
@@ -59,7 +60,8 @@ func (e *endpoint) Listen(ctx context.Context, service string, opts ...ListenOpt
 	if err != nil {
 		return nil, fmt.Errorf("overlay: listen %s: %w", service, err)
 	}
-	l := newListener(raw, service, serverTLS(service, e.identity, o), e)
+	plain, _ := SplitAt(service)
+	l := newListener(raw, plain, serverTLS(plain, e.identity, o), e)
 	if !e.own(l) {
 		_ = l.Close()
 		return nil, fmt.Errorf("overlay: listen %s: %w", service, net.ErrClosed)

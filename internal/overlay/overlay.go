@@ -22,6 +22,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"net"
+	"strings"
 )
 
 // The OpenZiti services of a deployment. All but ServiceCloud are hosted by the hub.
@@ -70,11 +71,23 @@ func Hint(err error) string {
 	return ""
 }
 
+// At names a service as one hub hosts it, beside the same service that all hubs host together: for a client that a hub remembers
+// something about, to dial that one again. It is a matter of finding, not of trust: the inner TLS proves a hub, and Conn.Peer says which.
+func At(service string, hub ID) string { return hub.Name + "@" + service }
+
+// SplitAt is a service's name and whose it is, "" for everybody's.
+func SplitAt(name string) (service, hub string) {
+	if hub, service, ok := strings.Cut(name, "@"); ok {
+		return service, hub
+	}
+	return name, ""
+}
+
 // Endpoint is one identity on the network. It is safe for concurrent use.
 type Endpoint interface {
 	// ID is the identity as which this endpoint dials and listens.
 	ID() ID
-	// Dial connects to a service and proves that a hub (on ServiceCloud: an egress) of the pinned root and trust domain answers.
+	// Dial connects to a service, or to one hub's (At), and proves that a hub (on ServiceCloud: an egress) of the pinned root and trust domain answers.
 	// Callers retry with back-off. Errors: ErrUnavailable, ErrPeer, the context's.
 	Dial(ctx context.Context, service string) (*Conn, error)
 	// Listen hosts a service; Accept returns *Conn. The context bounds the set-up only; Close ends the listener.

@@ -15,32 +15,37 @@ const maxWitness = 32 << 10
 // answer is one JSON value of at most 32 KiB and holds no entry of the log.
 type CheckpointSource func(ctx context.Context, from int64) (json.RawMessage, error)
 
-// FetchCheckpoint asks the hub for its audit log's checkpoint over ServiceRenew, for a component that remembers the
-// first from entries (0: none). Errors: ErrRefused, ErrUnavailable, ErrPeer, the context's.
-func FetchCheckpoint(ctx context.Context, ep Endpoint, from int64) (json.RawMessage, error) {
+// FetchCheckpoint asks a hub for its audit log's checkpoint over ServiceRenew, for a component that remembers the first entries of that
+// hub's log: from says how many (0: none). It gives the hub that answered. Errors: ErrRefused, ErrUnavailable, ErrPeer, the context's.
+func FetchCheckpoint(ctx context.Context, ep Endpoint, from func(hub ID) (int64, error)) (hub ID, statement json.RawMessage, err error) {
 	ctx, cancel := context.WithTimeout(ctx, enrolTimeout)
 	defer cancel()
 	c, err := ep.Dial(ctx, ServiceRenew)
 	if err != nil {
-		return nil, fmt.Errorf("overlay: checkpoint: %w", err)
+		return hub, nil, fmt.Errorf("overlay: checkpoint: %w", err)
 	}
 	defer func() { _ = c.Close() }()
+	hub = c.Peer()
+	size, err := from(hub)
+	if err != nil {
+		return hub, nil, fmt.Errorf("overlay: checkpoint: %w", err)
+	}
 	stop := context.AfterFunc(ctx, func() { _ = c.Close() })
 	defer stop()
-	if err := writeFrame(c, renewRequest{Version: 1, Kind: frameWitness, From: from}); err != nil {
-		return nil, fmt.Errorf("overlay: checkpoint: %w: %w", ErrUnavailable, err)
+	if err := writeFrame(c, renewRequest{Version: 1, Kind: frameWitness, From: size}); err != nil {
+		return hub, nil, fmt.Errorf("overlay: checkpoint: %w: %w", ErrUnavailable, err)
 	}
 	var response renewResponse
 	if err := readFrame(c, &response); err != nil {
-		return nil, fmt.Errorf("overlay: checkpoint: %w: %w", ErrUnavailable, err)
+		return hub, nil, fmt.Errorf("overlay: checkpoint: %w: %w", ErrUnavailable, err)
 	}
 	if err := codeError(response.Error); err != nil {
-		return nil, fmt.Errorf("overlay: checkpoint: %w", err)
+		return hub, nil, fmt.Errorf("overlay: checkpoint: %w", err)
 	}
 	if len(response.Witness) == 0 || len(response.Witness) > maxWitness {
-		return nil, fmt.Errorf("overlay: checkpoint: %w: an answer of %d bytes; 1 to %d are allowed", ErrPeer, len(response.Witness), maxWitness)
+		return hub, nil, fmt.Errorf("overlay: checkpoint: %w: an answer of %d bytes; 1 to %d are allowed", ErrPeer, len(response.Witness), maxWitness)
 	}
-	return response.Witness, nil
+	return hub, response.Witness, nil
 }
 
 // answer is the hub's side of FetchCheckpoint, for a peer that was found enabled.

@@ -56,13 +56,13 @@ func TestFetchCheckpoint(t *testing.T) {
 	ep, err := n.Endpoint(id("gateway", "gw-a"))
 	must(t, err)
 	defer ep.Close()
-	got, err := overlay.FetchCheckpoint(t.Context(), ep, 12)
+	_, got, err := overlay.FetchCheckpoint(t.Context(), ep, remembers(12))
 	must(t, err)
 	if string(got) != `{"from":12}` {
 		t.Errorf("%s", got)
 	}
 	for from, want := range map[int64]error{-1: overlay.ErrRefused, 404: overlay.ErrUnavailable, 405: overlay.ErrUnavailable, 406: overlay.ErrPeer} {
-		got, err := overlay.FetchCheckpoint(t.Context(), ep, from)
+		_, got, err := overlay.FetchCheckpoint(t.Context(), ep, remembers(from))
 		if !errors.Is(err, want) || strings.Contains(fmt.Sprint(err), "secret detail") {
 			t.Errorf("from %d: %.80q, %v; want %v", from, got, err, want)
 		}
@@ -70,7 +70,7 @@ func TestFetchCheckpoint(t *testing.T) {
 	out, err := n.Endpoint(disabled)
 	must(t, err)
 	defer out.Close()
-	if _, err := overlay.FetchCheckpoint(t.Context(), out, 0); !errors.Is(err, overlay.ErrRefused) {
+	if _, _, err := overlay.FetchCheckpoint(t.Context(), out, remembers(0)); !errors.Is(err, overlay.ErrRefused) {
 		t.Errorf("a disabled component: %v", err)
 	}
 }
@@ -82,7 +82,11 @@ func TestHubWithoutALog(t *testing.T) {
 	ep, err := n.Endpoint(id("gateway", "gw-a"))
 	must(t, err)
 	defer ep.Close()
-	if _, err := overlay.FetchCheckpoint(t.Context(), ep, 0); err == nil {
+	if _, _, err := overlay.FetchCheckpoint(t.Context(), ep, remembers(0)); err == nil {
 		t.Error("a checkpoint of nothing")
 	}
+}
+
+func remembers(n int64) func(overlay.ID) (int64, error) {
+	return func(overlay.ID) (int64, error) { return n, nil }
 }

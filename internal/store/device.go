@@ -151,6 +151,13 @@ func (s *Store) Devices(ctx context.Context) ([]Device, error) {
 	return all, named("devices", err)
 }
 
+// AdmitDevice makes a component active that is invited, or is so already; ErrNotFound if it is in neither state (any more).
+func (s *Store) AdmitDevice(ctx context.Context, id string) error {
+	err := affected(s.db.ExecContext(ctx, "UPDATE devices SET state = ? WHERE id = ? AND state IN (?, ?)", DeviceActive, id, DeviceInvited, DeviceActive))
+	s.deviceChanged()
+	return named("admit device", err)
+}
+
 // SetDeviceState changes a component's state; from then on Append goes by it. Live connections are the caller's to cut.
 func (s *Store) SetDeviceState(ctx context.Context, id, state string) error {
 	if err := checkState(state); err != nil {

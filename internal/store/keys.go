@@ -120,10 +120,7 @@ func (s *Store) SaveSecret(ctx context.Context, name string, b []byte) error {
 	if err := checkID("secret name", name); err != nil {
 		return named("save secret", err)
 	}
-	if len(b) > 1<<16 {
-		return named("save secret", fmt.Errorf("%w: a secret may have 65536 bytes", ErrInvalid))
-	}
-	wrapped, err := s.ks.Wrap(secretPurpose(name), b)
+	wrapped, err := s.wrapSecret(name, b)
 	if err != nil {
 		return named("save secret", err)
 	}
@@ -131,24 +128,54 @@ func (s *Store) SaveSecret(ctx context.Context, name string, b []byte) error {
 	return named("save secret", err)
 }
 
-// EnsureSecret is the stored secret of a name, which create makes if there is none. Of several hubs that start at once, all get what one
-// of them made.
-func (s *Store) EnsureSecret(ctx context.Context, name string, create func() ([]byte, error)) ([]byte, error) {
-	b, err := s.Secret(ctx, name)
-	if !errors.Is(err, ErrNotFound) {
-		return b, err
+// UpdateSecret gives change the stored secret of a name, nil if there is none, and stores what it returns; nil leaves what there is. It
+// returns what is stored then. Of several hubs that do so at once, each sees what the one before made.
+func (s *Store) UpdateSecret(ctx context.Context, name string, change func(old []byte) ([]byte, error)) (now []byte, err error) {
+	if err := checkID("secret name", name); err != nil {
+		return nil, named("update secret", err)
 	}
-	if b, err = create(); err != nil {
-		return nil, err
-	}
-	wrapped, err := s.ks.Wrap(secretPurpose(name), b)
+	err = s.inTx(ctx, func(tx *sql.Tx) error {
+		var old, wrapped []byte
+		err := tx.QueryRowContext(ctx, "SELECT wrapped FROM secrets WHERE name = ?", name).Scan(&wrapped)
+		if err == nil {
+			old, err = s.unwrapSecret(name, wrapped)
+		}
+		if err != nil && !errors.Is(err, sql.ErrNoRows) {
+			return err
+		}
+		fresh, err := change(old)
+		if err != nil || fresh == nil {
+			now = old
+			return err
+		}
+		if wrapped, err = s.wrapSecret(name, fresh); err != nil {
+			return err
+		}
+		now = fresh
+		_, err = tx.ExecContext(ctx, "INSERT INTO secrets (name, wrapped) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET wrapped = excluded.wrapped", name, wrapped)
+		return err
+	})
 	if err != nil {
-		return nil, named("ensure secret", err)
+		return nil, named("update secret", err)
 	}
-	if _, err := s.db.ExecContext(ctx, "INSERT INTO secrets (name, wrapped) VALUES (?, ?) ON CONFLICT DO NOTHING", name, wrapped); err != nil {
-		return nil, named("ensure secret", err)
+	return now, nil
+}
+
+// DeleteSecret destroys a secret; none is no error.
+func (s *Store) DeleteSecret(ctx context.Context, name string) error {
+	_, err := s.db.ExecContext(ctx, "DELETE FROM secrets WHERE name = ?", name)
+	return named("delete secret", err)
+}
+
+func (s *Store) wrapSecret(name string, b []byte) ([]byte, error) {
+	if len(b) > 1<<16 {
+		return nil, fmt.Errorf("%w: a secret may have 65536 bytes", ErrInvalid)
 	}
-	return s.Secret(ctx, name)
+	return s.ks.Wrap(secretPurpose(name), b)
+}
+
+func (s *Store) unwrapSecret(name string, wrapped []byte) ([]byte, error) {
+	return s.ks.Unwrap(secretPurpose(name), wrapped)
 }
 
 // Secret is a stored secret; ErrNotFound if there is none of that name.
@@ -157,7 +184,7 @@ func (s *Store) Secret(ctx context.Context, name string) ([]byte, error) {
 	if err := s.db.QueryRowContext(ctx, "SELECT wrapped FROM secrets WHERE name = ?", name).Scan(&wrapped); err != nil {
 		return nil, named("secret", err)
 	}
-	b, err := s.ks.Unwrap(secretPurpose(name), wrapped)
+	b, err := s.unwrapSecret(name, wrapped)
 	if err != nil {
 		return nil, named("secret", err)
 	}

@@ -286,13 +286,14 @@ func (u *underlay) Dial(ctx context.Context, service string) (net.Conn, error) {
 }
 
 // dialOnce dials, and looks the services up again when this one is unknown: a role may have been granted since.
-func dialOnce(zc ziti.Context, service string) (net.Conn, error) {
+func dialOnce(zc ziti.Context, name string) (net.Conn, error) {
+	service, hub := overlay.SplitAt(name)
 	if _, ok := zc.GetService(service); !ok {
 		if err := zc.RefreshServices(); err != nil {
 			return nil, err
 		}
 	}
-	conn, err := zc.DialWithOptions(service, &ziti.DialOptions{ConnectTimeout: dialTimeout})
+	conn, err := zc.DialWithOptions(service, &ziti.DialOptions{ConnectTimeout: dialTimeout, Identity: hub})
 	if err != nil {
 		return nil, err
 	}
@@ -340,17 +341,18 @@ func (u *underlay) Listen(ctx context.Context, service string) (net.Listener, er
 	return l, nil
 }
 
-func listenOnce(ctx context.Context, zc ziti.Context, service string) (net.Listener, error) {
+func listenOnce(ctx context.Context, zc ziti.Context, name string) (net.Listener, error) {
 	type result struct {
 		l   net.Listener
 		err error
 	}
 	done := make(chan result)
 	go func() {
+		service, hub := overlay.SplitAt(name)
 		if _, ok := zc.GetService(service); !ok {
 			_ = zc.RefreshServices() // if it fails, so does listening
 		}
-		l, err := zc.ListenWithOptions(service, &ziti.ListenOptions{ConnectTimeout: listenTimeout, WaitForNEstablishedListeners: 1})
+		l, err := zc.ListenWithOptions(service, &ziti.ListenOptions{ConnectTimeout: listenTimeout, WaitForNEstablishedListeners: 1, Identity: hub})
 		r := result{nil, err}
 		if err == nil {
 			r.l = l
