@@ -24,6 +24,7 @@ next start finds its data again. Delete the folder to start afresh.`,
 		Example: `  vitalseal demo
   vitalseal demo --replay bidmc_01_125hz.csv.gz        a real recording drives the first patient's chip
   vitalseal demo --display 127.0.0.1:8421              a wall screen as well, at /display
+  vitalseal demo --hubs 3 --database postgres:///vitalseal?host=/run/postgresql
   vitalseal demo --for 60s --json                      ends by itself with one JSON object on stdout`,
 		Args: exactArgs(0),
 		RunE: func(c *cobra.Command, _ []string) error {
@@ -38,6 +39,12 @@ next start finds its data again. Delete the folder to start afresh.`,
 			}
 			if cfg.Patients < 0 || c.Flags().Changed("patients") && cfg.Patients == 0 || cfg.Patients > demo.MaxPatients {
 				return &usageError{fmt.Errorf("--patients %d: out of range", cfg.Patients), fmt.Sprintf("1 to %d", demo.MaxPatients)}
+			}
+			if cfg.Hubs < 1 || cfg.Hubs > demo.MaxHubs {
+				return &usageError{fmt.Errorf("--hubs %d: out of range", cfg.Hubs), fmt.Sprintf("1 to %d", demo.MaxHubs)}
+			}
+			if cfg.Hubs > 1 && cfg.Database == "" {
+				return &usageError{errors.New("--hubs without --database"), "several hubs share a PostgreSQL database; for instance --database postgres:///vitalseal?host=/run/postgresql"}
 			}
 			if cfg.For < 0 {
 				return &usageError{fmt.Errorf("--for %v: negative", cfg.For), "for instance --for 60s"}
@@ -78,6 +85,8 @@ next start finds its data again. Delete the folder to start afresh.`,
 	f.StringVar(&cfg.Replay, "replay", "", "recording of a real patient that drives the first patient's simulated chip (CSV forms: doc/formats/bench.md)")
 	f.DurationVar(&cfg.For, "for", 0, "stop after this long on the screen (default: until Ctrl-C)")
 	f.StringVar(&cfg.Listen, "listen", cfg.Listen, "loopback address of the dashboard")
+	f.IntVar(&cfg.Hubs, "hubs", 1, "how many hubs, on one database; kill one and see")
+	f.StringVar(&cfg.Database, "database", "", "PostgreSQL connection string for the hubs, or file:PATH of a file that holds it (default: files, one hub)")
 	f.StringVar(&cfg.Display, "display", "", "loopback address of a wall screen, a second workstation (default: none)")
 	f.BoolVar(&cfg.JSON, "json", false, "end with one JSON object on stdout (everything else is on stderr)")
 	return c

@@ -19,6 +19,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -56,6 +57,8 @@ type Config struct {
 	Replay   string        // recording that drives the first patient's chip; empty for none
 	For      time.Duration // how long to stay up once numbers are on the screen; 0: until the context ends
 	Listen   string        // loopback address of the dashboard
+	Hubs     int           // on Database; 0 and 1: one
+	Database string        // connection string of PostgreSQL; empty: files
 	Display  string        // loopback address of a wall screen, a workstation of its own; empty for none
 	JSON     bool          // end with one JSON object on Result
 	Progress io.Writer     // for people
@@ -101,12 +104,13 @@ type deploymentRun struct {
 	super *process.Supervisor
 	ward  *ward
 
-	hub, connect, overlay *process.Process
-	display               *process.Process // nil without a wall screen
-	gateways              []*process.Process
-	seen                  *observer
-	before                delivery // what the hub had before this run
-	firstNumber           time.Duration
+	hubs             []*process.Process // that are up
+	connect, overlay *process.Process
+	display          *process.Process // nil without a wall screen
+	gateways         []*process.Process
+	seen             *observer
+	before           delivery // what the hub had before this run
+	firstNumber      time.Duration
 }
 
 func (d *deploymentRun) say(format string, args ...any) {
@@ -145,12 +149,14 @@ func (d *deploymentRun) start(ctx context.Context) error {
 		return err
 	}
 	d.say("hub: starting")
-	if err := d.writeHubConfig(); err != nil {
+	if err := d.writeHubConfig("hub", map[string]string{"hub_token": d.path("overlay", "hub.jwt"), "admin_token": d.path("overlay", "hub-admin.jwt")}); err != nil {
 		return err
 	}
-	if d.hub, err = d.super.Start(ctx, "hub", "hub", "--config", d.path("hub.yaml")); err != nil {
+	hub, err := d.super.Start(ctx, "hub", "hub", "--config", d.path("hub.yaml"))
+	if err != nil {
 		return err
 	}
+	d.hubs = append(d.hubs, hub)
 	if d.ward == nil {
 		d.say("workstation: enrolling")
 		if err := d.super.Run(ctx, "enrol", "--ticket", d.path("hub", "first-workstation.ticket"), "--data", d.path("connect")); err != nil {
@@ -168,6 +174,9 @@ func (d *deploymentRun) start(ctx context.Context) error {
 		if err := os.Remove(d.path("unfinished")); err != nil {
 			return fmt.Errorf("demo: %w", err)
 		}
+	}
+	if err := d.startHubs(ctx); err != nil {
+		return err
 	}
 	if d.cfg.Display != "" {
 		if err := d.startDisplay(ctx); err != nil {
@@ -329,13 +338,20 @@ func (d *deploymentRun) watch(ctx context.Context) error {
 		defer t.Stop()
 		over = t.C
 	}
-	select {
-	case p := <-d.super.Ended:
-		return fmt.Errorf("demo: %s ended by itself: %w\n%s(whole log: %s)", p.Name, p.Err, process.LastLines(p.Log, 5), p.Log)
-	case <-over:
-	case <-ctx.Done():
+	for {
+		select {
+		case p := <-d.super.Ended:
+			if n := slices.Index(d.hubs, p); n >= 0 && len(d.hubs) > 1 {
+				d.hubs = slices.Delete(d.hubs, n, n+1)
+				d.say("%s ended; whoever was there goes on at another hub (%d are left)", p.Name, len(d.hubs))
+				continue
+			}
+			return fmt.Errorf("demo: %s ended by itself: %w\n%s(whole log: %s)", p.Name, p.Err, process.LastLines(p.Log, 5), p.Log)
+		case <-over:
+		case <-ctx.Done():
+		}
+		return nil
 	}
-	return nil
 }
 
 func (d *deploymentRun) printSignIns() {
@@ -372,7 +388,7 @@ func (d *deploymentRun) finish(ctx context.Context) error {
 	}
 	report, err := d.report(ctx, resident)
 	errs = append(errs, err)
-	parts := []*process.Process{d.connect, d.hub, d.overlay}
+	parts := slices.Concat([]*process.Process{d.connect}, d.hubs, []*process.Process{d.overlay})
 	if d.display != nil {
 		parts = append([]*process.Process{d.display}, parts...)
 	}
@@ -388,12 +404,4 @@ func (d *deploymentRun) finish(ctx context.Context) error {
 	}
 	report.print(d.cfg.Progress)
 	return nil
-}
-
-func (d *deploymentRun) writeHubConfig() error {
-	return writeYAML(d.path("hub.yaml"), map[string]any{
-		"data":       d.path("hub"),
-		"deployment": deployment,
-		"overlay":    map[string]string{"hub_token": d.path("overlay", "hub.jwt"), "admin_token": d.path("overlay", "hub-admin.jwt")},
-	})
 }

@@ -36,13 +36,18 @@ var (
 	number  atomic.Int64
 )
 
-// Main runs the tests of a package and then stops the server, if there was one. TestMain calls it.
+// Main runs the tests of a package and then stops the server, if there was one. TestMain calls it, or Stop.
 func Main(m *testing.M) {
 	code := m.Run()
+	Stop()
+	os.Exit(code)
+}
+
+// Stop stops the server, if there was one, and removes its files. No Database may be asked for afterwards.
+func Stop() {
 	if stopped != nil {
 		stopped()
 	}
-	os.Exit(code)
 }
 
 // Database makes an empty database, which lasts as long as the server, and gives its connection string.
