@@ -12,7 +12,7 @@ SBOM     := bin/tools/cyclonedx-gomod
 VULN     := bin/tools/govulncheck
 DIST     := internal/view/dashboard/dist/index.html
 
-.PHONY: help demo build weakened attack reproducible web test unit race fuzz fuzzshort e2e soak check vulnerabilities lint format cross licences sbom generated deps clean
+.PHONY: help demo build weakened attack reproducible web test unit race postgres fuzz fuzzshort e2e soak check vulnerabilities lint format cross licences sbom generated deps clean
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -42,16 +42,22 @@ $(DIST): web/package-lock.json web/package.json $(wildcard web/*.html web/*.ts) 
 	@cd web && npm ci --no-audit --no-fund --loglevel=error >&2 && npm run --silent build >&2
 	@touch $@
 
-deps: ## what the tests need and the system may lack (Chromium, a C compiler), by the system's package manager
+deps: ## what the tests need and the system may lack (Chromium, a C compiler, mosquitto, PostgreSQL), by the system's package manager
 	@scripts/install-test-tools.sh
 
-test: deps build weakened unit race fuzzshort e2e ## everything: unit tests, race detector, short fuzz runs, demo script, browser
+test: deps build weakened unit race postgres fuzzshort e2e ## everything: unit tests, race detector, short fuzz runs, demo script, browser
+
+# The packages whose tests the race detector runs: all that do not embed OpenZiti. The others are run without.
+RACED = go list -test -f '{{.ImportPath}} {{join .Deps " "}}' ./internal/... | grep '\.test ' | grep -v github.com/openziti | sed 's/\.test .*//'
 
 unit: web
-	go test $$(go list ./... | grep -v /cmd/vitalseal)
+	raced=$$(mktemp); $(RACED) >$$raced; go test $$(go list ./... | grep -v /cmd/vitalseal | grep -vxFf $$raced); status=$$?; rm -f $$raced; exit $$status
 
 race: web ## the race detector, on all that does not embed OpenZiti
-	CGO_ENABLED=1 go test -race $$(go list -test -f '{{.ImportPath}} {{join .Deps " "}}' ./internal/... | grep '\.test ' | grep -v github.com/openziti | sed 's/\.test .*//')
+	CGO_ENABLED=1 go test -race $$($(RACED))
+
+postgres: deps ## the store's tests once more, with PostgreSQL in place of files
+	VITALSEAL_STORE=postgres go test -count=1 ./internal/store
 
 fuzz: ## every fuzz target for FUZZTIME (2m)
 	@scripts/fuzz.sh $(FUZZTIME)

@@ -70,6 +70,8 @@ type inventory struct {
 
 	cached cachedDevices
 
+	hubState map[string]string // of other hubs, when hubsOut last looked; reconcile's alone
+
 	planned   overlay.Plan // the last plan, and the store's change count then; reconcile's alone
 	plannedAt uint64
 }
@@ -355,13 +357,18 @@ func (v *inventory) change(ctx context.Context, spiffeID, state string) error {
 		return err
 	}
 	if id == v.self {
-		return fmt.Errorf("hub: %s: %w: it is this hub; stop it instead", id, store.ErrConflict)
+		if err := v.mayLeave(ctx); err != nil {
+			return err
+		}
 	}
 	if d.State == store.DeviceDeleted && state != store.DeviceDeleted { // deleting again is how the overlay catches up
 		return fmt.Errorf("hub: %s: %w: it is deleted, which is for good", id, store.ErrConflict)
 	}
 	if err := v.store.SetDeviceState(ctx, spiffeID, state); err != nil || weaken.Skip(weaken.Revocation) {
 		return err
+	}
+	if id == v.self { // this process ends now (alive); the hub that reconciles then does the other half
+		return nil
 	}
 	out := append([]store.Device{d}, v.hanging(ctx, spiffeID)...)
 	v.sweep(ctx) // our half holds even if the overlay cannot be reached now
@@ -391,14 +398,24 @@ func (v *inventory) keepOut(ctx context.Context, d store.Device, forGood bool) e
 		out = v.network.Delete
 	}
 	err := out(ctx, d.ZitiID)
-	if id, bad := overlay.ParseID(d.ID); bad == nil && id.Kind == overlay.KindHub {
-		ziti, find := v.administratorOf(ctx, id)
-		err = errors.Join(err, find)
-		if ziti != "" {
-			err = errors.Join(err, out(ctx, ziti))
-		}
+	if d.Kind == overlay.KindHub {
+		err = errors.Join(err, v.administratorOut(ctx, d, forGood))
 	}
 	return err
+}
+
+// mayLeave tells whether this hub may be disabled or deleted: another must be there to let it in again.
+func (v *inventory) mayLeave(ctx context.Context) error {
+	all, err := v.devices(ctx)
+	if err != nil {
+		return err
+	}
+	for _, d := range all {
+		if d.Kind == overlay.KindHub && d.ID != v.self.String() && d.State == store.DeviceActive {
+			return nil
+		}
+	}
+	return fmt.Errorf("hub: %s: %w: it is the only hub; stop it instead", v.self, store.ErrConflict)
 }
 
 // hanging are the components of a gateway that are not deleted.

@@ -88,6 +88,43 @@ func (v *inventory) administratorOf(ctx context.Context, hub overlay.ID) (string
 	return a.ZitiID, err
 }
 
+// administratorOut keeps out what another hub administers the network by.
+func (v *inventory) administratorOut(ctx context.Context, d store.Device, forGood bool) error {
+	id, err := overlay.ParseID(d.ID)
+	if err != nil {
+		return err
+	}
+	ziti, err := v.administratorOf(ctx, id)
+	switch {
+	case err != nil || ziti == "":
+		return err
+	case forGood:
+		return v.network.Delete(ctx, ziti)
+	}
+	return v.network.Disable(ctx, ziti)
+}
+
+// hubsOut does so for every hub that is disabled or deleted, once: such a hub may have decided that itself, and ended.
+func (v *inventory) hubsOut(ctx context.Context) error {
+	all, err := v.devices(ctx)
+	for _, d := range all {
+		if d.Kind != overlay.KindHub || v.hubState[d.ID] == d.State || d.ID == v.self.String() {
+			continue
+		}
+		if d.State == store.DeviceDisabled || d.State == store.DeviceDeleted {
+			if e := v.administratorOut(ctx, d, d.State == store.DeviceDeleted); e != nil {
+				err = errors.Join(err, e)
+				continue
+			}
+		}
+		if v.hubState == nil {
+			v.hubState = map[string]string{}
+		}
+		v.hubState[d.ID] = d.State
+	}
+	return err
+}
+
 // readTicket reads the ticket of a hub that joins; nil if there is none, or it was used.
 func readTicket(cfg Config, self overlay.ID, authority *overlay.Authority) (*overlay.Ticket, error) {
 	if cfg.Overlay.Ticket == "" {
@@ -122,8 +159,7 @@ func joinOverlay(ctx context.Context, network overlay.Network, cfg Config, ticke
 // joinAdministration enrols the identity that administers the overlay, likewise; a joining hub's token is in the database.
 func joinAdministration(ctx context.Context, network overlay.Network, cfg Config, st *store.Store, self overlay.ID) (path string, err error) {
 	path = filepath.Join(cfg.Data, "hub-admin.openziti.json")
-	var left *administrator
-	_, err = enrolOnce(ctx, network, path, cfg.Overlay.AdminToken, func() (string, error) {
+	config, err := enrolOnce(ctx, network, path, cfg.Overlay.AdminToken, func() (string, error) {
 		b, err := st.Secret(ctx, administratorSecret(self))
 		if errors.Is(err, store.ErrNotFound) {
 			return tokenIn(cfg.Overlay.AdminToken)()
@@ -135,15 +171,15 @@ func joinAdministration(ctx context.Context, network overlay.Network, cfg Config
 		if err == nil && a.Token == "" {
 			err = fmt.Errorf("hub: %s administers the overlay already, from another data folder; use that one, or delete this hub and invite it again", self)
 		}
-		left = &administrator{ZitiID: a.ZitiID}
 		return a.Token, err
 	})
-	if err != nil || left == nil {
+	if err != nil {
 		return path, err
 	}
-	b, err := json.Marshal(left)
+	// The token is used up, whoever it was from; the identity is what other hubs keep out, should this one be disabled.
+	b, err := json.Marshal(administrator{ZitiID: overlay.ZitiID(config)})
 	if err == nil {
-		err = st.SaveSecret(ctx, administratorSecret(self), b)
+		_, err = st.UpdateSecret(ctx, administratorSecret(self), func([]byte) ([]byte, error) { return b, nil })
 	}
 	return path, err
 }

@@ -119,7 +119,7 @@ func (v *inventory) reconcile(ctx context.Context, first bool) error {
 	if err := v.lookAtRouters(ctx); err != nil {
 		return err
 	}
-	return v.finishEnrolments(ctx)
+	return errors.Join(v.finishEnrolments(ctx), v.hubsOut(ctx))
 }
 
 func (v *inventory) reportDrift(ctx context.Context, c overlay.Change) {

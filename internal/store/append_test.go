@@ -133,6 +133,7 @@ func TestAttributionByTime(t *testing.T) {
 
 // TestSealedAtRest looks for what was written on every file, in every spelling it might have leaked in.
 func TestSealedAtRest(t *testing.T) {
+	filesOnly(t)
 	dir := t.TempDir()
 	now := time.Now()
 	s := open(t, dir)

@@ -63,6 +63,7 @@ func check(t *testing.T, s *store.Store) store.Checked {
 // TestBackupRestores: a backup of a store in use, put back with its keys, shows the same and is whole; it has no patient's key; a
 // changed file is refused.
 func TestBackupRestores(t *testing.T) {
+	filesOnly(t)
 	dir := t.TempDir()
 	s, patients, now := filled(t, dir)
 	var want []seen
@@ -129,6 +130,7 @@ func TestBackupRestores(t *testing.T) {
 
 // TestForget: with the key goes everything, the bytes of the wrapped key included, and nothing else; a hold and a bed refuse.
 func TestForget(t *testing.T) {
+	filesOnly(t)
 	dir := t.TempDir()
 	s, patients, now := filled(t, dir)
 	ctx, g := t.Context(), standing(t, s)
@@ -268,6 +270,7 @@ func TestRetention(t *testing.T) {
 
 // TestCheckFindsDamage: a bit that has turned, and a sum that is not that of its chunks.
 func TestCheckFindsDamage(t *testing.T) {
+	filesOnly(t)
 	for name, damage := range map[string]string{
 		"a block":         "UPDATE blocks SET sealed = zeroblob(length(sealed)) WHERE id = (SELECT min(id) FROM blocks)",
 		"a sum gone":      "DELETE FROM sums WHERE minutes = 15",

@@ -181,6 +181,7 @@ func TestReadingWhileCompacting(t *testing.T) {
 
 // TestDamagedChunkIsSetAside: one that does not open any more holds up neither the others nor the compaction.
 func TestDamagedChunkIsSetAside(t *testing.T) {
+	filesOnly(t)
 	dir := t.TempDir()
 	s := open(t, dir)
 	g := standing(t, s)
@@ -253,6 +254,7 @@ func alter(t *testing.T, path, statement string) {
 
 // TestDamagedDayHoldsUpNoOther: compaction and retention go on behind a day whose file is no database any more.
 func TestDamagedDayHoldsUpNoOther(t *testing.T) {
+	filesOnly(t)
 	dir := t.TempDir()
 	c := newClock(noon)
 	s := open(t, dir, store.WithClock(c.Now))

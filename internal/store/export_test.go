@@ -95,7 +95,7 @@ func (s *Store) Forwarded(t *testing.T, patient string) (id KeyID) {
 		t.Fatal(err)
 	}
 	for _, q := range []string{
-		"INSERT INTO sinks (channel, server, remote, mode, sealed_key, envelope_key, requested_by, requested, cursor) VALUES (?1, 's', 1, 'plain', x'', ?2, ?3, 0, 0)",
+		"INSERT INTO sinks (channel, server, remote, mode, sealed_key, envelope_key, requested_by, requested, cursor) VALUES (?1, 's', 1, 'plain', ?2, ?2, ?3, 0, 0)",
 		"INSERT INTO cloud_consents (patient, person, given) SELECT patient, ?3, 1 FROM channels WHERE id = ?1 AND length(?2) > 0",
 	} {
 		if _, err := s.db.ExecContext(ctx, q, c.ID, id[:], person); err != nil {

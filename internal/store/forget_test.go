@@ -111,6 +111,7 @@ func TestForgetReachesTheCloudAndTheSignIn(t *testing.T) {
 // TestOlderBackupWithNewerKeys: whoever was forgotten after a backup was taken is forgotten when it is restored with newer keys; keys
 // of another store, and older ones, are refused.
 func TestOlderBackupWithNewerKeys(t *testing.T) {
+	filesOnly(t)
 	dir := t.TempDir()
 	s, patients, now := filled(t, dir)
 	ctx := t.Context()
@@ -180,6 +181,7 @@ func TestKeysApart(t *testing.T) {
 
 // TestSealedBackup: a list that somebody rewrote, took the seal off or brought from another deployment is refused.
 func TestSealedBackup(t *testing.T) {
+	filesOnly(t)
 	dir := t.TempDir()
 	filled(t, dir)
 	to, keyFolder := filepath.Join(dir, "to"), filepath.Join(dir, "keys")
@@ -218,6 +220,7 @@ func TestSealedBackup(t *testing.T) {
 // TestCrashLeavesNoLog: what a crash left in the directory's write-ahead log, perhaps a key that was destroyed just then, is not there any
 // more once the store is open again.
 func TestCrashLeavesNoLog(t *testing.T) {
+	filesOnly(t)
 	dir, crashed := t.TempDir(), t.TempDir()
 	filled(t, dir)
 	must(t, os.CopyFS(crashed, os.DirFS(dir)))

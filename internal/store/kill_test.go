@@ -16,10 +16,13 @@ import (
 	"vitalseal/internal/vitals"
 )
 
-const killDir = "STORE_TEST_KILL_DIR"
+const killDir, killDSN = "STORE_TEST_KILL_DIR", "STORE_TEST_KILL_DSN"
 
 func TestMain(m *testing.M) {
 	if dir := os.Getenv(killDir); dir != "" {
+		if dsn := os.Getenv(killDSN); dsn != "" {
+			databases.Store(dir, dsn)
+		}
 		appendForever(dir)
 		os.Exit(1)
 	}
@@ -60,7 +63,7 @@ func TestKill(t *testing.T) {
 	acked := 0
 	for round := range 4 {
 		cmd := exec.Command(os.Args[0])
-		cmd.Env = append(os.Environ(), killDir+"="+dir)
+		cmd.Env = append(os.Environ(), killDir+"="+dir, killDSN+"="+dsnOf(dir))
 		cmd.Stderr = os.Stderr
 		out, err := cmd.StdoutPipe()
 		must(t, err)

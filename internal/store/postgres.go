@@ -2,10 +2,12 @@ package store
 
 import (
 	"context"
+	"crypto/tls"
 	"database/sql"
 	"database/sql/driver"
 	"errors"
 	"fmt"
+	"net"
 	"strconv"
 	"strings"
 
@@ -38,6 +40,9 @@ func openPostgres(ctx context.Context, dsn string) (*sql.DB, *pgx.ConnConfig, er
 	if err != nil {
 		return nil, nil, fmt.Errorf("%w: the connection string cannot be read (it is not repeated here: it may hold a password)", ErrNoDatabase)
 	}
+	if err := proven(cfg); err != nil {
+		return nil, nil, err
+	}
 	cfg.RuntimeParams["synchronous_commit"] = "on"
 	cfg.RuntimeParams["application_name"] = "vitalseal"
 	// A hub that hangs must not hold the directory's lock for ever.
@@ -53,6 +58,27 @@ func openPostgres(ctx context.Context, dsn string) (*sql.DB, *pgx.ConnConfig, er
 		return nil, nil, errors.Join(errors.New("store: PostgreSQL runs with fsync = off: what it calls stored may be lost with the power; switch it on"), db.Close())
 	}
 	return db, cfg, nil
+}
+
+// proven refuses a server on another machine that need not prove who it is: ids, times and the directory are in clear, and whoever
+// answers in its place decides who is who.
+func proven(cfg *pgx.ConnConfig) error {
+	type server struct {
+		host string
+		tls  *tls.Config
+	}
+	all := []server{{cfg.Host, cfg.TLSConfig}}
+	for _, f := range cfg.Fallbacks {
+		all = append(all, server{f.Host, f.TLSConfig})
+	}
+	for _, s := range all {
+		ip := net.ParseIP(s.host)
+		here := strings.HasPrefix(s.host, "/") || s.host == "localhost" || ip != nil && ip.IsLoopback()
+		if !here && (s.tls == nil || s.tls.InsecureSkipVerify) {
+			return fmt.Errorf("%w: %s is another machine: say sslmode=verify-full, and sslrootcert=FILE with its certificate authority", ErrNoDatabase, s.host)
+		}
+	}
+	return nil
 }
 
 // pgConnector gives connections that take the placeholders of this package's queries.

@@ -1,10 +1,13 @@
 package store_test
 
 import (
+	"context"
 	"database/sql"
 	"errors"
+	"fmt"
 	"log/slog"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -238,4 +241,164 @@ func TestPlaceholders(t *testing.T) {
 			t.Errorf("%s became %s, want %s", in, got, want)
 		}
 	}
+}
+
+// TestServerMustBeProven: a database on another machine is reached over verified TLS or not at all, and no error repeats a password.
+func TestServerMustBeProven(t *testing.T) {
+	for _, dsn := range []string{
+		"postgres://hub:geheim@db.example.org/vitalseal", "postgres://hub:geheim@db.example.org/vitalseal?sslmode=require",
+		"postgres://hub:geheim@db.example.org/vitalseal?sslmode=prefer", "host=192.0.2.1 password=geheim sslmode=disable",
+		"host=127.0.0.1,db.example.org password=geheim sslmode=disable", "postgres://hub:geheim@[::1/x", "postgres://hub:geheim@db.example.org:no/x",
+	} {
+		err := store.MigratePostgres(t.Context(), dsn, -1)
+		if !errors.Is(err, store.ErrNoDatabase) {
+			t.Errorf("%s: %v", dsn, err)
+		}
+		if strings.Contains(fmt.Sprint(err), "geheim") {
+			t.Errorf("the error has the password: %v", err)
+		}
+	}
+	// Verified, or on this machine: taken, though nobody answers.
+	for _, dsn := range []string{"postgres://hub:geheim@127.0.0.1:1/x?sslmode=disable&connect_timeout=1", "host=/nowhere password=geheim dbname=x"} {
+		err := store.MigratePostgres(t.Context(), dsn, -1)
+		if err == nil || strings.Contains(err.Error(), "verify-full") || strings.Contains(err.Error(), "geheim") {
+			t.Errorf("%s: %v", dsn, err)
+		}
+	}
+}
+
+// TestWrongRootKey: with another root key nothing is opened, and the error says so.
+func TestWrongRootKey(t *testing.T) {
+	dsn := pgserver.Database(t)
+	hubOn(t, dsn, keys(t, t.TempDir()))
+	s, err := store.Open(t.Context(), "", keys(t, t.TempDir()), slog.New(slog.DiscardHandler), store.WithPostgres(dsn))
+	if !errors.Is(err, seal.ErrOpen) {
+		t.Errorf("another root key: %v, %v", s, err)
+	}
+}
+
+// TestForgottenKeyLeavesTheTable: the wrapped key of a patient who was forgotten is in no file of the table any more.
+func TestForgottenKeyLeavesTheTable(t *testing.T) {
+	dsn := pgserver.Database(t)
+	s := hubOn(t, dsn, keys(t, t.TempDir()))
+	now := time.Now().Truncate(time.Microsecond)
+	patient := ward(t, s, now.Add(-time.Hour), 1)[0]
+	wrapped := s.WrappedKey(t, patient)
+	db, err := sql.Open("pgx", dsn)
+	must(t, err)
+	defer db.Close() //nolint:errcheck // nothing is pending
+	inFile := func() (found bool) {
+		t.Helper()
+		_, err := db.ExecContext(t.Context(), "CHECKPOINT")
+		must(t, err)
+		must(t, db.QueryRowContext(t.Context(), "SELECT position($1::bytea IN pg_read_binary_file(pg_relation_filepath('keys'))) > 0", wrapped).Scan(&found))
+		return found
+	}
+	if !inFile() {
+		t.Fatal("the test does not find the wrapped key while it is there")
+	}
+	must(t, s.Discharge(t.Context(), patient, now))
+	must(t, s.Forget(t.Context(), patient))
+	if inFile() {
+		t.Error("the wrapped key is still in the table's file")
+	}
+}
+
+// TestMovedSensorWhileStoring: chunks that were prepared before a patient left the bed, and would be stored after it, go to nobody's
+// name but the one who lay there: their sender sends them again.
+func TestMovedSensorWhileStoring(t *testing.T) {
+	dsn, ks := pgserver.Database(t), keys(t, t.TempDir())
+	a, b := hubOn(t, dsn, ks), hubOn(t, dsn, ks)
+	now := time.Now().Truncate(time.Microsecond)
+	patient := ward(t, a, now.Add(-time.Hour), 1)[0]
+	g := standing(t, b)
+	left := now.Add(-time.Minute)
+	stop, ended := make(chan struct{}), make(chan struct{})
+	go func() { // chunks of after the patient left
+		defer close(ended)
+		for seq := uint64(0); ; seq++ {
+			select {
+			case <-stop:
+				return
+			default:
+			}
+			for {
+				o, _, err := b.Append(context.Background(), g, arrival(sensorID("s0"), numerics(left.Add(time.Duration(seq+1)*time.Millisecond), heart(60)), epoch(1), seq))
+				if o == store.Accepted || o == store.Duplicate {
+					break
+				}
+				if err != nil {
+					t.Error(err)
+					return
+				}
+			}
+		}
+	}()
+	time.Sleep(20 * time.Millisecond) // any moment will do
+	must(t, a.Discharge(t.Context(), patient, left))
+	db, err := sql.Open("pgx", dsn)
+	must(t, err)
+	defer db.Close() //nolint:errcheck // nothing is pending
+	count := func() (n int) {
+		t.Helper()
+		must(t, db.QueryRowContext(t.Context(), "SELECT count(*) FROM recent r JOIN subjects s ON s.id = r.subject WHERE s.name = $1", patient).Scan(&n))
+		return n
+	}
+	before := count()
+	time.Sleep(100 * time.Millisecond)
+	close(stop)
+	<-ended
+	if after := count(); after != before {
+		t.Errorf("%d chunks under the patient's name when the discharge was stored, %d later", before, after)
+	}
+}
+
+// TestLead: one hub at a time, and another when it is gone.
+func TestLead(t *testing.T) {
+	dsn, ks := pgserver.Database(t), keys(t, t.TempDir())
+	a, b := hubOn(t, dsn, ks), hubOn(t, dsn, ks)
+	ctx, cancel := context.WithCancel(t.Context())
+	leads := make(chan string)
+	var wg sync.WaitGroup
+	lead := func(ctx context.Context, name string, s *store.Store) {
+		wg.Go(func() {
+			err := s.Lead(ctx, "work", func(ctx context.Context) error {
+				select {
+				case leads <- name:
+				case <-ctx.Done():
+				}
+				<-ctx.Done()
+				return nil
+			})
+			if err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	first, stop := context.WithCancel(ctx)
+	lead(first, "a", a)
+	if got := <-leads; got != "a" {
+		t.Fatal(got)
+	}
+	lead(ctx, "b", b)
+	select {
+	case got := <-leads:
+		t.Fatalf("%s leads as well", got)
+	case <-time.After(1500 * time.Millisecond): // it tried
+	}
+	stop()
+	if got := <-leads; got != "b" {
+		t.Fatal(got)
+	}
+	// Its connection breaks: it stops, and leads again.
+	db, err := sql.Open("pgx", dsn)
+	must(t, err)
+	defer db.Close() //nolint:errcheck // nothing is pending
+	_, err = db.ExecContext(t.Context(), "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND classid = $1 AND pid <> pg_backend_pid()", 0x76697461+2)
+	must(t, err)
+	if got := <-leads; got != "b" {
+		t.Fatal(got)
+	}
+	cancel()
+	wg.Wait()
 }

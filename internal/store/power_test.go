@@ -206,6 +206,7 @@ func (d *forgetful) image(t *testing.T, from, to string) {
 // TestPowerLoss cuts the power under a store at any instant, again and again: every chunk that was called accepted is there, once;
 // so are announcements and gaps.
 func TestPowerLoss(t *testing.T) {
+	filesOnly(t)
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
 	chance := rand.New(rand.NewPCG(seed, 1))

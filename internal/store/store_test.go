@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -16,6 +17,7 @@ import (
 	"vitalseal/internal/audit"
 	"vitalseal/internal/seal"
 	"vitalseal/internal/store"
+	"vitalseal/internal/store/storetest/pgserver"
 	"vitalseal/internal/vitals"
 )
 
@@ -47,6 +49,7 @@ func keys(t testing.TB, dir string) seal.KeyStore {
 
 // open opens the store below dir; its key store lies beside it.
 func open(t testing.TB, dir string, o ...store.Option) *store.Store {
+	o = append(o, elsewhere(t, dir)...)
 	t.Helper()
 	s, err := store.Open(context.Background(), filepath.Join(dir, "store"), keys(t, dir), slog.New(slog.DiscardHandler), o...)
 	if err != nil {
@@ -134,6 +137,7 @@ func appendAs(t testing.TB, s *store.Store, g access.Grant, a store.Arrival, wan
 }
 
 func TestOneProcessAtATime(t *testing.T) {
+	filesOnly(t)
 	dir := t.TempDir()
 	open(t, dir)
 	_, err := store.Open(t.Context(), filepath.Join(dir, "store"), keys(t, dir), slog.New(slog.DiscardHandler))
@@ -143,6 +147,7 @@ func TestOneProcessAtATime(t *testing.T) {
 }
 
 func TestRefusesNewerFile(t *testing.T) {
+	filesOnly(t)
 	dir := t.TempDir()
 	s := open(t, dir)
 	must(t, s.Close())
@@ -154,6 +159,7 @@ func TestRefusesNewerFile(t *testing.T) {
 }
 
 func TestOtherRootKeyOpensNothing(t *testing.T) {
+	filesOnly(t)
 	dir := t.TempDir()
 	s := open(t, dir)
 	must(t, s.SaveSecret(t.Context(), "authority", []byte("secret")))
@@ -191,6 +197,7 @@ func setVersion(t *testing.T, path string, version int) {
 
 // TestFilesAreTheOwnersAlone: the write-ahead log holds password hashes as the directory does.
 func TestFilesAreTheOwnersAlone(t *testing.T) {
+	filesOnly(t)
 	dir := t.TempDir()
 	s := open(t, dir)
 	must(t, s.CreateWard(t.Context(), store.Ward{ID: "ward", Name: "Ward"}))
@@ -205,5 +212,35 @@ func TestFilesAreTheOwnersAlone(t *testing.T) {
 		if info.Mode().Perm() != 0o600 {
 			t.Errorf("%s has mode %04o", filepath.Base(f), info.Mode().Perm())
 		}
+	}
+}
+
+var databases sync.Map // connection string by directory
+
+// elsewhere puts what would be in a directory into a PostgreSQL database, if VITALSEAL_STORE says so.
+func elsewhere(t testing.TB, dir string) []store.Option {
+	if os.Getenv("VITALSEAL_STORE") != "postgres" {
+		return nil
+	}
+	dsn, ok := databases.Load(dir)
+	if !ok {
+		dsn = pgserver.Database(t)
+		databases.Store(dir, dsn)
+	}
+	return []store.Option{store.WithPostgres(dsn.(string))}
+}
+
+// dsnOf is the connection string of a directory's database, "" for none.
+func dsnOf(dir string) string {
+	dsn, _ := databases.Load(dir)
+	text, _ := dsn.(string)
+	return text
+}
+
+// filesOnly is for tests that look into SQLite's files, or alter them.
+func filesOnly(t *testing.T) {
+	t.Helper()
+	if os.Getenv("VITALSEAL_STORE") == "postgres" {
+		t.Skip("of SQLite's files")
 	}
 }

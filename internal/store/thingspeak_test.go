@@ -18,6 +18,7 @@ import (
 
 // TestOldKeysStayValid: a store that was written before there were keys for no channel keeps its keys, and gains the new kinds.
 func TestOldKeysStayValid(t *testing.T) {
+	filesOnly(t)
 	ctx, dir := t.Context(), t.TempDir()
 	file := filepath.Join(dir, "store", "directory.db")
 	must(t, os.MkdirAll(filepath.Dir(file), 0o700))
