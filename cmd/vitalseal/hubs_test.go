@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/chromedp/chromedp"
 	"github.com/coder/websocket"
 
 	"vitalseal/internal/gateway"
@@ -82,6 +83,8 @@ func TestThreeHubs(t *testing.T) {
 		seesAll(t, doctor, w)
 		hubs[name] = start(t, logs, "hub", "--config", seed.dir+"/"+name+".yaml")
 	}
+
+	seesGap(t, seed, db)
 
 	produced := map[stream]int64{}
 	for _, gw := range gateways {
@@ -204,6 +207,36 @@ func seesAll(t *testing.T, doctor api, w ward) {
 		}
 		return nil
 	})
+}
+
+// seesGap looks at the charts of a patient of whom a gateway says that it had to drop something.
+func seesGap(t *testing.T, d *demo, db *sql.DB) {
+	t.Helper()
+	at := time.Now().Add(-10 * time.Minute).Truncate(time.Minute)
+	if _, err := db.Exec(`INSERT INTO gaps (sensor, signal, epoch, first, last, begins, ends, reason, noted)
+		SELECT id, 2, '\x01', 0, 179, $1, $2, 'outbox_full', $2 FROM devices WHERE id LIKE '%/oxi-a-1'`, at.UnixMicro(), at.Add(3*time.Minute).UnixMicro()); err != nil {
+		t.Fatal(err)
+	}
+	// The placement is as old as the demo; the gap must lie in it.
+	for _, q := range []string{"UPDATE placements SET begins = begins - 86400000000", "UPDATE stays SET begins = begins - 86400000000"} {
+		if _, err := db.Exec(q); err != nil {
+			t.Fatal(err)
+		}
+	}
+	p := openBrowser(t, d.url())
+	p.signIn(d.ward(t).signIn(t, "doctor"))
+	p.await("the beds", `document.querySelectorAll('[data-testid^="bed-"]').length === 4`)
+	p.do(chromedp.Click(testid("bed-a-1")))
+	gap := `/numbers dropped; the gateway had no room left/.test(document.querySelector('[data-testid="gaps"]')?.textContent ?? '')`
+	p.await("the gap below the last hour", gap)
+	p.shot("gap")
+	p.do(chromedp.Click(testid("range-43200")))
+	p.await("a month", `document.querySelector('.range[aria-pressed="true"]').textContent === '30 days' && `+gap+
+		` && /^Heart rate, bpm: [0-9]/.test(document.querySelector('[data-testid="trends"] [role="img"]')?.ariaLabel ?? '')`)
+	p.shot("month")
+	if _, err := db.Exec("DELETE FROM gaps"); err != nil { // or it would be missing from the account
+		t.Fatal(err)
+	}
 }
 
 // TestMain stops the database that TestThreeHubs starts.

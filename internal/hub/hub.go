@@ -20,6 +20,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -206,7 +207,7 @@ func Run(ctx context.Context, cfg Config, network Network, ready func() error, l
 			return overlay.ServeRenew(ctx, inv.watched(ctx, ln), secrets.authority, overlay.Renewals{Admit: inv.renewable, Issued: inv.issued, Witness: statements(trail, log)}, enrolTTL, log)
 		}},
 	} {
-		ln, err := endpoint.Listen(ctx, service.name, service.opts...)
+		ln, err := host(ctx, endpoint, service.name, service.opts...)
 		if err != nil {
 			return fmt.Errorf("hub: %s: %w", service.name, err)
 		}
@@ -226,6 +227,24 @@ func Run(ctx context.Context, cfg Config, network Network, ready func() error, l
 	g.Go(func() error { speak.Run(ctx); return nil })
 	g.Go(func() error { return ready() })
 	return g.Wait()
+}
+
+// hostWithin is how long the overlay may take to learn what a hub may host, after it has just been told.
+const hostWithin = 30 * time.Second
+
+// host hosts a service, as soon as the overlay lets us: a hub that has just joined is given its role a moment before.
+func host(ctx context.Context, endpoint overlay.Endpoint, name string, opts ...overlay.ListenOption) (net.Listener, error) {
+	for end := time.Now().Add(hostWithin); ; {
+		ln, err := endpoint.Listen(ctx, name, opts...)
+		if err == nil || !errors.Is(err, overlay.ErrUnavailable) || time.Now().After(end) {
+			return ln, err
+		}
+		select {
+		case <-ctx.Done():
+			return nil, err
+		case <-time.After(250 * time.Millisecond):
+		}
+	}
 }
 
 // secrets are the two keys that a hub cannot lose: the authority that names components, and the recipient key that

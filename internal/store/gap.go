@@ -5,8 +5,10 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"math"
 	"time"
 
+	"vitalseal/internal/access"
 	"vitalseal/internal/seal"
 	"vitalseal/internal/vitals"
 )
@@ -77,11 +79,39 @@ func (s *Store) Gaps(ctx context.Context, sensor string, limit int) (all []Gap, 
 	return all, rows.Err()
 }
 
-func scanGap(rows *sql.Rows) (g Gap, err error) {
+// gapEnds is a gap's end; one that nobody knows is its beginning.
+const gapEnds = "(CASE WHEN g.ends < g.begins THEN g.begins ELSE g.ends END)"
+
+// GapsOf are the stretches in [from, to) for which a patient's readings will never come, oldest first, at most limit (1 to 10,000): those
+// of the sensors that stood at the patient's bed, as far as they did. From and To are cut to that. The grant must allow
+// access.ViewPatient or access.ViewDisplay on the patient.
+func (s *Store) GapsOf(ctx context.Context, g access.Grant, patient string, from, to time.Time, limit int) (all []Gap, err error) {
+	if err := s.numbersAllowed(g, patient); err != nil {
+		return nil, named("gaps of a patient", err)
+	}
+	err = each(ctx, s.db, `SELECT g.sensor, g.signal, g.epoch, g.first, g.last, g.begins, g.ends, g.reason, g.noted, p.begins, coalesce(p.ends, ?1), s.begins, coalesce(s.ends, ?1)
+		FROM stays s JOIN placements p ON p.bed = s.bed JOIN gaps g ON g.sensor = p.device
+		WHERE s.patient = ?2 AND `+gapEnds+` >= ?3 AND g.begins < ?4 AND `+gapEnds+` >= p.begins AND g.begins < coalesce(p.ends, ?1)
+		AND `+gapEnds+` >= s.begins AND g.begins < coalesce(s.ends, ?1) ORDER BY g.begins, g.id LIMIT ?5`, func(rows *sql.Rows) error {
+		var times [4]int64 // of the placement and of the stay
+		gap, err := scanGap(rows, &times[0], &times[1], &times[2], &times[3])
+		if err != nil {
+			return err
+		}
+		gap.To = later(gap.From, gap.To) // one whose end nobody knows
+		gap.From = later(gap.From, later(fromMicro(times[0]), fromMicro(times[2])))
+		gap.To = earlier(gap.To, earlier(fromMicro(times[1]), fromMicro(times[3])))
+		all = append(all, gap)
+		return nil
+	}, int64(math.MaxInt64), patient, micro(from), micro(to), min(max(limit, 1), maxGaps))
+	return all, named("gaps of a patient", err)
+}
+
+func scanGap(rows *sql.Rows, more ...any) (g Gap, err error) {
 	var signal uint8
 	var epoch []byte
 	var first, last, begins, ends, noted int64
-	if err := rows.Scan(&g.Sensor, &signal, &epoch, &first, &last, &begins, &ends, &g.Reason, &noted); err != nil {
+	if err := rows.Scan(append([]any{&g.Sensor, &signal, &epoch, &first, &last, &begins, &ends, &g.Reason, &noted}, more...)...); err != nil {
 		return g, err
 	}
 	copy(g.Epoch[:], epoch)

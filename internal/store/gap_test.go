@@ -5,6 +5,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
+	"vitalseal/internal/access"
 	"vitalseal/internal/seal"
 	"vitalseal/internal/store"
 	"vitalseal/internal/vitals"
@@ -60,5 +63,51 @@ func TestGaps(t *testing.T) {
 	}
 	if none, err := s.Gaps(t.Context(), sensorID("other"), 2); err != nil || len(none) != 0 {
 		t.Errorf("another sensor's: %+v, %v", none, err)
+	}
+}
+
+// TestGapsOfAPatient: a gap is the patient's who lay there, as far as both the sensor and the patient were at the bed.
+func TestGapsOfAPatient(t *testing.T) {
+	c := newClock(noon)
+	s := open(t, t.TempDir(), store.WithClock(c.Now))
+	g := standing(t, s)
+	first := ward(t, s, noon, 1)[0]
+	id := sensorID("s0")
+	second, err := s.CreatePatient(t.Context(), "Grace Hopper")
+	must(t, err)
+	c.Advance(time.Hour)
+	must(t, s.Discharge(t.Context(), first, noon.Add(10*time.Minute)))
+	must(t, s.Admit(t.Context(), second, "a-0", noon.Add(20*time.Minute)))
+	gap := func(n uint64, from, to time.Duration) store.Gap {
+		g := store.Gap{Signal: vitals.PPG, Epoch: epoch(1).ID, First: n, Last: n, From: noon.Add(from), Reason: "outbox_full"}
+		if to != 0 {
+			g.To = noon.Add(to)
+		}
+		return g
+	}
+	must(t, s.SaveGaps(t.Context(), id, []store.Gap{gap(1, time.Minute, 2*time.Minute), gap(2, 8*time.Minute, 25*time.Minute), gap(3, 12*time.Minute, 15*time.Minute), gap(4, 30*time.Minute, 0)}))
+	type stretch struct{ From, To time.Duration }
+	for _, x := range []struct {
+		patient  string
+		from, to time.Duration
+		want     []stretch
+	}{
+		{first, 0, time.Hour, []stretch{{time.Minute, 2 * time.Minute}, {8 * time.Minute, 10 * time.Minute}}},
+		{first, 3 * time.Minute, time.Hour, []stretch{{8 * time.Minute, 10 * time.Minute}}},
+		{second, 0, time.Hour, []stretch{{20 * time.Minute, 25 * time.Minute}, {30 * time.Minute, 30 * time.Minute}}},
+		{second, 0, 5 * time.Minute, nil},
+	} {
+		got, err := s.GapsOf(t.Context(), g, x.patient, noon.Add(x.from), noon.Add(x.to), 10)
+		must(t, err)
+		var have []stretch
+		for _, g := range got {
+			have = append(have, stretch{g.From.Sub(noon), g.To.Sub(noon)})
+		}
+		if d := cmp.Diff(x.want, have); d != "" {
+			t.Errorf("%+v: %s", x, d)
+		}
+	}
+	if _, err := s.GapsOf(t.Context(), access.Grant{}, first, noon, noon.Add(time.Hour), 10); !errors.Is(err, store.ErrNotAllowed) {
+		t.Errorf("without a grant: %v", err)
 	}
 }

@@ -111,6 +111,15 @@ export interface Trends {
   to: string
   step_seconds: number
   series: { kind: Kind; points: TrendPoint[] }[]
+  gaps: Gap[]
+}
+
+// What will never come: a gateway had to drop it, or lost it.
+export interface Gap {
+  from: string
+  to: string
+  signal: string
+  reason: string
 }
 
 export interface WaveChunk {

@@ -8,6 +8,8 @@ import { Age } from './station'
 import { TrendCharts } from './trends'
 import { hasValue } from './words'
 
+// What the charts can show: minutes, and what that is called.
+const RANGES: [number, string][] = [[60, 'hour'], [24 * 60, 'day'], [7 * 24 * 60, 'week'], [30 * 24 * 60, '30 days']]
 const TRENDS_AGAIN_MS = 60_000
 
 export function PatientPage({ id, session, go, onSignOut, onGone }: {
@@ -19,6 +21,9 @@ export function PatientPage({ id, session, go, onSignOut, onGone }: {
 }) {
   const [patient, setPatient] = useState<Patient>()
   const [trends, setTrends] = useState<Trends>()
+  const [minutes, setMinutes] = useState(60)
+  const wanted = useRef(minutes)
+  wanted.current = minutes // an answer for another range comes too late
   const [failed, setFailed] = useState<Refused>()
   const [ended, setEnded] = useState<EndReason>()
   const [emergency, setEmergency] = useState(false)
@@ -39,7 +44,7 @@ export function PatientPage({ id, session, go, onSignOut, onGone }: {
   const loadTrends = useRef<() => void>(() => {})
   loadTrends.current = () => {
     const kinds = ['heart_rate_bpm', 'spo2_percent', 'systolic_mmhg', 'diastolic_mmhg'].map((k) => `kind=${k}`).join('&')
-    ask<Trends>('GET', `${path}/trends?${kinds}&minutes=60`, undefined, true).then(setTrends, (e: unknown) => {
+    ask<Trends>('GET', `${path}/trends?${kinds}&minutes=${minutes}`, undefined, true).then((t) => wanted.current === minutes && setTrends(t), (e: unknown) => {
       if (e instanceof Refused && e.status === 401) onGone()
     })
   }
@@ -73,6 +78,11 @@ export function PatientPage({ id, session, go, onSignOut, onGone }: {
     const t = window.setInterval(() => loadTrends.current(), TRENDS_AGAIN_MS)
     return () => window.clearInterval(t)
   }, [live])
+  useEffect(() => {
+    if (!live) return
+    setTrends(undefined)
+    loadTrends.current()
+  }, [minutes])
   useTick(live)
   useEffect(() => {
     if (live?.link === 'signed-out') onGone()
@@ -180,9 +190,16 @@ export function PatientPage({ id, session, go, onSignOut, onGone }: {
           </div>
         </section>
       </div>
-      <section aria-label="The last hour" class="trends" data-testid="trends">
-        <h2>The last hour</h2>
-        {trends ? <TrendCharts trends={trends} /> : <p class="quietly">Fetching…</p>}
+      <section aria-label="Trends" class="trends" data-testid="trends">
+        <h2>
+          The last{' '}
+          {RANGES.map(([m, name]) => (
+            <button key={m} type="button" class="range" data-testid={`range-${m}`} aria-pressed={m === minutes} onClick={() => setMinutes(m)}>
+              {name}
+            </button>
+          ))}
+        </h2>
+        {trends ? <TrendCharts key={trends.step_seconds + minutes} trends={trends} /> : <p class="quietly">Fetching…</p>}
       </section>
       {session.role === 'patient' && session.self_patient === id && <OwnSay patient={id} />}
     </Frame>

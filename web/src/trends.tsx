@@ -1,21 +1,39 @@
-// Trends of the last hour, minute by minute. A minute without values is a hole in the line, never bridged.
+// Trends of the last hour, or up to a month. A step without values is a hole in the line, never bridged; a hole that its gateway has
+// explained is shaded, and said in words below.
 import { useEffect, useRef } from 'preact/hooks'
 import uPlot from 'uplot'
 import 'uplot/dist/uPlot.min.css'
-import type { Kind, TrendPoint, Trends } from './api'
+import type { Gap, Kind, TrendPoint, Trends } from './api'
+import { clock, day, gapReason } from './words'
 
 type Column = (number | null)[]
 
-// column lays points on the minute grid; what is not there is null.
-function column(grid: number[], points: TrendPoint[], pick: (p: TrendPoint) => number): Column {
-  const at = new Map(points.filter((p) => p.count > 0).map((p) => [Math.floor(Date.parse(p.at) / 60_000) * 60, pick(p)]))
+// column lays points on the grid; what is not there is null.
+function column(grid: number[], step: number, points: TrendPoint[], pick: (p: TrendPoint) => number): Column {
+  const at = new Map(points.filter((p) => p.count > 0).map((p) => [Math.floor(Date.parse(p.at) / 1000 / step) * step, pick(p)]))
   return grid.map((t) => at.get(t) ?? null)
 }
 
 const HEIGHT = 140
+const MOST_GAPS = 5
 const axisFont = '12px system-ui, sans-serif'
 
-function options(width: number, low: number, high: number, series: uPlot.Series[], bands: uPlot.Band[]): uPlot.Options {
+const DAY = 86_400
+
+// shade marks gaps behind the lines, at least two pixels wide: a short one must be seen as well.
+function shade(u: uPlot, gaps: [number, number][]) {
+  const { left, top, width, height } = u.bbox
+  u.ctx.save()
+  u.ctx.fillStyle = 'rgba(255, 176, 32, 0.28)'
+  for (const [from, to] of gaps) {
+    const a = Math.max(u.valToPos(from, 'x', true), left)
+    const b = Math.min(u.valToPos(to, 'x', true), left + width)
+    if (b >= a) u.ctx.fillRect(a, top, Math.max(b - a, 2 * devicePixelRatio), height)
+  }
+  u.ctx.restore()
+}
+
+function options(width: number, low: number, high: number, series: uPlot.Series[], bands: uPlot.Band[], seconds: number, gaps: () => [number, number][]): uPlot.Options {
   const axis = { stroke: '#9fb0c3', font: axisFont, grid: { stroke: '#1d2935', width: 1 }, ticks: { stroke: '#1d2935', width: 1 } }
   return {
     width,
@@ -28,15 +46,16 @@ function options(width: number, low: number, high: number, series: uPlot.Series[
       y: { range: (_u, min, max) => [Math.min(low, min ?? low), Math.max(high, max ?? high)] },
     },
     axes: [
-      { ...axis, space: 70, size: 30, values: '{HH}:{mm}' },
+      { ...axis, space: 70, size: 30, values: seconds <= DAY ? '{HH}:{mm}' : '{MM}-{DD}' },
       { ...axis, size: 44, space: 30 },
     ],
     series: [{}, ...series],
     bands,
+    hooks: { drawClear: [(u) => shade(u, gaps())] },
   }
 }
 
-function Chart({ title, unit, colour, low, high, data, series, bands, latest, legend = [] }: {
+function Chart({ title, unit, colour, low, high, data, series, bands, seconds, gaps, latest, legend = [] }: {
   title: string
   unit: string
   colour: string
@@ -45,15 +64,19 @@ function Chart({ title, unit, colour, low, high, data, series, bands, latest, le
   data: uPlot.AlignedData
   series: uPlot.Series[]
   bands: uPlot.Band[]
+  seconds: number
+  gaps: [number, number][]
   latest: string
   legend?: [string, string][]
 }) {
   const ref = useRef<HTMLDivElement>(null)
   const plot = useRef<uPlot | null>(null)
+  const now = useRef(gaps)
+  now.current = gaps
   useEffect(() => {
     const box = ref.current
     if (!box) return
-    const u = new uPlot(options(Math.max(box.clientWidth, 200), low, high, series, bands), data, box)
+    const u = new uPlot(options(Math.max(box.clientWidth, 200), low, high, series, bands, seconds, () => now.current), data, box)
     plot.current = u
     const watch = new ResizeObserver(() => u.setSize({ width: Math.max(box.clientWidth, 200), height: HEIGHT }))
     watch.observe(box)
@@ -78,17 +101,20 @@ function Chart({ title, unit, colour, low, high, data, series, bands, latest, le
               ))}
         </span>
       </figcaption>
-      <div ref={ref} role="img" aria-label={`${title}, last hour, ${unit}: ${latest}`} />
+      <div ref={ref} role="img" aria-label={`${title}, ${unit}: ${latest}`} />
     </figure>
   )
 }
 
 export function TrendCharts({ trends }: { trends: Trends }) {
   const of = (k: Kind) => trends.series.find((s) => s.kind === k)?.points ?? []
-  const first = Math.floor(Date.parse(trends.from) / 60_000) * 60
-  const last = Math.floor(Date.parse(trends.to) / 60_000) * 60
+  const step = trends.step_seconds
+  const first = Math.floor(Date.parse(trends.from) / 1000 / step) * step
+  const last = Math.ceil(Date.parse(trends.to) / 1000 / step) * step
   const grid: number[] = []
-  for (let t = first; t <= last; t += 60) grid.push(t)
+  for (let t = first; t <= last; t += step) grid.push(t)
+  const seconds = last - first
+  const gaps = trends.gaps.map((g): [number, number] => [Date.parse(g.from) / 1000, Date.parse(g.to) / 1000])
 
   const said = (points: TrendPoint[]): string => {
     const some = points.filter((p) => p.count > 0)
@@ -102,24 +128,44 @@ export function TrendCharts({ trends }: { trends: Trends }) {
 
   const ranged = (k: Kind): uPlot.AlignedData => [
     grid,
-    column(grid, of(k), (p) => p.max),
-    column(grid, of(k), (p) => p.min),
-    column(grid, of(k), (p) => p.mean),
+    column(grid, step, of(k), (p) => p.max),
+    column(grid, step, of(k), (p) => p.min),
+    column(grid, step, of(k), (p) => p.mean),
   ]
   const dots = (stroke: string): uPlot.Series => ({ stroke, width: 0, spanGaps: false, paths: () => null, points: { show: true, size: 7, fill: stroke } })
   const sys = of('systolic_mmhg')
   const dia = of('diastolic_mmhg')
   return (
-    <div class="trend-grid">
+    <>
+      <div class="trend-grid">
       <Chart title="Heart rate" unit="bpm" colour="hr" low={50} high={110} latest={said(of('heart_rate_bpm'))} data={ranged('heart_rate_bpm')}
-        series={[edge, edge, line('#3ddc84')]} bands={[{ series: [1, 2], fill: 'rgba(61,220,132,0.18)' }]} />
+        series={[edge, edge, line('#3ddc84')]} bands={[{ series: [1, 2], fill: 'rgba(61,220,132,0.18)' }]} seconds={seconds} gaps={gaps} />
       <Chart title="SpO₂" unit="%" colour="spo2" low={88} high={100} latest={said(of('spo2_percent'))} data={ranged('spo2_percent')}
-        series={[edge, edge, line('#35d6f0')]} bands={[{ series: [1, 2], fill: 'rgba(53,214,240,0.18)' }]} />
+        series={[edge, edge, line('#35d6f0')]} bands={[{ series: [1, 2], fill: 'rgba(53,214,240,0.18)' }]} seconds={seconds} gaps={gaps} />
       <Chart title="Blood pressure" unit="mmHg" colour="pressure" low={50} high={160}
         latest={sys.length === 0 ? 'no values' : `${said(sys)} / ${said(dia)}`}
         legend={sys.length === 0 ? [] : [['sys', said(sys)], ['dia', said(dia)]]}
-        data={[grid, column(grid, sys, (p) => p.mean), column(grid, dia, (p) => p.mean)]}
-        series={[dots('#ff7b7b'), dots('#ffffff')]} bands={[]} />
+        data={[grid, column(grid, step, sys, (p) => p.mean), column(grid, step, dia, (p) => p.mean)]}
+        series={[dots('#ff7b7b'), dots('#ffffff')]} bands={[]} seconds={seconds} gaps={gaps} />
     </div>
+    <Gaps gaps={trends.gaps} seconds={seconds} />
+    </>
+  )
+}
+
+// Gaps says the shaded stretches in words: at most the newest few, by reason, as one list of times.
+function Gaps({ gaps, seconds }: { gaps: Gap[]; seconds: number }) {
+  if (gaps.length === 0) return null
+  const time = (t: string) => (seconds <= DAY ? clock(t, true) : `${day(t)} ${clock(t, true)}`)
+  const shown = gaps.slice(-MOST_GAPS)
+  return (
+    <ul class="gaps" data-testid="gaps">
+      {shown.map((g) => (
+        <li key={`${g.from} ${g.signal} ${g.reason}`}>
+          {time(g.from)} to {time(g.to)}: {gapReason(g.signal, g.reason)}
+        </li>
+      ))}
+      {gaps.length > shown.length && <li>and {gaps.length - shown.length} before that</li>}
+    </ul>
   )
 }

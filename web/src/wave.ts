@@ -38,6 +38,10 @@ export class Wave {
     this.chunks = []
     this.samples = []
     for (const c of all) if (this.append(c)) this.chunks.push(c)
+    // The height is that of the history, not of the few samples that were there before it.
+    this.low = -1
+    this.high = 1
+    this.scaledAt = 0
   }
 
   // append is false for a chunk that is there already, or from a backlog that the screen is past.

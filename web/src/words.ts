@@ -75,6 +75,18 @@ export function day(iso: string): string {
   return `${t.getFullYear()}-${two(t.getMonth() + 1)}-${two(t.getDate())}`
 }
 
+// gapReason says why readings will never come, and which.
+export function gapReason(signal: string, reason: string): string {
+  const what = ({ ppg: 'the pulse wave', numerics: 'numbers', pressure: 'the cuff\u2019s pressure', events: 'events' } as Record<string, string>)[signal] ?? signal
+  switch (reason) {
+    case 'outbox_full':
+      return `${what} dropped; the gateway had no room left while the hub was away`
+    case 'disk_damage':
+      return `${what} lost; the gateway\u2019s disk was damaged`
+  }
+  return `${what} lost (${reason})`
+}
+
 export const roleWords: Record<string, string> = {
   patient: 'Patient',
   nurse: 'Nurse',

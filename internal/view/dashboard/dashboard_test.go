@@ -16,6 +16,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"vitalseal/internal/access"
+	"vitalseal/internal/seal"
 	"vitalseal/internal/store"
 	"vitalseal/internal/view/dashboard"
 	"vitalseal/internal/vitals"
@@ -117,7 +118,28 @@ func TestTrends(t *testing.T) {
 	if len(got.Series[1].Points) != 0 {
 		t.Errorf("SpO2 without a value has points: %v", got.Series[1].Points)
 	}
-	for _, query := range []string{"", "?kind=pulse", "?kind=heart_rate_bpm&minutes=0", "?kind=heart_rate_bpm&minutes=99999", "?kind=heart_rate_bpm&minutes=x"} {
+	var gapped struct {
+		StepSeconds int `json:"step_seconds"`
+		Gaps        []struct {
+			From, To       time.Time
+			Signal, Reason string
+		}
+	}
+	from := minute.Add(-20 * time.Minute)
+	if err := w.store.SaveGaps(t.Context(), sensorOf("a-1"), []store.Gap{{Signal: vitals.PPG, Epoch: seal.EpochID{9}, First: 3, Last: 7, From: from, To: from.Add(time.Minute), Reason: "outbox_full"}}); err != nil {
+		t.Fatal(err)
+	}
+	for minutes, step := range map[int]int{60: 60, 7 * 24 * 60: 900, 30 * 24 * 60: 3600} {
+		b.get(fmt.Sprintf("/api/patients/%s/trends?kind=heart_rate_bpm&minutes=%d", w.ada, minutes), &gapped)
+		if gapped.StepSeconds != step || len(gapped.Gaps) != 1 || !gapped.Gaps[0].From.Equal(from) || gapped.Gaps[0].Signal != "ppg" || gapped.Gaps[0].Reason != "outbox_full" {
+			t.Errorf("%d minutes: %+v", minutes, gapped)
+		}
+	}
+	b.get("/api/patients/"+w.ada+"/trends?kind=heart_rate_bpm&minutes=15", &gapped)
+	if len(gapped.Gaps) != 0 {
+		t.Errorf("a gap of before: %+v", gapped.Gaps)
+	}
+	for _, query := range []string{"", "?kind=pulse", "?kind=heart_rate_bpm&minutes=0", "?kind=heart_rate_bpm&minutes=9999999", "?kind=heart_rate_bpm&minutes=x"} {
 		if status, body := b.do("GET", "/api/patients/"+w.ada+"/trends"+query, nil, nil); status != http.StatusBadRequest {
 			t.Errorf("trends%s: %d %s", query, status, body)
 		}

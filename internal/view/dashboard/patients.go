@@ -23,7 +23,8 @@ const (
 	// maxLatest bounds the bundles that are read for one patient's newest numerics.
 	maxLatest = 240
 
-	maxTrendMinutes    = 24 * 60
+	maxTrendMinutes    = 400 * 24 * 60
+	maxTrendGaps       = 1000
 	maxWaveformSeconds = 60
 )
 
@@ -224,7 +225,26 @@ type trendSeries struct {
 	Points []trendPoint `json:"points"`
 }
 
-// trends answers ?kind=heart_rate_bpm&kind=...&minutes=60: all kinds against one decision.
+// trendGap is a stretch for which some signal of a sensor will never come, and why: its gateway had to drop it, or lost it.
+type trendGap struct {
+	From   time.Time `json:"from"`
+	To     time.Time `json:"to"`
+	Signal string    `json:"signal"`
+	Reason string    `json:"reason"`
+}
+
+// trendStep is how long one point of a chart is: a minute for up to a day, a quarter of an hour for up to ten, else an hour.
+func trendStep(minutes int) time.Duration {
+	switch {
+	case minutes <= 24*60:
+		return time.Minute
+	case minutes <= 10*24*60:
+		return 15 * time.Minute
+	}
+	return time.Hour
+}
+
+// trends answers ?kind=heart_rate_bpm&kind=...&minutes=60: all kinds against one decision, and the gaps in that time.
 func (h *Handler) trends(w http.ResponseWriter, r *http.Request) error {
 	id, g, err := h.open(r)
 	if err != nil {
@@ -239,19 +259,27 @@ func (h *Handler) trends(w http.ResponseWriter, r *http.Request) error {
 		return badRequest("kind: name one to " + strconv.Itoa(int(vitals.MaxKind)) + " kinds, such as kind=heart_rate_bpm.")
 	}
 	to := h.now()
-	from := to.Add(-time.Duration(minutes) * time.Minute)
+	from, step := to.Add(-time.Duration(minutes)*time.Minute), trendStep(minutes)
 	answer := struct {
 		From        time.Time     `json:"from"`
 		To          time.Time     `json:"to"`
 		StepSeconds int           `json:"step_seconds"`
 		Series      []trendSeries `json:"series"`
-	}{From: from, To: to, StepSeconds: 60}
+		Gaps        []trendGap    `json:"gaps"`
+	}{From: from, To: to, StepSeconds: int(step / time.Second), Gaps: []trendGap{}}
+	gaps, err := h.cfg.Store.GapsOf(r.Context(), g, id, from, to, maxTrendGaps)
+	if err != nil {
+		return err
+	}
+	for _, gap := range gaps {
+		answer.Gaps = append(answer.Gaps, trendGap{gap.From.UTC(), gap.To.UTC(), gap.Signal.String(), gap.Reason})
+	}
 	for _, name := range names {
 		k, err := vitals.ParseKind(name)
 		if err != nil {
 			return badRequest("kind: not known; known are heart_rate_bpm, spo2_percent, systolic_mmhg, diastolic_mmhg and so on.")
 		}
-		points, err := h.cfg.Store.Trends(r.Context(), g, id, k, from, to, time.Minute)
+		points, err := h.cfg.Store.Trends(r.Context(), g, id, k, from, to, step)
 		if err != nil {
 			return err
 		}
