@@ -12,7 +12,7 @@ SBOM     := bin/tools/cyclonedx-gomod
 VULN     := bin/tools/govulncheck
 DIST     := internal/view/dashboard/dist/index.html
 
-.PHONY: help demo build weakened attack reproducible web test unit race postgres fuzz fuzzshort e2e soak check vulnerabilities lint format cross licences sbom generated deps clean
+.PHONY: help demo build weakened attack bench-cost reproducible web test unit race postgres fuzz fuzzshort e2e soak check vulnerabilities lint format cross licences sbom generated deps clean
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -31,6 +31,9 @@ weakened: web ## bin/vitalseal-weakened, for the controls of `vitalseal attack`:
 
 attack: build weakened ## attack a deployment of its own, from every position, with controls (ARGS="--report FILE.md")
 	@bin/vitalseal attack $(ARGS)
+
+bench-cost: weakened ## what each layer of security costs (ARGS="--patients 96 --for 30s --repeats 3"): half an hour, on a machine that does nothing else
+	@bin/vitalseal-weakened bench cost $(ARGS)
 
 reproducible: web ## two builds from two folders are the same, byte for byte
 	@scripts/reproducible.sh

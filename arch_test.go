@@ -48,7 +48,7 @@ var only = []struct{ module, packages string }{
 	{"github.com/openziti/", "overlay attack"},
 	{"periph.io/", "sensor gateway attack"},
 	{"github.com/ncruces/go-sqlite3", "store"},
-	{"github.com/jackc/pgx", "store"},
+	{"github.com/jackc/pgx", "store measure"},
 	{"github.com/cedar-policy/", "access"},
 }
 

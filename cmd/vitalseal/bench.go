@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -14,7 +15,8 @@ import (
 )
 
 func benchCommand() *cobra.Command {
-	cfg := measure.LoadConfig{Patients: 100, For: time.Minute}
+	cfg := measure.LoadConfig{For: time.Minute}
+	sizes := []int{100}
 	var asJSON bool
 	c := &cobra.Command{
 		Use:   "bench",
@@ -28,11 +30,14 @@ Identities take a while to make (some ten a second); they stay in --data for the
 fewer, or more: those are added. Let the machine do nothing else meanwhile.`,
 		Example: `  vitalseal bench --patients 100 --for 60s
   vitalseal bench --patients 500 --for 2m --data ~/bench --recordings recordings/oximeter --json
+  vitalseal bench --patients 10,100,500 --for 60s --data ~/bench    how the cost of a patient grows
   vitalseal bench cut                            how long a revocation takes`,
 		Args: exactArgs(0),
 		RunE: func(c *cobra.Command, _ []string) (err error) {
-			if cfg.Patients < 1 || cfg.Patients > 10000 {
-				return &usageError{fmt.Errorf("--patients %d: out of range", cfg.Patients), "give 1 to 10000"}
+			for _, n := range sizes {
+				if n < 1 || n > 10000 {
+					return &usageError{fmt.Errorf("--patients %d: out of range", n), "give 1 to 10000, several with commas between them"}
+				}
 			}
 			if cfg.For < time.Second || cfg.For > 24*time.Hour {
 				return &usageError{fmt.Errorf("--for %v: out of range", cfg.For), "give 1s to 24h"}
@@ -47,32 +52,44 @@ fewer, or more: those are added. Let the machine do nothing else meanwhile.`,
 				defer func() { err = errors.Join(err, os.RemoveAll(cfg.Data)) }()
 			}
 			cfg.Progress = os.Stderr
-			report, err := measure.RunLoad(c.Context(), cfg)
-			if errors.Is(err, measure.ErrOtherFleet) || errors.Is(err, measure.ErrRecordings) {
-				return &usageError{err, "choose another folder"}
+			for _, cfg.Patients = range sizes {
+				if err := benchLoad(c.Context(), cfg, asJSON); err != nil {
+					return err
+				}
 			}
-			if err != nil {
-				return err
-			}
-			if asJSON {
-				err = json.NewEncoder(os.Stdout).Encode(report)
-			} else {
-				err = report.Print(os.Stdout)
-			}
-			if err == nil && report.ChunksLost+report.ChunksDoubled > 0 {
-				err = fmt.Errorf("%d chunks lost and %d doubled; none may be", report.ChunksLost, report.ChunksDoubled)
-			}
-			return err
+			return nil
 		},
 	}
 	f := c.Flags()
-	f.IntVar(&cfg.Patients, "patients", cfg.Patients, "how many patients")
+	f.IntSliceVar(&sizes, "patients", sizes, "how many patients; with several, a measurement and an object each")
 	f.DurationVar(&cfg.For, "for", cfg.For, "how long to measure, once everybody is connected")
 	f.StringVar(&cfg.Data, "data", "", "folder that keeps the deployment with its identities for the next run (default: a temporary one)")
 	f.StringVar(&cfg.Recordings, "recordings", "", "folder of recordings of people that drive the simulated chips (default: the simulator's own waves)")
 	f.BoolVar(&asJSON, "json", false, "print the figures as one JSON object")
-	c.AddCommand(benchCut(), benchHub(), benchThingSpeak(), benchFleet(), benchAloneHub())
+	c.AddCommand(benchCut(), benchHub(), benchThingSpeak(), benchPeers(), benchMonth(), benchFleet(), benchAloneHub())
+	c.AddCommand(benchPeerParts()...)
+	c.AddCommand(benchCost()...)
 	return c
+}
+
+// benchLoad is one measurement of RunLoad.
+func benchLoad(ctx context.Context, cfg measure.LoadConfig, asJSON bool) error {
+	report, err := measure.RunLoad(ctx, cfg)
+	if errors.Is(err, measure.ErrOtherFleet) || errors.Is(err, measure.ErrRecordings) {
+		return &usageError{err, "choose another folder"}
+	}
+	if err != nil {
+		return err
+	}
+	if asJSON {
+		err = json.NewEncoder(os.Stdout).Encode(report)
+	} else {
+		err = report.Print(os.Stdout)
+	}
+	if err == nil && report.ChunksLost+report.ChunksDoubled > 0 {
+		err = fmt.Errorf("%d chunks lost and %d doubled; none may be", report.ChunksLost, report.ChunksDoubled)
+	}
+	return err
 }
 
 func benchHub() *cobra.Command {

@@ -72,6 +72,8 @@ const (
 	TicketOnce  Defence = "ticket-once"  // a ticket counts once
 	Revocation  Defence = "revocation"   // a disabled identity is cut and stays out
 	Drift       Defence = "drift"        // the overlay is put right
+	Network     Defence = "network"      // there is an overlay: else plain TCP
+	InnerTLS    Defence = "inner-tls"    // connections are encrypted end to end: else names are only said
 
 	// Chunks.
 	SealTag       Defence = "seal-tag"       // what was changed does not open
