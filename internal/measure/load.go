@@ -31,7 +31,9 @@ type LoadConfig struct {
 	// Recordings is a folder of recordings of people's pulse waves that drive the simulated chips, taking turns; empty: the
 	// simulator's own waves.
 	Recordings string
-	Progress   io.Writer
+	// Database is PostgreSQL's connection string for the hub; empty: files.
+	Database string
+	Progress io.Writer
 }
 
 // What is wrong with a LoadConfig.
@@ -133,7 +135,7 @@ func (l *load) startHub(ctx context.Context) error {
 	if err := l.startProcess(ctx, "overlay", "overlay", "--data", l.path("overlay")); err != nil {
 		return err
 	}
-	if err := writeYAML(l.path("hub.yaml"), map[string]any{"data": l.path("hub"), "deployment": domain,
+	if err := writeYAML(l.path("hub.yaml"), map[string]any{"data": l.path("hub"), "deployment": domain, "database": l.cfg.Database,
 		"overlay": map[string]string{"hub_token": l.path("overlay", "hub.jwt"), "admin_token": l.path("overlay", "hub-admin.jwt")}}); err != nil {
 		return err
 	}
@@ -298,7 +300,7 @@ func (l *load) diskPerSample(ctx context.Context, last moment) (_ float64, err e
 	if err != nil {
 		return 0, err
 	}
-	st, err := store.Open(ctx, l.path("hub", "store"), keys, slog.New(slog.DiscardHandler))
+	st, err := store.Open(ctx, l.path("hub", "store"), keys, slog.New(slog.DiscardHandler), store.WithPostgres(l.cfg.Database))
 	if err != nil {
 		return 0, err
 	}
@@ -359,7 +361,9 @@ func (l *load) look(ctx context.Context, admin *client.Client) (m moment, err er
 	if err := admin.Do(ctx, http.MethodGet, "/api/admin/delivery", nil, &m.delivery); err != nil {
 		return m, err
 	}
-	m.disk, err = diskBytes(l.path("hub", "store"))
+	if l.cfg.Database == "" { // else it is the server's
+		m.disk, err = diskBytes(l.path("hub", "store"))
+	}
 	m.loopback = loopbackBytes()
 	m.usage = l.super.Usage()
 	m.at = time.Now()
