@@ -12,6 +12,9 @@ import (
 // leaseEvery is how often a hub tries to become the one that does something, and looks whether it still is.
 const leaseEvery = time.Second
 
+// leaseIdle is how long a hub that asks no more keeps a lease.
+const leaseIdle = 10 * time.Second
+
 // Lead runs f whenever this hub is the one of all on the same database that does what name says, until ctx ends: at once if no other
 // does. The ctx of f ends when that is so no more, which is noticed within seconds; until then another may have begun. With files there
 // is one hub, and it always is. Lead returns what f returned for another reason, or nil.
@@ -48,6 +51,15 @@ func (s *Store) lead(ctx context.Context, name string, f func(context.Context) e
 	var got bool
 	if err := conn.QueryRowContext(ctx, "SELECT pg_try_advisory_lock(?, ?)", leaseClass, number).Scan(&got); err != nil || !got {
 		return false, err
+	}
+	// A hub that is frozen asks no more, and must not keep the others from it. PostgreSQL 13 does not know this; there the lease ends with
+	// the connection only.
+	if _, err := conn.ExecContext(ctx, fmt.Sprintf("SET idle_session_timeout = %d", leaseIdle.Milliseconds())); err == nil {
+		defer func() {
+			if _, e := conn.ExecContext(context.WithoutCancel(ctx), "RESET idle_session_timeout"); e != nil && err == nil && !errors.Is(e, sql.ErrConnDone) {
+				s.log.Debug("a lease's connection is not used again", "err", e)
+			}
+		}()
 	}
 	held, lost := context.WithCancelCause(ctx)
 	ended := make(chan struct{})

@@ -47,6 +47,10 @@ func openPostgres(ctx context.Context, dsn string) (*sql.DB, *pgx.ConnConfig, er
 	cfg.RuntimeParams["application_name"] = "vitalseal"
 	// A hub that hangs must not hold the directory's lock for ever.
 	cfg.RuntimeParams["idle_in_transaction_session_timeout"] = "10000"
+	// Neither must one whose machine has vanished.
+	for name, seconds := range map[string]string{"tcp_keepalives_idle": "5", "tcp_keepalives_interval": "2", "tcp_keepalives_count": "3"} {
+		cfg.RuntimeParams[name] = seconds
+	}
 	db := sql.OpenDB(pgConnector{stdlib.GetConnector(*cfg)})
 	db.SetMaxOpenConns(16)
 	db.SetMaxIdleConns(16)
