@@ -12,7 +12,7 @@ SBOM     := bin/tools/cyclonedx-gomod
 VULN     := bin/tools/govulncheck
 DIST     := internal/view/dashboard/dist/index.html
 
-.PHONY: help demo build weakened attack bench-cost reproducible web test unit race postgres fuzz fuzzshort e2e soak check vulnerabilities lint format cross licences sbom generated deps clean
+.PHONY: help demo build weakened attack bench-cost reproducible web test unit norace race postgres fuzz fuzzshort e2e soak check vulnerabilities lint format cross licences sbom generated deps clean
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -48,16 +48,22 @@ $(DIST): web/package-lock.json web/package.json $(wildcard web/*.html web/*.ts) 
 deps: ## what the tests need and the system may lack (Chromium, a C compiler, mosquitto, PostgreSQL), by the system's package manager
 	@scripts/install-test-tools.sh
 
-test: deps build weakened unit race postgres fuzzshort e2e ## everything: unit tests, race detector, short fuzz runs, demo script, browser
+test: deps build weakened norace race postgres fuzzshort e2e ## everything: unit tests, race detector, short fuzz runs, demo script, browser
 
-# The packages whose tests the race detector runs: all that do not embed OpenZiti. The others are run without.
-RACED = go list -test -f '{{.ImportPath}} {{join .Deps " "}}' ./internal/... | grep '\.test ' | grep -v github.com/openziti | sed 's/\.test .*//'
+# RACED are the packages whose tests do not embed OpenZiti. `make test` runs these under the race detector only, and the others
+# without it: every test once.
+RACED = $(shell go list -test -f '{{.ImportPath}} {{join .Deps " "}}' ./internal/... | grep '\.test ' | grep -v github.com/openziti | sed 's/\.test .*//')
 
-unit: web
-	raced=$$(mktemp); $(RACED) >$$raced; go test $$(go list ./... | grep -v /cmd/vitalseal | grep -vxFf $$raced); status=$$?; rm -f $$raced; exit $$status
+unit: web ## every unit test without the race detector: quicker, for work
+	go test $$(go list ./... | grep -v /cmd/vitalseal)
 
-race: web ## the race detector, on all that does not embed OpenZiti
-	CGO_ENABLED=1 go test -race $$($(RACED))
+norace: web
+	@[ -n "$(RACED)" ] || { echo "go list found no package for the race detector" >&2; exit 1; }
+	go test $$(go list ./... | grep -v /cmd/vitalseal | grep -vxF $(RACED:%=-e %))
+
+race: web ## the unit tests under the race detector: all that do not embed OpenZiti
+	@[ -n "$(RACED)" ] || { echo "go list found no package for the race detector" >&2; exit 1; }
+	CGO_ENABLED=1 go test -race $(RACED)
 
 postgres: deps ## the store's tests once more, with PostgreSQL in place of files
 	VITALSEAL_STORE=postgres go test -count=1 ./internal/store
