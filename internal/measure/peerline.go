@@ -82,25 +82,3 @@ func (c peerChunk) line(b []byte) []byte {
 	}
 	return b
 }
-
-// lineMessage reads back what whoever stores a message has to know of it: how many points, and the time of the oldest. Messages come
-// over a network, so this takes any bytes; ok is false for what line did not make.
-func lineMessage(b []byte) (points int, oldest time.Time, ok bool) {
-	const digits = 13 // milliseconds since 1970, until the year 2286
-	end := -1
-	for i, c := range b {
-		if c == '\n' {
-			if points++; end < 0 {
-				end = i
-			}
-		}
-	}
-	if end < digits+1 || b[end-digits-1] != ' ' || b[len(b)-1] != '\n' {
-		return 0, time.Time{}, false
-	}
-	ms, err := strconv.ParseUint(string(b[end-digits:end]), 10, 63)
-	if err != nil {
-		return 0, time.Time{}, false
-	}
-	return points, time.UnixMilli(int64(ms)), true // #nosec G115 -- 13 digits
-}

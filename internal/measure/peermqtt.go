@@ -5,21 +5,16 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"io"
 	"net"
+
+	"vitalseal/internal/measure/peerwire"
 )
-
-// errPeerBroker says that the broker said something it should not.
-var errPeerBroker = errors.New("measure: the broker does not speak MQTT 3.1.1")
-
-// maxPeerPacket bounds one packet of the broker.
-const maxPeerPacket = 1 << 20
 
 // The packets of MQTT 3.1.1 that are needed to publish and to subscribe with QoS 1.
 const (
 	mqttConnect   = 0x10
 	mqttConnack   = 0x20
-	mqttPublish   = 0x30
+	mqttPublish   = peerwire.Publish
 	mqttPuback    = 0x40
 	mqttSubscribe = 0x82
 	mqttSuback    = 0x90
@@ -53,7 +48,7 @@ func newPeerMQTT(conn net.Conn, id, user, password string, clean bool) (*peerMQT
 		return nil, err
 	}
 	if kind != mqttConnack || len(got) != 2 || got[1] != 0 {
-		return nil, fmt.Errorf("%w: it answers packet %#x, % x to a sign-in", errPeerBroker, kind, got)
+		return nil, fmt.Errorf("%w: it answers packet %#x, % x to a sign-in", peerwire.ErrBroker, kind, got)
 	}
 	return m, nil
 }
@@ -74,7 +69,7 @@ func (m *peerMQTT) subscribe(filter string) error {
 	}
 	kind, got, err := m.receive()
 	if err == nil && (kind != mqttSuback || len(got) != 3 || got[2] != 1) {
-		err = fmt.Errorf("%w: it answers packet %#x, % x to a subscription", errPeerBroker, kind, got)
+		err = fmt.Errorf("%w: it answers packet %#x, % x to a subscription", peerwire.ErrBroker, kind, got)
 	}
 	return err
 }
@@ -105,39 +100,7 @@ func (m *peerMQTT) send(kind byte, head, payload []byte) error {
 
 // receive returns the next packet; what it returns is valid until the next call.
 func (m *peerMQTT) receive() (kind byte, body []byte, err error) {
-	kind, body, err = readPacket(m.r, m.in)
+	kind, body, err = peerwire.ReadPacket(m.r, m.in)
 	m.in = body
 	return kind, body, err
-}
-
-// readPacket reads one packet into buf, or a larger one.
-func readPacket(r *bufio.Reader, buf []byte) (kind byte, body []byte, err error) {
-	if kind, err = r.ReadByte(); err != nil {
-		return 0, buf, err
-	}
-	n, err := binary.ReadUvarint(r)
-	if err != nil {
-		return 0, buf, fmt.Errorf("%w: %w", errPeerBroker, err)
-	}
-	if n > maxPeerPacket {
-		return 0, buf, fmt.Errorf("%w: a packet of %d bytes", errPeerBroker, n)
-	}
-	if uint64(cap(buf)) < n {
-		buf = make([]byte, n)
-	}
-	buf = buf[:n]
-	_, err = io.ReadFull(r, buf)
-	return kind, buf, err
-}
-
-// message takes a PUBLISH with QoS 1 apart.
-func message(kind byte, body []byte) (id uint16, payload []byte, err error) {
-	if kind&0xf6 != mqttPublish|0x02 || len(body) < 2 {
-		return 0, nil, fmt.Errorf("%w: packet %#x of %d bytes is no message", errPeerBroker, kind, len(body))
-	}
-	n := 2 + int(binary.BigEndian.Uint16(body))
-	if len(body) < n+2 {
-		return 0, nil, fmt.Errorf("%w: a message of %d bytes with a topic of %d", errPeerBroker, len(body), n-2)
-	}
-	return binary.BigEndian.Uint16(body[n:]), body[n+2:], nil
 }

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+
+	"vitalseal/internal/measure/peerwire"
 )
 
 // peerPublisher sends one sensor's chunks to the broker, with QoS 1 over a TLS connection of its own.
@@ -50,7 +52,7 @@ func (p *peerPublisher) receive() {
 	for {
 		kind, body, err := p.m.receive()
 		if err == nil && (kind != mqttPuback || len(body) != 2) {
-			err = fmt.Errorf("%w: packet %#x for an acknowledgement", errPeerBroker, kind)
+			err = fmt.Errorf("%w: packet %#x for an acknowledgement", peerwire.ErrBroker, kind)
 		}
 		p.mu.Lock()
 		if err == nil {
@@ -162,13 +164,13 @@ func (s *peerSubscriber) receive() error {
 		if err != nil {
 			return err
 		}
-		id, payload, err := message(kind, body)
+		id, payload, err := peerwire.Message(kind, body)
 		if err != nil {
 			return err
 		}
-		points, oldest, ok := lineMessage(payload)
+		points, oldest, ok := peerwire.Points(payload)
 		if !ok {
-			return fmt.Errorf("%w: a message that no gateway of ours sent", errPeerBroker)
+			return fmt.Errorf("%w: a message that no gateway of ours sent", peerwire.ErrBroker)
 		}
 		s.mu.Lock()
 		b := &s.batch

@@ -1,7 +1,6 @@
 package measure
 
 import (
-	"bufio"
 	"bytes"
 	"errors"
 	"net"
@@ -11,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"vitalseal/internal/measure/peerwire"
 	"vitalseal/internal/vitals"
 )
 
@@ -32,13 +32,13 @@ func TestPeerLine(t *testing.T) {
 		if string(got) != c.want {
 			t.Errorf("%s: %q, want %q", c.name, got, c.want)
 		}
-		points, oldest, ok := lineMessage(got)
+		points, oldest, ok := peerwire.Points(got)
 		if !ok || points != c.chunk.points() || !oldest.Equal(c.chunk.at) {
 			t.Errorf("%s read back: %d points of %v, %v", c.name, points, oldest, ok)
 		}
 	}
 	for _, bad := range []string{"", "\n", "ppg 1790000000123", "ppg 179000000012x\n", "1790000000123\n"} {
-		if _, _, ok := lineMessage([]byte(bad)); ok {
+		if _, _, ok := peerwire.Points([]byte(bad)); ok {
 			t.Errorf("%q is taken", bad)
 		}
 	}
@@ -97,7 +97,7 @@ func TestPeerMQTT(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	id, payload, err := message(kind, body)
+	id, payload, err := peerwire.Message(kind, body)
 	if err != nil || id != 5 || string(payload) != "here" {
 		t.Errorf("message %d %q, %v", id, payload, err)
 	}
@@ -125,35 +125,9 @@ func TestPeerMQTTRefused(t *testing.T) {
 			_, _ = theirs.Write([]byte{0x20, 2, 0, 5})
 		}
 	}()
-	if _, err := newPeerMQTT(ours, "id", "u", "wrong", true); !errors.Is(err, errPeerBroker) {
+	if _, err := newPeerMQTT(ours, "id", "u", "wrong", true); !errors.Is(err, peerwire.ErrBroker) {
 		t.Errorf("a broker that refuses: %v", err)
 	}
-}
-
-func FuzzPeerPacket(f *testing.F) {
-	f.Add([]byte{0x32, 9, 0, 1, 'a', 0, 5, 'h', 'e', 'r', 'e'})
-	f.Add([]byte{0x30, 0xff, 0xff, 0xff, 0x7f})
-	f.Fuzz(func(t *testing.T, b []byte) {
-		kind, body, err := readPacket(bufio.NewReader(bytes.NewReader(b)), nil)
-		if err != nil {
-			return
-		}
-		if len(body) > maxPeerPacket || len(body) > len(b) {
-			t.Errorf("%d bytes out of %d", len(body), len(b))
-		}
-		if _, payload, err := message(kind, body); err == nil && len(payload) > len(body) {
-			t.Errorf("a payload of %d in a packet of %d", len(payload), len(body))
-		}
-	})
-}
-
-func FuzzPeerLine(f *testing.F) {
-	f.Add([]byte("ppg,sensor=7 red=25000i,infrared=30000i 1790000000123\n"))
-	f.Fuzz(func(t *testing.T, b []byte) {
-		if points, oldest, ok := lineMessage(b); ok && (points != bytes.Count(b, []byte{'\n'}) || oldest.UnixMilli() < 0) {
-			t.Errorf("%q: %d points of %v", b, points, oldest)
-		}
-	})
 }
 
 func TestMissingProgram(t *testing.T) {

@@ -45,7 +45,10 @@ func (s *Store) Check(ctx context.Context, progress func(partition string)) (c C
 	for _, name := range names {
 		progress(name)
 		if err := s.checkPartition(ctx, name, &c); err != nil {
-			return c, named("check", fmt.Errorf("partition %s: %w", name, err))
+			if ctx.Err() != nil {
+				return c, named("check", ctx.Err())
+			}
+			c.wrong("partition %s: %v", name, err) // and on with the next: one damaged day says nothing about the others
 		}
 	}
 	return c, nil

@@ -334,7 +334,10 @@ func (ps *partitions) check(ctx context.Context, c *Checked, progress func(strin
 	}
 	for _, name := range names {
 		if err := ps.checkFile(ctx, c, name); err != nil {
-			return fmt.Errorf("partition %s: %w", name, err)
+			if ctx.Err() != nil {
+				return ctx.Err()
+			}
+			c.wrong("partition %s: %v", name, err)
 		}
 	}
 	return nil
