@@ -2,6 +2,7 @@ package main_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -22,7 +23,7 @@ import (
 )
 
 // TestFaults kills and freezes the real processes, with the real network, at random instants: the gateway, the hub, and the
-// process that is both the network's controller and its edge router. A frozen network is a partition: connections stay open and
+// process that is both the network's controller and its edge router, and a second edge router. A frozen network is a partition: connections stay open and
 // nothing comes through. At the end every chunk that was ever durable on the gateway is accounted for. It is short unless
 // VITALSEAL_SOAK says how long to go on (`make soak`).
 func TestFaults(t *testing.T) {
@@ -38,7 +39,9 @@ func TestFaults(t *testing.T) {
 	f.overlay = start(t, f.logs, "overlay", "--data", f.in("overlay"))
 	f.startHub()
 	start(t, f.logs, "connect", "--data", f.in("connect"), "--listen", seed.listen, "--plain")
-	before := signInAt(t, seed.url(), w.Admin, &seed.secrets).delivery()
+	admin := signInAt(t, seed.url(), w.Admin, &seed.secrets)
+	before := admin.delivery()
+	f.startRouter(admin)
 	f.account.seed(f.in(gw))
 	f.startGateway()
 	f.progress("first deliveries")
@@ -49,8 +52,10 @@ func TestFaults(t *testing.T) {
 	}{
 		{"gateway killed", func() { f.killGateway(); f.startGateway() }},
 		{"hub killed", func() { f.hub.kill(); f.pause(3 * time.Second); f.startHub() }},
-		{"controller and router killed", func() { signal(t, f.node(), syscall.SIGKILL) }}, // its supervisor starts it again
-		{"network frozen", func() { f.freeze(f.node(), 20*time.Second) }},
+		{"controller and router killed", func() { signal(t, f.node("overlay"), syscall.SIGKILL) }}, // its supervisor starts it again
+		{"second router killed", func() { signal(t, f.node("router"), syscall.SIGKILL) }},
+		{"network frozen", func() { f.freeze(f.node("overlay"), 20*time.Second) }},
+		{"second router frozen", func() { f.freeze(f.node("router"), 10*time.Second) }},
 		{"hub frozen", func() { f.freeze(f.hub.cmd.Process.Pid, 5*time.Second) }},
 		{"hub and gateway killed", func() { f.hub.kill(); f.pause(time.Second); f.killGateway(); f.startGateway(); f.startHub() }},
 		{"gateway frozen", func() { f.freeze(f.gateway.cmd.Process.Pid, 3*time.Second) }},
@@ -171,14 +176,26 @@ func (f *faulty) killGateway() {
 	f.account.add(f.in(f.gw, "outbox"))
 }
 
-// node is the process of the network, below its supervisor.
-func (f *faulty) node() int {
+// startRouter adds an edge router in a process of its own. Whose connections lead through which is the network's choice.
+func (f *faulty) startRouter(admin api) {
+	f.t.Helper()
+	var ticket json.RawMessage
+	admin.post("/api/admin/routers", map[string]string{"id": "second"}, &ticket)
+	file := filepath.Join(f.t.TempDir(), "router.ticket")
+	if err := os.WriteFile(file, ticket, 0o600); err != nil {
+		f.t.Fatal(err)
+	}
+	start(f.t, f.logs, "router", "--ticket", file, "--data", f.in("router"))
+}
+
+// node is the process of the controller and its router, or of the second router, below its supervisor.
+func (f *faulty) node(which string) int {
 	f.t.Helper()
 	var pid int
-	await(f.t, "the network's process", func() error {
-		for _, line := range processes(f.t, f.in("overlay")) {
+	await(f.t, "the process of the "+which, func() error {
+		for _, line := range processes(f.t, f.in(which)) {
 			path, command, _ := strings.Cut(line, ": ")
-			if strings.Contains(command, " overlay node ") {
+			if strings.Contains(command, " "+which+" node ") {
 				var err error
 				pid, err = strconv.Atoi(filepath.Base(path))
 				return err
