@@ -27,14 +27,10 @@ const maxDSN = 4 << 10
 func openStore(ctx context.Context, cfg Config, keys seal.KeyStore, created bool, log *slog.Logger, options ...store.Option) (*store.Store, error) {
 	dsn := cfg.Database
 	if path, ok := strings.CutPrefix(dsn, "file:"); ok {
-		b, err := os.ReadFile(path) // #nosec G304 -- the administrator names the file
-		if err != nil {
+		var err error
+		if dsn, err = readDSN(path); err != nil {
 			return nil, fmt.Errorf("hub: configuration: database: %w", err)
 		}
-		if len(b) > maxDSN {
-			return nil, fmt.Errorf("hub: configuration: database: %s is longer than a connection string", path)
-		}
-		dsn = strings.TrimSpace(string(b))
 	}
 	st, err := store.Open(ctx, filepath.Join(cfg.Data, "store"), keys, log, append(options, store.WithPostgres(dsn))...)
 	if errors.Is(err, seal.ErrOpen) {
@@ -48,6 +44,29 @@ func openStore(ctx context.Context, cfg Config, keys seal.KeyStore, created bool
 		return nil, fmt.Errorf("hub: %w", err)
 	}
 	return st, nil
+}
+
+// readDSN reads a connection string from a file that nobody else may read: it may hold a password.
+func readDSN(path string) (string, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return "", err
+	}
+	if info.Mode().Perm()&0o077 != 0 {
+		return "", fmt.Errorf("%s may be read by others (mode %o): chmod 600 it", path, info.Mode().Perm())
+	}
+	if info.Size() > maxDSN {
+		return "", fmt.Errorf("%s is longer than a connection string", path)
+	}
+	b, err := os.ReadFile(path) // #nosec G304 -- the administrator names the file
+	if err != nil {
+		return "", err
+	}
+	dsn := strings.TrimSpace(string(b))
+	if dsn == "" {
+		return "", fmt.Errorf("%s is empty", path) // which would mean files
+	}
+	return dsn, nil
 }
 
 // administrator is what is kept of a joined hub's second identity, as one of the database's secrets.
