@@ -234,7 +234,7 @@ func tell(what string) { fmt.Fprintln(os.Stderr, "  "+what) }
 
 func folderOf(data string) error {
 	if _, err := os.Stat(filepath.Join(data, "store", "directory.db")); err != nil {
-		return &usageError{fmt.Errorf("--data %s: no hub's data folder: %w", data, err), "name the folder that `data` in the hub's configuration names"}
+		return &usageError{fmt.Errorf("--data %s: no hub's data folder: %w", data, err), "name the folder that `data` in the hub's configuration names; a store in PostgreSQL is copied with its own tools (doc/scale-out.md)"}
 	}
 	return nil
 }
