@@ -9,6 +9,7 @@ import (
 
 // TestBenchCost: the test build measures itself without anything that protects, and loses nothing by that; the product cannot.
 func TestBenchCost(t *testing.T) {
+	t.Parallel() // mostly it waits
 	if testing.Short() {
 		t.Skip("starts a deployment, twice")
 	}
