@@ -39,6 +39,8 @@ type day interface {
 	stream(ctx context.Context, id int64) (*streamTaken, error)
 	// streams are all of them, each with all sequences that are there.
 	streams(ctx context.Context) ([]streamTaken, error)
+	// holds reports whether a stream's chunk of a sequence number is, or was, there.
+	holds(ctx context.Context, k streamKey, seq int64) (bool, error)
 	snapshot(ctx context.Context, patient string, signal uint8) (*snapshot, error)
 	// sealed are the chunks of spans as they are stored, span by span and row by row; nil for one that is gone.
 	sealed(ctx context.Context, spans []blockSpan) ([][][]byte, error)

@@ -21,6 +21,7 @@ type Arrival struct {
 	Header   seal.Header
 	Chunk    vitals.Chunk
 	Received time.Time
+	Clock    Clock // by which its times were read
 }
 
 // Outcome is what became of an Arrival. The zero Outcome is none of them.
@@ -64,8 +65,8 @@ const maxSpan = 10 * time.Minute
 
 // Append stores one chunk under the key of the patient it belongs to, together with its share of the minute trends, and
 // returns when that is fsynced; concurrent calls share a commit. The grant must allow access.AppendVitals on the system.
-// A chunk belongs, whole, to the patient who lay at its start time in the bed where its sensor then was, else to
-// Unassigned. An error comes with Retry only and says why.
+// Each sample belongs to the patient who lay at its time in the bed where its sensor then was, else to Unassigned: a chunk that
+// reaches over such a boundary is split there. An error comes with Retry only and says why.
 func (s *Store) Append(ctx context.Context, g access.Grant, a Arrival) (Outcome, string, error) {
 	type result struct {
 		outcome Outcome
@@ -92,7 +93,11 @@ func (s *Store) Hand(ctx context.Context, g access.Grant, a Arrival, settled fun
 		return
 	}
 	p.settled = settled
-	if err := s.write.enqueue(ctx, p); err != nil {
+	enqueue := s.write.enqueue
+	if p.key == (seal.Key{}) { // nobody's yet
+		enqueue = s.waiter.enqueue
+	}
+	if err := enqueue(ctx, p); err != nil {
 		settled(Retry, "", named("append", err))
 	}
 }
@@ -105,15 +110,39 @@ func (s *Store) receive(ctx context.Context, g access.Grant, a Arrival) (*pendin
 	if err := checkIdentity("sensor", a.Sensor); err != nil {
 		return nil, Retry, "", named("append", err)
 	}
-	p, reason := s.prepare(a)
-	subject := Unassigned
-	if reason == "" {
-		var state string
-		var err error
-		if subject, state, p.places, err = s.attribute(ctx, a.Sensor, p.start); err != nil {
-			return nil, Retry, "", named("append: attribute", err)
+	h, err := s.placesOf(ctx, a.Sensor)
+	if err != nil {
+		return nil, Retry, "", named("append: attribute", err)
+	}
+	ahead, wait := h.judge(a)
+	if !wait || h.state == DeviceDisabled || h.state == DeviceDeleted {
+		p, outcome, reason, err := s.place(ctx, a, h, ahead)
+		if p != nil && a.Clock.Judged && s.unsure.waiting(a.Sensor) { // it may have come before its clock was found out
+			if known, err := s.waits(ctx, p); known || err != nil {
+				return nil, Duplicate, "", named("append", err)
+			}
 		}
-		switch state {
+		return p, outcome, reason, err
+	}
+	p, reason := s.prepare(a, 0, false)
+	if reason != "" {
+		return s.reject(ctx, a, reason)
+	}
+	if err := s.wait(ctx, p, a, h); err != nil {
+		return nil, Retry, "", named("append: wait", err)
+	}
+	if p.outcome == Duplicate {
+		return nil, Duplicate, "", nil
+	}
+	s.unsure.waits(a.Sensor)
+	return p, 0, "", nil
+}
+
+// place makes an arrival whose times are ahead by so much ready for the writer, or says what became of it.
+func (s *Store) place(ctx context.Context, a Arrival, h sensorHistory, ahead time.Duration) (*pending, Outcome, string, error) {
+	p, reason := s.prepare(a, ahead, true)
+	if reason == "" {
+		switch h.state {
 		case DeviceDisabled:
 			return nil, Retry, ReasonDisabled, nil
 		case DeviceDeleted:
@@ -121,22 +150,20 @@ func (s *Store) receive(ctx context.Context, g access.Grant, a Arrival) (*pendin
 		}
 	}
 	if reason != "" {
-		if err := s.setAside(ctx, a, reason); err != nil {
-			return nil, Retry, "", named("append: quarantine", err)
-		}
-		return nil, Rejected, reason, nil
+		return s.reject(ctx, a, reason)
 	}
-	key, err := s.key(ctx, patientKey(subject))
-	if errors.Is(err, ErrNotFound) { // forgotten meanwhile
-		subject = Unassigned
-		key, err = s.key(ctx, patientKey(subject))
-	}
-	if err != nil {
+	if err := s.seal(ctx, p, h); err != nil {
 		return nil, Retry, "", named("append: key", err)
 	}
-	p.subject, p.key = subject, key
-	p.sealed = key.Seal(p.encoded, chunkData(p.row, subject))
 	return p, 0, "", nil
+}
+
+// reject sets an arrival aside for good.
+func (s *Store) reject(ctx context.Context, a Arrival, reason string) (*pending, Outcome, string, error) {
+	if err := s.setAside(ctx, a, reason); err != nil {
+		return nil, Retry, "", named("append: quarantine", err)
+	}
+	return nil, Rejected, reason, nil
 }
 
 // row is what identifies a stored chunk; all of it is bound to the sealed bytes.
@@ -161,19 +188,24 @@ type pending struct {
 	sealed      []byte
 	chunk       vitals.Chunk
 	header      seal.Header
+	clock       Clock      // of one that waits
+	live        *Update    // what of one that waits is shown now
+	parts       []*pending // later shares of a chunk that was split, stored with it or not at all
 	outcome     Outcome
 	settled     func(Outcome, string, error) // called by the writer, once
 }
 
-// prepare checks an arrival and brings it into the form of its row, or says why it can never be stored.
-func (s *Store) prepare(a Arrival) (*pending, string) {
+// prepare checks an arrival and brings it into the form of its row, its times corrected by what they are ahead, or says why it can
+// never be stored. Times that are not sure are not looked at.
+func (s *Store) prepare(a Arrival, ahead time.Duration, sure bool) (*pending, string) {
 	h, c := a.Header, a.Chunk
 	if !c.Signal.Valid() || vitals.Signal(h.Signal) != c.Signal || h.Sensor != a.Sensor ||
 		h.Start.UnixMicro() != c.Start.UnixMicro() || h.Seq > math.MaxInt64 || h.Epoch.Number > math.MaxInt64 {
 		return nil, ReasonHeader
 	}
-	now := s.now()
-	if !weaken.Skip(weaken.Clock) && (h.Start.Before(now.Add(-s.opt.maxAge)) || h.Start.After(now.Add(s.opt.maxAhead))) {
+	c = shifted(c, ahead)
+	start, now := h.Start.UTC().Add(-ahead), s.now()
+	if sure && !weaken.Skip(weaken.Clock) && (start.Before(now.Add(-s.opt.maxAge)) || start.After(now.Add(s.opt.maxAhead))) {
 		return nil, ReasonTime
 	}
 	first, last := sampleSpan(c)
@@ -184,7 +216,6 @@ func (s *Store) prepare(a Arrival) (*pending, string) {
 	if err != nil {
 		return nil, ReasonMalform
 	}
-	start := h.Start.UTC()
 	return &pending{
 		row:       row{a.Sensor, c.Signal, h.Epoch, h.Seq, micro(start)},
 		partition: partitionOf(start),

@@ -8,6 +8,7 @@ import (
 	"math"
 	"slices"
 	"sync"
+	"time"
 )
 
 // attribution caches, for each sensor, whose it was when: its placements crossed with the stays in those beds.
@@ -22,6 +23,8 @@ type sensorHistory struct {
 	places int64  // in PostgreSQL: the generation that it was read in
 	state  string // of the device; empty when it is not in the inventory
 	lay    []interval
+
+	settled []settlement // what was said of its gateway's clock, oldest first
 }
 
 // interval says that the sensor stood at patient's bed in [begins, ends).
@@ -55,24 +58,43 @@ func (a *attribution) put(sensor string, h sensorHistory) {
 	a.m[sensor] = h
 }
 
-// attribute is the patient whose sensor it was at µs at, or Unassigned, the sensor's state in the inventory, and the generation of what
-// says so.
-func (s *Store) attribute(ctx context.Context, sensor string, at int64) (patient, state string, places int64, err error) {
+// placesOf is whose a sensor was when, and its state in the inventory.
+func (s *Store) placesOf(ctx context.Context, sensor string) (sensorHistory, error) {
 	h, gen, ok := s.where.get(sensor)
 	if !ok || s.deaf() {
 		// The generation is from before the read: a change meanwhile makes what is read stale at once.
+		var err error
 		if h, err = s.history(ctx, sensor); err != nil {
-			return "", "", 0, err
+			return sensorHistory{}, err
 		}
 		h.gen = gen
 		s.where.put(sensor, h)
 	}
+	return h, nil
+}
+
+// whose is the patient whose sensor it was at µs at, or Unassigned.
+func (h sensorHistory) whose(at int64) string {
 	for i := len(h.lay) - 1; i >= 0; i-- {
 		if in := h.lay[i]; at >= in.begins && at < in.ends {
-			return in.patient, h.state, h.places, nil
+			return in.patient
 		}
 	}
-	return Unassigned, h.state, h.places, nil
+	return Unassigned
+}
+
+// during is whose sensor it was from µs first to µs last, if that was one and the same all the time.
+func (h sensorHistory) during(first, last int64) (patient string, steady bool) {
+	patient = h.whose(first)
+	for _, in := range h.lay {
+		// A boundary inside (first, last] matters only if another patient, or none, is there from then on.
+		for _, at := range [2]int64{in.begins, in.ends} {
+			if at > first && at <= last && h.whose(at) != patient {
+				return patient, false
+			}
+		}
+	}
+	return patient, true
 }
 
 func (s *Store) history(ctx context.Context, sensor string) (h sensorHistory, err error) {
@@ -80,6 +102,9 @@ func (s *Store) history(ctx context.Context, sensor string) (h sensorHistory, er
 		if err := s.db.QueryRowContext(ctx, selectPlaces).Scan(&h.places); err != nil {
 			return h, err
 		}
+	}
+	if err := s.clockHistory(ctx, sensor, &h); err != nil {
+		return h, err
 	}
 	switch err := s.db.QueryRowContext(ctx, "SELECT state FROM devices WHERE id = ?", sensor).Scan(&h.state); {
 	case errors.Is(err, sql.ErrNoRows):
@@ -106,4 +131,16 @@ func (s *Store) history(ctx context.Context, sensor string) (h sensorHistory, er
 	}
 	slices.SortFunc(h.lay, func(a, b interval) int { return cmp.Compare(a.begins, b.begins) })
 	return h, rows.Err()
+}
+
+// clockHistory adds what was said of the clock that a sensor's times are read from.
+func (s *Store) clockHistory(ctx context.Context, sensor string, h *sensorHistory) error {
+	return each(ctx, s.db, "SELECT low, high, clock FROM clock_settled WHERE sensor = ? ORDER BY at, low, high", func(rows *sql.Rows) error {
+		var x settlement
+		var clock int64
+		err := rows.Scan(&x.low, &x.high, &clock)
+		x.clock = time.Duration(clock) * time.Microsecond
+		h.settled = append(h.settled, x)
+		return err
+	}, sensor)
 }

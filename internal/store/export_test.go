@@ -52,6 +52,9 @@ func WithCompaction(every time.Duration) Option {
 	return func(o *options) { o.compactEvery, o.settled = every, -time.Hour }
 }
 
+// WithMaxWaiting bounds the chunks of one sensor that wait.
+func WithMaxWaiting(n int64) Option { return func(o *options) { o.maxWaiting = n } }
+
 // FirstPartitionStep makes those tables of the first schema that a later one took away.
 func FirstPartitionStep() string {
 	step := strings.ReplaceAll(partitionSteps[0], "CREATE TABLE", "CREATE TABLE IF NOT EXISTS")

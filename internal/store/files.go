@@ -42,6 +42,18 @@ func (ps *partitions) open(ctx context.Context, name string) (day, error) {
 	return openDay{p, ps}, nil
 }
 
+// holds implements day.
+func (d openDay) holds(_ context.Context, k streamKey, seq int64) (bool, error) {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	for _, t := range d.taken {
+		if t.key == k {
+			return t.has(seq), nil
+		}
+	}
+	return false, nil
+}
+
 // alone implements archive: one process has the files.
 func (ps *partitions) alone(ctx context.Context, f func(context.Context) error) error { return f(ctx) }
 

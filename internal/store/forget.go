@@ -154,6 +154,10 @@ func erase(ctx context.Context, tx *sql.Tx, patient string, channel int64, now t
 			WHERE s.patient = ?1 AND (q.start >= p.begins AND q.start >= s.begins AND q.start < coalesce(p.ends, ?2) AND q.start < coalesce(s.ends, ?2)
 			OR q.received >= p.begins AND q.received >= s.begins AND q.received < coalesce(p.ends, ?2) AND q.received < coalesce(s.ends, ?2)))`,
 			[]any{patient, int64(math.MaxInt64)}},
+		// What waits for its time is likewise, by the time that was measured or by any between its own and when it came.
+		{`DELETE FROM waiting WHERE id IN (SELECT q.id FROM waiting q JOIN placements p ON p.device = q.sensor JOIN stays s ON s.bed = p.bed
+			WHERE s.patient = ?1 AND q.received >= p.begins AND q.received >= s.begins AND q.start - q.clock < coalesce(p.ends, ?2) AND q.start - q.clock < coalesce(s.ends, ?2))`,
+			[]any{patient, int64(math.MaxInt64)}},
 		{"UPDATE patients SET sealed_name = ? WHERE id = ?", []any{[]byte{}, patient}},
 		{"DELETE FROM api_keys WHERE channel = ?", []any{channel}},
 		{"DELETE FROM mqtt_rights WHERE channel = ?", []any{channel}},

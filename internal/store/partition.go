@@ -379,6 +379,11 @@ func (in *insertion) chunk(ctx context.Context, p *pending, now int64) error {
 	p.outcome = Accepted
 	in.in[[2]int64{stream, seq}] = true
 	in.added = append(in.added, added{subjectSignal{subject, p.signal}, r})
+	for _, part := range p.parts { // with the first one, in one transaction
+		if err := in.chunk(ctx, part, now); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 

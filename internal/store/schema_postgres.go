@@ -11,6 +11,7 @@ DROP TABLE keys, secrets, wards, beds, patients, stays, persons, sessions, chann
 DROP FUNCTION vitalseal_tell(); DROP FUNCTION vitalseal_moved(); DROP FUNCTION vitalseal_channel_gone();`},
 	{up: collated(pgChunks), down: `
 DROP TABLE recent, damaged, blocks, taken, sums, streams, subjects, days; DROP SEQUENCE recent_ids, block_ids;`},
+	pgWaiting,
 }
 
 func collated(schema string) string { return strings.ReplaceAll(schema, " TEXT", ` TEXT COLLATE "C"`) }

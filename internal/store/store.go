@@ -75,6 +75,7 @@ type options struct {
 	batch        int
 	partitions   int
 	watchQueue   int
+	maxWaiting   int64
 	postgres     string
 }
 
@@ -105,12 +106,16 @@ type Store struct {
 	archive archive
 	others  *follower // what other hubs do; nil with files
 	write   *writer
+	waiter  *waiter
+	unsure  unsureReadings
+	clocks  clockNotes
 	watch   watchers
 	lat     latency
 	seen    touches
 	stats   partitionCounts
 	once    sync.Once
 
+	releasing  sync.Mutex    // one release of waiting chunks at a time
 	compacting sync.Mutex    // one compaction at a time
 	stop       func()        // ends what runs in the background
 	background chan struct{} // closed when it has ended
@@ -119,7 +124,7 @@ type Store struct {
 // Open opens the store in dir, creating it on first use. ErrInUse if another process has it.
 func Open(ctx context.Context, dir string, ks seal.KeyStore, log *slog.Logger, opts ...Option) (*Store, error) {
 	o := options{now: time.Now, maxAge: 31 * 24 * time.Hour, maxAhead: 5 * time.Minute, linger: 40 * time.Millisecond, compactEvery: 10 * time.Second, settled: settled,
-		batch: 1024, partitions: 40, watchQueue: 512}
+		batch: 1024, partitions: 40, watchQueue: 512, maxWaiting: maxWaiting}
 	for _, f := range opts {
 		f(&o)
 	}
@@ -132,6 +137,8 @@ func Open(ctx context.Context, dir string, ks seal.KeyStore, log *slog.Logger, o
 	s.where.init()
 	s.keys.init()
 	s.seen.init()
+	s.unsure.init()
+	s.clocks.init()
 	s.stats.init()
 	if err := s.open(ctx); err != nil {
 		return nil, fmt.Errorf("store: open: %w", errors.Join(err, s.closeFiles()))
@@ -139,6 +146,8 @@ func Open(ctx context.Context, dir string, ks seal.KeyStore, log *slog.Logger, o
 	s.write = newWriter(s)
 	// The writer outlives the ctx that opened the store: Close ends it, after it has answered everybody.
 	go s.write.run(context.WithoutCancel(ctx))
+	s.waiter = newWaiter(s)
+	go s.waiter.run(context.WithoutCancel(ctx))
 	if s.others != nil {
 		go s.others.run()
 	}
@@ -198,6 +207,7 @@ func (s *Store) Close() error {
 	s.once.Do(func() {
 		s.stop()
 		<-s.background
+		s.waiter.close()
 		s.write.close()
 		if s.others != nil {
 			s.others.close()

@@ -117,8 +117,10 @@ func (t *tables) write(ctx context.Context, name string, group []*pending) error
 		clear(t.streamIDs)
 	}
 	for _, p := range group { // each in a commit of its own, once a stream: an id in the cache has surely committed
-		if err := t.identify(ctx, p); err != nil {
-			return err
+		for _, x := range append([]*pending{p}, p.parts...) {
+			if err := t.identify(ctx, x); err != nil {
+				return err
+			}
 		}
 	}
 	err := transact(ctx, t.s.db.DB, func(tx *sql.Tx) error {
@@ -141,7 +143,16 @@ func (t *tables) write(ctx context.Context, name string, group []*pending) error
 		if len(now) < len(group) {
 			t.s.where.changed()
 		}
-		return t.insert(ctx, tx, suffix(name), now)
+		if err := t.insert(ctx, tx, suffix(name), now); err != nil {
+			return err
+		}
+		var parts []*pending // of those that are new: what is there already is there whole
+		for _, p := range now {
+			if p.outcome == Accepted {
+				parts = append(parts, p.parts...)
+			}
+		}
+		return t.insert(ctx, tx, suffix(name), parts)
 	})
 	if err != nil {
 		// The day may have been dropped, or the database restored: look again.
@@ -425,6 +436,14 @@ func (d tablesDay) stream(ctx context.Context, id int64) (*streamTaken, error) {
 // moment runs f in a read-only transaction that sees one moment.
 func (d tablesDay) moment(ctx context.Context) (*sql.Tx, error) {
 	return d.reader().BeginTx(ctx, &sql.TxOptions{Isolation: sql.LevelRepeatableRead, ReadOnly: true})
+}
+
+// holds implements day.
+func (d tablesDay) holds(ctx context.Context, k streamKey, seq int64) (there bool, err error) {
+	err = d.reader().QueryRowContext(ctx, "SELECT EXISTS (SELECT 1 FROM streams s JOIN "+d.table("recent")+` r ON r.stream = s.id
+		WHERE s.sensor = ?1 AND s.signal = ?2 AND s.epoch = ?3 AND r.seq = ?4) OR EXISTS (SELECT 1 FROM streams s JOIN `+d.table("taken")+` t ON t.stream = s.id
+		WHERE s.sensor = ?1 AND s.signal = ?2 AND s.epoch = ?3 AND t.low <= ?4 AND t.high >= ?4)`, k.sensor, int64(k.signal), k.epoch[:], seq).Scan(&there)
+	return there, err
 }
 
 // streams implements day.

@@ -27,6 +27,9 @@ type Update struct {
 	Header  seal.Header
 	Chunk   vitals.Chunk
 	Durable time.Time // when its commit was fsynced
+	// TimeNotSure: the gateway's clock is off, so that the chart waits. Times are corrected as far as they can be, and Patient is who
+	// lies now where the sensor is placed now.
+	TimeNotSure bool
 }
 
 // watchers are the live subscriptions.

@@ -161,7 +161,9 @@ func (w *writer) settle(group []*pending, err error) {
 		}
 		if p.outcome == Accepted {
 			w.s.lat.observe(durable.Sub(p.chunk.Start)) // of the oldest sample: the others waited less
-			w.s.watch.publish(Update{Patient: p.subject, Sensor: p.sensor, Header: p.header, Chunk: p.chunk, Durable: durable})
+			for _, x := range append([]*pending{p}, p.parts...) {
+				w.s.watch.publish(Update{Patient: x.subject, Sensor: x.sensor, Header: x.header, Chunk: x.chunk, Durable: durable})
+			}
 		}
 		p.settled(p.outcome, "", nil)
 	}

@@ -1,0 +1,310 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"sync"
+	"time"
+
+	"vitalseal/internal/access"
+	"vitalseal/internal/vitals"
+	"vitalseal/internal/weaken"
+)
+
+// Clock is what the hub knows of the clock that an arrival's times were read from.
+type Clock struct {
+	// Judged says that the clock was looked at; false: the times count as they are.
+	Judged bool
+	// Known says that Offset was measured, on this connection or by the gateway's record of its clock's steps.
+	Known bool
+	// Offset is how far the clock was ahead of the hub's; below zero: behind. Error is how far Offset may be off: half of the
+	// shortest round trip, so that delay is no error.
+	Offset, Error time.Duration
+}
+
+// ClockSlack is how far a gateway's clock may be off, or off by more than is known, before its readings' time is not sure.
+const ClockSlack = 5 * time.Second
+
+// Sure reports whether a clock that is off by so much is right enough to say whose a reading is.
+func (c Clock) Sure() bool { return c.near(c.Offset) }
+
+func (c Clock) near(off time.Duration) bool {
+	bound := max(ClockSlack, c.Error)
+	return off <= bound && off >= -bound
+}
+
+// ClockWords says how far a gateway's clock is off: "the gateway's clock is 3,600 s ahead of the hub's".
+func ClockWords(off time.Duration) string {
+	way := "ahead of"
+	if off < 0 {
+		way, off = "behind", -off
+	}
+	return fmt.Sprintf("the gateway's clock is %s s %s the hub's", grouped(int64(off.Round(time.Second)/time.Second)), way)
+}
+
+// grouped writes a whole number with a comma between thousands.
+func grouped(n int64) string {
+	if n < 1000 {
+		return fmt.Sprint(n)
+	}
+	return fmt.Sprintf("%s,%03d", grouped(n/1000), n%1000)
+}
+
+// settlement says by how much the times of some epochs are ahead of the hub's. It never changes, so that a chunk sent again is
+// corrected alike and recognised.
+type settlement struct {
+	low, high int64 // epoch numbers, both included
+	clock     time.Duration
+}
+
+// settledFor is the oldest settlement that covers an epoch: a later one never changes what was said of it.
+func (h sensorHistory) settledFor(number uint64) (time.Duration, bool) {
+	for _, x := range h.settled {
+		if int64(number) >= x.low && int64(number) <= x.high { // #nosec G115 -- prepare checked
+			return x.clock, true
+		}
+	}
+	return 0, false
+}
+
+// judge says how far ahead an arrival's times are (they are corrected by that much), and whether the chart must wait because
+// they are not sure.
+func (h sensorHistory) judge(a Arrival) (ahead time.Duration, wait bool) {
+	if !a.Clock.Judged || weaken.Skip(weaken.Clock) {
+		return 0, false
+	}
+	first, last := sampleSpan(a.Chunk)
+	if settled, ok := h.settledFor(a.Header.Epoch.Number); ok {
+		if !a.Clock.Known || a.Clock.near(a.Clock.Offset-settled) {
+			return settled, last.Add(-settled).After(a.Received.Add(ClockSlack))
+		}
+	}
+	if a.Clock.Known && !a.Clock.Sure() {
+		return 0, true
+	}
+	if last.After(a.Received.Add(max(ClockSlack, a.Clock.Error))) {
+		return 0, true // no delay makes a reading come before it was taken
+	}
+	if a.Clock.Known {
+		return 0, false
+	}
+	// The clock is right or behind, by as much as the reading is old at most. That matters where the patient has changed since.
+	_, steady := h.during(micro(first), micro(a.Received))
+	return 0, !steady
+}
+
+// shifted is a chunk whose times are corrected.
+func shifted(c vitals.Chunk, ahead time.Duration) vitals.Chunk {
+	if ahead == 0 {
+		return c
+	}
+	c.Start = c.Start.Add(-ahead)
+	bundles, events := c.Bundles, c.Events
+	c.Bundles, c.Events = nil, nil
+	for _, b := range bundles {
+		b.At = b.At.Add(-ahead)
+		c.Bundles = append(c.Bundles, b)
+	}
+	for _, e := range events {
+		e.At = e.At.Add(-ahead)
+		c.Events = append(c.Events, e)
+	}
+	return c
+}
+
+const (
+	// presentFor is how old a reading may be, by its corrected time, to be shown live while its time is not sure.
+	presentFor = 20 * time.Second
+	// unsureFor is how long the last reading of a kind is remembered for those who open a page.
+	unsureFor = 4 * time.Hour
+)
+
+// present is what of an arrival that waits is shown live: to whom lies where the sensor is placed now. A backlog is not.
+func (h sensorHistory) present(a Arrival, now time.Time) (u Update, ok bool) {
+	_, last := sampleSpan(a.Chunk)
+	ahead := a.Clock.Offset
+	if !a.Clock.Known {
+		// One whose clock is only known to be ahead is as new as can be: it came just now.
+		if ahead = last.Sub(a.Received); ahead < 0 {
+			return u, false
+		}
+	}
+	ahead = ahead.Truncate(time.Microsecond)
+	at := last.Add(-ahead)
+	if at.Before(now.Add(-presentFor)) || at.After(now.Add(max(ClockSlack, a.Clock.Error))) {
+		return u, false
+	}
+	return Update{Patient: h.whose(micro(now)), Sensor: a.Sensor, Header: a.Header, Chunk: shifted(a.Chunk, ahead), Durable: now, TimeNotSure: true}, true
+}
+
+// unsureReadings remembers, by sensor, the last numbers of each kind whose time is not sure: a page that is opened shows them.
+type unsureReadings struct {
+	mu sync.Mutex // guards all below
+	m  map[string]map[vitals.Kind]vitals.Bundle
+	// shown is the newest chunk of a stream that was shown while the waiting place took nothing: it will come again.
+	shown map[streamKey]uint64
+	// may are the sensors of which chunks may be in the waiting place, as far as this process put them there.
+	may map[string]bool
+}
+
+func (r *unsureReadings) init() {
+	r.m, r.shown = map[string]map[vitals.Kind]vitals.Bundle{}, map[streamKey]uint64{}
+	r.may = map[string]bool{}
+}
+
+func (r *unsureReadings) waits(sensor string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.may[sensor] = true
+}
+
+func (r *unsureReadings) waiting(sensor string) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.may[sensor]
+}
+
+func (r *unsureReadings) note(u Update) {
+	if u.Chunk.Signal != vitals.Numerics {
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	kinds := r.m[u.Sensor]
+	if kinds == nil {
+		if len(r.m) >= maxCached {
+			clear(r.m)
+		}
+		kinds = map[vitals.Kind]vitals.Bundle{}
+		r.m[u.Sensor] = kinds
+	}
+	for _, b := range u.Chunk.Bundles {
+		for _, n := range b.Numerics {
+			if old, ok := kinds[n.Kind]; !ok || !b.At.Before(old.At) {
+				kinds[n.Kind] = vitals.Bundle{At: b.At, Numerics: []vitals.Numeric{n}}
+			}
+		}
+	}
+}
+
+// first reports whether a chunk was not shown before.
+func (r *unsureReadings) first(k streamKey, seq uint64) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if last, ok := r.shown[k]; ok && seq <= last {
+		return false
+	}
+	if len(r.shown) >= maxCached {
+		clear(r.shown)
+	}
+	r.shown[k] = seq
+	return true
+}
+
+func (r *unsureReadings) since(at time.Time) map[string][]vitals.Bundle {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	all := map[string][]vitals.Bundle{}
+	for sensor, kinds := range r.m {
+		for kind, b := range kinds {
+			if b.At.Before(at) {
+				delete(kinds, kind)
+				continue
+			}
+			all[sensor] = append(all[sensor], b)
+		}
+		if len(kinds) == 0 {
+			delete(r.m, sensor)
+		}
+	}
+	return all
+}
+
+// ClockState is what the inventory knows of the clock of a sensor's gateway.
+type ClockState struct {
+	Known         bool
+	Offset, Error time.Duration // as in Clock
+	At            time.Time     // when it was measured
+	Waiting       int64         // chunks that wait for the chart because their time is not sure
+}
+
+// NoteClock keeps what was measured of the clock of a sensor's gateway. It writes at most every ten seconds, and only what is news.
+func (s *Store) NoteClock(ctx context.Context, sensor string, c Clock) error {
+	now := s.now()
+	if !s.clocks.news(sensor, c, now) {
+		return nil
+	}
+	_, err := s.db.DB.ExecContext(ctx, `INSERT INTO clocks (sensor, known, clock, error, at) VALUES (?, ?, ?, ?, ?) ON CONFLICT (sensor)
+		DO UPDATE SET known = excluded.known, clock = excluded.clock, error = excluded.error, at = excluded.at`,
+		sensor, c.Known, c.Offset.Microseconds(), c.Error.Microseconds(), micro(now))
+	return named("note clock", err)
+}
+
+// clockNotes is what was written last.
+type clockNotes struct {
+	mu sync.Mutex // guards m
+	m  map[string]clockNote
+}
+
+type clockNote struct {
+	clock Clock
+	at    time.Time
+}
+
+func (n *clockNotes) init() { n.m = map[string]clockNote{} }
+
+func (n *clockNotes) news(sensor string, c Clock, now time.Time) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	old, ok := n.m[sensor]
+	moved := c.Offset-old.clock.Offset > time.Second || old.clock.Offset-c.Offset > time.Second
+	turned := old.clock.Known != c.Known || old.clock.Sure() != c.Sure()
+	if ok && !turned && (now.Sub(old.at) < 10*time.Second || !moved && now.Sub(old.at) < 10*time.Minute) {
+		return false
+	}
+	if len(n.m) >= maxCached {
+		clear(n.m)
+	}
+	n.m[sensor] = clockNote{c, now}
+	return true
+}
+
+// Clocks are the states of the clocks by sensor: those that were measured, and those of sensors with chunks that wait.
+func (s *Store) Clocks(ctx context.Context) (map[string]ClockState, error) {
+	all := map[string]ClockState{}
+	err := each(ctx, s.db, "SELECT sensor, known, clock, error, at, waiting FROM clocks", func(rows *sql.Rows) error {
+		var sensor string
+		var c ClockState
+		var clock, off, at int64
+		if err := rows.Scan(&sensor, &c.Known, &clock, &off, &at, &c.Waiting); err != nil {
+			return err
+		}
+		c.Offset, c.Error, c.At = time.Duration(clock)*time.Microsecond, time.Duration(off)*time.Microsecond, fromMicro(at)
+		all[sensor] = c
+		return nil
+	})
+	return all, named("clocks", err)
+}
+
+// Unsure are a patient's last readings whose time is not sure, as an open page saw them: of each kind the last, of the sensors that
+// stand at the patient's bed now. The grant must allow access.ViewPatient or access.ViewDisplay on the patient.
+func (s *Store) Unsure(ctx context.Context, g access.Grant, patient string) (all []vitals.Bundle, err error) {
+	if err := s.numbersAllowed(g, patient); err != nil {
+		return nil, named("unsure", err)
+	}
+	now := s.now()
+	for sensor, bundles := range s.unsure.since(now.Add(-unsureFor)) {
+		h, err := s.placesOf(ctx, sensor)
+		if err != nil {
+			return nil, named("unsure", err)
+		}
+		for _, b := range bundles {
+			// Neither another patient's since then, nor shown after the sensor went.
+			if who, steady := h.during(micro(b.At), micro(now)); steady && who == patient {
+				all = append(all, b)
+			}
+		}
+	}
+	return all, nil
+}

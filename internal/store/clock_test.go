@@ -1,0 +1,91 @@
+package store_test
+
+import (
+	"testing"
+	"time"
+
+	"vitalseal/internal/store"
+	"vitalseal/internal/vitals"
+)
+
+// TestWaitingOutlivesARestart: what waits is durable, sealed and bounded, the settlement is remembered, and beyond the bound a
+// gateway keeps its chunks while the present is still shown.
+func TestWaitingOutlivesARestart(t *testing.T) {
+	dir := t.TempDir()
+	c := newClock(noon)
+	s := open(t, dir, store.WithClock(c.Now), store.WithMaxWaiting(2))
+	p := ward(t, s, noon, 1)
+	g := standing(t, s)
+	const off = 90 * time.Minute
+	send := func(seq uint64, at time.Time, want store.Outcome, reason string) {
+		t.Helper()
+		a := arrival(sensorID("s0"), numerics(at.Add(off), heart(float64(70+seq))), epoch(1), seq)
+		a.Received, a.Clock = at, store.Clock{Judged: true, Known: true, Offset: off, Error: time.Millisecond}
+		appendAs(t, s, g, a, want, reason)
+	}
+	send(0, noon, store.Accepted, "")
+	send(1, noon.Add(time.Second), store.Accepted, "")
+	for range 2 {
+		send(2, noon.Add(2*time.Second), store.Retry, store.ReasonClock)
+	}
+	last, err := s.Unsure(t.Context(), g, p[0])
+	must(t, err)
+	if len(last) != 1 || last[0].Numerics[0].Value != 72 {
+		t.Errorf("the present beyond the bound: %+v, want 72", last)
+	}
+	must(t, s.Close())
+	s = open(t, dir, store.WithClock(c.Now))
+	g = standing(t, s)
+	send(1, noon.Add(time.Second), store.Duplicate, "")
+	n, err := s.SettleClock(t.Context(), sensorID("s0"), store.Settlement{Low: 1, High: 1, Ahead: off, By: "clock"})
+	must(t, err)
+	if n != 2 {
+		t.Errorf("%d released, want 2", n)
+	}
+	must(t, s.Close())
+	s = open(t, dir, store.WithClock(c.Now))
+	g = standing(t, s)
+	send(0, noon, store.Duplicate, "")
+	send(2, noon.Add(2*time.Second), store.Accepted, "") // without waiting
+	got, err := s.Numerics(t.Context(), g, p[0], noon.Add(-time.Minute), noon.Add(time.Minute), 0)
+	must(t, err)
+	if len(got) != 3 || !got[2].At.Equal(noon.Add(2*time.Second)) {
+		t.Errorf("the chart: %+v, want three readings from noon on", got)
+	}
+}
+
+// TestForgetTakesWhatWaits: a patient who is forgotten leaves nothing in the waiting place.
+func TestForgetTakesWhatWaits(t *testing.T) {
+	s := open(t, t.TempDir(), store.WithClock(newClock(noon).Now))
+	p := ward(t, s, noon, 2)
+	g := standing(t, s)
+	for i, sensor := range []string{"s0", "s1"} {
+		a := arrival(sensorID(sensor), ppg(noon.Add(-time.Hour), 7), epoch(uint64(i)), 0)
+		a.Received, a.Clock = noon, store.Clock{Judged: true, Known: true, Offset: -time.Hour}
+		appendAs(t, s, g, a, store.Accepted, "")
+	}
+	must(t, s.Discharge(t.Context(), p[0], noon.Add(time.Second)))
+	must(t, s.Forget(t.Context(), p[0]))
+	for i, want := range []int{0, 1} {
+		if n, err := s.SettleClock(t.Context(), sensorID([]string{"s0", "s1"}[i]), store.Settlement{High: 9, Measured: true, By: "clock"}); err != nil || n != want {
+			t.Errorf("sensor s%d: %d released, %v; want %d", i, n, err, want)
+		}
+	}
+	if c, err := s.Waveform(t.Context(), g, p[1], vitals.PPG, noon.Add(-time.Minute), noon.Add(time.Minute)); err != nil || len(c) != 1 {
+		t.Errorf("the other patient's wave: %d, %v; want 1", len(c), err)
+	}
+}
+
+func TestClockWords(t *testing.T) {
+	for off, want := range map[time.Duration]string{
+		time.Hour:          "the gateway's clock is 3,600 s ahead of the hub's",
+		-45 * time.Minute:  "the gateway's clock is 2,700 s behind the hub's",
+		-1234567 * 1e9:     "the gateway's clock is 1,234,567 s behind the hub's",
+		7400 * 1e6:         "the gateway's clock is 7 s ahead of the hub's",
+		1000 * time.Second: "the gateway's clock is 1,000 s ahead of the hub's",
+	} {
+		if got := store.ClockWords(off); got != want {
+			t.Errorf("%v: %q, want %q", off, got, want)
+		}
+	}
+}
