@@ -17,9 +17,9 @@ const (
 	// latestSpan is where the newest numerics are looked for first; they come every second.
 	latestSpan = 20 * time.Second
 	// lookBack is how far back a cuff measurement, or a silent sensor's last word, is looked for.
-	lookBack = 4 * time.Hour
+	lookBack = vitals.SpotNoDataAfter
 	// aheadSpan is how far a gateway's clock may be ahead of ours.
-	aheadSpan = 5 * time.Second
+	aheadSpan = vitals.MaxAhead
 	// maxLatest bounds the bundles that are read for one patient's newest numerics.
 	maxLatest = 240
 
@@ -207,6 +207,7 @@ func (h *Handler) latest(ctx context.Context, g access.Grant, id string) (readin
 			break
 		}
 	}
+	out.settle(now)
 	return out, nil
 }
 

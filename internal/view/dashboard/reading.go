@@ -37,6 +37,26 @@ func (r readings) add(bundles []vitals.Bundle) {
 	}
 }
 
+// settle applies the one rule of freshness (vitals.FreshnessOf) to what is given out as the newest: a time to come does not stand as
+// that, and a value that is too old to say anything about now keeps its time, and is no number.
+func (r readings) settle(now time.Time) {
+	for name, one := range r {
+		kind, err := vitals.ParseKind(name)
+		if err != nil {
+			continue // add has put in kinds only
+		}
+		switch vitals.FreshnessOf(kind, one.At, now) {
+		case vitals.ToCome:
+			delete(r, name)
+		case vitals.NoData:
+			if one.Value != nil {
+				r[name] = reading{At: one.At, Quality: vitals.Unknown.String()}
+			}
+		case vitals.Stale, vitals.Fresh: // the page marks what is old, by the same bounds
+		}
+	}
+}
+
 // pulse is the display form of a stretch of infrared samples: turned over, so that a beat (more blood, less light) is
 // a peak, in 0..65535.
 type pulse struct {

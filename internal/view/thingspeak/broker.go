@@ -15,6 +15,7 @@ import (
 
 	"vitalseal/internal/access"
 	"vitalseal/internal/store"
+	"vitalseal/internal/vitals"
 	"vitalseal/internal/weaken"
 )
 
@@ -353,8 +354,9 @@ func codeOf(err error) packets.Code {
 	return packets.ErrUnspecifiedError
 }
 
-// updated tells subscribers of an entry; it returns at once. What nobody listens to is not even written down.
-func (b *broker) updated(channel int64, e store.Entry) {
+// updated tells subscribers of an entry; it returns at once. What nobody listens to is not even written down. now is zero for a free
+// channel; the values of a patient's stand alone only while they are fresh, and are told with their time otherwise.
+func (b *broker) updated(channel int64, e store.Entry, now time.Time) {
 	tell := func(name string, message func() []byte) {
 		if len(b.server.Topics.Subscribers(name).Subscriptions) != 0 {
 			_ = b.server.Publish(name, message(), false, 1)
@@ -365,7 +367,7 @@ func (b *broker) updated(channel int64, e store.Entry) {
 		tell(name, func() []byte { return feed{shape: written(channel), entries: []store.Entry{e}}.encode(format) })
 	}
 	for i, v := range e.Fields {
-		if v != nil {
+		if v != nil && (now.IsZero() || vitals.FreshnessOf(kindOf(i+1), e.Created, now) == vitals.Fresh) {
 			tell(topic{channel: channel, field: i + 1}.names()[0], func() []byte { return []byte(*v) })
 		}
 	}
@@ -497,9 +499,13 @@ func (b *broker) patients(ctx context.Context) {
 		from[id] = at
 	}
 	b.mu.Unlock()
-	to := b.f.Now().Add(-settledEntry).Truncate(time.Second)
+	now := b.f.Now()
+	to := now.Add(-settledEntry).Truncate(time.Second)
 	for id, s := range listeners {
 		last := from[id].Add(time.Second)
+		if oldest := now.Add(-vitals.NoDataAfter).Truncate(time.Second); last.Before(oldest) { // the hub was stuck: what is that old is no news
+			last = oldest
+		}
 		if !last.Before(to) {
 			continue
 		}
@@ -511,7 +517,7 @@ func (b *broker) patients(ctx context.Context) {
 			continue // the next look cuts off whoever may not
 		}
 		for _, e := range list {
-			b.updated(id, e)
+			b.updated(id, e, now.Add(-time.Second)) // its values are of any moment of its second
 		}
 		b.mu.Lock()
 		b.told[id] = to.Add(-time.Second)

@@ -49,6 +49,9 @@ func (f *face) entries(ctx context.Context, g access.Grant, c store.Channel, fro
 // derived makes entries of a patient's numerics. It reads backwards, page by page, since how many bundles are in an
 // entry is not known before.
 func (f *face) derived(ctx context.Context, g access.Grant, patient string, from, to time.Time, most int, keep func(store.Entry) bool) ([]store.Entry, error) {
+	if soon := f.Now().Add(vitals.MaxAhead); to.After(soon) { // a time to come is nobody's newest
+		to = soon
+	}
 	var list []store.Entry
 	for size, read := max(most*bundlesPerSecond+1, minBundles), 0; read < maxBundles; size *= 4 {
 		size = min(size, maxBundles-read)
@@ -91,12 +94,17 @@ func merge(bundles []vitals.Bundle) []store.Entry {
 			}
 			// ThingSpeak has no place for "questionable": only what meets its accuracy is a number here.
 			if n.Quality == vitals.Good {
-				s := strconv.FormatFloat(n.Value, 'f', decimals(n.Kind), 64)
-				list[len(list)-1].Fields[i-1] = &s
+				list[len(list)-1].Fields[i-1] = shown(n)
 			}
 		}
 	}
 	return list
+}
+
+// shown is a value as this face writes it.
+func shown(n vitals.Numeric) *string {
+	s := strconv.FormatFloat(n.Value, 'f', decimals(n.Kind), 64)
+	return &s
 }
 
 // decimals is as many as the sensors are worth.

@@ -8,6 +8,7 @@ import (
 
 	"vitalseal/internal/access"
 	"vitalseal/internal/store"
+	"vitalseal/internal/vitals"
 )
 
 // reading is a read that has been decided.
@@ -196,33 +197,44 @@ func (f *face) value(q *request, a ask, v string) error {
 // plainText reports whether the client asked for no format with a structure.
 func (q *request) plainText() bool { return q.ext == "" || q.ext == "txt" }
 
-// last answers with the newest entry alone. Of one field, as ThingSpeak has it, the newest that is not null: its
-// created_at says how old that is. As text, a field is its value alone, and all of an entry is JSON.
+// last answers with the newest entry alone. Of one field of a free channel, as ThingSpeak has it, the newest that is not null: its
+// created_at says how old that is. Of a patient's it is what the sensor said last, a number only while that may still be the present.
+// As text, a field is its value alone, and all of an entry is JSON.
 func (f *face) last(q *request) error {
-	rd, e, err := f.lastEntry(q)
+	rd, err := f.open(q)
 	if err != nil {
 		return err
+	}
+	if rd.channel.Patient != "" && rd.field != 0 {
+		return f.lastOfPatient(q, rd)
+	}
+	e, err := f.lastEntry(q, &rd)
+	if err != nil {
+		return err
+	}
+	if rd.channel.Patient != "" {
+		all := false
+		if e, all = settle(e, f.Now()); !all {
+			f.tellAge(q.w, e.Created)
+		}
 	}
 	return f.one(q, rd, e)
 }
 
 // lastEntry is the newest entry, or the newest where the field that the path names has a value.
-func (f *face) lastEntry(q *request) (rd reading, e store.Entry, err error) {
-	if rd, err = f.open(q); err != nil {
-		return rd, e, err
-	}
+func (f *face) lastEntry(q *request, rd *reading) (e store.Entry, err error) {
 	var keep func(store.Entry) bool
 	if rd.field != 0 {
 		keep = func(e store.Entry) bool { return e.Fields[rd.field-1] != nil }
 	}
-	list, err := f.newest(q, &rd, keep)
+	list, err := f.newest(q, rd, keep)
 	if err == nil && len(list) == 0 {
 		err = errNotFound
 	}
 	if err != nil {
-		return rd, e, err
+		return e, err
 	}
-	return rd, list[0], nil
+	return list[0], nil
 }
 
 func (f *face) one(q *request, rd reading, e store.Entry) error {
@@ -257,7 +269,11 @@ func (f *face) entry(q *request) error {
 
 // age answers with how many seconds ago the newest entry was made; of a field, the newest that is not null.
 func (f *face) age(q *request) error {
-	rd, e, err := f.lastEntry(q)
+	rd, err := f.open(q)
+	if err != nil {
+		return err
+	}
+	e, err := f.lastEntry(q, &rd)
 	if err != nil {
 		return err
 	}
@@ -332,6 +348,10 @@ func (f *face) lastOf(way string) func(*request) error {
 		}
 		e := list[len(list)-1]
 		if v := e.Fields[max(0, rd.field-1)]; rd.field != 0 && q.plainText() {
+			if end := rd.next(e.Created); rd.channel.Patient != "" && f.Now().Sub(end) > vitals.NoDataAfter {
+				f.tellAge(q.w, end) // without its time the figure of a past hour would stand for this one
+				return errNotFound
+			}
 			if v == nil {
 				return errNotFound
 			}

@@ -62,9 +62,9 @@ func TestPatientFeed(t *testing.T) {
 		"field/1.json?results=1":         head1 + short2 + "]}",
 		"feeds/last.json":                e2,
 		"feed/last.json":                 e2,
-		"fields/1/last.json":             short1, // the newest that is not null
-		"field/1/last.json":              short1,
-		"fields/4/last.json":             `{"created_at":"T0","entry_id":E0,"field4":"121.0"}`,
+		"fields/1/last.json":             short2, // what the sensor said last: no finger
+		"field/1/last.json":              short2,
+		"fields/4/last.json":             `{"created_at":"T0","entry_id":E0,"field4":null}`, // of 30 hours ago
 	} {
 		path = strings.NewReplacer(names...).Replace(path)
 		same(t, path, want, w.get(200, fmt.Sprintf("/channels/%d/%s", w.ada.ID, path), w.readAda), names...)

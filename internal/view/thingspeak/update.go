@@ -64,7 +64,7 @@ func (f *face) accept(ctx context.Context, g access.Grant, channel int64, e stor
 		f.pace.undo(channel, false)
 		return e, err
 	}
-	f.broker.updated(channel, e)
+	f.broker.updated(channel, e, time.Time{})
 	return e, nil
 }
 

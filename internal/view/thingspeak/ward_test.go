@@ -58,6 +58,7 @@ type ward struct {
 	log     logBuffer
 	later   atomic.Int64 // ns that the face's clock is ahead
 	at      string       // the workstation that requests come from
+	clock   func() time.Time
 
 	ada, bela             store.Channel
 	fridge                int64
@@ -77,6 +78,7 @@ func newWard(t testing.TB) *ward {
 	t.Helper()
 	ctx, dir := context.Background(), t.TempDir()
 	w := &ward{t: t, at: station, seq: map[string]uint64{}}
+	w.clock = func() time.Time { return time.Now().Add(time.Duration(w.later.Load())) }
 	log := slog.New(slog.NewTextHandler(&w.log, nil))
 	must := func(err error) {
 		t.Helper()
@@ -144,7 +146,7 @@ func (w *ward) limit(l thingspeak.Limits) {
 	w.t.Helper()
 	var err error
 	w.handler, err = thingspeak.New(thingspeak.Config{Store: w.store, Access: w.engine, Log: w.slog, Submit: w.store.AppendEntry, SubmitAll: w.store.AppendEntries,
-		Workstation: func(*http.Request) string { return w.at }, Limits: l, Now: func() time.Time { return time.Now().Add(time.Duration(w.later.Load())) }})
+		Workstation: func(*http.Request) string { return w.at }, Limits: l, Now: func() time.Time { return w.clock() }})
 	if err != nil {
 		w.t.Fatal(err)
 	}

@@ -1,0 +1,114 @@
+package thingspeak
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"time"
+
+	"vitalseal/internal/access"
+	"vitalseal/internal/store"
+	"vitalseal/internal/vitals"
+)
+
+// The channel of a patient answers "the last value" by the rule of all faces (vitals.FreshnessOf): what a sensor said last counts, be
+// it the absence of a value; a number stands alone only as long as it is fresh, with its time beside it while it is stale, and not
+// at all after that. A time to come is not the newest. Channels of anything else keep what ThingSpeak does.
+
+// kindOf is the kind that a field of a patient's channel shows, from field 1; 0 for none.
+func kindOf(field int) vitals.Kind {
+	for k := vitals.Kind(1); k <= vitals.MaxKind; k++ {
+		if fieldOf(k) == field {
+			return k
+		}
+	}
+	return 0
+}
+
+// said is what a patient's sensors said of one kind at one time.
+type said struct {
+	at      time.Time
+	numeric vitals.Numeric
+}
+
+// shown reports whether it is a value that this face gives out as a number: ThingSpeak has no place for "questionable".
+func (s said) shown() bool { return s.numeric.Quality == vitals.Good }
+
+// lastSaid is the newest that was said of a field's kind, value or absence; ok is false if nothing was. It reads backwards, as derived
+// does.
+func (f *face) lastSaid(ctx context.Context, g access.Grant, patient string, field int) (newest said, ok bool, err error) {
+	kind, to := kindOf(field), f.Now().Add(vitals.MaxAhead)
+	for size, read := minBundles, 0; read < maxBundles; size *= 4 {
+		size = min(size, maxBundles-read)
+		page, err := f.Store.Numerics(ctx, g, patient, time.Unix(0, 0), to, size)
+		if err != nil {
+			return said{}, false, err
+		}
+		read += len(page)
+		for i := len(page) - 1; i >= 0; i-- {
+			for _, n := range page[i].Numerics {
+				if n.Kind == kind && n.Quality != vitals.Asserted { // what only a legacy device says is nobody's last word here
+					return said{page[i].At.UTC(), n}, true, nil
+				}
+			}
+		}
+		if len(page) < size {
+			break
+		}
+		to = page[0].At
+	}
+	return said{}, false, nil
+}
+
+// lastOfPatient answers with the newest of one field of a patient's channel.
+func (f *face) lastOfPatient(q *request, rd reading) error {
+	newest, ok, err := f.lastSaid(q.r.Context(), rd.grant, rd.channel.Patient, rd.field)
+	if err == nil && !ok {
+		err = errNotFound
+	}
+	if err != nil {
+		return err
+	}
+	at := newest.at.Truncate(time.Second)
+	e := store.Entry{ID: at.Unix(), Created: at}
+	fresh := vitals.FreshnessOf(newest.numeric.Kind, newest.at, f.Now())
+	switch {
+	case !newest.shown():
+		told(q.w, fmt.Sprintf("there is no value: %s", newest.numeric.Quality))
+	case fresh == vitals.NoData, fresh == vitals.Stale && q.plainText():
+		f.tellAge(q.w, newest.at)
+	default:
+		if fresh == vitals.Stale {
+			f.tellAge(q.w, newest.at)
+		}
+		e.Fields[rd.field-1] = shown(newest.numeric)
+	}
+	return f.one(q, rd, e)
+}
+
+// tellAge says how old a value is, to who looks for the reason why there is none.
+func (f *face) tellAge(w http.ResponseWriter, at time.Time) {
+	told(w, fmt.Sprintf("the newest value is %d s old", int64(f.Now().Sub(at)/time.Second)))
+}
+
+// told adds the reason of an answer for people who look for it; clients of ThingSpeak know no such header.
+func told(w http.ResponseWriter, why string) { w.Header().Set("X-Vitalseal-Error", why) }
+
+// settle takes the values out of a patient's newest entry that are too old to say anything about now. It reports whether all that is
+// left is fresh.
+func settle(e store.Entry, now time.Time) (store.Entry, bool) {
+	fresh := true
+	for i := range e.Fields {
+		if e.Fields[i] == nil {
+			continue
+		}
+		switch vitals.FreshnessOf(kindOf(i+1), e.Created, now) {
+		case vitals.NoData, vitals.ToCome:
+			e.Fields[i], fresh = nil, false
+		case vitals.Stale:
+			fresh = false
+		case vitals.Fresh:
+		}
+	}
+	return e, fresh
+}
