@@ -97,13 +97,23 @@ func printLegacyStatus(row func(name, format string, args ...any), st *gateway.L
 	if st == nil {
 		return
 	}
-	row("legacy", "%d wrong keys, %d attempts not looked at", st.Strangers.BadKey, st.Strangers.TooOften)
+	strangers := fmt.Sprintf("%d wrong keys, %d attempts not looked at, %d requests malformed", st.Strangers.BadKey, st.Strangers.TooOften, st.Strangers.Malformed)
+	if st.Strangers.MalformedReason != "" {
+		strangers += " (the last: " + st.Strangers.MalformedReason + ")"
+	}
+	row("legacy", "%s", strangers)
 	for _, id := range slices.Sorted(maps.Keys(st.Devices)) {
 		c, last := st.Devices[id], "none yet"
 		if c.Last != nil {
 			last = fmt.Sprintf("the last %v ago", now.Sub(*c.Last).Round(time.Second))
 		}
-		row("  "+id, "%d entries, %s; %d messages refused (%d bad values, %d too large, %d too often, %d sent again, %d not allowed, %d disk busy)",
-			c.Accepted, last, c.Refused(), c.BadValue, c.TooLarge, c.TooOften, c.Replayed, c.NotAllowed, c.Busy)
+		row("  "+id, "%d entries, %s; %d messages refused (%d bad values, %d too large, %d too often, %d sent again, %d not allowed, %d disk busy, %d not supported), %d fields left out",
+			c.Accepted, last, c.Refused(), c.BadValue, c.TooLarge, c.TooOften, c.Replayed, c.NotAllowed, c.Busy, c.Unsupported, c.Fields)
+		if c.Reason != "" {
+			row("    the last reason", "%s", c.Reason)
+		}
+		if c.LateSeconds != 0 {
+			row("    CLOCK", "its times are %v late: local time without its offset? They are stored, and stand for no present", time.Duration(c.LateSeconds)*time.Second)
+		}
 	}
 }

@@ -243,10 +243,10 @@ func packet(kind byte, n int) []byte {
 // TestPackets: an oversize message is cut, what comes before and after it is whole, and other packets pass.
 func TestPackets(t *testing.T) {
 	var sent []byte
-	for _, p := range [][]byte{packet(0x10, 20), packet(0x32, 100), packet(0x32, 70_000), packet(0xc0, 0), packet(0x32, 5), packet(0x82, 500)} {
+	for _, p := range [][]byte{packet(0x10, 20), packet(0x32, 100), packet(0x32, 70_000), packet(0xc0, 0), packet(0x32, 5), packet(0x82, 500), packet(0x30, 300), packet(0x32, 80_001)} {
 		sent = append(sent, p...)
 	}
-	got, err := io.ReadAll(form.Packets(pipe{r: bytes.NewReader(sent)}, 200))
+	got, err := io.ReadAll(form.Packets(pipe{r: bytes.NewReader(sent)}, 200, 80_000))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -257,7 +257,7 @@ func TestPackets(t *testing.T) {
 		}
 		lengths = append(lengths, len(p)-1)
 	}
-	if diff := cmp.Diff([]int{20, 100, 200, 0, 5, 500}, lengths); diff != "" {
+	if diff := cmp.Diff([]int{20, 100, 200, 0, 5, 500, 300, 80_001}, lengths); diff != "" {
 		t.Error(diff)
 	}
 }
@@ -350,7 +350,7 @@ func FuzzPackets(f *testing.F) {
 	f.Add(packet(0x32, 300))
 	f.Add([]byte{0x30, 0xff, 0xff, 0xff, 0xff, 1})
 	f.Fuzz(func(t *testing.T, b []byte) {
-		got, err := io.ReadAll(form.Packets(pipe{r: bytes.NewReader(b)}, 200))
+		got, err := io.ReadAll(form.Packets(pipe{r: bytes.NewReader(b)}, 200, 1000))
 		if err != nil || len(got) > len(b) {
 			t.Errorf("%d bytes became %d, %v", len(b), len(got), err)
 		}

@@ -2,15 +2,18 @@ package form
 
 import "net"
 
-// Packets is an MQTT connection whose published messages are cut off at most bytes of packet: the reader gets a smaller packet, which
+// Packets is an MQTT connection whose messages of QoS 1 are cut off at most bytes of packet: the reader gets a smaller packet, which
 // is still larger than any message it takes, and can acknowledge and refuse it. Without that the only answer to it is the end of the
-// connection, after which its sender sends it first again, for ever. What is cut off is not kept in memory. Packets of other kinds
-// pass unchanged.
-func Packets(c net.Conn, most int) net.Conn { return &packets{Conn: c, most: most} }
+// connection, after which its sender sends it first again, for ever. What is cut off is not kept in memory. All other packets pass
+// unchanged, and so does one of more than cut bytes, which no device sends by mistake.
+func Packets(c net.Conn, most, cut int) net.Conn { return &packets{Conn: c, most: most, cut: cut} }
+
+// MaxPacket is the most that MQTT allows for a packet.
+const MaxPacket = 1<<28 - 1
 
 type packets struct {
 	net.Conn
-	most int
+	most, cut int
 
 	ready  []byte // to be read
 	header []byte // of the packet that begins
@@ -69,13 +72,13 @@ func (p *packets) begin() {
 		}
 		return
 	}
-	const publish = 3
+	const publish, qos1 = 3, 2
 	length := 0
 	for i, x := range p.header[1:] {
 		length |= int(x&0x7f) << (7 * i)
 	}
 	p.pass, p.drop = length, 0
-	if p.header[0]>>4 == publish && length > p.most {
+	if p.header[0]>>4 == publish && p.header[0]&6 == qos1 && length > p.most && length <= p.cut {
 		p.pass, p.drop = p.most, length-p.most
 		p.header = p.header[:1]
 		for rest := p.most; ; {

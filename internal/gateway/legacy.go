@@ -50,20 +50,20 @@ type Legacy struct {
 type LegacyDevice struct {
 	// Channel is the number in its topics and paths: channels/<channel>/publish.
 	Channel int64 `yaml:"channel"`
-	// Fields says what field1 to field8 mean: names of kinds such as heart_rate_bpm. Empty: as in a patient's channel.
+	// Fields says what field1 to field8 mean: names of kinds such as heart_rate_bpm. Empty: field1 is the heart rate and field2 SpO2, and
+	// no other has a meaning: what sketches send as the third, a body temperature say, must not become another kind by its place.
 	Fields map[string]string `yaml:"fields,omitempty"`
 }
 
 func (l Legacy) on() bool { return l.ListenHTTP != "" || l.ListenMQTT != "" }
 
-// patientFields is what the fields of a patient's ThingSpeak channel mean; field8, the early-warning score, is the hub's to compute.
-var patientFields = [legacyFields]vitals.Kind{vitals.HeartRate, vitals.SpO2, vitals.CuffPressure, vitals.Systolic, vitals.Diastolic,
-	vitals.MeanArterial, vitals.RespiratoryRate}
+// usualFields is what fields mean that the configuration does not name: what the sketches of pulse oximeters agree on.
+var usualFields = [legacyFields]vitals.Kind{vitals.HeartRate, vitals.SpO2}
 
 // kinds are what the fields mean; 0 for nothing.
 func (d LegacyDevice) kinds() (k [legacyFields]vitals.Kind, err error) {
 	if len(d.Fields) == 0 {
-		return patientFields, nil
+		return usualFields, nil
 	}
 	for name, kind := range d.Fields {
 		i := fieldNumber(name)
@@ -154,8 +154,12 @@ type legacyDevice struct {
 	kinds [legacyFields]vitals.Kind
 	w     *writer
 	marks *legacyMarks
+	log   *slog.Logger
 
 	mu      sync.Mutex // guards the fields below
+	absent  time.Time  // when what it had no value for was noted last
+	zone    legacyZone
+	logged  time.Time // when a refusal was logged last
 	closed  bool
 	last    time.Time // when its last message was accepted; zero: none since the start
 	bulk    time.Time // when its last bulk update was
@@ -180,6 +184,11 @@ var (
 	errLegacyBusy    = errors.New("the gateway cannot take messages now; try again")
 )
 
+// legacyUnsupported is something of MQTT that is not here; the text says what to do.
+type legacyUnsupported struct{ text string }
+
+func (u *legacyUnsupported) Error() string { return u.text }
+
 func newLegacyDesk(cfg Config, log *slog.Logger) *legacyDesk {
 	return &legacyDesk{keys: openLegacyKeys(filepath.Join(cfg.Data, legacyKeyFile)), guard: newLegacyGuard(), devices: map[string]*legacyDevice{}, log: log}
 }
@@ -187,7 +196,7 @@ func newLegacyDesk(cfg Config, log *slog.Logger) *legacyDesk {
 // add makes a device known. Validate has let its configuration through.
 func (d *legacyDesk) add(s Sensor, l Legacy, w *writer, marks *legacyMarks) *legacyDevice {
 	kinds, _ := s.Legacy.kinds()
-	dev := &legacyDevice{id: s.ID, kinds: kinds, w: w, marks: marks,
+	dev := &legacyDevice{id: s.ID, kinds: kinds, w: w, marks: marks, log: d.log,
 		limit: legacyLimits{channel: s.Legacy.Channel, every: cmp.Or(l.UpdateEvery, time.Second), maxAge: cmp.Or(l.MaxAge, 24*time.Hour)}}
 	d.devices[s.ID] = dev
 	return dev
@@ -217,14 +226,49 @@ func (d *legacyDevice) take(messages []legacyMessage, bulk bool, now time.Time) 
 	defer d.mu.Unlock()
 	last, err := d.accept(messages, bulk, now)
 	d.counts.note(err, len(messages), now)
+	d.explain(err, now)
+	for _, m := range messages {
+		if err == nil && len(m.left) > 0 {
+			d.counts.Fields += uint64(len(m.left)) // #nosec G115 -- at most eight
+			d.explain(m.left[0], now)
+		}
+	}
+	if err == nil && !bulk {
+		d.watchZone(messages[0].at, now)
+	}
 	return last, err
 }
 
-// refused counts a message that could not even be read.
-func (d *legacyDevice) refused(err error, now time.Time) {
+// refused counts a message that could not be taken as one. Where it named kinds that the device has no value for, that is noted in its
+// stream: the number before it does not stand until it is old.
+func (d *legacyDevice) refused(err error, m legacyMessage, now time.Time) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.counts.note(err, 0, now)
+	d.explain(err, now)
+	since := now.Sub(d.absent)
+	if len(m.numerics) == 0 || !m.at.IsZero() || d.closed || since >= 0 && since < d.limit.every {
+		return
+	}
+	d.absent = now
+	at := now.UTC().Truncate(time.Microsecond)
+	if newest := d.marks.newest(d.id); !at.After(newest) {
+		return // its clock is ahead of ours: what it said has the later time
+	}
+	d.w.offer(vitals.Chunk{Signal: vitals.Numerics, Start: at, Bundles: []vitals.Bundle{{At: at, Numerics: m.numerics}}}) // or the disk is stuck: then all is late
+}
+
+// explain keeps the reason of a refusal for the status, and logs one a minute. The caller holds mu.
+func (d *legacyDevice) explain(err error, now time.Time) {
+	if err == nil {
+		return
+	}
+	d.counts.Reason = err.Error()
+	if since := now.Sub(d.logged); since >= 0 && since < legacyReport {
+		return
+	}
+	d.logged = now
+	d.log.Warn("legacy device: something of what it sends is refused; gateway status counts it", "sensor", d.id, "reason", d.counts.Reason)
 }
 
 func (d *legacyDevice) accept(messages []legacyMessage, bulk bool, now time.Time) (time.Time, error) {

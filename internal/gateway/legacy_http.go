@@ -1,7 +1,6 @@
 package gateway
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -15,6 +14,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"vitalseal/internal/form"
 )
 
 const (
@@ -31,23 +32,35 @@ const (
 //
 // Nothing can be read here.
 func (d *legacyDesk) serveHTTP(ctx context.Context, ln net.Listener) error {
-	mux := http.NewServeMux()
-	for _, ext := range []string{"", ".json"} {
-		mux.HandleFunc("/update"+ext, func(w http.ResponseWriter, r *http.Request) { d.update(w, r, ext) })
-	}
-	mux.HandleFunc("/channels/{id}/bulk_update.json", func(w http.ResponseWriter, r *http.Request) { d.bulk(w, r, ".json") })
-	mux.HandleFunc("/channels/{id}/bulk_update.csv", func(w http.ResponseWriter, r *http.Request) { d.bulk(w, r, ".csv") })
-	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
-		legacyRefuse(w, ".json", http.StatusNotFound, "error_resource_not_found", "only /update and /channels/ID/bulk_update are here")
-	})
-	server := &http.Server{Handler: mux, ReadTimeout: legacyReadTime, WriteTimeout: legacyReadTime, IdleTimeout: legacyIdle, MaxHeaderBytes: maxLegacyHeaders,
+	server := &http.Server{Handler: http.HandlerFunc(d.route), ReadTimeout: legacyReadTime, WriteTimeout: legacyReadTime, IdleTimeout: legacyIdle, MaxHeaderBytes: maxLegacyHeaders,
 		ErrorLog: slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)} // what strangers' bytes do to it is nobody's business
+	ln = form.Listener(ln, d.guard.malformed)
 	stop := context.AfterFunc(ctx, func() { _ = server.Close() })
 	defer stop()
 	if err := server.Serve(ln); !errors.Is(err, http.ErrServerClosed) && ctx.Err() == nil {
 		return err
 	}
 	return nil
+}
+
+// route finds who answers. A ServeMux would redirect an unclean path, and repeat the key in the answer.
+func (d *legacyDesk) route(w http.ResponseWriter, r *http.Request) {
+	switch path := form.Path(r.URL.Path); path {
+	case "/update":
+		d.update(w, r, "")
+	case "/update.json":
+		d.update(w, r, ".json")
+	default:
+		rest, ok := strings.CutPrefix(path, "/channels/")
+		channel, call, ok2 := strings.Cut(rest, "/")
+		if ext, ok3 := strings.CutPrefix(call, "bulk_update"); ok && ok2 && ok3 && (ext == ".json" || ext == ".csv") {
+			d.bulk(w, r, channel, ext)
+			return
+		}
+		const why = "only /update and /channels/ID/bulk_update are here"
+		d.guard.malformed(why)
+		legacyRefuse(w, ".json", http.StatusNotFound, "error_resource_not_found", why)
+	}
 }
 
 // update takes one message. As ThingSpeak has it, the answer is the entry's id, or 0 for a refusal, whose reason is in a header: small
@@ -63,6 +76,9 @@ func (d *legacyDesk) update(w http.ResponseWriter, r *http.Request, ext string) 
 		d.refuse(w, ext, dev, err)
 		return
 	}
+	if why := dev.hint(m); why != nil {
+		w.Header().Set("X-Vitalseal-Error", why.Error())
+	}
 	id := strconv.FormatInt(at.Unix(), 10)
 	if ext == "" {
 		legacyAnswer(w, http.StatusOK, "text/plain; charset=utf-8", []byte(id))
@@ -74,7 +90,7 @@ func (d *legacyDesk) update(w http.ResponseWriter, r *http.Request, ext string) 
 		name := "field" + strconv.Itoa(i+1)
 		body[name] = nil
 		for _, n := range m.numerics {
-			if n.Kind == k {
+			if n.Kind == k && n.Quality.HasValue() {
 				body[name] = strconv.FormatFloat(n.Value, 'f', -1, 64)
 			}
 		}
@@ -87,7 +103,7 @@ func (d *legacyDesk) update(w http.ResponseWriter, r *http.Request, ext string) 
 func (d *legacyDesk) updated(w http.ResponseWriter, r *http.Request) (at time.Time, dev *legacyDevice, m legacyMessage, err error) {
 	now := time.Now()
 	p, unread := legacyParameters(w, r, maxLegacyMessage*3) // a message, however it is escaped
-	if dev, err = d.device(legacyKeyOf(r, p), legacyAddress(r.RemoteAddr), now); err != nil {
+	if dev, err = d.device(legacyKeyOf(r, p.Of), legacyAddress(r.RemoteAddr), now); err != nil {
 		if unread != nil && errors.Is(err, errLegacyKey) && legacyHeaderKey(r) == "" {
 			err = unread // its key may have been in what could not be read
 		}
@@ -97,7 +113,7 @@ func (d *legacyDesk) updated(w http.ResponseWriter, r *http.Request) (at time.Ti
 		m, unread = dev.message(p)
 	}
 	if unread != nil {
-		dev.refused(unread, now)
+		dev.refused(unread, m, now)
 		return at, dev, m, unread
 	}
 	at, err = dev.take([]legacyMessage{m}, false, now)
@@ -105,13 +121,13 @@ func (d *legacyDesk) updated(w http.ResponseWriter, r *http.Request) (at time.Ti
 }
 
 // bulk takes many messages, all or none.
-func (d *legacyDesk) bulk(w http.ResponseWriter, r *http.Request, ext string) {
+func (d *legacyDesk) bulk(w http.ResponseWriter, r *http.Request, channel, ext string) {
 	if r.Method != http.MethodPost {
 		w.Header().Set("Allow", "POST")
 		legacyRefuse(w, ".json", http.StatusMethodNotAllowed, "error_method_invalid", "use POST")
 		return
 	}
-	dev, err := d.bulked(w, r, ext)
+	dev, err := d.bulked(w, r, channel, ext)
 	if err != nil {
 		d.refuse(w, ".json", dev, err)
 		return
@@ -119,15 +135,15 @@ func (d *legacyDesk) bulk(w http.ResponseWriter, r *http.Request, ext string) {
 	legacyAnswer(w, http.StatusAccepted, "application/json; charset=utf-8", []byte(`{"success":true}`))
 }
 
-func (d *legacyDesk) bulked(w http.ResponseWriter, r *http.Request, ext string) (dev *legacyDevice, err error) {
+func (d *legacyDesk) bulked(w http.ResponseWriter, r *http.Request, channel, ext string) (dev *legacyDevice, err error) {
 	now := time.Now()
-	p, updates, unread := map[string]string(nil), []json.RawMessage(nil), error(nil)
+	p, updates, unread := form.Values{}, []json.RawMessage(nil), error(nil)
 	if ext == ".json" {
-		p, updates, unread = legacyBulkBody(w, r)
+		p.Of, updates, unread = legacyBulkBody(w, r)
 	} else {
 		p, unread = legacyParameters(w, r, maxLegacyBulk)
 	}
-	if dev, err = d.device(legacyKeyOf(r, p), legacyAddress(r.RemoteAddr), now); err != nil {
+	if dev, err = d.device(legacyKeyOf(r, p.Of), legacyAddress(r.RemoteAddr), now); err != nil {
 		if unread != nil && errors.Is(err, errLegacyKey) && legacyHeaderKey(r) == "" {
 			err = unread
 		}
@@ -136,7 +152,7 @@ func (d *legacyDesk) bulked(w http.ResponseWriter, r *http.Request, ext string) 
 	var messages []legacyMessage
 	switch {
 	case unread != nil:
-	case r.PathValue("id") != strconv.FormatInt(dev.limit.channel, 10):
+	case channel != strconv.FormatInt(dev.limit.channel, 10):
 		unread = errLegacyChannel
 	case ext == ".json":
 		messages, unread = dev.bulkJSON(updates, now)
@@ -144,7 +160,7 @@ func (d *legacyDesk) bulked(w http.ResponseWriter, r *http.Request, ext string) 
 		messages, unread = dev.bulkCSV(p, now)
 	}
 	if unread != nil {
-		dev.refused(unread, now)
+		dev.refused(unread, legacyMessage{}, now)
 		return dev, unread
 	}
 	_, err = dev.take(messages, true, now)
@@ -152,9 +168,9 @@ func (d *legacyDesk) bulked(w http.ResponseWriter, r *http.Request, ext string) 
 }
 
 // legacyParameters reads address and body of a write; the body wins.
-func legacyParameters(w http.ResponseWriter, r *http.Request, most int64) (map[string]string, error) {
+func legacyParameters(w http.ResponseWriter, r *http.Request, most int64) (form.Values, error) {
 	if len(r.URL.RawQuery) > maxLegacyQuery {
-		return nil, errLegacyLarge
+		return form.Values{}, errLegacyLarge
 	}
 	p, err := legacyForm(r.URL.RawQuery)
 	if err != nil || r.Method == http.MethodGet {
@@ -165,16 +181,21 @@ func legacyParameters(w http.ResponseWriter, r *http.Request, most int64) (map[s
 		return p, err
 	}
 	kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
-	var given map[string]string
+	var given form.Values
 	switch {
 	case kind == "application/json" && err == nil:
 		given, err = legacyJSON(b)
 	case kind == "application/x-www-form-urlencoded" && err == nil, r.Header.Get("Content-Type") == "": // small devices leave it out
-		given, err = legacyForm(string(bytes.TrimRight(b, "\r\n")))
+		given, err = legacyForm(string(b))
 	default:
 		err = &legacyMistake{"Content-Type", "is neither application/x-www-form-urlencoded nor application/json"}
 	}
-	maps.Copy(p, given)
+	for name, x := range given.Of {
+		p.Of[name] = x
+		if delete(p.Malformed, name); given.Malformed[name] {
+			p.Malformed[name] = true
+		}
+	}
 	return p, err
 }
 

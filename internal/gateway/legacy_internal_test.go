@@ -4,28 +4,36 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"log/slog"
 	"math"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
+	"vitalseal/internal/form"
 	"vitalseal/internal/vitals"
 )
 
 var legacyNow = time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
 
-// legacyOf is a device with the fields of a patient's channel and a writer that nobody empties.
+// sevenFields is a configuration that names all fields that can have a meaning.
+var sevenFields = [legacyFields]vitals.Kind{vitals.HeartRate, vitals.SpO2, vitals.CuffPressure, vitals.Systolic, vitals.Diastolic, vitals.MeanArterial, vitals.RespiratoryRate}
+
+// legacyOf is a device with these fields and a writer that nobody empties.
 func legacyOf(t testing.TB) *legacyDevice {
 	marks, err := openLegacyMarks(filepath.Join(t.TempDir(), "marks"), slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &legacyDevice{id: "ard", kinds: patientFields, marks: marks, w: &writer{in: make(chan vitals.Chunk, queuedChunks)},
+	return &legacyDevice{id: "ard", kinds: sevenFields, marks: marks, log: slog.New(slog.DiscardHandler), w: &writer{in: make(chan vitals.Chunk, queuedChunks)},
 		limit: legacyLimits{channel: 7, every: time.Second, maxAge: time.Hour}}
 }
 
@@ -47,17 +55,19 @@ func TestLegacyMessage(t *testing.T) {
 		{"field1=abc", "field1 is not a number; heart_rate_bpm is 20 to 300", 0},
 		{"field1=" + strings.Repeat("1", 40), "field1 is not a number", 0},
 		{"field1=1e400", "field1 is not a number", 0},
-		{"field1=72&field2=101", "field2 is out of range; spo2_percent is 50 to 100", 0},
+		{"field2=101", "field2 is out of range; spo2_percent is 50 to 100", 0},
 		{"field1=-5", "field1 is out of range", 0},
 		{"field8=3", "field8 means nothing for this device", 0},
 		{"field9=3", "field that is not field1 to field8", 0},
-		{"field1=72&field01=3", "field that is not field1 to field8", 0},
-		{"field1=72&12=3", "field that is not field1 to field8", 0},
+		{"field01=3", "field that is not field1 to field8", 0},
+		{"12=3", "field that is not field1 to field8", 0},
 		{"", "there is no value", 0},
 		{"field1=72&created_at=yesterday", "created_at is not a time", 0},
 		{"field1=72&created_at=2026-11-23 11:59:00&timezone=local", "timezone is not a zone", 0},
-		{"field1=%ff", "not UTF-8", 0},
-		{"field1=%zz", "not well-formed", 0},
+		{"field1=72&created_at=2026-11-23T11:59:00%", "created_at is not a time", 0},
+		{"field1=72&created_at=2026-11-23", "created_at is not a time", 0},
+		{"field1=%ff", "field1 is not a number", 0},
+		{"field1=%zz", "field1 is not a number", 0},
 		{strings.Repeat("a=1&", 70), "more than 64 parameters", 0},
 		{"status=" + strings.Repeat("x", 3000), errLegacyLarge.Error(), 0},
 	} {
@@ -67,16 +77,129 @@ func TestLegacyMessage(t *testing.T) {
 			m, err = d.message(p)
 		}
 		switch {
-		case c.want == "" && (err != nil || len(m.numerics) != c.n):
+		case c.want == "" && (err != nil || len(m.numerics) != c.n || len(m.left) != 0):
 			t.Errorf("%.40q: %d numbers, %v", c.form, len(m.numerics), err)
 		case c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)):
 			t.Errorf("%.40q: %v, want %q", c.form, err, c.want)
 		}
 		for _, n := range m.numerics {
-			if n.Quality != vitals.Asserted {
+			if (n.Quality != vitals.Asserted) != (c.want != "") {
 				t.Errorf("%q: quality %v", c.form, n.Quality)
 			}
 		}
+	}
+}
+
+// TestLegacyOneBadField: a field that is no value is absent, with its reason and counted, and costs the others nothing. (Seen: 400 for
+// the whole message, so that a heart rate was lost as long as no SpO2 was found.)
+func TestLegacyOneBadField(t *testing.T) {
+	for _, c := range []struct {
+		form, why string
+		want      []string // kind, quality and value
+	}{
+		{"field1=88&field2=-999", "field2 is out of range; spo2_percent is 50 to 100", []string{"heart_rate_bpm asserted 88", "spo2_percent out_of_range"}},
+		{"field1=72.50&field2=0", "field2 is out of range", []string{"heart_rate_bpm asserted 72.5", "spo2_percent out_of_range"}},
+		{"field1=72&field2=nan", "field2 is not a number", []string{"heart_rate_bpm asserted 72", "spo2_percent out_of_range"}},
+		{"field1=125&field2=110", "field2 is out of range", []string{"heart_rate_bpm asserted 125", "spo2_percent out_of_range"}},
+		{"field1=0&field2=97", "field1 is out of range", []string{"heart_rate_bpm out_of_range", "spo2_percent asserted 97"}},
+		{"field1=72&field2=--", "field2 is not a number", []string{"heart_rate_bpm asserted 72", "spo2_percent device_fault"}},
+		{"field1=72&field2=98%", "field2 is not a number", []string{"heart_rate_bpm asserted 72", "spo2_percent device_fault"}},
+		{"field1=72&field2=%ff", "field2 is not a number", []string{"heart_rate_bpm asserted 72", "spo2_percent device_fault"}},
+		{"field1=72&field2=97&field3=36.6", "field3 means nothing for this device; it has field1 (heart_rate_bpm), field2 (spo2_percent)", []string{"heart_rate_bpm asserted 72", "spo2_percent asserted 97"}},
+		{"field1=72&field9=3", "field that is not field1 to field8", []string{"heart_rate_bpm asserted 72"}},
+		// What is not kept anyway costs nothing.
+		{"field1=72&field2=97&status=SpO2 98%", "", []string{"heart_rate_bpm asserted 72", "spo2_percent asserted 97"}},
+		{"field1=72&field2=97&status=a;b", "", []string{"heart_rate_bpm asserted 72", "spo2_percent asserted 97"}},
+		{"field1=72&status=36\xb0C&lat=%", "", []string{"heart_rate_bpm asserted 72"}},
+		{"field1=72\r\n&field2=97\r\n", "", []string{"heart_rate_bpm asserted 72", "spo2_percent asserted 97"}},
+	} {
+		d := legacyOf(t)
+		d.kinds, _ = LegacyDevice{}.kinds() // what a device without `fields` has
+		p, err := legacyForm(c.form)
+		if err != nil {
+			t.Fatal(err)
+		}
+		m, err := d.message(p)
+		if err == nil {
+			_, err = d.take([]legacyMessage{m}, false, legacyNow)
+		}
+		if err != nil {
+			t.Errorf("%q: %v", c.form, err)
+			continue
+		}
+		var got []string
+		for _, n := range (<-d.w.in).Bundles[0].Numerics {
+			s := n.Kind.String() + " " + n.Quality.String()
+			if n.Quality.HasValue() {
+				s += fmt.Sprintf(" %g", n.Value)
+			}
+			got = append(got, s)
+		}
+		slices.Sort(got)
+		if diff := cmp.Diff(c.want, got); diff != "" {
+			t.Errorf("%q (-want +got):\n%s", c.form, diff)
+		}
+		hint := ""
+		if err := d.hint(m); err != nil {
+			hint = err.Error()
+		}
+		if !strings.Contains(hint, c.why) || c.why == "" && hint != "" || d.counts.Reason != hint || (d.counts.Fields == 1) != (c.why != "") || d.counts.Accepted != 1 {
+			t.Errorf("%q: told %q, counted %+v", c.form, hint, d.counts)
+		}
+	}
+	// Of which nothing is a value: refused, and the number before it no longer stands.
+	d := legacyOf(t)
+	p, _ := legacyForm("field1=0&field2=0")
+	m, err := d.message(p)
+	if err == nil {
+		t.Fatal("two zeros are values")
+	}
+	d.refused(err, m, legacyNow)
+	if c := <-d.w.in; len(c.Bundles) != 1 || len(c.Bundles[0].Numerics) != 2 || c.Bundles[0].Numerics[0].Quality != vitals.OutOfRange {
+		t.Errorf("noted: %+v", c)
+	}
+	if d.refused(err, m, legacyNow.Add(time.Millisecond)); len(d.w.in) != 0 || d.counts.BadValue != 2 {
+		t.Errorf("a flood is noted too: %+v", d.counts)
+	}
+}
+
+// TestLegacyLocalTime: a device west of UTC that sends local time without its offset is told so. (Seen: 200 each time, stored five hours
+// ago, 0 refused, and nothing on the dashboard.)
+func TestLegacyLocalTime(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		late []time.Duration // of each message
+		want int64
+	}{
+		{"five hours", []time.Duration{5 * time.Hour, 5*time.Hour + time.Second, 5*time.Hour + 300*time.Millisecond}, 5 * 3600},
+		{"nine and a half", []time.Duration{9*time.Hour + 30*time.Minute, 9*time.Hour + 30*time.Minute, 9*time.Hour + 30*time.Minute}, 34200},
+		{"twice only", []time.Duration{5 * time.Hour, 5 * time.Hour}, 0},
+		{"a backlog", []time.Duration{5 * time.Hour, 5*time.Hour - 7*time.Minute, 5*time.Hour - 14*time.Minute}, 0},
+		{"a slow link", []time.Duration{20 * time.Second, 20 * time.Second, 20 * time.Second}, 0},
+		{"put right", []time.Duration{5 * time.Hour, 5 * time.Hour, 5 * time.Hour, time.Second}, 0},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			d := legacyOf(t)
+			d.limit.maxAge = 24 * time.Hour
+			now, m := legacyNow, legacyMessage{}
+			for _, late := range c.late {
+				now = now.Add(10 * time.Minute)
+				m = legacyMessage{at: now.Add(-late).Truncate(time.Second), numerics: []vitals.Numeric{vitals.Checked(vitals.HeartRate, 70, vitals.Asserted)}}
+				if _, err := d.take([]legacyMessage{m}, false, now); err != nil {
+					t.Fatal(err)
+				}
+			}
+			events := 0
+			for len(d.w.in) > 0 {
+				if chunk := <-d.w.in; chunk.Signal == vitals.Events && chunk.Events[0].Code == "legacy_clock" {
+					events++
+				}
+			}
+			told := d.hint(m) != nil && strings.Contains(d.hint(m).Error(), "local time without its offset")
+			if d.counts.LateSeconds != c.want || told != (c.want != 0) || events != map[bool]int{true: 1, false: 0}[c.want != 0 || c.name == "put right"] {
+				t.Errorf("late %d s, told %t, %d events", d.counts.LateSeconds, told, events)
+			}
+		})
 	}
 }
 
@@ -137,11 +260,11 @@ func TestLegacyTimesAndReplays(t *testing.T) {
 	if err := send(time.Time{}); !errors.Is(err, errLegacyBusy) || !d.marks.newest(d.id).Equal(before) {
 		t.Errorf("stuck disk: %v", err)
 	}
-	want := LegacyCounts{Accepted: 4, BadValue: 3, TooOften: 1, Replayed: 3, Busy: 1, Last: d.counts.Last}
+	want := LegacyCounts{Accepted: 4, BadValue: 3, TooOften: 1, Replayed: 3, Busy: 1, Last: d.counts.Last, Reason: errLegacyBusy.Error()}
 	if d.counts != want {
 		t.Errorf("counted %+v, want %+v", d.counts, want)
 	}
-	if s := d.counts.since(LegacyCounts{BadValue: 1}); s != "bad_value 2, too_often 1, replayed 3, busy 1" {
+	if s := d.counts.since(LegacyCounts{BadValue: 1}); s != "bad_value 2, too_often 1, replayed 3, busy 1; the last: "+errLegacyBusy.Error() {
 		t.Errorf("told: %q", s)
 	}
 }
@@ -170,7 +293,7 @@ func TestLegacyBulk(t *testing.T) {
 		`[{"delta_t":1e300,"field1":70}]`:                                                                       "delta_t",
 		`[{"delta_t":1,"field1":70},{"created_at":"2026-11-23T11:50:00Z","field1":70}]`:                         "both",
 		`[{"created_at":"2026-11-23T11:50:00Z","field1":70},{"created_at":"2026-11-23T11:50:00Z","field1":71}]`: "same time",
-		`[{"delta_t":1,"field1":70},{"delta_t":1,"field1":"no"}]`:                                               "message 2: field1 is not a number",
+		`[{"delta_t":1,"field1":70},{"delta_t":1,"status":""}]`:                                                 "message 2: there is no value",
 		`[{"delta_t":1,"field1":[70]}]`:                                                                         "neither text nor number",
 		`["x"]`:                                                                                                 "not a JSON object",
 		`[` + strings.Repeat(`{"delta_t":1,"field1":70},`, maxLegacyMessages) + `{"delta_t":1,"field1":70}]`: "more than 600",
@@ -179,13 +302,13 @@ func TestLegacyBulk(t *testing.T) {
 			t.Errorf("%.60s: %v, want %q", text, err, want)
 		}
 	}
-	m, err = d.bulkCSV(map[string]string{"time_format": "relative", "updates": "0,70,97|10,71,,|"}, legacyNow)
+	m, err = d.bulkCSV(form.Values{Of: map[string]string{"time_format": "relative", "updates": "0,70,97|10,71,,|"}}, legacyNow)
 	if err != nil || len(m) != 2 || len(m[0].numerics) != 2 || len(m[1].numerics) != 1 {
 		t.Errorf("CSV: %+v, %v", m, err)
 	}
 	for _, p := range []map[string]string{{"updates": "0,70"}, {"time_format": "absolute", "updates": "0,70"}, {"time_format": "relative", "updates": "0" + strings.Repeat(",", 14)},
 		{"time_format": "relative"}, {"time_format": "relative", "updates": strings.Repeat("1,70|", 700)}} {
-		if _, err := d.bulkCSV(p, legacyNow); err == nil {
+		if _, err := d.bulkCSV(form.Values{Of: p}, legacyNow); err == nil {
 			t.Errorf("CSV %.60v: taken", p)
 		}
 	}
@@ -295,7 +418,7 @@ func FuzzLegacyHTTP(f *testing.F) {
 			for _, m := range list {
 				for _, n := range m.numerics {
 					low, high := n.Kind.Range()
-					if n.Quality != vitals.Asserted || !(n.Value >= low && n.Value <= high) || math.IsNaN(n.Value) {
+					if n.Quality.HasValue() && n.Quality != vitals.Asserted || n.Quality.HasValue() && !(n.Value >= low && n.Value <= high) || math.IsNaN(n.Value) {
 						t.Errorf("%+v", n)
 					}
 				}
@@ -335,7 +458,7 @@ func FuzzLegacyPayload(f *testing.F) {
 		}
 		if m, err := d.message(p); err == nil {
 			for _, n := range m.numerics {
-				if n.Quality != vitals.Asserted {
+				if n.Quality.HasValue() && n.Quality != vitals.Asserted {
 					t.Errorf("%+v", n)
 				}
 			}

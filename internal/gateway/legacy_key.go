@@ -242,6 +242,14 @@ func (g *legacyGuard) failed(from string, now time.Time) {
 	t.left--
 }
 
+// malformed counts what no device could be told of.
+func (g *legacyGuard) malformed(reason string) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.total.Malformed++
+	g.total.MalformedReason = reason
+}
+
 func (t *legacyTries) refill(now time.Time) {
 	if since := now.Sub(t.at); since > 0 {
 		t.left = min(legacyGuesses, t.left+float64(since)/float64(legacyGuessEvery))

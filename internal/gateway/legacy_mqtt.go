@@ -3,16 +3,19 @@ package gateway
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net"
 	"strconv"
 	"strings"
 	"sync"
 	"time"
-	"unicode/utf8"
 
 	mqtt "github.com/mochi-mqtt/server/v2"
 	"github.com/mochi-mqtt/server/v2/packets"
+
+	"vitalseal/internal/form"
+	"vitalseal/internal/weaken"
 )
 
 const (
@@ -75,12 +78,16 @@ func (d *legacyDesk) serveMQTT(ctx context.Context, ln net.Listener) error {
 			continue
 		}
 		alive.Go(func() {
-			w := &legacyWire{Conn: conn}
+			w := &legacyWire{Conn: form.Packets(conn, maxLegacyPacket-2, form.MaxPacket)}
 			unlink := context.AfterFunc(ctx, func() { _ = w.Close() })
 			defer unlink()
 			defer func() { _ = w.Close() }()
 			if w.Conn.SetDeadline(time.Now().Add(legacyGreeting)) == nil {
-				_ = server.EstablishConnection("tcp", w) // whatever it ended with, the device will come again
+				// Whatever it ended with, the device will come again; what was no greeting at all is counted.
+				if err := server.EstablishConnection("tcp", w); errors.Is(err, packets.ErrProtocolViolationProtocolName) || errors.Is(err, packets.ErrProtocolViolationProtocolVersion) ||
+					errors.Is(err, packets.ErrProtocolViolationRequireFirstConnect) {
+					d.guard.malformed("no greeting of MQTT 3.1.1 or 5")
+				}
 			}
 		})
 	}
@@ -110,25 +117,53 @@ func (b *legacyBroker) Provides(event byte) bool {
 }
 
 // OnConnectAuthenticate lets a device in whose client id and user name are its name, and whose password is its key. As with ThingSpeak
-// there is no last will, and no session that outlives its connection.
+// there is no last will, and no session that outlives its connection; OnPacketRead has counted who asks for one.
 func (b *legacyBroker) OnConnectAuthenticate(cl *mqtt.Client, pk packets.Packet) bool {
-	if pk.Connect.WillFlag || !pk.Connect.Clean {
+	if greetingMistake(pk) != nil {
 		return false
 	}
-	from := legacyAddress(cl.Net.Conn.RemoteAddr().String())
 	key := string(pk.Connect.Password)
-	dev, err := b.d.device(key, from, time.Now())
-	if err != nil {
-		return false
-	}
-	if string(pk.Connect.Username) != dev.id || pk.Connect.ClientIdentifier != dev.id {
-		dev.refused(errLegacyKey, time.Now())
+	dev := b.greets(cl, pk, nil)
+	if dev == nil {
 		return false
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.devices[cl] = legacySignIn{dev, key, from}
+	b.devices[cl] = legacySignIn{dev, key, legacyAddress(cl.Net.Conn.RemoteAddr().String())}
 	return true
+}
+
+// greets is whose greeting it is; nil for no device's. What is wrong with it, if anything is, is counted with the device.
+func (b *legacyBroker) greets(cl *mqtt.Client, pk packets.Packet, wrong error) *legacyDevice {
+	now := time.Now()
+	dev, err := b.d.device(string(pk.Connect.Password), legacyAddress(cl.Net.Conn.RemoteAddr().String()), now)
+	if err != nil {
+		return nil
+	}
+	if wrong == nil && (string(pk.Connect.Username) != dev.id || pk.Connect.ClientIdentifier != dev.id) {
+		wrong = errLegacyName
+	}
+	if wrong != nil {
+		dev.refused(wrong, legacyMessage{}, now)
+		return nil
+	}
+	return dev
+}
+
+// errLegacyName is a key of a device under another name.
+var errLegacyName = fmt.Errorf("%w: client id and user name must be the sensor's name", errLegacyKey)
+
+// greetingMistake is what a greeting asks for that there is not.
+func greetingMistake(pk packets.Packet) error {
+	switch {
+	case pk.ProtocolVersion < 4:
+		return &legacyUnsupported{"MQTT 3.1 is not spoken here: set the device to 3.1.1 or 5"}
+	case pk.Connect.WillFlag:
+		return &legacyUnsupported{"a last will is not kept here: switch it off in the device"}
+	case !pk.Connect.Clean:
+		return &legacyUnsupported{"no session is kept here: set clean session (or clean start) in the device"}
+	}
+	return nil
 }
 
 // OnDisconnect forgets a device's connection.
@@ -153,13 +188,34 @@ func (b *legacyBroker) cutAll() {
 	}
 }
 
-// OnPacketRead ends a connection that asks for more than there is.
-func (b *legacyBroker) OnPacketRead(_ *mqtt.Client, pk packets.Packet) (packets.Packet, error) {
-	if pk.FixedHeader.Type == packets.Publish && (pk.FixedHeader.Qos > 1 || pk.FixedHeader.Retain) {
-		return pk, packets.ErrRejectPacket // which ends the connection
+// OnPacketRead looks at greetings and messages before the protocol does, which would end a connection without a word: what it ends for one
+// message comes first again on the next connection, for ever.
+func (b *legacyBroker) OnPacketRead(cl *mqtt.Client, pk packets.Packet) (packets.Packet, error) {
+	switch pk.FixedHeader.Type {
+	case packets.Connect:
+		if wrong := greetingMistake(pk); wrong != nil {
+			b.greets(cl, pk, wrong)
+		}
+	case packets.Publish:
+		if pk.FixedHeader.Qos > 1 {
+			if s, ok := b.of(cl); ok {
+				s.device.refused(&legacyUnsupported{"QoS 2 is not kept here: set the device to QoS 1"}, legacyMessage{}, time.Now())
+			}
+			return pk, packets.ErrRejectPacket // which ends the connection: nothing is stored less surely than was asked
+		}
+		if !mqtt.IsValidFilter(pk.TopicName, true) || strings.ContainsAny(pk.TopicName, "+#") {
+			pk.TopicName = noTopic
+		}
+		if pk.FixedHeader.Retain {
+			pk.FixedHeader.Retain = false
+			pk.TopicName = noTopic + "/retained"
+		}
 	}
 	return pk, nil
 }
+
+// noTopic stands for a name that the protocol would end the connection for; no device has it.
+const noTopic = "refused"
 
 // OnACLCheck lets a device publish and never subscribe. Where to is decided with the message.
 func (b *legacyBroker) OnACLCheck(cl *mqtt.Client, _ string, write bool) bool {
@@ -167,23 +223,23 @@ func (b *legacyBroker) OnACLCheck(cl *mqtt.Client, _ string, write bool) bool {
 	return ok && write
 }
 
-// OnPublish takes a message before it is acknowledged. What is refused is acknowledged by nobody: MQTT 5 has codes for it; of MQTT 3.1.1
-// a device that wants an acknowledgement is cut off, and what wants none is dropped, as ThingSpeak does.
+// OnPublish takes a message before it is acknowledged. One that is refused for good is acknowledged, counted and dropped, whatever its
+// QoS: of MQTT 5 with a code; of 3.1.1, which has none, like one that was taken. Only what may be sent again ends the connection.
 func (b *legacyBroker) OnPublish(cl *mqtt.Client, pk packets.Packet) (packets.Packet, error) {
 	err := b.publish(cl, pk)
-	if err == nil {
-		return pk, packets.CodeSuccessIgnore // nobody subscribes
-	}
-	b.d.log.Debug("legacy message refused", "err", err)
 	code := legacyCode(err)
 	switch {
+	case err == nil:
+		return pk, packets.CodeSuccessIgnore // nobody subscribes
 	case errors.Is(err, errLegacyKey):
 		cl.Stop(code) // its key was changed
 	case pk.FixedHeader.Qos == 0:
 	case cl.Properties.ProtocolVersion >= 5:
 		return pk, code
-	default:
+	case errors.Is(err, errLegacyBusy), errors.Is(err, errLegacyOften), weaken.Skip(weaken.PoisonDrop):
 		cl.Stop(code)
+	default:
+		return pk, packets.CodeSuccessIgnore
 	}
 	return pk, packets.ErrRejectPacket
 }
@@ -205,7 +261,7 @@ func (b *legacyBroker) publish(cl *mqtt.Client, pk packets.Packet) error {
 		m, err = s.device.message(p)
 	}
 	if err != nil {
-		s.device.refused(err, now)
+		s.device.refused(err, m, now)
 		return err
 	}
 	_, err = s.device.take([]legacyMessage{m}, false, now)
@@ -226,27 +282,27 @@ func legacyCode(err error) packets.Code {
 //
 //	channels/ID/publish                a form: field1=72&field2=97
 //	channels/ID/publish/fields/fieldN  one bare value
-func legacyPayload(channel int64, topic string, payload []byte) (map[string]string, error) {
+func legacyPayload(channel int64, topic string, payload []byte) (form.Values, error) {
+	if topic == noTopic+"/retained" {
+		return form.Values{}, &legacyUnsupported{"nothing is retained here: switch retain off in the device"}
+	}
 	rest, ok := strings.CutPrefix(topic, "channels/"+strconv.FormatInt(channel, 10)+"/publish")
 	if !ok {
-		return nil, errLegacyChannel
+		return form.Values{}, errLegacyChannel
 	}
 	if len(payload) > maxLegacyMessage {
-		return nil, errLegacyLarge
+		return form.Values{}, errLegacyLarge
 	}
-	if !utf8.Valid(payload) {
-		return nil, &legacyMistake{"", "the message is not UTF-8"}
-	}
-	text := strings.TrimRight(string(payload), "\r\n")
 	if rest == "" {
-		return legacyForm(text)
+		return legacyForm(string(payload))
 	}
 	name, ok := strings.CutPrefix(rest, "/fields/")
 	if i := fieldNumber(name); !ok || i == 0 || name != "field"+strconv.Itoa(i) {
-		return nil, errLegacyChannel
+		return form.Values{}, errLegacyChannel
 	}
+	text := form.Value(string(payload))
 	if text == "" {
-		return nil, &legacyMistake{name, "is empty"}
+		return form.Values{}, &legacyMistake{name, "is empty"}
 	}
-	return map[string]string{name: text}, nil
+	return form.Values{Of: map[string]string{name: text}}, nil
 }

@@ -1,19 +1,16 @@
 package gateway
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"math"
-	"net/url"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
-	"unicode/utf8"
 
+	"vitalseal/internal/form"
 	"vitalseal/internal/vitals"
 	"vitalseal/internal/weaken"
 )
@@ -26,10 +23,11 @@ const (
 	maxLegacyValue      = 32 // bytes of a number; "-0.000000000000000001e+300" has fewer
 )
 
-// legacyMessage is one entry of a device, read and in range.
+// legacyMessage is one entry of a device: values in range, and the absence of those that are none.
 type legacyMessage struct {
 	at       time.Time // zero: it named none
 	numerics []vitals.Numeric
+	left     []error // why fields are absent, or left out because they mean nothing
 }
 
 // legacyMistake is a mistake of a device that the text explains. It never repeats what the device sent.
@@ -63,97 +61,80 @@ func looksLikeField(name string) bool {
 	return strings.Trim(rest, "0123456789") == ""
 }
 
-// legacyForm reads parameters in the form of an address's query. Of a name given twice the first counts.
-func legacyForm(s string) (map[string]string, error) {
-	if strings.Count(s, "&") >= maxLegacyParameters {
-		return nil, &legacyMistake{"", fmt.Sprintf("there are more than %d parameters", maxLegacyParameters)}
-	}
-	values, err := url.ParseQuery(s)
-	if err != nil {
-		return nil, &legacyMistake{"", "the parameters are not well-formed; they look like field1=72&field2=97"}
-	}
-	p := make(map[string]string, len(values))
-	for name, v := range values {
-		p[name] = v[0]
-	}
-	return p, nil
+// legacyForm reads parameters in the form of an address's query.
+func legacyForm(s string) (form.Values, error) {
+	v, err := form.Parse(s, maxLegacyParameters)
+	return v, legacyError(err)
 }
 
-// legacyJSON flattens an object of texts and numbers. Numbers keep their spelling; null is not given.
-func legacyJSON(b []byte) (map[string]string, error) {
-	d := json.NewDecoder(bytes.NewReader(b))
-	d.UseNumber()
-	var body map[string]any
-	if err := d.Decode(&body); err != nil || body == nil {
-		return nil, &legacyMistake{"", "the body is not a JSON object"}
+// legacyJSON flattens an object of texts and numbers.
+func legacyJSON(b []byte) (form.Values, error) {
+	p, err := form.JSON(b, maxLegacyParameters)
+	return form.Values{Of: p}, legacyError(err)
+}
+
+// legacyError makes a mistake of package form one of a device.
+func legacyError(err error) error {
+	if m := (*form.Mistake)(nil); errors.As(err, &m) {
+		return &legacyMistake{"", m.Text}
 	}
-	if _, err := d.Token(); !errors.Is(err, io.EOF) {
-		return nil, &legacyMistake{"", "the body has something after its JSON object"}
-	}
-	if len(body) > maxLegacyParameters {
-		return nil, &legacyMistake{"", fmt.Sprintf("there are more than %d parameters", maxLegacyParameters)}
-	}
-	p := make(map[string]string, len(body))
-	for name, v := range body {
-		switch v := v.(type) {
-		case string:
-			p[name] = v
-		case json.Number:
-			p[name] = v.String()
-		case bool: // headers: false
-			p[name] = strconv.FormatBool(v)
-		case nil:
-		default:
-			return nil, &legacyMistake{"", "a value is neither text nor number"}
-		}
-	}
-	return p, nil
+	return err
 }
 
 // message reads one entry: field1 to field8 (or 1 to 8), created_at. Status and place are let through and not kept: a text in a
-// patient's record would be whatever the device says. Any value that is wrong refuses the whole message.
-func (d *legacyDevice) message(p map[string]string) (m legacyMessage, err error) {
+// patient's record would be whatever the device says, and whatever it looks like it costs no number. A field that is no value, or out of
+// its kind's range, is absent and costs the others nothing either; a sketch whose SpO2 is not found yet sends -999 beside a good heart
+// rate. A message of which nothing is a value is refused, as is one whose time cannot be read: stored now, it would be wrong.
+func (d *legacyDevice) message(v form.Values) (m legacyMessage, err error) {
 	total := 0
 	var given [legacyFields]string
-	names := make([]string, 0, len(p))
-	for name := range p {
+	var named, broken [legacyFields]bool
+	names := make([]string, 0, len(v.Of))
+	for name := range v.Of {
 		names = append(names, name)
 	}
 	slices.Sort(names) // of "1" and "field1" the latter counts, and errors do not depend on chance
 	for _, name := range names {
-		v := p[name]
-		if total += len(name) + len(v); total > maxLegacyMessage {
-			return m, errLegacyLarge
-		}
-		if !utf8.ValidString(name) || !utf8.ValidString(v) {
-			return m, &legacyMistake{"", "the message is not UTF-8"}
+		x := v.Of[name]
+		if total += len(name) + len(x); total > maxLegacyMessage {
+			return legacyMessage{}, errLegacyLarge
 		}
 		switch i := fieldNumber(name); {
 		case i > 0 && d.kinds[i-1] == 0:
-			return m, &legacyMistake{fmt.Sprintf("field%d", i), "means nothing for this device; it has " + d.fieldList()}
-		case i > 0 && v != "":
-			given[i-1] = v // #nosec G602 -- fieldNumber is at most legacyFields
+			m.left = append(m.left, &legacyMistake{fmt.Sprintf("field%d", i), "means nothing for this device; it has " + d.fieldList() + "; name others in the gateway's configuration"})
+		case i > 0 && x != "":
+			given[i-1], named[i-1], broken[i-1] = x, true, v.Malformed[name] // #nosec G602 -- fieldNumber is at most legacyFields
 		case i == 0 && looksLikeField(name):
-			return m, &legacyMistake{"", "there is a field that is not field1 to field8; this device has " + d.fieldList()}
+			m.left = append(m.left, &legacyMistake{"", "there is a field that is not field1 to field8; this device has " + d.fieldList()})
 		}
 	}
-	for i, v := range given {
-		if v == "" {
+	valued := false
+	for i, x := range given {
+		if !named[i] {
 			continue
 		}
-		n, err := legacyNumber(d.kinds[i], v)
-		if err != nil {
-			return m, &legacyMistake{fmt.Sprintf("field%d", i+1), err.Error()}
+		n, err := legacyNumber(d.kinds[i], x)
+		if broken[i] && err == nil {
+			n, err = vitals.Absent(d.kinds[i], vitals.DeviceFault), errors.New("is not well-formed: a percent sign or semicolon stands in it")
 		}
+		if err != nil {
+			m.left = append(m.left, &legacyMistake{fmt.Sprintf("field%d", i+1), err.Error()})
+		}
+		valued = valued || n.Quality.HasValue()
 		m.numerics = append(m.numerics, n)
 	}
-	if len(m.numerics) == 0 && p["status"] == "" {
-		return m, &legacyMistake{"", "there is no value: send " + d.fieldList()}
+	if at := v.Of["created_at"]; at != "" {
+		if m.at, err = legacyTime(at, v.Of["timezone"]); err != nil {
+			return legacyMessage{}, err
+		}
 	}
-	if at := p["created_at"]; at != "" {
-		m.at, err = legacyTime(at, p["timezone"])
+	switch {
+	case valued || len(m.left) == 0 && v.Of["status"] != "":
+		return m, nil
+	case len(m.left) > 0:
+		return m, m.left[0]
 	}
-	return m, err
+	return legacyMessage{}, &legacyMistake{"", "there is no value: send " + d.fieldList()}
 }
 
 // fieldList names the fields that a device has.
@@ -167,44 +148,39 @@ func (d *legacyDevice) fieldList() string {
 	return strings.Join(list, ", ")
 }
 
-// legacyNumber is a value that a device asserts: never better than asserted.
+// legacyNumber is a value that a device asserts: never better than asserted. With an error it is the absence of one, and why.
 func legacyNumber(k vitals.Kind, s string) (vitals.Numeric, error) {
 	low, high := k.Range()
-	v, err := strconv.ParseFloat(strings.TrimSpace(s), 64)
-	if len(s) > maxLegacyValue || err != nil || math.IsNaN(v) || math.IsInf(v, 0) || strings.ContainsAny(s, "xXpP_") {
-		return vitals.Numeric{}, fmt.Errorf("is not a number; %s is %g to %g", k, low, high)
+	s = strings.TrimSpace(s)
+	v, err := strconv.ParseFloat(s, 64)
+	if len(s) > maxLegacyValue || err != nil && !errors.Is(err, strconv.ErrRange) || strings.ContainsAny(s, "xXpP_") {
+		return vitals.Absent(k, vitals.DeviceFault), fmt.Errorf("is not a number; %s is %g to %g", k, low, high)
 	}
 	if weaken.Skip(weaken.Plausible) {
 		return vitals.Numeric{Kind: k, Value: v, Quality: vitals.Asserted}, nil
 	}
 	n := vitals.Checked(k, v, vitals.Asserted)
-	if !n.Quality.HasValue() {
+	switch {
+	case math.IsNaN(v) || math.IsInf(v, 0):
+		return n, fmt.Errorf("is not a number; %s is %g to %g", k, low, high)
+	case !n.Quality.HasValue():
 		return n, fmt.Errorf("is out of range; %s is %g to %g", k, low, high)
 	}
 	return n, nil
 }
 
-// legacyLayouts are ThingSpeak's spellings of a time, and RFC 3339.
-var legacyLayouts = []string{time.RFC3339, time.DateTime, "2006-01-02T15:04:05", "2006-01-02 15:04:05 -0700", "2006-01-02 15:04:05-07:00", "2006-01-02 15:04:05 UTC"}
-
-// legacyTime reads a time; one without a zone is in the named one, UTC if there is none. Fractions are cut off: ThingSpeak's entries are
-// whole seconds.
+// legacyTime reads a time of day; one without an offset is in the named zone, UTC if there is none. Fractions are cut off: ThingSpeak's
+// entries are whole seconds.
 func legacyTime(s, zone string) (time.Time, error) {
-	loc := time.UTC
-	if zone != "" {
-		var err error
-		if loc, err = time.LoadLocation(zone); err != nil || len(zone) > 64 || strings.EqualFold(zone, "local") {
-			return time.Time{}, &legacyMistake{"timezone", "is not a zone such as America/New_York"}
-		}
+	loc, ok := form.Zone(zone)
+	if !ok {
+		return time.Time{}, &legacyMistake{"timezone", "is not a zone such as America/New_York"}
 	}
-	if len(s) <= 64 {
-		for _, layout := range legacyLayouts {
-			if t, err := time.ParseInLocation(layout, s, loc); err == nil && t.UTC().Year() >= 1970 && t.UTC().Year() <= 9999 {
-				return t.UTC().Truncate(time.Second), nil
-			}
-		}
+	t, err := form.Time(s, loc)
+	if err != nil || !form.HasClock(s) {
+		return time.Time{}, &legacyMistake{"created_at", form.ErrTime.Text}
 	}
-	return time.Time{}, &legacyMistake{"created_at", "is not a time such as 2026-01-31T08:15:00Z"}
+	return t.Truncate(time.Second), nil
 }
 
 // bulkJSON reads the updates of {"write_api_key": ..., "updates": [...]}; the key has been looked at.
@@ -229,7 +205,8 @@ func (d *legacyDevice) bulkJSON(updates []json.RawMessage, now time.Time) ([]leg
 var legacyColumns = []string{"field1", "field2", "field3", "field4", "field5", "field6", "field7", "field8", "latitude", "longitude", "elevation", "status"}
 
 // bulkCSV reads ThingSpeak's time_format=absolute|relative and updates=time,field1,...|...
-func (d *legacyDevice) bulkCSV(p map[string]string, now time.Time) ([]legacyMessage, error) {
+func (d *legacyDevice) bulkCSV(v form.Values, now time.Time) ([]legacyMessage, error) {
+	p := v.Of
 	name, ok := map[string]string{"absolute": "created_at", "relative": "delta_t"}[p["time_format"]]
 	if !ok {
 		return nil, &legacyMistake{"time_format", "is neither absolute nor relative"}
@@ -249,12 +226,12 @@ func (d *legacyDevice) bulkCSV(p map[string]string, now time.Time) ([]legacyMess
 			return nil, inMessage(i, true, &legacyMistake{"", "there are more than 13 columns"})
 		}
 		one := map[string]string{name: strings.TrimSpace(values[0]), "timezone": p["timezone"]}
-		for j, v := range values[1:] {
-			if v != "" {
-				one[legacyColumns[j]] = v
+		for j, x := range values[1:] {
+			if x = form.Value(x); x != "" {
+				one[legacyColumns[j]] = x
 			}
 		}
-		if err := b.add(one); err != nil {
+		if err := b.add(form.Values{Of: one}); err != nil {
 			return nil, inMessage(i, true, err)
 		}
 	}
@@ -269,12 +246,13 @@ type legacyBulk struct {
 	deltas   []time.Duration
 }
 
-func (b *legacyBulk) add(p map[string]string) error {
-	m, err := b.device.message(p)
-	if err != nil {
+// add reads one message. One without any value keeps its place among the times, and stands there as that.
+func (b *legacyBulk) add(v form.Values) error {
+	m, err := b.device.message(v)
+	if err != nil && len(m.numerics) == 0 {
 		return err
 	}
-	delta, relative := p["delta_t"]
+	delta, relative := v.Of["delta_t"]
 	if relative == !m.at.IsZero() {
 		return &legacyMistake{"", "it needs either created_at or delta_t"}
 	}

@@ -22,6 +22,14 @@ type LegacyCounts struct {
 	Replayed   uint64 `json:"replayed"` // a created_at that is not after the newest
 	NotAllowed uint64 `json:"not_allowed"`
 	Busy       uint64 `json:"busy"` // the disk was stuck
+	// Unsupported are MQTT's last wills, retained messages, lasting sessions and old versions.
+	Unsupported uint64 `json:"unsupported"`
+	// Fields were left out of messages that were taken: no number, out of range, or without a meaning here.
+	Fields uint64 `json:"fields"`
+	// Reason is why a message or a field was refused last; it never repeats what was sent.
+	Reason string `json:"reason,omitempty"`
+	// LateSeconds is how late the device's live messages are if its clock seems to show local time; 0 if not.
+	LateSeconds int64 `json:"late_seconds,omitempty"`
 	// Last is when the last one was accepted; absent for none.
 	Last *time.Time `json:"last,omitempty"`
 }
@@ -30,6 +38,9 @@ type LegacyCounts struct {
 type LegacyStrangers struct {
 	BadKey   uint64 `json:"bad_key"`
 	TooOften uint64 `json:"too_often"` // not even looked at: their address had guessed too often
+	// Malformed are requests and greetings that the protocol does not allow; MalformedReason is why the last one was refused.
+	Malformed       uint64 `json:"malformed"`
+	MalformedReason string `json:"malformed_reason,omitempty"`
 }
 
 // LegacyStatus is the part of a Status that tells of legacy devices.
@@ -55,6 +66,8 @@ func (c *LegacyCounts) note(err error, n int, now time.Time) {
 		c.NotAllowed++
 	case errors.Is(err, errLegacyBusy):
 		c.Busy++
+	case errors.As(err, new(*legacyUnsupported)):
+		c.Unsupported++
 	default:
 		c.BadValue++
 	}
@@ -67,17 +80,22 @@ func (c LegacyCounts) since(told LegacyCounts) string {
 		name     string
 		now, was uint64
 	}{{"bad_value", c.BadValue, told.BadValue}, {"too_large", c.TooLarge, told.TooLarge}, {"too_often", c.TooOften, told.TooOften},
-		{"replayed", c.Replayed, told.Replayed}, {"not_allowed", c.NotAllowed, told.NotAllowed}, {"busy", c.Busy, told.Busy}} {
+		{"replayed", c.Replayed, told.Replayed}, {"not_allowed", c.NotAllowed, told.NotAllowed}, {"busy", c.Busy, told.Busy},
+		{"unsupported", c.Unsupported, told.Unsupported}, {"fields", c.Fields, told.Fields}} {
 		if n := x.now - x.was; n > 0 {
 			list = append(list, fmt.Sprintf("%s %d", x.name, n))
 		}
 	}
-	return strings.Join(list, ", ")
+	detail := strings.Join(list, ", ")
+	if detail != "" && c.Reason != "" {
+		detail += "; the last: " + c.Reason
+	}
+	return detail // an event takes its first 200 bytes
 }
 
 // Refused is how many messages were, for whatever reason.
 func (c LegacyCounts) Refused() uint64 {
-	return c.BadValue + c.TooLarge + c.TooOften + c.Replayed + c.NotAllowed + c.Busy
+	return c.BadValue + c.TooLarge + c.TooOften + c.Replayed + c.NotAllowed + c.Busy + c.Unsupported
 }
 
 // legacy is told a device's counts.

@@ -157,7 +157,8 @@ func Run(ctx context.Context, cfg Config, network Network, ready func() error, l
 	}
 
 	// Out: the faces.
-	board, err := dashboard.New(dashboard.Config{Store: st, Access: engine, Workstation: workstation, Log: log, SecureCookie: cfg.SecureCookies, PasskeyHost: cfg.Host,
+	var speak *thingspeak.Face // made below, before anything is asked
+	board, err := dashboard.New(dashboard.Config{MQTTRefused: func(client string) (uint64, string) { return speak.Refusals(client) }, Store: st, Access: engine, Workstation: workstation, Log: log, SecureCookie: cfg.SecureCookies, PasskeyHost: cfg.Host,
 		Checkpoint: statements(trail, log)})
 	if err != nil {
 		return fmt.Errorf("hub: %w", err)
@@ -166,7 +167,7 @@ func Run(ctx context.Context, cfg Config, network Network, ready func() error, l
 	if err != nil {
 		return fmt.Errorf("hub: %w", err)
 	}
-	speak, err := thingspeak.New(thingspeak.Config{Store: st, Access: engine, Workstation: workstation, Submit: in.Submit, SubmitAll: in.SubmitAll, Limits: limits, Log: log})
+	speak, err = thingspeak.New(thingspeak.Config{Store: st, Access: engine, Workstation: workstation, Submit: in.Submit, SubmitAll: in.SubmitAll, Limits: limits, Log: log})
 	if err != nil {
 		return fmt.Errorf("hub: %w", err)
 	}

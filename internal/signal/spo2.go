@@ -11,6 +11,7 @@ const (
 	goodAgreement, fairAgreement = 0.97, 0.93
 	goodError, fairError         = 1.0, 2.0 // standard error of SpO2, percent
 	mostNoise, mostNoiseRed      = 0.8, 0.5 // how much of the power may be left when noise is taken out
+	leastStated                  = 70.0     // percent SpO2 below which no oximeter's accuracy is stated (ISO 80601-2-61: 70 to 100 %)
 	noPulseShare                 = 0.15     // a red pulse this small beside the infrared one is none: R would be under any curve's range
 )
 
@@ -23,6 +24,9 @@ func (p *PulseOximeter) saturation(b beats) vitals.Numeric {
 	}
 	n := w.length
 	p.rawRed = w.newest(p.rawRed, w.red, n)
+	if w.alike() { // one channel read twice: its ratio is 1 whatever the patient has
+		return vitals.Absent(vitals.SpO2, vitals.Unavailable)
+	}
 	if normalise(p.rawRed) < darkBelow {
 		return vitals.Absent(vitals.SpO2, vitals.Unavailable)
 	}
@@ -66,5 +70,9 @@ func (p *PulseOximeter) saturation(b beats) vitals.Numeric {
 	case agreement < goodAgreement || unsure > goodError:
 		quality = vitals.Questionable
 	}
-	return vitals.Checked(vitals.SpO2, p.curve.saturation(p.ratio), quality)
+	value := p.curve.saturation(p.ratio)
+	if value < leastStated && quality == vitals.Good { // also what exchanged channels give
+		quality = vitals.Questionable
+	}
+	return vitals.Checked(vitals.SpO2, value, quality)
 }

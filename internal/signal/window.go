@@ -195,5 +195,16 @@ func (w *window) newest(dst, ring []float64, n int) []float64 {
 	return dst
 }
 
+// alike reports whether both channels have the same codes, block for block. Two lights are never so equal: their noise alone differs.
+func (w *window) alike() bool {
+	for i := 1; i <= w.length; i++ {
+		k := (w.next - i + len(w.infrared)) % len(w.infrared)
+		if w.infrared[k] != w.red[k] {
+			return false
+		}
+	}
+	return w.length > 0
+}
+
 // has reports whether the newest blocks cover so many seconds.
 func (w *window) has(seconds float64) bool { return float64(w.length) >= seconds*w.rate-0.5 }

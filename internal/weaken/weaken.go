@@ -57,6 +57,7 @@ const (
 	TopicNames     Defence = "topic-names"     // only ThingSpeak's topics, no wildcards
 	NoWill         Defence = "no-will"         // a last will is refused
 	PacketBound    Defence = "packet-bound"    // packets are bounded
+	PoisonDrop     Defence = "poison-drop"     // a message that is refused for good is acknowledged, so that it is not sent first for ever
 	MQTTClients    Defence = "mqtt-clients"    // MQTT connections of one workstation are bounded
 
 	// Decisions.

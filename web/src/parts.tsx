@@ -76,7 +76,7 @@ export function BloodPressure({ live, v, big }: { live: Live; v: Vitals; big?: b
   if (both) note = `measured ${clock(sys.at)}, ${age < 60 ? 'just now' : span(age) + ' ago'}`
   else if (sys && age < 3600) note = whyAbsent('systolic_mmhg', sys.quality)
   else note = 'not measured yet'
-  const uncertain = both && (doubt(sys) || doubt(dia))
+  const uncertain = both && (doubt(sys) || doubt(dia) || (hasValue(mean) && doubt(mean)))
   return (
     <div class={`bp ${big ? 'bp-big' : ''} ${old || live.link !== 'live' ? 'is-stale' : ''} ${both ? '' : 'is-absent'}`} data-testid="bp">
       <span class="number-label">
@@ -90,7 +90,7 @@ export function BloodPressure({ live, v, big }: { live: Live; v: Vitals; big?: b
       <span class="number-note">
         {measuring ? (
           <span class="cuff" data-testid="cuff">
-            {both && `from ${clock(sys.at)}; `}cuff {cuff.value.toFixed(1)} kPa, measuring
+            {both && `from ${clock(sys.at)}; `}cuff {cuff.value.toFixed(1)} kPa{doubt(cuff) && ` (${doubt(cuff)})`}, measuring
           </span>
         ) : (
           <>

@@ -6,7 +6,7 @@ import { Live } from './live'
 import { BloodPressure, Frame, Link, Message, NumberBox, WaveCanvas, freshness, useTick } from './parts'
 import { Age } from './station'
 import { TrendCharts } from './trends'
-import { hasValue } from './words'
+import { doubt, hasValue } from './words'
 
 // What the charts can show: minutes, and what that is called.
 const RANGES: [number, string][] = [[60, 'hour'], [24 * 60, 'day'], [7 * 24 * 60, 'week'], [30 * 24 * 60, '30 days']]
@@ -185,7 +185,7 @@ export function PatientPage({ id, session, go, onSignOut, onGone }: {
               Perfusion <span class="unit">%</span>
             </span>
             <span class="small-value" data-testid="perfusion">
-              {hasValue(perfusion) && live.ageSeconds(perfusion) < 120 ? perfusion.value.toFixed(1) : '– –'}
+              {hasValue(perfusion) && live.ageSeconds(perfusion) < 120 ? perfusion.value.toFixed(1) + (doubt(perfusion) ? '?' : '') : '– –'}
             </span>
           </div>
         </section>

@@ -47,6 +47,8 @@ type Config struct {
 	// nobody can be signed in).
 	Workstation func(*http.Request) string
 	Log         *slog.Logger
+	// MQTTRefused is how many messages of an MQTT client were refused, and why the last one was; nil if nothing counts them.
+	MQTTRefused func(client string) (uint64, string)
 	// Checkpoint states the audit log's size and root to a workstation that remembers its first from entries, as JSON; nil
 	// answers 500.
 	Checkpoint func(ctx context.Context, from int64) (json.RawMessage, error)

@@ -10,6 +10,9 @@ import (
 type deviceAnswer struct {
 	ID     string        `json:"id"` // client id and user name
 	Rights []deviceRight `json:"channels"`
+	// Refused is how many of its messages were refused since this hub started, and why the last one was.
+	Refused uint64 `json:"refused,omitempty"`
+	Reason  string `json:"refused_reason,omitempty"`
 }
 
 type deviceRight struct {
@@ -19,7 +22,7 @@ type deviceRight struct {
 }
 
 func describeDevice(d access.MQTTDevice) deviceAnswer {
-	out := deviceAnswer{d.ClientID, make([]deviceRight, 0, len(d.Rights))}
+	out := deviceAnswer{ID: d.ClientID, Rights: make([]deviceRight, 0, len(d.Rights))}
 	for _, r := range d.Rights {
 		out.Rights = append(out.Rights, deviceRight(r))
 	}
@@ -38,7 +41,11 @@ func (h *Handler) mqttDevices(w http.ResponseWriter, r *http.Request) error {
 	}
 	out := make([]deviceAnswer, 0, len(list))
 	for _, d := range list {
-		out = append(out, describeDevice(d))
+		one := describeDevice(d)
+		if h.cfg.MQTTRefused != nil {
+			one.Refused, one.Reason = h.cfg.MQTTRefused(d.ClientID)
+		}
+		out = append(out, one)
 	}
 	h.write(w, http.StatusOK, out)
 	return nil

@@ -71,6 +71,9 @@ func (f *face) fail(q *request, err error, how tell) {
 	switch {
 	case how == tellRead && (status == http.StatusUnauthorized || status == http.StatusForbidden):
 		// One answer to all of it: no word about whether there is such a channel.
+		if q.w.Header().Get(reasonHeader) == "" {
+			told(q.w, "a read key of the channel or an account key is wanted")
+		}
 		write(q.w, http.StatusBadRequest, mediaOf(q.ext), []byte("-1"))
 	case how == tellWrite && q.ext == "":
 		switch {

@@ -3,9 +3,11 @@ package thingspeak
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
+	"strings"
 	"sync"
 	"time"
 
@@ -14,6 +16,7 @@ import (
 	"github.com/mochi-mqtt/server/v2/packets"
 
 	"vitalseal/internal/access"
+	"vitalseal/internal/form"
 	"vitalseal/internal/store"
 	"vitalseal/internal/vitals"
 	"vitalseal/internal/weaken"
@@ -24,11 +27,12 @@ const (
 	// and TLS connections of a workstation's programs into it.
 	MQTTPath = "/mqtt"
 
-	maxMQTTClients  = 1024     // over all workstations
-	maxMQTTStation  = 64       // of one workstation
-	maxPacket       = 20 << 10 // bytes
-	maxSubscription = 64       // of one client
-	maxPending      = 256      // messages that wait for one client; then they are dropped
+	maxMQTTClients  = 1024          // over all workstations
+	maxMQTTStation  = 64            // of one workstation
+	maxPacket       = 20 << 10      // bytes
+	cutPacket       = 8 * maxPacket // a message of up to so many is refused by itself; beyond, the connection ends
+	maxSubscription = 64            // of one client
+	maxPending      = 256           // messages that wait for one client; then they are dropped
 	greeting        = 10 * time.Second
 	idleMQTT        = time.Hour   // whatever keep-alive a client asks for, as ThingSpeak has it
 	recheckMQTT     = time.Second // and renewMQTT is how often even if nothing changed: grants do not last
@@ -47,6 +51,7 @@ type broker struct {
 
 	mu       sync.Mutex // guards the fields below
 	clients  map[*mqtt.Client]*mqttClient
+	refusals map[string]*refusal // by client id
 	stations map[string]int
 	wires    map[*wire]struct{}
 	closed   bool
@@ -55,6 +60,7 @@ type broker struct {
 
 // mqttClient is one that has signed in.
 type mqttClient struct {
+	id   string
 	who  access.MQTTClient
 	subs map[string]*subscription // by topic filter
 }
@@ -87,7 +93,7 @@ func (w *wire) SetDeadline(t time.Time) error {
 }
 
 func newBroker(f *face) (*broker, error) {
-	b := &broker{f: f, clients: map[*mqtt.Client]*mqttClient{}, stations: map[string]int{}, wires: map[*wire]struct{}{}, told: map[int64]time.Time{}}
+	b := &broker{f: f, clients: map[*mqtt.Client]*mqttClient{}, refusals: map[string]*refusal{}, stations: map[string]int{}, wires: map[*wire]struct{}{}, told: map[int64]time.Time{}}
 	limits := mqtt.NewDefaultServerCapabilities()
 	limits.MaximumClients, limits.MaximumClientWritesPending = maxMQTTClients, maxPending
 	limits.MaximumSessionExpiryInterval, limits.MaximumMessageExpiryInterval = 0, 60
@@ -131,7 +137,7 @@ func (b *broker) serve(w http.ResponseWriter, r *http.Request) {
 	}
 	ctx, cancel := context.WithCancel(r.Context())
 	defer cancel()
-	conn := &wire{websocket.NetConn(ctx, c, websocket.MessageBinary), c, station, tempo{}}
+	conn := &wire{form.Packets(websocket.NetConn(ctx, c, websocket.MessageBinary), maxPacket-2, cutPacket), c, station, tempo{}}
 	if !b.track(conn) || conn.SetDeadline(time.Now().Add(greeting)) != nil {
 		return
 	}
@@ -190,8 +196,11 @@ func (b *broker) client(cl *mqtt.Client) *mqttClient {
 // connection is not kept: under ThingSpeak's own limits both are refused, else the latter is only never found again.
 func (b *broker) OnConnectAuthenticate(cl *mqtt.Client, pk packets.Packet) bool {
 	conn, ok := cl.Net.Conn.(*wire)
-	if !ok || pk.Connect.WillFlag && !weaken.Skip(weaken.NoWill) || !pk.Connect.Clean && b.f.Limits.QoS == 0 {
+	if !ok {
 		return false
+	}
+	if wrong := b.greetingMistake(pk); wrong != "" {
+		return false // OnPacketRead has said so
 	}
 	who, err := b.f.Access.AuthenticateMQTT(context.Background(), pk.Connect.ClientIdentifier, string(pk.Connect.Username), string(pk.Connect.Password), conn.station)
 	if err != nil {
@@ -200,7 +209,7 @@ func (b *broker) OnConnectAuthenticate(cl *mqtt.Client, pk packets.Packet) bool 
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.clients[cl] = &mqttClient{who: who, subs: map[string]*subscription{}}
+	b.clients[cl] = &mqttClient{id: pk.Connect.ClientIdentifier, who: who, subs: map[string]*subscription{}}
 	return true
 }
 
@@ -216,22 +225,34 @@ func (b *broker) OnDisconnect(cl *mqtt.Client, _ error, _ bool) {
 func (b *broker) OnPacketRead(cl *mqtt.Client, pk packets.Packet) (packets.Packet, error) {
 	if conn, ok := cl.Net.Conn.(*wire); ok {
 		time.Sleep(conn.tempo.wait(time.Now()))
+		if pk.FixedHeader.Type == packets.Connect {
+			if wrong := b.greetingMistake(pk); wrong != "" {
+				b.f.Log.Warn("mqtt client refused", "workstation", conn.station, "reason", wrong)
+			}
+		}
 	}
-	if pk.FixedHeader.Type == packets.Publish && pk.FixedHeader.Qos > b.f.Limits.QoS {
+	if pk.FixedHeader.Type != packets.Publish {
+		return pk, nil
+	}
+	if pk.FixedHeader.Qos > b.f.Limits.QoS {
+		b.refused(cl, fmt.Sprintf("QoS %d is not kept here: the greatest is %d", pk.FixedHeader.Qos, b.f.Limits.QoS))
 		return pk, packets.ErrRejectPacket // which ends the connection
+	}
+	if !mqtt.IsValidFilter(pk.TopicName, true) || strings.ContainsAny(pk.TopicName, "+#") {
+		pk.TopicName = noTopic // the protocol would end the connection for it, and the client would send it first again
 	}
 	return pk, nil
 }
 
-// OnACLCheck decides a subscription. What is published is decided when all of it is known; here only its topic must be one.
+// OnACLCheck decides a subscription. What is published is decided when all of it is known.
 func (b *broker) OnACLCheck(cl *mqtt.Client, name string, write bool) bool {
-	t, err := parseTopic(name)
-	if err != nil || t.publish != write {
-		return weaken.Skip(weaken.TopicNames)
-	}
 	c := b.client(cl)
 	if c == nil || write {
-		return c != nil
+		return c != nil // publish looks at the topic, and answers for it
+	}
+	t, err := parseTopic(name)
+	if err != nil || t.publish {
+		return weaken.Skip(weaken.TopicNames)
 	}
 	b.mu.Lock()
 	full := len(c.subs) >= maxSubscription && c.subs[name] == nil
@@ -286,8 +307,9 @@ func (b *broker) decide(ctx context.Context, who access.MQTTClient, s *subscript
 	return nil
 }
 
-// OnPublish stores what a client published before it is acknowledged. What is refused is acknowledged by nobody: MQTT 5 has codes for
-// it; of MQTT 3.1.1 a client that wants an acknowledgement is cut off, and what wants none is dropped, as ThingSpeak does.
+// OnPublish stores what a client published before it is acknowledged. What is refused for good is acknowledged, counted and dropped,
+// whatever its QoS: MQTT 5 has codes for it; a client of 3.1.1 that got no answer would send it first on every connection, for ever. Only
+// what may be sent again (the pace, a fault of ours) ends the connection.
 func (b *broker) OnPublish(cl *mqtt.Client, pk packets.Packet) (packets.Packet, error) {
 	if cl.Net.Inline {
 		return pk, nil
@@ -298,19 +320,28 @@ func (b *broker) OnPublish(cl *mqtt.Client, pk packets.Packet) (packets.Packet, 
 		return pk, packets.CodeSuccessIgnore // it is told by its entry
 	}
 	code := codeOf(err)
-	b.f.Log.Warn("mqtt message refused", "reason", code.Reason)
+	reason := code.Reason
+	if bad := (*badRequest)(nil); errors.As(err, &bad) {
+		reason = bad.message
+	}
+	b.refused(cl, reason)
 	switch {
 	case pk.FixedHeader.Qos == 0:
 	case cl.Properties.ProtocolVersion >= 5:
 		return pk, code
-	default:
+	case code == packets.ErrQuotaExceeded, code == packets.ErrUnspecifiedError, weaken.Skip(weaken.PoisonDrop):
 		cl.Stop(code)
+	default:
+		return pk, packets.CodeSuccessIgnore
 	}
 	return pk, packets.ErrRejectPacket
 }
 
 func (b *broker) publish(ctx context.Context, cl *mqtt.Client, pk packets.Packet) error {
 	t, err := parseTopic(pk.TopicName)
+	if err == nil && !t.publish {
+		err = errTopic
+	}
 	if err != nil {
 		return err
 	}
@@ -336,22 +367,6 @@ func (b *broker) publish(ctx context.Context, cl *mqtt.Client, pk packets.Packet
 	}
 	_, err = b.f.accept(ctx, grant, t.channel, e)
 	return err
-}
-
-// codeOf is a refusal in MQTT's words.
-func codeOf(err error) packets.Code {
-	var bad *badRequest
-	switch {
-	case errors.Is(err, errTopic):
-		return packets.ErrTopicNameInvalid
-	case errors.Is(err, access.ErrNoSession), errors.Is(err, access.ErrDenied):
-		return packets.ErrNotAuthorized
-	case errors.Is(err, errTooOften):
-		return packets.ErrQuotaExceeded
-	case errors.Is(err, errTooLarge), errors.As(err, &bad):
-		return packets.ErrPayloadFormatInvalid
-	}
-	return packets.ErrUnspecifiedError
 }
 
 // updated tells subscribers of an entry; it returns at once. What nobody listens to is not even written down. now is zero for a free

@@ -23,6 +23,7 @@ import (
 // mqttWard is a ward with its face running behind a listener, and a device of the nurse's.
 type mqttWard struct {
 	*ward
+	face   *thingspeak.Face
 	url    string
 	client string
 	pass   string
@@ -34,10 +35,10 @@ func newMQTTWard(t *testing.T, l thingspeak.Limits) *mqttWard {
 	server := httptest.NewServer(w.handler)
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
-	face := w.handler.(*thingspeak.Face)
+	w.face = w.handler.(*thingspeak.Face)
 	go func() {
 		defer close(done)
-		face.Run(ctx)
+		w.face.Run(ctx)
 	}()
 	t.Cleanup(func() {
 		cancel()
@@ -206,8 +207,11 @@ func TestMQTTPatient(t *testing.T) {
 		t.Errorf("off the ward: %#x", code)
 	}
 	again.publish(fmt.Sprintf("channels/%d/publish", w.ada.ID), "field1=60", 1)
-	if _, err := again.Read(); err == nil {
-		t.Error("a heart rate was taken from a device")
+	if ack, err := again.Read(); err != nil || ack.FixedHeader.Type != packets.Puback { // 3.1.1 has no other answer that ends the message
+		t.Errorf("a heart rate: %+v, %v", ack, err)
+	}
+	if n, reason := w.face.Refusals(w.client); n != 1 || reason != packets.ErrNotAuthorized.Reason {
+		t.Errorf("a heart rate was taken from a device, or nothing counted its refusal: %d %q", n, reason)
 	}
 	five := w.login(t, 5)
 	five.publish(fmt.Sprintf("channels/%d/publish", w.ada.ID), "field1=60", 1)
@@ -264,13 +268,13 @@ func TestMQTTRefuses(t *testing.T) {
 		}
 	}
 	free := fmt.Sprintf("channels/%d/publish", w.fridge)
-	five(free, "field1=%zz", 1, packets.ErrPayloadFormatInvalid.Code)
+	five(free, "field1=%zz&status=98%", 1, packets.ErrPayloadFormatInvalid.Code)
 	five(free, "nothing=1", 1, packets.ErrPayloadFormatInvalid.Code)
 	five(free, "field1="+strings.Repeat("x", 256), 1, packets.ErrPayloadFormatInvalid.Code)
 	five(free, "field1=\xff", 1, packets.ErrPayloadFormatInvalid.Code)
 	five(fmt.Sprintf("channels/%d/publish", w.bela.ID), "field1=1", 1, packets.ErrNotAuthorized.Code)
 	five("channels/999/publish", "field1=1", 1, packets.ErrNotAuthorized.Code)
-	five(fmt.Sprintf("channels/%d/subscribe", w.fridge), "field1=1", 1, packets.ErrNotAuthorized.Code)
+	five(fmt.Sprintf("channels/%d/subscribe", w.fridge), "field1=1", 1, packets.ErrTopicNameInvalid.Code)
 	for name, pk := range map[string]packets.Packet{
 		"QoS 2":       {FixedHeader: packets.FixedHeader{Type: packets.Publish, Qos: 2}, PacketID: 9, TopicName: free, Payload: []byte("field1=1")},
 		"20 KiB more": {FixedHeader: packets.FixedHeader{Type: packets.Publish}, TopicName: free, Payload: make([]byte, 20<<10)},
@@ -283,6 +287,38 @@ func TestMQTTRefuses(t *testing.T) {
 	}
 	if got := w.get(404, fmt.Sprintf("/channels/%d/feeds/last.json", w.fridge), w.readFridge); strings.Contains(got, "field") {
 		t.Errorf("something was stored: %s", got)
+	}
+}
+
+// TestMQTTPoison: a message that is refused for good is acknowledged, dropped and counted under MQTT 3.1.1 too, which has no code for it:
+// else it is sent first on every connection, for ever. What comes behind it is stored.
+func TestMQTTPoison(t *testing.T) {
+	w := newMQTTWard(t, thingspeak.Limits{})
+	m := w.login(t, 4)
+	free := fmt.Sprintf("channels/%d/publish", w.fridge)
+	say := func(topic, text string, id uint16) {
+		t.Helper()
+		m.send(packets.Packet{FixedHeader: packets.FixedHeader{Type: packets.Publish, Qos: 1}, PacketID: id, TopicName: topic, Payload: []byte(text)})
+		if ack, err := m.Read(); err != nil || ack.FixedHeader.Type != packets.Puback || ack.PacketID != id {
+			t.Fatalf("%s %.40q: %+v, %v", topic, text, ack, err)
+		}
+	}
+	for i, x := range [][2]string{{free, "field1=%zz"}, {free, "nothing=1"}, {free, "field1=" + strings.Repeat("x", 256)}, {free, "field1=" + strings.Repeat("x", 30_000)}, {free, "field1=\xff"},
+		{free, "field1=1&created_at=never"}, {fmt.Sprintf("channels/%d/publish", w.bela.ID), "field1=1"}, {"channels/999/publish", "field1=1"},
+		{fmt.Sprintf("channels/%d/subscribe", w.fridge), "field1=1"}, {"channels/+/publish", "field1=1"}, {"$SYS/x", "1"}, {"home/fridge", "1"}} {
+		say(x[0], x[1], uint16(2*i+1)) // #nosec G115 -- few
+		if n, reason := w.face.Refusals(w.client); n != uint64(i+1) || reason == "" {
+			t.Errorf("%s %.40q: counted %d, %q", x[0], x[1], n, reason)
+		}
+		say(free, fmt.Sprintf("field1=%d\r\n", i), uint16(2*i+2)) // #nosec G115 -- few
+		if got := w.get(200, fmt.Sprintf("/channels/%d/fields/1/last.txt", w.fridge), w.readFridge); got != fmt.Sprint(i) {
+			t.Errorf("behind %s %.40q: %q is stored", x[0], x[1], got)
+		}
+	}
+	// A text that is no form costs the numbers nothing.
+	say(free, "field1=98&status=SpO2 98%", 90)
+	if got := w.get(200, fmt.Sprintf("/channels/%d/feeds/last.json?status=true", w.fridge), w.readFridge); !strings.Contains(got, `"field1":"98"`) || !strings.Contains(got, `"status":"SpO2 98%"`) {
+		t.Errorf("stored: %s", got)
 	}
 }
 

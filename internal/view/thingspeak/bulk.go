@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"vitalseal/internal/form"
 	"vitalseal/internal/store"
 )
 
@@ -149,7 +150,7 @@ func parseBulkCSV(p parameters, most int, now time.Time) ([]store.Entry, error) 
 		}
 		one := parameters{name: strings.TrimSpace(values[0]), "timezone": p["timezone"]}
 		for j, v := range values[1:] {
-			if v != "" {
+			if v = form.Value(v); v != "" {
 				one[csvColumns[j]] = v
 			}
 		}

@@ -91,8 +91,10 @@ func (f *face) tellAge(w http.ResponseWriter, at time.Time) {
 	told(w, fmt.Sprintf("the newest value is %d s old", int64(f.Now().Sub(at)/time.Second)))
 }
 
-// told adds the reason of an answer for people who look for it; clients of ThingSpeak know no such header.
-func told(w http.ResponseWriter, why string) { w.Header().Set("X-Vitalseal-Error", why) }
+// reasonHeader holds the reason of an answer for people who look for it; clients of ThingSpeak know no such header.
+const reasonHeader = "X-Vitalseal-Error"
+
+func told(w http.ResponseWriter, why string) { w.Header().Set(reasonHeader, why) }
 
 // settle takes the values out of a patient's newest entry that are too old to say anything about now. It reports whether all that is
 // left is fresh.

@@ -1,18 +1,18 @@
 package thingspeak
 
 import (
-	"encoding/json"
 	"errors"
 	"io"
 	"maps"
 	"mime"
 	"net/http"
-	"net/url"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 	_ "time/tzdata" // zones that clients name, wherever the hub runs
+
+	"vitalseal/internal/form"
 )
 
 const (
@@ -35,19 +35,27 @@ func queryOf(r *http.Request) (parameters, error) {
 	return parseForm(r.URL.RawQuery)
 }
 
+// parseForm refuses parameters that are not well-formed, but for a status: a text is kept as it stands, and costs the numbers beside it
+// nothing (ThingSpeak's own library sends statuses unescaped).
 func parseForm(s string) (parameters, error) {
-	if strings.Count(s, "&") >= maxParameters {
-		return nil, &badRequest{"There are more than 64 parameters."}
-	}
-	values, err := url.ParseQuery(s)
+	v, err := form.Parse(s, maxParameters)
 	if err != nil {
-		return nil, &badRequest{"The parameters are not well-formed."}
+		return nil, mistaken(err)
 	}
-	p := parameters{}
-	for name, v := range values {
-		p[name] = v[0]
+	for name := range v.Malformed {
+		if name != "status" {
+			return nil, &badRequest{"The parameters are not well-formed."}
+		}
 	}
-	return p, nil
+	return v.Of, nil
+}
+
+// mistaken makes a mistake of package form one of ours.
+func mistaken(err error) error {
+	if m := (*form.Mistake)(nil); errors.As(err, &m) {
+		return &badRequest{m.Sentence()}
+	}
+	return err
 }
 
 // writeParameters reads address and body (form or JSON) of a write; the body wins.
@@ -93,35 +101,10 @@ func body(w http.ResponseWriter, r *http.Request, most int64) ([]byte, error) {
 	return b, nil
 }
 
-// parseJSON flattens an object of texts, numbers and truth values. Numbers keep their spelling; null is not given.
+// parseJSON flattens an object of texts, numbers and truth values.
 func parseJSON(b []byte) (parameters, error) {
-	d := json.NewDecoder(strings.NewReader(string(b)))
-	d.UseNumber()
-	var body map[string]any
-	if err := d.Decode(&body); err != nil || body == nil {
-		return nil, &badRequest{"The body is not a JSON object."}
-	}
-	if _, err := d.Token(); !errors.Is(err, io.EOF) {
-		return nil, &badRequest{"The body has something after its JSON object."}
-	}
-	if len(body) > maxParameters {
-		return nil, &badRequest{"There are more than 64 parameters."}
-	}
-	p := parameters{}
-	for name, v := range body {
-		switch v := v.(type) {
-		case string:
-			p[name] = v
-		case json.Number:
-			p[name] = v.String()
-		case bool:
-			p[name] = strconv.FormatBool(v)
-		case nil:
-		default:
-			return nil, &badRequest{"A value is neither text nor number."}
-		}
-	}
-	return p, nil
+	p, err := form.JSON(b, maxParameters)
+	return p, mistaken(err)
 }
 
 // first is the first of the names that is given and not empty.
@@ -168,29 +151,21 @@ func headerKey(r *http.Request) string {
 	return ""
 }
 
-// timeLayouts are ThingSpeak's spellings of a time, and RFC 3339.
-var timeLayouts = []string{time.RFC3339, time.DateTime, "2006-01-02T15:04:05", time.DateOnly, "2006-01-02 15:04:05 -0700", "2006-01-02 15:04:05-07:00",
-	"2006-01-02 15:04:05 UTC", "2006-01-02 15:04"}
-
 // parseTime reads a time; one without a zone is in loc. Fractions are cut off.
 func parseTime(name, s string, loc *time.Location) (time.Time, error) {
-	for _, layout := range timeLayouts {
-		if t, err := time.ParseInLocation(layout, s, loc); err == nil && t.UTC().Year() >= 1970 && t.UTC().Year() <= 9999 {
-			return t.UTC().Truncate(time.Second), nil
-		}
+	t, err := form.Time(s, loc)
+	if err != nil {
+		return time.Time{}, &badRequest{name + " " + form.ErrTime.Text + "."}
 	}
-	return time.Time{}, &badRequest{name + " is not a time such as 2026-01-31T08:15:00Z."}
+	return t.Truncate(time.Second), nil
 }
 
 // location is the zone that the client wants: timezone, a name of the IANA's database, or offset, hours from UTC. UTC if
 // neither is given.
 func (p parameters) location() (*time.Location, error) {
 	if name := p["timezone"]; name != "" {
-		if len(name) > 64 || strings.EqualFold(name, "local") { // the hub's own zone is nobody's business
-			return nil, &badRequest{"timezone is not a zone such as America/New_York."}
-		}
-		loc, err := time.LoadLocation(name)
-		if err != nil {
+		loc, ok := form.Zone(name)
+		if !ok {
 			return nil, &badRequest{"timezone is not a zone such as America/New_York."}
 		}
 		return loc, nil

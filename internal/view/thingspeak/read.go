@@ -67,6 +67,9 @@ func (f *face) decideRead(q *request, id int64) (c store.Channel, g access.Grant
 		return c, g, subject, err
 	}
 	if g, err = f.Access.Decide(ctx, subject, access.ViewChannel, access.OnChannel(id)); err != nil {
+		if key.Write { // whoever has the key may know which kind it is
+			told(q.w, "this is a write key, which cannot read: a read key of the channel or an account key is wanted")
+		}
 		return c, g, subject, err
 	}
 	if c, err = f.Store.Channel(ctx, id); err != nil {

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"vitalseal/internal/access"
+	"vitalseal/internal/form"
 )
 
 // endpoint is a method and path, who answers, and how a refusal is told.
@@ -54,7 +55,7 @@ var extensions = []string{"json", "xml", "csv", "txt"}
 
 // find is the endpoint that q asks for; or nil and the methods that its path has; or nil and "" for an unknown path.
 func (f *face) find(q *request) (to *route, allow string) {
-	parts := strings.Split(q.r.URL.Path, "/")
+	parts := strings.Split(form.Path(q.r.URL.Path), "/")
 	if len(parts) > 3 && parts[1] == "channels" {
 		switch name, ext, _ := strings.Cut(parts[3], "."); name { // the singular means the same
 		case "feed", "field":

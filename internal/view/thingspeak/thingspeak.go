@@ -25,6 +25,7 @@ import (
 	"time"
 
 	"vitalseal/internal/access"
+	"vitalseal/internal/form"
 	"vitalseal/internal/store"
 	"vitalseal/internal/vitals"
 )
@@ -179,7 +180,8 @@ func (f *face) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	h := w.Header()
-	if r.Method == http.MethodOptions || !strings.HasPrefix(r.URL.Path, "/channels/") && !strings.HasPrefix(r.URL.Path, "/stream/") {
+	path := form.Path(r.URL.Path)
+	if r.Method == http.MethodOptions || !strings.HasPrefix(path, "/channels/") && !strings.HasPrefix(path, "/stream/") {
 		shared(h)
 		h.Set("Access-Control-Allow-Methods", "GET, POST, PUT, DELETE, OPTIONS")
 		h.Set("Access-Control-Allow-Headers", "Content-Type, THINGSPEAKAPIKEY, X-THINGSPEAKAPIKEY")

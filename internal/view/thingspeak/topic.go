@@ -5,8 +5,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"unicode/utf8"
 
+	"vitalseal/internal/form"
 	"vitalseal/internal/store"
 )
 
@@ -81,11 +81,8 @@ func parsePayload(t topic, payload []byte) (parameters, error) {
 	if len(payload) > maxMessage {
 		return nil, errTooLarge
 	}
-	if !utf8.Valid(payload) {
-		return nil, &badRequest{"The message is not UTF-8."}
-	}
 	if t.field != 0 {
-		return parameters{"field" + strconv.Itoa(t.field): string(payload)}, nil
+		return parameters{"field" + strconv.Itoa(t.field): form.Value(string(payload))}, nil
 	}
-	return parseForm(strings.TrimRight(string(payload), "\r\n"))
+	return parseForm(string(payload))
 }

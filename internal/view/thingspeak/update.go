@@ -5,6 +5,7 @@ import (
 	"math"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 	"unicode/utf8"
 
@@ -139,6 +140,9 @@ func parseEntry(p parameters, now time.Time) (store.Entry, error) {
 		{&e.Elevation, []string{"elevation"}, 1e7},
 	} {
 		*t.to = p.first(t.names...)
+		if t.limit == 0 { // a text in another encoding costs the numbers nothing
+			*t.to = strings.ToValidUTF8(*t.to, "\uFFFD")
+		}
 		if err := take(t.names[0], *t.to); err != nil {
 			return e, err
 		}
