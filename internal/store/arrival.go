@@ -285,11 +285,12 @@ func (s *Store) setAside(ctx context.Context, a Arrival, reason string) error {
 	}
 	epoch, seq, start := a.Header.Epoch.ID, a.Header.Seq, a.Header.Start.UnixMicro()
 	where := chunkData(row{a.Sensor, vitals.Signal(a.Header.Signal), a.Header.Epoch, seq, start}, "quarantine")
-	defer s.db.changed()
 	var id int64
-	err = s.db.QueryRowContext(ctx, `INSERT INTO quarantine (sensor, signal, epoch, seq, start, received, reason, sealed)
+	err = s.inTx(ctx, func(tx *sql.Tx) error {
+		return tx.QueryRowContext(ctx, `INSERT INTO quarantine (sensor, signal, epoch, seq, start, received, reason, sealed)
 		VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING RETURNING id`,
-		a.Sensor, a.Header.Signal, epoch[:], int64(seq), start, micro(a.Received), reason, key.Seal(encoded, where)).Scan(&id) // #nosec G115 -- the bits are the key
+			a.Sensor, a.Header.Signal, epoch[:], int64(seq), start, micro(a.Received), reason, key.Seal(encoded, where)).Scan(&id) // #nosec G115 -- the bits are the key
+	})
 	if errors.Is(err, sql.ErrNoRows) { // it is there
 		return nil
 	}

@@ -112,6 +112,9 @@ func (s *Store) history(ctx context.Context, sensor string) (h sensorHistory, er
 	case err != nil:
 		return h, err
 	}
+	if state, ok := s.barredDevice(sensor); ok {
+		h.state = state
+	}
 	rows, err := s.db.QueryContext(ctx, `SELECT p.begins, s.begins, coalesce(p.ends, ?1), coalesce(s.ends, ?1), s.patient
 		FROM placements p JOIN stays s ON s.bed = p.bed
 		WHERE p.device = ?2 AND s.begins < coalesce(p.ends, ?1) AND p.begins < coalesce(s.ends, ?1)`,

@@ -49,8 +49,8 @@ type BackupFile struct {
 }
 
 // Backup copies the store in dir into the folder to, and its patients' keys into the folder keys, both of which must be empty or not
-// exist, and neither in the other. The store may be in use meanwhile: the partitions come first and the directory last, so that every chunk in the copy has its
-// patient in it. progress is told of every file.
+// exist, and neither in the other. The store may be in use meanwhile: the partitions and channels.db come first and the directory last,
+// so that every chunk and entry in the copy has its patient or channel in it. progress is told of every file.
 func Backup(ctx context.Context, dir, to, keys string, progress func(file string)) (m Manifest, err error) {
 	m = Manifest{Version: backupVersion, Taken: time.Now().UTC().Truncate(time.Microsecond)}
 	if _, err := os.Stat(filepath.Join(dir, directoryFile)); err != nil {
@@ -69,6 +69,9 @@ func Backup(ctx context.Context, dir, to, keys string, progress func(file string
 		return m, fmt.Errorf("store: backup: %w", err)
 	}
 	slices.Sort(chunks)
+	if _, err := os.Stat(filepath.Join(dir, apartFile)); err == nil { // none in a store that an older program wrote
+		chunks = append(chunks, filepath.Join(dir, apartFile))
+	}
 	for _, path := range append(chunks, filepath.Join(dir, directoryFile)) {
 		name := filepath.Base(path)
 		progress(name)

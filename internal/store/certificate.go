@@ -122,7 +122,7 @@ func (d Device) Forgettable() bool { return d.State == DeviceDeleted && d.Enroll
 // ForgetDevice removes a component that never enrolled, with every ticket that names it, so that its name is free again.
 // ErrConflict for one that did enrol: its readings name it.
 func (s *Store) ForgetDevice(ctx context.Context, id string) error {
-	err := s.inTx(ctx, func(tx *sql.Tx) error {
+	err := s.urgently(ctx, func(ctx context.Context, tx *sql.Tx) error {
 		var enrolled *int64
 		if err := tx.QueryRowContext(ctx, "SELECT enrolled FROM devices WHERE id = ?", id).Scan(&enrolled); err != nil {
 			return err

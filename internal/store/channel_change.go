@@ -17,7 +17,10 @@ var ErrTaken = errors.New("store: the channel has another entry of that time")
 
 // ChannelsOf are the channels that a person made, by id; of nobody ("") those that administrators made. No patient's is among them.
 func (s *Store) ChannelsOf(ctx context.Context, owner string) ([]Channel, error) {
-	return s.channels(ctx, selectChannel+" WHERE coalesce(owner, '') = ? AND patient IS NULL ORDER BY id", owner)
+	if owner == "" {
+		return s.channels(ctx, selectChannel+" WHERE owner IS NULL AND patient IS NULL ORDER BY id")
+	}
+	return s.channels(ctx, selectChannel+" WHERE owner = ? AND patient IS NULL ORDER BY id", owner)
 }
 
 // PublicChannels are the channels that may be read without a key, by id.
@@ -50,26 +53,33 @@ func (s *Store) ChangeChannel(ctx context.Context, g access.Grant, c Channel) (C
 	return s.Channel(ctx, c.ID)
 }
 
-// ClearChannel takes all entries away; their numbers are not used again. The grant must allow access.ManageChannel.
+// ClearChannel takes all entries away; their numbers are not used again. None is read from then on; what they take on disk, and of
+// the quota, is given back within seconds, or minutes for millions. The grant must allow access.ManageChannel.
 func (s *Store) ClearChannel(ctx context.Context, g access.Grant, id int64) error {
 	if err := s.mayChange(ctx, g, id); err != nil {
 		return named("clear channel", err)
 	}
-	_, err := s.db.ExecContext(ctx, "DELETE FROM entries WHERE channel = ?", id)
+	err := s.apart.locked(ctx, func(tx *sql.Tx) error {
+		last, err := lockStock(ctx, tx, kindChannel, id, "")
+		if err != nil {
+			return err
+		}
+		return toSweep(ctx, tx, kindChannel, id, last)
+	})
+	s.kickSweep()
 	return named("clear channel", err)
 }
 
-// DeleteChannel takes a free channel away, with its entries, its API keys and the key that sealed it. The grant must allow
+// DeleteChannel takes a free channel away, with its API keys and the key that sealed it, so that its entries can be read no more;
+// they are taken away as ClearChannel does. The grant must allow
 // access.ManageChannel.
 func (s *Store) DeleteChannel(ctx context.Context, g access.Grant, id int64) error {
 	if err := s.mayChange(ctx, g, id); err != nil {
 		return named("delete channel", err)
 	}
 	err := s.inTx(ctx, func(tx *sql.Tx) error {
-		for _, q := range []string{"DELETE FROM entries WHERE channel = ?", "DELETE FROM api_keys WHERE channel = ?"} {
-			if _, err := tx.ExecContext(ctx, q, id); err != nil {
-				return err
-			}
+		if _, err := tx.ExecContext(ctx, "DELETE FROM api_keys WHERE channel = ?", id); err != nil {
+			return err
 		}
 		if _, err := tx.ExecContext(ctx, "DELETE FROM keys WHERE name = ?", channelKey(id)); err != nil {
 			return err
@@ -77,6 +87,9 @@ func (s *Store) DeleteChannel(ctx context.Context, g access.Grant, id int64) err
 		return affected(tx.ExecContext(ctx, "DELETE FROM channels WHERE id = ? AND patient IS NULL", id))
 	})
 	s.keys.forget(func(name string) bool { return name == channelKey(id) || strings.HasPrefix(name, envelopeKeys(id)) })
+	if err == nil {
+		err = s.sweepGone(ctx, kindChannel, id)
+	}
 	return named("delete channel", err)
 }
 
@@ -112,27 +125,27 @@ func (s *Store) AppendEntries(ctx context.Context, g access.Grant, channel int64
 			return nil, named("append entries", err)
 		}
 	}
-	key, err := s.key(ctx, channelKey(channel))
+	ref, key, err := s.freeChannel(ctx, channel)
 	if err != nil {
 		return nil, named("append entries", err)
 	}
-	err = s.inTx(ctx, func(tx *sql.Tx) error {
-		var last int64
-		var patient string
-		// An update first: it takes the lock that a mere look would have to wait for later.
-		if err := tx.QueryRowContext(ctx, "UPDATE channels SET last_entry = last_entry WHERE id = ? RETURNING last_entry, coalesce(patient, '')",
-			channel).Scan(&last, &patient); err != nil {
+	err = s.apart.locked(ctx, func(tx *sql.Tx) error {
+		last, err := lockStock(ctx, tx, kindChannel, channel, ref.Owner)
+		if err != nil {
 			return err
 		}
-		if patient != "" {
-			return ErrPatientChannel
+		var cleared, added, bytes int64
+		if err := tx.QueryRowContext(ctx, "SELECT cleared FROM stock WHERE kind = ? AND id = ?", kindChannel, channel).Scan(&cleared); err != nil {
+			return err
 		}
 		insert, err := tx.PrepareContext(ctx, "INSERT INTO entries (channel, id, created, sealed) VALUES (?, ?, ?, ?)")
 		if err != nil {
 			return err
 		}
 		defer insert.Close()
-		look, err := tx.PrepareContext(ctx, "SELECT id, sealed FROM entries WHERE channel = ? AND created = ? ORDER BY id LIMIT 1")
+		// As a stretch of time that is ordered by it: told that they are equal, and to order by id, SQLite walks through the whole channel.
+		look, err := tx.PrepareContext(ctx, `SELECT id, sealed FROM entries
+			WHERE channel = ?1 AND created >= ?2 AND created <= ?2 AND +id > ?3 ORDER BY created, id LIMIT 1`)
 		if err != nil {
 			return err
 		}
@@ -145,7 +158,7 @@ func (s *Store) AppendEntries(ctx context.Context, g access.Grant, channel int64
 				e.Created = fromMicro(micro(e.Created))
 				have := Entry{Created: e.Created}
 				var sealed []byte
-				err := look.QueryRowContext(ctx, channel, micro(e.Created)).Scan(&have.ID, &sealed)
+				err := look.QueryRowContext(ctx, channel, micro(e.Created), cleared).Scan(&have.ID, &sealed)
 				switch {
 				case errors.Is(err, sql.ErrNoRows):
 				case err != nil:
@@ -167,12 +180,13 @@ func (s *Store) AppendEntries(ctx context.Context, g access.Grant, channel int64
 			if err != nil {
 				return err
 			}
-			if _, err := insert.ExecContext(ctx, channel, e.ID, micro(e.Created), key.Seal(text, entryData(channel, e.ID, e.Created))); err != nil {
+			sealed := key.Seal(text, entryData(channel, e.ID, e.Created))
+			added, bytes = added+1, bytes+int64(len(sealed))+rowBytes
+			if _, err := insert.ExecContext(ctx, channel, e.ID, micro(e.Created), sealed); err != nil {
 				return err
 			}
 		}
-		_, err = tx.ExecContext(ctx, "UPDATE channels SET last_entry = ? WHERE id = ?", last, channel)
-		return err
+		return s.grow(ctx, tx, kindChannel, channel, ref.Owner, last, added, bytes)
 	})
 	if err != nil {
 		return nil, named("append entries", err)
@@ -195,17 +209,15 @@ func (s *Store) EntriesByID(ctx context.Context, g access.Grant, channel, low, h
 	if err := s.allowed(g, access.ViewChannel, access.OnChannel(channel)); err != nil {
 		return nil, named("entries", err)
 	}
-	ref, err := s.ChannelRef(ctx, channel)
-	if err != nil {
-		return nil, err
-	}
-	if ref.Patient != "" {
-		return nil, named("entries", ErrPatientChannel)
-	}
-	key, err := s.key(ctx, channelKey(channel))
+	_, key, err := s.freeChannel(ctx, channel)
 	if err != nil {
 		return nil, named("entries", err)
 	}
+	st, err := s.standing(ctx, kindChannel, channel)
+	if err != nil {
+		return nil, named("entries", err)
+	}
+	low = max(low, st.cleared+1)
 	if limit <= 0 || limit > maxEntries {
 		limit = maxEntries
 	}
@@ -213,7 +225,7 @@ func (s *Store) EntriesByID(ctx context.Context, g access.Grant, channel, low, h
 	if newest {
 		order = "DESC"
 	}
-	all, err := list(ctx, s.db.DB, entryScanner(key, channel),
+	all, err := list(ctx, s.apart.DB, entryScanner(key, channel),
 		"SELECT id, created, sealed FROM entries WHERE channel = ? AND id >= ? AND id <= ? ORDER BY id "+order+" LIMIT ?", channel, low, high, limit)
 	if newest {
 		slices.Reverse(all)

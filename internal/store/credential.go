@@ -17,7 +17,7 @@ func (s *Store) SetPassword(ctx context.Context, person, passwordHash string, on
 	if err := checkText("password hash", passwordHash, 1, 512); err != nil {
 		return named("set password", err)
 	}
-	return named("set password", affected(s.db.ExecContext(ctx, "UPDATE persons SET password = ?, one_time = ? WHERE id = ?", passwordHash, oneTime, person)))
+	return named("set password", affected(s.urgentExec(ctx, nil, "UPDATE persons SET password = ?, one_time = ? WHERE id = ?", passwordHash, oneTime, person)))
 }
 
 // SaveFactor inserts a second factor, or replaces the one with its id. What it holds is sealed.
@@ -67,7 +67,7 @@ func (s *Store) Factors(ctx context.Context, personID string) ([]access.Factor, 
 
 // DeleteFactor takes a second factor away; ErrNotFound if the person has none of that id.
 func (s *Store) DeleteFactor(ctx context.Context, personID, id string) error {
-	return named("delete factor", affected(s.db.ExecContext(ctx, "DELETE FROM factors WHERE id = ? AND person = ?", id, personID)))
+	return named("delete factor", affected(s.urgentExec(ctx, nil, "DELETE FROM factors WHERE id = ? AND person = ?", id, personID)))
 }
 
 // noPassword is no hash: nobody signs in with a password as someone whom an OpenID provider vouches for.
@@ -78,7 +78,7 @@ func (s *Store) LinkedPerson(ctx context.Context, issuer, subject string) (acces
 	if issuer == "" {
 		return access.Person{}, named("linked person", ErrNotFound)
 	}
-	p, _, err := s.scanPerson(ctx, s.db.QueryRowContext(ctx, selectPerson+" WHERE issuer = ? AND subject = ?", issuer, subject))
+	p, _, err := s.scanPerson(ctx, s.db.QueryRowContext(ctx, selectPerson+" WHERE issuer <> '' AND issuer = ? AND subject = ?", issuer, subject))
 	return p, named("linked person", err)
 }
 
@@ -116,6 +116,9 @@ func scanKey(r scanner) (k access.APIKey, err error) {
 // APIKey is the key with this hash.
 func (s *Store) APIKey(ctx context.Context, keyHash [32]byte) (access.APIKey, error) {
 	k, err := scanKey(s.db.QueryRowContext(ctx, selectKey+" WHERE hash = ?", keyHash[:]))
+	if err == nil && s.bars.has(barKey, k.PersonID+" "+string(keyHash[:])) {
+		k, err = access.APIKey{}, ErrNotFound
+	}
 	return k, named("api key", err)
 }
 
@@ -127,5 +130,5 @@ func (s *Store) APIKeysOf(ctx context.Context, personID string) ([]access.APIKey
 
 // DeleteAPIKey takes a person's key out of use; ErrNotFound if the person has none of that hash.
 func (s *Store) DeleteAPIKey(ctx context.Context, personID string, keyHash [32]byte) error {
-	return named("delete api key", affected(s.db.ExecContext(ctx, "DELETE FROM api_keys WHERE hash = ? AND person = ?", keyHash[:], personID)))
+	return named("delete api key", affected(s.urgentExec(ctx, []bar{{barKey, personID + " " + string(keyHash[:])}}, "DELETE FROM api_keys WHERE hash = ? AND person = ?", keyHash[:], personID)))
 }

@@ -131,6 +131,9 @@ func (s *Store) scanDevice(r scanner) (d Device, err error) {
 	if err == nil && wards != "[]" {
 		err = json.Unmarshal([]byte(wards), &d.Wards)
 	}
+	if state, ok := s.barredDevice(d.ID); ok {
+		d.State = state
+	}
 	d.LastSeen = later(fromOptional(seen), s.seen.last(d.ID))
 	d.Enrolled, d.Certificate.NotBefore, d.Certificate.NotAfter = fromOptional(enrolled), fromOptional(begins), fromOptional(ends)
 	return d, err
@@ -158,12 +161,20 @@ func (s *Store) AdmitDevice(ctx context.Context, id string) error {
 	return named("admit device", err)
 }
 
-// SetDeviceState changes a component's state; from then on Append goes by it. Live connections are the caller's to cut.
+// SetDeviceState changes a component's state; from then on Append goes by it. Live connections are the caller's to cut. What disables
+// or deletes is in force on this hub from the call on, and goes ahead of what others write; ErrUnwritten if it could not be written
+// in seconds.
 func (s *Store) SetDeviceState(ctx context.Context, id, state string) error {
 	if err := checkState(state); err != nil {
 		return named("set device state", err)
 	}
-	err := affected(s.db.ExecContext(ctx, "UPDATE devices SET state = ? WHERE id = ?", state, id))
+	const query = "UPDATE devices SET state = ? WHERE id = ?"
+	var err error
+	if state == DeviceDisabled || state == DeviceDeleted {
+		err = affected(s.urgentExec(ctx, []bar{{barDevice, id + " " + state}}, query, state, id))
+	} else {
+		err = affected(s.db.ExecContext(ctx, query, state, id))
+	}
 	s.deviceChanged()
 	return named("set device state", err)
 }

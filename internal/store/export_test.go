@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"database/sql"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -106,6 +107,54 @@ func (s *Store) Forwarded(t *testing.T, patient string) (id KeyID) {
 		}
 	}
 	return id
+}
+
+// OnServer is told every query to PostgreSQL from now on.
+func OnServer(f func(query string)) { onServer = f }
+
+// NewApart opens a file of entries and commands alone, as this program writes it.
+func NewApart(ctx context.Context, dir string) (*sql.DB, error) { return openApart(ctx, dir, 1) }
+
+// NewPartition opens a file of a day alone, as this program writes it.
+func NewPartition(ctx context.Context, path string) (*sql.DB, error) {
+	return openFile(ctx, path, partitionSteps, 1, "")
+}
+
+// ApartVersion is how many steps a directory has seen that holds entries and commands itself.
+func ApartVersion() int { return slices.Index(directorySteps, apartStep) }
+
+// Urgently runs f as a revocation.
+func (s *Store) Urgently(ctx context.Context, f func() error) error {
+	return s.urgently(ctx, func(context.Context, *sql.Tx) error { return f() })
+}
+
+// Swept waits until nothing is to be swept, and gives the pages that are free in channels.db and their number in all.
+func (s *Store) Swept(t *testing.T) (free, all int64) {
+	t.Helper()
+	for {
+		var n int
+		if err := s.apart.QueryRowContext(t.Context(), "SELECT count(*) FROM sweeps").Scan(&n); err != nil {
+			t.Fatal(err)
+		}
+		if n == 0 {
+			break
+		}
+		if err := s.sweepAll(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if s.apart.shared {
+		return 0, 0
+	}
+	if err := s.giveBack(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for q, to := range map[string]*int64{"PRAGMA freelist_count": &free, "PRAGMA page_count": &all} {
+		if err := s.apart.QueryRowContext(t.Context(), q).Scan(to); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return free, all
 }
 
 // Dollars spells a query's placeholders for PostgreSQL.

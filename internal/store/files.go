@@ -340,6 +340,10 @@ func (ps *partitions) check(ctx context.Context, c *Checked, progress func(strin
 	if err := c.integrity(ctx, "directory", ps.s.db.DB); err != nil {
 		return err
 	}
+	progress("channels")
+	if err := c.integrity(ctx, "channels", ps.s.apart.DB); err != nil {
+		return err
+	}
 	names, _, err := ps.all(ctx)
 	if err != nil {
 		return err

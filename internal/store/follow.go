@@ -60,9 +60,14 @@ func (s *Store) openServer(ctx context.Context) error {
 		return err
 	}
 	s.db = &directoryDB{DB: db, shared: true}
+	if s.db.writes, _, err = openPostgres(ctx, s.opt.postgres); err != nil {
+		return err
+	}
+	s.db.writes.SetMaxOpenConns(1)
 	if err := migratePostgres(ctx, db, -1); err != nil {
 		return err
 	}
+	s.apart = &apartDB{DB: db, writes: db, shared: true}
 	var b [8]byte
 	if _, err := rand.Read(b[:]); err != nil {
 		return err

@@ -27,7 +27,7 @@ func (s *Store) SaveGlass(ctx context.Context, g access.Glass) error {
 	if err != nil {
 		return named("save emergency", err)
 	}
-	_, err = s.db.ExecContext(ctx, `INSERT INTO glasses (id, person, patient, workstation, session, sealed_reason, opened, expires)
+	_, err = s.urgentExec(ctx, nil, `INSERT INTO glasses (id, person, patient, workstation, session, sealed_reason, opened, expires)
 		VALUES (?, ?, ?, ?, ?, ?, ?, ?)`, g.ID, g.PersonID, g.PatientID, g.Workstation, g.Session,
 		key.Seal([]byte(g.Reason), associated("emergency reason", g.ID)), micro(g.Opened), micro(g.Expires))
 	return named("save emergency", err)
@@ -128,7 +128,7 @@ func (s *Store) Exclude(ctx context.Context, patientID, personID string, exclude
 		_, err := s.db.ExecContext(ctx, "DELETE FROM exclusions WHERE patient = ? AND person = ?", patientID, personID)
 		return named("consent", err)
 	}
-	return named("consent", s.inTx(ctx, func(tx *sql.Tx) error {
+	return named("consent", s.urgently(ctx, func(ctx context.Context, tx *sql.Tx) error {
 		if err := errors.Join(exists(ctx, tx, "patient", "patients", patientID), exists(ctx, tx, "person", "persons", personID)); err != nil {
 			return err
 		}
@@ -142,5 +142,5 @@ func (s *Store) Exclude(ctx context.Context, patientID, personID string, exclude
 		_, err := tx.ExecContext(ctx, "INSERT INTO exclusions (patient, person, since) VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
 			patientID, personID, micro(s.now()))
 		return err
-	}))
+	}, bar{barExclude, patientID + " " + personID}))
 }

@@ -26,7 +26,12 @@ func TestMain(m *testing.M) {
 		appendForever(dir)
 		os.Exit(1)
 	}
-	pgserver.Main(m)
+	code := m.Run()
+	if code == 0 {
+		code = checkPlans()
+	}
+	pgserver.Stop()
+	os.Exit(code)
 }
 
 // appendForever appends from several goroutines and prints what was acknowledged, until it is killed.

@@ -66,7 +66,7 @@ func (s *Store) mqttDevices(ctx context.Context, where string, arg string) (all 
 // MQTTDevice is the device with this client id; ErrNotFound if there is none.
 func (s *Store) MQTTDevice(ctx context.Context, clientID string) (access.MQTTDevice, error) {
 	all, err := s.mqttDevices(ctx, " WHERE d.client = ? ORDER BY r.channel", clientID)
-	if err == nil && len(all) == 0 {
+	if err == nil && (len(all) == 0 || s.bars.has(barMQTT, all[0].PersonID+" "+clientID)) {
 		err = ErrNotFound
 	}
 	if err != nil {
@@ -83,5 +83,5 @@ func (s *Store) MQTTDevicesOf(ctx context.Context, personID string) ([]access.MQ
 
 // DeleteMQTTDevice takes a person's device out of use; ErrNotFound if the person has none of that name.
 func (s *Store) DeleteMQTTDevice(ctx context.Context, personID, clientID string) error {
-	return named("delete mqtt device", affected(s.db.ExecContext(ctx, "DELETE FROM mqtt_devices WHERE client = ? AND person = ?", clientID, personID)))
+	return named("delete mqtt device", affected(s.urgentExec(ctx, []bar{{barMQTT, personID + " " + clientID}}, "DELETE FROM mqtt_devices WHERE client = ? AND person = ?", clientID, personID)))
 }

@@ -99,6 +99,7 @@ func (s *Store) scanPerson(ctx context.Context, r scanner) (p access.Person, has
 	if err := errors.Join(json.Unmarshal([]byte(wards), &p.Wards), json.Unmarshal([]byte(patients), &p.Patients)); err != nil {
 		return access.Person{}, "", err
 	}
+	p.Disabled = p.Disabled || s.bars.has(barPerson, p.ID)
 	return p, hash, nil
 }
 
@@ -125,7 +126,7 @@ func (s *Store) Persons(ctx context.Context) ([]access.Person, error) {
 
 // SetWards replaces the wards a nurse is on.
 func (s *Store) SetWards(ctx context.Context, person string, wards []string) error {
-	return named("set wards", s.inTx(ctx, func(tx *sql.Tx) error {
+	return named("set wards", s.urgently(ctx, func(ctx context.Context, tx *sql.Tx) error {
 		ids, err := relations(ctx, tx, "ward", "wards", wards)
 		if err != nil {
 			return err
@@ -136,7 +137,7 @@ func (s *Store) SetWards(ctx context.Context, person string, wards []string) err
 
 // SetPatients replaces the patients a doctor treats.
 func (s *Store) SetPatients(ctx context.Context, person string, patients []string) error {
-	return named("set patients", s.inTx(ctx, func(tx *sql.Tx) error {
+	return named("set patients", s.urgently(ctx, func(ctx context.Context, tx *sql.Tx) error {
 		ids, err := relations(ctx, tx, "patient", "patients", patients)
 		if err != nil {
 			return err
@@ -145,9 +146,14 @@ func (s *Store) SetPatients(ctx context.Context, person string, patients []strin
 	}))
 }
 
-// SetPersonDisabled locks a person out or lets them back in; live sessions are the caller's to end.
+// SetPersonDisabled locks a person out or lets them back in; live sessions are the caller's to end. Locking out is in force on this
+// hub from the call on, and goes ahead of what others write; ErrUnwritten if it could not be written in seconds.
 func (s *Store) SetPersonDisabled(ctx context.Context, person string, disabled bool) error {
-	return named("disable person", affected(s.db.ExecContext(ctx, "UPDATE persons SET disabled = ? WHERE id = ?", disabled, person)))
+	const query = "UPDATE persons SET disabled = ? WHERE id = ?"
+	if !disabled {
+		return named("enable person", affected(s.db.ExecContext(ctx, query, disabled, person)))
+	}
+	return named("disable person", affected(s.urgentExec(ctx, []bar{{barPerson, person}}, query, disabled, person)))
 }
 
 // SetRole changes what a person is. Relationships that do not belong to the new role have no effect.
@@ -155,5 +161,5 @@ func (s *Store) SetRole(ctx context.Context, person string, role access.Role) er
 	if !role.Valid() {
 		return named("set role", fmt.Errorf("%w: role must be one of %v", ErrInvalid, access.Roles()))
 	}
-	return named("set role", affected(s.db.ExecContext(ctx, "UPDATE persons SET role = ? WHERE id = ?", string(role), person)))
+	return named("set role", affected(s.urgentExec(ctx, nil, "UPDATE persons SET role = ? WHERE id = ?", string(role), person)))
 }

@@ -104,21 +104,32 @@ func (c pgConnector) Connect(ctx context.Context) (driver.Conn, error) {
 type pgConn struct{ *stdlib.Conn }
 
 // Prepare implements driver.Conn.
-func (c pgConn) Prepare(query string) (driver.Stmt, error) { return c.Conn.Prepare(dollars(query)) }
+func (c pgConn) Prepare(query string) (driver.Stmt, error) { return c.Conn.Prepare(spelled(query)) }
 
 // PrepareContext implements driver.ConnPrepareContext.
 func (c pgConn) PrepareContext(ctx context.Context, query string) (driver.Stmt, error) {
-	return c.Conn.PrepareContext(ctx, dollars(query))
+	return c.Conn.PrepareContext(ctx, spelled(query))
 }
 
 // ExecContext implements driver.ExecerContext.
 func (c pgConn) ExecContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Result, error) {
-	return c.Conn.ExecContext(ctx, dollars(query), args)
+	return c.Conn.ExecContext(ctx, spelled(query), args)
 }
 
 // QueryContext implements driver.QueryerContext.
 func (c pgConn) QueryContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Rows, error) {
-	return c.Conn.QueryContext(ctx, dollars(query), args)
+	return c.Conn.QueryContext(ctx, spelled(query), args)
+}
+
+// onServer is told every query, in tests.
+var onServer func(query string)
+
+func spelled(query string) string {
+	query = dollars(query)
+	if onServer != nil {
+		onServer(query)
+	}
+	return query
 }
 
 // dollars spells placeholders as PostgreSQL does: ? becomes $1, $2 ... in order and ?3 becomes $3. Quoted text stays.

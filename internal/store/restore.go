@@ -59,7 +59,7 @@ func compare(ctx context.Context, m Manifest, from, keys string) error {
 		if f.Name == keysBackup {
 			folder = keys
 		}
-		if f.Name != filepath.Base(f.Name) || f.Name != keysBackup && f.Name != directoryFile && !strings.HasPrefix(f.Name, partitionPrefix) {
+		if f.Name != filepath.Base(f.Name) || f.Name != keysBackup && f.Name != directoryFile && f.Name != apartFile && !strings.HasPrefix(f.Name, partitionPrefix) {
 			return fmt.Errorf("%w: %s lists %q", ErrBackup, manifestName, f.Name)
 		}
 		got, err := fileOf(filepath.Join(folder, f.Name))
@@ -116,7 +116,7 @@ func newerKeys(ctx context.Context, got BackupFile, m Manifest, from, keys strin
 
 // putBack puts those keys into a restored directory whose owner is in it, and erases the patients who have none any more.
 func putBack(ctx context.Context, directory, keys string) (err error) {
-	db, err := openFile(ctx, directory, directorySteps, 1, "&_pragma=secure_delete(ON)")
+	db, err := openDirectory(ctx, filepath.Dir(directory), 1)
 	if err != nil {
 		return err
 	}

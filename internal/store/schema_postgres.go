@@ -12,6 +12,7 @@ DROP FUNCTION vitalseal_tell(); DROP FUNCTION vitalseal_moved(); DROP FUNCTION v
 	{up: collated(pgChunks), down: `
 DROP TABLE recent, damaged, blocks, taken, sums, streams, subjects, days; DROP SEQUENCE recent_ids, block_ids;`},
 	pgWaiting,
+	{up: collated(pgApart), down: pgApartBack},
 }
 
 func collated(schema string) string { return strings.ReplaceAll(schema, " TEXT", ` TEXT COLLATE "C"`) }

@@ -4,6 +4,8 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"slices"
+	"strings"
 	"time"
 
 	"vitalseal/internal/access"
@@ -57,6 +59,9 @@ func (s *Store) scanSession(ctx context.Context, r scanner) (n access.Session, e
 // Session is the sign-in with this id, expired or not.
 func (s *Store) Session(ctx context.Context, id string) (access.Session, error) {
 	n, err := s.scanSession(ctx, s.db.QueryRowContext(ctx, selectSession+" WHERE id = ?", id))
+	if err == nil && s.ended(n) {
+		n, err = access.Session{}, ErrNotFound
+	}
 	return n, named("session", err)
 }
 
@@ -64,7 +69,21 @@ func (s *Store) Session(ctx context.Context, id string) (access.Session, error) 
 func (s *Store) SessionsOf(ctx context.Context, personID string) ([]access.Session, error) {
 	all, err := list(ctx, s.db.DB, func(r *sql.Rows) (access.Session, error) { return s.scanSession(ctx, r) },
 		selectSession+" WHERE person = ? ORDER BY started", personID)
+	all = slices.DeleteFunc(all, s.ended)
 	return all, named("sessions", err)
+}
+
+// ended reports whether a sign-in was ended, and only the disk does not know yet.
+func (s *Store) ended(n access.Session) bool {
+	if s.bars.has(barSession, n.ID) {
+		return true
+	}
+	gone := false
+	s.bars.each(barSessionsOf, func(id string) {
+		person, except, _ := strings.Cut(id, " ")
+		gone = gone || person == n.PersonID && except != n.ID
+	})
+	return gone
 }
 
 // TouchSession sets when a session was last used; ErrNotFound if it has been deleted meanwhile.
@@ -95,12 +114,12 @@ func (s *Store) RotateSession(ctx context.Context, id string, from int64, at tim
 
 // DeleteSession ends a sign-in; none is no error.
 func (s *Store) DeleteSession(ctx context.Context, id string) error {
-	_, err := s.db.ExecContext(ctx, "DELETE FROM sessions WHERE id = ?", id)
+	_, err := s.urgentExec(ctx, []bar{{barSession, id}}, "DELETE FROM sessions WHERE id = ?", id)
 	return named("delete session", err)
 }
 
 // DeleteSessionsOf ends all sign-ins of a person, but for the one named except; none is no error.
 func (s *Store) DeleteSessionsOf(ctx context.Context, personID, except string) error {
-	_, err := s.db.ExecContext(ctx, "DELETE FROM sessions WHERE person = ? AND id <> ?", personID, except)
+	_, err := s.urgentExec(ctx, []bar{{barSessionsOf, personID + " " + except}}, "DELETE FROM sessions WHERE person = ? AND id <> ?", personID, except)
 	return named("delete sessions", err)
 }

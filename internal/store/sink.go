@@ -293,7 +293,7 @@ func (s *Store) WithdrawConsent(ctx context.Context, g access.Grant, patient str
 	if err := s.allowed(g, access.ManageConsent, access.OnPatient(patient)); err != nil {
 		return named("withdraw consent", err)
 	}
-	return named("withdraw consent", s.inTx(ctx, func(tx *sql.Tx) error {
+	return named("withdraw consent", s.urgently(ctx, func(ctx context.Context, tx *sql.Tx) error {
 		if _, err := tx.ExecContext(ctx, "DELETE FROM cloud_consents WHERE patient = ?", patient); err != nil {
 			return err
 		}

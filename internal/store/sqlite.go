@@ -24,7 +24,11 @@ func dsn(path, extra string) (string, error) {
 		return "", err
 	}
 	u := url.URL{Scheme: "file", Path: filepath.ToSlash(abs)}
-	return u.String() + "?_txlock=immediate&_pragma=busy_timeout(10000)&_pragma=journal_mode(WAL)" +
+	first := ""
+	if rest, found := strings.CutPrefix(extra, givesBack); found { // it holds only for a file that is empty
+		first, extra = givesBack, rest
+	}
+	return u.String() + "?_txlock=immediate" + first + "&_pragma=busy_timeout(10000)&_pragma=journal_mode(WAL)" +
 		"&_pragma=synchronous(FULL)&_pragma=foreign_keys(ON)&_pragma=cache_size(-4000)" +
 		"&_pragma=journal_size_limit(67108864)&modeof=" + url.QueryEscape(abs) + onDisk + extra, nil
 }
@@ -135,19 +139,25 @@ func syncDir(dir string) error {
 
 // directoryDB is the directory's database, which counts its own changes.
 type directoryDB struct {
-	*sql.DB
-	shared  bool // with other hubs, in PostgreSQL
+	*sql.DB         // for readers
+	writes  *sql.DB // of one connection, apart: readers who hold all of theirs hold up no write
+	shared  bool    // with other hubs, in PostgreSQL
+	turns   turns   // of this hub's writers
 	changes atomic.Uint64
+}
+
+func (d *directoryDB) close() error {
+	if d.writes == nil {
+		return d.DB.Close()
+	}
+	return errors.Join(d.writes.Close(), d.DB.Close())
 }
 
 // ExecContext changes something.
 func (d *directoryDB) ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error) {
 	defer d.changed() // also after an error, which may have come too late
-	if !d.shared {
-		return d.DB.ExecContext(ctx, query, args...)
-	}
 	var r sql.Result
-	err := d.locked(ctx, func(tx *sql.Tx) (err error) {
+	err := d.locked(ctx, false, func(tx *sql.Tx) (err error) {
 		r, err = tx.ExecContext(ctx, query, args...)
 		return err
 	})
@@ -155,9 +165,14 @@ func (d *directoryDB) ExecContext(ctx context.Context, query string, args ...any
 }
 
 // locked runs f in a write transaction. They run one at a time, in PostgreSQL too and over all hubs: what f reads cannot change
-// before it commits.
-func (d *directoryDB) locked(ctx context.Context, f func(tx *sql.Tx) error) error {
-	return transact(ctx, d.DB, func(tx *sql.Tx) error {
+// before it commits. So f does a bounded amount of work, whatever a user has stored: all others wait for it, who is to be locked out
+// included.
+func (d *directoryDB) locked(ctx context.Context, urgent bool, f func(tx *sql.Tx) error) error {
+	if err := d.turns.take(ctx, urgent); err != nil {
+		return err
+	}
+	defer d.turns.give()
+	return transact(ctx, d.writes, func(tx *sql.Tx) error {
 		if d.shared {
 			if _, err := tx.ExecContext(ctx, "SELECT pg_advisory_xact_lock(?, ?)", lockClass, lockDirectory); err != nil {
 				return err
@@ -192,7 +207,7 @@ func (s *Store) Changes() uint64 {
 // inTx runs f in a write transaction of the directory.
 func (s *Store) inTx(ctx context.Context, f func(tx *sql.Tx) error) error {
 	defer s.db.changed()
-	return s.db.locked(ctx, f)
+	return s.db.locked(ctx, false, f)
 }
 
 func rollback(tx *sql.Tx) error {

@@ -77,6 +77,7 @@ type options struct {
 	watchQueue   int
 	maxWaiting   int64
 	postgres     string
+	quota        Quota
 }
 
 // Option changes a default of Open.
@@ -99,6 +100,7 @@ type Store struct {
 	opt     options
 	lock    *dirLock // holds an exclusive transaction on lock.db for as long as the store is open
 	db      *directoryDB
+	apart   *apartDB // entries and commands
 	keys    keyring
 	where   attribution
 	devices atomic.Uint64 // changes to the inventory, see DeviceChanges
@@ -115,6 +117,12 @@ type Store struct {
 	stats   partitionCounts
 	once    sync.Once
 
+	bars    bars           // what was taken from someone and is not on disk yet
+	closing chan struct{}  // closed by Close
+	tasks   sync.WaitGroup // urgent writes under way, and the sweeper
+
+	sweepNow chan struct{} // has room for one
+
 	releasing  sync.Mutex    // one release of waiting chunks at a time
 	compacting sync.Mutex    // one compaction at a time
 	stop       func()        // ends what runs in the background
@@ -124,14 +132,14 @@ type Store struct {
 // Open opens the store in dir, creating it on first use. ErrInUse if another process has it.
 func Open(ctx context.Context, dir string, ks seal.KeyStore, log *slog.Logger, opts ...Option) (*Store, error) {
 	o := options{now: time.Now, maxAge: 31 * 24 * time.Hour, maxAhead: 5 * time.Minute, linger: 40 * time.Millisecond, compactEvery: 10 * time.Second, settled: settled,
-		batch: 1024, partitions: 40, watchQueue: 512, maxWaiting: maxWaiting}
+		batch: 1024, partitions: 40, watchQueue: 512, maxWaiting: maxWaiting, quota: DefaultQuota()}
 	for _, f := range opts {
 		f(&o)
 	}
 	if err := o.retention.check(); err != nil {
 		return nil, named("open", err)
 	}
-	s := &Store{dir: dir, ks: ks, log: log, opt: o}
+	s := &Store{dir: dir, ks: ks, log: log, opt: o, closing: make(chan struct{}), sweepNow: make(chan struct{}, 1)}
 	s.parts.init(s)
 	s.archive = &s.parts
 	s.where.init()
@@ -153,6 +161,11 @@ func Open(ctx context.Context, dir string, ks seal.KeyStore, log *slog.Logger, o
 	}
 	s.background = make(chan struct{})
 	ctx, s.stop = context.WithCancel(context.WithoutCancel(ctx))
+	s.tasks.Add(1)
+	go func() {
+		defer s.tasks.Done()
+		s.sweeper(ctx)
+	}()
 	go func() {
 		defer close(s.background)
 		s.compactor(ctx)
@@ -185,11 +198,17 @@ func (s *Store) openFiles(ctx context.Context) error {
 	if s.lock, err = lockDir(ctx, filepath.Join(s.dir, "lock.db")); err != nil {
 		return err
 	}
-	db, err := openFile(ctx, filepath.Join(s.dir, "directory.db"), directorySteps, 4, "&_pragma=secure_delete(ON)")
+	db, err := openDirectory(ctx, s.dir, 4)
 	if err != nil {
 		return err
 	}
 	s.db = &directoryDB{DB: db}
+	if s.db.writes, err = openFile(ctx, filepath.Join(s.dir, directoryFile), nil, 1, "&_pragma=secure_delete(ON)"); err != nil {
+		return err
+	}
+	if err := s.openApartFiles(ctx); err != nil {
+		return err
+	}
 	// A crash may have left a key that was destroyed in the log: Forget could not empty it then.
 	var busy, pages, moved int
 	if err := db.QueryRowContext(ctx, "PRAGMA wal_checkpoint(TRUNCATE)").Scan(&busy, &pages, &moved); err != nil {
@@ -205,9 +224,11 @@ func (s *Store) openFiles(ctx context.Context) error {
 func (s *Store) Close() error {
 	var err error
 	s.once.Do(func() {
+		close(s.closing)
 		s.stop()
 		<-s.background
 		s.waiter.close()
+		s.tasks.Wait()
 		s.write.close()
 		if s.others != nil {
 			s.others.close()
@@ -224,7 +245,10 @@ func (s *Store) Close() error {
 func (s *Store) closeFiles() error {
 	err := s.archive.close()
 	if s.db != nil {
-		err = errors.Join(err, s.db.Close())
+		err = errors.Join(err, s.db.close())
+	}
+	if s.apart != nil {
+		err = errors.Join(err, s.apart.close())
 	}
 	if s.lock != nil {
 		err = errors.Join(err, s.lock.close())

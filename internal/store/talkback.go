@@ -9,6 +9,7 @@ import (
 	"unicode/utf8"
 
 	"vitalseal/internal/access"
+	"vitalseal/internal/seal"
 )
 
 // TalkBack is a queue of commands that a thing fetches. Its name is sealed.
@@ -58,6 +59,12 @@ func (s *Store) CreateTalkBack(ctx context.Context, owner, name string) (TalkBac
 		_, err = tx.ExecContext(ctx, "UPDATE talkbacks SET sealed = ? WHERE id = ?", key.Seal([]byte(name), associated("talkback", talkBackKey(t.ID))), t.ID)
 		return err
 	})
+	if err == nil {
+		err = s.apart.locked(ctx, func(tx *sql.Tx) error {
+			_, err := lockStock(ctx, tx, kindTalkBack, t.ID, owner)
+			return err
+		})
+	}
 	if err != nil {
 		return TalkBack{}, named("create talkback", err)
 	}
@@ -77,10 +84,8 @@ func (s *Store) DeleteTalkBack(ctx context.Context, g access.Grant, id int64) er
 		return named("delete talkback", err)
 	}
 	err := s.inTx(ctx, func(tx *sql.Tx) error {
-		for _, q := range []string{"DELETE FROM commands WHERE talkback = ?", "DELETE FROM api_keys WHERE talkback = ?"} {
-			if _, err := tx.ExecContext(ctx, q, id); err != nil {
-				return err
-			}
+		if _, err := tx.ExecContext(ctx, "DELETE FROM api_keys WHERE talkback = ?", id); err != nil {
+			return err
 		}
 		if _, err := tx.ExecContext(ctx, "DELETE FROM keys WHERE name = ?", talkBackKey(id)); err != nil {
 			return err
@@ -88,6 +93,9 @@ func (s *Store) DeleteTalkBack(ctx context.Context, g access.Grant, id int64) er
 		return affected(tx.ExecContext(ctx, "DELETE FROM talkbacks WHERE id = ?", id))
 	})
 	s.keys.drop(talkBackKey(id))
+	if err == nil {
+		err = s.sweepGone(ctx, kindTalkBack, id)
+	}
 	return named("delete talkback", err)
 }
 
@@ -97,74 +105,100 @@ func commandData(talkBack, id int64) []byte {
 
 const selectCommand = "SELECT id, coalesce(position, 0), created, executed, sealed FROM commands"
 
-// talkBack runs f in a transaction, with what opens a row of selectCommand.
-func (s *Store) talkBack(ctx context.Context, g access.Grant, id int64, f func(tx *sql.Tx, open func(scanner) (Command, error)) error) error {
+// queue is a TalkBack's, for who holds its key.
+type queue struct {
+	id    int64
+	owner string
+	key   seal.Key
+	last  int64 // the highest id of a command; in a transaction alone
+}
+
+// queue is the gate in front of a TalkBack's commands.
+func (s *Store) queue(ctx context.Context, g access.Grant, id int64) (q queue, err error) {
 	if err := s.allowed(g, access.UseTalkBack, access.OnTalkBack(id)); err != nil {
-		return named("talkback", err)
+		return q, err
 	}
-	key, err := s.key(ctx, talkBackKey(id))
+	q.id = id
+	if q.owner, err = s.TalkBackOwner(ctx, id); err == nil {
+		q.key, err = s.key(ctx, talkBackKey(id))
+	}
+	return q, err
+}
+
+// open reads a row of selectCommand, and its commands' bytes.
+func (q queue) open(r scanner) (c Command, err error) {
+	var created int64
+	var executed *int64
+	var sealed []byte
+	if err := r.Scan(&c.ID, &c.Position, &created, &executed, &sealed); err != nil {
+		return c, err
+	}
+	c.Created, c.Executed = fromMicro(created), fromOptional(executed)
+	b, err := q.key.Open(sealed, commandData(q.id, c.ID))
+	if err != nil {
+		return c, ErrSealed
+	}
+	c.Text = string(b)
+	return c, nil
+}
+
+// talkBack runs f in a transaction that has the queue to itself.
+func (s *Store) talkBack(ctx context.Context, g access.Grant, id int64, f func(tx *sql.Tx, q queue) error) error {
+	q, err := s.queue(ctx, g, id)
 	if err != nil {
 		return named("talkback", err)
 	}
-	return named("talkback", s.inTx(ctx, func(tx *sql.Tx) error {
-		// An update first: it takes the lock that a mere look would have to wait for later.
-		if err := affected(tx.ExecContext(ctx, "UPDATE talkbacks SET last_command = last_command WHERE id = ?", id)); err != nil {
+	return named("talkback", s.apart.locked(ctx, func(tx *sql.Tx) (err error) {
+		if q.last, err = lockStock(ctx, tx, kindTalkBack, id, q.owner); err != nil {
 			return err
 		}
-		return f(tx, func(r scanner) (c Command, err error) {
-			var created int64
-			var executed *int64
-			var sealed []byte
-			if err := r.Scan(&c.ID, &c.Position, &created, &executed, &sealed); err != nil {
-				return c, err
-			}
-			c.Created, c.Executed = fromMicro(created), fromOptional(executed)
-			b, err := key.Open(sealed, commandData(id, c.ID))
-			if err != nil {
-				return c, ErrSealed
-			}
-			c.Text = string(b)
-			return c, nil
-		})
+		return f(tx, q)
 	}))
+}
+
+// shrink runs a DELETE ... RETURNING length(sealed), and counts what it took away.
+func (s *Store) shrink(ctx context.Context, tx *sql.Tx, q queue, query string, args ...any) error {
+	var n, bytes int64
+	err := each(ctx, tx, query, func(rows *sql.Rows) error {
+		var b int64
+		if err := rows.Scan(&b); err != nil {
+			return err
+		}
+		n, bytes = n+1, bytes+b+rowBytes
+		return nil
+	}, args...)
+	if err != nil {
+		return err
+	}
+	return s.grow(ctx, tx, kindTalkBack, q.id, q.owner, q.last, -n, -bytes)
 }
 
 // Commands are those that wait, in their order.
 func (s *Store) Commands(ctx context.Context, g access.Grant, talkBack int64) (all []Command, err error) {
-	err = s.talkBack(ctx, g, talkBack, func(tx *sql.Tx, open func(scanner) (Command, error)) error {
-		rows, err := tx.QueryContext(ctx, selectCommand+" WHERE talkback = ? AND position IS NOT NULL ORDER BY position LIMIT ?", talkBack, MaxCommands)
-		if err != nil {
-			return err
-		}
-		defer rows.Close()
-		for rows.Next() {
-			c, err := open(rows)
-			if err != nil {
-				return err
-			}
-			all = append(all, c)
-		}
-		return rows.Err()
-	})
-	return all, err
+	q, err := s.queue(ctx, g, talkBack)
+	if err == nil {
+		all, err = list(ctx, s.apart.DB, func(r *sql.Rows) (Command, error) { return q.open(r) },
+			selectCommand+" WHERE talkback = ? AND position IS NOT NULL ORDER BY position LIMIT ?", talkBack, MaxCommands)
+	}
+	return all, named("talkback", err)
 }
 
 // Command is one command, waiting or the last executed.
 func (s *Store) Command(ctx context.Context, g access.Grant, talkBack, id int64) (c Command, err error) {
-	err = s.talkBack(ctx, g, talkBack, func(tx *sql.Tx, open func(scanner) (Command, error)) error {
-		c, err = open(tx.QueryRowContext(ctx, selectCommand+" WHERE talkback = ? AND id = ?", talkBack, id))
-		return err
-	})
-	return c, err
+	q, err := s.queue(ctx, g, talkBack)
+	if err == nil {
+		c, err = q.open(s.apart.QueryRowContext(ctx, selectCommand+" WHERE talkback = ? AND id = ?", talkBack, id))
+	}
+	return c, named("talkback", err)
 }
 
 // LastCommand is the one that was executed last.
 func (s *Store) LastCommand(ctx context.Context, g access.Grant, talkBack int64) (c Command, err error) {
-	err = s.talkBack(ctx, g, talkBack, func(tx *sql.Tx, open func(scanner) (Command, error)) error {
-		c, err = open(tx.QueryRowContext(ctx, selectCommand+" WHERE talkback = ? AND position IS NULL ORDER BY executed DESC, id DESC LIMIT 1", talkBack))
-		return err
-	})
-	return c, err
+	q, err := s.queue(ctx, g, talkBack)
+	if err == nil {
+		c, err = q.open(s.apart.QueryRowContext(ctx, selectCommand+" WHERE talkback = ? AND position IS NULL ORDER BY executed DESC, id DESC LIMIT 1", talkBack))
+	}
+	return c, named("talkback", err)
 }
 
 func checkCommand(text string) error {
@@ -179,7 +213,7 @@ func (s *Store) AddCommand(ctx context.Context, g access.Grant, talkBack int64, 
 	if err := checkCommand(text); err != nil {
 		return c, named("talkback", err)
 	}
-	err = s.talkBack(ctx, g, talkBack, func(tx *sql.Tx, _ func(scanner) (Command, error)) error {
+	err = s.talkBack(ctx, g, talkBack, func(tx *sql.Tx, q queue) error {
 		var n int
 		if err := tx.QueryRowContext(ctx, "SELECT count(*) FROM commands WHERE talkback = ? AND position IS NOT NULL", talkBack).Scan(&n); err != nil {
 			return err
@@ -187,22 +221,18 @@ func (s *Store) AddCommand(ctx context.Context, g access.Grant, talkBack int64, 
 		if n >= MaxCommands {
 			return fmt.Errorf("%w: the queue is full (%d commands)", ErrInvalid, MaxCommands)
 		}
-		c = Command{Text: text, Position: position, Created: fromMicro(micro(s.now()))}
-		if err := tx.QueryRowContext(ctx, "UPDATE talkbacks SET last_command = last_command + 1 WHERE id = ? RETURNING last_command", talkBack).Scan(&c.ID); err != nil {
-			return err
-		}
+		c = Command{ID: q.last + 1, Text: text, Position: position, Created: fromMicro(micro(s.now()))}
 		if c.Position < 1 || c.Position > n {
 			c.Position = n + 1
 		} else if _, err := tx.ExecContext(ctx, "UPDATE commands SET position = position + 1 WHERE talkback = ? AND position >= ?", talkBack, c.Position); err != nil {
 			return err
 		}
-		key, err := s.key(ctx, talkBackKey(talkBack))
-		if err != nil {
+		sealed := q.key.Seal([]byte(text), commandData(talkBack, c.ID))
+		if _, err := tx.ExecContext(ctx, "INSERT INTO commands (talkback, id, position, created, sealed) VALUES (?, ?, ?, ?, ?)",
+			talkBack, c.ID, c.Position, micro(c.Created), sealed); err != nil {
 			return err
 		}
-		_, err = tx.ExecContext(ctx, "INSERT INTO commands (talkback, id, position, created, sealed) VALUES (?, ?, ?, ?, ?)",
-			talkBack, c.ID, c.Position, micro(c.Created), key.Seal([]byte(text), commandData(talkBack, c.ID)))
-		return err
+		return s.grow(ctx, tx, kindTalkBack, talkBack, q.owner, c.ID, 1, int64(len(sealed))+rowBytes)
 	})
 	return c, err
 }
@@ -214,17 +244,17 @@ func (s *Store) ChangeCommand(ctx context.Context, g access.Grant, talkBack, id 
 			return c, named("talkback", err)
 		}
 	}
-	err = s.talkBack(ctx, g, talkBack, func(tx *sql.Tx, open func(scanner) (Command, error)) error {
-		if c, err = open(tx.QueryRowContext(ctx, selectCommand+" WHERE talkback = ? AND id = ? AND position IS NOT NULL", talkBack, id)); err != nil {
+	err = s.talkBack(ctx, g, talkBack, func(tx *sql.Tx, q queue) error {
+		if c, err = q.open(tx.QueryRowContext(ctx, selectCommand+" WHERE talkback = ? AND id = ? AND position IS NOT NULL", talkBack, id)); err != nil {
 			return err
 		}
 		if text != "" {
-			key, err := s.key(ctx, talkBackKey(talkBack))
-			if err != nil {
+			more := int64(len(text) - len(c.Text))
+			c.Text = text
+			if _, err := tx.ExecContext(ctx, "UPDATE commands SET sealed = ? WHERE talkback = ? AND id = ?", q.key.Seal([]byte(text), commandData(talkBack, id)), talkBack, id); err != nil {
 				return err
 			}
-			c.Text = text
-			if _, err := tx.ExecContext(ctx, "UPDATE commands SET sealed = ? WHERE talkback = ? AND id = ?", key.Seal([]byte(text), commandData(talkBack, id)), talkBack, id); err != nil {
+			if err := s.grow(ctx, tx, kindTalkBack, talkBack, q.owner, q.last, 0, more); err != nil {
 				return err
 			}
 		}
@@ -252,13 +282,13 @@ func (s *Store) ChangeCommand(ctx context.Context, g access.Grant, talkBack, id 
 
 // ExecuteCommand takes the first command out of the queue; ErrNotFound if it is empty. The one executed before is forgotten.
 func (s *Store) ExecuteCommand(ctx context.Context, g access.Grant, talkBack int64) (c Command, err error) {
-	err = s.talkBack(ctx, g, talkBack, func(tx *sql.Tx, open func(scanner) (Command, error)) error {
-		if c, err = open(tx.QueryRowContext(ctx, selectCommand+" WHERE talkback = ? AND position IS NOT NULL ORDER BY position LIMIT 1", talkBack)); err != nil {
+	err = s.talkBack(ctx, g, talkBack, func(tx *sql.Tx, q queue) error {
+		if c, err = q.open(tx.QueryRowContext(ctx, selectCommand+" WHERE talkback = ? AND position IS NOT NULL ORDER BY position LIMIT 1", talkBack)); err != nil {
 			return err
 		}
 		from := c.Position
 		c.Position, c.Executed = 0, fromMicro(micro(s.now()))
-		if _, err := tx.ExecContext(ctx, "DELETE FROM commands WHERE talkback = ? AND position IS NULL", talkBack); err != nil {
+		if err := s.shrink(ctx, tx, q, "DELETE FROM commands WHERE talkback = ? AND position IS NULL RETURNING length(sealed)", talkBack); err != nil {
 			return err
 		}
 		if _, err := tx.ExecContext(ctx, "UPDATE commands SET position = NULL, executed = ? WHERE talkback = ? AND id = ?", micro(c.Executed), talkBack, c.ID); err != nil {
@@ -271,11 +301,12 @@ func (s *Store) ExecuteCommand(ctx context.Context, g access.Grant, talkBack int
 
 // DeleteCommand takes one command away, DeleteCommands all of them.
 func (s *Store) DeleteCommand(ctx context.Context, g access.Grant, talkBack, id int64) (c Command, err error) {
-	err = s.talkBack(ctx, g, talkBack, func(tx *sql.Tx, open func(scanner) (Command, error)) error {
-		if c, err = open(tx.QueryRowContext(ctx, selectCommand+" WHERE talkback = ? AND id = ?", talkBack, id)); err != nil {
+	err = s.talkBack(ctx, g, talkBack, func(tx *sql.Tx, q queue) error {
+		if c, err = q.open(tx.QueryRowContext(ctx, selectCommand+" WHERE talkback = ? AND id = ?", talkBack, id)); err != nil {
 			return err
 		}
-		if _, err := tx.ExecContext(ctx, "DELETE FROM commands WHERE talkback = ? AND id = ?", talkBack, id); err != nil || c.Position == 0 {
+		err := s.shrink(ctx, tx, q, "DELETE FROM commands WHERE talkback = ? AND id = ? RETURNING length(sealed)", talkBack, id)
+		if err != nil || c.Position == 0 {
 			return err
 		}
 		return closeUp(ctx, tx, talkBack, c.Position)
@@ -285,9 +316,8 @@ func (s *Store) DeleteCommand(ctx context.Context, g access.Grant, talkBack, id 
 
 // DeleteCommands empties the queue.
 func (s *Store) DeleteCommands(ctx context.Context, g access.Grant, talkBack int64) error {
-	return s.talkBack(ctx, g, talkBack, func(tx *sql.Tx, _ func(scanner) (Command, error)) error {
-		_, err := tx.ExecContext(ctx, "DELETE FROM commands WHERE talkback = ?", talkBack)
-		return err
+	return s.talkBack(ctx, g, talkBack, func(tx *sql.Tx, q queue) error {
+		return s.shrink(ctx, tx, q, "DELETE FROM commands WHERE talkback = ? RETURNING length(sealed)", talkBack)
 	})
 }
 

@@ -7,6 +7,7 @@ import (
 	"encoding/base32"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -125,28 +126,34 @@ const selectPatient = `SELECT p.id, coalesce(b.ward, ''), coalesce(b.id, ''),
 	(SELECT string_agg(x.person, ' ') FROM exclusions x WHERE x.patient = p.id) FROM patients p
 	LEFT JOIN stays s ON s.patient = p.id AND s.ends IS NULL LEFT JOIN beds b ON b.id = s.bed`
 
-func scanPatient(r scanner) (p access.PatientRef, err error) {
+func (s *Store) scanPatient(r scanner) (p access.PatientRef, err error) {
 	var excluded *string
 	err = r.Scan(&p.ID, &p.Ward, &p.Bed, &excluded)
 	if excluded != nil {
 		p.Excluded = strings.Fields(*excluded) // ids have no spaces
 	}
+	s.bars.each(barExclude, func(id string) {
+		patient, person, _ := strings.Cut(id, " ")
+		if patient == p.ID && !slices.Contains(p.Excluded, person) {
+			p.Excluded = append(p.Excluded, person)
+		}
+	})
 	return p, err
 }
 
 // Patient is where a patient lies now, and whom the patient excludes.
 func (s *Store) Patient(ctx context.Context, id string) (access.PatientRef, error) {
 	if weaken.Skip(weaken.BoundQueries) {
-		p, err := scanPatient(s.db.QueryRowContext(ctx, selectPatient+" WHERE p.id = '"+id+"'")) // #nosec G202 -- in the test build alone
+		p, err := s.scanPatient(s.db.QueryRowContext(ctx, selectPatient+" WHERE p.id = '"+id+"'")) // #nosec G202 -- in the test build alone
 		return p, named("patient", err)
 	}
-	p, err := scanPatient(s.db.QueryRowContext(ctx, selectPatient+" WHERE p.id = ?", id))
+	p, err := s.scanPatient(s.db.QueryRowContext(ctx, selectPatient+" WHERE p.id = ?", id))
 	return p, named("patient", err)
 }
 
 // Patients are all patients by id, whether admitted or not.
 func (s *Store) Patients(ctx context.Context) ([]access.PatientRef, error) {
-	all, err := list(ctx, s.db.DB, func(r *sql.Rows) (access.PatientRef, error) { return scanPatient(r) }, selectPatient+" ORDER BY p.id")
+	all, err := list(ctx, s.db.DB, func(r *sql.Rows) (access.PatientRef, error) { return s.scanPatient(r) }, selectPatient+" ORDER BY p.id")
 	return all, named("patients", err)
 }
 

@@ -235,6 +235,8 @@ func (h *handler) fail(r *http.Request, err error) (int, problem) {
 		return http.StatusConflict, problem{Error: "the patient is under a legal hold; release it first"}
 	case errors.Is(err, store.ErrAdmitted):
 		return http.StatusConflict, problem{Error: "the patient lies in a bed; discharge the patient first"}
+	case errors.Is(err, store.ErrUnwritten):
+		return http.StatusServiceUnavailable, problem{Error: "done, and in force on this hub; the disk or the database does not take it yet, and the hub tries until it does. Look at the hub's log"}
 	case errors.Is(err, store.ErrConflict):
 		return http.StatusConflict, problem{Error: "conflicts with what is recorded"}
 	}

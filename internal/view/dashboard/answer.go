@@ -97,6 +97,8 @@ func statusOf(err error) (status int, text string) {
 		return http.StatusTooManyRequests, "Too many live views are open."
 	case errors.Is(err, errTooFast):
 		return http.StatusTooManyRequests, "Too many requests from this workstation. Wait a moment."
+	case errors.Is(err, store.ErrUnwritten):
+		return http.StatusServiceUnavailable, "Done, and in force now. The hub cannot write it down yet and tries until it can."
 	case errors.Is(err, access.ErrBusy):
 		return http.StatusServiceUnavailable, "Many people are signing in right now. Try again in a moment."
 	}

@@ -54,6 +54,8 @@ func classify(err error) (status int, code, message string) {
 		return http.StatusTooManyRequests, "error_too_many_requests", "Wait before making another request."
 	case errors.Is(err, store.ErrTaken):
 		return http.StatusConflict, "error_conflict", "There is another entry with this created_at."
+	case errors.Is(err, store.ErrQuota):
+		return http.StatusInsufficientStorage, "error_quota", "Your channels and TalkBacks hold as much as they may: delete entries, or ask an administrator."
 	case errors.As(err, &bad):
 		return http.StatusBadRequest, "error_bad_request", bad.message
 	case errors.Is(err, store.ErrInvalid):
@@ -65,7 +67,7 @@ func classify(err error) (status int, code, message string) {
 // fail tells a refusal the way that the clients of this endpoint understand.
 func (f *face) fail(q *request, err error, how tell) {
 	status, code, message := classify(err)
-	if status >= http.StatusInternalServerError && !errors.Is(err, context.Canceled) {
+	if status >= http.StatusInternalServerError && status != http.StatusInsufficientStorage && !errors.Is(err, context.Canceled) {
 		f.Log.Error("thingspeak request failed", "err", err)
 	}
 	switch {

@@ -1,0 +1,353 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"math"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+)
+
+// apartFile holds channels' entries and TalkBacks' commands.
+const apartFile = "channels.db"
+
+const (
+	kindChannel  = "channel"
+	kindTalkBack = "talkback"
+	// rowBytes is about what a row takes beside what is sealed in it.
+	rowBytes = 64
+	// sweepRows is how many rows one transaction of the sweep takes away, sweepPages how many pages it gives back.
+	sweepRows  = 500
+	sweepPages = 256
+	// sweepEvery leaves the disk to others between two such transactions.
+	sweepEvery = 10 * time.Millisecond
+)
+
+// apartDB is where users store what may be as much as they like. Its writers wait for each other, and for nothing in the directory;
+// the directory's never wait for them.
+type apartDB struct {
+	*sql.DB         // for readers
+	writes  *sql.DB // of one connection, in files
+	shared  bool    // with other hubs and with the directory, in PostgreSQL
+	turns   turns
+}
+
+func (d *apartDB) close() error {
+	if d.shared || d.DB == nil {
+		return nil
+	}
+	return errors.Join(d.writes.Close(), d.DB.Close())
+}
+
+// locked runs f in a write transaction. In PostgreSQL it locks the rows of stock that f asks for first, nothing else.
+func (d *apartDB) locked(ctx context.Context, f func(tx *sql.Tx) error) error {
+	if d.shared {
+		return transact(ctx, d.writes, f)
+	}
+	if err := d.turns.take(ctx, false); err != nil {
+		return err
+	}
+	defer d.turns.give()
+	return transact(ctx, d.writes, f)
+}
+
+// openDirectory brings the directory in dir to the newest schema and opens it. What one of an older schema holds of entries and commands
+// goes to channels.db before it is dropped: after a kill at any moment it is in at least one of the two.
+func openDirectory(ctx context.Context, dir string, conns int) (*sql.DB, error) {
+	path := filepath.Join(dir, directoryFile)
+	before := slices.Index(directorySteps, apartStep)
+	moved := false
+	if _, err := os.Stat(path); err == nil {
+		db, err := openFile(ctx, path, nil, 1, "&_pragma=secure_delete(ON)")
+		if err != nil {
+			return nil, err
+		}
+		var version int
+		err = db.QueryRowContext(ctx, "PRAGMA user_version").Scan(&version)
+		if moved = err == nil && version > 0 && version <= before; moved {
+			err = migrate(ctx, db, directorySteps[:before])
+		}
+		if err = errors.Join(err, db.Close()); err != nil {
+			return nil, err
+		}
+	}
+	if moved {
+		if err := moveApart(ctx, dir); err != nil {
+			return nil, fmt.Errorf("move entries to %s: %w", apartFile, err)
+		}
+	}
+	db, err := openFile(ctx, path, directorySteps, conns, "&_pragma=secure_delete(ON)")
+	if err == nil && moved { // the space that they took; without it the file stays as large as it is
+		_, err = db.ExecContext(ctx, "VACUUM")
+		if err != nil {
+			err = errors.Join(fmt.Errorf("%s: %w", directoryFile, err), db.Close())
+		}
+	}
+	return db, err
+}
+
+func moveApart(ctx context.Context, dir string) (err error) {
+	db, err := openApart(ctx, dir, 1)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, db.Close()) }()
+	if _, err := db.ExecContext(ctx, "ATTACH ? AS old", filepath.Join(dir, directoryFile)); err != nil {
+		return err
+	}
+	err = transact(ctx, db, func(tx *sql.Tx) error {
+		for _, q := range apartCopy {
+			if _, err := tx.ExecContext(ctx, q); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	_, err = db.ExecContext(ctx, "DETACH old")
+	return errors.Join(err, syncDir(dir))
+}
+
+// openApart opens channels.db. That its pages can be given back is settled before its first table is made.
+func openApart(ctx context.Context, dir string, conns int) (*sql.DB, error) {
+	return openFile(ctx, filepath.Join(dir, apartFile), apartSteps, conns, givesBack+"&_pragma=secure_delete(ON)")
+}
+
+// givesBack in what dsn is told comes before all else.
+const givesBack = "&_pragma=auto_vacuum(INCREMENTAL)"
+
+// openApartFiles opens what belongs to the open directory.
+func (s *Store) openApartFiles(ctx context.Context) error {
+	read, err := openApart(ctx, s.dir, 4)
+	if err != nil {
+		return err
+	}
+	s.apart = &apartDB{DB: read}
+	s.apart.writes, err = openFile(ctx, filepath.Join(s.dir, apartFile), nil, 1, "&_pragma=secure_delete(ON)")
+	if err != nil {
+		s.apart.writes = read
+	}
+	return err
+}
+
+// lockStock locks the row that counts what a channel or a TalkBack holds, and gives the highest id that was given.
+func lockStock(ctx context.Context, tx *sql.Tx, kind string, id int64, owner string) (last int64, err error) {
+	const lock = "UPDATE stock SET last = last WHERE kind = ? AND id = ? RETURNING last"
+	err = tx.QueryRowContext(ctx, lock, kind, id).Scan(&last)
+	if !errors.Is(err, sql.ErrNoRows) {
+		return last, err
+	}
+	if _, err := tx.ExecContext(ctx, "INSERT INTO stock (kind, id, owner) VALUES (?, ?, ?) ON CONFLICT DO NOTHING", kind, id, owner); err != nil {
+		return 0, err
+	}
+	return last, tx.QueryRowContext(ctx, lock, kind, id).Scan(&last)
+}
+
+// grow counts what came to a channel or TalkBack, or left it, and sets the highest id that was given. What would be over the quota
+// is refused, and the caller's transaction with it.
+func (s *Store) grow(ctx context.Context, tx *sql.Tx, kind string, id int64, owner string, last, entries, bytes int64) error {
+	if _, err := tx.ExecContext(ctx, "UPDATE stock SET last = ?, entries = entries + ?, bytes = bytes + ? WHERE kind = ? AND id = ?",
+		last, entries, bytes, kind, id); err != nil {
+		return err
+	}
+	if entries == 0 && bytes == 0 {
+		return nil
+	}
+	var have Usage
+	if err := tx.QueryRowContext(ctx, `INSERT INTO usage (owner, entries, bytes) VALUES (?, ?, ?)
+		ON CONFLICT (owner) DO UPDATE SET entries = usage.entries + excluded.entries, bytes = usage.bytes + excluded.bytes RETURNING entries, bytes`,
+		owner, entries, bytes).Scan(&have.Entries, &have.Bytes); err != nil {
+		return err
+	}
+	if entries <= 0 && bytes <= 0 {
+		return nil
+	}
+	return s.opt.quota.check(owner, have)
+}
+
+// standing is what readers need to know of a channel or TalkBack. The zero value is of one that holds nothing.
+type standing struct{ last, cleared int64 }
+
+func (s *Store) standing(ctx context.Context, kind string, id int64) (st standing, err error) {
+	err = s.apart.QueryRowContext(ctx, "SELECT last, cleared FROM stock WHERE kind = ? AND id = ?", kind, id).Scan(&st.last, &st.cleared)
+	if errors.Is(err, sql.ErrNoRows) {
+		err = nil
+	}
+	return st, err
+}
+
+// toSweep has everything up to an id taken away; all of it does not count from this transaction on.
+func toSweep(ctx context.Context, tx *sql.Tx, kind string, id, upto int64) error {
+	if _, err := tx.ExecContext(ctx, "UPDATE stock SET cleared = CASE WHEN last < ?1 THEN last ELSE ?1 END WHERE kind = ?2 AND id = ?3", upto, kind, id); err != nil {
+		return err
+	}
+	_, err := tx.ExecContext(ctx, `INSERT INTO sweeps (kind, id, upto) VALUES (?, ?, ?)
+		ON CONFLICT (kind, id) DO UPDATE SET upto = CASE WHEN sweeps.upto < excluded.upto THEN excluded.upto ELSE sweeps.upto END`, kind, id, upto)
+	return err
+}
+
+// gone is the id up to which all of what was deleted is swept.
+const gone = int64(math.MaxInt64)
+
+// sweepGone has swept what a channel or TalkBack that is in the directory no more has left.
+func (s *Store) sweepGone(ctx context.Context, kind string, id int64) error {
+	err := s.apart.locked(ctx, func(tx *sql.Tx) error { return toSweep(ctx, tx, kind, id, gone) })
+	s.kickSweep()
+	return err
+}
+
+func (s *Store) kickSweep() {
+	select {
+	case s.sweepNow <- struct{}{}:
+	default: // it has been told
+	}
+}
+
+// sweeper takes away what was cleared or deleted, until ctx ends: a bounded number of rows a transaction.
+func (s *Store) sweeper(ctx context.Context) {
+	if err := s.orphans(ctx); err != nil && ctx.Err() == nil {
+		s.log.Warn("what is left of channels that are gone was not looked for", "err", err)
+	}
+	retry := time.NewTimer(0)
+	defer retry.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-s.sweepNow:
+		case <-retry.C:
+		}
+		if err := s.sweepAll(ctx); err != nil && ctx.Err() == nil {
+			s.log.Warn("deleted entries take space still; trying again", "err", err)
+			retry.Reset(time.Minute)
+		}
+	}
+}
+
+// orphans finds what a kill between the directory's transaction and that of channels.db has left.
+func (s *Store) orphans(ctx context.Context) error {
+	for kind, table := range map[string]string{kindChannel: "channels", kindTalkBack: "talkbacks"} {
+		ids, err := list(ctx, s.apart.DB, func(r *sql.Rows) (id int64, err error) { return id, r.Scan(&id) }, "SELECT id FROM stock WHERE kind = ? ORDER BY id", kind)
+		if err != nil {
+			return err
+		}
+		for _, id := range ids {
+			var one int
+			err := s.db.QueryRowContext(ctx, "SELECT 1 FROM "+table+" WHERE id = ?", id).Scan(&one) // #nosec G202 -- one of two constants
+			if errors.Is(err, sql.ErrNoRows) {
+				err = s.sweepGone(ctx, kind, id)
+			}
+			if err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+type sweep struct {
+	kind string
+	id   int64
+}
+
+func (s *Store) sweepAll(ctx context.Context) error {
+	for {
+		all, err := list(ctx, s.apart.DB, func(r *sql.Rows) (w sweep, err error) { return w, r.Scan(&w.kind, &w.id) }, "SELECT kind, id FROM sweeps ORDER BY kind, id LIMIT 100")
+		if err != nil || len(all) == 0 {
+			return err
+		}
+		for _, w := range all {
+			for more := true; more; {
+				if more, err = s.sweepSome(ctx, w); err != nil {
+					return err
+				}
+				select {
+				case <-ctx.Done():
+					return ctx.Err()
+				case <-time.After(sweepEvery):
+				}
+			}
+		}
+		if err := s.giveBack(ctx); err != nil {
+			return err
+		}
+	}
+}
+
+// sweepSome takes the next rows away and says whether there are more.
+func (s *Store) sweepSome(ctx context.Context, w sweep) (more bool, err error) {
+	remove := "DELETE FROM entries WHERE channel = ?1 AND id IN (SELECT id FROM entries WHERE channel = ?1 AND id <= ?2 ORDER BY id LIMIT ?3) RETURNING length(sealed)"
+	if w.kind == kindTalkBack {
+		remove = "DELETE FROM commands WHERE talkback = ?1 AND id IN (SELECT id FROM commands WHERE talkback = ?1 AND id <= ?2 ORDER BY id LIMIT ?3) RETURNING length(sealed)"
+	}
+	err = s.apart.locked(ctx, func(tx *sql.Tx) error {
+		last, err := lockStock(ctx, tx, w.kind, w.id, "")
+		if err != nil {
+			return err
+		}
+		var upto int64
+		var owner string
+		if err := tx.QueryRowContext(ctx, "SELECT s.upto, t.owner FROM sweeps s JOIN stock t ON t.kind = s.kind AND t.id = s.id WHERE s.kind = ? AND s.id = ?",
+			w.kind, w.id).Scan(&upto, &owner); err != nil {
+			if errors.Is(err, sql.ErrNoRows) { // another hub has done it
+				err = nil
+			}
+			return err
+		}
+		var n, bytes int64
+		err = each(ctx, tx, remove, func(rows *sql.Rows) error {
+			var b int64
+			if err := rows.Scan(&b); err != nil {
+				return err
+			}
+			n, bytes = n+1, bytes+b+rowBytes
+			return nil
+		}, w.id, upto, sweepRows)
+		if err != nil {
+			return err
+		}
+		if err := s.grow(ctx, tx, w.kind, w.id, owner, last, -n, -bytes); err != nil {
+			return err
+		}
+		if more = n == sweepRows; more {
+			return nil
+		}
+		if _, err := tx.ExecContext(ctx, "DELETE FROM sweeps WHERE kind = ? AND id = ?", w.kind, w.id); err != nil || upto != gone {
+			return err
+		}
+		_, err = tx.ExecContext(ctx, "DELETE FROM stock WHERE kind = ? AND id = ?", w.kind, w.id)
+		return err
+	})
+	return more && err == nil, err
+}
+
+// giveBack makes the file smaller by what is free in it, a bounded number of pages at a time. PostgreSQL's own autovacuum does so there.
+func (s *Store) giveBack(ctx context.Context) error {
+	if s.apart.shared {
+		return nil
+	}
+	for {
+		var free int64
+		if err := s.apart.QueryRowContext(ctx, "PRAGMA freelist_count").Scan(&free); err != nil || free == 0 {
+			return err
+		}
+		if err := s.apart.turns.take(ctx, false); err != nil {
+			return err
+		}
+		_, err := s.apart.writes.ExecContext(ctx, fmt.Sprintf("PRAGMA incremental_vacuum(%d)", sweepPages))
+		s.apart.turns.give()
+		if err != nil {
+			return err
+		}
+		var left int64
+		if err := s.apart.QueryRowContext(ctx, "PRAGMA freelist_count").Scan(&left); err != nil || left >= free {
+			return err
+		}
+	}
+}

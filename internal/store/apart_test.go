@@ -1,0 +1,244 @@
+package store_test
+
+import (
+	"database/sql"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"vitalseal/internal/access"
+	"vitalseal/internal/store"
+	"vitalseal/internal/store/storetest/pgserver"
+)
+
+// TestEntriesMoveApart: a store of an older program, whose directory holds entries and commands, keeps all of them, also when the
+// move was killed between its two halves.
+func TestEntriesMoveApart(t *testing.T) {
+	filesOnly(t)
+	for _, killed := range []bool{false, true} {
+		t.Run(fmt.Sprint("killed=", killed), func(t *testing.T) {
+			ctx, dir := t.Context(), t.TempDir()
+			s := open(t, dir)
+			e, nora := engineOn(t, s)
+			c, err := s.CreateChannel(ctx, store.Channel{Name: "old", Owner: nora.Person.ID})
+			must(t, err)
+			q, err := s.CreateTalkBack(ctx, nora.Person.ID, "queue")
+			must(t, err)
+			use, err := e.Decide(ctx, nora, access.UseTalkBack, access.OnTalkBack(q.ID))
+			must(t, err)
+			g := standing(t, s)
+			for i := range int64(3) {
+				v := fmt.Sprint(i)
+				_, err := s.AppendEntry(ctx, g, c.ID, store.Entry{Created: time1(i), Fields: [8]*string{&v}})
+				must(t, err)
+				_, err = s.AddCommand(ctx, use, q.ID, "do "+v, 0)
+				must(t, err)
+			}
+			before, err := s.Usages(ctx, 10)
+			must(t, err)
+			must(t, s.Close())
+			older(t, filepath.Join(dir, "store"), killed)
+
+			s = open(t, dir)
+			got, err := s.Entries(ctx, g, c.ID, time1(0), time1(9), 0)
+			if err != nil || len(got) != 3 || *got[2].Fields[0] != "2" {
+				t.Fatalf("%d entries, %v", len(got), err)
+			}
+			commands, err := s.Commands(ctx, use, q.ID)
+			if err != nil || len(commands) != 3 || commands[0].Text != "do 0" {
+				t.Fatalf("%d commands, %v", len(commands), err)
+			}
+			after, err := s.Usages(ctx, 10)
+			if err != nil || len(after) != 1 || after[0] != before[0] || after[0].Entries != 6 {
+				t.Errorf("usage was %+v, is %+v, %v", before, after, err)
+			}
+			next, err := s.AppendEntry(ctx, g, c.ID, store.Entry{Status: "new"})
+			if err != nil || next.ID != 4 {
+				t.Errorf("the next entry is %d, %v", next.ID, err)
+			}
+			command, err := s.AddCommand(ctx, use, q.ID, "more", 0)
+			if err != nil || command.ID != 4 {
+				t.Errorf("the next command is %d, %v", command.ID, err)
+			}
+			must(t, s.Close())
+			db, err := sql.Open("sqlite3", "file:"+filepath.Join(dir, "store", "directory.db"))
+			must(t, err)
+			var n int
+			err = db.QueryRow("SELECT count(*) FROM sqlite_master WHERE name IN ('entries', 'commands')").Scan(&n)
+			if must(t, errors.Join(err, db.Close())); n != 0 {
+				t.Errorf("%d tables stay in the directory", n)
+			}
+		})
+	}
+}
+
+// older makes a store what the program before wrote: entries and commands in the directory. killed leaves what was copied already.
+func older(t *testing.T, dir string, killed bool) {
+	t.Helper()
+	db, err := sql.Open("sqlite3", "file:"+filepath.Join(dir, "directory.db"))
+	must(t, err)
+	db.SetMaxOpenConns(1)
+	for _, q := range []string{
+		fmt.Sprintf("ATTACH '%s' AS apart", filepath.Join(dir, "channels.db")),
+		`CREATE TABLE entries (channel INTEGER NOT NULL REFERENCES channels(id), id INTEGER NOT NULL, created INTEGER NOT NULL, sealed BLOB NOT NULL,
+			PRIMARY KEY (channel, id)) WITHOUT ROWID`,
+		"CREATE INDEX entries_by_time ON entries (channel, created, id)",
+		`CREATE TABLE commands (talkback INTEGER NOT NULL REFERENCES talkbacks(id), id INTEGER NOT NULL, position INTEGER, created INTEGER NOT NULL,
+			executed INTEGER, sealed BLOB NOT NULL, PRIMARY KEY (talkback, id)) WITHOUT ROWID`,
+		"CREATE INDEX commands_queued ON commands (talkback, position) WHERE position IS NOT NULL",
+		"INSERT INTO main.entries SELECT * FROM apart.entries",
+		"INSERT INTO main.commands SELECT * FROM apart.commands",
+		"UPDATE channels SET last_entry = (SELECT last FROM apart.stock s WHERE s.kind = 'channel' AND s.id = channels.id) WHERE patient IS NULL",
+		"UPDATE talkbacks SET last_command = (SELECT last FROM apart.stock s WHERE s.kind = 'talkback' AND s.id = talkbacks.id)",
+		"DETACH apart",
+		fmt.Sprintf("PRAGMA user_version = %d", store.ApartVersion()),
+	} {
+		if _, err := db.Exec(q); err != nil {
+			t.Fatalf("%s: %v", q, err)
+		}
+	}
+	must(t, db.Close())
+	if killed {
+		return
+	}
+	for _, end := range []string{"", "-wal", "-shm"} {
+		if err := os.Remove(filepath.Join(dir, "channels.db"+end)); err != nil && !errors.Is(err, os.ErrNotExist) {
+			t.Fatal(err)
+		}
+	}
+}
+
+// TestServerEntriesMoveApart is the same in PostgreSQL, there and back.
+func TestServerEntriesMoveApart(t *testing.T) {
+	ctx, dsn, ks := t.Context(), pgserver.Database(t), keys(t, t.TempDir())
+	s := hubOn(t, dsn, ks)
+	g := standing(t, s)
+	c, err := s.CreateChannel(ctx, store.Channel{Name: "old"})
+	must(t, err)
+	for i := range int64(3) {
+		_, err := s.AppendEntry(ctx, g, c.ID, store.Entry{Created: time1(i), Status: fmt.Sprint(i)})
+		must(t, err)
+	}
+	must(t, s.Close())
+	must(t, store.MigratePostgres(ctx, dsn, 2))
+	s = hubOn(t, dsn, ks)
+	got, err := s.Entries(ctx, g, c.ID, time1(0), time1(9), 0)
+	if err != nil || len(got) != 3 {
+		t.Fatalf("%d entries, %v", len(got), err)
+	}
+	next, err := s.AppendEntry(ctx, g, c.ID, store.Entry{Status: "new"})
+	if err != nil || next.ID != 4 {
+		t.Errorf("the next entry is %d, %v", next.ID, err)
+	}
+	if all, err := s.Usages(ctx, 10); err != nil || len(all) != 1 || all[0].Entries != 4 {
+		t.Errorf("usage %+v, %v", all, err)
+	}
+}
+
+// TestQuotaAndSpace: who has stored as much as they may is refused with words that say of what; what is deleted is gone at once, counts
+// no more, and gives its space back to the disk; nobody else is concerned.
+func TestQuotaAndSpace(t *testing.T) {
+	ctx, dir := t.Context(), t.TempDir()
+	s := open(t, dir, store.WithQuota(store.Quota{PersonEntries: 3000, PersonBytes: 1 << 20}))
+	e, nora := engineOn(t, s)
+	g, other := standing(t, s), nurse(t, s, "olga")
+	channel := func(owner string) int64 {
+		c, err := s.CreateChannel(ctx, store.Channel{Name: "c", Owner: owner})
+		must(t, err)
+		return c.ID
+	}
+	mine, second, theirs := channel(nora.Person.ID), channel(nora.Person.ID), channel(other)
+	v := strings.Repeat("x", 200)
+	many := func(from, n int) []store.Entry {
+		all := make([]store.Entry, n)
+		for i := range all {
+			all[i] = store.Entry{Created: time1(int64(from + i)), Status: v}
+		}
+		return all
+	}
+	_, err := s.AppendEntries(ctx, g, mine, many(0, 600))
+	must(t, err)
+	usage := func() store.Usage {
+		all, err := s.Usages(ctx, 10)
+		must(t, err)
+		for _, u := range all {
+			if u.Owner == nora.Person.ID {
+				return u
+			}
+		}
+		return store.Usage{}
+	}
+	if u := usage(); u.Entries != 600 || u.Bytes < 600*200 {
+		t.Errorf("usage %+v", u)
+	}
+	if _, err := s.AppendEntries(ctx, g, mine, many(600, 3000)); !errors.Is(err, store.ErrQuota) {
+		t.Errorf("beyond the quota: %v", err)
+	}
+	if u := usage(); u.Entries != 600 {
+		t.Errorf("what was refused counts: %+v", u)
+	}
+	for i := 0; err == nil; i++ { // another channel of the same person shares the quota
+		if _, err = s.AppendEntry(ctx, g, second, store.Entry{Status: v}); i > 3000 {
+			t.Fatal("no bound")
+		}
+		if i > 5 {
+			_, err = s.AppendEntries(ctx, g, second, many(10_000+i*600, 600))
+		}
+	}
+	if !errors.Is(err, store.ErrQuota) {
+		t.Fatal(err)
+	}
+	if _, err := s.AppendEntry(ctx, g, theirs, store.Entry{Status: v}); err != nil {
+		t.Errorf("another person: %v", err)
+	}
+	_, full := s.Swept(t)
+	for _, id := range []int64{mine, second} {
+		grant, err := e.Decide(ctx, nora, access.ManageChannel, access.OnChannel(id))
+		must(t, err)
+		must(t, s.ClearChannel(ctx, grant, id))
+		if got, err := s.Entries(ctx, g, id, time1(-100_000), time1(1_000_000), 0); err != nil || len(got) != 0 {
+			t.Errorf("%d entries are read after all were deleted, %v", len(got), err)
+		}
+		if got, err := s.EntriesByID(ctx, g, id, 0, 1<<40, 0, false); err != nil || len(got) != 0 {
+			t.Errorf("%d entries are read by id after all were deleted, %v", len(got), err)
+		}
+	}
+	first, err := s.AppendEntries(ctx, g, mine, many(0, 1)) // its time was taken by one that is deleted
+	if err != nil || first[0].ID != 601 {
+		t.Errorf("after the deletion: entry %d, %v", first[0].ID, err)
+	}
+	free, pages := s.Swept(t)
+	if u := usage(); u.Entries != 1 || u.Bytes > 1000 {
+		t.Errorf("usage after the deletion %+v", u)
+	}
+	if full > 0 && (free > 0 || pages > full/2) {
+		t.Errorf("of %d pages %d stay, %d of them free", full, pages, free)
+	}
+}
+
+// TestGoneChannelsLeaveNothing: what a kill between the two halves of a deletion has left is swept at the next start.
+func TestGoneChannelsLeaveNothing(t *testing.T) {
+	filesOnly(t)
+	ctx, dir := t.Context(), t.TempDir()
+	s := open(t, dir)
+	c, err := s.CreateChannel(ctx, store.Channel{Name: "c"})
+	must(t, err)
+	_, err = s.AppendEntry(ctx, standing(t, s), c.ID, store.Entry{Status: "x"})
+	must(t, err)
+	must(t, s.Close())
+	db, err := sql.Open("sqlite3", "file:"+filepath.Join(dir, "store", "directory.db"))
+	must(t, err)
+	_, err = db.Exec("DELETE FROM channels")
+	must(t, errors.Join(err, db.Close()))
+	s = open(t, dir)
+	for u := []store.Usage{{Entries: 1}}; u[0].Entries > 0; { // the sweeper runs by itself
+		if u, err = s.Usages(ctx, 1); err != nil || ctx.Err() != nil {
+			t.Fatal(err, ctx.Err())
+		}
+		time.Sleep(time.Millisecond)
+	}
+}
