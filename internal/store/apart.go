@@ -116,10 +116,20 @@ func moveApart(ctx context.Context, dir string) (err error) {
 
 // openApart opens channels.db. That its pages can be given back is settled before its first table is made.
 func openApart(ctx context.Context, dir string, conns int) (*sql.DB, error) {
-	return openFile(ctx, filepath.Join(dir, apartFile), apartSteps, conns, givesBack+"&_pragma=secure_delete(ON)")
+	path, extra := filepath.Join(dir, apartFile), "&_pragma=secure_delete(ON)"
+	if info, err := os.Stat(path); errors.Is(err, os.ErrNotExist) || err == nil && info.Size() == 0 {
+		db, err := openFile(ctx, path, apartSteps, 1, givesBack+extra)
+		if err != nil {
+			return nil, err
+		}
+		if err := db.Close(); err != nil {
+			return nil, err
+		}
+	}
+	return openFile(ctx, path, apartSteps, conns, extra)
 }
 
-// givesBack in what dsn is told comes before all else.
+// givesBack in what dsn is told comes before the file is written to.
 const givesBack = "&_pragma=auto_vacuum(INCREMENTAL)"
 
 // openApartFiles opens what belongs to the open directory.

@@ -143,8 +143,9 @@ func erase(ctx context.Context, tx *sql.Tx, patient string, channel int64, now t
 		query string
 		args  []any
 	}{
-		{"DELETE FROM keys WHERE name IN (?, ?) OR substr(name, 1, CAST(? AS INTEGER)) = ?",
-			[]any{patientKey(patient), channelKey(channel), len(envelopeKeys(channel)), envelopeKeys(channel)}},
+		{"DELETE FROM keys WHERE name IN (?, ?)", []any{patientKey(patient), channelKey(channel)}},
+		// Names sort by their bytes: these are all that begin so.
+		{"DELETE FROM keys WHERE name >= ? AND name < ?", []any{envelopeKeys(channel), strings.TrimSuffix(envelopeKeys(channel), "/") + "0"}},
 		{"DELETE FROM sinks WHERE channel = ?", []any{channel}},
 		{"DELETE FROM sent_seconds WHERE channel = ?", []any{channel}},
 		{"DELETE FROM cloud_consents WHERE patient = ?", []any{patient}},

@@ -26,7 +26,7 @@ import (
 )
 
 // Every query that the tests of this package caused is explained when they are done. One that walks through a table that grows with
-// use fails them all: with a million entries it would hold up a hospital. What may, stands here with its reason.
+// use fails them all: with a million entries it would hold up a hospital. What may, stands here with its reason; a $ is the query's end.
 var mayScan = []struct{ part, reason string }{
 	{"FROM persons ORDER BY login", "a list of all persons, for administrators"},
 	{"FROM persons WHERE patients <>", "persons, when a patient is forgotten"},
@@ -52,6 +52,13 @@ var mayScan = []struct{ part, reason string }{
 	{"FROM taken", "the opening of a day"},
 	{"FROM recent", "a day's chunks of the last half minute"},
 	{"FROM damaged", "what was set aside, in the check"},
+	{"FROM blocks WHERE subject = ?$", "the check of a day"},
+	{"FROM blocks_20", "the check of a day"},
+	{"FROM sums WHERE subject = ?$", "the check of a day"},
+	{"(SELECT id FROM persons WHERE self = ", "the login of a patient who is forgotten"},
+	{"WHERE self = ?$", "the login of a patient who is forgotten"},
+	{"WHERE self = $2$", "the login of a patient who is forgotten"},
+	{"NOT IN (SELECT name FROM keys)", "who was forgotten since, in a restore"},
 	{"main.entries", "the move out of the directory, once"},
 	{"main.stock", "the move out of the directory, once"},
 }
@@ -161,7 +168,8 @@ func snapshotOf(kind string) []string {
 
 func excepted(query string) bool {
 	for _, e := range mayScan {
-		if strings.Contains(query, e.part) {
+		end, last := strings.CutSuffix(e.part, "$")
+		if last && strings.HasSuffix(strings.TrimSpace(query), end) || !last && strings.Contains(query, e.part) {
 			return true
 		}
 	}
@@ -240,7 +248,7 @@ func explainOne(ctx context.Context, db *sql.DB, query string) (bad []string) {
 			table = t
 		}
 		need, ok := grows[table]
-		if ok && (m[1] == "SCAN" || strings.Count(m[3], " AND ")+1 < need) {
+		if ok && m[3] != "rowid=?" && (m[1] == "SCAN" || strings.Count(m[3], " AND ")+1 < need) {
 			bad = append(bad, text)
 		}
 	}
@@ -267,7 +275,7 @@ func explainServer() (bad []string) {
 	}
 	day := regexp.MustCompile(`_\d{8}\b`)
 	for _, q := range queries {
-		if !verb.MatchString(q) || excepted(q) || excepted(day.ReplaceAllString(q, "")) || day.MatchString(q) || strings.Contains(q, "pg_") || strings.Contains(q, "EXISTS (SELECT 1 FROM days") {
+		if !verb.MatchString(q) || strings.Contains(q, ";") || excepted(q) || excepted(day.ReplaceAllString(q, "")) || day.MatchString(q) || strings.Contains(q, "pg_") || strings.Contains(q, "EXISTS (SELECT 1 FROM days") {
 			continue
 		}
 		for _, why := range explainGeneric(ctx, db, q) {

@@ -28,7 +28,7 @@ func dsn(path, extra string) (string, error) {
 	if rest, found := strings.CutPrefix(extra, givesBack); found { // it holds only for a file that is empty
 		first, extra = givesBack, rest
 	}
-	return u.String() + "?_txlock=immediate" + first + "&_pragma=busy_timeout(10000)&_pragma=journal_mode(WAL)" +
+	return u.String() + "?_txlock=immediate&_pragma=busy_timeout(10000)" + first + "&_pragma=journal_mode(WAL)" +
 		"&_pragma=synchronous(FULL)&_pragma=foreign_keys(ON)&_pragma=cache_size(-4000)" +
 		"&_pragma=journal_size_limit(67108864)&modeof=" + url.QueryEscape(abs) + onDisk + extra, nil
 }
