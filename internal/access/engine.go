@@ -38,6 +38,7 @@ type Engine struct {
 	oidc            *provider  // nil: none
 	hashing         *hashing
 	throttle        *throttle
+	budgets         *budgets
 	unknownPassword string // a hash that no password has, for sign-ins of nobody
 }
 
@@ -62,7 +63,7 @@ func New(dir Directory, log *audit.Log, text []byte, logger *slog.Logger, option
 		dir: dir, audit: log, log: logger, policies: set, persons: newPersonFigures(), patients: newPatientFigures(),
 		grantLife: time.Minute, events: func(Event) {}, risks: newRisks(), pendings: newPendings(),
 		issuer: "vitalseal", host: DefaultHost, idle: 30 * time.Minute, absolute: 12 * time.Hour,
-		hashing: newHashing(), throttle: newThrottle(), unknownPassword: unknownHash(),
+		hashing: newHashing(), throttle: newThrottle(), budgets: newBudgets(), unknownPassword: unknownHash(),
 	}
 	for _, o := range options {
 		o(e)
@@ -141,6 +142,11 @@ func (e *Engine) decide(ctx context.Context, s Subject, a Action, r Resource, pu
 	entry.Reason = strings.TrimSuffix(entry.Reason, "; ")
 	if !v.allowed && err == nil && !v.stepUp {
 		e.risks.note(s, now)
+	}
+	if v.allowed && auditYes {
+		if qerr := e.afford(ctx, s, a, entry, now); qerr != nil {
+			return Grant{}, qerr
+		}
 	}
 	if !v.allowed || auditYes {
 		// A request that was cancelled still leaves its trace.

@@ -16,9 +16,11 @@ const (
 	MaxField    = 256  // each of the short texts and each policy id
 	MaxReason   = 1024 // Reason
 	MaxPolicies = 32   // number of policy ids
+	MaxPatients = 256  // number of Patients
+	MaxListed   = 8192 // Patients together
 
 	// maxLine bounds what a reader takes: every byte of every field as a six-byte escape, and the names around them.
-	maxLine = 6*(6*MaxField+MaxReason+MaxPolicies*(MaxField+3)) + 544
+	maxLine = 6*(6*MaxField+MaxReason+MaxPolicies*(MaxField+3)+MaxListed+3*MaxPatients) + 576
 )
 
 // Entry is one thing that someone did or was refused. It holds ids, never names, readings, tokens or keys.
@@ -31,9 +33,11 @@ type Entry struct {
 	Action      string    `json:"action"`      // such as "patient:view"
 	Resource    string    `json:"resource"`    // "kind:id"
 	Patient     string    `json:"patient"`     // id of the patient concerned, if any
-	Allowed     bool      `json:"allowed"`
-	Policies    []string  `json:"policies"` // ids of the policies that decided
-	Reason      string    `json:"reason"`   // in words, when there is more to say
+	// Patients are the ids of all patients concerned, where one request was about several: a list, a live view. Then Patient is empty.
+	Patients []string `json:"patients,omitempty"`
+	Allowed  bool     `json:"allowed"`
+	Policies []string `json:"policies"` // ids of the policies that decided
+	Reason   string   `json:"reason"`   // in words, when there is more to say
 	// Count says that this entry stands for so many refusals that were like it in everything but the time, the last of
 	// them at Time. 0 means one.
 	Count int64 `json:"count,omitempty"`
@@ -43,7 +47,7 @@ type Entry struct {
 func (e Entry) times() int64 { return max(1, e.Count) }
 
 func (e Entry) clone() Entry {
-	e.Policies = slices.Clone(e.Policies)
+	e.Policies, e.Patients = slices.Clone(e.Policies), slices.Clone(e.Patients)
 	return e
 }
 
@@ -69,6 +73,16 @@ func (e Entry) check() error {
 			return fmt.Errorf("%w: a policy id has %d bytes, at most %d", ErrEntry, len(p), MaxField)
 		}
 	}
+	listed := 0
+	for _, p := range e.Patients {
+		listed += len(p)
+		if len(p) > MaxField {
+			return fmt.Errorf("%w: a patient's id has %d bytes, at most %d", ErrEntry, len(p), MaxField)
+		}
+	}
+	if len(e.Patients) > MaxPatients || listed > MaxListed {
+		return fmt.Errorf("%w: %d patients in %d bytes, at most %d in %d", ErrEntry, len(e.Patients), listed, MaxPatients, MaxListed)
+	}
 	if e.Count < 0 || e.Count > 0 && e.Allowed {
 		return fmt.Errorf("%w: a count of %d; only refusals are counted", ErrEntry, e.Count)
 	}
@@ -89,6 +103,13 @@ func (e Entry) encode() ([]byte, error) {
 		policies[i] = strings.ToValidUTF8(p, "\uFFFD")
 	}
 	e.Policies = policies
+	if len(e.Patients) > 0 {
+		patients := make([]string, len(e.Patients))
+		for i, p := range e.Patients {
+			patients[i] = strings.ToValidUTF8(p, "\uFFFD")
+		}
+		e.Patients = patients
+	}
 	b, err := json.Marshal(e)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrEntry, err)

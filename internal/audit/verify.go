@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"golang.org/x/mod/sumdb/note"
@@ -169,10 +170,15 @@ type Filter struct {
 	Person, Patient string    // ids; empty: any
 }
 
+// Concerns reports whether the entry is about a patient, alone or among others.
+func (e Entry) Concerns(patient string) bool {
+	return e.Patient == patient || slices.Contains(e.Patients, patient)
+}
+
 // Match reports whether the filter chooses e.
 func (f Filter) Match(e Entry) bool {
 	return (f.From.IsZero() || !e.Time.Before(f.From)) && (f.To.IsZero() || e.Time.Before(f.To)) &&
-		(f.Person == "" || e.Person == f.Person) && (f.Patient == "" || e.Patient == f.Patient)
+		(f.Person == "" || e.Person == f.Person) && (f.Patient == "" || e.Concerns(f.Patient))
 }
 
 // newVerifier reads a public key.

@@ -19,6 +19,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
+	"strings"
 
 	"vitalseal/internal/access"
 	"vitalseal/internal/store"
@@ -235,6 +236,8 @@ func (h *handler) fail(r *http.Request, err error) (int, problem) {
 		return http.StatusConflict, problem{Error: "the patient is under a legal hold; release it first"}
 	case errors.Is(err, store.ErrAdmitted):
 		return http.StatusConflict, problem{Error: "the patient lies in a bed; discharge the patient first"}
+	case errors.Is(err, access.ErrQuota):
+		return http.StatusTooManyRequests, problem{Error: strings.TrimPrefix(err.Error(), "access: ") + "; wait a moment", RetryAfter: 2}
 	case errors.Is(err, store.ErrUnwritten):
 		return http.StatusServiceUnavailable, problem{Error: "done, and in force on this hub; the disk or the database does not take it yet, and the hub tries until it does. Look at the hub's log"}
 	case errors.Is(err, store.ErrConflict):

@@ -94,7 +94,9 @@ func statusOf(err error) (status int, text string) {
 	case errors.Is(err, store.ErrNotFound), errors.Is(err, access.ErrNotFound), errors.Is(err, errNoSuchPath):
 		return http.StatusNotFound, "There is no such thing."
 	case errors.Is(err, errTooMany):
-		return http.StatusTooManyRequests, "Too many live views are open."
+		return http.StatusTooManyRequests, "Too many live views are open (" + strings.TrimPrefix(err.Error(), errTooMany.Error()+": ") + "). Close some."
+	case errors.Is(err, access.ErrQuota):
+		return http.StatusTooManyRequests, "Too much was asked for in a short time (" + quotaName(err) + "). Wait a moment."
 	case errors.Is(err, errTooFast):
 		return http.StatusTooManyRequests, "Too many requests from this workstation. Wait a moment."
 	case errors.Is(err, store.ErrUnwritten):
@@ -112,11 +114,14 @@ func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, err error) {
 	}
 	answer := problem{Error: text, StepUp: errors.Is(err, access.ErrStepUp), SignedOut: errors.Is(err, access.ErrNoSession)}
 	var throttled *access.Throttled
+	var quota *access.QuotaError
 	switch {
 	case errors.As(err, &throttled):
 		answer.RetryAfter = int(throttled.RetryAfter.Seconds()) + 1
 	case errors.Is(err, access.ErrGlassRate):
 		answer.RetryAfter = 600
+	case errors.As(err, &quota):
+		answer.RetryAfter = int(quota.RetryAfter.Seconds()) + 1
 	case status == http.StatusServiceUnavailable, status == http.StatusTooManyRequests:
 		answer.RetryAfter = retryAfter
 	}
@@ -132,6 +137,15 @@ type problem struct {
 	StepUp     bool   `json:"step_up,omitempty"`     // a fresh proof of identity is all that is missing
 	SignedOut  bool   `json:"signed_out,omitempty"`  // there is no session, or it has ended
 	RetryAfter int    `json:"retry_after,omitempty"` // seconds
+}
+
+// quotaName is which quota an access.ErrQuota is of.
+func quotaName(err error) string {
+	var q *access.QuotaError
+	if errors.As(err, &q) {
+		return q.Name
+	}
+	return "quota"
 }
 
 // invalidText is what an error of access says after its fixed beginning: which argument, and what is allowed.

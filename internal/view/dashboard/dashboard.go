@@ -60,6 +60,8 @@ type Config struct {
 	// Rate is how many requests a second one workstation may send in the long run, ten times that at once; 150 if zero.
 	// See Limited.
 	Rate float64
+	// Live bounds the live views; the zero value is the default.
+	Live LiveBounds
 	// PasskeyHost is the host name that passkeys are good for (the relying party's id); empty: the page offers none.
 	PasskeyHost string
 }
@@ -73,7 +75,8 @@ type Handler struct {
 	// mu guards watching: the live connections of each session, by its id, each with the function that ends it.
 	mu       sync.Mutex
 	watching map[string]map[*liveConn]context.CancelCauseFunc
-	live     int // all of them
+	liveOf   map[string]int // how many a person and a workstation have
+	live     int            // all of them
 
 	screens screens
 	rates   rates
@@ -90,12 +93,13 @@ func New(cfg Config) (*Handler, error) {
 	if cfg.Rate == 0 {
 		cfg.Rate = defaultRate
 	}
+	cfg.Live = cfg.Live.filled()
 	files, err := embedded()
 	if err != nil {
 		return nil, err
 	}
 	h := &Handler{cfg: cfg, files: files, mux: http.NewServeMux(),
-		watching: map[string]map[*liveConn]context.CancelCauseFunc{}, rates: rates{perSecond: cfg.Rate}}
+		watching: map[string]map[*liveConn]context.CancelCauseFunc{}, liveOf: map[string]int{}, rates: rates{perSecond: cfg.Rate}}
 	for pattern, f := range map[string]func(http.ResponseWriter, *http.Request) error{
 		// Signing in, going on, signing out.
 		"GET /api/session/ways":            h.ways,

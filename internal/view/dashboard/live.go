@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
 	"slices"
 	"time"
@@ -20,6 +21,8 @@ const (
 	maxLivePatients = 256
 	maxLiveSession  = 8   // live connections of one session
 	maxLive         = 512 // of everybody
+	maxLiveStation  = 32  // of one workstation
+	maxLivePerson   = 32  // of one person, over all workstations
 	// aliveEvery is how often the hub says something even when no sensor does: the page takes silence for a loss.
 	aliveEvery = time.Second
 	// recheckEvery bounds how long a live view outlives its session or permission.
@@ -84,26 +87,29 @@ func (h *Handler) liveView(w http.ResponseWriter, r *http.Request) error {
 	if len(ids) == 0 || len(ids) > maxLivePatients {
 		return badRequest("patient: name 1 to 256 patients.")
 	}
+	ctx, stop := context.WithCancelCause(r.Context())
+	defer stop(nil)
+	leave, err := h.enter(s, stop)
+	if err != nil {
+		return err
+	}
+	defer leave()
+	all, err := h.cfg.Access.DecideAll(r.Context(), s, access.ViewPatient, ids)
+	if err != nil {
+		return err
+	}
 	grants := make([]access.Grant, 0, len(ids))
-	for _, id := range ids {
-		g, err := h.cfg.Access.Decide(r.Context(), s, access.ViewPatient, access.OnPatient(id))
-		if err != nil {
-			return err
+	for _, a := range all {
+		if a.Err != nil {
+			return a.Err
 		}
-		grants = append(grants, g)
+		grants = append(grants, a.Grant)
 	}
 	signals := []vitals.Signal{vitals.Numerics, vitals.PPG}
 	if r.URL.Query().Get("waveforms") == "none" {
 		signals = signals[:1]
 	}
 
-	ctx, stop := context.WithCancelCause(r.Context())
-	defer stop(nil)
-	leave, err := h.enter(s.Session, stop)
-	if err != nil {
-		return err
-	}
-	defer leave()
 	sub, err := h.cfg.Store.Watch(ctx, grants, signals...)
 	if err != nil {
 		return err
@@ -285,12 +291,50 @@ func (v *liveViewer) lost(ctx context.Context, patient string) error {
 	return errPermission
 }
 
-// enter registers a live connection of a session; leave takes it out again.
-func (h *Handler) enter(session string, stop context.CancelCauseFunc) (leave func(), err error) {
+// LiveBounds bound how many live views are open at once. Zero fields mean the default, which stands behind each.
+type LiveBounds struct {
+	Total   int // over all: 512
+	Station int // of one workstation: 32
+	Person  int // of one person, over all workstations: 32
+	Session int // of one session: 8
+}
+
+func (b LiveBounds) filled() LiveBounds {
+	for _, f := range []struct {
+		to   *int
+		none int
+	}{{&b.Total, maxLive}, {&b.Station, maxLiveStation}, {&b.Person, maxLivePerson}, {&b.Session, maxLiveSession}} {
+		if *f.to <= 0 {
+			*f.to = f.none
+		}
+	}
+	return b
+}
+
+// tooManyLive is which bound on live views one more would exceed; empty for none.
+func (h *Handler) tooManyLive(s access.Subject) (bound, who string) {
+	switch b := h.cfg.Live; {
+	case len(h.watching[s.Session]) >= b.Session:
+		return "live views of a session", s.Person.ID
+	case h.liveOf["person "+s.Person.ID] >= b.Person:
+		return "live views of a person", s.Person.ID
+	case h.liveOf["station "+s.Workstation] >= b.Station:
+		return "live views of a workstation", s.Workstation
+	case h.live >= b.Total:
+		return "live views of all", s.Workstation
+	}
+	return "", ""
+}
+
+// enter registers a live connection; leave takes it out again. It comes before what the connection costs: a decision, an entry of the
+// audit log, a subscription.
+func (h *Handler) enter(s access.Subject, stop context.CancelCauseFunc) (leave func(), err error) {
+	session := s.Session
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if (h.live >= maxLive || len(h.watching[session]) >= maxLiveSession) && !weaken.Skip(weaken.LiveBound) {
-		return nil, errTooMany
+	if bound, who := h.tooManyLive(s); bound != "" && !weaken.Skip(weaken.LiveBound) {
+		h.cfg.Access.NoteRefused(bound, who)
+		return nil, fmt.Errorf("%w: %s", errTooMany, bound)
 	}
 	if h.watching[session] == nil {
 		h.watching[session] = map[*liveConn]context.CancelCauseFunc{}
@@ -298,10 +342,19 @@ func (h *Handler) enter(session string, stop context.CancelCauseFunc) (leave fun
 	c := &liveConn{}
 	h.watching[session][c] = stop
 	h.live++
+	owners := []string{"person " + s.Person.ID, "station " + s.Workstation}
+	for _, o := range owners {
+		h.liveOf[o]++
+	}
 	return func() {
 		h.mu.Lock()
 		defer h.mu.Unlock()
 		h.live--
+		for _, o := range owners {
+			if h.liveOf[o]--; h.liveOf[o] == 0 {
+				delete(h.liveOf, o)
+			}
+		}
 		delete(h.watching[session], c)
 		if len(h.watching[session]) == 0 {
 			delete(h.watching, session)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"slices"
 	"sort"
 	"strconv"
 	"time"
@@ -83,18 +84,19 @@ func (h *Handler) beds(w http.ResponseWriter, r *http.Request) error {
 		ServerTime time.Time   `json:"server_time"`
 		Beds       []bedAnswer `json:"beds"`
 	}{Beds: []bedAnswer{}}
+	grants, err := h.grantAll(ctx, s, visible)
+	if err != nil {
+		return err
+	}
 	for _, p := range list {
 		if p.Bed == "" && !visible[p.ID] {
 			continue // a person without a bed is no bed
 		}
 		b := bedAnswer{place: rooms.place(p), Occupied: p.ID != ""}
 		if visible[p.ID] {
-			g, err := h.cfg.Access.Decide(ctx, s, access.ViewPatient, access.OnPatient(p.ID))
-			if errors.Is(err, access.ErrDenied) {
+			g, ok := grants[p.ID]
+			if !ok {
 				continue // moved away just now
-			}
-			if err != nil {
-				return err
 			}
 			b.Patient = p.ID
 			if b.PatientName, err = h.cfg.Store.PatientName(ctx, g, p.ID); err == nil {
@@ -121,6 +123,28 @@ func (h *Handler) beds(w http.ResponseWriter, r *http.Request) error {
 	answer.ServerTime = h.now()
 	h.write(w, http.StatusOK, answer)
 	return nil
+}
+
+// grantAll has all patients of a list decided, in one entry of the audit log; who is refused after all is not in the answer.
+func (h *Handler) grantAll(ctx context.Context, s access.Subject, visible map[string]bool) (map[string]access.Grant, error) {
+	var ids []string
+	for id, may := range visible {
+		if may {
+			ids = append(ids, id)
+		}
+	}
+	slices.Sort(ids)
+	all, err := h.cfg.Access.DecideAll(ctx, s, access.ViewPatient, ids)
+	if err != nil {
+		return nil, err
+	}
+	grants := map[string]access.Grant{}
+	for _, a := range all {
+		if a.Err == nil {
+			grants[a.Patient] = a.Grant
+		}
+	}
+	return grants, nil
 }
 
 // unreadable is for a list in which one patient's data cannot be read, because they are damaged or gone: the bed stays in it without

@@ -50,7 +50,7 @@ func classify(err error) (status int, code, message string) {
 		return http.StatusMethodNotAllowed, "error_method_invalid", "Method not allowed."
 	case errors.Is(err, errTooLarge):
 		return http.StatusRequestEntityTooLarge, "error_request_too_large", "Your request is too large."
-	case errors.Is(err, errTooOften):
+	case errors.Is(err, errTooOften), errors.Is(err, access.ErrQuota):
 		return http.StatusTooManyRequests, "error_too_many_requests", "Wait before making another request."
 	case errors.Is(err, store.ErrTaken):
 		return http.StatusConflict, "error_conflict", "There is another entry with this created_at."
@@ -79,7 +79,7 @@ func (f *face) fail(q *request, err error, how tell) {
 		write(q.w, http.StatusBadRequest, mediaOf(q.ext), []byte("-1"))
 	case how == tellWrite && q.ext == "":
 		switch {
-		case errors.Is(err, errTooOften):
+		case errors.Is(err, errTooOften), errors.Is(err, access.ErrQuota):
 			status = http.StatusOK
 		case status < http.StatusInternalServerError:
 			status = http.StatusBadRequest

@@ -1,0 +1,69 @@
+package access
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"vitalseal/internal/audit"
+)
+
+// Answer is what DecideAll says about one patient: a Grant, or why not (a *Denied).
+type Answer struct {
+	Patient string
+	Grant   Grant
+	Err     error
+}
+
+// DecideAll is Decide about several patients at once, for a list or a live view: each is decided by itself, and those that are
+// allowed are one entry of the audit log that names them all (one for each set of policies, such as an emergency among patients of
+// the ward, and for each 256 patients), durable before it returns. Refused ones have an entry each. An error refuses all.
+func (e *Engine) DecideAll(ctx context.Context, s Subject, a Action, patients []string) ([]Answer, error) {
+	now := time.Now()
+	answers := make([]Answer, len(patients))
+	groups := map[string]*audit.Entry{}
+	var order []*audit.Entry
+	bytes := map[*audit.Entry]int{}
+	for i, id := range patients {
+		answers[i].Patient = id
+		q, v, err := e.weigh(ctx, s, a, OnPatient(id), now)
+		if err != nil || !v.allowed { // the one way of refusing
+			if answers[i].Grant, answers[i].Err = e.decide(ctx, s, a, OnPatient(id), "", true); answers[i].Err != nil && !errors.Is(answers[i].Err, ErrDenied) {
+				return nil, answers[i].Err
+			}
+			continue
+		}
+		key := strings.Join(v.policies, " ")
+		entry := groups[key]
+		if entry == nil || len(entry.Patients) >= audit.MaxPatients || bytes[entry]+len(id) > audit.MaxListed {
+			entry = &audit.Entry{Time: now, Person: clip(s.holder()), Role: clip(string(q.person.Role)), Workstation: clip(s.Workstation),
+				Action: clip(string(a)), Allowed: true, Policies: v.policies, Reason: v.reason}
+			if s.Key != nil {
+				entry.Reason = "by API key"
+			}
+			groups[key], order = entry, append(order, entry)
+		}
+		entry.Patients = append(entry.Patients, clip(id))
+		bytes[entry] += len(id)
+		answers[i].Grant = Grant{holder: s.holder(), workstation: s.Workstation, actions: []Action{a}, resource: OnPatient(id), key: s.Key != nil,
+			expires: now.Add(e.grantLife)}
+	}
+	for _, entry := range order {
+		if len(entry.Patients) == 1 { // as if it had been asked about alone
+			entry.Patient, entry.Resource, entry.Patients = entry.Patients[0], clip(OnPatient(entry.Patients[0]).String()), nil
+		} else {
+			slices.Sort(entry.Patients)
+			entry.Resource = fmt.Sprintf("%s:%d of them", KindPatient, len(entry.Patients))
+		}
+		if err := e.afford(ctx, s, a, *entry, now); err != nil {
+			return nil, err
+		}
+		if _, err := e.audit.Append(context.WithoutCancel(ctx), *entry); err != nil {
+			return nil, fmt.Errorf("access: refused, the audit log cannot be written: %w", err)
+		}
+	}
+	return answers, nil
+}
