@@ -124,7 +124,7 @@ func TestServerEntriesMoveApart(t *testing.T) {
 		must(t, err)
 	}
 	must(t, s.Close())
-	must(t, store.MigratePostgres(ctx, dsn, 2))
+	must(t, store.MigratePostgres(ctx, dsn, store.ServerApartVersion()))
 	s = hubOn(t, dsn, ks)
 	got, err := s.Entries(ctx, g, c.ID, time1(0), time1(9), 0)
 	if err != nil || len(got) != 3 {

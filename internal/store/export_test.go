@@ -123,6 +123,11 @@ func NewPartition(ctx context.Context, path string) (*sql.DB, error) {
 // ApartVersion is how many steps a directory has seen that holds entries and commands itself.
 func ApartVersion() int { return slices.Index(directorySteps, apartStep) }
 
+// ServerApartVersion is the same for PostgreSQL.
+func ServerApartVersion() int {
+	return slices.IndexFunc(postgresSteps, func(s step) bool { return s.down == pgApartBack })
+}
+
 // Urgently runs f as a revocation.
 func (s *Store) Urgently(ctx context.Context, f func() error) error {
 	return s.urgently(ctx, func(context.Context, *sql.Tx) error { return f() })
