@@ -25,9 +25,13 @@ turned bad, with stolen disks, databases and tokens, as a curious colleague and 
 repeated with a second binary in which exactly the defence against it is taken away ("make weakened" builds it; the
 product has no such switch): an attack that fails there as well proves nothing.
 
---json ends with one object: "matrix" (one entry an attack), "attacks", "refused", "got_through", "not_run" and
+Each attack names the one status or error that it must be refused with ("right"). A time-out, a wrong address or a hub that is
+down is no refusal: the attack then ends as "wrong reason", which is a failure. --self-test replaces every refusal by a wrong
+one; no attack may then end as "refused".
+
+--json ends with one object: "matrix" (one entry an attack), "attacks", "refused", "got_through", "wrong_reason", "not_run" and
 "controls_effective": for how many of the attacks, in percent, the control got through (90 and more is what this suite
-wants). It exits with 1, naming the attacks, if one got through or could not be carried out.`,
+wants). It exits with 1, naming the attacks, if one got through, was refused for a wrong reason or could not be carried out.`,
 		Example: `  vitalseal attack
   vitalseal attack --json --report validation.md
   vitalseal attack --only sessions --no-controls
@@ -101,6 +105,7 @@ wants). It exits with 1, naming the attacks, if one got through or could not be 
 	f.BoolVar(&noControls, "no-controls", false, "attack only, without repeating it against the weakened binary")
 	f.StringSliceVar(&cfg.Only, "only", nil, "attack whose name is, or begins with, this; may be repeated")
 	f.BoolVar(&cfg.Fast, "fast", false, "only the attacks that need no running deployment")
+	f.BoolVar(&cfg.Wrong, "self-test", false, "replace every refusal by a wrong one: every attack must notice, so the command must fail for all of them")
 	f.BoolVar(&list, "list", false, "list the attacks and do nothing")
 	f.StringVar(&report, "report", "", "file for the matrix in Markdown")
 	f.BoolVar(&cfg.Controls, "controls", false, "this is the weakened binary: take away each attack's defence before it")

@@ -4,7 +4,8 @@
 // It hides how a deployment is started on this machine (the real commands, by package demo), how an attacker gets the
 // position that is being tried (an enrolled sensor, a second workstation, a copy of a disk), and how the controls are run:
 // a second binary, built with the tag `weaken`, in which exactly one defence is taken away for each attack. It guarantees
-// that what could not be carried out counts as a failure, that an attack's outcome is what was observed and not what was
+// that what could not be carried out counts as a failure, that an attack names the one status or error that is right and fails on any
+// other (Right), that an attack's outcome is what was observed and not what was
 // intended, that everything stays on loopback and below one folder, and that it is bounded in time and in what it sends.
 // An attack that is refused proves only that this attack is refused: the suite is a floor, not a proof.
 package attack
@@ -29,9 +30,10 @@ type Outcome string
 
 // The outcomes.
 const (
-	Refused    Outcome = "refused"
-	GotThrough Outcome = "got through"
-	NotRun     Outcome = "not run" // it could not be carried out, which counts as a failure
+	Refused     Outcome = "refused"
+	GotThrough  Outcome = "got through"
+	WrongReason Outcome = "wrong reason" // it was refused with something else than its Right, which counts as a failure
+	NotRun      Outcome = "not run"      // it could not be carried out, which counts as a failure
 )
 
 // Attack is one line of the table.
@@ -41,6 +43,9 @@ type Attack struct {
 	Position string // what the attacker holds
 	Does     string // what is actually carried out
 	Expected string
+	// Right is the status, error or word that every refusal of this attack must be. An attack that fails for another reason (a
+	// time-out, a 404 of a wrong address, a hub that is down) has shown nothing.
+	Right Right
 	// Control is the defence without which the attack must get through; weaken.None where nothing of ours could be taken
 	// away.
 	Control weaken.Defence
@@ -57,25 +62,26 @@ type Attack struct {
 // Result is what an attack saw. An error beside it means that the attack was not carried out.
 type Result struct {
 	Through  bool   // the attacker got what must not be had
+	Seen     []Seen // the refusals that were observed, unless Through
 	Observed string // in words
 	Evidence string // the answer, error or figure that shows it; never a secret
 }
 
 // refused and through are the two results.
-func refused(observed, format string, args ...any) (Result, error) {
-	return Result{Observed: observed, Evidence: clip(fmt.Sprintf(format, args...))}, nil
+func refused(seen []Seen, observed, format string, args ...any) (Result, error) {
+	return Result{Seen: seen, Observed: observed, Evidence: clip(fmt.Sprintf(format, args...))}, nil
 }
 
 func through(observed, format string, args ...any) (Result, error) {
 	return Result{Through: true, Observed: observed, Evidence: clip(fmt.Sprintf(format, args...))}, nil
 }
 
-// judge is through if bad is true.
-func judge(bad bool, ifBad, ifGood, format string, args ...any) (Result, error) {
+// judge is through if bad is true, else refused with what was seen.
+func judge(bad bool, seen []Seen, ifBad, ifGood, format string, args ...any) (Result, error) {
 	if bad {
 		return through(ifBad, format, args...)
 	}
-	return refused(ifGood, format, args...)
+	return refused(seen, ifGood, format, args...)
 }
 
 func clip(s string) string {
@@ -93,6 +99,7 @@ type Line struct {
 	Position string  `json:"position"`
 	Does     string  `json:"attack"`
 	Expected string  `json:"expected"`
+	Right    string  `json:"right"`
 	Outcome  Outcome `json:"outcome"`
 	Observed string  `json:"observed"`
 	Evidence string  `json:"evidence"`
@@ -111,6 +118,7 @@ type Config struct {
 	Data     string        // folder for everything; it must be empty or not there
 	Only     []string      // ids, or beginnings of ids; empty: all
 	Fast     bool          // only attacks that need no deployment
+	Wrong    bool          // the self-test: every refusal is replaced by a wrong one, and every attack must notice
 	Controls bool          // this binary is the weakened one: take each attack's defence away before it
 	For      time.Duration // bound on everything
 	Progress io.Writer     // for people
@@ -233,7 +241,7 @@ func (a *Attack) begin(ctx context.Context, t *Target) {
 // one carries out an attack. Whatever goes wrong with it is its own outcome.
 func one(ctx context.Context, t *Target, a Attack) (l Line) {
 	began := time.Now()
-	l = Line{ID: a.ID, Threat: a.Threat, Position: a.Position, Does: a.Does, Expected: a.Expected, Without: string(a.Control)}
+	l = Line{ID: a.ID, Threat: a.Threat, Position: a.Position, Does: a.Does, Expected: a.Expected, Right: a.Right.String(), Without: string(a.Control)}
 	ctx, cancel := context.WithTimeout(ctx, oneBound)
 	defer cancel()
 	defer func() {
@@ -257,9 +265,23 @@ func one(ctx context.Context, t *Target, a Attack) (l Line) {
 	case r.Through:
 		l.Outcome = GotThrough
 	default:
-		l.Outcome = Refused
+		l.Outcome, l.Observed = a.refusal(r, t.cfg.Wrong)
 	}
 	return l
+}
+
+// refusal judges a result that is not Through by the attack's Right.
+func (a Attack) refusal(r Result, wrong bool) (Outcome, string) {
+	seen := slices.Clone(r.Seen)
+	if wrong {
+		for i := range seen {
+			seen[i] = seen[i].wrong()
+		}
+	}
+	if why, bad := a.Right.wrongly(seen); bad {
+		return WrongReason, r.Observed + ": " + why
+	}
+	return Refused, r.Observed
 }
 
 // folder makes the folder, which must not hold anything.

@@ -87,7 +87,7 @@ func (tr *trail) edit(change func(lines [][]byte) [][]byte) error {
 // edited is an attack on the log's files, judged by the offline verifier.
 func edited(id, does string, control weaken.Defence, change func(lines [][]byte) [][]byte) Attack {
 	return Attack{ID: id, Threat: "erase or change the traces", Position: "an administrator with the hub's disk, without the signing key", Does: does,
-		Expected: "`vitalseal audit verify` finds it", Control: control, Fast: true,
+		Expected: "`vitalseal audit verify` finds it", Right: fails(audit.ErrTampered), Control: control, Fast: true,
 		Run: func(ctx context.Context, t *Target) (Result, error) {
 			tr, err := newTrail(ctx, t)
 			if err != nil {
@@ -100,7 +100,7 @@ func edited(id, does string, control weaken.Defence, change func(lines [][]byte)
 				return Result{}, err
 			}
 			_, err = audit.Verify(tr.dir, tr.verifier)
-			return judge(err == nil, "the changed log passes for whole", "found", "%v", err)
+			return judge(err == nil, failure(err), "the changed log passes for whole", "found", "%v", err)
 		}}
 }
 
@@ -117,7 +117,7 @@ func auditAttacks() []Attack {
 		}),
 		{ID: "audit-resign", Threat: "erase or change the traces", Position: "an administrator with the hub's disk, who signs with a key of their own",
 			Does:     "an entry is removed, the log written anew and signed with another key",
-			Expected: "the real public key does not verify it", Control: weaken.AuditSign, Fast: true,
+			Expected: "the real public key does not verify it", Right: fails(audit.ErrTampered), Control: weaken.AuditSign, Fast: true,
 			Run: func(ctx context.Context, t *Target) (Result, error) {
 				tr, err := newTrail(ctx, t)
 				if err != nil {
@@ -128,14 +128,14 @@ func auditAttacks() []Attack {
 					return Result{}, err
 				}
 				_, err = audit.Verify(forged.dir, tr.verifier)
-				return judge(err == nil, "passes for the hub's", "not signed by this key", "%v", err)
+				return judge(err == nil, failure(err), "passes for the hub's", "not signed by this key", "%v", err)
 			}},
 		{ID: "audit-rewrite", Threat: "erase or change the traces", Position: "whoever holds the hub's disk AND its signing key",
 			Does:     "the whole log is written anew with the real key, one entry fewer, and shown to a workstation that saw the old one",
-			Expected: "the witness raises the alarm and keeps the evidence", Control: weaken.Witness, Fast: true, Run: rewrite},
+			Expected: "the witness raises the alarm and keeps the evidence", Right: fails(audit.ErrInconsistent), Control: weaken.Witness, Fast: true, Run: rewrite},
 		{ID: "audit-rollback", Threat: "erase or change the traces", Position: "whoever restores an old copy of the hub's disk",
 			Does:     "the log is rolled back to an earlier, rightly signed state and verified against a witness's checkpoint",
-			Expected: "found as rolled back", Control: weaken.AuditTree, Fast: true,
+			Expected: "found as rolled back", Right: fails(audit.ErrTampered), Control: weaken.AuditTree, Fast: true,
 			Run: func(ctx context.Context, t *Target) (Result, error) {
 				tr, err := newTrail(ctx, t)
 				if err != nil {
@@ -157,7 +157,7 @@ func auditAttacks() []Attack {
 					return Result{}, err
 				}
 				_, err = audit.Verify(old, tr.verifier, newest)
-				return judge(err == nil, "the old log passes", "found", "%v", err)
+				return judge(err == nil, failure(err), "the old log passes", "found", "%v", err)
 			}},
 	}
 }
@@ -182,5 +182,8 @@ func rewrite(ctx context.Context, t *Target) (Result, error) {
 	}
 	err = forged.show(l)
 	alarm := tr.witness.State().Alarm
-	return judge(err == nil && alarm == "", "the witness believes it", "the witness is alarmed", "%v", err)
+	if err != nil && alarm == "" {
+		return Result{}, fmt.Errorf("refused without an alarm: %w", err)
+	}
+	return judge(err == nil && alarm == "", failure(err), "the witness believes it", "the witness is alarmed", "%v", err)
 }

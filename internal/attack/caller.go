@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"math/rand/v2"
 	"net"
 
@@ -83,10 +82,7 @@ func callerID(ctx context.Context, t *Target) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
-	if o == outcomeRetry {
-		return Result{}, fmt.Errorf("the hub could not say: reason %d", why)
-	}
-	return judge(o == outcomeAccepted, "the hub took it for the victim", "the hub went by the certificate", "caller id %s, certificate %s: outcome %d, reason %d", victim.ID().Name, me.ID().Name, o, why)
+	return judge(o == outcomeAccepted, word("%s", acked(o, why)), "the hub took it for the victim", "the hub went by the certificate", "caller id %s, certificate %s: outcome %d, reason %d", victim.ID().Name, me.ID().Name, o, why)
 }
 
 // noise are the same random bytes each time.

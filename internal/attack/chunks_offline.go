@@ -56,7 +56,7 @@ func (s *stream) capture() ([]byte, error) {
 
 // changed is an attack that changes captured envelopes and shows them to the hub's opener.
 func changed(id, threat, does string, control weaken.Defence, change func(s *stream, a, b []byte) ([][]byte, error)) Attack {
-	return Attack{ID: id, Threat: threat, Position: "the network, or a gateway's disk", Does: does, Expected: "does not open", Control: control, Fast: true,
+	return Attack{ID: id, Threat: threat, Position: "the network, or a gateway's disk", Does: does, Expected: "does not open", Right: fails(seal.ErrOpen).or(fails(seal.ErrMalformed)), Control: control, Fast: true,
 		Run: func(context.Context, *Target) (Result, error) {
 			s, err := newStream(victimSensor, vitals.Numerics)
 			if err != nil {
@@ -78,12 +78,15 @@ func changed(id, threat, does string, control weaken.Defence, change func(s *str
 				return Result{}, err
 			}
 			opened := 0
+			var seen []Seen
 			for _, t := range tries {
 				if _, _, err := s.opener.Open(t); err == nil {
 					opened++
+				} else {
+					seen = append(seen, failure(err)...)
 				}
 			}
-			return judge(opened > 0, "a changed envelope opened", "none opened", "%d of %d changed envelopes opened", opened, len(tries))
+			return judge(opened > 0, seen, "a changed envelope opened", "none opened", "%d of %d changed envelopes opened", opened, len(tries))
 		}}
 }
 
@@ -145,7 +148,7 @@ func sealAttacks() []Attack {
 			}),
 		{ID: "chunk-other-sensor", Threat: "speak for another sensor", Position: "an enrolled device with captured bytes of another",
 			Does:     "a victim's announcement and chunk are captured and shown as the attacker's own sensor",
-			Expected: "neither opens under another sensor's name", Control: weaken.SealSensor, Fast: true,
+			Expected: "neither opens under another sensor's name", Right: fails(seal.ErrOpen), Control: weaken.SealSensor, Fast: true,
 			Run: func(context.Context, *Target) (Result, error) {
 				s, err := newStream(victimSensor, vitals.Numerics)
 				if err != nil {
@@ -157,31 +160,34 @@ func sealAttacks() []Attack {
 				}
 				o, err := seal.OpenAnnouncement(s.key, s.said, "spiffe://demo.vitalseal.internal/sensor/attacker", uint8(vitals.Numerics))
 				if err != nil {
-					return refused("the announcement does not open", "%v", err)
+					return refused(failure(err), "the announcement does not open", "%v", err)
 				}
 				_, _, err = o.Open(b)
-				return judge(err == nil, "it opened as the attacker's", "the chunk does not open", "%v", err)
+				return judge(err == nil, failure(err), "it opened as the attacker's", "the chunk does not open", "%v", err)
 			}},
 		{ID: "chunk-announce-forged", Threat: "make the hub take a key of the attacker's", Position: "the network",
 			Does:     "every byte of an announcement is changed in turn, and its epoch's number raised",
-			Expected: "does not open", Control: weaken.None, Fast: true,
+			Expected: "does not open", Right: fails(seal.ErrOpen).or(fails(seal.ErrMalformed)), Control: weaken.None, Fast: true,
 			Run: func(context.Context, *Target) (Result, error) {
 				s, err := newStream(victimSensor, vitals.Numerics)
 				if err != nil {
 					return Result{}, err
 				}
 				opened := 0
+				var seen []Seen
 				for i := range s.said {
 					b := bytes.Clone(s.said)
 					b[i] ^= 0x55
 					if _, err := seal.OpenAnnouncement(s.key, b, victimSensor, uint8(vitals.Numerics)); err == nil {
 						opened++
+					} else {
+						seen = append(seen, failure(err)...)
 					}
 				}
-				return judge(opened > 0, "a forged announcement opened", "none opened", "%d of %d opened", opened, len(s.said))
+				return judge(opened > 0, seen, "a forged announcement opened", "none opened", "%d of %d opened", opened, len(s.said))
 			}},
 		{ID: "chunk-eavesdrop", Threat: "read a measurement on the way", Position: "the network below the inner TLS, or a gateway's memory of what it sent",
-			Does: "sealed chunks are searched for the reading in them", Expected: "nothing of it is there", Control: weaken.SealChunks, Fast: true,
+			Does: "sealed chunks are searched for the reading in them", Expected: "nothing of it is there", Right: reads("0 of 64 in clear"), Control: weaken.SealChunks, Fast: true,
 			Run: func(context.Context, *Target) (Result, error) {
 				s, err := newStream(victimSensor, vitals.Numerics)
 				if err != nil {
@@ -197,7 +203,7 @@ func sealAttacks() []Attack {
 						found++
 					}
 				}
-				return judge(found > 0, "the reading stands there in clear", "only sealed bytes", "%d of 64 envelopes hold it", found)
+				return judge(found > 0, word("%d of 64 in clear", found), "the reading stands there in clear", "only sealed bytes", "%d of 64 envelopes hold it", found)
 			}},
 	}
 }

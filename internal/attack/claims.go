@@ -6,14 +6,12 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"crypto/x509"
-	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
 	"os"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"vitalseal/internal/access"
@@ -119,16 +117,9 @@ func foreignClaims(ctx context.Context, t *Target) (_ Result, err error) {
 	if err != nil {
 		return Result{}, err
 	}
-	var head, body map[string]any
-	parts := strings.Split(in.Tokens.Access, ".")
-	for i, v := range []*map[string]any{&head, &body} {
-		b, err := base64.RawURLEncoding.DecodeString(parts[i])
-		if err == nil {
-			err = json.Unmarshal(b, v)
-		}
-		if err != nil {
-			return Result{}, err
-		}
+	head, body, err := opened(in.Tokens.Access)
+	if err != nil {
+		return Result{}, err
 	}
 	same, err := sign(head, body)
 	if err != nil {
@@ -139,6 +130,7 @@ func foreignClaims(ctx context.Context, t *Target) (_ Result, err error) {
 	}
 	now := time.Now().Unix()
 	var accepted []string
+	var seen []Seen
 	changes := map[string]map[string]any{
 		"audience":  {"aud": "somewhere-else"},
 		"issuer":    {"iss": "other.vitalseal.internal"},
@@ -156,7 +148,9 @@ func foreignClaims(ctx context.Context, t *Target) (_ Result, err error) {
 		}
 		if _, err := o.engine.Check(ctx, token, officeDesk); err == nil {
 			accepted = append(accepted, what)
+		} else {
+			seen = append(seen, failure(err)...)
 		}
 	}
-	return judge(len(accepted) > 0, "taken for good", "each refused", "%d tokens tried, accepted: %v", len(changes), accepted)
+	return judge(len(accepted) > 0, seen, "taken for good", "each refused", "%d tokens tried, accepted: %v", len(changes), accepted)
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"net/http"
 
 	"vitalseal/internal/weaken"
 )
@@ -13,11 +14,11 @@ import (
 func cloudAttacks() []Attack {
 	return []Attack{
 		{ID: "cloud-nurse", Threat: "send a patient's readings to a server of one's own", Position: "a signed-in nurse of another ward", Does: "forwarding of a patient's channel is asked for",
-			Expected: "403", Control: weaken.Policy, Run: func(ctx context.Context, t *Target) (Result, error) {
+			Expected: "403", Right: answers(http.StatusForbidden), Control: weaken.Policy, Run: func(ctx context.Context, t *Target) (Result, error) {
 				return oneAsk(ctx, t, "nurse", forwarding(t.ward.Patients[1].Channel, "sealed"))
 			}},
 		{ID: "cloud-plain-alone", Threat: "send a patient's readings out in clear", Position: "the treating doctor, without anybody else", Does: "plain forwarding is asked for and then approved by the same person",
-			Expected: "refused", Control: weaken.None, Run: plainAlone},
+			Expected: "409: another person must approve", Right: answers(http.StatusConflict), Control: weaken.None, Run: plainAlone},
 	}
 }
 
@@ -48,5 +49,5 @@ func plainAlone(ctx context.Context, t *Target) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
-	return judge(a.ok(), "approved by whoever asked", "refused", "%s %s: %s", approve.method, approve.path, a)
+	return judge(a.ok(), status(a), "approved by whoever asked", "refused", "%s %s: %s", approve.method, approve.path, a)
 }

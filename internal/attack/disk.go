@@ -22,15 +22,15 @@ import (
 func diskAttacks() []Attack {
 	return []Attack{
 		{ID: "disk-gateway", Threat: "read a gateway's backlog", Position: "a stolen gateway, powered off", Fast: true,
-			Does: "an outbox full of undelivered chunks is searched for the readings in it", Expected: "only sealed bytes", Control: weaken.SealChunks, Run: gatewayDisk},
+			Does: "an outbox full of undelivered chunks is searched for the readings in it", Expected: "only sealed bytes", Right: reads("not in any file"), Control: weaken.SealChunks, Run: gatewayDisk},
 		{ID: "disk-database", Threat: "read names and readings", Position: "a stolen hub database, without the root key", Fast: true,
-			Does: "a hub's files are copied without root.key and opened with another; names are asked for", Expected: "nothing opens", Control: weaken.SealStored, Run: hubDatabase},
+			Does: "a hub's files are copied without root.key and opened with another; names are asked for", Expected: "nothing opens", Right: fails(seal.ErrOpen), Control: weaken.SealStored, Run: hubDatabase},
 		{ID: "disk-backup", Threat: "read names and secrets", Position: "whoever holds a backup of a running hub", Does: "a patient and a person are made, and every file of the hub's is searched for name, password and session",
-			Expected: "in none of them", Control: weaken.SealStored, Run: backup},
+			Expected: "in none of them", Right: reads("not in any file"), Control: weaken.SealStored, Run: backup},
 		{ID: "disk-no-grant", Threat: "read past the decision", Position: "a face with a bug", Fast: true, Does: "the store is asked for a patient's values and name with no grant, and with one for another patient",
-			Expected: "refused by the store itself", Control: weaken.GrantCheck, Run: noGrant},
+			Expected: "refused by the store itself", Right: fails(store.ErrNotAllowed), Control: weaken.GrantCheck, Run: noGrant},
 		{ID: "disk-root-key-readable", Threat: "read the root key", Position: "another user of the hub's machine", Fast: true, Does: "the root key file is made readable for others; the hub is started",
-			Expected: "it refuses to start with such a key", Control: weaken.None, Run: readableKey},
+			Expected: "it refuses to start with such a key", Right: says("others can read it"), Control: weaken.None, Run: readableKey},
 	}
 }
 
@@ -66,7 +66,7 @@ func gatewayDisk(ctx context.Context, t *Target) (Result, error) {
 	if looked == 0 {
 		return Result{}, errors.New("the outbox left no file")
 	}
-	return judge(found != "", "readings in clear", "only sealed bytes", "%d files, 50 chunks%s", looked, found)
+	return judge(found != "", word("not in any file"), "readings in clear", "only sealed bytes", "%d files, 50 chunks%s", looked, found)
 }
 
 func hubDatabase(ctx context.Context, t *Target) (_ Result, err error) {
@@ -99,7 +99,7 @@ func hubDatabase(ctx context.Context, t *Target) (_ Result, err error) {
 	}
 	st, err := store.Open(ctx, filepath.Join(stolen, "store"), keys, quiet)
 	if err != nil {
-		return refused("it does not open with another root key", "%v; %d files searched", err, looked)
+		return refused(failure(err), "it does not open with another root key", "%v; %d files searched", err, looked)
 	}
 	defer func() { err = errors.Join(err, st.Close()) }()
 	grant, end, err := allPowerful(t, st)
@@ -108,7 +108,7 @@ func hubDatabase(ctx context.Context, t *Target) (_ Result, err error) {
 	}
 	defer end()
 	got, err := st.PatientName(ctx, grant, id)
-	return judge(err == nil && got == name, "the name opened", "nothing opens", "%v; %d files searched", err, looked)
+	return judge(err == nil && got == name, failure(err), "the name opened", "nothing opens", "%v; %d files searched", err, looked)
 }
 
 // allPowerful is a grant that a thief's own engine gives: the store must not open for that alone.
@@ -151,7 +151,7 @@ func backup(ctx context.Context, t *Target) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
-	return judge(found != "", "it stands there in clear", "in no file", "%d files%s", looked, found)
+	return judge(found != "", word("not in any file"), "it stands there in clear", "in no file", "%d files%s", looked, found)
 }
 
 func noGrant(ctx context.Context, t *Target) (_ Result, err error) {
@@ -167,12 +167,7 @@ func noGrant(ctx context.Context, t *Target) (_ Result, err error) {
 	_, numbers := o.store.Numerics(ctx, access.Grant{}, id, time.Now().Add(-time.Hour), time.Now(), 10)
 	_, name := o.store.PatientName(ctx, access.Grant{}, id)
 	_, wave := o.store.Waveform(ctx, access.Grant{}, id, vitals.PPG, time.Now().Add(-time.Second), time.Now())
-	for _, err := range []error{numbers, name, wave} {
-		if err != nil && !errors.Is(err, store.ErrNotAllowed) {
-			return Result{}, fmt.Errorf("failed, but not for want of a grant: %w", err)
-		}
-	}
-	return judge(numbers == nil || name == nil || wave == nil, "opened without a decision", "refused by the store", "%v", name)
+	return judge(numbers == nil || name == nil || wave == nil, failure(numbers, name, wave), "opened without a decision", "refused by the store", "%v", name)
 }
 
 func readableKey(_ context.Context, t *Target) (Result, error) {
@@ -188,5 +183,5 @@ func readableKey(_ context.Context, t *Target) (Result, error) {
 		return Result{}, err
 	}
 	_, _, err = seal.OpenFileKeyStore(file)
-	return judge(err == nil, "taken as it is", "refused", "%s", strings.ReplaceAll(fmt.Sprint(err), dir, "DIR"))
+	return judge(err == nil, failure(err), "taken as it is", "refused", "%s", strings.ReplaceAll(fmt.Sprint(err), dir, "DIR"))
 }

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -21,18 +22,18 @@ import (
 func floodAttacks() []Attack {
 	return []Attack{
 		{ID: "flood-station", Threat: "keep everybody else out", Position: "an enrolled workstation", Does: "160 connections to the hub's faces at once, each with a request",
-			Expected: "128 at most; a bed's numbers keep moving elsewhere", Control: weaken.StationBound, Run: stationFlood},
+			Expected: "128 at most; a bed's numbers keep moving elsewhere", Right: reads("128 of 160 served"), Control: weaken.StationBound, Run: stationFlood},
 		{ID: "flood-requests", Threat: "keep everybody else out", Position: "an enrolled workstation", Does: "4000 requests as fast as they go",
-			Expected: "429 beyond its allowance; a bed's numbers keep moving elsewhere", Control: weaken.RequestRate, Run: requestFlood},
-		{ID: "flood-live", Threat: "use up the live views", Position: "a signed-in nurse", Does: "30 live views of one session", Expected: "8 at most", Control: weaken.LiveBound, Run: liveFlood},
+			Expected: "429 beyond its allowance; a bed's numbers keep moving elsewhere", Right: answers(http.StatusTooManyRequests), Control: weaken.RequestRate, Run: requestFlood},
+		{ID: "flood-live", Threat: "use up the live views", Position: "a signed-in nurse", Does: "30 live views of one session", Expected: "429 beyond 8", Right: answers(http.StatusTooManyRequests), Control: weaken.LiveBound, Run: liveFlood},
 		{ID: "flood-slow-header", Threat: "hold connections for ever", Position: "an enrolled workstation", Does: "requests whose headers never end, one byte now and then",
-			Expected: "closed after five seconds", Control: weaken.HeaderTime, Begin: slowHeader},
+			Expected: "closed after five seconds", Right: fails(io.EOF), Control: weaken.HeaderTime, Begin: slowHeader},
 		{ID: "flood-slow-body", Threat: "hold connections for ever", Position: "an enrolled workstation", Does: "32 sign-ins whose bodies never end, one byte now and then each",
-			Expected: "closed after fifteen seconds; a bed's numbers keep moving", Control: weaken.BodyTime, Begin: slowBody},
+			Expected: "closed after fifteen seconds; a bed's numbers keep moving", Right: fails(io.EOF), Control: weaken.BodyTime, Begin: slowBody},
 		{ID: "flood-handshakes", Threat: "keep sensors out", Position: "an enrolled sensor below the inner TLS", Does: "60 connections to ingest that never begin their handshake",
-			Expected: "an honest sensor is let in beside them; a bed's numbers keep moving", Control: weaken.None, Run: handshakeFlood},
+			Expected: "an honest sensor is let in beside them; a bed's numbers keep moving", Right: reads("60 stalled, an honest sensor let in"), Control: weaken.None, Run: handshakeFlood},
 		{ID: "flood-front-door", Threat: "stop the ward's numbers", Position: "the network", Does: "300 connections each to the controller's and the router's ports, some with garbage",
-			Expected: "a bed's numbers keep moving, and the hub answers", Control: weaken.None, Run: frontDoor},
+			Expected: "a bed's numbers keep moving, and the hub answers", Right: reads("600 open, numbers move"), Control: weaken.None, Run: frontDoor},
 	}
 }
 
@@ -110,14 +111,14 @@ func meanwhile(ctx context.Context, t *Target, flood func(during func() error) e
 var errStill = errors.New("a bed's numbers did not keep moving")
 
 // flooded judges: the flood's own error is errStill or a failure of the attack.
-func flooded(err error, over bool, ifBad, ifGood, format string, args ...any) (Result, error) {
+func flooded(err error, over bool, seen []Seen, ifBad, ifGood, format string, args ...any) (Result, error) {
 	switch {
 	case errors.Is(err, errStill):
 		return through("the numbers stood still", "%v", err)
 	case err != nil:
 		return Result{}, err
 	}
-	return judge(over, ifBad, ifGood+", and the numbers kept moving", format, args...)
+	return judge(over, seen, ifBad, ifGood+", and the numbers kept moving", format, args...)
 }
 
 func stationFlood(ctx context.Context, t *Target) (Result, error) {
@@ -150,7 +151,7 @@ func stationFlood(ctx context.Context, t *Target) (Result, error) {
 		})
 		return during()
 	})
-	return flooded(err, served.Load() > 128, "as many as wanted to", "bounded", "%d of 160 were served", served.Load())
+	return flooded(err, served.Load() > 128, word("%d of 160 served", served.Load()), "as many as wanted to", "bounded", "%d of 160 were served", served.Load())
 }
 
 func requestFlood(ctx context.Context, t *Target) (Result, error) {
@@ -159,6 +160,7 @@ func requestFlood(ctx context.Context, t *Target) (Result, error) {
 		return Result{}, err
 	}
 	var ok, tooMany atomic.Int64
+	var others sync.Map // statuses that are neither
 	err = meanwhile(ctx, t, func(during func() error) error {
 		flock(16, func(int) {
 			for range 250 {
@@ -170,12 +172,19 @@ func requestFlood(ctx context.Context, t *Target) (Result, error) {
 					tooMany.Add(1)
 				case a.ok():
 					ok.Add(1)
+				default:
+					others.Store(a.Status, true)
 				}
 			}
 		})
 		return during()
 	})
-	return flooded(err, tooMany.Load() == 0, "all were answered", "bounded", "%d answered, %d refused with 429", ok.Load(), tooMany.Load())
+	var seen []Seen
+	if tooMany.Load() > 0 {
+		seen = append(seen, Seen{Status: http.StatusTooManyRequests})
+	}
+	others.Range(func(s, _ any) bool { seen = append(seen, Seen{Status: s.(int)}); return true })
+	return flooded(err, tooMany.Load() == 0, seen, "all were answered", "bounded", "%d answered, %d refused with 429", ok.Load(), tooMany.Load())
 }
 
 func liveFlood(ctx context.Context, t *Target) (Result, error) {
@@ -185,14 +194,16 @@ func liveFlood(ctx context.Context, t *Target) (Result, error) {
 		return Result{}, err
 	}
 	open := 0
+	var seen []Seen
 	err = meanwhile(ctx, t, func(during func() error) error {
 		for range 30 {
 			//nolint:bodyclose // the library closes it, or has replaced it by one that needs no closing
 			conn, res, err := websocket.Dial(ctx, t.base+"/api/live?waveforms=none&patient="+t.ward.Patients[0].ID, &websocket.DialOptions{HTTPClient: c.HTTP(), HTTPHeader: c.Cookies()})
 			if err != nil {
-				if res == nil || res.StatusCode != http.StatusTooManyRequests {
+				if res == nil {
 					return err
 				}
+				seen = append(seen, Seen{Status: res.StatusCode})
 				continue
 			}
 			defer func() { _ = conn.CloseNow() }()
@@ -200,7 +211,7 @@ func liveFlood(ctx context.Context, t *Target) (Result, error) {
 		}
 		return during()
 	})
-	return flooded(err, open > 8, "as many as wanted to", "bounded", "%d of 30 were opened", open)
+	return flooded(err, open > 8, seen, "as many as wanted to", "bounded", "%d of 30 were opened", open)
 }
 
 func slowHeader(ctx context.Context, t *Target) (func() (Result, error), error) {
@@ -218,7 +229,7 @@ func slowly(ctx context.Context, t *Target, conns int, begin string, patience ti
 		return nil, err
 	}
 	type end struct {
-		open   bool
+		closed error // nil: still open
 		lasted time.Duration
 		err    error
 	}
@@ -229,33 +240,37 @@ func slowly(ctx context.Context, t *Target, conns int, begin string, patience ti
 			return nil, err
 		}
 		go func() {
-			open, lasted, err := trickle(ctx, c, begin, patience)
-			ends <- end{open, lasted, err}
+			closed, lasted, err := trickle(ctx, c, begin, patience)
+			ends <- end{closed, lasted, err}
 		}()
 	}
 	moved := meanwhile(ctx, t, func(during func() error) error { return during() })
 	return func() (Result, error) {
 		held, longest := 0, time.Duration(0)
+		var seen []Seen
 		for range conns {
 			e := <-ends
 			if e.err != nil {
 				return Result{}, e.err
 			}
-			if e.open {
+			if e.closed == nil {
 				held++
+			} else {
+				seen = append(seen, failure(e.closed)...)
 			}
 			longest = max(longest, e.lasted)
 		}
-		return flooded(moved, held > 0, "held for as long as it liked", "closed", "%d of %d open after %v", held, conns, longest.Round(100*time.Millisecond))
+		return flooded(moved, held > 0, seen, "held for as long as it liked", "closed", "%d of %d open after %v", held, conns, longest.Round(100*time.Millisecond))
 	}, nil
 }
 
 // trickle sends begin and then a byte a second, until the other end has closed the connection or patience is over. It closes it.
-func trickle(ctx context.Context, c net.Conn, begin string, patience time.Duration) (open bool, lasted time.Duration, err error) {
+// closed is how the other end closed it; nil: not at all.
+func trickle(ctx context.Context, c net.Conn, begin string, patience time.Duration) (closed error, lasted time.Duration, err error) {
 	defer func() { _ = c.Close() }()
 	began := time.Now()
 	if _, err := io.WriteString(c, begin); err != nil {
-		return false, 0, err
+		return nil, 0, err
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -272,7 +287,7 @@ func trickle(ctx context.Context, c net.Conn, begin string, patience time.Durati
 		}
 	}()
 	if err := c.SetReadDeadline(began.Add(patience)); err != nil {
-		return false, 0, err
+		return nil, 0, err
 	}
 	for { // an answer that comes before the end is none of its business
 		if _, err = c.Read(make([]byte, 512)); err != nil {
@@ -280,7 +295,10 @@ func trickle(ctx context.Context, c net.Conn, begin string, patience time.Durati
 		}
 	}
 	var late net.Error
-	return errors.As(err, &late) && late.Timeout(), time.Since(began), nil
+	if errors.As(err, &late) && late.Timeout() {
+		err = nil
+	}
+	return err, time.Since(began), nil
 }
 
 func handshakeFlood(ctx context.Context, t *Target) (Result, error) {
@@ -310,7 +328,7 @@ func handshakeFlood(ctx context.Context, t *Target) (Result, error) {
 		_ = k.c.Close()
 		return during()
 	})
-	return flooded(err, false, "", "an honest sensor is let in", "%d connections stalled in their handshake", stalled)
+	return flooded(err, false, word("%d stalled, an honest sensor let in", stalled), "", "an honest sensor is let in", "%d connections stalled in their handshake", stalled)
 }
 
 func frontDoor(ctx context.Context, t *Target) (Result, error) {
@@ -339,5 +357,5 @@ func frontDoor(ctx context.Context, t *Target) (Result, error) {
 		}
 		return during()
 	})
-	return flooded(err, false, "", "the hub answers", "%d connections held open to %d ports", opened, len(addresses))
+	return flooded(err, false, word("%d open, numbers move", opened), "", "the hub answers", "%d connections held open to %d ports", opened, len(addresses))
 }

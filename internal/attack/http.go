@@ -16,13 +16,14 @@ import (
 
 // asks is an attack by a signed-in person who asks for what is not theirs: every request must be refused.
 func asks(id, threat, role, does string, requests func(t *Target) []request) Attack {
-	return Attack{ID: id, Threat: threat, Position: "a signed-in " + role, Does: does, Expected: "403 for each", Control: weaken.Policy,
+	return Attack{ID: id, Threat: threat, Position: "a signed-in " + role, Does: does, Expected: "403 for each", Right: answers(http.StatusForbidden), Control: weaken.Policy,
 		Run: func(ctx context.Context, t *Target) (Result, error) {
 			s, err := t.as(ctx, role)
 			if err != nil {
 				return Result{}, err
 			}
 			var last answer
+			var seen []Seen
 			all := requests(t)
 			for _, r := range all {
 				r.bearer = s.Access
@@ -32,11 +33,9 @@ func asks(id, threat, role, does string, requests func(t *Target) []request) Att
 				if last.ok() {
 					return through("answered", "%s %s: %d, %d bytes", r.method, r.path, last.Status, len(last.Body))
 				}
-				if last.Status != http.StatusForbidden {
-					return Result{}, fmt.Errorf("%s %s: %s, neither an answer nor a refusal", r.method, r.path, last)
-				}
+				seen = append(seen, status(last)...)
 			}
-			return refused("refused", "%d requests, the last: %s", len(all), last)
+			return refused(seen, "refused", "%d requests, the last: %s", len(all), last)
 		}}
 }
 
@@ -57,7 +56,7 @@ func httpAttacks() []Attack {
 		asks("http-admin-vitals", "see a patient by administering", "admin", "an administrator asks for a patient's values",
 			func(t *Target) []request { return values(t.ward.Patients[0].ID) }),
 		{ID: "http-staff-vitals", Threat: "see values with a role for beds and devices", Position: "a signed-in staff member", Does: "staff ask for a patient's values, trends and waves",
-			Expected: "403 for each", Control: weaken.Policy, Run: staffVitals},
+			Expected: "403 for each", Right: answers(http.StatusForbidden), Control: weaken.Policy, Run: staffVitals},
 		asks("http-escalate", "become an administrator", "nurse", "a nurse makes a person, changes her own role and invites a gateway",
 			func(t *Target) []request {
 				return []request{
@@ -71,30 +70,28 @@ func httpAttacks() []Attack {
 				return []request{{method: "GET", path: "/api/admin/audit"}, {method: "GET", path: "/api/admin/persons"}}
 			}),
 		{ID: "http-consent-other", Threat: "lock colleagues out of a patient", Position: "a signed-in patient", Does: "a patient changes the consent of another patient",
-			Expected: "403", Control: weaken.Policy, Run: func(ctx context.Context, t *Target) (Result, error) {
-				return oneAsk(ctx, t, "patient", request{method: "GET", path: "/api/patients/" + t.ward.Patients[1].ID + "/consent"})
-			}},
+			Expected: "403", Right: answers(http.StatusForbidden), Control: weaken.Policy, Run: consentOfOther},
 		{ID: "http-mass-assignment", Threat: "become an administrator", Position: "a signed-in nurse", Does: "fields that the form does not have (role, person) are sent along with allowed requests",
-			Expected: "400, naming the field; the role stays", Control: weaken.StrictJSON, Run: massAssignment},
+			Expected: "400, naming the field; the role stays", Right: answers(http.StatusBadRequest), Control: weaken.StrictJSON, Run: massAssignment},
 		{ID: "http-csrf-form", Threat: "act as the person at the workstation", Position: "a web page elsewhere, opened at a workstation",
-			Does: "the page sends a form that changes something, with the browser's cookies", Expected: "403", Control: weaken.OwnPages,
+			Does: "the page sends a form that changes something, with the browser's cookies", Expected: "403", Right: answers(http.StatusForbidden), Control: weaken.OwnPages,
 			Run: forged(map[string]string{"Origin": "https://evil.example", "Sec-Fetch-Site": "cross-site", "X-Vitalseal-Request": ""})},
 		{ID: "http-csrf-sibling", Threat: "act as the person at the workstation", Position: "another local server on the same host name",
-			Does: "a page at another port of the same machine sends a request", Expected: "403", Control: weaken.OwnPages,
+			Does: "a page at another port of the same machine sends a request", Expected: "403", Right: answers(http.StatusForbidden), Control: weaken.OwnPages,
 			Run: forged(map[string]string{"Origin": "http://127.0.0.1:9999", "Sec-Fetch-Site": "same-site"})},
 		{ID: "http-rebinding", Threat: "read through the person's browser", Position: "a web page elsewhere that rebinds its name to loopback",
-			Does: "a request with a foreign Host reaches the loopback address", Expected: "421", Control: weaken.HostName, Run: rebinding},
+			Does: "a request with a foreign Host reaches the loopback address", Expected: "421", Right: answers(http.StatusMisdirectedRequest), Control: weaken.HostName, Run: rebinding},
 		{ID: "http-xss", Threat: "run a script in a colleague's browser", Position: "whoever may fill in a text field",
-			Does: "markup is written into every text field that there is and read back everywhere", Expected: "data, never a page: JSON, nosniff, a policy without inline scripts", Control: weaken.SafeMarkup, Run: xss},
+			Does: "markup is written into every text field that there is and read back everywhere", Expected: "data, never a page: JSON, nosniff, a policy without inline scripts; nothing runs in a real browser", Right: reads(harmless), Control: weaken.SafeMarkup, Run: xss},
 		{ID: "http-sql", Threat: "read the database", Position: "a signed-in nurse", Does: "SQL in ids, logins, query parameters and channel numbers",
-			Expected: "answered like something that does not exist", Control: weaken.BoundQueries, Run: sqlInjection},
+			Expected: "answered like something that does not exist", Right: reads("like nothing"), Control: weaken.BoundQueries, Run: sqlInjection},
 		{ID: "http-traversal", Threat: "read the hub's files", Position: "anybody at a workstation", Does: "ways up out of the front end's folder, in six spellings, for the hub's own files",
-			Expected: "no file", Control: weaken.KnownFiles, Run: traversal},
-		{ID: "http-huge-body", Threat: "fill the hub's memory", Position: "anybody at a workstation", Does: "a sign-in of 300 KiB", Expected: "413 or 400 before it is read", Control: weaken.BodyBound, Run: hugeBody},
+			Expected: "no file: the front end's page, or 404", Right: reads("the front end's page", "404"), Control: weaken.KnownFiles, Run: traversal},
+		{ID: "http-huge-body", Threat: "fill the hub's memory", Position: "anybody at a workstation", Does: "a sign-in of 300 KiB", Expected: "413, before it is read", Right: answers(http.StatusRequestEntityTooLarge), Control: weaken.BodyBound, Run: hugeBody},
 		{ID: "http-bomb", Threat: "fill the hub's memory", Position: "anybody at a workstation", Does: "a gzip bomb (32 MiB in 32 KiB) as a request's body",
-			Expected: "never inflated", Control: weaken.NoInflating, Run: bomb},
+			Expected: "never inflated: 400, as no JSON", Right: answers(http.StatusBadRequest), Control: weaken.NoInflating, Run: bomb},
 		{ID: "http-token-in-log", Threat: "take tokens out of a log", Position: "whoever reads the logs",
-			Does: "tokens are sent in the address, as a cookie and as a bearer token; then all logs are searched", Expected: "not one of them is there", Control: weaken.QuietLog, Run: tokenInLog},
+			Does: "tokens are sent in the address, as a cookie and as a bearer token; then all logs are searched", Expected: "not one of them is there", Right: reads("in no log"), Control: weaken.QuietLog, Run: tokenInLog},
 	}
 }
 
@@ -109,7 +106,20 @@ func oneAsk(ctx context.Context, t *Target, role string, r request) (Result, err
 	if err != nil {
 		return Result{}, err
 	}
-	return judge(a.ok(), "answered", "refused", "%s %s: %s", r.method, r.path, a)
+	return judge(a.ok(), status(a), "answered", "refused", "%s %s: %s", r.method, r.path, a)
+}
+
+// consentOfOther sends a change that the other patient herself could make: only who asks is wrong.
+func consentOfOther(ctx context.Context, t *Target) (Result, error) {
+	doctor, err := t.as(ctx, "doctor")
+	if err != nil {
+		return Result{}, err
+	}
+	_, claims, err := opened(doctor.Access)
+	if err != nil {
+		return Result{}, err
+	}
+	return oneAsk(ctx, t, "patient", request{method: "PUT", path: "/api/patients/" + t.ward.Patients[1].ID + "/consent", body: map[string]any{"person": claims["sub"], "excluded": true}})
 }
 
 func staffVitals(ctx context.Context, t *Target) (Result, error) {
@@ -122,6 +132,7 @@ func staffVitals(ctx context.Context, t *Target) (Result, error) {
 		return Result{}, err
 	}
 	var last answer
+	var seen []Seen
 	for _, r := range values(t.ward.Patients[0].ID) {
 		r.bearer = s.Access
 		if last, err = t.front().send(ctx, r); err != nil {
@@ -130,8 +141,9 @@ func staffVitals(ctx context.Context, t *Target) (Result, error) {
 		if last.ok() {
 			return through("answered", "%s: %d", r.path, last.Status)
 		}
+		seen = append(seen, status(last)...)
 	}
-	return refused("refused", "%s", last)
+	return refused(seen, "refused", "%s", last)
 }
 
 func massAssignment(ctx context.Context, t *Target) (Result, error) {
@@ -148,7 +160,7 @@ func massAssignment(ctx context.Context, t *Target) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
-	return judge(a.ok(), "a field that nobody knows was taken along", "refused whole", "%s", a)
+	return judge(a.ok(), status(a), "a field that nobody knows was taken along", "refused whole", "%s", a)
 }
 
 // forged sends a signed-in person's browser request as another page would cause it.
@@ -170,7 +182,7 @@ func forged(header map[string]string) func(context.Context, *Target) (Result, er
 		if err != nil {
 			return Result{}, err
 		}
-		return judge(a.ok(), "the password was changed", "refused", "%s", a)
+		return judge(a.ok(), status(a), "the password was changed", "refused", "%s", a)
 	}
 }
 
@@ -183,8 +195,10 @@ func rebinding(ctx context.Context, t *Target) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
-	return judge(a.ok(), "answered to a foreign name", "refused", "%s", a)
+	return judge(a.ok(), status(a), "answered to a foreign name", "refused", "%s", a)
 }
+
+const harmless = "data only"
 
 const markup = `<img src=x onerror=alert(1)><script>alert(1)</script>`
 
@@ -236,7 +250,7 @@ func xss(ctx context.Context, t *Target) (Result, error) {
 			return through("a page without a policy against scripts", "%s: %q", path, policy)
 		}
 	}
-	return refused("came back as data only", "%d fields took it, %d answers looked at", taken, looked)
+	return refused(word(harmless), "came back as data only", "%d fields took it, %d answers looked at", taken, looked)
 }
 
 // sqlInjection compares what injected text answers with what something that does not exist answers.
@@ -278,12 +292,17 @@ func sqlInjection(ctx context.Context, t *Target) (Result, error) {
 			return through("the sign-in noticed the text", "%s: %s", login, a)
 		}
 	}
-	return refused("answered like nothing", "%d tries", tried)
+	return refused(word("like nothing"), "answered like nothing", "%d tries", tried)
 }
 
 func traversal(ctx context.Context, t *Target) (Result, error) {
 	secret := t.path("demo.json")
+	index, err := t.front().send(ctx, request{method: "GET", path: "/"})
+	if err != nil {
+		return Result{}, err
+	}
 	tried := 0
+	var seen []Seen
 	for _, up := range []string{"..", "%2e%2e", "..%2f..", "....//", "..%5c", "%252e%252e"} {
 		for _, path := range []string{"/" + strings.Repeat(up+"/", 12) + strings.TrimPrefix(secret, "/"), "/assets/" + strings.Repeat(up+"/", 12) + "etc/hostname", "/" + secret} {
 			a, err := t.front().send(ctx, request{method: "GET", path: path})
@@ -294,19 +313,25 @@ func traversal(ctx context.Context, t *Target) (Result, error) {
 			if a.ok() && bytes.Contains(a.Body, []byte("thingspeak_read_key")) {
 				return through("a file of the machine was served", "GET %s", path)
 			}
+			switch {
+			case a.ok() && bytes.Equal(a.Body, index.Body):
+				seen = append(seen, word("the front end's page")...)
+			default:
+				seen = append(seen, word("%d", a.Status)...)
+			}
 		}
 	}
-	return refused("no file", "%d addresses", tried)
+	return refused(seen, "no file", "%d addresses", tried)
 }
 
 func hugeBody(ctx context.Context, t *Target) (Result, error) {
 	body := `{"login":"` + strings.Repeat("a", 300<<10) + `","password":"x"}`
 	a, err := t.front().send(ctx, request{method: "POST", path: "/api/session", raw: strings.NewReader(body)})
 	if err != nil {
-		return refused("the connection was closed", "%v", err)
+		return Result{}, err
 	}
-	// 401 means that somebody read it to the end and looked into it.
-	return judge(a.Status == http.StatusUnauthorized || a.ok(), "read to its end", "refused", "%s", a)
+	// 401 means that it was read to the end and looked into.
+	return judge(a.Status == http.StatusUnauthorized || a.ok(), status(a), "read to its end", "refused", "%s", a)
 }
 
 func bomb(ctx context.Context, t *Target) (Result, error) {
@@ -324,7 +349,7 @@ func bomb(ctx context.Context, t *Target) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
-	return judge(a.Status == http.StatusUnauthorized || a.ok(), "inflated and understood", "not inflated", "%s after %v", a, time.Since(began).Round(time.Millisecond))
+	return judge(a.Status == http.StatusUnauthorized || a.ok(), status(a), "inflated and understood", "not inflated", "%s after %v", a, time.Since(began).Round(time.Millisecond))
 }
 
 type spaces struct{}

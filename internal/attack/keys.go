@@ -25,21 +25,21 @@ func randomKey() string {
 func keyAttacks() []Attack {
 	return []Attack{
 		{ID: "key-guess", Threat: "read a channel without a key", Position: "anybody at a workstation", Does: "300 random API keys, and a real one with each letter changed, for a patient's channel",
-			Expected: "401 or 429 for each", Control: weaken.OwnKeys, Run: guessKeys},
+			Expected: "401 for each, and 429 once they come too fast", Right: answers(http.StatusUnauthorized, http.StatusTooManyRequests), Control: weaken.OwnKeys, Run: guessKeys},
 		{ID: "key-other-channel", Threat: "read another patient with a key for one", Position: "a holder of a read key", Does: "the doctor's key for one channel is used on another",
-			Expected: "403", Control: weaken.Policy, Run: func(ctx context.Context, t *Target) (Result, error) {
+			Expected: "403", Right: answers(http.StatusForbidden), Control: weaken.Policy, Run: func(ctx context.Context, t *Target) (Result, error) {
 				return t.byKey(ctx, request{method: "GET", path: fmt.Sprintf("/channels/%d/feeds.json?results=2&api_key=%s", t.ward.Patients[1].Channel, t.ward.ReadKey)})
 			}},
 		{ID: "key-read-writes", Threat: "put invented values at a patient's bed", Position: "a holder of a read key", Does: "the read key writes heart rate 30 to the patient's channel",
-			Expected: "refused", Control: weaken.Policy, Run: func(ctx context.Context, t *Target) (Result, error) {
+			Expected: "403", Right: answers(http.StatusForbidden), Control: weaken.Policy, Run: func(ctx context.Context, t *Target) (Result, error) {
 				return t.byKey(ctx, request{method: "GET", path: "/update.json?field1=30&api_key=" + t.ward.ReadKey})
 			}},
 		{ID: "key-make-write", Threat: "put invented values at a patient's bed", Position: "a signed-in doctor", Does: "a write key for a patient's monitor is asked for",
-			Expected: "403", Control: weaken.Policy, Run: func(ctx context.Context, t *Target) (Result, error) {
+			Expected: "403", Right: answers(http.StatusForbidden), Control: weaken.Policy, Run: func(ctx context.Context, t *Target) (Result, error) {
 				return oneAsk(ctx, t, "doctor", request{method: "POST", path: "/api/account/keys", body: map[string]any{"channel": t.ward.Patients[0].Channel, "write": true}})
 			}},
 		{ID: "key-as-session", Threat: "use a key as a person", Position: "a holder of a read key", Does: "the key is shown as a bearer token and as a cookie to the dashboard",
-			Expected: "401", Control: weaken.OwnKeys, Run: keyAsSession},
+			Expected: "401", Right: answers(http.StatusUnauthorized), Control: weaken.OwnKeys, Run: keyAsSession},
 	}
 }
 
@@ -49,7 +49,7 @@ func (t *Target) byKey(ctx context.Context, r request) (Result, error) {
 		return Result{}, err
 	}
 	path, _, _ := strings.Cut(r.path, "api_key")
-	return judge(a.ok(), "answered", "refused", "%s: %s", path, a)
+	return judge(a.ok(), status(a), "answered", "refused", "%s: %s", path, a)
 }
 
 func guessKeys(ctx context.Context, t *Target) (Result, error) {
@@ -67,16 +67,18 @@ func guessKeys(ctx context.Context, t *Target) (Result, error) {
 		guesses = append(guesses, string(b))
 	}
 	statuses := map[int]int{}
+	var seen []Seen
 	for _, k := range guesses {
 		a, err := thief.send(ctx, request{method: "GET", path: fmt.Sprintf("/channels/%d/feeds/last.json?api_key=%s", t.ward.Patients[0].Channel, k)})
 		if err != nil {
 			return Result{}, err
 		}
 		if statuses[a.Status]++; a.Status == http.StatusOK {
-			return through("a guessed key opened the channel", "after %d guesses", len(statuses))
+			return through("a guessed key opened the channel", "after %d guesses", len(seen))
 		}
+		seen = append(seen, status(a)...)
 	}
-	return refused("none was taken", "answers by status: %v", statuses)
+	return refused(seen, "none was taken", "answers by status: %v", statuses)
 }
 
 func keyAsSession(ctx context.Context, t *Target) (Result, error) {
@@ -85,6 +87,7 @@ func keyAsSession(ctx context.Context, t *Target) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
+	var seen []Seen
 	for _, token := range []string{t.ward.ReadKey, dressed} {
 		for _, r := range []request{{method: "GET", path: "/api/session", bearer: token}, {method: "GET", path: "/api/session", header: map[string]string{"Cookie": "vitalseal_session=" + token}}} {
 			a, err := t.front().send(ctx, r)
@@ -94,7 +97,8 @@ func keyAsSession(ctx context.Context, t *Target) (Result, error) {
 			if a.ok() {
 				return through("taken for a session", "%s", a)
 			}
+			seen = append(seen, status(a)...)
 		}
 	}
-	return refused("worth nothing there", "as bearer and as cookie, bare and dressed up as a token")
+	return refused(seen, "worth nothing there", "as bearer and as cookie, bare and dressed up as a token")
 }

@@ -3,7 +3,6 @@ package attack
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -22,11 +21,11 @@ import (
 func legacyAttacks() []Attack {
 	return []Attack{
 		{ID: "legacy-guess", Threat: "speak as somebody's device", Position: "somebody on the devices' network", Does: "60 keys at a gateway's local address",
-			Expected: "refused, each; after ten none is even compared for a minute", Control: weaken.OwnKeys, Run: guessLegacy},
+			Expected: "401 for ten, then 429 for a minute: none is even compared", Right: answers(http.StatusUnauthorized, http.StatusTooManyRequests), Control: weaken.OwnKeys, Run: guessLegacy},
 		{ID: "legacy-junk", Threat: "impossible values at a bed", Position: "a legacy device with its key", Does: "no numbers, infinities, values that no body has, a field that means nothing, 4 KiB of field",
-			Expected: "refused, each, with the reason", Control: weaken.Plausible, Run: legacyJunk},
+			Expected: "400, each, with the reason", Right: answers(http.StatusBadRequest), Control: weaken.Plausible, Run: legacyJunk},
 		{ID: "legacy-flood", Threat: "keep the devices out", Position: "somebody on the devices' network", Does: "60 connections to a gateway's local address at once, each with a request",
-			Expected: "16 at most; a bed's numbers keep moving", Control: weaken.ClientBound, Run: legacyFlood},
+			Expected: "16 at most; a bed's numbers keep moving", Right: reads("16 of 60 served"), Control: weaken.ClientBound, Run: legacyFlood},
 	}
 }
 
@@ -83,8 +82,8 @@ func (t *Target) legacyGateway(ctx context.Context) (g legacyGateway, err error)
 	}
 	err = await(ctx, func() error {
 		a, err := g.update(ctx, g.key, url.Values{"field1": {"72"}})
-		if err == nil && a == "0" {
-			err = errors.New("an honest device is refused")
+		if err == nil && !a.taken() {
+			err = fmt.Errorf("an honest device is refused: %s", a)
 		}
 		return err
 	})
@@ -94,27 +93,27 @@ func (t *Target) legacyGateway(ctx context.Context) (g legacyGateway, err error)
 // legacyPace is how long a device waits between two messages: a refusal for haste would prove nothing.
 const legacyPace = 1100 * time.Millisecond
 
-// update is the answer to a device's message: the entry's id, or "0".
-func (g legacyGateway) update(ctx context.Context, key string, form url.Values) (string, error) {
+// taken reports whether a device's message became an entry: the answer is the entry's id, else "0".
+func (a answer) taken() bool { return a.Status == http.StatusOK && string(a.Body) != "0" }
+
+// update is the answer to a device's message.
+func (g legacyGateway) update(ctx context.Context, key string, form url.Values) (answer, error) {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+g.address+"/update", strings.NewReader(form.Encode()))
 	if err != nil {
-		return "", err
+		return answer{}, err
 	}
 	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	req.Header.Set("THINGSPEAKAPIKEY", key)
 	req.Close = true
 	res, err := http.DefaultClient.Do(req)
 	if err != nil {
-		return "", err
+		return answer{}, err
 	}
 	defer res.Body.Close()
 	b, err := io.ReadAll(io.LimitReader(res.Body, 1<<12))
-	if res.StatusCode != http.StatusOK {
-		return "0", err
-	}
-	return string(b), err
+	return answer{res.StatusCode, res.Header, b}, err
 }
 
 func guessLegacy(ctx context.Context, t *Target) (Result, error) {
@@ -123,17 +122,22 @@ func guessLegacy(ctx context.Context, t *Target) (Result, error) {
 		return Result{}, err
 	}
 	time.Sleep(legacyPace)
+	var seen []Seen
 	for i := range 60 {
 		a, err := g.update(ctx, randomKey(), url.Values{"field1": {"30"}})
 		if err != nil {
 			return Result{}, err
 		}
-		if a != "0" {
+		if a.taken() {
 			return through("taken", "with guess %d", i+1)
 		}
+		seen = append(seen, status(a)...)
 	}
 	a, err := g.update(ctx, g.key, url.Values{"field1": {"72"}})
-	return judge(err != nil || a != "0", "the right key was compared after all of them", "none was taken; the address has to wait", "60 guesses")
+	if err != nil {
+		return Result{}, err
+	}
+	return judge(a.taken(), append(seen, status(a)...), "the right key was compared after all of them", "none was taken; the address has to wait", "60 guesses")
 }
 
 func legacyJunk(ctx context.Context, t *Target) (Result, error) {
@@ -144,17 +148,19 @@ func legacyJunk(ctx context.Context, t *Target) (Result, error) {
 	junk := []url.Values{{"field1": {"NaN"}}, {"field1": {"+Inf"}}, {"field1": {"1e9"}}, {"field1": {"-72"}}, {"field1": {"seventy"}}, {"field2": {"180"}}, {"field8": {"3"}},
 		{"field1": {strings.Repeat("7", 4096)}}}
 	taken := []string{}
+	var seen []Seen
 	for _, form := range junk {
 		time.Sleep(legacyPace)
 		a, err := g.update(ctx, g.key, form)
 		if err != nil {
 			return Result{}, err
 		}
-		if a != "0" {
+		seen = append(seen, status(a)...)
+		if a.taken() {
 			taken = append(taken, form.Encode()[:min(12, len(form.Encode()))])
 		}
 	}
-	return judge(len(taken) > 0, "taken", "none was taken", "%d of %d were taken: %s", len(taken), len(junk), strings.Join(taken, ", "))
+	return judge(len(taken) > 0, seen, "taken", "none was taken", "%d of %d were taken: %s", len(taken), len(junk), strings.Join(taken, ", "))
 }
 
 func legacyFlood(ctx context.Context, t *Target) (Result, error) {
@@ -196,5 +202,5 @@ func legacyFlood(ctx context.Context, t *Target) (Result, error) {
 		}
 		return during()
 	})
-	return flooded(err, open > 16, "as many as wanted to", "bounded", "%d of 60 were served", open)
+	return flooded(err, open > 16, word("%d of 60 served", open), "as many as wanted to", "bounded", "%d of 60 were served", open)
 }

@@ -36,7 +36,7 @@ func tokenInLog(ctx context.Context, t *Target) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
-	return judge(found != "", "a token stands in a log", "in no log", "%d files searched%s", looked, found)
+	return judge(found != "", word("in no log"), "a token stands in a log", "in no log", "%d files searched%s", looked, found)
 }
 
 // search looks for any of the needles in all files below a folder, and says where the first was.

@@ -22,21 +22,21 @@ import (
 func mqttAttacks() []Attack {
 	return []Attack{
 		{ID: "mqtt-guess", Threat: "speak as somebody's device", Position: "anybody at a workstation who knows a client id", Does: "200 passwords for it, and its own with each letter changed",
-			Expected: "refused, each", Control: weaken.DevicePassword, Run: guessDevice},
+			Expected: "bad user name or password, each", Right: reads(mqttCode(packets.ErrBadUsernameOrPassword.Code)), Control: weaken.DevicePassword, Run: guessDevice},
 		{ID: "mqtt-other-channel", Threat: "write or read what a device was not made for", Position: "a holder of a device for one channel", Does: "publishes to another channel of the same person, and subscribes to it",
-			Expected: "not authorized", Control: weaken.DeviceRights, Run: otherTopic},
+			Expected: "not authorized", Right: reads(mqttCode(packets.ErrNotAuthorized.Code)), Control: weaken.DeviceRights, Run: otherTopic},
 		{ID: "mqtt-wildcard", Threat: "hear everybody", Position: "a holder of a device", Does: "subscribes to #, +, channels/#, $SYS/#, a shared subscription and another's publish topic",
-			Expected: "refused, each", Control: weaken.TopicNames, Run: wildcards},
+			Expected: "refused, each", Right: reads(mqttCode(packets.ErrNotAuthorized.Code)), Control: weaken.TopicNames, Run: wildcards},
 		{ID: "mqtt-heart-rate", Threat: "put invented values at a patient's bed", Position: "a signed-in nurse of the ward", Does: "makes a device that publishes to a patient's monitor, and publishes heart rate 30",
-			Expected: "refused", Control: weaken.Policy, Run: publishHeartRate},
+			Expected: "403; and not authorized with a device that may only listen", Right: says("403").or(reads(mqttCode(packets.ErrNotAuthorized.Code))), Control: weaken.Policy, Run: publishHeartRate},
 		{ID: "mqtt-deleted", Threat: "go on listening without a right", Position: "a holder of a device that is deleted meanwhile", Does: "keeps the connection, with a subscription to a patient",
-			Expected: "cut off within two seconds", Control: weaken.LiveRecheck, Run: deletedDevice},
+			Expected: "disconnected within two seconds", Right: reads("disconnected"), Control: weaken.LiveRecheck, Run: deletedDevice},
 		{ID: "mqtt-will", Threat: "leave a message behind that nobody decides about", Position: "a holder of a device", Does: "connects with a last will for a patient's topic",
-			Expected: "refused", Control: weaken.NoWill, Run: lastWill},
+			Expected: "not authorized", Right: reads(mqttCode(packets.ErrNotAuthorized.Code)), Control: weaken.NoWill, Run: lastWill},
 		{ID: "mqtt-huge", Threat: "use up the hub's memory", Position: "a holder of a device", Does: "one message of 256 KiB",
-			Expected: "the connection ends", Control: weaken.PacketBound, Run: hugeMessage},
+			Expected: "the connection ends", Right: reads("closed"), Control: weaken.PacketBound, Run: hugeMessage},
 		{ID: "mqtt-flood", Threat: "keep everybody else out", Position: "an enrolled workstation", Does: "100 MQTT connections at once that say nothing",
-			Expected: "64 at most; a bed's numbers keep moving elsewhere", Control: weaken.MQTTClients, Run: mqttFlood},
+			Expected: "429 beyond 64; a bed's numbers keep moving elsewhere", Right: answers(http.StatusTooManyRequests), Control: weaken.MQTTClients, Run: mqttFlood},
 	}
 }
 
@@ -91,6 +91,9 @@ func (t *Target) mqttDevice(ctx context.Context) (d mqttDevice, err error) {
 	d.own, d.other = own, other
 	return d, err
 }
+
+// mqttCode is a reason code in one word for [Right]; "code 0x0" is a connection that ended without one.
+func mqttCode(code byte) string { return fmt.Sprintf("code %#x", code) }
 
 // mqttConn speaks MQTT 5 by hand.
 type mqttConn struct{ *client.MQTT }
@@ -163,6 +166,7 @@ func guessDevice(ctx context.Context, t *Target) (Result, error) {
 		b[i] = keyLetters[(strings.IndexByte(keyLetters, b[i])+1)%len(keyLetters)]
 		guesses = append(guesses, string(b))
 	}
+	var seen []Seen
 	for i, g := range guesses {
 		try := d
 		try.Password = g
@@ -174,8 +178,9 @@ func guessDevice(ctx context.Context, t *Target) (Result, error) {
 		if err == nil && code == 0 {
 			return through("let in", "with guess %d", i+1)
 		}
+		seen = append(seen, word("%s", mqttCode(code))...)
 	}
-	return refused("none was let in", "%d guesses", len(guesses))
+	return refused(seen, "none was let in", "%d guesses", len(guesses))
 }
 
 func otherTopic(ctx context.Context, t *Target) (Result, error) {
@@ -191,7 +196,7 @@ func otherTopic(ctx context.Context, t *Target) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
-	return judge(heard || taken, "taken", "not authorized", "subscribe %#x, publish %#x", code1, code2)
+	return judge(heard || taken, append(word("%s", mqttCode(code1)), word("%s", mqttCode(code2))...), "taken", "not authorized", "subscribe %#x, publish %#x", code1, code2)
 }
 
 func wildcards(ctx context.Context, t *Target) (Result, error) {
@@ -200,6 +205,7 @@ func wildcards(ctx context.Context, t *Target) (Result, error) {
 		return Result{}, err
 	}
 	names := []string{"#", "+", "channels/#", "channels/+/subscribe", "$SYS/#", "$share/g/channels/1/subscribe", fmt.Sprintf("channels/%d/publish", d.other)}
+	var seen []Seen
 	for _, name := range names {
 		granted, code, err := m.subscribe(name)
 		if err != nil {
@@ -208,8 +214,9 @@ func wildcards(ctx context.Context, t *Target) (Result, error) {
 		if granted {
 			return through("granted", "%s: %#x", name, code)
 		}
+		seen = append(seen, word("%s", mqttCode(code))...)
 	}
-	return refused("none was granted", "%s", strings.Join(names, " "))
+	return refused(seen, "none was granted", "%s", strings.Join(names, " "))
 }
 
 func publishHeartRate(ctx context.Context, t *Target) (Result, error) {
@@ -233,7 +240,7 @@ func publishHeartRate(ctx context.Context, t *Target) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
-	return judge(made == nil || taken, "a device for a patient's monitor was made", "refused", "making the device: %v; publishing all the same: %#x", made, code)
+	return judge(made == nil || taken, append(failure(made), word("%s", mqttCode(code))...), "a device for a patient's monitor was made", "refused", "making the device: %v; publishing all the same: %#x", made, code)
 }
 
 func deletedDevice(ctx context.Context, t *Target) (Result, error) {
@@ -261,7 +268,11 @@ func deletedDevice(ctx context.Context, t *Target) (Result, error) {
 		after := time.Since(began)
 		switch {
 		case err != nil && after < 3900*time.Millisecond, err == nil && pk.FixedHeader.Type == packets.Disconnect:
-			return refused("cut off", "after %v, %d messages", after.Round(10*time.Millisecond), heard)
+			seen := failure(err)
+			if err == nil {
+				seen = word("disconnected")
+			}
+			return refused(seen, "cut off", "after %v, %d messages", after.Round(10*time.Millisecond), heard)
 		case err != nil || after > 3*time.Second:
 			return through("goes on listening", "%d messages in %v", heard, after.Round(10*time.Millisecond))
 		}
@@ -279,7 +290,7 @@ func lastWill(ctx context.Context, t *Target) (Result, error) {
 	if m == nil && err != nil {
 		return Result{}, err
 	}
-	return judge(err == nil && code == 0, "let in with it", "refused", "%#x", code)
+	return judge(err == nil && code == 0, word("%s", mqttCode(code)), "let in with it", "refused", "%#x", code)
 }
 
 func hugeMessage(ctx context.Context, t *Target) (Result, error) {
@@ -292,11 +303,13 @@ func hugeMessage(ctx context.Context, t *Target) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
-	alive, _, err := m.publish(topic, "field1=1")
-	if err != nil {
-		return Result{}, err
+	_, err = m.Ask(m.Publish(topic, []byte("field1=1"), 1))
+	alive := err == nil
+	seen := failure(err)
+	if errors.Is(err, client.ErrMQTTClosed) {
+		seen = word("closed")
 	}
-	return judge(alive, "taken in whole; the connection goes on", "the connection ended", "%#x", code)
+	return judge(alive, seen, "taken in whole; the connection goes on", "the connection ended", "%#x", code)
 }
 
 func mqttFlood(ctx context.Context, t *Target) (Result, error) {
@@ -305,14 +318,16 @@ func mqttFlood(ctx context.Context, t *Target) (Result, error) {
 		return Result{}, err
 	}
 	open := 0
+	var seen []Seen
 	err = meanwhile(ctx, t, func(during func() error) error {
 		for range 100 {
 			//nolint:bodyclose // the library closes it, or has replaced it by one that needs no closing
 			c, res, err := websocket.Dial(ctx, "ws://hub"+thingspeak.MQTTPath, &websocket.DialOptions{HTTPClient: s.http, Subprotocols: []string{"mqtt"}})
 			if err != nil {
-				if res == nil || res.StatusCode != http.StatusTooManyRequests {
+				if res == nil {
 					return err
 				}
+				seen = append(seen, Seen{Status: res.StatusCode})
 				continue
 			}
 			defer func() { _ = c.CloseNow() }()
@@ -320,5 +335,5 @@ func mqttFlood(ctx context.Context, t *Target) (Result, error) {
 		}
 		return during()
 	})
-	return flooded(err, open > 64, "as many as wanted to", "bounded", "%d of 100 were opened", open)
+	return flooded(err, open > 64, seen, "as many as wanted to", "bounded", "%d of 100 were opened", open)
 }

@@ -11,7 +11,6 @@ import (
 	"encoding/json"
 	"encoding/pem"
 	"errors"
-	"fmt"
 	"io"
 	"log/slog"
 	"math/big"
@@ -25,14 +24,15 @@ import (
 	"vitalseal/internal/overlay"
 	"vitalseal/internal/overlay/mgmt"
 	"vitalseal/internal/overlay/openziti"
+	"vitalseal/internal/store"
 	"vitalseal/internal/weaken"
 )
 
 func overlayAttacks() []Attack {
 	return []Attack{
-		impostor("overlay-rogue-router", "a rogue router in the path", "a router leads the connection to itself and answers with a certificate of its own in the hub's name", weaken.PeerChain,
+		impostor("overlay-rogue-router", "a rogue router in the path", "a router leads the connection to itself and answers with a certificate of its own in the hub's name", unknownAuthority, weaken.PeerChain,
 			func(_ *overlay.Authority, hub overlay.ID) (*tls.Certificate, error) { return forge(hub, nil) }),
-		impostor("overlay-foreign-authority", "the operator of another deployment", "the hub of another deployment, with the same names and another root, answers", weaken.PeerChain,
+		impostor("overlay-foreign-authority", "the operator of another deployment", "the hub of another deployment, with the same names and another root, answers", unknownAuthority, weaken.PeerChain,
 			func(_ *overlay.Authority, hub overlay.ID) (*tls.Certificate, error) {
 				other, err := overlay.NewAuthority(hub.Domain)
 				if err != nil {
@@ -40,11 +40,11 @@ func overlayAttacks() []Attack {
 				}
 				return certify(other, hub, time.Hour)
 			}),
-		impostor("overlay-right-key-wrong-place", "an enrolled sensor in the path", "a sensor's own, rightly signed certificate answers in the place of the hub", weaken.PeerKind,
+		impostor("overlay-right-key-wrong-place", "an enrolled sensor in the path", "a sensor's own, rightly signed certificate answers in the place of the hub", "spiffe://"+officeDomain+"/sensor/sensor is not a hub", weaken.PeerKind,
 			func(a *overlay.Authority, hub overlay.ID) (*tls.Certificate, error) {
 				return certify(a, overlay.ID{Domain: hub.Domain, Kind: overlay.KindSensor, Name: "sensor"}, time.Hour)
 			}),
-		impostor("overlay-leaf-as-authority", "an enrolled sensor in the path", "a certificate in the hub's name, signed with a sensor's rightly signed key", weaken.PeerChain,
+		impostor("overlay-leaf-as-authority", "an enrolled sensor in the path", "a certificate in the hub's name, signed with a sensor's rightly signed key", unknownAuthority, weaken.PeerChain,
 			func(a *overlay.Authority, hub overlay.ID) (*tls.Certificate, error) {
 				signer, err := certify(a, overlay.ID{Domain: hub.Domain, Kind: overlay.KindSensor, Name: "sensor"}, time.Hour)
 				if err != nil {
@@ -52,7 +52,7 @@ func overlayAttacks() []Attack {
 				}
 				return forge(hub, signer)
 			}),
-		impostor("overlay-expired", "whoever found an old disk of the hub's", "the hub's own certificate of the past, which has expired, answers", weaken.PeerChain,
+		impostor("overlay-expired", "whoever found an old disk of the hub's", "the hub's own certificate of the past, which has expired, answers", "x509svid: could not verify leaf certificate: x509: certificate has expired", weaken.PeerChain,
 			func(a *overlay.Authority, hub overlay.ID) (*tls.Certificate, error) {
 				c, err := certify(a, hub, 2*time.Second)
 				if err == nil {
@@ -62,27 +62,30 @@ func overlayAttacks() []Attack {
 				return c, err
 			}),
 		{ID: "overlay-downgrade", Threat: "read what was recorded, later or with a quantum computer", Position: "the network, which changes the hello", Fast: true,
-			Does: "a client offers TLS 1.2, then TLS 1.3 without the post-quantum key exchange", Expected: "no handshake", Control: weaken.TLSFloor, Run: downgrade},
+			Does: "a client offers TLS 1.2, then TLS 1.3 without the post-quantum key exchange", Expected: "no handshake: protocol version, or no common key exchange", Right: says("tls: protocol version not supported").or(says("tls: handshake failure")), Control: weaken.TLSFloor, Run: downgrade},
 		{ID: "overlay-other-service", Threat: "bring a connection to another service's host", Position: "an OpenZiti router", Fast: true,
-			Does: "a connection for the faces is led to the host of ingest", Expected: "no handshake", Control: weaken.ServiceName, Run: otherService},
+			Does: "a connection for the faces is led to the host of ingest", Expected: "no handshake: no common service", Right: says("no application protocol"), Control: weaken.ServiceName, Run: otherService},
 		{ID: "overlay-unenrolled", Threat: "reach anything without being enrolled", Position: "a laptop on the hospital's network",
-			Does: "the controller is asked for a session with a certificate that nobody signed; the hub is dialled with it", Expected: "no session", Control: weaken.None, Run: unenrolled},
+			Does: "the controller is asked for a session with a certificate that nobody signed; the hub is dialled with it", Expected: "no session", Right: fails(mgmt.ErrUnauthorized), Control: weaken.None, Run: unenrolled},
 		{ID: "overlay-caller-id", Threat: "be taken for another sensor", Position: "an enrolled sensor with a changed OpenZiti client",
-			Does: "it dials ingest with the victim's name as OpenZiti's caller id and announces in the victim's name", Expected: "the hub goes by the inner certificate; nothing opens", Control: weaken.OwnName, Run: callerID},
+			Does: "it dials ingest with the victim's name as OpenZiti's caller id and announces in the victim's name", Expected: "the hub goes by the inner certificate; it does not open", Right: reads(acked(outcomeRejected, 3)), Control: weaken.OwnName, Run: callerID},
 		{ID: "overlay-controller-signed", Threat: "be taken for another component", Position: "an enrolled sensor that has the controller sign an API-session certificate in another's name",
-			Does: "certificates in the victim's and the hub's SPIFFE URI, signed by OpenZiti, are shown to the hub", Expected: "not one byte comes back", Control: weaken.PeerChain, Run: controllerSigned},
+			Does: "certificates in the victim's and the hub's SPIFFE URI, signed by OpenZiti, are shown to the hub", Expected: "not one byte comes back: bad certificate", Right: says("remote error: tls: bad certificate"), Control: weaken.PeerChain, Run: controllerSigned},
 		{ID: "overlay-no-certificate", Threat: "speak to ingest without an identity of ours", Position: "an OpenZiti identity without one of our certificates",
-			Does: "the inner TLS is begun without a certificate", Expected: "not one byte comes back", Control: weaken.None, Run: noCertificate},
+			Does: "the inner TLS is begun without a certificate", Expected: "not one byte comes back: certificate required", Right: says("remote error: tls: certificate required"), Control: weaken.None, Run: noCertificate},
 		{ID: "overlay-no-policy", Threat: "reach another service", Position: "an enrolled workstation", Does: "a workstation dials ingest, for which no policy names it",
-			Expected: "the overlay does not connect it", Control: weaken.PeerKind, Run: noPolicy},
+			Expected: "the overlay does not connect it", Right: says("no access to service"), Control: weaken.PeerKind, Run: noPolicy},
 		{ID: "overlay-behind-back", Threat: "open the overlay by hand", Position: "whoever has the overlay's offline administrator password",
-			Does: "a service policy that lets everybody dial everything is written behind the hub's back", Expected: "put right within seconds, and in the audit log", Control: weaken.Drift, Run: behindBack},
+			Does: "a service policy that lets everybody dial everything is written behind the hub's back", Expected: "put right within seconds, and in the audit log", Right: reads("put right and told"), Control: weaken.Drift, Run: behindBack},
 		{ID: "overlay-ticket-twice", Threat: "enrol a second component with one ticket", Position: "whoever copied a ticket", Fast: true,
-			Does: "a ticket's secret is redeemed a second time", Expected: "refused as used", Control: weaken.TicketOnce, Run: ticketTwice},
+			Does: "a ticket's secret is redeemed a second time", Expected: "refused as used", Right: fails(store.ErrTicketUsed), Control: weaken.TicketOnce, Run: ticketTwice},
 		{ID: "overlay-ticket-stretched", Threat: "enrol more than a ticket is for", Position: "a technician with a sensor's ticket",
-			Does: "the ticket of a workstation is changed to ask for a hub's certificate", Expected: "refused", Control: weaken.None, Run: ticketStretched},
+			Does: "the ticket of a workstation is changed to ask for a hub's certificate", Expected: "refused", Right: fails(overlay.ErrTicketInvalid), Control: weaken.None, Run: ticketStretched},
 	}
 }
+
+// unknownAuthority is how go-spiffe refuses a certificate of another authority.
+const unknownAuthority = "x509svid: could not verify leaf certificate: x509: certificate signed by unknown authority"
 
 var quiet = slog.New(slog.DiscardHandler)
 
@@ -152,8 +155,8 @@ func (p *path) Dial(ctx context.Context, _ string) (net.Conn, error) {
 func (p *path) Close() error { return nil }
 
 // impostor is an attack on a dialler by somebody who answers in the hub's place.
-func impostor(id, position, does string, control weaken.Defence, make func(*overlay.Authority, overlay.ID) (*tls.Certificate, error)) Attack {
-	return Attack{ID: id, Threat: "be taken for the hub, and be sent readings and passwords", Position: position, Does: does, Expected: "the dialler refuses the peer", Control: control, Fast: true,
+func impostor(id, position, does, refusal string, control weaken.Defence, make func(*overlay.Authority, overlay.ID) (*tls.Certificate, error)) Attack {
+	return Attack{ID: id, Threat: "be taken for the hub, and be sent readings and passwords", Position: position, Does: does, Expected: "the dialler refuses the peer", Right: says(overlay.ErrPeer.Error() + ": " + refusal), Control: control, Fast: true,
 		Run: func(ctx context.Context, _ *Target) (Result, error) {
 			a, err := overlay.NewAuthority(officeDomain)
 			if err != nil {
@@ -179,10 +182,8 @@ func impostor(id, position, does string, control weaken.Defence, make func(*over
 			c, err := ep.Dial(ctx, overlay.ServiceIngest)
 			if err == nil {
 				_ = c.Close()
-			} else if !errors.Is(err, overlay.ErrPeer) {
-				return Result{}, fmt.Errorf("failed, but not for who answered: %w", err)
 			}
-			return judge(err == nil, "taken for the hub", "not accepted", "%v", err)
+			return judge(err == nil, failure(err), "taken for the hub", "not accepted", "%v", err)
 		}}
 }
 
@@ -237,6 +238,7 @@ func downgrade(ctx context.Context, _ *Target) (Result, error) {
 		return Result{}, err
 	}
 	var spoken []string
+	var seen []Seen
 	for what, conf := range map[string]*tls.Config{
 		"TLS 1.2":             {MinVersion: tls.VersionTLS12, MaxVersion: tls.VersionTLS12}, // #nosec G402 -- the attack
 		"TLS 1.3 with P-256":  {MinVersion: tls.VersionTLS13, CurvePreferences: []tls.CurveID{tls.CurveP256}},
@@ -247,11 +249,13 @@ func downgrade(ctx context.Context, _ *Target) (Result, error) {
 			return Result{}, err
 		}
 		conf.InsecureSkipVerify, conf.NextProtos, conf.Certificates = true, []string{overlay.ServiceIngest}, []tls.Certificate{*cert} // #nosec G402 -- the attack
-		if n, _ := hear(raw, conf); n > 0 {
+		n, err := hear(raw, conf)
+		if n > 0 {
 			spoken = append(spoken, what)
 		}
+		seen = append(seen, failure(err)...)
 	}
-	return judge(len(spoken) > 0, "the hub spoke it", "no handshake", "3 tried; spoken: %v", spoken)
+	return judge(len(spoken) > 0, seen, "the hub spoke it", "no handshake", "3 tried; spoken: %v", spoken)
 }
 
 // hear speaks TLS and counts the bytes that come back after the handshake.
@@ -283,7 +287,7 @@ func otherService(ctx context.Context, _ *Target) (Result, error) {
 	if err == nil {
 		_ = c.Close()
 	}
-	return judge(err == nil, "connected to another service's host", "no handshake", "%v", err)
+	return judge(err == nil, failure(err), "connected to another service's host", "no handshake", "%v", err)
 }
 
 // redirected leads every connection to the host of ingest.
@@ -344,6 +348,7 @@ func unenrolled(ctx context.Context, t *Target) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
+	var seen []Seen
 	for _, prefix := range []string{clientAPI, mgmt.Edge} {
 		c, err := controller(r.ids["one"], stranger)
 		if err != nil {
@@ -354,11 +359,9 @@ func unenrolled(ctx context.Context, t *Target) (Result, error) {
 		if err == nil {
 			return through("a session for a stranger", "%s", prefix)
 		}
-		if !errors.Is(err, mgmt.ErrUnauthorized) {
-			return Result{}, fmt.Errorf("failed, but not for who asked: %w", err)
-		}
+		seen = append(seen, failure(err)...)
 	}
-	return refused("no session", "refused as unauthorised, as client and as manager")
+	return refused(seen, "no session", "refused as unauthorised, as client and as manager")
 }
 
 // underlay dials ingest below the inner TLS with a rogue sensor's real OpenZiti identity.
@@ -386,6 +389,7 @@ func controllerSigned(ctx context.Context, t *Target) (Result, error) {
 	}
 	victim, hub := r.ids["two"].ID(), r.ids["two"].ID()
 	hub.Kind, hub.Name = overlay.KindHub, "hub"
+	var seen []Seen
 	for _, name := range []overlay.ID{victim, hub} {
 		cert, err := signedByController(ctx, r.ids["one"], name)
 		if err != nil {
@@ -400,11 +404,9 @@ func controllerSigned(ctx context.Context, t *Target) (Result, error) {
 		if n > 0 {
 			return through("the hub took it", "as %s", name)
 		}
-		if err == nil {
-			return Result{}, errors.New("neither a byte nor a refusal")
-		}
+		seen = append(seen, failure(err)...)
 	}
-	return refused("refused", "two certificates that OpenZiti's controller signed without a question")
+	return refused(seen, "refused", "two certificates that OpenZiti's controller signed without a question")
 }
 
 // signedByController has the controller sign an API-session certificate in another's name.
@@ -457,7 +459,7 @@ func noCertificate(ctx context.Context, t *Target) (Result, error) {
 	}
 	defer end()
 	n, err := hear(raw, &tls.Config{MinVersion: tls.VersionTLS13, NextProtos: []string{overlay.ServiceIngest}, InsecureSkipVerify: true}) // #nosec G402 -- as above
-	return judge(n > 0, "the hub spoke", "not one byte", "%v", err)
+	return judge(n > 0, failure(err), "the hub spoke", "not one byte", "%v", err)
 }
 
 func noPolicy(ctx context.Context, t *Target) (Result, error) {
@@ -479,10 +481,10 @@ func noPolicy(ctx context.Context, t *Target) (Result, error) {
 				kind, body, err = k.read()
 			}
 			_ = c.Close()
-			return judge(err == nil && kind == frameHello, "the hub's ingest answers a workstation", "ended by the hub", "frame %d %x, %v", kind, body, err)
+			return judge(err == nil && kind == frameHello, failure(err), "the hub's ingest answers a workstation", "ended by the hub", "frame %d %x, %v", kind, body, err)
 		}
 		if trying.Err() != nil || errors.Is(err, overlay.ErrPeer) {
-			return refused("not connected", "%v", err)
+			return refused(failure(err), "not connected", "%v", err)
 		}
 		select {
 		case <-trying.Done():
@@ -539,7 +541,7 @@ func behindBack(ctx context.Context, t *Target) (Result, error) {
 					}
 				}
 			}
-			return judge(found == "", "put right, but nobody is told", "put right, and told", "after %v; in the audit log: %v", took.Round(100*time.Millisecond), found != "")
+			return judge(found == "", word("put right and told"), "put right, but nobody is told", "put right, and told", "after %v; in the audit log: %v", took.Round(100*time.Millisecond), found != "")
 		case looking.Err() != nil && ctx.Err() == nil:
 			return through("it stays", "still there after %v", time.Since(began).Round(time.Second))
 		case err != nil:
@@ -567,12 +569,12 @@ func ticketStretched(ctx context.Context, t *Target) (Result, error) {
 	}
 	ticket, err := overlay.ParseTicket([]byte(strings.ReplaceAll(string(raw), "/workstation/"+desk, "/hub/hub")))
 	if err != nil {
-		return refused("the ticket does not read", "%v", err)
+		return refused(failure(err), "the ticket does not read", "%v", err)
 	}
 	dir, err := os.MkdirTemp(t.dir, "stretched-")
 	if err != nil {
 		return Result{}, err
 	}
 	ids, err := overlay.Enrol(ctx, openziti.NewNetwork(t.log), ticket, dir, t.log)
-	return judge(err == nil && len(ids) > 0, "a hub's certificate for a workstation's ticket", "refused", "%v", err)
+	return judge(err == nil && len(ids) > 0, failure(err), "a hub's certificate for a workstation's ticket", "refused", "%v", err)
 }

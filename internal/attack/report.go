@@ -15,12 +15,13 @@ import (
 
 // Report is what came of all attacks. Its last fields are the summary.
 type Report struct {
-	Lines      []Line  `json:"matrix"`
-	Seconds    float64 `json:"seconds"`
-	Attacks    int     `json:"attacks"`
-	Refused    int     `json:"refused"`
-	GotThrough int     `json:"got_through"`
-	NotRun     int     `json:"not_run"`
+	Lines       []Line  `json:"matrix"`
+	Seconds     float64 `json:"seconds"`
+	Attacks     int     `json:"attacks"`
+	Refused     int     `json:"refused"`
+	GotThrough  int     `json:"got_through"`
+	WrongReason int     `json:"wrong_reason"`
+	NotRun      int     `json:"not_run"`
 	// Controls is how many attacks a weakened binary repeated, ControlsGotThrough how many of them then got through, and
 	// ControlsEffective the second in percent of all attacks: an attack without a control lowers it.
 	Controls           int     `json:"controls"`
@@ -30,13 +31,15 @@ type Report struct {
 
 func (r *Report) count(took time.Duration) {
 	r.Seconds = float64(took.Milliseconds()) / 1000
-	r.Attacks, r.Refused, r.GotThrough, r.NotRun, r.Controls, r.ControlsGotThrough = len(r.Lines), 0, 0, 0, 0, 0
+	r.Attacks, r.Refused, r.GotThrough, r.WrongReason, r.NotRun, r.Controls, r.ControlsGotThrough = len(r.Lines), 0, 0, 0, 0, 0, 0
 	for _, l := range r.Lines {
 		switch l.Outcome {
 		case Refused:
 			r.Refused++
 		case GotThrough:
 			r.GotThrough++
+		case WrongReason:
+			r.WrongReason++
 		case NotRun:
 			r.NotRun++
 		}
@@ -113,8 +116,8 @@ func (l Line) control() string {
 }
 
 func (r *Report) summary() string {
-	return fmt.Sprintf("%d attacks: %d refused, %d got through, %d not run. Without its defence %d of them got through (%.1f %% of all). %.0f s.",
-		r.Attacks, r.Refused, r.GotThrough, r.NotRun, r.ControlsGotThrough, r.ControlsEffective, r.Seconds)
+	return fmt.Sprintf("%d attacks: %d refused, %d got through, %d refused for a wrong reason, %d not run. Without its defence %d of them got through (%.1f %% of all). %.0f s.",
+		r.Attacks, r.Refused, r.GotThrough, r.WrongReason, r.NotRun, r.ControlsGotThrough, r.ControlsEffective, r.Seconds)
 }
 
 // Markdown writes the matrix as tables, one a family.

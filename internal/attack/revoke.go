@@ -3,6 +3,7 @@ package attack
 import (
 	"context"
 	"fmt"
+	"io"
 	"net/http"
 	"time"
 
@@ -12,11 +13,11 @@ import (
 func revokeAttacks() []Attack {
 	return []Attack{
 		{ID: "revoke-mid-stream", Threat: "go on after being locked out", Position: "an enrolled sensor with a live connection", Does: "the sensor is disabled while it is delivering; it goes on",
-			Expected: "cut within seconds, and not let in again", Control: weaken.Revocation, Run: revokeSensor},
+			Expected: "cut within seconds with goodbye 8 (not active), and not let in again", Right: says(notActive), Control: weaken.Revocation, Run: revokeSensor},
 		{ID: "revoke-gateway", Threat: "go on after being locked out", Position: "the sensors of a stolen gateway", Does: "the gateway is disabled; its sensors go on with connections of their own",
-			Expected: "they are cut as well", Control: weaken.Revocation, Run: revokeGateway},
+			Expected: "they are cut as well, with goodbye 8 (not active)", Right: says(notActive), Control: weaken.Revocation, Run: revokeGateway},
 		{ID: "revoke-workstation", Threat: "go on after being locked out", Position: "a stolen workstation with an open connection", Does: "the workstation is disabled; it goes on asking",
-			Expected: "cut within seconds", Control: weaken.Revocation, Run: revokeWorkstation},
+			Expected: "the connection is closed within seconds", Right: fails(io.EOF), Control: weaken.Revocation, Run: revokeWorkstation},
 	}
 }
 
@@ -35,7 +36,7 @@ func goesOn(ctx context.Context, ping func() error) (Result, error) {
 	began := time.Now()
 	for time.Since(began) < patience {
 		if err := ping(); err != nil {
-			return refused("cut", "after %v: %v", time.Since(began).Round(10*time.Millisecond), err)
+			return refused(failure(err), "cut", "after %v: %v", time.Since(began).Round(10*time.Millisecond), err)
 		}
 		select {
 		case <-ctx.Done():
@@ -54,11 +55,17 @@ func (k *talk) ping() error {
 		return err
 	}
 	kind, body, err := k.read()
-	if err == nil && kind != 7 {
+	switch {
+	case err == nil && kind == frameGoodbye && len(body) == 1:
+		err = fmt.Errorf("%w: reason %d", errGoodbye, body[0])
+	case err == nil && kind != 7:
 		err = fmt.Errorf("frame %d %x", kind, body)
 	}
 	return err
 }
+
+// notActive is how the hub ends the connection of an identity that is not active in the inventory.
+const notActive = "the hub said goodbye: reason 8"
 
 func revokeSensor(ctx context.Context, t *Target) (Result, error) {
 	r, err := t.newSensors(ctx)

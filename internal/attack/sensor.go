@@ -41,37 +41,41 @@ func (j *junkConn) Tx(w, r []byte) error { return j.junk.Tx(0, w, r) }
 func sensorAttacks() []Attack {
 	return []Attack{
 		{ID: "sensor-junk-oximeter", Threat: "show numbers that no body made", Position: "malformed or replaced firmware on the I2C bus",
-			Does: "a chip that answers every register with random bytes is taken for a MAX30100, 200 times", Expected: "it is never taken for one", Control: weaken.Plausible, Fast: true,
+			Does: "a chip that answers every register with random bytes is taken for a MAX30100, 200 times", Expected: "it is never taken for one", Right: fails(sensor.ErrWrongPart).or(fails(sensor.ErrConfigRefused)), Control: weaken.Plausible, Fast: true,
 			Run: func(context.Context, *Target) (Result, error) {
 				var last error
+				var seen []Seen
 				for i := range 200 {
 					_, err := sensor.NewMAX30100(&junk{seed: i * 1000}, sensor.MAX30100Config{Sleep: func(time.Duration) {}})
 					if err == nil {
 						return through("samples of junk", "after %d tries", i+1)
 					}
 					last = err
+					seen = append(seen, failure(err)...)
 				}
-				return refused("not taken for one", "200 tries, the last: %v", last)
+				return refused(seen, "not taken for one", "200 tries, the last: %v", last)
 			}},
 		{ID: "sensor-junk-converter", Threat: "show a blood pressure that nobody has", Position: "a loose or cut SPI line", Does: "a converter that answers all ones is read 200 times",
-			Expected: "no value, but the fault's name", Control: weaken.Plausible, Fast: true,
+			Expected: "no value, but the fault's name", Right: fails(sensor.ErrNotConnected), Control: weaken.Plausible, Fast: true,
 			Run: func(context.Context, *Target) (Result, error) {
 				adc, err := sensor.NewMCP3008(&ones{}, sensor.MCP3008Config{})
 				if err != nil {
-					return refused("not taken for one", "%v", err)
+					return refused(failure(err), "not taken for one", "%v", err)
 				}
 				var last error
+				var seen []Seen
 				for range 200 {
 					code, err := adc.Read(0)
 					if err == nil {
 						return through("a value", "code %d", code)
 					}
 					last = err
+					seen = append(seen, failure(err)...)
 				}
-				return refused("no value", "%v", last)
+				return refused(seen, "no value", "%v", last)
 			}},
 		{ID: "sensor-junk-chunk", Threat: "crash whoever reads a chunk", Position: "malformed firmware of a gateway, or a bug in one", Does: "30,000 random, cut and changed chunks are decoded",
-			Expected: "an error or a canonical chunk within its ranges, never a crash", Control: weaken.Plausible, Fast: true, Run: junkChunks},
+			Expected: "an error or a canonical chunk within its ranges, never a crash", Right: fails(vitals.ErrMalformed), Control: weaken.Plausible, Fast: true, Run: junkChunks},
 	}
 }
 
@@ -95,9 +99,11 @@ func junkChunks(context.Context, *Target) (Result, error) {
 		return Result{}, err
 	}
 	outside, opened := 0, 0
+	var seen []Seen
 	look := func(b []byte) {
 		c, err := vitals.Decode(b)
 		if err != nil {
+			seen = append(seen, failure(err)...)
 			return
 		}
 		opened++
@@ -116,5 +122,5 @@ func junkChunks(context.Context, *Target) (Result, error) {
 		look(b)
 		look(b[:i%len(b)])
 	}
-	return judge(outside > 0, "values outside of what a body can have", "none outside its range", "30000 tried, %d decoded, %d outside", opened, outside)
+	return judge(outside > 0, seen, "values outside of what a body can have", "none outside its range", "30000 tried, %d decoded, %d outside", opened, outside)
 }

@@ -19,12 +19,13 @@ import (
 	"github.com/coder/websocket"
 	"github.com/pquerna/otp/totp"
 
+	"vitalseal/internal/access"
 	"vitalseal/internal/weaken"
 )
 
 // forging is an attack with an access token that the attacker makes of a real one.
 func forging(id, position, does string, control weaken.Defence, forge func(head, body map[string]any, token string, jwks []byte) (string, error)) Attack {
-	return Attack{ID: id, Threat: "be somebody without a password", Position: position, Does: does, Expected: "401", Control: control,
+	return Attack{ID: id, Threat: "be somebody without a password", Position: position, Does: does, Expected: "401", Right: answers(http.StatusUnauthorized), Control: control,
 		Run: func(ctx context.Context, t *Target) (Result, error) {
 			s, err := t.as(ctx, "nurse")
 			if err != nil {
@@ -34,16 +35,9 @@ func forging(id, position, does string, control weaken.Defence, forge func(head,
 			if err != nil {
 				return Result{}, err
 			}
-			var head, body map[string]any
-			parts := strings.Split(s.Access, ".")
-			for i, v := range []*map[string]any{&head, &body} {
-				b, err := base64.RawURLEncoding.DecodeString(parts[i])
-				if err == nil {
-					err = json.Unmarshal(b, v)
-				}
-				if err != nil {
-					return Result{}, err
-				}
+			head, body, err := opened(s.Access)
+			if err != nil {
+				return Result{}, err
 			}
 			token, err := forge(head, body, s.Access, keys.Body)
 			if err != nil {
@@ -53,8 +47,26 @@ func forging(id, position, does string, control weaken.Defence, forge func(head,
 			if err != nil {
 				return Result{}, err
 			}
-			return judge(a.ok(), "taken for a session", "refused", "%s", a)
+			return judge(a.ok(), status(a), "taken for a session", "refused", "%s", a)
 		}}
+}
+
+// opened are the header and the claims of a token, which anyone can read.
+func opened(token string) (head, body map[string]any, err error) {
+	parts := strings.Split(token, ".")
+	if len(parts) != 3 {
+		return nil, nil, fmt.Errorf("a token of %d parts", len(parts))
+	}
+	for i, v := range []*map[string]any{&head, &body} {
+		b, err := base64.RawURLEncoding.DecodeString(parts[i])
+		if err == nil {
+			err = json.Unmarshal(b, v)
+		}
+		if err != nil {
+			return nil, nil, err
+		}
+	}
+	return head, body, nil
 }
 
 func encoded(v any) (string, error) {
@@ -123,27 +135,27 @@ func sessionAttacks() []Attack {
 			}),
 		{ID: "session-jwt-claims", Threat: "use a token of elsewhere or of another time", Position: "a stolen signing key's older or foreign tokens",
 			Does:     "tokens signed with the hub's real key: another audience, another issuer, expired, of the future, with a day to live, without a session",
-			Expected: "each is refused", Control: weaken.TokenClaims, Fast: true, Run: foreignClaims},
+			Expected: "each is refused", Right: fails(access.ErrNoSession), Control: weaken.TokenClaims, Fast: true, Run: foreignClaims},
 		{ID: "session-stolen-access", Threat: "use a stolen session", Position: "another enrolled workstation with a stolen access token",
-			Does: "a doctor's live access token is shown by another workstation", Expected: "401, and the session ends everywhere", Control: weaken.TokenStation, Run: stolenAccess},
+			Does: "a doctor's live access token is shown by another workstation", Expected: "401, and the session ends everywhere", Right: answers(http.StatusUnauthorized), Control: weaken.TokenStation, Run: stolenAccess},
 		{ID: "session-stolen-refresh", Threat: "use a stolen session", Position: "another enrolled workstation with a stolen refresh token",
-			Does: "a doctor's refresh token is shown by another workstation", Expected: "401, and the session ends", Control: weaken.TokenStation, Run: stolenRefresh},
+			Does: "a doctor's refresh token is shown by another workstation", Expected: "401, and the session ends", Right: answers(http.StatusUnauthorized), Control: weaken.TokenStation, Run: stolenRefresh},
 		{ID: "session-refresh-reuse", Threat: "stay in with a copied refresh token", Position: "malware on the same workstation, with a copy",
-			Does: "a refresh token that was used twice since is shown again", Expected: "401, and the whole family ends", Control: weaken.RefreshOnce, Run: refreshReuse},
+			Does: "a refresh token that was used twice since is shown again", Expected: "401, and the whole family ends", Right: answers(http.StatusUnauthorized), Control: weaken.RefreshOnce, Run: refreshReuse},
 		{ID: "session-fixation", Threat: "get into the session of whoever signs in next", Position: "a colleague who was at the browser before",
-			Does: "the attacker's session is planted in the browser; the victim signs in there; the planted token is used", Expected: "the planted token does not become the victim's", Control: weaken.FreshSession, Run: fixation},
+			Does: "the attacker's session is planted in the browser; the victim signs in there; the planted token is used", Expected: "401: the planted token does not become the victim's, and is worth nothing", Right: answers(http.StatusUnauthorized), Control: weaken.FreshSession, Run: fixation},
 		{ID: "session-after-sign-out", Threat: "use a session that was ended", Position: "whoever copied a token before", Does: "a token is used after its owner has signed out",
-			Expected: "401", Control: weaken.SignOutEnds, Run: afterSignOut},
+			Expected: "401", Right: answers(http.StatusUnauthorized), Control: weaken.SignOutEnds, Run: afterSignOut},
 		{ID: "session-brute-force", Threat: "guess a password", Position: "another enrolled workstation", Does: "25 passwords for one login, the right one last",
-			Expected: "slowed down after five; the right one is not even looked at", Control: weaken.Throttle, Run: bruteForce},
+			Expected: "401 for the first ones, then 429; the right one is not even looked at", Right: answers(http.StatusUnauthorized, http.StatusTooManyRequests), Control: weaken.Throttle, Run: bruteForce},
 		{ID: "session-enumeration", Threat: "find out who works here", Position: "another enrolled workstation", Does: "sign-ins of logins that exist and that do not, three times each",
-			Expected: "the same status and the same words", Control: weaken.SameAnswer, Run: enumeration},
+			Expected: "401 and the same words, each", Right: answers(http.StatusUnauthorized), Control: weaken.SameAnswer, Run: enumeration},
 		{ID: "session-otp-replay", Threat: "use a one-time code that was looked at", Position: "a colleague who saw the password and the code",
-			Does: "the same TOTP code is used for a second sign-in", Expected: "401", Control: weaken.ProofOnce, Run: otpReplay},
+			Does: "the same TOTP code is used for a second sign-in", Expected: "401", Right: answers(http.StatusUnauthorized), Control: weaken.ProofOnce, Run: otpReplay},
 		{ID: "session-without-second", Threat: "get in with a stolen password", Position: "whoever knows the password of somebody with a second factor",
-			Does: "a sign-in without the second factor, and with a made-up pending id", Expected: "no tokens", Control: weaken.SecondFactor, Run: withoutSecond},
+			Does: "a sign-in without the second factor, and with a made-up pending id", Expected: "no tokens: the second step is asked for, and 401 without it", Right: answers(http.StatusUnauthorized).or(reads("second factor asked for")), Control: weaken.SecondFactor, Run: withoutSecond},
 		{ID: "session-live-after-end", Threat: "go on watching", Position: "a nurse who is let go while a live view is open",
-			Does: "a live view is open while an administrator disables its person", Expected: "it ends within a few seconds", Control: weaken.LiveRecheck, Run: liveAfterEnd},
+			Does: "a live view is open while an administrator disables its person", Expected: "it ends within a few seconds, and says why", Right: reads("ended"), Control: weaken.LiveRecheck, Run: liveAfterEnd},
 	}
 }
 
@@ -164,7 +176,7 @@ func stolenAccess(ctx context.Context, t *Target) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
-	return judge(a.ok() || own.ok(), "it works there", "refused, and ended", "there: %s; at its own workstation afterwards: %d", a, own.Status)
+	return judge(a.ok() || own.ok(), status(a, own), "it works there", "refused, and ended", "there: %s; at its own workstation afterwards: %d", a, own.Status)
 }
 
 // refresh asks for the next pair of tokens.
@@ -190,7 +202,11 @@ func stolenRefresh(ctx context.Context, t *Target) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
-	return judge(a.ok(), "new tokens", "refused", "%s", a)
+	own, err := t.front().send(ctx, request{method: "GET", path: "/api/session", bearer: s.Access})
+	if err != nil {
+		return Result{}, err
+	}
+	return judge(a.ok() || own.ok(), status(a, own), "new tokens, or a session that goes on", "refused, and ended", "%s; its own workstation afterwards: %d", a, own.Status)
 }
 
 func refreshReuse(ctx context.Context, t *Target) (Result, error) {
@@ -216,7 +232,7 @@ func refreshReuse(ctx context.Context, t *Target) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
-	return judge(a.ok() || own.ok(), "the copy still works", "refused, and its family has ended", "the copy: %s; the newest token afterwards: %d", a, own.Status)
+	return judge(a.ok() || own.ok(), status(a, own), "the copy still works", "refused, and its family has ended", "the copy: %s; the newest token afterwards: %d", a, own.Status)
 }
 
 func fixation(ctx context.Context, t *Target) (Result, error) {
@@ -237,7 +253,7 @@ func fixation(ctx context.Context, t *Target) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
-	return judge(now.ok() && strings.Contains(string(now.Body), `"role":"doctor"`), "the planted token is the victim's now", "the planted token is worth nothing", "%s", now)
+	return judge(now.ok() && strings.Contains(string(now.Body), `"role":"doctor"`), status(now), "the planted token is the victim's now", "the planted token is worth nothing", "%s", now)
 }
 
 func afterSignOut(ctx context.Context, t *Target) (Result, error) {
@@ -256,7 +272,7 @@ func afterSignOut(ctx context.Context, t *Target) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
-	return judge(a.ok() || r.ok(), "it still works", "refused", "access: %d, refresh: %d", a.Status, r.Status)
+	return judge(a.ok() || r.ok(), status(a, r), "it still works", "refused", "access: %d, refresh: %d", a.Status, r.Status)
 }
 
 func bruteForce(ctx context.Context, t *Target) (Result, error) {
@@ -270,6 +286,7 @@ func bruteForce(ctx context.Context, t *Target) (Result, error) {
 	}
 	statuses := map[int]int{}
 	var last answer
+	var seen []Seen
 	for i := range 25 {
 		guess := fmt.Sprintf("guess-number-%d", i)
 		if i == 24 {
@@ -279,8 +296,12 @@ func bruteForce(ctx context.Context, t *Target) (Result, error) {
 			return Result{}, err
 		}
 		statuses[last.Status]++
+		seen = append(seen, status(last)...)
 	}
-	return judge(last.ok(), "every guess was tried, the right one worked", "slowed down", "answers by status: %v", statuses)
+	if !last.ok() && last.Status != http.StatusTooManyRequests {
+		return Result{}, fmt.Errorf("the right password was judged: %s", last)
+	}
+	return judge(last.ok(), seen, "every guess was tried, the right one worked", "slowed down", "answers by status: %v", statuses)
 }
 
 func enumeration(ctx context.Context, t *Target) (Result, error) {
@@ -289,18 +310,20 @@ func enumeration(ctx context.Context, t *Target) (Result, error) {
 		return Result{}, err
 	}
 	var texts []string
+	var seen []Seen
 	for range 3 {
 		for _, login := range []string{t.name("nobody-"), t.who("patient").Login, "o'brien", t.who("nurse").Login} {
 			a, err := thief.send(ctx, request{method: "POST", path: "/api/session", body: map[string]string{"login": login, "password": "certainly-wrong"}})
 			if err != nil {
 				return Result{}, err
 			}
+			seen = append(seen, status(a)...)
 			if text := a.String(); !slices.Contains(texts, text) {
 				texts = append(texts, text)
 			}
 		}
 	}
-	return judge(len(texts) != 1, "the answers differ", "all the same", "%d different: %s", len(texts), strings.Join(texts, " / "))
+	return judge(len(texts) != 1, seen, "the answers differ", "all the same", "%d different: %s", len(texts), strings.Join(texts, " / "))
 }
 
 // withTOTP is a person with an authenticator app: the login, the app's secret.
@@ -366,7 +389,7 @@ func otpReplay(ctx context.Context, t *Target) (Result, error) {
 	if !both[0].ok() {
 		return Result{}, fmt.Errorf("the owner's own code: %s", both[0])
 	}
-	return judge(both[1].ok(), "the code worked twice", "the second time refused", "%s", both[1])
+	return judge(both[1].ok(), status(both[1]), "the code worked twice", "the second time refused", "%s", both[1])
 }
 
 func withoutSecond(ctx context.Context, t *Target) (Result, error) {
@@ -384,7 +407,13 @@ func withoutSecond(ctx context.Context, t *Target) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
-	return judge(tokens.Access != "" || b.ok(), "tokens without the second factor", "none", "first step: %d, second: %d", a.Status, b.Status)
+	seen := status(b)
+	if a.ok() && strings.Contains(string(a.Body), `"second_factor"`) {
+		seen = append(seen, word("second factor asked for")...)
+	} else {
+		seen = append(seen, status(a)...)
+	}
+	return judge(tokens.Access != "" || b.ok(), seen, "tokens without the second factor", "none", "first step: %d, second: %d", a.Status, b.Status)
 }
 
 func liveAfterEnd(ctx context.Context, t *Target) (Result, error) {
@@ -424,9 +453,9 @@ func liveAfterEnd(ctx context.Context, t *Target) (Result, error) {
 		case err != nil && watching.Err() != nil && ctx.Err() == nil:
 			return through("it went on", "still numbers after %v", time.Since(began).Round(time.Second))
 		case err != nil:
-			return refused("it ended", "after %v: %v", time.Since(began).Round(10*time.Millisecond), err)
+			return refused(failure(err), "it ended", "after %v: %v", time.Since(began).Round(10*time.Millisecond), err)
 		case strings.Contains(string(b), `"ended"`):
-			return refused("it ended", "after %v: %s", time.Since(began).Round(10*time.Millisecond), b)
+			return refused(word("ended"), "it ended", "after %v: %s", time.Since(began).Round(10*time.Millisecond), b)
 		}
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"strings"
+	"syscall"
 	"time"
 
 	"vitalseal/internal/connect"
@@ -19,13 +20,13 @@ import (
 func stationAttacks() []Attack {
 	return []Attack{
 		{ID: "station-other-user", Threat: "use a colleague's workstation address", Position: "another local user or program that cannot read connect.json",
-			Does: "the loopback address of a workstation is asked without the launch secret, with a wrong one, and with a made-up cookie", Expected: "403", Control: weaken.LaunchSecret, Run: otherUser},
+			Does: "the loopback address of a workstation is asked without the launch secret, with a wrong one, and with a made-up cookie", Expected: "403", Right: answers(http.StatusForbidden), Control: weaken.LaunchSecret, Run: otherUser},
 		{ID: "station-link-twice", Threat: "get in with a link from the history", Position: "whoever reads the browser's history or the terminal's scroll-back",
-			Does: "a launch link is opened a second time, by another browser", Expected: "403", Control: weaken.LaunchSecret, Run: linkTwice},
+			Does: "a launch link is opened a second time, by another browser", Expected: "403", Right: answers(http.StatusForbidden), Control: weaken.LaunchSecret, Run: linkTwice},
 		{ID: "station-uid", Threat: "use a colleague's workstation address", Position: "another operating-system user of the machine",
-			Does: "a connection is made as another user (only where the suite runs as root)", Expected: "closed before a byte is read", Control: weaken.PeerUser, Needs: otherPossible, Run: foreignUser},
+			Does: "a connection is made as another user (only where the suite runs as root)", Expected: "closed before a byte is read", Right: fails(io.EOF).or(fails(syscall.ECONNRESET)), Control: weaken.PeerUser, Needs: otherPossible, Run: foreignUser},
 		{ID: "station-flood", Threat: "keep the workstation's own people out", Position: "a program on the workstation", Does: "200 connections to the loopback address at once",
-			Expected: "128 at most; after them, people are served again", Control: weaken.ClientBound, Run: doorFlood},
+			Expected: "128 at most; after them, people are served again", Right: reads("128 of 200 kept"), Control: weaken.ClientBound, Run: doorFlood},
 	}
 }
 
@@ -87,6 +88,7 @@ func otherUser(ctx context.Context, t *Target) (Result, error) {
 		return Result{}, fmt.Errorf("its own user: %s: %w", own, err)
 	}
 	var last answer
+	var seen []Seen
 	for _, h := range []map[string]string{nil, {"X-Vitalseal-Launch": strings.Repeat("A", 26)}, {"Cookie": "__Host-vitalseal_launch_1=AAAA"}} {
 		if last, err = d.browser().send(ctx, request{method: "GET", path: "/api/session", header: h}); err != nil {
 			return Result{}, err
@@ -94,8 +96,9 @@ func otherUser(ctx context.Context, t *Target) (Result, error) {
 		if reached(last) {
 			return through("carried to the hub", "%s", last)
 		}
+		seen = append(seen, status(last)...)
 	}
-	return refused("refused at the door", "%s", last)
+	return refused(seen, "refused at the door", "%s", last)
 }
 
 func linkTwice(ctx context.Context, t *Target) (Result, error) {
@@ -118,7 +121,7 @@ func linkTwice(ctx context.Context, t *Target) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
-	return judge(cookie != "" || reached(then), "let in again", "refused", "the link: %d; then: %d", again.Status, then.Status)
+	return judge(cookie != "" || reached(then), status(again, then), "let in again", "refused", "the link: %d; then: %d", again.Status, then.Status)
 }
 
 // foreignUser connects as another user where this process may become one.
@@ -136,7 +139,7 @@ func foreignUser(ctx context.Context, t *Target) (Result, error) {
 	_ = c.SetDeadline(time.Now().Add(5 * time.Second))
 	tc := tls.Client(c, &tls.Config{InsecureSkipVerify: true, MinVersion: tls.VersionTLS13, ServerName: connect.Host}) // #nosec G402 -- as above
 	err = tc.HandshakeContext(ctx)
-	return judge(err == nil, "another user gets a handshake", "closed at once", "%v", err)
+	return judge(err == nil, failure(err), "another user gets a handshake", "closed at once", "%v", err)
 }
 
 func doorFlood(ctx context.Context, t *Target) (Result, error) {
@@ -160,7 +163,7 @@ func doorFlood(ctx context.Context, t *Target) (Result, error) {
 	if err != nil {
 		return through("nobody is served afterwards", "%v", err)
 	}
-	return judge(alive > 128, "as many as wanted to", "bounded, and served afterwards", "%d of 200 connections were kept", alive)
+	return judge(alive > 128, word("%d of 200 kept", alive), "as many as wanted to", "bounded, and served afterwards", "%d of 200 connections were kept", alive)
 }
 
 // held opens n connections and counts those that are still open a moment later.

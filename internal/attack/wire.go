@@ -31,7 +31,11 @@ const (
 	outcomeAccepted  = 1
 	outcomeDuplicate = 2
 	outcomeRetry     = 3
+	outcomeRejected  = 4
 )
+
+// acked is what became of a message, in one word for [Right].
+func acked(outcome, reason byte) string { return fmt.Sprintf("outcome %d, reason %d", outcome, reason) }
 
 // rogueSensors are two sensors that the attacker has enrolled honestly, on a gateway of their own, each dialled as itself.
 type rogueSensors struct {
@@ -158,7 +162,7 @@ func (k *talk) send(kind byte, data []byte) (outcome, reason byte, err error) {
 		case err != nil:
 			return 0, 0, err
 		case kind == frameGoodbye:
-			return 0, 0, fmt.Errorf("%w: %x", errGoodbye, body)
+			return 0, 0, fmt.Errorf("%w: reason %d", errGoodbye, body)
 		case kind == frameAck && len(body) == 10 && binary.BigEndian.Uint64(body) == n:
 			return body[8], body[9], nil
 		}
@@ -205,8 +209,8 @@ func (t *Target) nextEpoch() uint64 {
 }
 
 // wire is an attack with a connection of rogue sensor one.
-func wire(id, threat, position, does, expected string, control weaken.Defence, run func(ctx context.Context, t *Target, k *talk, me *overlay.Identity) (Result, error)) Attack {
-	return Attack{ID: id, Threat: threat, Position: position, Does: does, Expected: expected, Control: control,
+func wire(id, threat, position, does, expected string, right Right, control weaken.Defence, run func(ctx context.Context, t *Target, k *talk, me *overlay.Identity) (Result, error)) Attack {
+	return Attack{ID: id, Threat: threat, Position: position, Does: does, Expected: expected, Right: right, Control: control,
 		Run: func(ctx context.Context, t *Target) (Result, error) {
 			r, err := t.sensors(ctx)
 			if err != nil {
@@ -233,21 +237,21 @@ func (k *talk) announce(said []byte) error {
 func chunkAttacks() []Attack {
 	return []Attack{
 		wire("wire-replay", "show a reading twice", "whoever holds an enrolled sensor and what it sent", "a chunk that was taken is sent again, on the same and on a new connection",
-			"answered as a duplicate; stored once", weaken.Dedupe, replay),
+			"answered as a duplicate; stored once", reads(acked(outcomeDuplicate, 0)), weaken.Dedupe, replay),
 		wire("wire-stale-epoch", "put old readings in the place of new ones", "a gateway restored from an old backup", "an epoch with a number below the newest is announced",
-			"rejected for good", weaken.EpochOrder, staleEpoch),
+			"rejected for good: epoch number reused", reads(acked(outcomeRejected, 6)), weaken.EpochOrder, staleEpoch),
 		wire("wire-restored-gateway", "repeat sequence numbers under another key", "two gateways with one identity, or one restored and started again",
-			"the same epoch number is announced with another key, and its chunk sent", "rejected; the first one's readings stay", weaken.EpochOrder, sameEpoch),
+			"the same epoch number is announced with another key, and its chunk sent", "rejected; the first one's readings stay", reads(acked(outcomeRejected, 6), acked(outcomeRetry, 2)), weaken.EpochOrder, sameEpoch),
 		{ID: "wire-clone", Threat: "be a second source of one sensor's readings", Position: "whoever copied a gateway's folder", Does: "a second connection with the same identity delivers beside the first",
-			Expected: "the first one is ended: two cannot stay unnoticed", Control: weaken.OneConnection, Run: clone},
+			Expected: "the first one is ended with goodbye 9 (replaced): two cannot stay unnoticed", Right: says("the hub said goodbye: reason 9"), Control: weaken.OneConnection, Run: clone},
 		wire("wire-other-sensor", "speak for another sensor", "an enrolled sensor that turned bad", "a chunk sealed in a victim's name is sent on the attacker's own connection",
-			"does not open", weaken.SealSensor, speakForOther),
-		wire("wire-future", "show a reading of tomorrow", "a gateway with its clock set wrong", "chunks of next year and of two years ago", "rejected by the store", weaken.Clock, wrongClock),
-		wire("wire-huge-frame", "fill the hub's memory", "an enrolled sensor that turned bad", "a frame that announces 48 MiB", "the connection ends", weaken.FrameBound, hugeFrame),
+			"does not open", reads(acked(outcomeRejected, 3)), weaken.SealSensor, speakForOther),
+		wire("wire-future", "show a reading of tomorrow", "a gateway with its clock set wrong", "chunks of next year and of two years ago", "rejected by the store", reads(acked(outcomeRejected, 7)), weaken.Clock, wrongClock),
+		wire("wire-huge-frame", "fill the hub's memory", "an enrolled sensor that turned bad", "a frame that announces 48 MiB", "the connection ends with goodbye 12 (bad frame)", says("the hub said goodbye: reason 12"), weaken.FrameBound, hugeFrame),
 		wire("wire-implausible", "show a number that no patient can have", "an enrolled sensor with broken or malicious firmware",
-			"a rightly sealed heart rate of 900 /min, encoded by hand", "rejected as malformed", weaken.Plausible, implausible),
+			"a rightly sealed heart rate of 900 /min, encoded by hand", "rejected as malformed", reads(acked(outcomeRejected, 4)), weaken.Plausible, implausible),
 		wire("wire-garbage", "crash the hub with malformed readings", "an enrolled sensor with broken firmware", "300 rightly sealed chunks of random bytes, and half-written frames",
-			"each rejected; the hub goes on", weaken.None, garbage),
+			"each rejected as malformed; the hub goes on", reads(acked(outcomeRejected, 4)), weaken.None, garbage),
 	}
 }
 
@@ -267,7 +271,7 @@ func replay(ctx context.Context, t *Target, k *talk, me *overlay.Identity) (Resu
 	if err != nil || first != outcomeAccepted {
 		return Result{}, fmt.Errorf("the first time: outcome %d, reason %d: %w", first, reason, err)
 	}
-	again, _, err := k.send(frameEnvelope, b)
+	again, r2, err := k.send(frameEnvelope, b)
 	if err != nil {
 		return Result{}, err
 	}
@@ -277,11 +281,11 @@ func replay(ctx context.Context, t *Target, k *talk, me *overlay.Identity) (Resu
 		return Result{}, err
 	}
 	defer func() { _ = k2.c.Close() }()
-	third, _, err := k2.send(frameEnvelope, b)
+	third, r3, err := k2.send(frameEnvelope, b)
 	if err != nil {
 		return Result{}, err
 	}
-	return judge(again == outcomeAccepted || third == outcomeAccepted, "taken twice", "a duplicate", "outcomes %d, %d, %d (1 accepted, 2 duplicate)", first, again, third)
+	return judge(again == outcomeAccepted || third == outcomeAccepted, append(word("%s", acked(again, r2)), word("%s", acked(third, r3))...), "taken twice", "a duplicate", "outcomes %d, %d, %d (1 accepted, 2 duplicate)", first, again, third)
 }
 
 func staleEpoch(_ context.Context, t *Target, k *talk, me *overlay.Identity) (Result, error) {
@@ -301,7 +305,7 @@ func staleEpoch(_ context.Context, t *Target, k *talk, me *overlay.Identity) (Re
 	if err != nil {
 		return Result{}, err
 	}
-	return judge(o == outcomeAccepted, "an older epoch was taken", "rejected", "outcome %d, reason %d", o, r)
+	return judge(o == outcomeAccepted, word("%s", acked(o, r)), "an older epoch was taken", "rejected", "outcome %d, reason %d", o, r)
 }
 
 func sameEpoch(_ context.Context, t *Target, k *talk, me *overlay.Identity) (Result, error) {
@@ -329,7 +333,7 @@ func sameEpoch(_ context.Context, t *Target, k *talk, me *overlay.Identity) (Res
 	if err != nil {
 		return Result{}, err
 	}
-	return judge(o == outcomeAccepted || c == outcomeAccepted, "both are taken", "rejected", "announcement: outcome %d, reason %d; chunk: outcome %d, reason %d", o, r, c, cr)
+	return judge(o == outcomeAccepted || c == outcomeAccepted, append(word("%s", acked(o, r)), word("%s", acked(c, cr))...), "both are taken", "rejected", "announcement: outcome %d, reason %d; chunk: outcome %d, reason %d", o, r, c, cr)
 }
 
 func clone(ctx context.Context, t *Target) (Result, error) {
@@ -348,15 +352,8 @@ func clone(ctx context.Context, t *Target) (Result, error) {
 	}
 	defer func() { _ = second.c.Close() }()
 	// A ping is answered by a connection that lives.
-	if err := first.c.SetDeadline(time.Now().Add(5 * time.Second)); err != nil {
-		return Result{}, err
-	}
-	err = first.write(6, nil)
-	var kind byte
-	if err == nil {
-		kind, _, err = first.read()
-	}
-	return judge(err == nil && kind == 7, "both stay connected", "the first is ended", "a ping on the first: frame %d, %v", kind, err)
+	err = first.ping()
+	return judge(err == nil, failure(err), "both stay connected", "the first is ended", "a ping on the first: %v", err)
 }
 
 func speakForOther(ctx context.Context, t *Target, k *talk, me *overlay.Identity) (Result, error) {
@@ -372,7 +369,7 @@ func speakForOther(ctx context.Context, t *Target, k *talk, me *overlay.Identity
 	if err != nil {
 		return Result{}, err
 	}
-	return judge(o == outcomeAccepted, "taken on another's connection", "does not open", "outcome %d, reason %d", o, why)
+	return judge(o == outcomeAccepted, word("%s", acked(o, why)), "taken on another's connection", "does not open", "outcome %d, reason %d", o, why)
 }
 
 func wrongClock(_ context.Context, t *Target, k *talk, me *overlay.Identity) (Result, error) {
@@ -384,18 +381,20 @@ func wrongClock(_ context.Context, t *Target, k *talk, me *overlay.Identity) (Re
 		return Result{}, err
 	}
 	var outcomes []byte
+	var seen []Seen
 	for _, off := range []time.Duration{365 * 24 * time.Hour, -730 * 24 * time.Hour} {
 		b, err := m.chunk(time.Now().Add(off))
 		if err != nil {
 			return Result{}, err
 		}
-		o, _, err := k.send(frameEnvelope, b)
+		o, r, err := k.send(frameEnvelope, b)
 		if err != nil {
 			return Result{}, err
 		}
 		outcomes = append(outcomes, o)
+		seen = append(seen, word("%s", acked(o, r))...)
 	}
-	return judge(bytes.IndexByte(outcomes, outcomeAccepted) >= 0, "taken", "rejected", "outcomes %v (4 rejected)", outcomes)
+	return judge(bytes.IndexByte(outcomes, outcomeAccepted) >= 0, seen, "taken", "rejected", "outcomes %v (4 rejected)", outcomes)
 }
 
 func hugeFrame(ctx context.Context, t *Target, k *talk, me *overlay.Identity) (Result, error) {
@@ -413,8 +412,11 @@ func hugeFrame(ctx context.Context, t *Target, k *talk, me *overlay.Identity) (R
 		if errors.As(err, &late) && late.Timeout() {
 			return through("the hub waits for it", "%v", err)
 		}
-		if err == nil || try == 2 {
-			return refused("the connection ends", "frame %d %x, %v", kind, body, err)
+		if err == nil && kind == frameGoodbye && len(body) == 1 {
+			err = fmt.Errorf("%w: reason %d", errGoodbye, body[0])
+		}
+		if errors.Is(err, errGoodbye) || err == nil || try == 2 {
+			return refused(failure(err), "the connection ends", "frame %d %x, %v", kind, body, err)
 		}
 		// It ended without a word of the hub's: that may have been the network, so it does not count yet.
 		if k, err = t.dial(ctx, me); err != nil {
@@ -433,19 +435,21 @@ func garbage(ctx context.Context, t *Target, k *talk, me *overlay.Identity) (Res
 		return Result{}, err
 	}
 	taken, n := 0, 300
+	var seen []Seen
 	for i := range n {
 		plain := noise(i)
 		b, _, err := m.sealer.Seal(time.Now(), plain)
 		if err != nil {
 			return Result{}, err
 		}
-		o, _, err := k.send(frameEnvelope, b)
+		o, r, err := k.send(frameEnvelope, b)
 		if err != nil {
 			return Result{}, err
 		}
 		if o == outcomeAccepted {
 			taken++
 		}
+		seen = append(seen, word("%s", acked(o, r))...)
 	}
 	for _, half := range [][]byte{{0, 0, 0}, {0, 0, 0, 9, frameEnvelope, 1}, {0, 0, 0, 0}, {0, 0, 0, 1, 99}} {
 		h, err := t.dial(ctx, me)
@@ -459,7 +463,7 @@ func garbage(ctx context.Context, t *Target, k *talk, me *overlay.Identity) (Res
 	if err != nil {
 		return through("the hub does not answer any more", "%v", err)
 	}
-	return judge(taken > 0 || !a.ok(), "garbage was stored", "rejected, and the hub goes on", "%d of %d chunks taken; the hub answers %d", taken, n, a.Status)
+	return judge(taken > 0 || !a.ok(), seen, "garbage was stored", "rejected, and the hub goes on", "%d of %d chunks taken; the hub answers %d", taken, n, a.Status)
 }
 
 func implausible(_ context.Context, t *Target, k *talk, me *overlay.Identity) (Result, error) {
@@ -483,5 +487,5 @@ func implausible(_ context.Context, t *Target, k *talk, me *overlay.Identity) (R
 	if err != nil {
 		return Result{}, err
 	}
-	return judge(o == outcomeAccepted, "stored", "rejected", "outcome %d, reason %d", o, r)
+	return judge(o == outcomeAccepted, word("%s", acked(o, r)), "stored", "rejected", "outcome %d, reason %d", o, r)
 }
