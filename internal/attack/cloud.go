@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"strings"
 
 	"vitalseal/internal/weaken"
 )
@@ -18,7 +19,7 @@ func cloudAttacks() []Attack {
 				return oneAsk(ctx, t, "nurse", forwarding(t.ward.Patients[1].Channel, "sealed"))
 			}},
 		{ID: "cloud-plain-alone", Threat: "send a patient's readings out in clear", Position: "the treating doctor, without anybody else", Does: "plain forwarding is asked for and then approved by the same person",
-			Expected: "409: another person must approve", Right: answers(http.StatusConflict), Control: weaken.None, Run: plainAlone},
+			Expected: "403: the approver must be another person", Right: reads("403 another person"), Control: weaken.None, Run: plainAlone},
 	}
 }
 
@@ -49,5 +50,9 @@ func plainAlone(ctx context.Context, t *Target) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
-	return judge(a.ok(), status(a), "approved by whoever asked", "refused", "%s %s: %s", approve.method, approve.path, a)
+	seen := status(a)
+	if a.Status == http.StatusForbidden && strings.Contains(string(a.Body), "another person than the one who asked") {
+		seen = word("403 another person")
+	}
+	return judge(a.ok(), seen, "approved by whoever asked", "refused", "%s %s: %s", approve.method, approve.path, a)
 }

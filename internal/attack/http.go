@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -86,7 +87,7 @@ func httpAttacks() []Attack {
 		{ID: "http-sql", Threat: "read the database", Position: "a signed-in nurse", Does: "SQL in ids, logins, query parameters and channel numbers",
 			Expected: "answered like something that does not exist", Right: reads("like nothing"), Control: weaken.BoundQueries, Run: sqlInjection},
 		{ID: "http-traversal", Threat: "read the hub's files", Position: "anybody at a workstation", Does: "ways up out of the front end's folder, in six spellings, for the hub's own files",
-			Expected: "no file: the front end's page, or 404", Right: reads("the front end's page", "404"), Control: weaken.KnownFiles, Run: traversal},
+			Expected: "no file: the front end's page, 404, or the way to the address without ways up in it", Right: reads("the front end's page", "404 ", "the plain address"), Control: weaken.KnownFiles, Run: traversal},
 		{ID: "http-huge-body", Threat: "fill the hub's memory", Position: "anybody at a workstation", Does: "a sign-in of 300 KiB", Expected: "413, before it is read", Right: answers(http.StatusRequestEntityTooLarge), Control: weaken.BodyBound, Run: hugeBody},
 		{ID: "http-bomb", Threat: "fill the hub's memory", Position: "anybody at a workstation", Does: "a gzip bomb (32 MiB in 32 KiB) as a request's body",
 			Expected: "never inflated: 400, as no JSON", Right: answers(http.StatusBadRequest), Control: weaken.NoInflating, Run: bomb},
@@ -304,24 +305,32 @@ func traversal(ctx context.Context, t *Target) (Result, error) {
 	tried := 0
 	var seen []Seen
 	for _, up := range []string{"..", "%2e%2e", "..%2f..", "....//", "..%5c", "%252e%252e"} {
-		for _, path := range []string{"/" + strings.Repeat(up+"/", 12) + strings.TrimPrefix(secret, "/"), "/assets/" + strings.Repeat(up+"/", 12) + "etc/hostname", "/" + secret} {
-			a, err := t.front().send(ctx, request{method: "GET", path: path})
+		for _, at := range []string{"/" + strings.Repeat(up+"/", 12) + strings.TrimPrefix(secret, "/"), "/assets/" + strings.Repeat(up+"/", 12) + "etc/hostname", "/" + secret} {
+			a, err := t.front().send(ctx, request{method: "GET", path: at})
 			if err != nil {
 				return Result{}, err
 			}
 			tried++
 			if a.ok() && bytes.Contains(a.Body, []byte("thingspeak_read_key")) {
-				return through("a file of the machine was served", "GET %s", path)
+				return through("a file of the machine was served", "GET %s", at)
 			}
 			switch {
+			case a.Status == http.StatusTemporaryRedirect && plain(a.Header.Get("Location")):
+				seen = append(seen, word("the plain address")...)
 			case a.ok() && bytes.Equal(a.Body, index.Body):
 				seen = append(seen, word("the front end's page")...)
 			default:
-				seen = append(seen, word("%d", a.Status)...)
+				seen = append(seen, word("%d %s", a.Status, a.Header.Get("Location"))...)
 			}
 		}
 	}
 	return refused(seen, "no file", "%d addresses", tried)
+}
+
+// plain reports whether an address is one of this server's own, without a way up in it.
+func plain(location string) bool {
+	to, err := url.Parse(location)
+	return err == nil && to.Host == "" && strings.HasPrefix(to.Path, "/") && !strings.Contains(to.Path, "//") && !slices.Contains(strings.Split(to.Path, "/"), "..")
 }
 
 func hugeBody(ctx context.Context, t *Target) (Result, error) {

@@ -25,9 +25,9 @@ func randomKey() string {
 func keyAttacks() []Attack {
 	return []Attack{
 		{ID: "key-guess", Threat: "read a channel without a key", Position: "anybody at a workstation", Does: "300 random API keys, and a real one with each letter changed, for a patient's channel",
-			Expected: "401 for each, and 429 once they come too fast", Right: answers(http.StatusUnauthorized, http.StatusTooManyRequests), Control: weaken.OwnKeys, Run: guessKeys},
+			Expected: "400 with -1 for each, as ThingSpeak refuses a key, and 429 once they come too fast", Right: reads("400 -1").or(answers(http.StatusTooManyRequests)), Control: weaken.OwnKeys, Run: guessKeys},
 		{ID: "key-other-channel", Threat: "read another patient with a key for one", Position: "a holder of a read key", Does: "the doctor's key for one channel is used on another",
-			Expected: "403", Right: answers(http.StatusForbidden), Control: weaken.Policy, Run: func(ctx context.Context, t *Target) (Result, error) {
+			Expected: "400 with -1, as ThingSpeak refuses a key", Right: reads("400 -1"), Control: weaken.Policy, Run: func(ctx context.Context, t *Target) (Result, error) {
 				return t.byKey(ctx, request{method: "GET", path: fmt.Sprintf("/channels/%d/feeds.json?results=2&api_key=%s", t.ward.Patients[1].Channel, t.ward.ReadKey)})
 			}},
 		{ID: "key-read-writes", Threat: "put invented values at a patient's bed", Position: "a holder of a read key", Does: "the read key writes heart rate 30 to the patient's channel",
@@ -49,7 +49,15 @@ func (t *Target) byKey(ctx context.Context, r request) (Result, error) {
 		return Result{}, err
 	}
 	path, _, _ := strings.Cut(r.path, "api_key")
-	return judge(a.ok(), status(a), "answered", "refused", "%s: %s", path, a)
+	return judge(a.ok(), byKey(a), "answered", "refused", "%s: %s", path, a)
+}
+
+// byKey is how ThingSpeak's face refuses a key: with a status that other mistakes have, too, and "-1".
+func byKey(a answer) []Seen {
+	if text := strings.TrimSpace(string(a.Body)); a.Status == http.StatusBadRequest && (text == "-1" || text == `"-1"`) {
+		return word("400 -1")
+	}
+	return status(a)
 }
 
 func guessKeys(ctx context.Context, t *Target) (Result, error) {
@@ -76,7 +84,7 @@ func guessKeys(ctx context.Context, t *Target) (Result, error) {
 		if statuses[a.Status]++; a.Status == http.StatusOK {
 			return through("a guessed key opened the channel", "after %d guesses", len(seen))
 		}
-		seen = append(seen, status(a)...)
+		seen = append(seen, byKey(a)...)
 	}
 	return refused(seen, "none was taken", "answers by status: %v", statuses)
 }

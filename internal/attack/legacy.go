@@ -21,7 +21,7 @@ import (
 func legacyAttacks() []Attack {
 	return []Attack{
 		{ID: "legacy-guess", Threat: "speak as somebody's device", Position: "somebody on the devices' network", Does: "60 keys at a gateway's local address",
-			Expected: "401 for ten, then 429 for a minute: none is even compared", Right: answers(http.StatusUnauthorized, http.StatusTooManyRequests), Control: weaken.OwnKeys, Run: guessLegacy},
+			Expected: "0, each, as ThingSpeak does; after ten none is even compared for a minute, the right one included", Right: reads("0"), Control: weaken.OwnKeys, Run: guessLegacy},
 		{ID: "legacy-junk", Threat: "impossible values at a bed", Position: "a legacy device with its key", Does: "no numbers, infinities, values that no body has, a field that means nothing, 4 KiB of field",
 			Expected: "400, each, with the reason", Right: answers(http.StatusBadRequest), Control: weaken.Plausible, Run: legacyJunk},
 		{ID: "legacy-flood", Threat: "keep the devices out", Position: "somebody on the devices' network", Does: "60 connections to a gateway's local address at once, each with a request",
@@ -131,13 +131,13 @@ func guessLegacy(ctx context.Context, t *Target) (Result, error) {
 		if a.taken() {
 			return through("taken", "with guess %d", i+1)
 		}
-		seen = append(seen, status(a)...)
+		seen = append(seen, word("%s", a.Body)...)
 	}
 	a, err := g.update(ctx, g.key, url.Values{"field1": {"72"}})
 	if err != nil {
 		return Result{}, err
 	}
-	return judge(a.taken(), append(seen, status(a)...), "the right key was compared after all of them", "none was taken; the address has to wait", "60 guesses")
+	return judge(a.taken(), append(seen, word("%s", a.Body)...), "the right key was compared after all of them", "none was taken; the address has to wait", "60 guesses")
 }
 
 func legacyJunk(ctx context.Context, t *Target) (Result, error) {

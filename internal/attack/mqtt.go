@@ -32,7 +32,7 @@ func mqttAttacks() []Attack {
 		{ID: "mqtt-deleted", Threat: "go on listening without a right", Position: "a holder of a device that is deleted meanwhile", Does: "keeps the connection, with a subscription to a patient",
 			Expected: "disconnected within two seconds", Right: reads("disconnected"), Control: weaken.LiveRecheck, Run: deletedDevice},
 		{ID: "mqtt-will", Threat: "leave a message behind that nobody decides about", Position: "a holder of a device", Does: "connects with a last will for a patient's topic",
-			Expected: "not authorized", Right: reads(mqttCode(packets.ErrNotAuthorized.Code)), Control: weaken.NoWill, Run: lastWill},
+			Expected: "bad user name or password: that is how a sign-in with a will is refused", Right: reads(mqttCode(packets.ErrBadUsernameOrPassword.Code)), Control: weaken.NoWill, Run: lastWill},
 		{ID: "mqtt-huge", Threat: "use up the hub's memory", Position: "a holder of a device", Does: "one message of 256 KiB",
 			Expected: "the connection ends", Right: reads("closed"), Control: weaken.PacketBound, Run: hugeMessage},
 		{ID: "mqtt-flood", Threat: "keep everybody else out", Position: "an enrolled workstation", Does: "100 MQTT connections at once that say nothing",

@@ -74,7 +74,7 @@ func overlayAttacks() []Attack {
 		{ID: "overlay-no-certificate", Threat: "speak to ingest without an identity of ours", Position: "an OpenZiti identity without one of our certificates",
 			Does: "the inner TLS is begun without a certificate", Expected: "not one byte comes back: certificate required", Right: says("remote error: tls: certificate required"), Control: weaken.None, Run: noCertificate},
 		{ID: "overlay-no-policy", Threat: "reach another service", Position: "an enrolled workstation", Does: "a workstation dials ingest, for which no policy names it",
-			Expected: "the overlay does not connect it", Right: says("no access to service"), Control: weaken.PeerKind, Run: noPolicy},
+			Expected: "the overlay lists the faces for it, and not ingest, and does not connect it", Right: reads("faces yes, ingest no"), Control: weaken.PeerKind, Run: noPolicy},
 		{ID: "overlay-behind-back", Threat: "open the overlay by hand", Position: "whoever has the overlay's offline administrator password",
 			Does: "a service policy that lets everybody dial everything is written behind the hub's back", Expected: "put right within seconds, and in the audit log", Right: reads("put right and told"), Control: weaken.Drift, Run: behindBack},
 		{ID: "overlay-ticket-twice", Threat: "enrol a second component with one ticket", Position: "whoever copied a ticket", Fast: true,
@@ -461,101 +461,6 @@ func noCertificate(ctx context.Context, t *Target) (Result, error) {
 	n, err := hear(raw, &tls.Config{MinVersion: tls.VersionTLS13, NextProtos: []string{overlay.ServiceIngest}, InsecureSkipVerify: true}) // #nosec G402 -- as above
 	return judge(n > 0, failure(err), "the hub spoke", "not one byte", "%v", err)
 }
-
-func noPolicy(ctx context.Context, t *Target) (Result, error) {
-	s, err := t.newStation(ctx) // a new one: what it may reach is decided when it enrols
-	if err != nil {
-		return Result{}, err
-	}
-	trying, cancel := context.WithTimeout(ctx, 6*time.Second)
-	defer cancel()
-	for {
-		c, err := s.ep.Dial(trying, overlay.ServiceIngest)
-		if err == nil {
-			k := &talk{c: c}
-			_ = c.SetDeadline(time.Now().Add(5 * time.Second))
-			err = k.write(frameHello, append([]byte("vsin\x01"), 0, 0, 0x75, 0x30))
-			var kind byte
-			var body []byte
-			if err == nil {
-				kind, body, err = k.read()
-			}
-			_ = c.Close()
-			return judge(err == nil && kind == frameHello, failure(err), "the hub's ingest answers a workstation", "ended by the hub", "frame %d %x, %v", kind, body, err)
-		}
-		if trying.Err() != nil || errors.Is(err, overlay.ErrPeer) {
-			return refused(failure(err), "not connected", "%v", err)
-		}
-		select {
-		case <-trying.Done():
-		case <-time.After(500 * time.Millisecond):
-		}
-	}
-}
-
-func behindBack(ctx context.Context, t *Target) (Result, error) {
-	info, err := overlay.ReadNode(t.path("overlay"))
-	if err != nil {
-		return Result{}, err
-	}
-	password, err := os.ReadFile(t.path("overlay", "admin.password"))
-	if err != nil {
-		return Result{}, err
-	}
-	root, err := os.ReadFile(t.path("overlay", overlay.NodeRoot))
-	if err != nil {
-		return Result{}, err
-	}
-	pool := x509.NewCertPool()
-	pool.AppendCertsFromPEM(root)
-	m, err := mgmt.New(mgmt.Config{URL: info.Controller, Roots: pool, User: overlayAdmin, Password: strings.TrimSpace(string(password))})
-	if err != nil {
-		return Result{}, err
-	}
-	defer m.Close()
-	name := t.name("everybody-")
-	if err := m.Call(ctx, http.MethodPost, mgmt.Edge+"/service-policies", map[string]any{"name": name, "type": "Dial", "semantic": "AnyOf",
-		"identityRoles": []string{"#all"}, "serviceRoles": []string{"#all"}}, nil); err != nil {
-		return Result{}, err
-	}
-	began := time.Now()
-	looking, cancel := context.WithTimeout(ctx, 15*time.Second)
-	defer cancel()
-	for {
-		there, err := mgmt.List[struct {
-			ID string `json:"id"`
-		}](looking, m, mgmt.Edge+"/service-policies", `name="`+name+`"`)
-		switch {
-		case err == nil && len(there) == 0:
-			took := time.Since(began)
-			// The entry follows what was done.
-			var found string
-			for found == "" && looking.Err() == nil {
-				if found, _, err = search(t.path("hub", "audit"), name); err != nil {
-					return Result{}, err
-				}
-				if found == "" {
-					select {
-					case <-looking.Done():
-					case <-time.After(100 * time.Millisecond):
-					}
-				}
-			}
-			return judge(found == "", word("put right and told"), "put right, but nobody is told", "put right, and told", "after %v; in the audit log: %v", took.Round(100*time.Millisecond), found != "")
-		case looking.Err() != nil && ctx.Err() == nil:
-			return through("it stays", "still there after %v", time.Since(began).Round(time.Second))
-		case err != nil:
-			return Result{}, err
-		}
-		select {
-		case <-looking.Done():
-		case <-time.After(200 * time.Millisecond):
-		}
-	}
-}
-
-// overlayAdmin is the name of the overlay's offline administrator.
-const overlayAdmin = "offline-admin"
 
 func ticketStretched(ctx context.Context, t *Target) (Result, error) {
 	admin, err := t.admin(ctx)
