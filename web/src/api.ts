@@ -155,8 +155,18 @@ export type LiveMessage =
 
 export type EndReason = 'signed_out' | 'permission' | 'emergency_over' | 'consent' | 'stopping'
 
+// What a workstation's own address answers while the hub is away, or a proxy before it: try again.
+const AWAY = [0, 502, 503, 504]
+// How long a page waits before it asks again while the hub is away.
+export const AGAIN_MS = 2000
+
 // An answer other than success. Status 0 means that there was no answer.
 export class Refused extends Error {
+  // away reports whether the hub was not reached: nothing was refused, and the same request may succeed later.
+  get away(): boolean {
+    return AWAY.includes(this.status)
+  }
+
   constructor(
     readonly status: number,
     message: string,

@@ -88,9 +88,8 @@ export function EmergencyBanner({ session, go }: { session: Session; go: (to: st
 }
 
 // BreakGlass lets a clinician choose a bed (unless patient is given) and type a reason.
-export function BreakGlass({ patient, where, go, onClose }: {
+export function BreakGlass({ patient, go, onClose }: {
   patient?: string
-  where?: string
   go: (to: string) => void
   onClose: () => void
 }) {
@@ -101,12 +100,12 @@ export function BreakGlass({ patient, where, go, onClose }: {
   const [failed, setFailed] = useState('')
   const [busy, setBusy] = useState(false)
   useEffect(() => {
-    if (patient) return
     ask<{ beds: EmergencyBed[] }>('GET', '/api/emergency/beds').then(
       (a) => setBeds(a.beds),
-      (e: unknown) => setFailed(words(e)),
+      (e: unknown) => patient || setFailed(words(e)),
     )
   }, [patient])
+  const here = beds?.find((b) => b.patient === patient)
   const submit = async (e: Event) => {
     e.preventDefault()
     if (busy) return
@@ -137,7 +136,7 @@ export function BreakGlass({ patient, where, go, onClose }: {
         </ul>
         {patient ? (
           <p>
-            Patient: <strong>{where ?? 'the one on this page'}</strong>
+            Patient: <strong data-testid="glass-where">{here ? `${here.bed_name}, ${here.ward_name}` : beds ? `${patient} (lies in no bed)` : patient}</strong>
           </p>
         ) : (
           <fieldset class="pick">

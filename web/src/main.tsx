@@ -3,7 +3,7 @@ import { render } from 'preact'
 import { useCallback, useEffect, useState } from 'preact/hooks'
 import './app.css'
 import { AccountPage } from './account'
-import { Refused, ask, refresh, type Session, type Ways } from './api'
+import { AGAIN_MS, Refused, ask, refresh, type Session, type Ways } from './api'
 import { DevicesPage } from './devices'
 import { Dialog, StepUp } from './dialog'
 import { DisplayPage } from './display'
@@ -26,6 +26,7 @@ function App() {
   const [path, setPath] = useState(window.location.pathname)
   const [note, setNote] = useState('')
   const [ways, setWays] = useState<Ways>()
+  const [away, setAway] = useState(false) // the hub has not been reached since the page was opened
   const [leaving, setLeaving] = useState(0) // seconds until the automatic sign-off; 0: not near
 
   const go = useCallback((to: string) => {
@@ -41,26 +42,37 @@ function App() {
 
   useEffect(() => {
     let over = false
-    const hasWays = ask<Ways>('GET', '/api/session/ways', undefined, true).then(
-      (w) => over || setWays(w),
-      () => {},
-    )
-    const find = () =>
-      ask<Session>('GET', '/api/session').then(
-        (s) => over || setSession(s),
+    const timers: number[] = []
+    // untilThere asks again for as long as the hub is away: a page that is opened then comes up by itself.
+    const untilThere = <T,>(path: string, background: boolean, got: (answer: T) => void, refused: (e: unknown) => void) => {
+      ask<T>('GET', path, undefined, background).then(
+        (answer) => over || got(answer),
         (e: unknown) => {
           if (over) return
-          if (e instanceof Refused && e.status === 401) setSession(null)
-          else {
-            setNote(e instanceof Error ? e.message : '')
-            setSession(null)
-          }
+          if (e instanceof Refused && e.away) {
+            setAway(true)
+            timers.push(window.setTimeout(() => untilThere(path, background, got, refused), AGAIN_MS))
+          } else refused(e)
         },
       )
-    void hasWays
-    void find()
+    }
+    untilThere<Ways>('/api/session/ways', true, setWays, () => {})
+    untilThere<Session>(
+      '/api/session',
+      false,
+      (s) => {
+        setAway(false)
+        setSession(s)
+      },
+      (e) => {
+        setAway(false)
+        if (!(e instanceof Refused && e.status === 401)) setNote(e instanceof Error ? e.message : '')
+        setSession(null)
+      },
+    )
     return () => {
       over = true
+      timers.forEach((t) => window.clearTimeout(t))
     }
   }, [])
   // Whoever switches a wall screen on wants the wall.
@@ -130,7 +142,17 @@ function App() {
     document.title = session === null ? 'Sign in · Vitalseal' : path.startsWith('/patient/') ? 'Patient · Vitalseal' : 'Vitalseal'
   }, [session, path])
 
-  if (session === undefined) return null
+  if (session === undefined)
+    return away ? (
+      <main id="main" class="frame">
+        <Message title="The hub does not answer" testid="hub-away">
+          <p>
+            <strong>No number here is live. Look at the bedside.</strong>
+          </p>
+          <p>This page tries again by itself, every {AGAIN_MS / 1000} seconds.</p>
+        </Message>
+      </main>
+    ) : null
   if (session === null)
     return (
       <SignIn

@@ -20,6 +20,26 @@ export function freshness(live: Live, v: Vitals): { state: Freshness; seconds: n
   return { state: seconds > STALE_SECONDS || live.link !== 'live' ? 'stale' : 'live', seconds }
 }
 
+export interface Silent {
+  without: number
+  of: number
+}
+
+// silent counts the patients without a live number, among all on the screen.
+export function silent(live: Live, patients: string[]): Silent {
+  return { without: patients.filter((id) => freshness(live, live.of(id)).state !== 'live').length, of: patients.length }
+}
+
+// linkWords says how live the screen is. A connection to the hub is not enough: the numbers of the beds decide.
+function linkWords(link: LinkState, quiet: Silent | undefined): { state: string; text: string } {
+  if (link !== 'live') return { state: link, text: link === 'connecting' ? 'Connecting' : 'Not live' }
+  if (!quiet || quiet.of === 0) return { state: 'idle', text: 'Connected' }
+  if (quiet.without === 0) return { state: 'live', text: 'Live' }
+  if (quiet.of === 1) return { state: 'silent', text: 'No data from this bed' }
+  if (quiet.without === quiet.of) return { state: 'silent', text: `No data from any of ${quiet.of} beds` }
+  return { state: 'partly', text: `${quiet.without} of ${quiet.of} beds without data` }
+}
+
 export function NumberBox({
   live,
   kind,
@@ -195,6 +215,7 @@ export function Frame({
   session,
   link,
   now,
+  silent: quiet,
   go,
   onSignOut,
   children,
@@ -202,10 +223,12 @@ export function Frame({
   session: Session
   link?: LinkState
   now?: () => number
+  silent?: Silent
   go: (to: string) => void
   onSignOut: () => void
   children: ComponentChildren
 }) {
+  const said = link && linkWords(link, quiet)
   return (
     <div class="frame">
       <a class="skip" href="#main">
@@ -220,8 +243,8 @@ export function Frame({
         </Link>
         <Pages session={session} go={go} />
         {link && (
-          <span class={`link link-${link}`} data-testid="link" data-link={link}>
-            {link === 'live' ? 'Live' : link === 'connecting' ? 'Connecting' : 'Not live'}
+          <span class={`link link-${said!.state}`} data-testid="link" data-link={said!.state} role="status">
+            {said!.text}
           </span>
         )}
         <span class="top-space" />

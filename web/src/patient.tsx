@@ -1,9 +1,9 @@
 // One patient: the pulse wave, the numbers, the last hour.
 import { useEffect, useMemo, useRef, useState } from 'preact/hooks'
-import { Refused, ask, type EndReason, type Patient, type Session, type Trends, type WaveChunk } from './api'
+import { AGAIN_MS, Refused, ask, type EndReason, type Patient, type Session, type Trends, type WaveChunk } from './api'
 import { BreakGlass, OwnSay, mayBreakGlass } from './emergency'
 import { Live } from './live'
-import { BloodPressure, Frame, Link, Message, NumberBox, WaveCanvas, freshness, useTick } from './parts'
+import { BloodPressure, Frame, Link, Message, NumberBox, WaveCanvas, freshness, silent, useTick } from './parts'
 import { Age } from './station'
 import { TrendCharts } from './trends'
 import { doubt, hasValue } from './words'
@@ -94,12 +94,12 @@ export function PatientPage({ id, session, go, onSignOut, onGone }: {
     }
   }, [live, live?.link])
   useEffect(() => {
-    if (failed?.status !== 0 || patient) return
-    const t = window.setTimeout(() => load.current(true), 2000)
+    if (!failed?.away || patient) return
+    const t = window.setTimeout(() => load.current(true), AGAIN_MS)
     return () => window.clearTimeout(t)
   }, [failed, patient])
 
-  const frame = { session, go, onSignOut, ...(live ? { link: live.link, now: () => live.now() } : {}) }
+  const frame = { session, go, onSignOut, ...(live && patient ? { link: live.link, now: () => live.now(), silent: silent(live, [id]) } : {}) }
   if (!patient || !live) {
     return (
       <Frame {...frame}>
@@ -141,6 +141,7 @@ export function PatientPage({ id, session, go, onSignOut, onGone }: {
         ) : failed ? (
           <Message title="This page cannot be shown" testid="failed">
             <p>{failed.message}</p>
+            {failed.away && <p>This page tries again by itself, every {AGAIN_MS / 1000} seconds. Look at the bedside.</p>}
             <Home session={session} go={go} />
           </Message>
         ) : (

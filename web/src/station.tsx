@@ -1,9 +1,9 @@
 // The central station: every bed that this person may see, by ward.
 import { useEffect, useMemo, useRef, useState } from 'preact/hooks'
-import { Refused, ask, type Bed, type Beds, type Session } from './api'
+import { AGAIN_MS, Refused, ask, type Bed, type Beds, type Session } from './api'
 import { BreakGlass, mayBreakGlass } from './emergency'
 import { Live } from './live'
-import { BloodPressure, Frame, Link, Message, NumberBox, WaveCanvas, freshness, useTick } from './parts'
+import { BloodPressure, Frame, Link, Message, NumberBox, WaveCanvas, freshness, silent, useTick } from './parts'
 import { span } from './words'
 
 // Admissions and moves are rare; live values do not come this way.
@@ -39,7 +39,7 @@ export function Station({ session, go, onSignOut, onGone }: {
   }, [])
   useEffect(() => {
     if (!failed || beds) return
-    const t = window.setTimeout(() => load.current(true), 2000)
+    const t = window.setTimeout(() => load.current(true), AGAIN_MS)
     return () => window.clearTimeout(t)
   }, [failed, beds])
 
@@ -70,7 +70,7 @@ export function Station({ session, go, onSignOut, onGone }: {
   const wards = new Map<string, Bed[]>()
   beds?.beds.forEach((b) => wards.set(b.ward, [...(wards.get(b.ward) ?? []), b]))
   return (
-    <Frame session={session} go={go} onSignOut={onSignOut} {...(live ? { link: live.link, now: () => live.now() } : {})}>
+    <Frame session={session} go={go} onSignOut={onSignOut} {...(live ? { link: live.link, now: () => live.now(), silent: silent(live, ids) } : {})}>
       <h1 class="sr">Central station</h1>
       {changed && (
         <div class="notice" role="status" data-testid="changed">
