@@ -1,6 +1,7 @@
 package main_test
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -29,6 +30,7 @@ func testPulledPlugs(t *testing.T, d *demo) {
 	p.await("no live number from a gateway that is silent", wardB+` === 0`)
 	p.is("the age of what is shown", `/no data for \d+ s/i.test(document.querySelector('[data-testid="bed-b-1"]').innerText)`)
 	p.is("the other ward goes on", wardA+` === 2`)
+	p.await("beds without data beside the connection", `document.querySelector('[data-testid="link"]').textContent === '2 of 4 beds without data'`)
 	p.shot("silent-gateway")
 	signal(t, gateway, syscall.SIGCONT)
 	p.await("live numbers again", wardB+` === 2`)
@@ -37,8 +39,20 @@ func testPulledPlugs(t *testing.T, d *demo) {
 	signal(t, hub, syscall.SIGSTOP)
 	p.await("the lost connection", `!!document.querySelector('[data-testid="lost"]') && `+wardA+` === 0 && `+wardB+` === 0`)
 	p.shot("silent-hub")
+	// What is opened or reloaded now must come up by itself afterwards.
+	opened, wall := openBrowser(t, d.url()), openBrowser(t, d.url()+"/display")
+	js[bool](opened, fmt.Sprintf("setTimeout(() => { location.href = %q }) > 0", d.url()))
+	js[bool](wall, fmt.Sprintf("setTimeout(() => { location.href = %q }) > 0", d.url()+"/display"))
+	js[bool](p, "setTimeout(() => location.reload()) > 0")
+	for _, away := range []*page{opened, wall, p} {
+		away.await("a page that says that the hub is away", `document.body.innerText.includes('No number here is live')`)
+	}
+	wall.shot("hub-away")
 	signal(t, hub, syscall.SIGCONT)
+	opened.await("the sign-in after the hub came back", `!!document.querySelector('[data-testid="signin-form"]')`)
+	wall.await("the wall's own page after the hub came back", `!!document.querySelector('[data-testid="wall"]')`)
 	p.await("live numbers after the hub came back", wardA+` === 2 && `+wardB+` === 2 && !document.querySelector('[data-testid="lost"]')`)
+	p.is("the word Live, with every bed live", `document.querySelector('[data-testid="link"]').textContent === 'Live'`)
 }
 
 // part finds the process of the demo whose command line names file.

@@ -246,11 +246,11 @@ func (d *Door) handler(ctx context.Context, transport http.RoundTripper) http.Ha
 			if ctx.Err() == nil && !errors.Is(err, context.Canceled) {
 				d.cfg.Log.Warn("hub not reached", "err", err)
 			}
-			answer(w, r, http.StatusBadGateway, "The hub cannot be reached from this workstation. No number here is live. Trying again when you reload.")
+			away(w, r)
 		},
 		ErrorLog: slog.NewLogLogger(d.cfg.Log.Handler(), slog.LevelDebug),
 	}
-	h := http.MaxBytesHandler(d.warned(proxy), maxBodyBytes)
+	h := http.MaxBytesHandler(d.warned(pages(proxy)), maxBodyBytes)
 	if d.launches != nil {
 		h = d.launched(h)
 	}
