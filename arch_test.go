@@ -25,7 +25,7 @@ var allowed = map[string]string{
 	"overlay":         "",
 	"audit":           "",
 	"access":          "audit",
-	"store":           "vitals seal access",
+	"store":           "vitals seal access disk",
 	"ingest":          "vitals seal outbox store overlay access audit",
 	"view/dashboard":  "vitals store access",
 	"view/thingspeak": "vitals form store access",
@@ -35,12 +35,13 @@ var allowed = map[string]string{
 	"connect":         "overlay audit form",
 	"sink":            "vitals form seal store access",
 	"sink/egress":     "overlay",
-	"gateway":         "vitals form sensor signal seal outbox overlay ingest audit",
+	"gateway":         "vitals form sensor signal seal outbox overlay ingest audit disk",
 	"hub":             "vitals seal overlay audit access store ingest view sink",
 	"process":         "",
 	"demo":            "sensor gateway view/client process",
 	"attack":          "vitals sensor signal seal outbox overlay audit access store ingest view connect gateway hub process demo",
 	"weaken":          "",
+	"disk":            "",
 	"measure":         "vitals sensor signal seal outbox overlay audit access store ingest view connect gateway hub process demo",
 }
 

@@ -77,6 +77,7 @@ type Options struct {
 	MaxBytes     int64         // disk share, default 1 GiB, at least 16 * SegmentBytes
 	SegmentBytes int64         // size of one file, default 1 MiB, at most 32 MiB: the unit in which space is freed
 	AckDelay     time.Duration // see AckDelay
+	HoldBytes    int64         // how much Hold may keep in memory, default 16 MiB
 	Logger       *slog.Logger
 	// OnDrop is given unacknowledged records of one class before they are dropped because the queue is full, so that the gap can
 	// be written down before its cause is gone. What the disk cannot give back any more has no Data. It must not call the queue
@@ -95,6 +96,9 @@ type Stats struct {
 	Acked    uint64
 	Dropped  uint64 // because full
 	Corrupt  uint64 // stretches of a file that did not check out
+	// Held are records that were kept in memory because the disk did not take them; HeldBytes those that are there now.
+	Held      uint64
+	HeldBytes int64
 }
 
 // Queue is an open folder. Make it with Open.
@@ -121,6 +125,10 @@ type Queue struct {
 	stats    Stats
 	unlogged []uint64 // acknowledged, not yet durably so
 	closed   bool
+
+	held        int64 // bytes of records that are only in memory
+	holding     uint64
+	heldEntries []*entry // oldest first; some may be forgotten already
 
 	log ackLog // the writer's
 }
@@ -156,6 +164,9 @@ func open(dir string, o Options, on disk) (*Queue, error) {
 	}
 	if o.MaxBytes < 16*o.SegmentBytes {
 		return nil, fmt.Errorf("outbox: open: MaxBytes %d is less than 16 segments of %d", o.MaxBytes, o.SegmentBytes)
+	}
+	if o.HoldBytes <= 0 {
+		o.HoldBytes = 16 << 20
 	}
 	if o.AckDelay <= 0 {
 		o.AckDelay = AckDelay
@@ -265,6 +276,9 @@ func (q *Queue) Ack(ids ...uint64) error {
 		if e := q.entries[id]; e != nil {
 			q.forget(e)
 			q.stats.Acked++
+			if e.seg.held {
+				continue // nothing on disk could come back
+			}
 			q.sweep(e.seg)
 			q.unlogged = append(q.unlogged, id)
 		}
@@ -283,7 +297,7 @@ func (q *Queue) Stats() Stats {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	s := q.stats
-	s.Records, s.Bytes = int64(len(q.entries)), q.bytes
+	s.Records, s.Bytes, s.HeldBytes = int64(len(q.entries)), q.bytes, q.held
 	return s
 }
 
@@ -323,5 +337,11 @@ func (q *Queue) remember(e *entry) {
 func (q *Queue) forget(e *entry) {
 	delete(q.entries, e.id)
 	e.seg.live--
+	if e.seg.held {
+		q.held -= e.size()
+		if q.held == 0 {
+			q.heldEntries = nil
+		}
+	}
 	e.list.forget(q)
 }

@@ -33,6 +33,7 @@ type segment struct {
 	gone   []uint64 // ids of records that were acknowledged before Open
 	live   int      // unacknowledged records in it
 	staged int      // records written but not yet synced and indexed
+	held   bool     // it is in memory only
 }
 
 // file is what a segment needs of an [os.File]. Tests put failing disks in its place.
