@@ -68,6 +68,13 @@ other page of the hub is to be had. Still only your own programs are answered, u
 			}
 			ctx := c.Context()
 			// What is asked for is opened first: a port that is taken should not cost a session.
+			for _, s := range slices.Compact(slices.Sorted(slices.Values(services))) {
+				release, err := holdFolder(data, s)
+				if err != nil {
+					return err
+				}
+				defer release()
+			}
 			var doors []door
 			if slices.Contains(services, serviceFaces) {
 				d, err := facesDoor(listen, cfg)

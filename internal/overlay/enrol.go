@@ -14,6 +14,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 )
 
@@ -37,6 +38,9 @@ func Enrol(ctx context.Context, n Network, t Ticket, dir string, log *slog.Logge
 	}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("overlay: enrol: %w", err)
+	}
+	if err := fits(dir, c.ids); err != nil {
+		return nil, err
 	}
 	pending := make([]*pendingIdentity, len(c.ids))
 	for i, id := range c.ids {
@@ -64,6 +68,32 @@ func Enrol(ctx context.Context, n Network, t Ticket, dir string, log *slog.Logge
 		return nil, fmt.Errorf("overlay: enrol: %w", err)
 	}
 	return identities, nil
+}
+
+// ErrFolder means that the folder holds identities that do not go together with those of a ticket. Nothing was redeemed.
+var ErrFolder = errors.New("overlay: the folder belongs to another component")
+
+// fits refuses a ticket for a folder that is another component's: a gateway that finds two gateways, or a workstation with two, does
+// not start any more. The same components again are no conflict: an interrupted enrolment goes on, and a key may be made anew.
+func fits(dir string, ids []ID) error {
+	found, err := filepath.Glob(filepath.Join(dir, "*.identity.json"))
+	if err != nil {
+		return fmt.Errorf("overlay: enrol: %w", err)
+	}
+	for _, f := range found {
+		name := filepath.Base(f)
+		kind, _, _ := strings.Cut(name, "-")
+		for _, id := range ids {
+			same := IdentityPath(dir, id) == f
+			// A gateway and its sensors share a folder; of everything else a folder holds one.
+			together := kind == KindSensor && (id.Kind == KindSensor || id.Kind == KindGateway) || kind == KindGateway && id.Kind == KindSensor
+			if !same && !together {
+				return fmt.Errorf("%w: %s holds %s and the ticket is for %s; use an empty folder (the ticket was not used)", ErrFolder, dir,
+					strings.TrimSuffix(name, ".identity.json"), id.Kind+"-"+id.Name)
+			}
+		}
+	}
+	return nil
 }
 
 // IdentityPath is where Enrol writes an identity.

@@ -65,3 +65,6 @@ func DecideRenewal(b []byte) {
 		panic("issued for another")
 	}
 }
+
+// Fits is what Enrol asks of its folder.
+var Fits = fits
