@@ -55,7 +55,7 @@ With --bench FILE the buses are simulated down to the chips' registers; nothing 
 				}
 			}
 			collectAt(gatewayGarbage)
-			err = gateway.Run(c.Context(), cfg, gateway.Deps{Buses: buses, Network: openziti.NewNetwork(log), Software: version, Ready: notifyReady, Log: log})
+			err = gateway.Run(c.Context(), cfg, gateway.Deps{Buses: buses, Network: openziti.NewNetwork(log), Software: version, Ready: notifyReady, ListenStatus: gateway.ListenStatus, Log: log})
 			if errors.Is(err, gateway.ErrNotEnrolled) {
 				return &hinted{err, "vitalseal enrol --ticket FILE --data " + cfg.Data}
 			}

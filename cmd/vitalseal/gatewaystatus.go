@@ -1,12 +1,11 @@
 package main
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
-	"path/filepath"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -16,12 +15,8 @@ import (
 	"vitalseal/internal/gateway"
 )
 
-const (
-	// statusStale is the age from which a status says that the gateway does not run: it is written each second.
-	statusStale = 10 * time.Second
-	// maxStatusBytes bounds the file.
-	maxStatusBytes = 1 << 20
-)
+// statusStale is the age from which the file of a gateway without a socket says that it does not run: it is written each second.
+const statusStale = 10 * time.Second
 
 var errNoGatewayFolder = errors.New("neither --data nor --config")
 
@@ -31,9 +26,10 @@ func gatewayStatusCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "status",
 		Short: "Show a gateway's links, what waits for the hub, and what is lost",
-		Long: `Status reads what the gateway on this machine writes each second into its data folder: the links of its sensors to the hub,
-how much waits and how fast it drains, what was dropped, and the state of the clock. It needs no network. It exits with 1 if
-the gateway does not run.`,
+		Long: `Status asks the gateway that runs on this machine, by the socket in its data folder: the links of its sensors to the hub, how
+much waits and how fast it drains, what was dropped, whether the disk takes readings, and the state of the clock. It needs no
+network. If no gateway answers, it shows what one last wrote, and says so. It exits with 1 if the gateway does not run or
+something is wrong that needs a person: a disk that takes nothing, a sensor without connection, a refusal of the hub.`,
 		Example: `  vitalseal gateway status --data /var/lib/vitalseal/gateway
   vitalseal gateway status --config gateway.yaml --json`,
 		Args: exactArgs(0),
@@ -48,48 +44,45 @@ the gateway does not run.`,
 			if data == "" {
 				return &usageError{errNoGatewayFolder, "name the gateway's data folder with --data, or its configuration with --config"}
 			}
-			raw, st, err := readGatewayStatus(filepath.Join(data, "status.json"))
-			if err != nil {
+			raw, st, err := gateway.ReadStatus(c.Context(), data)
+			silent := errors.Is(err, gateway.ErrNotRunning)
+			if err != nil && !silent {
 				return &hinted{err, "is this the data folder of a gateway that has run?"}
 			}
+			// A gateway of an earlier version has no socket, only its file.
+			if silent && errors.Is(err, fs.ErrNotExist) && time.Since(st.Time) <= statusStale {
+				silent = false
+			}
+			var text error
 			if asJSON {
-				_, err = os.Stdout.Write(raw)
+				_, text = os.Stdout.Write(raw)
 			} else {
-				err = printGatewayStatus(os.Stdout, st, time.Now())
+				text = printGatewayStatus(os.Stdout, st, time.Now(), silent)
 			}
-			if err != nil {
-				return err
+			if text != nil {
+				return text
 			}
-			if age := time.Since(st.Time); age > statusStale {
-				return &hinted{fmt.Errorf("the gateway last wrote its status %v ago", age.Round(time.Second)), "it does not run, or its disk takes nothing: look at its log"}
+			if silent {
+				return &hinted{fmt.Errorf("the gateway does not answer; what is shown is %v old", time.Since(st.Time).Round(time.Second)), "it does not run: look at its log"}
+			}
+			if wrong := st.Troubles(); len(wrong) > 0 {
+				return &hinted{fmt.Errorf("the gateway runs, but: %s", strings.Join(wrong, "; ")), "its log says more"}
 			}
 			return nil
 		},
 	}
 	c.Flags().StringVar(&data, "data", "", "the gateway's data folder")
 	c.Flags().StringVar(&file, "config", "", "the gateway's configuration file, instead of --data")
-	c.Flags().BoolVar(&asJSON, "json", false, "print status.json as it is")
+	c.Flags().BoolVar(&asJSON, "json", false, "print the status as JSON")
 	return c
 }
 
-func readGatewayStatus(path string) (raw []byte, st gateway.Status, err error) {
-	f, err := os.Open(path) // #nosec G304 -- the administrator names the folder
-	if err != nil {
-		return nil, st, fmt.Errorf("gateway status: %w", err)
-	}
-	defer f.Close()
-	if raw, err = io.ReadAll(io.LimitReader(f, maxStatusBytes)); err != nil {
-		return nil, st, fmt.Errorf("gateway status: %w", err)
-	}
-	if err := json.Unmarshal(raw, &st); err != nil {
-		return nil, st, fmt.Errorf("gateway status: %s: %w", path, err)
-	}
-	return raw, st, nil
-}
-
-func printGatewayStatus(w io.Writer, st gateway.Status, now time.Time) error {
+func printGatewayStatus(w io.Writer, st gateway.Status, now time.Time, silent bool) error {
 	t := tabwriter.NewWriter(w, 0, 4, 2, ' ', 0)
 	row := func(name, format string, args ...any) { fmt.Fprintf(t, "%s\t%s\n", name, fmt.Sprintf(format, args...)) }
+	if silent {
+		row("NOT RUNNING", "no gateway answers; this is what one wrote %v ago", now.Sub(st.Time).Round(time.Second))
+	}
 	row("gateway", "%s, start %d, as of %s (%v ago)", st.Gateway, st.Boot, st.Time.Format(time.RFC3339), now.Sub(st.Time).Round(time.Second))
 	up := 0
 	for _, s := range st.Sensors {
@@ -124,6 +117,12 @@ func printGatewayStatus(w io.Writer, st gateway.Status, now time.Time) error {
 	var rejected, lost uint64
 	for _, s := range st.Streams {
 		rejected, lost = rejected+s.Rejected, lost+s.Lost
+	}
+	if d := st.Storage; d.Failing {
+		row("disk", "DOES NOT TAKE READINGS: %s", d.Problem)
+		row("  from memory", "%d records so far, %.1f MiB wait; a power cut loses them", d.HeldRecords, float64(d.HeldBytes)/(1<<20))
+	} else if d.FreeBytes != nil {
+		row("disk", "takes readings; %.1f MiB are free at %s", float64(*d.FreeBytes)/(1<<20), d.Folder)
 	}
 	row("lost", "%d chunks dropped (outbox full), %d not written (disk), %d damaged stretches", st.Gaps.Dropped, lost, st.Gaps.Corrupt)
 	row("  gap records", "%d told, %d waiting", st.Gaps.Told, st.Gaps.Waiting)

@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -24,7 +25,7 @@ func TestGatewayStatusText(t *testing.T) {
 		Gaps:    gateway.GapStatus{Told: 3, Dropped: 700},
 		Clock:   gateway.ClockStatus{Synchronised: true, ErrorSeconds: 0.012, Steps: 1, LastStep: &oldest, LastStepBy: -3600}}
 	var b strings.Builder
-	if err := printGatewayStatus(&b, st, now.Add(time.Second)); err != nil {
+	if err := printGatewayStatus(&b, st, now.Add(time.Second), false); err != nil {
 		t.Fatal(err)
 	}
 	for _, want := range []string{"gw-a1, start 7", "1 of 2 sensors connected", "connected for 1m0s; chip working", "NOT CONNECTED for 1h0m0s; the hub says: identity not active",
@@ -34,22 +35,67 @@ func TestGatewayStatusText(t *testing.T) {
 			t.Errorf("%q is missing in\n%s", want, b.String())
 		}
 	}
-	// The file as the gateway writes it, and what is no such file.
-	path := filepath.Join(t.TempDir(), "status.json")
-	text, err := json.Marshal(st)
+	// A disk that takes nothing, and a file of a gateway that is gone, are not told as if all were well.
+	st.Storage = gateway.StorageStatus{Failing: true, Problem: "the disk is full", HeldRecords: 12}
+	b.Reset()
+	if err := printGatewayStatus(&b, st, now.Add(time.Hour), true); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"NOT RUNNING", "wrote 1h0m0s ago", "DOES NOT TAKE READINGS: the disk is full", "12 records so far"} {
+		if !strings.Contains(b.String(), want) {
+			t.Errorf("%q is missing in\n%s", want, b.String())
+		}
+	}
+	if wrong := strings.Join(st.Troubles(), "\n"); !strings.Contains(wrong, "disk") || !strings.Contains(wrong, "turns sensor cuff-1 away") || strings.Contains(wrong, "oxi-1") {
+		t.Errorf("troubles: %s", wrong)
+	}
+}
+
+// TestGatewayStatusAnswers: a running gateway's socket is believed, a dead one's file is told as old, half a file is no status.
+func TestGatewayStatusAnswers(t *testing.T) {
+	dir := t.TempDir()
+	write := func(text []byte) {
+		t.Helper()
+		if err := os.WriteFile(filepath.Join(dir, "status.json"), text, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	old, err := json.Marshal(gateway.Status{Gateway: "gw-a1", Boot: 7, Time: time.Now()})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(path, text, 0o600); err != nil {
+	write(old)
+	if _, st, err := gateway.ReadStatus(t.Context(), dir); !errors.Is(err, gateway.ErrNotRunning) || st.Boot != 7 {
+		t.Errorf("nothing answers: %+v, %v", st, err)
+	}
+	ln, err := gateway.ListenStatus(filepath.Join(dir, "status.sock"))
+	if err != nil {
 		t.Fatal(err)
 	}
-	if raw, got, err := readGatewayStatus(path); err != nil || string(raw) != string(text) || got.Backlog.Records != 5000 {
-		t.Errorf("read %+v, %v", got, err)
+	if i, err := os.Stat(filepath.Join(dir, "status.sock")); err != nil || i.Mode().Perm() != 0o600 {
+		t.Errorf("socket: %v, %v", i, err)
 	}
-	if err := os.WriteFile(path, []byte("{"), 0o600); err != nil {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for {
+			c, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			_, _ = c.Write([]byte(`{"gateway":"gw-a1","boot":8}`))
+			_ = c.Close()
+		}
+	}()
+	if raw, st, err := gateway.ReadStatus(t.Context(), dir); err != nil || st.Boot != 8 || len(raw) == 0 {
+		t.Errorf("it answers: %+v, %v", st, err)
+	}
+	if err := ln.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := readGatewayStatus(path); err == nil {
-		t.Error("half a file is taken for a status")
+	<-done
+	write([]byte("{"))
+	if _, _, err := gateway.ReadStatus(t.Context(), dir); err == nil || errors.Is(err, gateway.ErrNotRunning) {
+		t.Errorf("half a file is taken for a status: %v", err)
 	}
 }

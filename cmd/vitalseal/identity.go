@@ -31,6 +31,7 @@ func identityCommand() *cobra.Command {
 		changeIdentity("disable", "Keep a component out, and end its live connections; a gateway takes its sensors along"),
 		changeIdentity("enable", "Let a disabled component back in"),
 		changeIdentity("rotate", "Demand a new key when the component renews next; from then on the old one is refused"),
+		changeIdentity("reset-numbers", "Forget how high a sensor or a gateway counted its starts: for one that a forged or lost number keeps out"),
 		changeIdentity("delete", "Remove a component for good"))
 }
 
@@ -216,7 +217,11 @@ func describeIdentity(w io.Writer, raw []byte) error {
 		Enrolled                                                    *time.Time `json:"enrolled"`
 		LastSeen                                                    *time.Time `json:"last_seen"`
 		NewKey                                                      bool       `json:"new_key_demanded"`
-		Certificate                                                 *struct {
+		Trouble, Alert                                              *struct {
+			Text string    `json:"text"`
+			At   time.Time `json:"at"`
+		}
+		Certificate *struct {
 			SHA256    string    `json:"sha256"`
 			NotBefore time.Time `json:"not_before"`
 			NotAfter  time.Time `json:"not_after"`
@@ -237,6 +242,12 @@ func describeIdentity(w io.Writer, raw []byte) error {
 	if d.Certificate != nil {
 		lines = append(lines, [2]string{"certificate", "SHA-256 " + d.Certificate.SHA256},
 			[2]string{"valid", at(&d.Certificate.NotBefore) + " to " + at(&d.Certificate.NotAfter)})
+	}
+	if d.Trouble != nil {
+		lines = append(lines, [2]string{"trouble", d.Trouble.Text + ", since " + at(&d.Trouble.At)})
+	}
+	if d.Alert != nil {
+		lines = append(lines, [2]string{"last alert", d.Alert.Text + ", " + at(&d.Alert.At)})
 	}
 	if d.NewKey {
 		lines = append(lines, [2]string{"key", "a new one is demanded at the next renewal"})

@@ -69,7 +69,7 @@ func loneWriter(t *testing.T, o outbox.Options) (*writer, *gapBook, *seal.Recipi
 	if err != nil {
 		t.Fatal(err)
 	}
-	return newWriter("oxi", "spiffe://x/sensor/oxi", key.Recipient(), 3, time.Hour, q, led, book, log), book, key
+	return newWriter("oxi", "spiffe://x/sensor/oxi", key.Recipient(), numberedFrom(3), time.Hour, q, led, book, log), book, key
 }
 
 func wave(start time.Time) vitals.Chunk {
@@ -262,4 +262,10 @@ func FuzzGapBook(f *testing.F) {
 			}
 		}
 	})
+}
+
+func numberedFrom(boot uint64) *numbering {
+	n := &numbering{}
+	n.now.Store(boot)
+	return n
 }

@@ -17,6 +17,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"os"
 	"path/filepath"
 	"time"
@@ -41,6 +42,8 @@ type Deps struct {
 	Ready func() error
 	// Software is the version that the hub's inventory shows; empty for unknown.
 	Software string
+	// ListenStatus opens the socket in the data folder on which the status is told; nil for the file alone.
+	ListenStatus func(path string) (net.Listener, error)
 	// Clock is the host's; nil for the system's.
 	Clock HostClock
 	Log   *slog.Logger
@@ -91,9 +94,12 @@ func Run(ctx context.Context, cfg Config, d Deps) (err error) {
 	if err != nil {
 		return err
 	}
-	led.boot, led.book = boot, book
+	led.boot, led.book, led.storage = boot, book, &storage{folder: cfg.Data, log: log}
 	var instance [16]byte
 	_, _ = rand.Read(instance[:]) // never fails
+	run := ingest.NewRun(boot, instance)
+	number := &numbering{path: filepath.Join(cfg.Data, "boot"), run: run, log: log}
+	number.now.Store(boot)
 
 	// In: each sensor on its own, to its own writer, which seals into the outbox.
 	ctxIn, stopMeasuring := context.WithCancel(ctx)
@@ -111,7 +117,7 @@ func Run(ctx context.Context, cfg Config, d Deps) (err error) {
 		if s.Chip != ChipMCP3008 {
 			continue
 		}
-		w := newWriter(s.ID, ids.sensors[s.ID].ID().String(), recipient, boot, cfg.EpochLifetime, q, led, book, log)
+		w := newWriter(s.ID, ids.sensors[s.ID].ID().String(), recipient, number, cfg.EpochLifetime, q, led, book, log)
 		writers = append(writers, w)
 		adcs[s.ID] = newConverter(s, d.Buses, w, log)
 		measuring.Go(func() error { return w.run(ctxM) })
@@ -121,7 +127,7 @@ func Run(ctx context.Context, cfg Config, d Deps) (err error) {
 		if s.Chip == ChipMCP3008 {
 			continue
 		}
-		w := newWriter(s.ID, ids.sensors[s.ID].ID().String(), recipient, boot, cfg.EpochLifetime, q, led, book, log)
+		w := newWriter(s.ID, ids.sensors[s.ID].ID().String(), recipient, number, cfg.EpochLifetime, q, led, book, log)
 		writers = append(writers, w)
 		var loop func(context.Context) error
 		switch s.Chip {
@@ -136,6 +142,11 @@ func Run(ctx context.Context, cfg Config, d Deps) (err error) {
 		measuring.Go(func() error { return loop(ctxM) })
 	}
 
+	number.raised = func(from, to uint64) {
+		for _, w := range writers {
+			w.renumbered(from, to)
+		}
+	}
 	if cfg.Legacy.on() { // its devices are known now
 		measuring.Go(func() error { return legacy.serve(ctxM, cfg.Legacy, led) })
 	}
@@ -170,9 +181,12 @@ func Run(ctx context.Context, cfg Config, d Deps) (err error) {
 		sender := ingest.NewSender(ep, q, q.Lane(id.ID().Name), log, ingest.OnSettled(func(x ingest.Settled) {
 			led.settled(x)
 			aside.keep(x)
-		}), ingest.FromStart(boot, instance), ingest.WithPace(pace))
+		}), ingest.FromRun(run), ingest.OnExceed(number.exceed), ingest.WithPace(pace))
 		led.sender(id.ID().Name, sender)
 		out.Go(func() error { return sender.Run(ctxD) })
+	}
+	if d.ListenStatus != nil {
+		out.Go(func() error { return led.serveStatus(ctxD, d.ListenStatus, cfg.Data, q, log) })
 	}
 	out.Go(func() error { return led.run(ctxD, filepath.Join(cfg.Data, "status.json"), q, log) })
 

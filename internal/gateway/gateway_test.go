@@ -103,6 +103,7 @@ type ward struct {
 	key       *seal.RecipientKey
 	store     *counting
 	server    *ingest.Server
+	restart   func(t *testing.T) // a new server, as after the hub's restart: what is in memory is lost
 	data      string
 	profile   bench.Profile
 }
@@ -127,9 +128,13 @@ func newWard(t *testing.T, profile bench.Profile) *ward {
 	t.Cleanup(func() { must(t, trail.Close()) })
 	engine, err := access.New(st, trail, nil, quiet)
 	must(t, err)
-	w.server, err = ingest.NewServer(ingest.Config{Store: w.store, Recipient: w.key, Grant: engine.Standing("ingest", access.AppendVitals),
-		Active: func(context.Context, overlay.ID) error { return nil }, Log: quiet})
-	must(t, err)
+	w.restart = func(t *testing.T) {
+		t.Helper()
+		w.server, err = ingest.NewServer(ingest.Config{Store: w.store, Recipient: w.key, Grant: engine.Standing("ingest", access.AppendVitals),
+			Active: func(context.Context, overlay.ID) error { return nil }, Log: quiet})
+		must(t, err)
+	}
+	w.restart(t)
 	for _, id := range []overlay.ID{spiffe(overlay.KindGateway, "gw-a"), spiffe(overlay.KindSensor, oximeter),
 		spiffe(overlay.KindSensor, adc), spiffe(overlay.KindSensor, cuff)} {
 		config, err := json.Marshal(map[string]string{"loopback": id.String()})

@@ -27,6 +27,8 @@ type bubble struct {
 	net  *overlay.Loopback
 	cfg  gateway.Config
 	logs said
+
+	stopHub func()
 }
 
 func newBubble(t *testing.T) *bubble {
@@ -36,7 +38,7 @@ func newBubble(t *testing.T) *bubble {
 	b.net = overlay.NewLoopback(b.authority)
 	hub, err := b.net.Endpoint(spiffe(overlay.KindHub, "hub"))
 	must(t, err)
-	b.serve(t, hub)
+	b.stopHub = b.serve(t, hub)
 	b.cfg = b.config()
 	return b
 }

@@ -37,6 +37,8 @@ type Status struct {
 	Clock ClockStatus `json:"clock"`
 	// Audit is what this gateway, as a witness of the hub's audit log, has to say about it.
 	Audit audit.WitnessState `json:"audit"`
+	// Storage is the disk below the data folder.
+	Storage StorageStatus `json:"storage"`
 	// Legacy tells of devices that speak ThingSpeak; absent where there are none.
 	Legacy *LegacyStatus `json:"legacy,omitempty"`
 }
@@ -103,7 +105,8 @@ type SensorStatus struct {
 // ledger counts what becomes of chunks. It is safe for concurrent use.
 type ledger struct {
 	gateway string
-	boot    uint64
+	boot    uint64   // at this start; it may be raised while it runs
+	storage *storage // nil until there is one; set before anything runs
 	book    *gapBook // nil until there is one; set before anything runs
 
 	mu       sync.Mutex // guards the fields below
@@ -184,7 +187,7 @@ func (l *ledger) dropped(id string, m ingest.Message) {
 	defer l.mu.Unlock()
 	l.gaps.Dropped++
 	s := vitals.Signal(m.Signal)
-	if streams := l.streams[id]; streams != nil && s.Valid() && m.Epoch.Number>>epochBits == l.boot {
+	if streams := l.streams[id]; streams != nil && s.Valid() && m.Epoch.Boot() >= l.boot {
 		streams[s].Dropped++
 	}
 }
@@ -287,7 +290,7 @@ func (l *ledger) settled(x ingest.Settled) {
 		l.waited++
 		l.mu.Unlock()
 	}
-	if x.Message.Epoch.Number>>epochBits != l.boot {
+	if x.Message.Epoch.Boot() < l.boot {
 		l.mu.Lock()
 		defer l.mu.Unlock()
 		l.backlog++
@@ -321,6 +324,10 @@ func (l *ledger) status(q *outbox.Queue) Status {
 	st.Backlog, st.Gaps, st.Clock = backlog, l.gaps, l.clock
 	st.Gaps.Corrupt, st.Gaps.Waiting = qs.Corrupt, waiting
 	st.Legacy = l.legacies.copyOf()
+	if l.storage != nil {
+		st.Storage = l.storage.status()
+		st.Storage.HeldBytes, st.Storage.HeldRecords = qs.HeldBytes, qs.Held
+	}
 	if l.witness != nil {
 		st.Audit = l.witness()
 	}

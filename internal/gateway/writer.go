@@ -16,22 +16,20 @@ import (
 // queuedChunks is how many chunks of one sensor may wait for the disk: about ten seconds.
 const queuedChunks = 64
 
-// appendPause is how long a writer waits before it tries the disk again.
-const appendPause = 250 * time.Millisecond
-
 // writer takes one sensor's chunks, seals them and appends them to the outbox, so that sampling never waits for the disk.
 // put belongs to the sensor's goroutine, everything else to run's.
 type writer struct {
 	id        string // name, and the outbox's lane
 	sensor    string // SPIFFE id
 	recipient seal.Recipient
-	boot      uint64
+	number    *numbering
 	lifetime  time.Duration
 	q         *outbox.Queue
 	led       *ledger
 	book      *gapBook
 	gaps      <-chan struct{}    // holds a token when the book has a gap of this lane
 	steps     chan time.Duration // the host's clock was set
+	raises    chan string        // the boot counter was raised, in words
 	beat      beat
 	log       *slog.Logger
 	in        chan vitals.Chunk
@@ -40,6 +38,7 @@ type writer struct {
 	lost    [vitals.MaxSignal + 1]uint32 // put's: samples not taken in since the last chunk that was
 	streams [vitals.MaxSignal + 1]epoch  // run's
 	epochs  uint64                       // run's: begun in this boot, over all streams
+	holding bool                         // run's: the disk did not take the last
 }
 
 // epoch is a stream's current data key.
@@ -49,9 +48,9 @@ type epoch struct {
 	latest time.Time // of its samples: their times never go back within an epoch
 }
 
-func newWriter(id, sensor string, to seal.Recipient, boot uint64, lifetime time.Duration, q *outbox.Queue, led *ledger, book *gapBook, log *slog.Logger) *writer {
+func newWriter(id, sensor string, to seal.Recipient, number *numbering, lifetime time.Duration, q *outbox.Queue, led *ledger, book *gapBook, log *slog.Logger) *writer {
 	led.lane(id)
-	return &writer{id: id, sensor: sensor, recipient: to, boot: boot, lifetime: lifetime, q: q, led: led, book: book, gaps: book.lane(id), steps: make(chan time.Duration, 4), beat: beatOf(led.gateway), log: log.With("sensor", id),
+	return &writer{id: id, sensor: sensor, recipient: to, number: number, lifetime: lifetime, q: q, led: led, book: book, gaps: book.lane(id), steps: make(chan time.Duration, 4), raises: make(chan string, 4), beat: beatOf(led.gateway), log: log.With("sensor", id),
 		in: make(chan vitals.Chunk, queuedChunks), done: make(chan struct{})}
 }
 
@@ -114,6 +113,9 @@ func (w *writer) run(ctx context.Context) error {
 		case by := <-w.steps:
 			w.clockStepped(ctx, by)
 			continue
+		case what := <-w.raises:
+			w.tell(ctx, "restored", what)
+			continue
 		case <-w.done:
 			if len(w.in) == 0 {
 				for w.tellGaps(ctx) { // making room for a record may drop more
@@ -151,7 +153,7 @@ func (w *writer) tellGaps(ctx context.Context) bool {
 		made[len(made)-1].Class = outbox.Control
 		recs = append(recs, made...)
 	}
-	if err := w.q.Append(context.WithoutCancel(ctx), recs...); err != nil {
+	if err := w.store(ctx, recs); err != nil {
 		w.log.Error("outbox does not take the record of a gap; trying again", "err", err)
 		w.streams[vitals.Events] = epoch{} // it may be there or not
 		return false
@@ -166,8 +168,7 @@ func (w *writer) tellGaps(ctx context.Context) bool {
 // clockStepped ends all epochs, so that no reader takes times before and after for one course, and says so on the chart.
 func (w *writer) clockStepped(ctx context.Context, by time.Duration) {
 	w.streams = [vitals.MaxSignal + 1]epoch{}
-	at := wall().Truncate(time.Microsecond)
-	w.append(ctx, []vitals.Chunk{{Signal: vitals.Events, Start: at, Events: []vitals.Event{{At: at, Code: "clock_step", Detail: stepDetail(by)}}}})
+	w.tell(ctx, "clock_step", stepDetail(by))
 }
 
 // stepped is told that the host's clock was set. It never waits.
@@ -178,11 +179,20 @@ func (w *writer) stepped(by time.Duration) {
 	}
 }
 
+// renumbered is told that the boot counter was raised, because another run of this gateway is gone. It never waits. Epochs that have
+// begun go on: the hub takes them as this run's backlog.
+func (w *writer) renumbered(from, to uint64) {
+	select {
+	case w.raises <- fmt.Sprintf("this gateway is a copy or was restored from a backup: start %d goes on as %d", from, to):
+	default:
+	}
+}
+
 // close says that nothing more is put.
 func (w *writer) close() { close(w.done) }
 
-// append makes a batch durable. If the disk refuses, it tries again until ctx ends, while put drops what does not fit;
-// then the batch is given up.
+// append makes a batch durable. What the disk refuses goes to the hub from memory, and each sensor says so on the chart; what memory
+// does not hold either is lost and counted.
 func (w *writer) append(ctx context.Context, batch []vitals.Chunk) {
 	var recs []outbox.Record
 	for _, c := range batch {
@@ -197,27 +207,53 @@ func (w *writer) append(ctx context.Context, batch []vitals.Chunk) {
 	if len(recs) == 0 {
 		return
 	}
-	for attempt := 0; ; attempt++ {
-		// The wait is not cut short at the end of ctx: the disk is local, and what was measured counts.
-		err := w.q.Append(context.WithoutCancel(ctx), recs...)
-		if err == nil {
-			break
+	if err := w.store(ctx, recs); err != nil {
+		for _, c := range batch {
+			w.led.lost(w.id, c.Signal)
 		}
-		if attempt == 0 {
-			w.log.Error("outbox does not take readings", "err", err)
-		}
-		if ctx.Err() != nil || errors.Is(err, outbox.ErrClosed) || !sleep(ctx, appendPause) {
-			for _, c := range batch {
-				w.led.lost(w.id, c.Signal)
-			}
-			// Some of it may be there or not; a new epoch keeps its sequence numbers apart.
-			w.streams = [vitals.MaxSignal + 1]epoch{}
-			return
-		}
+		// Some of it may be there or not; a new epoch keeps its sequence numbers apart.
+		w.streams = [vitals.MaxSignal + 1]epoch{}
+		return
 	}
 	for _, c := range batch {
 		w.led.produced(w.id, c.Signal)
 	}
+}
+
+// store appends records to the outbox, or has it hold them in memory.
+func (w *writer) store(ctx context.Context, recs []outbox.Record) error {
+	// The wait is not cut short at the end of ctx: the disk is local, and what was measured counts.
+	err := w.q.Append(context.WithoutCancel(ctx), recs...)
+	if err == nil {
+		if w.holding {
+			w.holding = false
+			w.led.storage.works()
+			// What follows on disk must not need a key that is announced in memory only.
+			w.streams = [vitals.MaxSignal + 1]epoch{}
+			w.tell(ctx, ingest.EventStorageWorks, "the gateway's disk takes readings again")
+		}
+		return nil
+	}
+	if errors.Is(err, outbox.ErrClosed) {
+		return err
+	}
+	why := w.led.storage.failed(err)
+	if held := w.q.Hold(recs...); held != nil {
+		w.log.Error("neither disk nor memory takes readings; they are lost", "err", held)
+		return held
+	}
+	if !w.holding {
+		w.holding = true
+		w.tell(ctx, ingest.EventStorageFailed, why)
+	}
+	return nil
+}
+
+// tell appends an event of the writer's own.
+func (w *writer) tell(ctx context.Context, code, detail string) {
+	at := wall().Truncate(time.Microsecond)
+	const maxDetail = 200
+	w.append(ctx, []vitals.Chunk{{Signal: vitals.Events, Start: at, Events: []vitals.Event{{At: at, Code: code, Detail: printable(detail[:min(len(detail), maxDetail)])}}}})
 }
 
 // seal turns a chunk into an outbox record, with its epoch's announcement before it if the epoch is new.
@@ -282,7 +318,7 @@ func (w *writer) begin(e *epoch, s vitals.Signal) ([]byte, error) {
 	if w.epochs >= 1<<epochBits {
 		return nil, fmt.Errorf("gateway: %d epochs since the start; restart the gateway", w.epochs)
 	}
-	sealer, announcement, err := seal.NewSealer(w.recipient, w.sensor, uint8(s), w.boot<<epochBits|w.epochs)
+	sealer, announcement, err := seal.NewSealer(w.recipient, w.sensor, uint8(s), w.number.now.Load()<<epochBits|w.epochs)
 	if err != nil {
 		return nil, err
 	}

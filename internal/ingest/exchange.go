@@ -242,15 +242,18 @@ func (x *exchange) read(ctx context.Context) error {
 				return err
 			}
 		case frameDirective:
-			id, ok, err := parseReannounce(body)
+			d, err := parseDirective(body)
 			if err != nil {
 				return err
 			}
-			if ok {
+			if d.reannounce != nil {
 				select {
-				case x.wanted <- id:
+				case x.wanted <- *d.reannounce:
 				default: // the same chunk will be answered so again
 				}
+			}
+			if d.exceed > 0 {
+				x.s.exceed(d.exceed)
 			}
 		case framePong:
 		case frameGoodbye:

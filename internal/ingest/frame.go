@@ -36,18 +36,13 @@ const (
 	numberBytes = 8
 
 	directiveReannounce = 1 // argument: epoch id
+	directiveExceed     = 2 // argument: a boot counter; the gateway's own must be above it
 )
 
 type hello struct {
 	version uint8
 	idle    time.Duration // how long the speaker waits for any frame before it gives up
-	start   start         // a sender's; zero if it does not say
-}
-
-// start tells one run of a gateway from any other.
-type start struct {
-	boot     uint64   // its boot counter, which never goes back
-	instance [16]byte // random: two copies of one gateway may have the same counter
+	start   store.Start   // a sender's; zero if it does not say
 }
 
 type ack struct {
@@ -80,8 +75,8 @@ func appendFrame(b []byte, t frameType, parts ...[]byte) []byte {
 func appendHello(b []byte, h hello) []byte {
 	body := append([]byte(helloMagic), h.version)
 	body = binary.BigEndian.AppendUint32(body, uint32(h.idle.Milliseconds())) // #nosec G115 -- minutes at most
-	if h.start.boot != 0 {
-		body = append(binary.BigEndian.AppendUint64(body, h.start.boot), h.start.instance[:]...)
+	if h.start.Boot != 0 {
+		body = append(binary.BigEndian.AppendUint64(body, h.start.Boot), h.start.Instance[:]...)
 	}
 	return appendFrame(b, frameHello, body)
 }
@@ -154,9 +149,9 @@ func parseHello(t frameType, body []byte) (hello, error) {
 	if h.version != Version {
 		return h, fmt.Errorf("%w: %d, this end speaks %d", ErrVersion, h.version, Version)
 	}
-	if rest := body[5:]; len(rest) >= 8+len(h.start.instance) {
-		h.start.boot = binary.BigEndian.Uint64(rest)
-		copy(h.start.instance[:], rest[8:])
+	if rest := body[5:]; len(rest) >= 8+len(h.start.Instance) {
+		h.start.Boot = binary.BigEndian.Uint64(rest)
+		copy(h.start.Instance[:], rest[8:])
 	}
 	return h, nil
 }
@@ -179,17 +174,35 @@ func parseAck(body []byte) (ack, error) {
 	return ack{number: binary.BigEndian.Uint64(body), outcome: outcomes[o], reason: Reason(body[numberBytes+1])}, nil
 }
 
-// parseReannounce returns the epoch to announce again; ok is false for a directive that a later version may know.
-func parseReannounce(body []byte) (id seal.EpochID, ok bool, err error) {
+// directive is what the hub asks of a gateway. The zero directive asks for nothing: a later version may know it.
+type directive struct {
+	reannounce *seal.EpochID // announce this epoch again
+	exceed     uint64        // number starts above this; 0: does not say
+}
+
+func appendExceed(b []byte, boot uint64) []byte {
+	var n [8]byte
+	binary.BigEndian.PutUint64(n[:], boot)
+	return appendFrame(b, frameDirective, []byte{directiveExceed}, n[:])
+}
+
+func parseDirective(body []byte) (d directive, err error) {
 	if len(body) < 1 {
-		return id, false, fmt.Errorf("%w: empty directive", ErrFrame)
+		return d, fmt.Errorf("%w: empty directive", ErrFrame)
 	}
-	if body[0] != directiveReannounce {
-		return id, false, nil
+	switch argument := body[1:]; body[0] {
+	case directiveReannounce:
+		var id seal.EpochID
+		if len(argument) != len(id) {
+			return d, fmt.Errorf("%w: directive of %d bytes", ErrFrame, len(body))
+		}
+		copy(id[:], argument)
+		d.reannounce = &id
+	case directiveExceed:
+		if len(argument) != 8 {
+			return d, fmt.Errorf("%w: directive of %d bytes", ErrFrame, len(body))
+		}
+		d.exceed = binary.BigEndian.Uint64(argument)
 	}
-	if len(body) != 1+len(id) {
-		return id, false, fmt.Errorf("%w: directive of %d bytes", ErrFrame, len(body))
-	}
-	copy(id[:], body[1:])
-	return id, true, nil
+	return d, nil
 }

@@ -13,11 +13,12 @@ import (
 // FuzzFrame reads random bytes as each end would. Nothing may panic, and what parses must encode to the same bytes.
 func FuzzFrame(f *testing.F) {
 	f.Add(appendHello(nil, hello{version: Version, idle: idleTimeout}))
-	f.Add(appendHello(nil, hello{version: Version, idle: idleTimeout, start: start{7, [16]byte{1}}}))
+	f.Add(appendHello(nil, hello{version: Version, idle: idleTimeout, start: store.Start{Boot: 7, Instance: [16]byte{1}}}))
 	f.Add(appendMessage(nil, 7, EncodeEnvelope([]byte("envelope"))))
 	f.Add(appendMessage(nil, 7, EncodeAnnouncement([]byte("announcement"))))
 	f.Add(appendAck(appendAck(nil, ack{1, store.Accepted, NoReason}), ack{2, store.Retry, UnknownEpoch}))
 	f.Add(appendReannounce(nil, [16]byte{1, 2, 3}))
+	f.Add(appendExceed(nil, 1<<40))
 	f.Add(appendGoodbye(nil, Replaced))
 	f.Add([]byte{0xff, 0xff, 0xff, 0xff, 1})
 	f.Fuzz(func(t *testing.T, b []byte) {
@@ -33,7 +34,7 @@ func FuzzFrame(f *testing.F) {
 			switch kind {
 			case frameHello:
 				h, err := parseHello(kind, body)
-				if err == nil && (len(body) == len(helloMagic)+5 || len(body) == len(helloMagic)+5+8+16 && h.start.boot != 0) {
+				if err == nil && (len(body) == len(helloMagic)+5 || len(body) == len(helloMagic)+5+8+16 && h.start.Boot != 0) {
 					again = appendHello(nil, h)
 				}
 			case frameAnnouncement, frameEnvelope:
@@ -47,8 +48,10 @@ func FuzzFrame(f *testing.F) {
 					_ = a.reason.String()
 				}
 			case frameDirective:
-				if id, ok, err := parseReannounce(body); err == nil && ok {
-					again = appendReannounce(nil, id)
+				if d, err := parseDirective(body); err == nil && d.reannounce != nil {
+					again = appendReannounce(nil, *d.reannounce)
+				} else if err == nil && body[0] == directiveExceed {
+					again = appendExceed(nil, d.exceed)
 				}
 			case frameGoodbye:
 				if err := goodbye(body); !errors.Is(err, ErrRefused) && !errors.Is(err, ErrFrame) {

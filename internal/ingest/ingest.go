@@ -56,13 +56,20 @@ const (
 	Stopping      Reason = 14 // connection ended: the hub stops
 	NotAnnounced  Reason = 15 // set aside by the sender: the hub lacks the epoch and the sender no longer has its announcement
 	Fenced        Reason = 16 // connection refused: the identity is in use by a newer start of its gateway: a clone or restored backup?
-	maxReason            = Fenced
+	EpochJump     Reason = 17 // rejected: the epoch's number is above what this start, or any gateway, can have counted to
+	StartJump     Reason = 18 // connection refused: the boot counter is above what a gateway can have counted to
+	OtherContent  Reason = 19 // rejected: another chunk is stored under this stream, epoch and sequence number
+	OlderStart    Reason = 20 // never sent: an older start was let in, because the newest has not been seen
+	maxReason            = OlderStart
 )
 
 var reasonNames = [maxReason + 1]string{"none", "hub cannot store now", "unknown epoch", "does not open", "malformed",
 	"header and chunk disagree", "epoch number reused (restored backup or clone?)", "rejected by the store", "identity not active",
 	"replaced by a newer connection", "hub is busy", "protocol version", "bad frame", "kind of identity may not deliver", "hub stops",
-	"announcement of its epoch is lost", "a newer start of this gateway delivers (restored backup or clone?)"}
+	"announcement of its epoch is lost", "a newer start of this gateway delivers (restored backup or clone?)",
+	"epoch number beyond what the gateway can have counted to", "boot counter beyond what the gateway can have counted to",
+	"another chunk is stored under this number (snapshot started twice, or forged?)",
+	"an older start delivers, because the newest was not seen (restored backup?); it was told the number to exceed"}
 
 // String is the reason in words, for logs.
 func (r Reason) String() string {
@@ -71,6 +78,13 @@ func (r Reason) String() string {
 	}
 	return reasonNames[r]
 }
+
+// The codes of a sensor's events about its gateway's disk. The hub shows the detail of the first on the device view until the second
+// comes.
+const (
+	EventStorageFailed = "storage_failed"
+	EventStorageWorks  = "storage_works"
+)
 
 // EncodeAnnouncement makes the outbox record's data for an epoch's announcement, as seal.NewSealer returned it. Its class
 // in the outbox is Control: it must outlive the chunks of its epoch.

@@ -35,13 +35,16 @@ type memory struct {
 	doubled       int
 	announcements map[string][]byte
 	newest        map[string]seal.Epoch
+	starts        map[string]store.Start
+	seen          time.Time // of every device
+	troubles      []string
 	gaps          []store.Gap
 	answer        func(store.Arrival) (store.Outcome, error) // nil: stores
 	changed       chan struct{}                              // closed and renewed at each chunk
 }
 
 func newMemory() *memory {
-	return &memory{chunks: map[string]vitals.Chunk{}, announcements: map[string][]byte{}, newest: map[string]seal.Epoch{}, changed: make(chan struct{})}
+	return &memory{chunks: map[string]vitals.Chunk{}, announcements: map[string][]byte{}, newest: map[string]seal.Epoch{}, starts: map[string]store.Start{}, changed: make(chan struct{})}
 }
 
 // Hand settles from another goroutine, as the real store does.
@@ -67,18 +70,37 @@ func (m *memory) take(a store.Arrival) (store.Outcome, string, error) {
 	return store.Accepted, "", nil
 }
 
-func (m *memory) SaveAnnouncement(_ context.Context, sensor string, e seal.Epoch, signal uint8, a []byte) error {
+func (m *memory) SaveAnnouncement(_ context.Context, sensor string, of store.Start, e seal.Epoch, _ uint8, a []byte) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	stream := fmt.Sprint(sensor, signal)
+	newest, seen := m.newest[sensor]
 	if old, ok := m.announcements[sensor+e.ID.String()]; ok && bytes.Equal(old, a) {
 		return nil
-	} else if newest, seen := m.newest[stream]; ok || seen && e != newest && e.Number <= newest.Number {
+	} else if of.Boot != 0 && e.Boot() > of.Boot {
+		return store.ErrEpochJump
+	} else if ok || of.Boot == 0 && seen && e != newest && e.Number <= newest.Number {
 		return store.ErrConflict
 	}
-	m.newest[stream] = e
+	if !seen || e.Number > newest.Number {
+		m.newest[sensor] = e
+	}
 	m.announcements[sensor+e.ID.String()] = a
 	return nil
+}
+
+// TakeStart lets the newest run in. What the real store does beyond that is tested with it.
+func (m *memory) TakeStart(_ context.Context, sensor string, st store.Start, anyway bool) (store.StartVerdict, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	newest := m.starts[sensor]
+	v := store.StartVerdict{Newest: newest, Highest: newest.Boot, Seen: m.seen}
+	if older := st.Boot < newest.Boot || st.Boot == newest.Boot && st.Instance != newest.Instance; older && !anyway {
+		return v, nil
+	} else {
+		v.Taken, v.Older, v.Newest = true, older, st
+	}
+	m.starts[sensor] = st
+	return v, nil
 }
 
 func (m *memory) Announcement(_ context.Context, sensor string, id seal.EpochID) ([]byte, error) {
@@ -90,6 +112,15 @@ func (m *memory) Announcement(_ context.Context, sensor string, id seal.EpochID)
 	}
 	return a, nil
 }
+
+func (m *memory) NoteTrouble(_ context.Context, sensor, text string, _ time.Time) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.troubles = append(m.troubles, sensor+" "+text)
+	return nil
+}
+
+func (m *memory) NoteAlert(context.Context, string, string, time.Time) error { return nil }
 
 func (m *memory) TouchDevice(context.Context, string) error { return nil }
 

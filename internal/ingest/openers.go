@@ -15,6 +15,9 @@ import (
 // keptOpeners bounds the epochs whose keys are in memory, about 1 KiB each; the others are read again from the store.
 const keptOpeners = 16384
 
+// maxStarted is how far a gateway's counter may be above that of the connection, for a moment, before what it sends is a forgery.
+const maxStarted = 1024
+
 type openerKey struct {
 	sensor string
 	epoch  seal.EpochID
@@ -91,7 +94,7 @@ func (o *openers) forget(sensor string) {
 }
 
 // announce takes an epoch's announcement, step by step. err explains a rejection or retry, for the log.
-func (o *openers) announce(ctx context.Context, sensor string, announcement []byte) (Reason, store.Outcome, error) {
+func (o *openers) announce(ctx context.Context, sensor string, of store.Start, announcement []byte) (Reason, store.Outcome, error) {
 	info, err := seal.ParseAnnouncement(announcement)
 	if err != nil || !vitals.Signal(info.Signal).Valid() {
 		return Malformed, store.Rejected, err
@@ -113,8 +116,13 @@ func (o *openers) announce(ctx context.Context, sensor string, announcement []by
 	if err != nil && !errors.Is(err, store.ErrNotFound) {
 		return Unavailable, store.Retry, err
 	}
-	// The store takes a new one only if its number is above all before it.
-	switch err := o.s.c.Store.SaveAnnouncement(ctx, sensor, info.Epoch, info.Signal, announcement); {
+	// The store takes a new one only if its number can be: of this start or an earlier one, or else above all before it.
+	switch err := o.s.c.Store.SaveAnnouncement(ctx, sensor, of, info.Epoch, info.Signal, announcement); {
+	case errors.Is(err, store.ErrEpochJump) && of.Boot != 0 && info.Epoch.Boot()-of.Boot <= maxStarted:
+		// A gateway that was told a number to exceed connects anew with it; this was sealed a moment before.
+		return EpochJump, store.Retry, err
+	case errors.Is(err, store.ErrEpochJump):
+		return EpochJump, store.Rejected, err
 	case errors.Is(err, store.ErrConflict):
 		return EpochReused, store.Rejected, err
 	case err != nil:

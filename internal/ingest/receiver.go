@@ -23,8 +23,9 @@ type receiver struct {
 	s      *Server
 	c      *overlay.Conn
 	peer   overlay.ID
-	sensor string // SPIFFE id
-	start  start  // the run of the gateway that it belongs to, as it says
+	sensor string      // SPIFFE id
+	start  store.Start // the run of the gateway that it belongs to, as it says
+	exceed uint64      // what its boot counter must exceed; 0: it does
 	log    *slog.Logger
 	cancel context.CancelFunc
 	r      *bufio.Reader // run's
@@ -66,14 +67,25 @@ func (x *receiver) admit(ctx context.Context) Reason {
 		return BadFrame
 	}
 	x.start = h.start
-	// First entered, then looked up: whoever disables the identity in between finds the connection and cuts it.
+	// Who is not let in changes nothing of what the fence remembers.
+	if err := x.s.c.Active(ctx, x.peer); err != nil {
+		return NotActive
+	}
+	if r := x.s.fence(ctx, x); r != NoReason {
+		return r
+	}
+	// First entered, then looked up again: a user who disables the identity in between cuts the connection.
 	if r := x.s.enter(x); r != NoReason {
 		return r
 	}
 	if err := x.s.c.Active(ctx, x.peer); err != nil {
 		return NotActive
 	}
-	if _, err := x.c.Write(appendHello(nil, hello{version: Version, idle: idleTimeout})); err != nil {
+	answer := appendHello(nil, hello{version: Version, idle: idleTimeout})
+	if x.exceed > 0 {
+		answer = appendExceed(answer, x.exceed)
+	}
+	if _, err := x.c.Write(answer); err != nil {
 		return BadFrame
 	}
 	if x.c.SetDeadline(time.Time{}) != nil {
@@ -319,8 +331,8 @@ func (x *receiver) note(ctx context.Context, r Reason, err error, h seal.Header)
 }
 
 func (x *receiver) announce(ctx context.Context, m message) ack {
-	r, o, err := x.s.openers.announce(ctx, x.sensor, m.data)
-	if o == store.Rejected {
+	r, o, err := x.s.openers.announce(ctx, x.sensor, x.start, m.data)
+	if o == store.Rejected || r == EpochJump {
 		x.note(ctx, r, err, seal.Header{})
 	} else if err != nil && ctx.Err() == nil {
 		x.log.Error("announcement not stored", "err", err)
@@ -349,7 +361,11 @@ func (x *receiver) chunk(ctx context.Context, m message, done func()) {
 			case err != nil:
 				x.retry(ctx, m, err)
 			case o == store.Rejected:
-				x.reject(ctx, m, StoreRejected, errors.New(reason), a.Header)
+				why := StoreRejected
+				if reason == store.ReasonContent {
+					why = OtherContent
+				}
+				x.reject(ctx, m, why, errors.New(reason), a.Header)
 			default:
 				x.answer(ack{number: m.number, outcome: store.Retry, reason: Unavailable})
 			}
@@ -398,7 +414,11 @@ func (x *receiver) open(ctx context.Context, m message) (a store.Arrival, ok boo
 		reject(Mismatch, nil, h)
 		return a, false
 	}
-	if err := x.gaps(ctx, chunk); err != nil {
+	err = x.gaps(ctx, chunk)
+	if err == nil {
+		err = x.troubles(ctx, chunk)
+	}
+	if err != nil {
 		x.retry(ctx, m, err)
 		return a, false
 	}
@@ -418,6 +438,25 @@ func (x *receiver) gaps(ctx context.Context, c vitals.Chunk) error {
 	}
 	x.log.Warn("the gateway says that readings are lost", "gaps", len(gaps), "stream", gaps[0].Signal.String(), "reason", gaps[0].Reason)
 	return x.s.c.Store.SaveGaps(ctx, x.sensor, gaps)
+}
+
+// troubles notes what a chunk of events says of the gateway's disk, for the device view.
+func (x *receiver) troubles(ctx context.Context, c vitals.Chunk) error {
+	for _, e := range c.Events {
+		text := ""
+		switch e.Code {
+		case EventStorageFailed:
+			text = e.Detail
+			x.log.Error("the disk of a gateway does not take readings; it delivers from memory", "identity", x.sensor, "detail", e.Detail)
+		case EventStorageWorks:
+		default:
+			continue
+		}
+		if err := x.s.c.Store.NoteTrouble(ctx, x.sensor, text, e.At); err != nil && !errors.Is(err, store.ErrInvalid) {
+			return err
+		}
+	}
+	return nil
 }
 
 // retry answers that the hub cannot now. While the connection ends there is no answer: the sender asks again anyway.

@@ -53,8 +53,44 @@ func OnSettled(f func(Settled)) SenderOption { return func(s *Sender) { s.settle
 
 // FromStart names the run of the gateway that the sender belongs to: its boot counter, which never goes back, and a random
 // instance. The hub turns away an older run, and another one with the same counter: clones and restored backups.
-func FromStart(boot uint64, instance [16]byte) SenderOption {
-	return func(s *Sender) { s.start = start{boot, instance} }
+func FromStart(boot uint64, instance [16]byte) SenderOption { return FromRun(NewRun(boot, instance)) }
+
+// FromRun is FromStart for the senders of one gateway, whose boot counter may have to be raised while it runs.
+func FromRun(r *Run) SenderOption { return func(s *Sender) { s.run = r } }
+
+// OnExceed has f called when the hub says that the boot counter must be above a number: it let this run in although its counter
+// is not the highest that it has seen, because the run with that one is gone. f may raise the Run; it must not block for long.
+func OnExceed(f func(boot uint64)) SenderOption { return func(s *Sender) { s.exceed = f } }
+
+// Run is one run of a gateway, as all of its senders tell the hub. It is safe for concurrent use.
+type Run struct {
+	mu     sync.Mutex // guards all below
+	start  store.Start
+	raised chan struct{} // closed when the counter is raised
+}
+
+// NewRun makes a run from its boot counter and a random instance.
+func NewRun(boot uint64, instance [16]byte) *Run {
+	return &Run{start: store.Start{Boot: boot, Instance: instance}, raised: make(chan struct{})}
+}
+
+// Raise sets the boot counter, which must be durable, unless it is as high already. The senders connect anew with it.
+func (r *Run) Raise(boot uint64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if boot <= r.start.Boot {
+		return
+	}
+	r.start.Boot = boot
+	close(r.raised)
+	r.raised = make(chan struct{})
+}
+
+// now is the start, and what is closed when it changes.
+func (r *Run) now() (store.Start, <-chan struct{}) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.start, r.raised
 }
 
 // WithPace bounds the backlog; several senders may share one Pace.
@@ -79,7 +115,8 @@ type Sender struct {
 	lane    *outbox.Lane
 	log     *slog.Logger
 	settled func(Settled)
-	start   start
+	run     *Run
+	exceed  func(uint64)
 	pace    *Pace
 
 	settling sync.Mutex // makes calls of settled one at a time
@@ -93,7 +130,7 @@ type Sender struct {
 
 // NewSender makes a sender of lane's records over connections dialled as ep. The lane must have no other reader.
 func NewSender(ep overlay.Endpoint, q *outbox.Queue, lane *outbox.Lane, log *slog.Logger, options ...SenderOption) *Sender {
-	s := &Sender{ep: ep, q: q, lane: lane, log: log.With("sensor", ep.ID().Name), settled: func(Settled) {},
+	s := &Sender{ep: ep, q: q, lane: lane, log: log.With("sensor", ep.ID().Name), settled: func(Settled) {}, exceed: func(uint64) {}, run: NewRun(0, [16]byte{}),
 		epochs: map[seal.EpochID][]byte{}}
 	s.stats.Changed = time.Now()
 	for _, o := range options {
@@ -154,12 +191,19 @@ func (s *Sender) Run(ctx context.Context) error {
 		if s.delivered() > before { // a hub that only greets and hangs up is no hub that is back
 			pause, failing = minBackoff, false
 		}
+		if errors.Is(err, errRaised) {
+			continue
+		}
 		if errors.Is(err, ErrVersion) || lasting(err) {
 			pause = maxBackoff
 		}
 		if !failing { // once per outage
 			failing = true
 			s.log.Warn("hub not reached; readings wait in the outbox", "err", err)
+			if refused && turned.reason == StartJump {
+				s.log.Error("THE HUB TURNS THIS GATEWAY AWAY: its boot counter is far above the last one that the hub knows",
+					"hint", "is the number in the file boot of its folder right? Then run: vitalseal identity reset-numbers sensor/"+s.ep.ID().Name)
+			}
 			if refused && turned.reason == Fenced {
 				s.log.Error("THE HUB TURNS THIS GATEWAY AWAY: another one with the same identities has started later. Was it cloned, or this one restored from a backup?",
 					"hint", "stop the one that is wrong; if this is the right one, write a number above the highest that any of them held into the file boot of its folder and start it again")
@@ -208,7 +252,8 @@ func (s *Sender) session(ctx context.Context) (err error) {
 		}
 	}()
 	r := bufio.NewReaderSize(c, bufferBytes)
-	idle, err := s.greet(c, r)
+	run, raised := s.run.now()
+	idle, err := s.greet(c, r, run)
 	if err != nil {
 		return err
 	}
@@ -231,6 +276,13 @@ func (s *Sender) session(ctx context.Context) (err error) {
 			errs <- err
 		})
 	}
+	wg.Go(func() {
+		select {
+		case <-raised: // the hub hears of it in a hello
+			cancel()
+		case <-ctx.Done():
+		}
+	})
 	wg.Wait()
 	x.stopTimers()
 	close(errs)
@@ -240,14 +292,24 @@ func (s *Sender) session(ctx context.Context) (err error) {
 			err = e
 		}
 	}
+	select {
+	case <-raised:
+		if err == nil {
+			err = errRaised
+		}
+	default:
+	}
 	return err
 }
 
-func (s *Sender) greet(c *overlay.Conn, r *bufio.Reader) (time.Duration, error) {
+// errRaised ends a session whose hello does not hold any more.
+var errRaised = errors.New("ingest: the boot counter was raised")
+
+func (s *Sender) greet(c *overlay.Conn, r *bufio.Reader, run store.Start) (time.Duration, error) {
 	if err := c.SetDeadline(time.Now().Add(helloTimeout)); err != nil {
 		return 0, fmt.Errorf("ingest: hello: %w", err)
 	}
-	if _, err := c.Write(appendHello(nil, hello{version: Version, idle: idleTimeout, start: s.start})); err != nil {
+	if _, err := c.Write(appendHello(nil, hello{version: Version, idle: idleTimeout, start: run})); err != nil {
 		return 0, fmt.Errorf("ingest: hello: %w", err)
 	}
 	t, body, err := readFrame(r)

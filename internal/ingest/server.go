@@ -28,18 +28,26 @@ const (
 	recheck = 5 * time.Second
 	// auditPause is how long the entries of one identity for the audit log are apart: a forger must not fill it.
 	auditPause = time.Minute
+	// defaultAlone is longer than a gateway takes to start again, or a network to come back.
+	defaultAlone = 2 * time.Minute
 )
 
 // Store is what the server needs of the store; *store.Store is one.
 type Store interface {
 	// Hand calls settled once, when a chunk's outcome is durable; until then it may have returned. Chunks in hand share commits.
 	Hand(ctx context.Context, g access.Grant, a store.Arrival, settled func(o store.Outcome, reason string, err error))
-	// SaveAnnouncement is store.ErrConflict for an epoch that cannot be: number or id used before.
-	SaveAnnouncement(ctx context.Context, sensor string, epoch seal.Epoch, signal uint8, announcement []byte) error
+	// TakeStart decides whether a run of a gateway may deliver as an identity, and remembers the newest one durably.
+	TakeStart(ctx context.Context, sensor string, st store.Start, anyway bool) (store.StartVerdict, error)
+	// SaveAnnouncement is store.ErrConflict for an epoch that cannot be, number or id used before, and store.ErrEpochJump for a
+	// number that no gateway can have counted to.
+	SaveAnnouncement(ctx context.Context, sensor string, of store.Start, epoch seal.Epoch, signal uint8, announcement []byte) error
 	// Announcement is store.ErrNotFound for an epoch that was never announced.
 	Announcement(ctx context.Context, sensor string, epoch seal.EpochID) ([]byte, error)
 	// TouchDevice notes that an identity is alive; it is cheap.
 	TouchDevice(ctx context.Context, id string) error
+	// NoteTrouble notes what a sensor says is wrong with its gateway, NoteAlert what the hub refused of an identity.
+	NoteTrouble(ctx context.Context, sensor, text string, at time.Time) error
+	NoteAlert(ctx context.Context, id, text string, at time.Time) error
 	AppendEntry(ctx context.Context, g access.Grant, channel int64, e store.Entry) (store.Entry, error)
 	// SaveGaps notes, durably, what a sensor's gateway says will never arrive. The same again is no error.
 	SaveGaps(ctx context.Context, sensor string, gaps []store.Gap) error
@@ -62,6 +70,9 @@ type Config struct {
 	Now   func() time.Time // default time.Now
 	// MaxConns bounds connections overall; default 8192. One identity has at most one, the newest.
 	MaxConns int
+	// AloneAfter is how long the newest start of an identity must not have been seen, while an older one knocks, until the older
+	// one is let in; default 2 min. A copy that is the only gateway there is must not leave a patient unmonitored.
+	AloneAfter time.Duration
 }
 
 // ServerStats counts since NewServer.
@@ -82,8 +93,20 @@ type Server struct {
 	mu      sync.Mutex // guards the fields below
 	conns   map[string]*receiver
 	stats   ServerStats
-	audited map[string]time.Time // last entry by identity; bounded, see loud
-	starts  map[string]start     // the newest start by identity; bounded, see fenced
+	audited map[noted]time.Time // last entry by identity and reason; bounded, see loud
+	knocks  map[string]knock    // identities whose older start is turned away; bounded, see waited
+}
+
+// noted is what loud tells at most once a minute.
+type noted struct {
+	identity string
+	reason   Reason
+}
+
+// knock is an older start that is turned away again and again.
+type knock struct {
+	since time.Time // when it began, or since the newest start was last seen
+	seen  time.Time // what the store said of the identity then
 }
 
 // NewServer checks the configuration.
@@ -100,10 +123,13 @@ func NewServer(c Config) (*Server, error) {
 	if c.MaxConns == 0 {
 		c.MaxConns = defaultMaxConns
 	}
+	if c.AloneAfter <= 0 {
+		c.AloneAfter = defaultAlone
+	}
 	if !c.Grant.Allows(access.AppendVitals, access.OnSystem(), c.Now()) {
 		return nil, errors.New("ingest: server: the grant does not allow appending")
 	}
-	s := &Server{c: c, memory: semaphore.NewWeighted(bodyBytes), conns: map[string]*receiver{}, audited: map[string]time.Time{}, starts: map[string]start{}}
+	s := &Server{c: c, memory: semaphore.NewWeighted(bodyBytes), conns: map[string]*receiver{}, audited: map[noted]time.Time{}, knocks: map[string]knock{}}
 	s.openers = newOpeners(s)
 	s.stats.Rejected, s.stats.Ended = map[Reason]uint64{}, map[Reason]uint64{}
 	return s, nil
@@ -141,7 +167,7 @@ func (s *Server) CutSensor(id string) {
 	s.openers.forget(id)
 	s.mu.Lock()
 	x := s.conns[id]
-	delete(s.starts, id) // it may be enrolled anew, and count from 1
+	delete(s.knocks, id)
 	s.mu.Unlock()
 	if x != nil {
 		x.end(NotActive)
@@ -186,7 +212,7 @@ func (s *Server) handle(ctx context.Context, c *overlay.Conn) {
 	} else {
 		s.leave(x)
 		x.refuse(why)
-		if why == Fenced {
+		if why == Fenced || why == StartJump {
 			s.loud(ctx, x.sensor, why)
 		}
 	}
@@ -204,9 +230,9 @@ func (s *Server) enter(x *receiver) Reason {
 		s.mu.Unlock()
 		return Busy
 	}
-	if s.fenced(x) {
+	if old != nil && old.start.Boot > x.start.Boot && x.start.Boot != 0 && x.exceed == 0 {
 		s.mu.Unlock()
-		return Fenced
+		return Fenced // a newer start came between this one's fence and here
 	}
 	s.conns[x.sensor] = x
 	s.mu.Unlock()
@@ -214,29 +240,6 @@ func (s *Server) enter(x *receiver) Reason {
 		old.end(Replaced)
 	}
 	return NoReason
-}
-
-// fenced reports whether x belongs to another run of a gateway than the newest one heard of: the newest wins, and of two with
-// the same boot counter, which only copies can have, the one that came first. It is kept in memory only; what holds for ever
-// is that an epoch's number never goes back. The caller holds mu.
-func (s *Server) fenced(x *receiver) bool {
-	if x.start.boot == 0 {
-		return false // it does not say
-	}
-	newest, known := s.starts[x.sensor]
-	if known && (x.start.boot < newest.boot || x.start.boot == newest.boot && x.start.instance != newest.instance) {
-		return true
-	}
-	if !known && len(s.starts) >= 4*s.c.MaxConns {
-		for id := range s.starts {
-			if s.conns[id] == nil {
-				delete(s.starts, id)
-				break
-			}
-		}
-	}
-	s.starts[x.sensor] = x.start
-	return false
 }
 
 func (s *Server) leave(x *receiver) {
@@ -251,7 +254,7 @@ func (s *Server) leave(x *receiver) {
 func (s *Server) loud(ctx context.Context, sensor string, r Reason) {
 	now := s.c.Now()
 	s.mu.Lock()
-	last, seen := s.audited[sensor]
+	last, seen := s.audited[noted{sensor, r}]
 	if seen && now.Sub(last) < auditPause {
 		s.mu.Unlock()
 		return
@@ -259,16 +262,19 @@ func (s *Server) loud(ctx context.Context, sensor string, r Reason) {
 	if len(s.audited) >= s.c.MaxConns {
 		clear(s.audited)
 	}
-	s.audited[sensor] = now
+	s.audited[noted{sensor, r}] = now
 	s.mu.Unlock()
 	if s.c.Alert != nil {
 		s.c.Alert(sensor, r)
+	}
+	if err := s.c.Store.NoteAlert(context.WithoutCancel(ctx), sensor, r.String(), now); err != nil {
+		s.c.Log.Error("the device view does not show what was refused", "identity", sensor, "err", err)
 	}
 	if s.c.Audit == nil {
 		return
 	}
 	_, err := s.c.Audit.Append(context.WithoutCancel(ctx), audit.Entry{Time: now, Person: "engine:ingest", Workstation: sensor,
-		Action: string(access.AppendVitals), Resource: access.OnSystem().String(), Reason: r.String()})
+		Action: string(access.AppendVitals), Resource: access.OnSystem().String(), Allowed: r == OlderStart, Reason: r.String()})
 	if err != nil {
 		s.c.Log.Error("a forgery could not be written to the audit log", "identity", sensor, "err", err)
 	}

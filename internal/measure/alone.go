@@ -205,6 +205,7 @@ func (d *aloneDriver) run(ctx context.Context) (err error) {
 // measure makes one sensor's chunks: a wave that is no constant, and numbers.
 func (d *aloneDriver) measure(ctx context.Context, i int, id overlay.ID, lane string, q *outbox.Queue) error {
 	var sealers [vitals.MaxSignal + 1]*seal.Sealer
+	epochs := uint64(0)
 	put := func(c vitals.Chunk, class outbox.Class) error {
 		plain, err := vitals.Encode(c)
 		if err != nil {
@@ -212,7 +213,8 @@ func (d *aloneDriver) measure(ctx context.Context, i int, id overlay.ID, lane st
 		}
 		var recs []outbox.Record
 		if sealers[c.Signal] == nil {
-			s, announcement, err := seal.NewSealer(d.recipient, id.String(), uint8(c.Signal), uint64(c.Signal))
+			epochs++ // over all streams
+			s, announcement, err := seal.NewSealer(d.recipient, id.String(), uint8(c.Signal), epochs)
 			if err != nil {
 				return err
 			}

@@ -47,6 +47,15 @@ type Epoch struct {
 	Number uint64
 }
 
+// CountBits is how many low bits of an epoch's number count the epochs of one start; the bits above are the boot counter.
+const CountBits = 20
+
+// MaxBoot is the highest boot counter that a gateway counts to.
+const MaxBoot = 1<<40 - 1
+
+// Boot is the boot counter of the start that the epoch began in.
+func (e Epoch) Boot() uint64 { return e.Number >> CountBits }
+
 // Header is what a chunk is bound to; all of it is associated data.
 type Header struct {
 	Sensor string // SPIFFE id; not in the envelope: it is the peer that the connection proved

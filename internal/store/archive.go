@@ -4,6 +4,8 @@ import (
 	"context"
 	"database/sql"
 	"time"
+
+	"vitalseal/internal/vitals"
 )
 
 // archive keeps chunks by the UTC day they begin in: files of SQLite, or partitioned tables of PostgreSQL. A day's tables are
@@ -44,6 +46,8 @@ type day interface {
 	snapshot(ctx context.Context, patient string, signal uint8) (*snapshot, error)
 	// sealed are the chunks of spans as they are stored, span by span and row by row; nil for one that is gone.
 	sealed(ctx context.Context, spans []blockSpan) ([][][]byte, error)
+	// recentChunk is a chunk that is not in a block yet; sql.ErrNoRows if it is not there.
+	recentChunk(ctx context.Context, stream int64, signal vitals.Signal, seq int64) (r recentRow, subject int64, sealed []byte, err error)
 	// shrink gives space back to the disk, after rows have been taken out.
 	shrink(ctx context.Context) error
 	release()

@@ -41,9 +41,15 @@ func (s *Store) SetZitiID(ctx context.Context, id, ziti string) error {
 	return named("set ziti id", err)
 }
 
-// MarkEnrolled notes that a component's ticket was redeemed at this time. Its state does not change by it.
+// MarkEnrolled notes that a component's ticket was redeemed at this time: it counts its starts and epochs from 1 again. Its state
+// does not change by it.
 func (s *Store) MarkEnrolled(ctx context.Context, id string, at time.Time) error {
-	err := affected(s.db.ExecContext(ctx, "UPDATE devices SET enrolled = ? WHERE id = ?", micro(at), id))
+	err := s.inTx(ctx, func(tx *sql.Tx) error {
+		if err := affected(tx.ExecContext(ctx, "UPDATE devices SET enrolled = ? WHERE id = ?", micro(at), id)); err != nil {
+			return err
+		}
+		return forgetNumbers(ctx, tx, id)
+	})
 	s.deviceChanged()
 	return named("mark enrolled", err)
 }

@@ -1,19 +1,15 @@
 package store
 
 import (
-	"bytes"
 	"context"
 	"database/sql"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"math"
 	"slices"
 	"sync"
 	"time"
 
-	"vitalseal/internal/seal"
-	"vitalseal/internal/vitals"
 	"vitalseal/internal/weaken"
 )
 
@@ -47,6 +43,11 @@ type Device struct {
 	// NextKey is the key of a certificate that was issued at a rotation and that the component has not used yet.
 	NextKey string
 	Rotate  bool // it must bring a new key when it renews next
+
+	// Trouble is what is wrong with it, as it says itself, and since when; empty: nothing. Alert is what the hub last had to refuse of
+	// it, or let in against the rule, and when; empty: nothing ever.
+	Trouble, Alert             string
+	TroubledSince, LastAlerted time.Time
 }
 
 // ModeDisplay is a workstation that shows a ward's beds without anybody signed in.
@@ -120,14 +121,14 @@ func checkMode(d Device) error {
 }
 
 const selectDevice = `SELECT d.id, d.kind, d.model, d.serial, d.gateway, d.ziti, d.state, coalesce(p.bed, ''), d.enrolled_by, d.seen,
-	d.mode, d.wards, d.version, d.enrolled, d.cert, d.cert_begins, d.cert_ends, d.public_key, d.next_key, d.rotate
+	d.mode, d.wards, d.version, d.enrolled, d.cert, d.cert_begins, d.cert_ends, d.public_key, d.next_key, d.rotate, d.trouble, d.troubled, d.alert, d.alerted
 	FROM devices d LEFT JOIN placements p ON p.device = d.id AND p.ends IS NULL`
 
 func (s *Store) scanDevice(r scanner) (d Device, err error) {
-	var seen, enrolled, begins, ends *int64
+	var seen, enrolled, begins, ends, troubled, alerted *int64
 	var wards string
 	err = r.Scan(&d.ID, &d.Kind, &d.Model, &d.Serial, &d.Gateway, &d.ZitiID, &d.State, &d.Bed, &d.EnrolledBy, &seen,
-		&d.Mode, &wards, &d.Version, &enrolled, &d.Certificate.SHA256, &begins, &ends, &d.Certificate.KeySHA256, &d.NextKey, &d.Rotate)
+		&d.Mode, &wards, &d.Version, &enrolled, &d.Certificate.SHA256, &begins, &ends, &d.Certificate.KeySHA256, &d.NextKey, &d.Rotate, &d.Trouble, &troubled, &d.Alert, &alerted)
 	if err == nil && wards != "[]" {
 		err = json.Unmarshal([]byte(wards), &d.Wards)
 	}
@@ -135,6 +136,7 @@ func (s *Store) scanDevice(r scanner) (d Device, err error) {
 		d.State = state
 	}
 	d.LastSeen = later(fromOptional(seen), s.seen.last(d.ID))
+	d.TroubledSince, d.LastAlerted = fromOptional(troubled), fromOptional(alerted)
 	d.Enrolled, d.Certificate.NotBefore, d.Certificate.NotAfter = fromOptional(enrolled), fromOptional(begins), fromOptional(ends)
 	return d, err
 }
@@ -309,60 +311,4 @@ func (s *Store) RedeemTicket(ctx context.Context, secretHash [32]byte, ids []str
 		return nil, named("redeem ticket", err)
 	}
 	return want, nil
-}
-
-const (
-	maxAnnouncement  = 16 << 10
-	maxAnnouncements = 4096 // a sensor; at two streams and an hour an epoch, 85 days
-)
-
-// SaveAnnouncement keeps the sealed data key of an epoch, durably. The same again is no error. ErrConflict: another one
-// for the same epoch, or a new one whose number is not above every number the stream ever had, which a restored backup or
-// a clone would announce. A sensor's oldest epochs, by number, go beyond 4,096; the highest number is never forgotten.
-func (s *Store) SaveAnnouncement(ctx context.Context, sensor string, epoch seal.Epoch, signal uint8, announcement []byte) error {
-	if err := checkIdentity("sensor", sensor); err != nil {
-		return named("save announcement", err)
-	}
-	if !vitals.Signal(signal).Valid() || len(announcement) == 0 || len(announcement) > maxAnnouncement || epoch.Number > math.MaxInt64 {
-		return named("save announcement", fmt.Errorf("%w: signal, number or length (1 to %d bytes)", ErrInvalid, maxAnnouncement))
-	}
-	return named("save announcement", s.inTx(ctx, func(tx *sql.Tx) error {
-		var had []byte
-		switch err := tx.QueryRowContext(ctx, "SELECT sealed FROM announcements WHERE sensor = ? AND epoch = ?", sensor, epoch.ID[:]).Scan(&had); {
-		case err == nil && bytes.Equal(had, announcement):
-			return nil
-		case err == nil:
-			return fmt.Errorf("%w: the epoch was announced differently", ErrConflict)
-		case !errors.Is(err, sql.ErrNoRows):
-			return err
-		}
-		var newest int64
-		var newestID []byte
-		switch err := tx.QueryRowContext(ctx, "SELECT number, epoch FROM newest_epochs WHERE sensor = ? AND signal = ?", sensor, signal).Scan(&newest, &newestID); {
-		case err == nil && bytes.Equal(newestID, epoch.ID[:]): // the newest itself, again
-		case err == nil && int64(epoch.Number) <= newest && !weaken.Skip(weaken.EpochOrder): // #nosec G115 -- checked above
-			return fmt.Errorf("%w: epoch %d was announced after epoch %d", ErrConflict, epoch.Number, newest)
-		case err != nil && !errors.Is(err, sql.ErrNoRows):
-			return err
-		}
-		if _, err := tx.ExecContext(ctx, `INSERT INTO newest_epochs (sensor, signal, number, epoch) VALUES (?, ?, ?, ?)
-			ON CONFLICT (sensor, signal) DO UPDATE SET number = excluded.number, epoch = excluded.epoch`,
-			sensor, signal, int64(epoch.Number), epoch.ID[:]); err != nil { // #nosec G115 -- checked above
-			return err
-		}
-		if _, err := tx.ExecContext(ctx, "INSERT INTO announcements (sensor, epoch, signal, number, sealed) VALUES (?, ?, ?, ?, ?)",
-			sensor, epoch.ID[:], signal, int64(epoch.Number), announcement); err != nil { // #nosec G115 -- checked above
-			return err
-		}
-		_, err := tx.ExecContext(ctx, `DELETE FROM announcements WHERE sensor = ?1 AND number <
-			(SELECT number FROM announcements WHERE sensor = ?1 ORDER BY number DESC LIMIT 1 OFFSET ?2)`, sensor, maxAnnouncements-1)
-		return err
-	}))
-}
-
-// Announcement is what SaveAnnouncement kept; ErrNotFound if nothing.
-func (s *Store) Announcement(ctx context.Context, sensor string, epoch seal.EpochID) ([]byte, error) {
-	var b []byte
-	err := s.db.QueryRowContext(ctx, "SELECT sealed FROM announcements WHERE sensor = ? AND epoch = ?", sensor, epoch[:]).Scan(&b)
-	return b, named("announcement", err)
 }

@@ -163,7 +163,7 @@ func TestHubsShareSequences(t *testing.T) {
 		wg.Go(func() { // two gateways with the same identity: one of them is refused
 			e := epoch(uint64(i) + 1)
 			e.Number = 7
-			switch err := h.SaveAnnouncement(t.Context(), "spiffe://test/sensor/x", e, 1, []byte{byte(i)}); {
+			switch err := h.SaveAnnouncement(t.Context(), "spiffe://test/sensor/x", store.Start{}, e, 1, []byte{byte(i)}); {
 			case err == nil:
 				mu.Lock()
 				announced++

@@ -13,6 +13,7 @@ DROP FUNCTION vitalseal_tell(); DROP FUNCTION vitalseal_moved(); DROP FUNCTION v
 DROP TABLE recent, damaged, blocks, taken, sums, streams, subjects, days; DROP SEQUENCE recent_ids, block_ids;`},
 	pgWaiting,
 	{up: collated(pgApart), down: pgApartBack},
+	pgStarts, pgContent, pgTrouble,
 }
 
 func collated(schema string) string { return strings.ReplaceAll(schema, " TEXT", ` TEXT COLLATE "C"`) }

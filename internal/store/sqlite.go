@@ -13,6 +13,8 @@ import (
 
 	"github.com/ncruces/go-sqlite3"
 	_ "github.com/ncruces/go-sqlite3/driver" // registers "sqlite3" with database/sql
+
+	"vitalseal/internal/disk"
 )
 
 // dsn spells a connection: every commit is fsynced (synchronous FULL also in WAL mode), and write transactions take the
@@ -207,7 +209,7 @@ func (s *Store) Changes() uint64 {
 // inTx runs f in a write transaction of the directory.
 func (s *Store) inTx(ctx context.Context, f func(tx *sql.Tx) error) error {
 	defer s.db.changed()
-	return s.db.locked(ctx, false, f)
+	return s.explain(s.db.locked(ctx, false, f))
 }
 
 func rollback(tx *sql.Tx) error {
@@ -215,6 +217,14 @@ func rollback(tx *sql.Tx) error {
 		return err
 	}
 	return nil
+}
+
+// explain names the disk and the folder in an error that comes from a disk that is full or fails: SQLite says "disk I/O error".
+func (s *Store) explain(err error) error {
+	if s.opt.postgres != "" {
+		return err // the server's disk is not ours to look at
+	}
+	return disk.Explain(err, s.dir, errors.Is(err, sqlite3.FULL) || errors.Is(err, sqlite3.IOERR))
 }
 
 // named says which action failed and gives the database's errors our names.

@@ -123,6 +123,9 @@ type Store struct {
 
 	sweepNow chan struct{} // has room for one
 
+	compare  chan struct{}  // a place for each chunk that is compared with what is stored
+	compares sync.WaitGroup // of those that are, or wait for a place
+
 	releasing  sync.Mutex    // one release of waiting chunks at a time
 	compacting sync.Mutex    // one compaction at a time
 	stop       func()        // ends what runs in the background
@@ -139,7 +142,7 @@ func Open(ctx context.Context, dir string, ks seal.KeyStore, log *slog.Logger, o
 	if err := o.retention.check(); err != nil {
 		return nil, named("open", err)
 	}
-	s := &Store{dir: dir, ks: ks, log: log, opt: o, closing: make(chan struct{}), sweepNow: make(chan struct{}, 1)}
+	s := &Store{dir: dir, ks: ks, log: log, opt: o, compare: make(chan struct{}, comparing), closing: make(chan struct{}), sweepNow: make(chan struct{}, 1)}
 	s.parts.init(s)
 	s.archive = &s.parts
 	s.where.init()
@@ -149,7 +152,7 @@ func Open(ctx context.Context, dir string, ks seal.KeyStore, log *slog.Logger, o
 	s.clocks.init()
 	s.stats.init()
 	if err := s.open(ctx); err != nil {
-		return nil, fmt.Errorf("store: open: %w", errors.Join(err, s.closeFiles()))
+		return nil, fmt.Errorf("store: open: %w", errors.Join(s.explain(err), s.closeFiles()))
 	}
 	s.write = newWriter(s)
 	// The writer outlives the ctx that opened the store: Close ends it, after it has answered everybody.
@@ -230,6 +233,7 @@ func (s *Store) Close() error {
 		s.waiter.close()
 		s.tasks.Wait()
 		s.write.close()
+		s.compares.Wait()
 		if s.others != nil {
 			s.others.close()
 		}

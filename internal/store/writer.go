@@ -140,18 +140,19 @@ func (w *writer) commit(ctx context.Context, batch []*pending) {
 				if failed++; err == nil {
 					failed = 0
 				}
-				w.settle(group[i:i+1], err)
+				w.settle(ctx, group[i:i+1], err)
 			}
 			continue
 		}
-		w.settle(group, err)
+		w.settle(ctx, group, err)
 	}
 }
 
 // settle publishes what was accepted and tells the callers.
-func (w *writer) settle(group []*pending, err error) {
+func (w *writer) settle(ctx context.Context, group []*pending, err error) {
 	durable := w.s.now()
 	if err != nil {
+		err = w.s.explain(err)
 		w.s.log.Error("chunks were not stored", "chunks", len(group), "partition", group[0].partition, "err", err)
 	}
 	for _, p := range group {
@@ -164,6 +165,10 @@ func (w *writer) settle(group []*pending, err error) {
 			for _, x := range append([]*pending{p}, p.parts...) {
 				w.s.watch.publish(Update{Patient: x.subject, Sensor: x.sensor, Header: x.header, Chunk: x.chunk, Durable: durable})
 			}
+		}
+		if p.outcome == Duplicate {
+			w.s.compares.Go(func() { w.s.settleDuplicate(ctx, p) })
+			continue
 		}
 		p.settled(p.outcome, "", nil)
 	}

@@ -78,16 +78,19 @@ const (
 	InnerTLS    Defence = "inner-tls"    // connections are encrypted end to end: else names are only said
 
 	// Chunks.
-	SealTag       Defence = "seal-tag"       // what was changed does not open
-	SealHeader    Defence = "seal-header"    // a chunk is bound to its stream, epoch, number and time
-	SealSensor    Defence = "seal-sensor"    // a chunk is bound to its sensor
-	SealChunks    Defence = "seal-chunks"    // chunks are encrypted
-	Dedupe        Defence = "dedupe"         // a chunk is stored once
-	EpochOrder    Defence = "epoch-order"    // epochs only go forward
-	OneConnection Defence = "one-connection" // an identity has one connection
-	FrameBound    Defence = "frame-bound"    // frames are bounded
-	Plausible     Defence = "plausible"      // what no chip can mean is no reading
-	Clock         Defence = "clock"          // implausible times are refused
+	SealTag          Defence = "seal-tag"          // what was changed does not open
+	SealHeader       Defence = "seal-header"       // a chunk is bound to its stream, epoch, number and time
+	SealSensor       Defence = "seal-sensor"       // a chunk is bound to its sensor
+	SealChunks       Defence = "seal-chunks"       // chunks are encrypted
+	Dedupe           Defence = "dedupe"            // a chunk is stored once
+	EpochOrder       Defence = "epoch-order"       // epochs only go forward
+	DuplicateContent Defence = "duplicate-content" // what comes again is compared with what is stored
+	StartOrder       Defence = "start-order"       // the newest start of a gateway delivers, after a hub's restart too
+	EpochJump        Defence = "epoch-jump"        // numbers stay within what a gateway can count to
+	OneConnection    Defence = "one-connection"    // an identity has one connection
+	FrameBound       Defence = "frame-bound"       // frames are bounded
+	Plausible        Defence = "plausible"         // what no chip can mean is no reading
+	Clock            Defence = "clock"             // implausible times are refused
 
 	// What lies on disk.
 	SealStored Defence = "seal-stored" // names and readings are sealed at rest

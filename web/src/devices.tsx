@@ -24,6 +24,8 @@ interface Device {
   version: string
   certificate?: { sha256: string; not_before: string; not_after: string }
   new_key_demanded?: boolean
+  trouble?: { text: string; at: string }
+  alert?: { text: string; at: string }
 }
 
 const short = (id: string) => id.replace(/^spiffe:\/\/[^/]*\//, '')
@@ -88,6 +90,16 @@ export function DevicesPage(p: PageProps) {
               <td>{d.bed}</td>
               <td>
                 <span class={d.state === 'active' ? 'mark-ok' : d.state === 'disabled' ? 'mark-no' : ''}>{d.state}</span>
+                {d.trouble && (
+                  <div class="mark-no" data-testid={`trouble-${short(d.id)}`}>
+                    {d.trouble.text}, since {day(d.trouble.at)} {clock(d.trouble.at)}
+                  </div>
+                )}
+                {d.alert && (
+                  <div class="unit" data-testid={`alert-${short(d.id)}`}>
+                    {day(d.alert.at)} {clock(d.alert.at)}: {d.alert.text}
+                  </div>
+                )}
                 {d.new_key_demanded && <span class="unit"> new key at next renewal</span>}
               </td>
               <td>{d.certificate ? `${day(d.certificate.not_after)} ${clock(d.certificate.not_after)}` : ''}</td>

@@ -30,6 +30,7 @@ func Run(t *testing.T, open func(t *testing.T) *store.Store) {
 		"once": once, "attribution": attribution, "order": order, "trends": trends, "watch": watch, "occupancy": occupancy,
 		"persons": persons, "sessions": sessions, "channels": channels, "tickets": tickets, "devices": devices,
 		"announcements": announcements, "quarantine": quarantine, "secrets": secrets, "midnight": midnight, "emergencies": emergencies, "split": split, "slow": slow, "clocks": clocks,
+		"starts": starts, "jumps": jumps, "content": content, "troubles": troubles,
 	} {
 		t.Run(name, func(t *testing.T) { f(t, newBench(t, open(t))) })
 	}
@@ -347,11 +348,11 @@ func devices(t *testing.T, b *bench) {
 
 func announcements(t *testing.T, b *bench) {
 	ctx := t.Context()
-	must(t, b.SaveAnnouncement(ctx, b.sensor, epoch(5), 1, []byte("five")))
-	must(t, b.SaveAnnouncement(ctx, b.sensor, epoch(5), 1, []byte("five")))
-	is(t, b.SaveAnnouncement(ctx, b.sensor, epoch(5), 1, []byte("other")), store.ErrConflict)
-	is(t, b.SaveAnnouncement(ctx, b.sensor, epoch(4), 1, []byte("four")), store.ErrConflict)
-	must(t, b.SaveAnnouncement(ctx, b.sensor, epoch(6), 1, []byte("six")))
+	must(t, b.SaveAnnouncement(ctx, b.sensor, store.Start{}, epoch(5), 1, []byte("five")))
+	must(t, b.SaveAnnouncement(ctx, b.sensor, store.Start{}, epoch(5), 1, []byte("five")))
+	is(t, b.SaveAnnouncement(ctx, b.sensor, store.Start{}, epoch(5), 1, []byte("other")), store.ErrConflict)
+	is(t, b.SaveAnnouncement(ctx, b.sensor, store.Start{}, epoch(4), 1, []byte("four")), store.ErrConflict)
+	must(t, b.SaveAnnouncement(ctx, b.sensor, store.Start{}, epoch(6), 1, []byte("six")))
 	if got, err := b.Announcement(ctx, b.sensor, epoch(5).ID); err != nil || string(got) != "five" {
 		t.Errorf("announcement %q, %v", got, err)
 	}

@@ -51,7 +51,9 @@ type Config struct {
 	// Disable, Enable and Delete change an identity (SPIFFE id) here and on the overlay, and end its connections.
 	// Rotate demands a new key of it.
 	Disable, Enable, Delete, Rotate func(ctx context.Context, spiffeID string) error
-	Log                             *slog.Logger
+	// ResetNumbers forgets how high a component counted its starts and epochs, and ends its connections.
+	ResetNumbers func(ctx context.Context, spiffeID string) error
+	Log          *slog.Logger
 }
 
 // New makes the handler.

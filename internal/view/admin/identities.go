@@ -157,6 +157,7 @@ func (h *handler) changeIdentity(ctx context.Context, rq *request) (any, error) 
 		id = h.spiffe(rq.PathValue("kind"), rq.PathValue("name"))
 	}
 	var change func(context.Context, string) error
+	done := rq.PathValue("change") + "d"
 	switch rq.PathValue("change") {
 	case "disable":
 		change = h.Disable
@@ -166,8 +167,10 @@ func (h *handler) changeIdentity(ctx context.Context, rq *request) (any, error) 
 		change = h.Delete
 	case "rotate":
 		change = h.Rotate
+	case "reset-numbers":
+		change, done = h.ResetNumbers, "numbers reset"
 	default:
-		return nil, &badRequest{"an identity can be disabled, enabled, rotated or deleted"}
+		return nil, &badRequest{"an identity can be disabled, enabled, rotated or deleted, and its numbers reset"}
 	}
 	if !strings.HasPrefix(id, "spiffe://"+h.Domain+"/") {
 		return nil, store.ErrNotFound
@@ -178,5 +181,5 @@ func (h *handler) changeIdentity(ctx context.Context, rq *request) (any, error) 
 	if err := change(ctx, id); err != nil {
 		return nil, err
 	}
-	return nil, h.Access.Record(ctx, rq.grant, onIdentity(id), rq.PathValue("change")+"d")
+	return nil, h.Access.Record(ctx, rq.grant, onIdentity(id), done)
 }

@@ -138,6 +138,14 @@ type deviceOut struct {
 	// The newest certificate that was issued for it; absent before it enrolled.
 	Certificate *certificateOut `json:"certificate,omitempty"`
 	NewKey      bool            `json:"new_key_demanded,omitempty"`
+	// What is wrong with it, as it says itself; and what the hub last had to refuse of it.
+	Trouble *noteOut `json:"trouble,omitempty"`
+	Alert   *noteOut `json:"alert,omitempty"`
+}
+
+type noteOut struct {
+	Text string    `json:"text"`
+	At   time.Time `json:"at"`
 }
 
 type certificateOut struct {
@@ -152,6 +160,12 @@ func describe(d store.Device) deviceOut {
 		Bed: d.Bed, Mode: d.Mode, Wards: d.Wards, EnrolledBy: d.EnrolledBy, Version: d.Version, NewKey: d.Rotate}
 	if !d.LastSeen.IsZero() {
 		o.LastSeen = &d.LastSeen
+	}
+	if d.Trouble != "" {
+		o.Trouble = &noteOut{d.Trouble, d.TroubledSince}
+	}
+	if d.Alert != "" {
+		o.Alert = &noteOut{d.Alert, d.LastAlerted}
 	}
 	if !d.Enrolled.IsZero() {
 		o.Enrolled = &d.Enrolled

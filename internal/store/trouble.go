@@ -1,0 +1,44 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"time"
+)
+
+// troubleStep is the part of the directory's schema about what is wrong with a component, as it says itself, and what the hub last had
+// to refuse of it.
+const troubleStep = `
+ALTER TABLE devices ADD COLUMN trouble TEXT NOT NULL DEFAULT '';
+ALTER TABLE devices ADD COLUMN troubled INTEGER;
+ALTER TABLE devices ADD COLUMN alert TEXT NOT NULL DEFAULT '';
+ALTER TABLE devices ADD COLUMN alerted INTEGER;
+`
+
+// pgTrouble is troubleStep in PostgreSQL.
+var pgTrouble = step{up: collated(`
+ALTER TABLE devices ADD COLUMN trouble TEXT NOT NULL DEFAULT '', ADD COLUMN troubled BIGINT, ADD COLUMN alert TEXT NOT NULL DEFAULT '', ADD COLUMN alerted BIGINT;
+`), down: `
+ALTER TABLE devices DROP COLUMN trouble, DROP COLUMN troubled, DROP COLUMN alert, DROP COLUMN alerted;`}
+
+// NoteTrouble notes what a sensor says is wrong with its gateway since a time, for the sensor and the gateway; empty text: nothing any
+// more. What is older than what is noted changes nothing. An unknown id is no error: the inventory may lack it.
+func (s *Store) NoteTrouble(ctx context.Context, sensor, text string, at time.Time) error {
+	if err := checkText("trouble", text, 0, maxName); err != nil {
+		return named("note trouble", err)
+	}
+	return named("note trouble", s.inTx(ctx, func(tx *sql.Tx) error {
+		_, err := tx.ExecContext(ctx, `UPDATE devices SET trouble = ?2, troubled = ?3 WHERE (troubled IS NULL OR troubled <= ?3)
+			AND (id = ?1 OR id = (SELECT gateway FROM devices WHERE id = ?1))`, sensor, text, micro(at))
+		return err
+	}))
+}
+
+// NoteAlert notes what the hub last had to refuse of a component, or let in against the rule.
+func (s *Store) NoteAlert(ctx context.Context, id, text string, at time.Time) error {
+	if err := checkText("alert", text, 1, maxName); err != nil {
+		return named("note alert", err)
+	}
+	_, err := s.db.ExecContext(ctx, "UPDATE devices SET alert = ?, alerted = ? WHERE id = ?", text, micro(at), id)
+	return named("note alert", err)
+}
