@@ -54,6 +54,10 @@ func (s *Server) fence(ctx context.Context, x *receiver) Reason {
 // maxBoot is the highest boot counter whose epochs can be numbered.
 const maxBoot = 1<<43 - 1
 
+// knockEvery is how far apart a gateway's attempts are at most. After a longer pause the network was away, and the newest start may
+// be as near as the one that knocks.
+const knockEvery = 45 * time.Second
+
 // waited reports whether the newest start of an identity has been away for long enough while an older one knocked. Whether it was
 // seen is told by its connection here, and by what the store says for all hubs; clocks are not compared.
 func (s *Server) waited(x *receiver, v store.StartVerdict) bool {
@@ -61,15 +65,17 @@ func (s *Server) waited(x *receiver, v store.StartVerdict) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	k, known := s.knocks[x.sensor]
-	if c := s.conns[x.sensor]; !known || c != nil || !k.seen.Equal(v.Seen) {
+	if c := s.conns[x.sensor]; !known || c != nil || !k.seen.Equal(v.Seen) || now.Sub(k.last) > knockEvery {
 		if !known && len(s.knocks) >= s.c.MaxConns {
 			for id := range s.knocks {
 				delete(s.knocks, id)
 				break
 			}
 		}
-		s.knocks[x.sensor] = knock{now, v.Seen}
+		s.knocks[x.sensor] = knock{since: now, last: now, seen: v.Seen}
 		return false
 	}
+	k.last = now
+	s.knocks[x.sensor] = k
 	return now.Sub(k.since) >= s.c.AloneAfter
 }

@@ -106,6 +106,7 @@ type noted struct {
 // knock is an older start that is turned away again and again.
 type knock struct {
 	since time.Time // when it began, or since the newest start was last seen
+	last  time.Time
 	seen  time.Time // what the store said of the identity then
 }
 
