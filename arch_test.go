@@ -17,7 +17,8 @@ import (
 var allowed = map[string]string{
 	"vitals":          "",
 	"form":            "",
-	"sensor":          "vitals",
+	"yamlfile":        "",
+	"sensor":          "vitals yamlfile",
 	"signal":          "vitals",
 	"accuracy":        "vitals sensor signal",
 	"seal":            "",

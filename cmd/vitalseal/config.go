@@ -6,7 +6,7 @@ import (
 	"io"
 	"os"
 
-	"github.com/goccy/go-yaml"
+	"vitalseal/internal/yamlfile"
 )
 
 // maxConfigBytes bounds a configuration file.
@@ -14,13 +14,7 @@ const maxConfigBytes = 1 << 20
 
 // loadConfig reads a YAML file into cfg, which holds the defaults. A key that does not exist is an error that shows
 // the line, as is a second document.
-func loadConfig(path string, cfg any) (err error) {
-	defer func() {
-		// The YAML library panics on some values of named number types, NaN among them.
-		if r := recover(); r != nil {
-			err = &usageError{fmt.Errorf("configuration %s: a value is not of its key's type", path), "--print-config shows every key with its meaning"}
-		}
-	}()
+func loadConfig(path string, cfg any) error {
 	f, err := os.Open(path) // #nosec G304 -- the administrator names the file
 	if err != nil {
 		return &usageError{fmt.Errorf("configuration: %w", err), "give a readable file with --config; --print-config shows every key"}
@@ -33,8 +27,8 @@ func loadConfig(path string, cfg any) (err error) {
 	if len(b) > maxConfigBytes {
 		return &usageError{fmt.Errorf("configuration %s: over %d bytes", path, maxConfigBytes), "is this the right file?"}
 	}
-	if err := yaml.UnmarshalWithOptions(b, cfg, yaml.Strict()); err != nil && !errors.Is(err, io.EOF) {
-		return &usageError{fmt.Errorf("configuration %s: %s", path, yaml.FormatError(err, false, true)), "--print-config shows every key with its meaning"}
+	if err := yamlfile.Decode(b, cfg); err != nil && !errors.Is(err, io.EOF) {
+		return &usageError{fmt.Errorf("configuration %s: %w", path, err), "--print-config shows every key with its meaning"}
 	}
 	return nil
 }

@@ -34,6 +34,7 @@ func TestThingSpeakImportCommand(t *testing.T) {
 	d.as(t, "admin").post("/api/admin/channels", map[string]any{"name": "Fridge", "fields": []string{"temperature"}}, &made)
 	channel := "2" // the patient has the first
 	good := file("created_at,entry_id,field1\n2026-02-26 21:27:21 UTC,1,21.5\n2026-02-26 21:27:36 UTC,2,-3\n")
+	own := file("created_at,entry_id,field1\n2026-01-01 00:00:00 UTC,1,36.5\n2026-01-01 00:00:00 UTC,2,99.9\n2026-01-01 00:01:00 UTC,3,\n2026-01-01 00:02:00 UTC,4,36.5\n")
 	bad := file("created_at,entry_id,field1\n2026-02-26 21:27:21 UTC,1,21.5\nyesterday,2,-3\n")
 	for _, c := range []struct {
 		name string
@@ -42,6 +43,8 @@ func TestThingSpeakImportCommand(t *testing.T) {
 		want string // in either output
 	}{
 		{"mistake", []string{"import", bad, "--channel", channel}, 1, "line 3"},
+		{"rows without values, two of one second", []string{"import", own, "--channel", channel}, 0, "3 entries, 3 of them new\n1 rows without any value left out"},
+		{"those again", []string{"import", own, "--channel", channel, "--json"}, 0, `"added":0,"empty":1,"entries":3`},
 		{"first", []string{"import", good, "--channel", channel}, 0, "2 entries, 2 of them new"},
 		{"again", []string{"import", good, "--channel", channel, "--json"}, 0, `"added":0`},
 		{"patient's", []string{"import", good, "--channel", "1"}, 1, ""},

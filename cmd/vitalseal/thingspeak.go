@@ -380,7 +380,14 @@ func importChannel() *cobra.Command {
 			if err := readExport(a[0], func(int, store.Entry) error { im.total++; return nil }); err != nil {
 				return err
 			}
-			err = readExport(a[0], func(line int, e store.Entry) error { return im.take(ctx, line, e) })
+			seconds := sink.Seconds{}
+			err = readExport(a[0], func(line int, e store.Entry) error {
+				if sink.Empty(e) {
+					im.empty++
+					return nil
+				}
+				return im.take(ctx, line, seconds.Apart(e))
+			})
 			if err == nil {
 				err = im.flush(ctx)
 			}
@@ -389,15 +396,19 @@ func importChannel() *cobra.Command {
 				return err
 			}
 			if s.json {
-				return json.NewEncoder(os.Stdout).Encode(map[string]int{"entries": im.done, "added": im.added})
+				return json.NewEncoder(os.Stdout).Encode(map[string]int{"entries": im.done, "added": im.added, "empty": im.empty})
 			}
 			fmt.Printf("%d entries, %d of them new\n", im.done, im.added)
+			if im.empty > 0 {
+				fmt.Printf("%d rows without any value left out\n", im.empty)
+			}
 			return nil
 		})
 	c.Long = c.Short + `.
 
-The file is checked whole before anything is sent; an error names its line. Times (created_at) are unique in a channel: importing a
-file again, or going on after an interruption, adds only what is missing. A time at which the channel has another entry is an error.`
+The file is checked whole before anything is sent; an error names its line. Rows without any value are left
+out and counted. Entries of one second come in as that, each a microsecond after the one before. Importing a file again, or going on
+after an interruption, adds only what is missing. A time at which the channel has another entry is an error.`
 	c.Flags().StringVar(&channel, "channel", "", "number of the free channel at the hub (required)")
 	_ = c.MarkFlagRequired("channel")
 	return c
@@ -414,6 +425,7 @@ type importer struct {
 	lines              []int
 	bytes              int
 	total, done, added int
+	empty              int // rows without any value
 	shown              time.Time
 }
 

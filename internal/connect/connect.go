@@ -231,6 +231,7 @@ func (d *Door) handler(ctx context.Context, transport http.RoundTripper) http.Ha
 		Rewrite: func(pr *httputil.ProxyRequest) {
 			pr.SetURL(&url.URL{Scheme: "http", Host: "hub"})
 			pr.Out.Host = pr.In.Host                         // the hub compares a request's Origin with it
+			pr.Out.URL.RawQuery = pr.In.URL.RawQuery         // the proxy drops what does not parse; the hub refuses it
 			pr.Out.Header.Set("X-Forwarded-Proto", d.scheme) // so that it marks cookies as Secure over TLS
 			d.launches.strip(pr.Out)
 		},

@@ -17,6 +17,7 @@ import (
 
 	"github.com/coder/websocket"
 
+	"vitalseal/internal/form"
 	"vitalseal/internal/overlay"
 )
 
@@ -114,6 +115,9 @@ func (p *Programs) web(ctx context.Context, ln net.Listener, overTLS bool, trans
 		Rewrite: func(pr *httputil.ProxyRequest) {
 			pr.SetURL(&url.URL{Scheme: "http", Host: "hub"})
 			pr.Out.Host = pr.In.Host // the hub compares a WebSocket's Origin with it
+			// The proxy has removed what does not parse. The hub refuses it instead: half an entry, or one at another time, is worse than none.
+			pr.Out.URL.RawQuery = pr.In.URL.RawQuery
+			pr.Out.URL.Path, pr.Out.URL.RawPath = form.Path(pr.In.URL.Path), ""
 			for _, h := range []string{"Cookie", "Authorization", "Proxy-Authorization"} {
 				pr.Out.Header.Del(h) // no session comes in here
 			}
@@ -149,7 +153,8 @@ func (p *Programs) web(ctx context.Context, ln net.Listener, overTLS bool, trans
 		defer close(stopped)
 		_ = server.Close()
 	})
-	err = server.Serve(ln)
+	refused := func(reason string) { p.cfg.Log.Warn("a program's request is no HTTP; refused", "reason", reason) }
+	err = server.Serve(form.Listener(ln, refused))
 	if !stop() {
 		<-stopped
 	}
@@ -175,7 +180,7 @@ func (p *Programs) onlyHere(port, scheme string, next http.Handler) http.Handler
 			return
 		}
 		for _, path := range append([]string{p.cfg.MQTTPath}, p.cfg.Paths...) {
-			if r.URL.Path == path || strings.HasSuffix(path, "/") && strings.HasPrefix(r.URL.Path, path) {
+			if asked := form.Path(r.URL.Path); asked == path || strings.HasSuffix(path, "/") && strings.HasPrefix(asked, path) {
 				next.ServeHTTP(w, r)
 				return
 			}

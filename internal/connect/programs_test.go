@@ -1,6 +1,7 @@
 package connect_test
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"crypto/tls"
@@ -57,7 +58,7 @@ func openCounter(t *testing.T) *counter {
 	})}
 	go func() { _ = server.Serve(faces) }()
 
-	cfg := connect.ProgramsConfig{Data: t.TempDir(), Paths: []string{"/update", "/channels/"}, MQTTPath: "/mqtt", Log: slog.New(slog.DiscardHandler)}
+	cfg := connect.ProgramsConfig{Data: t.TempDir(), Paths: []string{"/update", "/update.json", "/channels/"}, MQTTPath: "/mqtt", Log: slog.New(slog.DiscardHandler)}
 	for _, x := range []struct {
 		to      *net.Listener
 		address *string
@@ -124,6 +125,36 @@ func TestProgramsPaths(t *testing.T) {
 		if res.StatusCode != x.want && (x.path != "/channels/../api/session" || res.StatusCode == 200 && strings.HasPrefix((<-c.asked).URL.Path, "/api")) {
 			t.Errorf("%s of %q: %d, want %d", x.path, x.host, res.StatusCode, x.want)
 		}
+	}
+}
+
+// TestProgramsQueries: what a program asks reaches the hub as it is, so that the hub refuses what is malformed; the proxy would drop it,
+// and store half an entry, or one at another time. Careless request lines and two slashes are put right, never redirected.
+func TestProgramsQueries(t *testing.T) {
+	c := openCounter(t)
+	for _, x := range []struct{ line, path, query string }{
+		{"GET /update.json?key=KEY&field1=98%&field2=5 HTTP/1.1", "/update.json", "key=KEY&field1=98%&field2=5"},
+		{"GET /update?key=KEY&field1=97&created_at=2026-11-28T10:00:00% HTTP/1.1", "/update", "key=KEY&field1=97&created_at=2026-11-28T10:00:00%"},
+		{"GET /channels/5/feeds.json?end=2020-01-01%2000:00:00%&results=2 HTTP/1.1", "/channels/5/feeds.json", "end=2020-01-01%2000:00:00%&results=2"},
+		{"GET /update?key=KEY&field1=97;field2=5 HTTP/1.1", "/update", "key=KEY&field1=97;field2=5"},
+		{"GET //channels/5/feeds.json?api_key=KEY HTTP/1.1", "/channels/5/feeds.json", "api_key=KEY"},
+		{"GET /update?key=KEY&field1= 72.5 HTTP/1.1", "/update", "key=KEY&field1=%2072.5"},
+		{"GET /update?key=KEY&field1=72", "/update", "key=KEY&field1=72"},
+	} {
+		conn, err := net.Dial("tcp", c.http)
+		must(t, err)
+		must(t, conn.SetDeadline(time.Now().Add(time.Minute)))
+		_, err = io.WriteString(conn, x.line+"\r\nHost: "+c.http+"\r\n\r\n")
+		must(t, err)
+		res, err := http.ReadResponse(bufio.NewReader(conn), nil)
+		must(t, err)
+		if res.StatusCode != http.StatusOK {
+			t.Errorf("%s: %d %v", x.line, res.StatusCode, res.Header)
+		} else if got := <-c.asked; got.URL.Path != x.path || got.URL.RawQuery != x.query {
+			t.Errorf("%s: the hub was asked for %s?%s", x.line, got.URL.Path, got.URL.RawQuery)
+		}
+		_ = res.Body.Close()
+		_ = conn.Close()
 	}
 }
 

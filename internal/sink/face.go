@@ -367,8 +367,8 @@ func (f *face) take(ctx context.Context, a *asked) (any, error) {
 			return nil, invalid("entries", "number %d has no created_at", i+1)
 		}
 		entries[i] = store.Entry{Created: e.Created, Fields: e.Fields, Status: e.Status, Latitude: e.Latitude, Longitude: e.Longitude, Elevation: e.Elevation}
-		if err := whole(entries[i]); err != nil {
-			return nil, invalid("entries", "number %d: %v", i+1, err)
+		if Empty(entries[i]) {
+			return nil, invalid("entries", "number %d: neither a field nor a status nor a place", i+1)
 		}
 	}
 	got, err := f.store.AppendEntries(ctx, a.grant, a.channel, entries)

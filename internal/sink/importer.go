@@ -12,6 +12,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"vitalseal/internal/form"
 	"vitalseal/internal/store"
 )
 
@@ -30,7 +31,8 @@ type LineError struct {
 func (e *LineError) Error() string { return "line " + strconv.Itoa(e.Line) + ": " + e.What }
 
 // ReadCSV reads a channel's CSV export: a header that names created_at and field1 to field8, in any order, as ThingSpeak writes it.
-// It calls each with every entry and the line that it begins at; entry_id is not taken over. Errors are *LineError or each's own.
+// It calls each with every entry, also an Empty one, and the line that it begins at; entry_id is not taken over. Errors are *LineError or
+// each's own.
 func ReadCSV(r io.Reader, each func(line int, e store.Entry) error) error {
 	counted := &counter{r: io.LimitReader(r, MaxExportBytes+1)}
 	c := csv.NewReader(counted)
@@ -206,7 +208,7 @@ func known(name string) bool {
 
 // set takes one value over. Empty is not given, as in ThingSpeak's exports.
 func set(e *store.Entry, name string, value *string) (err error) {
-	v := *value
+	v := form.Value(*value)
 	switch {
 	case v == "" || v == "null" && name != "status":
 		return nil
@@ -236,39 +238,46 @@ func set(e *store.Entry, name string, value *string) (err error) {
 	return nil
 }
 
-// whole refuses an entry that says nothing, or nothing about when.
+// whole refuses an entry that says nothing about when.
 func whole(e store.Entry) error {
 	if e.Created.IsZero() {
 		return errors.New("created_at is missing")
 	}
-	for _, f := range e.Fields {
-		if f != nil {
-			return nil
-		}
-	}
-	if e.Status == "" && e.Latitude == "" && e.Longitude == "" && e.Elevation == "" {
-		return errors.New("neither a field nor a status nor a place")
-	}
 	return nil
 }
 
-// timeFormats are those of ThingSpeak's exports.
-var timeFormats = []string{time.RFC3339Nano, "2006-01-02 15:04:05 MST", "2006-01-02 15:04:05 -0700", "2006-01-02 15:04:05", "2006-01-02T15:04:05"}
-
-// parseTime is UTC. A zone by name other than UTC is not taken: what it means is not sure.
-func parseTime(s string) (time.Time, error) {
-	for i, f := range timeFormats {
-		if i == 1 && !strings.HasSuffix(s, " UTC") {
-			continue
-		}
-		if t, err := time.Parse(f, s); err == nil {
-			if t = t.UTC(); t.Year() < 1970 || t.Year() > 9999 {
-				return t, fmt.Errorf("created_at %.40q is not within the years 1970 to 9999", s)
-			}
-			return t, nil
+// Empty reports whether an entry says nothing: exports have such rows, of a probe that was off or a device without a value.
+func Empty(e store.Entry) bool {
+	for _, f := range e.Fields {
+		if f != nil {
+			return false
 		}
 	}
-	return time.Time{}, fmt.Errorf("created_at %.40q is no time, such as 2014-02-26 21:27:21 UTC or 2014-02-26T21:27:21-05:00", s)
+	return e.Status == "" && e.Latitude == "" && e.Longitude == "" && e.Elevation == ""
+}
+
+// Seconds tells entries of one second apart, which exports do not: each after the first is a microsecond later than the one before it.
+// The same file always gives the same times, so that importing it again adds nothing. The zero Seconds begins a file.
+type Seconds struct{ seen map[int64]int }
+
+// Apart is an entry with a time of its own.
+func (s *Seconds) Apart(e store.Entry) store.Entry {
+	if s.seen == nil || len(s.seen) >= 1<<20 { // exports ascend: a second of a million entries ago does not come again
+		s.seen = map[int64]int{}
+	}
+	at := e.Created.UnixMicro()
+	e.Created = e.Created.Add(time.Duration(s.seen[at]) * time.Microsecond)
+	s.seen[at]++
+	return e
+}
+
+// parseTime is UTC.
+func parseTime(s string) (time.Time, error) {
+	t, err := form.Time(s, time.UTC)
+	if err != nil {
+		return time.Time{}, fmt.Errorf("created_at %.40q %w", s, err)
+	}
+	return t, nil
 }
 
 // counter counts bytes, and knows on which line an offset of what was read lately is.

@@ -42,6 +42,43 @@ func TestImportExports(t *testing.T) {
 	}
 }
 
+// TestImportTakesExports: what ThingSpeak and our own face export comes in: rows without values are told apart, entries of one second keep
+// their order and their number, and times are written as they all are.
+func TestImportTakesExports(t *testing.T) {
+	for name, c := range map[string]struct {
+		text  string
+		empty int
+		want  []string // time and field1
+	}{
+		"a row without values": {"created_at,entry_id,field1,field2\n2026-01-01 00:00:00 UTC,1,36.5,97\n2026-01-01 00:01:00 UTC,2,,\n2026-01-01 00:02:00 UTC,3,36.6,98\n", 1,
+			[]string{"2026-01-01T00:00:00Z 36.5", "2026-01-01T00:02:00Z 36.6"}},
+		"two of one second": {"created_at,entry_id,field1,field2\n2026-01-01 00:00:00 UTC,1,36.5,97\n2026-01-01 00:00:00 UTC,2,99.9,50\n", 0,
+			[]string{"2026-01-01T00:00:00Z 36.5", "2026-01-01T00:00:00.000001Z 99.9"}},
+		"our own free channel": {"created_at,entry_id,field1,field2,field3,status\n2026-11-29 17:17:52 UTC,1,21.5,,,\n2026-11-29 17:17:52 UTC,2,22.2,5,,\n2026-11-29 17:17:52 UTC,3,21.5,,,\n2026-11-29 17:17:52 UTC,4,\"22.4\n\",,,\n", 0,
+			[]string{"2026-11-29T17:17:52Z 21.5", "2026-11-29T17:17:52.000001Z 22.2", "2026-11-29T17:17:52.000002Z 21.5", "2026-11-29T17:17:52.000003Z 22.4"}},
+		"our own patient, probe off": {"created_at,entry_id,field1,field2,field3,field4,field5,field6,field7,field8\n2026-11-29 17:21:44 UTC,1795972904,,,,,,,,\n2026-11-29 17:21:45 UTC,1795972905,,,,,,,,\n", 2, nil},
+		"times": {"created_at,field1\n2026-11-28 10:00:00-05,1\n2026-11-28T10:00:00-0600,2\n2026-11-28 17:00:00Z,3\n", 0,
+			[]string{"2026-11-28T15:00:00Z 1", "2026-11-28T16:00:00Z 2", "2026-11-28T17:00:00Z 3"}},
+	} {
+		var got []string
+		empty, seconds := 0, sink.Seconds{}
+		if err := sink.ReadCSV(strings.NewReader(c.text), func(_ int, e store.Entry) error {
+			if sink.Empty(e) {
+				empty++
+				return nil
+			}
+			e = seconds.Apart(e)
+			got = append(got, e.Created.Format(time.RFC3339Nano)+" "+*e.Fields[0])
+			return nil
+		}); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		if diff := cmp.Diff(c.want, got); diff != "" || empty != c.empty {
+			t.Errorf("%s: %d empty (-want +got):\n%s", name, empty, diff)
+		}
+	}
+}
+
 func TestImportErrorsNameTheLine(t *testing.T) {
 	long := strings.Repeat("x", 256)
 	for _, c := range []struct {
@@ -55,16 +92,15 @@ func TestImportErrorsNameTheLine(t *testing.T) {
 		{text: "entry_id,field1\n", line: 1, what: "no column created_at"},
 		{text: "created_at,created_at\n", line: 1, what: "stands twice"},
 		{text: "created_at,field9\n", line: 1, what: "unknown column"},
-		{text: "created_at,field1\n2014-02-26 21:27:21 UTC,1\nyesterday,2\n", line: 3, what: "is no time"},
-		{text: "created_at,field1\n2014-02-26 21:27:21 EST,1\n", line: 2, what: "is no time"},
+		{text: "created_at,field1\n2014-02-26 21:27:21 UTC,1\nyesterday,2\n", line: 3, what: "is not a time"},
+		{text: "created_at,field1\n2014-02-26 21:27:21 EST,1\n", line: 2, what: "is not a time"},
 		{text: "created_at,field1\n2014-02-26 21:27:21 UTC\n", line: 2, what: "1 values, but 2 columns"},
 		{text: "created_at,field1\n2014-02-26 21:27:21 UTC,\"1\n", line: 2, what: "quote"},
 		{text: "created_at,field1\n2014-02-26 21:27:21 UTC,1\n\n2014-02-26 21:27:21 UTC," + long + "\n", line: 4, what: "at most 255 bytes"},
-		{text: "created_at,field1\n2014-02-26 21:27:21 UTC,\n", line: 2, what: "neither a field"},
-		{text: "created_at,field1\n1814-02-26 21:27:21 UTC,1\n", line: 2, what: "within the years"},
+		{text: "created_at,field1\n1814-02-26 21:27:21 UTC,1\n", line: 2, what: "is not a time"},
 		{text: "created_at,field1,entry_id\n2014-02-26 21:27:21 UTC,1,x\n", line: 2, what: "entry_id"},
 		{json: true, text: "", line: 1, what: "too early"},
-		{json: true, text: "{\n\"channel\":{},\n\"feeds\":[\n{\"created_at\":\"x\"}]}", line: 4, what: "is no time"},
+		{json: true, text: "{\n\"channel\":{},\n\"feeds\":[\n{\"created_at\":\"x\"}]}", line: 4, what: "is not a time"},
 		{json: true, text: "{\n\"channel\":{}}", line: 2, what: "no feeds"},
 		{json: true, text: "{\"feeds\":[\n{\"created_at\":\"2014-02-26T21:27:21Z\",\"field1\":\"1\"},\n{\"created_at\":\"2014-02-26T21:27:22Z\",\"field1\":{}}]}", line: 3, what: "neither a text nor a number"},
 		{json: true, text: "{\"feeds\":[\n{\"created_at\":\"2014-02-26T21:27:21Z\",\"field1\":\"1\"},\n{\"created_at\"", line: 3, what: "too early"},

@@ -1,7 +1,6 @@
 package bench
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -11,6 +10,8 @@ import (
 	"strings"
 
 	"github.com/goccy/go-yaml"
+
+	"vitalseal/internal/yamlfile"
 
 	"vitalseal/internal/vitals"
 )
@@ -78,30 +79,16 @@ func ParseDescription(b []byte) (Description, error) {
 		return Description{}, fmt.Errorf("%w: more than %d bytes", ErrDescription, maxFile)
 	}
 	var d Description
-	dec := yaml.NewDecoder(bytes.NewReader(b), yaml.Strict())
-	if err := decode(dec, &d); err != nil {
-		if errors.Is(err, io.EOF) {
-			return Description{}, fmt.Errorf("%w: the file is empty", ErrDescription)
-		}
-		return Description{}, fmt.Errorf("%w: %s%s", ErrDescription, yaml.FormatError(err, false, true), hint(err))
-	}
-	if err := decode(dec, &Description{}); !errors.Is(err, io.EOF) {
-		return Description{}, fmt.Errorf("%w: something follows after the first document", ErrDescription)
+	switch err := yamlfile.Decode(b, &d); {
+	case errors.Is(err, io.EOF):
+		return Description{}, fmt.Errorf("%w: the file is empty", ErrDescription)
+	case err != nil:
+		return Description{}, fmt.Errorf("%w: %w%s", ErrDescription, err, hint(err))
 	}
 	if err := d.Validate(); err != nil {
 		return Description{}, err
 	}
 	return d, nil
-}
-
-// decode turns a panic of the YAML library into an error: version 1.19.2 panics on .nan and .inf for a named float type.
-func decode(dec *yaml.Decoder, d *Description) (err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			err = fmt.Errorf("a value has the wrong type: %v", p)
-		}
-	}()
-	return dec.Decode(d)
 }
 
 // Validate reports the first thing that does not fit together.
