@@ -22,6 +22,7 @@ require (
 	github.com/ncruces/go-sqlite3 v0.36.0
 	github.com/openziti/sdk-golang v1.2.10
 	github.com/openziti/ziti v1.7.2
+	github.com/openziti/xweb/v2 v2.3.4
 	github.com/pquerna/otp v1.5.0
 	github.com/rogpeppe/go-internal v1.16.0
 	github.com/sirupsen/logrus v1.9.3
@@ -152,7 +153,6 @@ require (
 	github.com/openziti/storage v0.4.31 // indirect
 	github.com/openziti/transport/v2 v2.0.198 // indirect
 	github.com/openziti/x509-claims v1.0.3 // indirect
-	github.com/openziti/xweb/v2 v2.3.4 // indirect
 	github.com/orcaman/concurrent-map/v2 v2.0.1 // indirect
 	github.com/parallaxsecond/parsec-client-go v0.0.0-20221025095442-f0a77d263cf9 // indirect
 	github.com/philhofer/fwd v1.2.0 // indirect

@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"os"
+	"strconv"
 
 	"github.com/spf13/cobra"
 
@@ -13,6 +14,7 @@ import (
 
 func overlayCommand() *cobra.Command {
 	cfg := node.Config{}
+	var memory uint64
 	c := &cobra.Command{
 		Use:   "overlay",
 		Short: "Run the OpenZiti controller and edge router that everything travels through",
@@ -29,13 +31,14 @@ At the first start it writes two one-time tokens for the hub into its data folde
 				return err
 			}
 			return supervise(c, cfg.Dir, log, overlay.WaitReady, "overlay", "node", "--data", cfg.Dir, "--controller", cfg.ControllerAddr,
-				"--router", cfg.RouterAddr, "--advertise", cfg.Advertise)
+				"--router", cfg.RouterAddr, "--advertise", cfg.Advertise, "--memory-mb", strconv.FormatUint(memory, 10))
 		},
 	}
 	c.PersistentFlags().StringVar(&cfg.Dir, "data", "", "folder for the network's keys and database (required)")
-	c.PersistentFlags().StringVar(&cfg.ControllerAddr, "controller", "127.0.0.1:0", "address the controller listens on; port 0 chooses one and remembers it")
-	c.PersistentFlags().StringVar(&cfg.RouterAddr, "router", "127.0.0.1:0", "address the edge router listens on")
-	c.PersistentFlags().StringVar(&cfg.Advertise, "advertise", "", "host name under which components reach both (default localhost)")
+	c.PersistentFlags().StringVar(&cfg.ControllerAddr, "controller", "", "`address` the controller listens on, HOST:PORT; port 0 chooses one and remembers it (default: as at the last start, first 127.0.0.1:0)")
+	c.PersistentFlags().StringVar(&cfg.RouterAddr, "router", "", "`address` the edge router listens on (default: likewise)")
+	c.PersistentFlags().StringVar(&cfg.Advertise, "advertise", "", "`host` name or address under which components reach both; it is in every ticket (default: as at the last start, first the one that the controller listens on)")
+	c.PersistentFlags().Uint64Var(&memory, "memory-mb", node.DefaultMemoryLimit>>20, "`MiB` of memory that the child process may take; beyond that it ends and is started again")
 	_ = c.MarkPersistentFlagRequired("data")
 	c.AddCommand(&cobra.Command{
 		Use: "node", Hidden: true, Args: exactArgs(0),
@@ -45,7 +48,7 @@ At the first start it writes two one-time tokens for the hub into its data folde
 			if err != nil {
 				return err
 			}
-			cfg.Log = log
+			cfg.Log, cfg.MemoryLimit = log, memory<<20
 			collectAt(serverGarbage)
 			return node.RunNode(c.Context(), cfg)
 		},

@@ -52,7 +52,7 @@ certificates of links between routers badly, so lead --link through a network of
 	c.PersistentFlags().StringVar(&cfg.Dir, "data", "", "folder for the router's keys (required)")
 	c.PersistentFlags().StringVar(&cfg.RouterAddr, "listen", "127.0.0.1:0", "address for components; port 0 chooses one and remembers it")
 	c.PersistentFlags().StringVar(&cfg.LinkAddr, "link", "127.0.0.1:0", "address for the network's other routers")
-	c.PersistentFlags().StringVar(&cfg.Advertise, "advertise", "", "host name under which both are reached (default localhost)")
+	c.PersistentFlags().StringVar(&cfg.Advertise, "advertise", "", "`host` name or address under which both are reached (default: as at the last start, first the one of --listen)")
 	c.Flags().StringVar(&ticketFile, "ticket", "", "ticket `file`, or - for standard input; the first time only")
 	_ = c.MarkPersistentFlagRequired("data")
 	c.AddCommand(&cobra.Command{

@@ -66,16 +66,17 @@ const (
 	PolicyStrict Defence = "policy-strict" // a policy file is taken whole or not at all
 
 	// The overlay.
-	PeerChain   Defence = "peer-chain"   // a peer's certificate is of our own authority
-	PeerKind    Defence = "peer-kind"    // only a hub answers, only whom it is for is served
-	TLSFloor    Defence = "tls-floor"    // nothing older than TLS 1.3 with ML-KEM
-	ServiceName Defence = "service-name" // a connection is for one service
-	OwnName     Defence = "own-name"     // a peer is what its certificate says, never the caller id
-	TicketOnce  Defence = "ticket-once"  // a ticket counts once
-	Revocation  Defence = "revocation"   // a disabled identity is cut and stays out
-	Drift       Defence = "drift"        // the overlay is put right
-	Network     Defence = "network"      // there is an overlay: else plain TCP
-	InnerTLS    Defence = "inner-tls"    // connections are encrypted end to end: else names are only said
+	PeerChain     Defence = "peer-chain"     // a peer's certificate is of our own authority
+	PeerKind      Defence = "peer-kind"      // only a hub answers, only whom it is for is served
+	TLSFloor      Defence = "tls-floor"      // nothing older than TLS 1.3 with ML-KEM
+	ServiceName   Defence = "service-name"   // a connection is for one service
+	OwnName       Defence = "own-name"       // a peer is what its certificate says, never the caller id
+	TicketOnce    Defence = "ticket-once"    // a ticket counts once
+	Revocation    Defence = "revocation"     // a disabled identity is cut and stays out
+	Drift         Defence = "drift"          // the overlay is put right
+	Network       Defence = "network"        // there is an overlay: else plain TCP
+	OverlayBodies Defence = "overlay-bodies" // bodies that reach the overlay's controller are bounded
+	InnerTLS      Defence = "inner-tls"      // connections are encrypted end to end: else names are only said
 
 	// Chunks.
 	SealTag          Defence = "seal-tag"          // what was changed does not open

@@ -44,6 +44,7 @@ var (
 	ErrExists       = errors.New("mgmt: exists already")
 	ErrUnauthorized = errors.New("mgmt: not signed in")
 	ErrUnavailable  = errors.New("mgmt: controller not reachable")
+	ErrBusy         = errors.New("mgmt: asked too often")
 )
 
 // Config says where the controller is and who signs in: Certificate, or User and Password.
@@ -212,6 +213,8 @@ func statusError(status int, method, path string, e envelope) error {
 		kind = ErrUnauthorized
 	case status == http.StatusNotFound:
 		kind = ErrNotFound
+	case status == http.StatusTooManyRequests:
+		kind = ErrBusy
 	case status == http.StatusConflict, strings.Contains(message, "must be unique"), strings.Contains(message, "duplicate value"):
 		kind = ErrExists
 	case status >= 500:

@@ -8,11 +8,12 @@
 // that matters is only in its memory. The administrator's random password is on disk only, mode 0600.
 //
 // It does not survive everything: OpenZiti ends the process on some errors and has a fault that cannot be recovered
-// from, so run it as a child process under overlay.Supervise, one to a process, and retry dials. On an address that is
-// not loopback, put a front that limits request bodies before the controller (SECURITY.md names the advisories).
+// from, so run it as a child process under overlay.Supervise, one to a process, and retry dials. What it reads of a client
+// that has not proven who it is, and its memory, are bounded (bound.go); SECURITY.md names the advisories behind that.
 package node
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -54,11 +55,15 @@ const AdminUser = "offline-admin"
 type Config struct {
 	Dir string // made if need be; mode 0700
 	// ControllerAddr and RouterAddr are host:port to listen on. Port 0 chooses a free one on the first start and
-	// remembers it. "" means 127.0.0.1:0.
+	// remembers it. "" means what the last start had, at the first one 127.0.0.1:0.
 	ControllerAddr, RouterAddr string
-	// Advertise is the host name or address under which components reach both. "" means localhost.
+	// Advertise is the host name or address under which components reach both: it is in every ticket. "" means what the last
+	// start had; at the first one the address that the controller listens on, which must then be one address.
 	Advertise string
 	Log       *slog.Logger
+	// MemoryLimit is how many bytes of memory the process may take before the kernel refuses it more, and it ends and is
+	// started again. 0: DefaultMemoryLimit.
+	MemoryLimit uint64
 }
 
 // RunNode runs controller and router until ctx ends, then shuts both down and returns nil. It is to be all that its
@@ -71,6 +76,7 @@ func RunNode(ctx context.Context, c Config) (err error) {
 		}
 	}()
 	zitilog.Redirect(c.Log)
+	limitMemory(c.MemoryLimit, c.Log)
 	if version.Version == "v0.0.0" {
 		version.Version = zitiVersion
 	}
@@ -128,22 +134,23 @@ type running struct {
 	c                      Config
 	ports                  ports
 	controllerHost, rtHost string
+	extra                  bool // a router alone, with its link in the controller's place
 	fabric                 *controller.Controller
 	edge                   *server.Controller
 	router                 *router.Router
 	ended                  chan error // the controller's end
 }
 
-// ports are the ones chosen at the first start.
+// ports are what was chosen at the first start, or told later: the file that makes a restored folder come up as it was.
 type ports struct {
-	Controller int `json:"controller"`
-	Router     int `json:"router"`
+	Controller     int    `json:"controller"`
+	Router         int    `json:"router"`
+	ControllerHost string `json:"controller_host,omitempty"` // listened on; absent in files of older versions
+	RouterHost     string `json:"router_host,omitempty"`
+	Advertise      string `json:"advertise,omitempty"`
 }
 
 func prepare(c Config) (*running, error) {
-	if c.Advertise == "" {
-		c.Advertise = "localhost"
-	}
 	dir, err := filepath.Abs(c.Dir)
 	if err != nil {
 		return nil, fmt.Errorf("node: prepare: %w", err)
@@ -157,12 +164,11 @@ func prepare(c Config) (*running, error) {
 	if err := n.choosePorts(); err != nil {
 		return nil, err
 	}
-	for _, host := range []string{n.controllerHost, n.rtHost} {
-		if ip := net.ParseIP(host); ip == nil || !ip.IsLoopback() {
-			c.Log.Warn("the overlay node listens on an address that is not loopback; put a front before it that limits request bodies", "host", host)
-		}
+	if !loopback(n.controllerHost) && loopback(n.c.Advertise) {
+		c.Log.Warn("the overlay listens beyond this machine, but its tickets name an address that only this machine reaches: name another with --advertise",
+			"listens_on", n.controllerHost, "advertises", n.c.Advertise)
 	}
-	if err := makePKI(filepath.Join(dir, "pki"), c.Advertise); err != nil {
+	if err := makePKI(filepath.Join(dir, "pki"), n.c.Advertise); err != nil {
 		return nil, fmt.Errorf("node: prepare: certificates: %w", err)
 	}
 	return n, n.writeConfigs()
@@ -175,13 +181,22 @@ func (n *running) choosePorts() error {
 			return fmt.Errorf("node: prepare: %s is damaged: %w", path, err)
 		}
 	}
+	before := n.ports
 	var err error
-	if n.controllerHost, n.ports.Controller, err = choosePort(n.c.ControllerAddr, n.ports.Controller); err != nil {
+	if n.controllerHost, n.ports.Controller, err = choosePort(n.c.ControllerAddr, before.ControllerHost, before.Controller); err != nil {
 		return err
 	}
-	if n.rtHost, n.ports.Router, err = choosePort(n.c.RouterAddr, n.ports.Router); err != nil {
+	if n.rtHost, n.ports.Router, err = choosePort(n.c.RouterAddr, before.RouterHost, before.Router); err != nil {
 		return err
 	}
+	reached := n.controllerHost
+	if n.extra {
+		reached = n.rtHost
+	}
+	if n.c.Advertise, err = advertised(n.c.Advertise, reached, before); err != nil {
+		return err
+	}
+	n.ports.ControllerHost, n.ports.RouterHost, n.ports.Advertise = n.controllerHost, n.rtHost, n.c.Advertise
 	b, err := json.Marshal(n.ports)
 	if err != nil {
 		return err
@@ -189,10 +204,32 @@ func (n *running) choosePorts() error {
 	return overlay.WriteSecretFile(path, b)
 }
 
+// advertised is the address under which components reach the node. A node of a version that remembered none advertised
+// localhost, which is in the tickets and identities that it has given out.
+func advertised(told, listens string, before ports) (string, error) {
+	ip := net.ParseIP(listens)
+	switch {
+	case told != "":
+		return told, nil
+	case before.Advertise != "":
+		return before.Advertise, nil
+	case before.Controller != 0:
+		return "localhost", nil
+	case listens == "" || ip != nil && ip.IsUnspecified():
+		return "", fmt.Errorf("node: prepare: --advertise: missing; the node listens on every address (%q), so name the one under which components reach it", listens)
+	}
+	return listens, nil // in numbers: a name, localhost too, needs a resolver that knows it
+}
+
+func loopback(host string) bool {
+	ip := net.ParseIP(host)
+	return host == "localhost" || ip != nil && ip.IsLoopback()
+}
+
 // choosePort checks that the address can be listened on, so that a port in use is a clear error.
-func choosePort(address string, remembered int) (host string, port int, err error) {
+func choosePort(address, rememberedHost string, remembered int) (host string, port int, err error) {
 	if address == "" {
-		address = "127.0.0.1:0"
+		address = net.JoinHostPort(cmp.Or(rememberedHost, "127.0.0.1"), "0")
 	}
 	host, text, err := net.SplitHostPort(address)
 	if err != nil {
@@ -224,6 +261,9 @@ func (n *running) start(ctx context.Context) error {
 	build := version.GetCmdBuildInfo()
 	if n.fabric, err = controller.NewController(conf, build); err != nil {
 		return fmt.Errorf("node: controller: %w", err)
+	}
+	if err := bound(n.fabric.GetXWebInstance(), n.c.Log); err != nil {
+		return err
 	}
 	if n.edge, err = server.NewController(n.fabric); err != nil {
 		return fmt.Errorf("node: controller: %w", err)

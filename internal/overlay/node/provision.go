@@ -21,16 +21,17 @@ import (
 )
 
 const (
-	marker      = "provisioned" // written when the first start is complete
-	routerName  = "vitalseal-router"
-	hubName     = "vitalseal-hub"
-	adminName   = "vitalseal-hub-admin"
-	retryPeriod = 50 * time.Millisecond
+	marker       = "provisioned"    // written when the first start is complete
+	passwordFile = "admin.password" // #nosec G101 -- a file's name
+	routerName   = "vitalseal-router"
+	hubName      = "vitalseal-hub"
+	adminName    = "vitalseal-hub-admin"
+	retryPeriod  = 50 * time.Millisecond
 )
 
 // password returns the random password of the offline administrator, made at the first start.
 func (n *running) password() (string, error) {
-	path := filepath.Join(n.c.Dir, "admin.password")
+	path := filepath.Join(n.c.Dir, passwordFile)
 	b, err := os.ReadFile(path) // #nosec G304 -- below our own directory
 	if err == nil {
 		return strings.TrimSpace(string(b)), nil

@@ -62,7 +62,8 @@ type RouterConfig struct {
 	// RouterAddr and LinkAddr are host:port to listen on, for components and for other routers. Port 0 chooses a free one
 	// on the first start and remembers it. "" means 127.0.0.1:0.
 	RouterAddr, LinkAddr string
-	// Advertise is the host name or address under which both are reached. "" means localhost.
+	// Advertise is the host name or address under which both are reached. "" means what the last start had; at the first one the
+	// address that components are listened for on.
 	Advertise string
 	Log       *slog.Logger
 }
@@ -99,6 +100,7 @@ func RunRouter(ctx context.Context, c RouterConfig) (err error) {
 		}
 	}()
 	zitilog.Redirect(c.Log)
+	limitMemory(0, c.Log)
 	if version.Version == "v0.0.0" {
 		version.Version = zitiVersion
 	}
@@ -113,10 +115,7 @@ func RunRouter(ctx context.Context, c RouterConfig) (err error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return fmt.Errorf("node: %w", err)
 	}
-	if c.Advertise == "" {
-		c.Advertise = "localhost"
-	}
-	n := &running{c: Config{Dir: dir, Advertise: c.Advertise, ControllerAddr: c.LinkAddr, RouterAddr: c.RouterAddr, Log: c.Log}, ended: make(chan error, 1)}
+	n := &running{extra: true, c: Config{Dir: dir, Advertise: c.Advertise, ControllerAddr: c.LinkAddr, RouterAddr: c.RouterAddr, Log: c.Log}, ended: make(chan error, 1)}
 	if err := n.choosePorts(); err != nil { // the link's port in the controller's place
 		return err
 	}

@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"strings"
 
 	"github.com/sirupsen/logrus"
 
@@ -47,6 +48,11 @@ func (h hook) Fire(e *logrus.Entry) error {
 	}
 	attrs := []any{"text", overlay.Redact(e.Message)}
 	if err, ok := e.Data[logrus.ErrorKey]; ok {
+		// A port that serves with and without client certificates: every look at whether the controller answers yet makes one
+		// such line while it starts, and so does every stranger later.
+		if e.Message == "handshake failed" && strings.Contains(fmt.Sprint(err), "client didn't provide a certificate") {
+			level = slog.LevelDebug
+		}
 		attrs = append(attrs, "err", overlay.Redact(fmt.Sprint(err)))
 	}
 	h.log.Log(context.Background(), level, "openziti", attrs...)
