@@ -23,6 +23,10 @@ import (
 // ErrExists says that the network knows an identity of that name already.
 var ErrExists = errors.New("overlay: identity exists already")
 
+// ErrStranger says that a controller does not know the identity that signs in, or is not of the authority that the identity
+// trusts: it is the controller of another network.
+var ErrStranger = errors.New("overlay: the controller is another network's")
+
 // Admin administers an OpenZiti network, the embedded one or an external one, over its REST interface as a
 // certificate-authenticated identity. Its methods take OpenZiti's own identity ids, as CreateIdentity returned them.
 // It is safe for concurrent use.
@@ -59,6 +63,10 @@ func ConnectAdmin(ctx context.Context, path string, log *slog.Logger) (*Admin, e
 		return nil, fmt.Errorf("overlay: connect admin: %s: %w", path, err)
 	}
 	if err := client.Login(ctx); err != nil {
+		var unknown x509.UnknownAuthorityError
+		if errors.Is(err, mgmt.ErrUnauthorized) || errors.As(err, &unknown) {
+			err = fmt.Errorf("%w: %w", ErrStranger, err)
+		}
 		return nil, fmt.Errorf("overlay: connect admin: %w", err)
 	}
 	a := &Admin{path: path, log: log}

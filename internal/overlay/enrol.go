@@ -26,8 +26,9 @@ const (
 
 // Enrol redeems a ticket: it makes a key for each component, enrols each with the network, proves that a hub of the
 // pinned root answers, presents the secret there, and writes dir/<kind>-<name>.identity.json for each. dir is made if
-// need be. Interrupted before the hub redeemed the ticket, it can be called again with the same ticket and directory.
-// Errors: ErrTicketExpired, ErrTicketUsed, ErrTicketInvalid, ErrPeer, ErrUnavailable.
+// need be. Interrupted before the hub redeemed the ticket, it can be called again with the same ticket and directory; so it can
+// after ErrFolder, ErrNoRoom and ErrClock, which use up nothing.
+// Errors: ErrFolder, ErrNoRoom, ErrClock, ErrTicketExpired, ErrTicketUsed, ErrTicketInvalid, ErrTicketSpent, ErrPeer, ErrUnavailable.
 func Enrol(ctx context.Context, n Network, t Ticket, dir string, log *slog.Logger) ([]*Identity, error) {
 	c, err := t.check()
 	if err != nil {
@@ -42,6 +43,14 @@ func Enrol(ctx context.Context, n Network, t Ticket, dir string, log *slog.Logge
 	if err := fits(dir, c.ids); err != nil {
 		return nil, err
 	}
+	release, err := reserve(dir, len(c.ids))
+	if err != nil {
+		return nil, fmt.Errorf("%w; the ticket was not used", err)
+	}
+	defer release()
+	if err := compareClocks(ctx, n, t.Components[0].ZitiJWT, log); err != nil {
+		return nil, fmt.Errorf("%w; the ticket was not used", err)
+	}
 	pending := make([]*pendingIdentity, len(c.ids))
 	for i, id := range c.ids {
 		if pending[i], err = preparePending(ctx, n, dir, id, t.Components[i].ZitiJWT); err != nil {
@@ -55,6 +64,7 @@ func Enrol(ctx context.Context, n Network, t Ticket, dir string, log *slog.Logge
 	}
 	defer func() { _ = u.Close() }()
 	identities, err := redeem(ctx, u, t, c, pending, func(identities []*Identity) error {
+		release()
 		for i, identity := range identities {
 			if err := identity.Save(IdentityPath(dir, c.ids[i])); err != nil {
 				return err
@@ -151,7 +161,8 @@ func preparePending(ctx context.Context, n Network, dir string, id ID, token str
 // redeem exchanges the ticket's secret for SVIDs and saves them before it tells the hub to go on. Reaching the hub is
 // retried; once the secret is on its way nothing is.
 func redeem(ctx context.Context, u Underlay, t Ticket, c checkedTicket, pending []*pendingIdentity, save func([]*Identity) error) ([]*Identity, error) {
-	request := enrolRequest{Version: 1, Kind: t.Kind, Secret: t.Secret}
+	now := time.Now().UTC()
+	request := enrolRequest{Version: 1, Kind: t.Kind, Secret: t.Secret, Now: &now}
 	for _, p := range pending {
 		csr, err := x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{}, p.key)
 		if err != nil {
@@ -168,6 +179,7 @@ func redeem(ctx context.Context, u Underlay, t Ticket, c checkedTicket, pending 
 	defer cancel()
 	stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
 	defer stop()
+	now = time.Now().UTC() // reaching the hub may have taken a while
 	if err := writeFrame(conn, request); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrUnavailable, err)
 	}
@@ -176,8 +188,29 @@ func redeem(ctx context.Context, u Underlay, t Ticket, c checkedTicket, pending 
 		return nil, fmt.Errorf("%w: the hub gave no answer; if it redeemed the ticket, a new one is needed: %w", ErrUnavailable, err)
 	}
 	if err := codeError(response.Error); err != nil {
+		if errors.Is(err, ErrClock) {
+			err = fmt.Errorf("%w: it is not the hub's; the ticket was not used", err)
+		}
 		return nil, err
 	}
+	identities, err := accepted(response, c, pending, root)
+	if err == nil {
+		err = save(identities)
+	}
+	if err != nil { // the hub has redeemed it
+		return nil, fmt.Errorf("%w: %w", ErrTicketSpent, err)
+	}
+	// Wait until the hub has promoted the components, so that they can be used at once. If the answer does not come,
+	// they are promoted a little later, and their dials succeed from then on.
+	if err := writeFrame(conn, enrolSaved{Version: 1}); err == nil {
+		var promoted enrolSaved
+		_ = readFrame(conn, &promoted)
+	}
+	return identities, nil
+}
+
+// accepted makes identities of what the hub sent.
+func accepted(response enrolResponse, c checkedTicket, pending []*pendingIdentity, root *x509.Certificate) ([]*Identity, error) {
 	if sum := sha256.Sum256(response.Recipient); sum != c.recipient {
 		return nil, fmt.Errorf("%w: the hub's recipient key is not the one in the ticket", ErrTicketInvalid)
 	}
@@ -193,15 +226,6 @@ func redeem(ctx context.Context, u Underlay, t Ticket, c checkedTicket, pending 
 		if identities[i], err = newIdentity(p.id, p.config, p.key, svid, root, response.Recipient); err != nil {
 			return nil, err
 		}
-	}
-	if err := save(identities); err != nil {
-		return nil, err
-	}
-	// Wait until the hub has promoted the components, so that they can be used at once. If the answer does not come,
-	// they are promoted a little later, and their dials succeed from then on.
-	if err := writeFrame(conn, enrolSaved{Version: 1}); err == nil {
-		var promoted enrolSaved
-		_ = readFrame(conn, &promoted)
 	}
 	return identities, nil
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"time"
 )
 
 // maxFrame bounds a message of the enrolment and renewal protocols: 64 components with some 2 KiB each.
@@ -19,6 +20,9 @@ type enrolRequest struct {
 	Kind     string         `json:"kind,omitempty"` // as in Ticket.Kind
 	Secret   string         `json:"secret"`
 	Requests []enrolElement `json:"requests"`
+	// Now is the client's clock as it sends this: the hub refuses one that is wrong before it redeems the ticket. Absent from
+	// clients of older versions.
+	Now *time.Time `json:"now,omitempty"`
 }
 
 type enrolElement struct {
@@ -74,6 +78,7 @@ const (
 	codeRefused  = "refused"
 	codeInternal = "internal"
 	codeNewKey   = "new-key" // renewal: only with a new key
+	codeClock    = "clock"   // enrolment: the client's clock is wrong; the ticket is still good
 )
 
 func errorCode(err error) string {
@@ -88,6 +93,8 @@ func errorCode(err error) string {
 		return codeRefused
 	case errors.Is(err, ErrNewKey):
 		return codeNewKey
+	case errors.Is(err, ErrClock):
+		return codeClock
 	}
 	return codeInternal
 }
@@ -106,6 +113,8 @@ func codeError(code string) error {
 		return ErrRefused
 	case codeNewKey:
 		return ErrNewKey
+	case codeClock:
+		return ErrClock
 	}
 	return fmt.Errorf("%w: the hub has an internal error", ErrUnavailable)
 }

@@ -77,6 +77,11 @@ func enrolOne(ctx context.Context, a *Authority, e Enroller, ttl time.Duration, 
 		len(request.Secret) < minSecretBytes || len(request.Secret) > maxSecretBytes {
 		return nil, nil, fmt.Errorf("%w: malformed request", ErrTicketInvalid)
 	}
+	if request.Now != nil { // a certificate that is not valid at the client yet would use the ticket up for nothing
+		if err := clockError(*request.Now, time.Now()); err != nil {
+			return nil, nil, err
+		}
+	}
 	seen := map[ID]bool{}
 	for _, r := range request.Requests {
 		id, err := ParseID(r.ID)

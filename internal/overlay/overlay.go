@@ -55,10 +55,18 @@ var (
 // Hint returns what a person can do about err, or "" when there is nothing particular to say.
 func Hint(err error) string {
 	switch {
+	case errors.Is(err, ErrClock):
+		return "set this machine's clock (timedatectl shows it), then enrol again with the same ticket"
+	case errors.Is(err, ErrFolder):
+		return "name another folder with --data: an empty one, or the one of the component that the ticket is for"
+	case errors.Is(err, ErrNoRoom):
+		return "make room on the disk, or name a folder of your own with --data; then enrol again with the same ticket"
+	case errors.Is(err, ErrTicketSpent):
+		return "put this machine right, then ask an administrator for a new ticket: `vitalseal identity ticket KIND/NAME --out FILE`"
 	case errors.Is(err, ErrTicketExpired):
-		return "tickets are short-lived; ask an administrator for a new one, and check this machine's clock"
+		return "tickets are short-lived; ask an administrator for a new one (`vitalseal identity ticket KIND/NAME --out FILE`), and check this machine's clock"
 	case errors.Is(err, ErrTicketUsed):
-		return "a ticket works once; if it was not you who used it, tell an administrator to disable its components, and ask for a new one"
+		return "a ticket works once; if it was not you who used it, tell an administrator, who disables its components, or writes a new ticket: `vitalseal identity ticket KIND/NAME --out FILE`"
 	case errors.Is(err, ErrTicketInvalid):
 		return "the ticket was damaged or belongs to another deployment; ask an administrator for a new one"
 	case errors.Is(err, ErrRefused):

@@ -142,7 +142,7 @@ func (n *Network) Open(_ context.Context, config []byte) (overlay.Underlay, erro
 	if u := plain(); u != nil {
 		return u, nil
 	}
-	u := &underlay{config: config, log: n.log, hosting: map[*listener]struct{}{}, inUse: map[ziti.Context]int{}, retired: map[ziti.Context]bool{}}
+	u := &underlay{config: config, controller: controller(config), log: n.log, hosting: map[*listener]struct{}{}, inUse: map[ziti.Context]int{}, retired: map[ziti.Context]bool{}}
 	zc, err := u.newContext()
 	if err != nil {
 		return nil, err
@@ -152,7 +152,8 @@ func (n *Network) Open(_ context.Context, config []byte) (overlay.Underlay, erro
 }
 
 type underlay struct {
-	log *slog.Logger
+	log        *slog.Logger
+	controller string // its address, for messages
 
 	mu       sync.Mutex // guards the fields below
 	config   []byte
@@ -280,11 +281,11 @@ func (u *underlay) Dial(ctx context.Context, service string) (net.Conn, error) {
 		u.noteDial(zc, r.err)
 		if r.err != nil {
 			release()
-			return nil, fmt.Errorf("%w: %s", overlay.ErrUnavailable, overlay.Redact(r.err.Error()))
+			return nil, unreachable(ctx, u.controller, r.err)
 		}
 		return &counted{r.conn, release}, nil
 	case <-ctx.Done():
-		return nil, fmt.Errorf("%w: %w", overlay.ErrUnavailable, context.Cause(ctx))
+		return nil, unreachable(ctx, u.controller, context.Cause(ctx))
 	}
 }
 
