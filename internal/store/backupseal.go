@@ -1,7 +1,6 @@
 package store
 
 import (
-	"bytes"
 	"crypto/sha256"
 	"errors"
 	"fmt"
@@ -20,15 +19,7 @@ var ErrUnsealed = errors.New("store: the backup's list is not sealed by this roo
 // file, so that nobody without the root key can put other people, relationships or readings into a backup unnoticed.
 func SealBackup(root seal.KeyStore, to, keys string) error {
 	for _, path := range lists(to, keys) {
-		sum, err := sumOf(path)
-		if err != nil {
-			return fmt.Errorf("store: seal backup: %w", err)
-		}
-		sealed, err := root.Wrap(sealPurpose(path), sum)
-		if err == nil {
-			err = os.WriteFile(path+sealSuffix, sealed, 0o600)
-		}
-		if err != nil {
+		if err := sealList(root, path); err != nil {
 			return fmt.Errorf("store: seal backup: %w", err)
 		}
 	}
@@ -39,16 +30,8 @@ func SealBackup(root seal.KeyStore, to, keys string) error {
 // together, nor that no newer backup exists: Restore and whoever keeps them do.
 func CheckSeal(root seal.KeyStore, from, keys string) error {
 	for _, path := range lists(from, keys) {
-		sum, err := sumOf(path)
-		if err != nil {
-			return fmt.Errorf("%w: %w", ErrBackup, err)
-		}
-		sealed, err := os.ReadFile(path + sealSuffix) // #nosec G304 -- the operator names the folder
-		if err != nil {
-			return fmt.Errorf("%w: %w", ErrUnsealed, err)
-		}
-		if want, err := root.Unwrap(sealPurpose(path), sealed); err != nil || !bytes.Equal(want, sum) {
-			return fmt.Errorf("%w: %s", ErrUnsealed, filepath.Base(path))
+		if err := checkList(root, path); err != nil {
+			return err
 		}
 	}
 	return nil

@@ -147,19 +147,51 @@ func (s *Store) SetPatients(ctx context.Context, person string, patients []strin
 }
 
 // SetPersonDisabled locks a person out or lets them back in; live sessions are the caller's to end. Locking out is in force on this
-// hub from the call on, and goes ahead of what others write; ErrUnwritten if it could not be written in seconds.
+// hub from the call on, and goes ahead of what others write; ErrUnwritten if it could not be written in seconds. ErrConflict for
+// the last administrator who may sign in: without one no person could let another in.
 func (s *Store) SetPersonDisabled(ctx context.Context, person string, disabled bool) error {
 	const query = "UPDATE persons SET disabled = ? WHERE id = ?"
 	if !disabled {
 		return named("enable person", affected(s.db.ExecContext(ctx, query, disabled, person)))
 	}
-	return named("disable person", affected(s.urgentExec(ctx, []bar{{barPerson, person}}, query, disabled, person)))
+	return named("disable person", s.unlessLast(ctx, person, []bar{{barPerson, person}}, query, disabled, person))
 }
 
-// SetRole changes what a person is. Relationships that do not belong to the new role have no effect.
+// SetRole changes what a person is. Relationships that do not belong to the new role have no effect. ErrConflict as
+// SetPersonDisabled.
 func (s *Store) SetRole(ctx context.Context, person string, role access.Role) error {
 	if !role.Valid() {
 		return named("set role", fmt.Errorf("%w: role must be one of %v", ErrInvalid, access.Roles()))
 	}
-	return named("set role", affected(s.urgentExec(ctx, nil, "UPDATE persons SET role = ? WHERE id = ?", string(role), person)))
+	const query = "UPDATE persons SET role = ? WHERE id = ?"
+	if role == access.RoleAdmin {
+		return named("set role", affected(s.urgentExec(ctx, nil, query, string(role), person)))
+	}
+	return named("set role", s.unlessLast(ctx, person, nil, query, string(role), person))
+}
+
+// unlessLast changes a person urgently, unless it is the only administrator who may sign in.
+func (s *Store) unlessLast(ctx context.Context, person string, bars []bar, query string, args ...any) error {
+	if err := keepsAdministrator(ctx, s.db, person); err != nil { // before anything is barred
+		return err
+	}
+	return s.urgently(ctx, func(ctx context.Context, tx *sql.Tx) error {
+		if err := keepsAdministrator(ctx, tx, person); err != nil {
+			return err
+		}
+		return affected(tx.ExecContext(ctx, query, args...))
+	}, bars...)
+}
+
+// keepsAdministrator is ErrConflict if a person is the only administrator who may sign in.
+func keepsAdministrator(ctx context.Context, db interface {
+	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
+}, person string) error {
+	var is, others int
+	err := db.QueryRowContext(ctx, `SELECT (SELECT count(*) FROM persons WHERE id = ?1 AND role = ?2 AND disabled = ?3),
+		(SELECT count(*) FROM persons WHERE id <> ?1 AND role = ?2 AND disabled = ?3)`, person, string(access.RoleAdmin), false).Scan(&is, &others)
+	if err == nil && is > 0 && others == 0 {
+		err = fmt.Errorf("%w: this is the last administrator who may sign in; make another one first", ErrConflict)
+	}
+	return err
 }

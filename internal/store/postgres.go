@@ -227,3 +227,19 @@ func migratePostgres(ctx context.Context, db *sql.DB, to int) error {
 	}
 	return tx.Commit()
 }
+
+// HoldsSecrets tells whether the PostgreSQL database of dsn has the store of a hub, whose keys a root key wrapped. It changes
+// nothing there.
+func HoldsSecrets(ctx context.Context, dsn string) (held bool, err error) {
+	db, _, err := openPostgres(ctx, dsn)
+	if err != nil {
+		return false, err
+	}
+	defer func() { err = errors.Join(err, db.Close()) }()
+	var table bool
+	if err := db.QueryRowContext(ctx, "SELECT to_regclass('keys') IS NOT NULL").Scan(&table); err != nil || !table {
+		return false, err
+	}
+	err = db.QueryRowContext(ctx, "SELECT EXISTS (SELECT 1 FROM keys WHERE name = ?)", directoryKey).Scan(&held)
+	return held, err
+}
