@@ -76,11 +76,12 @@ type Event struct {
 
 // Kinds of Event.
 const (
-	EventGlass   = "break-glass"      // a patient was opened in an emergency
-	EventMany    = "many-emergencies" // unusually many were opened in an hour, by whomever
-	EventForgery = "forgery"          // a chunk or a gateway that cannot be what it says: a forger, a clone, a restored backup
-	EventDrift   = "drift"            // the overlay was changed behind our back, and put right
-	EventTheft   = "token-reuse"      // a used refresh token, or a token from another workstation, was shown
+	EventGlass    = "break-glass"      // a patient was opened in an emergency
+	EventMany     = "many-emergencies" // unusually many were opened in an hour, by whomever
+	EventForgery  = "forgery"          // a chunk or a gateway that cannot be what it says: a forger, a clone, a restored backup
+	EventDrift    = "drift"            // the overlay was changed behind our back, and put right
+	EventRecovery = "recovery"         // an operator with the root key let an administrator or a workstation in while the hub was stopped
+	EventTheft    = "token-reuse"      // a used refresh token, or a token from another workstation, was shown
 )
 
 // WithEvents hands every Event to f, which must return at once.

@@ -10,8 +10,6 @@ package hub
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -55,14 +53,11 @@ func Run(ctx context.Context, cfg Config, network Network, ready func() error, l
 	}
 
 	// Keys and the store that they open.
-	keys, created, err := seal.OpenFileKeyStore(filepath.Join(cfg.Data, "root.key"))
+	keys, err := openRoot(ctx, cfg, log)
 	if err != nil {
-		return fmt.Errorf("hub: %w", err)
+		return err
 	}
-	if created {
-		log.Warn("the root key is a file on this machine; back it up apart from the data, and protect it: it opens everything")
-	}
-	st, err := openStore(ctx, cfg, keys, created, log, store.WithRetention(cfg.Retention.retention()))
+	st, err := openStore(ctx, cfg, keys, log, store.WithRetention(cfg.Retention.retention()))
 	if err != nil {
 		return err
 	}
@@ -110,14 +105,14 @@ func Run(ctx context.Context, cfg Config, network Network, ready func() error, l
 	}
 	administration, err := network.Administer(ctx, adminFile, log)
 	if err != nil {
-		return fmt.Errorf("hub: %w", err)
+		return otherOverlay(cfg, err)
 	}
 	recipient := secrets.recipient.Recipient().Bytes()
 	identity, err := overlay.IssueIdentity(secrets.authority, self, hubConfig, recipient, cfg.IdentityLifetime)
 	if err != nil {
 		return fmt.Errorf("hub: %w", err)
 	}
-	if err := identity.KeepConfigAt(filepath.Join(cfg.Data, "hub.openziti.json")); err != nil {
+	if err := identity.KeepConfigAt(filepath.Join(cfg.Data, hubConfigFile)); err != nil {
 		return fmt.Errorf("hub: %w", err)
 	}
 	underlay, err := network.Open(ctx, hubConfig)
@@ -177,7 +172,7 @@ func Run(ctx context.Context, cfg Config, network Network, ready func() error, l
 	}
 	cloud := sink.NewFace(sink.FaceConfig{Engine: forward, Subject: board.Subject, Log: log})
 	administer := admin.New(admin.Config{Store: st, Access: engine, Audit: trail, Subject: board.Subject, Domain: cfg.Deployment,
-		Invite: inv.invite, Disable: inv.disable, Enable: inv.enable, Delete: inv.remove, Rotate: inv.rotate, ResetNumbers: inv.resetNumbers, Log: log})
+		Invite: inv.invite, Disable: inv.disable, Enable: inv.enable, Delete: inv.remove, Rotate: inv.rotate, ResetNumbers: inv.resetNumbers, Reissue: inv.reissue, Log: log})
 	out := newFaces(ctx, route(board, board.Limited(speak), board.Limited(administer), board.Limited(cloud)), log)
 	inv.drift = func(c overlay.Change) { announce(log)(access.Event{Kind: access.EventDrift, Detail: c.String()}) }
 	inv.cut = func(id overlay.ID) {
@@ -185,6 +180,9 @@ func Run(ctx context.Context, cfg Config, network Network, ready func() error, l
 		out.cut(id)
 	}
 
+	if err := announceRecoveries(ctx, st, announce(log)); err != nil {
+		return err
+	}
 	if err := firstStart(ctx, cfg, st, inv, log); err != nil {
 		return err
 	}
@@ -224,9 +222,13 @@ func Run(ctx context.Context, cfg Config, network Network, ready func() error, l
 	g.Go(func() error { return renewer.Run(ctx) })
 	g.Go(func() error { return inv.run(ctx) })
 	g.Go(func() error { return inv.alive(ctx) })
+	g.Go(func() error { keepFirstTicket(ctx, cfg, inv, log); return nil })
 	g.Go(func() error { return st.Lead(ctx, "forward", forward.Run) }) // one hub forwards for all
 	g.Go(func() error { speak.Run(ctx); return nil })
-	g.Go(func() error { return ready() })
+	g.Go(func() error {
+		log.Info("hub ready", "identity", self.String(), "version", cfg.Version, "data", cfg.Data)
+		return ready()
+	})
 	return g.Wait()
 }
 
@@ -362,50 +364,3 @@ func route(board, speak, administer, cloud http.Handler) http.Handler {
 	}
 	return mux
 }
-
-// firstStart makes the first administrator and the first workstation's ticket, so that somebody can get in at all.
-// Each is written once; the files are the operator's to use and delete.
-func firstStart(ctx context.Context, cfg Config, st *store.Store, inv *inventory, log *slog.Logger) error {
-	people, err := st.Persons(ctx)
-	if err != nil {
-		return fmt.Errorf("hub: %w", err)
-	}
-	if len(people) > 0 {
-		return nil
-	}
-	// The ticket goes first: if we are interrupted in between, the next start makes both again.
-	device := store.Device{ID: overlay.ID{Domain: cfg.Deployment, Kind: overlay.KindWorkstation, Name: "first"}.String(),
-		Kind: overlay.KindWorkstation}
-	if old, err := st.Device(ctx, device.ID); err == nil && old.State == store.DeviceInvited {
-		if err := inv.remove(ctx, device.ID); err != nil {
-			return err
-		}
-		device.ID = overlay.ID{Domain: cfg.Deployment, Kind: overlay.KindWorkstation, Name: "first-" + shortRandom()}.String()
-	}
-	ticket, err := inv.invite(ctx, "first start", []store.Device{device})
-	if err != nil {
-		return err
-	}
-	if err := writeSecretFile(filepath.Join(cfg.Data, "first-workstation.ticket"), ticket); err != nil {
-		return err
-	}
-	password := rand.Text()
-	signIn, err := json.MarshalIndent(map[string]string{"login": "admin", "password": password}, "", "  ")
-	if err != nil {
-		return fmt.Errorf("hub: %w", err)
-	}
-	if err := writeSecretFile(filepath.Join(cfg.Data, "first-admin.json"), append(signIn, '\n')); err != nil {
-		return err
-	}
-	hash, err := access.HashPassword(password)
-	if err != nil {
-		return fmt.Errorf("hub: %w", err)
-	}
-	if _, err := st.CreatePerson(ctx, access.Person{Login: "admin", DisplayName: "Administrator", Role: access.RoleAdmin, MustChangePassword: true}, hash); err != nil {
-		return fmt.Errorf("hub: %w", err)
-	}
-	log.Warn("first start: use first-workstation.ticket and first-admin.json in the data folder, then delete both")
-	return nil
-}
-
-func shortRandom() string { return fmt.Sprintf("%x", rand.Text()[:4]) }

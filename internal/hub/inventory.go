@@ -145,14 +145,7 @@ func (v *inventory) issued(ctx context.Context, id overlay.ID, svid *x509.Certif
 // them or none.
 func (v *inventory) invite(ctx context.Context, enrolledBy string, devices []store.Device) (ticket json.RawMessage, err error) {
 	now := time.Now()
-	t := overlay.Ticket{
-		Version: 1, Deployment: v.domain,
-		RootSHA256:      overlay.HexSHA256(v.authority.Root().Raw),
-		RecipientSHA256: overlay.HexSHA256(v.recipient),
-		Secret:          overlay.NewTicketSecret(),
-		Expires:         now.Add(v.ticketTTL).UTC().Truncate(time.Second),
-	}
-	ids := make([]string, 0, len(devices))
+	t := v.newTicket()
 	var undo []func(context.Context) error
 	defer func() {
 		if err == nil {
@@ -178,12 +171,9 @@ func (v *inventory) invite(ctx context.Context, enrolledBy string, devices []sto
 		var token string
 		remove := v.network.Delete
 		if id.Kind == overlay.KindRouter {
-			d.ZitiID, token, err = v.network.CreateRouter(ctx, id)
 			remove = v.network.DeleteRouter
-		} else {
-			d.ZitiID, token, err = v.network.CreateIdentity(ctx, id, v.project.roles(d)...)
 		}
-		if err != nil {
+		if d.ZitiID, token, err = v.onNetwork(ctx, id, d); err != nil {
 			return nil, fmt.Errorf("hub: invite %s: %w", id, err)
 		}
 		v.own.note(d.ZitiID)
@@ -209,13 +199,9 @@ func (v *inventory) invite(ctx context.Context, enrolledBy string, devices []sto
 		if id.Kind == overlay.KindHub || id.Kind == overlay.KindRouter {
 			t.Kind = id.Kind
 		}
-		ids = append(ids, d.ID)
 		t.Components = append(t.Components, overlay.TicketComponent{ID: d.ID, ZitiJWT: token})
 	}
-	if err := v.store.CreateTicket(ctx, sha256.Sum256([]byte(t.Secret)), ids, t.Expires); err != nil {
-		return nil, err
-	}
-	return json.Marshal(t) // #nosec G117 -- a ticket is a secret, shown once to whoever may invite
+	return v.seal(ctx, t)
 }
 
 // Redeem is overlay.Enroller's. A ticket that covers a deleted component is worth nothing: nobody gets a certificate for a
@@ -361,6 +347,9 @@ func (v *inventory) change(ctx context.Context, spiffeID, state string) error {
 			return err
 		}
 	}
+	if err := v.keepsOne(ctx, spiffeID); err != nil {
+		return err
+	}
 	if d.State == store.DeviceDeleted && state != store.DeviceDeleted { // deleting again is how the overlay catches up
 		return fmt.Errorf("hub: %s: %w: it is deleted, which is for good", id, store.ErrConflict)
 	}
@@ -449,7 +438,7 @@ func (v *inventory) enable(ctx context.Context, spiffeID string) error {
 		return fmt.Errorf("hub: enable %s: %w: it is %s, not disabled", id, store.ErrConflict, d.State)
 	}
 	d.State = store.DeviceActive
-	if d.Enrolled.IsZero() {
+	if d.Enrolled.IsZero() || d.Certificate.SHA256 == "" { // it waits for its ticket, perhaps a second one, to be redeemed
 		d.State = store.DeviceInvited
 	}
 	if err := v.store.SetDeviceState(ctx, spiffeID, d.State); err != nil {

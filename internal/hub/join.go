@@ -20,30 +20,42 @@ import (
 // Several hubs on one database: each has its own name, its own two identities on the overlay and its own audit log; keys, directory
 // and readings are in the database, under one root key.
 
+// The hub's two identities on the overlay, in its data folder.
+const (
+	hubConfigFile   = "hub.openziti.json"
+	adminConfigFile = "hub-admin.openziti.json"
+)
+
 // maxDSN bounds a file that holds a connection string.
 const maxDSN = 4 << 10
 
 // openStore opens the store where the configuration says.
-func openStore(ctx context.Context, cfg Config, keys seal.KeyStore, created bool, log *slog.Logger, options ...store.Option) (*store.Store, error) {
-	dsn := cfg.Database
-	if path, ok := strings.CutPrefix(dsn, "file:"); ok {
-		var err error
-		if dsn, err = readDSN(path); err != nil {
-			return nil, fmt.Errorf("hub: configuration: database: %w", err)
-		}
+func openStore(ctx context.Context, cfg Config, keys seal.KeyStore, log *slog.Logger, options ...store.Option) (*store.Store, error) {
+	dsn, err := cfg.dsn()
+	if err != nil {
+		return nil, err
 	}
 	st, err := store.Open(ctx, filepath.Join(cfg.Data, "store"), keys, log, append(options, store.WithPostgres(dsn))...)
 	if errors.Is(err, seal.ErrOpen) {
-		what := "the one that was kept apart belongs here"
-		if created {
-			what = "it was made just now: delete it, and copy root.key (mode 0600) from a hub that uses this database"
-		}
-		return nil, fmt.Errorf("hub: the root key %s does not open what is stored; %s: %w", filepath.Join(cfg.Data, "root.key"), what, err)
+		return nil, fmt.Errorf("hub: the root key %s does not open what is stored; the one that was kept apart belongs here: %w", filepath.Join(cfg.Data, rootKeyFile), err)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("hub: %w", err)
 	}
 	return st, nil
+}
+
+// dsn is the database's connection string; empty for files.
+func (c Config) dsn() (string, error) {
+	path, inFile := strings.CutPrefix(c.Database, "file:")
+	if !inFile {
+		return c.Database, nil
+	}
+	dsn, err := readDSN(path)
+	if err != nil {
+		return "", fmt.Errorf("hub: configuration: database: %w", err)
+	}
+	return dsn, nil
 }
 
 // readDSN reads a connection string from a file that nobody else may read: it may hold a password.
@@ -168,7 +180,7 @@ func readTicket(cfg Config, self overlay.ID, authority *overlay.Authority) (*ove
 // joinOverlay gives the configuration of this hub's identity on the overlay, enrolling it the first time: with the token that the overlay
 // wrote for the first hub, or the one in a ticket.
 func joinOverlay(ctx context.Context, network overlay.Network, cfg Config, ticket *overlay.Ticket) ([]byte, error) {
-	path := filepath.Join(cfg.Data, "hub.openziti.json")
+	path := filepath.Join(cfg.Data, hubConfigFile)
 	if ticket != nil {
 		return enrolOnce(ctx, network, path, "", func() (string, error) { return ticket.Components[0].ZitiJWT, nil })
 	}
@@ -177,7 +189,7 @@ func joinOverlay(ctx context.Context, network overlay.Network, cfg Config, ticke
 
 // joinAdministration enrols the identity that administers the overlay, likewise; a joining hub's token is in the database.
 func joinAdministration(ctx context.Context, network overlay.Network, cfg Config, st *store.Store, self overlay.ID) (path string, err error) {
-	path = filepath.Join(cfg.Data, "hub-admin.openziti.json")
+	path = filepath.Join(cfg.Data, adminConfigFile)
 	config, err := enrolOnce(ctx, network, path, cfg.Overlay.AdminToken, func() (string, error) {
 		b, err := st.Secret(ctx, administratorSecret(self))
 		if errors.Is(err, store.ErrNotFound) {
@@ -201,6 +213,26 @@ func joinAdministration(ctx context.Context, network overlay.Network, cfg Config
 		_, err = st.UpdateSecret(ctx, administratorSecret(self), func([]byte) ([]byte, error) { return b, nil })
 	}
 	return path, err
+}
+
+// ErrOtherOverlay says that the overlay that answers is not the one on which this hub has its identities.
+var ErrOtherOverlay = errors.New("hub: the overlay does not know this hub")
+
+// otherOverlay says so of an error of the administration's sign-in, where it is one of who answered or of who asked.
+func otherOverlay(cfg Config, err error) error {
+	tokens := 0
+	for _, f := range []string{cfg.Overlay.HubToken, cfg.Overlay.AdminToken} {
+		if _, e := os.Stat(f); f != "" && e == nil {
+			tokens++
+		}
+	}
+	if !errors.Is(err, overlay.ErrStranger) {
+		if tokens == 2 {
+			return fmt.Errorf("hub: %w (the one-time tokens of an overlay are there: if that is a new, empty one at another address, see `vitalseal hub recover --help`)", err)
+		}
+		return fmt.Errorf("hub: %w", err)
+	}
+	return fmt.Errorf("%w: it is another or an empty one, and every component's keys are of the overlay before: %w", ErrOtherOverlay, err)
 }
 
 // tokenIn reads a one-time token from a file.

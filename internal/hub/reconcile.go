@@ -169,7 +169,7 @@ func (v *inventory) lookAtRouters(ctx context.Context) error {
 }
 
 func (v *inventory) noteRouter(ctx context.Context, d store.Device, r overlay.RouterState) error {
-	if d.Enrolled.IsZero() {
+	if d.Enrolled.IsZero() || d.State == store.DeviceInvited { // by its first ticket, or by another
 		if err := v.store.MarkEnrolled(ctx, d.ID, time.Now()); err != nil {
 			return err
 		}
@@ -206,7 +206,7 @@ func (v *inventory) finishEnrolments(ctx context.Context) error {
 	}
 	var late []overlay.ID
 	for _, d := range all {
-		if d.State == store.DeviceInvited && !d.Enrolled.IsZero() && time.Since(d.Enrolled) > promoteAfter {
+		if d.State == store.DeviceInvited && !d.Enrolled.IsZero() && d.Certificate.SHA256 != "" && time.Since(d.Enrolled) > promoteAfter {
 			if id, err := overlay.ParseID(d.ID); err == nil && id.Kind != overlay.KindRouter {
 				late = append(late, id)
 			}

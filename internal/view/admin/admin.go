@@ -14,9 +14,11 @@
 package admin
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"strings"
@@ -53,7 +55,9 @@ type Config struct {
 	Disable, Enable, Delete, Rotate func(ctx context.Context, spiffeID string) error
 	// ResetNumbers forgets how high a component counted its starts and epochs, and ends its connections.
 	ResetNumbers func(ctx context.Context, spiffeID string) error
-	Log          *slog.Logger
+	// Reissue ends a component's keys and answers with a new ticket for it; a gateway's is for its sensors as well.
+	Reissue func(ctx context.Context, by, spiffeID string) (json.RawMessage, error)
+	Log     *slog.Logger
 }
 
 // New makes the handler.
@@ -207,6 +211,21 @@ func answer(w http.ResponseWriter, status int, body any) {
 	_, _ = w.Write(append(b, '\n')) // a client that is gone needs no answer
 }
 
+// unnamedValue is told of a value that is refused where the refusal does not say which; it should not happen.
+const unnamedValue = "a value in the request is out of its range or not of its form"
+
+// unknownThing names what a request asked for that is not there: an id from the path, which the client knows.
+func unknownThing(r *http.Request) string {
+	id := r.PathValue("id")
+	if kind := r.PathValue("kind"); kind != "" {
+		id = kind + "/" + r.PathValue("name")
+	}
+	if id == "" {
+		return "what the request names is not known at this hub"
+	}
+	return fmt.Sprintf("%.80q is not known at this hub; check the id", id)
+}
+
 // fail is the one mapping of errors to statuses and texts.
 func (h *handler) fail(r *http.Request, err error) (int, problem) {
 	var bad *badRequest
@@ -225,11 +244,11 @@ func (h *handler) fail(r *http.Request, err error) (int, problem) {
 	case errors.Is(err, access.ErrBusy):
 		return http.StatusServiceUnavailable, problem{Error: "too busy, try again", RetryAfter: 2}
 	case errors.Is(err, store.ErrInvalid):
-		return http.StatusBadRequest, problem{Error: afterSentinel(err, store.ErrInvalid)}
+		return http.StatusBadRequest, problem{Error: cmp.Or(afterSentinel(err, store.ErrInvalid), unnamedValue)}
 	case errors.Is(err, access.ErrInvalid):
-		return http.StatusBadRequest, problem{Error: afterSentinel(err, access.ErrInvalid)}
+		return http.StatusBadRequest, problem{Error: cmp.Or(afterSentinel(err, access.ErrInvalid), unnamedValue)}
 	case errors.Is(err, store.ErrNotFound), errors.Is(err, access.ErrNotFound):
-		return http.StatusNotFound, problem{Error: "no such thing"}
+		return http.StatusNotFound, problem{Error: unknownThing(r)}
 	case errors.Is(err, store.ErrExists):
 		return http.StatusConflict, problem{Error: "exists already"}
 	case errors.Is(err, store.ErrOccupied):
@@ -243,7 +262,7 @@ func (h *handler) fail(r *http.Request, err error) (int, problem) {
 	case errors.Is(err, store.ErrUnwritten):
 		return http.StatusServiceUnavailable, problem{Error: "done, and in force on this hub; the disk or the database does not take it yet, and the hub tries until it does. Look at the hub's log"}
 	case errors.Is(err, store.ErrConflict):
-		return http.StatusConflict, problem{Error: "conflicts with what is recorded"}
+		return http.StatusConflict, problem{Error: cmp.Or(afterSentinel(err, store.ErrConflict), "conflicts with what is recorded")}
 	}
 	h.Log.ErrorContext(r.Context(), "administration failed", "method", r.Method, "path", clipPath(r.URL.Path), "err", err)
 	return http.StatusInternalServerError, problem{Error: "failed; the hub's log says why"}

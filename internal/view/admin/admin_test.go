@@ -544,15 +544,15 @@ func TestBodiesAreStrict(t *testing.T) {
 		{"POST", "persons", `{"login":"x","role":"doctor","patients":["z"]}`, 400, `no patient`},
 		{"POST", "persons", `{"login":"x","display_name":"X","role":"nurse","password":"long enough"}`, 400, `unknown field \"password\"`},
 		{"POST", "persons", `{"login":"admin","display_name":"X","role":"admin"}`, 409, "exists already"},
-		{"PUT", "persons/none/wards", `{"wards":[]}`, 404, "no such thing"},
+		{"PUT", "persons/none/wards", `{"wards":[]}`, 404, `\"none\" is not known`},
 		{"POST", "channels", `{"name":"c","fields":["1","2","3","4","5","6","7","8","9"]}`, 400, `field \"fields\"`},
 		{"POST", "gateways", `{"id":"Gateway 1"}`, 400, `field \"id\"`},
 		{"POST", "gateways", `{"id":"gw","sensors":[{"id":"../x"}]}`, 400, `field \"sensors.id\"`},
 		{"POST", "gateways", `{"id":"gw","sensors":[{"id":"a"},{"id":"a"}]}`, 400, "twice"},
 		{"POST", "gateways", `{"id":"gw","sensors":[{"id":"a","bed":"none"}]}`, 400, `no bed`},
-		{"POST", "identities/sensor/none/disable", ``, 404, "no such thing"},
+		{"POST", "identities/sensor/none/disable", ``, 404, "not known at this hub"},
 		{"POST", "identities/sensor/none/explode", ``, 400, "disabled, enabled, rotated or deleted"},
-		{"POST", "identities/" + url.PathEscape("spiffe://other/sensor/x") + "/disable", ``, 404, "no such thing"},
+		{"POST", "identities/" + url.PathEscape("spiffe://other/sensor/x") + "/disable", ``, 404, "not known at this hub"},
 	} {
 		status, text := w.do("admin", c.method, c.path, c.body)
 		if status != c.status || !strings.Contains(text, c.want) || strings.Contains(text, "s3cret") {

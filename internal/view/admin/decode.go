@@ -84,10 +84,10 @@ func jsonName(kind string) string {
 // afterSentinel is what an error says after its sentinel's text: the part that names the field.
 func afterSentinel(err, sentinel error) string {
 	_, text, ok := strings.Cut(err.Error(), sentinel.Error())
-	if text = strings.TrimLeft(text, ": "); !ok || text == "" {
-		return "invalid argument"
+	if !ok {
+		return ""
 	}
-	return text
+	return strings.TrimLeft(text, ": ")
 }
 
 // name is a component's short name, the last part of its SPIFFE id.

@@ -169,8 +169,10 @@ func (h *handler) changeIdentity(ctx context.Context, rq *request) (any, error) 
 		change = h.Rotate
 	case "reset-numbers":
 		change, done = h.ResetNumbers, "numbers reset"
+	case "ticket":
+		return h.reissue(ctx, rq, id)
 	default:
-		return nil, &badRequest{"an identity can be disabled, enabled, rotated or deleted, and its numbers reset"}
+		return nil, &badRequest{"an identity can be disabled, enabled, rotated or deleted, and its numbers reset, or given a new ticket (ticket)"}
 	}
 	if !strings.HasPrefix(id, "spiffe://"+h.Domain+"/") {
 		return nil, store.ErrNotFound
@@ -182,4 +184,18 @@ func (h *handler) changeIdentity(ctx context.Context, rq *request) (any, error) 
 		return nil, err
 	}
 	return nil, h.Access.Record(ctx, rq.grant, onIdentity(id), done)
+}
+
+// reissue gives a component a new ticket in the place of its keys. It records first, as invite does.
+func (h *handler) reissue(ctx context.Context, rq *request, id string) (any, error) {
+	if !strings.HasPrefix(id, "spiffe://"+h.Domain+"/") {
+		return nil, store.ErrNotFound
+	}
+	if _, err := h.Store.Device(ctx, id); err != nil {
+		return nil, err
+	}
+	if err := h.Access.Record(ctx, rq.grant, onIdentity(id), "a new ticket; the old keys end"); err != nil {
+		return nil, err
+	}
+	return h.Reissue(ctx, rq.subject.Person.ID, id)
 }

@@ -1,0 +1,67 @@
+package hub
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+
+	"vitalseal/internal/seal"
+	"vitalseal/internal/store"
+)
+
+const rootKeyFile = "root.key"
+
+// ErrNoRootKey means that a hub has stored something, but its root key is not there. A new one would open none of it.
+var ErrNoRootKey = errors.New("hub: the root key is missing")
+
+// openRoot reads the root key. It makes one at the first start, and never beside something that another root key sealed.
+func openRoot(ctx context.Context, cfg Config, log *slog.Logger) (seal.KeyStore, error) {
+	path := filepath.Join(cfg.Data, rootKeyFile)
+	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
+		left, err := storedBefore(ctx, cfg)
+		if err != nil {
+			return nil, err
+		}
+		if left != "" {
+			return nil, fmt.Errorf("%w: %s is not there, but %s is; copy the root.key that was kept apart (mode 0600) to %s. For a hub that starts anew, name an empty data folder and database",
+				ErrNoRootKey, path, left, path)
+		}
+	}
+	keys, created, err := seal.OpenFileKeyStore(path)
+	if err != nil {
+		return nil, fmt.Errorf("hub: %w", err)
+	}
+	if created {
+		log.Warn("the root key is a file on this machine; back it up apart from the data, and protect it: it opens everything", "file", path)
+	}
+	return keys, nil
+}
+
+// storedBefore names something that a hub left in its data folder or database; "" for none.
+func storedBefore(ctx context.Context, cfg Config) (string, error) {
+	for _, name := range []string{filepath.Join("store", "directory.db"), "audit.key", "hub.openziti.json"} {
+		path := filepath.Join(cfg.Data, name)
+		switch _, err := os.Stat(path); {
+		case err == nil && (name != "hub.openziti.json" || cfg.Database == ""):
+			return path, nil
+		case err != nil && !errors.Is(err, fs.ErrNotExist):
+			return "", fmt.Errorf("hub: %w", err)
+		}
+	}
+	dsn, err := cfg.dsn()
+	if err != nil || dsn == "" {
+		return "", err
+	}
+	holds, err := store.HoldsSecrets(ctx, dsn)
+	if err != nil {
+		return "", fmt.Errorf("hub: %w", err)
+	}
+	if holds {
+		return "a store in the database", nil
+	}
+	return "", nil
+}
