@@ -84,32 +84,6 @@ func addPatient() *cobra.Command {
 	})
 }
 
-// changePatient are the commands that change one patient.
-func changePatient() (all []*cobra.Command) {
-	for _, x := range []struct {
-		use, short, path, field string
-	}{
-		{"admit ID BED", "Put a patient into a bed, out of the one before", "admit", "bed"},
-		{"discharge ID", "End a patient's stay", "discharge", ""},
-		{"hold ID REASON", "Place a legal hold: retention and forgetting leave the patient's data alone", "hold", "reason"},
-		{"release ID", "Release a legal hold", "release", ""},
-		{"forget ID", "Destroy a patient's key, so that nobody can open the patient's data ever again", "forget", ""},
-	} {
-		args := 1
-		if x.field != "" {
-			args = 2
-		}
-		all = append(all, adminCommand(x.use, x.short, args, func(ctx context.Context, c *client.Client, s session, a []string) error {
-			in := map[string]string{}
-			if x.field != "" {
-				in[x.field] = a[1]
-			}
-			return post(ctx, c, s, http.MethodPost, "patients/"+url.PathEscape(a[0])+"/"+x.path, in)
-		}))
-	}
-	return all
-}
-
 func listHolds() *cobra.Command {
 	c := list("holds", "List the legal holds", "patient", "person", "since", "reason")
 	c.Use = "holds"

@@ -24,16 +24,21 @@ var (
 )
 
 func backupCommand() *cobra.Command {
-	var data, to, keys string
+	var data, to, keys, network string
+	var configs []string
 	var asJSON bool
 	c := &cobra.Command{
 		Use:   "backup",
-		Short: "Copy a hub's data, also while it runs, and its keys apart",
-		Long: `Backup copies what a hub keeps into one folder, and the patients' keys and the hub's own into another. The hub may run meanwhile.
+		Short: "Copy a server, hub and overlay, also while they run, and its keys apart",
+		Long: `Backup copies what a hub keeps into one folder. The patients' keys, the hub's own and the overlay's folder (its keys and its
+database) go into another. Hub and overlay may run meanwhile.
+
+The overlay's folder is looked for beside the hub's; --overlay names another, or "none" for an external network. Every component's
+certificate is of the overlay's authority: a server that is restored without that folder is one that no gateway reaches.
 
 Keep the two apart: with the first alone nobody can read a name or a reading, and a patient who is forgotten is forgotten in the backup,
 too, once the older copies of the keys are destroyed. The root key (root.key in the hub's folder) is in neither: without it both are of no use.`,
-		Example: "  vitalseal backup --data /var/lib/vitalseal/hub --to /mnt/backup/2026-11-23 --keys /mnt/escrow/2026-11-23",
+		Example: "  vitalseal backup --data /var/lib/vitalseal/hub --to /mnt/backup/2026-11-23 --keys /mnt/escrow/2026-11-23 --config /etc/vitalseal/hub.yaml",
 		Args:    exactArgs(0),
 		RunE: func(c *cobra.Command, _ []string) error {
 			if err := folderOf(data); err != nil {
@@ -45,6 +50,10 @@ too, once the older copies of the keys are destroyed. The root key (root.key in 
 			root, err := openRoot(filepath.Join(data, "root.key"))
 			if err != nil {
 				return err
+			}
+			from, missing := overlayOf(data, network)
+			if missing != nil && !errors.Is(missing, errNoOverlay) {
+				return missing
 			}
 			m, err := store.Backup(c.Context(), filepath.Join(data, "store"), filepath.Join(to, "store"), keys, tell)
 			if err != nil {
@@ -63,20 +72,37 @@ too, once the older copies of the keys are destroyed. The root key (root.key in 
 			if err := copyFiles(data, keys, secretFiles); err != nil {
 				return err
 			}
+			if from != "" {
+				if err := backupOverlay(c, from, keys); err != nil {
+					return err
+				}
+			}
+			if err := backupConfigs(configs, keys); err != nil {
+				return err
+			}
+			if err := store.SealServer(root, keys, m.Taken); err != nil {
+				return err
+			}
 			if asJSON {
-				return json.NewEncoder(os.Stdout).Encode(m)
+				return errors.Join(json.NewEncoder(os.Stdout).Encode(m), missing)
 			}
 			var bytes int64
 			for _, f := range m.Files {
 				bytes += f.Bytes
 			}
-			fmt.Printf("%d files, %.1f MB, in %s; keys in %s\nKeep root.key somewhere else again: nothing opens without it.\n", len(m.Files), float64(bytes)/1e6, to, keys)
-			return nil
+			with := "keys and the overlay's folder"
+			if from == "" {
+				with = "keys, without an overlay,"
+			}
+			fmt.Printf("%d files, %.1f MB, in %s; %s in %s\nKeep root.key somewhere else again: nothing opens without it.\n", len(m.Files), float64(bytes)/1e6, to, with, keys)
+			return missing
 		},
 	}
 	c.Flags().StringVar(&data, "data", "", "the hub's data folder (required)")
 	c.Flags().StringVar(&to, "to", "", "folder for the copy (required)")
 	c.Flags().StringVar(&keys, "keys", "", "folder for the keys, to be kept apart (required)")
+	c.Flags().StringVar(&network, "overlay", "", "the overlay's data `folder`, or none for an external network (default: the folder overlay beside --data)")
+	c.Flags().StringArrayVar(&configs, "config", nil, "configuration `file` to keep beside the keys, such as hub.yaml; may be given several times")
 	c.Flags().BoolVar(&asJSON, "json", false, "print what was copied as JSON")
 	for _, f := range []string{"data", "to", "keys"} {
 		_ = c.MarkFlagRequired(f)
@@ -85,18 +111,19 @@ too, once the older copies of the keys are destroyed. The root key (root.key in 
 }
 
 func restoreCommand() *cobra.Command {
-	var data, from, keys, root string
+	var data, from, keys, root, network string
 	var asJSON, unsealed bool
 	c := &cobra.Command{
 		Use:   "restore",
-		Short: "Make a hub's data folder of a backup, its keys and the root key, and check it",
+		Short: "Make a server's folders of a backup, its keys and the root key, and check them",
 		Long: `Restore compares every file of a backup with its list, and the list with its seal, which only the root key can make. Then it makes a new data folder of it, and checks the result as "vitalseal check" does.
-Then start the hub with it.
+The overlay's folder goes to --overlay. Then start the overlay, at the address that it had, and the hub: gateways and workstations come
+back by themselves.
 
 What came after the backup was taken is not in it, and gateways that were told it was stored do not send it again: it shows as missing in
 the delivery. Gateways and workstations that witnessed the audit log after the backup was taken will say that it was cut; that is
 true, and what they are for. Tell the auditor.`,
-		Example: "  vitalseal restore --from /mnt/backup/2026-11-23 --keys /mnt/escrow/2026-11-23 --root-key /safe/root.key --data /var/lib/vitalseal/hub",
+		Example: "  vitalseal restore --from /mnt/backup/2026-11-23 --keys /mnt/escrow/2026-11-23 --root-key /safe/root.key --data /var/lib/vitalseal/hub --overlay /var/lib/vitalseal/overlay",
 		Args:    exactArgs(0),
 		RunE: func(c *cobra.Command, _ []string) error {
 			if _, err := os.Stat(root); err != nil {
@@ -111,6 +138,10 @@ true, and what they are for. Tell the auditor.`,
 			case errors.Is(err, store.ErrUnsealed):
 				return &hinted{err, "somebody may have changed the backup, or the root key is another one; for a backup of a version that made no seals: --unsealed"}
 			case err != nil:
+				return err
+			}
+			server, err := readServer(ks, keys, network, unsealed)
+			if err != nil {
 				return err
 			}
 			if _, err := store.Restore(c.Context(), filepath.Join(from, "store"), keys, filepath.Join(data, "store"), tell); err != nil {
@@ -135,6 +166,10 @@ true, and what they are for. Tell the auditor.`,
 			if err != nil {
 				return fmt.Errorf("restore: root key: %w", err)
 			}
+			if err := server.overlayBack(); err != nil {
+				return err
+			}
+			server.say()
 			return checkStore(c, data, asJSON)
 		},
 	}
@@ -143,6 +178,7 @@ true, and what they are for. Tell the auditor.`,
 	c.Flags().BoolVar(&unsealed, "unsealed", false, "take a backup whose list has no seal: it could be anybody's")
 	c.Flags().StringVar(&root, "root-key", "", "the file root.key (required)")
 	c.Flags().StringVar(&data, "data", "", "the data folder to make (required)")
+	c.Flags().StringVar(&network, "overlay", "", "the overlay's data `folder` to make, or none to leave it out (required where the backup has one)")
 	c.Flags().BoolVar(&asJSON, "json", false, "print what the check found as JSON")
 	for _, f := range []string{"data", "from", "keys", "root-key"} {
 		_ = c.MarkFlagRequired(f)

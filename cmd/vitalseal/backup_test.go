@@ -45,7 +45,7 @@ func TestBackupCommands(t *testing.T) {
 	data, dir := hubData(t), t.TempDir()
 	at := func(name string) string { return filepath.Join(dir, name) }
 	backup := func(to, keys string) ran {
-		return command(t, "backup", "--data", data, "--to", to, "--keys", keys)
+		return command(t, "backup", "--data", data, "--to", to, "--keys", keys, "--overlay", "none")
 	}
 	restore := func(to string, more ...string) ran {
 		return command(t, append([]string{"restore", "--from", at("b"), "--keys", at("k"), "--root-key", filepath.Join(data, "root.key"), "--data", to}, more...)...)
@@ -58,6 +58,25 @@ func TestBackupCommands(t *testing.T) {
 	}
 	if got := restore(at("r")); got.code != 0 {
 		t.Fatalf("%+v", got)
+	}
+	// Without a word on the overlay the backup is made, and says what it lacks; what lies beside the keys is listed and sealed.
+	if got := command(t, "backup", "--data", data, "--to", at("b2"), "--keys", at("k2")); got.code != 1 || !strings.Contains(got.err, "overlay's folder is not in it") || !strings.Contains(got.out, "2 files") {
+		t.Errorf("no overlay: %+v", got)
+	}
+	if err := os.WriteFile(filepath.Join(at("k2"), "hub.openziti.json"), []byte("{}"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if got := command(t, "restore", "--from", at("b2"), "--keys", at("k2"), "--root-key", filepath.Join(data, "root.key"), "--data", at("r4")); got.code != 1 || !strings.Contains(got.err, "hub.openziti.json") {
+		t.Errorf("a hub's identity that is not on the list: %+v", got)
+	}
+	// A backup of a version that listed nothing but the store.
+	for _, name := range []string{"server.json", "server.json.seal"} {
+		if err := os.Remove(filepath.Join(at("k2"), name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := command(t, "restore", "--from", at("b2"), "--keys", at("k2"), "--root-key", filepath.Join(data, "root.key"), "--data", at("r5")); got.code != 0 || !strings.Contains(got.err, "no overlay's folder was restored") {
+		t.Errorf("a backup of before: %+v", got)
 	}
 	// check finds an audit log that was changed.
 	logs, err := filepath.Glob(filepath.Join(at("r"), "audit", "*.jsonl"))

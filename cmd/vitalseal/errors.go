@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"net/http"
+	"strings"
 
 	"vitalseal/internal/overlay"
 	"vitalseal/internal/view/client"
@@ -32,4 +33,25 @@ func hintFor(err error) string {
 		return "the workstation cannot reach the hub; is `vitalseal hub` running?"
 	}
 	return overlay.Hint(err)
+}
+
+// layers are the names that packages put in front of their errors.
+var layers = map[string]bool{"access": true, "audit": true, "connect": true, "gateway": true, "hub": true, "ingest": true, "mgmt": true, "node": true,
+	"openziti": true, "outbox": true, "overlay": true, "seal": true, "sink": true, "store": true}
+
+// onceNamed takes a layer's name out of an error's text where the same name stands before it: an error that passed through one
+// layer twice reads "store: open: store: in use" otherwise.
+func onceNamed(text string) string {
+	seen, parts := map[string]bool{}, strings.Split(text, ": ")
+	kept := parts[:0]
+	for i, p := range parts {
+		if layers[p] && i < len(parts)-1 {
+			if seen[p] {
+				continue
+			}
+			seen[p] = true
+		}
+		kept = append(kept, p)
+	}
+	return strings.Join(kept, ": ")
 }

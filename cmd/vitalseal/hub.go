@@ -31,7 +31,8 @@ func hubCommand() *cobra.Command {
 It opens no network port: everything reaches it through its services on the overlay.
 
 At the first start it makes the deployment's certificate authority and keys, and writes two files into its data folder:
-first-admin.json (a sign-in) and first-workstation.ticket (to enrol the first workstation). Use both, then delete them.`,
+first-admin.json (a sign-in) and first-workstation.ticket (to enrol the first workstation). Use both, then delete them. While no
+workstation has enrolled, the ticket is written again when it has expired. If no person can sign in any more: "vitalseal hub recover".`,
 		Example: `  vitalseal hub --print-config > hub.yaml
   vitalseal hub --config hub.yaml`,
 		Args: exactArgs(0),
@@ -56,7 +57,12 @@ first-admin.json (a sign-in) and first-workstation.ticket (to enrol the first wo
 			}
 			cfg.Version = version
 			err = hub.Run(c.Context(), cfg, network(log), notifyReady, log)
-			if errors.Is(err, os.ErrNotExist) {
+			switch {
+			case errors.Is(err, hub.ErrNoRootKey):
+				return &hinted{err, "a new root key would open nothing that is stored, so none is made"}
+			case errors.Is(err, hub.ErrOtherOverlay):
+				return &hinted{err, "restore the overlay's folder from the backup (`vitalseal restore`) and components come back by themselves; if it is lost, `vitalseal hub recover --overlay`"}
+			case errors.Is(err, os.ErrNotExist):
 				return &hinted{err, "`vitalseal overlay` writes the tokens at its first start; name them with hub_token and admin_token"}
 			}
 			return err
@@ -64,5 +70,6 @@ first-admin.json (a sign-in) and first-workstation.ticket (to enrol the first wo
 	}
 	c.Flags().StringVar(&file, "config", "", "configuration file (YAML)")
 	c.Flags().BoolVar(&example, "print-config", false, "print an example configuration with every key and stop")
+	c.AddCommand(recoverCommand())
 	return c
 }

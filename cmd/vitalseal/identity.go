@@ -28,11 +28,13 @@ func identityCommand() *cobra.Command {
 		inviteOne("egress", "Create an egress, the way out to one address of the internet, and write its ticket"),
 		list("inventory", "List every component with its state", "id", "kind", "state", "model", "bed", "version", "last_seen"),
 		showIdentity(),
-		changeIdentity("disable", "Keep a component out, and end its live connections; a gateway takes its sensors along"),
-		changeIdentity("enable", "Let a disabled component back in"),
-		changeIdentity("rotate", "Demand a new key when the component renews next; from then on the old one is refused"),
-		changeIdentity("reset-numbers", "Forget how high a sensor or a gateway counted its starts: for one that a forged or lost number keeps out"),
-		changeIdentity("delete", "Remove a component for good"))
+		changeIdentity("disable", "Keep a component out, and end its live connections; a gateway takes its sensors along",
+			"it will be kept out and its live connections end, with those of what hangs on it", "is kept out; `vitalseal identity enable` lets it back in"),
+		changeIdentity("enable", "Let a disabled component back in", "", "may take part again"),
+		changeIdentity("rotate", "Demand a new key when the component renews next; from then on the old one is refused", "", "has to bring a new key when it renews next"),
+		changeIdentity("reset-numbers", "Forget how high a sensor or a gateway counted its starts: for one that a forged or lost number keeps out", "", "may count its starts from any number"),
+		changeIdentity("delete", "Remove a component for good", "it will be removed for good; its name cannot be used again once it has enrolled", "is deleted"),
+		ticketAgain())
 }
 
 // ticketOut is where a ticket goes: a file, a code in the terminal, or both.
@@ -43,7 +45,7 @@ type ticketOut struct {
 
 func (t *ticketOut) flags(c *cobra.Command) {
 	c.Flags().StringVar(&t.file, "out", "", "`file` for the ticket: a secret until it is used")
-	c.Flags().BoolVar(&t.code, "qr", false, "show the ticket as a QR code in the terminal, for `vitalseal enrol --ticket -` behind a scanner")
+	c.Flags().BoolVar(&t.code, "qr", false, "show the ticket as a QR code in the terminal, for \"vitalseal enrol --ticket -\" behind a scanner")
 }
 
 func inviteGateway() *cobra.Command {
@@ -147,7 +149,7 @@ func (t *ticketOut) invite(ctx context.Context, c *client.Client, path, id strin
 		}
 	}
 	run := "enrol"
-	if path == "routers" {
+	if path == "routers" || strings.HasPrefix(path, "identities/router/") {
 		run = "router"
 	}
 	fmt.Fprintf(os.Stderr, "%s: use it once, soon: vitalseal %s --ticket %s --data DIR\n", file, run, file)
@@ -181,14 +183,93 @@ func identityPath(id string) (string, error) {
 	return "identities/" + url.PathEscape(parts[0]) + "/" + url.PathEscape(parts[1]), nil
 }
 
-func changeIdentity(change, short string) *cobra.Command {
-	return adminCommand(change+" ID", short, 1, func(ctx context.Context, c *client.Client, s session, a []string) error {
-		path, err := identityPath(a[0])
+// changeIdentity changes a component. With a warning it asks first, for the component's name.
+func changeIdentity(change, short, warning, done string) *cobra.Command {
+	var q confirmation
+	c := adminCommand(change+" ID", short, 1, func(ctx context.Context, c *client.Client, s session, a []string) error {
+		d, err := findIdentity(ctx, c, a[0])
 		if err != nil {
 			return err
 		}
-		return post(ctx, c, s, http.MethodPost, path+"/"+change, map[string]any{})
+		if warning != "" {
+			if err := q.ask(d.what()+": "+warning, d.name(), d.ID); err != nil {
+				return err
+			}
+		}
+		if err := post(ctx, c, s, http.MethodPost, d.path+"/"+change, map[string]any{}); err != nil {
+			return err
+		}
+		did(s, "%s %s", d.ID, done)
+		return nil
 	})
+	if warning != "" {
+		q.flag(c)
+	}
+	return c
+}
+
+// foundIdentity is a component as the hub knows it.
+type foundIdentity struct {
+	ID, Kind, State, Bed, Model string
+	path                        string // in the administration face
+}
+
+// findIdentity asks the hub for a component, so that a question and an answer can say which one is meant.
+func findIdentity(ctx context.Context, c *client.Client, id string) (d foundIdentity, err error) {
+	path, err := identityPath(id)
+	if err != nil {
+		return d, err
+	}
+	err = c.Do(ctx, http.MethodGet, "/api/admin/"+path, nil, &d)
+	d.path = path
+	return d, err
+}
+
+// name is KIND/NAME.
+func (d foundIdentity) name() string {
+	_, rest, _ := strings.Cut(strings.TrimPrefix(d.ID, "spiffe://"), "/")
+	return rest
+}
+
+// what describes a component in one line.
+func (d foundIdentity) what() string {
+	s := d.name() + ", " + d.State
+	for _, more := range []string{d.Model, d.Bed} {
+		if more != "" {
+			s += ", " + more
+		}
+	}
+	return s
+}
+
+// ticketAgain gives a component that lost its keys, or whose ticket was used up for nothing, a new ticket.
+func ticketAgain() *cobra.Command {
+	var out ticketOut
+	var q confirmation
+	c := adminCommand("ticket ID", "Write a new ticket for a component; the keys that it has end", 1, func(ctx context.Context, c *client.Client, _ session, a []string) error {
+		d, err := findIdentity(ctx, c, a[0])
+		if err != nil {
+			return err
+		}
+		if d.State == "active" {
+			if err := q.ask(d.what()+": it will be cut off until the new ticket has been used on it", d.name(), d.ID); err != nil {
+				return err
+			}
+		}
+		components := 1
+		if d.Kind == "gateway" {
+			components = 2 // at least: its sensors are on the ticket
+		}
+		return out.invite(ctx, c, d.path+"/ticket", strings.ReplaceAll(d.name(), "/", "-"), components, map[string]any{})
+	})
+	c.Long = c.Short + `.
+
+For a component whose disk is dead, whose first ticket has expired or was used up, or that the overlay does not know any more. A gateway's
+ticket is for its sensors as well. The component keeps its name, its place and its readings; the keys that it had are worth nothing from
+now on. Enrol it into the folder that it had, or into an empty one.`
+	out.flags(c)
+	q.flag(c)
+	return c
 }
 
 func showIdentity() *cobra.Command {

@@ -57,7 +57,7 @@ func run(ctx context.Context, args []string) int {
 	if !tried && !errors.As(err, &usage) { // cobra's own words for an unknown command or a missing flag
 		err = &usageError{err, fmt.Sprintf("see `%s --help`", c.CommandPath())}
 	}
-	fmt.Fprintf(os.Stderr, "vitalseal: %v\n", err)
+	fmt.Fprintf(os.Stderr, "vitalseal: %s\n", onceNamed(err.Error()))
 	code, hint := explain(err)
 	if hint != "" {
 		fmt.Fprintf(os.Stderr, "hint: %s\n", hint)

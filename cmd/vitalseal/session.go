@@ -133,10 +133,7 @@ func askPassword(login string) (string, error) {
 	if !term.IsTerminal(fd) {
 		return "", &usageError{errors.New("no password"), "set $" + passwordEnv + ", or run this at a terminal"}
 	}
-	fmt.Fprintf(os.Stderr, "password of %s: ", login)
-	b, err := term.ReadPassword(fd)
-	fmt.Fprintln(os.Stderr)
-	return string(b), err
+	return askHidden(os.Stdin, os.Stderr, fmt.Sprintf("password of %s: ", login))
 }
 
 // askSecond asks for a code of the authenticator app or, in its place, a recovery code.

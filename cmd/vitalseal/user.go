@@ -25,11 +25,11 @@ func userCommand() *cobra.Command {
 	return group("user", "People who sign in",
 		list("persons", "List the people", "login", "display_name", "role", "wards", "patients", "disabled", "id"),
 		showUser(), addUser(), roleUser(), assignUser("wards"), assignUser("patients"),
-		changeUser("disable", "Keep somebody out, and end their sessions"),
-		changeUser("enable", "Let a disabled person back in"),
-		changeUser("sign-out", "End all sessions of somebody"),
+		changeUser("disable", "Keep a person out, and end the person's sessions", "may not sign in any more; the sessions have ended. `vitalseal user enable` lets the person back in"),
+		changeUser("enable", "Let a disabled person back in", "may sign in again"),
+		changeUser("sign-out", "End all sessions of a person", "is signed out everywhere"),
 		passwordUser(),
-		changeUser("reset-factors", "Take away somebody's second factors and passkeys, and end their sessions"))
+		changeUser("reset-factors", "Take away a person's second factors and passkeys, and end the person's sessions", "has no second factor and no passkey any more"))
 }
 
 // person is somebody, as the hub lists them.
@@ -131,13 +131,17 @@ func assignUser(what string) *cobra.Command {
 	})
 }
 
-func changeUser(change, short string) *cobra.Command {
+func changeUser(change, short, done string) *cobra.Command {
 	return adminCommand(change+" LOGIN", short, 1, func(ctx context.Context, c *client.Client, s session, a []string) error {
 		p, err := findPerson(ctx, c, a[0])
 		if err != nil {
 			return err
 		}
-		return post(ctx, c, s, http.MethodPost, "persons/"+url.PathEscape(p.ID)+"/"+change, map[string]any{})
+		if err := post(ctx, c, s, http.MethodPost, "persons/"+url.PathEscape(p.ID)+"/"+change, map[string]any{}); err != nil {
+			return err
+		}
+		did(s, "%s %s", p.Login, done)
+		return nil
 	})
 }
 
@@ -160,12 +164,7 @@ func changeOwnPassword(ctx context.Context, c *client.Client, s session) error {
 	fd := int(os.Stdin.Fd()) // #nosec G115 -- a descriptor fits
 	fresh := os.Getenv(newPasswordEnv)
 	old := os.Getenv(passwordEnv)
-	ask := func(what string) (string, error) {
-		fmt.Fprint(os.Stderr, what+": ")
-		b, err := term.ReadPassword(fd)
-		fmt.Fprintln(os.Stderr)
-		return string(b), err
-	}
+	ask := func(what string) (string, error) { return askHidden(os.Stdin, os.Stderr, what+": ") }
 	if (old == "" || fresh == "") && !term.IsTerminal(fd) {
 		return &usageError{errors.New("no new password"), "set $" + passwordEnv + " and $" + newPasswordEnv + ", or run this at a terminal"}
 	}
@@ -187,5 +186,9 @@ func changeOwnPassword(ctx context.Context, c *client.Client, s session) error {
 			return errors.New("the two new passwords differ; nothing was changed")
 		}
 	}
-	return c.Do(ctx, http.MethodPost, "/api/account/password", map[string]string{"old": old, "new": fresh}, nil)
+	if err := c.Do(ctx, http.MethodPost, "/api/account/password", map[string]string{"old": old, "new": fresh}, nil); err != nil {
+		return err
+	}
+	did(s, "the password of %s is changed", s.login)
+	return nil
 }
