@@ -56,7 +56,7 @@ func forgetPatient() *cobra.Command {
 			return &hinted{fmt.Errorf("no patient has the id %q", a[0]), "`vitalseal patient list` shows them"}
 		}
 		p := all[i]
-		if err := q.ask(fmt.Sprintf("%s (%s): the key will be destroyed, and no reading, chart or name of this patient can be opened ever again, by any person, from any backup whose keys are destroyed", p.Name, p.ID), p.ID, p.Name); err != nil {
+		if err := q.ask(fmt.Sprintf("%s (%s): the key will be destroyed here, and no person can ever again open a reading, a chart or the name of this patient", p.Name, p.ID), p.ID, p.Name); err != nil {
 			return err
 		}
 		if err := post(ctx, c, s, http.MethodPost, "patients/"+url.PathEscape(p.ID)+"/forget", map[string]string{}); err != nil {
