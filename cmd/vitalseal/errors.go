@@ -30,7 +30,7 @@ func hintFor(err error) string {
 	case errors.As(err, &status) && status.Status == http.StatusForbidden:
 		return "your role may not do this; the refusal is in the audit log"
 	case errors.As(err, &status) && status.Status == http.StatusBadGateway:
-		return "the workstation cannot reach the hub; is `vitalseal hub` running?"
+		return "the workstation cannot reach the hub: is `vitalseal hub` running? What `vitalseal connect` logs here names the address that was not reached"
 	}
 	return overlay.Hint(err)
 }

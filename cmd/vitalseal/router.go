@@ -9,6 +9,7 @@ import (
 
 	"vitalseal/internal/overlay"
 	"vitalseal/internal/overlay/node"
+	"vitalseal/internal/overlay/openziti"
 )
 
 func routerCommand() *cobra.Command {
@@ -40,6 +41,9 @@ certificates of links between routers badly, so lead --link through a network of
 				}
 				if t.Kind != overlay.KindRouter {
 					return &usageError{errors.New("this ticket is not for a router"), "use it with `vitalseal enrol`"}
+				}
+				if err := overlay.CheckMachine(c.Context(), openziti.NewNetwork(log), cfg.Dir, t.Components[0].ZitiJWT, log); err != nil {
+					return err
 				}
 				if err := node.SaveRouterToken(cfg.Dir, t.Components[0].ZitiJWT); err != nil {
 					return err

@@ -262,6 +262,9 @@ func enrolOnce(ctx context.Context, network overlay.Network, path, file string, 
 	if err != nil {
 		return nil, err
 	}
+	if err := overlay.CheckMachine(ctx, network, filepath.Dir(path), jwt, slog.New(slog.DiscardHandler)); err != nil {
+		return nil, fmt.Errorf("hub: enrol on the overlay: %w", err)
+	}
 	if b, err = network.Enrol(ctx, jwt); err != nil {
 		return nil, fmt.Errorf("hub: enrol on the overlay: %w", err)
 	}

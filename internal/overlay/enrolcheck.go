@@ -34,6 +34,23 @@ type Clock interface {
 	Time(ctx context.Context, token string) (time.Time, error)
 }
 
+// CheckMachine is what Enrol finds out about this machine before it uses up a ticket, for those that enrol with a token alone:
+// that one component's keys have room in dir, which is made if need be, and that the clock is right. Errors: ErrFolder, ErrClock.
+func CheckMachine(ctx context.Context, n Network, dir, token string, log *slog.Logger) error {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return fmt.Errorf("%w: %w", ErrFolder, err)
+	}
+	release, err := reserve(dir, 1)
+	if err != nil {
+		return fmt.Errorf("%w; the ticket has not been used", err)
+	}
+	release()
+	if err := compareClocks(ctx, n, token, log); err != nil {
+		return fmt.Errorf("%w; the ticket has not been used", err)
+	}
+	return nil
+}
+
 // compareClocks is ErrClock if this machine's clock and the controller's differ too much. Where the time cannot be had, the hub
 // compares later.
 func compareClocks(ctx context.Context, n Network, token string, log *slog.Logger) error {

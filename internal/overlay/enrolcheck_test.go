@@ -112,6 +112,25 @@ func TestSpentTicketSaysSo(t *testing.T) {
 	}
 }
 
+// TestCheckMachine: a router and a hub, which enrol with a token alone, find the same.
+func TestCheckMachine(t *testing.T) {
+	d := newDesk(t, time.Hour)
+	spoilt := t.TempDir()
+	must(t, os.MkdirAll(filepath.Join(spoilt, ".enrol.reserve", "x"), 0o700))
+	for _, c := range []struct {
+		dir  string
+		skew time.Duration
+		want error
+	}{{t.TempDir(), 0, nil}, {t.TempDir(), -10 * time.Minute, overlay.ErrClock}, {spoilt, 0, overlay.ErrFolder}} {
+		if err := overlay.CheckMachine(t.Context(), &machine{Loopback: d.net, skew: c.skew}, c.dir, "token", quiet); !errors.Is(err, c.want) {
+			t.Errorf("clock off by %v: %v, want %v", c.skew, err, c.want)
+		}
+		if c.want == nil && files(t, c.dir) != "" {
+			t.Errorf("left behind: %s", files(t, c.dir))
+		}
+	}
+}
+
 // TestHubComparesClocks: the hub refuses a client whose clock is wrong before it redeems the ticket; one of an older version
 // does not say, and is taken as before.
 func TestHubComparesClocks(t *testing.T) {
