@@ -172,7 +172,8 @@ func (s *Store) SetRole(ctx context.Context, person string, role access.Role) er
 
 // unlessLast changes a person urgently, unless it is the only administrator who may sign in.
 func (s *Store) unlessLast(ctx context.Context, person string, bars []bar, query string, args ...any) error {
-	if err := keepsAdministrator(ctx, s.db, person); err != nil { // before anything is barred
+	// Before anything is barred. Where that cannot be read now, locking out comes first.
+	if err := keepsAdministrator(ctx, s.db, person); errors.Is(err, ErrConflict) {
 		return err
 	}
 	return s.urgently(ctx, func(ctx context.Context, tx *sql.Tx) error {
