@@ -35,18 +35,18 @@ type Clock interface {
 }
 
 // CheckMachine is what Enrol finds out about this machine before it uses up a ticket, for those that enrol with a token alone:
-// that one component's keys have room in dir, which is made if need be, and that the clock is right. Errors: ErrFolder, ErrClock.
+// that one component's keys have room in dir, which is made if need be, and that the clock is right. Errors: ErrNoRoom, ErrClock.
 func CheckMachine(ctx context.Context, n Network, dir, token string, log *slog.Logger) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return fmt.Errorf("%w: %w", ErrFolder, err)
+		return fmt.Errorf("%w: %w", ErrNoRoom, err)
 	}
 	release, err := reserve(dir, 1)
 	if err != nil {
-		return fmt.Errorf("%w; the ticket has not been used", err)
+		return fmt.Errorf("%w; the ticket was not used", err)
 	}
 	release()
 	if err := compareClocks(ctx, n, token, log); err != nil {
-		return fmt.Errorf("%w; the ticket has not been used", err)
+		return fmt.Errorf("%w; the ticket was not used", err)
 	}
 	return nil
 }

@@ -121,7 +121,7 @@ func TestCheckMachine(t *testing.T) {
 		dir  string
 		skew time.Duration
 		want error
-	}{{t.TempDir(), 0, nil}, {t.TempDir(), -10 * time.Minute, overlay.ErrClock}, {spoilt, 0, overlay.ErrFolder}} {
+	}{{t.TempDir(), 0, nil}, {t.TempDir(), -10 * time.Minute, overlay.ErrClock}, {spoilt, 0, overlay.ErrNoRoom}} {
 		if err := overlay.CheckMachine(t.Context(), &machine{Loopback: d.net, skew: c.skew}, c.dir, "token", quiet); !errors.Is(err, c.want) {
 			t.Errorf("clock off by %v: %v, want %v", c.skew, err, c.want)
 		}
