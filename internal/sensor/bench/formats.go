@@ -101,6 +101,9 @@ func readRecording(r io.Reader, rate float64) (*Recording, error) {
 
 func parse(lines []string, rate float64) (*Recording, error) {
 	first := fields(lines[0])
+	if at, red, infrared, ok := logColumns(lines[0]); ok {
+		return parseLog(lines, at, red, infrared)
+	}
 	for i, l := range lines[:min(len(lines), 40)] {
 		if strings.HasPrefix(l, "timestamp,") {
 			return parseOximeter(lines, i)

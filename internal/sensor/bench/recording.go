@@ -9,7 +9,7 @@ import (
 // Recording is a real pulse wave that takes a simulated patient's place, brought to the chip's optical range: shares of
 // the converter's full scale, as Patient.Light returns them. It is immutable, and loops without a step.
 type Recording struct {
-	// Form is which of the known forms the file has: "oximeter", "emotibit", "camera", "table" or "column".
+	// Form is which of the known forms the file has: "oximeter", "emotibit", "camera", "log", "table" or "column".
 	Form string
 	// Rate of the recording in Hz, after irregular time stamps were evened out.
 	Rate float64
