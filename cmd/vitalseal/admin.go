@@ -28,6 +28,7 @@ func adminCommands() []*cobra.Command {
 		group("patient", "Patients", append(changePatient(), addPatient(), list("patients", "List the patients", "id", "name", "ward", "bed", "channel"),
 			listHolds())...),
 		userCommand(),
+		approvalCommand(),
 		identityCommand(),
 		thingspeakCommand(),
 		group("channel", "ThingSpeak channels, keys and MQTT devices", addChannel(), addKey(), mqttCommand()),
@@ -51,9 +52,18 @@ func post(ctx context.Context, c *client.Client, s session, method, path string,
 
 // send is post for any of the hub's paths.
 func send(ctx context.Context, c *client.Client, s session, method, path string, in any) error {
-	var out map[string]any
-	if err := c.Do(ctx, method, path, in, &out); err != nil {
+	var answer json.RawMessage
+	if err := c.Do(ctx, method, path, in, &answer); err != nil {
 		return err
+	}
+	if !s.json && saysWait(answer) {
+		return nil
+	}
+	var out map[string]any
+	if len(answer) > 0 {
+		if err := json.Unmarshal(answer, &out); err != nil {
+			return fmt.Errorf("the hub's answer cannot be read: %w", err)
+		}
 	}
 	if s.json {
 		return json.NewEncoder(os.Stdout).Encode(out)

@@ -135,6 +135,10 @@ func (t *ticketOut) invite(ctx context.Context, c *client.Client, path, id strin
 	if err := c.Do(ctx, http.MethodPost, "/api/admin/"+path, in, &ticket); err != nil {
 		return errors.Join(err, f.Close(), os.Remove(file))
 	}
+	if saysWait(ticket) {
+		fmt.Fprintln(os.Stderr, "the approver gets the ticket")
+		return errors.Join(f.Close(), os.Remove(file))
+	}
 	_, err = f.Write(ticket)
 	if err := errors.Join(err, f.Close()); err != nil {
 		return err

@@ -40,6 +40,8 @@ type Engine struct {
 	throttle        *throttle
 	budgets         *budgets
 	unknownPassword string // a hash that no password has, for sign-ins of nobody
+	approvals       Approvals
+	twoPersonsOff   bool // by the operator
 }
 
 // Option changes a default of New.
@@ -89,13 +91,22 @@ type question struct {
 // a *Denied; any other error (directory or audit log failing) refuses as well. A resource that does not exist is
 // refused like one that may not be seen.
 func (e *Engine) Decide(ctx context.Context, s Subject, a Action, r Resource) (Grant, error) {
-	return e.decide(ctx, s, a, r, "", true)
+	return e.decide(ctx, s, a, r, "", "", true)
 }
 
 // DecideFor is Decide with words for the audit log about what exactly it is for: at most 512 bytes, never a name,
 // reading or secret.
 func (e *Engine) DecideFor(ctx context.Context, s Subject, a Action, r Resource, purpose string) (Grant, error) {
-	return e.decide(ctx, s, a, r, purpose, true)
+	return e.decide(ctx, s, a, r, purpose, "", true)
+}
+
+// errVeto is the refusal of decideUnless for its veto.
+var errVeto = errors.New("access: not done")
+
+// decideUnless is DecideFor for an act that will not be done for a reason of its own, the veto; empty: it will. What the policies
+// refuse is refused for that; what they permit stands in the audit log as refused, with the veto, and is errVeto.
+func (e *Engine) decideUnless(ctx context.Context, s Subject, a Action, r Resource, purpose, veto string) (Grant, error) {
+	return e.decide(ctx, s, a, r, purpose, veto, true)
 }
 
 // Record adds to the audit log what came of a granted action: the thing that was made or changed, and in one or two
@@ -106,7 +117,22 @@ func (e *Engine) Record(ctx context.Context, g Grant, r Resource, what string) e
 	}
 	_, err := e.audit.Append(context.WithoutCancel(ctx), audit.Entry{
 		Person: clip(g.holder), Workstation: clip(g.workstation), Action: string(g.actions[0]), Resource: clip(r.String()),
-		Allowed: true, Reason: clip(what),
+		Allowed: true, Reason: clipTo(what, audit.MaxReason),
+	})
+	if err != nil {
+		return fmt.Errorf("access: record: %w", err)
+	}
+	return nil
+}
+
+// RecordRefused adds to the audit log that a granted action was not done after all, and in fixed words why not.
+func (e *Engine) RecordRefused(ctx context.Context, g Grant, r Resource, why string) error {
+	if len(g.actions) == 0 {
+		return ErrDenied
+	}
+	_, err := e.audit.Append(context.WithoutCancel(ctx), audit.Entry{
+		Person: clip(g.holder), Workstation: clip(g.workstation), Action: string(g.actions[0]), Resource: clip(r.String()),
+		Reason: clipTo("not done: "+why, audit.MaxReason),
 	})
 	if err != nil {
 		return fmt.Errorf("access: record: %w", err)
@@ -120,14 +146,18 @@ func (e *Engine) Renew(ctx context.Context, s Subject, g Grant) (Grant, error) {
 	if g.standing || g.holder == "" || g.holder != s.holder() || g.workstation != s.Workstation || g.key != (s.Key != nil) {
 		return Grant{}, &Denied{Action: "", Resource: g.resource, Reason: "not this subject's grant"}
 	}
-	return e.decide(ctx, s, g.actions[0], g.resource, "", time.Since(g.expires) > e.grantLife)
+	return e.decide(ctx, s, g.actions[0], g.resource, "", "", time.Since(g.expires) > e.grantLife)
 }
 
-func (e *Engine) decide(ctx context.Context, s Subject, a Action, r Resource, purpose string, auditYes bool) (Grant, error) {
+func (e *Engine) decide(ctx context.Context, s Subject, a Action, r Resource, purpose, veto string, auditYes bool) (Grant, error) {
 	now := time.Now()
 	q, v, err := e.weigh(ctx, s, a, r, now)
 	if err != nil {
 		v = verdict{reason: "the directory could not be asked"}
+	}
+	vetoed := veto != "" && v.allowed
+	if vetoed {
+		v = verdict{reason: veto, policies: v.policies}
 	}
 	entry := audit.Entry{
 		Time: now, Person: clip(s.holder()), Role: clip(string(q.person.Role)), Workstation: clip(s.Workstation),
@@ -140,7 +170,7 @@ func (e *Engine) decide(ctx context.Context, s Subject, a Action, r Resource, pu
 	purpose = strings.ToValidUTF8(purpose[:min(len(purpose), 512)], "") // cut, perhaps in the middle of a letter
 	entry.Reason = strings.TrimPrefix(entry.Reason+"; "+purpose, "; ")
 	entry.Reason = strings.TrimSuffix(entry.Reason, "; ")
-	if !v.allowed && err == nil && !v.stepUp {
+	if !v.allowed && err == nil && !v.stepUp && !vetoed {
 		e.risks.note(s, now)
 	}
 	if v.allowed && auditYes {
@@ -156,6 +186,9 @@ func (e *Engine) decide(ctx context.Context, s Subject, a Action, r Resource, pu
 	}
 	if err != nil {
 		return Grant{}, fmt.Errorf("access: refused: %w", err)
+	}
+	if vetoed {
+		return Grant{}, errVeto
 	}
 	if !v.allowed {
 		return Grant{}, &Denied{Action: a, Resource: r, Policies: v.policies, Reason: v.reason, StepUp: v.stepUp}
@@ -416,9 +449,11 @@ func plain(s string) bool {
 func edges(s string) bool { return !strings.ContainsAny(s[:1]+s[len(s)-1:], ".-") }
 
 // clip keeps what a client sent within the bounds of an audit entry.
-func clip(s string) string {
-	if len(s) > audit.MaxField {
-		return s[:audit.MaxField-3] + "..."
+func clip(s string) string { return clipTo(s, audit.MaxField) }
+
+func clipTo(s string, most int) string {
+	if len(s) > most {
+		return s[:most-3] + "..."
 	}
 	return s
 }

@@ -81,6 +81,7 @@ const (
 	EventForgery  = "forgery"          // a chunk or a gateway that cannot be what it says: a forger, a clone, a restored backup
 	EventDrift    = "drift"            // the overlay was changed behind our back, and put right
 	EventRecovery = "recovery"         // an operator with the root key let an administrator or a workstation in while the hub was stopped
+	EventApproval = "approval-waits"   // an act of administration waits for a second person
 	EventTheft    = "token-reuse"      // a used refresh token, or a token from another workstation, was shown
 )
 
@@ -95,29 +96,30 @@ func (e *Engine) BreakGlass(ctx context.Context, s Subject, patientID, reason st
 	reason = strings.Join(strings.Fields(reason), " ")
 	n := utf8.RuneCountInString(reason)
 	valid := n >= MinGlassReason && n <= MaxGlassReason && utf8.ValidString(reason)
-	purpose := "reason: " + reason
-	if !valid {
-		purpose = "without a valid reason: not opened"
-	}
 	now := time.Now().UTC()
 	own, all, err := e.recentGlasses(ctx, s, now)
 	if err != nil {
 		return Glass{}, err
 	}
-	if own >= glassPerPerson {
-		purpose = "too many in an hour: not opened"
+	// What is not opened must not stand in the log as allowed.
+	purpose, veto, against := "reason: "+reason, "", error(nil)
+	switch {
+	case own >= glassPerPerson:
+		veto, against = "too many in an hour: not opened", ErrGlassRate
+	case !valid:
+		veto = "without a valid reason: not opened"
+		against = fmt.Errorf("%w: reason: has %d characters, %d to %d are needed", ErrInvalid, n, MinGlassReason, MaxGlassReason)
+	case s.Session == "":
+		veto, against = "no session: not opened", &Denied{Action: BreakGlass, Resource: OnPatient(patientID), Reason: "no session"}
 	}
-	if _, err := e.DecideFor(ctx, s, BreakGlass, OnPatient(patientID), purpose); err != nil {
+	if veto != "" {
+		purpose = ""
+	}
+	switch _, err := e.decideUnless(ctx, s, BreakGlass, OnPatient(patientID), purpose, veto); {
+	case errors.Is(err, errVeto):
+		return Glass{}, against
+	case err != nil:
 		return Glass{}, err
-	}
-	if own >= glassPerPerson {
-		return Glass{}, ErrGlassRate
-	}
-	if !valid {
-		return Glass{}, fmt.Errorf("%w: reason: has %d characters, %d to %d are needed", ErrInvalid, n, MinGlassReason, MaxGlassReason)
-	}
-	if s.Session == "" {
-		return Glass{}, &Denied{Action: BreakGlass, Resource: OnPatient(patientID), Reason: "no session"}
 	}
 	g := Glass{ID: "bg-" + strings.ToLower(rand.Text()[:16]), PersonID: s.Person.ID, PatientID: patientID, Workstation: s.Workstation,
 		Session: s.Session, Reason: reason, Opened: now, Expires: now.Add(GlassLife)}
@@ -214,16 +216,25 @@ func (e *Engine) ReviewGlass(ctx context.Context, s Subject, id, outcome, note s
 	if utf8.RuneCountInString(note) > MaxGlassReason || !utf8.ValidString(note) {
 		return fmt.Errorf("%w: note: at most %d characters", ErrInvalid, MaxGlassReason)
 	}
-	grant, err := e.DecideFor(ctx, s, ReviewAccess, OnSystem(), id[:min(len(id), 40)]+" "+outcome)
-	if err != nil {
-		return err
+	g, found := e.dir.Glass(ctx, id)
+	if found != nil && !errors.Is(found, ErrNotFound) {
+		return found
 	}
-	g, err := e.dir.Glass(ctx, id)
-	if err != nil {
-		return err
+	veto, against := "", found
+	switch {
+	case found != nil:
+		veto = "no such emergency: not judged"
+	case g.PersonID == s.Person.ID:
+		veto, against = "one's own emergency: not judged", &Denied{Action: ReviewAccess, Resource: OnSystem(), Reason: "nobody judges their own"}
+	case !g.Reviewed.IsZero():
+		veto, against = "judged already: not judged again", ErrNotFound
 	}
-	if g.PersonID == s.Person.ID {
-		return &Denied{Action: ReviewAccess, Resource: OnSystem(), Reason: "nobody judges their own"}
+	grant, err := e.decideUnless(ctx, s, ReviewAccess, OnSystem(), id[:min(len(id), 40)]+" "+outcome, veto)
+	switch {
+	case errors.Is(err, errVeto):
+		return against
+	case err != nil:
+		return err
 	}
 	if err := e.dir.ReviewGlass(ctx, id, s.Person.ID, outcome, note, time.Now().UTC()); err != nil {
 		return err
@@ -252,19 +263,28 @@ func (e *Engine) EmergencyAccesses(ctx context.Context, s Subject, patientID str
 // Exclude lets a patient say that a person may not see the values, or may again. It takes effect at once, on live views
 // within a second. The person must be someone who could see them: ErrInvalid for the patient itself.
 func (e *Engine) Exclude(ctx context.Context, s Subject, patientID, personID string, excluded bool) error {
-	what := "excludes person:" + personID
-	if !excluded {
-		what = "lets again person:" + personID
+	p, found := e.dir.Person(ctx, personID)
+	if found != nil && !errors.Is(found, ErrNotFound) {
+		return found
 	}
-	if _, err := e.DecideFor(ctx, s, ManageConsent, OnPatient(patientID), what[:min(len(what), 200)]); err != nil {
+	now, err := e.dir.Patient(ctx, patientID)
+	if err != nil && !errors.Is(err, ErrNotFound) {
 		return err
 	}
-	p, err := e.dir.Person(ctx, personID)
-	if err != nil {
-		return err
+	say := map[bool]string{true: "excluded", false: "not excluded"}
+	what := "person:" + personID[:min(len(personID), 100)] + ": " + say[slices.Contains(now.Excluded, personID)] + " -> " + say[excluded]
+	veto, against := "", found
+	switch {
+	case found != nil:
+		veto = "no such person"
+	case p.Role == RolePatient:
+		veto, against = "only someone of the staff can be excluded", fmt.Errorf("%w: person: only someone of the staff can be excluded", ErrInvalid)
 	}
-	if p.Role == RolePatient {
-		return fmt.Errorf("%w: person: only someone of the staff can be excluded", ErrInvalid)
+	switch _, err := e.decideUnless(ctx, s, ManageConsent, OnPatient(patientID), what, veto); {
+	case errors.Is(err, errVeto):
+		return against
+	case err != nil:
+		return err
 	}
 	if err := e.dir.Exclude(ctx, patientID, personID, excluded); err != nil {
 		return fmt.Errorf("access: consent: %w", err)

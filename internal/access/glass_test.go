@@ -78,7 +78,14 @@ func TestBreakGlass(t *testing.T) {
 func TestBreakGlassIsRefused(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := newDirectory().withEveryRole()
-		e, _ := setup(t, d)
+		e, log := setup(t, d)
+		// What is not opened must not stand in the log as allowed.
+		refused := func(why string) {
+			t.Helper()
+			if got := last(t, log); got.Allowed || got.Action != string(access.BreakGlass) || !strings.Contains(got.Reason, why) {
+				t.Errorf("%q: audited as %+v", why, got)
+			}
+		}
 		for _, role := range []access.Role{access.RolePatient, access.RoleStaff, access.RoleAuditor, access.RoleAdmin} {
 			if _, err := e.BreakGlass(t.Context(), subject(role), "other-ward", reason); !errors.Is(err, access.ErrDenied) || errors.Is(err, access.ErrStepUp) {
 				t.Errorf("%s: %v", role, err)
@@ -89,6 +96,7 @@ func TestBreakGlassIsRefused(t *testing.T) {
 			if _, err := e.BreakGlass(t.Context(), s, "other-ward", bad); !errors.Is(err, access.ErrInvalid) {
 				t.Errorf("reason %.20q: %v", bad, err)
 			}
+			refused("without a valid reason")
 		}
 		if _, err := e.BreakGlass(t.Context(), s, "no such patient", reason); !errors.Is(err, access.ErrDenied) {
 			t.Errorf("nobody: %v", err)
@@ -114,6 +122,7 @@ func TestBreakGlassIsRefused(t *testing.T) {
 		if _, err := e.BreakGlass(t.Context(), s, "nobody", reason); !errors.Is(err, access.ErrGlassRate) {
 			t.Errorf("a fourth in an hour: %v", err)
 		}
+		refused("too many in an hour")
 		if _, err := e.BreakGlass(t.Context(), subject(access.RoleNurse), "other-ward", reason); err != nil {
 			t.Errorf("a colleague is held up: %v", err)
 		}

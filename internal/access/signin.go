@@ -413,16 +413,22 @@ func (e *Engine) ChangePassword(ctx context.Context, s Subject, old, new string)
 	return nil
 }
 
-// OneTimePassword makes a password that is good for signing in once and choosing another, and ends the person's sessions.
-// Second factors stay: whoever makes the password cannot sign in as somebody who has one. The caller decides and audits first.
-func (e *Engine) OneTimePassword(ctx context.Context, personID string) (string, error) {
-	password := rand.Text() // 130 bits
+// SetOneTimePassword replaces a person's password by one that must be changed at the next sign-in, and ends the person's
+// sessions. The caller decides and audits first.
+func (e *Engine) SetOneTimePassword(ctx context.Context, personID, password string) error {
 	hash, err := e.HashPassword(ctx, password)
 	if err != nil {
-		return "", err
+		return err
 	}
 	if err := e.dir.SetPassword(ctx, personID, hash, true); err != nil {
-		return "", fmt.Errorf("access: password: %w", err)
+		return fmt.Errorf("access: password: %w", err)
 	}
-	return password, e.SignOutAll(ctx, personID)
+	return e.SignOutAll(ctx, personID)
+}
+
+// OneTimePassword makes a password that is good for signing in once and choosing another, and ends the person's sessions.
+// Second factors stay: who makes the password cannot sign in as a person who has one. The caller decides and audits first.
+func (e *Engine) OneTimePassword(ctx context.Context, personID string) (string, error) {
+	password := rand.Text() // 130 bits
+	return password, e.SetOneTimePassword(ctx, personID, password)
 }

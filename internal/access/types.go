@@ -62,6 +62,9 @@ type Person struct {
 	Disabled    bool     // may not sign in, and every decision is a refusal
 	// MustChangePassword says that the password was made by somebody else: nothing but changing it is allowed.
 	MustChangePassword bool
+	// Created is when the person was made, and Changed when another person last changed the role, the relationships or the
+	// means to sign in; zero: before this was noted (20c4590 and older). They are a Directory's to keep.
+	Created, Changed time.Time
 }
 
 // PatientRef is a patient as policies and lists see one: no name, no values. Ward and Bed are empty when not admitted.
@@ -159,6 +162,8 @@ const (
 	ManageIdentities Action = "identity:manage"     // enrolment and state of devices and workstations: on the system; dangerous
 	ViewAudit        Action = "audit:read"          // on the system
 	ReviewAccess     Action = "access:review"       // judge emergency accesses: on the system
+	GiveApproval     Action = "approval:give"       // approve or refuse what another person asks for: on the system; dangerous
+	ReadApprovals    Action = "approval:read"       // see what waits for approval, and take back one's own requests: on the system
 	ExplainPolicy    Action = "policy:explain"      // ask why somebody may or may not: on the system
 	ViewDelivery     Action = "delivery:read"       // delivery counts and latencies, the inventory: on the system
 	AppendVitals     Action = "vitals:append"       // only ever granted to an engine of the hub (Standing)
@@ -169,8 +174,8 @@ const (
 // Actions are all actions of persons, displays and engines in a fixed order.
 func Actions() []Action {
 	return []Action{ViewPatient, BreakGlass, ManageConsent, ViewAccesses, ListBeds, ViewDisplay, ViewChannel, WriteChannel,
-		ManageChannel, ForwardChannel, CreateChannel, ListChannels, UseTalkBack, ManageOwnKeys, ManageDirectory, ManagePeople, ManageIdentities, ViewAudit, ReviewAccess, ExplainPolicy, ViewDelivery,
-		AppendVitals}
+		ManageChannel, ForwardChannel, CreateChannel, ListChannels, UseTalkBack, ManageOwnKeys, ManageDirectory, ManagePeople, ManageIdentities, ViewAudit, ReviewAccess,
+		GiveApproval, ReadApprovals, ExplainPolicy, ViewDelivery, AppendVitals}
 }
 
 // Resource is what is asked about.

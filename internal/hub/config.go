@@ -40,6 +40,8 @@ type Config struct {
 	SecureCookies bool `yaml:"secure_cookies"`
 	// Policies is a Cedar policy file that replaces the built-in one; empty for the built-in one.
 	Policies string `yaml:"policies"`
+	// TwoPersons says whether what gives access to patients may take two persons: auto (or empty), or off.
+	TwoPersons string `yaml:"two_persons"`
 	// Host is the one name under which workstations open the dashboard; passkeys are bound to it.
 	Host string `yaml:"host"`
 	// OpenID lets people sign in at the hospital's own provider; nobody does without an issuer.
@@ -130,7 +132,7 @@ type OverlayConfig struct {
 
 // Default is the configuration that every file starts from.
 func Default() Config {
-	return Config{Name: "hub", IdentityLifetime: 24 * time.Hour, TicketLifetime: 24 * time.Hour, Host: access.DefaultHost, Overlay: OverlayConfig{ReconcileEvery: reconcileEvery},
+	return Config{Name: "hub", IdentityLifetime: 24 * time.Hour, TicketLifetime: 24 * time.Hour, Host: access.DefaultHost, TwoPersons: TwoPersonsAuto, Overlay: OverlayConfig{ReconcileEvery: reconcileEvery},
 		ThingSpeak: ThingSpeakConfig{Profile: "generous"}, Cloud: CloudConfig{Interval: sink.MinInterval, Rescan: 24 * time.Hour}}
 }
 
@@ -156,7 +158,7 @@ func (c Config) Validate() error {
 	case c.Host == "" || strings.ContainsAny(c.Host, ":/ "):
 		return fmt.Errorf("hub: configuration: host: %q is not a host name, such as %s", c.Host, access.DefaultHost)
 	}
-	return errors.Join(c.Retention.validate(), c.OpenID.validate(), c.ThingSpeak.validate(), c.Cloud.validate())
+	return errors.Join(c.Retention.validate(), c.OpenID.validate(), c.ThingSpeak.validate(), c.Cloud.validate(), c.validateTwoPersons())
 }
 
 func (c ThingSpeakConfig) validate() error {

@@ -84,8 +84,12 @@ func Run(ctx context.Context, cfg Config, network Network, ready func() error, l
 	if err != nil {
 		return err
 	}
+	options = append(options, access.WithApprovals(st, cfg.TwoPersons != TwoPersonsOff))
 	engine, err := access.New(st, trail, policies, log, options...)
 	if err != nil {
+		return fmt.Errorf("hub: %w", err)
+	}
+	if err := engine.BeginTwoPersons(ctx); err != nil {
 		return fmt.Errorf("hub: %w", err)
 	}
 
@@ -225,6 +229,7 @@ func Run(ctx context.Context, cfg Config, network Network, ready func() error, l
 	g.Go(func() error { keepFirstTicket(ctx, cfg, inv, log); return nil })
 	g.Go(func() error { return st.Lead(ctx, "forward", forward.Run) }) // one hub forwards for all
 	g.Go(func() error { speak.Run(ctx); return nil })
+	g.Go(func() error { sayTwoPersons(ctx, engine); return nil })
 	g.Go(func() error {
 		log.Info("hub ready", "identity", self.String(), "version", cfg.Version, "data", cfg.Data)
 		return ready()

@@ -10,6 +10,7 @@ import (
 	"mime"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 
 	"vitalseal/internal/access"
@@ -121,6 +122,13 @@ func (f *face) handle(r route, w http.ResponseWriter, hr *http.Request) (int, an
 		return 0, nil, err
 	}
 	out, err := r.do(ctx, a)
+	if err != nil && hr.Method != http.MethodGet {
+		// What was allowed and then not done must not stand in the log as done.
+		_, problem := f.fail(err)
+		if rerr := f.access.RecordRefused(ctx, a.grant, on, "cloud: "+r.pattern+": "+problem.Error); rerr != nil {
+			return 0, nil, errors.Join(err, rerr)
+		}
+	}
 	switch {
 	case err != nil:
 		return 0, nil, err
@@ -194,10 +202,17 @@ func (f *face) forward(ctx context.Context, a *asked) (any, error) {
 	if in.Server, err = ParseServer(in.Server); err != nil {
 		return nil, invalid("server", "must be an https address without a path, such as https://api.thingspeak.com")
 	}
+	before := "none"
+	switch old, err := f.store.Sink(ctx, a.channel); {
+	case err == nil:
+		before = old.Mode + " to " + old.Server
+	case !errors.Is(err, store.ErrNotFound):
+		return nil, err
+	}
 	err = f.store.SaveSink(ctx, a.grant, store.Sink{Channel: a.channel, Server: in.Server, Remote: in.Remote, Mode: in.Mode,
 		RequestedBy: a.grant.Holder()}, in.WriteKey)
 	if err == nil {
-		err = f.access.Record(ctx, a.grant, access.OnChannel(a.channel), "asked for "+in.Mode+" forwarding to "+in.Server)
+		err = f.access.Record(ctx, a.grant, access.OnChannel(a.channel), "asked for "+in.Mode+" forwarding to "+in.Server+"; forwarding: "+before+" -> "+in.Mode+" to "+in.Server)
 	}
 	return f.now(ctx, a, err)
 }
@@ -216,10 +231,34 @@ func (f *face) approve(ctx context.Context, a *asked) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	if k.Requested.Equal(in.Requested) {
+		duty, err := f.duty(ctx, k)
+		if err != nil {
+			return nil, err
+		}
+		if err := f.access.SecondPerson(ctx, k.RequestedBy, duty, a.grant.Holder(), k.Requested); err != nil {
+			return nil, err
+		}
+	}
 	if err := f.store.ApproveSink(ctx, a.grant, a.channel, in.Requested); err != nil {
 		return nil, err
 	}
 	return f.now(ctx, a, f.access.Record(ctx, a.grant, access.OnChannel(a.channel), "approved plain forwarding to "+k.Server+", asked for by "+k.RequestedBy))
+}
+
+// duty is the requester's, where the approver's must be another: for a patient's channel, once acts take two persons. Only
+// administrators forward a free channel, which holds no patient's values.
+func (f *face) duty(ctx context.Context, k store.Sink) (access.Role, error) {
+	ref, err := f.store.ChannelRef(ctx, k.Channel)
+	if err != nil || ref.Patient == "" {
+		return "", err
+	}
+	two, err := f.access.NeedsTwo(ctx)
+	if err != nil || !two {
+		return "", err
+	}
+	p, err := f.store.Person(ctx, k.RequestedBy)
+	return p.Role, err
 }
 
 func (f *face) stop(ctx context.Context, a *asked) (any, error) {
@@ -445,6 +484,8 @@ func (f *face) fail(err error) (int, problem) {
 		return http.StatusUnauthorized, problem{Error: "not signed in", SignedOut: true}
 	case errors.Is(err, access.ErrStepUp):
 		return http.StatusForbidden, problem{Error: "a fresh proof of identity is needed", StepUp: true}
+	case errors.Is(err, access.ErrApprover):
+		return http.StatusForbidden, problem{Error: strings.TrimPrefix(err.Error(), access.ErrApprover.Error()+": ")}
 	case errors.Is(err, store.ErrSamePerson):
 		return http.StatusForbidden, problem{Error: "the approver must be another person than the one who asked"}
 	case errors.Is(err, access.ErrDenied), errors.Is(err, store.ErrNotAllowed), errors.Is(err, store.ErrPatientChannel):

@@ -112,6 +112,7 @@ func newWorld(t *testing.T) *world {
 		w.people[login], err = w.store.CreatePerson(ctx, p, "x")
 		w.must(err)
 	}
+	w.advance(time.Microsecond) // who approves was there before the request
 	w.restart()
 	return w
 }
@@ -333,6 +334,10 @@ func TestPlainNeedsTwoPersonsAndConsent(t *testing.T) {
 	}
 	minute(41.1)
 	nothing("nobody approved", sink.ProblemApproval)
+	var err error
+	w.people["late"], err = w.store.CreatePerson(t.Context(), access.Person{Login: "late", DisplayName: "L", Role: access.RoleDoctor, Patients: []string{w.ada.Patient}}, "x")
+	w.must(err)
+	w.ask("late", "POST", w.path(w.ada, "/approve"), map[string]any{"requested": requested}, nil, 403)  // was made for the purpose
 	w.ask("admin", "POST", w.path(w.ada, "/approve"), map[string]any{"requested": requested}, nil, 403) // asked himself
 	w.ask("nurse", "POST", w.path(w.ada, "/approve"), map[string]any{"requested": requested}, nil, 403)
 	w.ask("doctor", "POST", w.path(w.ada, "/approve"), map[string]any{"requested": requested.Add(-time.Second)}, nil, 404) // another request

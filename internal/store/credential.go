@@ -12,12 +12,21 @@ import (
 // maxFactorData bounds what one second factor holds.
 const maxFactorData = 16 << 10
 
-// SetPassword replaces a person's password hash. A one-time one must be changed before anything else.
+// SetPassword replaces a person's password hash. A one-time one must be changed before anything else, and is made by
+// another person: the patient whose login it is is told.
 func (s *Store) SetPassword(ctx context.Context, person, passwordHash string, oneTime bool) error {
 	if err := checkText("password hash", passwordHash, 1, 512); err != nil {
 		return named("set password", err)
 	}
-	return named("set password", affected(s.urgentExec(ctx, nil, "UPDATE persons SET password = ?, one_time = ? WHERE id = ?", passwordHash, oneTime, person)))
+	return named("set password", s.urgently(ctx, func(ctx context.Context, tx *sql.Tx) error {
+		if err := affected(tx.ExecContext(ctx, "UPDATE persons SET password = ?, one_time = ? WHERE id = ?", passwordHash, oneTime, person)); err != nil || !oneTime {
+			return err
+		}
+		if _, err := tx.ExecContext(ctx, "UPDATE persons SET changed = ? WHERE id = ?", micro(s.now()), person); err != nil {
+			return err
+		}
+		return s.noteReset(ctx, tx, person)
+	}))
 }
 
 // SaveFactor inserts a second factor, or replaces the one with its id. What it holds is sealed.

@@ -17,7 +17,7 @@ var _ access.Directory = (*Store)(nil)
 const maxRelations = 1000
 
 // CreatePerson adds someone who may sign in and gives the id, which is made at random if p.ID is empty. ErrExists if the id
-// or the login is taken, ErrNotFound for an unknown ward or patient. The display name is sealed.
+// or the login is taken, ErrSecondLogin if the patient of p.Self has a login, ErrNotFound for an unknown ward or patient. The display name is sealed.
 func (s *Store) CreatePerson(ctx context.Context, p access.Person, passwordHash string) (id string, err error) {
 	if p.ID == "" {
 		var b [5]byte
@@ -51,11 +51,24 @@ func (s *Store) CreatePerson(ctx context.Context, p access.Person, passwordHash 
 			if err := exists(ctx, tx, "patient", "patients", p.Self); err != nil {
 				return err
 			}
+			if err := oneLogin(ctx, tx, p.Self); err != nil {
+				return err
+			}
+			if err := s.note(ctx, tx, p.ID, NoticeLogin, []string{p.Self}); err != nil {
+				return err
+			}
 		}
-		_, err = tx.ExecContext(ctx, `INSERT INTO persons (id, login, password, sealed_name, role, wards, patients, self, disabled, one_time)
-			VALUES (?, ?, ?, ?, ?, ?, ?, nullif(?, ''), ?, ?)`, p.ID, p.Login, passwordHash,
-			key.Seal([]byte(p.DisplayName), associated("person name", p.ID)), string(p.Role), wards, patients, p.Self, p.Disabled, p.MustChangePassword)
-		return err
+		_, err = tx.ExecContext(ctx, `INSERT INTO persons (id, login, password, sealed_name, role, wards, patients, self, disabled, one_time, created)
+			VALUES (?, ?, ?, ?, ?, ?, ?, nullif(?, ''), ?, ?, ?)`, p.ID, p.Login, passwordHash,
+			key.Seal([]byte(p.DisplayName), associated("person name", p.ID)), string(p.Role), wards, patients, p.Self, p.Disabled, p.MustChangePassword,
+			micro(s.now()))
+		if err != nil {
+			return err
+		}
+		if _, err := tx.ExecContext(ctx, "DELETE FROM notices WHERE at < ?", micro(s.now().Add(-noticeLife))); err != nil {
+			return err
+		}
+		return errors.Join(s.note(ctx, tx, p.ID, NoticeWard, p.Wards), s.note(ctx, tx, p.ID, NoticeTreats, p.Patients))
 	})
 	return p.ID, named("create person "+p.Login, err)
 }
@@ -74,15 +87,23 @@ func relations(ctx context.Context, tx *sql.Tx, what, table string, ids []string
 	return string(b), err
 }
 
-const selectPerson = `SELECT id, login, password, sealed_name, role, wards, patients, coalesce(self, ''), disabled, one_time FROM persons`
+const selectPerson = `SELECT id, login, password, sealed_name, role, wards, patients, coalesce(self, ''), disabled, one_time,
+	created, changed FROM persons`
 
 type scanner interface{ Scan(...any) error }
 
 func (s *Store) scanPerson(ctx context.Context, r scanner) (p access.Person, hash string, err error) {
 	var sealed []byte
 	var wards, patients string
-	if err := r.Scan(&p.ID, &p.Login, &hash, &sealed, &p.Role, &wards, &patients, &p.Self, &p.Disabled, &p.MustChangePassword); err != nil {
+	var created, changed int64
+	if err := r.Scan(&p.ID, &p.Login, &hash, &sealed, &p.Role, &wards, &patients, &p.Self, &p.Disabled, &p.MustChangePassword, &created, &changed); err != nil {
 		return access.Person{}, "", err
+	}
+	if created > 0 {
+		p.Created = fromMicro(created)
+	}
+	if changed > 0 {
+		p.Changed = fromMicro(changed)
 	}
 	key, err := s.key(ctx, directoryKey)
 	if err != nil {
@@ -126,48 +147,49 @@ func (s *Store) Persons(ctx context.Context) ([]access.Person, error) {
 
 // SetWards replaces the wards a nurse is on.
 func (s *Store) SetWards(ctx context.Context, person string, wards []string) error {
-	return named("set wards", s.urgently(ctx, func(ctx context.Context, tx *sql.Tx) error {
-		ids, err := relations(ctx, tx, "ward", "wards", wards)
-		if err != nil {
-			return err
-		}
-		return affected(tx.ExecContext(ctx, "UPDATE persons SET wards = ? WHERE id = ?", ids, person))
-	}))
+	p, err := s.Person(ctx, person)
+	if err != nil {
+		return err
+	}
+	return s.SetRelations(ctx, p, p.Role, wards, p.Patients)
 }
 
 // SetPatients replaces the patients a doctor treats.
 func (s *Store) SetPatients(ctx context.Context, person string, patients []string) error {
-	return named("set patients", s.urgently(ctx, func(ctx context.Context, tx *sql.Tx) error {
-		ids, err := relations(ctx, tx, "patient", "patients", patients)
-		if err != nil {
-			return err
-		}
-		return affected(tx.ExecContext(ctx, "UPDATE persons SET patients = ? WHERE id = ?", ids, person))
-	}))
+	p, err := s.Person(ctx, person)
+	if err != nil {
+		return err
+	}
+	return s.SetRelations(ctx, p, p.Role, p.Wards, patients)
 }
 
 // SetPersonDisabled locks a person out or lets them back in; live sessions are the caller's to end. Locking out is in force on this
 // hub from the call on, and goes ahead of what others write; ErrUnwritten if it could not be written in seconds. ErrConflict for
 // the last administrator who may sign in: without one no person could let another in.
 func (s *Store) SetPersonDisabled(ctx context.Context, person string, disabled bool) error {
-	const query = "UPDATE persons SET disabled = ? WHERE id = ?"
-	if !disabled {
-		return named("enable person", affected(s.db.ExecContext(ctx, query, disabled, person)))
+	const query = "UPDATE persons SET disabled = ?, changed = ? WHERE id = ?"
+	if disabled {
+		return named("disable person", s.unlessLast(ctx, person, []bar{{barPerson, person}}, query, disabled, micro(s.now()), person))
 	}
-	return named("disable person", s.unlessLast(ctx, person, []bar{{barPerson, person}}, query, disabled, person))
+	return named("enable person", s.inTx(ctx, func(tx *sql.Tx) error {
+		if err := affected(tx.ExecContext(ctx, query, disabled, micro(s.now()), person)); err != nil {
+			return err
+		}
+		return s.noteReset(ctx, tx, person)
+	}))
 }
 
-// SetRole changes what a person is. Relationships that do not belong to the new role have no effect. ErrConflict as
-// SetPersonDisabled.
+// SetRole changes what a person is, as an OpenID provider says. Relationships that do not belong to the new role have no effect.
+// ErrConflict as SetPersonDisabled.
 func (s *Store) SetRole(ctx context.Context, person string, role access.Role) error {
 	if !role.Valid() {
 		return named("set role", fmt.Errorf("%w: role must be one of %v", ErrInvalid, access.Roles()))
 	}
-	const query = "UPDATE persons SET role = ? WHERE id = ?"
+	const query = "UPDATE persons SET role = ?, changed = ? WHERE id = ?"
 	if role == access.RoleAdmin {
-		return named("set role", affected(s.urgentExec(ctx, nil, query, string(role), person)))
+		return named("set role", affected(s.urgentExec(ctx, nil, query, string(role), micro(s.now()), person)))
 	}
-	return named("set role", s.unlessLast(ctx, person, nil, query, string(role), person))
+	return named("set role", s.unlessLast(ctx, person, nil, query, string(role), micro(s.now()), person))
 }
 
 // unlessLast changes a person urgently, unless it is the only administrator who may sign in.

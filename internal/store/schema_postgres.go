@@ -14,6 +14,7 @@ DROP TABLE recent, damaged, blocks, taken, sums, streams, subjects, days; DROP S
 	pgWaiting,
 	{up: collated(pgApart), down: pgApartBack},
 	pgStarts, pgContent, pgTrouble,
+	pgApproval,
 }
 
 func collated(schema string) string { return strings.ReplaceAll(schema, " TEXT", ` TEXT COLLATE "C"`) }

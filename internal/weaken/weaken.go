@@ -63,6 +63,9 @@ const (
 
 	// Decisions.
 	Policy       Defence = "policy"        // the policies decide
+	TwoPersons   Defence = "two-persons"   // what gives access to patients waits for a second person
+	SecondPerson Defence = "second-person" // the approver is another person, of another duty, and was there before the request
+	OneLogin     Defence = "one-login"     // a patient has one login
 	PolicyStrict Defence = "policy-strict" // a policy file is taken whole or not at all
 
 	// The overlay.

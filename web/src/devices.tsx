@@ -1,6 +1,7 @@
 // The administrator's page of components: what there is, what state it is in, and tickets for new ones.
 import { useEffect, useRef, useState } from 'preact/hooks'
 import { Refused, ask } from './api'
+import { AskedDialog, type AskedFor } from './approvals'
 import { Dialog, Failed, words } from './dialog'
 import { Table, type PageProps } from './office'
 import { Frame } from './parts'
@@ -203,6 +204,7 @@ function Invite({ onClose, onDone }: { onClose: () => void; onDone: (t: { name: 
   const [chosen, setChosen] = useState<string[]>([])
   const [failed, setFailed] = useState('')
   const [busy, setBusy] = useState(false)
+  const [asked, setAsked] = useState<AskedFor>()
   const id = useRef<HTMLInputElement>(null)
   const sensors = useRef<HTMLTextAreaElement>(null)
   useEffect(() => {
@@ -226,13 +228,15 @@ function Invite({ onClose, onDone }: { onClose: () => void; onDone: (t: { name: 
           return { id: sensor ?? '', model: model ?? '', serial: serial ?? '', bed: bed ?? '' }
         })
     try {
-      const t = await ask<unknown>('POST', `/api/admin/${kind === 'display' ? 'workstations' : kind}`, body)
-      onDone({ name, text: JSON.stringify(t) })
+      const t = await ask<AskedFor>('POST', `/api/admin/${kind === 'display' ? 'workstations' : kind}`, body)
+      if (t.waiting) setAsked(t)
+      else onDone({ name, text: JSON.stringify(t) })
     } catch (err) {
       setFailed(words(err))
       setBusy(false)
     }
   }
+  if (asked) return <AskedDialog asked={asked} onClose={onClose} />
   return (
     <Dialog title="Invite a device" onClose={onClose} testid="invite-form">
       <form class="form" onSubmit={submit}>

@@ -192,15 +192,40 @@ interface Carer {
   excluded: boolean
 }
 
+interface Notice {
+  at: string
+  kind: 'login' | 'login-reset' | 'treats' | 'ward'
+  person: string
+  login: string
+  role: string
+}
+
+// told says a notice to the patient.
+function told(n: Notice): string {
+  const who = n.person || n.login || 'A person who no longer works here'
+  switch (n.kind) {
+    case 'login':
+      return `A sign-in for your numbers was made: “${n.login}”. Only you should have it.`
+    case 'login-reset':
+      return `The hospital gave your sign-in “${n.login}” a new password, took its second factors away, or let it in again. If you did not ask for that, tell the ward.`
+    case 'treats':
+      return `${who} treats you since then, and may see your numbers.`
+    default:
+      return `${who} works on your ward since then, and may see your numbers.`
+  }
+}
+
 // OwnSay is what a patient finds below the own numbers: who looked in an emergency, and who may look at all.
 export function OwnSay({ patient }: { patient: string }) {
   const path = `/api/patients/${encodeURIComponent(patient)}`
   const [accesses, setAccesses] = useState<Accessed[]>()
   const [carers, setCarers] = useState<Carer[]>()
+  const [notices, setNotices] = useState<Notice[]>()
   const [failed, setFailed] = useState('')
   const load = () => {
     ask<Accessed[]>('GET', `${path}/accesses`, undefined, true).then(setAccesses, () => {})
     ask<Carer[]>('GET', `${path}/consent`, undefined, true).then(setCarers, () => {})
+    ask<Notice[]>('GET', `${path}/notices`, undefined, true).then(setNotices, () => {})
   }
   useEffect(load, [patient])
   const set = (c: Carer) => {
@@ -228,6 +253,20 @@ export function OwnSay({ patient }: { patient: string }) {
             ))}
           </ul>
         )}
+      </section>
+      <section class="panel card" aria-label="What is new" data-testid="notices">
+        <h2>What is new about who may see your numbers</h2>
+        {notices?.length === 0 && <p class="quietly">Nothing. If that changes, it stands here.</p>}
+        <ul class="plain">
+          {notices?.map((n) => (
+            <li key={n.at + n.kind + n.login}>
+              <strong>
+                {day(n.at)} {clock(n.at)}
+              </strong>{' '}
+              {told(n)}
+            </li>
+          ))}
+        </ul>
       </section>
       <section class="panel card" aria-label="Consent" data-testid="consent">
         <h2>Who may see your numbers</h2>

@@ -4,6 +4,7 @@ import { useCallback, useEffect, useState } from 'preact/hooks'
 import './app.css'
 import { AccountPage } from './account'
 import { AGAIN_MS, Refused, ask, refresh, type Session, type Ways } from './api'
+import { ApprovalsPage } from './approvals'
 import { DevicesPage } from './devices'
 import { Dialog, StepUp } from './dialog'
 import { DisplayPage } from './display'
@@ -228,6 +229,7 @@ function Page({ session, ways, path, go, onSignOut, onGone }: {
   if (opened) return <PatientPage key={opened} id={opened} {...page} />
   if (path === '/account') return <AccountPage {...page} ways={ways} />
   if (path === '/explain' && (session.role === 'auditor' || session.role === 'admin')) return <ExplainPage {...page} />
+  if (path === '/approvals' && ['admin', 'auditor', 'doctor', 'staff'].includes(session.role)) return <ApprovalsPage {...page} />
   if (path === '/reviews' && session.role === 'auditor') return <ReviewsPage {...page} />
   if (path === '/people' && session.role === 'admin') return <PeoplePage {...page} />
   if (path === '/devices' && session.role === 'admin') return <DevicesPage {...page} />

@@ -2,6 +2,7 @@
 import type { ComponentChildren } from 'preact'
 import { useEffect, useReducer, useRef } from 'preact/hooks'
 import type { Kind, Session } from './api'
+import { TwoPersonsBanner } from './approvals'
 import { EmergencyBanner } from './emergency'
 import type { Heard, LinkState, Live, Vitals } from './live'
 import { FORGET_SECONDS, STALE_SECONDS, clock, doubt, hasValue, roleWords, span, whyAbsent } from './words'
@@ -187,11 +188,21 @@ const pages: Partial<Record<Session['role'], [string, string][]>> = {
   auditor: [
     ['/', 'Audit log'],
     ['/reviews', 'Emergencies'],
+    ['/approvals', 'Approvals'],
     ['/explain', 'Explain'],
+  ],
+  doctor: [
+    ['/', 'Patients'],
+    ['/approvals', 'Approvals'],
+  ],
+  staff: [
+    ['/', 'Beds'],
+    ['/approvals', 'Approvals'],
   ],
   admin: [
     ['/', 'Devices'],
     ['/people', 'People'],
+    ['/approvals', 'Approvals'],
     ['/explain', 'Explain'],
   ],
 }
@@ -258,6 +269,7 @@ export function Frame({
         </button>
       </header>
       <EmergencyBanner session={session} go={go} />
+      {session.role === 'admin' && <TwoPersonsBanner />}
       {link === 'lost' && (
         <div class="banner" role="alert" data-testid="lost">
           <strong>Connection to the hub lost.</strong> Nothing below is live. Look at the bedside. Reconnecting by itself…

@@ -1,6 +1,7 @@
 // The administrator's page of people: who may sign in, as what, and where.
 import { useEffect, useRef, useState } from 'preact/hooks'
 import { Refused, ask } from './api'
+import { AskedDialog, type AskedFor } from './approvals'
 import { Dialog, Failed, words } from './dialog'
 import { Table, type PageProps } from './office'
 import { Frame } from './parts'
@@ -41,6 +42,7 @@ export function PeoplePage(p: PageProps) {
   const [form, setForm] = useState<Form>()
   const [once, setOnce] = useState<{ login: string; password: string }>()
   const [search, setSearch] = useState('')
+  const [asked, setAsked] = useState<AskedFor>()
 
   const fail = (e: unknown) => {
     if (e instanceof Refused && e.signedOut) p.onGone()
@@ -56,9 +58,10 @@ export function PeoplePage(p: PageProps) {
     setFailed('')
     setDone('')
     try {
-      const a = await ask<{ password?: string } | undefined>('POST', `/api/admin/persons/${encodeURIComponent(x.id)}/${what}`, {})
+      const a = await ask<({ password?: string } & AskedFor) | undefined>('POST', `/api/admin/persons/${encodeURIComponent(x.id)}/${what}`, {})
       if (a?.password) setOnce({ login: x.login, password: a.password })
-      setDone(said)
+      if (a?.waiting) setAsked(a)
+      setDone(a?.waiting ? '' : said)
       setForm(undefined)
       load()
     } catch (e) {
@@ -155,12 +158,14 @@ export function PeoplePage(p: PageProps) {
           onClose={() => setForm(undefined)}
           onDone={(made) => {
             setForm(undefined)
-            if (made) setOnce(made)
+            if (made && 'waiting' in made) setAsked(made)
+            else if (made) setOnce(made as { login: string; password: string })
             setDone(made ? '' : 'Changed.')
             load()
           }}
         />
       )}
+      {asked && <AskedDialog asked={asked} onClose={() => setAsked(undefined)} />}
       {once && (
         <Dialog title="A one-time password" onClose={() => setOnce(undefined)} testid="once">
           <p>
@@ -186,7 +191,7 @@ function PersonForm({ person, wards, patients, patientName, onClose, onDone }: {
   patients: Patient[]
   patientName: (id: string) => string
   onClose: () => void
-  onDone: (made?: { login: string; password: string }) => void
+  onDone: (made?: { login: string; password: string } | AskedFor) => void
 }) {
   const [role, setRole] = useState(person?.role ?? 'nurse')
   const [chosen, setChosen] = useState<string[]>(person ? [...person.wards, ...person.patients] : [])
@@ -204,11 +209,10 @@ function PersonForm({ person, wards, patients, patientName, onClose, onDone }: {
     }
     try {
       if (person) {
-        await ask('PUT', `/api/admin/persons/${encodeURIComponent(person.id)}/role`, { role, ...relations })
-        onDone()
+        onDone(await ask<AskedFor | undefined>('PUT', `/api/admin/persons/${encodeURIComponent(person.id)}/role`, { role, ...relations }))
       } else
         onDone(
-          await ask<{ login: string; password: string }>('POST', '/api/admin/persons', {
+          await ask<{ login: string; password: string } | AskedFor>('POST', '/api/admin/persons', {
             login: login.current?.value ?? '',
             display_name: name.current?.value ?? '',
             role,

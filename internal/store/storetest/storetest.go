@@ -31,6 +31,7 @@ func Run(t *testing.T, open func(t *testing.T) *store.Store) {
 		"persons": persons, "sessions": sessions, "channels": channels, "tickets": tickets, "devices": devices,
 		"announcements": announcements, "quarantine": quarantine, "secrets": secrets, "midnight": midnight, "emergencies": emergencies, "split": split, "slow": slow, "clocks": clocks,
 		"starts": starts, "jumps": jumps, "content": content, "troubles": troubles,
+		"approvals": approvals,
 	} {
 		t.Run(name, func(t *testing.T) { f(t, newBench(t, open(t))) })
 	}

@@ -136,6 +136,10 @@ func (h *handler) routes() []route {
 		{get, "audit", access.ViewAudit, h.audit},
 		{get, "reviews", decidedByEngine, h.reviews},
 		{post, "reviews/{id}", decidedByEngine, h.review},
+		{get, "approvals", decidedByEngine, h.approvals},
+		{post, "approvals/{id}/{change}", decidedByEngine, h.decideApproval},
+		{get, "two-persons", directory, h.twoPersons},
+		{put, "two-persons", people, h.switchTwoPersons},
 		{get, "explain", access.ExplainPolicy, h.explain},
 		{get, "explain/choices", access.ExplainPolicy, h.choices},
 	}
@@ -168,7 +172,17 @@ func (h *handler) handle(r route, w http.ResponseWriter, hr *http.Request) (int,
 	}
 	out, err := r.do(ctx, &request{Request: hr, w: w, subject: subject, grant: grant})
 	if err != nil {
+		if r.action != decidedByEngine && r.method != http.MethodGet {
+			// What was allowed and then not done must not stand in the log as done.
+			_, problem := h.fail(hr, err)
+			if rerr := h.Access.RecordRefused(ctx, grant, access.OnSystem(), r.method+" "+clipPath(hr.URL.Path)+": "+problem.Error); rerr != nil {
+				return 0, nil, errors.Join(err, rerr)
+			}
+		}
 		return 0, nil, err
+	}
+	if s, ok := out.(interface{ status() int }); ok {
+		return s.status(), out, nil
 	}
 	switch {
 	case out == nil:
@@ -249,6 +263,14 @@ func (h *handler) fail(r *http.Request, err error) (int, problem) {
 		return http.StatusBadRequest, problem{Error: cmp.Or(afterSentinel(err, access.ErrInvalid), unnamedValue)}
 	case errors.Is(err, store.ErrNotFound), errors.Is(err, access.ErrNotFound):
 		return http.StatusNotFound, problem{Error: unknownThing(r)}
+	case errors.Is(err, access.ErrApprover):
+		return http.StatusForbidden, problem{Error: afterSentinel(err, access.ErrApprover)}
+	case errors.Is(err, access.ErrApprovalOver):
+		return http.StatusConflict, problem{Error: "the request is decided already, or has expired"}
+	case errors.Is(err, access.ErrFewApprovers):
+		return http.StatusConflict, problem{Error: fmt.Sprintf("too few approvers: it takes %d auditors, doctors or staff who are enabled and have a password of their own", access.MinApprovers)}
+	case errors.Is(err, store.ErrSecondLogin):
+		return http.StatusConflict, problem{Error: "the patient has a login already; a patient has one: give it a new password instead"}
 	case errors.Is(err, store.ErrExists):
 		return http.StatusConflict, problem{Error: "exists already"}
 	case errors.Is(err, store.ErrOccupied):

@@ -58,18 +58,20 @@ func (s *syncBuffer) Write(p []byte) (int, error) {
 }
 func (s *syncBuffer) String() string { s.mu.Lock(); defer s.mu.Unlock(); return s.b.String() }
 
-func newWorld(t *testing.T) *world {
+func newWorld(t *testing.T) *world { return openWorld(t, t.TempDir()) }
+
+// openWorld is a hub on the store in a folder.
+func openWorld(t *testing.T, dir string) *world {
 	t.Helper()
 	w := &world{t: t, logged: &syncBuffer{}, tokens: map[access.Role]string{}}
 	log := slog.New(slog.NewTextHandler(w.logged, &slog.HandlerOptions{Level: slog.LevelDebug}))
-	dir := t.TempDir()
 	ks, _, err := seal.OpenFileKeyStore(filepath.Join(dir, "root.key"))
 	w.must(err)
 	w.store, err = store.Open(t.Context(), filepath.Join(dir, "store"), ks, log)
 	w.must(err)
 	w.trail, err = audit.Open(filepath.Join(dir, "audit"), filepath.Join(dir, "audit.key"), log)
 	w.must(err)
-	w.engine, err = access.New(w.store, w.trail, nil, log)
+	w.engine, err = access.New(w.store, w.trail, nil, log, access.WithApprovals(w.store, true))
 	w.must(err)
 	t.Cleanup(func() {
 		if err := errors.Join(w.store.Close(), w.trail.Close()); err != nil {
@@ -200,7 +202,7 @@ func TestAWholeWard(t *testing.T) {
 	if patient.ID == "" || patient.Channel == 0 {
 		t.Fatalf("patient %+v", patient)
 	}
-	if e := w.last(); e.Person != adminID || e.Workstation != station || e.Resource != "patient:"+patient.ID || e.Reason != "created" {
+	if e := w.last(); e.Person != adminID || e.Workstation != station || e.Resource != "patient:"+patient.ID || e.Reason != "created; bed: a-1" {
 		t.Errorf("audited as %+v", e)
 	}
 	var nurse, doctor struct{ ID, Login, Password string }
@@ -420,7 +422,7 @@ func TestIdentities(t *testing.T) {
 	w.get(a, "POST", "identities/sensor/oxi/disable", "", 204, nil)
 	w.get(a, "POST", "identities/"+url.PathEscape("spiffe://demo.vitalseal.internal/sensor/oxi")+"/enable", "", 204, nil)
 	w.get(a, "POST", "identities/workstation/desk/delete", "", 204, nil)
-	if e := w.last(); e.Resource != "identity:"+station || e.Reason != "deleted" {
+	if e := w.last(); e.Resource != "identity:"+station || e.Reason != "state: invited -> deleted" {
 		t.Errorf("audited as %+v", e)
 	}
 	want := "[invite 3 invite 1 disable spiffe://demo.vitalseal.internal/sensor/oxi enable spiffe://demo.vitalseal.internal/sensor/oxi delete " + station + "]"

@@ -39,7 +39,7 @@ func (h *handler) createBed(ctx context.Context, rq *request) (any, error) {
 	if err := h.Store.CreateBed(ctx, store.Bed{ID: in.ID, Ward: in.Ward, Name: in.Name}); err != nil {
 		return nil, err
 	}
-	return made{in.ID}, h.Access.Record(ctx, rq.grant, access.Resource{Kind: "bed", ID: in.ID}, "created")
+	return made{in.ID}, h.Access.Record(ctx, rq.grant, access.Resource{Kind: "bed", ID: in.ID}, "created; ward: "+in.Ward)
 }
 
 func (h *handler) createPatient(ctx context.Context, rq *request) (any, error) {
@@ -57,7 +57,7 @@ func (h *handler) createPatient(ctx context.Context, rq *request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := h.Access.Record(ctx, rq.grant, access.OnPatient(id), "created"); err != nil {
+	if err := h.Access.Record(ctx, rq.grant, access.OnPatient(id), "created; bed: "+noneOr(in.Bed)); err != nil {
 		return nil, err
 	}
 	if in.Bed != "" {
@@ -73,6 +73,13 @@ func (h *handler) createPatient(ctx context.Context, rq *request) (any, error) {
 		ID      string `json:"id"`
 		Channel int64  `json:"channel"`
 	}{id, channel.ID}, nil
+}
+
+func noneOr(id string) string {
+	if id == "" {
+		return "none"
+	}
+	return id
 }
 
 // free refuses a bed that does not exist or is taken, before a patient is made that could then not lie in it.

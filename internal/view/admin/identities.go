@@ -99,7 +99,14 @@ func (h *handler) inviteWorkstation(ctx context.Context, rq *request) (any, erro
 			return nil, invalid("wards", "no ward %.64q", id)
 		}
 	}
-	return h.invite(ctx, rq, []store.Device{{ID: h.spiffe(kindWorkstation, in.ID), Kind: kindWorkstation, Mode: in.Mode, Wards: in.Wards}})
+	id := h.spiffe(kindWorkstation, in.ID)
+	if in.Mode == store.ModeDisplay {
+		if err := h.unused(ctx, id); err != nil {
+			return nil, err
+		}
+		return h.perform(ctx, rq, actDisplay, onIdentity(id).String(), displayAct{id, in.Wards})
+	}
+	return h.invite(ctx, rq, []store.Device{{ID: id, Kind: kindWorkstation}})
 }
 
 func (h *handler) inviteRouter(ctx context.Context, rq *request) (any, error) {
@@ -137,17 +144,38 @@ func (h *handler) identity(ctx context.Context, rq *request) (any, error) {
 	return describe(d), nil
 }
 
-// invite records first: a ticket must not exist that no entry tells of.
 func (h *handler) invite(ctx context.Context, rq *request, devices []store.Device) (any, error) {
+	return h.invited(ctx, doing{grant: rq.grant, requester: rq.subject.Person.ID}, devices)
+}
+
+// unused refuses the id of a component that exists.
+func (h *handler) unused(ctx context.Context, id string) error {
+	if old, err := h.Store.Device(ctx, id); err == nil && !old.Forgettable() {
+		return store.ErrExists
+	}
+	return nil
+}
+
+// invited records first: a ticket must not exist that no entry tells of.
+func (h *handler) invited(ctx context.Context, by doing, devices []store.Device) (any, error) {
 	for _, d := range devices {
-		if old, err := h.Store.Device(ctx, d.ID); err == nil && !old.Forgettable() {
-			return nil, store.ErrExists
+		if err := h.unused(ctx, d.ID); err != nil {
+			return nil, err
 		}
-		if err := h.Access.Record(ctx, rq.grant, onIdentity(d.ID), "invited"); err != nil {
+		what := "state: none -> invited"
+		for _, x := range []struct{ key, value string }{{"mode", d.Mode}, {"model", d.Model}, {"serial", d.Serial}, {"gateway", d.Gateway}, {"bed", d.Bed}} {
+			if x.value != "" {
+				what += "; " + x.key + ": " + x.value
+			}
+		}
+		if len(d.Wards) > 0 {
+			what += "; wards: " + list(d.Wards)
+		}
+		if err := h.record(ctx, by.grant, onIdentity(d.ID), what, by.words()); err != nil {
 			return nil, err
 		}
 	}
-	return h.Invite(ctx, rq.subject.Person.ID, devices)
+	return h.Invite(ctx, by.requester, devices)
 }
 
 // changeIdentity takes a SPIFFE id as one path segment, or kind and name as two.
@@ -157,7 +185,7 @@ func (h *handler) changeIdentity(ctx context.Context, rq *request) (any, error) 
 		id = h.spiffe(rq.PathValue("kind"), rq.PathValue("name"))
 	}
 	var change func(context.Context, string) error
-	done := rq.PathValue("change") + "d"
+	done := "key: in use -> a new one demanded"
 	switch rq.PathValue("change") {
 	case "disable":
 		change = h.Disable
@@ -177,13 +205,18 @@ func (h *handler) changeIdentity(ctx context.Context, rq *request) (any, error) 
 	if !strings.HasPrefix(id, "spiffe://"+h.Domain+"/") {
 		return nil, store.ErrNotFound
 	}
-	if _, err := h.Store.Device(ctx, id); err != nil {
+	before, err := h.Store.Device(ctx, id)
+	if err != nil {
 		return nil, err
 	}
 	if err := change(ctx, id); err != nil {
 		return nil, err
 	}
-	return nil, h.Access.Record(ctx, rq.grant, onIdentity(id), done)
+	after := map[string]string{"disable": store.DeviceDisabled, "enable": store.DeviceActive, "delete": store.DeviceDeleted}[rq.PathValue("change")]
+	if after == "" {
+		return nil, h.Access.Record(ctx, rq.grant, onIdentity(id), done)
+	}
+	return nil, h.Access.Record(ctx, rq.grant, onIdentity(id), "state: "+before.State+" -> "+after)
 }
 
 // reissue gives a component a new ticket in the place of its keys. It records first, as invite does.

@@ -31,13 +31,13 @@ func (h *handler) changePatient(ctx context.Context, rq *request) (any, error) {
 		if in.Bed == "" {
 			return nil, invalid("bed", "the id of a bed")
 		}
-		return record("admitted to "+in.Bed, h.Store.Admit(ctx, p.ID, in.Bed, time.Now()))
+		return record("bed: "+noneOr(p.Bed)+" -> "+in.Bed, h.Store.Admit(ctx, p.ID, in.Bed, time.Now()))
 	case "discharge":
-		return record("discharged", h.Store.Discharge(ctx, p.ID, time.Now()))
+		return record("discharged; bed: "+noneOr(p.Bed)+" -> none", h.Store.Discharge(ctx, p.ID, time.Now()))
 	case "hold":
-		return record("legal hold placed", h.Store.PlaceHold(ctx, p.ID, rq.subject.Person.ID, in.Reason))
+		return record("legal hold: none -> placed", h.Store.PlaceHold(ctx, p.ID, rq.subject.Person.ID, in.Reason))
 	case "release":
-		return record("legal hold released", h.Store.ReleaseHold(ctx, p.ID))
+		return record("legal hold: placed -> released", h.Store.ReleaseHold(ctx, p.ID))
 	case "forget":
 		// First the intention, durably: what is destroyed cannot be asked afterwards who destroyed it.
 		if err := h.Access.Record(ctx, rq.grant, access.OnPatient(p.ID), "to be forgotten"); err != nil {

@@ -2,7 +2,6 @@ package admin
 
 import (
 	"context"
-	"crypto/rand"
 	"slices"
 
 	"vitalseal/internal/access"
@@ -16,6 +15,8 @@ type personIn struct {
 	Wards       []string    `json:"wards"`    // nurse
 	Patients    []string    `json:"patients"` // doctor: whom he treats
 	Self        string      `json:"self"`     // patient: the patient's own id
+	// FirstHalf is of the password, in an act that waits; a client cannot give it.
+	FirstHalf string `json:"first_half,omitempty"`
 }
 
 // check refuses relationships that would have no effect for the role, before someone relies on them.
@@ -44,27 +45,17 @@ func (h *handler) createPerson(ctx context.Context, rq *request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	in.FirstHalf = ""
 	if err := in.check(); err != nil {
 		return nil, err
 	}
 	if err := h.exist(ctx, in.Wards, append(slices.Clone(in.Patients), in.Self)); err != nil {
 		return nil, err
 	}
-	password := rand.Text() // 130 bits; nobody chooses a password for another
-	hash, err := h.Access.HashPassword(ctx, password)
-	if err != nil {
+	if err := h.newLogin(ctx, in); err != nil {
 		return nil, err
 	}
-	id, err := h.Store.CreatePerson(ctx, access.Person{Login: in.Login, DisplayName: in.DisplayName, Role: in.Role,
-		Wards: in.Wards, Patients: in.Patients, Self: in.Self, MustChangePassword: true}, hash)
-	if err != nil {
-		return nil, err
-	}
-	return struct {
-		ID       string `json:"id"`
-		Login    string `json:"login"`
-		Password string `json:"password"` // must be changed at the first sign-in
-	}{id, in.Login, password}, h.Access.Record(ctx, rq.grant, onPerson(id), "created as "+string(in.Role))
+	return h.perform(ctx, rq, actPersonCreate, "login:"+in.Login, in)
 }
 
 func onPerson(id string) access.Resource { return access.Resource{Kind: "person", ID: id} }
@@ -108,10 +99,7 @@ func (h *handler) setWards(ctx context.Context, rq *request) (any, error) {
 	if err := h.exist(ctx, in.Wards, nil); err != nil {
 		return nil, err
 	}
-	if err := h.Store.SetWards(ctx, p.ID, in.Wards); err != nil {
-		return nil, err
-	}
-	return nil, h.Access.Record(ctx, rq.grant, onPerson(p.ID), "wards set")
+	return h.relate(ctx, rq, p, relations{p.Role, in.Wards, p.Patients})
 }
 
 func (h *handler) setPatients(ctx context.Context, rq *request) (any, error) {
@@ -131,20 +119,13 @@ func (h *handler) setPatients(ctx context.Context, rq *request) (any, error) {
 	if err := h.exist(ctx, nil, in.Patients); err != nil {
 		return nil, err
 	}
-	if err := h.Store.SetPatients(ctx, p.ID, in.Patients); err != nil {
-		return nil, err
-	}
-	return nil, h.Access.Record(ctx, rq.grant, onPerson(p.ID), "patients set")
+	return h.relate(ctx, rq, p, relations{p.Role, p.Wards, in.Patients})
 }
 
-// setRole changes what somebody is, with the relationships that the new role has. The old role's relationships end first: at
-// no moment does anybody hold both. It takes effect on live views as well.
+// setRole changes what a person is, with the relationships that the new role has. The old role's end in the same moment. It takes
+// effect on live views as well.
 func (h *handler) setRole(ctx context.Context, rq *request) (any, error) {
-	in, err := decode[struct {
-		Role     access.Role `json:"role"`
-		Wards    []string    `json:"wards"`
-		Patients []string    `json:"patients"`
-	}](rq)
+	in, err := decode[relations](rq)
 	if err != nil {
 		return nil, err
 	}
@@ -154,7 +135,7 @@ func (h *handler) setRole(ctx context.Context, rq *request) (any, error) {
 	}
 	switch {
 	case p.ID == rq.subject.Person.ID:
-		return nil, &badRequest{"nobody changes their own role: the last administrator could be locked out"}
+		return nil, &badRequest{"your own role is changed by another administrator: the last one could be locked out"}
 	case p.Role == access.RolePatient || in.Role == access.RolePatient:
 		return nil, invalid("role", "a patient's sign-in stays one, and no other becomes one; create another person")
 	}
@@ -165,22 +146,7 @@ func (h *handler) setRole(ctx context.Context, rq *request) (any, error) {
 	if err := h.exist(ctx, in.Wards, in.Patients); err != nil {
 		return nil, err
 	}
-	// A trace first: what follows is more than one step.
-	if err := h.Access.Record(ctx, rq.grant, onPerson(p.ID), "becomes "+string(in.Role)); err != nil {
-		return nil, err
-	}
-	for _, step := range []func() error{
-		func() error { return h.Store.SetWards(ctx, p.ID, nil) },
-		func() error { return h.Store.SetPatients(ctx, p.ID, nil) },
-		func() error { return h.Store.SetRole(ctx, p.ID, in.Role) },
-		func() error { return h.Store.SetWards(ctx, p.ID, in.Wards) },
-		func() error { return h.Store.SetPatients(ctx, p.ID, in.Patients) },
-	} {
-		if err := step(); err != nil {
-			return nil, err
-		}
-	}
-	return nil, nil
+	return h.relate(ctx, rq, p, in)
 }
 
 // changePerson disables, enables or signs out a person, makes a one-time password, which is answered once, or takes away
@@ -190,50 +156,36 @@ func (h *handler) changePerson(ctx context.Context, rq *request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	self := p.ID == rq.subject.Person.ID
+	perform := func(kind string) (any, error) {
+		return h.perform(ctx, rq, kind, onPerson(p.ID).String(), personAct{Person: p.ID})
+	}
 	switch rq.PathValue("change") {
 	case "enable":
-		if err := h.Store.SetPersonDisabled(ctx, p.ID, false); err != nil {
-			return nil, err
+		if !p.Disabled {
+			return nil, nil
 		}
-		return nil, h.Access.Record(ctx, rq.grant, onPerson(p.ID), "enabled")
+		return perform(actEnable)
 	case "disable":
-		if p.ID == rq.subject.Person.ID {
-			return nil, &badRequest{"nobody disables themselves: the last administrator could be locked out"}
+		if self {
+			return nil, &badRequest{"another administrator disables you: the last one could be locked out"}
 		}
-		if err := h.Store.SetPersonDisabled(ctx, p.ID, true); err != nil {
-			return nil, err
-		}
-		if err := h.Access.Record(ctx, rq.grant, onPerson(p.ID), "disabled"); err != nil {
-			return nil, err
-		}
-		return nil, h.Access.SignOutAll(ctx, p.ID)
+		return h.disable(ctx, rq, p)
 	case "sign-out":
+		if err := h.Access.Record(ctx, rq.grant, onPerson(p.ID), "all sessions ended"); err != nil {
+			return nil, err
+		}
 		return nil, h.Access.SignOutAll(ctx, p.ID)
 	case "password":
-		if p.ID == rq.subject.Person.ID {
+		if self {
 			return nil, &badRequest{"one's own password is changed in one's own account"}
 		}
-		if err := h.Access.Record(ctx, rq.grant, onPerson(p.ID), "one-time password"); err != nil {
-			return nil, err
-		}
-		password, err := h.Access.OneTimePassword(ctx, p.ID)
-		if err != nil {
-			return nil, err
-		}
-		return struct {
-			Password string `json:"password"`
-		}{password}, nil
+		return perform(actPassword)
 	case "reset-factors":
-		if p.ID == rq.subject.Person.ID {
+		if self {
 			return nil, &badRequest{"one's own second factors are changed in one's own account"}
 		}
-		if err := h.Access.Record(ctx, rq.grant, onPerson(p.ID), "second factors reset"); err != nil {
-			return nil, err
-		}
-		if err := h.Access.ResetFactors(ctx, p.ID); err != nil {
-			return nil, err
-		}
-		return nil, h.Access.SignOutAll(ctx, p.ID)
+		return perform(actFactors)
 	}
 	return nil, &badRequest{"a person can be disabled (disable), enabled (enable), signed out (sign-out), given a one-time password (password) or have the second factors taken away (reset-factors)"}
 }

@@ -139,6 +139,7 @@ func New(cfg Config) (*Handler, error) {
 		"GET /api/emergency/beds":             h.emergencyBeds,
 		"POST /api/patients/{id}/break-glass": h.breakGlass,
 		"GET /api/patients/{id}/accesses":     h.accesses,
+		"GET /api/patients/{id}/notices":      h.notices,
 		"GET /api/patients/{id}/consent":      h.consent,
 		"PUT /api/patients/{id}/consent":      h.setConsent,
 
