@@ -42,6 +42,7 @@ type Engine struct {
 	unknownPassword string // a hash that no password has, for sign-ins of nobody
 	approvals       Approvals
 	twoPersonsOff   bool // by the operator
+	witness         func(context.Context) error
 }
 
 // Option changes a default of New.
@@ -121,6 +122,30 @@ func (e *Engine) Record(ctx context.Context, g Grant, r Resource, what string) e
 	})
 	if err != nil {
 		return fmt.Errorf("access: record: %w", err)
+	}
+	return nil
+}
+
+// WithWitness has f show the audit log, as it is, to a witness elsewhere before a dangerous act is answered; f returns soon.
+func WithWitness(f func(context.Context) error) Option { return func(e *Engine) { e.witness = f } }
+
+// Witness shows the audit log to a witness elsewhere, before an act of the grant's holder on r is answered: what is in the log then
+// cannot be cut off unnoticed. Where no witness is connected, or none answers in time, the act goes on: the log says so.
+func (e *Engine) Witness(ctx context.Context, holder, workstation string, a Action, r Resource) error {
+	if e.witness == nil {
+		return nil
+	}
+	ctx = context.WithoutCancel(ctx)
+	err := e.witness(ctx)
+	if err == nil {
+		return nil
+	}
+	e.log.WarnContext(ctx, "A DANGEROUS ACT IS ANSWERED WITHOUT A WITNESS: whoever holds this hub's disk and key could cut it out of the audit log unnoticed; keep a workstation connected",
+		"action", string(a), "person", holder, "err", err)
+	_, err = e.audit.Append(ctx, audit.Entry{Person: clip(holder), Workstation: clip(workstation), Action: clip(string(a)), Resource: clip(r.String()), Allowed: true,
+		Reason: clip("answered without a witness: " + strings.TrimPrefix(err.Error(), "audit: no witness: "))})
+	if err != nil {
+		return fmt.Errorf("access: witness: %w", err)
 	}
 	return nil
 }

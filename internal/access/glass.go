@@ -123,6 +123,9 @@ func (e *Engine) BreakGlass(ctx context.Context, s Subject, patientID, reason st
 	}
 	g := Glass{ID: "bg-" + strings.ToLower(rand.Text()[:16]), PersonID: s.Person.ID, PatientID: patientID, Workstation: s.Workstation,
 		Session: s.Session, Reason: reason, Opened: now, Expires: now.Add(GlassLife)}
+	if err := e.Witness(ctx, s.Person.ID, s.Workstation, BreakGlass, OnPatient(patientID)); err != nil {
+		return Glass{}, err
+	}
 	if err := e.dir.SaveGlass(ctx, g); err != nil {
 		return Glass{}, fmt.Errorf("access: break glass: %w", err)
 	}

@@ -51,6 +51,8 @@ var (
 	// ErrUnsigned means that the log is sound as far as it is signed, but its newest entries are not yet signed: it was
 	// killed, and signs them at its next start.
 	ErrUnsigned = errors.New("audit: newest entries are not signed")
+	// ErrNoWitness means that no witness has seen an entry before what it is about was answered.
+	ErrNoWitness = errors.New("audit: no witness")
 	// ErrEntry means that an entry is out of bounds. Nothing was appended.
 	ErrEntry = errors.New("audit: bad entry")
 )
@@ -65,7 +67,10 @@ type Log struct {
 	segmentBytes int64
 	disk         disk
 
+	origin string // SPIFFE id of the hub; set before use
+
 	requests chan request
+	signs    chan chan<- signed
 	quit     chan struct{}
 	ended    chan struct{}
 	closing  sync.Once
@@ -98,6 +103,12 @@ type request struct {
 	done  chan<- result // buffered, so that a caller who gave up blocks nobody
 }
 
+// signed is the answer to Sign.
+type signed struct {
+	size int64
+	err  error
+}
+
 type result struct {
 	entry Entry
 	err   error
@@ -120,7 +131,7 @@ func open(dir, keyFile string, logger *slog.Logger, segmentBytes int64, disk dis
 	}
 	l := &Log{
 		dir: dir, logger: logger, lock: lock, segmentBytes: segmentBytes, disk: disk, repeats: newRepeats(),
-		requests: make(chan request), quit: make(chan struct{}), ended: make(chan struct{}),
+		requests: make(chan request), signs: make(chan chan<- signed), quit: make(chan struct{}), ended: make(chan struct{}),
 	}
 	defer func() {
 		if err != nil {
@@ -173,6 +184,23 @@ func (l *Log) Append(ctx context.Context, e Entry) (Entry, error) {
 	}
 }
 
+// Sign signs what is in the log now, without waiting for the time of the next checkpoint, and says how many entries that are.
+func (l *Log) Sign(ctx context.Context) (size int64, err error) {
+	done := make(chan signed, 1)
+	select {
+	case l.signs <- done:
+	case <-ctx.Done():
+		return 0, fmt.Errorf("audit: sign: %w", ctx.Err())
+	case <-l.ended:
+		return 0, ErrClosed
+	}
+	r := <-done
+	if r.err != nil {
+		return r.size, fmt.Errorf("audit: sign: %w", r.err)
+	}
+	return r.size, nil
+}
+
 // Recent is the newest n entries, newest first, at most MaxRecent.
 func (l *Log) Recent(_ context.Context, n int) ([]Entry, error) {
 	l.mu.Lock()
@@ -216,6 +244,12 @@ func (l *Log) run() {
 		case r := <-l.requests:
 			l.commit(l.gather(r))
 			arm()
+		case done := <-l.signs:
+			err := l.checkpoint()
+			if l.broken {
+				err = ErrBroken
+			}
+			done <- signed{l.signed, err}
 		case <-sweep.C:
 			sweeping = false
 			l.writeRepeats(time.Now())

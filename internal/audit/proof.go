@@ -38,10 +38,12 @@ func ParseCheckpoint(signed, verifierKey string) (Checkpoint, error) {
 // Consistency is what a log states to somebody who remembers its first From entries: its newest checkpoint, and the
 // proof (RFC 6962, 2.1.2) that those entries are still its beginning. Its JSON form is the wire format.
 type Consistency struct {
-	Key        string         `json:"key"` // the verifier key, for who has none yet
-	Checkpoint string         `json:"checkpoint"`
-	From       int64          `json:"from"`
-	Proof      tlog.TreeProof `json:"proof"` // empty when From is 0, the checkpoint's size, or beyond it
+	Key        string `json:"key"` // the verifier key, for who has none yet
+	Checkpoint string `json:"checkpoint"`
+	From       int64  `json:"from"`
+	// Origin is a signed note that names the hub whose checkpoint it is; empty from a hub of before this.
+	Origin string         `json:"origin,omitempty"`
+	Proof  tlog.TreeProof `json:"proof"` // empty when From is 0, the checkpoint's size, or beyond it
 }
 
 // check proves that the statement continues before.
@@ -130,6 +132,10 @@ func (l *Log) Consistency(from int64) (Consistency, error) {
 	}
 	v := l.signedView()
 	c := Consistency{Key: l.verifierKey, Checkpoint: v.Signed, From: from, Proof: tlog.TreeProof{}}
+	var err error
+	if c.Origin, err = l.signOrigin(v.Checkpoint); err != nil {
+		return Consistency{}, err
+	}
 	if from == 0 || from >= v.Size {
 		return c, nil
 	}

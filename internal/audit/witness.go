@@ -9,11 +9,16 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"vitalseal/internal/weaken"
 )
 
 const (
 	// WitnessEvery is how often Witnesses.Run asks for a new checkpoint, give or take a tenth.
 	WitnessEvery = 3 * time.Minute
+
+	// UnprovenAfter is for how long a log may go without a statement before that is an alarm.
+	UnprovenAfter = 30 * time.Minute
 
 	witnessRetry   = time.Second
 	conflictSuffix = ".conflict"
@@ -29,11 +34,15 @@ const (
 // can bring it. A Witness is safe for concurrent use.
 type Witness struct {
 	path string
+	name string // of the hub whose log it is; empty: any
+	now  func() time.Time
+	born time.Time // when it was opened
 
 	mu     sync.Mutex // guards what follows
 	key    string     // verifier key; empty until one is known
 	have   Checkpoint
 	proven time.Time
+	named  bool // a statement has named its hub: one that does not is refused from then on
 	bad    error
 }
 
@@ -41,7 +50,8 @@ type Witness struct {
 type WitnessState struct {
 	Size   int64     `json:"size"`            // entries that the remembered checkpoint covers
 	Proven time.Time `json:"proven,omitzero"` // when a statement last continued it; zero: not since the start
-	// Alarm says what is wrong: the log was rewritten or rolled back, or somebody else answers for it. Empty: nothing.
+	// Alarm says what is wrong: the log was rewritten or rolled back, another hub answers for it, or no statement has continued it
+	// for UnprovenAfter. Empty: nothing.
 	Alarm string `json:"alarm,omitempty"`
 }
 
@@ -49,7 +59,7 @@ type WitnessState struct {
 // public key; empty means the one in the file, or of the first statement. A file that is damaged, or remembers a log of
 // another key, is an error and stays as it is.
 func OpenWitness(path, verifierKey string) (*Witness, error) {
-	w := &Witness{path: path, key: strings.TrimSpace(verifierKey)}
+	w := &Witness{path: path, key: strings.TrimSpace(verifierKey), now: time.Now, born: time.Now()}
 	key, have, err := ReadWitness(path)
 	switch {
 	case errors.Is(err, os.ErrNotExist):
@@ -102,10 +112,28 @@ func (w *Witness) State() WitnessState {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	s := WitnessState{Size: w.have.Size, Proven: w.proven}
-	if w.bad != nil {
+	switch quiet := w.now().Sub(w.since()); {
+	case w.bad != nil:
 		s.Alarm = w.bad.Error()
+	case w.have.Signed != "" && quiet > UnprovenAfter && !weaken.Skip(weaken.Unproven):
+		s.Alarm = fmt.Sprintf("audit: not proven for %d minutes: the hub is away or does not answer, or its log is gone", int(quiet/time.Minute))
 	}
 	return s
+}
+
+// since is when the log was last proven, or from when on it could have been. w.mu is held.
+func (w *Witness) since() time.Time {
+	if w.proven.After(w.born) {
+		return w.proven
+	}
+	return w.born
+}
+
+// late reports whether a statement is due for longer than d.
+func (w *Witness) late(d time.Duration) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.have.Signed != "" && w.now().Sub(w.since()) > d
 }
 
 // Update takes a log's statement, a Consistency in JSON for the first Size entries, and remembers its checkpoint if it
@@ -138,13 +166,22 @@ func (w *Witness) update(statement []byte) error {
 		// Signed, and contradicting what was signed before: whoever reads both needs nothing else.
 		return errors.Join(err, keepFirst(w.path+conflictSuffix, []byte(key+"\n"+now.Signed)))
 	}
+	switch {
+	case c.Origin != "" && w.name != "":
+		if err := checkOrigin(c.Origin, key, now, w.name); err != nil {
+			return errors.Join(err, keepFirst(w.path+conflictSuffix, []byte(key+"\n"+now.Signed)))
+		}
+		w.named = true
+	case w.named:
+		return fmt.Errorf("%w: it does not say of which hub it is any more", ErrInconsistent)
+	}
 	if now.Size > w.have.Size || w.have.Signed == "" {
 		if err := replaceFile(w.path, []byte(key+"\n"+now.Signed), (*os.File).Sync); err != nil {
 			return fmt.Errorf("audit: witness: %w", err)
 		}
 		w.have = now
 	}
-	w.key, w.proven = key, time.Now().UTC()
+	w.key, w.proven = key, w.now().UTC()
 	if _, err := os.Lstat(w.path + conflictSuffix); errors.Is(err, os.ErrNotExist) {
 		w.bad = nil
 	}

@@ -73,6 +73,7 @@ func (w *Witnesses) Of(name string) (*Witness, error) {
 	if err != nil {
 		return nil, err
 	}
+	one.name = name
 	w.all[name] = one
 	return one, nil
 }
@@ -95,6 +96,18 @@ func (w *Witnesses) State() (s WitnessState) {
 		}
 	}
 	return s
+}
+
+// due reports whether a log's statement is overdue.
+func (w *Witnesses) due() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, one := range w.all {
+		if one.late(2 * WitnessEvery) {
+			return true
+		}
+	}
+	return false
 }
 
 // Run asks a log for a statement at once and every WitnessEvery, sooner after a failure, until ctx ends. fetch reaches a hub, asks from for the
@@ -123,10 +136,14 @@ func (w *Witnesses) Run(ctx context.Context, fetch func(ctx context.Context, fro
 		case ctx.Err() != nil:
 			return nil
 		case alarm != "":
-			log.Error("AUDIT LOG NOT TO BE TRUSTED: it was rewritten or rolled back, or somebody else answers for it; keep the witness's files, they are evidence",
+			log.Error("AUDIT LOG NOT TO BE TRUSTED: it was rewritten or rolled back, another hub answers for it, or it has not been proven for long; keep the witness's files, they are evidence",
 				"alarm", alarm, "witness", w.path)
 		case err != nil:
 			log.Warn("audit log not witnessed", "err", err, "retry_in", wait.String())
+		}
+		// The hub that answers is any of several: until the one that is due has answered, it is asked for more often.
+		if w.due() {
+			wait = min(wait, WitnessEvery/9)
 		}
 		wait += time.Duration((rand.Float64() - 0.5) / 5 * float64(wait)) // #nosec G404 -- spreads load, guards nothing
 		select {

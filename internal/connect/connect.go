@@ -28,6 +28,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"time"
 
 	"vitalseal/internal/audit"
@@ -160,7 +161,10 @@ func (d *Door) Run(ctx context.Context, ep overlay.Endpoint) error {
 	worked := make(chan struct{})
 	go func() {
 		defer close(worked)
+		var following sync.WaitGroup
+		following.Go(func() { d.follow(working, ep) })
 		d.watch(working, ep)
+		following.Wait()
 	}()
 	defer func() { stopWork(); <-worked }()
 

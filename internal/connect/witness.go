@@ -3,13 +3,16 @@ package connect
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"html"
 	"io"
 	"net"
 	"net/http"
+	"strings"
 	"time"
 
+	"vitalseal/internal/audit"
 	"vitalseal/internal/overlay"
 )
 
@@ -22,6 +25,9 @@ const (
 	seenLife     = time.Hour
 	maxStatement = 64 << 10
 	fetchTimeout = 30 * time.Second
+
+	// followAgain is how long follow waits after a failure; a hub of before it is asked as often as for a checkpoint.
+	followAgain = 2 * time.Second
 )
 
 // watch keeps the witnesses of the hubs' audit logs up to date until ctx ends.
@@ -46,14 +52,57 @@ func (d *Door) watch(ctx context.Context, ep overlay.Endpoint) {
 		if err != nil {
 			return hub, nil, err
 		}
-		statement, err := statementOf(ctx, &speaking{c, d.wait}, size)
+		statement, err := statementOf(ctx, &speaking{c, d.wait}, "checkpoint", size)
 		return hub, statement, err
 	}, d.cfg.Log)
 }
 
+// follow waits at a hub for each checkpoint that it shows before it answers a dangerous act, until ctx ends. Asking for the next one
+// tells the hub that this one is kept.
+func (d *Door) follow(ctx context.Context, ep overlay.Endpoint) {
+	if d.witness == nil {
+		return
+	}
+	for ctx.Err() == nil {
+		if err := d.followOne(ctx, ep); err != nil {
+			wait := followAgain
+			if errors.Is(err, errNoFollow) {
+				wait = audit.WitnessEvery
+			}
+			d.cfg.Log.DebugContext(ctx, "the hub's next checkpoint is not waited for", "err", err)
+			select {
+			case <-ctx.Done():
+			case <-time.After(wait):
+			}
+		}
+	}
+}
+
+// errNoFollow means that the hub is of before follow.
+var errNoFollow = errors.New("connect: the hub shows no checkpoints before it answers")
+
+func (d *Door) followOne(ctx context.Context, ep overlay.Endpoint) error {
+	ctx, cancel := context.WithTimeout(ctx, audit.DeskWait+fetchTimeout)
+	defer cancel()
+	c, err := ep.Dial(ctx, overlay.ServiceFaces)
+	if err != nil {
+		return fmt.Errorf("connect: checkpoint: %w", err)
+	}
+	defer func() { _ = c.Close() }()
+	one, err := d.witness.Of(c.Peer().Name)
+	if err != nil {
+		return err
+	}
+	statement, err := statementOf(ctx, c, "watch", one.Size())
+	if err != nil {
+		return err
+	}
+	return one.Update(statement)
+}
+
 // statementOf asks the hub at the other end of a connection what its log says of itself.
-func statementOf(ctx context.Context, c net.Conn, from int64) ([]byte, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, fmt.Sprintf("http://hub/api/audit/checkpoint?from=%d", from), nil)
+func statementOf(ctx context.Context, c net.Conn, what string, from int64) ([]byte, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, fmt.Sprintf("http://hub/api/audit/%s?from=%d", what, from), nil)
 	if err != nil {
 		return nil, err
 	}
@@ -64,6 +113,9 @@ func statementOf(ctx context.Context, c net.Conn, from int64) ([]byte, error) {
 	}
 	defer res.Body.Close()
 	b, err := io.ReadAll(io.LimitReader(res.Body, maxStatement))
+	if kind := res.Header.Get("Content-Type"); res.StatusCode == http.StatusNotFound || what == "watch" && !strings.HasPrefix(kind, "application/json") {
+		return nil, errNoFollow
+	}
 	if err != nil || res.StatusCode != http.StatusOK {
 		return nil, fmt.Errorf("connect: checkpoint: the hub answers %d: %w", res.StatusCode, err)
 	}
@@ -123,7 +175,7 @@ const warningPage = `<!doctype html>
 <style>body{font:18px/1.5 system-ui,sans-serif;max-width:40em;margin:10vh auto;padding:0 1em}h1{color:#a00}code{font-size:.85em}button{font:inherit;padding:.5em 1em}</style>
 <h1>The audit log cannot be trusted</h1>
 <p>The hub's record of who saw and did what does not continue the one that this workstation remembers. It was rewritten or
-rolled back, or somebody else answers in the hub's place.</p>
+rolled back, another hub or program answers in its place, or it has not been proven for too long. The line below says which.</p>
 <p><b>Tell whoever is responsible for this system now.</b> Delete nothing: this workstation's files are evidence.</p>
 <p><code>%s</code></p>
 <form method="post" action="/connect/witness"><button>Continue to the patients</button></form>

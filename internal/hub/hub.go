@@ -84,7 +84,9 @@ func Run(ctx context.Context, cfg Config, network Network, ready func() error, l
 	if err != nil {
 		return err
 	}
-	options = append(options, access.WithApprovals(st, cfg.TwoPersons != TwoPersonsOff))
+	trail.SetOrigin(overlay.ID{Domain: cfg.Deployment, Kind: overlay.KindHub, Name: cfg.Name}.String())
+	desk := audit.NewDesk(trail)
+	options = append(options, access.WithWitness(desk.Push), access.WithApprovals(st, cfg.TwoPersons != TwoPersonsOff))
 	engine, err := access.New(st, trail, policies, log, options...)
 	if err != nil {
 		return fmt.Errorf("hub: %w", err)
@@ -158,7 +160,7 @@ func Run(ctx context.Context, cfg Config, network Network, ready func() error, l
 	// Out: the faces.
 	var speak *thingspeak.Face // made below, before anything is asked
 	board, err := dashboard.New(dashboard.Config{MQTTRefused: func(client string) (uint64, string) { return speak.Refusals(client) }, Store: st, Access: engine, Workstation: workstation, Log: log, SecureCookie: cfg.SecureCookies, PasskeyHost: cfg.Host,
-		Checkpoint: statements(trail, log)})
+		Checkpoint: statements(trail, log), NextCheckpoint: nextStatements(desk)})
 	if err != nil {
 		return fmt.Errorf("hub: %w", err)
 	}

@@ -24,3 +24,14 @@ func statements(trail *audit.Log, log *slog.Logger) func(context.Context, int64)
 		return json.Marshal(c)
 	}
 }
+
+// nextStatements is statements for those who wait at the desk.
+func nextStatements(desk *audit.Desk) func(context.Context, string, int64) (json.RawMessage, error) {
+	return func(ctx context.Context, workstation string, from int64) (json.RawMessage, error) {
+		c, err := desk.Wait(ctx, workstation, from)
+		if err != nil {
+			return nil, fmt.Errorf("hub: %w", err)
+		}
+		return json.Marshal(c)
+	}
+}

@@ -181,6 +181,11 @@ func (h *handler) handle(r route, w http.ResponseWriter, hr *http.Request) (int,
 		}
 		return 0, nil, err
 	}
+	if dangerous := r.action == access.ManagePeople || r.action == access.ManageIdentities || r.action == decidedByEngine; dangerous && r.method != http.MethodGet {
+		if err := h.Access.Witness(ctx, subject.Person.ID, subject.Workstation, cmp.Or(r.action, access.GiveApproval), access.OnSystem()); err != nil {
+			return 0, nil, err
+		}
+	}
 	if s, ok := out.(interface{ status() int }); ok {
 		return s.status(), out, nil
 	}

@@ -1,6 +1,8 @@
 package dashboard
 
 import (
+	"context"
+	"encoding/json"
 	"errors"
 	"net/http"
 	"strconv"
@@ -12,6 +14,20 @@ import (
 // ones that were there: for workstations, which remember it, so that nobody can rewrite the log unnoticed. It holds no
 // entry, so it asks for an enrolled workstation and for no person.
 func (h *Handler) checkpoint(w http.ResponseWriter, r *http.Request) error {
+	return h.state(w, r, h.cfg.Checkpoint)
+}
+
+// watch is checkpoint for a workstation that waits for the next one: before a dangerous act is answered, it is shown to those.
+func (h *Handler) watch(w http.ResponseWriter, r *http.Request) error {
+	return h.state(w, r, func(ctx context.Context, from int64) (json.RawMessage, error) {
+		if h.cfg.NextCheckpoint == nil {
+			return nil, errNoSuchPath
+		}
+		return h.cfg.NextCheckpoint(ctx, h.cfg.Workstation(r), from)
+	})
+}
+
+func (h *Handler) state(w http.ResponseWriter, r *http.Request, source func(context.Context, int64) (json.RawMessage, error)) error {
 	if !access.IsWorkstation(h.cfg.Workstation(r)) {
 		return access.ErrNoSession
 	}
@@ -23,10 +39,10 @@ func (h *Handler) checkpoint(w http.ResponseWriter, r *http.Request) error {
 		}
 		from = n
 	}
-	if h.cfg.Checkpoint == nil {
+	if source == nil {
 		return errors.New("dashboard: no audit log to take a checkpoint of")
 	}
-	statement, err := h.cfg.Checkpoint(r.Context(), from)
+	statement, err := source(r.Context(), from)
 	if err != nil {
 		return err
 	}

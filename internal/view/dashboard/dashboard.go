@@ -52,6 +52,8 @@ type Config struct {
 	// Checkpoint states the audit log's size and root to a workstation that remembers its first from entries, as JSON; nil
 	// answers 500.
 	Checkpoint func(ctx context.Context, from int64) (json.RawMessage, error)
+	// NextCheckpoint is Checkpoint for a workstation (SPIFFE id) that waits for the next one that it is to see; nil: none is.
+	NextCheckpoint func(ctx context.Context, workstation string, from int64) (json.RawMessage, error)
 	// Now is the clock; nil means time.Now.
 	Now func() time.Time
 	// SecureCookie adds Secure to every cookie: set it when all browsers reach the dashboard by https. Without it the header
@@ -150,6 +152,7 @@ func New(cfg Config) (*Handler, error) {
 	}
 	h.mux.HandleFunc("GET /api/session/oidc/callback", h.finishOIDC) // comes from another site by its nature
 	h.mux.Handle("GET /api/audit/checkpoint", h.api(h.checkpoint))
+	h.mux.Handle("GET /api/audit/watch", h.api(h.watch))
 	h.mux.Handle("GET /api/beds", h.api(h.beds))
 	h.mux.Handle("GET /api/patients/{id}", h.api(h.patient))
 	h.mux.Handle("GET /api/patients/{id}/trends", h.api(h.trends))
