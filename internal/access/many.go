@@ -31,7 +31,7 @@ func (e *Engine) DecideAll(ctx context.Context, s Subject, a Action, patients []
 		answers[i].Patient = id
 		q, v, err := e.weigh(ctx, s, a, OnPatient(id), now)
 		if err != nil || !v.allowed { // the one way of refusing
-			if answers[i].Grant, answers[i].Err = e.decide(ctx, s, a, OnPatient(id), "", true); answers[i].Err != nil && !errors.Is(answers[i].Err, ErrDenied) {
+			if answers[i].Grant, answers[i].Err = e.decide(ctx, s, a, OnPatient(id), "", "", true); answers[i].Err != nil && !errors.Is(answers[i].Err, ErrDenied) {
 				return nil, answers[i].Err
 			}
 			continue
