@@ -150,6 +150,30 @@ func (e *Engine) Witness(ctx context.Context, holder, workstation string, a Acti
 	return nil
 }
 
+// RecordAll is Record for a text that may not fit into one entry: it goes on in the next, each with by at its end, and not one word
+// is left out.
+func (e *Engine) RecordAll(ctx context.Context, g Grant, r Resource, what, by string) error {
+	most := audit.MaxReason - len(by) - len("; part 999 of 999")
+	if len(what) <= most {
+		return e.Record(ctx, g, r, what+by)
+	}
+	var parts []string
+	for len(what) > most {
+		cut := strings.LastIndexByte(what[:most], ' ')
+		if cut <= 0 {
+			cut = most
+		}
+		parts, what = append(parts, what[:cut]), strings.TrimPrefix(what[cut:], " ")
+	}
+	parts = append(parts, what)
+	for i, p := range parts {
+		if err := e.Record(ctx, g, r, fmt.Sprintf("%s%s; part %d of %d", p, by, i+1, len(parts))); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // RecordRefused adds to the audit log that a granted action was not done after all, and in fixed words why not.
 func (e *Engine) RecordRefused(ctx context.Context, g Grant, r Resource, why string) error {
 	if len(g.actions) == 0 {

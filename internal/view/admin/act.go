@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"vitalseal/internal/access"
-	"vitalseal/internal/audit"
 	"vitalseal/internal/store"
 )
 
@@ -319,25 +318,7 @@ func diff(what string, before, after []string) string {
 
 func list(ids []string) string { return "[" + strings.Join(ids, " ") + "]" }
 
-// record writes what an act changed, in as many entries as it takes: not one id is left out.
+// record writes what an act changed, and who else had a part in it.
 func (h *handler) record(ctx context.Context, g access.Grant, r access.Resource, what, by string) error {
-	most := audit.MaxReason - len(by) - len("; part 999 of 999")
-	if len(what) <= most {
-		return h.Access.Record(ctx, g, r, what+by)
-	}
-	var parts []string
-	for len(what) > most {
-		cut := strings.LastIndexByte(what[:most], ' ')
-		if cut <= 0 {
-			cut = most
-		}
-		parts, what = append(parts, what[:cut]), strings.TrimPrefix(what[cut:], " ")
-	}
-	parts = append(parts, what)
-	for i, p := range parts {
-		if err := h.Access.Record(ctx, g, r, fmt.Sprintf("%s%s; part %d of %d", p, by, i+1, len(parts))); err != nil {
-			return err
-		}
-	}
-	return nil
+	return h.Access.RecordAll(ctx, g, r, what, by)
 }
