@@ -79,6 +79,7 @@ const (
 	Drift         Defence = "drift"          // the overlay is put right
 	Network       Defence = "network"        // there is an overlay: else plain TCP
 	OverlayBodies Defence = "overlay-bodies" // bodies that reach the overlay's controller are bounded
+	RecoverTrace  Defence = "recover-trace"  // letting in again offline is in the audit log before it is done
 	InnerTLS      Defence = "inner-tls"      // connections are encrypted end to end: else names are only said
 
 	// Chunks.
