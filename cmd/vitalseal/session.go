@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+	"unicode"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
@@ -156,12 +157,16 @@ func askSecond(s *client.SecondFactor) (client.Proof, error) {
 	return proofOf(code), nil
 }
 
-// proofOf tells an app's six digits from a recovery code.
+// proofOf tells an app's six digits from a recovery code. Both go as they were typed: the hub takes off what does not count.
 func proofOf(code string) client.Proof {
-	code = strings.TrimSpace(code)
-	digits := strings.ReplaceAll(code, " ", "")
+	digits := strings.Map(func(r rune) rune {
+		if unicode.IsSpace(r) {
+			return -1
+		}
+		return r
+	}, code)
 	if len(digits) == 6 && strings.Trim(digits, "0123456789") == "" {
-		return client.Proof{TOTP: digits}
+		return client.Proof{TOTP: code}
 	}
 	return client.Proof{Recovery: code}
 }

@@ -46,7 +46,7 @@ func TestCommandsProveTheSecondFactor(t *testing.T) {
 		err  string
 	}{
 		{"123456", 0, map[string]string{"id": "pending", "totp": "123456"}, ""},
-		{"123 456", 0, map[string]string{"id": "pending", "totp": "123456"}, ""},
+		{"123 456", 0, map[string]string{"id": "pending", "totp": "123 456"}, ""}, // as typed: the hub tidies it
 		{"abcd-efgh", 0, map[string]string{"id": "pending", "recovery": "abcd-efgh"}, ""},
 		{"654321", 3, map[string]string{"id": "pending", "totp": "654321"}, "sign-in refused"},
 		{"", 2, nil, "hint: set $VITALSEAL_TOTP"},

@@ -37,7 +37,7 @@ type Engine struct {
 	factoring       sync.Mutex // one second factor is checked after the other, so that none counts twice
 	oidc            *provider  // nil: none
 	hashing         *hashing
-	throttle        *throttle
+	logins          loginKey
 	budgets         *budgets
 	unknownPassword string // a hash that no password has, for sign-ins of nobody
 	approvals       Approvals
@@ -66,7 +66,7 @@ func New(dir Directory, log *audit.Log, text []byte, logger *slog.Logger, option
 		dir: dir, audit: log, log: logger, policies: set, persons: newPersonFigures(), patients: newPatientFigures(),
 		grantLife: time.Minute, events: func(Event) {}, risks: newRisks(), pendings: newPendings(),
 		issuer: "vitalseal", host: DefaultHost, idle: 30 * time.Minute, absolute: 12 * time.Hour,
-		hashing: newHashing(), throttle: newThrottle(), budgets: newBudgets(), unknownPassword: unknownHash(),
+		hashing: newHashing(), budgets: newBudgets(), unknownPassword: unknownHash(),
 	}
 	for _, o := range options {
 		o(e)

@@ -5,64 +5,121 @@ import (
 	"errors"
 	"fmt"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
-// TestThrottleBounds looks at what the throttle holds in memory.
-func TestThrottleBounds(t *testing.T) {
-	th := newThrottle()
-	now := time.Date(2026, 3, 1, 0, 0, 0, 0, time.UTC)
-	refused := 0
-	for i := range 10_000 {
-		if wait, _ := th.begin("ws", fmt.Sprint("login", i), now); wait > 0 {
-			refused++
+// TestHashingIsFair: a lane with many waiting holds up no other for longer than one hash, computes one at a time, and gives way
+// where all together are too many.
+func TestHashingIsFair(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHashing()
+		const hash = 100 * time.Millisecond
+		start := time.Now()
+		type end struct {
+			lane string
+			at   time.Duration
+			err  error
 		}
-	}
-	if n := len(th.stations["ws"].logins); n != loginsPerStation || refused != 10_000-loginsPerStation-freeFailures {
-		t.Errorf("%d logins held, %d refused", n, refused)
-	}
-	if wait, _ := th.begin("ws2", "login1", now); wait != 0 {
-		t.Error("another workstation is affected")
-	}
-	for i := range 2 * mostStations {
-		th.begin(fmt.Sprint("ws", i), "a", now.Add(time.Duration(i)))
-	}
-	if len(th.stations) > mostStations {
-		t.Errorf("%d workstations held", len(th.stations))
-	}
-	if wait, _ := th.begin("ws8000", "a", now.Add(2*time.Hour)); wait != 0 {
-		t.Error("not forgotten")
-	}
+		ends := make(chan end, 4096)
+		do := func(lane string) {
+			go func() {
+				err := h.do(t.Context(), lane, func() { time.Sleep(hash) })
+				ends <- end{lane, time.Since(start), err}
+			}()
+		}
+		for range 75 {
+			do("junk")
+		}
+		synctest.Wait()
+		if h.running != 1 || h.waiting != mostWaitingHere {
+			t.Errorf("%d running, %d waiting; a lane runs one and %d wait", h.running, h.waiting, mostWaitingHere)
+		}
+		do("ward")
+		do("nurse")
+		time.Sleep(10 * time.Second)
+		busy := 0
+		for range 77 {
+			e := <-ends
+			switch {
+			case errors.Is(e.err, ErrBusy) && e.lane == "junk":
+				busy++
+			case e.err != nil:
+				t.Errorf("%s: %v", e.lane, e.err)
+			case e.lane != "junk" && e.at > 2*hash:
+				t.Errorf("%s waited until %v behind another lane", e.lane, e.at)
+			}
+		}
+		if busy != 75-1-mostWaitingHere {
+			t.Errorf("%d of the junk were refused at once", busy)
+		}
+		if len(h.lanes) != 0 || len(h.turn) != 0 || h.running != 0 || h.waiting != 0 {
+			t.Errorf("something stays: %d lanes, %d turns, %d running, %d waiting", len(h.lanes), len(h.turn), h.running, h.waiting)
+		}
+
+		// Full everywhere: a newcomer takes the place of the newest of the longest lane.
+		for i := range mostWaiting / mostWaitingHere {
+			for range mostWaitingHere + 1 {
+				do(fmt.Sprint("greedy", i))
+				synctest.Wait()
+			}
+		}
+		for h.waiting < mostWaiting {
+			do(fmt.Sprint("more", h.waiting))
+			synctest.Wait()
+		}
+		start = time.Now()
+		do("late")
+		synctest.Wait()
+		if h.waiting != mostWaiting {
+			t.Errorf("%d wait, at most %d", h.waiting, mostWaiting)
+		}
+		time.Sleep(time.Minute)
+		close(ends)
+		served := false
+		for e := range ends {
+			served = served || e.lane == "late" && e.err == nil
+		}
+		if !served {
+			t.Error("the newcomer was not served")
+		}
+	})
 }
 
-// TestHashingIsBounded: neither memory nor queue grows without end.
-func TestHashingIsBounded(t *testing.T) {
-	h := newHashing()
-	release := make(chan struct{})
-	results := make(chan error)
-	for range cap(h.waiting) {
-		go func() { results <- h.do(t.Context(), func() { <-release }) }()
-	}
-	for len(h.waiting) < cap(h.waiting) || len(h.running) < cap(h.running) {
-		time.Sleep(time.Millisecond)
-	}
-	if err := h.do(t.Context(), func() { t.Error("ran") }); !errors.Is(err, ErrBusy) {
-		t.Errorf("one too many: %v", err)
-	}
-	close(release)
-	for range cap(h.waiting) {
-		if err := <-results; err != nil {
+// TestHashingIsLeft: what is cancelled while it waits neither runs nor holds a place.
+func TestHashingIsLeft(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHashing()
+		release := make(chan struct{})
+		for _, lane := range []string{"a", "b"} {
+			go func() {
+				if err := h.do(t.Context(), lane, func() { <-release }); err != nil {
+					t.Error(err)
+				}
+			}()
+		}
+		synctest.Wait()
+		ctx, cancel := context.WithCancel(t.Context())
+		left := make(chan error)
+		go func() { left <- h.do(ctx, "c", func() { t.Error("ran") }) }()
+		synctest.Wait()
+		cancel()
+		if err := <-left; !errors.Is(err, context.Canceled) {
 			t.Error(err)
 		}
-	}
-	ctx, cancel := context.WithCancel(t.Context())
-	cancel()
-	h.running <- struct{}{}
-	h.running <- struct{}{}
-	if err := h.do(ctx, func() { t.Error("ran") }); !errors.Is(err, context.Canceled) {
-		t.Error(err)
-	}
+		if h.waiting != 0 || len(h.lanes) != 2 {
+			t.Errorf("%d wait in %d lanes", h.waiting, len(h.lanes))
+		}
+		close(release)
+		synctest.Wait()
+		if err := h.do(ctx, "c", func() { t.Error("ran") }); !errors.Is(err, context.Canceled) {
+			t.Error(err)
+		}
+	})
 }
+
+// SetUnknownPassword replaces the hash that stands for logins of no person.
+func (e *Engine) SetUnknownPassword(hash string) { e.unknownPassword = hash }
 
 // Explained is a decision without its audit entry, for the benchmark.
 func (e *Engine) Explained(ctx context.Context, s Subject, a Action, r Resource) (allowed bool, err error) {

@@ -148,7 +148,8 @@ func (e *Engine) ConfirmTOTP(ctx context.Context, s Subject, code string) (recov
 	e.factoring.Lock()
 	defer e.factoring.Unlock()
 	now := time.Now().UTC()
-	if err := e.slow(ctx, s.Workstation, "2:"+s.Person.ID, now); err != nil {
+	try, err := e.attempt(ctx, s.Person, s.Workstation, actionFactor, now, stepUpPool(s))
+	if err != nil {
 		return nil, err
 	}
 	all, err := e.dir.Factors(ctx, s.Person.ID)
@@ -160,11 +161,13 @@ func (e *Engine) ConfirmTOTP(ctx context.Context, s Subject, code string) (recov
 		if f.Kind != FactorTOTP || json.Unmarshal(f.Data, &d) != nil || d.Confirmed {
 			continue
 		}
-		step, ok := matches(d, code, now)
+		step, ok := matches(d, plainCode(code), now)
 		if !ok {
-			return nil, e.proofRefused(ctx, s, actionFactor, now)
+			return nil, try.wrong(ctx, s.Person, s.Workstation, now, e.proofRefused(ctx, s, actionFactor, now))
 		}
-		e.throttle.succeeded(s.Workstation, "2:"+s.Person.ID)
+		if err := try.right(ctx); err != nil {
+			return nil, err
+		}
 		d.Confirmed, d.Step = true, step
 		if err := e.keep(ctx, f, d, now); err != nil {
 			return nil, err
@@ -202,7 +205,7 @@ func (e *Engine) totp(ctx context.Context, p Person, code string, now time.Time)
 		if f.Kind != FactorTOTP || json.Unmarshal(f.Data, &d) != nil || !d.Confirmed {
 			continue
 		}
-		if step, ok := matches(d, strings.TrimSpace(code), now); ok {
+		if step, ok := matches(d, plainCode(code), now); ok {
 			if !weaken.Skip(weaken.ProofOnce) {
 				d.Step = step
 			}
@@ -255,7 +258,7 @@ func (e *Engine) recovery(ctx context.Context, p Person, code string) (method st
 	if err != nil {
 		return "", fmt.Errorf("access: recovery codes: %w", err)
 	}
-	hash := hexHash(strings.ToLower(strings.TrimSpace(code)))
+	hash := hexHash(recoveryText(code))
 	for _, f := range all {
 		var hashes []string
 		if f.Kind != FactorRecovery || json.Unmarshal(f.Data, &hashes) != nil {

@@ -33,6 +33,9 @@ type directory struct {
 	secrets  map[string][]byte
 	keys     map[[32]byte]access.APIKey
 	devices  map[string]access.MQTTDevice
+	counts   map[string]access.TryCount
+	known    map[string]bool                            // by person and workstation
+	failed   map[string]map[string]*access.FailedSignIn // by person and session, and by workstation
 	broken   error
 	touches  int
 }
@@ -41,6 +44,7 @@ func newDirectory() *directory {
 	return &directory{
 		people: map[string]access.Person{}, hashes: map[string]string{}, sessions: map[string]access.Session{},
 		factors: map[string]access.Factor{}, glasses: map[string]access.Glass{}, linked: map[string]string{}, secrets: map[string][]byte{},
+		counts: map[string]access.TryCount{}, known: map[string]bool{}, failed: map[string]map[string]*access.FailedSignIn{},
 		keys: map[[32]byte]access.APIKey{}, devices: map[string]access.MQTTDevice{},
 		patients: map[string]access.PatientRef{
 			"own": {ID: "own", Ward: "ward-1", Bed: "1"}, "same-ward": {ID: "same-ward", Ward: "ward-1", Bed: "2"},
@@ -165,7 +169,63 @@ func (d *directory) session(id string, f func(*access.Session) error) error {
 }
 
 func (d *directory) SaveSession(_ context.Context, s access.Session) error {
-	return put(d, d.sessions, s.ID, s)
+	return d.change(func() error {
+		d.sessions[s.ID], d.known[s.PersonID+" "+s.Workstation] = s, true
+		d.failed[s.PersonID+" "+s.ID] = d.failed[s.PersonID+" "]
+		delete(d.failed, s.PersonID+" ")
+		return nil
+	})
+}
+
+func (d *directory) TryCount(_ context.Context, name string) (access.TryCount, error) {
+	c, err := find(d, d.counts, name)
+	if errors.Is(err, access.ErrNotFound) {
+		err = nil
+	}
+	return c, err
+}
+
+func (d *directory) SwapTryCount(_ context.Context, name string, was, now access.TryCount) error {
+	return d.change(func() error {
+		if d.counts[name] != was {
+			return access.ErrConflict
+		}
+		d.counts[name] = now
+		if now.Failures == 0 {
+			delete(d.counts, name)
+		}
+		return nil
+	})
+}
+
+func (d *directory) KnownWorkstation(_ context.Context, person, workstation string) (bool, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.known[person+" "+workstation], d.broken
+}
+
+func (d *directory) NoteFailedSignIn(_ context.Context, person, workstation string, at time.Time) error {
+	return d.change(func() error {
+		of := d.failed[person+" "]
+		if of == nil {
+			of = map[string]*access.FailedSignIn{}
+			d.failed[person+" "] = of
+		}
+		if of[workstation] == nil {
+			of[workstation] = &access.FailedSignIn{Workstation: workstation, First: at}
+		}
+		of[workstation].Count, of[workstation].Last = of[workstation].Count+1, at
+		return nil
+	})
+}
+
+func (d *directory) FailedSignIns(_ context.Context, person, session string) (all []access.FailedSignIn, err error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, f := range d.failed[person+" "+session] {
+		all = append(all, *f)
+	}
+	return all, d.broken
 }
 
 func (d *directory) Session(_ context.Context, id string) (access.Session, error) {
@@ -397,6 +457,7 @@ func setup(t testing.TB, d *directory, options ...access.Option) (*access.Engine
 	if err != nil {
 		t.Fatal(err)
 	}
+	e.SetUnknownPassword(cheapHash())
 	return e, log
 }
 

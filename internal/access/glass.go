@@ -82,6 +82,7 @@ const (
 	EventDrift    = "drift"            // the overlay was changed behind our back, and put right
 	EventRecovery = "recovery"         // an operator with the root key let an administrator or a workstation in while the hub was stopped
 	EventApproval = "approval-waits"   // an act of administration waits for a second person
+	EventGuessing = "guessing"         // wrong proofs of identity that look like guessing
 	EventTheft    = "token-reuse"      // a used refresh token, or a token from another workstation, was shown
 )
 

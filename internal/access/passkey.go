@@ -17,11 +17,7 @@ import (
 // DefaultHost is the one name under which workstations reach the faces. Passkeys are bound to it.
 const DefaultHost = "vitalseal.localhost"
 
-const (
-	maxPasskeyAnswer = 16 << 10
-	// anyPasskey is what failed passkey sign-ins are counted under: no login can be this.
-	anyPasskey = ":passkey"
-)
+const maxPasskeyAnswer = 16 << 10
 
 // WithHost sets the host name that browsers use, to which passkeys are bound; DefaultHost without it.
 func WithHost(host string) Option { return func(e *Engine) { e.host = host } }
@@ -186,9 +182,6 @@ func (e *Engine) BeginPasskeySignIn(_ context.Context, workstation string) (Pend
 // in one. Errors as SignIn.
 func (e *Engine) FinishPasskeySignIn(ctx context.Context, proof Proof, workstation string) (SignedIn, error) {
 	now := time.Now().UTC()
-	if err := e.slow(ctx, workstation, anyPasskey, now); err != nil {
-		return SignedIn{}, err
-	}
 	n, ok := e.pendings.try(proof.Pending, workstation, now)
 	if !ok || n.person != "" || n.passkey == nil || len(proof.Passkey) > maxPasskeyAnswer {
 		return SignedIn{}, e.signInRefused(ctx, Person{}, workstation, "no sign-in waits for this")
@@ -217,7 +210,6 @@ func (e *Engine) FinishPasskeySignIn(ctx context.Context, proof Proof, workstati
 	}
 	user, credential, err := rp.ValidatePasskeyLogin(find, *n.passkey, parsed)
 	if broken != nil {
-		e.throttle.withdraw(workstation, anyPasskey)
 		return SignedIn{}, fmt.Errorf("access: passkey: %w", broken)
 	}
 	if err != nil {
@@ -234,7 +226,6 @@ func (e *Engine) FinishPasskeySignIn(ctx context.Context, proof Proof, workstati
 		return SignedIn{}, err
 	}
 	e.pendings.done(proof.Pending)
-	e.throttle.succeeded(workstation, anyPasskey)
 	return e.startSession(ctx, u.person, workstation, "hwk user", true, now)
 }
 

@@ -1,7 +1,6 @@
 package access
 
 import (
-	"context"
 	"crypto/rand"
 	"crypto/subtle"
 	"encoding/base64"
@@ -97,41 +96,4 @@ func parsePHC(s string) (parsedHash, error) {
 		return h, errPHC
 	}
 	return h, nil
-}
-
-// hashing bounds the memory of password hashing: two at once, and a queue that does not grow without end.
-type hashing struct {
-	running, waiting chan struct{}
-}
-
-func newHashing() *hashing {
-	return &hashing{running: make(chan struct{}, 2), waiting: make(chan struct{}, 64)}
-}
-
-// do runs f when it is its turn, or returns ErrBusy or ctx's error.
-func (h *hashing) do(ctx context.Context, f func()) error {
-	select {
-	case h.waiting <- struct{}{}:
-		defer func() { <-h.waiting }()
-	default:
-		return ErrBusy
-	}
-	select {
-	case h.running <- struct{}{}:
-		defer func() { <-h.running }()
-	case <-ctx.Done():
-		return fmt.Errorf("access: password: %w", ctx.Err())
-	}
-	f()
-	return nil
-}
-
-// HashPassword is the function of that name, waiting its turn among the sign-ins: ErrPassword, ErrBusy or ctx's error.
-func (e *Engine) HashPassword(ctx context.Context, pw string) (string, error) {
-	var out string
-	var herr error
-	if err := e.hashing.do(ctx, func() { out, herr = HashPassword(pw) }); err != nil {
-		return "", err
-	}
-	return out, herr
 }

@@ -61,6 +61,7 @@ type Session struct {
 
 // Sessions is the part of a Directory about sign-ins.
 type Sessions interface {
+	// SaveSession also makes the workstation known to the person, and the failed sign-ins since the person's last session this one's.
 	SaveSession(ctx context.Context, s Session) error
 	Session(ctx context.Context, id string) (Session, error)
 	// SessionsOf are a person's sign-ins, expired ones too.

@@ -153,10 +153,12 @@ func (e *Engine) SignIn(ctx context.Context, login, password, workstation string
 	if !IsWorkstation(workstation) {
 		return SignedIn{}, e.signInRefused(ctx, Person{}, workstation, "no workstation")
 	}
+	name := login
 	if !plausible {
-		login = "" // all of them share one count
+		name = " " + workstation // all of them at a workstation share one count: no person can have such a login
 	}
-	if err := e.slow(ctx, workstation, login, now); err != nil {
+	name, err := e.logins.name(ctx, e.dir, name)
+	if err != nil {
 		return SignedIn{}, err
 	}
 	p, hash, err := Person{}, e.unknownPassword, error(ErrNotFound)
@@ -165,27 +167,45 @@ func (e *Engine) SignIn(ctx context.Context, login, password, workstation string
 		if p, h, err = e.dir.PersonByLogin(ctx, login); err == nil {
 			hash = h
 		} else if !errors.Is(err, ErrNotFound) {
-			e.throttle.withdraw(workstation, login)
 			return SignedIn{}, fmt.Errorf("access: sign in: %w", err)
 		}
 	}
 	known := err == nil
-	right, err := e.verify(ctx, hash, password)
+	// Asked of logins that belong to no person too, for the same work.
+	here, err := e.dir.KnownWorkstation(ctx, p.ID, workstation)
 	if err != nil {
-		e.throttle.withdraw(workstation, login)
+		return SignedIn{}, fmt.Errorf("access: sign in: %w", err)
+	}
+	in, lane := loginPool(name), workstation
+	if known && here {
+		in = knownPool(p, workstation)
+		lane = in.name
+	}
+	try, err := e.attempt(ctx, p, workstation, actionSignIn, now, in)
+	if err != nil {
 		return SignedIn{}, err
 	}
+	right, err := e.verify(ctx, lane, hash, password)
+	if err != nil {
+		return SignedIn{}, errors.Join(err, try.withdraw(ctx))
+	}
+	reason := ""
 	switch {
 	case !known && weaken.Skip(weaken.SameAnswer):
 		return SignedIn{}, ErrNotFound
 	case !known:
-		return SignedIn{}, e.signInRefused(ctx, Person{}, workstation, "unknown login")
+		reason = "unknown login"
 	case !right:
-		return SignedIn{}, e.signInRefused(ctx, p, workstation, "wrong password")
+		reason = "wrong password"
 	case p.Disabled:
-		return SignedIn{}, e.signInRefused(ctx, p, workstation, "person disabled")
+		reason = "person disabled"
 	}
-	e.throttle.succeeded(workstation, login)
+	if reason != "" {
+		return SignedIn{}, try.wrong(ctx, p, workstation, now, e.signInRefused(ctx, p, workstation, reason))
+	}
+	if err := try.right(ctx); err != nil {
+		return SignedIn{}, err
+	}
 	ask, err := e.ask(ctx, p, workstation, "", "pwd", now)
 	if err != nil || ask != nil && !weaken.Skip(weaken.SecondFactor) {
 		return SignedIn{Pending: ask}, err
@@ -204,21 +224,35 @@ func (e *Engine) SecondFactor(ctx context.Context, proof Proof, workstation stri
 	if err != nil {
 		return SignedIn{}, fmt.Errorf("access: sign in: %w", err)
 	}
-	if err := e.slow(ctx, workstation, "2:"+p.ID, now); err != nil {
+	var in []pool
+	switch {
+	case proof.isPasskey(n):
+	case proof.TOTP != "":
+		in = []pool{codePool(p)}
+	default:
+		in = []pool{recoveryPool(p, workstation)}
+	}
+	try, err := e.attempt(ctx, p, workstation, actionSignIn, now, in...)
+	if err != nil {
 		return SignedIn{}, err
 	}
 	method, err := e.second(ctx, p, proof, n, now)
 	if err != nil {
-		e.throttle.withdraw(workstation, "2:"+p.ID)
-		return SignedIn{}, err
+		return SignedIn{}, errors.Join(err, try.withdraw(ctx))
 	}
+	reason := ""
 	switch {
 	case method == "":
-		return SignedIn{}, e.signInRefused(ctx, p, workstation, "wrong second factor")
+		reason = "wrong second factor"
 	case p.Disabled:
-		return SignedIn{}, e.signInRefused(ctx, p, workstation, "person disabled")
+		reason = "person disabled"
 	}
-	e.throttle.succeeded(workstation, "2:"+p.ID)
+	if reason != "" {
+		return SignedIn{}, try.wrong(ctx, p, workstation, now, e.signInRefused(ctx, p, workstation, reason))
+	}
+	if err := try.right(ctx); err != nil {
+		return SignedIn{}, err
+	}
 	e.pendings.done(proof.Pending)
 	return e.startSession(ctx, p, workstation, n.methods+" "+method, true, now)
 }
@@ -254,10 +288,18 @@ func (e *Engine) StepUp(ctx context.Context, s Subject, proof Proof) error {
 			return ErrSignIn
 		}
 	}
-	if err := e.slow(ctx, s.Workstation, "2:"+s.Person.ID, now); err != nil {
+	kinds, err := e.kinds(ctx, s.Person.ID)
+	if err != nil {
 		return err
 	}
-	kinds, err := e.kinds(ctx, s.Person.ID)
+	in := []pool{stepUpPool(s)}
+	switch {
+	case len(kinds) > 0 && proof.isPasskey(n):
+		in = nil
+	case len(kinds) > 0 && proof.TOTP != "":
+		in = append(in, stepUpCodePool(s))
+	}
+	try, err := e.attempt(ctx, s.Person, s.Workstation, actionStepUp, now, in...)
 	if err != nil {
 		return err
 	}
@@ -265,16 +307,17 @@ func (e *Engine) StepUp(ctx context.Context, s Subject, proof Proof) error {
 	if len(kinds) > 0 {
 		method, err = e.second(ctx, s.Person, proof, n, now)
 	} else {
-		method, err = e.password(ctx, s.Person, proof.Password)
+		method, err = e.password(ctx, s, proof.Password)
 	}
 	if err != nil {
-		e.throttle.withdraw(s.Workstation, "2:"+s.Person.ID)
-		return err
+		return errors.Join(err, try.withdraw(ctx))
 	}
 	if method == "" {
-		return e.proofRefused(ctx, s, actionStepUp, now)
+		return try.wrong(ctx, s.Person, s.Workstation, now, e.proofRefused(ctx, s, actionStepUp, now))
 	}
-	e.throttle.succeeded(s.Workstation, "2:"+s.Person.ID)
+	if err := try.right(ctx); err != nil {
+		return err
+	}
 	e.pendings.done(proof.Pending)
 	if err := e.record(ctx, s.Person, s.Workstation, actionStepUp, true, method); err != nil {
 		return err
@@ -313,10 +356,13 @@ func (e *Engine) ask(ctx context.Context, p Person, workstation, session, method
 	return out, nil
 }
 
+// isPasskey reports whether what is shown is the passkey that n asked for.
+func (p Proof) isPasskey(n pending) bool { return len(p.Passkey) > 0 && n.passkey != nil }
+
 // second checks a second factor. An empty method without an error means that it is wrong.
 func (e *Engine) second(ctx context.Context, p Person, proof Proof, n pending, now time.Time) (method string, err error) {
 	switch {
-	case len(proof.Passkey) > 0 && n.passkey != nil:
+	case proof.isPasskey(n):
 		return e.passkeyOf(ctx, p, proof.Passkey, *n.passkey)
 	case proof.TOTP != "":
 		return e.totp(ctx, p, proof.TOTP, now)
@@ -326,21 +372,21 @@ func (e *Engine) second(ctx context.Context, p Person, proof Proof, n pending, n
 	return "", nil
 }
 
-// password checks a person's own password.
-func (e *Engine) password(ctx context.Context, p Person, password string) (method string, err error) {
-	_, hash, err := e.dir.PersonByLogin(ctx, p.Login)
+// password checks the own password of a person who is signed in.
+func (e *Engine) password(ctx context.Context, s Subject, password string) (method string, err error) {
+	_, hash, err := e.dir.PersonByLogin(ctx, s.Person.Login)
 	if err != nil {
 		return "", fmt.Errorf("access: password: %w", err)
 	}
-	right, err := e.verify(ctx, hash, password)
+	right, err := e.verify(ctx, stepUpPool(s).name, hash, password)
 	if err != nil || !right {
 		return "", err
 	}
 	return "pwd", nil
 }
 
-// verify compares, with the same work whatever the hash is.
-func (e *Engine) verify(ctx context.Context, hash, password string) (right bool, err error) {
+// verify compares, with the same work whatever the hash is, when it is the lane's turn.
+func (e *Engine) verify(ctx context.Context, lane, hash, password string) (right bool, err error) {
 	ok := true
 	if _, err := parsePHC(hash); err != nil {
 		hash, ok = e.unknownPassword, false // someone without a password: the same work all the same
@@ -348,22 +394,8 @@ func (e *Engine) verify(ctx context.Context, hash, password string) (right bool,
 	if len(password) > MaxPassword {
 		password = "" // nobody's: a password has at least MinPassword characters
 	}
-	err = e.hashing.do(ctx, func() { right = VerifyPassword(hash, password) })
+	err = e.hashing.do(ctx, lane, func() { right = VerifyPassword(hash, password) })
 	return right && ok, err
-}
-
-// slow is a *Throttled while too many failures lie behind what, and counts this try as one until it succeeds.
-func (e *Engine) slow(ctx context.Context, workstation, what string, now time.Time) error {
-	wait, first := e.throttle.begin(workstation, what, now)
-	if wait <= 0 {
-		return nil
-	}
-	if first {
-		if err := e.signInRefused(ctx, Person{}, workstation, "throttled"); !errors.Is(err, ErrSignIn) {
-			return err
-		}
-	}
-	return &Throttled{RetryAfter: wait}
 }
 
 // signInRefused audits and is ErrSignIn, or the audit log's error.
@@ -381,22 +413,24 @@ func (e *Engine) ChangePassword(ctx context.Context, s Subject, old, new string)
 		return ErrNoSession
 	}
 	now := time.Now().UTC()
-	if err := e.slow(ctx, s.Workstation, "2:"+s.Person.ID, now); err != nil {
+	try, err := e.attempt(ctx, s.Person, s.Workstation, actionPassword, now, stepUpPool(s))
+	if err != nil {
 		return err
 	}
-	method, err := e.password(ctx, s.Person, old)
+	method, err := e.password(ctx, s, old)
 	if err != nil {
-		e.throttle.withdraw(s.Workstation, "2:"+s.Person.ID)
-		return err
+		return errors.Join(err, try.withdraw(ctx))
 	}
 	if method == "" {
-		return e.proofRefused(ctx, s, actionPassword, now)
+		return try.wrong(ctx, s.Person, s.Workstation, now, e.proofRefused(ctx, s, actionPassword, now))
 	}
-	e.throttle.succeeded(s.Workstation, "2:"+s.Person.ID)
+	if err := try.right(ctx); err != nil {
+		return err
+	}
 	if new == old {
 		return fmt.Errorf("%w: the new password is the old one", ErrInvalid)
 	}
-	hash, err := e.HashPassword(ctx, new)
+	hash, err := e.hashIn(ctx, stepUpPool(s).name, new)
 	if err != nil {
 		return err
 	}
@@ -410,7 +444,25 @@ func (e *Engine) ChangePassword(ctx context.Context, s Subject, old, new string)
 		return fmt.Errorf("access: password: %w", err)
 	}
 	e.pendings.forget(s.Person.ID) // sign-ins for which the old password was shown
-	return nil
+	return e.forgive(ctx, s.Person.ID)
+}
+
+// forgive clears what was counted against a login: the guesses were about a password that is no longer one.
+func (e *Engine) forgive(ctx context.Context, personID string) error {
+	p, err := e.dir.Person(ctx, personID)
+	if errors.Is(err, ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("access: password: %w", err)
+	}
+	login, _ := NormalLogin(p.Login)
+	name, err := e.logins.name(ctx, e.dir, login)
+	if err != nil {
+		return err
+	}
+	a := &attempt{e: e, counts: []counted{{pool: loginPool(name)}}}
+	return a.right(ctx)
 }
 
 // SetOneTimePassword replaces a person's password by one that must be changed at the next sign-in, and ends the person's
@@ -423,7 +475,7 @@ func (e *Engine) SetOneTimePassword(ctx context.Context, personID, password stri
 	if err := e.dir.SetPassword(ctx, personID, hash, true); err != nil {
 		return fmt.Errorf("access: password: %w", err)
 	}
-	return e.SignOutAll(ctx, personID)
+	return errors.Join(e.SignOutAll(ctx, personID), e.forgive(ctx, personID))
 }
 
 // OneTimePassword makes a password that is good for signing in once and choosing another, and ends the person's sessions.

@@ -109,6 +109,7 @@ type Directory interface {
 	Emergencies
 	Sessions
 	Credentials
+	Counts
 }
 
 // Subject is who asks, and from where. It comes from Engine.Authenticate, AuthenticateKey or Display; a Subject made by

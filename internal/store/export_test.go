@@ -26,6 +26,9 @@ func NewDirectory(ctx context.Context, path string) (*sql.DB, error) {
 	return openFile(ctx, path, directorySteps, 1, "")
 }
 
+// SweepTries drops the counts that are over, and those of most logins of no person.
+func (s *Store) SweepTries(ctx context.Context, most int) error { return s.sweepTries(ctx, most) }
+
 // PartitionsOpen is how many days' files are open.
 func (s *Store) PartitionsOpen() int {
 	s.parts.mu.Lock()

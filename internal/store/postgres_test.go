@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"vitalseal/internal/access"
 	"vitalseal/internal/seal"
 	"vitalseal/internal/store"
 	"vitalseal/internal/store/storetest"
@@ -38,6 +39,23 @@ func TestConformance(t *testing.T) {
 	t.Run("postgres", func(t *testing.T) {
 		storetest.Run(t, func(t *testing.T) *store.Store { return hubOn(t, pgserver.Database(t), keys(t, t.TempDir())) })
 	})
+}
+
+// TestStrangersAreBounded: logins that belong to no person do not fill the store, and push out no person's count.
+func TestStrangersAreBounded(t *testing.T) {
+	for name, s := range map[string]*store.Store{"sqlite": open(t, t.TempDir()), "postgres": hubOn(t, pgserver.Database(t), keys(t, t.TempDir()))} {
+		now := time.Now().UTC().Truncate(time.Microsecond)
+		must(t, s.SwapTryCount(t.Context(), "person", access.TryCount{}, access.TryCount{Failures: 1, At: now, Person: "u1"}))
+		for i := range 30 {
+			must(t, s.SwapTryCount(t.Context(), fmt.Sprintf("stranger %02d", i), access.TryCount{}, access.TryCount{Failures: 1, At: now.Add(time.Duration(i) * time.Second)}))
+		}
+		must(t, s.SweepTries(t.Context(), 10))
+		for count, want := range map[string]int{"person": 1, "stranger 29": 1, "stranger 20": 1, "stranger 19": 0, "stranger 00": 0} {
+			if c, err := s.TryCount(t.Context(), count); err != nil || c.Failures != want {
+				t.Errorf("%s: %s: %+v, %v", name, count, c, err)
+			}
+		}
+	}
 }
 
 // TestTwoHubs: two hubs take the same chunks of the same patients at once; each is there once and both show all of them live.

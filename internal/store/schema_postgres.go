@@ -15,6 +15,7 @@ DROP TABLE recent, damaged, blocks, taken, sums, streams, subjects, days; DROP S
 	{up: collated(pgApart), down: pgApartBack},
 	pgStarts, pgContent, pgTrouble,
 	pgApproval,
+	{up: collated(pgTries), down: pgTriesBack},
 }
 
 func collated(schema string) string { return strings.ReplaceAll(schema, " TEXT", ` TEXT COLLATE "C"`) }

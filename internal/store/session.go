@@ -29,7 +29,10 @@ func (s *Store) SaveSession(ctx context.Context, n access.Session) error {
 			rotated, sealed_key) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`, n.ID, n.PersonID, n.Workstation, micro(n.Started), micro(n.LastUsed),
 			micro(n.Expires), micro(n.Proven), n.SecondFactor, n.Methods, n.Generation, micro(n.Rotated),
 			key.Seal(n.Key[:], associated("session key", n.ID)))
-		return err
+		if err != nil {
+			return err
+		}
+		return s.signedIn(ctx, tx, n)
 	}))
 }
 

@@ -117,6 +117,8 @@ type Store struct {
 	stats   partitionCounts
 	once    sync.Once
 
+	newTries atomic.Uint64 // counts begun, see sweepTries
+
 	bars    bars           // what was taken from someone and is not on disk yet
 	closing chan struct{}  // closed by Close
 	tasks   sync.WaitGroup // urgent writes under way, and the sweeper

@@ -255,7 +255,7 @@ function AddTOTP({ secret, uri, onDone, onClose }: { secret: string; uri: string
     e.preventDefault()
     setFailed('')
     try {
-      onDone((await ask<{ recovery: string[] }>('POST', '/api/account/totp/confirm', { code: (code.current?.value ?? '').replace(/\s/g, '') })).recovery)
+      onDone((await ask<{ recovery: string[] }>('POST', '/api/account/totp/confirm', { code: code.current?.value ?? '' })).recovery)
     } catch (err) {
       setFailed(err instanceof Refused && err.status === 401 && !err.signedOut ? 'That is not the code of this moment. Try the next one.' : words(err))
       if (code.current) code.current.value = ''

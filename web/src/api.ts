@@ -43,6 +43,15 @@ export interface Session {
   second_factor: boolean
   must_change_password?: boolean
   server_time: string
+  // Failed sign-ins with this login since the sign-in before this one, the newest first.
+  failed_sign_ins?: FailedSignIn[]
+}
+
+export interface FailedSignIn {
+  workstation: string // SPIFFE id; empty: several others
+  count: number
+  first: string
+  last: string
 }
 
 // How somebody may sign in at this workstation.

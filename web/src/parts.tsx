@@ -4,6 +4,7 @@ import { useEffect, useReducer, useRef } from 'preact/hooks'
 import type { Kind, Session } from './api'
 import { TwoPersonsBanner } from './approvals'
 import { EmergencyBanner } from './emergency'
+import { FailedSignIns } from './notice'
 import type { Heard, LinkState, Live, Vitals } from './live'
 import { FORGET_SECONDS, STALE_SECONDS, clock, doubt, hasValue, roleWords, span, whyAbsent } from './words'
 
@@ -270,6 +271,7 @@ export function Frame({
       </header>
       <EmergencyBanner session={session} go={go} />
       {session.role === 'admin' && <TwoPersonsBanner />}
+      <FailedSignIns session={session} />
       {link === 'lost' && (
         <div class="banner" role="alert" data-testid="lost">
           <strong>Connection to the hub lost.</strong> Nothing below is live. Look at the bedside. Reconnecting by itself…

@@ -1,5 +1,5 @@
 // How a reading is said to a person: a number, or the reason why there is none. Never a zero, never a guess.
-import type { Kind, Quality, Reading } from './api'
+import type { FailedSignIn, Kind, Quality, Reading } from './api'
 
 // A number older than this is not live and must not look so.
 export const STALE_SECONDS = 5
@@ -94,4 +94,16 @@ export const roleWords: Record<string, string> = {
   staff: 'Staff',
   auditor: 'Auditor',
   admin: 'Administrator',
+}
+
+// failedSignIns says what was tried with a person's login, and what to do.
+export function failedSignIns(failed: FailedSignIn[]): string {
+  const total = failed.reduce((n, f) => n + f.count, 0)
+  const first = failed.map((f) => f.first).sort()[0] ?? ''
+  const since = new Date(first).toLocaleString(undefined, { dateStyle: 'medium', timeStyle: 'short' })
+  const places = failed.map((f) => f.workstation.split('/workstation/')[1] ?? '').filter((n) => n !== '')
+  const named = places.length > 0 ? places.slice(0, 3).join(', ') : 'several workstations'
+  const more = failed.length > Math.min(places.length, 3) && places.length > 0 ? ' and others' : ''
+  const what = total === 1 ? '1 failed sign-in' : `${total} failed sign-ins`
+  return `${what} with your login since ${since}, from workstation ${named}${more}. If that was not you, change your password and tell the security officer.`
 }

@@ -32,6 +32,7 @@ func Run(t *testing.T, open func(t *testing.T) *store.Store) {
 		"announcements": announcements, "quarantine": quarantine, "secrets": secrets, "midnight": midnight, "emergencies": emergencies, "split": split, "slow": slow, "clocks": clocks,
 		"starts": starts, "jumps": jumps, "content": content, "troubles": troubles,
 		"approvals": approvals,
+		"tries":     tries, "failed sign-ins": failedSignIns,
 	} {
 		t.Run(name, func(t *testing.T) { f(t, newBench(t, open(t))) })
 	}

@@ -39,6 +39,16 @@ type sessionAnswer struct {
 	SecondFactor       bool        `json:"second_factor"`
 	MustChangePassword bool        `json:"must_change_password,omitempty"`
 	ServerTime         time.Time   `json:"server_time"`
+	// FailedSignIns are those with this login between this sign-in and the one before it, the newest first.
+	FailedSignIns []failedSignIn `json:"failed_sign_ins,omitempty"`
+}
+
+// failedSignIn is what failed at one workstation.
+type failedSignIn struct {
+	Workstation string    `json:"workstation"` // SPIFFE id; empty: several others
+	Count       int       `json:"count"`
+	First       time.Time `json:"first"`
+	Last        time.Time `json:"last"`
 }
 
 // tokensAnswer is for programs that asked for tokens instead of cookies.
@@ -138,18 +148,18 @@ func (h *Handler) signedIn(w http.ResponseWriter, r *http.Request, s access.Sign
 		}{pending(*s.Pending)})
 		return nil
 	case tokens:
-		h.write(w, http.StatusOK, tokensAnswer{s.Tokens.Access, s.Tokens.Refresh, h.seconds(s.Tokens), h.describe(s.Subject)})
+		h.write(w, http.StatusOK, tokensAnswer{s.Tokens.Access, s.Tokens.Refresh, h.seconds(s.Tokens), h.describe(r.Context(), s.Subject)})
 		return nil
 	}
 	if h.kept(r, s.Subject) {
-		h.write(w, http.StatusOK, h.describe(s.Subject))
+		h.write(w, http.StatusOK, h.describe(r.Context(), s.Subject))
 		return nil
 	}
 	if err := h.replace(r, s.Subject.Session); err != nil {
 		return err
 	}
 	h.setCookies(w, r, s.Tokens)
-	h.write(w, http.StatusOK, h.describe(s.Subject))
+	h.write(w, http.StatusOK, h.describe(r.Context(), s.Subject))
 	return nil
 }
 
@@ -230,7 +240,7 @@ func (h *Handler) session(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	h.write(w, http.StatusOK, h.describe(s))
+	h.write(w, http.StatusOK, h.describe(r.Context(), s))
 	return nil
 }
 
@@ -260,7 +270,7 @@ func (h *Handler) stepUp(w http.ResponseWriter, r *http.Request) error {
 	if err := h.cfg.Access.StepUp(r.Context(), s, in.proof()); err != nil {
 		return err
 	}
-	h.write(w, http.StatusOK, h.describe(s))
+	h.write(w, http.StatusOK, h.describe(r.Context(), s))
 	return nil
 }
 
@@ -444,8 +454,16 @@ func (h *Handler) cookie(r *http.Request, name, path, value string, maxAge int) 
 		HttpOnly: true, Secure: h.secure(r), SameSite: http.SameSiteStrictMode}
 }
 
-func (h *Handler) describe(s access.Subject) sessionAnswer {
-	return sessionAnswer{
+func (h *Handler) describe(ctx context.Context, s access.Subject) sessionAnswer {
+	failed, err := h.cfg.Access.FailedSignIns(ctx, s)
+	if err != nil { // the session is there all the same, and the next answer tells
+		h.cfg.Log.WarnContext(ctx, "a person was not told of failed sign-ins", "err", err)
+	}
+	var told []failedSignIn
+	for _, f := range failed {
+		told = append(told, failedSignIn{f.Workstation, f.Count, f.First.Truncate(time.Millisecond), f.Last.Truncate(time.Millisecond)})
+	}
+	return sessionAnswer{FailedSignIns: told,
 		Login: s.Person.Login, DisplayName: s.Person.DisplayName, Role: s.Person.Role, SelfPatient: s.Person.Self,
 		Workstation: s.Workstation, SecondFactor: s.SecondFactor, MustChangePassword: s.Person.MustChangePassword, ServerTime: h.now(),
 	}

@@ -1,0 +1,177 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"time"
+
+	"vitalseal/internal/access"
+)
+
+const (
+	// mostStrangers bounds the counts of logins that belong to no person: some 10 MB.
+	mostStrangers = 1 << 16
+	// sweepEvery is how many new counts come between two looks for those that are over.
+	sweepEvery = 64
+	// mostKnown and knownFor bound at how many workstations a person is known, and for how long without a sign-in there.
+	mostKnown = 32
+	knownFor  = 90 * 24 * time.Hour
+	// mostNoticed bounds the workstations that a notice of failed sign-ins tells apart.
+	mostNoticed = 16
+)
+
+// triesStep is the part of the directory's schema about failed sign-ins. What is counted says nothing about patients, places or
+// rights, so that it wakes no hub's memory of the directory.
+const triesStep = `
+CREATE TABLE tries (
+  name TEXT PRIMARY KEY, failures INTEGER NOT NULL, at INTEGER NOT NULL, until INTEGER NOT NULL, told INTEGER NOT NULL,
+  person TEXT NOT NULL, stranger INTEGER NOT NULL, gone INTEGER NOT NULL) WITHOUT ROWID;
+CREATE INDEX tries_by_end ON tries (stranger, gone);
+CREATE TABLE known_workstations (
+  person TEXT NOT NULL REFERENCES persons(id), workstation TEXT NOT NULL, used INTEGER NOT NULL,
+  PRIMARY KEY (person, workstation)) WITHOUT ROWID;
+CREATE TABLE failed_sign_ins (
+  person TEXT NOT NULL REFERENCES persons(id), session TEXT NOT NULL, workstation TEXT NOT NULL, failures INTEGER NOT NULL,
+  first INTEGER NOT NULL, last INTEGER NOT NULL, PRIMARY KEY (person, session, workstation)) WITHOUT ROWID;
+INSERT INTO known_workstations SELECT person, workstation, max(started) FROM sessions GROUP BY person, workstation;
+`
+
+// pgTries is triesStep in PostgreSQL.
+const pgTries = `
+CREATE TABLE tries (
+  name TEXT PRIMARY KEY, failures BIGINT NOT NULL, at BIGINT NOT NULL, until BIGINT NOT NULL, told BOOLEAN NOT NULL,
+  person TEXT NOT NULL, stranger BOOLEAN NOT NULL, gone BIGINT NOT NULL);
+CREATE INDEX tries_by_end ON tries (stranger, gone);
+CREATE TABLE known_workstations (
+  person TEXT NOT NULL REFERENCES persons(id), workstation TEXT NOT NULL, used BIGINT NOT NULL, PRIMARY KEY (person, workstation));
+CREATE TABLE failed_sign_ins (
+  person TEXT NOT NULL REFERENCES persons(id), session TEXT NOT NULL, workstation TEXT NOT NULL, failures BIGINT NOT NULL,
+  first BIGINT NOT NULL, last BIGINT NOT NULL, PRIMARY KEY (person, session, workstation));
+INSERT INTO known_workstations SELECT person, workstation, max(started) FROM sessions GROUP BY person, workstation;
+`
+
+const pgTriesBack = `DROP TABLE tries, known_workstations, failed_sign_ins;`
+
+// TryCount is what is counted under a name; the zero one if nothing is.
+func (s *Store) TryCount(ctx context.Context, name string) (c access.TryCount, err error) {
+	var at, until int64
+	err = s.db.QueryRowContext(ctx, "SELECT failures, at, until, told, person FROM tries WHERE name = ?", name).Scan(&c.Failures, &at, &until, &c.Told, &c.Person)
+	if errors.Is(err, sql.ErrNoRows) {
+		return access.TryCount{}, nil
+	}
+	c.At, c.Until = fromMicro(at), fromZero(until)
+	return c, named("count of tries", err)
+}
+
+// SwapTryCount replaces was by now; access.ErrConflict if something else is there.
+func (s *Store) SwapTryCount(ctx context.Context, name string, was, now access.TryCount) error {
+	if err := errors.Join(checkText("name of a count", name, 1, 2*maxID), checkText("person", now.Person, 0, maxID)); err != nil {
+		return named("count a try", err)
+	}
+	// Without the directory's lock: each is one statement, and whoever waits for the lock must not hold up signing in.
+	var r sql.Result
+	var err error
+	switch {
+	case now.Failures == 0:
+		r, err = s.db.DB.ExecContext(ctx, "DELETE FROM tries WHERE name = ? AND failures = ? AND at = ? AND until = ? AND told = ?",
+			name, was.Failures, micro(was.At), microZero(was.Until), was.Told)
+	case was.Failures == 0:
+		r, err = s.db.DB.ExecContext(ctx, `INSERT INTO tries (name, failures, at, until, told, person, stranger, gone) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+			ON CONFLICT DO NOTHING`, name, now.Failures, micro(now.At), microZero(now.Until), now.Told, now.Person, now.Person == "", micro(now.Gone()))
+	default:
+		r, err = s.db.DB.ExecContext(ctx, `UPDATE tries SET failures = ?, at = ?, until = ?, told = ?, person = ?, stranger = ?, gone = ?
+			WHERE name = ? AND failures = ? AND at = ? AND until = ? AND told = ?`, now.Failures, micro(now.At), microZero(now.Until), now.Told,
+			now.Person, now.Person == "", micro(now.Gone()), name, was.Failures, micro(was.At), microZero(was.Until), was.Told)
+	}
+	if err = affected(r, err); errors.Is(err, ErrNotFound) {
+		if was.Failures == 0 && now.Failures == 0 {
+			return nil
+		}
+		return access.ErrConflict
+	}
+	if err == nil && was.Failures == 0 && s.newTries.Add(1)%sweepEvery == 0 {
+		err = s.sweepTries(ctx, mostStrangers)
+	}
+	return named("count a try", err)
+}
+
+// sweepTries drops the counts that are over, and of logins that belong to no person those that end first where there are more than most.
+func (s *Store) sweepTries(ctx context.Context, most int) error {
+	for _, stranger := range []bool{false, true} {
+		if _, err := s.db.DB.ExecContext(ctx, "DELETE FROM tries WHERE stranger = ? AND gone <= ?", stranger, micro(s.now())); err != nil {
+			return err
+		}
+	}
+	_, err := s.db.DB.ExecContext(ctx, `DELETE FROM tries WHERE name IN (SELECT name FROM tries WHERE stranger = ?
+		ORDER BY gone DESC, name LIMIT 1000000 OFFSET ?)`, true, most)
+	return err
+}
+
+// KnownWorkstation reports whether a person has signed in at a workstation lately.
+func (s *Store) KnownWorkstation(ctx context.Context, personID, workstation string) (known bool, err error) {
+	err = s.db.QueryRowContext(ctx, "SELECT EXISTS (SELECT 1 FROM known_workstations WHERE person = ? AND workstation = ? AND used > ?)",
+		personID, workstation, micro(s.now().Add(-knownFor))).Scan(&known)
+	return known, named("known workstation", err)
+}
+
+// signedIn makes a workstation known to a person, and the failed sign-ins that no session has told of this session's.
+func (s *Store) signedIn(ctx context.Context, tx *sql.Tx, n access.Session) error {
+	for _, q := range []struct {
+		text string
+		args []any
+	}{
+		{"INSERT INTO known_workstations (person, workstation, used) VALUES (?, ?, ?) ON CONFLICT (person, workstation) DO UPDATE SET used = excluded.used",
+			[]any{n.PersonID, n.Workstation, micro(n.Started)}},
+		{"DELETE FROM known_workstations WHERE person = ? AND used <= ?", []any{n.PersonID, micro(s.now().Add(-knownFor))}},
+		{`DELETE FROM known_workstations WHERE person = ?1 AND workstation IN (SELECT workstation FROM known_workstations WHERE person = ?1
+			ORDER BY used DESC, workstation LIMIT 1000000 OFFSET ?2)`, []any{n.PersonID, mostKnown}},
+		{"DELETE FROM failed_sign_ins WHERE person = ? AND session <> ''", []any{n.PersonID}},
+		{"UPDATE failed_sign_ins SET session = ? WHERE person = ? AND session = ''", []any{n.ID, n.PersonID}},
+	} {
+		if _, err := tx.ExecContext(ctx, q.text, q.args...); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// NoteFailedSignIn counts a failed sign-in for the notice at the person's next session. Beyond mostNoticed workstations the others
+// are counted together.
+func (s *Store) NoteFailedSignIn(ctx context.Context, personID, workstation string, at time.Time) error {
+	if err := checkText("workstation", workstation, 1, maxID); err != nil {
+		return named("note failed sign-in", err)
+	}
+	_, err := s.db.DB.ExecContext(ctx, `INSERT INTO failed_sign_ins (person, session, workstation, failures, first, last)
+		SELECT CAST(?1 AS TEXT), '', CASE WHEN (SELECT count(*) FROM failed_sign_ins WHERE person = ?1 AND session = '' AND workstation <> ?2) < ?3
+			THEN CAST(?2 AS TEXT) ELSE '' END, 1, CAST(?4 AS BIGINT), CAST(?4 AS BIGINT) WHERE true
+		ON CONFLICT (person, session, workstation) DO UPDATE SET failures = failed_sign_ins.failures + 1, last = excluded.last`,
+		personID, workstation, mostNoticed, micro(at))
+	return named("note failed sign-in", err)
+}
+
+// FailedSignIns are those between a session's sign-in and the one before it, the newest first. Only the newest session has them.
+func (s *Store) FailedSignIns(ctx context.Context, personID, session string) ([]access.FailedSignIn, error) {
+	all, err := list(ctx, s.db.DB, func(r *sql.Rows) (f access.FailedSignIn, err error) {
+		var first, last int64
+		err = r.Scan(&f.Workstation, &f.Count, &first, &last)
+		f.First, f.Last = fromMicro(first), fromMicro(last)
+		return f, err
+	}, "SELECT workstation, failures, first, last FROM failed_sign_ins WHERE person = ? AND session = ? ORDER BY last DESC", personID, session)
+	return all, named("failed sign-ins", err)
+}
+
+// microZero and fromZero keep the zero time as zero.
+func microZero(t time.Time) int64 {
+	if t.IsZero() {
+		return 0
+	}
+	return micro(t)
+}
+
+func fromZero(us int64) time.Time {
+	if us == 0 {
+		return time.Time{}
+	}
+	return fromMicro(us)
+}
