@@ -15,6 +15,8 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+
+	"vitalseal/internal/process"
 )
 
 // Exit codes, part of the command line's contract.
@@ -28,6 +30,11 @@ const (
 var version = "dev"
 
 func main() {
+	// Every command: those that run for long hold keys, those that do not may hold the root key. Where it fails a gateway measures
+	// all the same.
+	if err := process.KeepPrivate(); err != nil {
+		fmt.Fprintf(os.Stderr, "vitalseal: warning: %v: a crash may leave keys and readings in a file; see SECURITY.md\n", err)
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	code := run(ctx, os.Args[1:])
 	stop()

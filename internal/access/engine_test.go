@@ -232,6 +232,11 @@ func TestPolicyFiles(t *testing.T) {
 		"unknown action":    {good + "@id(\"b\")\npermit (principal, action == Action::\"patient:veiw\", resource);", "ward.cedar:3"},
 		"unknown attribute": {good + "@id(\"b\")\npermit (principal is Person, action, resource) when { principal.ward == resource };", "ward.cedar:3"},
 		"unguarded":         {good + "@id(\"b\")\npermit (principal in Role::\"nurse\", action == Action::\"patient:view\", resource) when { principal.wards.contains(resource.ward) };", "ward.cedar:3"},
+		"unknown role":      {good + "@id(\"b\")\npermit (principal in Role::\"Nurse\", action == Action::\"patient:view\", resource);", `ward.cedar:3: @id("b"): no Role::"Nurse"; there are patient, nurse, doctor, staff, auditor, admin`},
+		"unknown role, if":  {good + "@id(\"b\")\nforbid (principal is Person, action == Action::\"patient:view\", resource) unless { principal in Role::\"docter\" };", `no Role::"docter"`},
+		"unknown roles":     {good + "@id(\"b\")\nforbid (principal is Person, action == Action::\"patient:view\", resource) when { principal in [Role::\"nurse\", Role::\"nures\"] };", `no Role::"nures"`},
+		"unknown kind":      {good + "@id(\"b\")\npermit (principal in Kind::\"sensors\", action == Action::\"service:dial\", resource);", `no Kind::"sensors"`},
+		"unknown service":   {good + "@id(\"b\")\npermit (principal in Kind::\"sensor\", action == Action::\"service:dial\", resource == Service::\"vitalseal.ingst\");", `no Service::"vitalseal.ingst"`},
 		"huge":              {strings.Repeat(" ", 1<<20+1), "bytes"},
 	} {
 		if err := access.CheckPolicies("ward.cedar", []byte(c.text)); err == nil || !strings.Contains(err.Error(), c.want) {

@@ -13,14 +13,19 @@ import (
 
 	"github.com/coreos/go-oidc/v3/oidc"
 	"golang.org/x/oauth2"
+
+	"vitalseal/internal/weaken"
 )
 
 // CallbackPath is where an OpenID provider sends people back to.
 const CallbackPath = "/api/session/oidc/callback"
 
 const (
-	oidcPatience  = 10 * time.Second
-	maxClaimRoles = 256
+	oidcPatience = 10 * time.Second
+	// maxProviderAnswer bounds what is read of one answer of the provider. A token of a person in thousands of groups is within it.
+	maxProviderAnswer = 1 << 20
+	// authTimeSlack is how far the provider's clock may be from ours where it says when a person proved who they are.
+	authTimeSlack = 5 * time.Minute
 )
 
 // OIDCConfig is the hospital's own sign-in: an OpenID Connect provider, and what its claims mean here.
@@ -30,8 +35,12 @@ type OIDCConfig struct {
 	ClientSecret string // empty for a public client; PKCE is used either way
 	// Scopes are asked for beside "openid"; nil for "profile".
 	Scopes []string
-	// RoleClaim is the claim whose value, or one of whose values, says the role ("groups").
+	// RoleClaim is the claim whose value, or one of whose values, says the role ("groups"). With dots it may be one within
+	// others ("realm_access.roles"); a claim that has the dots in its own name goes first.
 	RoleClaim string
+	// NoAuthTime takes the word of a provider that does not say when the person proved who they are (auth_time). Without it such
+	// a sign-in is good for what needs no fresh proof of identity.
+	NoAuthTime bool
 	// Roles maps values of the claim to roles. Who has none of them, or several that mean different roles, does not get in.
 	Roles map[string]Role
 	// Client reaches the provider; nil for one with a time limit.
@@ -56,7 +65,7 @@ type provider struct {
 // errand is one person on the way to the provider and back.
 type errand struct {
 	nonce, verifier, workstation, origin string
-	expires                              time.Time
+	started, expires                     time.Time
 }
 
 func newProvider(c OIDCConfig) *provider {
@@ -66,7 +75,26 @@ func newProvider(c OIDCConfig) *provider {
 	if c.Client == nil {
 		c.Client = &http.Client{Timeout: oidcPatience}
 	}
+	bounded := *c.Client
+	bounded.Transport = boundedAnswers{bounded.Transport}
+	c.Client = &bounded
 	return &provider{config: c, waiting: map[string]*errand{}}
+}
+
+// boundedAnswers reads no more than maxProviderAnswer of an answer: the libraries read all that comes.
+type boundedAnswers struct{ next http.RoundTripper }
+
+// RoundTrip implements http.RoundTripper.
+func (b boundedAnswers) RoundTrip(r *http.Request) (*http.Response, error) {
+	next := b.next
+	if next == nil {
+		next = http.DefaultTransport
+	}
+	res, err := next.RoundTrip(r)
+	if err == nil {
+		res.Body = http.MaxBytesReader(nil, res.Body, maxProviderAnswer)
+	}
+	return res, err
 }
 
 // discover asks the provider about itself, once it answers.
@@ -104,15 +132,16 @@ func (e *Engine) StartOIDC(ctx context.Context, workstation, origin string) (red
 		return "", err
 	}
 	now := time.Now()
-	n := &errand{nonce: rand.Text(), verifier: oauth2.GenerateVerifier(), workstation: workstation, origin: origin, expires: now.Add(pendingLife)}
+	n := &errand{nonce: rand.Text(), verifier: oauth2.GenerateVerifier(), workstation: workstation, origin: origin, started: now, expires: now.Add(pendingLife)}
 	state := rand.Text()
 	e.oidc.mu.Lock()
 	defer e.oidc.mu.Unlock()
 	evict(e.oidc.waiting, workstation, now, func(o *errand) (string, time.Time) { return o.workstation, o.expires })
 	e.oidc.waiting[state] = n
-	// prompt=login: whoever comes back has proven who they are now, not some hours ago.
+	// prompt=login: whoever comes back has proven who they are now, not some hours ago. A browser can take the word out of the
+	// address; max_age has the provider say in auth_time when that was.
 	redirect = e.oidc.oauth(found, origin).AuthCodeURL(state, oidc.Nonce(n.nonce), oauth2.S256ChallengeOption(n.verifier),
-		oauth2.SetAuthURLParam("prompt", "login"))
+		oauth2.SetAuthURLParam("prompt", "login"), oauth2.SetAuthURLParam("max_age", "0"))
 	return redirect, nil
 }
 
@@ -139,9 +168,30 @@ func (e *Engine) FinishOIDC(ctx context.Context, query url.Values, workstation, 
 		e.log.WarnContext(ctx, "sign-in at the OpenID provider failed", "err", withoutSecrets(err))
 		return SignedIn{}, e.signInRefused(ctx, Person{}, workstation, "answer of the OpenID provider not valid")
 	}
-	role, reason := e.oidc.role(claims.roles)
+	if claims.unanswered != nil {
+		e.log.WarnContext(ctx, "the OpenID provider's user information was not read; what the ID token says counts", "err", withoutSecrets(claims.unanswered))
+	}
+	role, reason := e.oidc.role(claims)
 	if reason != "" {
+		e.log.WarnContext(ctx, "sign-in at the OpenID provider refused", "err", reason, "role_claim", e.oidc.config.RoleClaim)
 		return SignedIn{}, e.signInRefused(ctx, Person{}, workstation, reason)
+	}
+	proven := claims.authTime
+	switch {
+	case weaken.Skip(weaken.AuthTime):
+		proven = now
+	case proven.IsZero() && e.oidc.config.NoAuthTime:
+		proven = now
+	case proven.IsZero():
+		proven = time.Unix(0, 0).UTC() // older than any proof that counts; a token must say some time
+		e.log.WarnContext(ctx, "the OpenID provider does not say when the person proved who they are (auth_time): this sign-in does not count as a fresh proof of identity; "+
+			"have the provider send auth_time, or set openid: no_auth_time: true in the hub's configuration to take its word")
+	case proven.Before(n.started.Add(-authTimeSlack)):
+		return SignedIn{}, e.signInRefused(ctx, Person{}, workstation, "the OpenID provider let in a person who had signed in there before (auth_time)")
+	case proven.After(now.Add(authTimeSlack)):
+		return SignedIn{}, e.signInRefused(ctx, Person{}, workstation, "the OpenID provider's auth_time is in the future")
+	case proven.After(now):
+		proven = now
 	}
 	p, err := e.linked(ctx, claims, role)
 	if err != nil {
@@ -150,13 +200,15 @@ func (e *Engine) FinishOIDC(ctx context.Context, query url.Values, workstation, 
 	if p.Disabled {
 		return SignedIn{}, e.signInRefused(ctx, p, workstation, "person disabled")
 	}
-	return e.startSession(ctx, p, workstation, "fed", false, now)
+	return e.startSessionProven(ctx, p, workstation, "fed", false, now, proven)
 }
 
 // providerClaims are what we take from an ID token.
 type providerClaims struct {
 	subject, login, name string
-	roles                []string
+	role                 any // the role claim, as it is; nil: none
+	authTime             time.Time
+	unanswered           error // why the user information was not read, if it was asked for
 }
 
 func (p *provider) claims(ctx context.Context, n *errand, code string) (providerClaims, error) {
@@ -182,55 +234,107 @@ func (p *provider) claims(ctx context.Context, n *errand, code string) (provider
 		return providerClaims{}, errors.New("another nonce")
 	}
 	all := map[string]any{}
-	// What the ID token leaves out (many do: names, groups) the provider tells at its own address, about the same subject.
-	if found.UserInfoEndpoint() != "" {
-		more, err := found.UserInfo(ctx, oauth2.StaticTokenSource(token))
-		if err != nil {
-			return providerClaims{}, err
-		}
-		if more.Subject != verified.Subject {
-			return providerClaims{}, errors.New("user information about another subject")
-		}
-		if err := more.Claims(&all); err != nil {
-			return providerClaims{}, err
-		}
-	}
-	if err := verified.Claims(&all); err != nil { // what is signed goes before
+	if err := verified.Claims(&all); err != nil {
 		return providerClaims{}, err
 	}
 	out := providerClaims{subject: verified.Subject}
-	out.login, _ = all["preferred_username"].(string)
-	out.name, _ = all["name"].(string)
-	switch v := all[p.config.RoleClaim].(type) {
-	case string:
-		out.roles = []string{v}
-	case []any:
-		for _, x := range v[:min(len(v), maxClaimRoles)] {
-			if s, ok := x.(string); ok {
-				out.roles = append(out.roles, s)
+	if at, ok := all["auth_time"].(float64); ok && at > 0 && at < 1<<40 {
+		out.authTime = time.Unix(int64(at), 0).UTC()
+	}
+	// What the ID token leaves out (many do: names, groups) the provider tells at its own address, about the same subject. What is
+	// signed goes before, and is enough where it says the role.
+	complete := p.roleClaim(all) != nil && all["preferred_username"] != nil && all["name"] != nil
+	if found.UserInfoEndpoint() != "" && !complete {
+		more := map[string]any{}
+		info, err := found.UserInfo(ctx, oauth2.StaticTokenSource(token))
+		switch {
+		case err == nil && info.Subject != verified.Subject:
+			return providerClaims{}, errors.New("user information about another subject")
+		case err == nil:
+			err = info.Claims(&more)
+		}
+		if err != nil {
+			out.unanswered = err
+		}
+		for name, value := range more {
+			if _, signed := all[name]; !signed {
+				all[name] = value
 			}
 		}
 	}
+	out.login, _ = all["preferred_username"].(string)
+	out.name, _ = all["name"].(string)
+	out.role = p.roleClaim(all)
 	if out.subject == "" || len(out.subject) > 255 {
 		return providerClaims{}, errors.New("no subject")
 	}
 	return out, nil
 }
 
-// role is the one that the values mean; reason says why there is none.
-func (p *provider) role(values []string) (role Role, reason string) {
+// roleClaim is the claim that says the role, nil if there is none: the one of that very name, or else the one that the dots lead to.
+func (p *provider) roleClaim(all map[string]any) any {
+	if v, ok := all[p.config.RoleClaim]; ok {
+		return v
+	}
+	var at any = all
+	for part := range strings.SplitSeq(p.config.RoleClaim, ".") {
+		in, ok := at.(map[string]any)
+		if !ok {
+			return nil
+		}
+		at = in[part]
+	}
+	return at
+}
+
+// The reasons why a provider's claims are no role. They name no value: those are a person's groups.
+const (
+	reasonNoClaim    = "the OpenID provider sent no role claim"
+	reasonUnanswered = "the OpenID provider sent no role claim, and its user information could not be read"
+	reasonShape      = "the OpenID provider's role claim is neither a text nor a list of texts"
+	reasonOneText    = "the OpenID provider's role claim is one text with several values in it; it must be sent as a list"
+	reasonSeveral    = "the OpenID provider's claims mean several roles"
+	reasonNoRole     = "the OpenID provider's claims mean no role"
+)
+
+// role is the one that the claims mean; reason says why there is none.
+func (p *provider) role(c providerClaims) (role Role, reason string) {
+	var values []string
+	reason = reasonNoRole
+	switch v := c.role.(type) {
+	case nil:
+		if c.unanswered != nil {
+			return "", reasonUnanswered
+		}
+		return "", reasonNoClaim
+	case string:
+		values = []string{v}
+		if strings.ContainsAny(v, ", ;") {
+			reason = reasonOneText // unless that very text is a role
+		}
+	case []any:
+		for _, x := range v {
+			s, ok := x.(string)
+			if !ok {
+				return "", reasonShape
+			}
+			values = append(values, s)
+		}
+	default:
+		return "", reasonShape
+	}
 	for _, v := range values {
 		r, ok := p.config.Roles[v]
 		switch {
 		case !ok:
 		case role != "" && role != r:
-			return "", "the OpenID provider's claims mean several roles"
+			return "", reasonSeveral
 		default:
 			role = r
 		}
 	}
 	if !role.Valid() {
-		return "", "the OpenID provider's claims mean no role"
+		return "", reason
 	}
 	return role, ""
 }

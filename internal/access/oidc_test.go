@@ -220,6 +220,7 @@ type forger struct {
 	token  func(nonce string) string
 	nonces map[string]string // by code
 	down   bool
+	info   http.HandlerFunc // about a person; nil: it has no such address
 }
 
 func newForger(t *testing.T) *forger {
@@ -234,9 +235,14 @@ func newForger(t *testing.T) *forger {
 			http.Error(w, "down", http.StatusServiceUnavailable)
 			return
 		}
-		answer(w, map[string]any{"issuer": f.URL, "authorization_endpoint": f.URL + "/auth", "token_endpoint": f.URL + "/token", "jwks_uri": f.URL + "/keys",
-			"id_token_signing_alg_values_supported": []string{"ES256"}})
+		about := map[string]any{"issuer": f.URL, "authorization_endpoint": f.URL + "/auth", "token_endpoint": f.URL + "/token", "jwks_uri": f.URL + "/keys",
+			"id_token_signing_alg_values_supported": []string{"ES256"}}
+		if f.info != nil {
+			about["userinfo_endpoint"] = f.URL + "/info"
+		}
+		answer(w, about)
 	})
+	mux.HandleFunc("/info", func(w http.ResponseWriter, r *http.Request) { f.info(w, r) })
 	mux.HandleFunc("/keys", func(w http.ResponseWriter, _ *http.Request) { answer(w, f.keys) })
 	mux.HandleFunc("/token", func(w http.ResponseWriter, r *http.Request) {
 		answer(w, map[string]any{"access_token": "x", "token_type": "Bearer", "expires_in": 60, "id_token": f.token(f.nonces[r.FormValue("code")])})

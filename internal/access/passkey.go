@@ -12,6 +12,8 @@ import (
 
 	"github.com/go-webauthn/webauthn/protocol"
 	"github.com/go-webauthn/webauthn/webauthn"
+
+	"vitalseal/internal/weaken"
 )
 
 // DefaultHost is the one name under which workstations reach the faces. Passkeys are bound to it.
@@ -34,8 +36,7 @@ func (u *passkeyUser) WebAuthnName() string                       { return u.per
 func (u *passkeyUser) WebAuthnDisplayName() string                { return u.person.DisplayName }
 func (u *passkeyUser) WebAuthnCredentials() []webauthn.Credential { return u.credentials }
 
-// relyingParty is this deployment to the library. origin is the page's own, whose host name must be ours: ports differ
-// from workstation to workstation.
+// relyingParty is this deployment to the library. origin is the page's own, see ourOrigin.
 func (e *Engine) relyingParty(origin string) (*webauthn.WebAuthn, error) {
 	return webauthn.New(&webauthn.Config{
 		RPID: e.host, RPDisplayName: "Vitalseal", RPOrigins: []string{origin},
@@ -45,8 +46,13 @@ func (e *Engine) relyingParty(origin string) (*webauthn.WebAuthn, error) {
 	})
 }
 
-// ourOrigin reports whether a browser's word for the page is a page of ours: our host name, over TLS or on loopback.
-func (e *Engine) ourOrigin(origin string) bool {
+// ourOrigin reports whether a browser's word for the page that a passkey was shown to is the very page that the request comes
+// through: scheme, host name and port of the workstation's connect (page), which has our host name and is reached over TLS or on
+// loopback. Ports differ from workstation to workstation; a page of another port is another program's, however like ours it looks.
+func (e *Engine) ourOrigin(origin, page string) bool {
+	if origin != page && !weaken.Skip(weaken.PasskeyPage) {
+		return false
+	}
 	u, err := url.Parse(origin)
 	return err == nil && (u.Scheme == "https" || u.Scheme == "http" && strings.HasSuffix(e.host, "localhost")) &&
 		u.Hostname() == e.host && u.Path == "" && u.User == nil
@@ -103,8 +109,9 @@ func (e *Engine) BeginPasskey(ctx context.Context, s Subject) (options json.RawM
 // enrolling is the pending under which a session adds a passkey. No client ever says it.
 func enrolling(s Subject) string { return "enrol " + s.Session }
 
-// FinishPasskey adds the passkey that the browser made. ErrSignIn if its answer does not fit what was asked.
-func (e *Engine) FinishPasskey(ctx context.Context, s Subject, name string, answer json.RawMessage) error {
+// FinishPasskey adds the passkey that the browser made at page, the origin of the workstation's connect that the request comes
+// through. ErrSignIn if its answer does not fit what was asked.
+func (e *Engine) FinishPasskey(ctx context.Context, s Subject, name string, answer json.RawMessage, page string) error {
 	if err := e.fresh(ctx, s); err != nil {
 		return err
 	}
@@ -117,7 +124,7 @@ func (e *Engine) FinishPasskey(ctx context.Context, s Subject, name string, answ
 		return fmt.Errorf("%w: name: 1 to %d bytes", ErrInvalid, maxFactorName)
 	}
 	parsed, err := protocol.ParseCredentialCreationResponseBytes(answer)
-	if err != nil || !e.ourOrigin(parsed.Response.CollectedClientData.Origin) {
+	if err != nil || !e.ourOrigin(parsed.Response.CollectedClientData.Origin, page) {
 		return ErrSignIn
 	}
 	rp, err := e.relyingParty(parsed.Response.CollectedClientData.Origin)
@@ -187,7 +194,7 @@ func (e *Engine) FinishPasskeySignIn(ctx context.Context, proof Proof, workstati
 		return SignedIn{}, e.signInRefused(ctx, Person{}, workstation, "no sign-in waits for this")
 	}
 	parsed, err := protocol.ParseCredentialRequestResponseBytes(proof.Passkey)
-	if err != nil || !e.ourOrigin(parsed.Response.CollectedClientData.Origin) {
+	if err != nil || !e.ourOrigin(parsed.Response.CollectedClientData.Origin, proof.Page) {
 		return SignedIn{}, e.signInRefused(ctx, Person{}, workstation, "wrong passkey")
 	}
 	rp, err := e.relyingParty(parsed.Response.CollectedClientData.Origin)
@@ -230,12 +237,12 @@ func (e *Engine) FinishPasskeySignIn(ctx context.Context, proof Proof, workstati
 }
 
 // passkeyOf checks a passkey of a known person. An empty method without an error means that it is wrong.
-func (e *Engine) passkeyOf(ctx context.Context, p Person, answer json.RawMessage, session webauthn.SessionData) (method string, err error) {
-	if len(answer) > maxPasskeyAnswer {
+func (e *Engine) passkeyOf(ctx context.Context, p Person, proof Proof, session webauthn.SessionData) (method string, err error) {
+	if len(proof.Passkey) > maxPasskeyAnswer {
 		return "", nil
 	}
-	parsed, err := protocol.ParseCredentialRequestResponseBytes(answer)
-	if err != nil || !e.ourOrigin(parsed.Response.CollectedClientData.Origin) {
+	parsed, err := protocol.ParseCredentialRequestResponseBytes(proof.Passkey)
+	if err != nil || !e.ourOrigin(parsed.Response.CollectedClientData.Origin, proof.Page) {
 		return "", nil
 	}
 	rp, err := e.relyingParty(parsed.Response.CollectedClientData.Origin)

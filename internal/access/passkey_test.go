@@ -10,6 +10,7 @@ import (
 	"encoding/json"
 	"errors"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -142,7 +143,7 @@ func withPasskey(t testing.TB, b *browser) *authenticator {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := b.e.FinishPasskey(t.Context(), b.subject(), "My phone", a.create(raw)); err != nil {
+	if err := b.e.FinishPasskey(t.Context(), b.subject(), "My phone", a.create(raw), page); err != nil {
 		t.Fatal(err)
 	}
 	return a
@@ -169,7 +170,7 @@ func TestPasskeys(t *testing.T) {
 	if o := a.read(p.PasskeyOptions); o.PublicKey.UserVerification != "required" || o.PublicKey.RPID != access.DefaultHost {
 		t.Errorf("asked for %+v", o)
 	}
-	proof := access.Proof{Pending: p.ID, Passkey: a.get(p.PasskeyOptions)}
+	proof := access.Proof{Page: page, Pending: p.ID, Passkey: a.get(p.PasskeyOptions)}
 	in, err := e.FinishPasskeySignIn(t.Context(), proof, station)
 	if err != nil || in.Subject.Person.ID != "nurse" || !in.Subject.SecondFactor {
 		t.Fatalf("%+v %v", in.Subject, err)
@@ -180,20 +181,38 @@ func TestPasskeys(t *testing.T) {
 	if _, err := e.FinishPasskeySignIn(t.Context(), proof, station); !errors.Is(err, access.ErrSignIn) {
 		t.Errorf("the same answer twice: %v", err)
 	}
+	// A workstation that says that the request comes through another page than ours, or says nothing, gets nobody in.
+	for _, says := range []string{"", "https://" + access.DefaultHost + ":9999", "https://evil.example"} {
+		p, copied := begin(), *a
+		if says != "" && !strings.Contains(says, access.DefaultHost) {
+			copied.origin = says
+		}
+		if _, err := e.FinishPasskeySignIn(t.Context(), access.Proof{Page: says, Pending: p.ID, Passkey: copied.get(p.PasskeyOptions)}, station); !errors.Is(err, access.ErrSignIn) {
+			t.Errorf("through %q: %v", says, err)
+		}
+	}
 	// As the second factor after the password, and for a step-up.
 	after, err := e.SignIn(t.Context(), "nurse", password, station)
 	if err != nil || after.Pending == nil || !slices.Contains(after.Pending.Methods, access.FactorPasskey) {
 		t.Fatalf("%+v %v", after.Pending, err)
 	}
-	if in, err = e.SecondFactor(t.Context(), access.Proof{Pending: after.Pending.ID, Passkey: a.get(after.Pending.PasskeyOptions)}, station); err != nil {
+	if in, err = e.SecondFactor(t.Context(), access.Proof{Page: page, Pending: after.Pending.ID, Passkey: a.get(after.Pending.PasskeyOptions)}, station); err != nil {
 		t.Fatal(err)
 	}
 	up, err := e.BeginProof(t.Context(), in.Subject)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := e.StepUp(t.Context(), in.Subject, access.Proof{Pending: up.ID, Passkey: a.get(up.PasskeyOptions)}); err != nil {
+	if err := e.StepUp(t.Context(), in.Subject, access.Proof{Page: page, Pending: up.ID, Passkey: a.get(up.PasskeyOptions)}); err != nil {
 		t.Errorf("step up: %v", err)
+	}
+	if up, err = e.BeginProof(t.Context(), in.Subject); err != nil {
+		t.Fatal(err)
+	}
+	elsewhere := *a
+	elsewhere.origin = "https://" + access.DefaultHost + ":9999"
+	if err := e.StepUp(t.Context(), in.Subject, access.Proof{Page: page, Pending: up.ID, Passkey: elsewhere.get(up.PasskeyOptions)}); !errors.Is(err, access.ErrSignIn) {
+		t.Errorf("a step-up with an answer from another port: %v", err)
 	}
 	// Somebody else's account does not take it, nor does a step-up the answer to another question.
 	doctor := signIn(t, e, "doctor")
@@ -202,16 +221,23 @@ func TestPasskeys(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := e.StepUp(t.Context(), doctor.subject(), access.Proof{Pending: again.ID, Passkey: a.get(again.PasskeyOptions)}); !errors.Is(err, access.ErrSignIn) {
+	if err := e.StepUp(t.Context(), doctor.subject(), access.Proof{Page: page, Pending: again.ID, Passkey: a.get(again.PasskeyOptions)}); !errors.Is(err, access.ErrSignIn) {
 		t.Errorf("the nurse's passkey for the doctor: %v", err)
 	}
-	if err := e.StepUp(t.Context(), doctor.subject(), access.Proof{Pending: again.ID, Passkey: other.get(up.PasskeyOptions)}); !errors.Is(err, access.ErrSignIn) {
+	if err := e.StepUp(t.Context(), doctor.subject(), access.Proof{Page: page, Pending: again.ID, Passkey: other.get(up.PasskeyOptions)}); !errors.Is(err, access.ErrSignIn) {
 		t.Errorf("the answer to another question: %v", err)
 	}
 	for what, change := range map[string]func(a *authenticator, p *access.Pending, ws *string){
 		"not verified": func(a *authenticator, _ *access.Pending, _ *string) { a.flags = 0x01 },
 		"another site": func(a *authenticator, _ *access.Pending, _ *string) {
 			a.origin = "https://vitalseal.localhost.evil.example"
+		},
+		"another port": func(a *authenticator, _ *access.Pending, _ *string) {
+			a.origin = "https://" + access.DefaultHost + ":9999"
+		},
+		"no port": func(a *authenticator, _ *access.Pending, _ *string) { a.origin = "https://" + access.DefaultHost },
+		"no TLS": func(a *authenticator, _ *access.Pending, _ *string) {
+			a.origin = strings.Replace(page, "https", "http", 1)
 		},
 		"plain http":          func(a *authenticator, _ *access.Pending, _ *string) { a.origin = "ftp://vitalseal.localhost" },
 		"another key":         func(a *authenticator, _ *access.Pending, _ *string) { a.key = newAuthenticator(t).key },
@@ -231,7 +257,7 @@ func TestPasskeys(t *testing.T) {
 				p = p2
 			}
 		}
-		if _, err := fresh.FinishPasskeySignIn(t.Context(), access.Proof{Pending: p.ID, Passkey: copied.get(p.PasskeyOptions)}, ws); !errors.Is(err, access.ErrSignIn) {
+		if _, err := fresh.FinishPasskeySignIn(t.Context(), access.Proof{Page: page, Pending: p.ID, Passkey: copied.get(p.PasskeyOptions)}, ws); !errors.Is(err, access.ErrSignIn) {
 			t.Errorf("%s: %v", what, err)
 		}
 	}
@@ -241,7 +267,7 @@ func TestPasskeyEnrolmentIsRefused(t *testing.T) {
 	d := withPassword(t, newDirectory().withEveryRole())
 	e, _ := setup(t, d)
 	b := signIn(t, e, "nurse")
-	if err := e.FinishPasskey(t.Context(), b.subject(), "x", newAuthenticator(t).answer(map[string]any{})); !errors.Is(err, access.ErrSignIn) {
+	if err := e.FinishPasskey(t.Context(), b.subject(), "x", newAuthenticator(t).answer(map[string]any{}), page); !errors.Is(err, access.ErrSignIn) {
 		t.Errorf("nothing was asked: %v", err)
 	}
 	stale := b.subject()
@@ -252,6 +278,7 @@ func TestPasskeyEnrolmentIsRefused(t *testing.T) {
 	for what, change := range map[string]func(*authenticator){
 		"not verified": func(a *authenticator) { a.flags = 0x01 },
 		"another site": func(a *authenticator) { a.origin = "https://evil.example" },
+		"another port": func(a *authenticator) { a.origin = "https://" + access.DefaultHost + ":9999" },
 	} {
 		a := newAuthenticator(t)
 		raw, err := e.BeginPasskey(t.Context(), b.subject())
@@ -259,7 +286,7 @@ func TestPasskeyEnrolmentIsRefused(t *testing.T) {
 			t.Fatal(err)
 		}
 		change(a)
-		if err := e.FinishPasskey(t.Context(), b.subject(), "x", a.create(raw)); !errors.Is(err, access.ErrSignIn) {
+		if err := e.FinishPasskey(t.Context(), b.subject(), "x", a.create(raw), page); !errors.Is(err, access.ErrSignIn) {
 			t.Errorf("%s: %v", what, err)
 		}
 	}
@@ -267,7 +294,7 @@ func TestPasskeyEnrolmentIsRefused(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := e.FinishPasskey(t.Context(), b.subject(), "", newAuthenticator(t).create(raw)); !errors.Is(err, access.ErrInvalid) {
+	if err := e.FinishPasskey(t.Context(), b.subject(), "", newAuthenticator(t).create(raw), page); !errors.Is(err, access.ErrInvalid) {
 		t.Errorf("without a name: %v", err)
 	}
 	if len(d.factors) != 0 {
@@ -291,7 +318,7 @@ func FuzzPasskeyAnswer(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := e.FinishPasskeySignIn(t.Context(), access.Proof{Pending: p.ID, Passkey: answer}, station); !errors.Is(err, access.ErrSignIn) {
+		if _, err := e.FinishPasskeySignIn(t.Context(), access.Proof{Page: page, Pending: p.ID, Passkey: answer}, station); !errors.Is(err, access.ErrSignIn) {
 			t.Fatalf("%s: %v", answer, err)
 		}
 	})

@@ -2,8 +2,10 @@ package access
 
 import (
 	_ "embed"
+	"encoding/json"
 	"fmt"
 	"iter"
+	"maps"
 	"regexp"
 	"slices"
 	"strings"
@@ -181,11 +183,59 @@ func parsePolicies(name string, text []byte) (*policies, error) {
 			first, _, _ := strings.Cut(err.Error(), "\n") // the same again for every action it covers
 			return nil, fmt.Errorf("access: policies: %s:%d: %s", name, line, first)
 		}
+		if err := knownGroups(p); err != nil && !weaken.Skip(weaken.PolicyStrict) {
+			return nil, fmt.Errorf("access: policies: %s:%d: @id(%q): %w", name, line, id, err)
+		}
 		seen[id] = true
 		out.all = append(out.all, rule{id: id, policy: p, stepUp: p.Annotations()["stepup"] == "true" && p.Effect() == cedar.Forbid})
 	}
 	out.sort()
 	return out, nil
+}
+
+// componentKinds are those that a rule about components may name.
+var componentKinds = []string{"egress", "gateway", "hub", "router", "sensor", "workstation"}
+
+// knownGroups refuses a rule about a role, a kind of component or a service that is none. The schema knows their types only, and such a rule
+// would be good and never hold: a permit that permits nothing, or a forbid that forbids nothing.
+func knownGroups(p *cedar.Policy) error {
+	b, err := p.MarshalJSON()
+	if err != nil {
+		return err
+	}
+	var tree any
+	if err := json.Unmarshal(b, &tree); err != nil {
+		return err
+	}
+	roles := make([]string, 0, len(Roles()))
+	for _, r := range Roles() {
+		roles = append(roles, string(r))
+	}
+	return knownIn(tree, map[string][]string{"Role": roles, "Kind": componentKinds, "Service": overlayServices})
+}
+
+// knownIn looks through a policy as JSON, where an entity is an object of a type and an id.
+func knownIn(tree any, closed map[string][]string) error {
+	switch v := tree.(type) {
+	case []any:
+		for _, x := range v {
+			if err := knownIn(x, closed); err != nil {
+				return err
+			}
+		}
+	case map[string]any:
+		kind, isEntity := v["type"].(string)
+		id, hasID := v["id"].(string)
+		if known, ok := closed[kind]; ok && isEntity && hasID && !slices.Contains(known, id) {
+			return fmt.Errorf("no %s::%q; there are %s", kind, id, strings.Join(known, ", "))
+		}
+		for _, name := range slices.Sorted(maps.Keys(v)) {
+			if err := knownIn(v[name], closed); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 var position = regexp.MustCompile(`:(\d+):\d+ `)

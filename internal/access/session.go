@@ -95,8 +95,13 @@ type SignedIn struct {
 
 // startSession starts a family and audits it. Methods are RFC 8176 names.
 func (e *Engine) startSession(ctx context.Context, p Person, workstation, methods string, second bool, now time.Time) (SignedIn, error) {
+	return e.startSessionProven(ctx, p, workstation, methods, second, now, now)
+}
+
+// startSessionProven is startSession for a proof of identity of another moment.
+func (e *Engine) startSessionProven(ctx context.Context, p Person, workstation, methods string, second bool, now, proven time.Time) (SignedIn, error) {
 	s := Session{ID: strings.ToLower(rand.Text()), PersonID: p.ID, Workstation: workstation, Started: now, LastUsed: now,
-		Expires: now.Add(e.absolute), Proven: now, SecondFactor: second, Methods: methods, Generation: 1, Rotated: now}
+		Expires: now.Add(e.absolute), Proven: proven, SecondFactor: second, Methods: methods, Generation: 1, Rotated: now}
 	rand.Read(s.Key[:]) // never fails
 	if err := e.dir.SaveSession(ctx, s); err != nil {
 		return SignedIn{}, fmt.Errorf("access: sign in: %w", err)

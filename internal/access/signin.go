@@ -31,9 +31,10 @@ func NormalLogin(login string) (normal string, ok bool) {
 type Proof struct {
 	Pending  string          // id of the Pending that asked
 	Password string          //
-	TOTP     string          // six digits
-	Recovery string          // a recovery code
+	TOTP     string          // six digits, as typed
+	Recovery string          // a recovery code, as typed
 	Passkey  json.RawMessage // the browser's answer (PublicKeyCredential as JSON)
+	Page     string          // for a passkey: the origin of the workstation's connect that the request comes through
 }
 
 // Pending is a proof that has been asked for.
@@ -363,7 +364,7 @@ func (p Proof) isPasskey(n pending) bool { return len(p.Passkey) > 0 && n.passke
 func (e *Engine) second(ctx context.Context, p Person, proof Proof, n pending, now time.Time) (method string, err error) {
 	switch {
 	case proof.isPasskey(n):
-		return e.passkeyOf(ctx, p, proof.Passkey, *n.passkey)
+		return e.passkeyOf(ctx, p, proof, *n.passkey)
 	case proof.TOTP != "":
 		return e.totp(ctx, p, proof.TOTP, now)
 	case proof.Recovery != "":

@@ -153,6 +153,12 @@ func (e *Engine) attempt(ctx context.Context, p Person, workstation, action stri
 	}
 	now = now.UTC().Truncate(time.Microsecond)
 	for _, in := range pools {
+		switch {
+		case weaken.Skip(weaken.OwnCounts): // one for everything at a workstation
+			in.name = "all@" + workstation
+		case weaken.Skip(weaken.CountsTogether): // each workstation for itself
+			in.name += "@" + workstation
+		}
 		if err := a.count(ctx, in, p, workstation, action, now); err != nil {
 			if werr := a.withdraw(ctx); werr != nil {
 				return nil, werr

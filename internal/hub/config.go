@@ -87,7 +87,9 @@ type OpenIDConfig struct {
 	ClientID string `yaml:"client_id"` // as registered there, with the redirect address https://HOST:PORT/api/session/oidc/callback
 	// ClientSecretFile holds the client's secret; empty for a public client.
 	ClientSecretFile string `yaml:"client_secret_file"`
-	// RoleClaim is the claim that says the role, and Roles what its values mean.
+	// NoAuthTime takes the word of a provider that does not say when a person proved who they are (the claim auth_time).
+	NoAuthTime bool `yaml:"no_auth_time"`
+	// RoleClaim is the claim that says the role, with dots for one within others (realm_access.roles), and Roles what its values mean.
 	RoleClaim string                 `yaml:"role_claim"`
 	Roles     map[string]access.Role `yaml:"roles"`
 }

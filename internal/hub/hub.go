@@ -337,7 +337,8 @@ func accessOptions(cfg Config, log *slog.Logger) ([]access.Option, error) {
 	if cfg.OpenID.Issuer == "" {
 		return options, nil
 	}
-	o := access.OIDCConfig{Issuer: cfg.OpenID.Issuer, ClientID: cfg.OpenID.ClientID, RoleClaim: cfg.OpenID.RoleClaim, Roles: cfg.OpenID.Roles}
+	o := access.OIDCConfig{Issuer: cfg.OpenID.Issuer, ClientID: cfg.OpenID.ClientID, RoleClaim: cfg.OpenID.RoleClaim, Roles: cfg.OpenID.Roles,
+		NoAuthTime: cfg.OpenID.NoAuthTime}
 	if cfg.OpenID.ClientSecretFile != "" {
 		b, err := os.ReadFile(cfg.OpenID.ClientSecretFile)
 		if err != nil {

@@ -80,6 +80,7 @@ func ReadCSV(r io.Reader, each func(line int, e store.Entry) error) error {
 		}
 		var e store.Entry
 		for i, v := range row {
+			v = asWritten(v)
 			if err := set(&e, columns[i], &v); err != nil {
 				return &LineError{line, err.Error()}
 			}

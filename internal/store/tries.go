@@ -12,8 +12,8 @@ import (
 const (
 	// mostStrangers bounds the counts of logins that belong to no person: some 10 MB.
 	mostStrangers = 1 << 16
-	// sweepEvery is how many new counts come between two looks for those that are over.
-	sweepEvery = 64
+	// triesPerSweep is how many new counts come between two looks for those that are over.
+	triesPerSweep = 64
 	// mostKnown and knownFor bound at how many workstations a person is known, and for how long without a sign-in there.
 	mostKnown = 32
 	knownFor  = 90 * 24 * time.Hour
@@ -90,7 +90,7 @@ func (s *Store) SwapTryCount(ctx context.Context, name string, was, now access.T
 		}
 		return access.ErrConflict
 	}
-	if err == nil && was.Failures == 0 && s.newTries.Add(1)%sweepEvery == 0 {
+	if err == nil && was.Failures == 0 && s.newTries.Add(1)%triesPerSweep == 0 {
 		err = s.sweepTries(ctx, mostStrangers)
 	}
 	return named("count a try", err)

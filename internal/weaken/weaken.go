@@ -50,6 +50,10 @@ const (
 	FutureProof    Defence = "future-proof"    // a proof of the future proves nothing
 	ProofOnce      Defence = "proof-once"      // a one-time code counts once
 	SecondFactor   Defence = "second-factor"   // a second factor is asked for
+	AuthTime       Defence = "auth-time"       // a provider's sign-in of some time ago is no proof of now
+	PasskeyPage    Defence = "passkey-page"    // a passkey counts for the page that it was shown to
+	CountsTogether Defence = "counts-together" // failures count over all workstations
+	OwnCounts      Defence = "own-counts"      // a step-up is not counted with the sign-ins
 	OwnKeys        Defence = "own-keys"        // an API key is compared
 
 	// MQTT.

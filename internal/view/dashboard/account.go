@@ -114,7 +114,7 @@ func (h *Handler) finishPasskey(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	if err := h.cfg.Access.FinishPasskey(r.Context(), s, in.Name, in.Response); err != nil {
+	if err := h.cfg.Access.FinishPasskey(r.Context(), s, in.Name, in.Response, h.origin(r)); err != nil {
 		return err
 	}
 	w.WriteHeader(http.StatusNoContent)

@@ -78,8 +78,9 @@ type proofIn struct {
 	Tokens   bool            `json:"tokens"`
 }
 
-func (p proofIn) proof() access.Proof {
-	return access.Proof{Password: p.Password, TOTP: p.TOTP, Recovery: p.Recovery, Passkey: p.Passkey, Pending: p.ID}
+// proof is what was sent, for the page that it was sent from.
+func (p proofIn) proof(page string) access.Proof {
+	return access.Proof{Page: page, Password: p.Password, TOTP: p.TOTP, Recovery: p.Recovery, Passkey: p.Passkey, Pending: p.ID}
 }
 
 // ways answers how somebody may sign in here, for the page that asks for it. Nobody is signed in yet.
@@ -115,7 +116,7 @@ func (h *Handler) secondFactor(w http.ResponseWriter, r *http.Request) error {
 	if err := read(r, &in); err != nil {
 		return err
 	}
-	s, err := h.cfg.Access.SecondFactor(r.Context(), in.proof(), h.cfg.Workstation(r))
+	s, err := h.cfg.Access.SecondFactor(r.Context(), in.proof(h.origin(r)), h.cfg.Workstation(r))
 	return h.signedIn(w, r, s, err, in.Tokens)
 }
 
@@ -133,7 +134,7 @@ func (h *Handler) finishPasskeySignIn(w http.ResponseWriter, r *http.Request) er
 	if err := read(r, &in); err != nil {
 		return err
 	}
-	s, err := h.cfg.Access.FinishPasskeySignIn(r.Context(), in.proof(), h.cfg.Workstation(r))
+	s, err := h.cfg.Access.FinishPasskeySignIn(r.Context(), in.proof(h.origin(r)), h.cfg.Workstation(r))
 	return h.signedIn(w, r, s, err, in.Tokens)
 }
 
@@ -267,7 +268,7 @@ func (h *Handler) stepUp(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	if err := h.cfg.Access.StepUp(r.Context(), s, in.proof()); err != nil {
+	if err := h.cfg.Access.StepUp(r.Context(), s, in.proof(h.origin(r))); err != nil {
 		return err
 	}
 	h.write(w, http.StatusOK, h.describe(r.Context(), s))

@@ -248,7 +248,7 @@ func (d feed) csv(head bool) []byte {
 			case c.value == nil:
 				row = append(row, "")
 			default:
-				row = append(row, *c.value)
+				row = append(row, textCell(*c.value))
 			}
 		}
 		_ = w.Write(row)
