@@ -52,8 +52,11 @@ func TestFullDisk(t *testing.T) {
 		if text := b.logs.String(); !strings.Contains(text, "THE DISK DOES NOT TAKE READINGS") || !strings.Contains(text, data) || !strings.Contains(text, "full") {
 			t.Errorf("the log does not name the disk:\n%.3000s", text)
 		}
+		if n := strings.Count(b.logs.String(), "THE DISK DOES NOT TAKE READINGS"); n > 8 {
+			t.Errorf("it is said %d times in a minute", n)
+		}
 		must(t, os.Remove(ballast))
-		time.Sleep(20 * time.Second)
+		time.Sleep(30 * time.Second)
 		stop()
 		st, err := readStatus(data)
 		must(t, err)

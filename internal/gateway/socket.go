@@ -110,10 +110,16 @@ func askStatus(ctx context.Context, path string) ([]byte, error) {
 	return io.ReadAll(io.LimitReader(c, maxStatus))
 }
 
+// nearlyFull is so little free space that the next file of the outbox does not fit.
+const nearlyFull = 1 << 20
+
 // Troubles says in words what is wrong now and a user should see to; empty if all is well.
 func (st Status) Troubles() (all []string) {
 	if st.Storage.Failing {
 		all = append(all, "the disk does not take readings: "+st.Storage.Problem)
+	}
+	if free := st.Storage.FreeBytes; !st.Storage.Failing && free != nil && *free < nearlyFull {
+		all = append(all, fmt.Sprintf("the disk of the folder %s is nearly full: %d KiB are free; delete what does not belong there", st.Storage.Folder, *free>>10))
 	}
 	for _, s := range st.Sensors {
 		switch {

@@ -28,33 +28,34 @@ type storage struct {
 	folder string
 	log    *slog.Logger
 
-	mu      sync.Mutex // guards all below
-	failing bool
+	mu      sync.Mutex      // guards all below
+	failing map[string]bool // lanes whose records it did not take
 	since   time.Time
 	problem string
 }
 
-// failed is told of an append that failed, and says it in words.
-func (s *storage) failed(err error) string {
+// failed is told of an append of a lane that failed, and says it in words.
+func (s *storage) failed(lane string, err error) string {
 	err = disk.Explain(err, s.folder, false)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if !s.failing {
-		s.failing, s.since = true, time.Now().UTC()
+	if len(s.failing) == 0 {
+		s.failing, s.since = map[string]bool{}, time.Now().UTC()
 		s.log.Error("THE DISK DOES NOT TAKE READINGS; they are delivered from memory, and a power cut would lose what the hub does not have yet", "err", err)
 	}
+	s.failing[lane] = true
 	s.problem = err.Error()
 	return s.problem
 }
 
-// works is told of an append that succeeded.
-func (s *storage) works() {
+// works is told that a lane whose append had failed is taken again.
+func (s *storage) works(lane string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.failing {
+	delete(s.failing, lane)
+	if len(s.failing) == 0 {
 		s.log.Warn("the disk takes readings again", "failed_for", time.Since(s.since).Round(time.Second).String())
 	}
-	s.failing, s.problem = false, ""
 }
 
 func (s *storage) status() StorageStatus {
@@ -64,7 +65,7 @@ func (s *storage) status() StorageStatus {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if st.Failing = s.failing; st.Failing {
+	if st.Failing = len(s.failing) > 0; st.Failing {
 		since := s.since
 		st.Since, st.Problem = &since, s.problem
 	}

@@ -16,6 +16,10 @@ import (
 // queuedChunks is how many chunks of one sensor may wait for the disk: about ten seconds.
 const queuedChunks = 64
 
+// diskPause is how long a disk that refused is left alone. What is acknowledged gives a full disk a few kilobytes back, which would
+// make it change its mind several times a second.
+const diskPause = 10 * time.Second
+
 // writer takes one sensor's chunks, seals them and appends them to the outbox, so that sampling never waits for the disk.
 // put belongs to the sensor's goroutine, everything else to run's.
 type writer struct {
@@ -38,7 +42,8 @@ type writer struct {
 	lost    [vitals.MaxSignal + 1]uint32 // put's: samples not taken in since the last chunk that was
 	streams [vitals.MaxSignal + 1]epoch  // run's
 	epochs  uint64                       // run's: begun in this boot, over all streams
-	holding bool                         // run's: the disk did not take the last
+	holding bool                         // run's: the disk does not take this sensor's chunks
+	retryAt time.Time                    // run's: when it is asked again
 }
 
 // epoch is a stream's current data key.
@@ -222,12 +227,15 @@ func (w *writer) append(ctx context.Context, batch []vitals.Chunk) {
 
 // store appends records to the outbox, or has it hold them in memory.
 func (w *writer) store(ctx context.Context, recs []outbox.Record) error {
+	if w.holding && time.Now().Before(w.retryAt) {
+		return w.hold(recs)
+	}
 	// The wait is not cut short at the end of ctx: the disk is local, and what was measured counts.
 	err := w.q.Append(context.WithoutCancel(ctx), recs...)
 	if err == nil {
 		if w.holding {
 			w.holding = false
-			w.led.storage.works()
+			w.led.storage.works(w.id)
 			// What follows on disk must not need a key that is announced in memory only.
 			w.streams = [vitals.MaxSignal + 1]epoch{}
 			w.tell(ctx, ingest.EventStorageWorks, "the gateway's disk takes readings again")
@@ -237,16 +245,25 @@ func (w *writer) store(ctx context.Context, recs []outbox.Record) error {
 	if errors.Is(err, outbox.ErrClosed) {
 		return err
 	}
-	why := w.led.storage.failed(err)
-	if held := w.q.Hold(recs...); held != nil {
-		w.log.Error("neither disk nor memory takes readings; they are lost", "err", held)
-		return held
+	why := w.led.storage.failed(w.id, err)
+	w.retryAt = time.Now().Add(diskPause)
+	if err := w.hold(recs); err != nil {
+		return err
 	}
 	if !w.holding {
 		w.holding = true
 		w.tell(ctx, ingest.EventStorageFailed, why)
 	}
 	return nil
+}
+
+// hold has the outbox keep records in memory.
+func (w *writer) hold(recs []outbox.Record) error {
+	err := w.q.Hold(recs...)
+	if err != nil {
+		w.log.Error("neither disk nor memory takes readings; they are lost", "err", err)
+	}
+	return err
 }
 
 // tell appends an event of the writer's own.

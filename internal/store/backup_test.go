@@ -94,8 +94,11 @@ func TestBackupRestores(t *testing.T) {
 		t.Errorf("%+v", c)
 	}
 	// An epoch that the backup knows is not taken a second time.
-	if o, _, err := r.Append(t.Context(), standing(t, r), arrival(sensorID("s0"), ppg(now, 1), epoch(1), 0)); o != store.Duplicate {
+	if o, _, err := r.Append(t.Context(), standing(t, r), arrival(sensorID("s0"), ppg(now, 30000, 30010, 30020), epoch(1), 0)); o != store.Duplicate {
 		t.Error(o, err)
+	}
+	if o, why, err := r.Append(t.Context(), standing(t, r), arrival(sensorID("s0"), ppg(now, 1), epoch(1), 0)); o != store.Rejected || why != store.ReasonContent {
+		t.Error("another reading under its number:", o, why, err)
 	}
 
 	// Without the keys nothing opens.
@@ -249,7 +252,7 @@ func TestRetention(t *testing.T) {
 			t.Errorf("after %v the held patient has %d waves, %d bundles, %d in sums", step.after, w, b, n)
 		}
 		if step.after < 30*day {
-			if o, _, err := s.Append(t.Context(), g, arrival(sensorID("s0"), ppg(began, 1), epoch(1), 0)); o != store.Duplicate {
+			if o, _, err := s.Append(t.Context(), g, arrival(sensorID("s0"), ppg(began, 30000, 30010, 30020), epoch(1), 0)); o != store.Duplicate {
 				t.Error("one that was taken out came back:", o, err)
 			}
 		}

@@ -3,12 +3,14 @@ package store_test
 import (
 	"crypto/sha256"
 	"errors"
+	"math"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 
+	"vitalseal/internal/seal"
 	"vitalseal/internal/store"
 )
 
@@ -101,4 +103,45 @@ func TestForgottenTakesItsTicket(t *testing.T) {
 		t.Errorf("another's ticket: %v", err)
 	}
 	must(t, s.CreateDevice(ctx, store.Device{ID: id, Kind: "sensor"}))
+}
+
+// TestSilencedBefore: a store of the version before numbers were bounded holds the highest number that there is. Its gateway is let in
+// when it is alone, its readings' keys are taken, and a reset lets it in at once.
+func TestSilencedBefore(t *testing.T) {
+	ctx := t.Context()
+	for _, how := range []string{"alone", "reset"} {
+		t.Run(how, func(t *testing.T) {
+			dir := t.TempDir()
+			s := open(t, dir)
+			ward(t, s, time.Now(), 1)
+			id := sensorID("s0")
+			must(t, store.ExecDirectory(ctx, s, "INSERT INTO newest_epochs (sensor, signal, number, epoch) VALUES (?, 1, ?, ?)", id, int64(math.MaxInt64), make([]byte, 16)))
+			mine := store.Start{Boot: 7, Instance: [16]byte{1}}
+			v, err := s.TakeStart(ctx, id, mine, false)
+			if err != nil || v.Taken || v.Highest != math.MaxInt64>>seal.CountBits {
+				t.Fatalf("%+v, %v", v, err)
+			}
+			if how == "alone" {
+				if v, err = s.TakeStart(ctx, id, mine, true); err != nil || !v.Taken || !v.Older {
+					t.Fatalf("alone: %+v, %v", v, err)
+				}
+			} else {
+				if _, err := s.ResetNumbers(ctx, id); err != nil {
+					t.Fatal(err)
+				}
+				if v, err = s.TakeStart(ctx, id, mine, false); err != nil || !v.Taken || v.Older {
+					t.Fatalf("after the reset: %+v, %v", v, err)
+				}
+			}
+			for n := range uint64(3) {
+				e := seal.Epoch{ID: seal.EpochID{byte(n), 1}, Number: 7<<seal.CountBits | n}
+				must(t, s.SaveAnnouncement(ctx, id, mine, e, uint8(n%2)+1, []byte{1}))
+			}
+			next := store.Start{Boot: 8, Instance: [16]byte{2}} // and it starts again
+			if v, err = s.TakeStart(ctx, id, next, false); err != nil || !v.Taken {
+				t.Fatalf("its next start: %+v, %v", v, err)
+			}
+			must(t, s.SaveAnnouncement(ctx, id, next, seal.Epoch{ID: seal.EpochID{9, 9}, Number: 8 << seal.CountBits}, 1, []byte{1}))
+		})
+	}
 }

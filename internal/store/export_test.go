@@ -29,6 +29,12 @@ func NewDirectory(ctx context.Context, path string) (*sql.DB, error) {
 // SweepTries drops the counts that are over, and those of most logins of no person.
 func (s *Store) SweepTries(ctx context.Context, most int) error { return s.sweepTries(ctx, most) }
 
+// ExecDirectory changes the directory below the store's own methods.
+func ExecDirectory(ctx context.Context, s *Store, query string, args ...any) error {
+	_, err := s.db.ExecContext(ctx, query, args...)
+	return err
+}
+
 // PartitionsOpen is how many days' files are open.
 func (s *Store) PartitionsOpen() int {
 	s.parts.mu.Lock()

@@ -31,6 +31,8 @@ var mayScan = []struct{ part, reason string }{
 	{"FROM persons ORDER BY login", "a list of all persons, for administrators"},
 	{"FROM persons WHERE patients <>", "persons, when a patient is forgotten"},
 	{"FROM devices d LEFT JOIN placements", "the inventory"},
+	{"FROM devices WHERE id = ?1 OR gateway = ?1", "a gateway's sensors, when an administrator resets their numbers"},
+	{"FROM devices WHERE id = $1 OR gateway = $1", "a gateway's sensors, when an administrator resets their numbers"},
 	{"FROM patients p\n\tLEFT JOIN stays", "the list of patients"},
 	{"FROM wards", "the wards"},
 	{"FROM beds", "the beds"},

@@ -271,11 +271,11 @@ func (s *Store) orderly(ctx context.Context, tx *sql.Tx, sensor string, of Start
 // dropOldest keeps a sensor's announcements within their bound: those that came first go.
 func dropOldest(ctx context.Context, tx *sql.Tx, sensor string) error {
 	var n int64
-	if err := tx.QueryRowContext(ctx, "SELECT count(*) FROM announcements WHERE sensor = ?", sensor).Scan(&n); err != nil || n <= maxAnnouncements {
+	if err := tx.QueryRowContext(ctx, "SELECT count(*) FROM announcements WHERE sensor = ?", sensor).Scan(&n); err != nil {
 		return err
 	}
 	_, err := tx.ExecContext(ctx, `DELETE FROM announcements WHERE sensor = ?1 AND epoch IN
-		(SELECT epoch FROM announcements WHERE sensor = ?1 ORDER BY noted, number LIMIT ?2)`, sensor, n-maxAnnouncements)
+		(SELECT epoch FROM announcements WHERE sensor = ?1 ORDER BY noted, number LIMIT ?2)`, sensor, max(n-maxAnnouncements, 0))
 	return err
 }
 
