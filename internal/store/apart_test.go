@@ -82,7 +82,7 @@ func older(t *testing.T, dir string, killed bool) {
 	db, err := sql.Open("sqlite3", "file:"+filepath.Join(dir, "directory.db"))
 	must(t, err)
 	db.SetMaxOpenConns(1)
-	for _, q := range []string{
+	for _, q := range append(store.Undo(),
 		fmt.Sprintf("ATTACH '%s' AS apart", filepath.Join(dir, "channels.db")),
 		`CREATE TABLE entries (channel INTEGER NOT NULL REFERENCES channels(id), id INTEGER NOT NULL, created INTEGER NOT NULL, sealed BLOB NOT NULL,
 			PRIMARY KEY (channel, id)) WITHOUT ROWID`,
@@ -96,7 +96,7 @@ func older(t *testing.T, dir string, killed bool) {
 		"UPDATE talkbacks SET last_command = (SELECT last FROM apart.stock s WHERE s.kind = 'talkback' AND s.id = talkbacks.id)",
 		"DETACH apart",
 		fmt.Sprintf("PRAGMA user_version = %d", store.ApartVersion()),
-	} {
+	) {
 		if _, err := db.Exec(q); err != nil {
 			t.Fatalf("%s: %v", q, err)
 		}

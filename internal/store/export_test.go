@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"database/sql"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -131,6 +132,24 @@ func NewPartition(ctx context.Context, path string) (*sql.DB, error) {
 
 // ApartVersion is how many steps a directory has seen that holds entries and commands itself.
 func ApartVersion() int { return slices.Index(directorySteps, apartStep) }
+
+// Undo takes back what the steps after that made.
+func Undo() (queries []string) {
+	var later strings.Builder
+	for _, step := range slices.Backward(directorySteps[ApartVersion()+1:]) {
+		later.WriteString(step)
+	}
+	for _, m := range regexp.MustCompile(`(?m)^CREATE (?:UNIQUE )?INDEX (\w+)`).FindAllStringSubmatch(later.String(), -1) {
+		queries = append(queries, "DROP INDEX "+m[1])
+	}
+	for _, m := range regexp.MustCompile(`(?m)^ALTER TABLE (\w+) ADD COLUMN (\w+)`).FindAllStringSubmatch(later.String(), -1) {
+		queries = append(queries, "ALTER TABLE "+m[1]+" DROP COLUMN "+m[2])
+	}
+	for _, m := range regexp.MustCompile(`(?m)^CREATE TABLE (\w+)`).FindAllStringSubmatch(later.String(), -1) {
+		queries = append(queries, "DROP TABLE "+m[1])
+	}
+	return queries
+}
 
 // ServerApartVersion is the same for PostgreSQL.
 func ServerApartVersion() int {
