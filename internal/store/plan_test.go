@@ -54,6 +54,7 @@ var mayScan = []struct{ part, reason string }{
 	{"FROM taken", "the opening of a day"},
 	{"FROM recent", "a day's chunks of the last half minute"},
 	{"FROM damaged", "what was set aside, in the check"},
+	{"SELECT DISTINCT subject FROM blocks", "whose a day's readings are, when they expire"},
 	{"FROM blocks WHERE subject = ?$", "the check of a day"},
 	{"FROM blocks_20", "the check of a day"},
 	{"FROM sums WHERE subject = ?$", "the check of a day"},
