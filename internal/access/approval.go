@@ -278,7 +278,7 @@ func (e *Engine) RequestApproval(ctx context.Context, s Subject, g Grant, kind, 
 	}
 	a := Approval{ID: "ap-" + strings.ToLower(rand.Text()[:16]), Kind: kind, Target: target, Act: act, Requester: g.holder, Role: requester.Role,
 		Workstation: s.Workstation, Requested: now, Expires: now.Add(ApprovalLife)}
-	if err := e.Record(ctx, g, Resource{Kind: "approval", ID: a.ID}, "asks for approval: "+kind+" "+target+": "+what); err != nil {
+	if err := e.RecordAll(ctx, g, Resource{Kind: "approval", ID: a.ID}, "asks for approval: "+kind+" "+target+": "+what, ""); err != nil {
 		return Approval{}, err
 	}
 	if err := e.approvals.SaveApproval(ctx, a); err != nil {

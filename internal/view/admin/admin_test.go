@@ -530,7 +530,7 @@ func TestBodiesAreStrict(t *testing.T) {
 		{"POST", "wards", `{"id":"x"`, 400, "cut off"},
 		{"POST", "wards", `[1]`, 400, "must be a JSON object"},
 		{"POST", "wards", `{id}`, 400, "not JSON"},
-		{"POST", "wards", `{"id":"","name":"n"}`, 400, "id"},
+		{"POST", "wards", `{"id":"","name":"n"}`, 400, "ward id must be 1 to 64 bytes"},
 		{"POST", "wards", `{"id":"w","name":"n"}`, 409, "exists already"},
 		{"POST", "wards", `{"id":"` + strings.Repeat("x", 70<<10) + `"}`, 413, "64 KiB"},
 		{"POST", "wards", `{"id":"y","name":"n"}` + strings.Repeat(" ", 70<<10), 413, "64 KiB"},

@@ -83,7 +83,8 @@ func jsonName(kind string) string {
 
 // afterSentinel is what an error says after its sentinel's text: the part that names the field.
 func afterSentinel(err, sentinel error) string {
-	_, text, ok := strings.Cut(err.Error(), sentinel.Error())
+	_, bare, _ := strings.Cut(sentinel.Error(), ": ") // behind an action the package's name does not stand again
+	_, text, ok := strings.Cut(err.Error(), bare)
 	if !ok {
 		return ""
 	}
