@@ -9,8 +9,6 @@ import (
 	"strings"
 	"sync"
 	"time"
-
-	"vitalseal/internal/weaken"
 )
 
 const (
@@ -115,7 +113,7 @@ func (w *Witness) State() WitnessState {
 	switch quiet := w.now().Sub(w.since()); {
 	case w.bad != nil:
 		s.Alarm = w.bad.Error()
-	case w.have.Signed != "" && quiet > UnprovenAfter && !weaken.Skip(weaken.Unproven):
+	case w.have.Signed != "" && quiet > UnprovenAfter:
 		s.Alarm = fmt.Sprintf("audit: not proven for %d minutes: the hub is away or does not answer, or its log is gone", int(quiet/time.Minute))
 	}
 	return s

@@ -106,6 +106,5 @@ const (
 	AuditTree  Defence = "audit-tree"  // entries are what was signed
 	AuditSign  Defence = "audit-sign"  // checkpoints are signed
 	Witness    Defence = "witness"     // a later log must contain the earlier one
-	Unproven   Defence = "unproven"    // a log that is not proven for long is an alarm
 	GrantCheck Defence = "grant-check" // what is stored opens only against a grant
 )
