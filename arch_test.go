@@ -40,7 +40,7 @@ var allowed = map[string]string{
 	"hub":             "vitals seal overlay audit access store ingest view sink",
 	"process":         "",
 	"demo":            "sensor gateway view/client process",
-	"attack":          "vitals sensor signal seal outbox overlay audit access store ingest view connect gateway hub process demo",
+	"attack":          "vitals sensor signal seal outbox overlay audit access store ingest view sink connect gateway hub process demo",
 	"weaken":          "",
 	"disk":            "",
 	"measure":         "vitals sensor signal seal outbox overlay audit access store ingest view connect gateway hub process demo",
