@@ -137,7 +137,7 @@ func (e *Engine) patientHour(ctx context.Context, patient string, from, to time.
 	if err != nil {
 		return err
 	}
-	bundles, err := e.c.Store.Numerics(ctx, e.grant, patient, from, to, store.MaxNumerics)
+	said, err := e.c.Store.Said(ctx, e.grant, patient, from.Add(-vitals.ChooseContext), to, store.MaxNumerics)
 	if err != nil {
 		return err
 	}
@@ -148,7 +148,10 @@ func (e *Engine) patientHour(ctx context.Context, patient string, from, to time.
 		}
 		return p.add(r, store.Entry{})
 	}
-	for _, b := range bundles {
+	for _, b := range vitals.Choose(said) {
+		if b.At.Before(from) { // only there to know which sensor counts
+			continue
+		}
 		at := b.At.UTC().Truncate(time.Second)
 		if !at.Equal(r.At) {
 			if err := add(); err != nil {

@@ -165,25 +165,45 @@ func (sn *snapshot) block(ctx context.Context, id int64, patient string, key sea
 	return nil
 }
 
-// Numerics are the newest limit bundles of a patient in [from, to), ascending by time, of all sensors. limit <= 0 or above
-// MaxNumerics means MaxNumerics. The grant must allow access.ViewPatient or access.ViewDisplay on the patient.
+// Numerics are the newest limit bundles of a patient in [from, to), ascending by time, of all sensors: what was said, whoever said it.
+// A face that shows a current value asks Said and lets vitals.Chooser choose. limit <= 0 or above MaxNumerics means MaxNumerics. The
+// grant must allow access.ViewPatient or access.ViewDisplay on the patient.
 func (s *Store) Numerics(ctx context.Context, g access.Grant, patient string, from, to time.Time, limit int) ([]vitals.Bundle, error) {
-	if err := s.numbersAllowed(g, patient); err != nil {
+	said, err := s.said(ctx, g, patient, from, to, limit)
+	if err != nil {
 		return nil, named("numerics", err)
+	}
+	var got []vitals.Bundle
+	for _, x := range said {
+		got = append(got, x.Bundle)
+	}
+	return got, nil
+}
+
+// Said is Numerics with the sensor that said each bundle, as vitals.Chooser and vitals.Choose take them: the one place where it is
+// decided which of several sensors counts. Heard is zero.
+func (s *Store) Said(ctx context.Context, g access.Grant, patient string, from, to time.Time, limit int) ([]vitals.Said, error) {
+	said, err := s.said(ctx, g, patient, from, to, limit)
+	return said, named("numerics", err)
+}
+
+func (s *Store) said(ctx context.Context, g access.Grant, patient string, from, to time.Time, limit int) ([]vitals.Said, error) {
+	if err := s.numbersAllowed(g, patient); err != nil {
+		return nil, err
 	}
 	key, err := s.key(ctx, patientKey(patient))
 	if err != nil {
-		return nil, named("numerics", err)
+		return nil, err
 	}
 	if limit <= 0 || limit > MaxNumerics {
 		limit = MaxNumerics
 	}
-	var got []vitals.Bundle
+	var got []vitals.Said
 	// kept is the time of the oldest bundle that will surely be in the answer, once there are enough: chunks whose last
 	// sample is older cannot matter any more. Sorting now and then keeps both the list and the work bounded.
 	kept := int64(-1 << 62)
 	shrink := func() {
-		slices.SortStableFunc(got, func(a, b vitals.Bundle) int { return a.At.Compare(b.At) })
+		slices.SortStableFunc(got, func(a, b vitals.Said) int { return a.At.Compare(b.At) })
 		if len(got) >= limit {
 			got = slices.Clone(got[len(got)-limit:])
 			kept = micro(got[0].At)
@@ -197,12 +217,12 @@ func (s *Store) Numerics(ctx context.Context, g access.Grant, patient string, fr
 	}
 	names, err := s.archive.between(ctx, from, to)
 	if err != nil {
-		return nil, named("numerics", err)
+		return nil, err
 	}
 	for _, name := range slices.Backward(names) {
 		day, err := time.Parse(time.DateOnly, name)
 		if err != nil {
-			return nil, named("numerics", err)
+			return nil, err
 		}
 		if kept > micro(day.Add(24*time.Hour+maxSpan)) {
 			break // nothing in this day or before is that late
@@ -210,13 +230,13 @@ func (s *Store) Numerics(ctx context.Context, g access.Grant, patient string, fr
 		err = s.scan(ctx, name, key, patient, vitals.Numerics, micro(from), micro(to), wanted, func(o opened) error {
 			for _, b := range o.chunk.Bundles {
 				if !b.At.Before(from) && b.At.Before(to) {
-					got = append(got, b)
+					got = append(got, vitals.Said{Sensor: o.sensor, Bundle: b})
 				}
 			}
 			return nil
 		})
 		if err != nil {
-			return nil, named("numerics", err)
+			return nil, err
 		}
 		shrink()
 	}

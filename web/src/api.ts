@@ -30,6 +30,8 @@ export interface Reading {
   at: string
   quality: Quality
   value?: number
+  source?: string // short name of the sensor that counts for this kind
+  unverified?: boolean // it is a legacy device: nothing has measured what it says
 }
 
 export type Readings = Partial<Record<Kind, Reading>>

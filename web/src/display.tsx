@@ -2,7 +2,7 @@
 import { useEffect, useReducer, useState } from 'preact/hooks'
 import { Refused, ask, type Kind, type Reading, type Readings } from './api'
 import { Foot } from './parts'
-import { FORGET_SECONDS, STALE_SECONDS, clock, doubt, hasValue, span, whyAbsent } from './words'
+import { FORGET_SECONDS, STALE_SECONDS, clock, doubt, hasValue, sourceOf, span, whyAbsent } from './words'
 
 const ASK_MS = 1500
 const LOST_MS = 6000
@@ -162,6 +162,7 @@ function Big({ kind, label, unit, colour, r, now, lost }: { kind: Kind; label: s
         {uncertain && <sup aria-hidden="true">?</sup>}
       </span>
       <span class="number-note">{shown ? (stale ? `old: ${span(age)} ago` : uncertain || '\u00a0') : r && recent ? whyAbsent(kind, r.quality) : 'no data'}</span>
+      <span class={`number-source ${r?.unverified ? 'is-unverified' : ''}`}>{recent && sourceOf(r)}</span>
     </div>
   )
 }

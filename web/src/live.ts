@@ -2,6 +2,7 @@
 // anything look live that is not: every reading is kept with the time at which this screen heard it.
 import type { EndReason, Kind, LiveMessage, Reading, Readings } from './api'
 import { Wave } from './wave'
+import { STALE_SECONDS } from './words'
 
 // What the hub says every second even when no sensor speaks; without it the connection is as good as lost.
 const SILENCE_MS = 5000
@@ -64,12 +65,14 @@ export class Live {
     return v
   }
 
-  // take keeps those readings that are newer than what is shown: a backlog never overwrites the present.
+  // take keeps those readings that are newer than what is shown: a backlog never overwrites the present. Which of several sensors
+  // counts is the hub's to choose; when another one does, its reading stands whatever its clock says. Only what was fetched, and may
+  // be older than what came live, does not put another sensor in the place of a fresh one.
   take(patient: string, readings: Readings, live: boolean): void {
     const v = this.of(patient)
     for (const [kind, r] of Object.entries(readings) as [Kind, Reading][]) {
       const have = v.readings[kind]
-      if (have && Date.parse(have.at) >= Date.parse(r.at)) continue
+      if (have && have.source !== r.source ? !live && this.ageSeconds(have) <= STALE_SECONDS : have && Date.parse(have.at) >= Date.parse(r.at)) continue
       v.readings[kind] = { ...r, heardMs: live ? this.now() : Math.min(this.now(), Date.parse(r.at)) }
     }
   }

@@ -6,7 +6,7 @@ import { TwoPersonsBanner } from './approvals'
 import { EmergencyBanner } from './emergency'
 import { FailedSignIns } from './notice'
 import type { Heard, LinkState, Live, Vitals } from './live'
-import { FORGET_SECONDS, STALE_SECONDS, clock, doubt, hasValue, roleWords, span, whyAbsent } from './words'
+import { FORGET_SECONDS, STALE_SECONDS, clock, doubt, hasValue, roleWords, sourceOf, span, whyAbsent } from './words'
 
 export function useTick(live: Live | undefined): void {
   const [, again] = useReducer<number, void>((n) => n + 1, 0)
@@ -79,6 +79,9 @@ export function NumberBox({
         {uncertain && <sup aria-hidden="true">?</sup>}
       </span>
       <span class="number-note">{note || '\u00a0'}</span>
+      <span class={`number-source ${reading?.unverified ? 'is-unverified' : ''}`} data-testid={`${testid}-source`}>
+        {age < FORGET_SECONDS && sourceOf(reading)}
+      </span>
     </div>
   )
 }
@@ -118,6 +121,7 @@ export function BloodPressure({ live, v, big }: { live: Live; v: Vitals; big?: b
           <>
             {note}
             {uncertain ? `, ${uncertain}` : ''}
+            {sys && sourceOf(sys) && age < 4 * 3600 ? `, ${sourceOf(sys)}` : ''}
           </>
         )}
       </span>

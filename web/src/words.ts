@@ -53,6 +53,24 @@ export const doubt = (r: Reading | undefined): string => (r && uncertainties[r.q
 export const hasValue = (r: Reading | undefined): r is Reading & { value: number } =>
   r !== undefined && r.value !== undefined && (r.quality === 'good' || doubt(r) !== '')
 
+// say is a text in the language of the page (the lang of its root element): English, or German where it says "de". Texts that came
+// later than the first pages are kept in both.
+const texts = {
+  source: { en: 'from {0}', de: 'von {0}' },
+  unverified: { en: 'unverified (legacy device {0})', de: 'ungeprüft (Altgerät {0})' },
+} as const
+
+export function say(key: keyof typeof texts, ...values: (string | number)[]): string {
+  const text: string = texts[key][document.documentElement.lang.startsWith('de') ? 'de' : 'en']
+  return text.replace(/\{(\d)\}/g, (_, i: string) => String(values[Number(i)] ?? ''))
+}
+
+// sourceOf says which sensor a reading is of, or '' while there is none.
+export function sourceOf(r: Reading | undefined): string {
+  if (!r?.source) return ''
+  return say(r.unverified || r.quality === 'asserted' ? 'unverified' : 'source', r.source)
+}
+
 // span says a duration in words short enough for a tile.
 export function span(seconds: number): string {
   const s = Math.max(0, Math.floor(seconds))

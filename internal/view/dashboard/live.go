@@ -115,6 +115,15 @@ func (h *Handler) liveView(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	defer sub.Close()
+	choose := map[string]*vitals.Chooser{}
+	for i, g := range grants {
+		if choose[ids[i]], err = h.hear(ctx, g, ids[i], h.cfg.Now()); err != nil {
+			if err := h.unreadable(ctx, "", err); err != nil {
+				return err
+			}
+			choose[ids[i]] = &vitals.Chooser{}
+		}
+	}
 
 	// Accept compares Origin with Host once more, and has answered when it fails.
 	conn, err := websocket.Accept(w, r, &websocket.AcceptOptions{CompressionMode: websocket.CompressionDisabled})
@@ -126,7 +135,7 @@ func (h *Handler) liveView(w http.ResponseWriter, r *http.Request) error {
 	gone := conn.CloseRead(r.Context())
 	context.AfterFunc(gone, func() { stop(context.Canceled) })
 
-	v := &liveViewer{h: h, conn: conn, sub: sub, subject: s, grants: grants, ids: ids, broken: h.brokenBy(r.Context(), s)}
+	v := &liveViewer{h: h, conn: conn, sub: sub, subject: s, grants: grants, ids: ids, broken: h.brokenBy(r.Context(), s), choose: choose}
 	v.run(ctx, stop, ids)
 	return nil
 }
@@ -141,6 +150,8 @@ type liveViewer struct {
 	ids     []string       // patients, one for each of grants
 	grants  []access.Grant // recheck's
 	broken  []string       // patients that an emergency of this session opened
+	// choose knows each patient's sensors, so that one of several counts from the first message on; pump's.
+	choose map[string]*vitals.Chooser
 }
 
 func (v *liveViewer) run(ctx context.Context, stop context.CancelCauseFunc, ids []string) {
@@ -211,7 +222,7 @@ func (v *liveViewer) pump(ctx context.Context, out chan<- any) error {
 		case err != nil:
 			return err
 		}
-		m, ok := message(u)
+		m, ok := v.message(u)
 		if !ok {
 			continue
 		}
@@ -223,17 +234,51 @@ func (v *liveViewer) pump(ctx context.Context, out chan<- any) error {
 	}
 }
 
-func message(u store.Update) (any, bool) {
+// heardNear is how far a reading's own time may lie from when the hub stored it, for the latter to count as when it was heard: what
+// comes later is backlog, and as old as it says.
+const heardNear = time.Minute
+
+func (v *liveViewer) message(u store.Update) (any, bool) {
 	switch u.Chunk.Signal {
 	case vitals.Numerics:
-		r := readings{}
-		r.add(u.Chunk.Bundles)
+		c := v.choose[u.Patient]
+		if c == nil {
+			return nil, false
+		}
+		for _, b := range u.Chunk.Bundles {
+			s := vitals.Said{Sensor: u.Sensor, Bundle: b}
+			if d := u.Durable.Sub(b.At); d.Abs() < heardNear {
+				s.Heard = u.Durable
+			}
+			c.Hear(s)
+		}
+		// Of what came, those kinds that this sensor is the source of; what it said is its newest word.
+		var mine []vitals.Reading
+		for _, r := range c.Current(v.h.cfg.Now()) {
+			if r.Sensor == u.Sensor && said(u.Chunk, r) {
+				mine = append(mine, r)
+			}
+		}
+		r := readingsOf(mine)
 		return numericsMessage{"numerics", u.Patient, u.Sensor, r}, len(r) > 0
 	case vitals.PPG:
+		// The wave beside the heart rate is of the sensor that the heart rate is of.
+		if c := v.choose[u.Patient]; c != nil {
+			if source := c.Source(vitals.HeartRate, v.h.cfg.Now()); source != "" && source != u.Sensor && !c.Asserts(source) {
+				return nil, false
+			}
+		}
 		p, ok := pulseOf(u.Chunk)
 		return waveformMessage{"waveform", u.Patient, u.Sensor, p}, ok
 	}
 	return nil, false
+}
+
+// said tells whether a chunk holds a reading.
+func said(c vitals.Chunk, r vitals.Reading) bool {
+	return slices.ContainsFunc(c.Bundles, func(b vitals.Bundle) bool {
+		return b.At.Equal(r.At) && slices.ContainsFunc(b.Numerics, func(n vitals.Numeric) bool { return n.Kind == r.Kind })
+	})
 }
 
 // recheck asks again, every recheckEvery, whether the session lives and every patient is still permitted, and renews

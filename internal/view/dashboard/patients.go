@@ -200,39 +200,66 @@ func (h *Handler) patient(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// latest is the newest numeric of each kind: of the last seconds and, where a kind is measured rarely or its sensor
-// has fallen silent, of the last minute that had any.
+// latest is the current numeric of each kind, of the one sensor that counts for it.
 func (h *Handler) latest(ctx context.Context, g access.Grant, id string) (readings, error) {
 	now := h.cfg.Now()
-	out := readings{}
-	bundles, err := h.cfg.Store.Numerics(ctx, g, id, now.Add(-latestSpan), now.Add(aheadSpan), maxLatest)
+	c, err := h.hear(ctx, g, id, now)
 	if err != nil {
 		return nil, err
 	}
-	out.add(bundles)
+	out := readingsOf(c.Current(now))
+	out.settle(now)
+	return out, nil
+}
+
+// hear has a chooser hear what a patient's sensors said: in the last seconds and, where a kind is measured rarely or its sensor
+// has fallen silent, in the last minute that had any.
+func (h *Handler) hear(ctx context.Context, g access.Grant, id string, now time.Time) (*vitals.Chooser, error) {
+	c := &vitals.Chooser{}
+	said, err := h.cfg.Store.Said(ctx, g, id, now.Add(-latestSpan), now.Add(aheadSpan), maxLatest)
+	if err != nil {
+		return nil, err
+	}
+	heard := map[vitals.Kind]bool{} // in the last seconds or since
+	take := func(said []vitals.Said) {
+		for _, s := range said {
+			c.Hear(s)
+			for _, n := range s.Numerics {
+				heard[n.Kind] = true
+			}
+		}
+	}
+	take(said)
 	for _, k := range []vitals.Kind{vitals.HeartRate, vitals.Systolic} {
-		if _, ok := out[k.String()]; ok {
+		if k != vitals.Systolic && heard[k] { // a cuff's last word counts for an hour, beside what another one said just now
 			continue
 		}
 		points, err := h.cfg.Store.Trends(ctx, g, id, k, now.Add(-lookBack), now.Add(aheadSpan), time.Minute)
 		if err != nil {
 			return nil, err
 		}
-		for i := len(points) - 1; i >= 0; i-- {
-			if points[i].Count == 0 {
+		// The newest minute with values and, of a cuff, the newest with one that was measured: a legacy device may have spoken since.
+		newest, measured := -1, -1
+		for i, p := range points {
+			if p.Count > 0 {
+				newest = i
+			}
+			if p.Count > p.Questionable && k == vitals.Systolic {
+				measured = i
+			}
+		}
+		for _, i := range slices.Compact([]int{newest, measured}) {
+			if i < 0 {
 				continue
 			}
-			minute := points[i].At
-			bundles, err := h.cfg.Store.Numerics(ctx, g, id, minute, minute.Add(time.Minute), maxLatest)
+			said, err := h.cfg.Store.Said(ctx, g, id, points[i].At, points[i].At.Add(time.Minute), maxLatest)
 			if err != nil {
 				return nil, err
 			}
-			out.add(bundles)
-			break
+			take(said)
 		}
 	}
-	out.settle(now)
-	return out, nil
+	return c, nil
 }
 
 // trendPoint is one minute with values; a minute without is not there.

@@ -1,6 +1,7 @@
 package dashboard
 
 import (
+	"strings"
 	"time"
 
 	"vitalseal/internal/vitals"
@@ -11,30 +12,30 @@ type reading struct {
 	At      time.Time `json:"at"`
 	Quality string    `json:"quality"`
 	Value   *float64  `json:"value,omitempty"`
+	// Source is the short name of the sensor that counts for this kind now, and Unverified says that it is a legacy device: nothing
+	// here has measured what it says.
+	Source     string `json:"source"`
+	Unverified bool   `json:"unverified,omitempty"`
 }
 
-// readings are the newest of each kind, by the kind's name with its unit ("heart_rate_bpm").
+// readings are the current ones of each kind, by the kind's name with its unit ("heart_rate_bpm").
 type readings map[string]reading
 
-// add keeps the newest of each kind. What concerns the device and not the patient is left out.
-func (r readings) add(bundles []vitals.Bundle) {
-	for _, b := range bundles {
-		for _, n := range b.Numerics {
-			if !n.Kind.Valid() || n.Kind == vitals.DieTemperature {
-				continue
-			}
-			name := n.Kind.String()
-			if have, ok := r[name]; ok && !b.At.After(have.At) {
-				continue
-			}
-			one := reading{At: b.At.UTC(), Quality: n.Quality.String()}
-			if n.Quality.HasValue() {
-				value := n.Value
-				one.Value = &value
-			}
-			r[name] = one
+// readingsOf are what vitals.Chooser chose. What concerns the device and not the patient is left out.
+func readingsOf(all []vitals.Reading) readings {
+	out := readings{}
+	for _, r := range all {
+		if r.Kind == vitals.DieTemperature {
+			continue
 		}
+		one := reading{At: r.At.UTC(), Quality: r.Quality.String(), Source: r.Sensor[strings.LastIndexByte(r.Sensor, '/')+1:], Unverified: r.Asserted}
+		if r.Quality.HasValue() {
+			value := r.Value
+			one.Value = &value
+		}
+		out[r.Kind.String()] = one
 	}
+	return out
 }
 
 // settle applies the one rule of freshness (vitals.FreshnessOf) to what is given out as the newest: a time to come does not stand as
@@ -43,14 +44,14 @@ func (r readings) settle(now time.Time) {
 	for name, one := range r {
 		kind, err := vitals.ParseKind(name)
 		if err != nil {
-			continue // add has put in kinds only
+			continue // there are only kinds
 		}
 		switch vitals.FreshnessOf(kind, one.At, now) {
 		case vitals.ToCome:
 			delete(r, name)
 		case vitals.NoData:
 			if one.Value != nil {
-				r[name] = reading{At: one.At, Quality: vitals.Unknown.String()}
+				r[name] = reading{At: one.At, Quality: vitals.Unknown.String(), Source: one.Source, Unverified: one.Unverified}
 			}
 		case vitals.Stale, vitals.Fresh: // the page marks what is old, by the same bounds
 		}

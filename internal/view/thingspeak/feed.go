@@ -15,6 +15,8 @@ const (
 	// bundlesPerSecond is how many bundles a patient's sensors usually deliver in a second: an oximeter's and a cuff's.
 	// More only take another look.
 	bundlesPerSecond = 2
+	// contextBundles are read beyond that, so that the source of the first entry is known.
+	contextBundles = bundlesPerSecond * int(vitals.ChooseContext/time.Second)
 	// minBundles is read at least at once, maxBundles at most in all for one answer.
 	minBundles, maxBundles = 16, store.MaxNumerics
 )
@@ -47,15 +49,17 @@ func (f *face) entries(ctx context.Context, g access.Grant, c store.Channel, fro
 }
 
 // derived makes entries of a patient's numerics. It reads backwards, page by page, since how many bundles are in an
-// entry is not known before.
+// entry is not known before, and somewhat further than is wanted: which of several sensors counts rests on what was said before.
 func (f *face) derived(ctx context.Context, g access.Grant, patient string, from, to time.Time, most int, keep func(store.Entry) bool) ([]store.Entry, error) {
 	if soon := f.Now().Add(vitals.MaxAhead); to.After(soon) { // a time to come is nobody's newest
 		to = soon
 	}
 	var list []store.Entry
-	for size, read := max(most*bundlesPerSecond+1, minBundles), 0; read < maxBundles; size *= 4 {
+	var said []vitals.Said
+	before := from.Add(-vitals.ChooseContext)
+	for size, read := max(most*bundlesPerSecond+1, minBundles)+contextBundles, 0; read < maxBundles; size *= 4 {
 		size = min(size, maxBundles-read)
-		page, err := f.Store.Numerics(ctx, g, patient, from, to, size)
+		page, err := f.Store.Said(ctx, g, patient, before, to, size)
 		if err != nil {
 			return nil, err
 		}
@@ -63,26 +67,32 @@ func (f *face) derived(ctx context.Context, g access.Grant, patient string, from
 		whole := page
 		if len(page) == size { // the oldest second may go on before this page: it is left to the next one
 			cut := page[0].At.Truncate(time.Second).Add(time.Second)
-			whole = slices.DeleteFunc(slices.Clone(page), func(b vitals.Bundle) bool { return b.At.Before(cut) })
+			whole = slices.DeleteFunc(slices.Clone(page), func(b vitals.Said) bool { return b.At.Before(cut) })
 			if to.After(cut) {
 				to = cut
 			}
 		}
-		part := slices.DeleteFunc(merge(whole), func(e store.Entry) bool { return !keep(e) })
-		list = slices.Concat(part, list)
-		if len(list) >= most || len(page) < size {
+		said = slices.Concat(whole, said)
+		list = slices.DeleteFunc(merge(said), func(e store.Entry) bool { return e.Created.Before(from.Truncate(time.Second)) || !keep(e) })
+		if len(list) >= most && !early(list[len(list)-most], said) || len(page) < size {
 			break
 		}
 	}
 	return list[max(0, len(list)-most):], nil
 }
 
+// early tells whether an entry is so near to the beginning of what was read that its source may not be known.
+func early(e store.Entry, said []vitals.Said) bool {
+	return e.Created.Sub(said[0].At) < vitals.ChooseContext
+}
+
 // merge makes one entry of each second in which a patient's sensors said anything about the channel's fields, a value
-// or its absence. What has no value is null: a hole is a hole. bundles are ascending; of two values of a kind in one
-// second the later counts. The id is the second itself, so the same second has the same id whatever is asked.
-func merge(bundles []vitals.Bundle) []store.Entry {
+// or its absence. What has no value is null: a hole is a hole. said is ascending; of several sensors the source of the kind counts
+// (vitals.Choose), and of two of its values in one second the later. The id is the second itself, so the same second has the same id
+// whatever is asked.
+func merge(said []vitals.Said) []store.Entry {
 	var list []store.Entry
-	for _, b := range bundles {
+	for _, b := range vitals.Choose(said) {
 		at := b.At.UTC().Truncate(time.Second)
 		for _, n := range b.Numerics {
 			i := fieldOf(n.Kind)

@@ -37,7 +37,20 @@ func (s said) shown() bool { return s.numeric.Quality == vitals.Good }
 // lastSaid is the newest that was said of a field's kind, value or absence; ok is false if nothing was. It reads backwards, as derived
 // does.
 func (f *face) lastSaid(ctx context.Context, g access.Grant, patient string, field int) (newest said, ok bool, err error) {
-	kind, to := kindOf(field), f.Now().Add(vitals.MaxAhead)
+	now := f.Now()
+	kind, to := kindOf(field), now.Add(vitals.MaxAhead)
+	// Of several sensors that speak now one is the source of the field.
+	near, err := f.Store.Said(ctx, g, patient, now.Add(-vitals.ChooseContext), to, maxBundles)
+	if err != nil {
+		return said{}, false, err
+	}
+	var choose vitals.Chooser
+	for _, s := range near {
+		choose.Hear(s)
+	}
+	if r, ok := choose.Reading(kind, now); ok && !r.Asserted {
+		return said{r.At.UTC(), r.Numeric}, true, nil
+	}
 	for size, read := minBundles, 0; read < maxBundles; size *= 4 {
 		size = min(size, maxBundles-read)
 		page, err := f.Store.Numerics(ctx, g, patient, time.Unix(0, 0), to, size)

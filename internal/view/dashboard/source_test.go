@@ -1,0 +1,134 @@
+package dashboard_test
+
+import (
+	"context"
+	"net/http"
+	"testing"
+	"time"
+
+	"vitalseal/internal/seal"
+	"vitalseal/internal/store"
+	"vitalseal/internal/vitals"
+)
+
+const legacySensor = "spiffe://test.vitalseal.internal/sensor/ard-1"
+
+// legacy puts a legacy device at Ada's bed.
+func (w *ward) legacy() {
+	w.t.Helper()
+	if err := w.store.CreateDevice(w.t.Context(), store.Device{ID: legacySensor, Kind: "sensor", Model: "legacy", State: store.DeviceActive}); err != nil {
+		w.t.Fatal(err)
+	}
+	if err := w.store.PlaceDevice(w.t.Context(), legacySensor, "a-1", time.Now().Add(-time.Hour)); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// asserts stores what the legacy device says.
+func (w *ward) asserts(at time.Time, k vitals.Kind, v float64) {
+	w.t.Helper()
+	c := numerics(at, vitals.Checked(k, v, vitals.Asserted))
+	w.seq[legacySensor]++
+	o, why, err := w.store.Append(context.Background(), w.grant, store.Arrival{Sensor: legacySensor, Chunk: c, Received: time.Now(), Header: seal.Header{
+		Sensor: legacySensor, Signal: uint8(c.Signal), Start: c.Start, Seq: w.seq[legacySensor], Epoch: seal.Epoch{ID: seal.EpochID{2}, Number: 2}}})
+	if err != nil || o != store.Accepted {
+		w.t.Fatal(o, why, err)
+	}
+}
+
+type sourced struct {
+	Quality, Source string
+	Value           *float64
+	Unverified      bool
+}
+
+func (s sourced) is(v float64, source string, unverified bool) bool {
+	return s.Value != nil && *s.Value == v && s.Source == source && s.Unverified == unverified
+}
+
+// TestOneSource: in the bed list, on the patient's page and in the live view a proven 91 stands, whatever a legacy device at the
+// same bed asserts after it; once the better is stale the asserted value stands, by its name and with its mark.
+func TestOneSource(t *testing.T) {
+	w := newWard(t)
+	w.legacy()
+	now := time.Now()
+	w.append("a-1", numerics(now.Add(-time.Second), good(vitals.SpO2, 91)))
+	w.asserts(now, vitals.SpO2, 60)
+	nurse := w.signedIn("nurse")
+	shown := func() (list, page sourced) {
+		t.Helper()
+		var beds struct {
+			Beds []struct {
+				Bed      string
+				Numerics map[string]sourced
+			}
+		}
+		nurse.get("/api/beds", &beds)
+		for _, b := range beds.Beds {
+			if b.Bed == "a-1" {
+				list = b.Numerics["spo2_percent"]
+			}
+		}
+		var one struct{ Numerics map[string]sourced }
+		nurse.get("/api/patients/"+w.ada, &one)
+		return list, one.Numerics["spo2_percent"]
+	}
+	if list, page := shown(); !list.is(91, "oxi-a-1", false) || !page.is(91, "oxi-a-1", false) {
+		t.Errorf("beside a fresh proven value: %+v, %+v", list, page)
+	}
+	// Live: what the legacy device says is not shown, from the first message on; the next that is shown is the oximeter's.
+	conn := nurse.watch("patient=" + w.ada)
+	next(t, conn) // hello
+	w.asserts(time.Now(), vitals.SpO2, 61)
+	w.append("a-1", numerics(time.Now(), good(vitals.SpO2, 92)))
+	if m, _ := next(t, conn); m.Type != "numerics" || *m.Numerics["spo2_percent"].Value != 92 {
+		t.Errorf("live: %+v", m)
+	}
+}
+
+// TestSourceSwitchesWhenStale is the other half: alone, or beside what is stale, the legacy device's value stands with its name.
+func TestSourceSwitchesWhenStale(t *testing.T) {
+	w := newWard(t)
+	w.legacy()
+	w.append("a-1", numerics(time.Now().Add(-10*time.Second), good(vitals.SpO2, 91)))
+	w.asserts(time.Now().Add(-time.Second), vitals.SpO2, 88)
+	var one struct{ Numerics map[string]sourced }
+	nurse := w.signedIn("nurse")
+	nurse.get("/api/patients/"+w.ada, &one)
+	if r := one.Numerics["spo2_percent"]; !r.is(88, "ard-1", true) || r.Quality != "asserted" {
+		t.Errorf("%+v", r)
+	}
+	conn := nurse.watch("patient=" + w.ada)
+	next(t, conn) // hello
+	w.asserts(time.Now(), vitals.SpO2, 87)
+	if m, _ := next(t, conn); m.Type != "numerics" || *m.Numerics["spo2_percent"].Value != 87 {
+		t.Errorf("live: %+v", m)
+	}
+}
+
+// TestWallOneSource: the wall screen chooses as the other pages do.
+func TestWallOneSource(t *testing.T) {
+	w := newWard(t)
+	w.legacy()
+	if err := w.store.CreateDevice(t.Context(), store.Device{ID: station, Kind: "workstation", State: store.DeviceActive, Mode: store.ModeDisplay, Wards: []string{"ward-a"}}); err != nil {
+		t.Fatal(err)
+	}
+	w.append("a-1", numerics(time.Now().Add(-2*time.Second), good(vitals.SpO2, 91)))
+	w.asserts(time.Now().Add(-time.Second), vitals.SpO2, 60)
+	var wall struct {
+		Beds []struct {
+			Bed      string
+			Numerics map[string]sourced
+		}
+	}
+	w.browser().get("/api/display", &wall)
+	for _, b := range wall.Beds {
+		if b.Bed == "Bed a-1" {
+			if !b.Numerics["spo2_percent"].is(91, "oxi-a-1", false) {
+				t.Errorf("%+v", b)
+			}
+			return
+		}
+	}
+	t.Errorf("no such bed in %+v (status %d)", wall, http.StatusOK)
+}
