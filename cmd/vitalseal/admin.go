@@ -26,7 +26,7 @@ func adminCommands() []*cobra.Command {
 		group("ward", "Wards", addWard(), list("wards", "List the wards", "id", "name")),
 		group("bed", "Beds", addBed(), list("beds", "List the beds", "id", "ward", "name")),
 		group("patient", "Patients", append(changePatient(), addPatient(), list("patients", "List the patients", "id", "name", "ward", "bed", "channel"),
-			listHolds())...),
+			listHolds(), moveReadings())...),
 		userCommand(),
 		approvalCommand(),
 		identityCommand(),

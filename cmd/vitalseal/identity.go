@@ -27,7 +27,7 @@ func identityCommand() *cobra.Command {
 		inviteOne("hub", "Create the identity of another hub and write its ticket: whoever holds it can speak as a hub"),
 		inviteOne("egress", "Create an egress, the way out to one address of the internet, and write its ticket"),
 		list("inventory", "List every component with its state", "id", "kind", "state", "model", "bed", "version", "last_seen"),
-		showIdentity(),
+		showIdentity(), addSensors(), replaceSensor(), moveSensor(),
 		changeIdentity("disable", "Keep a component out, and end its live connections; a gateway takes its sensors along",
 			"it will be kept out and its live connections end, with those of what hangs on it", "is kept out; `vitalseal identity enable` lets it back in"),
 		changeIdentity("enable", "Let a disabled component back in", "", "may take part again"),
@@ -41,6 +41,7 @@ func identityCommand() *cobra.Command {
 type ticketOut struct {
 	file string
 	code bool
+	yes  bool // what the hub questions is meant
 }
 
 func (t *ticketOut) flags(c *cobra.Command) {
@@ -52,22 +53,15 @@ func inviteGateway() *cobra.Command {
 	var sensors []string
 	var out ticketOut
 	c := adminCommand("invite-gateway ID", "Create a gateway with its sensors and write their ticket", 1, func(ctx context.Context, c *client.Client, _ session, a []string) error {
-		specs := []map[string]string{}
-		for _, s := range sensors {
-			f := strings.Split(s, ":")
-			if len(f) < 3 || len(f) > 4 {
-				return &usageError{fmt.Errorf("--sensor %q", s), "write ID:MODEL:SERIAL or ID:MODEL:SERIAL:BED, for instance oxi-1:MAX30100:A17:a-1"}
-			}
-			spec := map[string]string{"id": f[0], "model": f[1], "serial": f[2]}
-			if len(f) == 4 {
-				spec["bed"] = f[3]
-			}
-			specs = append(specs, spec)
+		specs, err := sensorSpecs(sensors)
+		if err != nil {
+			return err
 		}
 		return out.invite(ctx, c, "gateways", a[0], 1+len(specs), map[string]any{"id": a[0], "sensors": specs})
 	})
 	c.Flags().StringArrayVar(&sensors, "sensor", nil, "ID:MODEL:SERIAL[:BED]; may be given several times")
 	out.flags(c)
+	c.Flags().BoolVar(&out.yes, "yes", false, "do not ask when something looks like a mistake")
 	return c
 }
 
@@ -114,7 +108,7 @@ const (
 )
 
 // invite has the hub make components and their ticket. What would lose the ticket is found before it is made.
-func (t *ticketOut) invite(ctx context.Context, c *client.Client, path, id string, components int, in any) error {
+func (t *ticketOut) invite(ctx context.Context, c *client.Client, path, id string, components int, in map[string]any) error {
 	switch {
 	case t.file == "" && !t.code:
 		return &usageError{errors.New("no place for the ticket"), "give a new file with --out, or --qr for a code in the terminal"}
@@ -132,7 +126,7 @@ func (t *ticketOut) invite(ctx context.Context, c *client.Client, path, id strin
 		return &usageError{err, "give a new file with --out"}
 	}
 	var ticket json.RawMessage
-	if err := c.Do(ctx, http.MethodPost, "/api/admin/"+path, in, &ticket); err != nil {
+	if err := asked(ctx, c, "/api/admin/"+path, in, t.yes, &ticket); err != nil {
 		return errors.Join(err, f.Close(), os.Remove(file))
 	}
 	if saysWait(ticket) {

@@ -27,8 +27,16 @@ func changePatient() []*cobra.Command {
 		if x.field != "" {
 			args = 2
 		}
-		all = append(all, adminCommand(x.use, x.short, args, func(ctx context.Context, c *client.Client, s session, a []string) error {
-			in, shown := map[string]string{}, []any{a[0]}
+		var at string
+		c := adminCommand(x.use, x.short, args, func(ctx context.Context, c *client.Client, s session, a []string) error {
+			in, shown := map[string]any{}, []any{a[0]}
+			if at != "" {
+				t, err := past("--at", at)
+				if err != nil {
+					return err
+				}
+				in["at"] = t
+			}
 			if x.field != "" {
 				in[x.field] = a[1]
 				shown = append(shown, a[1])
@@ -38,7 +46,11 @@ func changePatient() []*cobra.Command {
 			}
 			did(s, x.done, shown...)
 			return nil
-		}))
+		})
+		if x.path == "admit" || x.path == "discharge" {
+			c.Flags().StringVar(&at, "at", "", "`time` in the past at which it was, at most 31 days ago; default: now")
+		}
+		all = append(all, c)
 	}
 	return all
 }

@@ -167,6 +167,8 @@ const (
 	ReadApprovals    Action = "approval:read"       // see what waits for approval, and take back one's own requests: on the system
 	ExplainPolicy    Action = "policy:explain"      // ask why somebody may or may not: on the system
 	ViewDelivery     Action = "delivery:read"       // delivery counts and latencies, the inventory: on the system
+	MoveSensor       Action = "sensor:move"         // take a sensor from a bed or put it at one: on the ward of each
+	MoveReadings     Action = "readings:move"       // say that a span of readings was another patient's: on both patients, on the system for readings of nobody; dangerous
 	AppendVitals     Action = "vitals:append"       // only ever granted to an engine of the hub (Standing)
 	DialService      Action = "service:dial"        // of components, on a service of the overlay
 	BindService      Action = "service:bind"        // of components, on a service of the overlay
@@ -176,7 +178,7 @@ const (
 func Actions() []Action {
 	return []Action{ViewPatient, BreakGlass, ManageConsent, ViewAccesses, ListBeds, ViewDisplay, ViewChannel, WriteChannel,
 		ManageChannel, ForwardChannel, CreateChannel, ListChannels, UseTalkBack, ManageOwnKeys, ManageDirectory, ManagePeople, ManageIdentities, ViewAudit, ReviewAccess,
-		GiveApproval, ReadApprovals, ExplainPolicy, ViewDelivery, AppendVitals}
+		GiveApproval, ReadApprovals, ExplainPolicy, ViewDelivery, MoveSensor, MoveReadings, AppendVitals}
 }
 
 // Resource is what is asked about.

@@ -132,8 +132,13 @@ func (s *Store) history(ctx context.Context, sensor string) (h sensorHistory, er
 		in.begins, in.ends = max(in.begins, begins), min(in.ends, ends)
 		h.lay = append(h.lay, in)
 	}
+	if err := rows.Err(); err != nil {
+		return h, err
+	}
 	slices.SortFunc(h.lay, func(a, b interval) int { return cmp.Compare(a.begins, b.begins) })
-	return h, rows.Err()
+	moves, err := s.movesOfSensor(ctx, sensor)
+	h.lay = moved(h.lay, sensor, moves)
+	return h, err
 }
 
 // clockHistory adds what was said of the clock that a sensor's times are read from.

@@ -47,6 +47,9 @@ func (s *Store) compactor(ctx context.Context) {
 		if err := s.compactOlder(ctx, s.opt.settled); err != nil && ctx.Err() == nil {
 			s.log.Error("chunks not compacted, trying again", "err", err)
 		}
+		if _, err := s.finishMoves(ctx); err != nil && ctx.Err() == nil { // what a crash or another hub left
+			s.log.Error("readings are not with their patient yet, trying again", "err", err)
+		}
 	}
 }
 

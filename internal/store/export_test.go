@@ -192,3 +192,9 @@ func (s *Store) Swept(t *testing.T) (free, all int64) {
 
 // Dollars spells a query's placeholders for PostgreSQL.
 func Dollars(query string) string { return dollars(query) }
+
+// OpenMoves is how many moves of readings are not finished.
+func (s *Store) OpenMoves(ctx context.Context) (n int, err error) {
+	err = s.db.QueryRowContext(ctx, "SELECT count(*) FROM moves WHERE done IS NULL").Scan(&n)
+	return n, err
+}

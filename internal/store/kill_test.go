@@ -23,6 +23,9 @@ func TestMain(m *testing.M) {
 		if dsn := os.Getenv(killDSN); dsn != "" {
 			databases.Store(dir, dsn)
 		}
+		if os.Getenv(killMoves) != "" {
+			moveForever(dir)
+		}
 		appendForever(dir)
 		os.Exit(1)
 	}

@@ -16,6 +16,7 @@ DROP TABLE recent, damaged, blocks, taken, sums, streams, subjects, days; DROP S
 	pgStarts, pgContent, pgTrouble,
 	pgApproval,
 	{up: collated(pgTries), down: pgTriesBack},
+	{up: collated(pgMove), down: "DROP TABLE moves;"},
 }
 
 func collated(schema string) string { return strings.ReplaceAll(schema, " TEXT", ` TEXT COLLATE "C"`) }

@@ -123,6 +123,17 @@ export interface Trends {
   step_seconds: number
   series: { kind: Kind; points: TrendPoint[] }[]
   gaps: Gap[]
+  moves: Moved[]
+}
+
+// A span of which readings were moved to another patient (away), or came from one.
+export interface Moved {
+  from: string
+  to: string
+  away: boolean
+  by: string
+  at: string
+  done: boolean
 }
 
 // What will never come: a gateway had to drop it, or lost it.
@@ -184,6 +195,7 @@ export class Refused extends Error {
     readonly stepUp = false,
     readonly signedOut = false,
     readonly retryAfter = 0,
+    readonly questions: string[] = [], // what looks like a mistake: with meant it is done all the same
   ) {
     super(message)
   }
@@ -213,13 +225,14 @@ async function once<T>(method: string, path: string, body: unknown, background: 
     json = undefined
   }
   if (!answer.ok) {
-    const said = (json ?? {}) as { error?: unknown; step_up?: unknown; signed_out?: unknown; retry_after?: unknown }
+    const said = (json ?? {}) as { error?: unknown; step_up?: unknown; signed_out?: unknown; retry_after?: unknown; questions?: unknown }
     throw new Refused(
       answer.status,
       typeof said.error === 'string' ? said.error : `The hub answered ${answer.status}.`,
       said.step_up === true,
       said.signed_out === true,
       typeof said.retry_after === 'number' ? said.retry_after : 0,
+      Array.isArray(said.questions) ? said.questions.map(String) : [],
     )
   }
   return json as T

@@ -6,8 +6,9 @@ import { Dialog, Failed, words } from './dialog'
 import { Table, type PageProps } from './office'
 import { Frame } from './parts'
 import { Pick } from './people'
+import { AddSensors, MoveSensor, Questions, sensorsOf, useMeant } from './place'
 import { QR } from './qr'
-import { clock, day, span } from './words'
+import { clock, day, say, span } from './words'
 
 interface Device {
   id: string
@@ -39,6 +40,7 @@ export function DevicesPage(p: PageProps) {
   const [inviting, setInviting] = useState(false)
   const [ticket, setTicket] = useState<{ name: string; text: string }>()
   const [sure, setSure] = useState(false)
+  const [adding, setAdding] = useState<{ gateway: string; replaces?: string }>()
 
   const fail = (e: unknown) => {
     if (e instanceof Refused && e.signedOut) p.onGone()
@@ -145,7 +147,31 @@ export function DevicesPage(p: PageProps) {
               </>
             )}
           </dl>
+          {open.kind === 'sensor' && open.state !== 'deleted' && (
+            <MoveSensor key={open.id} name={short(open.id).replace(/^sensor\//, '')} bed={open.bed}
+              onDone={(said) => {
+                setOpen(undefined)
+                setDone(`${short(open.id)}: ${said}`)
+                load(false)
+              }} />
+          )}
           <div class="choices">
+            {open.kind === 'gateway' && open.state !== 'deleted' && (
+              <button type="button" class="quiet" data-testid="device-add" onClick={() => {
+                setOpen(undefined)
+                setAdding({ gateway: short(open.id).replace(/^gateway\//, '') })
+              }}>
+                {say('addSensors')}
+              </button>
+            )}
+            {open.kind === 'sensor' && open.gateway && open.state !== 'deleted' && (
+              <button type="button" class="quiet" data-testid="device-replace" onClick={() => {
+                setOpen(undefined)
+                setAdding({ gateway: short(open.gateway).replace(/^gateway\//, ''), replaces: short(open.id).replace(/^sensor\//, '') })
+              }}>
+                {say('replaceSensor')}
+              </button>
+            )}
             {open.state === 'disabled' ? (
               <button type="button" class="quiet" data-testid="device-enable" onClick={() => void change(open, 'enable', 'let back in.')}>
                 Let it back in
@@ -185,6 +211,17 @@ export function DevicesPage(p: PageProps) {
           }}
         />
       )}
+      {adding && (
+        <AddSensors
+          {...adding}
+          onClose={() => setAdding(undefined)}
+          onDone={(t) => {
+            setAdding(undefined)
+            setTicket(t)
+            load(false)
+          }}
+        />
+      )}
       {ticket && <Ticket {...ticket} onClose={() => setTicket(undefined)} />}
     </Frame>
   )
@@ -202,8 +239,7 @@ function Invite({ onClose, onDone }: { onClose: () => void; onDone: (t: { name: 
   const [kind, setKind] = useState<keyof typeof kinds>('workstations')
   const [wards, setWards] = useState<{ id: string; name: string }[]>([])
   const [chosen, setChosen] = useState<string[]>([])
-  const [failed, setFailed] = useState('')
-  const [busy, setBusy] = useState(false)
+  const m = useMeant()
   const [asked, setAsked] = useState<AskedFor>()
   const id = useRef<HTMLInputElement>(null)
   const sensors = useRef<HTMLTextAreaElement>(null)
@@ -212,34 +248,20 @@ function Invite({ onClose, onDone }: { onClose: () => void; onDone: (t: { name: 
   }, [])
   const submit = async (e: Event) => {
     e.preventDefault()
-    if (busy) return
-    setBusy(true)
-    setFailed('')
+    if (m.busy) return
     const name = id.current?.value ?? ''
     const body: Record<string, unknown> = { id: name }
     if (kind === 'display') Object.assign(body, { mode: 'display', wards: chosen })
     if (kind === 'gateways')
-      body.sensors = (sensors.current?.value ?? '')
-        .split('\n')
-        .map((l) => l.trim())
-        .filter((l) => l)
-        .map((l) => {
-          const [sensor, model, serial, bed] = l.split(/\s+/)
-          return { id: sensor ?? '', model: model ?? '', serial: serial ?? '', bed: bed ?? '' }
-        })
-    try {
-      const t = await ask<AskedFor>('POST', `/api/admin/${kind === 'display' ? 'workstations' : kind}`, body)
-      if (t.waiting) setAsked(t)
-      else onDone({ name, text: JSON.stringify(t) })
-    } catch (err) {
-      setFailed(words(err))
-      setBusy(false)
-    }
+      body.sensors = sensorsOf(sensors.current?.value ?? '')
+    const t = await m.run<AskedFor>(`/api/admin/${kind === 'display' ? 'workstations' : kind}`, body)
+    if (t?.waiting) setAsked(t)
+    else if (t) onDone({ name, text: JSON.stringify(t) })
   }
   if (asked) return <AskedDialog asked={asked} onClose={onClose} />
   return (
     <Dialog title="Invite a device" onClose={onClose} testid="invite-form">
-      <form class="form" onSubmit={submit}>
+      <form class="form" onSubmit={submit} onInput={m.clear}>
         <p class="lead">It gets a ticket, good for one enrolment and a short time.</p>
         <label>
           What is it?
@@ -264,13 +286,14 @@ function Invite({ onClose, onDone }: { onClose: () => void; onDone: (t: { name: 
             <textarea ref={sensors} rows={5} spellcheck={false} placeholder={'oxi-a-1 MAX30100 A17 a-1\nadc-1 MCP3008 B02'} />
           </label>
         )}
-        <Failed text={failed} testid="invite-failed" />
+        <Questions found={m.questions} />
+        <Failed text={m.failed} testid="invite-failed" />
         <div class="actions">
           <button type="button" class="quiet" onClick={onClose}>
             Cancel
           </button>
-          <button type="submit" class="main" data-testid="invite-make" disabled={busy}>
-            {busy ? 'Making it…' : 'Make the ticket'}
+          <button type="submit" class="main" data-testid="invite-make" disabled={m.busy}>
+            {m.busy ? 'Making it…' : m.questions.length > 0 ? say('doIt') : 'Make the ticket'}
           </button>
         </div>
       </form>

@@ -3,8 +3,8 @@
 import { useEffect, useRef } from 'preact/hooks'
 import uPlot from 'uplot'
 import 'uplot/dist/uPlot.min.css'
-import type { Gap, Kind, TrendPoint, Trends } from './api'
-import { clock, day, gapReason } from './words'
+import type { Gap, Kind, Moved, TrendPoint, Trends } from './api'
+import { clock, day, gapReason, say } from './words'
 
 type Column = (number | null)[]
 
@@ -148,8 +148,23 @@ export function TrendCharts({ trends }: { trends: Trends }) {
         data={[grid, column(grid, step, sys, (p) => p.mean), column(grid, step, dia, (p) => p.mean)]}
         series={[dots('#ff7b7b'), dots('#ffffff')]} bands={[]} seconds={seconds} gaps={gaps} />
     </div>
+    <Moves moves={trends.moves} />
     <Gaps gaps={trends.gaps} seconds={seconds} />
     </>
+  )
+}
+
+// Moves says which values of the chart were another patient's before, or are another patient's now.
+function Moves({ moves }: { moves: Moved[] }) {
+  if (moves.length === 0) return null
+  return (
+    <ul class="gaps moves" data-testid="moves">
+      {moves.map((m) => (
+        <li key={`${m.from} ${m.at} ${m.away}`}>
+          {say(m.away ? 'movedAway' : 'movedHere', clock(m.from), clock(m.to), m.by, `${day(m.at)} ${clock(m.at)}`)} {!m.done && say('moving')}
+        </li>
+      ))}
+    </ul>
   )
 }
 

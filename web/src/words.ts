@@ -58,6 +58,26 @@ export const hasValue = (r: Reading | undefined): r is Reading & { value: number
 const texts = {
   source: { en: 'from {0}', de: 'von {0}' },
   unverified: { en: 'unverified (legacy device {0})', de: 'ungeprüft (Altgerät {0})' },
+  movedAway: { en: 'Values from {0} to {1} were moved to another patient by {2}, {3}.', de: 'Werte von {0} bis {1} wurden einem anderen Patienten zugeordnet, durch {2}, {3}.' },
+  movedHere: { en: 'Values from {0} to {1} were moved here from another patient by {2}, {3}.', de: 'Werte von {0} bis {1} stammen aus der Zuordnung zu einem anderen Patienten, geändert durch {2}, {3}.' },
+  moving: { en: 'This is under way.', de: 'Das läuft noch.' },
+  bed: { en: 'Bed', de: 'Bett' },
+  noBed: { en: 'at no bed', de: 'an keinem Bett' },
+  moveSensor: { en: 'Move it to this bed', de: 'An dieses Bett umsetzen' },
+  sensorMoved: { en: 'moved to {0}.', de: 'umgesetzt: {0}.' },
+  addSensors: { en: 'Add sensors to this gateway…', de: 'Sensoren zu diesem Gateway hinzufügen…' },
+  replaceSensor: { en: 'Replace it by another one…', de: 'Durch einen anderen ersetzen…' },
+  replaceHint: {
+    en: 'The new sensor gets the bed and the gateway of {0}, which measures on until you delete it.',
+    de: 'Der neue Sensor bekommt Bett und Gateway von {0}; dieser misst weiter, bis Sie ihn löschen.',
+  },
+  meant: { en: 'This may be a mistake:', de: 'Das ist vielleicht ein Versehen:' },
+  doIt: { en: 'It is meant: do it', de: 'Es ist so gemeint: ausführen' },
+  sensorLines: { en: 'Its sensors, one a line: name, model, serial number, bed', de: 'Seine Sensoren, je Zeile einer: Name, Modell, Seriennummer, Bett' },
+  sensorLine: { en: 'The new sensor: name, model, serial number', de: 'Der neue Sensor: Name, Modell, Seriennummer' },
+  addTitle: { en: 'Sensors for {0}', de: 'Sensoren für {0}' },
+  makeTicket: { en: 'Make the ticket', de: 'Ticket erzeugen' },
+  cancel: { en: 'Cancel', de: 'Abbrechen' },
 } as const
 
 export function say(key: keyof typeof texts, ...values: (string | number)[]): string {

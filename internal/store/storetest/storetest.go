@@ -33,6 +33,7 @@ func Run(t *testing.T, open func(t *testing.T) *store.Store) {
 		"starts": starts, "jumps": jumps, "content": content, "troubles": troubles,
 		"approvals": approvals,
 		"tries":     tries, "failed sign-ins": failedSignIns,
+		"moves": moves, "moves of nobody": movesOfNobody, "corrected stays": correctedStays,
 	} {
 		t.Run(name, func(t *testing.T) { f(t, newBench(t, open(t))) })
 	}
@@ -44,6 +45,7 @@ type bench struct {
 	now             time.Time
 	patient, sensor string
 	g               access.Grant
+	e               *access.Engine
 }
 
 func newBench(t *testing.T, s *store.Store) *bench {
@@ -55,7 +57,7 @@ func newBench(t *testing.T, s *store.Store) *bench {
 	t.Cleanup(func() { _ = log.Close() })
 	e, err := access.New(s, log, nil, quiet)
 	must(t, err)
-	b := &bench{Store: s, now: time.Now().UTC().Truncate(time.Microsecond), sensor: "spiffe://test/sensor/s0", g: e.Standing("test", access.Actions()...)}
+	b := &bench{Store: s, now: time.Now().UTC().Truncate(time.Microsecond), sensor: "spiffe://test/sensor/s0", g: e.Standing("test", access.Actions()...), e: e}
 	since := b.now.Add(-48 * time.Hour)
 	must(t, s.CreateWard(t.Context(), store.Ward{ID: "a", Name: "Ward A"}))
 	must(t, s.CreateBed(t.Context(), store.Bed{ID: "a-0", Ward: "a", Name: "Bed"}))

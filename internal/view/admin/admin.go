@@ -118,6 +118,7 @@ func (h *handler) routes() []route {
 		{post, "channels", directory, h.createChannel},
 
 		{post, "gateways", identities, h.inviteGateway},
+		{post, "gateways/{name}/sensors", identities, h.inviteSensors},
 		{post, "workstations", identities, h.inviteWorkstation},
 		{post, "routers", identities, h.inviteRouter},
 		{post, "hubs", identities, h.inviteHub},
@@ -125,6 +126,8 @@ func (h *handler) routes() []route {
 		{get, "identities/{kind}/{name}", access.ViewDelivery, h.identity},
 		{post, "identities/{id}/{change}", identities, h.changeIdentity},
 		{post, "identities/{kind}/{name}/{change}", identities, h.changeIdentity},
+		{post, "identities/{kind}/{name}/bed", decidedByEngine, h.placeSensor},
+		{post, "readings/move", decidedByEngine, h.moveReadings},
 
 		{get, "wards", access.ViewDelivery, h.wards},
 		{get, "beds", access.ViewDelivery, h.beds},
@@ -214,6 +217,8 @@ type problem struct {
 	StepUp     bool   `json:"step_up,omitempty"`     // a fresh proof of identity is all that is missing
 	SignedOut  bool   `json:"signed_out,omitempty"`  // there is no session, or it has ended
 	RetryAfter int    `json:"retry_after,omitempty"` // seconds
+	// Questions are what looks like a mistake; the same request with "meant": true is done.
+	Questions []string `json:"questions,omitempty"`
 }
 
 func answer(w http.ResponseWriter, status int, body any) {
@@ -249,9 +254,12 @@ func unknownThing(r *http.Request) string {
 func (h *handler) fail(r *http.Request, err error) (int, problem) {
 	var bad *badRequest
 	var big *http.MaxBytesError
+	var asked *question
 	switch {
 	case errors.As(err, &bad):
 		return http.StatusBadRequest, problem{Error: bad.text}
+	case errors.As(err, &asked):
+		return http.StatusConflict, problem{Error: "is this meant? " + strings.Join(asked.found, "; "), Questions: asked.found}
 	case errors.As(err, &big):
 		return http.StatusRequestEntityTooLarge, problem{Error: "the body is larger than 64 KiB"}
 	case errors.Is(err, access.ErrNoSession):
@@ -279,7 +287,7 @@ func (h *handler) fail(r *http.Request, err error) (int, problem) {
 	case errors.Is(err, store.ErrExists):
 		return http.StatusConflict, problem{Error: "exists already"}
 	case errors.Is(err, store.ErrOccupied):
-		return http.StatusConflict, problem{Error: "the bed is occupied"}
+		return http.StatusConflict, problem{Error: inWords(err, store.ErrOccupied, "the bed is occupied")}
 	case errors.Is(err, store.ErrHeld):
 		return http.StatusConflict, problem{Error: "the patient is under a legal hold; release it first"}
 	case errors.Is(err, store.ErrAdmitted):
@@ -289,7 +297,7 @@ func (h *handler) fail(r *http.Request, err error) (int, problem) {
 	case errors.Is(err, store.ErrUnwritten):
 		return http.StatusServiceUnavailable, problem{Error: "done, and in force on this hub; the disk or the database does not take it yet, and the hub tries until it does. Look at the hub's log"}
 	case errors.Is(err, store.ErrConflict):
-		return http.StatusConflict, problem{Error: cmp.Or(afterSentinel(err, store.ErrConflict), "conflicts with what is recorded")}
+		return http.StatusConflict, problem{Error: inWords(err, store.ErrConflict, "conflicts with what is recorded")}
 	}
 	h.Log.ErrorContext(r.Context(), "administration failed", "method", r.Method, "path", clipPath(r.URL.Path), "err", err)
 	return http.StatusInternalServerError, problem{Error: "failed; the hub's log says why"}

@@ -42,6 +42,7 @@ type world struct {
 	tokens map[access.Role]string
 
 	mu      sync.Mutex
+	invited []store.Device
 	changes []string // what was asked of the hub's functions
 	fail    error    // what they answer
 }
@@ -91,6 +92,7 @@ func openWorld(t *testing.T, dir string) *world {
 			return w.engine.Authenticate(r.Context(), c.Value, stationOf(access.Role(r.Header.Get("X-Test-Role"))))
 		},
 		Invite: func(ctx context.Context, by string, devices []store.Device) (json.RawMessage, error) {
+			w.invited = append(w.invited, devices...)
 			for _, d := range devices {
 				d.State, d.EnrolledBy = "invited", by
 				if err := w.store.CreateDevice(ctx, d); err != nil {

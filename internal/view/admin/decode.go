@@ -91,6 +91,15 @@ func afterSentinel(err, sentinel error) string {
 	return strings.TrimLeft(text, ": ")
 }
 
+// inWords is what an error says about what stands in the way, or the fixed text where it says nothing.
+func inWords(err, sentinel error, fixed string) string {
+	_, text, _ := strings.Cut(err.Error(), strings.TrimPrefix(sentinel.Error(), "store: ")) // the store says its name once, in front
+	if text = strings.TrimLeft(text, ": "); text == "" {
+		return fixed
+	}
+	return fixed + ": " + text
+}
+
 // name is a component's short name, the last part of its SPIFFE id.
 var name = regexp.MustCompile(`^[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?$`)
 

@@ -30,13 +30,9 @@ func onIdentity(id string) access.Resource { return access.Resource{Kind: "ident
 
 func (h *handler) inviteGateway(ctx context.Context, rq *request) (any, error) {
 	in, err := decode[struct {
-		ID      string `json:"id"`
-		Sensors []struct {
-			ID     string `json:"id"`
-			Model  string `json:"model"`
-			Serial string `json:"serial"`
-			Bed    string `json:"bed"` // empty for what belongs to no bed
-		} `json:"sensors"`
+		ID      string     `json:"id"`
+		Sensors []sensorIn `json:"sensors"`
+		Meant   bool       `json:"meant"` // what would be questioned is no mistake
 	}](rq)
 	if err != nil {
 		return nil, err
@@ -44,29 +40,12 @@ func (h *handler) inviteGateway(ctx context.Context, rq *request) (any, error) {
 	if err := checkName("id", in.ID); err != nil {
 		return nil, err
 	}
-	if len(in.Sensors) > maxSensors {
-		return nil, invalid("sensors", "at most %d", maxSensors)
-	}
-	beds, err := h.Store.Beds(ctx)
+	gateway := h.spiffe(kindGateway, in.ID)
+	sensors, err := h.sensors(ctx, gateway, in.Sensors, in.Meant)
 	if err != nil {
 		return nil, err
 	}
-	gateway := h.spiffe(kindGateway, in.ID)
-	devices := []store.Device{{ID: gateway, Kind: kindGateway}}
-	for _, s := range in.Sensors {
-		if err := checkName("sensors.id", s.ID); err != nil {
-			return nil, err
-		}
-		d := store.Device{ID: h.spiffe(kindSensor, s.ID), Kind: kindSensor, Model: s.Model, Serial: s.Serial, Gateway: gateway, Bed: s.Bed}
-		switch {
-		case slices.ContainsFunc(devices, func(o store.Device) bool { return o.ID == d.ID }):
-			return nil, invalid("sensors.id", "%q stands twice", s.ID)
-		case s.Bed != "" && !slices.ContainsFunc(beds, func(b store.Bed) bool { return b.ID == s.Bed }):
-			return nil, invalid("sensors.bed", "no bed %.64q", s.Bed)
-		}
-		devices = append(devices, d)
-	}
-	return h.invite(ctx, rq, devices)
+	return h.invite(ctx, rq, append([]store.Device{{ID: gateway, Kind: kindGateway}}, sensors...))
 }
 
 // inviteWorkstation makes a workstation; with mode "display" one that shows its wards' beds without anybody signed in.

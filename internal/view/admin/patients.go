@@ -12,9 +12,15 @@ func (h *handler) changePatient(ctx context.Context, rq *request) (any, error) {
 	in, err := decode[struct {
 		Bed    string `json:"bed"`    // admit
 		Reason string `json:"reason"` // hold
+		// At is when a patient was admitted, moved or discharged, if that was not now: at most 31 days ago.
+		At *time.Time `json:"at"`
 	}](rq)
 	if err != nil {
 		return nil, err
+	}
+	at, asOf := time.Now(), ""
+	if in.At != nil {
+		at, asOf = *in.At, " as of "+in.At.UTC().Format(time.RFC3339)
 	}
 	p, err := h.Store.Patient(ctx, rq.PathValue("id"))
 	if err != nil {
@@ -31,9 +37,9 @@ func (h *handler) changePatient(ctx context.Context, rq *request) (any, error) {
 		if in.Bed == "" {
 			return nil, invalid("bed", "the id of a bed")
 		}
-		return record("bed: "+noneOr(p.Bed)+" -> "+in.Bed, h.Store.Admit(ctx, p.ID, in.Bed, time.Now()))
+		return record("bed: "+noneOr(p.Bed)+" -> "+in.Bed+asOf, h.Store.AdmitFrom(ctx, p.ID, in.Bed, at))
 	case "discharge":
-		return record("discharged; bed: "+noneOr(p.Bed)+" -> none", h.Store.Discharge(ctx, p.ID, time.Now()))
+		return record("discharged; bed: "+noneOr(p.Bed)+" -> none"+asOf, h.Store.DischargeFrom(ctx, p.ID, at))
 	case "hold":
 		return record("legal hold: none -> placed", h.Store.PlaceHold(ctx, p.ID, rq.subject.Person.ID, in.Reason))
 	case "release":

@@ -37,6 +37,8 @@ type StatusError struct {
 	Status       int
 	Message      string // the hub's fixed text for this error
 	StepUp       bool   // a fresh proof of identity is all that is missing: StepUp, then try again
+	// Questions are what looks like a mistake: the same again with "meant": true is done.
+	Questions []string
 }
 
 // Error names the request, the status and the hub's words.
@@ -230,7 +232,11 @@ func (c *Client) once(ctx context.Context, method, path string, in, out any) err
 	}
 	if res.StatusCode < 200 || res.StatusCode > 299 {
 		text, stepUp := message(answer)
-		return &StatusError{method, path, res.StatusCode, text, stepUp}
+		var asked struct {
+			Questions []string `json:"questions"`
+		}
+		_ = json.Unmarshal(answer, &asked) // an answer without them has none
+		return &StatusError{method, path, res.StatusCode, text, stepUp, asked.Questions}
 	}
 	if out == nil || len(answer) == 0 {
 		return nil

@@ -285,6 +285,30 @@ type trendGap struct {
 	Reason string    `json:"reason"`
 }
 
+// trendMove is a span of which readings were moved to another patient, or came from one. Who that is, it does not say.
+type trendMove struct {
+	From time.Time `json:"from"`
+	To   time.Time `json:"to"`
+	Away bool      `json:"away"` // to another patient; else from one
+	By   string    `json:"by"`   // who moved them
+	At   time.Time `json:"at"`
+	Done bool      `json:"done"` // false: it is under way
+}
+
+// moves are a patient's, in words that a chart can show.
+func (h *Handler) moves(ctx context.Context, g access.Grant, id string, from, to time.Time) ([]trendMove, error) {
+	all, err := h.cfg.Store.MovesOf(ctx, g, id, from, to)
+	out := []trendMove{}
+	for _, m := range all {
+		by := m.Person
+		if p, err := h.cfg.Store.Person(ctx, m.Person); err == nil && p.DisplayName != "" {
+			by = p.DisplayName
+		}
+		out = append(out, trendMove{m.Begin, m.End, m.From == id, by, m.At, !m.Done.IsZero()})
+	}
+	return out, err
+}
+
 // trendStep is how long one point of a chart is: a minute for up to a day, a quarter of an hour for up to ten, else an hour.
 func trendStep(minutes int) time.Duration {
 	switch {
@@ -318,6 +342,7 @@ func (h *Handler) trends(w http.ResponseWriter, r *http.Request) error {
 		StepSeconds int           `json:"step_seconds"`
 		Series      []trendSeries `json:"series"`
 		Gaps        []trendGap    `json:"gaps"`
+		Moves       []trendMove   `json:"moves"`
 	}{From: from, To: to, StepSeconds: int(step / time.Second), Gaps: []trendGap{}}
 	gaps, err := h.cfg.Store.GapsOf(r.Context(), g, id, from, to, maxTrendGaps)
 	if err != nil {
@@ -325,6 +350,9 @@ func (h *Handler) trends(w http.ResponseWriter, r *http.Request) error {
 	}
 	for _, gap := range gaps {
 		answer.Gaps = append(answer.Gaps, trendGap{gap.From.UTC(), gap.To.UTC(), gap.Signal.String(), gap.Reason})
+	}
+	if answer.Moves, err = h.moves(r.Context(), g, id, from, to); err != nil {
+		return err
 	}
 	for _, name := range names {
 		k, err := vitals.ParseKind(name)

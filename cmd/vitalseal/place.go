@@ -1,0 +1,195 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"vitalseal/internal/view/client"
+)
+
+// asked sends a request, and where the hub questions it asks the person, unless yes says that it is meant: then the same goes again.
+func asked(ctx context.Context, c *client.Client, path string, in map[string]any, yes bool, out any) error {
+	if yes {
+		in["meant"] = true
+	}
+	err := c.Do(ctx, http.MethodPost, path, in, out)
+	var status *client.StatusError
+	if !errors.As(err, &status) || len(status.Questions) == 0 {
+		return err
+	}
+	for _, q := range status.Questions {
+		fmt.Fprintln(os.Stderr, q)
+	}
+	if !term.IsTerminal(int(os.Stdin.Fd())) { // #nosec G115 -- a file descriptor
+		return &usageError{errors.New("not done: this looks like a mistake"), "if it is meant, say it again with --yes"}
+	}
+	fmt.Fprint(os.Stderr, "Is that meant? [y/N] ")
+	line, _ := bufio.NewReader(os.Stdin).ReadString('\n')
+	if line = strings.ToLower(strings.TrimSpace(line)); line != "y" && line != "yes" {
+		return errors.New("not done")
+	}
+	in["meant"] = true
+	return c.Do(ctx, http.MethodPost, path, in, out)
+}
+
+// past reads a time that a person gives: RFC 3339, or a clock time of this machine's zone on the latest day on which it is past.
+func past(flag, text string) (time.Time, error) {
+	if t, err := time.Parse(time.RFC3339, text); err == nil {
+		return t, nil
+	}
+	now := time.Now()
+	for _, layout := range []string{"2006-01-02 15:04:05", "2006-01-02 15:04"} {
+		if t, err := time.ParseInLocation(layout, text, time.Local); err == nil {
+			return t, nil
+		}
+	}
+	for _, layout := range []string{"15:04:05", "15:04"} {
+		if t, err := time.Parse(layout, text); err == nil {
+			at := time.Date(now.Year(), now.Month(), now.Day(), t.Hour(), t.Minute(), t.Second(), 0, time.Local)
+			if at.After(now) {
+				at = at.AddDate(0, 0, -1)
+			}
+			return at, nil
+		}
+	}
+	return time.Time{}, &usageError{fmt.Errorf("%s: %q is no time", flag, text), "write 10:02, \"2026-11-29 10:02\" (this machine's zone) or 2026-11-29T10:02:00Z"}
+}
+
+// moveSensor puts a sensor at another bed.
+func moveSensor() *cobra.Command {
+	var at string
+	var yes bool
+	c := adminCommand("move ID BED", "Move a sensor to another bed (BED - takes it from its bed)", 2, func(ctx context.Context, c *client.Client, _ session, a []string) error {
+		path, err := identityPath(a[0])
+		if err != nil {
+			return err
+		}
+		in := map[string]any{"bed": strings.TrimPrefix(a[1], "-")}
+		if at != "" {
+			t, err := past("--at", at)
+			if err != nil {
+				return err
+			}
+			in["at"] = t
+		}
+		if err := asked(ctx, c, "/api/admin/"+path+"/bed", in, yes, nil); err != nil {
+			return err
+		}
+		if at != "" {
+			fmt.Fprintln(os.Stderr, "what it measured since then stays where it was stored; `vitalseal patient move-readings` moves it")
+		}
+		return nil
+	})
+	c.Flags().StringVar(&at, "at", "", "`time` in the past at which it was moved, at most 31 days ago; default: now")
+	c.Flags().BoolVar(&yes, "yes", false, "do not ask when another sensor for the same is at that bed")
+	return c
+}
+
+// addSensors makes sensors for a gateway that is there.
+func addSensors() *cobra.Command {
+	var sensors []string
+	var out ticketOut
+	c := adminCommand("add-sensor GATEWAY", "Create sensors of a gateway that is there, and write their ticket for its folder", 1, func(ctx context.Context, c *client.Client, _ session, a []string) error {
+		specs, err := sensorSpecs(sensors)
+		if err != nil {
+			return err
+		}
+		if len(specs) == 0 {
+			return &usageError{errors.New("no sensor"), "name at least one with --sensor ID:MODEL:SERIAL[:BED]"}
+		}
+		return out.invite(ctx, c, "gateways/"+url.PathEscape(a[0])+"/sensors", a[0]+"-sensors", len(specs), map[string]any{"sensors": specs})
+	})
+	c.Flags().StringArrayVar(&sensors, "sensor", nil, "ID:MODEL:SERIAL[:BED]; may be given several times")
+	out.flags(c)
+	c.Flags().BoolVar(&out.yes, "yes", false, "do not ask when something looks like a mistake")
+	return c
+}
+
+// replaceSensor makes a sensor that takes the bed and the gateway of another one.
+func replaceSensor() *cobra.Command {
+	var out ticketOut
+	c := adminCommand("replace OLD NEW:MODEL:SERIAL", "Create a sensor in the place of another one, at its bed and gateway, and write its ticket", 2, func(ctx context.Context, c *client.Client, _ session, a []string) error {
+		old := strings.TrimPrefix(a[0], "sensor/")
+		var d struct{ Gateway, Kind string }
+		if err := c.Do(ctx, http.MethodGet, "/api/admin/identities/sensor/"+url.PathEscape(old), nil, &d); err != nil {
+			return err
+		}
+		specs, err := sensorSpecs(a[1:])
+		if err != nil {
+			return err
+		}
+		specs[0]["replaces"] = old
+		gateway := d.Gateway[strings.LastIndexByte(d.Gateway, '/')+1:]
+		if err := out.invite(ctx, c, "gateways/"+url.PathEscape(gateway)+"/sensors", specs[0]["id"], 1, map[string]any{"sensors": specs}); err != nil {
+			return err
+		}
+		fmt.Fprintf(os.Stderr, "the old one measures on until you take it out: vitalseal identity delete sensor/%s\n", old)
+		return nil
+	})
+	out.flags(c)
+	c.Flags().BoolVar(&out.yes, "yes", false, "do not ask when something looks like a mistake")
+	return c
+}
+
+// sensorSpecs reads ID:MODEL:SERIAL[:BED].
+func sensorSpecs(sensors []string) ([]map[string]string, error) {
+	specs := []map[string]string{}
+	for _, s := range sensors {
+		f := strings.Split(s, ":")
+		if len(f) < 3 || len(f) > 4 {
+			return nil, &usageError{fmt.Errorf("sensor %q", s), "write ID:MODEL:SERIAL or ID:MODEL:SERIAL:BED, for instance oxi-1:MAX30100:A17:a-1"}
+		}
+		spec := map[string]string{"id": f[0], "model": f[1], "serial": f[2]}
+		if len(f) == 4 {
+			spec["bed"] = f[3]
+		}
+		specs = append(specs, spec)
+	}
+	return specs, nil
+}
+
+// moveReadings says that a span of readings was another patient's.
+func moveReadings() *cobra.Command {
+	var sensor string
+	c := adminCommand("move-readings FROM TO BEGIN END", "Move what was measured from BEGIN to END from one patient to another", 4, func(ctx context.Context, c *client.Client, s session, a []string) error {
+		begin, err := past("BEGIN", a[2])
+		if err != nil {
+			return err
+		}
+		end, err := past("END", a[3])
+		if err != nil {
+			return err
+		}
+		var out struct {
+			Done bool `json:"done"`
+		}
+		in := map[string]any{"from": a[0], "to": a[1], "begin": begin, "end": end, "sensor": strings.TrimPrefix(sensor, "sensor/")}
+		if err := c.Do(ctx, http.MethodPost, "/api/admin/readings/move", in, &out); err != nil {
+			return err
+		}
+		if !out.Done {
+			fmt.Fprintln(os.Stderr, "noted; another hub moves them within seconds")
+			return nil
+		}
+		fmt.Fprintln(os.Stderr, "moved; both patients' charts say so")
+		return nil
+	})
+	c.Long = c.Short + `.
+
+For readings that went to the wrong patient: a bed was changed, or a sensor moved, and entered late. FROM and TO are ids of patients
+("vitalseal patient list"); FROM may be "unassigned", with --sensor, for what a sensor measured before it was known at which bed it is. At most
+24 hours at once, at most 31 days ago. The readings are sealed again under the other patient's key, trends are made anew, and both charts say that values were
+moved, when and by whom. What was forwarded to a cloud before is not called back.`
+	c.Flags().StringVar(&sensor, "sensor", "", "move what this sensor (short `name`) measured, and nothing else")
+	return c
+}

@@ -1,0 +1,219 @@
+package admin
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"vitalseal/internal/access"
+	"vitalseal/internal/store"
+)
+
+// sensorIn is a sensor of an invitation.
+type sensorIn struct {
+	ID       string `json:"id"`
+	Model    string `json:"model"`
+	Serial   string `json:"serial"`
+	Bed      string `json:"bed"`      // empty for what belongs to no bed
+	Replaces string `json:"replaces"` // short name of the sensor whose bed it takes; that one stays until it is deleted
+}
+
+// sensors checks the sensors of an invitation, which hang on a gateway, against the inventory and each other.
+func (h *handler) sensors(ctx context.Context, gateway string, in []sensorIn, meant bool) ([]store.Device, error) {
+	if len(in) > maxSensors {
+		return nil, invalid("sensors", "at most %d", maxSensors)
+	}
+	beds, err := h.Store.Beds(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var devices []store.Device
+	var replaces []string
+	for _, s := range in {
+		if err := checkName("sensors.id", s.ID); err != nil {
+			return nil, err
+		}
+		d := store.Device{ID: h.spiffe(kindSensor, s.ID), Kind: kindSensor, Model: s.Model, Serial: s.Serial, Gateway: gateway, Bed: s.Bed}
+		if s.Replaces != "" {
+			old, err := h.Store.Device(ctx, h.spiffe(kindSensor, s.Replaces))
+			if err != nil {
+				return nil, notFoundAs(err, "sensors.replaces", "no sensor %.64q", s.Replaces)
+			}
+			replaces = append(replaces, old.ID)
+			if d.Bed == "" {
+				d.Bed = old.Bed
+			}
+		}
+		switch {
+		case slices.ContainsFunc(devices, func(o store.Device) bool { return o.ID == d.ID }):
+			return nil, invalid("sensors.id", "%q stands twice", s.ID)
+		case d.Bed != "" && !slices.ContainsFunc(beds, func(b store.Bed) bool { return b.ID == d.Bed }):
+			return nil, invalid("sensors.bed", "no bed %.64q", d.Bed)
+		}
+		devices = append(devices, d)
+	}
+	if !meant {
+		return devices, h.doubts(ctx, devices, replaces...)
+	}
+	return devices, nil
+}
+
+// inviteSensors makes sensors for a gateway that is there, and their ticket: to be redeemed in the gateway's folder.
+func (h *handler) inviteSensors(ctx context.Context, rq *request) (any, error) {
+	in, err := decode[struct {
+		Sensors []sensorIn `json:"sensors"`
+		Meant   bool       `json:"meant"`
+	}](rq)
+	if err != nil {
+		return nil, err
+	}
+	gateway, err := h.Store.Device(ctx, h.spiffe(kindGateway, rq.PathValue("name")))
+	if err != nil {
+		return nil, err
+	}
+	if len(in.Sensors) == 0 {
+		return nil, invalid("sensors", "1 to %d", maxSensors)
+	}
+	if gateway.State == store.DeviceDeleted {
+		return nil, invalid("gateway", "is deleted; invite it anew")
+	}
+	devices, err := h.sensors(ctx, gateway.ID, in.Sensors, in.Meant)
+	if err != nil {
+		return nil, err
+	}
+	return h.invite(ctx, rq, devices)
+}
+
+// placeSensor puts a sensor at a bed, or takes it from the one where it is; the policies are asked about the ward of each.
+func (h *handler) placeSensor(ctx context.Context, rq *request) (any, error) {
+	in, err := decode[struct {
+		Bed   string     `json:"bed"` // empty: at none
+		At    *time.Time `json:"at"`  // in the past, at most 31 days; absent: now
+		Meant bool       `json:"meant"`
+	}](rq)
+	if err != nil {
+		return nil, err
+	}
+	beds, err := h.Store.Beds(ctx)
+	if err != nil {
+		return nil, err
+	}
+	id := h.spiffe(rq.PathValue("kind"), rq.PathValue("name"))
+	d, missing := h.Store.Device(ctx, id)
+	if missing != nil && !errors.Is(missing, store.ErrNotFound) {
+		return nil, missing
+	}
+	ward := func(bed string) string {
+		for _, b := range beds {
+			if b.ID == bed {
+				return b.Ward
+			}
+		}
+		return "" // no ward that a nurse could be on
+	}
+	wards := []string{ward(in.Bed)}
+	if d.Bed != "" {
+		wards = append(wards, ward(d.Bed))
+	}
+	if in.Bed == "" && d.Bed != "" {
+		wards = wards[1:]
+	}
+	slices.Sort(wards)
+	var grant access.Grant
+	for _, w := range slices.Compact(wards) {
+		if grant, err = h.Access.DecideFor(ctx, rq.subject, access.MoveSensor, access.OnWard(w), "POST "+clipPath(rq.URL.Path)); err != nil {
+			return nil, err
+		}
+	}
+	at := time.Now()
+	if in.At != nil {
+		at = *in.At
+	}
+	switch {
+	case missing != nil:
+		return nil, missing
+	case d.Kind != kindSensor:
+		return nil, invalid("kind", "a %s is at no bed; only a sensor is", d.Kind)
+	case in.Bed != "" && !slices.ContainsFunc(beds, func(b store.Bed) bool { return b.ID == in.Bed }):
+		return nil, invalid("bed", "no bed %.64q", in.Bed)
+	case at.After(time.Now()):
+		return nil, invalid("at", "is in the future")
+	case at.Before(time.Now().Add(-store.MaxBackdate)):
+		return nil, invalid("at", "is more than %d days ago", int(store.MaxBackdate/(24*time.Hour)))
+	}
+	if !in.Meant && in.Bed != "" && in.Bed != d.Bed {
+		moved := d
+		moved.Bed = in.Bed
+		all, err := h.Store.Devices(ctx)
+		if err != nil {
+			return nil, err
+		}
+		if found := atBed(moved, slices.DeleteFunc(all, func(o store.Device) bool { return !inUse(o) }), nil); len(found) > 0 {
+			return nil, &question{found}
+		}
+	}
+	if err := h.Store.PlaceDevice(ctx, id, in.Bed, at); err != nil {
+		if errors.Is(err, store.ErrConflict) {
+			return nil, invalid("at", "the sensor was moved after this time already; a later time, or none, is taken")
+		}
+		return nil, err
+	}
+	what := fmt.Sprintf("moved from %q to %q", d.Bed, in.Bed)
+	if in.At != nil {
+		what += " as of " + at.UTC().Format(time.RFC3339)
+	}
+	return struct {
+		Bed string `json:"bed"`
+	}{in.Bed}, h.Access.Record(ctx, grant, onIdentity(id), what)
+}
+
+// moveReadings says that what was measured in a span was another patient's. The policies are asked about both patients.
+func (h *handler) moveReadings(ctx context.Context, rq *request) (any, error) {
+	in, err := decode[struct {
+		From   string    `json:"from"` // a patient, or "unassigned"
+		To     string    `json:"to"`
+		Sensor string    `json:"sensor"` // short name; empty: all that were at the patient's bed
+		Begin  time.Time `json:"begin"`
+		End    time.Time `json:"end"`
+	}](rq)
+	if err != nil {
+		return nil, err
+	}
+	source := access.OnPatient(in.From)
+	if in.From == store.Unassigned {
+		source = access.OnSystem()
+	}
+	purpose := "POST " + clipPath(rq.URL.Path)
+	from, err := h.Access.DecideFor(ctx, rq.subject, access.MoveReadings, source, purpose)
+	if err != nil {
+		return nil, err
+	}
+	to, err := h.Access.DecideFor(ctx, rq.subject, access.MoveReadings, access.OnPatient(in.To), purpose)
+	if err != nil {
+		return nil, err
+	}
+	m := store.Move{From: in.From, To: in.To, Begin: in.Begin.UTC(), End: in.End.UTC(), Person: rq.subject.Person.ID}
+	if in.Sensor != "" {
+		m.Sensor = h.spiffe(kindSensor, in.Sensor)
+	}
+	// First the intention, durably: the readings must not be elsewhere than any entry says.
+	span := m.Begin.Format(time.RFC3339) + " to " + m.End.Format(time.RFC3339)
+	for _, x := range []struct {
+		grant access.Grant
+		on    access.Resource
+		what  string
+	}{{from, source, "readings of " + span + " go to patient " + in.To}, {to, access.OnPatient(in.To), "readings of " + span + " come from patient " + in.From}} {
+		if err := h.Access.Record(ctx, x.grant, x.on, x.what); err != nil {
+			return nil, err
+		}
+	}
+	done, err := h.Store.MoveReadings(ctx, from, to, m)
+	if err != nil {
+		return nil, errors.Join(err, h.Access.Record(ctx, from, source, "readings of "+span+": not moved"))
+	}
+	return struct {
+		Done bool `json:"done"` // false: noted, and done within seconds
+	}{done}, h.Access.Record(ctx, from, source, "readings of "+span+": moved")
+}
