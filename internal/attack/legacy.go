@@ -15,6 +15,7 @@ import (
 
 	"vitalseal/internal/gateway"
 	"vitalseal/internal/process"
+	"vitalseal/internal/vitals"
 	"vitalseal/internal/weaken"
 )
 
@@ -26,7 +27,30 @@ func legacyAttacks() []Attack {
 			Expected: "400, each, with the reason", Right: answers(http.StatusBadRequest), Control: weaken.Plausible, Run: legacyJunk},
 		{ID: "legacy-flood", Threat: "keep the devices out", Position: "somebody on the devices' network", Does: "60 connections to a gateway's local address at once, each with a request",
 			Expected: "16 at most; a bed's numbers keep moving", Right: reads("16 of 60 served"), Control: weaken.ClientBound, Run: legacyFlood},
+		{ID: "legacy-over-measured", Threat: "show a lie in the place of a measured number", Position: "a legacy device with its key, at a bed with an oximeter",
+			Does: "it says SpO2 99 a hundred times, each time after the oximeter's 81, in time, and ahead of it by 4 s", Expected: "81 stands, with the oximeter's name", Right: reads("81 of the oximeter stands"), Control: weaken.OneSource, Fast: true,
+			Run: overMeasured},
 	}
+}
+
+// overMeasured asks the chooser that every face asks what is shown.
+func overMeasured(context.Context, *Target) (Result, error) {
+	const oximeter, device = "spiffe://attack/sensor/oxi-1", "spiffe://attack/sensor/a-first-by-name"
+	now := time.Now()
+	say := func(who string, at time.Time, v float64, q vitals.Quality) vitals.Said {
+		return vitals.Said{Sensor: who, Bundle: vitals.Bundle{At: at, Numerics: []vitals.Numeric{vitals.Checked(vitals.SpO2, v, q)}}}
+	}
+	var c vitals.Chooser
+	shown := 0
+	for i := range 100 {
+		at := now.Add(time.Duration(i) * time.Second)
+		c.Hear(say(oximeter, at, 81, vitals.Good))
+		c.Hear(say(device, at.Add(time.Duration(i%5)*time.Second), 99, vitals.Asserted))
+		if r, ok := c.Reading(vitals.SpO2, at); !ok || r.Value != 81 || r.Sensor != oximeter {
+			shown++
+		}
+	}
+	return judge(shown > 0, word("81 of the oximeter stands"), "the lie is shown", "not shown", "99 shown %d times of 100", shown)
 }
 
 // legacyGateway is a gateway of its own with one legacy device, as a process; each attack starts one, because the address of who guesses is

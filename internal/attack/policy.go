@@ -57,6 +57,12 @@ func policyAttacks() []Attack {
 			"fresh patient:view patient:anna", "refuse", weaken.Policy),
 		table("policy-no-workstation", "use a session outside the hospital", "a signed-in person without an enrolled workstation", "a nurse asks for a patient of her ward from nowhere",
 			"nina patient:view patient:anna with no-workstation", "refuse", weaken.Policy),
+		table("policy-move-readings", "put another ward's readings into a patient's chart", "a nurse of another ward", "a nurse asks to move readings of a patient who lies on another ward",
+			"nina readings:move patient:bert", "refuse", weaken.Policy),
+		table("policy-move-nobodys", "put readings of nobody into a patient's chart", "a signed-in nurse", "a nurse asks to move what a sensor measured at no bed",
+			"nina readings:move system", "refuse", weaken.Policy),
+		table("policy-move-sensor", "take a sensor away from another ward's patient", "a nurse of another ward", "a nurse asks to move a sensor of a ward that is not hers",
+			"nina sensor:move ward:ward-2", "refuse", weaken.Policy),
 		poisoned("policy-unknown-attribute", "a forbid with a misspelt attribute, which could never be evaluated and so never forbid", "dissabled",
 			`@id("all") permit(principal is Person, action == Action::"patient:view", resource is Patient);
 @id("not-disabled") forbid(principal is Person, action == Action::"patient:view", resource is Patient) when { principal.dissabled };`),

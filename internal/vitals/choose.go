@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"slices"
 	"time"
+
+	"vitalseal/internal/weaken"
 )
 
 // Several sensors may measure the same kind at one patient: two oximeters, or an oximeter and a legacy device. One of them is the
@@ -142,6 +144,9 @@ func recent(t, now time.Time, d time.Duration) bool {
 
 // rank says how good a source of a kind is now; 0 for one that is stale.
 func (s *source) rank(k Kind, now time.Time) int {
+	if weaken.Skip(weaken.OneSource) {
+		return 0 // all are alike, and the newest wins
+	}
 	w := &s.words[k]
 	hold := holdFor
 	if k == Systolic {

@@ -98,6 +98,7 @@ const (
 	EpochJump        Defence = "epoch-jump"        // numbers stay within what a gateway can count to
 	OneConnection    Defence = "one-connection"    // an identity has one connection
 	FrameBound       Defence = "frame-bound"       // frames are bounded
+	OneSource        Defence = "one-source"        // of several sensors the one that measures counts
 	Plausible        Defence = "plausible"         // what no chip can mean is no reading
 	Clock            Defence = "clock"             // implausible times are refused
 
