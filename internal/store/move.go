@@ -163,7 +163,7 @@ func moved(lay []interval, sensor string, moves []Move) []interval {
 		var out []interval
 		free := []interval{{m.begin, m.last, m.To}} // what of the span no interval covers
 		for _, in := range lay {
-			free = without(free, in.begins, in.ends)
+			free = carve(free, in.begins, in.ends)
 			low, high := max(in.begins, m.begin), min(in.ends, m.last)
 			if in.patient != m.From || low >= high {
 				out = append(out, in)
@@ -192,8 +192,8 @@ func moved(lay []interval, sensor string, moves []Move) []interval {
 	return lay
 }
 
-// without takes [begins, ends) out of intervals.
-func without(all []interval, begins, ends int64) (out []interval) {
+// carve takes [begins, ends) out of intervals.
+func carve(all []interval, begins, ends int64) (out []interval) {
 	for _, in := range all {
 		for _, part := range []interval{{in.begins, min(in.ends, begins), in.patient}, {max(in.begins, ends), in.ends, in.patient}} {
 			if part.begins < part.ends {
