@@ -126,7 +126,7 @@ func (t *ticketOut) invite(ctx context.Context, c *client.Client, path, id strin
 		return &usageError{err, "give a new file with --out"}
 	}
 	var ticket json.RawMessage
-	if err := asked(ctx, c, "/api/admin/"+path, in, t.yes, &ticket); err != nil {
+	if err := questioned(ctx, c, "/api/admin/"+path, in, t.yes, &ticket); err != nil {
 		return errors.Join(err, f.Close(), os.Remove(file))
 	}
 	if saysWait(ticket) {

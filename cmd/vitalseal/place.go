@@ -17,8 +17,8 @@ import (
 	"vitalseal/internal/view/client"
 )
 
-// asked sends a request, and where the hub questions it asks the person, unless yes says that it is meant: then the same goes again.
-func asked(ctx context.Context, c *client.Client, path string, in map[string]any, yes bool, out any) error {
+// questioned sends a request, and where the hub questions it asks the person, unless yes says that it is meant: then the same goes again.
+func questioned(ctx context.Context, c *client.Client, path string, in map[string]any, yes bool, out any) error {
 	if yes {
 		in["meant"] = true
 	}
@@ -82,7 +82,7 @@ func moveSensor() *cobra.Command {
 			}
 			in["at"] = t
 		}
-		if err := asked(ctx, c, "/api/admin/"+path+"/bed", in, yes, nil); err != nil {
+		if err := questioned(ctx, c, "/api/admin/"+path+"/bed", in, yes, nil); err != nil {
 			return err
 		}
 		if at != "" {
