@@ -28,7 +28,8 @@ type endpoint struct {
 func (e *endpoint) ID() ID { return e.identity.id }
 
 func (e *endpoint) Dial(ctx context.Context, service string) (*Conn, error) {
-	return e.dial(ctx, service)
+	c, err := e.dial(ctx, service)
+	return c, e.identity.Explain(err)
 }
 
 func (e *endpoint) dial(ctx context.Context, service string) (*Conn, error) {

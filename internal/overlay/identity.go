@@ -78,13 +78,20 @@ func newIdentity(id ID, config []byte, key *ecdsa.PrivateKey, svid, root *x509.C
 	return i, nil
 }
 
-// check makes sure that a certificate is this identity's, for this key, from its root. It may be past its end.
+// check makes sure that a certificate is this identity's, for this key, from its root. It may be past its end, and by a clock that is
+// behind it may not have begun: a gateway must measure all the same. Whoever it is shown to looks at the time again.
 func (i *Identity) check(key *ecdsa.PrivateKey, svid *x509.Certificate) error {
 	domain, err := rootDomain(i.root)
 	if err != nil {
 		return fmt.Errorf("overlay: identity: root: %w", err)
 	}
-	peer, err := verifySVID([]*x509.Certificate{svid}, i.root, domain, time.Now(), true)
+	at := time.Now()
+	for _, c := range []*x509.Certificate{svid, i.root} {
+		if at.Before(c.NotBefore) {
+			at = c.NotBefore
+		}
+	}
+	peer, err := verifySVID([]*x509.Certificate{svid}, i.root, domain, at, true)
 	if err != nil {
 		return fmt.Errorf("overlay: identity: %w", err)
 	}
@@ -280,6 +287,23 @@ func (i *Identity) Expires() time.Time { return i.svid.Load().cert.NotAfter }
 
 // SVID returns the certificate in use.
 func (i *Identity) SVID() *x509.Certificate { return i.svid.Load().cert }
+
+// CheckClock is ErrClock, in words, when a clock is before the beginning of the certificate in use, which was issued by then.
+func (i *Identity) CheckClock(now time.Time) error {
+	if begins := i.SVID().NotBefore; now.Before(begins) {
+		return fmt.Errorf("%w: it says %s, but the certificate of %s begins at %s", ErrClock, now.UTC().Format(time.RFC3339), i.id, begins.UTC().Format(time.RFC3339))
+	}
+	return nil
+}
+
+// Explain puts in front of why the network or the hub was not reached that this machine's clock is behind the identity's certificate,
+// if it is: no certificate of this deployment is good by such a clock.
+func (i *Identity) Explain(err error) error {
+	if clock := i.CheckClock(time.Now()); err != nil && clock != nil && !errors.Is(err, ErrClock) {
+		return fmt.Errorf("%w; so: %w", clock, err)
+	}
+	return err
+}
 
 // Root returns the pinned root.
 func (i *Identity) Root() *x509.Certificate { return i.root }

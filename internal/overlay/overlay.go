@@ -56,7 +56,7 @@ var (
 func Hint(err error) string {
 	switch {
 	case errors.Is(err, ErrClock):
-		return "set this machine's clock (timedatectl shows it), then enrol again with the same ticket"
+		return "set this machine's clock (timedatectl shows it) and try again; a ticket is not used up: enrol again with the same one"
 	case errors.Is(err, ErrFolder):
 		return "name another folder with --data: an empty one, or the one of the component that the ticket is for"
 	case errors.Is(err, ErrNoRoom):

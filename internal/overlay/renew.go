@@ -16,6 +16,8 @@ import (
 const (
 	renewRetryMin = 2 * time.Second
 	renewRetryMax = 5 * time.Minute
+	// renewLook is how often it is looked at whether something is due: a clock that is set moves that.
+	renewLook = time.Minute
 	// extendLook is how often the network's own certificate is looked at; it lives for a year.
 	extendLook = 6 * time.Hour
 )
@@ -89,7 +91,10 @@ func (r *Renewer) Run(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-time.After(max(time.Until(next.due), 0)):
+		case <-time.After(min(max(time.Until(next.due), 0), renewLook)):
+		}
+		if time.Until(next.due) > 0 { // looked at again: the clock may have been set
+			continue
 		}
 		err := next.do(ctx)
 		switch {
