@@ -23,6 +23,9 @@ type exchange struct {
 	w    *bufio.Writer // write's
 	ping time.Duration
 
+	clock    *toldClock    // nil: the hub does not speak of clocks
+	answered chan struct{} // holds a token when the hub's answer about the clock wants another report at once
+
 	again  chan *sending     // to be sent again, from a timer to write; has room for all that may wait
 	wanted chan seal.EpochID // to be announced again, from read to write
 	freed  chan struct{}     // the window has room again
@@ -60,6 +63,9 @@ func (x *exchange) write(ctx context.Context) error {
 	turn := time.NewTimer(time.Hour) // the backlog's next
 	turn.Stop()
 	defer turn.Stop()
+	if err := x.reportClock(); err != nil { // before any reading
+		return fmt.Errorf("ingest: send: %w", err)
+	}
 	for {
 		// What the hub asked for goes first, then what is new, then the backlog as far as it may. When nothing is at hand, all is
 		// flushed: a backlog shares packets and a single chunk does not wait.
@@ -85,8 +91,14 @@ func (x *exchange) write(ctx context.Context) error {
 				case <-x.freed:
 				case <-x.s.lane.Wake():
 				case <-turn.C:
+				case <-x.answered:
+					err = x.reportClock()
 				case <-keepalive.C:
-					err = x.put(appendFrame(nil, framePing))
+					if x.clock != nil {
+						err = x.reportClock()
+					} else {
+						err = x.put(appendFrame(nil, framePing))
+					}
 				}
 				turn.Stop()
 			}
@@ -107,6 +119,8 @@ func (x *exchange) urgent() func() error {
 		return func() error { return x.send(m) }
 	case id := <-x.wanted:
 		return func() error { return x.reannounce(id) }
+	case <-x.answered:
+		return x.reportClock
 	default:
 		return nil
 	}
@@ -186,6 +200,12 @@ func (x *exchange) first(rec outbox.Record, backlog bool) error {
 }
 
 func (x *exchange) send(m *sending) error {
+	// An epoch by another clock begins: the hub must know before its chunks come.
+	if x.clock != nil && x.clock.stale(x.s.clock.Record(x.s.lane.Name())) {
+		if err := x.reportClock(); err != nil {
+			return err
+		}
+	}
 	x.mu.Lock()
 	n := x.number
 	x.number++
@@ -256,6 +276,20 @@ func (x *exchange) read(ctx context.Context) error {
 				x.s.exceed(d.exceed)
 			}
 		case framePong:
+		case frameClock:
+			if x.clock == nil {
+				return fmt.Errorf("%w: type %d from a hub that does not speak of clocks", ErrFrame, t)
+			}
+			a, err := parseClockAnswer(body)
+			if err != nil {
+				return err
+			}
+			if x.clock.hear(x.s.clock, a) {
+				select {
+				case x.answered <- struct{}{}:
+				default:
+				}
+			}
 		case frameGoodbye:
 			return goodbye(body)
 		default:

@@ -27,6 +27,7 @@ const (
 	framePing         frameType = 6 // sender
 	framePong         frameType = 7 // server
 	frameGoodbye      frameType = 8 // server, last: reason
+	frameClock        frameType = 9 // both, if both speak version 2: times, and of the sender its clock's record
 )
 
 const (
@@ -43,6 +44,7 @@ type hello struct {
 	version uint8
 	idle    time.Duration // how long the speaker waits for any frame before it gives up
 	start   store.Start   // a sender's; zero if it does not say
+	clock   helloClock    // of version 2
 }
 
 type ack struct {
@@ -75,8 +77,11 @@ func appendFrame(b []byte, t frameType, parts ...[]byte) []byte {
 func appendHello(b []byte, h hello) []byte {
 	body := append([]byte(helloMagic), h.version)
 	body = binary.BigEndian.AppendUint32(body, uint32(h.idle.Milliseconds())) // #nosec G115 -- minutes at most
-	if h.start.Boot != 0 {
+	if h.start.Boot != 0 || h.clock.speaks {
 		body = append(binary.BigEndian.AppendUint64(body, h.start.Boot), h.start.Instance[:]...)
+	}
+	if h.clock.speaks {
+		body = h.clock.append(body)
 	}
 	return appendFrame(b, frameHello, body)
 }
@@ -152,6 +157,7 @@ func parseHello(t frameType, body []byte) (hello, error) {
 	if rest := body[5:]; len(rest) >= 8+len(h.start.Instance) {
 		h.start.Boot = binary.BigEndian.Uint64(rest)
 		copy(h.start.Instance[:], rest[8:])
+		h.clock = parseHelloClock(rest[8+len(h.start.Instance):])
 	}
 	return h, nil
 }

@@ -20,6 +20,10 @@ func FuzzFrame(f *testing.F) {
 	f.Add(appendReannounce(nil, [16]byte{1, 2, 3}))
 	f.Add(appendExceed(nil, 1<<40))
 	f.Add(appendGoodbye(nil, Replaced))
+	f.Add(appendHello(nil, hello{version: Version, idle: idleTimeout, clock: helloClock{speaks: true, times: [2]int64{5, 6}}}))
+	f.Add(appendClockReport(nil, clockReport{sent: 1, echo: 2, heard: 3, generation: 4, stepped: -5 * time.Second,
+		spans: []ClockSpan{{From: 1}, {From: 2, Kind: ClockSet, Value: -time.Hour}, {From: 9, Kind: ClockMeasured, Value: 7, Error: time.Second}}}))
+	f.Add(appendClockAnswer(nil, clockAnswer{1, 2, 3}))
 	f.Add([]byte{0xff, 0xff, 0xff, 0xff, 1})
 	f.Fuzz(func(t *testing.T, b []byte) {
 		r := bytes.NewReader(b)
@@ -52,6 +56,12 @@ func FuzzFrame(f *testing.F) {
 					again = appendReannounce(nil, *d.reannounce)
 				} else if err == nil && body[0] == directiveExceed {
 					again = appendExceed(nil, d.exceed)
+				}
+			case frameClock:
+				if r, err := parseClockReport(body); err == nil {
+					again = appendClockReport(nil, r)
+				} else if a, err := parseClockAnswer(body); err == nil {
+					again = appendClockAnswer(nil, a)
 				}
 			case frameGoodbye:
 				if err := goodbye(body); !errors.Is(err, ErrRefused) && !errors.Is(err, ErrFrame) {

@@ -20,8 +20,12 @@ import (
 	"vitalseal/internal/seal"
 )
 
-// Version is the protocol version that both ends must speak.
+// Version is the protocol version that both ends must speak. What came later is said behind the fields of its hello, so that either end
+// may be older.
 const Version = 1
+
+// versionClock is the version from which on an end speaks of clocks.
+const versionClock = 2
 
 var (
 	// ErrFrame means the other end sent bytes that are not a frame of the protocol; the connection ends.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"vitalseal/internal/overlay"
@@ -31,6 +32,9 @@ type receiver struct {
 	r      *bufio.Reader // run's
 	window chan struct{} // a token for each frame that has no answer yet
 	out    chan outgoing // room for all of their answers, and for a goodbye
+	clock  peerClock     // run's
+	wrong  bool          // run's: the gateway's clock is not right, and that was said
+	settle atomic.Bool   // something that waited is being settled
 
 	mu    sync.Mutex // guards why and noted
 	why   Reason     // why the connection ends, the first one counts
@@ -67,6 +71,7 @@ func (x *receiver) admit(ctx context.Context) Reason {
 		return BadFrame
 	}
 	x.start = h.start
+	heard := x.s.c.Now()
 	// Who is not let in changes nothing of what the fence remembers.
 	if err := x.s.c.Active(ctx, x.peer); err != nil {
 		return NotActive
@@ -81,7 +86,13 @@ func (x *receiver) admit(ctx context.Context) Reason {
 	if err := x.s.c.Active(ctx, x.peer); err != nil {
 		return NotActive
 	}
-	answer := appendHello(nil, hello{version: Version, idle: idleTimeout})
+	mine := hello{version: Version, idle: idleTimeout}
+	if h.clock.speaks {
+		x.clock.measures = true
+		x.clock.last = clockAnswer{sent: h.clock.times[0], received: heard.UnixMicro(), answered: x.s.c.Now().UnixMicro()}
+		mine.clock = helloClock{speaks: true, times: [2]int64{x.clock.last.received, x.clock.last.answered}}
+	}
+	answer := appendHello(nil, mine)
 	if x.exceed > 0 {
 		answer = appendExceed(answer, x.exceed)
 	}
@@ -268,6 +279,16 @@ func (x *receiver) read(ctx context.Context, wg *sync.WaitGroup) error {
 		case framePing:
 			release()
 			x.out <- outgoing{bytes: appendFrame(nil, framePong), urgent: true}
+		case frameClock:
+			release()
+			r, err := parseClockReport(body)
+			if err != nil {
+				x.leave()
+				return err
+			}
+			x.clock.report(r, x.s.c.Now())
+			x.out <- outgoing{bytes: appendClockAnswer(nil, x.clock.last), urgent: true}
+			x.judgeClock(ctx, wg)
 		case frameAnnouncement, frameEnvelope:
 			m, err := parseMessage(t, body)
 			if err != nil {
@@ -290,6 +311,9 @@ func (x *receiver) read(ctx context.Context, wg *sync.WaitGroup) error {
 				release()
 				wg.Done()
 			})
+			if now := x.clock.now(); !x.clock.measures && now.Known && now.Sure() == x.wrong {
+				x.judgeClock(ctx, wg)
+			}
 		default:
 			release()
 			x.leave()
@@ -422,7 +446,8 @@ func (x *receiver) open(ctx context.Context, m message) (a store.Arrival, ok boo
 		x.retry(ctx, m, err)
 		return a, false
 	}
-	return store.Arrival{Sensor: x.sensor, Header: h, Chunk: chunk, Received: x.s.c.Now().UTC()}, true
+	received := x.s.c.Now().UTC()
+	return store.Arrival{Sensor: x.sensor, Header: h, Chunk: chunk, Received: received, Clock: x.clock.of(h.Epoch.Number, chunk, received)}, true
 }
 
 // gaps notes what a chunk of events says will never arrive, before the chunk itself: whatever is lost in between comes again.

@@ -118,6 +118,7 @@ type Sender struct {
 	run     *Run
 	exceed  func(uint64)
 	pace    *Pace
+	clock   ClockSource // nil: nothing is said of it
 
 	settling sync.Mutex // makes calls of settled one at a time
 
@@ -253,14 +254,14 @@ func (s *Sender) session(ctx context.Context) (err error) {
 	}()
 	r := bufio.NewReaderSize(c, bufferBytes)
 	run, raised := s.run.now()
-	idle, err := s.greet(c, r, run)
+	idle, told, err := s.greet(c, r, run)
 	if err != nil {
 		return err
 	}
 	s.lane.Rewind() // whatever was in flight on an earlier connection was not settled
 	x := &exchange{s: s, c: c, r: r, w: bufio.NewWriterSize(c, bufferBytes), ping: idle / 3,
 		inflight: map[uint64]*sending{}, waiting: map[*sending]*time.Timer{}, noted: map[Reason]bool{}, freed: make(chan struct{}, 1),
-		again: make(chan *sending, maxInflight+maxParked), wanted: make(chan seal.EpochID, maxInflight)}
+		again: make(chan *sending, maxInflight+maxParked), wanted: make(chan seal.EpochID, maxInflight), clock: told, answered: make(chan struct{}, 1)}
 	s.count(func(st *SenderStats) {
 		st.Connected, st.Changed, st.Refused = true, time.Now(), NoReason
 		st.Connects++
@@ -305,28 +306,39 @@ func (s *Sender) session(ctx context.Context) (err error) {
 // errRaised ends a session whose hello does not hold any more.
 var errRaised = errors.New("ingest: the boot counter was raised")
 
-func (s *Sender) greet(c *overlay.Conn, r *bufio.Reader, run store.Start) (time.Duration, error) {
+// greet exchanges hellos. told is nil where the hub does not speak of clocks, or the sender does not.
+func (s *Sender) greet(c *overlay.Conn, r *bufio.Reader, run store.Start) (idle time.Duration, told *toldClock, err error) {
 	if err := c.SetDeadline(time.Now().Add(helloTimeout)); err != nil {
-		return 0, fmt.Errorf("ingest: hello: %w", err)
+		return 0, nil, fmt.Errorf("ingest: hello: %w", err)
 	}
-	if _, err := c.Write(appendHello(nil, hello{version: Version, idle: idleTimeout, start: run})); err != nil {
-		return 0, fmt.Errorf("ingest: hello: %w", err)
+	mine := hello{version: Version, idle: idleTimeout, start: run}
+	if s.clock != nil {
+		told = &toldClock{record: s.clock.Record(s.lane.Name())}
+		mine.clock = helloClock{speaks: true, times: [2]int64{max(s.clock.Now().UnixMicro(), 0)}}
+	}
+	if _, err := c.Write(appendHello(nil, mine)); err != nil {
+		return 0, nil, fmt.Errorf("ingest: hello: %w", err)
 	}
 	t, body, err := readFrame(r)
 	if err != nil {
-		return 0, fmt.Errorf("ingest: hello: %w", err)
+		return 0, nil, fmt.Errorf("ingest: hello: %w", err)
 	}
 	if t == frameGoodbye {
-		return 0, goodbye(body)
+		return 0, nil, goodbye(body)
 	}
 	h, err := parseHello(t, body)
 	if err != nil {
-		return 0, err
+		return 0, nil, err
 	}
 	if err := c.SetDeadline(time.Time{}); err != nil {
-		return 0, fmt.Errorf("ingest: hello: %w", err)
+		return 0, nil, fmt.Errorf("ingest: hello: %w", err)
 	}
-	return min(max(h.idle, time.Second), idleTimeout), nil
+	if told != nil && h.clock.speaks {
+		told.hear(s.clock, clockAnswer{sent: mine.clock.times[0], received: h.clock.times[0], answered: h.clock.times[1]})
+	} else {
+		told = nil
+	}
+	return min(max(h.idle, time.Second), idleTimeout), told, nil
 }
 
 func goodbye(body []byte) error {

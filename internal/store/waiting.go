@@ -403,21 +403,21 @@ func (s *Store) release(ctx context.Context, sensor string, rows []waitingRow, x
 	})
 }
 
-// Waiting tells which epochs of a sensor have chunks that wait, how many they are, and of when, by the gateway's clock.
+// Waiting tells how many chunks of a sensor wait, and which epochs they are of.
 func (s *Store) Waiting(ctx context.Context, sensor string) (w WaitingChunks, err error) {
-	var low, high, first, last *int64
-	err = s.db.QueryRowContext(ctx, `SELECT coalesce((SELECT waiting FROM clocks WHERE sensor = ?1), 0), min(number), max(number), min(start), max(start)
-		FROM waiting WHERE sensor = ?1`, sensor).Scan(&w.Chunks, &low, &high, &first, &last)
-	if err == nil && low != nil {
-		w.Low, w.High = uint64(*low), uint64(*high) // #nosec G115 -- never stored negative
-		w.First, w.Last = fromMicro(*first), fromMicro(*last)
+	var low, high, first *int64
+	err = s.db.QueryRowContext(ctx, `SELECT coalesce((SELECT waiting FROM clocks WHERE sensor = ?1), 0),
+		(SELECT number FROM waiting WHERE sensor = ?1 ORDER BY number LIMIT 1), (SELECT number FROM waiting WHERE sensor = ?1 ORDER BY number DESC LIMIT 1),
+		(SELECT start FROM waiting WHERE sensor = ?1 ORDER BY number, id LIMIT 1)`, sensor).Scan(&w.Chunks, &low, &high, &first)
+	if err == nil && low != nil && high != nil && first != nil {
+		w.Low, w.High, w.First = uint64(*low), uint64(*high), fromMicro(*first) // #nosec G115 -- never stored negative
 	}
 	return w, named("waiting", err)
 }
 
 // WaitingChunks are the chunks of a sensor that wait for the chart.
 type WaitingChunks struct {
-	Chunks      int64
-	Low, High   uint64    // epoch numbers
-	First, Last time.Time // starts of chunks, by the gateway's clock
+	Chunks    int64
+	Low, High uint64    // epoch numbers
+	First     time.Time // the start of the first of the lowest epoch, by the gateway's clock
 }
