@@ -136,6 +136,12 @@ func printGatewayStatus(w io.Writer, st gateway.Status, now time.Time, silent bo
 		clock += fmt.Sprintf("; set %d times, last by %+.3f s", st.Clock.Steps, st.Clock.LastStepBy)
 	}
 	row("clock", "%s", clock)
+	switch c := st.Clock; {
+	case c.Problem != "":
+		row("  WRONG", "%s; set it: until then readings are shown live with a mark, and wait for the chart", c.Problem)
+	case c.AheadSeconds != nil:
+		row("  to the hub", "%+.3f s, within %.3f s", *c.AheadSeconds, c.AheadErrorSeconds)
+	}
 	if a := strings.TrimSpace(st.Audit.Alarm); a != "" {
 		row("audit", "ALARM: %s", a)
 	}

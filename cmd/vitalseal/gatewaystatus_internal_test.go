@@ -35,6 +35,11 @@ func TestGatewayStatusText(t *testing.T) {
 			t.Errorf("%q is missing in\n%s", want, b.String())
 		}
 	}
+	st.Clock.Problem = "the gateway's clock is 3,600 s ahead of the hub's"
+	b.Reset()
+	if err := printGatewayStatus(&b, st, now, false); err != nil || !strings.Contains(b.String(), "WRONG") || !strings.Contains(b.String(), st.Clock.Problem) {
+		t.Errorf("%v: a clock that is wrong is not said in\n%s", err, b.String())
+	}
 	// A disk that takes nothing, and a file of a gateway that is gone, are not told as if all were well.
 	st.Storage = gateway.StorageStatus{Failing: true, Problem: "the disk is full", HeldRecords: 12}
 	b.Reset()

@@ -33,6 +33,7 @@ func identityCommand() *cobra.Command {
 		changeIdentity("enable", "Let a disabled component back in", "", "may take part again"),
 		changeIdentity("rotate", "Demand a new key when the component renews next; from then on the old one is refused", "", "has to bring a new key when it renews next"),
 		changeIdentity("reset-numbers", "Forget how high a sensor or a gateway counted its starts: for one that a forged or lost number keeps out", "", "may count its starts from any number"),
+		settleClock(),
 		changeIdentity("delete", "Remove a component for good", "it will be removed for good; its name cannot be used again once it has enrolled", "is deleted"),
 		ticketAgain())
 }
@@ -270,6 +271,33 @@ now on. Enrol it into the folder that it had, or into an empty one.`
 	return c
 }
 
+// settleClock says when what waits of a sensor was measured.
+func settleClock() *cobra.Command {
+	var ahead float64
+	var measured bool
+	c := adminCommand("clock SENSOR", "Say by how much a gateway's clock was wrong, so that what waits for that comes to the chart", 1,
+		func(ctx context.Context, c *client.Client, s session, a []string) error {
+			path, err := identityPath(a[0])
+			if err != nil {
+				return err
+			}
+			in := map[string]any{"as_measured": true}
+			if !measured {
+				in = map[string]any{"ahead_seconds": ahead}
+			}
+			return post(ctx, c, s, http.MethodPost, path+"/clock", in)
+		})
+	c.Long = `Clock settles what readings of a sensor wait for because its gateway's clock was wrong ("vitalseal identity show" says how many
+wait, and how far the clock was measured to be off). Mostly nothing has to be done: set the gateway's clock right, and its own
+record of the step says when everything was measured. Where no record is left, look at the gateway's clock and say by how many
+seconds it was ahead of the right time (behind: a number below zero), or take what the hub measured when each reading came.`
+	c.Flags().Float64Var(&ahead, "ahead", 0, "by how many seconds the clock was ahead; below zero: behind")
+	c.Flags().BoolVar(&measured, "as-measured", false, "take what the hub measured when each reading came")
+	c.MarkFlagsOneRequired("ahead", "as-measured")
+	c.MarkFlagsMutuallyExclusive("ahead", "as-measured")
+	return c
+}
+
 func showIdentity() *cobra.Command {
 	return adminCommand("show ID", "Show everything that is known of a component", 1, func(ctx context.Context, c *client.Client, s session, a []string) error {
 		path, err := identityPath(a[0])
@@ -305,6 +333,13 @@ func describeIdentity(w io.Writer, raw []byte) error {
 			NotBefore time.Time `json:"not_before"`
 			NotAfter  time.Time `json:"not_after"`
 		} `json:"certificate"`
+		Clock *struct {
+			Known   bool    `json:"known"`
+			Ahead   float64 `json:"ahead_seconds"`
+			Error   float64 `json:"error_seconds"`
+			Problem string  `json:"problem"`
+			Waiting int64   `json:"waiting_chunks"`
+		} `json:"clock"`
 	}
 	if err := json.Unmarshal(raw, &d); err != nil {
 		return fmt.Errorf("the hub's answer: %w", err)
@@ -327,6 +362,19 @@ func describeIdentity(w io.Writer, raw []byte) error {
 	}
 	if d.Alert != nil {
 		lines = append(lines, [2]string{"last alert", d.Alert.Text + ", " + at(&d.Alert.At)})
+	}
+	if k := d.Clock; k != nil {
+		said := k.Problem
+		switch {
+		case said == "" && k.Known:
+			said = fmt.Sprintf("%+.3f s to the hub's, within %.3f s", k.Ahead, k.Error)
+		case said == "":
+			said = "not measured"
+		}
+		if k.Waiting > 0 {
+			said += fmt.Sprintf("; %d chunks wait for the chart", k.Waiting)
+		}
+		lines = append(lines, [2]string{"clock", said})
 	}
 	if d.NewKey {
 		lines = append(lines, [2]string{"key", "a new one is demanded at the next renewal"})

@@ -3,7 +3,6 @@ package gateway
 import (
 	"context"
 	"fmt"
-	"log/slog"
 	"time"
 )
 
@@ -49,22 +48,17 @@ func (c *clockWatch) compare(now, wall time.Time) time.Duration {
 	return step
 }
 
-// run tells of every step and of the clock's error until ctx ends.
-func (c *clockWatch) run(ctx context.Context, led *ledger, stepped func(time.Duration), log *slog.Logger) error {
+// run looks at the clock again and again, and tells of its error, until ctx ends. What a step does is the book's.
+func (b *clockBook) run(ctx context.Context, led *ledger) error {
 	t := time.NewTicker(clockLook)
 	defer t.Stop()
-	c.look()
 	for {
-		led.clockError(c.clock.Error())
+		led.clockError(b.host.Error())
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-t.C:
-		}
-		if by := c.look(); by != 0 {
-			log.Warn("the clock was set; every stream begins a new epoch", "by", by.Round(time.Millisecond))
-			led.clockStepped(by, wall())
-			stepped(by)
+			b.look()
 		}
 	}
 }

@@ -69,7 +69,7 @@ func (e *endpoint) open(ctx context.Context) (overlay.Endpoint, error) {
 	defer cancel()
 	u, err := e.network.Open(ctx, e.identity.Config())
 	if err != nil {
-		return nil, fmt.Errorf("gateway: open network: %w: %w", overlay.ErrUnavailable, err)
+		return nil, e.identity.Explain(fmt.Errorf("gateway: open network: %w: %w", overlay.ErrUnavailable, err))
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()

@@ -113,12 +113,30 @@ func Run(ctx context.Context, cfg Config, d Deps) (err error) {
 	}
 	adcs := map[string]*converter{}
 	var writers []*writer
+	var lanes []string
+	for _, s := range cfg.Sensors {
+		lanes = append(lanes, s.ID)
+	}
+	clock, err := openClockBook(cfg.Data, boot, d.Clock, lanes, func(by time.Duration) {
+		log.Warn("the clock was set; every stream begins a new epoch", "by", by.Round(time.Millisecond))
+		led.clockStepped(by, wall())
+	}, log)
+	if err != nil {
+		return err
+	}
+	led.clockBook = clock
+	clock.identity = ids.gateway
+	if err := ids.gateway.CheckClock(time.Now()); err != nil {
+		log.Error("THE HUB CANNOT BE REACHED until this machine's clock is set; the gateway measures and keeps, and says when that was once the clock is right", "err", err,
+			"hint", overlay.Hint(err))
+	}
 	for _, s := range cfg.Sensors { // converters first: bridges read through them
 		if s.Chip != ChipMCP3008 {
 			continue
 		}
 		w := newWriter(s.ID, ids.sensors[s.ID].ID().String(), recipient, number, cfg.EpochLifetime, q, led, book, log)
 		writers = append(writers, w)
+		clock.follow(w)
 		adcs[s.ID] = newConverter(s, d.Buses, w, log)
 		measuring.Go(func() error { return w.run(ctxM) })
 		measuring.Go(func() error { return adcs[s.ID].run(ctxM) })
@@ -129,6 +147,7 @@ func Run(ctx context.Context, cfg Config, d Deps) (err error) {
 		}
 		w := newWriter(s.ID, ids.sensors[s.ID].ID().String(), recipient, number, cfg.EpochLifetime, q, led, book, log)
 		writers = append(writers, w)
+		clock.follow(w)
 		var loop func(context.Context) error
 		switch s.Chip {
 		case ChipMAX30100:
@@ -150,14 +169,7 @@ func Run(ctx context.Context, cfg Config, d Deps) (err error) {
 	if cfg.Legacy.on() { // its devices are known now
 		measuring.Go(func() error { return legacy.serve(ctxM, cfg.Legacy, led) })
 	}
-	watch := clockWatch{clock: d.Clock}
-	measuring.Go(func() error {
-		return watch.run(ctxM, led, func(by time.Duration) {
-			for _, w := range writers {
-				w.stepped(by)
-			}
-		}, log)
-	})
+	measuring.Go(func() error { return clock.run(ctxM, led) })
 
 	// Out: each sensor's lane on a connection dialled as that sensor. Delivery outlives ctx, to drain.
 	delivering, stopDelivering := context.WithCancel(context.WithoutCancel(ctx))
@@ -181,7 +193,7 @@ func Run(ctx context.Context, cfg Config, d Deps) (err error) {
 		sender := ingest.NewSender(ep, q, q.Lane(id.ID().Name), log, ingest.OnSettled(func(x ingest.Settled) {
 			led.settled(x)
 			aside.keep(x)
-		}), ingest.FromRun(run), ingest.OnExceed(number.exceed), ingest.WithPace(pace))
+		}), ingest.FromRun(run), ingest.OnExceed(number.exceed), ingest.WithPace(pace), ingest.WithClock(clock))
 		led.sender(id.ID().Name, sender)
 		out.Go(func() error { return sender.Run(ctxD) })
 	}

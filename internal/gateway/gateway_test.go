@@ -104,11 +104,18 @@ type ward struct {
 	store     *counting
 	server    *ingest.Server
 	restart   func(t *testing.T) // a new server, as after the hub's restart: what is in memory is lost
+	grant     access.Grant       // to everything
 	data      string
 	profile   bench.Profile
 }
 
 func newWard(t *testing.T, profile bench.Profile) *ward {
+	t.Helper()
+	return newWardAt(t, profile, time.Now)
+}
+
+// newWardAt is newWard with a hub whose clock is another one than the gateway's.
+func newWardAt(t *testing.T, profile bench.Profile, now func() time.Time) *ward {
 	t.Helper()
 	w := &ward{data: t.TempDir(), profile: profile}
 	var err error
@@ -119,7 +126,7 @@ func newWard(t *testing.T, profile bench.Profile) *ward {
 	dir := t.TempDir()
 	ks, _, err := seal.OpenFileKeyStore(filepath.Join(dir, "root.key"))
 	must(t, err)
-	st, err := store.Open(t.Context(), filepath.Join(dir, "store"), ks, quiet)
+	st, err := store.Open(t.Context(), filepath.Join(dir, "store"), ks, quiet, store.WithClock(now))
 	must(t, err)
 	t.Cleanup(func() { must(t, st.Close()) })
 	w.store = &counting{Store: st, accepted: map[chunkKey]int{}}
@@ -128,10 +135,11 @@ func newWard(t *testing.T, profile bench.Profile) *ward {
 	t.Cleanup(func() { must(t, trail.Close()) })
 	engine, err := access.New(st, trail, nil, quiet)
 	must(t, err)
+	w.grant = engine.Standing("test", access.Actions()...)
 	w.restart = func(t *testing.T) {
 		t.Helper()
 		w.server, err = ingest.NewServer(ingest.Config{Store: w.store, Recipient: w.key, Grant: engine.Standing("ingest", access.AppendVitals),
-			Active: func(context.Context, overlay.ID) error { return nil }, Log: quiet})
+			Now: now, Active: func(context.Context, overlay.ID) error { return nil }, Log: quiet})
 		must(t, err)
 	}
 	w.restart(t)

@@ -79,8 +79,10 @@ func (b *backoff) failed(now time.Time) {
 	b.until = now.Add(b.pause)
 }
 
-func (b *backoff) succeeded()             { *b = backoff{} }
-func (b *backoff) due(now time.Time) bool { return !now.Before(b.until) }
+func (b *backoff) succeeded() { *b = backoff{} }
+
+// due is also true where the clock was set back since: a chip must not be left alone for as long as that.
+func (b *backoff) due(now time.Time) bool { return !now.Before(b.until) || b.until.Sub(now) > b.pause }
 
 // beat is what all oximeters of a gateway share: they are read at the same ticks, and end their chunks at the same ones, so that one
 // wake-up, one fsync and one burst on the wire serve all of them. Gateways differ in phase, so that a ward's do not all speak

@@ -70,6 +70,11 @@ type ClockStatus struct {
 	Steps        uint64     `json:"steps"` // how often it was set since this start
 	LastStep     *time.Time `json:"last_step,omitempty"`
 	LastStepBy   float64    `json:"last_step_seconds"`
+	// AheadSeconds is how far the clock was measured to be ahead of the hub's, below zero: behind, within AheadErrorSeconds; absent before
+	// the hub was reached. Problem says in words what is wrong with the clock; empty: nothing.
+	AheadSeconds      *float64 `json:"ahead_seconds,omitempty"`
+	AheadErrorSeconds float64  `json:"ahead_error_seconds,omitempty"`
+	Problem           string   `json:"problem,omitempty"`
 }
 
 // StreamStatus counts one stream's chunks. Produced = Acked + Pending + Dropped + Rejected, as far as dropped ones are of
@@ -108,6 +113,8 @@ type ledger struct {
 	boot    uint64   // at this start; it may be raised while it runs
 	storage *storage // nil until there is one; set before anything runs
 	book    *gapBook // nil until there is one; set before anything runs
+	// clockBook is likewise.
+	clockBook *clockBook
 
 	mu       sync.Mutex // guards the fields below
 	lanes    []string
@@ -323,6 +330,7 @@ func (l *ledger) status(q *outbox.Queue) Status {
 		BacklogAcked: l.backlog, Streams: []StreamStatus{}, Sensors: []SensorStatus{}}
 	st.Backlog, st.Gaps, st.Clock = backlog, l.gaps, l.clock
 	st.Gaps.Corrupt, st.Gaps.Waiting = qs.Corrupt, waiting
+	l.clockBook.tellStatus(&st.Clock)
 	st.Legacy = l.legacies.copyOf()
 	if l.storage != nil {
 		st.Storage = l.storage.status()

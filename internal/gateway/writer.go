@@ -36,6 +36,7 @@ type writer struct {
 	raises    chan string        // the boot counter was raised, in words
 	beat      beat
 	log       *slog.Logger
+	clock     *clockBook // nil: there is none
 	in        chan vitals.Chunk
 	done      chan struct{} // closed by the sensor's loop when it puts nothing more
 
@@ -48,6 +49,7 @@ type writer struct {
 
 // epoch is a stream's current data key.
 type epoch struct {
+	clock  uint64 // the generation of the clock that its samples were measured by
 	sealer *seal.Sealer
 	began  time.Time
 	latest time.Time // of its samples: their times never go back within an epoch
@@ -275,7 +277,10 @@ func (w *writer) tell(ctx context.Context, code, detail string) {
 
 // seal turns a chunk into an outbox record, with its epoch's announcement before it if the epoch is new.
 func (w *writer) seal(c vitals.Chunk) ([]outbox.Record, error) {
-	e := &w.streams[c.Signal]
+	e, clock := &w.streams[c.Signal], w.clock.generation(lastSample(c))
+	if e.clock != clock {
+		e.sealer = nil // times by two clocks are in no epoch
+	}
 	latest := e.inOrder(&c)
 	c.ClockError = w.led.clockOff()
 	plain, err := vitals.Encode(c)
@@ -285,7 +290,7 @@ func (w *writer) seal(c vitals.Chunk) ([]outbox.Record, error) {
 	var recs []outbox.Record
 	for {
 		if e.sealer == nil || time.Since(e.began) >= w.lifetime {
-			a, err := w.begin(e, c.Signal)
+			a, err := w.begin(e, c.Signal, clock)
 			if err != nil {
 				return recs, err
 			}
@@ -311,15 +316,6 @@ const maxOverlap = 20 * time.Millisecond
 // one ended, and else by ending the epoch. It returns the time of the chunk's last sample. Events are told when they are known;
 // a gap's stands where the gap is.
 func (e *epoch) inOrder(c *vitals.Chunk) (latest time.Time) {
-	last := func() time.Time {
-		switch n := int(samples(*c)); {
-		case n > 0 && c.Rate > 0:
-			return c.Start.Add(time.Duration(float64(n-1) / float64(c.Rate) * float64(time.Second)))
-		case len(c.Bundles) > 0:
-			return c.Bundles[len(c.Bundles)-1].At
-		}
-		return c.Start
-	}
 	if c.Signal != vitals.Events && e.sealer != nil && c.Start.Before(e.latest) {
 		if samples(*c) > 0 && e.latest.Sub(c.Start) <= maxOverlap {
 			c.Start = e.latest
@@ -327,19 +323,35 @@ func (e *epoch) inOrder(c *vitals.Chunk) (latest time.Time) {
 			e.sealer = nil
 		}
 	}
-	return last()
+	return lastSample(*c)
 }
 
-func (w *writer) begin(e *epoch, s vitals.Signal) ([]byte, error) {
+// lastSample is the time of a chunk's last sample.
+func lastSample(c vitals.Chunk) time.Time {
+	switch n := int(samples(c)); {
+	case n > 0 && c.Rate > 0:
+		return c.Start.Add(time.Duration(float64(n-1) / float64(c.Rate) * float64(time.Second)))
+	case len(c.Bundles) > 0:
+		return c.Bundles[len(c.Bundles)-1].At
+	}
+	return c.Start
+}
+
+func (w *writer) begin(e *epoch, s vitals.Signal, clock uint64) ([]byte, error) {
 	w.epochs++
 	if w.epochs >= 1<<epochBits {
 		return nil, fmt.Errorf("gateway: %d epochs since the start; restart the gateway", w.epochs)
 	}
-	sealer, announcement, err := seal.NewSealer(w.recipient, w.sensor, uint8(s), w.number.now.Load()<<epochBits|w.epochs)
+	number := w.number.now.Load()<<epochBits | w.epochs
+	if err := w.clock.begin(w.id, number, clock); err != nil {
+		// Measuring goes on; the hub may have to ask a person when this was measured.
+		w.log.Error("by which clock this epoch is measured is not on disk", "err", err)
+	}
+	sealer, announcement, err := seal.NewSealer(w.recipient, w.sensor, uint8(s), number)
 	if err != nil {
 		return nil, err
 	}
-	*e = epoch{sealer: sealer, began: time.Now()}
+	*e = epoch{clock: clock, sealer: sealer, began: time.Now()}
 	return announcement, nil
 }
 
