@@ -29,6 +29,7 @@ export type Quality =
 export interface Reading {
   at: string
   quality: Quality
+  time_not_sure?: boolean // the gateway’s clock is off: shown, but on no chart
   value?: number
   source?: string // short name of the sensor that counts for this kind
   unverified?: boolean // it is a legacy device: nothing has measured what it says

@@ -28,6 +28,7 @@ interface Device {
   new_key_demanded?: boolean
   trouble?: { text: string; at: string }
   alert?: { text: string; at: string }
+  clock?: { known: boolean; ahead_seconds: number; error_seconds: number; measured: string | null; problem?: string; waiting_chunks: number }
 }
 
 const short = (id: string) => id.replace(/^spiffe:\/\/[^/]*\//, '')
@@ -103,6 +104,13 @@ export function DevicesPage(p: PageProps) {
                     {day(d.alert.at)} {clock(d.alert.at)}: {d.alert.text}
                   </div>
                 )}
+                {d.clock?.problem && (
+                  <span class="mark-no" data-testid={`clock-${short(d.id)}`}>
+                    {' '}
+                    {d.clock.problem}
+                  </span>
+                )}
+                {!!d.clock?.waiting_chunks && <span class="unit"> {d.clock.waiting_chunks} chunks wait for their time</span>}
                 {d.new_key_demanded && <span class="unit"> new key at next renewal</span>}
               </td>
               <td>{d.certificate ? `${day(d.certificate.not_after)} ${clock(d.certificate.not_after)}` : ''}</td>
@@ -137,6 +145,16 @@ export function DevicesPage(p: PageProps) {
                 <dt>Enrolled</dt>
                 <dd>
                   {day(open.enrolled)} {clock(open.enrolled)}, ticket by {open.enrolled_by}
+                </dd>
+              </>
+            )}
+            {open.clock && (
+              <>
+                <dt>Clock of its gateway</dt>
+                <dd>
+                  {open.clock.problem || (open.clock.known ? `right within ${open.clock.error_seconds.toFixed(1)} s of the hub’s` : 'not measured')}
+                  {open.clock.waiting_chunks > 0 &&
+                    `; ${open.clock.waiting_chunks} chunks are on no chart until the clock is set right, or you say when they were measured (vitalseal identity clock)`}
                 </dd>
               </>
             )}

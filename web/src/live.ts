@@ -68,12 +68,16 @@ export class Live {
   // take keeps those readings that are newer than what is shown: a backlog never overwrites the present. Which of several sensors
   // counts is the hub's to choose; when another one does, its reading stands whatever its clock says. Only what was fetched, and may
   // be older than what came live, does not put another sensor in the place of a fresh one.
+  // A reading from the future, by a clock that is ahead, counts as of when it was heard: the present takes its place at once.
   take(patient: string, readings: Readings, live: boolean): void {
     const v = this.of(patient)
+    const now = this.now()
     for (const [kind, r] of Object.entries(readings) as [Kind, Reading][]) {
       const have = v.readings[kind]
-      if (have && have.source !== r.source ? !live && this.ageSeconds(have) <= STALE_SECONDS : have && Date.parse(have.at) >= Date.parse(r.at)) continue
-      v.readings[kind] = { ...r, heardMs: live ? this.now() : Math.min(this.now(), Date.parse(r.at)) }
+      const at = Date.parse(r.at)
+      const older = have && Math.min(have.heardMs, Date.parse(have.at)) >= Math.min(now, at)
+      if (have && have.source !== r.source ? !live && this.ageSeconds(have) <= STALE_SECONDS : older) continue
+      v.readings[kind] = { ...r, heardMs: live ? now : Math.min(now, at) }
     }
   }
 

@@ -48,7 +48,12 @@ export function whyAbsent(k: Kind, q: Quality): string {
 export const uncertainties: Partial<Record<Quality, string>> = { questionable: 'uncertain', asserted: 'says a legacy device' }
 
 // doubt is that word, or '' for a number that needs none.
-export const doubt = (r: Reading | undefined): string => (r && uncertainties[r.quality]) || ''
+export const doubt = (r: Reading | undefined): string =>
+  [r && uncertainties[r.quality], r?.time_not_sure && timeNotSure()].filter(Boolean).join(', ')
+
+// The gateway's clock is off: the number is of now and of this bed, but it is on no chart yet.
+const timeNotSureIn: Record<string, string> = { en: 'time not sure', de: 'Zeit nicht sicher' }
+export const timeNotSure = (): string => timeNotSureIn[document.documentElement.lang.slice(0, 2)] ?? timeNotSureIn.en!
 
 export const hasValue = (r: Reading | undefined): r is Reading & { value: number } =>
   r !== undefined && r.value !== undefined && (r.quality === 'good' || doubt(r) !== '')

@@ -124,6 +124,7 @@ func (h *handler) routes() []route {
 		{post, "hubs", identities, h.inviteHub},
 		{post, "egresses", identities, h.inviteEgress},
 		{get, "identities/{kind}/{name}", access.ViewDelivery, h.identity},
+		{post, "identities/sensor/{name}/clock", identities, h.settleClock},
 		{post, "identities/{id}/{change}", identities, h.changeIdentity},
 		{post, "identities/{kind}/{name}/{change}", identities, h.changeIdentity},
 		{post, "identities/{kind}/{name}/bed", decidedByEngine, h.placeSensor},

@@ -2,8 +2,10 @@ package admin
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"vitalseal/internal/access"
 	"vitalseal/internal/store"
@@ -120,7 +122,61 @@ func (h *handler) identity(ctx context.Context, rq *request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return describe(d), nil
+	clocks, err := h.Store.Clocks(ctx)
+	if err != nil {
+		return nil, err
+	}
+	o := describe(d)
+	if c, ok := clocks[d.ID]; ok {
+		o.Clock = describeClock(c)
+	}
+	return o, nil
+}
+
+// lastOfStart are the bits of an epoch's number that count the epochs of one start of a gateway.
+const lastOfStart = 1<<20 - 1
+
+// settleClock says when what waits of a sensor was measured: by how many seconds the gateway's clock was ahead, or as the hub measured it.
+func (h *handler) settleClock(ctx context.Context, rq *request) (any, error) {
+	in, err := decode[struct {
+		Ahead    *float64 `json:"ahead_seconds"` // below zero: behind
+		Measured bool     `json:"as_measured"`   // by what was measured when each chunk came
+	}](rq)
+	if err != nil {
+		return nil, err
+	}
+	id := h.spiffe(kindSensor, rq.PathValue("name"))
+	if _, err := h.Store.Device(ctx, id); err != nil {
+		return nil, err
+	}
+	const century = 100 * 366 * 24 * 3600
+	switch {
+	case (in.Ahead != nil) == in.Measured:
+		return nil, invalid("ahead_seconds", "either this or as_measured")
+	case in.Ahead != nil && !(*in.Ahead > -century && *in.Ahead < century): // not for NaN either
+		return nil, invalid("ahead_seconds", "within a hundred years")
+	}
+	w, err := h.Store.Waiting(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	s := store.Settlement{Low: w.Low, High: w.High | lastOfStart, Measured: in.Measured, By: rq.subject.Person.ID}
+	what := "clock settled as measured"
+	if in.Ahead != nil {
+		s.Ahead = time.Duration(*in.Ahead * float64(time.Second))
+		what = fmt.Sprintf("clock settled: %.3f s ahead", *in.Ahead)
+	}
+	// Recorded first: readings must not come to a chart by an act that no entry tells of.
+	if err := h.Access.Record(ctx, rq.grant, onIdentity(id), fmt.Sprintf("%s, %d chunks waiting", what, w.Chunks)); err != nil {
+		return nil, err
+	}
+	out := struct {
+		Released int `json:"released_chunks"`
+	}{}
+	if w.Chunks > 0 {
+		out.Released, err = h.Store.SettleClock(ctx, id, s)
+	}
+	return out, err
 }
 
 func (h *handler) invite(ctx context.Context, rq *request, devices []store.Device) (any, error) {

@@ -141,11 +141,33 @@ type deviceOut struct {
 	// What is wrong with it, as it says itself; and what the hub last had to refuse of it.
 	Trouble *noteOut `json:"trouble,omitempty"`
 	Alert   *noteOut `json:"alert,omitempty"`
+	// The clock of a sensor's gateway, as the hub measured it; absent before that.
+	Clock *clockOut `json:"clock,omitempty"`
 }
 
 type noteOut struct {
 	Text string    `json:"text"`
 	At   time.Time `json:"at"`
+}
+
+type clockOut struct {
+	Known    bool       `json:"known"`
+	Ahead    float64    `json:"ahead_seconds"` // of the hub's; below zero: behind
+	Error    float64    `json:"error_seconds"`
+	Measured *time.Time `json:"measured"`
+	Problem  string     `json:"problem,omitempty"` // in words; absent when the clock is right
+	Waiting  int64      `json:"waiting_chunks"`    // on no chart until the clock is settled
+}
+
+func describeClock(c store.ClockState) *clockOut {
+	o := &clockOut{Known: c.Known, Ahead: c.Offset.Seconds(), Error: c.Error.Seconds(), Waiting: c.Waiting}
+	if !c.At.IsZero() && c.At.Unix() != 0 {
+		o.Measured = &c.At
+	}
+	if now := (store.Clock{Known: c.Known, Offset: c.Offset, Error: c.Error}); c.Known && !now.Sure() {
+		o.Problem = store.ClockWords(c.Offset)
+	}
+	return o
 }
 
 type certificateOut struct {
@@ -179,8 +201,16 @@ func describe(d store.Device) deviceOut {
 func (h *handler) inventory(ctx context.Context, _ *request) (any, error) {
 	devices, err := h.Store.Devices(ctx)
 	out := make([]deviceOut, 0, len(devices))
+	if err != nil {
+		return nil, err
+	}
+	clocks, err := h.Store.Clocks(ctx)
 	for _, d := range devices {
-		out = append(out, describe(d))
+		o := describe(d)
+		if c, ok := clocks[d.ID]; ok {
+			o.Clock = describeClock(c)
+		}
+		out = append(out, o)
 	}
 	return out, err
 }

@@ -208,6 +208,11 @@ func (h *Handler) latest(ctx context.Context, g access.Grant, id string) (readin
 		return nil, err
 	}
 	out := readingsOf(c.Current(now))
+	unsure, err := h.cfg.Store.Unsure(ctx, g, id)
+	if err != nil {
+		return nil, err
+	}
+	out.unsure(unsure, "")
 	out.settle(now)
 	return out, nil
 }

@@ -16,6 +16,8 @@ type reading struct {
 	// here has measured what it says.
 	Source     string `json:"source"`
 	Unverified bool   `json:"unverified,omitempty"`
+	// TimeNotSure: the gateway's clock is off; the reading is shown with the patient who lies where the sensor stands now, and is on no chart.
+	TimeNotSure bool `json:"time_not_sure,omitempty"`
 }
 
 // readings are the current ones of each kind, by the kind's name with its unit ("heart_rate_bpm").
@@ -86,4 +88,22 @@ func pulseOf(c vitals.Chunk) (pulse, bool) {
 		out.Pulse[i] = 65535 - v
 	}
 	return out, true
+}
+
+// unsure adds the newest of readings whose time is not sure, of a sensor; empty for not said.
+func (r readings) unsure(bundles []vitals.Bundle, sensor string) {
+	for _, b := range bundles {
+		for _, n := range b.Numerics {
+			name := n.Kind.String()
+			if have, ok := r[name]; n.Kind == vitals.DieTemperature || ok && !b.At.After(have.At) {
+				continue
+			}
+			one := reading{At: b.At.UTC(), Quality: n.Quality.String(), Source: sensor[strings.LastIndexByte(sensor, '/')+1:], TimeNotSure: true}
+			if n.Quality.HasValue() {
+				value := n.Value
+				one.Value = &value
+			}
+			r[name] = one
+		}
+	}
 }
