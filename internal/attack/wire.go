@@ -235,7 +235,7 @@ func (k *talk) announce(said []byte) error {
 }
 
 func chunkAttacks() []Attack {
-	return []Attack{
+	return append(clockAttacks(), []Attack{
 		wire("wire-replay", "show a reading twice", "whoever holds an enrolled sensor and what it sent", "a chunk that was taken is sent again, on the same and on a new connection",
 			"answered as a duplicate; stored once", reads(acked(outcomeDuplicate, 0)), weaken.Dedupe, replay),
 		wire("wire-stale-epoch", "put old readings in the place of new ones", "a gateway restored from an old backup", "an epoch with a number below the newest is announced",
@@ -246,13 +246,14 @@ func chunkAttacks() []Attack {
 			Expected: "the first one is ended with goodbye 9 (replaced): two cannot stay unnoticed", Right: says("the hub said goodbye: reason 9"), Control: weaken.OneConnection, Run: clone},
 		wire("wire-other-sensor", "speak for another sensor", "an enrolled sensor that turned bad", "a chunk sealed in a victim's name is sent on the attacker's own connection",
 			"does not open", reads(acked(outcomeRejected, 3)), weaken.SealSensor, speakForOther),
-		wire("wire-future", "show a reading of tomorrow", "a gateway with its clock set wrong", "chunks of next year and of two years ago", "rejected by the store", reads(acked(outcomeRejected, 7)), weaken.Clock, wrongClock),
+		wire("wire-future", "show a reading of tomorrow", "a gateway with its clock set wrong", "chunks of next year and of two years ago",
+			"on no chart: next year's waits until a person says when it was measured, the other is rejected", reads(acked(outcomeAccepted, 0)+"; "+acked(outcomeRejected, 7)+"; 1 waits"), weaken.Clock, wrongClock),
 		wire("wire-huge-frame", "fill the hub's memory", "an enrolled sensor that turned bad", "a frame that announces 48 MiB", "the connection ends with goodbye 12 (bad frame)", says("the hub said goodbye: reason 12"), weaken.FrameBound, hugeFrame),
 		wire("wire-implausible", "show a number that no patient can have", "an enrolled sensor with broken or malicious firmware",
 			"a rightly sealed heart rate of 900 /min, encoded by hand", "rejected as malformed", reads(acked(outcomeRejected, 4)), weaken.Plausible, implausible),
 		wire("wire-garbage", "crash the hub with malformed readings", "an enrolled sensor with broken firmware", "300 rightly sealed chunks of random bytes, and half-written frames",
 			"each rejected as malformed; the hub goes on", reads(acked(outcomeRejected, 4)), weaken.None, garbage),
-	}
+	}...)
 }
 
 func replay(ctx context.Context, t *Target, k *talk, me *overlay.Identity) (Result, error) {
@@ -372,7 +373,11 @@ func speakForOther(ctx context.Context, t *Target, k *talk, me *overlay.Identity
 	return judge(o == outcomeAccepted, word("%s", acked(o, why)), "taken on another's connection", "does not open", "outcome %d, reason %d", o, why)
 }
 
-func wrongClock(_ context.Context, t *Target, k *talk, me *overlay.Identity) (Result, error) {
+func wrongClock(ctx context.Context, t *Target, k *talk, me *overlay.Identity) (Result, error) {
+	before, err := t.waiting(ctx, me)
+	if err != nil {
+		return Result{}, err
+	}
 	m, err := begin(me, me.ID().String(), t.nextEpoch())
 	if err != nil {
 		return Result{}, err
@@ -381,7 +386,7 @@ func wrongClock(_ context.Context, t *Target, k *talk, me *overlay.Identity) (Re
 		return Result{}, err
 	}
 	var outcomes []byte
-	var seen []Seen
+	var seen []string
 	for _, off := range []time.Duration{365 * 24 * time.Hour, -730 * 24 * time.Hour} {
 		b, err := m.chunk(time.Now().Add(off))
 		if err != nil {
@@ -392,9 +397,30 @@ func wrongClock(_ context.Context, t *Target, k *talk, me *overlay.Identity) (Re
 			return Result{}, err
 		}
 		outcomes = append(outcomes, o)
-		seen = append(seen, word("%s", acked(o, r))...)
+		seen = append(seen, acked(o, r))
 	}
-	return judge(bytes.IndexByte(outcomes, outcomeAccepted) >= 0, seen, "taken", "rejected", "outcomes %v (4 rejected)", outcomes)
+	after, err := t.waiting(ctx, me)
+	if err != nil {
+		return Result{}, err
+	}
+	charted := outcomes[1] == outcomeAccepted || outcomes[0] == outcomeAccepted && after == before
+	return judge(charted, word("%s; %s; %d waits", seen[0], seen[1], after-before), "on a chart", "one waits, one is rejected",
+		"outcomes %v (1 accepted, 4 rejected), %d of them wait", outcomes, after-before)
+}
+
+// waiting is how many chunks of a sensor wait because their time is not sure.
+func (t *Target) waiting(ctx context.Context, sensor *overlay.Identity) (int, error) {
+	admin, err := t.admin(ctx)
+	if err != nil {
+		return 0, err
+	}
+	var d struct {
+		Clock struct {
+			Waiting int `json:"waiting_chunks"`
+		} `json:"clock"`
+	}
+	err = admin.Do(ctx, http.MethodGet, "/api/admin/identities/sensor/"+sensor.ID().Name, nil, &d)
+	return d.Clock.Waiting, err
 }
 
 func hugeFrame(ctx context.Context, t *Target, k *talk, me *overlay.Identity) (Result, error) {

@@ -1,0 +1,218 @@
+package attack
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"time"
+
+	"vitalseal/internal/access"
+	"vitalseal/internal/audit"
+	"vitalseal/internal/ingest"
+	"vitalseal/internal/outbox"
+	"vitalseal/internal/overlay"
+	"vitalseal/internal/seal"
+	"vitalseal/internal/store"
+	"vitalseal/internal/vitals"
+	"vitalseal/internal/weaken"
+)
+
+// slowBy is how far the gateway's clock is behind the hub's in clockAttacks: longer ago than the discharge.
+const slowBy = 45 * time.Minute
+
+func clockAttacks() []Attack {
+	attack := func(id, position string, speaks bool) Attack {
+		return Attack{ID: id, Threat: "show one patient's readings as another's", Position: position,
+			Does:     "45 minutes slow, it delivers what it measures at a bed whose patient was discharged 30 minutes ago, and where another lies since",
+			Expected: "nothing on either chart: taken, and waiting for the clock", Right: reads("accepted, 0 on a chart, 1 waits"), Control: weaken.Clock, Fast: true,
+			Run: func(ctx context.Context, _ *Target) (Result, error) { return slowGateway(ctx, speaks) }}
+	}
+	return []Attack{
+		attack("clock-slow-after-discharge", "a gateway whose clock is set wrong, by mistake or on purpose", true),
+		attack("clock-slow-old-gateway", "an older gateway, which does not say what time it has", false),
+	}
+}
+
+// slowClock is the rogue gateway's.
+type slowClock struct{}
+
+func (slowClock) Now() time.Time { return time.Now().Round(0) }
+func (slowClock) Record(string) ingest.ClockRecord {
+	return ingest.ClockRecord{Version: 1, Generation: 1, Spans: []ingest.ClockSpan{{From: 1, Kind: ingest.ClockSet}}}
+}
+func (slowClock) Measured(uint64, time.Duration, time.Duration) {}
+
+// slowWard is a hub whose clock is ahead, with one bed.
+type slowWard struct {
+	st         *store.Store
+	grant      access.Grant
+	net        *overlay.Loopback
+	key        *seal.RecipientKey
+	server     *ingest.Server
+	left, here string
+	sensor     overlay.ID
+	close      []func() error
+}
+
+func (w *slowWard) end() error {
+	var err error
+	for i := len(w.close) - 1; i >= 0; i-- {
+		err = errors.Join(err, w.close[i]())
+	}
+	return err
+}
+
+func newSlowWard(ctx context.Context) (w *slowWard, err error) {
+	const domain = "attack.vitalseal.internal"
+	w = &slowWard{sensor: overlay.ID{Domain: domain, Kind: overlay.KindSensor, Name: "oxi"}}
+	dir, err := os.MkdirTemp("", "vitalseal-attack-")
+	if err != nil {
+		return nil, err
+	}
+	w.close = append(w.close, func() error { return os.RemoveAll(dir) })
+	quiet, now := slog.New(slog.DiscardHandler), func() time.Time { return time.Now().Add(slowBy) }
+	ks, _, err := seal.OpenFileKeyStore(filepath.Join(dir, "root.key"))
+	if err != nil {
+		return w, err
+	}
+	if w.st, err = store.Open(ctx, filepath.Join(dir, "store"), ks, quiet, store.WithClock(now)); err != nil {
+		return w, err
+	}
+	w.close = append(w.close, w.st.Close)
+	trail, err := audit.Open(filepath.Join(dir, "audit"), filepath.Join(dir, "audit.key"), quiet)
+	if err != nil {
+		return w, err
+	}
+	w.close = append(w.close, trail.Close)
+	engine, err := access.New(w.st, trail, nil, quiet)
+	if err != nil {
+		return w, err
+	}
+	w.grant = engine.Standing("attack", access.Actions()...)
+	var bad error
+	note := func(err error) { bad = errors.Join(bad, err) }
+	note(w.st.CreateWard(ctx, store.Ward{ID: "a", Name: "Ward"}))
+	note(w.st.CreateBed(ctx, store.Bed{ID: "a-1", Ward: "a", Name: "Bed"}))
+	w.left, err = w.st.CreatePatient(ctx, "The one who left")
+	note(err)
+	w.here, err = w.st.CreatePatient(ctx, "The one who is here")
+	note(err)
+	note(w.st.CreateDevice(ctx, store.Device{ID: w.sensor.String(), Kind: overlay.KindSensor, State: store.DeviceActive}))
+	note(w.st.PlaceDevice(ctx, w.sensor.String(), "a-1", now().Add(-3*time.Hour)))
+	note(w.st.Admit(ctx, w.left, "a-1", now().Add(-2*time.Hour)))
+	note(w.st.Discharge(ctx, w.left, now().Add(-30*time.Minute)))
+	note(w.st.Admit(ctx, w.here, "a-1", now().Add(-20*time.Minute)))
+	authority, err := overlay.NewAuthority(domain)
+	note(err)
+	w.key, err = seal.GenerateRecipientKey()
+	note(err)
+	if bad != nil {
+		return w, bad
+	}
+	w.net = overlay.NewLoopback(authority)
+	w.server, err = ingest.NewServer(ingest.Config{Store: w.st, Recipient: w.key, Grant: w.grant, Log: quiet, Now: now,
+		Active: func(context.Context, overlay.ID) error { return nil }})
+	return w, err
+}
+
+func slowGateway(ctx context.Context, speaks bool) (result Result, err error) {
+	w, err := newSlowWard(ctx)
+	if w != nil {
+		defer func() { err = errors.Join(err, w.end()) }()
+	}
+	if err != nil {
+		return Result{}, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	hub, err := w.net.Endpoint(overlay.ID{Domain: w.sensor.Domain, Kind: overlay.KindHub, Name: "hub"})
+	if err != nil {
+		return Result{}, err
+	}
+	ln, err := hub.Listen(ctx, overlay.ServiceIngest)
+	if err != nil {
+		return Result{}, err
+	}
+	running, stop := context.WithCancel(ctx)
+	served := make(chan error, 2)
+	go func() { served <- w.server.Serve(running, ln) }()
+	ep, err := w.net.Endpoint(w.sensor)
+	if err != nil {
+		stop()
+		return Result{}, errors.Join(err, <-served)
+	}
+	dir, err := os.MkdirTemp("", "vitalseal-attack-")
+	if err != nil {
+		stop()
+		return Result{}, errors.Join(err, <-served)
+	}
+	w.close = append(w.close, func() error { return os.RemoveAll(dir) })
+	outcome, err := w.deliver(running, ep, dir, speaks, served)
+	stop()
+	err = errors.Join(err, <-served, <-served)
+	if err != nil {
+		return Result{}, err
+	}
+	count := func(patient string) (int, error) {
+		got, err := w.st.Numerics(ctx, w.grant, patient, time.Now().Add(-3*time.Hour), time.Now().Add(3*time.Hour), 0)
+		return len(got), err
+	}
+	left, err := count(w.left)
+	here, err2 := count(w.here)
+	waiting, err3 := w.st.Waiting(ctx, w.sensor.String())
+	if err := errors.Join(err, err2, err3); err != nil {
+		return Result{}, err
+	}
+	evidence := fmt.Sprintf("the hub's answer: %s; on the chart of who left: %d, of who is here: %d; waiting: %d", outcome, left, here, waiting.Chunks)
+	return judge(left+here > 0, word("%s, %d on a chart, %d waits", outcome, left+here, waiting.Chunks), "on a chart", "it waits", "%s", evidence)
+}
+
+// deliver sends one heart rate of now, by the gateway's clock, and says what the hub answered. The sender's end goes to ended.
+func (w *slowWard) deliver(ctx context.Context, ep overlay.Endpoint, dir string, speaks bool, ended chan<- error) (store.Outcome, error) {
+	settled := make(chan ingest.Settled, 2)
+	fail := func(err error) (store.Outcome, error) {
+		ended <- nil
+		return 0, err
+	}
+	q, err := outbox.Open(dir, outbox.Options{Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		return fail(err)
+	}
+	w.close = append(w.close, q.Close)
+	sealer, said, err := seal.NewSealer(w.key.Recipient(), w.sensor.String(), uint8(vitals.Numerics), 1)
+	if err != nil {
+		return fail(err)
+	}
+	plain, at, err := heartRate(time.Now())
+	if err != nil {
+		return fail(err)
+	}
+	chunk, _, err := sealer.Seal(at, plain)
+	if err != nil {
+		return fail(err)
+	}
+	lane := w.sensor.Name
+	if err := q.Append(ctx, outbox.Record{Lane: lane, Class: outbox.Control, Data: ingest.EncodeAnnouncement(said)},
+		outbox.Record{Lane: lane, Class: outbox.Numeric, Data: ingest.EncodeEnvelope(chunk)}); err != nil {
+		return fail(err)
+	}
+	options := []ingest.SenderOption{ingest.OnSettled(func(x ingest.Settled) { settled <- x })}
+	if speaks {
+		options = append(options, ingest.WithClock(slowClock{}))
+	}
+	sender := ingest.NewSender(ep, q, q.Lane(lane), slog.New(slog.DiscardHandler), options...)
+	go func() { ended <- sender.Run(ctx) }()
+	for {
+		select {
+		case x := <-settled:
+			if !x.Message.Announcement {
+				return x.Outcome, nil
+			}
+		case <-ctx.Done():
+			return 0, ctx.Err()
+		}
+	}
+}
