@@ -121,6 +121,9 @@ func (st Status) Troubles() (all []string) {
 	if free := st.Storage.FreeBytes; !st.Storage.Failing && free != nil && *free < nearlyFull {
 		all = append(all, fmt.Sprintf("the disk of the folder %s is nearly full: %d KiB are free; delete what does not belong there", st.Storage.Folder, *free>>10))
 	}
+	if st.Clock.Problem != "" {
+		all = append(all, st.Clock.Problem)
+	}
 	for _, s := range st.Sensors {
 		switch {
 		case s.Refused != "":
