@@ -202,6 +202,12 @@ func (r *unsureReadings) first(k streamKey, seq uint64) bool {
 	return true
 }
 
+func (r *unsureReadings) forget(sensor string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.m, sensor)
+}
+
 func (r *unsureReadings) since(at time.Time) map[string][]vitals.Bundle {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -1,10 +1,14 @@
 package store_test
 
 import (
+	"context"
+	"errors"
 	"testing"
 	"time"
 
 	"vitalseal/internal/store"
+	"vitalseal/internal/store/storetest"
+	"vitalseal/internal/store/storetest/pgserver"
 	"vitalseal/internal/vitals"
 )
 
@@ -87,5 +91,47 @@ func TestClockWords(t *testing.T) {
 		if got := store.ClockWords(off); got != want {
 			t.Errorf("%v: %q, want %q", off, got, want)
 		}
+	}
+}
+
+// TestUnsureOnAnotherHub: what one hub puts into the waiting place is live at another, and settling it at the other reaches the chart once.
+func TestUnsureOnAnotherHub(t *testing.T) {
+	dsn, ks := pgserver.Database(t), keys(t, t.TempDir())
+	one, two := hubOn(t, dsn, ks), hubOn(t, dsn, ks)
+	now := time.Now().Truncate(time.Microsecond)
+	p := ward(t, one, now, 1)
+	g := standing(t, one)
+	sub, err := two.Watch(t.Context(), []storetest.Grant{g})
+	must(t, err)
+	defer sub.Close()
+	const off = 3 * time.Hour
+	var last uint64
+	for seq := uint64(0); ; seq++ { // the other hub looks once a second, and what it finds first is no news
+		at := time.Now().Truncate(time.Microsecond)
+		a := arrival(sensorID("s0"), numerics(at.Add(off), heart(float64(60+seq))), epoch(1), seq)
+		a.Received, a.Clock = at, store.Clock{Judged: true, Known: true, Offset: off, Error: time.Millisecond}
+		appendAs(t, one, g, a, store.Accepted, "")
+		last = seq
+		ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+		u, err := sub.Next(ctx)
+		cancel()
+		if errors.Is(err, context.DeadlineExceeded) && seq < 600 {
+			continue
+		}
+		must(t, err)
+		if u.Patient != p[0] || !u.TimeNotSure || u.Sensor != sensorID("s0") || u.Durable.Sub(u.Chunk.Start).Abs() > 20*time.Second {
+			t.Errorf("live at the other hub: %+v", u)
+		}
+		break
+	}
+	n, err := two.SettleClock(t.Context(), sensorID("s0"), store.Settlement{Low: 1, High: 1, Ahead: off, By: "clock"})
+	must(t, err)
+	if n != int(last)+1 { // #nosec G115 -- a few
+		t.Errorf("%d released, want %d", n, last+1)
+	}
+	got, err := one.Numerics(t.Context(), g, p[0], now.Add(-time.Minute), time.Now().Add(time.Minute), 0)
+	must(t, err)
+	if len(got) != int(last)+1 { // #nosec G115 -- a few
+		t.Errorf("%d on the chart, want %d", len(got), last+1)
 	}
 }

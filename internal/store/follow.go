@@ -36,6 +36,8 @@ type follower struct {
 	fresh   map[source]bool  // what a notice named
 	last    time.Time        // when all was read last
 	looked  time.Time        // when discover looked last
+	unsure  int64            // the newest chunk in the waiting place that was looked at
+	asked   time.Time        // when that was
 }
 
 // source is what a hub stores of a day.
@@ -229,10 +231,55 @@ func (f *follower) read() error {
 		}
 		delete(f.fresh, from)
 	}
+	if time.Since(f.asked) >= followEvery {
+		if err := f.readUnsure(); err != nil {
+			return err
+		}
+	}
 	if time.Since(f.last) > followLag { // some of it may be in blocks already
 		f.s.watch.lag()
 	}
 	f.last = time.Now()
+	return nil
+}
+
+// lateCommits is how many chunks before the newest may have committed after it.
+const lateCommits = 500
+
+// readUnsure shows live what other hubs have put into the waiting place of the present.
+func (f *follower) readUnsure() error {
+	first := f.asked.IsZero()
+	f.asked = time.Now()
+	if first { // what was there before is no news
+		return f.s.db.QueryRowContext(f.ctx, "SELECT coalesce(max(id), 0) FROM waiting").Scan(&f.unsure)
+	}
+	rows, err := f.s.waitingRows(f.ctx, "id > ? AND received >= ? ORDER BY id LIMIT ?", f.unsure-lateCommits, micro(f.s.now().Add(-presentFor)), followBatch)
+	if err != nil || len(rows) == 0 {
+		return err
+	}
+	key, err := f.s.key(f.ctx, patientKey(Unassigned))
+	if err != nil {
+		return err
+	}
+	for _, r := range rows {
+		f.unsure = max(f.unsure, r.id)
+		if !f.s.unsure.first(streamKey{r.sensor, uint8(r.signal), r.epoch.ID}, r.seq) {
+			continue
+		}
+		c, err := openChunk(key, r.row, "waiting", r.sealed)
+		if err != nil { // one damaged chunk must not hold up the others
+			f.s.log.Error("a chunk whose time is not sure cannot be shown live", "seq", r.seq, "err", err)
+			continue
+		}
+		h, err := f.s.placesOf(f.ctx, r.sensor)
+		if err != nil {
+			return err
+		}
+		if u, ok := h.present(r.arrival(c, Clock{Judged: true, Known: r.known, Offset: r.clock}), f.s.now()); ok {
+			f.s.unsure.note(u)
+			f.s.watch.publish(u)
+		}
+	}
 	return nil
 }
 

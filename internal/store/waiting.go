@@ -283,7 +283,10 @@ func (s *Store) SettleClock(ctx context.Context, sensor string, x Settlement) (r
 	s.releasing.Lock()
 	defer s.releasing.Unlock()
 	for after := int64(-1); ; {
-		rows, err := s.waitingRows(ctx, sensor, low, high, after)
+		rows, err := s.waitingRows(ctx, "sensor = ? AND number >= ? AND number <= ? AND id > ? ORDER BY id LIMIT ?", sensor, low, high, after, waitingBatch)
+		if err == nil && len(rows) == 0 && released > 0 {
+			s.unsure.forget(sensor) // the chart has it now
+		}
 		if err != nil || len(rows) == 0 {
 			return released, named("settle clock", err)
 		}
@@ -306,14 +309,20 @@ type waitingRow struct {
 	sealed   []byte
 }
 
-func (s *Store) waitingRows(ctx context.Context, sensor string, low, high, after int64) (all []waitingRow, err error) {
-	err = each(ctx, s.db, `SELECT id, signal, epoch, number, seq, start, received, known, clock, sealed FROM waiting
-		WHERE sensor = ? AND number >= ? AND number <= ? AND id > ? ORDER BY id LIMIT ?`, func(rows *sql.Rows) error {
-		x := waitingRow{row: row{sensor: sensor}}
+// arrival is what it came as.
+func (r waitingRow) arrival(c vitals.Chunk, clock Clock) Arrival {
+	return Arrival{Sensor: r.sensor, Chunk: c, Received: fromMicro(r.received), Clock: clock,
+		Header: seal.Header{Sensor: r.sensor, Signal: uint8(r.signal), Epoch: r.epoch, Seq: r.seq, Start: fromMicro(r.start)}}
+}
+
+// waitingRows are the chunks in the waiting place that a condition, a constant of the caller, picks.
+func (s *Store) waitingRows(ctx context.Context, where string, args ...any) (all []waitingRow, err error) {
+	err = each(ctx, s.db, "SELECT id, sensor, signal, epoch, number, seq, start, received, known, clock, sealed FROM waiting WHERE "+where, func(rows *sql.Rows) error {
+		var x waitingRow
 		var signal uint8
 		var epoch []byte
 		var number, seq, clock int64
-		if err := rows.Scan(&x.id, &signal, &epoch, &number, &seq, &x.start, &x.received, &x.known, &clock, &x.sealed); err != nil {
+		if err := rows.Scan(&x.id, &x.sensor, &signal, &epoch, &number, &seq, &x.start, &x.received, &x.known, &clock, &x.sealed); err != nil {
 			return err
 		}
 		copy(x.epoch.ID[:], epoch)
@@ -321,7 +330,7 @@ func (s *Store) waitingRows(ctx context.Context, sensor string, low, high, after
 		x.clock = time.Duration(clock) * time.Microsecond
 		all = append(all, x)
 		return nil
-	}, sensor, low, high, after, waitingBatch)
+	}, args...)
 	return all, err
 }
 
@@ -358,8 +367,7 @@ func (s *Store) release(ctx context.Context, sensor string, rows []waitingRow, x
 		if err != nil {
 			return 0, err
 		}
-		a := Arrival{Sensor: sensor, Chunk: c, Received: fromMicro(r.received),
-			Header: seal.Header{Sensor: sensor, Signal: uint8(r.signal), Epoch: r.epoch, Seq: r.seq, Start: fromMicro(r.start)}}
+		a := r.arrival(c, Clock{})
 		gone, bytes = append(gone, r.id), bytes+int64(len(r.sealed))
 		waiting++
 		p, outcome, _, err := s.place(ctx, a, h, ahead)

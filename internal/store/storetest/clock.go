@@ -61,7 +61,7 @@ func slow(t *testing.T, b *bench) {
 	}
 	w, err := b.Waiting(t.Context(), b.sensor)
 	must(t, err)
-	if w.Chunks != 2 || w.Low != 1 || w.High != 1 || !w.First.Equal(backlog.Chunk.Start) {
+	if w.Chunks != 2 || w.Low != 1 || w.High != 1 || !w.First.Equal(present.Chunk.Start) {
 		t.Errorf("waiting: %+v", w)
 	}
 
