@@ -124,11 +124,11 @@ const (
 func (h sensorHistory) present(a Arrival, now time.Time) (u Update, ok bool) {
 	_, last := sampleSpan(a.Chunk)
 	ahead := a.Clock.Offset
-	if !a.Clock.Known {
-		// One whose clock is only known to be ahead is as new as can be: it came just now.
-		if ahead = last.Sub(a.Received); ahead < 0 {
-			return u, false
-		}
+	switch future := last.Sub(a.Received); {
+	case future > max(ahead, 0)+max(ClockSlack, a.Clock.Error):
+		ahead = future // whatever its clock is: it came just now, so it is as new as can be
+	case !a.Clock.Known:
+		return u, false
 	}
 	ahead = ahead.Truncate(time.Microsecond)
 	at := last.Add(-ahead)
