@@ -130,7 +130,7 @@ func TestClockBehindTheCertificate(t *testing.T) {
 		time.Sleep(20 * time.Second)
 		st, err := readStatus(w.data)
 		must(t, err)
-		if !strings.Contains(st.Clock.Problem, "clock says 2000-01-01T") || !strings.Contains(st.Clock.Problem, "certificate of "+spiffe(overlay.KindGateway, "gw-a").String()+" begins at") {
+		if !strings.Contains(st.Clock.Problem, "clock is wrong: it says 2000-01-01T") || !strings.Contains(st.Clock.Problem, "certificate of "+spiffe(overlay.KindGateway, "gw-a").String()+" begins at") {
 			t.Errorf("the status says %q", st.Clock.Problem)
 		}
 		if !strings.Contains(logs.String(), "THE HUB CANNOT BE REACHED until this machine's clock is set") || !strings.Contains(logs.String(), "hub not reached") {
