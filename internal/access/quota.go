@@ -32,11 +32,14 @@ func (q *QuotaError) Is(target error) bool { return target == ErrQuota }
 type AuditQuota struct {
 	PersonEntries, StationEntries float64 // a second, in the long run; 40 seconds' worth at once
 	PersonBytes, StationBytes     float64 // a second, in the long run; 1,000 seconds' worth at once
+	// PersonWrites and StationWrites are entries of channels, a bulk update's each: a second, in the long run; 40 seconds' worth at once.
+	PersonWrites, StationWrites float64
 }
 
-// DefaultAuditQuota is far above what a ward asks for: 50 entries and 16 KiB a second for a person, and four times that for a workstation.
+// DefaultAuditQuota is far above what a ward asks for: 50 entries and 16 KiB a second for a person, and 500
+// entries of channels, and four times that for a workstation.
 func DefaultAuditQuota() AuditQuota {
-	return AuditQuota{PersonEntries: 50, StationEntries: 200, PersonBytes: 16 << 10, StationBytes: 64 << 10}
+	return AuditQuota{PersonEntries: 50, StationEntries: 200, PersonBytes: 16 << 10, StationBytes: 64 << 10, PersonWrites: 500, StationWrites: 2000}
 }
 
 const (
@@ -55,7 +58,8 @@ func WithAuditQuota(q AuditQuota) Option {
 		for _, f := range []struct {
 			to   *float64
 			none float64
-		}{{&q.PersonEntries, d.PersonEntries}, {&q.StationEntries, d.StationEntries}, {&q.PersonBytes, d.PersonBytes}, {&q.StationBytes, d.StationBytes}} {
+		}{{&q.PersonEntries, d.PersonEntries}, {&q.StationEntries, d.StationEntries}, {&q.PersonBytes, d.PersonBytes}, {&q.StationBytes, d.StationBytes},
+			{&q.PersonWrites, d.PersonWrites}, {&q.StationWrites, d.StationWrites}} {
 			if !(*f.to > 0) {
 				*f.to = f.none
 			}
@@ -118,7 +122,7 @@ func (e *Engine) afford(ctx context.Context, s Subject, a Action, entry audit.En
 	default:
 		charges = append(charges, charge{"audit entries of a person", s.Person.ID, q.PersonEntries, q.PersonBytes})
 	}
-	err := e.budgets.take(charges, float64(size), now)
+	err := e.budgets.take(charges, 1, float64(size), now)
 	if err == nil {
 		return nil
 	}
@@ -131,7 +135,22 @@ func (e *Engine) afford(ctx context.Context, s Subject, a Action, entry audit.En
 	return err
 }
 
-func (b *budgets) take(charges []charge, size float64, now time.Time) *QuotaError {
+// SpendWrites takes n entries of channels from what the holder of a grant, and its workstation, may write; an ErrQuota if that is
+// more than they have left. What is refused is counted.
+func (e *Engine) SpendWrites(g Grant, n int) error {
+	if g.standing || weaken.Skip(weaken.Quotas) {
+		return nil
+	}
+	q := e.budgets.quota
+	err := e.budgets.take([]charge{{"channel entries of a workstation", g.workstation, q.StationWrites, 1},
+		{"channel entries of a person", g.holder, q.PersonWrites, 1}}, float64(n), 0, time.Now())
+	if err != nil {
+		return err
+	}
+	return nil
+}
+
+func (b *budgets) take(charges []charge, n, size float64, now time.Time) *QuotaError {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	var pay []*budget
@@ -150,15 +169,15 @@ func (b *budgets) take(charges []charge, size float64, now time.Time) *QuotaErro
 			had.bytes = min(c.bytes*byteBurst, had.bytes+since*c.bytes)
 			had.at = now
 		}
-		if had.entries < 1 || had.bytes < size {
-			wait := max((1-had.entries)/c.entries, (size-had.bytes)/c.bytes, 0)
+		if had.entries < n || had.bytes < size {
+			wait := max((n-had.entries)/c.entries, (size-had.bytes)/c.bytes, 0)
 			b.count(c, key, now)
 			return &QuotaError{c.name, time.Duration(wait * float64(time.Second))}
 		}
 		pay = append(pay, had)
 	}
 	for _, p := range pay {
-		p.entries--
+		p.entries -= n
 		p.bytes -= size
 	}
 	return nil

@@ -31,7 +31,10 @@ type office struct {
 const officeDesk = "spiffe://" + officeDomain + "/workstation/desk"
 const officeDomain = "attack.vitalseal.internal"
 
-func newOffice(ctx context.Context, t *Target) (o *office, err error) {
+func newOffice(ctx context.Context, t *Target) (*office, error) { return newOfficeWith(ctx, t, nil) }
+
+// newOfficeWith opens the store with options, and the engine with others.
+func newOfficeWith(ctx context.Context, t *Target, stored []store.Option, options ...access.Option) (o *office, err error) {
 	dir, err := os.MkdirTemp(t.dir, "hub-")
 	if err != nil {
 		return nil, err
@@ -41,13 +44,13 @@ func newOffice(ctx context.Context, t *Target) (o *office, err error) {
 	if err != nil {
 		return nil, err
 	}
-	if o.store, err = store.Open(ctx, filepath.Join(dir, "store"), keys, t.log); err != nil {
+	if o.store, err = store.Open(ctx, filepath.Join(dir, "store"), keys, t.log, stored...); err != nil {
 		return nil, err
 	}
 	if o.trail, err = audit.Open(filepath.Join(dir, "audit"), filepath.Join(dir, "audit.key"), t.log); err != nil {
 		return nil, errors.Join(err, o.store.Close())
 	}
-	if o.engine, err = access.New(o.store, o.trail, nil, t.log, access.WithIssuer(officeDomain)); err != nil {
+	if o.engine, err = access.New(o.store, o.trail, nil, t.log, append(options, access.WithIssuer(officeDomain))...); err != nil {
 		return nil, errors.Join(err, o.close())
 	}
 	return o, nil

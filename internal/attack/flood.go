@@ -15,7 +15,9 @@ import (
 
 	"github.com/coder/websocket"
 
+	"vitalseal/internal/access"
 	"vitalseal/internal/overlay"
+	"vitalseal/internal/store"
 	"vitalseal/internal/weaken"
 )
 
@@ -26,6 +28,14 @@ func floodAttacks() []Attack {
 		{ID: "flood-requests", Threat: "keep everybody else out", Position: "an enrolled workstation", Does: "4000 requests as fast as they go",
 			Expected: "429 beyond its allowance; a bed's numbers keep moving elsewhere", Right: answers(http.StatusTooManyRequests), Control: weaken.RequestRate, Run: requestFlood},
 		{ID: "flood-live", Threat: "use up the live views", Position: "a signed-in nurse", Does: "30 live views of one session", Expected: "429 beyond 8", Right: answers(http.StatusTooManyRequests), Control: weaken.LiveBound, Run: liveFlood},
+		{ID: "flood-live-station", Threat: "use up the live views", Position: "people signed in at one workstation", Does: "40 live views of five sessions at one workstation",
+			Expected: "32 at most, then 429", Right: answers(http.StatusTooManyRequests), Control: weaken.LiveBound, Run: stationLiveFlood},
+		{ID: "flood-audit", Threat: "fill the disk with what may never be deleted", Position: "a signed-in nurse", Does: "500 requests for a patient of the ward as fast as they go",
+			Expected: "the quota refuses; a colleague is not concerned", Right: fails(access.ErrQuota), Control: weaken.Quotas, Fast: true, Run: auditFlood},
+		{ID: "flood-entries", Threat: "fill the disk", Position: "a nurse with an API key", Does: "bulk updates of five channels of her own",
+			Expected: "the quota refuses; other people's channels are not concerned", Right: fails(store.ErrQuota), Control: weaken.Quotas, Fast: true, Run: entryFlood},
+		{ID: "flood-writers", Threat: "keep reading after being locked out", Position: "64 clients that write as fast as they can", Does: "an administrator disables a person meanwhile",
+			Expected: "it goes ahead of those who wait, and is done", Right: reads("disabled ahead of those who waited"), Control: weaken.Urgent, Fast: true, Run: revocationFlood},
 		{ID: "flood-slow-header", Threat: "hold connections for ever", Position: "an enrolled workstation", Does: "requests whose headers never end, one byte now and then",
 			Expected: "closed after five seconds", Right: fails(io.EOF), Control: weaken.HeaderTime, Begin: slowHeader},
 		{ID: "flood-slow-body", Threat: "hold connections for ever", Position: "an enrolled workstation", Does: "32 sign-ins whose bodies never end, one byte now and then each",

@@ -57,7 +57,7 @@ func Run(ctx context.Context, cfg Config, network Network, ready func() error, l
 	if err != nil {
 		return err
 	}
-	st, err := openStore(ctx, cfg, keys, log, store.WithRetention(cfg.Retention.retention()))
+	st, err := openStore(ctx, cfg, keys, log, store.WithRetention(cfg.Retention.retention()), store.WithQuota(cfg.Quotas.store()))
 	if err != nil {
 		return err
 	}
@@ -86,7 +86,7 @@ func Run(ctx context.Context, cfg Config, network Network, ready func() error, l
 	}
 	trail.SetOrigin(overlay.ID{Domain: cfg.Deployment, Kind: overlay.KindHub, Name: cfg.Name}.String())
 	desk := audit.NewDesk(trail)
-	options = append(options, access.WithWitness(desk.Push), access.WithApprovals(st, cfg.TwoPersons != TwoPersonsOff))
+	options = append(options, access.WithWitness(desk.Push), access.WithApprovals(st, cfg.TwoPersons != TwoPersonsOff), access.WithAuditQuota(cfg.Quotas.audit()))
 	engine, err := access.New(st, trail, policies, log, options...)
 	if err != nil {
 		return fmt.Errorf("hub: %w", err)
@@ -159,7 +159,7 @@ func Run(ctx context.Context, cfg Config, network Network, ready func() error, l
 
 	// Out: the faces.
 	var speak *thingspeak.Face // made below, before anything is asked
-	board, err := dashboard.New(dashboard.Config{MQTTRefused: func(client string) (uint64, string) { return speak.Refusals(client) }, Store: st, Access: engine, Workstation: workstation, Log: log, SecureCookie: cfg.SecureCookies, PasskeyHost: cfg.Host,
+	board, err := dashboard.New(dashboard.Config{MQTTRefused: func(client string) (uint64, string) { return speak.Refusals(client) }, Store: st, Access: engine, Workstation: workstation, Log: log, SecureCookie: cfg.SecureCookies, PasskeyHost: cfg.Host, Live: cfg.Quotas.live(),
 		Checkpoint: statements(trail, log), NextCheckpoint: nextStatements(desk)})
 	if err != nil {
 		return fmt.Errorf("hub: %w", err)

@@ -79,29 +79,45 @@ func TestEntriesMoveApart(t *testing.T) {
 // older makes a store what the program before wrote: entries and commands in the directory. killed leaves what was copied already.
 func older(t *testing.T, dir string, killed bool) {
 	t.Helper()
-	db, err := sql.Open("sqlite3", "file:"+filepath.Join(dir, "directory.db"))
+	ctx, path := t.Context(), filepath.Join(dir, "directory.db")
+	db, err := store.DirectoryBeforeApart(ctx, filepath.Join(dir, "old.db"))
 	must(t, err)
-	db.SetMaxOpenConns(1)
-	for _, q := range append(store.Undo(),
-		fmt.Sprintf("ATTACH '%s' AS apart", filepath.Join(dir, "channels.db")),
-		`CREATE TABLE entries (channel INTEGER NOT NULL REFERENCES channels(id), id INTEGER NOT NULL, created INTEGER NOT NULL, sealed BLOB NOT NULL,
-			PRIMARY KEY (channel, id)) WITHOUT ROWID`,
-		"CREATE INDEX entries_by_time ON entries (channel, created, id)",
-		`CREATE TABLE commands (talkback INTEGER NOT NULL REFERENCES talkbacks(id), id INTEGER NOT NULL, position INTEGER, created INTEGER NOT NULL,
-			executed INTEGER, sealed BLOB NOT NULL, PRIMARY KEY (talkback, id)) WITHOUT ROWID`,
-		"CREATE INDEX commands_queued ON commands (talkback, position) WHERE position IS NOT NULL",
-		"INSERT INTO main.entries SELECT * FROM apart.entries",
-		"INSERT INTO main.commands SELECT * FROM apart.commands",
-		"UPDATE channels SET last_entry = (SELECT last FROM apart.stock s WHERE s.kind = 'channel' AND s.id = channels.id) WHERE patient IS NULL",
-		"UPDATE talkbacks SET last_command = (SELECT last FROM apart.stock s WHERE s.kind = 'talkback' AND s.id = talkbacks.id)",
-		"DETACH apart",
-		fmt.Sprintf("PRAGMA user_version = %d", store.ApartVersion()),
-	) {
-		if _, err := db.Exec(q); err != nil {
+	run := func(q string) {
+		t.Helper()
+		if _, err := db.ExecContext(ctx, q); err != nil {
 			t.Fatalf("%s: %v", q, err)
 		}
 	}
+	run("PRAGMA foreign_keys = OFF")
+	run(fmt.Sprintf("ATTACH '%s' AS new", path))
+	run(fmt.Sprintf("ATTACH '%s' AS apart", filepath.Join(dir, "channels.db")))
+	rows, err := db.QueryContext(ctx, `SELECT m.name, group_concat(c.name) FROM main.sqlite_master m, pragma_table_info(m.name, 'main') c
+		WHERE m.type = 'table' AND m.name NOT LIKE 'sqlite_%' AND m.name NOT IN ('entries', 'commands') GROUP BY m.name`)
+	must(t, err)
+	columns := map[string]string{}
+	for rows.Next() {
+		var table, all string
+		must(t, rows.Scan(&table, &all))
+		columns[table] = all
+	}
+	must(t, errors.Join(rows.Err(), rows.Close()))
+	for table, all := range columns {
+		run("DELETE FROM main." + table)
+		run(fmt.Sprintf("INSERT INTO main.%s (%s) SELECT %s FROM new.%s", table, all, all, table))
+	}
+	run("INSERT INTO main.entries SELECT * FROM apart.entries")
+	run("INSERT INTO main.commands SELECT * FROM apart.commands")
+	run("UPDATE channels SET last_entry = (SELECT last FROM apart.stock s WHERE s.kind = 'channel' AND s.id = channels.id) WHERE patient IS NULL")
+	run("UPDATE talkbacks SET last_command = (SELECT last FROM apart.stock s WHERE s.kind = 'talkback' AND s.id = talkbacks.id)")
+	run("DETACH new")
+	run("DETACH apart")
 	must(t, db.Close())
+	for _, end := range []string{"-wal", "-shm"} {
+		if err := os.Remove(path + end); err != nil && !errors.Is(err, os.ErrNotExist) {
+			t.Fatal(err)
+		}
+	}
+	must(t, os.Rename(filepath.Join(dir, "old.db"), path))
 	if killed {
 		return
 	}

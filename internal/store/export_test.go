@@ -3,7 +3,6 @@ package store
 import (
 	"context"
 	"database/sql"
-	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -130,28 +129,12 @@ func NewPartition(ctx context.Context, path string) (*sql.DB, error) {
 	return openFile(ctx, path, partitionSteps, 1, "")
 }
 
-// ApartVersion is how many steps a directory has seen that holds entries and commands itself.
-func ApartVersion() int { return slices.Index(directorySteps, apartStep) }
-
-// Undo takes back what the steps after that made.
-func Undo() (queries []string) {
-	var later strings.Builder
-	for _, step := range slices.Backward(directorySteps[ApartVersion()+1:]) {
-		later.WriteString(step)
-	}
-	for _, m := range regexp.MustCompile(`(?m)^CREATE (?:UNIQUE )?INDEX (\w+)`).FindAllStringSubmatch(later.String(), -1) {
-		queries = append(queries, "DROP INDEX "+m[1])
-	}
-	for _, m := range regexp.MustCompile(`(?m)^ALTER TABLE (\w+) ADD COLUMN (\w+)`).FindAllStringSubmatch(later.String(), -1) {
-		queries = append(queries, "ALTER TABLE "+m[1]+" DROP COLUMN "+m[2])
-	}
-	for _, m := range regexp.MustCompile(`(?m)^CREATE TABLE (\w+)`).FindAllStringSubmatch(later.String(), -1) {
-		queries = append(queries, "DROP TABLE "+m[1])
-	}
-	return queries
+// DirectoryBeforeApart opens a directory that holds entries and commands itself.
+func DirectoryBeforeApart(ctx context.Context, path string) (*sql.DB, error) {
+	return openFile(ctx, path, directorySteps[:slices.Index(directorySteps, apartStep)], 1, "")
 }
 
-// ServerApartVersion is the same for PostgreSQL.
+// ServerApartVersion is how many steps a database in PostgreSQL has seen before that.
 func ServerApartVersion() int {
 	return slices.IndexFunc(postgresSteps, func(s step) bool { return s.down == pgApartBack })
 }

@@ -22,6 +22,11 @@ CREATE TABLE usage (owner TEXT PRIMARY KEY, entries INTEGER NOT NULL, bytes INTE
 CREATE TABLE sweeps (kind TEXT NOT NULL, id INTEGER NOT NULL, upto INTEGER NOT NULL, PRIMARY KEY (kind, id)) WITHOUT ROWID;
 `}
 
+// findStep is what queries of the directory lacked to find their rows.
+const findStep = `
+CREATE INDEX placements_by_bed ON placements (bed, begins);
+`
+
 // apartStep takes out of the directory what openDirectory has copied to channels.db.
 const apartStep = `
 DROP TABLE entries;

@@ -17,6 +17,7 @@ DROP TABLE recent, damaged, blocks, taken, sums, streams, subjects, days; DROP S
 	pgApproval,
 	{up: collated(pgTries), down: pgTriesBack},
 	{up: collated(pgMove), down: "DROP TABLE moves;"},
+	{up: findStep, down: "DROP INDEX placements_by_bed;"},
 }
 
 func collated(schema string) string { return strings.ReplaceAll(schema, " TEXT", ` TEXT COLLATE "C"`) }

@@ -137,6 +137,7 @@ func (h *handler) routes() []route {
 		{get, "persons/{id}", directory, h.person},
 		{get, "inventory", access.ViewDelivery, h.inventory},
 		{get, "delivery", access.ViewDelivery, h.delivery},
+		{get, "quotas", access.ViewDelivery, h.quotas},
 		{get, "audit", access.ViewAudit, h.audit},
 		{get, "reviews", decidedByEngine, h.reviews},
 		{post, "reviews/{id}", decidedByEngine, h.review},

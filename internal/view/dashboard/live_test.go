@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -139,6 +140,59 @@ func TestLiveBounds(t *testing.T) {
 		if m, ok := next(t, conn); ok {
 			t.Errorf("a talking client got %+v", m)
 		}
+	}
+}
+
+// TestLiveBoundsOfAWorkstation: one workstation cannot take all live views, whoever signs in there; others can still watch.
+func TestLiveBoundsOfAWorkstation(t *testing.T) {
+	w := newWard(t)
+	for _, login := range []string{"nurse", "doctor", "nurse", "doctor"} {
+		b := w.signedIn(login)
+		for range 8 {
+			b.watch("waveforms=none&patient=" + w.ada)
+		}
+	}
+	status, body := w.signedIn("nurse").do("GET", "/api/live?patient="+w.ada, nil, nil)
+	if status != http.StatusTooManyRequests || !strings.Contains(string(body), "live views of a workstation") {
+		t.Errorf("the 33rd live view of a workstation: %d %s", status, body)
+	}
+	if got := w.engine.QuotaRefusals(); len(got) != 1 || got[0].Quota != "live views of a workstation" || got[0].Count != 1 {
+		t.Errorf("refusals: %+v", got)
+	}
+	w.at("spiffe://test/workstation/other")
+	if m, _ := next(t, w.signedIn("nurse").watch("waveforms=none&patient="+w.ada)); m.Type != "hello" {
+		t.Errorf("elsewhere: %+v", m)
+	}
+}
+
+// TestListsAreOneEntry: a list of beds, and a live view of several patients, are one entry of the audit log each, which names them all.
+func TestListsAreOneEntry(t *testing.T) {
+	w := newWard(t)
+	b := w.signedIn("nurse")
+	count := func() (n int) {
+		all, err := w.trail.Recent(t.Context(), 1000)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, e := range all {
+			if e.Action == string(access.ViewPatient) {
+				n++
+				if !e.Allowed || !slices.Contains(e.Patients, w.ada) || !slices.Contains(e.Patients, w.emil) {
+					t.Errorf("%+v", e)
+				}
+			}
+		}
+		return n
+	}
+	if status, body := b.do("GET", "/api/beds", nil, nil); status != http.StatusOK || !strings.Contains(string(body), w.ada) || !strings.Contains(string(body), w.emil) {
+		t.Fatal(status, string(body))
+	}
+	if n := count(); n != 1 {
+		t.Errorf("%d entries for a list", n)
+	}
+	next(t, b.watch("patient="+w.ada+"&patient="+w.emil))
+	if n := count(); n != 2 {
+		t.Errorf("%d entries after a live view too", n)
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"github.com/mochi-mqtt/server/v2/packets"
 
 	"vitalseal/internal/access"
+	"vitalseal/internal/store"
 	"vitalseal/internal/weaken"
 )
 
@@ -80,7 +81,7 @@ func codeOf(err error) packets.Code {
 		return packets.ErrTopicNameInvalid
 	case errors.Is(err, access.ErrNoSession), errors.Is(err, access.ErrDenied):
 		return packets.ErrNotAuthorized
-	case errors.Is(err, errTooOften):
+	case errors.Is(err, errTooOften), errors.Is(err, access.ErrQuota), errors.Is(err, store.ErrQuota):
 		return packets.ErrQuotaExceeded
 	case errors.Is(err, errTooLarge), errors.As(err, &bad):
 		return packets.ErrPayloadFormatInvalid

@@ -58,9 +58,13 @@ func (f *face) bulk(q *request) error {
 	if !f.pace.take(channel, true, f.Limits.BulkEvery, now) {
 		return errTooOften
 	}
-	if _, err := f.SubmitAll(q.r.Context(), grant, channel, entries); err != nil {
+	if err := f.Access.SpendWrites(grant, len(entries)); err != nil {
 		f.pace.undo(channel, true)
 		return err
+	}
+	if _, err := f.SubmitAll(q.r.Context(), grant, channel, entries); err != nil {
+		f.pace.undo(channel, true)
+		return f.full(grant, err)
 	}
 	write(q.w, http.StatusAccepted, mediaJSON, []byte(`{"success":true}`))
 	return nil

@@ -205,7 +205,7 @@ func (f *face) addCommand(q *request) error {
 	}
 	c, err := f.Store.AddCommand(q.r.Context(), g, id, text, at)
 	if err != nil {
-		return err
+		return f.full(g, err)
 	}
 	return q.tellCommand(c, strconv.FormatInt(c.ID, 10))
 }

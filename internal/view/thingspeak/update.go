@@ -2,6 +2,7 @@ package thingspeak
 
 import (
 	"context"
+	"errors"
 	"math"
 	"net/http"
 	"strconv"
@@ -60,13 +61,25 @@ func (f *face) accept(ctx context.Context, g access.Grant, channel int64, e stor
 	if !f.pace.take(channel, false, f.Limits.UpdateEvery, f.Now()) {
 		return e, errTooOften
 	}
-	e, err := f.submit(ctx, g, channel, e)
-	if err != nil {
+	if err := f.Access.SpendWrites(g, 1); err != nil {
 		f.pace.undo(channel, false)
 		return e, err
 	}
+	e, err := f.submit(ctx, g, channel, e)
+	if err != nil {
+		f.pace.undo(channel, false)
+		return e, f.full(g, err)
+	}
 	f.broker.updated(channel, e, time.Time{})
 	return e, nil
+}
+
+// full counts what the store's quota refused, for administrators to see.
+func (f *face) full(g access.Grant, err error) error {
+	if errors.Is(err, store.ErrQuota) {
+		f.Access.NoteRefused("entries and bytes stored by a person", g.Holder())
+	}
+	return err
 }
 
 // submit hands one entry on. One with a time of its own has to have it alone, as ThingSpeak wants it.
