@@ -34,6 +34,7 @@ var mayScan = []struct{ part, reason string }{
 	{"FROM devices WHERE id = ?1 OR gateway = ?1", "a gateway's sensors, when an administrator resets their numbers"},
 	{"FROM devices WHERE id = $1 OR gateway = $1", "a gateway's sensors, when an administrator resets their numbers"},
 	{"FROM patients p\n\tLEFT JOIN stays", "the list of patients"},
+	{"count(*) FROM persons WHERE id", "whether an administrator is the last one, when one is taken away"},
 	{"FROM wards", "the wards"},
 	{"FROM beds", "the beds"},
 	{"public, updated FROM channels ORDER BY id", "the list of all channels, for administrators"},
