@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/coder/websocket"
@@ -54,10 +55,15 @@ func (t *Target) openBrowser(ctx context.Context) (*browser, error) {
 	// #nosec G204 -- a browser of this machine, with arguments made here
 	cmd := exec.CommandContext(context.WithoutCancel(ctx), exe, "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
 		"--disable-background-networking", "--disable-component-update", "--disable-sync", "--remote-debugging-port=0", "--user-data-dir="+dir, "about:blank")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if err := cmd.Start(); err != nil {
 		return nil, err
 	}
-	t.closers = append(t.closers, func() error { _ = cmd.Process.Kill(); _ = cmd.Wait(); return nil })
+	t.closers = append(t.closers, func() error {
+		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) // with all its processes
+		_ = cmd.Wait()
+		return os.RemoveAll(dir)
+	})
 	var address string
 	if err := await(ctx, func() error { address, err = devTools(filepath.Join(dir, "DevToolsActivePort")); return err }); err != nil {
 		return nil, err
@@ -162,20 +168,24 @@ func (b *browser) eval(ctx context.Context, expression string, out any) error {
 	return json.Unmarshal(got.Result.Value, out)
 }
 
+// errNotShown says that a page has not become what was waited for.
+var errNotShown = errors.New("attack: the page is another")
+
 // open opens an address and waits until an expression is true there.
 func (b *browser) open(ctx context.Context, address, until string) error {
 	if err := b.call(ctx, "Page.navigate", map[string]any{"url": address}, nil); err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
+	// A call that is cancelled ends the connection to the browser: only the waiting between calls is bounded here.
+	waiting, cancel := context.WithTimeout(ctx, 15*time.Second)
 	defer cancel()
-	return await(ctx, func() error {
+	return await(waiting, func() error {
 		var there bool
 		if err := b.eval(ctx, until, &there); err != nil {
 			return err
 		}
 		if !there {
-			return fmt.Errorf("%s does not show it", address)
+			return fmt.Errorf("%s does not show it: %w", address, errNotShown)
 		}
 		return nil
 	})
