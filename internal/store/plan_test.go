@@ -44,6 +44,7 @@ var mayScan = []struct{ part, reason string }{
 	{"FROM usage ORDER BY bytes", "one row a person, for administrators"},
 	{"FROM sweeps ORDER BY", "what is to be swept, a hundred at most"},
 	{"count(*) FROM sweeps", "of a test"},
+	{"FROM moves WHERE done IS NULL", "moves of readings that are under way, by an index that has no others"},
 	{"SELECT count(*) FROM quarantine", "ten thousand at most"},
 	{"FROM gaps", "ten thousand a sensor at most"},
 	{"FROM quarantine ORDER BY id DESC LIMIT", "newest first, a page"},
