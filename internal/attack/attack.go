@@ -135,8 +135,30 @@ var ErrNothing = errors.New("attack: no attack is called that")
 
 // All are the attacks in the order in which they are carried out: those that take something away for good come last.
 func All() []Attack {
-	return slices.Concat(sealAttacks(), auditAttacks(), witnessAttacks(), personAttacks(), policyAttacks(), sensorAttacks(), diskAttacks(), fenceAttacks(),
-		httpAttacks(), browserAttacks(), keyAttacks(), mqttAttacks(), cloudAttacks(), sessionAttacks(), stationAttacks(), chunkAttacks(), legacyAttacks(), overlayAttacks(), revokeAttacks(), recoverAttacks(), floodAttacks())
+	return slices.Concat(
+		sealAttacks(),
+		auditAttacks(),
+		witnessAttacks(),
+		personAttacks(),
+		policyAttacks(),
+		sensorAttacks(),
+		diskAttacks(),
+		fenceAttacks(),
+		httpAttacks(),
+		browserAttacks(),
+		keyAttacks(),
+		mqttAttacks(),
+		cloudAttacks(),
+		sessionAttacks(),
+		guessAttacks(),
+		stationAttacks(),
+		chunkAttacks(),
+		legacyAttacks(),
+		overlayAttacks(),
+		revokeAttacks(),
+		recoverAttacks(),
+		floodAttacks(),
+	)
 }
 
 // chosen are the attacks that cfg asks for.

@@ -31,6 +31,9 @@ type office struct {
 const officeDesk = "spiffe://" + officeDomain + "/workstation/desk"
 const officeDomain = "attack.vitalseal.internal"
 
+// officePassword is that of everybody there.
+const officePassword = "a-Passw0rd-of-the-office" // #nosec G101 -- of people who are made for an attack
+
 func newOffice(ctx context.Context, t *Target) (*office, error) { return newOfficeWith(ctx, t, nil) }
 
 // newOfficeWith opens the store with options, and the engine with others.
@@ -60,15 +63,14 @@ func (o *office) close() error { return errors.Join(o.trail.Close(), o.store.Clo
 
 // signIn makes a person of a role and signs it in.
 func (o *office) signIn(ctx context.Context, role access.Role) (access.SignedIn, error) {
-	const password = "a-Passw0rd-of-the-office"
-	hash, err := o.engine.HashPassword(ctx, password)
+	hash, err := o.engine.HashPassword(ctx, officePassword)
 	if err != nil {
 		return access.SignedIn{}, err
 	}
 	if _, err := o.store.CreatePerson(ctx, access.Person{Login: string(role), Role: role, DisplayName: "Somebody"}, hash); err != nil {
 		return access.SignedIn{}, err
 	}
-	return o.engine.SignIn(ctx, string(role), password, officeDesk)
+	return o.engine.SignIn(ctx, string(role), officePassword, officeDesk)
 }
 
 // sign makes tokens with the hub's real key, as whoever stole one could.
