@@ -27,10 +27,10 @@ func guessAttacks() []Attack {
 	return []Attack{
 		{ID: "session-guess-stations", Threat: "guess a password", Position: "many enrolled workstations",
 			Does:     "20 passwords for one login, each from another workstation, the right one last; between them the attacker's own sign-in succeeds",
-			Expected: "five are judged, whatever the workstation", Right: reads("5 of 20 judged"), Control: weaken.CountsTogether, Fast: true, Run: guessOverStations},
+			Expected: "five are judged, and one more at the end of each wait (2 s, doubling), whatever the workstation", Right: reads("ten at most of 20 judged"), Control: weaken.CountsTogether, Fast: true, Run: guessOverStations},
 		{ID: "session-guess-codes", Threat: "guess a second factor", Position: "many enrolled workstations, with a stolen password",
 			Does:     "40 codes of one person over 20 workstations",
-			Expected: "five are judged, whatever the workstation", Right: reads("5 of 40 judged"), Control: weaken.CountsTogether, Fast: true, Run: guessCodes},
+			Expected: "five are judged, and one more at the end of each wait (2 s, doubling), whatever the workstation", Right: reads("ten at most of 40 judged"), Control: weaken.CountsTogether, Fast: true, Run: guessCodes},
 		{ID: "session-junk-locks", Threat: "keep people from signing in and from emergency access", Position: "a ward's workstation",
 			Does:     "40 sign-ins with made-up logins and a signed-in nurse's own, before the nurse's step-up there",
 			Expected: "the step-up goes through", Right: reads("step-up goes through"), Control: weaken.OwnCounts, Fast: true, Run: junkLocks},
@@ -42,6 +42,14 @@ func guessAttacks() []Attack {
 
 func officeStation(i int) string {
 	return fmt.Sprintf("spiffe://%s/workstation/station-%d", officeDomain, i)
+}
+
+// budget says whether the guesses that were judged are five with what a few waits let through on a slow machine.
+func budget(judged int) string {
+	if judged >= 5 && judged <= 10 {
+		return "ten at most"
+	}
+	return fmt.Sprint(judged)
 }
 
 // looked reports whether a try was judged, or had to wait.
@@ -83,7 +91,7 @@ func guessOverStations(ctx context.Context, t *Target) (_ Result, err error) {
 			}
 		}
 	}
-	return refused([]Seen{{Word: fmt.Sprintf("%d of 20 judged", judged)}}, "slowed down over all workstations", "%d of 20 guesses were judged", judged)
+	return judge(judged > 10, word("%s of 20 judged", budget(judged)), "each workstation was worth new guesses", "slowed down over all workstations", "%d of 20 guesses were judged", judged)
 }
 
 func guessCodes(ctx context.Context, t *Target) (_ Result, err error) {
@@ -123,7 +131,7 @@ func guessCodes(ctx context.Context, t *Target) (_ Result, err error) {
 			judged++
 		}
 	}
-	return judge(judged > 10, []Seen{{Word: fmt.Sprintf("%d of 40 judged", judged)}}, "each workstation was worth new guesses", "slowed down over all workstations", "%d of 40 codes were judged", judged)
+	return judge(judged > 10, word("%s of 40 judged", budget(judged)), "each workstation was worth new guesses", "slowed down over all workstations", "%d of 40 codes were judged", judged)
 }
 
 func junkLocks(ctx context.Context, t *Target) (_ Result, err error) {

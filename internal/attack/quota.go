@@ -46,12 +46,18 @@ func stationLiveFlood(ctx context.Context, t *Target) (Result, error) {
 
 // nurseOf makes a nurse of a ward with one patient.
 func (o *office) nurseOf(ctx context.Context, login string) (access.Subject, error) {
+	if err := o.store.CreateWard(ctx, store.Ward{ID: "ward", Name: "Ward"}); err != nil && !errors.Is(err, store.ErrExists) {
+		return access.Subject{}, err
+	}
 	id, err := o.store.CreatePerson(ctx, access.Person{Login: login, DisplayName: "Somebody", Role: access.RoleNurse, Wards: []string{"ward"}}, "none")
 	return access.Subject{Person: access.Person{ID: id}, Workstation: officeDesk, SessionStarted: time.Now(), Proven: time.Now(), SecondFactor: true}, err
 }
 
 func (o *office) bed(ctx context.Context) (patient string, err error) {
-	if err := errors.Join(o.store.CreateWard(ctx, store.Ward{ID: "ward", Name: "Ward"}), o.store.CreateBed(ctx, store.Bed{ID: "bed", Ward: "ward", Name: "Bed"})); err != nil {
+	if err := o.store.CreateWard(ctx, store.Ward{ID: "ward", Name: "Ward"}); err != nil && !errors.Is(err, store.ErrExists) {
+		return "", err
+	}
+	if err := errors.Join(o.store.CreateBed(ctx, store.Bed{ID: "bed", Ward: "ward", Name: "Bed"})); err != nil {
 		return "", err
 	}
 	if patient, err = o.store.CreatePatient(ctx, "Somebody"); err != nil {

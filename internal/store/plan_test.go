@@ -453,7 +453,7 @@ func addUnasked() (bad []string) {
 			default:
 				note("directory", text)
 			}
-			if !slices.Contains(ofDays, file) {
+			if !slices.Contains(ofDays, file) && !strings.Contains(text, "apart.") { // what lies apart is a file, never on a server
 				note("postgres", store.Dollars(text))
 			}
 			return true

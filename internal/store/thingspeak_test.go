@@ -168,3 +168,29 @@ func TestBulkIsWhole(t *testing.T) {
 }
 
 func time1(second int64) time.Time { return time.Unix(1_700_000_000+second, 0).UTC() }
+
+// TestMQTTDevices: a device is found by its client id and among its person's own, with its rights, and is gone once deleted.
+func TestMQTTDevices(t *testing.T) {
+	ctx := t.Context()
+	s := open(t, t.TempDir())
+	defer func() { must(t, s.Close()) }()
+	person, err := s.CreatePerson(ctx, access.Person{Login: "mia", Role: access.RoleNurse, DisplayName: "Mia"}, "hash")
+	must(t, err)
+	if _, err := s.MQTTDevice(ctx, "none"); !errors.Is(err, store.ErrNotFound) {
+		t.Errorf("a device that does not exist: %v", err)
+	}
+	if all, err := s.MQTTDevicesOf(ctx, person); err != nil || len(all) != 0 {
+		t.Errorf("%v %v", all, err)
+	}
+	want := access.MQTTDevice{ClientID: "dev-1", Hash: [32]byte{1}, PersonID: person}
+	must(t, s.SaveMQTTDevice(ctx, want))
+	got, err := s.MQTTDevice(ctx, "dev-1")
+	must(t, err)
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+	must(t, s.DeleteMQTTDevice(ctx, person, "dev-1"))
+	if _, err := s.MQTTDevice(ctx, "dev-1"); !errors.Is(err, store.ErrNotFound) {
+		t.Errorf("a deleted device: %v", err)
+	}
+}
