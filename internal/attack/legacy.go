@@ -30,6 +30,12 @@ func legacyAttacks() []Attack {
 		{ID: "legacy-over-measured", Threat: "show a lie in the place of a measured number", Position: "a legacy device with its key, at a bed with an oximeter",
 			Does: "it says SpO2 99 a hundred times, each time after the oximeter's 81, in time, and ahead of it by 4 s", Expected: "81 stands, with the oximeter's name", Right: reads("81 of the oximeter stands"), Control: weaken.OneSource, Fast: true,
 			Run: overMeasured},
+		{ID: "legacy-poison", Threat: "silence a device", Position: "a legacy device, or a fault in its sketch", Does: "one MQTT 3.1.1 message of QoS 1 whose value is no number, sent first on each connection until it is acknowledged, and a good one behind it",
+			Expected: "acknowledged, dropped and counted; the good one stands at the bed", Right: reads("dropped and counted, the next one shown"), Control: weaken.PoisonDrop, Run: legacyPoison},
+		{ID: "legacy-unmarked", Threat: "show a number that nothing has measured as a measured one", Position: "a legacy device with its key, alone at a bed", Does: "it says heart rate 73 and SpO2 97",
+			Expected: "each is asserted and unverified in the dashboard's answer", Right: reads("asserted and unverified, both"), Control: weaken.AssertedMark, Run: legacyUnmarked},
+		{ID: "legacy-third-field", Threat: "show a body temperature as a blood pressure", Position: "an unchanged sketch that sends its temperature as field3", Does: "field1=73, field2=97, field3=98.6, and nothing in the configuration says what field3 is",
+			Expected: "field3 is left out, by name; the bed has no blood pressure", Right: reads("field3 left out, no pressure"), Control: weaken.FieldNames, Run: legacyThirdField},
 	}
 }
 
@@ -56,33 +62,42 @@ func overMeasured(context.Context, *Target) (Result, error) {
 // legacyGateway is a gateway of its own with one legacy device, as a process; each attack starts one, because the address of who guesses is
 // remembered.
 type legacyGateway struct {
-	address, key string
+	address, mqtt, key string
+	data, sensor       string
 }
 
-func (t *Target) legacyGateway(ctx context.Context) (g legacyGateway, err error) {
+func (t *Target) legacyGateway(ctx context.Context) (legacyGateway, error) {
+	return t.legacyGatewayAt(ctx, "")
+}
+
+// legacyGatewayAt is one whose device is at a bed; empty: at none.
+func (t *Target) legacyGatewayAt(ctx context.Context, bed string) (g legacyGateway, err error) {
 	admin, err := t.admin(ctx)
 	if err != nil {
 		return g, err
 	}
 	name := t.name("arduino-")
 	var ticket json.RawMessage
-	if err := admin.Do(ctx, http.MethodPost, "/api/admin/gateways", map[string]any{"id": t.name("gw-legacy-"), "sensors": []map[string]string{{"id": name, "model": "legacy", "serial": "1"}}}, &ticket); err != nil {
+	if err := admin.Do(ctx, http.MethodPost, "/api/admin/gateways", map[string]any{"id": t.name("gw-legacy-"), "sensors": []map[string]string{{"id": name, "model": "legacy", "serial": name, "bed": bed}}}, &ticket); err != nil {
 		return g, err
 	}
 	dir, err := os.MkdirTemp(t.dir, "legacy-")
 	if err != nil {
 		return g, err
 	}
-	ln, err := (&net.ListenConfig{}).Listen(ctx, "tcp", "127.0.0.1:0")
-	if err != nil {
-		return g, err
+	for _, address := range []*string{&g.address, &g.mqtt} {
+		ln, err := (&net.ListenConfig{}).Listen(ctx, "tcp", "127.0.0.1:0")
+		if err != nil {
+			return g, err
+		}
+		*address = ln.Addr().String()
+		if err := ln.Close(); err != nil {
+			return g, err
+		}
 	}
-	g.address = ln.Addr().String()
-	if err := ln.Close(); err != nil {
-		return g, err
-	}
+	g.data, g.sensor = filepath.Join(dir, "data"), name
 	file, config := filepath.Join(dir, "ticket"), filepath.Join(dir, "gateway.yaml")
-	for path, text := range map[string]string{file: string(ticket), config: fmt.Sprintf("data: %s\nlegacy: {listen_http: %q}\nsensors:\n  - {id: %s, chip: legacy, legacy: {channel: 1}}\n", filepath.Join(dir, "data"), g.address, name)} {
+	for path, text := range map[string]string{file: string(ticket), config: fmt.Sprintf("data: %s\nlegacy: {listen_http: %q, listen_mqtt: %q}\nsensors:\n  - {id: %s, chip: legacy, legacy: {channel: 1}}\n", g.data, g.address, g.mqtt, name)} {
 		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 			return g, err
 		}
@@ -92,11 +107,11 @@ func (t *Target) legacyGateway(ctx context.Context) (g legacyGateway, err error)
 		return g, err
 	}
 	t.closers = append(t.closers, func() error { return super.StopAll(10 * time.Second) })
-	if err := super.Run(ctx, "enrol", "--ticket", file, "--data", filepath.Join(dir, "data")); err != nil {
+	if err := super.Run(ctx, "enrol", "--ticket", file, "--data", g.data); err != nil {
 		return g, err
 	}
 	cfg := gateway.Default()
-	cfg.Data = filepath.Join(dir, "data")
+	cfg.Data = g.data
 	cfg.Sensors = []gateway.Sensor{{ID: name, Chip: gateway.ChipLegacy}}
 	if g.key, err = gateway.MakeLegacyKey(cfg, name); err != nil {
 		return g, err

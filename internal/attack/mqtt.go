@@ -37,6 +37,8 @@ func mqttAttacks() []Attack {
 			Expected: "the connection ends", Right: reads("closed"), Control: weaken.PacketBound, Run: hugeMessage},
 		{ID: "mqtt-flood", Threat: "keep everybody else out", Position: "an enrolled workstation", Does: "100 MQTT connections at once that say nothing",
 			Expected: "429 beyond 64; a bed's numbers keep moving elsewhere", Right: answers(http.StatusTooManyRequests), Control: weaken.MQTTClients, Run: mqttFlood},
+		{ID: "mqtt-poison", Threat: "silence a device", Position: "a holder of a device, or a fault in it", Does: "one MQTT 3.1.1 message of QoS 1 that is no form, sent first on each connection until it is acknowledged, and a good one behind it",
+			Expected: "acknowledged, dropped and counted; the good one is stored", Right: reads("dropped and counted, the next one stored"), Control: weaken.PoisonDrop, Run: mqttPoison},
 	}
 }
 
@@ -98,7 +100,10 @@ func mqttCode(code byte) string { return fmt.Sprintf("code %#x", code) }
 // mqttConn speaks MQTT 5 by hand.
 type mqttConn struct{ *client.MQTT }
 
-func (t *Target) mqttDial(ctx context.Context) (*mqttConn, error) {
+func (t *Target) mqttDial(ctx context.Context) (*mqttConn, error) { return t.mqttDialAs(ctx, 5) }
+
+// mqttDialAs speaks a version: 4 is MQTT 3.1.1.
+func (t *Target) mqttDialAs(ctx context.Context, version byte) (*mqttConn, error) {
 	//nolint:bodyclose // the library closes it, or has replaced it by one that needs no closing
 	c, _, err := websocket.Dial(ctx, t.base+thingspeak.MQTTPath, &websocket.DialOptions{Subprotocols: []string{"mqtt"}})
 	if err != nil {
@@ -106,7 +111,7 @@ func (t *Target) mqttDial(ctx context.Context) (*mqttConn, error) {
 	}
 	t.closers = append(t.closers, func() error { _ = c.CloseNow(); return nil })
 	conn := websocket.NetConn(context.WithoutCancel(ctx), c, websocket.MessageBinary)
-	return &mqttConn{client.NewMQTT(conn, 5)}, conn.SetDeadline(time.Now().Add(20 * time.Second))
+	return &mqttConn{client.NewMQTT(conn, version)}, conn.SetDeadline(time.Now().Add(20 * time.Second))
 }
 
 func (d mqttDevice) hello() packets.Packet { return client.Hello(d.ID, d.ID, d.Password) }

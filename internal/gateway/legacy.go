@@ -17,6 +17,7 @@ import (
 
 	"vitalseal/internal/sensor"
 	"vitalseal/internal/vitals"
+	"vitalseal/internal/weaken"
 )
 
 // ChipLegacy is a device that speaks ThingSpeak, such as an Arduino, instead of a chip on a bus (doc/legacy.md). Nothing vouches for
@@ -63,7 +64,11 @@ var usualFields = [legacyFields]vitals.Kind{vitals.HeartRate, vitals.SpO2}
 // kinds are what the fields mean; 0 for nothing.
 func (d LegacyDevice) kinds() (k [legacyFields]vitals.Kind, err error) {
 	if len(d.Fields) == 0 {
-		return usualFields, nil
+		k = usualFields
+		if weaken.Skip(weaken.FieldNames) {
+			k[2] = vitals.Systolic
+		}
+		return k, nil
 	}
 	for name, kind := range d.Fields {
 		i := fieldNumber(name)

@@ -159,7 +159,11 @@ func legacyNumber(k vitals.Kind, s string) (vitals.Numeric, error) {
 	if weaken.Skip(weaken.Plausible) {
 		return vitals.Numeric{Kind: k, Value: v, Quality: vitals.Asserted}, nil
 	}
-	n := vitals.Checked(k, v, vitals.Asserted)
+	quality := vitals.Asserted
+	if weaken.Skip(weaken.AssertedMark) {
+		quality = vitals.Good
+	}
+	n := vitals.Checked(k, v, quality)
 	switch {
 	case math.IsNaN(v) || math.IsInf(v, 0):
 		return n, fmt.Errorf("is not a number; %s is %g to %g", k, low, high)

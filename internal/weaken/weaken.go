@@ -100,6 +100,8 @@ const (
 	OneConnection    Defence = "one-connection"    // an identity has one connection
 	FrameBound       Defence = "frame-bound"       // frames are bounded
 	OneSource        Defence = "one-source"        // of several sensors the one that measures counts
+	AssertedMark     Defence = "asserted-mark"     // what a legacy device says is asserted, whatever it claims
+	FieldNames       Defence = "field-names"       // a legacy device's field means nothing until it is named
 	Plausible        Defence = "plausible"         // what no chip can mean is no reading
 	Clock            Defence = "clock"             // implausible times are refused
 
