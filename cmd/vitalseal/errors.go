@@ -24,9 +24,11 @@ func hintFor(err error) string {
 	var status *client.StatusError
 	switch {
 	case errors.Is(err, client.ErrSignIn):
-		return "check --login, the password and the code; after many tries wait a minute"
+		return "check --login, the password and the code; after five wrong ones each try waits longer, from 2 seconds to 15 minutes; the hub's log says when (event guessing)"
 	case errors.Is(err, client.ErrStepUp):
 		return "this needs a proof of identity from the last minutes: run the command again"
+	case errors.As(err, &status) && status.Status == http.StatusForbidden && strings.Contains(status.Error(), "is paused"):
+		return "the message says for how long; `vitalseal user password` changes the password"
 	case errors.As(err, &status) && status.Status == http.StatusForbidden:
 		return "your role may not do this; the refusal is in the audit log"
 	case errors.As(err, &status) && status.Status == http.StatusBadGateway:

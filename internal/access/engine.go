@@ -219,7 +219,8 @@ func (e *Engine) decide(ctx context.Context, s Subject, a Action, r Resource, pu
 	purpose = strings.ToValidUTF8(purpose[:min(len(purpose), 512)], "") // cut, perhaps in the middle of a letter
 	entry.Reason = strings.TrimPrefix(entry.Reason+"; "+purpose, "; ")
 	entry.Reason = strings.TrimSuffix(entry.Reason, "; ")
-	if !v.allowed && err == nil && !v.stepUp && !vetoed {
+	paused := (&Denied{Policies: v.policies}).Paused() // counting it again would keep a person out who tries again
+	if !v.allowed && err == nil && !v.stepUp && !vetoed && !paused {
 		e.risks.note(s, now)
 	}
 	if v.allowed && auditYes {

@@ -126,3 +126,11 @@ func (e *Engine) Explained(ctx context.Context, s Subject, a Action, r Resource)
 	_, v, err := e.weigh(ctx, s, a, r, time.Now())
 	return v.allowed, err
 }
+
+// NoteFailure counts a failed sign-in of a person at a workstation as risk.
+func (e *Engine) NoteFailure(personID, workstation string) {
+	e.risks.failed(personID, workstation, time.Now())
+}
+
+// ForgetRisk is what a change of the password does.
+func (e *Engine) ForgetRisk(personID, workstation string) { e.risks.forget(personID, workstation) }

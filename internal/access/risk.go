@@ -61,6 +61,13 @@ func (r *risks) add(personID, workstation string, score float64, now time.Time) 
 	o.score, o.at = min(100, o.now(now)+score), now
 }
 
+// forget clears what was counted: the person has proven who they are by the old password, and made a new one.
+func (r *risks) forget(personID, workstation string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.all, personID+" "+workstation)
+}
+
 // sweep forgets what has melted, or everything if nothing has: a flood must not make the hub grow.
 func (r *risks) sweep(now time.Time) {
 	for name, o := range r.all {

@@ -445,6 +445,7 @@ func (e *Engine) ChangePassword(ctx context.Context, s Subject, old, new string)
 		return fmt.Errorf("access: password: %w", err)
 	}
 	e.pendings.forget(s.Person.ID) // sign-ins for which the old password was shown
+	e.risks.forget(s.Person.ID, s.Workstation)
 	return e.forgive(ctx, s.Person.ID)
 }
 

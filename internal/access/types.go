@@ -246,6 +246,13 @@ type Denied struct {
 	StepUp   bool     // a fresh proof of identity is all that is missing
 }
 
+// policyRisk is the built-in policy that stops administration after many failures.
+const policyRisk = "risk-too-high"
+
+// Paused reports whether nothing but recent failures of this person at this workstation stands against the request: it will be allowed
+// once they are forgotten, ten minutes after the last one at most, or at once after a change of the password.
+func (d *Denied) Paused() bool { return len(d.Policies) == 1 && d.Policies[0] == policyRisk }
+
 // Error is fixed text.
 func (d *Denied) Error() string { return ErrDenied.Error() }
 

@@ -27,7 +27,7 @@ import (
 
 const (
 	stopGrace    = 40 * time.Second
-	startTimeout = 120 * time.Second
+	startTimeout = 5 * time.Minute // the demo gives up before
 	maxAnswer    = 4 << 20
 )
 

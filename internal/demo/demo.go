@@ -33,7 +33,7 @@ const MaxPatients = 64
 const (
 	defaultPatients = 4
 	deployment      = "demo.vitalseal.internal"
-	startTimeout    = 90 * time.Second
+	startTimeout    = 4 * time.Minute // a loaded machine takes a multiple of the 20 s of an idle one
 	stopGrace       = 15 * time.Second
 	// drainGrace is how long a stopping gateway may take to empty its outbox.
 	drainGrace = 20 * time.Second
@@ -110,11 +110,13 @@ type deploymentRun struct {
 	gateways         []*process.Process
 	seen             *observer
 	before           delivery // what the hub had before this run
+	step             string   // what was last begun, in words
 	firstNumber      time.Duration
 }
 
 func (d *deploymentRun) say(format string, args ...any) {
-	fmt.Fprintf(d.cfg.Progress, "%6.1f s  %s\n", time.Since(d.began).Seconds(), fmt.Sprintf(format, args...))
+	d.step = fmt.Sprintf(format, args...)
+	fmt.Fprintf(d.cfg.Progress, "%6.1f s  %s\n", time.Since(d.began).Seconds(), d.step)
 }
 
 func (d *deploymentRun) path(elem ...string) string {
@@ -122,9 +124,14 @@ func (d *deploymentRun) path(elem ...string) string {
 }
 
 // start brings the deployment up in the order its parts depend on each other.
-func (d *deploymentRun) start(ctx context.Context) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, startTimeout, errors.New("demo: not up within the start timeout"))
+func (d *deploymentRun) start(ctx context.Context) (err error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, startTimeout, errors.New("demo: not up in time"))
 	defer cancel()
+	defer func() {
+		if err != nil && ctx.Err() != nil {
+			err = fmt.Errorf("demo: not up within %v; the last step was %q; the logs are in %s: %w", startTimeout, d.step, d.path("logs"), err)
+		}
+	}()
 	if err := readJSON(d.path("demo.json"), &d.ward); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err
 	}
@@ -143,7 +150,6 @@ func (d *deploymentRun) start(ctx context.Context) error {
 		}
 	}
 
-	var err error
 	d.say("overlay: starting the OpenZiti controller and router")
 	if d.overlay, err = d.super.Start(ctx, "overlay", "overlay", "--data", d.path("overlay")); err != nil {
 		return err

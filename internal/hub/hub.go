@@ -109,7 +109,7 @@ func Run(ctx context.Context, cfg Config, network Network, ready func() error, l
 	if err != nil {
 		return err
 	}
-	administration, err := network.Administer(ctx, adminFile, log)
+	administration, err := awaitAdministration(ctx, network, adminFile, log)
 	if err != nil {
 		return otherOverlay(cfg, err)
 	}

@@ -252,11 +252,15 @@ func unknownThing(r *http.Request) string {
 	return fmt.Sprintf("%.80q is not known at this hub; check the id", id)
 }
 
+// pausedText is for a person whose own failures stop administration (policy risk-too-high): the role is not what is missing.
+const pausedText = "administration from this workstation is paused, because too many of your sign-ins or requests were refused here; it opens again within ten minutes, or at once after you change your password"
+
 // fail is the one mapping of errors to statuses and texts.
 func (h *handler) fail(r *http.Request, err error) (int, problem) {
 	var bad *badRequest
 	var big *http.MaxBytesError
 	var asked *question
+	var denied *access.Denied
 	switch {
 	case errors.As(err, &bad):
 		return http.StatusBadRequest, problem{Error: bad.text}
@@ -268,6 +272,8 @@ func (h *handler) fail(r *http.Request, err error) (int, problem) {
 		return http.StatusUnauthorized, problem{Error: "sign in first", SignedOut: true}
 	case errors.Is(err, access.ErrStepUp):
 		return http.StatusForbidden, problem{Error: "prove again who you are, then try again", StepUp: true}
+	case errors.As(err, &denied) && denied.Paused():
+		return http.StatusForbidden, problem{Error: pausedText}
 	case errors.Is(err, access.ErrDenied):
 		return http.StatusForbidden, problem{Error: "not allowed"}
 	case errors.Is(err, access.ErrBusy):
