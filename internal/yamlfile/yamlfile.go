@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"github.com/goccy/go-yaml"
@@ -46,7 +47,7 @@ func Decode(b []byte, into any) (err error) {
 	case errors.Is(err, io.EOF):
 		return io.EOF
 	case err != nil:
-		return &shown{err}
+		return &shown{err, nearest(err, into)}
 	}
 	var more any
 	if err := d.Decode(&more); !errors.Is(err, io.EOF) {
@@ -55,10 +56,15 @@ func Decode(b []byte, into any) (err error) {
 	return nil
 }
 
-// shown is an error of the library with the lines that it is about.
-type shown struct{ err error }
+// shown is an error of the library with the lines that it is about, and a hint on a line of its own.
+type shown struct {
+	err  error
+	hint string
+}
 
-func (s *shown) Error() string { return yaml.FormatError(s.err, false, true) }
+func (s *shown) Error() string {
+	return strings.TrimRight(yaml.FormatError(s.err, false, true), "\n") + s.hint
+}
 
 func (s *shown) Unwrap() error { return s.err }
 

@@ -30,6 +30,10 @@ func TestDecode(t *testing.T) {
 		"a duration in days":     {"data: gw\nlegacy:\n  listen: x\n  max_age: 1d\n", `line 4: max_age: "1d" is not a duration such as`},
 		"a bare number":          {"data: gw\ndrain: 3\n", `line 2: drain: "3" is not a duration`},
 		"an unknown key":         {"data: gw\nnonsense: 1\n", "[2:1]"},
+		"a key misspelt":         {"data: gw\ndrian: 3s\n", `did you mean "drain"?`},
+		"one below misspelt":     {"data: gw\nlegacy:\n  lisen: x\n", `did you mean "listen"?`},
+		"like no key":            {"data: gw\nthermodynamics: 1\n", "known keys are data, drain, legacy, listen, max_age, rate"},
+		"a key of another place": {"data: gw\nlegacy:\n  drain: 3s\n", "look at the indentation"},
 		"a wrong type":           {"data: gw\nrate: high\n", "[2:7]"},
 	} {
 		var s settings

@@ -6,8 +6,6 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"reflect"
-	"strings"
 
 	"github.com/goccy/go-yaml"
 
@@ -83,7 +81,7 @@ func ParseDescription(b []byte) (Description, error) {
 	case errors.Is(err, io.EOF):
 		return Description{}, fmt.Errorf("%w: the file is empty", ErrDescription)
 	case err != nil:
-		return Description{}, fmt.Errorf("%w: %w%s", ErrDescription, err, hint(err))
+		return Description{}, fmt.Errorf("%w: %w", ErrDescription, err)
 	}
 	if err := d.Validate(); err != nil {
 		return Description{}, err
@@ -153,62 +151,4 @@ func (d Description) Save(path string) error {
 		return fmt.Errorf("bench: save: %w", err)
 	}
 	return nil
-}
-
-// hint proposes the known key nearest to an unknown one.
-func hint(err error) string {
-	var unknown *yaml.UnknownFieldError
-	if !errors.As(err, &unknown) || unknown.Token == nil {
-		return ""
-	}
-	wrong := unknown.Token.Value
-	known := keys(reflect.TypeFor[Description](), nil)
-	best, least := "", len(wrong)/2+2
-	for _, k := range known {
-		if d := distance(wrong, k); d < least {
-			best, least = k, d
-		}
-	}
-	if best == "" {
-		return fmt.Sprintf("\nhint: known keys are %s", strings.Join(known, ", "))
-	}
-	return fmt.Sprintf("\nhint: did you mean %q?", best)
-}
-
-// keys are all keys of a bench file, from the struct tags.
-func keys(t reflect.Type, found []string) []string {
-	switch t.Kind() {
-	case reflect.Slice:
-		return keys(t.Elem(), found)
-	case reflect.Struct:
-		for f := range t.Fields() {
-			if name, _, _ := strings.Cut(f.Tag.Get("yaml"), ","); name != "" {
-				found = append(found, name)
-				found = keys(f.Type, found)
-			}
-		}
-	}
-	return found
-}
-
-// distance is Levenshtein's: how many letters must change. Only the first 64 letters count.
-func distance(a, b string) int {
-	a, b = a[:min(len(a), 64)], b[:min(len(b), 64)]
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			cost := diagonal
-			if a[i] != b[j] {
-				cost++
-			}
-			diagonal = row[j+1]
-			row[j+1] = min(cost, row[j]+1, row[j+1]+1)
-		}
-	}
-	return row[len(b)]
 }
