@@ -34,7 +34,21 @@ func TestAway(t *testing.T) {
 			t.Errorf("the front end gets %q", got)
 		}
 	}
-	if got := ask("GET", "/channels/1/feeds.json", "*/*").Body.String(); strings.Contains(got, "<") {
-		t.Errorf("a program gets a page: %q", got)
+	for path, want := range map[string]string{
+		"/channels/1/feeds.json": "the hub cannot be reached from this workstation\n",
+		"/api/admin/wards":       `{"error":"the hub cannot be reached from this workstation"}` + "\n",
+	} {
+		for _, accept := range []string{"*/*", "application/json"} {
+			if got := ask("GET", path, accept).Body.String(); got != want {
+				t.Errorf("a program that asks for %s gets %q, want %q", path, got, want)
+			}
+		}
+	}
+	r := httptest.NewRequest(http.MethodGet, "/api/beds", nil)
+	r.Header.Set("Accept", "*/*")
+	r.Header.Set("Sec-Fetch-Mode", "cors")
+	w := httptest.NewRecorder()
+	if away(w, r); !strings.Contains(w.Body.String(), "No number here is live") {
+		t.Errorf("a page's script gets %q", w.Body)
 	}
 }

@@ -416,7 +416,7 @@ func TestWithoutAHub(t *testing.T) {
 	go func() { ended <- door.Run(ctx, desk) }()
 	res, err := http.Get("http://" + ln.Addr().String() + "/api/beds")
 	must(t, err)
-	if text := body(t, res); res.StatusCode != http.StatusBadGateway || !strings.Contains(text, "No number here is live") {
+	if text := body(t, res); res.StatusCode != http.StatusBadGateway || !strings.Contains(text, `{"error":"the hub cannot be reached from this workstation"}`) {
 		t.Errorf("%d %s", res.StatusCode, text)
 	}
 	_ = res.Body.Close()
