@@ -536,6 +536,7 @@ func TestBodiesAreStrict(t *testing.T) {
 		{"POST", "wards", `{"id":"w","name":"n"}`, 409, "exists already"},
 		{"POST", "wards", `{"id":"` + strings.Repeat("x", 70<<10) + `"}`, 413, "64 KiB"},
 		{"POST", "wards", `{"id":"y","name":"n"}` + strings.Repeat(" ", 70<<10), 413, "64 KiB"},
+		{"POST", "beds", `{"id":"b2","ward":"ww","name":"n"}`, 400, `field \"ward\": no ward \"ww\"`},
 		{"POST", "patients", `{"name":"A","bed":"none"}`, 400, `field \"bed\"`},
 		{"POST", "patients", `{"name":"B","bed":"b"}`, 409, "occupied"},
 		{"POST", "persons", `{"login":"x","role":"boss"}`, 400, `field \"role\"`},

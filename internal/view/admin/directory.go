@@ -2,6 +2,7 @@ package admin
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"time"
 
@@ -36,7 +37,11 @@ func (h *handler) createBed(ctx context.Context, rq *request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := h.Store.CreateBed(ctx, store.Bed{ID: in.ID, Ward: in.Ward, Name: in.Name}); err != nil {
+	err = h.Store.CreateBed(ctx, store.Bed{ID: in.ID, Ward: in.Ward, Name: in.Name})
+	if errors.Is(err, store.ErrNotFound) {
+		return nil, invalid("ward", "no ward %.64q", in.Ward)
+	}
+	if err != nil {
 		return nil, err
 	}
 	return made{in.ID}, h.Access.Record(ctx, rq.grant, access.Resource{Kind: "bed", ID: in.ID}, "created; ward: "+in.Ward)
