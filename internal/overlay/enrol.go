@@ -54,7 +54,7 @@ func Enrol(ctx context.Context, n Network, t Ticket, dir string, log *slog.Logge
 	pending := make([]*pendingIdentity, len(c.ids))
 	for i, id := range c.ids {
 		if pending[i], err = preparePending(ctx, n, dir, id, t.Components[i].ZitiJWT); err != nil {
-			return nil, fmt.Errorf("overlay: enrol %s: %w", id, err)
+			return nil, fmt.Errorf("overlay: enrol %s: %w", id, usedHere(err, dir, c.ids))
 		}
 		log.Info("component enrolled with the network", "identity", id.String())
 	}
@@ -75,9 +75,23 @@ func Enrol(ctx context.Context, n Network, t Ticket, dir string, log *slog.Logge
 		return nil
 	})
 	if err != nil {
-		return nil, fmt.Errorf("overlay: enrol: %w", err)
+		return nil, fmt.Errorf("overlay: enrol: %w", usedHere(err, dir, c.ids))
 	}
 	return identities, nil
+}
+
+// usedHere adds to ErrTicketUsed that the folder holds the identities of all of the ticket's components: then this is most often the
+// second try of what has succeeded.
+func usedHere(err error, dir string, ids []ID) error {
+	if !errors.Is(err, ErrTicketUsed) {
+		return err
+	}
+	for _, id := range ids {
+		if _, serr := os.Stat(IdentityPath(dir, id)); serr != nil {
+			return err
+		}
+	}
+	return fmt.Errorf("%w, and %s holds the identity of %s-%s: it is enrolled already", err, dir, ids[0].Kind, ids[0].Name)
 }
 
 // ErrFolder means that the folder holds identities that do not go together with those of a ticket. Nothing was redeemed.

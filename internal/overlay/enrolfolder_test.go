@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"vitalseal/internal/overlay"
@@ -45,5 +46,32 @@ func TestFolderOfAnotherComponent(t *testing.T) {
 				t.Errorf("the folder holds %v", left)
 			}
 		})
+	}
+}
+
+// TestTheSameTicketAgain: a ticket that was redeemed into the folder says so; into another it is only used.
+func TestTheSameTicketAgain(t *testing.T) {
+	ids := []overlay.ID{{Domain: "test.vitalseal.internal", Kind: overlay.KindGateway, Name: "a"}, {Domain: "test.vitalseal.internal", Kind: overlay.KindSensor, Name: "a-1"}}
+	dir := t.TempDir()
+	again := func(cause error) string {
+		err := overlay.UsedHere(cause, dir, ids)
+		if !errors.Is(err, cause) {
+			t.Errorf("%v is not %v", err, cause)
+		}
+		return err.Error()
+	}
+	for _, i := range ids {
+		if got := again(overlay.ErrTicketUsed); got != overlay.ErrTicketUsed.Error() {
+			t.Errorf("a folder without all identities: %s", got)
+		}
+		if err := os.WriteFile(overlay.IdentityPath(dir, i), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := again(overlay.ErrTicketUsed); !strings.HasSuffix(got, dir+" holds the identity of gateway-a: it is enrolled already") {
+		t.Error(got)
+	}
+	if got := again(overlay.ErrUnavailable); got != overlay.ErrUnavailable.Error() {
+		t.Error(got)
 	}
 }

@@ -72,6 +72,9 @@ func DecideRenewal(b []byte) {
 // Fits is what Enrol asks of its folder.
 var Fits = fits
 
+// UsedHere is what Enrol adds to ErrTicketUsed.
+var UsedHere = usedHere
+
 // DecideClock decides a good request of a client whose clock reads now (nil: it does not say), and tells whether the ticket was
 // redeemed.
 func DecideClock(ctx context.Context, now *time.Time) (redeemed bool, err error) {

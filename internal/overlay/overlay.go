@@ -66,7 +66,8 @@ func Hint(err error) string {
 	case errors.Is(err, ErrTicketExpired):
 		return "tickets are short-lived; ask an administrator for a new one (`vitalseal identity ticket KIND/NAME --out FILE`), and check this machine's clock"
 	case errors.Is(err, ErrTicketUsed):
-		return "a ticket works once; if it was not you who used it, tell an administrator, who disables its components, or writes a new ticket: `vitalseal identity ticket KIND/NAME --out FILE`"
+		return "a ticket works once; if it was not you who used it, tell an administrator, who disables its components, or writes a new ticket: " +
+			"`vitalseal identity ticket KIND/NAME --out FILE`. If no workstation is left to do that at: `vitalseal hub recover --workstation NAME` on the hub's machine"
 	case errors.Is(err, ErrTicketInvalid):
 		return "the ticket was damaged or belongs to another deployment; ask an administrator for a new one"
 	case errors.Is(err, ErrRefused):

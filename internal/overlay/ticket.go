@@ -49,10 +49,25 @@ func ParseTicket(b []byte) (Ticket, error) {
 	if err := json.Unmarshal(b, &t); err != nil {
 		return Ticket{}, fmt.Errorf("%w: not a ticket's JSON", ErrTicketInvalid) // the cause could quote the secret
 	}
+	if t.Version == 0 {
+		return Ticket{}, fmt.Errorf("%w: %s", ErrTicketInvalid, otherFile(b))
+	}
 	if _, err := t.check(); err != nil {
 		return Ticket{}, err
 	}
 	return t, nil
+}
+
+// otherFile says what JSON is that is no ticket: the hub's first start writes a sign-in and a ticket beside each other.
+func otherFile(b []byte) string {
+	var signIn struct {
+		Login    json.RawMessage `json:"login"`
+		Password json.RawMessage `json:"password"`
+	}
+	if json.Unmarshal(b, &signIn) == nil && signIn.Login != nil && signIn.Password != nil {
+		return "this is not a ticket (it holds a sign-in); a ticket's name ends in .ticket, as in first-workstation.ticket"
+	}
+	return "this is not a ticket: it has no version"
 }
 
 // ReadTicket reads a ticket file.
@@ -61,7 +76,11 @@ func ReadTicket(path string) (Ticket, error) {
 	if err != nil {
 		return Ticket{}, fmt.Errorf("overlay: read ticket: %w", err)
 	}
-	return ParseTicket(b)
+	t, err := ParseTicket(b)
+	if err != nil {
+		return Ticket{}, fmt.Errorf("%s: %w", path, err)
+	}
+	return t, nil
 }
 
 // WriteTicket checks a ticket and writes it to path with mode 0600.

@@ -130,7 +130,7 @@ func enrol(token string) ([]byte, error) {
 	if err != nil {
 		text := err.Error()
 		if strings.Contains(text, "INVALID_ENROLLMENT_TOKEN") || strings.Contains(text, "NOT_FOUND") || strings.Contains(text, "ENROLLMENT_EXPIRED") {
-			return nil, fmt.Errorf("%w: %s", overlay.ErrTicketUsed, overlay.Redact(text))
+			return nil, overlay.ErrTicketUsed // the controller says no more than that it does not know the token
 		}
 		return nil, fmt.Errorf("%w: %s", overlay.ErrUnavailable, overlay.Redact(text))
 	}
