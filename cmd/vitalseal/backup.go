@@ -218,7 +218,7 @@ func checkStore(c *cobra.Command, data string, asJSON bool) (err error) {
 	}
 	st, err := store.Open(c.Context(), filepath.Join(data, "store"), keys, slog.New(slog.DiscardHandler))
 	if errors.Is(err, store.ErrInUse) {
-		return &hinted{err, "stop the hub first; `vitalseal backup` works while it runs"}
+		return &hinted{inUse(err, data), "stop the hub first; `vitalseal backup` works while it runs"}
 	}
 	if err != nil {
 		return err

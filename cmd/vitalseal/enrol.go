@@ -45,6 +45,8 @@ scanner in front of a QR code. A ticket for another hub is taken only with --kin
 			switch {
 			case t.Kind == overlay.KindRouter:
 				return &usageError{errors.New("this ticket is for an edge router"), "use it with `vitalseal router --ticket " + ticketFile + " --data DIR`"}
+			case t.Kind == "" && kind != "":
+				return &usageError{fmt.Errorf("this ticket is for a gateway or workstation, not for a %s", kind), "leave --kind out"}
 			case t.Kind != kind:
 				return &usageError{fmt.Errorf("this ticket is for a %s, not for a %s", cmp.Or(t.Kind, "gateway or workstation"), cmp.Or(kind, "gateway or workstation")),
 					"a hub's certificate speaks for the whole deployment, so it is made only with --kind hub"}
@@ -76,6 +78,9 @@ func readTicket(path string, stdin io.Reader) (t overlay.Ticket, err error) {
 		}
 	} else {
 		t, err = overlay.ReadTicket(path)
+	}
+	if errors.Is(err, os.ErrNotExist) {
+		return t, &usageError{err, "an administrator makes tickets (`vitalseal identity invite-... --out FILE`); the first workstation's, first-workstation.ticket, is in the hub's data folder"}
 	}
 	if err != nil {
 		return t, &usageError{err, cmp.Or(overlay.Hint(err), "a ticket is a file that an administrator made; it must be readable by you alone (chmod 600)")}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"net/http"
 	"strings"
 
@@ -33,8 +34,19 @@ func hintFor(err error) string {
 		return "your role may not do this; the refusal is in the audit log"
 	case errors.As(err, &status) && status.Status == http.StatusBadGateway:
 		return "the workstation cannot reach the hub: is `vitalseal hub` running? What `vitalseal connect` logs here names the address that was not reached"
+	case errors.As(err, &status) && status.Status == http.StatusBadRequest:
+		for what, command := range map[string]string{": no ward ": "ward", ": no bed ": "bed"} {
+			if strings.Contains(status.Message, what) {
+				return "`vitalseal " + command + " list` shows them"
+			}
+		}
 	}
 	return overlay.Hint(err)
+}
+
+// inUse names the folder that another process holds: a machine may run hubs on several.
+func inUse(err error, data string) error {
+	return fmt.Errorf("another `vitalseal hub` runs on the folder %s: %w", data, err)
 }
 
 // layers are the names that packages put in front of their errors.

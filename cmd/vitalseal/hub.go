@@ -11,6 +11,7 @@ import (
 	"vitalseal/internal/hub"
 	"vitalseal/internal/overlay"
 	"vitalseal/internal/overlay/openziti"
+	"vitalseal/internal/store"
 )
 
 // network is the real one: OpenZiti, embedded or external.
@@ -58,6 +59,8 @@ workstation has enrolled, the ticket is written again when it has expired. If no
 			cfg.Version = version
 			err = hub.Run(c.Context(), cfg, network(log), notifyReady, log)
 			switch {
+			case errors.Is(err, store.ErrInUse):
+				return &hinted{inUse(err, cfg.Data), "stop the other one first, or give this one a folder of its own with the key data"}
 			case errors.Is(err, hub.ErrNoRootKey):
 				return &hinted{err, "a new root key would open nothing that is stored, so none is made"}
 			case errors.Is(err, hub.ErrOtherOverlay):

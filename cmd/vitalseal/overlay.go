@@ -30,6 +30,9 @@ At the first start it writes two one-time tokens for the hub into its data folde
 			if err != nil {
 				return err
 			}
+			if err := ownAddresses(c.Context(), listens{"controller", cfg.ControllerAddr}, listens{"router", cfg.RouterAddr}); err != nil {
+				return err
+			}
 			return supervise(c, cfg.Dir, log, overlay.WaitReady, "overlay", "node", "--data", cfg.Dir, "--controller", cfg.ControllerAddr,
 				"--router", cfg.RouterAddr, "--advertise", cfg.Advertise, "--memory-mb", strconv.FormatUint(memory, 10))
 		},

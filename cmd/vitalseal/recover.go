@@ -60,7 +60,7 @@ Everything is written to the audit log before it is done. The hub announces it a
 			case errors.Is(err, hub.ErrNothingToRecover):
 				return &usageError{err, "give --admin LOGIN, --workstation NAME or --overlay"}
 			case errors.Is(err, store.ErrInUse):
-				return &hinted{err, "stop the hub first; while it runs, an administrator does this at a workstation"}
+				return &hinted{inUse(err, cfg.Data), "stop the hub first; while it runs, an administrator does this at a workstation"}
 			case errors.Is(err, hub.ErrNoRootKey):
 				return &hinted{err, "copy root.key from the place where it was kept apart into the hub's data folder (chmod 600)"}
 			case errors.Is(err, store.ErrExists):

@@ -30,6 +30,9 @@ certificates of links between routers badly, so lead --link through a network of
 			if err != nil {
 				return err
 			}
+			if err := ownAddresses(c.Context(), listens{"listen", cfg.RouterAddr}, listens{"link", cfg.LinkAddr}); err != nil {
+				return err
+			}
 			_, statErr := os.Stat(filepath.Join(cfg.Dir, "router.cert"))
 			switch {
 			case ticketFile == "" && errors.Is(statErr, os.ErrNotExist):
