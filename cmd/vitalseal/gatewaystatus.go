@@ -50,7 +50,7 @@ something is wrong that needs a person: a disk that takes nothing, a sensor with
 				return &hinted{err, "is this the data folder of a gateway that has run?"}
 			}
 			// A gateway of an earlier version has no socket, only its file.
-			if silent && errors.Is(err, fs.ErrNotExist) && time.Since(st.Time) <= statusStale {
+			if silent && errors.Is(err, fs.ErrNotExist) && time.Since(st.Time).Abs() <= statusStale {
 				silent = false
 			}
 			var text error
@@ -63,7 +63,7 @@ something is wrong that needs a person: a disk that takes nothing, a sensor with
 				return text
 			}
 			if silent {
-				return &hinted{fmt.Errorf("the gateway does not answer; what is shown is %v old", time.Since(st.Time).Round(time.Second)), "it does not run: look at its log"}
+				return &hinted{fmt.Errorf("the gateway does not answer; what is shown was written %s", ago(st.Time, time.Now())), "it does not run: look at its log"}
 			}
 			if wrong := st.Troubles(); len(wrong) > 0 {
 				return &hinted{fmt.Errorf("the gateway runs, but: %s", strings.Join(wrong, "; ")), "its log says more"}
@@ -77,13 +77,21 @@ something is wrong that needs a person: a disk that takes nothing, a sensor with
 	return c
 }
 
+// ago says how long before now a time is. One after now was told by a clock that was ahead then, or this one was set back.
+func ago(at, now time.Time) string {
+	if age := now.Sub(at).Round(time.Second); age >= 0 {
+		return fmt.Sprintf("%v ago", age)
+	}
+	return fmt.Sprintf("%v ahead of this machine's clock: it was set back since, or is behind", at.Sub(now).Round(time.Second))
+}
+
 func printGatewayStatus(w io.Writer, st gateway.Status, now time.Time, silent bool) error {
 	t := tabwriter.NewWriter(w, 0, 4, 2, ' ', 0)
 	row := func(name, format string, args ...any) { fmt.Fprintf(t, "%s\t%s\n", name, fmt.Sprintf(format, args...)) }
 	if silent {
-		row("NOT RUNNING", "no gateway answers; this is what one wrote %v ago", now.Sub(st.Time).Round(time.Second))
+		row("NOT RUNNING", "no gateway answers; this is what one wrote %s", ago(st.Time, now))
 	}
-	row("gateway", "%s, start %d, as of %s (%v ago)", st.Gateway, st.Boot, st.Time.Format(time.RFC3339), now.Sub(st.Time).Round(time.Second))
+	row("gateway", "%s, start %d, as of %s (%s)", st.Gateway, st.Boot, st.Time.Format(time.RFC3339), ago(st.Time, now))
 	up := 0
 	for _, s := range st.Sensors {
 		if s.Connected {

@@ -51,6 +51,17 @@ func TestGatewayStatusText(t *testing.T) {
 			t.Errorf("%q is missing in\n%s", want, b.String())
 		}
 	}
+	// A file written by a clock that was ahead is not told with a negative age.
+	b.Reset()
+	last := now.Add(time.Minute)
+	st.Legacy = &gateway.LegacyStatus{Devices: map[string]gateway.LegacyCounts{"ard-1": {Last: &last}}}
+	if err := printGatewayStatus(&b, st, now.Add(-186*time.Second), true); err != nil {
+		t.Fatal(err)
+	}
+	if text := b.String(); strings.Contains(text, "-3m6s") || strings.Contains(text, "-1m0s") || strings.Count(text, "3m6s ahead of this machine's clock") != 2 ||
+		!strings.Contains(text, "the last 1m0s ahead of") {
+		t.Errorf("written by a clock that was ahead:\n%s", text)
+	}
 	if wrong := strings.Join(st.Troubles(), "\n"); !strings.Contains(wrong, "disk") || !strings.Contains(wrong, "turns sensor cuff-1 away") || strings.Contains(wrong, "oxi-1") {
 		t.Errorf("troubles: %s", wrong)
 	}

@@ -105,7 +105,7 @@ func printLegacyStatus(row func(name, format string, args ...any), st *gateway.L
 	for _, id := range slices.Sorted(maps.Keys(st.Devices)) {
 		c, last := st.Devices[id], "none yet"
 		if c.Last != nil {
-			last = fmt.Sprintf("the last %v ago", now.Sub(*c.Last).Round(time.Second))
+			last = "the last " + ago(*c.Last, now)
 		}
 		row("  "+id, "%d entries, %s; %d messages refused (%d bad values, %d too large, %d too often, %d sent again, %d not allowed, %d disk busy, %d not supported), %d fields left out",
 			c.Accepted, last, c.Refused(), c.BadValue, c.TooLarge, c.TooOften, c.Replayed, c.NotAllowed, c.Busy, c.Unsupported, c.Fields)

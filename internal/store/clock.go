@@ -294,8 +294,8 @@ func (s *Store) Clocks(ctx context.Context) (map[string]ClockState, error) {
 }
 
 // Unsure are a patient's last readings whose time is not sure, as an open page saw them: of each kind the last, of the sensors that
-// stand at the patient's bed now. The grant must allow access.ViewPatient or access.ViewDisplay on the patient.
-func (s *Store) Unsure(ctx context.Context, g access.Grant, patient string) (all []vitals.Bundle, err error) {
+// stand at the patient's bed now, as a vitals.Chooser hears them. The grant must allow access.ViewPatient or access.ViewDisplay on the patient.
+func (s *Store) Unsure(ctx context.Context, g access.Grant, patient string) (all []vitals.Said, err error) {
 	if err := s.numbersAllowed(g, patient); err != nil {
 		return nil, named("unsure", err)
 	}
@@ -308,7 +308,7 @@ func (s *Store) Unsure(ctx context.Context, g access.Grant, patient string) (all
 		for _, b := range bundles {
 			// Neither another patient's since then, nor shown after the sensor went.
 			if who, steady := h.during(micro(b.At), micro(now)); steady && who == patient {
-				all = append(all, b)
+				all = append(all, vitals.Said{Sensor: sensor, TimeNotSure: true, Bundle: b})
 			}
 		}
 	}

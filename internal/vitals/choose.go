@@ -17,7 +17,7 @@ import (
 //   - a stretch of time, such as a channel's entries: Choose(said), which keeps of each bundle what its source said.
 //
 // The rule: a source that measures stands before one that only asserts (Asserted); then one that had a value lately before one that
-// has none; then the first by id. A source counts while it is fresh (StaleAfter, a cuff SpotStaleAfter). A measuring source that says why it has no value
+// has none; then one whose time is sure before one whose time is not; then the first by id. A source counts while it is fresh (StaleAfter, a cuff SpotStaleAfter). A measuring source that says why it has no value
 // (probe off) is fresh: an asserted number does not hide that the probe is off.
 
 // Said is a bundle and who said it.
@@ -25,6 +25,8 @@ type Said struct {
 	Sensor string // SPIFFE id
 	// Heard is when the hub heard it, for a bundle that has just arrived. Zero: its own time is what its age is counted from.
 	Heard time.Time
+	// TimeNotSure says that the gateway's clock is off: the bundle's time is corrected as far as it can be.
+	TimeNotSure bool
 	Bundle
 }
 
@@ -35,6 +37,8 @@ type Reading struct {
 	Numeric
 	// Asserted says that the sensor is a legacy device: nothing here has measured what it says, absence of a value included.
 	Asserted bool
+	// TimeNotSure is that of what was said.
+	TimeNotSure bool
 }
 
 const (
@@ -77,9 +81,10 @@ type source struct {
 // word is the newest that a source said of a kind.
 type word struct {
 	Numeric
-	at    time.Time // its own time
-	alive time.Time // when the source last spoke as one that works; zero: not
-	value time.Time // when it last had a value; zero: never
+	at     time.Time // its own time
+	unsure bool      // that time is not sure
+	alive  time.Time // when the source last spoke as one that works; zero: not
+	value  time.Time // when it last had a value; zero: never
 }
 
 // Hear takes in what a sensor said. Of one sensor the newest counts, in whatever order it comes.
@@ -116,7 +121,7 @@ func (c *Chooser) Hear(s Said) {
 		if !w.at.IsZero() && !s.At.After(w.at) {
 			continue
 		}
-		w.Numeric, w.at = n, s.At
+		w.Numeric, w.at, w.unsure = n, s.At, s.TimeNotSure
 		switch {
 		case n.Quality.HasValue():
 			w.alive, w.value = at, at
@@ -185,6 +190,8 @@ func (c *Chooser) Source(k Kind, now time.Time) string {
 			switch {
 			case r == 0 && !w.at.Equal(o.at):
 				better = w.at.After(o.at)
+			case r > 0 && w.unsure != o.unsure:
+				better = o.unsure
 			default:
 				better = id < best
 			}
@@ -204,7 +211,7 @@ func (c *Chooser) Reading(k Kind, now time.Time) (Reading, bool) {
 	}
 	s := c.sources[id]
 	w := s.words[k]
-	return Reading{Sensor: id, At: w.at, Numeric: w.Numeric, Asserted: s.asserts}, !w.at.IsZero()
+	return Reading{Sensor: id, At: w.at, Numeric: w.Numeric, Asserted: s.asserts, TimeNotSure: w.unsure}, !w.at.IsZero()
 }
 
 // Current is the word of the source of each kind that has one, by kind.

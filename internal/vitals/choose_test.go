@@ -104,6 +104,29 @@ func TestTwoOximeters(t *testing.T) {
 	}
 }
 
+// TestSureTimeFirst: of two alike the one whose time is sure is the source; but an asserted number, whose time is sure or not, does not
+// stand in the place of a measured one, and the mark comes with what is chosen.
+func TestSureTimeFirst(t *testing.T) {
+	unsure := func(s vitals.Said) vitals.Said { s.TimeNotSure = true; return s }
+	for name, c := range map[string]struct {
+		said   []vitals.Said
+		want   string
+		unsure bool
+	}{
+		"two that measure":                         {[]vitals.Said{unsure(spo2(firstOxi, 0, 97, vitals.Good)), spo2(secondOxi, -time.Second, 91, vitals.Good)}, secondOxi, false},
+		"an asserted one is unsure":                {[]vitals.Said{spo2(firstOxi, -time.Second, 91, vitals.Good), unsure(spo2(legacyID, 0, 99, vitals.Asserted))}, firstOxi, false},
+		"both are unsure":                          {[]vitals.Said{unsure(spo2(firstOxi, -time.Second, 91, vitals.Good)), unsure(spo2(legacyID, 0, 99, vitals.Asserted))}, firstOxi, true},
+		"the measured one is, the asserted is not": {[]vitals.Said{unsure(spo2(firstOxi, -time.Second, 91, vitals.Good)), spo2(legacyID, 0, 99, vitals.Asserted)}, firstOxi, true},
+		"the measured one is stale":                {[]vitals.Said{spo2(firstOxi, -6*time.Second, 91, vitals.Good), unsure(spo2(legacyID, 0, 99, vitals.Asserted))}, legacyID, true},
+	} {
+		for range 20 { // the order of a map must not decide
+			if r, ok := heard(c.said...).Reading(vitals.SpO2, chooseNow); !ok || r.Sensor != c.want || r.TimeNotSure != c.unsure {
+				t.Fatalf("%s: %+v, want %s", name, r, c.want)
+			}
+		}
+	}
+}
+
 // TestOneCuffForAllThree: systolic, diastolic and mean are of one measurement, and a cuff's word counts for an hour.
 func TestOneCuffForAllThree(t *testing.T) {
 	bp := func(sensor string, at time.Duration, sys, dia float64, q vitals.Quality) vitals.Said {

@@ -116,6 +116,7 @@ export interface TrendPoint {
   mean: number
   max: number
   count: number
+  uncertain?: number // of count: questionable, or said by a legacy device
 }
 
 export interface Trends {

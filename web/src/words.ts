@@ -55,6 +55,10 @@ export const doubt = (r: Reading | undefined): string =>
 const timeNotSureIn: Record<string, string> = { en: 'time not sure', de: 'Zeit nicht sicher' }
 export const timeNotSure = (): string => timeNotSureIn[document.documentElement.lang.slice(0, 2)] ?? timeNotSureIn.en!
 
+// A chart's values hold some that are questionable, or that a legacy device says.
+const someUncertainIn: Record<string, string> = { en: 'some uncertain', de: 'teils unsicher' }
+export const someUncertain = (): string => someUncertainIn[document.documentElement.lang.slice(0, 2)] ?? someUncertainIn.en!
+
 export const hasValue = (r: Reading | undefined): r is Reading & { value: number } =>
   r !== undefined && r.value !== undefined && (r.quality === 'good' || doubt(r) !== '')
 

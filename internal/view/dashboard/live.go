@@ -241,17 +241,12 @@ const heardNear = time.Minute
 func (v *liveViewer) message(u store.Update) (any, bool) {
 	switch u.Chunk.Signal {
 	case vitals.Numerics:
-		if u.TimeNotSure {
-			r := readings{}
-			r.unsure(u.Chunk.Bundles, u.Sensor)
-			return numericsMessage{"numerics", u.Patient, u.Sensor, r}, len(r) > 0
-		}
 		c := v.choose[u.Patient]
 		if c == nil {
 			return nil, false
 		}
 		for _, b := range u.Chunk.Bundles {
-			s := vitals.Said{Sensor: u.Sensor, Bundle: b}
+			s := vitals.Said{Sensor: u.Sensor, TimeNotSure: u.TimeNotSure, Bundle: b}
 			if d := u.Durable.Sub(b.At); d.Abs() < heardNear {
 				s.Heard = u.Durable
 			}

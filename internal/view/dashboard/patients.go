@@ -208,17 +208,12 @@ func (h *Handler) latest(ctx context.Context, g access.Grant, id string) (readin
 		return nil, err
 	}
 	out := readingsOf(c.Current(now))
-	unsure, err := h.cfg.Store.Unsure(ctx, g, id)
-	if err != nil {
-		return nil, err
-	}
-	out.unsure(unsure, "")
 	out.settle(now)
 	return out, nil
 }
 
 // hear has a chooser hear what a patient's sensors said: in the last seconds and, where a kind is measured rarely or its sensor
-// has fallen silent, in the last minute that had any.
+// has fallen silent, in the last minute that had any; and what waits for the chart because its time is not sure.
 func (h *Handler) hear(ctx context.Context, g access.Grant, id string, now time.Time) (*vitals.Chooser, error) {
 	c := &vitals.Chooser{}
 	said, err := h.cfg.Store.Said(ctx, g, id, now.Add(-latestSpan), now.Add(aheadSpan), maxLatest)
@@ -264,6 +259,13 @@ func (h *Handler) hear(ctx context.Context, g access.Grant, id string, now time.
 			take(said)
 		}
 	}
+	unsure, err := h.cfg.Store.Unsure(ctx, g, id)
+	if err != nil {
+		return nil, err
+	}
+	for _, s := range unsure {
+		c.Hear(s)
+	}
 	return c, nil
 }
 
@@ -274,6 +276,8 @@ type trendPoint struct {
 	Mean  float64   `json:"mean"`
 	Max   float64   `json:"max"`
 	Count int       `json:"count"`
+	// Uncertain is how many of Count were questionable, or said by a legacy device: min, mean and max hold them too.
+	Uncertain int `json:"uncertain,omitempty"`
 }
 
 type trendSeries struct {
@@ -371,7 +375,7 @@ func (h *Handler) trends(w http.ResponseWriter, r *http.Request) error {
 		series := trendSeries{Kind: k.String(), Unit: k.Unit(), Points: []trendPoint{}}
 		for _, p := range points {
 			if p.Count > 0 {
-				series.Points = append(series.Points, trendPoint{p.At.UTC(), p.Min, p.Mean, p.Max, p.Count})
+				series.Points = append(series.Points, trendPoint{p.At.UTC(), p.Min, p.Mean, p.Max, p.Count, p.Questionable})
 			}
 		}
 		answer.Series = append(answer.Series, series)

@@ -30,7 +30,7 @@ func readingsOf(all []vitals.Reading) readings {
 		if r.Kind == vitals.DieTemperature {
 			continue
 		}
-		one := reading{At: r.At.UTC(), Quality: r.Quality.String(), Source: r.Sensor[strings.LastIndexByte(r.Sensor, '/')+1:], Unverified: r.Asserted}
+		one := reading{At: r.At.UTC(), Quality: r.Quality.String(), Source: r.Sensor[strings.LastIndexByte(r.Sensor, '/')+1:], Unverified: r.Asserted, TimeNotSure: r.TimeNotSure}
 		if r.Quality.HasValue() {
 			value := r.Value
 			one.Value = &value
@@ -88,22 +88,4 @@ func pulseOf(c vitals.Chunk) (pulse, bool) {
 		out.Pulse[i] = 65535 - v
 	}
 	return out, true
-}
-
-// unsure adds the newest of readings whose time is not sure, of a sensor; empty for not said.
-func (r readings) unsure(bundles []vitals.Bundle, sensor string) {
-	for _, b := range bundles {
-		for _, n := range b.Numerics {
-			name := n.Kind.String()
-			if have, ok := r[name]; n.Kind == vitals.DieTemperature || ok && !b.At.After(have.At) {
-				continue
-			}
-			one := reading{At: b.At.UTC(), Quality: n.Quality.String(), Source: sensor[strings.LastIndexByte(sensor, '/')+1:], TimeNotSure: true}
-			if n.Quality.HasValue() {
-				value := n.Value
-				one.Value = &value
-			}
-			r[name] = one
-		}
-	}
 }

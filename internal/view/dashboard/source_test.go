@@ -40,6 +40,7 @@ type sourced struct {
 	Quality, Source string
 	Value           *float64
 	Unverified      bool
+	TimeNotSure     bool `json:"time_not_sure"`
 }
 
 func (s sourced) is(v float64, source string, unverified bool) bool {
@@ -83,6 +84,71 @@ func TestOneSource(t *testing.T) {
 	w.append("a-1", numerics(time.Now(), good(vitals.SpO2, 92)))
 	if m, _ := next(t, conn); m.Type != "numerics" || *m.Numerics["spo2_percent"].Value != 92 {
 		t.Errorf("live: %+v", m)
+	}
+}
+
+// TestOneSourceOfAWrongClock: what comes over a gateway whose clock is wrong waits for the chart and is shown live by the same rule:
+// what a legacy device asserts does not stand in the place of a proven value, be that one's clock right or wrong.
+func TestOneSourceOfAWrongClock(t *testing.T) {
+	w := newWard(t)
+	w.legacy()
+	const ahead = 4 * time.Minute
+	late := func(sensor string, at time.Time, n vitals.Numeric) {
+		t.Helper()
+		c := numerics(at.Add(ahead), n)
+		w.seq[sensor]++
+		o, why, err := w.store.Append(t.Context(), w.grant, store.Arrival{Sensor: sensor, Chunk: c, Received: at,
+			Clock: store.Clock{Judged: true, Known: true, Offset: ahead, Error: time.Millisecond}, Header: seal.Header{
+				Sensor: sensor, Signal: uint8(c.Signal), Start: c.Start, Seq: w.seq[sensor], Epoch: seal.Epoch{ID: seal.EpochID{3}, Number: 3}}})
+		if err != nil || o != store.Accepted {
+			t.Fatal(o, why, err)
+		}
+	}
+	nurse := w.signedIn("nurse")
+	page := func() sourced {
+		t.Helper()
+		var one struct{ Numerics map[string]sourced }
+		nurse.get("/api/patients/"+w.ada, &one)
+		return one.Numerics["spo2_percent"]
+	}
+	late(legacySensor, time.Now().Add(-time.Second), vitals.Checked(vitals.SpO2, 99, vitals.Asserted))
+	if r := page(); !r.is(99, "ard-1", true) || !r.TimeNotSure {
+		t.Errorf("a legacy device alone: %+v", r)
+	}
+	late(sensorOf("a-1"), time.Now().Add(-time.Second), good(vitals.SpO2, 91))
+	late(legacySensor, time.Now(), vitals.Checked(vitals.SpO2, 98, vitals.Asserted))
+	if r := page(); !r.is(91, "oxi-a-1", false) || !r.TimeNotSure {
+		t.Errorf("both clocks are wrong: %+v", r)
+	}
+	conn := nurse.watch("patient=" + w.ada)
+	next(t, conn) // hello
+	late(legacySensor, time.Now(), vitals.Checked(vitals.SpO2, 97, vitals.Asserted))
+	w.append("a-1", numerics(time.Now(), good(vitals.SpO2, 92)))
+	if m, _ := next(t, conn); m.Type != "numerics" || *m.Numerics["spo2_percent"].Value != 92 {
+		t.Errorf("live: %+v", m)
+	}
+	late(legacySensor, time.Now(), vitals.Checked(vitals.SpO2, 96, vitals.Asserted))
+	if r := page(); !r.is(92, "oxi-a-1", false) || r.TimeNotSure {
+		t.Errorf("beside a clock that is right: %+v", r)
+	}
+}
+
+// TestTrendsTellUncertain: a chart says of how many of a point's values nothing here has measured what they say.
+func TestTrendsTellUncertain(t *testing.T) {
+	w := newWard(t)
+	w.legacy()
+	at := time.Now().Truncate(time.Minute).Add(-10 * time.Minute)
+	w.append("a-1", numerics(at.Add(time.Second), good(vitals.HeartRate, 118)))
+	w.asserts(at.Add(2*time.Second), vitals.HeartRate, 40)
+	w.append("a-1", numerics(at.Add(time.Minute), good(vitals.HeartRate, 118)))
+	var got struct {
+		Series []struct {
+			Points []struct{ Count, Uncertain int }
+		}
+	}
+	w.signedIn("nurse").get("/api/patients/"+w.ada+"/trends?kind=heart_rate_bpm&minutes=60", &got)
+	if p := got.Series[0].Points; len(p) != 2 || p[0].Count != 2 || p[0].Uncertain != 1 || p[1].Uncertain != 0 {
+		t.Errorf("%+v", p)
 	}
 }
 
