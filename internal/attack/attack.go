@@ -127,7 +127,7 @@ type Config struct {
 
 const (
 	defaultBound = 10 * time.Minute
-	oneBound     = 45 * time.Second // on one attack
+	oneBound     = 90 * time.Second // on one attack
 )
 
 // ErrNothing says that no attack has the name that was asked for.
