@@ -59,14 +59,14 @@ unit: web ## every unit test without the race detector: quicker, for work
 
 norace: web
 	@[ -n "$(RACED)" ] || { echo "go list found no package for the race detector" >&2; exit 1; }
-	go test $$(go list ./... | grep -v /cmd/vitalseal | grep -vxF $(RACED:%=-e %))
+	go test -timeout 20m $$(go list ./... | grep -v /cmd/vitalseal | grep -vxF $(RACED:%=-e %))
 
 race: web ## the unit tests under the race detector: all that do not embed OpenZiti
 	@[ -n "$(RACED)" ] || { echo "go list found no package for the race detector" >&2; exit 1; }
-	CGO_ENABLED=1 go test -race $(RACED)
+	CGO_ENABLED=1 go test -race -timeout 20m $(RACED)
 
 postgres: deps ## the store's tests once more, with PostgreSQL in place of files
-	VITALSEAL_STORE=postgres go test -count=1 ./internal/store
+	VITALSEAL_STORE=postgres go test -count=1 -timeout 20m ./internal/store
 
 fuzz: ## every fuzz target for FUZZTIME (2m)
 	@scripts/fuzz.sh $(FUZZTIME)
@@ -75,7 +75,7 @@ fuzzshort: ## every fuzz target for a few seconds, as `make test` does
 	@scripts/fuzz.sh 2000x
 
 e2e: deps build weakened ## the demo by script, and in a real browser
-	VITALSEAL_BIN=$(CURDIR)/bin/vitalseal go test -count=1 -v -timeout 20m ./cmd/vitalseal
+	VITALSEAL_BIN=$(CURDIR)/bin/vitalseal go test -count=1 -v -timeout 30m ./cmd/vitalseal
 
 SOAK ?= 30m
 soak: SHELL := /bin/bash
