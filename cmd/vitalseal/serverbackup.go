@@ -141,9 +141,9 @@ func (r restored) overlayBack() error {
 		case err != nil:
 			return err
 		case d.IsDir():
-			return os.Chmod(path, 0o700) // #nosec G302 -- a folder
+			return os.Chmod(path, 0o700) // #nosec G302 G122 -- a folder, below the one that was made here
 		}
-		return os.Chmod(path, 0o600)
+		return os.Chmod(path, 0o600) // #nosec G122 -- below the folder that was made here
 	})
 }
 

@@ -92,7 +92,7 @@ func appendClockReport(b []byte, r clockReport) []byte {
 	for _, v := range [...]int64{r.sent, r.echo, r.heard, int64(r.generation), r.stepped.Microseconds()} { // #nosec G115 -- the bits
 		body = binary.BigEndian.AppendUint64(body, uint64(v)) // #nosec G115 -- the bits
 	}
-	body = append(body, byte(len(spans)))
+	body = append(body, byte(len(spans))) // #nosec G115 -- MaxClockSpans at most
 	for _, s := range spans {
 		body = binary.BigEndian.AppendUint64(body, s.From)
 		body = append(body, byte(s.Kind))

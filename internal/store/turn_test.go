@@ -157,21 +157,21 @@ func TestRevocationDoesNotWait(t *testing.T) {
 	check := func() error {
 		p, err := s.Person(ctx, person)
 		if err != nil || !p.Disabled {
-			return fmt.Errorf("person: disabled %v, %v", p.Disabled, err)
+			return fmt.Errorf("person: disabled %v, %w", p.Disabled, err)
 		}
 		for _, id := range []string{"s1", "s2"} {
 			if _, err := s.Session(ctx, id); !errors.Is(err, store.ErrNotFound) {
-				return fmt.Errorf("session %s: %v", id, err)
+				return fmt.Errorf("session %s: %w", id, err)
 			}
 		}
 		if _, err := s.APIKey(ctx, [32]byte{5}); !errors.Is(err, store.ErrNotFound) {
-			return fmt.Errorf("api key: %v", err)
+			return fmt.Errorf("api key: %w", err)
 		}
 		if ref, err := s.Patient(ctx, patient); err != nil || len(ref.Excluded) != 1 {
-			return fmt.Errorf("excluded: %v, %v", ref.Excluded, err)
+			return fmt.Errorf("excluded: %v, %w", ref.Excluded, err)
 		}
 		if d, err := s.Device(ctx, sensorID("s0")); err != nil || d.State != store.DeviceDisabled {
-			return fmt.Errorf("device: %s, %v", d.State, err)
+			return fmt.Errorf("device: %s, %w", d.State, err)
 		}
 		return nil
 	}

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"go.etcd.io/bbolt"
+	bolterrors "go.etcd.io/bbolt/errors"
 
 	"vitalseal/internal/overlay"
 	"vitalseal/internal/overlay/mgmt"
@@ -97,7 +98,7 @@ func copyDatabase(ctx context.Context, dir, to string) error {
 		err = db.View(func(tx *bbolt.Tx) error { return tx.CopyFile(to, 0o600) })
 		return errors.Join(err, db.Close())
 	}
-	if !errors.Is(err, bbolt.ErrTimeout) {
+	if !errors.Is(err, bolterrors.ErrTimeout) {
 		return err
 	}
 	// OpenZiti replaces words such as DATE in the path that it is given: ours must hold none.

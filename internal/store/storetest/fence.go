@@ -11,7 +11,7 @@ import (
 )
 
 func numbered(boot, count uint64) seal.Epoch {
-	return seal.Epoch{ID: seal.EpochID{byte(boot), byte(boot >> 8), byte(count), 9}, Number: boot<<seal.CountBits | count}
+	return seal.Epoch{ID: seal.EpochID{byte(boot), byte(boot >> 8), byte(count), 9}, Number: boot<<seal.CountBits | count} // #nosec G115 -- small numbers of the tests
 }
 
 // starts: the newest start of a gateway delivers, whatever is forgotten in memory; an older one that is let in anyway is told how high
