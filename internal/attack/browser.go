@@ -219,7 +219,7 @@ func active(mark string) string {
 func browserAttacks() []Attack {
 	return []Attack{{ID: "http-xss-browser", Threat: "run a script in a colleague's browser", Position: "a user who may fill in a text field",
 		Does: "markup that runs is the name of a ward, a bed, a patient and a person; the pages that show those names are opened in a real browser", Expected: "the markup stands there as text, and nothing ran",
-		Right: reads("text on 4 pages, nothing ran"), Control: weaken.None, Needs: browserPossible, Run: xssInBrowser}}
+		Right: reads("text on 3 pages, nothing ran"), Control: weaken.None, Needs: browserPossible, Run: xssInBrowser}}
 }
 
 func xssInBrowser(ctx context.Context, t *Target) (Result, error) {
@@ -259,7 +259,7 @@ func xssInBrowser(ctx context.Context, t *Target) (Result, error) {
 	for _, at := range []struct {
 		who   login
 		paths []string
-	}{{nurse, []string{"/", "/account"}}, {t.ward.Admin, []string{"/people", "/devices"}}} {
+	}{{nurse, []string{"/", "/account"}}, {t.ward.Admin, []string{"/people"}}} {
 		if err := b.signInAt(ctx, t.base, at.who); err != nil {
 			return Result{}, err
 		}
@@ -273,5 +273,5 @@ func xssInBrowser(ctx context.Context, t *Target) (Result, error) {
 			}
 		}
 	}
-	return refused(word("text on %d pages, nothing ran", shown), "shown as text", "%s", strings.Join([]string{"/", "/account", "/people", "/devices"}, " "))
+	return refused(word("text on %d pages, nothing ran", shown), "shown as text", "%s", strings.Join([]string{"/", "/account", "/people"}, " "))
 }

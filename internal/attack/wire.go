@@ -351,9 +351,17 @@ func clone(ctx context.Context, t *Target) (Result, error) {
 		return Result{}, err
 	}
 	defer func() { _ = second.c.Close() }()
-	// A ping is answered by a connection that lives.
-	err = first.ping()
-	return judge(err == nil, failure(err), "both stay connected", "the first is ended", "a ping on the first: %v", err)
+	// The hub's last word on the first connection, if it ends it.
+	if err := first.c.SetReadDeadline(time.Now().Add(5 * time.Second)); err != nil {
+		return Result{}, err
+	}
+	kind, body, err := first.read()
+	var late net.Error
+	stays := errors.As(err, &late) && late.Timeout()
+	if err == nil && kind == frameGoodbye && len(body) == 1 {
+		err = fmt.Errorf("%w: reason %d", errGoodbye, body[0])
+	}
+	return judge(stays, failure(err), "both stay connected", "the first is ended", "the first: %v", err)
 }
 
 func speakForOther(ctx context.Context, t *Target, k *talk, me *overlay.Identity) (Result, error) {
