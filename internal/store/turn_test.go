@@ -53,7 +53,7 @@ func TestNoRequestHoldsTheDirectory(t *testing.T) {
 	must(t, err)
 	q, err := s.CreateTalkBack(ctx, owner, "queue")
 	must(t, err)
-	e, nora := engine(t, s), access.Subject{Person: access.Person{ID: owner}, Workstation: station}
+	e, nora := engine(t, s, access.WithGrantLife(time.Hour)), access.Subject{Person: access.Person{ID: owner}, Workstation: station} // however slow the disk
 	use, err := e.Decide(ctx, nora, access.UseTalkBack, access.OnTalkBack(q.ID))
 	must(t, err)
 	manage, err := e.Decide(ctx, nora, access.ManageChannel, access.OnChannel(c.ID))
