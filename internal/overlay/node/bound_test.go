@@ -78,12 +78,13 @@ func TestRealBodiesAreBounded(t *testing.T) {
 		t.Errorf("the kernel bounds the node's memory at %d bytes, want %d", limit, uint64(node.DefaultMemoryLimit))
 	}
 	// It serves as before.
-	small := bytes.NewReader([]byte(`{"username":"x","password":"y"}`))
+	small := bytes.NewReader([]byte(`{"username":"unknown","password":"long-enough"}`))
 	resp, err := client.Post(info.Controller+"/edge/client/v1/authenticate?method=password", "application/json", small)
 	must(t, err)
-	_ = resp.Body.Close()
+	answer, err := io.ReadAll(io.LimitReader(resp.Body, 1<<10))
+	must(t, errors.Join(err, resp.Body.Close()))
 	if resp.StatusCode != http.StatusUnauthorized {
-		t.Errorf("a sign-in of an unknown user: status %d, want 401", resp.StatusCode)
+		t.Errorf("a sign-in of an unknown user: status %d, want 401: %s", resp.StatusCode, answer)
 	}
 
 	copied := filepath.Join(t.TempDir(), "copy")
