@@ -34,6 +34,12 @@ type apartDB struct {
 	writes  *sql.DB // of one connection, in files
 	shared  bool    // with other hubs and with the directory, in PostgreSQL
 	turns   turns
+	// channels has one writer of each channel after the other: a bulk update takes several turns, and no entry comes between.
+	channels channelTurns
+	// In tests: between is called between two transactions of a bulk update, fail in each, and held after every write transaction.
+	between func()
+	fail    func() error
+	held    func(time.Duration) // how long a write transaction was open
 }
 
 func (d *apartDB) close() error {
@@ -45,13 +51,15 @@ func (d *apartDB) close() error {
 
 // locked runs f in a write transaction. In PostgreSQL it locks the rows of stock that f asks for first, nothing else.
 func (d *apartDB) locked(ctx context.Context, f func(tx *sql.Tx) error) error {
-	if d.shared {
-		return transact(ctx, d.writes, f)
+	if !d.shared {
+		if err := d.turns.take(ctx, false); err != nil {
+			return err
+		}
+		defer d.turns.give()
 	}
-	if err := d.turns.take(ctx, false); err != nil {
-		return err
+	if d.held != nil {
+		defer func(began time.Time) { d.held(time.Since(began)) }(time.Now())
 	}
-	defer d.turns.give()
 	return transact(ctx, d.writes, f)
 }
 
@@ -223,6 +231,9 @@ func (s *Store) kickSweep() {
 func (s *Store) sweeper(ctx context.Context) {
 	if err := s.orphans(ctx); err != nil && ctx.Err() == nil {
 		s.log.Warn("what is left of channels that are gone was not looked for", "err", err)
+	}
+	if err := s.halfBulks(ctx); err != nil && ctx.Err() == nil {
+		s.log.Warn("what is left of bulk updates that were not finished was not taken away", "err", err)
 	}
 	retry := time.NewTimer(0)
 	defer retry.Stop()

@@ -273,12 +273,8 @@ func (s *Store) AppendEntry(ctx context.Context, g access.Grant, channel int64, 
 	if err != nil {
 		return Entry{}, named("append entry", err)
 	}
-	err = s.apart.locked(ctx, func(tx *sql.Tx) error {
-		last, err := lockStock(ctx, tx, kindChannel, channel, ref.Owner)
-		if err != nil {
-			return err
-		}
-		e.ID = last + 1
+	err = s.onChannel(ctx, channel, ref.Owner, func(tx *sql.Tx, st standing) error {
+		e.ID = st.last + 1
 		sealed := key.Seal(text, entryData(channel, e.ID, e.Created))
 		if _, err := tx.ExecContext(ctx, "INSERT INTO entries (channel, id, created, sealed) VALUES (?, ?, ?, ?)",
 			channel, e.ID, micro(e.Created), sealed); err != nil {
@@ -371,7 +367,8 @@ func (s *Store) Entries(ctx context.Context, g access.Grant, channel int64, from
 	}
 	// The sign keeps the planner from looking by id, and then through the whole channel.
 	all, err := list(ctx, s.apart.DB, entryScanner(key, channel), `SELECT id, created, sealed FROM entries
-		WHERE channel = ? AND created >= ? AND created < ? AND +id > ? ORDER BY created DESC, id DESC LIMIT ?`, channel, micro(from), micro(to), st.cleared, limit)
+		WHERE channel = ? AND created >= ? AND created < ? AND +id > ? AND +id <= ? ORDER BY created DESC, id DESC LIMIT ?`,
+		channel, micro(from), micro(to), st.cleared, st.last, limit)
 	slices.Reverse(all)
 	return all, named("entries", err)
 }

@@ -5,7 +5,6 @@ import (
 	"database/sql"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"slices"
 	"strings"
 
@@ -105,104 +104,6 @@ func (s *Store) mayChange(ctx context.Context, g access.Grant, id int64) error {
 	return err
 }
 
-// MaxBulk is the most entries of one AppendEntries.
-const MaxBulk = 14_400
-
-// AppendEntries adds entries to a free channel, all of them or none, durably, and gives them the next ids in their order. A Created
-// that is given is unique in its channel: an entry that is there already, equal in all else, is not stored again (its id is given),
-// so that a sender who missed the answer may send once more; one that differs is ErrTaken. A zero Created is now, and need not be
-// unique. The grant must allow access.WriteChannel on the channel. ErrPatientChannel for a patient's.
-func (s *Store) AppendEntries(ctx context.Context, g access.Grant, channel int64, entries []Entry) ([]Entry, error) {
-	if err := s.allowed(g, access.WriteChannel, access.OnChannel(channel)); err != nil {
-		return nil, named("append entries", err)
-	}
-	if len(entries) > MaxBulk {
-		return nil, named("append entries", fmt.Errorf("%w: at most %d entries at once", ErrInvalid, MaxBulk))
-	}
-	out := slices.Clone(entries)
-	for _, e := range out {
-		if err := checkEntry(e); err != nil {
-			return nil, named("append entries", err)
-		}
-	}
-	ref, key, err := s.freeChannel(ctx, channel)
-	if err != nil {
-		return nil, named("append entries", err)
-	}
-	err = s.apart.locked(ctx, func(tx *sql.Tx) error {
-		last, err := lockStock(ctx, tx, kindChannel, channel, ref.Owner)
-		if err != nil {
-			return err
-		}
-		var cleared, added, bytes int64
-		if err := tx.QueryRowContext(ctx, "SELECT cleared FROM stock WHERE kind = ? AND id = ?", kindChannel, channel).Scan(&cleared); err != nil {
-			return err
-		}
-		insert, err := tx.PrepareContext(ctx, "INSERT INTO entries (channel, id, created, sealed) VALUES (?, ?, ?, ?)")
-		if err != nil {
-			return err
-		}
-		defer insert.Close()
-		// As a stretch of time that is ordered by it: told that they are equal, and to order by id, SQLite walks through the whole channel.
-		look, err := tx.PrepareContext(ctx, `SELECT id, sealed FROM entries
-			WHERE channel = ?1 AND created >= ?2 AND created <= ?2 AND +id > ?3 ORDER BY created, id LIMIT 1`)
-		if err != nil {
-			return err
-		}
-		defer look.Close()
-		for i := range out {
-			e := &out[i]
-			if e.Created.IsZero() {
-				e.Created = fromMicro(micro(s.now()))
-			} else {
-				e.Created = fromMicro(micro(e.Created))
-				have := Entry{Created: e.Created}
-				var sealed []byte
-				err := look.QueryRowContext(ctx, channel, micro(e.Created), cleared).Scan(&have.ID, &sealed)
-				switch {
-				case errors.Is(err, sql.ErrNoRows):
-				case err != nil:
-					return err
-				default:
-					if err := openEntry(key, channel, &have, sealed); err != nil {
-						return err
-					}
-					if !sameEntry(have, *e) {
-						return ErrTaken
-					}
-					e.ID = have.ID
-					continue
-				}
-			}
-			last++
-			e.ID = last
-			text, err := json.Marshal(entryText{e.Fields, e.Status, e.Latitude, e.Longitude, e.Elevation})
-			if err != nil {
-				return err
-			}
-			sealed := key.Seal(text, entryData(channel, e.ID, e.Created))
-			added, bytes = added+1, bytes+int64(len(sealed))+rowBytes
-			if _, err := insert.ExecContext(ctx, channel, e.ID, micro(e.Created), sealed); err != nil {
-				return err
-			}
-		}
-		return s.grow(ctx, tx, kindChannel, channel, ref.Owner, last, added, bytes)
-	})
-	if err != nil {
-		return nil, named("append entries", err)
-	}
-	return out, nil
-}
-
-func sameEntry(a, b Entry) bool {
-	for i, f := range a.Fields {
-		if (f == nil) != (b.Fields[i] == nil) || f != nil && *f != *b.Fields[i] {
-			return false
-		}
-	}
-	return a.Status == b.Status && a.Latitude == b.Latitude && a.Longitude == b.Longitude && a.Elevation == b.Elevation
-}
-
 // EntriesByID are the entries of a free channel with ids in [low, high], ascending by id: the first limit, or with newest the last
 // limit. limit <= 0 or above 8,000 means 8,000. The grant must allow access.ViewChannel on the channel.
 func (s *Store) EntriesByID(ctx context.Context, g access.Grant, channel, low, high int64, limit int, newest bool) ([]Entry, error) {
@@ -217,7 +118,7 @@ func (s *Store) EntriesByID(ctx context.Context, g access.Grant, channel, low, h
 	if err != nil {
 		return nil, named("entries", err)
 	}
-	low = max(low, st.cleared+1)
+	low, high = max(low, st.cleared+1), min(high, st.last) // what is above is of a bulk update that is being stored
 	if limit <= 0 || limit > maxEntries {
 		limit = maxEntries
 	}

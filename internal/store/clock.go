@@ -241,7 +241,7 @@ func (s *Store) NoteClock(ctx context.Context, sensor string, c Clock) error {
 	if !s.clocks.news(sensor, c, now) {
 		return nil
 	}
-	_, err := s.db.DB.ExecContext(ctx, `INSERT INTO clocks (sensor, known, clock, error, at) VALUES (?, ?, ?, ?, ?) ON CONFLICT (sensor)
+	_, err := s.db.statement(ctx, `INSERT INTO clocks (sensor, known, clock, error, at) VALUES (?, ?, ?, ?, ?) ON CONFLICT (sensor)
 		DO UPDATE SET known = excluded.known, clock = excluded.clock, error = excluded.error, at = excluded.at`,
 		sensor, c.Known, c.Offset.Microseconds(), c.Error.Microseconds(), micro(now))
 	return named("note clock", err)

@@ -145,7 +145,7 @@ func (s *Store) Urgently(ctx context.Context, f func() error) error {
 }
 
 // Swept waits until nothing is to be swept, and gives the pages that are free in channels.db and their number in all.
-func (s *Store) Swept(t *testing.T) (free, all int64) {
+func (s *Store) Swept(t testing.TB) (free, all int64) {
 	t.Helper()
 	for {
 		var n int

@@ -31,6 +31,7 @@ var mayScan = []struct{ part, reason string }{
 	{"FROM persons ORDER BY login", "a list of all persons, for administrators"},
 	{"FROM persons WHERE patients <>", "persons, when a patient is forgotten"},
 	{"FROM devices d LEFT JOIN placements", "the inventory"},
+	{"waiting FROM clocks", "the inventory"},
 	{"FROM devices WHERE id = ?1 OR gateway = ?1", "a gateway's sensors, when an administrator resets their numbers"},
 	{"FROM devices WHERE id = $1 OR gateway = $1", "a gateway's sensors, when an administrator resets their numbers"},
 	{"FROM patients p\n\tLEFT JOIN stays", "the list of patients"},
@@ -44,6 +45,10 @@ var mayScan = []struct{ part, reason string }{
 	{"FROM usage ORDER BY bytes", "one row a person, for administrators"},
 	{"FROM sweeps ORDER BY", "what is to be swept, a hundred at most"},
 	{"count(*) FROM sweeps", "of a test"},
+	{"count(*) FROM entries WHERE channel = ?$", "of a test"},
+	{"count(*) FROM entries WHERE channel = $1$", "of a test"},
+	{"WHERE name LIKE 'talkback/%'", "of a test"},
+	{"FROM stock WHERE bulk <> 0", "bulk updates that are under way, by an index that has no others"},
 	{"FROM moves WHERE done IS NULL", "moves of readings that are under way, by an index that has no others"},
 	{"SELECT count(*) FROM quarantine", "ten thousand at most"},
 	{"FROM gaps", "ten thousand a sensor at most"},
@@ -71,7 +76,7 @@ var grows = map[string]int{
 	"entries": 2, "commands": 1, "stock": 1, "usage": 1, "sweeps": 1, "sessions": 1, "api_keys": 1, "glasses": 1, "gaps": 1,
 	"announcements": 1, "quarantine": 1, "stays": 1, "placements": 1, "exclusions": 1, "tickets": 1, "devices": 1, "patients": 1,
 	"persons": 1, "channels": 1, "talkbacks": 1, "mqtt_devices": 1, "mqtt_rights": 1, "keys": 1, "forgotten": 1, "sent_seconds": 1,
-	"factors": 1, "moves": 1, "recent": 1, "blocks": 2, "taken": 1, "sums": 2, "damaged": 1, "subjects": 1, "streams": 1,
+	"factors": 1, "tries": 1, "known_workstations": 1, "failed_sign_ins": 1, "clocks": 1, "approvals": 1, "notices": 1, "moves": 1, "recent": 1, "blocks": 2, "taken": 1, "sums": 2, "damaged": 1, "subjects": 1, "streams": 1,
 }
 
 // asked are the queries that were seen, by the kind of file they were for, "postgres" among them.

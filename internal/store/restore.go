@@ -129,9 +129,14 @@ func putBack(ctx context.Context, directory, keys string) (err error) {
 		{`INSERT INTO main.keys SELECT k.name, k.wrapped FROM apart.keys k WHERE
 			k.name IN (SELECT 'patient/' || id FROM patients) OR k.name = ? OR
 			k.name IN (SELECT 'channel/' || id FROM channels) OR
+			k.name IN (SELECT 'talkback/' || id FROM talkbacks) OR
 			k.name GLOB 'envelope/*' AND EXISTS (SELECT 1 FROM channels c WHERE k.name GLOB 'envelope/' || c.id || '/*')
 			ON CONFLICT DO NOTHING`, []any{patientKey(Unassigned)}},
 		{"DETACH apart", nil},
+		// Those that were deleted since, of whom the newer keys have none: they open no more, and would stop every list.
+		{"DELETE FROM api_keys WHERE channel IN (SELECT id FROM channels WHERE patient IS NULL AND 'channel/' || id NOT IN (SELECT name FROM keys))", nil},
+		{"DELETE FROM channels WHERE patient IS NULL AND 'channel/' || id NOT IN (SELECT name FROM keys)", nil},
+		{"DELETE FROM talkbacks WHERE 'talkback/' || id NOT IN (SELECT name FROM keys)", nil},
 	} {
 		if _, err := db.ExecContext(ctx, q.query, q.args...); err != nil {
 			return err

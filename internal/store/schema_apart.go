@@ -20,11 +20,16 @@ CREATE TABLE stock (
   entries INTEGER NOT NULL DEFAULT 0, bytes INTEGER NOT NULL DEFAULT 0, PRIMARY KEY (kind, id)) WITHOUT ROWID;
 CREATE TABLE usage (owner TEXT PRIMARY KEY, entries INTEGER NOT NULL, bytes INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE sweeps (kind TEXT NOT NULL, id INTEGER NOT NULL, upto INTEGER NOT NULL, PRIMARY KEY (kind, id)) WITHOUT ROWID;
-`}
+`, bulkStep}
 
 // findStep is what queries of the directory lacked to find their rows.
 const findStep = `
 CREATE INDEX placements_by_bed ON placements (bed, begins);
+`
+
+// noticesStep is what finds the notices that are over.
+const noticesStep = `
+CREATE INDEX notices_by_time ON notices (at);
 `
 
 // apartStep takes out of the directory what openDirectory has copied to channels.db.

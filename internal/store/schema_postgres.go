@@ -18,6 +18,8 @@ DROP TABLE recent, damaged, blocks, taken, sums, streams, subjects, days; DROP S
 	{up: collated(pgTries), down: pgTriesBack},
 	{up: collated(pgMove), down: "DROP TABLE moves;"},
 	{up: findStep, down: "DROP INDEX placements_by_bed;"},
+	{up: noticesStep, down: "DROP INDEX notices_by_time;"},
+	{up: pgBulk, down: pgBulkBack},
 }
 
 func collated(schema string) string { return strings.ReplaceAll(schema, " TEXT", ` TEXT COLLATE "C"`) }

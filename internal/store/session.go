@@ -11,7 +11,10 @@ import (
 	"vitalseal/internal/access"
 )
 
-// SaveSession inserts a sign-in; ErrExists if the id is known. Those past their absolute end go. The key of its refresh
+// expiredAtOnce is how many sign-ins past their end go with one that comes: more than one, and few enough for those who wait.
+const expiredAtOnce = 100
+
+// SaveSession inserts a sign-in; ErrExists if the id is known. Some of those past their absolute end go, so that they become fewer. The key of its refresh
 // tokens is sealed: a stolen database signs nobody in.
 func (s *Store) SaveSession(ctx context.Context, n access.Session) error {
 	if err := errors.Join(checkID("session id", n.ID), checkText("workstation", n.Workstation, 1, maxID), checkText("methods", n.Methods, 0, maxID)); err != nil {
@@ -22,7 +25,8 @@ func (s *Store) SaveSession(ctx context.Context, n access.Session) error {
 		return named("save session", err)
 	}
 	return named("save session", s.inTx(ctx, func(tx *sql.Tx) error {
-		if _, err := tx.ExecContext(ctx, "DELETE FROM sessions WHERE expires <= ?", micro(s.now())); err != nil {
+		if _, err := tx.ExecContext(ctx, "DELETE FROM sessions WHERE id IN (SELECT id FROM sessions WHERE expires <= ? ORDER BY expires LIMIT ?)",
+			micro(s.now()), expiredAtOnce); err != nil {
 			return err
 		}
 		_, err := tx.ExecContext(ctx, `INSERT INTO sessions (id, person, workstation, started, used, expires, proven, second, methods, generation,

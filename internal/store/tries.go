@@ -14,6 +14,8 @@ const (
 	mostStrangers = 1 << 16
 	// triesPerSweep is how many new counts come between two looks for those that are over.
 	triesPerSweep = 64
+	// triesAtOnce is how many counts one statement drops.
+	triesAtOnce = 500
 	// mostKnown and knownFor bound at how many workstations a person is known, and for how long without a sign-in there.
 	mostKnown = 32
 	knownFor  = 90 * 24 * time.Hour
@@ -69,18 +71,17 @@ func (s *Store) SwapTryCount(ctx context.Context, name string, was, now access.T
 	if err := errors.Join(checkText("name of a count", name, 1, 2*maxID), checkText("person", now.Person, 0, maxID)); err != nil {
 		return named("count a try", err)
 	}
-	// Without the directory's lock: each is one statement, and whoever waits for the lock must not hold up signing in.
 	var r sql.Result
 	var err error
 	switch {
 	case now.Failures == 0:
-		r, err = s.db.DB.ExecContext(ctx, "DELETE FROM tries WHERE name = ? AND failures = ? AND at = ? AND until = ? AND told = ?",
+		r, err = s.db.statement(ctx, "DELETE FROM tries WHERE name = ? AND failures = ? AND at = ? AND until = ? AND told = ?",
 			name, was.Failures, micro(was.At), microZero(was.Until), was.Told)
 	case was.Failures == 0:
-		r, err = s.db.DB.ExecContext(ctx, `INSERT INTO tries (name, failures, at, until, told, person, stranger, gone) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+		r, err = s.db.statement(ctx, `INSERT INTO tries (name, failures, at, until, told, person, stranger, gone) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
 			ON CONFLICT DO NOTHING`, name, now.Failures, micro(now.At), microZero(now.Until), now.Told, now.Person, now.Person == "", micro(now.Gone()))
 	default:
-		r, err = s.db.DB.ExecContext(ctx, `UPDATE tries SET failures = ?, at = ?, until = ?, told = ?, person = ?, stranger = ?, gone = ?
+		r, err = s.db.statement(ctx, `UPDATE tries SET failures = ?, at = ?, until = ?, told = ?, person = ?, stranger = ?, gone = ?
 			WHERE name = ? AND failures = ? AND at = ? AND until = ? AND told = ?`, now.Failures, micro(now.At), microZero(now.Until), now.Told,
 			now.Person, now.Person == "", micro(now.Gone()), name, was.Failures, micro(was.At), microZero(was.Until), was.Told)
 	}
@@ -99,13 +100,35 @@ func (s *Store) SwapTryCount(ctx context.Context, name string, was, now access.T
 // sweepTries drops the counts that are over, and of logins that belong to no person those that end first where there are more than most.
 func (s *Store) sweepTries(ctx context.Context, most int) error {
 	for _, stranger := range []bool{false, true} {
-		if _, err := s.db.DB.ExecContext(ctx, "DELETE FROM tries WHERE stranger = ? AND gone <= ?", stranger, micro(s.now())); err != nil {
+		if err := s.sweepTriesUntil(ctx, stranger, micro(s.now()), ""); err != nil {
 			return err
 		}
 	}
-	_, err := s.db.DB.ExecContext(ctx, `DELETE FROM tries WHERE name IN (SELECT name FROM tries WHERE stranger = ?
-		ORDER BY gone DESC, name LIMIT 1000000 OFFSET ?)`, true, most)
-	return err
+	var gone int64
+	var name string
+	err := s.db.QueryRowContext(ctx, "SELECT gone, name FROM tries WHERE stranger = ? ORDER BY gone DESC, name DESC LIMIT 1 OFFSET ?", true, most).Scan(&gone, &name)
+	if errors.Is(err, sql.ErrNoRows) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return s.sweepTriesUntil(ctx, true, gone, name)
+}
+
+// sweepTriesUntil drops the counts that end before a moment, and those of names up to a last one that end then, or all of them if
+// it is empty; a bounded number at a time.
+func (s *Store) sweepTriesUntil(ctx context.Context, stranger bool, gone int64, name string) error {
+	for {
+		r, err := s.db.statement(ctx, `DELETE FROM tries WHERE name IN (SELECT name FROM tries
+			WHERE stranger = ?1 AND gone <= ?2 AND (gone < ?2 OR ?3 = '' OR name <= ?3) ORDER BY gone LIMIT ?4)`, stranger, gone, name, triesAtOnce)
+		if err != nil {
+			return err
+		}
+		if n, err := r.RowsAffected(); err != nil || n < triesAtOnce {
+			return err
+		}
+	}
 }
 
 // KnownWorkstation reports whether a person has signed in at a workstation lately.
@@ -142,7 +165,7 @@ func (s *Store) NoteFailedSignIn(ctx context.Context, personID, workstation stri
 	if err := checkText("workstation", workstation, 1, maxID); err != nil {
 		return named("note failed sign-in", err)
 	}
-	_, err := s.db.DB.ExecContext(ctx, `INSERT INTO failed_sign_ins (person, session, workstation, failures, first, last)
+	_, err := s.db.statement(ctx, `INSERT INTO failed_sign_ins (person, session, workstation, failures, first, last)
 		SELECT CAST(?1 AS TEXT), '', CASE WHEN (SELECT count(*) FROM failed_sign_ins WHERE person = ?1 AND session = '' AND workstation <> ?2) < ?3
 			THEN CAST(?2 AS TEXT) ELSE '' END, 1, CAST(?4 AS BIGINT), CAST(?4 AS BIGINT) WHERE true
 		ON CONFLICT (person, session, workstation) DO UPDATE SET failures = failed_sign_ins.failures + 1, last = excluded.last`,

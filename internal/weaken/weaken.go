@@ -31,6 +31,7 @@ const (
 	RequestRate  Defence = "request-rate"  // requests of one workstation are bounded
 	Quotas       Defence = "quotas"        // what one person or workstation stores is bounded
 	Urgent       Defence = "urgent"        // revocations are written before all else
+	BulkTurns    Defence = "bulk-turns"    // a bulk update is stored in pieces, apart from the directory
 	SafeMarkup   Defence = "safe-markup"   // answers are no page: media type, nosniff, content security policy
 	KnownFiles   Defence = "known-files"   // only embedded files are served
 	BoundQueries Defence = "bound-queries" // values reach the database as parameters

@@ -1,0 +1,180 @@
+package store_test
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"vitalseal/internal/access"
+	"vitalseal/internal/store"
+	"vitalseal/internal/store/storetest/pgserver"
+)
+
+// holds are how long write transactions were open.
+type holds struct {
+	mu  sync.Mutex // guards all below
+	all map[bool][]time.Duration
+}
+
+func (h *holds) note(apart bool, d time.Duration) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.all == nil {
+		h.all = map[bool][]time.Duration{}
+	}
+	h.all[apart] = append(h.all[apart], d)
+}
+
+func (h *holds) take() map[bool][]time.Duration {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	all := h.all
+	h.all = nil
+	return all
+}
+
+// BenchmarkMillionEntries has a channel of a million entries, and reports how long what people may ask takes, and how long it holds
+// the write locks, with median and maximum. Choose the database with /sqlite or /postgres; -benchtime=5x asks five times.
+func BenchmarkMillionEntries(b *testing.B) {
+	quota := store.WithQuota(store.Quota{HospitalEntries: math.MaxInt64 / 2, HospitalBytes: math.MaxInt64 / 2, PersonEntries: math.MaxInt64 / 2, PersonBytes: math.MaxInt64 / 2})
+	b.Run("sqlite", func(b *testing.B) { millionEntries(b, open(b, b.TempDir(), quota)) })
+	b.Run("postgres", func(b *testing.B) {
+		millionEntries(b, hubOn(b, pgserver.Database(b), keys(b, b.TempDir()), quota))
+	})
+}
+
+func millionEntries(b *testing.B, s *store.Store) {
+	ctx := context.Background()
+	e := engine(b, s, access.WithGrantLife(24*time.Hour))
+	g := e.Standing("test", access.Actions()...)
+	owner, victim := nurse(b, s, "nora"), nurse(b, s, "vera")
+	nora := access.Subject{Person: access.Person{ID: owner}, Workstation: station}
+	channel := func(name string) int64 {
+		c, err := s.CreateChannel(ctx, store.Channel{Name: name, Owner: owner})
+		must(b, err)
+		return c.ID
+	}
+	const million = 1_000_000
+	fill := func(id int64, n int) {
+		for from := 0; from < n; from += store.MaxBulk {
+			_, err := s.AppendEntries(ctx, g, id, bulkOf(from*10, min(store.MaxBulk, n-from), "36.6")) // 14,400 seconds, then a gap
+			must(b, err)
+		}
+	}
+	big, side := channel("big"), channel("side")
+	fill(big, million)
+	next := int64(20 * million)
+	scattered := func() []store.Entry { // each to another page of the index by time
+		all := make([]store.Entry, store.MaxBulk)
+		for i := range all {
+			v := "1"
+			all[i] = store.Entry{Created: time1(rand.Int64N(10 * million)).Add(time.Duration(1+rand.IntN(900_000)) * time.Microsecond), Fields: [8]*string{&v}}
+		}
+		return all
+	}
+	var h holds
+	s.OnHeld(h.note)
+	defer s.OnHeld(func(bool, time.Duration) {})
+	measure := func(b *testing.B, do func() error) {
+		h.take()
+		var took []time.Duration
+		for b.Loop() {
+			began := time.Now()
+			if err := do(); err != nil {
+				b.Fatal(err)
+			}
+			took = append(took, time.Since(began))
+		}
+		b.ReportMetric(0, "ns/op")
+		report := func(name string, all []time.Duration) {
+			if len(all) == 0 {
+				return
+			}
+			slices.Sort(all)
+			b.ReportMetric(float64(all[len(all)/2].Microseconds())/1000, name+"-p50-ms")
+			b.ReportMetric(float64(all[len(all)-1].Microseconds())/1000, name+"-max-ms")
+		}
+		all := h.take()
+		report("took", took)
+		report("entries-held", all[true])
+		report("directory-held", all[false])
+	}
+	b.Run("bulk-in-order", func(b *testing.B) {
+		measure(b, func() error {
+			next += store.MaxBulk
+			_, err := s.AppendEntries(ctx, g, big, bulkOf(int(next), store.MaxBulk, "1"))
+			return err
+		})
+	})
+	b.Run("bulk-scattered", func(b *testing.B) {
+		measure(b, func() error { _, err := s.AppendEntries(ctx, g, big, scattered()); return err })
+	})
+	b.Run("bulk-again", func(b *testing.B) {
+		measure(b, func() error { _, err := s.AppendEntries(ctx, g, big, bulkOf(0, store.MaxBulk, "36.6")); return err })
+	})
+	load := func(b *testing.B, do func() error) { // while bulk updates of the channel go on
+		var done sync.WaitGroup
+		under, stop := context.WithCancel(ctx)
+		defer done.Wait()
+		defer stop()
+		done.Go(func() {
+			for under.Err() == nil {
+				if _, err := s.AppendEntries(ctx, g, big, scattered()); err != nil {
+					b.Error(err)
+					return
+				}
+			}
+		})
+		measure(b, do)
+	}
+	b.Run("update", func(b *testing.B) {
+		measure(b, func() error { _, err := s.AppendEntry(ctx, g, big, store.Entry{Status: "x"}); return err })
+	})
+	b.Run("update-elsewhere-under-load", func(b *testing.B) {
+		load(b, func() error { _, err := s.AppendEntry(ctx, g, side, store.Entry{Status: "x"}); return err })
+	})
+	b.Run("list-under-load", func(b *testing.B) {
+		load(b, func() error { _, err := s.ChannelsOf(ctx, owner); return err })
+	})
+	b.Run("feeds-by-time-under-load", func(b *testing.B) {
+		load(b, func() error {
+			at := time1(rand.Int64N(10 * million))
+			_, err := s.Entries(ctx, g, big, at, at.Add(24*time.Hour), 8000)
+			return err
+		})
+	})
+	b.Run("disable-under-load", func(b *testing.B) {
+		off := false
+		load(b, func() error { off = !off; return s.SetPersonDisabled(ctx, victim, off) })
+	})
+	b.Run("delete-channel", func(b *testing.B) {
+		var ids []int64
+		measure(b, func() error {
+			id := big
+			if len(ids) > 0 { // the first is the one of a million
+				id = channel(fmt.Sprint("c", len(ids)))
+			}
+			ids = append(ids, id)
+			manage, err := e.Decide(ctx, nora, access.ManageChannel, access.OnChannel(id))
+			if err == nil {
+				err = s.DeleteChannel(ctx, manage, id)
+			}
+			return err
+		})
+	})
+	b.Run("sweep-of-it", func(b *testing.B) {
+		swept := false
+		measure(b, func() error {
+			if !swept {
+				swept = true
+				s.Swept(b)
+			}
+			return nil
+		})
+	})
+}
