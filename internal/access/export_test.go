@@ -28,16 +28,22 @@ func TestHashingIsFair(t *testing.T) {
 				ends <- end{lane, time.Since(start), err}
 			}()
 		}
+		look := func() (running, waiting, lanes, turns int) {
+			h.mu.Lock()
+			defer h.mu.Unlock()
+			return h.running, h.waiting, len(h.lanes), len(h.turn)
+		}
 		for range 75 {
 			do("junk")
 		}
 		synctest.Wait()
-		if h.running != 1 || h.waiting != mostWaitingHere {
-			t.Errorf("%d running, %d waiting; a lane runs one and %d wait", h.running, h.waiting, mostWaitingHere)
+		if running, waiting, _, _ := look(); running != 1 || waiting != mostWaitingHere {
+			t.Errorf("%d running, %d waiting; a lane runs one and %d wait", running, waiting, mostWaitingHere)
 		}
 		do("ward")
 		do("nurse")
 		time.Sleep(10 * time.Second)
+		synctest.Wait()
 		busy := 0
 		for range 77 {
 			e := <-ends
@@ -53,8 +59,8 @@ func TestHashingIsFair(t *testing.T) {
 		if busy != 75-1-mostWaitingHere {
 			t.Errorf("%d of the junk were refused at once", busy)
 		}
-		if len(h.lanes) != 0 || len(h.turn) != 0 || h.running != 0 || h.waiting != 0 {
-			t.Errorf("something stays: %d lanes, %d turns, %d running, %d waiting", len(h.lanes), len(h.turn), h.running, h.waiting)
+		if running, waiting, lanes, turns := look(); running != 0 || waiting != 0 || lanes != 0 || turns != 0 {
+			t.Errorf("something stays: %d lanes, %d turns, %d running, %d waiting", lanes, turns, running, waiting)
 		}
 
 		// Full everywhere: a newcomer takes the place of the newest of the longest lane.
@@ -64,17 +70,21 @@ func TestHashingIsFair(t *testing.T) {
 				synctest.Wait()
 			}
 		}
-		for h.waiting < mostWaiting {
-			do(fmt.Sprint("more", h.waiting))
+		for i := 0; ; i++ {
+			if _, waiting, _, _ := look(); waiting >= mostWaiting {
+				break
+			}
+			do(fmt.Sprint("more", i))
 			synctest.Wait()
 		}
 		start = time.Now()
 		do("late")
 		synctest.Wait()
-		if h.waiting != mostWaiting {
-			t.Errorf("%d wait, at most %d", h.waiting, mostWaiting)
+		if _, waiting, _, _ := look(); waiting != mostWaiting {
+			t.Errorf("%d wait, at most %d", waiting, mostWaiting)
 		}
 		time.Sleep(time.Minute)
+		synctest.Wait()
 		close(ends)
 		served := false
 		for e := range ends {

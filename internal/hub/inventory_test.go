@@ -248,12 +248,12 @@ func TestEnableLeadsBackWhereItWas(t *testing.T) {
 // TestInviteAllOrNone: an invitation that fails halfway leaves nothing behind, and its names are free.
 func TestInviteAllOrNone(t *testing.T) {
 	d := newDesk(t)
-	body := map[string]any{"id": "gw", "sensors": []map[string]string{{"id": "oxi-a", "model": "M", "serial": "1"}, {"id": "oxi-b", "model": "M", "serial": "2"}}}
+	body := map[string]any{"id": "gw", "sensors": []map[string]string{{"id": "oxi-a", "model": "MAX30100", "serial": "1"}, {"id": "oxi-b", "model": "MAX30100", "serial": "2"}}}
 	d.office.mu.Lock()
 	d.office.failCreate = "oxi-b"
 	d.office.mu.Unlock()
-	if _, err := d.invite("gateways", body); err == nil {
-		t.Fatal("it did not fail")
+	if _, err := d.invite("gateways", body); err == nil || strings.Contains(err.Error(), "409") {
+		t.Fatalf("it did not fail at the overlay: %v", err)
 	}
 	for id := range d.inventory() {
 		if strings.HasPrefix(id, "gateway/") || strings.HasPrefix(id, "sensor/") {
@@ -434,7 +434,7 @@ func written(d *desk, folder string) (string, error) {
 func TestOneRuleForOneComponent(t *testing.T) {
 	d := newDesk(t)
 	ticket, err := d.invite("gateways", map[string]any{"id": "gw", "sensors": []map[string]string{
-		{"id": "oxi-a", "model": "M", "serial": "1"}, {"id": "oxi-b", "model": "M", "serial": "2"}}})
+		{"id": "oxi-a", "model": "MAX30100", "serial": "1"}, {"id": "oxi-b", "model": "MAX30100", "serial": "2"}}})
 	must(t, err)
 	ids, err := d.redeem(ticket)
 	must(t, err)

@@ -188,13 +188,28 @@ func (s *Store) checkSums(ctx context.Context, d day, id int64, subject string, 
 	return err
 }
 
-// near tells equal but for the last digits of a sum, which depend on the order of adding.
+// near tells equal but for the last digits of a sum, which depend on the order of adding, and for values that the chunks say are
+// asserted and a sum of version 1 holds among the measured ones.
 func (c *cell) near(o *cell) bool {
-	for k := range c {
-		a, b := c[k], o[k]
-		if a.count != b.count || a.questionable != b.questionable || a.count > 0 && (a.min != b.min || a.max != b.max || math.Abs(a.sum-b.sum) > 1e-9*math.Max(1, math.Abs(b.sum))) {
+	for k := range c.measured {
+		if c.asserted[k].count > o.asserted[k].count {
+			return false
+		}
+		a, b := c.measured[k], o.measured[k]
+		if c.asserted[k].count < o.asserted[k].count {
+			a.merge(c.asserted[k])
+			b.merge(o.asserted[k])
+		} else if !c.asserted[k].near(o.asserted[k]) {
+			return false
+		}
+		if !a.near(b) {
 			return false
 		}
 	}
 	return true
+}
+
+func (a aggregate) near(b aggregate) bool {
+	return a.count == b.count && a.questionable == b.questionable &&
+		(a.count == 0 || a.min == b.min && a.max == b.max && math.Abs(a.sum-b.sum) <= 1e-9*math.Max(1, math.Abs(b.sum)))
 }

@@ -181,3 +181,51 @@ func (s *Store) OpenMoves(ctx context.Context) (n int, err error) {
 	err = s.db.QueryRowContext(ctx, "SELECT count(*) FROM moves WHERE done IS NULL").Scan(&n)
 	return n, err
 }
+
+// AsVersion1 writes a patient's sums of the day as hubs before version 2 did: what is asserted among what was measured.
+func AsVersion1(ctx context.Context, s *Store, patient string, at time.Time) (changed int, err error) {
+	key, err := s.key(ctx, patientKey(patient))
+	if err != nil {
+		return 0, err
+	}
+	name := partitionOf(at)
+	d, err := s.archive.open(ctx, name)
+	if err != nil {
+		return 0, err
+	}
+	defer d.release()
+	var subject int64
+	if err := d.reader().QueryRowContext(ctx, "SELECT id FROM subjects WHERE name = ?", patient).Scan(&subject); err != nil {
+		return 0, err
+	}
+	old := map[slotKey]*cell{}
+	err = each(ctx, d.reader(), "SELECT minutes, slot, sealed FROM "+d.table("sums")+" WHERE subject = ?", func(rows *sql.Rows) error {
+		var k slotKey
+		var sealed sql.RawBytes
+		if err := rows.Scan(&k.minutes, &k.slot, &sealed); err != nil {
+			return err
+		}
+		c := new(cell)
+		if err := openCell(c, key, sealed, sumData(patient, name, k)); err != nil {
+			return err
+		}
+		for i, a := range c.asserted {
+			c.measured[i].merge(a)
+			c.asserted[i] = aggregate{}
+		}
+		old[k] = c
+		return nil
+	}, subject)
+	if err != nil {
+		return 0, err
+	}
+	return len(old), s.change(ctx, d, func(tx *sql.Tx) error {
+		for k, c := range old {
+			if _, err := tx.ExecContext(ctx, "UPDATE "+d.table("sums")+" SET sealed = ? WHERE subject = ? AND minutes = ? AND slot = ?",
+				key.Seal(c.encode(), sumData(patient, name, k)), subject, k.minutes, k.slot); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}

@@ -15,6 +15,8 @@ func FuzzTrend(f *testing.F) {
 	f.Add(one)
 	f.Add(append(bytes.Clone(one), one[1:]...))
 	f.Add([]byte{2})
+	both := append([]byte{2}, one[1:]...)
+	f.Add(append(both, append([]byte{0x81, 0, 0, 0, 1, 0, 0, 0, 1}, one[10:]...)...))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		again, err := store.RecodeCell(b)
 		if err != nil {

@@ -296,13 +296,15 @@ func (s *Store) Waveform(ctx context.Context, g access.Grant, patient string, si
 }
 
 // points are sums in the order of time.
-func points(sums map[int64]aggregate) []TrendPoint {
+func points(sums map[int64]*sum) []TrendPoint {
 	var all []TrendPoint
 	for _, at := range slices.Sorted(maps.Keys(sums)) {
-		if a := sums[at]; a.count > 0 {
-			all = append(all, TrendPoint{At: time.Unix(at, 0).UTC(), Min: a.min, Mean: a.sum / float64(a.count), Max: a.max,
-				Count: int(a.count), Questionable: int(a.questionable)})
+		a, asserted := sums[at].measured, false
+		if a.count == 0 {
+			a, asserted = sums[at].asserted, true
 		}
+		all = append(all, TrendPoint{At: time.Unix(at, 0).UTC(), Min: a.min, Mean: a.sum / float64(a.count), Max: a.max,
+			Count: int(a.count), Questionable: int(a.questionable), Asserted: asserted})
 	}
 	return all
 }

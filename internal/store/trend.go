@@ -17,11 +17,13 @@ import (
 
 // TrendPoint sums up the values of one kind in [At, At+step). A step without values has no point.
 // Values of uncertain quality count, because a reader saw them as numbers; how many of Count they are is told.
+// What a legacy device asserts is never summed up with what was measured: a step with measured values is of these alone.
 type TrendPoint struct {
 	At             time.Time
 	Min, Mean, Max float64 // canonical unit of the kind
 	Count          int     // values, at least 1
-	Questionable   int     // of Count
+	Questionable   int     // of Count; all of them where Asserted
+	Asserted       bool    // no value of the step was measured: legacy devices say them all
 }
 
 // aggregate sums up values; merging is associative and commutative, so late and out-of-order arrivals come out the same.
@@ -43,13 +45,36 @@ func (a *aggregate) merge(b aggregate) {
 	a.min, a.max, a.sum = min(a.min, b.min), max(a.max, b.max), a.sum+b.sum
 }
 
-// cell is one patient's minute: one aggregate a kind.
-type cell [vitals.MaxKind + 1]aggregate
+// sum is what a step has of one kind.
+type sum struct{ measured, asserted aggregate }
+
+// cell is one patient's slot: of each kind what was measured, and what legacy devices assert.
+type cell struct {
+	measured, asserted [vitals.MaxKind + 1]aggregate
+}
 
 func (c *cell) merge(o *cell) {
-	for k := range c {
-		c[k].merge(o[k])
+	for k := range c.measured {
+		c.measured[k].merge(o.measured[k])
+		c.asserted[k].merge(o.asserted[k])
 	}
+}
+
+// add takes in one value, and tells whether it is one.
+func (c *cell) add(n vitals.Numeric) bool {
+	if !n.Quality.HasValue() || !n.Kind.Valid() || math.IsNaN(n.Value) || math.IsInf(n.Value, 0) {
+		return false
+	}
+	one := aggregate{count: 1, min: n.Value, max: n.Value, sum: n.Value}
+	if n.Quality.Uncertain() {
+		one.questionable = 1
+	}
+	if n.Quality == vitals.Asserted {
+		c.asserted[n.Kind].merge(one)
+	} else {
+		c.measured[n.Kind].merge(one)
+	}
+	return true
 }
 
 // levels are the lengths of slots that sums are kept for, in minutes.
@@ -64,31 +89,22 @@ type sums map[slotKey]*cell
 // collect adds a chunk's values.
 func (m sums) collect(c vitals.Chunk) {
 	for _, b := range c.Bundles {
+		var c cell
+		some := false
 		for _, n := range b.Numerics {
-			one, ok := aggregateOf(n)
-			if !ok {
-				continue
+			some = c.add(n) || some
+		}
+		if !some {
+			continue
+		}
+		for _, minutes := range levels {
+			k := slotKey{minutes, minuteOf(b.At) / minutes}
+			if m[k] == nil {
+				m[k] = new(cell)
 			}
-			for _, minutes := range levels {
-				k := slotKey{minutes, minuteOf(b.At) / minutes}
-				if m[k] == nil {
-					m[k] = new(cell)
-				}
-				m[k][n.Kind].merge(one)
-			}
+			m[k].merge(&c)
 		}
 	}
-}
-
-func aggregateOf(n vitals.Numeric) (aggregate, bool) {
-	if !n.Quality.HasValue() || !n.Kind.Valid() || math.IsNaN(n.Value) || math.IsInf(n.Value, 0) {
-		return aggregate{}, false
-	}
-	one := aggregate{count: 1, min: n.Value, max: n.Value, sum: n.Value}
-	if n.Quality.Uncertain() {
-		one.questionable = 1
-	}
-	return one, true
 }
 
 // minuteOf counts minutes since 1970; times before that do not get here.
@@ -124,40 +140,56 @@ func sumData(patient, partition string, k slotKey) []byte {
 }
 
 const (
-	cellVersion = 1
-	cellRecord  = 1 + 4 + 4 + 3*8 // kind, count, questionable, min, max, sum
+	cellVersion = 2
+	// cellPlain is the version of a cell that holds nothing asserted: hubs before version 2 read it too. One that such a hub
+	// wrote holds the asserted values among the measured ones.
+	cellPlain    = 1
+	cellAsserted = 0x80            // this bit of the kind: values that are asserted
+	cellRecord   = 1 + 4 + 4 + 3*8 // kind, count, questionable, min, max, sum
 )
 
 // encode writes the kinds that have values, as doc/formats/store.md says.
 func (c *cell) encode() []byte {
-	b := []byte{cellVersion}
-	for k, a := range c {
-		if a.count == 0 {
-			continue
-		}
-		b = append(b, byte(k)) // #nosec G115 -- an index of ten
-		b = binary.BigEndian.AppendUint32(b, a.count)
-		b = binary.BigEndian.AppendUint32(b, a.questionable)
-		for _, v := range [...]float64{a.min, a.max, a.sum} {
-			b = binary.BigEndian.AppendUint64(b, math.Float64bits(v))
+	b := []byte{cellPlain}
+	write := func(all *[vitals.MaxKind + 1]aggregate, mark byte) {
+		for k, a := range all {
+			if a.count == 0 {
+				continue
+			}
+			b[0] = max(b[0], cellPlain+mark/cellAsserted)
+			b = append(b, byte(k)|mark) // #nosec G115 -- an index of ten
+			b = binary.BigEndian.AppendUint32(b, a.count)
+			b = binary.BigEndian.AppendUint32(b, a.questionable)
+			for _, v := range [...]float64{a.min, a.max, a.sum} {
+				b = binary.BigEndian.AppendUint64(b, math.Float64bits(v))
+			}
 		}
 	}
+	write(&c.measured, 0)
+	write(&c.asserted, cellAsserted)
 	return b
 }
 
 // decode takes what encode writes and nothing else.
 func (c *cell) decode(b []byte) error {
-	if len(b) < 1 || b[0] != cellVersion || (len(b)-1)%cellRecord != 0 {
+	if len(b) < 1 || b[0] != cellPlain && b[0] != cellVersion || (len(b)-1)%cellRecord != 0 {
 		return fmt.Errorf("%w: trend of unknown form", ErrSealed)
 	}
-	last := byte(0)
+	last, version := byte(0), b[0]
 	for b = b[1:]; len(b) > 0; b = b[cellRecord:] {
 		f := func(i int) float64 { return math.Float64frombits(binary.BigEndian.Uint64(b[9+8*i:])) }
 		a := aggregate{binary.BigEndian.Uint32(b[1:]), binary.BigEndian.Uint32(b[5:]), f(0), f(1), f(2)}
-		if !vitals.Kind(b[0]).Valid() || b[0] <= last || a.count == 0 || a.questionable > a.count {
+		all, kind := &c.measured, b[0]
+		if kind&cellAsserted != 0 {
+			all, kind = &c.asserted, kind&^cellAsserted
+		}
+		if !vitals.Kind(kind).Valid() || b[0] <= last || a.count == 0 || a.questionable > a.count || all == &c.asserted && a.questionable != a.count {
 			return fmt.Errorf("%w: trend of unknown form", ErrSealed)
 		}
-		last, c[b[0]] = b[0], a
+		last, all[kind] = b[0], a
+	}
+	if (version == cellVersion) != (last&cellAsserted != 0) {
+		return fmt.Errorf("%w: trend of unknown form", ErrSealed)
 	}
 	return nil
 }
@@ -194,15 +226,18 @@ func (s *Store) Trends(ctx context.Context, g access.Grant, patient string, k vi
 	if err != nil {
 		return nil, named("trends", err)
 	}
-	got := map[int64]aggregate{} // by Unix second of the step's begin
-	note := func(at time.Time, a aggregate) {
-		if a.count == 0 {
+	got := map[int64]*sum{} // by Unix second of the step's begin
+	note := func(at time.Time, c *cell) {
+		measured, asserted := c.measured[k], c.asserted[k]
+		if measured.count == 0 && asserted.count == 0 {
 			return
 		}
 		step := at.UTC().Truncate(step).Unix()
-		sum := got[step]
-		sum.merge(a)
-		got[step] = sum
+		if got[step] == nil {
+			got[step] = new(sum)
+		}
+		got[step].measured.merge(measured)
+		got[step].asserted.merge(asserted)
 	}
 	low, high := minuteOf(from), minuteOf(to.Add(time.Minute-1))
 	names, err := s.archive.between(ctx, from, to)
@@ -210,7 +245,7 @@ func (s *Store) Trends(ctx context.Context, g access.Grant, patient string, k vi
 		return nil, named("trends", err)
 	}
 	for _, name := range names {
-		if err := s.trendsIn(ctx, name, key, patient, k, low, high, coarsest(step), note); err != nil {
+		if err := s.trendsIn(ctx, name, key, patient, low, high, coarsest(step), note); err != nil {
 			return nil, named("trends", err)
 		}
 	}
@@ -228,9 +263,9 @@ func coarsest(step time.Duration) int64 {
 	return best
 }
 
-// trendsIn visits what a partition has of a kind in the minutes [low, high): whole slots of the given length from the sums of that
+// trendsIn visits what a partition has in the minutes [low, high): whole slots of the given length from the sums of that
 // length, what is before the first and after the last of them from the minutes, and what is in no block yet from the chunks.
-func (s *Store) trendsIn(ctx context.Context, name string, key seal.Key, patient string, kind vitals.Kind, low, high, minutes int64, note func(time.Time, aggregate)) (err error) {
+func (s *Store) trendsIn(ctx context.Context, name string, key seal.Key, patient string, low, high, minutes int64, note func(time.Time, *cell)) (err error) {
 	d, err := s.archive.open(ctx, name)
 	if err != nil {
 		return err
@@ -255,7 +290,7 @@ func (s *Store) trendsIn(ctx context.Context, name string, key seal.Key, patient
 			if err := openCell(&c, key, sealed, sumData(patient, name, slotKey{minutes, slot})); err != nil {
 				return err
 			}
-			note(time.Unix(slot*minutes*60, 0), c[kind])
+			note(time.Unix(slot*minutes*60, 0), &c)
 			return nil
 		}, snap.subject, minutes, low, high)
 	}
@@ -272,11 +307,11 @@ func (s *Store) trendsIn(ctx context.Context, name string, key seal.Key, patient
 			if m := minuteOf(b.At); m < low || m >= high {
 				continue
 			}
+			var c cell
 			for _, n := range b.Numerics {
-				if one, ok := aggregateOf(n); ok && n.Kind == kind {
-					note(b.At, one)
-				}
+				c.add(n)
 			}
+			note(b.At, &c)
 		}
 		return nil
 	})

@@ -117,6 +117,7 @@ export interface TrendPoint {
   max: number
   count: number
   uncertain?: number // of count: questionable, or said by a legacy device
+  asserted?: boolean // legacy devices said all of count
 }
 
 export interface Trends {

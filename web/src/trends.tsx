@@ -4,7 +4,7 @@ import { useEffect, useRef } from 'preact/hooks'
 import uPlot from 'uplot'
 import 'uplot/dist/uPlot.min.css'
 import type { Gap, Kind, Moved, TrendPoint, Trends } from './api'
-import { clock, day, gapReason, say, someUncertain } from './words'
+import { clock, day, gapReason, say, someUncertain, uncertainties } from './words'
 
 type Column = (number | null)[]
 
@@ -121,7 +121,8 @@ export function TrendCharts({ trends }: { trends: Trends }) {
     if (some.length === 0) return 'no values'
     const low = Math.round(Math.min(...some.map((p) => p.min)))
     const high = Math.round(Math.max(...some.map((p) => p.max)))
-    return (low === high ? `${low}` : `${low} to ${high}`) + (some.some((p) => p.uncertain) ? `, ${someUncertain()}` : '')
+    const mark = some.every((p) => p.asserted) ? uncertainties.asserted : some.some((p) => p.uncertain) ? someUncertain() : ''
+    return (low === high ? `${low}` : `${low} to ${high}`) + (mark ? `, ${mark}` : '')
   }
   const line = (stroke: string): uPlot.Series => ({ stroke, width: 2, spanGaps: false, points: { show: true, size: 4, fill: stroke } })
   const edge: uPlot.Series = { stroke: 'transparent', width: 0, spanGaps: false, points: { show: false } }

@@ -244,7 +244,7 @@ func (h *Handler) hear(ctx context.Context, g access.Grant, id string, now time.
 			if p.Count > 0 {
 				newest = i
 			}
-			if p.Count > p.Questionable && k == vitals.Systolic {
+			if !p.Asserted && k == vitals.Systolic {
 				measured = i
 			}
 		}
@@ -278,6 +278,8 @@ type trendPoint struct {
 	Count int       `json:"count"`
 	// Uncertain is how many of Count were questionable, or said by a legacy device: min, mean and max hold them too.
 	Uncertain int `json:"uncertain,omitempty"`
+	// Asserted says that legacy devices said all of Count. Where one value was measured, theirs are left out.
+	Asserted bool `json:"asserted,omitempty"`
 }
 
 type trendSeries struct {
@@ -375,7 +377,7 @@ func (h *Handler) trends(w http.ResponseWriter, r *http.Request) error {
 		series := trendSeries{Kind: k.String(), Unit: k.Unit(), Points: []trendPoint{}}
 		for _, p := range points {
 			if p.Count > 0 {
-				series.Points = append(series.Points, trendPoint{p.At.UTC(), p.Min, p.Mean, p.Max, p.Count, p.Questionable})
+				series.Points = append(series.Points, trendPoint{p.At.UTC(), p.Min, p.Mean, p.Max, p.Count, p.Questionable, p.Asserted})
 			}
 		}
 		answer.Series = append(answer.Series, series)

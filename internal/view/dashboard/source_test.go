@@ -6,6 +6,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"vitalseal/internal/seal"
 	"vitalseal/internal/store"
 	"vitalseal/internal/vitals"
@@ -52,10 +54,10 @@ func (s sourced) is(v float64, source string, unverified bool) bool {
 func TestOneSource(t *testing.T) {
 	w := newWard(t)
 	w.legacy()
-	now := time.Now()
-	w.append("a-1", numerics(now.Add(-time.Second), good(vitals.SpO2, 91)))
-	w.asserts(now, vitals.SpO2, 60)
 	nurse := w.signedIn("nurse")
+	now := time.Now()
+	w.append("a-1", numerics(now, good(vitals.SpO2, 91)))
+	w.asserts(now.Add(time.Millisecond), vitals.SpO2, 60)
 	shown := func() (list, page sourced) {
 		t.Helper()
 		var beds struct {
@@ -133,22 +135,31 @@ func TestOneSourceOfAWrongClock(t *testing.T) {
 	}
 }
 
-// TestTrendsTellUncertain: a chart says of how many of a point's values nothing here has measured what they say.
-func TestTrendsTellUncertain(t *testing.T) {
+// TestTrendsKeepAssertedApart: a chart sums up what was measured, and what a legacy device says only where nothing was; then it says so.
+func TestTrendsKeepAssertedApart(t *testing.T) {
 	w := newWard(t)
 	w.legacy()
 	at := time.Now().Truncate(time.Minute).Add(-10 * time.Minute)
 	w.append("a-1", numerics(at.Add(time.Second), good(vitals.HeartRate, 118)))
 	w.asserts(at.Add(2*time.Second), vitals.HeartRate, 40)
-	w.append("a-1", numerics(at.Add(time.Minute), good(vitals.HeartRate, 118)))
-	var got struct {
-		Series []struct {
-			Points []struct{ Count, Uncertain int }
-		}
+	w.asserts(at.Add(time.Minute), vitals.HeartRate, 40)
+	w.append("a-1", numerics(at.Add(2*time.Minute), vitals.Checked(vitals.HeartRate, 119, vitals.Questionable)))
+	type point struct {
+		Min, Mean, Max   float64
+		Count, Uncertain int
+		Asserted         bool
 	}
-	w.signedIn("nurse").get("/api/patients/"+w.ada+"/trends?kind=heart_rate_bpm&minutes=60", &got)
-	if p := got.Series[0].Points; len(p) != 2 || p[0].Count != 2 || p[0].Uncertain != 1 || p[1].Uncertain != 0 {
-		t.Errorf("%+v", p)
+	var got struct{ Series []struct{ Points []point } }
+	nurse := w.signedIn("nurse")
+	want := []point{{118, 118, 118, 1, 0, false}, {40, 40, 40, 1, 1, true}, {119, 119, 119, 1, 1, false}}
+	for _, when := range []string{"as they came", "compacted"} {
+		nurse.get("/api/patients/"+w.ada+"/trends?kind=heart_rate_bpm&minutes=60", &got)
+		if d := cmp.Diff(want, got.Series[0].Points); d != "" {
+			t.Error(when, d)
+		}
+		if err := w.store.Compact(t.Context()); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
 
@@ -156,10 +167,10 @@ func TestTrendsTellUncertain(t *testing.T) {
 func TestSourceSwitchesWhenStale(t *testing.T) {
 	w := newWard(t)
 	w.legacy()
+	nurse := w.signedIn("nurse")
 	w.append("a-1", numerics(time.Now().Add(-10*time.Second), good(vitals.SpO2, 91)))
 	w.asserts(time.Now().Add(-time.Second), vitals.SpO2, 88)
 	var one struct{ Numerics map[string]sourced }
-	nurse := w.signedIn("nurse")
 	nurse.get("/api/patients/"+w.ada, &one)
 	if r := one.Numerics["spo2_percent"]; !r.is(88, "ard-1", true) || r.Quality != "asserted" {
 		t.Errorf("%+v", r)

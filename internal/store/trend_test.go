@@ -1,0 +1,57 @@
+package store_test
+
+import (
+	"testing"
+	"time"
+
+	gocmp "github.com/google/go-cmp/cmp"
+
+	"vitalseal/internal/store"
+	"vitalseal/internal/vitals"
+)
+
+// TestTrendsOfOldSums: sums that a hub wrote before asserted values were kept apart are read, added to and found to be right.
+func TestTrendsOfOldSums(t *testing.T) {
+	now := time.Now().UTC().Truncate(time.Hour)
+	s := open(t, t.TempDir())
+	g := standing(t, s)
+	patient := ward(t, s, now.Add(-time.Hour), 1)[0]
+	asserted := func(v float64) vitals.Numeric { return vitals.Checked(vitals.HeartRate, v, vitals.Asserted) }
+	seq := uint64(0)
+	say := func(at time.Duration, n vitals.Numeric) {
+		t.Helper()
+		appendAs(t, s, g, arrival(sensorID("s0"), numerics(now.Add(at), n), epoch(1), seq), store.Accepted, "")
+		seq++
+	}
+	trend := func(when string, want ...store.TrendPoint) {
+		t.Helper()
+		got, err := s.Trends(t.Context(), g, patient, vitals.HeartRate, now, now.Add(2*time.Minute), time.Minute)
+		if d := gocmp.Diff(want, got); err != nil || d != "" {
+			t.Error(when, err, d)
+		}
+		r, err := s.Check(t.Context(), func(string) {})
+		if err != nil || len(r.Problems) > 0 {
+			t.Error(when, err, r.Problems)
+		}
+	}
+	say(0, heart(118))
+	say(time.Second, asserted(40))
+	say(time.Minute, asserted(50))
+	must(t, s.Compact(t.Context()))
+	second := now.Add(time.Minute)
+	trend("apart", store.TrendPoint{At: now, Min: 118, Mean: 118, Max: 118, Count: 1},
+		store.TrendPoint{At: second, Min: 50, Mean: 50, Max: 50, Count: 1, Questionable: 1, Asserted: true})
+
+	n, err := store.AsVersion1(t.Context(), s, patient, now)
+	if err != nil || n != 4 { // two minutes, a quarter, an hour
+		t.Fatal(n, err)
+	}
+	trend("old", store.TrendPoint{At: now, Min: 40, Mean: 79, Max: 118, Count: 2, Questionable: 1},
+		store.TrendPoint{At: second, Min: 50, Mean: 50, Max: 50, Count: 1, Questionable: 1})
+
+	say(2*time.Second, asserted(42))
+	say(61*time.Second, heart(117))
+	must(t, s.Compact(t.Context()))
+	trend("added to", store.TrendPoint{At: now, Min: 40, Mean: 79, Max: 118, Count: 2, Questionable: 1},
+		store.TrendPoint{At: second, Min: 50, Mean: 83.5, Max: 117, Count: 2, Questionable: 1})
+}
