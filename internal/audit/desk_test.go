@@ -236,3 +236,45 @@ func TestUnproven(t *testing.T) {
 		}
 	})
 }
+
+// TestStatementsCross: a workstation asks in two ways at once, so that an older statement may come after a newer one. That is no
+// rolled-back log; the same statement in answer to a later question is.
+func TestStatementsCross(t *testing.T) {
+	dir := t.TempDir()
+	l := deskLog(t, dir, "spiffe://x/hub/hub")
+	defer func() { _ = l.Close() }()
+	state := func(from int64) []byte {
+		t.Helper()
+		appendOne(t, l, "patient:view")
+		if _, err := l.Sign(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		c, err := l.Consistency(from)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return stated(t, c)
+	}
+	path := filepath.Join(dir, "witness.note")
+	w, err := audit.OpenWitness(path, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := w.UpdateAsked(0, state(0)); err != nil {
+		t.Fatal(err)
+	}
+	asked := w.Size()
+	older, newer := state(asked), state(asked)
+	if err := w.UpdateAsked(asked, newer); err != nil || w.Size() != 3 {
+		t.Fatalf("%d entries, %v", w.Size(), err)
+	}
+	if err := w.UpdateAsked(asked, older); err != nil || w.State().Alarm != "" {
+		t.Errorf("a statement that was overtaken: %v, alarm %q", err, w.State().Alarm)
+	}
+	if _, err := os.Stat(path + ".conflict"); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("evidence of nothing: %v", err)
+	}
+	if err := w.UpdateAsked(w.Size(), older); !errors.Is(err, audit.ErrInconsistent) || w.State().Alarm == "" {
+		t.Errorf("a log that is rolled back: %v, alarm %q", err, w.State().Alarm)
+	}
+}

@@ -147,6 +147,22 @@ func (w *Witness) Update(statement []byte) error {
 	return err
 }
 
+// UpdateAsked is Update for a statement that was asked for when the witness remembered the first asked entries. Where it remembers more by
+// now, because another statement came in between, this one is not judged: it proves nothing about what is remembered, and is not
+// wrong either. The log then counts as proven by the other one.
+func (w *Witness) UpdateAsked(asked int64, statement []byte) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if asked != w.have.Size {
+		return nil
+	}
+	err := w.update(statement)
+	if errors.Is(err, ErrInconsistent) && w.bad == nil {
+		w.bad = err
+	}
+	return err
+}
+
 func (w *Witness) update(statement []byte) error {
 	var c Consistency
 	if json.Unmarshal(statement, &c) != nil {

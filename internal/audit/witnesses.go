@@ -117,17 +117,19 @@ func (w *Witnesses) Run(ctx context.Context, fetch func(ctx context.Context, fro
 	retry := witnessRetry
 	for {
 		wait := WitnessEvery
+		var asked int64
 		hub, statement, err := fetch(ctx, func(hub string) (int64, error) {
 			one, err := w.Of(hub)
 			if err != nil {
 				return 0, err
 			}
-			return one.Size(), nil
+			asked = one.Size()
+			return asked, nil
 		})
 		if err == nil {
 			var one *Witness
 			if one, err = w.Of(hub); err == nil {
-				retry, err = witnessRetry, one.Update(statement)
+				retry, err = witnessRetry, one.UpdateAsked(asked, statement)
 			}
 		} else {
 			wait, retry = min(retry, wait), 2*retry

@@ -93,11 +93,12 @@ func (d *Door) followOne(ctx context.Context, ep overlay.Endpoint) error {
 	if err != nil {
 		return err
 	}
-	statement, err := statementOf(ctx, c, "watch", one.Size())
+	asked := one.Size() // the other way of asking may bring a newer one meanwhile
+	statement, err := statementOf(ctx, c, "watch", asked)
 	if err != nil {
 		return err
 	}
-	return one.Update(statement)
+	return one.UpdateAsked(asked, statement)
 }
 
 // statementOf asks the hub at the other end of a connection what its log says of itself.
