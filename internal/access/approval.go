@@ -94,6 +94,7 @@ type TwoPersons struct {
 	Off bool
 	// Approvers are the ids of those who could approve what an administrator asks for.
 	Approvers []string
+	Since     time.Time // when it was switched so; zero: not known
 }
 
 // twoPersonsSetting is what is kept of it.
@@ -132,6 +133,13 @@ func (e *Engine) TwoPersons(ctx context.Context) (t TwoPersons, err error) {
 		return t, err
 	}
 	t.Off = e.twoPersonsOff
+	if e.approvals != nil && !t.Off {
+		setting, _, err := e.twoPersonsSetting(ctx)
+		if err != nil {
+			return t, err
+		}
+		t.Since = setting.Since
+	}
 	t.Approvers, err = e.approvers(ctx)
 	return t, err
 }

@@ -187,7 +187,7 @@ func (e *Engine) Refresh(ctx context.Context, refresh, workstation string) (Toke
 		return Tokens{}, ErrSuperseded
 	case generation != s.Generation:
 		e.log.WarnContext(ctx, "a used refresh token was shown again; its session has ended", "person", s.PersonID, "workstation", workstation)
-		e.events(Event{Kind: EventTheft, Person: s.PersonID, Detail: "a used refresh token was shown again"})
+		e.events(Event{Kind: EventTheft, Person: s.PersonID, Where: workstation, Detail: "a used refresh token was shown again"})
 		return Tokens{}, e.end(ctx, s, workstation, actionRefresh, "refresh token used twice")
 	}
 	switch err := e.dir.RotateSession(ctx, s.ID, s.Generation, now); {
@@ -270,7 +270,7 @@ func (e *Engine) Recheck(ctx context.Context, was Subject) (Subject, error) {
 func (e *Engine) alive(ctx context.Context, s Session, workstation string, now time.Time) (Person, error) {
 	switch {
 	case s.Workstation != workstation && !weaken.Skip(weaken.TokenStation):
-		e.events(Event{Kind: EventTheft, Person: s.PersonID, Detail: "a token was shown by another workstation"})
+		e.events(Event{Kind: EventTheft, Person: s.PersonID, Where: workstation, Detail: "a token was shown by another workstation"})
 		return Person{}, e.end(ctx, s, workstation, actionUse, "token shown by another workstation")
 	case !now.Before(s.Expires):
 		return Person{}, e.end(ctx, s, workstation, actionUse, "session expired")

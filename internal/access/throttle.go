@@ -257,7 +257,7 @@ func (a *attempt) wrong(ctx context.Context, p Person, workstation string, now t
 	for _, c := range a.counts {
 		// Where the back-off starts, and every tenth after that: about once in three hours of guessing without end.
 		if n := c.failures; n >= c.free && (n-c.free)%10 == 0 {
-			a.e.events(Event{Kind: EventGuessing, Person: p.ID, Detail: fmt.Sprintf("%d wrong proofs of identity, the last from %s", n, workstation)})
+			a.e.events(Event{Kind: EventGuessing, Person: p.ID, Where: workstation, Detail: fmt.Sprintf("%d wrong proofs of identity", n)})
 		}
 	}
 	if p.ID == "" {

@@ -80,11 +80,13 @@ func Run(ctx context.Context, cfg Config, network Network, ready func() error, l
 	if err != nil {
 		return err
 	}
-	options, err := accessOptions(cfg, log)
+	self := overlay.ID{Domain: cfg.Deployment, Kind: overlay.KindHub, Name: cfg.Name}
+	guard := newSecurityGuard(self, st, log)
+	options, err := accessOptions(cfg, guard.tell)
 	if err != nil {
 		return err
 	}
-	trail.SetOrigin(overlay.ID{Domain: cfg.Deployment, Kind: overlay.KindHub, Name: cfg.Name}.String())
+	trail.SetOrigin(self.String())
 	desk := audit.NewDesk(trail)
 	options = append(options, access.WithWitness(desk.Push), access.WithApprovals(st, cfg.TwoPersons != TwoPersonsOff), access.WithAuditQuota(cfg.Quotas.audit()))
 	engine, err := access.New(st, trail, policies, log, options...)
@@ -96,7 +98,6 @@ func Run(ctx context.Context, cfg Config, network Network, ready func() error, l
 	}
 
 	// The overlay: our place on it, its administration, and what its policies must be.
-	self := overlay.ID{Domain: cfg.Deployment, Kind: overlay.KindHub, Name: cfg.Name}
 	ticket, err := readTicket(cfg, self, secrets.authority)
 	if err != nil {
 		return err
@@ -149,9 +150,7 @@ func Run(ctx context.Context, cfg Config, network Network, ready func() error, l
 		Store: st, Recipient: secrets.recipient, Log: log,
 		Grant:  engine.Standing("ingest", access.AppendVitals),
 		Active: inv.active, Audit: trail,
-		Alert: func(sensor string, r ingest.Reason) {
-			announce(log)(access.Event{Kind: access.EventForgery, Detail: sensor + ": " + r.String()})
-		},
+		Alert: guard.forged,
 	})
 	if err != nil {
 		return fmt.Errorf("hub: %w", err)
@@ -160,7 +159,7 @@ func Run(ctx context.Context, cfg Config, network Network, ready func() error, l
 	// Out: the faces.
 	var speak *thingspeak.Face // made below, before anything is asked
 	board, err := dashboard.New(dashboard.Config{MQTTRefused: func(client string) (uint64, string) { return speak.Refusals(client) }, Store: st, Access: engine, Workstation: workstation, Log: log, SecureCookie: cfg.SecureCookies, PasskeyHost: cfg.Host, Live: cfg.Quotas.live(),
-		Checkpoint: statements(trail, log), NextCheckpoint: nextStatements(desk)})
+		Checkpoint: statements(trail, guard, log), NextCheckpoint: nextStatements(desk, guard)})
 	if err != nil {
 		return fmt.Errorf("hub: %w", err)
 	}
@@ -180,13 +179,13 @@ func Run(ctx context.Context, cfg Config, network Network, ready func() error, l
 	administer := admin.New(admin.Config{Store: st, Access: engine, Audit: trail, Subject: board.Subject, Domain: cfg.Deployment,
 		Invite: inv.invite, Disable: inv.disable, Enable: inv.enable, Delete: inv.remove, Rotate: inv.rotate, ResetNumbers: inv.resetNumbers, Reissue: inv.reissue, Log: log})
 	out := newFaces(ctx, route(board, board.Limited(speak), board.Limited(administer), board.Limited(cloud)), log)
-	inv.drift = func(c overlay.Change) { announce(log)(access.Event{Kind: access.EventDrift, Detail: c.String()}) }
+	inv.drift = func(c overlay.Change) { guard.tell(access.Event{Kind: access.EventDrift, Detail: c.String()}) }
 	inv.cut = func(id overlay.ID) {
 		in.CutSensor(id.String())
 		out.cut(id)
 	}
 
-	if err := announceRecoveries(ctx, st, announce(log)); err != nil {
+	if err := announceRecoveries(ctx, st, guard.tell); err != nil {
 		return err
 	}
 	if err := firstStart(ctx, cfg, st, inv, log); err != nil {
@@ -209,7 +208,7 @@ func Run(ctx context.Context, cfg Config, network Network, ready func() error, l
 			return overlay.ServeEnrol(ctx, ln, secrets.authority, recipient, inv, enrolTTL, log)
 		}},
 		{overlay.ServiceRenew, []overlay.ListenOption{overlay.AcceptExpired()}, func(ln net.Listener) error {
-			return overlay.ServeRenew(ctx, inv.watched(ctx, ln), secrets.authority, overlay.Renewals{Admit: inv.renewable, Issued: inv.issued, Witness: statements(trail, log)}, enrolTTL, log)
+			return overlay.ServeRenew(ctx, inv.watched(ctx, ln), secrets.authority, overlay.Renewals{Admit: inv.renewable, Issued: inv.issued, Witness: statements(trail, guard, log)}, enrolTTL, log)
 		}},
 	} {
 		ln, err := host(ctx, endpoint, service.name, service.opts...)
@@ -231,6 +230,7 @@ func Run(ctx context.Context, cfg Config, network Network, ready func() error, l
 	g.Go(func() error { keepFirstTicket(ctx, cfg, inv, log); return nil })
 	g.Go(func() error { return st.Lead(ctx, "forward", forward.Run) }) // one hub forwards for all
 	g.Go(func() error { speak.Run(ctx); return nil })
+	g.Go(func() error { guard.run(ctx); return nil })
 	g.Go(func() error { sayTwoPersons(ctx, engine); return nil })
 	g.Go(func() error {
 		log.Info("hub ready", "identity", self.String(), "version", cfg.Version, "data", cfg.Data)
@@ -324,16 +324,9 @@ func readPolicies(path string) ([]byte, error) {
 	return b, nil
 }
 
-// announce tells people of what they must know at once.
-func announce(log *slog.Logger) func(access.Event) {
-	return func(e access.Event) {
-		log.Warn("security event", "kind", e.Kind, "person", e.Person, "patient", e.Patient, "detail", e.Detail)
-	}
-}
-
 // accessOptions are what the configuration says about signing in.
-func accessOptions(cfg Config, log *slog.Logger) ([]access.Option, error) {
-	options := []access.Option{access.WithIssuer(cfg.Deployment), access.WithHost(cfg.Host), access.WithEvents(announce(log))}
+func accessOptions(cfg Config, tell func(access.Event)) ([]access.Option, error) {
+	options := []access.Option{access.WithIssuer(cfg.Deployment), access.WithHost(cfg.Host), access.WithEvents(tell)}
 	if cfg.OpenID.Issuer == "" {
 		return options, nil
 	}

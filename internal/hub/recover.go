@@ -155,7 +155,7 @@ func openStopped(ctx context.Context, cfg Config, log *slog.Logger) (st *store.S
 	if err != nil {
 		return st, nil, trail, err
 	}
-	options, err := accessOptions(cfg, log)
+	options, err := accessOptions(cfg, logEvent(log))
 	if err != nil {
 		return st, nil, trail, err
 	}

@@ -20,6 +20,7 @@ DROP TABLE recent, damaged, blocks, taken, sums, streams, subjects, days; DROP S
 	{up: findStep, down: "DROP INDEX placements_by_bed;"},
 	{up: noticesStep, down: "DROP INDEX notices_by_time;"},
 	{up: pgBulk, down: pgBulkBack},
+	pgSecurity,
 }
 
 func collated(schema string) string { return strings.ReplaceAll(schema, " TEXT", ` TEXT COLLATE "C"`) }

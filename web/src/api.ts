@@ -82,6 +82,28 @@ export interface Emergency {
   mine: boolean
 }
 
+// Something about security that a person must know of until one has acknowledged it.
+export interface SecurityEvent {
+  id: string
+  kind: string
+  place: string // SPIFFE id of the component or workstation; empty: none in particular
+  person: string
+  detail: string
+  beds: { bed: string; bed_name: string; ward: string; ward_name: string }[]
+  first: string
+  last: string
+  times: number
+  lasts: boolean // it is so now
+  again?: boolean // acknowledged before, and goes on
+}
+
+export interface Security {
+  server_time: string
+  may_acknowledge: boolean
+  events: SecurityEvent[]
+  more?: number
+}
+
 export interface Bed {
   bed: string
   bed_name: string
@@ -204,6 +226,9 @@ export class Refused extends Error {
   }
 }
 
+// auditAlarm is what this workstation itself says: the hub's audit log does not continue the one that it remembers.
+export let auditAlarm = false
+
 async function once<T>(method: string, path: string, body: unknown, background: boolean): Promise<T> {
   const headers: Record<string, string> = { Accept: 'application/json', 'X-Vitalseal-Request': '1' }
   if (body !== undefined) headers['Content-Type'] = 'application/json'
@@ -220,6 +245,7 @@ async function once<T>(method: string, path: string, body: unknown, background: 
   } catch {
     throw new Refused(0, 'The hub does not answer.')
   }
+  auditAlarm = answer.headers.get('X-Vitalseal-Audit-Alarm') === '1'
   const text = await answer.text()
   let json: unknown
   try {

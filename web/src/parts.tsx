@@ -5,6 +5,7 @@ import type { Kind, Session } from './api'
 import { TwoPersonsBanner } from './approvals'
 import { EmergencyBanner } from './emergency'
 import { FailedSignIns } from './notice'
+import { SecurityBanner } from './security'
 import type { Heard, LinkState, Live, Vitals } from './live'
 import { FORGET_SECONDS, STALE_SECONDS, clock, doubt, hasValue, roleWords, sourceOf, span, whyAbsent } from './words'
 
@@ -274,6 +275,7 @@ export function Frame({
         </button>
       </header>
       <EmergencyBanner session={session} go={go} />
+      <SecurityBanner session={session} />
       {session.role === 'admin' && <TwoPersonsBanner />}
       <FailedSignIns session={session} />
       {link === 'lost' && (

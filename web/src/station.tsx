@@ -4,6 +4,7 @@ import { AGAIN_MS, Refused, ask, type Bed, type Beds, type Session } from './api
 import { BreakGlass, mayBreakGlass } from './emergency'
 import { Live } from './live'
 import { BloodPressure, Frame, Link, Message, NumberBox, WaveCanvas, freshness, silent, useTick } from './parts'
+import { BedSecurity } from './security'
 import { span } from './words'
 
 // Admissions and moves are rare; live values do not come this way.
@@ -120,6 +121,7 @@ function EmptyTile({ bed }: { bed: Bed }) {
   return (
     <div class="tile tile-empty" data-testid={`bed-${bed.bed}`}>
       <span class="bed-name">{bed.bed_name}</span>
+      <BedSecurity bed={bed.bed} />
       <span class="number-note">{bed.occupied ? 'This patient does not share the numbers with you.' : 'no patient'}</span>
     </div>
   )
@@ -142,6 +144,7 @@ function Tile({ bed, patient, live, go }: { bed: Bed; patient: string; live: Liv
       </div>
       <WaveCanvas live={live} patient={patient} seconds={6} />
       <BloodPressure live={live} v={v} />
+      <BedSecurity bed={bed.bed} />
     </Link>
   )
 }

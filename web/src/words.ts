@@ -87,11 +87,157 @@ const texts = {
   addTitle: { en: 'Sensors for {0}', de: 'Sensoren für {0}' },
   makeTicket: { en: 'Make the ticket', de: 'Ticket erzeugen' },
   cancel: { en: 'Cancel', de: 'Abbrechen' },
+  approvals: { en: 'Approvals', de: 'Freigaben' },
+  approvalsLead: {
+    en: 'What gives a person or a screen access to patients takes two persons of different duties. Approve only what you know to be right: it is carried out at once, exactly as it stands here, and both names stay in the audit log.',
+    de: 'Was einer Person oder einem Bildschirm Zugriff auf Patienten gibt, braucht zwei Personen mit verschiedenen Aufgaben. Geben Sie nur frei, was Sie als richtig kennen: Es wird sofort genau so ausgeführt, wie es hier steht, und beide Namen bleiben im Audit-Log.',
+  },
+  nothingWaits: { en: 'Nothing waits for approval.', de: 'Nichts wartet auf Freigabe.' },
+  requestOf: { en: 'Request of {0}', de: 'Antrag von {0}' },
+  personGone: { en: 'A person who is gone', de: 'Eine gelöschte Person' },
+  askedOn: { en: 'Asked for on {0}, from {1}. Expires {2}.', de: 'Beantragt am {0}, von {1}. Läuft ab am {2}.' },
+  approve: { en: 'Approve', de: 'Freigeben' },
+  refuse: { en: 'Refuse', de: 'Ablehnen' },
+  takeBack: { en: 'Take back', de: 'Zurückziehen' },
+  whyRefused: { en: 'Why not, for the requester (may stay empty)', de: 'Warum nicht, für die antragstellende Person (darf leer bleiben)' },
+  waitsForOther: { en: 'You asked for this: another person of another duty decides.', de: 'Ihr eigener Antrag: Eine andere Person mit anderer Aufgabe entscheidet.' },
+  notAdministrators: { en: 'An administrator asked for this: a person of another duty decides.', de: 'Antrag der Administration: Eine Person mit anderer Aufgabe entscheidet.' },
+  approvedNow: { en: 'Approved and carried out.', de: 'Freigegeben und ausgeführt.' },
+  refusedNow: { en: 'Refused. Nothing was changed.', de: 'Abgelehnt. Nichts wurde geändert.' },
+  takenBackNow: { en: 'Taken back. Nothing was changed.', de: 'Zurückgezogen. Nichts wurde geändert.' },
+  last30: { en: 'The last 30 days', de: 'Die letzten 30 Tage' },
+  outcomeBy: { en: '{0} by {1}', de: '{0} von {1}' },
+  waiting: { en: 'waits', de: 'wartet' },
+  expired: { en: 'expired; nothing was changed', de: 'abgelaufen; nichts wurde geändert' },
+  approved: { en: 'approved; not carried out to the end', de: 'freigegeben; nicht zu Ende ausgeführt' },
+  done: { en: 'approved and carried out', de: 'freigegeben und ausgeführt' },
+  failed: { en: 'approved, but what it was about had changed; nothing was done', de: 'freigegeben, aber der Gegenstand hatte sich geändert; nichts wurde getan' },
+  refused: { en: 'refused', de: 'abgelehnt' },
+  withdrawn: { en: 'taken back', de: 'zurückgezogen' },
+  secondHalf: { en: 'The second half of the password', de: 'Die zweite Hälfte des Passworts' },
+  secondHalfLead: {
+    en: 'Give it to {0} in person; the requester gives the first half. The password is both, with a hyphen between them. It is shown now and never again.',
+    de: 'Persönlich an {0} geben; die erste Hälfte gibt die antragstellende Person. Das Passwort ist beides, mit einem Bindestrich dazwischen. Es wird nur jetzt gezeigt.',
+  },
+  theLogin: { en: 'the person', de: 'die Person' },
+  ticketTitle: { en: 'The ticket of the wall screen', de: 'Das Ticket des Wandbildschirms' },
+  ticketLead: { en: 'Save it and give it to the requester. It is shown now and never again.', de: 'Speichern und der antragstellenden Person geben. Es wird nur jetzt gezeigt.' },
+  saveTicket: { en: 'Save the ticket', de: 'Ticket speichern' },
+  close: { en: 'Done', de: 'Fertig' },
+  askedTitle: { en: 'Waits for a second person', de: 'Wartet auf eine zweite Person' },
+  nothingYet: { en: 'Nothing has changed yet.', de: 'Noch ist nichts geändert.' },
+  askedLead: { en: 'Another person of another duty has to approve this by {0}:', de: 'Eine andere Person mit anderer Aufgabe muss dies bis {0} freigeben:' },
+  whoCould: { en: 'Who could: {0}.', de: 'Freigeben könnten: {0}.' },
+  noPerson: { en: 'no person at the moment', de: 'zurzeit keine Person' },
+  firstHalfLead: {
+    en: 'The first half of the one-time password. The approver gets the second; each of you hands over one, with a hyphen between them.',
+    de: 'Die erste Hälfte des Einmalpassworts. Die zweite bekommt, wer freigibt; Sie geben je eine Hälfte weiter, dazwischen ein Bindestrich.',
+  },
+  onePerson: {
+    en: 'One administrator alone can make clinicians, auditors, patients’ logins and wall screens.',
+    de: 'Ein Administrator allein kann klinisches Personal, Auditoren, Patientenzugänge und Wandbildschirme anlegen.',
+  },
+  onePersonOff: { en: 'The hub’s configuration says so (two_persons: off).', de: 'So steht es in der Konfiguration des Hubs (two_persons: off).' },
+  couldApprove: { en: 'These could approve from now on: {0}.', de: 'Freigeben könnten dann: {0}.' },
+  takeTwo: { en: 'Let it take two persons', de: 'Zwei Personen verlangen' },
+  tooFew: {
+    en: 'It takes {0} auditors, doctors or staff with a password of their own to change that; there are {1}. Make them on the page People; they choose a password at their first sign-in.',
+    de: 'Um das zu ändern, braucht es {0} Auditoren, Ärzte oder technische Mitarbeiter mit eigenem Passwort; es gibt {1}. Auf der Seite People anlegen; das Passwort wählen sie bei der ersten Anmeldung.',
+  },
+  security: { en: 'Security', de: 'Sicherheit' },
+  since: { en: 'since {0}', de: 'seit {0}' },
+  lastly: { en: '{0} times, last {1}', de: '{0}-mal, zuletzt {1}' },
+  at: { en: 'at {0}', de: 'an {0}' },
+  acknowledge: { en: 'I have seen to it', de: 'Habe mich gekümmert' },
+  goesOn: { en: 'acknowledged before; it goes on', de: 'schon quittiert; besteht weiter' },
+  showAll: { en: 'Show all {0}', de: 'Alle {0} zeigen' },
+  showFewer: { en: 'Show fewer', de: 'Weniger zeigen' },
+  andMore: { en: 'and {0} more', de: 'und {0} weitere' },
+  securityAway: { en: 'Security events cannot be fetched now: {0}', de: 'Sicherheitsmeldungen sind gerade nicht abrufbar: {0}' },
 } as const
 
 export function say(key: keyof typeof texts, ...values: (string | number)[]): string {
   const text: string = texts[key][document.documentElement.lang.startsWith('de') ? 'de' : 'en']
   return text.replace(/\{(\d)\}/g, (_, i: string) => String(values[Number(i)] ?? ''))
+}
+
+// What each kind of security event means, and what to do: in short sentences.
+const security: Record<string, { en: [string, string]; de: [string, string] }> = {
+  forgery: {
+    en: ['Forged or damaged data from a device was refused', 'Look at the device. If it was not serviced just now, disable it on the page Devices and look for who had access to it.'],
+    de: ['Gefälschte oder beschädigte Daten eines Geräts wurden abgewiesen', 'Gerät ansehen. Wurde es nicht gerade gewartet: auf der Seite Devices sperren und klären, wer Zugriff hatte.'],
+  },
+  'gateway-copy': {
+    en: ['A gateway delivers twice: a copy, or one restored from a backup', 'Find out which of the two is real. Switch the other one off, and give it a new ticket before it is used again.'],
+    de: ['Ein Gateway liefert doppelt: eine Kopie oder ein zurückgespieltes Backup', 'Klären, welches der beiden das echte ist. Das andere ausschalten und vor der nächsten Nutzung neu einladen.'],
+  },
+  'nonce-reused': {
+    en: ['Another content came under a number that is taken', 'The gateway’s disk was probably copied or a snapshot started twice. Rotate its keys (page Devices) and look for the copy. Nothing that was stored has changed.'],
+    de: ['Unter einer vergebenen Nummer kam ein anderer Inhalt', 'Vermutlich wurde die Platte des Gateways kopiert oder ein Abbild zweimal gestartet. Schlüssel wechseln (Seite Devices) und die Kopie suchen. Gespeichertes ist unverändert.'],
+  },
+  'number-jump': {
+    en: ['A gateway counted further than it can have', 'Forged numbers would silence the device. If this comes again, disable it, give it a new ticket, and run vitalseal identity reset-numbers.'],
+    de: ['Ein Gateway hat weiter gezählt, als es kann', 'Gefälschte Nummern würden das Gerät stumm schalten. Bei Wiederholung: sperren, neu einladen, vitalseal identity reset-numbers ausführen.'],
+  },
+  trouble: {
+    en: ['A gateway says that its disk is full or fails', 'It goes on measuring from memory. Make room or replace the disk before it is restarted: readings are lost otherwise.'],
+    de: ['Ein Gateway meldet eine volle oder defekte Platte', 'Es misst aus dem Arbeitsspeicher weiter. Vor einem Neustart Platz schaffen oder die Platte ersetzen, sonst gehen Messwerte verloren.'],
+  },
+  clock: {
+    en: ['A gateway’s clock is wrong', 'Set its clock. Until then its numbers are live but on no chart, and are marked “time not sure”.'],
+    de: ['Die Uhr eines Gateways geht falsch', 'Uhr stellen. Bis dahin sind die Werte live, aber in keiner Kurve, und tragen „Zeit nicht sicher“.'],
+  },
+  guessing: {
+    en: ['Passwords or codes are being guessed', 'Ask the person. If it was not them, look who is at the workstation, and disable it if need be.'],
+    de: ['Passwörter oder Codes werden geraten', 'Die Person fragen. War sie es nicht: nachsehen, wer am Arbeitsplatz sitzt, und ihn nötigenfalls sperren.'],
+  },
+  'token-reuse': {
+    en: ['A sign-in was used twice: a copied session', 'The session has ended. The person changes the password; look for malware at the workstation.'],
+    de: ['Eine Anmeldung wurde doppelt benutzt: eine kopierte Sitzung', 'Die Sitzung ist beendet. Die Person ändert das Passwort; den Arbeitsplatz auf Schadsoftware prüfen.'],
+  },
+  'many-emergencies': {
+    en: ['Unusually many patients were opened in emergencies', 'Judge them on the page Reviews, and ask the person.'],
+    de: ['Ungewöhnlich viele Notfallzugriffe', 'Auf der Seite Reviews beurteilen und die Person fragen.'],
+  },
+  'break-glass-refused': {
+    en: ['An emergency access was refused', 'Ask the person what it was for. The audit log names the patient.'],
+    de: ['Ein Notfallzugriff wurde abgewiesen', 'Die Person nach dem Grund fragen. Das Audit-Log nennt den Patienten.'],
+  },
+  drift: {
+    en: ['The overlay was changed behind the hub’s back, and put right', 'Find out who has access to the OpenZiti controller. The detail says what was changed.'],
+    de: ['Das Overlay wurde am Hub vorbei geändert und berichtigt', 'Klären, wer Zugriff auf den OpenZiti-Controller hat. Das Detail nennt die Änderung.'],
+  },
+  recovery: {
+    en: ['An operator made a way in while the hub was stopped', 'Ask the operator. If none of you did it, the root key is in the wrong hands: stop the hub.'],
+    de: ['Bei gestopptem Hub wurde ein Zugang wiederhergestellt', 'Den Betreiber fragen. War er es nicht, ist der Root-Key in falschen Händen: Hub stoppen.'],
+  },
+  'audit-tampered': {
+    en: ['The audit log on the hub’s disk is not what was signed', 'Stop the hub and keep its folder: it is evidence. Compare with the witnesses (vitalseal audit verify).'],
+    de: ['Das Audit-Log auf der Platte des Hubs ist nicht das signierte', 'Hub stoppen und den Ordner aufbewahren: er ist Beweismittel. Mit den Zeugen vergleichen (vitalseal audit verify).'],
+  },
+  'audit-unproven': {
+    en: ['No gateway or workstation has asked the audit log for a proof', 'See that gateways and workstations reach this hub. Until one does, a changed log would not be noticed.'],
+    de: ['Kein Gateway und kein Arbeitsplatz hat einen Beweis des Audit-Logs angefordert', 'Prüfen, ob Gateways und Arbeitsplätze diesen Hub erreichen. Bis dahin fiele eine Änderung des Logs nicht auf.'],
+  },
+  'witness-gone': {
+    en: ['A workstation works here but no longer watches the audit log', 'Restart vitalseal connect there. If that does not help, look who changed it.'],
+    de: ['Ein Arbeitsplatz arbeitet hier, überwacht aber das Audit-Log nicht mehr', 'Dort vitalseal connect neu starten. Hilft das nicht: klären, wer es verändert hat.'],
+  },
+  'one-person': {
+    en: ['One administrator alone can give access to patients', 'Switch approvals on (administrator, or vitalseal approval switch on). It takes two auditors, doctors or staff with passwords of their own.'],
+    de: ['Ein Administrator allein kann Zugriff auf Patienten geben', 'Freigaben einschalten (Administrator oder vitalseal approval switch on). Nötig sind zwei Auditoren, Ärzte oder technische Mitarbeiter mit eigenem Passwort.'],
+  },
+  'audit-alarm': {
+    en: ['This workstation cannot trust the hub’s audit log', 'Tell those responsible for the system now. Delete nothing here: the files of vitalseal connect are evidence.'],
+    de: ['Dieser Arbeitsplatz kann dem Audit-Log des Hubs nicht trauen', 'Sofort die Systemverantwortlichen informieren. Hier nichts löschen: die Dateien von vitalseal connect sind Beweismittel.'],
+  },
+}
+
+// securityWords are what an event of this kind means, and what to do.
+export function securityWords(kind: string): { what: string; todo: string } {
+  const w = security[kind] ?? { en: [kind, 'Look at the hub’s log.'], de: [kind, 'Das Log des Hubs ansehen.'] }
+  const [what, todo] = w[document.documentElement.lang.startsWith('de') ? 'de' : 'en'] as [string, string]
+  return { what, todo }
 }
 
 // sourceOf says which sensor a reading is of, or '' while there is none.

@@ -82,6 +82,7 @@ type Handler struct {
 
 	screens screens
 	rates   rates
+	alerts  security
 }
 
 // New makes the dashboard.
@@ -144,6 +145,10 @@ func New(cfg Config) (*Handler, error) {
 		"GET /api/patients/{id}/notices":      h.notices,
 		"GET /api/patients/{id}/consent":      h.consent,
 		"PUT /api/patients/{id}/consent":      h.setConsent,
+
+		// What must be known at once about security.
+		"GET /api/security":                   h.securityEvents,
+		"POST /api/security/{id}/acknowledge": h.acknowledgeSecurity,
 
 		// A wall screen, without anybody signed in.
 		"GET /api/display": h.display,

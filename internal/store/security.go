@@ -1,0 +1,180 @@
+package store
+
+import (
+	"context"
+	"crypto/sha256"
+	"database/sql"
+	"encoding/hex"
+	"errors"
+	"slices"
+	"time"
+)
+
+// securityStep is the part of the directory's schema about what people who watch over security must see until one of them has said that
+// they have: one row a kind and place, however often it comes again.
+const securityStep = `
+CREATE TABLE security_events (
+  id TEXT PRIMARY KEY, kind TEXT NOT NULL, place TEXT NOT NULL, person TEXT NOT NULL, detail TEXT NOT NULL, first INTEGER NOT NULL,
+  last INTEGER NOT NULL, times INTEGER NOT NULL, seen INTEGER NOT NULL, seen_by TEXT NOT NULL) WITHOUT ROWID;
+CREATE INDEX security_events_by_end ON security_events (last);
+`
+
+// pgSecurity is securityStep in PostgreSQL.
+var pgSecurity = step{up: collated(`
+CREATE TABLE security_events (
+  id TEXT PRIMARY KEY, kind TEXT NOT NULL, place TEXT NOT NULL, person TEXT NOT NULL, detail TEXT NOT NULL, first BIGINT NOT NULL,
+  last BIGINT NOT NULL, times BIGINT NOT NULL, seen BIGINT NOT NULL, seen_by TEXT NOT NULL);
+CREATE INDEX security_events_by_end ON security_events (last);`), down: "DROP TABLE security_events;"}
+
+const (
+	// maxSecurityEvents bounds what is kept; what is over it goes, the oldest first.
+	maxSecurityEvents = 500
+	// securityLife is how long what does not come again is kept.
+	securityLife = 30 * 24 * time.Hour
+	// lastsAgain is how long the acknowledgement of a state that lasts (a full disk, a wrong clock) counts.
+	lastsAgain = time.Hour
+)
+
+// The kinds of SecurityEvent that the inventory tells: they last until it says otherwise.
+const (
+	SecurityTrouble = "trouble" // something is wrong with a gateway, as it says itself: a full disk
+	SecurityClock   = "clock"   // a gateway's clock is far off
+)
+
+// SecurityEvent is what people who watch over security must see until one of them acknowledges it.
+type SecurityEvent struct {
+	ID     string    // of kind, place and person: the same event again has the same
+	Kind   string    // one of access's Event constants, or of the Security constants
+	Place  string    // SPIFFE id of the component or workstation; empty: none in particular
+	Person string    // id; empty: none
+	Detail string    // fixed words and numbers: no name, reading or secret
+	Beds   []string  // ids of those that the place measures at
+	First  time.Time // since when; after an acknowledgement still the first time
+	Last   time.Time
+	Times  int64
+	Lasts  bool // it is so now: Last is the time of the question
+	// Seen is when it was last acknowledged, by SeenBy (person id); zero: never.
+	Seen   time.Time
+	SeenBy string
+}
+
+// Open reports whether e must be shown at now: it was not acknowledged, or came again since, or goes on for long.
+func (e SecurityEvent) Open(now time.Time) bool {
+	switch {
+	case e.Seen.IsZero():
+		return true
+	case e.Lasts:
+		// A clock's state is as old as its last measurement, which says nothing about since when.
+		return e.Kind != SecurityClock && e.First.After(e.Seen) || now.Sub(e.Seen) >= lastsAgain
+	}
+	return e.Last.After(e.Seen)
+}
+
+// SecurityID is the id of events of a kind at a place and about a person.
+func SecurityID(kind, place, person string) string {
+	sum := sha256.Sum256([]byte(kind + "\n" + place + "\n" + person))
+	return "se-" + hex.EncodeToString(sum[:8])
+}
+
+// NoteSecurity notes that an event happened Times times, the last time at Last. What was noted before under its kind, place and person is
+// the same event: it came again. Hubs on one database count together. ErrInvalid: a field is too long.
+func (s *Store) NoteSecurity(ctx context.Context, e SecurityEvent) error {
+	if err := errors.Join(checkText("kind", e.Kind, 1, maxID), checkText("place", e.Place, 0, maxID), checkText("person", e.Person, 0, maxID),
+		checkText("detail", e.Detail, 0, maxField)); err != nil {
+		return named("note security event", err)
+	}
+	id, at := SecurityID(e.Kind, e.Place, e.Person), micro(e.Last)
+	return named("note security event", s.inTx(ctx, func(tx *sql.Tx) error {
+		if _, err := tx.ExecContext(ctx, `INSERT INTO security_events (id, kind, place, person, detail, first, last, times, seen, seen_by)
+			VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?6, ?7, 0, '') ON CONFLICT (id) DO UPDATE SET detail = excluded.detail,
+			last = CASE WHEN security_events.last > excluded.last THEN security_events.last ELSE excluded.last END,
+			times = security_events.times + excluded.times`, id, e.Kind, e.Place, e.Person, e.Detail, at, max(e.Times, 1)); err != nil {
+			return err
+		}
+		if _, err := tx.ExecContext(ctx, "DELETE FROM security_events WHERE last < ?", micro(s.now().Add(-securityLife))); err != nil {
+			return err
+		}
+		_, err := tx.ExecContext(ctx, `DELETE FROM security_events WHERE id IN
+			(SELECT id FROM security_events ORDER BY last DESC, id LIMIT 100 OFFSET ?)`, maxSecurityEvents)
+		return err
+	}))
+}
+
+// AcknowledgeSecurity notes that a person has seen an event, as it stood at the time seen. e is one of SecurityEvents.
+func (s *Store) AcknowledgeSecurity(ctx context.Context, e SecurityEvent, person string, seen time.Time) error {
+	if err := checkID("person", person); err != nil {
+		return named("acknowledge security event", err)
+	}
+	_, err := s.db.ExecContext(ctx, `INSERT INTO security_events (id, kind, place, person, detail, first, last, times, seen, seen_by)
+		VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 1, ?8, ?9) ON CONFLICT (id) DO UPDATE SET seen = excluded.seen, seen_by = excluded.seen_by`,
+		e.ID, e.Kind, e.Place, e.Person, e.Detail, micro(e.First), micro(e.Last), micro(seen), person)
+	return named("acknowledge security event", err)
+}
+
+// SecurityEvents are what lasts by the inventory at now and all events that are kept, each the newest first, acknowledged or not.
+func (s *Store) SecurityEvents(ctx context.Context, now time.Time) ([]SecurityEvent, error) {
+	noted, err := list(ctx, s.db.DB, func(r *sql.Rows) (e SecurityEvent, err error) {
+		var first, last, seen int64
+		err = r.Scan(&e.ID, &e.Kind, &e.Place, &e.Person, &e.Detail, &first, &last, &e.Times, &seen, &e.SeenBy)
+		e.First, e.Last = fromMicro(first), fromMicro(last)
+		if seen != 0 {
+			e.Seen = fromMicro(seen)
+		}
+		return e, err
+	}, `SELECT id, kind, place, person, detail, first, last, times, seen, seen_by FROM security_events ORDER BY last DESC, id LIMIT ?`, maxSecurityEvents)
+	if err != nil {
+		return nil, named("security events", err)
+	}
+	devices, err := s.Devices(ctx)
+	if err != nil {
+		return nil, named("security events", err)
+	}
+	clocks, err := s.Clocks(ctx)
+	if err != nil {
+		return nil, named("security events", err)
+	}
+	byID := map[string]SecurityEvent{}
+	for _, e := range noted {
+		byID[e.ID] = e
+	}
+	var lasting []SecurityEvent
+	beds := map[string][]string{}
+	add := func(kind, place, detail string, since time.Time) {
+		id := SecurityID(kind, place, "")
+		if slices.ContainsFunc(lasting, func(e SecurityEvent) bool { return e.ID == id }) {
+			return
+		}
+		e := SecurityEvent{ID: id, Kind: kind, Place: place, Detail: detail, First: since, Last: now, Times: 1, Lasts: true}
+		if was, ok := byID[id]; ok {
+			e.Seen, e.SeenBy = was.Seen, was.SeenBy
+		}
+		lasting = append(lasting, e)
+	}
+	for _, d := range devices {
+		if d.Bed != "" {
+			beds[d.ID] = append(beds[d.ID], d.Bed)
+			if d.Gateway != "" && !slices.Contains(beds[d.Gateway], d.Bed) {
+				beds[d.Gateway] = append(beds[d.Gateway], d.Bed)
+			}
+		}
+		if d.State != DeviceActive {
+			continue
+		}
+		at := d.Gateway // what its sensors say, a gateway says once
+		if at == "" {
+			at = d.ID
+		}
+		if d.Trouble != "" {
+			add(SecurityTrouble, at, d.Trouble, d.TroubledSince)
+		}
+		if c := clocks[d.ID]; c.Known && !(Clock{Known: true, Offset: c.Offset, Error: c.Error}).Sure() {
+			add(SecurityClock, at, ClockWords(c.Offset), c.At)
+		}
+	}
+	noted = slices.DeleteFunc(noted, func(e SecurityEvent) bool { return e.Kind == SecurityTrouble || e.Kind == SecurityClock })
+	all := append(lasting, noted...)
+	for i := range all {
+		all[i].Beds = beds[all[i].Place]
+	}
+	return all, nil
+}

@@ -1,0 +1,132 @@
+// The Security banner: what must be known at once, on the pages of those who watch over security, until one of them acknowledges it;
+// and, of what concerns a bed, the line on its tile.
+import { useEffect, useReducer, useState } from 'preact/hooks'
+import { ask, auditAlarm, type Security, type SecurityEvent, type Session } from './api'
+import { words } from './dialog'
+import { clock, day, say, securityWords } from './words'
+
+const ASK_MS = 3000
+const FEW = 3
+
+let heard: Security | undefined
+const listeners = new Set<() => void>()
+const hear = (s: Security | undefined) => {
+  heard = s
+  listeners.forEach((f) => f())
+}
+
+function useHeard(): Security | undefined {
+  const [, again] = useReducer<number, void>((n) => n + 1, 0)
+  useEffect(() => {
+    const f = () => again()
+    listeners.add(f)
+    return () => {
+      listeners.delete(f)
+    }
+  }, [])
+  return heard
+}
+
+const short = (id: string) => id.replace(/^spiffe:\/\/[^/]*\//, '').replace('/', ' ')
+
+export function SecurityBanner({ session }: { session: Session }) {
+  const now = useHeard()
+  const [failed, setFailed] = useState('')
+  const [refused, setRefused] = useState('')
+  const [all, setAll] = useState(false)
+  const load = () =>
+    ask<Security>('GET', '/api/security', undefined, true).then(
+      (s) => {
+        setFailed('')
+        hear(s)
+      },
+      (e: unknown) => setFailed(words(e)),
+    )
+  useEffect(() => {
+    hear(undefined)
+    void load()
+    const t = window.setInterval(load, ASK_MS)
+    return () => {
+      window.clearInterval(t)
+      hear(undefined)
+    }
+  }, [session.login])
+  const seen = (e: SecurityEvent) => {
+    setRefused('')
+    ask('POST', `/api/security/${encodeURIComponent(e.id)}/acknowledge`, { last: e.last }).then(load, (x: unknown) => setRefused(words(x)))
+  }
+  // An administrator's pages say that with a switch beside it.
+  const mine = now?.may_acknowledge ? now.events.filter((e) => e.kind !== 'one-person' || session.role !== 'admin') : []
+  const watches = session.role === 'admin' || session.role === 'auditor'
+  if (mine.length === 0 && !auditAlarm && !(failed && watches)) return null
+  const shown = all ? mine : mine.slice(0, FEW)
+  const total = mine.length + (now?.more ?? 0)
+  return (
+    <section class="security" aria-label={say('security')} data-testid="security">
+      {auditAlarm && <Alarm />}
+      <ul>
+        {shown.map((e) => (
+          <Line key={e.id} e={e} onSeen={() => seen(e)} />
+        ))}
+      </ul>
+      {mine.length > FEW && (
+        <button type="button" class="quiet small-button" data-testid="security-all" aria-expanded={all} onClick={() => setAll(!all)}>
+          {all ? say('showFewer') : say('showAll', total)}
+        </button>
+      )}{' '}
+      {all && !!now?.more && <span>{say('andMore', now.more)}</span>}
+      {(refused || (failed && watches)) && <p role="alert">{refused || say('securityAway', failed)}</p>}
+    </section>
+  )
+}
+
+function Alarm() {
+  const w = securityWords('audit-alarm')
+  return (
+    <p role="alert" data-testid="security-audit-alarm">
+      <strong>{w.what}.</strong> {w.todo}
+    </p>
+  )
+}
+
+function Line({ e, onSeen }: { e: SecurityEvent; onSeen: () => void }) {
+  const w = securityWords(e.kind)
+  const where = [e.place && say('at', short(e.place)), ...e.beds.map((b) => `${b.bed_name} (${b.ward_name})`), e.person].filter(Boolean).join(', ')
+  const since = say('since', `${day(e.first)} ${clock(e.first)}`)
+  const times = e.times > 1 ? `; ${say('lastly', e.times, `${day(e.last)} ${clock(e.last)}`)}` : ''
+  return (
+    <li data-testid={`security-${e.kind}`}>
+      <div class="security-text">
+        <div role="alert">
+          <strong>{w.what}</strong>
+          {where && `: ${where}`}
+        </div>
+        <div class="security-todo">{w.todo}</div>
+        <div class="security-fine">
+          {since}
+          {times}
+          {e.again && ` (${say('goesOn')})`}
+          {e.detail && `. ${e.detail}`}
+        </div>
+      </div>
+      <button type="button" class="quiet small-button" data-testid={`security-seen-${e.kind}`} aria-label={`${say('acknowledge')}: ${w.what}`} onClick={onSeen}>
+        {say('acknowledge')}
+      </button>
+    </li>
+  )
+}
+
+// BedSecurity is the line on a bed's tile.
+export function BedSecurity({ bed }: { bed: string }) {
+  const here = useHeard()?.events.filter((e) => e.beds.some((b) => b.bed === bed)) ?? []
+  if (here.length === 0) return null
+  return (
+    <div class="tile-security" role="status" data-testid={`bed-security-${bed}`}>
+      {here.map((e) => (
+        <div key={e.id}>
+          {securityWords(e.kind).what} ({say('since', clock(e.first))})
+        </div>
+      ))}
+    </div>
+  )
+}
