@@ -1,10 +1,13 @@
 // Acts that take two persons: what waits, with exactly what it will change, and what every administration page says about it.
-import { useEffect, useState } from 'preact/hooks'
+import { useEffect, useRef, useState } from 'preact/hooks'
 import { Refused, ask } from './api'
 import { Dialog, Failed, words } from './dialog'
 import type { PageProps } from './office'
 import { Frame } from './parts'
-import { clock, day, roleWords } from './words'
+import { clock, day, roleWords, say } from './words'
+
+// How often the pages look for what others have asked for or decided.
+const ASK_MS = 5000
 
 export interface Waiting {
   id: string
@@ -36,12 +39,17 @@ interface TwoPersons {
   waiting: number
 }
 
+const moment = (iso: string) => `${day(iso)} ${clock(iso)}`
+
 // TwoPersonsBanner stands on every page of an administrator while one administrator alone is enough.
 export function TwoPersonsBanner() {
   const [state, setState] = useState<TwoPersons>()
   const [failed, setFailed] = useState('')
   useEffect(() => {
-    ask<TwoPersons>('GET', '/api/admin/two-persons', undefined, true).then(setState, () => {})
+    const load = () => ask<TwoPersons>('GET', '/api/admin/two-persons', undefined, true).then(setState, () => {})
+    void load()
+    const t = window.setInterval(load, 2 * ASK_MS)
+    return () => window.clearInterval(t)
   }, [])
   if (!state || state.on) return null
   const enough = state.approvers.length >= state.needed
@@ -50,23 +58,21 @@ export function TwoPersonsBanner() {
     ask<TwoPersons>('PUT', '/api/admin/two-persons', { on: true }).then(setState, (e: unknown) => setFailed(words(e)))
   }
   return (
-    <div class="banner" role="alert" data-testid="one-person">
-      <strong>One administrator alone can make clinicians, auditors, patients’ logins and wall screens.</strong>{' '}
+    <div class="security" role="status" data-testid="one-person">
+      <strong>{say('onePerson')}</strong>{' '}
       {state.off_by_configuration ? (
-        <span>The hub’s configuration says so (two_persons: off).</span>
+        <span>{say('onePersonOff')}</span>
       ) : enough ? (
         <>
-          <span>These could approve from now on: {state.approvers.join(', ')}. </span>
+          <span>{say('couldApprove', state.approvers.join(', '))} </span>
           <button type="button" class="quiet small-button" data-testid="two-persons-on" onClick={on}>
-            Let it take two persons
+            {say('takeTwo')}
           </button>
         </>
       ) : (
-        <span>
-          It takes {state.needed} auditors, doctors or staff with a password of their own to change that; there {state.approvers.length === 1 ? 'is 1' : `are ${state.approvers.length}`}.
-        </span>
+        <span>{say('tooFew', state.needed, state.approvers.length)}</span>
       )}{' '}
-      {failed && <span>{failed}</span>}
+      {failed && <span role="alert">{failed}</span>}
     </div>
   )
 }
@@ -75,19 +81,19 @@ export function TwoPersonsBanner() {
 export function AskedDialog({ asked, onClose }: { asked: AskedFor; onClose: () => void }) {
   if (!asked.waiting) return null
   return (
-    <Dialog title="Waits for a second person" onClose={onClose} testid="asked">
+    <Dialog title={say('askedTitle')} onClose={onClose} testid="asked">
       <p>
-        <strong>Nothing has changed yet.</strong> Another person of another duty has to approve this by {day(asked.waiting.expires)} {clock(asked.waiting.expires)}:
+        <strong>{say('nothingYet')}</strong> {say('askedLead', moment(asked.waiting.expires))}
       </p>
       <ul class="plain">
         {asked.waiting.what.map((w) => (
           <li key={w}>{w}</li>
         ))}
       </ul>
-      <p class="quietly">Who could: {asked.approvers?.join(', ') || 'no person at the moment'}.</p>
+      <p class="quietly">{say('whoCould', asked.approvers?.join(', ') || say('noPerson'))}</p>
       {asked.password_first_half && (
         <>
-          <p>The first half of the one-time password. The approver gets the second; each of you hands over one, with a hyphen between them.</p>
+          <p>{say('firstHalfLead')}</p>
           <p class="codes">
             <code data-testid="first-half">{asked.password_first_half}</code>
           </p>
@@ -95,45 +101,46 @@ export function AskedDialog({ asked, onClose }: { asked: AskedFor; onClose: () =
       )}
       <div class="actions">
         <button type="button" class="main" data-testid="asked-kept" onClick={onClose}>
-          Done
+          {say('close')}
         </button>
       </div>
     </Dialog>
   )
 }
 
-const outcomes: Record<Waiting['outcome'], string> = {
-  waiting: 'waits',
-  expired: 'expired',
-  approved: 'approved; not carried out to the end',
-  done: 'approved and carried out',
-  failed: 'approved, but what it was about had changed',
-  refused: 'refused',
-  withdrawn: 'taken back',
-}
-
 export function ApprovalsPage(p: PageProps) {
   const [list, setList] = useState<Waiting[]>()
   const [failed, setFailed] = useState('')
+  const [done, setDone] = useState('')
   const [result, setResult] = useState<{ password_second_half?: string; login?: string; ticket?: string }>()
-  const load = () => {
-    ask<Waiting[]>('GET', '/api/admin/approvals').then(setList, (e: unknown) => {
+  const load = (background: boolean) => {
+    ask<Waiting[]>('GET', '/api/admin/approvals', undefined, background).then(setList, (e: unknown) => {
       if (e instanceof Refused && e.signedOut) p.onGone()
       else setFailed(words(e))
     })
   }
-  useEffect(load, [])
-  const decide = (w: Waiting, what: 'approve' | 'refuse') => {
+  useEffect(() => {
+    load(false)
+    const t = window.setInterval(() => load(true), ASK_MS)
+    return () => window.clearInterval(t)
+  }, [])
+  const decide = (w: Waiting, what: 'approve' | 'refuse', reason = '') => {
     setFailed('')
-    ask<{ password_second_half?: string; login?: string; secret?: string } | undefined>('POST', `/api/admin/approvals/${encodeURIComponent(w.id)}/${what}`, {}).then(
+    setDone('')
+    ask<{ password_second_half?: string; login?: string; secret?: string } | undefined>(
+      'POST',
+      `/api/admin/approvals/${encodeURIComponent(w.id)}/${what}`,
+      what === 'refuse' ? { reason } : {},
+    ).then(
       (a) => {
         if (a?.password_second_half) setResult({ password_second_half: a.password_second_half, ...(a.login ? { login: a.login } : {}) })
         else if (a?.secret) setResult({ ticket: JSON.stringify(a) })
-        load()
+        setDone(say(what === 'approve' ? 'approvedNow' : w.mine ? 'takenBackNow' : 'refusedNow'))
+        load(false)
       },
       (e: unknown) => {
         setFailed(words(e))
-        load()
+        load(false)
       },
     )
   }
@@ -141,55 +148,30 @@ export function ApprovalsPage(p: PageProps) {
   const over = list?.filter((w) => w.outcome !== 'waiting')
   return (
     <Frame {...p}>
-      <h1>Approvals</h1>
-      <p class="lead">
-        What gives a person or a screen access to patients takes two persons of different duties. Approve only what you know to be right: it is carried out at once, exactly as it stands here, and both names stay in
-        the audit log.
-      </p>
+      <h1>{say('approvals')}</h1>
+      <p class="lead">{say('approvalsLead')}</p>
       <Failed text={failed} testid="approval-failed" />
+      <p class="done" role="status" data-testid="approval-done">
+        {done}
+      </p>
       {waiting?.length === 0 && (
         <p class="quietly" data-testid="no-approvals">
-          Nothing waits for approval.
+          {say('nothingWaits')}
         </p>
       )}
       <div class="cards">
         {waiting?.map((w) => (
-          <section key={w.id} class="panel card" data-testid="approval" aria-label={`Request of ${w.requester_name}`}>
-            <h2>
-              {w.requester_name || 'A person who is gone'} <span class="unit">{roleWords[w.role] ?? w.role}</span>
-            </h2>
-            <p class="quietly">
-              asked on {day(w.requested)} at {clock(w.requested)}, from {w.workstation.replace(/^spiffe:\/\/[^/]*\//, '')}. Expires {day(w.expires)} {clock(w.expires)}.
-            </p>
-            <ul>
-              {w.what.map((x) => (
-                <li key={x}>{x}</li>
-              ))}
-            </ul>
-            <div class="actions actions-left">
-              {!w.mine && p.session.role !== 'admin' && (
-                <button type="button" class="main main-small" data-testid="approve" onClick={() => decide(w, 'approve')}>
-                  Approve
-                </button>
-              )}
-              {(w.mine || p.session.role !== 'admin') && (
-                <button type="button" class="quiet danger-text" data-testid="refuse" onClick={() => decide(w, 'refuse')}>
-                  {w.mine ? 'Take back' : 'Refuse'}
-                </button>
-              )}
-            </div>
-          </section>
+          <Card key={w.id} w={w} admin={p.session.role === 'admin'} decide={decide} />
         ))}
       </div>
       {over && over.length > 0 && (
         <>
-          <h2>The last 30 days</h2>
-          <ul class="plain">
+          <h2>{say('last30')}</h2>
+          <ul class="plain" data-testid="approvals-over">
             {over.map((w) => (
               <li key={w.id}>
-                {day(w.requested)} {clock(w.requested)}, {w.requester_name}: {w.what.join('; ')}.{' '}
-                <strong>{outcomes[w.outcome]}</strong>
-                {w.decider_name && ` by ${w.decider_name}`}
+                {moment(w.requested)}, {w.requester_name || say('personGone')}: {w.what.join('; ')}.{' '}
+                <strong>{w.decider_name ? say('outcomeBy', say(w.outcome), w.decider_name) : say(w.outcome)}</strong>
                 {w.note && `: ${w.note}`}
               </li>
             ))}
@@ -197,19 +179,17 @@ export function ApprovalsPage(p: PageProps) {
         </>
       )}
       {result && (
-        <Dialog title={result.ticket ? 'The ticket of the display' : 'The second half of the password'} onClose={() => setResult(undefined)} testid="approved">
+        <Dialog title={say(result.ticket ? 'ticketTitle' : 'secondHalf')} onClose={() => setResult(undefined)} testid="approved">
           {result.ticket ? (
             <p>
-              Save it and give it to the requester. It is shown now and never again.{' '}
+              {say('ticketLead')}{' '}
               <a class="link-button" download="display.ticket" href={`data:application/json,${encodeURIComponent(result.ticket)}`}>
-                Save the ticket
+                {say('saveTicket')}
               </a>
             </p>
           ) : (
             <>
-              <p>
-                Give it {result.login ? <>to <strong>{result.login}</strong> </> : ''}in person; the requester gives the first half. The password is both, with a hyphen between them. It is shown now and never again.
-              </p>
+              <p>{say('secondHalfLead', result.login || say('theLogin'))}</p>
               <p class="codes">
                 <code data-testid="second-half">{result.password_second_half}</code>
               </p>
@@ -217,11 +197,74 @@ export function ApprovalsPage(p: PageProps) {
           )}
           <div class="actions">
             <button type="button" class="main" data-testid="approved-kept" onClick={() => setResult(undefined)}>
-              Done
+              {say('close')}
             </button>
           </div>
         </Dialog>
       )}
     </Frame>
+  )
+}
+
+// Card is one request that waits. Who may not decide reads why, instead of missing a button.
+function Card({ w, admin, decide }: { w: Waiting; admin: boolean; decide: (w: Waiting, what: 'approve' | 'refuse', reason?: string) => void }) {
+  const [asking, setAsking] = useState(false)
+  const reason = useRef<HTMLInputElement>(null)
+  useEffect(() => {
+    if (asking) reason.current?.focus()
+  }, [asking])
+  return (
+    <section class="panel card" data-testid="approval" aria-label={say('requestOf', w.requester_name)}>
+      <h2>
+        {w.requester_name || say('personGone')} <span class="unit">{roleWords[w.role] ?? w.role}</span>
+      </h2>
+      <p class="quietly">{say('askedOn', moment(w.requested), w.workstation.replace(/^spiffe:\/\/[^/]*\//, ''), moment(w.expires))}</p>
+      <ul>
+        {w.what.map((x) => (
+          <li key={x}>{x}</li>
+        ))}
+      </ul>
+      {(w.mine || admin) && <p class="quietly">{say(w.mine ? 'waitsForOther' : 'notAdministrators')}</p>}
+      {asking ? (
+        <form
+          class="form"
+          onSubmit={(e) => {
+            e.preventDefault()
+            decide(w, 'refuse', reason.current?.value ?? '')
+          }}
+        >
+          <label>
+            {say('whyRefused')}
+            <input ref={reason} maxLength={300} data-testid="refuse-reason" />
+          </label>
+          <div class="actions">
+            <button type="button" class="quiet" onClick={() => setAsking(false)}>
+              {say('cancel')}
+            </button>
+            <button type="submit" class="main main-small" data-testid="refuse-now">
+              {say('refuse')}
+            </button>
+          </div>
+        </form>
+      ) : (
+        <div class="actions actions-left">
+          {!w.mine && !admin && (
+            <>
+              <button type="button" class="main main-small" data-testid="approve" onClick={() => decide(w, 'approve')}>
+                {say('approve')}
+              </button>
+              <button type="button" class="quiet danger-text" data-testid="refuse" onClick={() => setAsking(true)}>
+                {say('refuse')}
+              </button>
+            </>
+          )}
+          {w.mine && (
+            <button type="button" class="quiet danger-text" data-testid="take-back" onClick={() => decide(w, 'refuse')}>
+              {say('takeBack')}
+            </button>
+          )}
+        </div>
+      )}
+    </section>
   )
 }

@@ -61,7 +61,7 @@ func (h *handler) acts() map[string]actKind {
 		actDisable:      {h.whatOf("keeps %s out, who is one of the few that can approve"), quietly("disabled"), h.doDisable},
 		actPassword:     {h.whatOf("makes a one-time password for %s, in two halves"), quietly("one-time password"), h.doPassword},
 		actFactors:      {h.whatOf("takes away the second factors and passkeys of %s"), quietly("second factors reset"), h.doFactors},
-		actDisplay:      {whatDisplay, quietDisplay, h.doDisplay},
+		actDisplay:      {h.whatDisplay, quietDisplay, h.doDisplay},
 		actTwoOff: {func(context.Context, []byte) ([]string, error) {
 			return []string{"from then on one administrator alone makes clinicians, auditors, patients' logins and displays"}, nil
 		}, quietly("two persons: on -> off"), h.doTwoOff},

@@ -85,6 +85,12 @@ func TestTwoPersons(t *testing.T) {
 	if !strings.Contains(strings.Join(asked.Waiting.What, "\n"), "treats the patients "+patient) {
 		t.Errorf("the approver does not see what changes: %q", asked.Waiting.What)
 	}
+	if !strings.Contains(strings.Join(asked.Waiting.What, "\n"), patient+" is a patient who lies at no bed now") {
+		t.Errorf("the approver does not see who that is: %q", asked.Waiting.What)
+	}
+	if moved := w.request("PUT", "persons/"+doctor+"/role", `{"role":"nurse","wards":["ward-a"]}`); !strings.Contains(strings.Join(moved.Waiting.What, "\n"), "ward-a is the ward A") {
+		t.Errorf("the approver does not see which ward that is: %q", moved.Waiting.What)
+	}
 	var made struct {
 		ID     string
 		Second string `json:"password_second_half"`

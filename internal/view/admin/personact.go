@@ -97,7 +97,34 @@ func (h *handler) newLogin(ctx context.Context, in personIn) error {
 	return nil
 }
 
-func (h *handler) whatPerson(_ context.Context, raw []byte) ([]string, error) {
+// legend says in words what ids mean, for an approver: a ward's name, and where a patient lies now. It names no patient.
+func (h *handler) legend(ctx context.Context, wards, patients []string) ([]string, error) {
+	var out []string
+	all, err := h.Store.Wards(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, w := range all {
+		if slices.Contains(wards, w.ID) {
+			out = append(out, w.ID+" is the ward "+w.Name)
+		}
+	}
+	for _, id := range patients {
+		switch p, err := h.Store.Patient(ctx, id); {
+		case errors.Is(err, store.ErrNotFound):
+			out = append(out, id+" is a patient who is not known any more")
+		case err != nil:
+			return nil, err
+		case p.Bed == "":
+			out = append(out, id+" is a patient who lies at no bed now")
+		default:
+			out = append(out, id+" is the patient at bed "+p.Bed+" now")
+		}
+	}
+	return out, nil
+}
+
+func (h *handler) whatPerson(ctx context.Context, raw []byte) ([]string, error) {
 	in, err := read[personIn](raw)
 	out := []string{fmt.Sprintf("makes %s (login %s) a %s who may sign in", in.DisplayName, in.Login, in.Role)}
 	if len(in.Wards) > 0 {
@@ -109,6 +136,15 @@ func (h *handler) whatPerson(_ context.Context, raw []byte) ([]string, error) {
 	if in.Self != "" {
 		out = append(out, "is the patient "+in.Self+", whose values they see and whose consent they give")
 	}
+	if err != nil {
+		return out, err
+	}
+	patients := in.Patients
+	if in.Self != "" {
+		patients = append(slices.Clone(patients), in.Self)
+	}
+	legend, err := h.legend(ctx, in.Wards, patients)
+	out = append(out, legend...)
 	return append(out, "you get the second half of the one-time password and hand it over in person"), err
 }
 
@@ -185,7 +221,17 @@ func (h *handler) whatRelations(ctx context.Context, raw []byte) ([]string, erro
 			out = append(out, who+": "+x)
 		}
 	}
-	return out, err
+	if err != nil {
+		return out, err
+	}
+	legend, err := h.legend(ctx, changed(in.Before.Wards, in.After.Wards), changed(in.Before.Patients, in.After.Patients))
+	return append(out, legend...), err
+}
+
+// changed are the ids that are in one of two sets only.
+func changed(before, after []string) []string {
+	out := slices.DeleteFunc(slices.Clone(before), func(id string) bool { return slices.Contains(after, id) })
+	return append(out, slices.DeleteFunc(slices.Clone(after), func(id string) bool { return slices.Contains(before, id) })...)
 }
 
 func quietRelations(raw []byte) string {
@@ -325,10 +371,14 @@ type displayAct struct {
 	Wards []string `json:"wards"`
 }
 
-func whatDisplay(_ context.Context, raw []byte) ([]string, error) {
+func (h *handler) whatDisplay(ctx context.Context, raw []byte) ([]string, error) {
 	in, err := read[displayAct](raw)
-	return []string{fmt.Sprintf("makes the wall display %s, which shows the live numbers of every bed of the wards %s to everyone in front of it", in.ID, strings.Join(in.Wards, ", ")),
-		"you get the ticket that enrols it and hand it to the requester"}, err
+	if err != nil {
+		return nil, err
+	}
+	legend, err := h.legend(ctx, in.Wards, nil)
+	return append([]string{fmt.Sprintf("makes the wall display %s, which shows the live numbers of every bed of the wards %s to everyone in front of it", in.ID, strings.Join(in.Wards, ", ")),
+		"you get the ticket that enrols it and hand it to the requester"}, legend...), err
 }
 
 func quietDisplay(raw []byte) string {
