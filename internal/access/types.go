@@ -148,6 +148,7 @@ const (
 	BreakGlass       Action = "patient:break-glass" // open a patient in an emergency; dangerous
 	ManageConsent    Action = "consent:manage"      // exclude a person from seeing: on a patient; dangerous
 	ViewAccesses     Action = "patient:accesses"    // who opened the patient in an emergency: on a patient
+	ConfirmPatient   Action = "patient:confirm"     // say whether a sensor that was silent for long is still on the patient: on a patient
 	ListBeds         Action = "bed:list"            // beds and who lies there, no values: on the system, a ward or a patient
 	ViewDisplay      Action = "display:view"        // numerics without a name, on a wall screen: on a patient
 	ViewChannel      Action = "channel:read"        // on a channel; a patient's channel follows ViewPatient
@@ -178,7 +179,7 @@ const (
 func Actions() []Action {
 	return []Action{ViewPatient, BreakGlass, ManageConsent, ViewAccesses, ListBeds, ViewDisplay, ViewChannel, WriteChannel,
 		ManageChannel, ForwardChannel, CreateChannel, ListChannels, UseTalkBack, ManageOwnKeys, ManageDirectory, ManagePeople, ManageIdentities, ViewAudit, ReviewAccess,
-		GiveApproval, ReadApprovals, ExplainPolicy, ViewDelivery, MoveSensor, MoveReadings, AppendVitals}
+		GiveApproval, ReadApprovals, ExplainPolicy, ViewDelivery, MoveSensor, MoveReadings, ConfirmPatient, AppendVitals}
 }
 
 // Resource is what is asked about.

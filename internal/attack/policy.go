@@ -63,6 +63,8 @@ func policyAttacks() []Attack {
 			"nina readings:move system", "refuse", weaken.Policy),
 		table("policy-move-sensor", "take a sensor away from another ward's patient", "a nurse of another ward", "a nurse asks to move a sensor of a ward that is not hers",
 			"nina sensor:move ward:ward-2", "refuse", weaken.Policy),
+		table("policy-confirm-patient", "say that a sensor is on another ward's patient", "a nurse of another ward", "a nurse asks to confirm who wears a sensor on a ward that is not hers",
+			"nina patient:confirm patient:bert", "refuse", weaken.Policy),
 		poisoned("policy-unknown-attribute", "a forbid with a misspelt attribute, which could never be evaluated and so never forbid", "dissabled",
 			`@id("all") permit(principal is Person, action == Action::"patient:view", resource is Patient);
 @id("not-disabled") forbid(principal is Person, action == Action::"patient:view", resource is Patient) when { principal.dissabled };`),

@@ -42,6 +42,9 @@ type Config struct {
 	Policies string `yaml:"policies"`
 	// TwoPersons says whether what gives access to patients may take two persons: auto (or empty), or off.
 	TwoPersons string `yaml:"two_persons"`
+	// ConfirmAfter is how long a sensor must have been silent for the bed to ask, when it speaks again, whether it is still on the
+	// same patient; store.DefaultConfirmAfter if zero.
+	ConfirmAfter time.Duration `yaml:"confirm_after"`
 	// Host is the one name under which workstations open the dashboard; passkeys are bound to it.
 	Host string `yaml:"host"`
 	// OpenID lets people sign in at the hospital's own provider; nobody does without an issuer.
@@ -136,7 +139,7 @@ type OverlayConfig struct {
 
 // Default is the configuration that every file starts from.
 func Default() Config {
-	return Config{Name: "hub", IdentityLifetime: 24 * time.Hour, TicketLifetime: 24 * time.Hour, Host: access.DefaultHost, TwoPersons: TwoPersonsAuto, Overlay: OverlayConfig{ReconcileEvery: reconcileEvery},
+	return Config{Name: "hub", IdentityLifetime: 24 * time.Hour, TicketLifetime: 24 * time.Hour, ConfirmAfter: store.DefaultConfirmAfter, Host: access.DefaultHost, TwoPersons: TwoPersonsAuto, Overlay: OverlayConfig{ReconcileEvery: reconcileEvery},
 		ThingSpeak: ThingSpeakConfig{Profile: "generous"}, Quotas: defaultQuotas(), Cloud: CloudConfig{Interval: sink.MinInterval, Rescan: 24 * time.Hour}}
 }
 
@@ -159,6 +162,8 @@ func (c Config) Validate() error {
 		return fmt.Errorf("hub: configuration: overlay: reconcile_every: %v is not within 1s to 1h", c.Overlay.ReconcileEvery)
 	case c.TicketLifetime < time.Minute || c.TicketLifetime > 30*24*time.Hour:
 		return fmt.Errorf("hub: configuration: ticket_lifetime: %v is not within 1m to 720h", c.TicketLifetime)
+	case c.ConfirmAfter != 0 && (c.ConfirmAfter < store.MinConfirmAfter || c.ConfirmAfter > store.MaxConfirmAfter):
+		return fmt.Errorf("hub: configuration: confirm_after: %v is not within %v to %v", c.ConfirmAfter, store.MinConfirmAfter, store.MaxConfirmAfter)
 	case c.Host == "" || strings.ContainsAny(c.Host, ":/ "):
 		return fmt.Errorf("hub: configuration: host: %q is not a host name, such as %s", c.Host, access.DefaultHost)
 	}

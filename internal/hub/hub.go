@@ -57,7 +57,8 @@ func Run(ctx context.Context, cfg Config, network Network, ready func() error, l
 	if err != nil {
 		return err
 	}
-	st, err := openStore(ctx, cfg, keys, log, store.WithRetention(cfg.Retention.retention()), store.WithQuota(cfg.Quotas.store()))
+	st, err := openStore(ctx, cfg, keys, log, store.WithRetention(cfg.Retention.retention()), store.WithQuota(cfg.Quotas.store()),
+		store.WithConfirmAfter(cfg.ConfirmAfter))
 	if err != nil {
 		return err
 	}

@@ -39,6 +39,10 @@ type batch struct {
 	Messages []message `json:"messages"`
 }
 
+// notConfirmed is the status of an entry with a number of a sensor that was silent for long, while no person has confirmed that it is
+// still on this patient.
+const notConfirmed = "patient not confirmed"
+
 // cursorEvery is how far the cursor of a channel that says nothing lies behind, at most.
 const cursorEvery = 5 * time.Minute
 
@@ -142,11 +146,12 @@ func (e *Engine) patientHour(ctx context.Context, patient string, from, to time.
 		return err
 	}
 	var r Record
+	var mark string
 	add := func() error {
 		if len(r.Numerics) == 0 || isSet(sent, r.At) || p.full() {
 			return nil
 		}
-		return p.add(r, store.Entry{})
+		return p.add(r, store.Entry{Status: mark})
 	}
 	for _, b := range vitals.Choose(said) {
 		if b.At.Before(from) { // only there to know which sensor counts
@@ -157,9 +162,16 @@ func (e *Engine) patientHour(ctx context.Context, patient string, from, to time.
 			if err := add(); err != nil {
 				return err
 			}
-			r = Record{At: at}
+			r, mark = Record{At: at}, ""
 		}
 		for _, n := range b.Numerics {
+			if b.NotConfirmed && n.Quality == vitals.Good {
+				if p.sink.Mode == store.SinkPlain {
+					mark = notConfirmed
+				} else {
+					n.Quality = vitals.Questionable // an envelope has no other place for it
+				}
+			}
 			r.put(n)
 		}
 	}

@@ -155,6 +155,9 @@ func (s *Store) place(ctx context.Context, a Arrival, h sensorHistory, ahead tim
 	if err := s.seal(ctx, p, h); err != nil {
 		return nil, Retry, "", named("append: key", err)
 	}
+	for _, x := range append([]*pending{p}, p.parts...) {
+		x.inQuestion = s.listen(ctx, h, x.sensor, x.subject, x.chunk)
+	}
 	return p, 0, "", nil
 }
 
@@ -191,6 +194,7 @@ type pending struct {
 	clock       Clock      // of one that waits
 	live        *Update    // what of one that waits is shown now
 	parts       []*pending // later shares of a chunk that was split, stored with it or not at all
+	inQuestion  bool       // whether it is of the patient is not confirmed
 	outcome     Outcome
 	settled     func(Outcome, string, error) // called by the writer, once
 }

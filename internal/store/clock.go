@@ -300,6 +300,10 @@ func (s *Store) Unsure(ctx context.Context, g access.Grant, patient string) (all
 		return nil, named("unsure", err)
 	}
 	now := s.now()
+	marks, err := s.marksOf(ctx, patient)
+	if err != nil {
+		return nil, named("unsure", err)
+	}
 	for sensor, bundles := range s.unsure.since(now.Add(-unsureFor)) {
 		h, err := s.placesOf(ctx, sensor)
 		if err != nil {
@@ -308,7 +312,7 @@ func (s *Store) Unsure(ctx context.Context, g access.Grant, patient string) (all
 		for _, b := range bundles {
 			// Neither another patient's since then, nor shown after the sensor went.
 			if who, steady := h.during(micro(b.At), micro(now)); steady && who == patient {
-				all = append(all, vitals.Said{Sensor: sensor, TimeNotSure: true, Bundle: b})
+				all = append(all, vitals.Said{Sensor: sensor, TimeNotSure: true, NotConfirmed: marks.cover(sensor, b.At), Bundle: b})
 			}
 		}
 	}

@@ -194,6 +194,7 @@ func (f *follower) alive(conn *pgx.Conn) error {
 func (f *follower) stale() {
 	f.s.keys.forget(func(string) bool { return true })
 	f.s.deviceChanged()
+	f.s.voices.changed()
 	f.s.db.changed()
 }
 
@@ -212,6 +213,9 @@ func (f *follower) heed(payload string) {
 		f.s.db.changed()
 	case "devices":
 		f.s.deviceChanged()
+		f.s.db.changed()
+	case "silences":
+		f.s.voices.changed()
 		f.s.db.changed()
 	case "directory":
 		f.s.db.changed()
@@ -276,6 +280,7 @@ func (f *follower) readUnsure() error {
 			return err
 		}
 		if u, ok := h.present(r.arrival(c, Clock{Judged: true, Known: r.known, Offset: r.clock}), f.s.now()); ok {
+			u.NotConfirmed = f.s.listen(f.ctx, h, u.Sensor, u.Patient, u.Chunk)
 			f.s.unsure.note(u)
 			f.s.watch.publish(u)
 		}
@@ -350,6 +355,11 @@ func (f *follower) open(d day, c stranger) (Update, error) {
 	if err != nil {
 		return Update{}, err
 	}
-	return Update{Patient: c.subject, Sensor: t.key.sensor, Chunk: chunk, Durable: f.s.now(),
+	marks, err := f.s.marksOf(f.ctx, c.subject) // the hub that stored it put the question before
+	if err != nil {
+		return Update{}, err
+	}
+	_, last := sampleSpan(chunk)
+	return Update{Patient: c.subject, Sensor: t.key.sensor, Chunk: chunk, Durable: f.s.now(), NotConfirmed: marks.cover(t.key.sensor, last),
 		Header: seal.Header{Sensor: t.key.sensor, Signal: c.signal, Epoch: r.epoch, Seq: r.seq, Start: fromMicro(r.start)}}, nil
 }

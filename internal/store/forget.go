@@ -166,6 +166,7 @@ func erase(ctx context.Context, tx *sql.Tx, patient string, channel int64, now t
 		{"DELETE FROM factors WHERE person IN " + own, []any{patient}},
 		{"DELETE FROM exclusions WHERE patient = ?", []any{patient}},
 		{"DELETE FROM notices WHERE patient = ?", []any{patient}},
+		{"DELETE FROM silences WHERE patient = ?", []any{patient}},
 		{`UPDATE persons SET disabled = ?, password = '', sealed_name = ?, login = 'forgotten-' || id, issuer = '', subject = ''
 			WHERE self = ?`, []any{true, []byte{}, patient}},
 		{"INSERT INTO forgotten (patient, at) VALUES (?, ?) ON CONFLICT DO NOTHING", []any{patient, micro(now)}},

@@ -76,7 +76,7 @@ var grows = map[string]int{
 	"entries": 2, "commands": 1, "stock": 1, "usage": 1, "sweeps": 1, "sessions": 1, "api_keys": 1, "glasses": 1, "gaps": 1,
 	"announcements": 1, "quarantine": 1, "stays": 1, "placements": 1, "exclusions": 1, "tickets": 1, "devices": 1, "patients": 1,
 	"persons": 1, "channels": 1, "talkbacks": 1, "mqtt_devices": 1, "mqtt_rights": 1, "keys": 1, "forgotten": 1, "sent_seconds": 1,
-	"factors": 1, "tries": 1, "known_workstations": 1, "failed_sign_ins": 1, "clocks": 1, "approvals": 1, "notices": 1, "moves": 1, "recent": 1, "blocks": 2, "taken": 1, "sums": 2, "damaged": 1, "subjects": 1, "streams": 1,
+	"factors": 1, "tries": 1, "known_workstations": 1, "failed_sign_ins": 1, "clocks": 1, "approvals": 1, "notices": 1, "moves": 1, "silences": 1, "recent": 1, "blocks": 2, "taken": 1, "sums": 2, "damaged": 1, "subjects": 1, "streams": 1,
 }
 
 // asked are the queries that were seen, by the kind of file they were for, "postgres" among them.

@@ -199,6 +199,10 @@ func (s *Store) said(ctx context.Context, g access.Grant, patient string, from, 
 		limit = MaxNumerics
 	}
 	var got []vitals.Said
+	marks, err := s.marksOf(ctx, patient)
+	if err != nil {
+		return nil, err
+	}
 	// kept is the time of the oldest bundle that will surely be in the answer, once there are enough: chunks whose last
 	// sample is older cannot matter any more. Sorting now and then keeps both the list and the work bounded.
 	kept := int64(-1 << 62)
@@ -230,7 +234,7 @@ func (s *Store) said(ctx context.Context, g access.Grant, patient string, from, 
 		err = s.scan(ctx, name, key, patient, vitals.Numerics, micro(from), micro(to), wanted, func(o opened) error {
 			for _, b := range o.chunk.Bundles {
 				if !b.At.Before(from) && b.At.Before(to) {
-					got = append(got, vitals.Said{Sensor: o.sensor, Bundle: b})
+					got = append(got, vitals.Said{Sensor: o.sensor, NotConfirmed: marks.cover(o.sensor, b.At), Bundle: b})
 				}
 			}
 			return nil

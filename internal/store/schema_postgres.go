@@ -21,6 +21,7 @@ DROP TABLE recent, damaged, blocks, taken, sums, streams, subjects, days; DROP S
 	{up: noticesStep, down: "DROP INDEX notices_by_time;"},
 	{up: pgBulk, down: pgBulkBack},
 	pgSecurity,
+	pgSilence,
 }
 
 func collated(schema string) string { return strings.ReplaceAll(schema, " TEXT", ` TEXT COLLATE "C"`) }

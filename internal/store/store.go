@@ -76,6 +76,7 @@ type options struct {
 	partitions   int
 	watchQueue   int
 	maxWaiting   int64
+	confirmAfter time.Duration
 	postgres     string
 	quota        Quota
 }
@@ -111,6 +112,7 @@ type Store struct {
 	waiter  *waiter
 	unsure  unsureReadings
 	clocks  clockNotes
+	voices  listening
 	watch   watchers
 	lat     latency
 	seen    touches
@@ -137,7 +139,7 @@ type Store struct {
 // Open opens the store in dir, creating it on first use. ErrInUse if another process has it.
 func Open(ctx context.Context, dir string, ks seal.KeyStore, log *slog.Logger, opts ...Option) (*Store, error) {
 	o := options{now: time.Now, maxAge: 31 * 24 * time.Hour, maxAhead: 5 * time.Minute, linger: 40 * time.Millisecond, compactEvery: 10 * time.Second, settled: settled,
-		batch: 1024, partitions: 40, watchQueue: 512, maxWaiting: maxWaiting, quota: DefaultQuota()}
+		batch: 1024, partitions: 40, watchQueue: 512, maxWaiting: maxWaiting, confirmAfter: DefaultConfirmAfter, quota: DefaultQuota()}
 	for _, f := range opts {
 		f(&o)
 	}
@@ -152,6 +154,7 @@ func Open(ctx context.Context, dir string, ks seal.KeyStore, log *slog.Logger, o
 	s.seen.init()
 	s.unsure.init()
 	s.clocks.init()
+	s.voices.init()
 	s.stats.init()
 	if err := s.open(ctx); err != nil {
 		return nil, fmt.Errorf("store: open: %w", errors.Join(s.explain(err), s.closeFiles()))

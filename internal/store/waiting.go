@@ -216,6 +216,7 @@ func (s *Store) wait(ctx context.Context, p *pending, a Arrival, h sensorHistory
 	}
 	p.clock, p.sealed = a.Clock, key.Seal(p.encoded, chunkData(p.row, "waiting"))
 	if u, ok := h.present(a, s.now()); ok {
+		u.NotConfirmed = s.listen(ctx, h, u.Sensor, u.Patient, u.Chunk)
 		p.live = &u
 	}
 	return nil

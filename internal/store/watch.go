@@ -30,6 +30,8 @@ type Update struct {
 	// TimeNotSure: the gateway's clock is off, so that the chart waits. Times are corrected as far as they can be, and Patient is who
 	// lies now where the sensor is placed now.
 	TimeNotSure bool
+	// NotConfirmed: the sensor had been silent for long, and no person has confirmed yet that it is on this patient.
+	NotConfirmed bool
 }
 
 // watchers are the live subscriptions.

@@ -163,7 +163,7 @@ func (w *writer) settle(ctx context.Context, group []*pending, err error) {
 		if p.outcome == Accepted {
 			w.s.lat.observe(durable.Sub(p.chunk.Start)) // of the oldest sample: the others waited less
 			for _, x := range append([]*pending{p}, p.parts...) {
-				w.s.watch.publish(Update{Patient: x.subject, Sensor: x.sensor, Header: x.header, Chunk: x.chunk, Durable: durable})
+				w.s.watch.publish(Update{Patient: x.subject, Sensor: x.sensor, Header: x.header, Chunk: x.chunk, Durable: durable, NotConfirmed: x.inQuestion})
 			}
 		}
 		if p.outcome == Duplicate {

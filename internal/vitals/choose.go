@@ -17,7 +17,8 @@ import (
 //   - a stretch of time, such as a channel's entries: Choose(said), which keeps of each bundle what its source said.
 //
 // The rule: a source that measures stands before one that only asserts (Asserted); then one that had a value lately before one that
-// has none; then one whose time is sure before one whose time is not; then the first by id. A source counts while it is fresh (StaleAfter, a cuff SpotStaleAfter). A measuring source that says why it has no value
+// has none; then one that is confirmed to be on this patient before one that is not; then one whose time is sure before one whose time is
+// not; then the first by id. A source counts while it is fresh (StaleAfter, a cuff SpotStaleAfter). A measuring source that says why it has no value
 // (probe off) is fresh: an asserted number does not hide that the probe is off.
 
 // Said is a bundle and who said it.
@@ -27,6 +28,8 @@ type Said struct {
 	Heard time.Time
 	// TimeNotSure says that the gateway's clock is off: the bundle's time is corrected as far as it can be.
 	TimeNotSure bool
+	// NotConfirmed says that the sensor had been silent for long, and that no person has confirmed that it is on this patient.
+	NotConfirmed bool
 	Bundle
 }
 
@@ -37,8 +40,8 @@ type Reading struct {
 	Numeric
 	// Asserted says that the sensor is a legacy device: nothing here has measured what it says, absence of a value included.
 	Asserted bool
-	// TimeNotSure is that of what was said.
-	TimeNotSure bool
+	// TimeNotSure and NotConfirmed are those of what was said.
+	TimeNotSure, NotConfirmed bool
 }
 
 const (
@@ -83,6 +86,7 @@ type word struct {
 	Numeric
 	at     time.Time // its own time
 	unsure bool      // that time is not sure
+	asked  bool      // whether it is of this patient is not confirmed
 	alive  time.Time // when the source last spoke as one that works; zero: not
 	value  time.Time // when it last had a value; zero: never
 }
@@ -121,7 +125,7 @@ func (c *Chooser) Hear(s Said) {
 		if !w.at.IsZero() && !s.At.After(w.at) {
 			continue
 		}
-		w.Numeric, w.at, w.unsure = n, s.At, s.TimeNotSure
+		w.Numeric, w.at, w.unsure, w.asked = n, s.At, s.TimeNotSure, s.NotConfirmed
 		switch {
 		case n.Quality.HasValue():
 			w.alive, w.value = at, at
@@ -190,6 +194,8 @@ func (c *Chooser) Source(k Kind, now time.Time) string {
 			switch {
 			case r == 0 && !w.at.Equal(o.at):
 				better = w.at.After(o.at)
+			case r > 0 && w.asked != o.asked:
+				better = o.asked
 			case r > 0 && w.unsure != o.unsure:
 				better = o.unsure
 			default:
@@ -211,7 +217,7 @@ func (c *Chooser) Reading(k Kind, now time.Time) (Reading, bool) {
 	}
 	s := c.sources[id]
 	w := s.words[k]
-	return Reading{Sensor: id, At: w.at, Numeric: w.Numeric, Asserted: s.asserts, TimeNotSure: w.unsure}, !w.at.IsZero()
+	return Reading{Sensor: id, At: w.at, Numeric: w.Numeric, Asserted: s.asserts, TimeNotSure: w.unsure, NotConfirmed: w.asked}, !w.at.IsZero()
 }
 
 // Current is the word of the source of each kind that has one, by kind.

@@ -30,9 +30,35 @@ export interface Reading {
   at: string
   quality: Quality
   time_not_sure?: boolean // the gateway’s clock is off: shown, but on no chart
+  not_confirmed?: boolean // the sensor was silent for long, and nobody has confirmed that it is still on this patient
   value?: number
   source?: string // short name of the sensor that counts for this kind
   unverified?: boolean // it is a legacy device: nothing has measured what it says
+}
+
+// A question that a bed asks: is this still the right patient?
+export interface Question {
+  id: string
+  sensor: string // short name
+  silent: string // the last value before
+  spoke: string // the first one after
+  no?: boolean // somebody said no, and the sensor is still at the bed
+  by?: string
+}
+
+export interface Asked {
+  questions?: Question[]
+  may_answer?: boolean
+}
+
+// A stretch of a sensor's readings of which it was, or is, in question whose they are.
+export interface TrendQuestion {
+  sensor: string
+  from: string
+  to?: string
+  answer?: 'yes' | 'no'
+  by?: string
+  at?: string
 }
 
 export type Readings = Partial<Record<Kind, Reading>>
@@ -104,7 +130,7 @@ export interface Security {
   more?: number
 }
 
-export interface Bed {
+export interface Bed extends Asked {
   bed: string
   bed_name: string
   ward: string
@@ -121,7 +147,7 @@ export interface Beds {
   beds: Bed[]
 }
 
-export interface Patient {
+export interface Patient extends Asked {
   server_time: string
   patient: string
   patient_name: string
@@ -149,6 +175,7 @@ export interface Trends {
   series: { kind: Kind; points: TrendPoint[] }[]
   gaps: Gap[]
   moves: Moved[]
+  not_confirmed: TrendQuestion[]
 }
 
 // A span of which readings were moved to another patient (away), or came from one.

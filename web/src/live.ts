@@ -76,6 +76,10 @@ export class Live {
       const have = v.readings[kind]
       const at = Date.parse(r.at)
       const older = have && Math.min(have.heardMs, Date.parse(have.at)) >= Math.min(now, at)
+      if (have && !live && have.at === r.at && have.source === r.source) {
+        have.not_confirmed = r.not_confirmed ?? false // it may have been confirmed since
+        continue
+      }
       if (have && have.source !== r.source ? !live && this.ageSeconds(have) <= STALE_SECONDS : older) continue
       v.readings[kind] = { ...r, heardMs: live ? now : Math.min(now, at) }
     }

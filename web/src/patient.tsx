@@ -1,6 +1,7 @@
 // One patient: the pulse wave, the numbers, the last hour.
 import { useEffect, useMemo, useRef, useState } from 'preact/hooks'
 import { AGAIN_MS, Refused, ask, type EndReason, type Patient, type Session, type Trends, type WaveChunk } from './api'
+import { AskPatient, marked } from './confirm'
 import { BreakGlass, OwnSay, mayBreakGlass } from './emergency'
 import { Live } from './live'
 import { BloodPressure, Frame, Link, Message, NumberBox, WaveCanvas, freshness, silent, useTick } from './parts'
@@ -11,6 +12,8 @@ import { doubt, hasValue } from './words'
 // What the charts can show: minutes, and what that is called.
 const RANGES: [number, string][] = [[60, 'hour'], [24 * 60, 'day'], [7 * 24 * 60, 'week'], [30 * 24 * 60, '30 days']]
 const TRENDS_AGAIN_MS = 60_000
+// How often the patient is asked for while a live reading and what is known differ in what is in question.
+const DIFFER_MS = 3_000
 
 export function PatientPage({ id, session, go, onSignOut, onGone }: {
   id: string
@@ -84,6 +87,14 @@ export function PatientPage({ id, session, go, onSignOut, onGone }: {
     loadTrends.current()
   }, [minutes])
   useTick(live)
+  const looked = useRef(0)
+  const differs = live && patient ? marked(live.of(id).readings) !== (patient.questions ?? []).length > 0 : false
+  useEffect(() => {
+    if (!differs || Date.now() - looked.current < DIFFER_MS) return
+    looked.current = Date.now()
+    load.current(true)
+    loadTrends.current()
+  })
   useEffect(() => {
     if (live?.link === 'signed-out') onGone()
     if (live?.link === 'changed') {
@@ -170,6 +181,10 @@ export function PatientPage({ id, session, go, onSignOut, onGone }: {
         </h1>
         <Age state={f.state} seconds={f.seconds} prefix="last number " />
       </div>
+      <AskPatient patient={id} name={patient.patient_name} asked={patient} onAnswered={() => {
+        load.current(true)
+        loadTrends.current()
+      }} />
       <div class={`monitor tile-${f.state}`} data-testid="monitor">
         <section class="panel wave-panel" aria-label="Pulse wave">
           <span class="panel-label">

@@ -1,6 +1,7 @@
 // The central station: every bed that this person may see, by ward.
 import { useEffect, useMemo, useRef, useState } from 'preact/hooks'
 import { AGAIN_MS, Refused, ask, type Bed, type Beds, type Session } from './api'
+import { AskPatient, marked } from './confirm'
 import { BreakGlass, mayBreakGlass } from './emergency'
 import { Live } from './live'
 import { BloodPressure, Frame, Link, Message, NumberBox, WaveCanvas, freshness, silent, useTick } from './parts'
@@ -9,6 +10,8 @@ import { span } from './words'
 
 // Admissions and moves are rare; live values do not come this way.
 const BEDS_AGAIN_MS = 120_000
+// How often the beds are asked for while a live reading and the list differ in what is in question.
+const BEDS_DIFFER_MS = 3_000
 
 export function Station({ session, go, onSignOut, onGone }: {
   session: Session
@@ -54,6 +57,14 @@ export function Station({ session, go, onSignOut, onGone }: {
     beds.beds.forEach((b) => b.patient && b.numerics && live.take(b.patient, b.numerics, false))
   }, [live, beds])
   useTick(live)
+  // What a live reading says of a question, and the list of beds does not, or the other way round: the list is old.
+  const looked = useRef(0)
+  const differs = live && beds ? beds.beds.some((b) => b.patient && marked(live.of(b.patient).readings) !== (b.questions ?? []).length > 0) : false
+  useEffect(() => {
+    if (!differs || Date.now() - looked.current < BEDS_DIFFER_MS) return
+    looked.current = Date.now()
+    load.current(true)
+  })
   useEffect(() => {
     if (live?.link === 'signed-out') onGone()
     if (live?.link === 'changed') {
@@ -100,7 +111,14 @@ export function Station({ session, go, onSignOut, onGone }: {
             </h2>
             <div class="grid">
               {list.map((b) =>
-                b.patient ? <Tile key={b.bed || b.patient} bed={b} patient={b.patient} live={live} go={go} /> : <EmptyTile key={b.bed} bed={b} />,
+                b.patient ? (
+                  <div key={b.bed || b.patient} class="cell">
+                    <Tile bed={b} patient={b.patient} live={live} go={go} />
+                    <AskPatient patient={b.patient} name={b.patient_name} asked={b} onAnswered={() => load.current(true)} />
+                  </div>
+                ) : (
+                  <EmptyTile key={b.bed} bed={b} />
+                ),
               )}
             </div>
           </section>

@@ -3,6 +3,7 @@
 import { useEffect, useRef } from 'preact/hooks'
 import uPlot from 'uplot'
 import 'uplot/dist/uPlot.min.css'
+import { Asks } from './confirm'
 import type { Gap, Kind, Moved, TrendPoint, Trends } from './api'
 import { clock, day, gapReason, say, someUncertain, uncertainties } from './words'
 
@@ -150,6 +151,7 @@ export function TrendCharts({ trends }: { trends: Trends }) {
         series={[dots('#ff7b7b'), dots('#ffffff')]} bands={[]} seconds={seconds} gaps={gaps} />
     </div>
     <Moves moves={trends.moves} />
+    <Asks list={trends.not_confirmed} />
     <Gaps gaps={trends.gaps} seconds={seconds} />
     </>
   )

@@ -1,4 +1,5 @@
 // How a reading is said to a person: a number, or the reason why there is none. Never a zero, never a guess.
+import { tr } from './lang'
 import type { FailedSignIn, Kind, Quality, Reading } from './api'
 
 // A number older than this is not live and must not look so.
@@ -49,7 +50,7 @@ export const uncertainties: Partial<Record<Quality, string>> = { questionable: '
 
 // doubt is that word, or '' for a number that needs none.
 export const doubt = (r: Reading | undefined): string =>
-  [r && uncertainties[r.quality], r?.time_not_sure && timeNotSure()].filter(Boolean).join(', ')
+  [r && uncertainties[r.quality], r?.time_not_sure && timeNotSure(), r?.not_confirmed && tr('patient not confirmed')].filter(Boolean).join(', ')
 
 // The gateway's clock is off: the number is of now and of this bed, but it is on no chart yet.
 const timeNotSureIn: Record<string, string> = { en: 'time not sure', de: 'Zeit nicht sicher' }

@@ -27,6 +27,7 @@ var (
 	errTooLarge   = errors.New("dashboard: body too large")
 	errNotJSON    = errors.New("dashboard: body is not JSON")
 	errTooMany    = errors.New("dashboard: too many live connections")
+	errNotOpen    = errors.New("dashboard: the question is not open any more")
 	errTooFast    = errors.New("dashboard: too many requests")
 )
 
@@ -83,6 +84,8 @@ func statusOf(err error) (status int, text string) {
 		return http.StatusForbidden, "You are not permitted to see this. The attempt is in the audit log."
 	case errors.Is(err, errForeign):
 		return http.StatusForbidden, "This request did not come from the dashboard itself (header " + RequestHeader + ": 1, same origin)."
+	case errors.Is(err, errNotOpen):
+		return http.StatusConflict, "This question is not open any more: it was answered, or the sensor or the patient was moved. Look at the bed again."
 	case errors.As(err, &bad):
 		return http.StatusBadRequest, string(bad)
 	case errors.Is(err, store.ErrTooMuch):

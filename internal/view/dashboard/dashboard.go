@@ -143,6 +143,7 @@ func New(cfg Config) (*Handler, error) {
 		"POST /api/patients/{id}/break-glass": h.breakGlass,
 		"GET /api/patients/{id}/accesses":     h.accesses,
 		"GET /api/patients/{id}/notices":      h.notices,
+		"POST /api/patients/{id}/confirm":     h.confirm,
 		"GET /api/patients/{id}/consent":      h.consent,
 		"PUT /api/patients/{id}/consent":      h.setConsent,
 

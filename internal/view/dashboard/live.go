@@ -246,7 +246,7 @@ func (v *liveViewer) message(u store.Update) (any, bool) {
 			return nil, false
 		}
 		for _, b := range u.Chunk.Bundles {
-			s := vitals.Said{Sensor: u.Sensor, TimeNotSure: u.TimeNotSure, Bundle: b}
+			s := vitals.Said{Sensor: u.Sensor, TimeNotSure: u.TimeNotSure, NotConfirmed: u.NotConfirmed, Bundle: b}
 			if d := u.Durable.Sub(b.At); d.Abs() < heardNear {
 				s.Heard = u.Durable
 			}

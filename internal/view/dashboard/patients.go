@@ -44,6 +44,7 @@ type bedAnswer struct {
 	Patient     string   `json:"patient,omitempty"`
 	PatientName string   `json:"patient_name,omitempty"`
 	Numerics    readings `json:"numerics,omitempty"`
+	questioned
 }
 
 // beds lists the beds that the person may know of, by ward and bed. Values come only with a Grant for each patient.
@@ -101,6 +102,9 @@ func (h *Handler) beds(w http.ResponseWriter, r *http.Request) error {
 			b.Patient = p.ID
 			if b.PatientName, err = h.cfg.Store.PatientName(ctx, g, p.ID); err == nil {
 				b.Numerics, err = h.latest(ctx, g, p.ID)
+			}
+			if err == nil {
+				b.questioned, err = h.questions(ctx, s, g, p)
 			}
 			switch {
 			case errors.Is(err, store.ErrNotFound) && p.Bed == "":
@@ -174,6 +178,10 @@ func (h *Handler) patient(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	s, err := h.Subject(r)
+	if err != nil {
+		return err
+	}
 	ref, err := h.cfg.Store.Patient(ctx, id)
 	if err != nil {
 		return err
@@ -188,11 +196,15 @@ func (h *Handler) patient(w http.ResponseWriter, r *http.Request) error {
 		PatientName string    `json:"patient_name"`
 		place
 		Numerics readings `json:"numerics"`
+		questioned
 	}{Patient: id, place: rooms.place(ref)}
 	if answer.PatientName, err = h.cfg.Store.PatientName(ctx, g, id); err != nil {
 		return err
 	}
 	if answer.Numerics, err = h.latest(ctx, g, id); err != nil {
+		return err
+	}
+	if answer.questioned, err = h.questions(ctx, s, g, ref); err != nil {
 		return err
 	}
 	answer.ServerTime = h.now()
@@ -354,6 +366,8 @@ func (h *Handler) trends(w http.ResponseWriter, r *http.Request) error {
 		Series      []trendSeries `json:"series"`
 		Gaps        []trendGap    `json:"gaps"`
 		Moves       []trendMove   `json:"moves"`
+		// NotConfirmed are the stretches of which a person had to say, or still has to, that they are this patient's.
+		NotConfirmed []trendQuestion `json:"not_confirmed"`
 	}{From: from, To: to, StepSeconds: int(step / time.Second), Gaps: []trendGap{}}
 	gaps, err := h.cfg.Store.GapsOf(r.Context(), g, id, from, to, maxTrendGaps)
 	if err != nil {
@@ -363,6 +377,9 @@ func (h *Handler) trends(w http.ResponseWriter, r *http.Request) error {
 		answer.Gaps = append(answer.Gaps, trendGap{gap.From.UTC(), gap.To.UTC(), gap.Signal.String(), gap.Reason})
 	}
 	if answer.Moves, err = h.moves(r.Context(), g, id, from, to); err != nil {
+		return err
+	}
+	if answer.NotConfirmed, err = h.notConfirmed(r.Context(), g, id, from, to); err != nil {
 		return err
 	}
 	for _, name := range names {

@@ -18,6 +18,8 @@ type reading struct {
 	Unverified bool   `json:"unverified,omitempty"`
 	// TimeNotSure: the gateway's clock is off; the reading is shown with the patient who lies where the sensor stands now, and is on no chart.
 	TimeNotSure bool `json:"time_not_sure,omitempty"`
+	// NotConfirmed: the sensor had been silent for long, and no person has confirmed that it is still on this patient.
+	NotConfirmed bool `json:"not_confirmed,omitempty"`
 }
 
 // readings are the current ones of each kind, by the kind's name with its unit ("heart_rate_bpm").
@@ -30,7 +32,8 @@ func readingsOf(all []vitals.Reading) readings {
 		if r.Kind == vitals.DieTemperature {
 			continue
 		}
-		one := reading{At: r.At.UTC(), Quality: r.Quality.String(), Source: r.Sensor[strings.LastIndexByte(r.Sensor, '/')+1:], Unverified: r.Asserted, TimeNotSure: r.TimeNotSure}
+		one := reading{At: r.At.UTC(), Quality: r.Quality.String(), Source: r.Sensor[strings.LastIndexByte(r.Sensor, '/')+1:], Unverified: r.Asserted, TimeNotSure: r.TimeNotSure,
+			NotConfirmed: r.NotConfirmed}
 		if r.Quality.HasValue() {
 			value := r.Value
 			one.Value = &value

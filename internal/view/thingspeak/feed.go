@@ -86,6 +86,10 @@ func early(e store.Entry, said []vitals.Said) bool {
 	return e.Created.Sub(said[0].At) < vitals.ChooseContext
 }
 
+// NotConfirmed is the status of a patient's entry with a number of a sensor that was silent for long, while no person has confirmed that
+// it is still on this patient.
+const NotConfirmed = "patient not confirmed"
+
 // merge makes one entry of each second in which a patient's sensors said anything about the channel's fields, a value
 // or its absence. What has no value is null: a hole is a hole. said is ascending; of several sensors the source of the kind counts
 // (vitals.Choose), and of two of its values in one second the later. The id is the second itself, so the same second has the same id
@@ -102,9 +106,12 @@ func merge(said []vitals.Said) []store.Entry {
 			if len(list) == 0 || list[len(list)-1].ID != at.Unix() {
 				list = append(list, store.Entry{ID: at.Unix(), Created: at})
 			}
-			// ThingSpeak has no place for "questionable": only what meets its accuracy is a number here.
+			// ThingSpeak has no place for "questionable": only what meets its accuracy is a number here. Whose it is has one: the status.
 			if n.Quality == vitals.Good {
 				list[len(list)-1].Fields[i-1] = shown(n)
+				if b.NotConfirmed {
+					list[len(list)-1].Status = NotConfirmed
+				}
 			}
 		}
 	}

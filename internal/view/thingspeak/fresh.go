@@ -29,6 +29,7 @@ func kindOf(field int) vitals.Kind {
 type said struct {
 	at      time.Time
 	numeric vitals.Numeric
+	asked   bool // no person has confirmed that it is of this patient
 }
 
 // shown reports whether it is a value that this face gives out as a number: ThingSpeak has no place for "questionable".
@@ -49,11 +50,11 @@ func (f *face) lastSaid(ctx context.Context, g access.Grant, patient string, fie
 		choose.Hear(s)
 	}
 	if r, ok := choose.Reading(kind, now); ok && !r.Asserted {
-		return said{r.At.UTC(), r.Numeric}, true, nil
+		return said{r.At.UTC(), r.Numeric, r.NotConfirmed}, true, nil
 	}
 	for size, read := minBundles, 0; read < maxBundles; size *= 4 {
 		size = min(size, maxBundles-read)
-		page, err := f.Store.Numerics(ctx, g, patient, time.Unix(0, 0), to, size)
+		page, err := f.Store.Said(ctx, g, patient, time.Unix(0, 0), to, size)
 		if err != nil {
 			return said{}, false, err
 		}
@@ -61,7 +62,7 @@ func (f *face) lastSaid(ctx context.Context, g access.Grant, patient string, fie
 		for i := len(page) - 1; i >= 0; i-- {
 			for _, n := range page[i].Numerics {
 				if n.Kind == kind && n.Quality != vitals.Asserted { // what only a legacy device says is nobody's last word here
-					return said{page[i].At.UTC(), n}, true, nil
+					return said{page[i].At.UTC(), n, page[i].NotConfirmed}, true, nil
 				}
 			}
 		}
@@ -88,11 +89,17 @@ func (f *face) lastOfPatient(q *request, rd reading) error {
 	switch {
 	case !newest.shown():
 		told(q.w, fmt.Sprintf("there is no value: %s", newest.numeric.Quality))
+	case newest.asked && q.plainText(): // a bare number has no place for the mark
+		told(q.w, "the sensor was silent for long, and no person has confirmed that it is still on this patient")
 	case fresh == vitals.NoData, fresh == vitals.Stale && q.plainText():
 		f.tellAge(q.w, newest.at)
 	default:
 		if fresh == vitals.Stale {
 			f.tellAge(q.w, newest.at)
+		}
+		if newest.asked {
+			e.Status = NotConfirmed
+			told(q.w, NotConfirmed)
 		}
 		e.Fields[rd.field-1] = shown(newest.numeric)
 	}

@@ -1,0 +1,145 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"math"
+	"slices"
+	"time"
+
+	"vitalseal/internal/access"
+)
+
+// marks are a patient's readings that nobody has confirmed to be the patient's, by sensor.
+type marks []Silence
+
+// cover reports whether what a sensor measured at that time is among them.
+func (m marks) cover(sensor string, at time.Time) bool {
+	return slices.ContainsFunc(m, func(x Silence) bool { return x.Sensor == sensor && x.covers(at) })
+}
+
+// marksOf are those of a patient, with where each ends: a sensor that went to another bed and came back was put there by a person,
+// as was a patient who was admitted anew.
+func (s *Store) marksOf(ctx context.Context, patient string) (marks, error) {
+	all, err := list(ctx, s.db.DB, scanSilence, selectSilence+"WHERE patient = ? AND answer <> 'yes' ORDER BY ends DESC LIMIT ?", patient, maxSilences)
+	if err != nil {
+		return nil, err
+	}
+	for i := range all {
+		if err := s.bound(ctx, &all[i]); err != nil {
+			return nil, err
+		}
+	}
+	return all, nil
+}
+
+// bound ends a silence's question with the stay or the placement in which it was raised.
+func (s *Store) bound(ctx context.Context, x *Silence) error {
+	h, err := s.placesOf(ctx, x.Sensor)
+	if err != nil {
+		return err
+	}
+	at := micro(x.End)
+	until := at // the readings were moved to another patient, or the stay was corrected: they are not this patient's any more
+	for _, in := range h.lay {
+		if in.patient == x.Patient && at >= in.begins && at < in.ends {
+			until = in.ends
+		}
+	}
+	if until != math.MaxInt64 && (x.Until.IsZero() || fromMicro(until).Before(x.Until)) {
+		x.Until = fromMicro(until)
+	}
+	return nil
+}
+
+// Questions are the silences of a patient's sensors that a person must still answer for, or that were answered "no" while the sensor
+// is still at the patient's bed, newest first. The grant must allow access.ViewPatient or access.ViewDisplay on the patient.
+func (s *Store) Questions(ctx context.Context, g access.Grant, patient string) ([]Silence, error) {
+	if err := s.numbersAllowed(g, patient); err != nil {
+		return nil, named("questions", err)
+	}
+	all, err := s.marksOf(ctx, patient)
+	return slices.DeleteFunc(all, func(x Silence) bool { return !x.Open() }), named("questions", err)
+}
+
+// NotConfirmed are the silences of a patient's sensors after which readings of [from, to) were in question, and those that a person
+// confirmed then, ascending: what a chart says of them. The grant must allow access.ViewPatient or access.ViewDisplay on the patient.
+func (s *Store) NotConfirmed(ctx context.Context, g access.Grant, patient string, from, to time.Time) ([]Silence, error) {
+	if err := s.numbersAllowed(g, patient); err != nil {
+		return nil, named("not confirmed", err)
+	}
+	all, err := list(ctx, s.db.DB, scanSilence, selectSilence+"WHERE patient = ? AND ends < ? ORDER BY ends DESC LIMIT ?", patient, micro(to), maxSilences)
+	if err != nil {
+		return nil, named("not confirmed", err)
+	}
+	var out []Silence
+	for _, x := range slices.Backward(all) {
+		if x.Answer != AnswerYes {
+			if err := s.bound(ctx, &x); err != nil {
+				return nil, named("not confirmed", err)
+			}
+		}
+		over := x.Until
+		if x.Answer == AnswerYes {
+			over = x.Answered
+		}
+		if (over.IsZero() || over.After(from)) && (over.IsZero() || over.After(x.End)) {
+			out = append(out, x)
+		}
+	}
+	return out, nil
+}
+
+// Confirm answers questions of a patient, by their ids: with yes it is the patient on whom the sensors are, and their readings since
+// are not in question any more; with no they stay so, until the sensor or the patient is elsewhere or a person says yes after all,
+// which then counts from now on. It gives the questions as they were. The grant must allow access.ConfirmPatient on the patient.
+// ErrConflict: one of them is not open any more, and none is answered.
+func (s *Store) Confirm(ctx context.Context, g access.Grant, patient string, ids []int64, yes bool) ([]Silence, error) {
+	if err := s.allowed(g, access.ConfirmPatient, access.OnPatient(patient)); err != nil {
+		return nil, named("confirm", err)
+	}
+	if len(ids) == 0 || len(ids) > maxSilences {
+		return nil, named("confirm", fmt.Errorf("%w: questions: name 1 to %d", ErrInvalid, maxSilences))
+	}
+	now, found := s.now(), []Silence{}
+	for _, id := range ids {
+		rows, err := list(ctx, s.db.DB, scanSilence, selectSilence+"WHERE id = ? AND patient = ?", id, patient)
+		if err != nil {
+			return nil, named("confirm", err)
+		}
+		if len(rows) == 0 {
+			return nil, named("confirm", fmt.Errorf("%w: the question was withdrawn, because readings from that time have arrived", ErrConflict))
+		}
+		if err := s.bound(ctx, &rows[0]); err != nil {
+			return nil, named("confirm", err)
+		}
+		if !rows[0].Open() {
+			return nil, named("confirm", fmt.Errorf("%w: the question was answered, or the sensor or the patient was moved, meanwhile", ErrConflict))
+		}
+		found = append(found, rows[0])
+	}
+	err := s.inTx(ctx, func(tx *sql.Tx) error {
+		for _, x := range found {
+			query, args := "UPDATE silences SET answer = ?, person = ?, answered = ? WHERE id = ? AND answer = ?", []any{AnswerNo, g.Holder(), micro(now), x.ID, x.Answer}
+			switch {
+			case yes && x.Answer == AnswerNo:
+				query, args = "UPDATE silences SET until = ?, person = ?, answered = ? WHERE id = ? AND answer = ? AND until IS NULL", []any{micro(now), g.Holder(), micro(now), x.ID, x.Answer}
+			case yes:
+				args[0] = AnswerYes
+			case x.Answer == AnswerNo:
+				continue // it is said already
+			}
+			r, err := tx.ExecContext(ctx, query, args...)
+			if err != nil {
+				return err
+			}
+			if n, err := r.RowsAffected(); err != nil || n == 0 {
+				return fmt.Errorf("%w: the question was answered meanwhile", ErrConflict)
+			}
+		}
+		return nil
+	})
+	s.voices.changed()
+	return found, named("confirm", err)
+}

@@ -1,0 +1,245 @@
+package dashboard_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/chromedp/chromedp"
+
+	"vitalseal/internal/access"
+	"vitalseal/internal/audit"
+	"vitalseal/internal/seal"
+	"vitalseal/internal/store"
+	"vitalseal/internal/view/admin"
+	"vitalseal/internal/view/dashboard"
+	"vitalseal/internal/vitals"
+)
+
+// The screens are tested in a browser against the hub's faces and a store, without a network between: what a sensor said, and when, is
+// then as each test needs it.
+
+// stage is what the screens show: two beds on ward a and one on ward b, each with a patient and an oximeter.
+type stage struct {
+	t        *testing.T
+	url      string
+	store    *store.Store
+	grant    access.Grant
+	patients map[string]string // by bed
+	mu       sync.Mutex        // guards seq
+	seq      uint64
+}
+
+func newStage(t *testing.T) *stage {
+	t.Helper()
+	ctx, dir, log := t.Context(), t.TempDir(), slog.New(slog.DiscardHandler)
+	must := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	keys, _, err := seal.OpenFileKeyStore(filepath.Join(dir, "root.key"))
+	must(err)
+	st, err := store.Open(ctx, filepath.Join(dir, "store"), keys, log)
+	must(err)
+	t.Cleanup(func() { _ = st.Close() })
+	trail, err := audit.Open(filepath.Join(dir, "audit"), filepath.Join(dir, "audit.key"), log)
+	must(err)
+	t.Cleanup(func() { _ = trail.Close() })
+	engine, err := access.New(st, trail, nil, log)
+	must(err)
+	s := &stage{t: t, store: st, grant: engine.Standing("ingest", access.AppendVitals), patients: map[string]string{}}
+	past := time.Now().Add(-30 * time.Hour)
+	must(st.CreateWard(ctx, store.Ward{ID: "a", Name: "Kardiologie A"}))
+	must(st.CreateWard(ctx, store.Ward{ID: "b", Name: "Chirurgie B"}))
+	must(st.CreateDevice(ctx, store.Device{ID: spiffe("gateway/gw-a1"), Kind: "gateway", State: store.DeviceActive}))
+	for _, b := range []struct{ bed, ward, name string }{{"a-1", "a", "Ada Brandt"}, {"a-2", "a", "Emil Sørensen"}, {"a-3", "a", ""}, {"b-1", "b", "Bela Novak"}} {
+		must(st.CreateBed(ctx, store.Bed{ID: b.bed, Ward: b.ward, Name: "Bett " + b.bed}))
+		if b.name == "" {
+			continue
+		}
+		s.patients[b.bed], err = st.CreatePatient(ctx, b.name)
+		must(err)
+		must(st.Admit(ctx, s.patients[b.bed], b.bed, past))
+		s.sensor("oxi-"+b.bed, "MAX30100", b.bed, past)
+	}
+	hash, err := access.HashPassword(password)
+	must(err)
+	for _, p := range []access.Person{
+		{Login: "nurse", DisplayName: "Tomas Ek", Role: access.RoleNurse, Wards: []string{"a"}},
+		{Login: "doctor", DisplayName: "Dr. Mira Lang", Role: access.RoleDoctor, Patients: []string{s.patients["a-1"]}},
+		{Login: "patient", DisplayName: "Ada Brandt", Role: access.RolePatient, Self: s.patients["a-1"]},
+		{Login: "staff", DisplayName: "Sam Stone", Role: access.RoleStaff},
+		{Login: "auditor", DisplayName: "Ana Audit", Role: access.RoleAuditor},
+		{Login: "admin", DisplayName: "Adi Admin", Role: access.RoleAdmin},
+	} {
+		_, err := st.CreatePerson(ctx, p, hash)
+		must(err)
+	}
+	desk := func(*http.Request) string { return spiffe("workstation/desk") }
+	must(st.CreateDevice(ctx, store.Device{ID: desk(nil), Kind: "workstation", State: store.DeviceActive}))
+	board, err := dashboard.New(dashboard.Config{Store: st, Access: engine, Log: log, Workstation: desk, PasskeyHost: "localhost"})
+	must(err)
+	none := func(context.Context, string) error { return errors.New("there is no overlay here") }
+	administer := admin.New(admin.Config{Store: st, Access: engine, Audit: trail, Subject: board.Subject, Domain: "ward.example", Log: log,
+		Invite: func(context.Context, string, []store.Device) (json.RawMessage, error) {
+			return json.RawMessage(`{"ticket":"of a test"}`), nil
+		}, Disable: none, Enable: none, Delete: none, Rotate: none, ResetNumbers: none,
+		Reissue: func(context.Context, string, string) (json.RawMessage, error) { return nil, none(nil, "") }})
+	mux := http.NewServeMux()
+	mux.Handle("/", board)
+	mux.Handle(admin.Prefix, administer)
+	server := httptest.NewServer(mux)
+	t.Cleanup(server.Close)
+	s.url = server.URL
+	return s
+}
+
+func spiffe(rest string) string { return "spiffe://ward.example/" + rest }
+
+// sensor makes one at a bed.
+func (s *stage) sensor(name, model, bed string, since time.Time) {
+	s.t.Helper()
+	d := store.Device{ID: spiffe("sensor/" + name), Kind: "sensor", Model: model, Serial: "S-" + name, Gateway: spiffe("gateway/gw-a1"), State: store.DeviceActive}
+	if err := errors.Join(s.store.CreateDevice(s.t.Context(), d), s.store.PlaceDevice(s.t.Context(), d.ID, bed, since)); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+// say has a sensor say something at a time, by a clock.
+func (s *stage) say(sensor string, at time.Time, clock store.Clock, n ...vitals.Numeric) {
+	s.t.Helper()
+	at = at.UTC().Truncate(time.Microsecond)
+	s.mu.Lock()
+	s.seq++
+	seq := s.seq
+	s.mu.Unlock()
+	id := spiffe("sensor/" + sensor)
+	c := vitals.Chunk{Signal: vitals.Numerics, Start: at, Bundles: []vitals.Bundle{{At: at, Numerics: n}}}
+	a := store.Arrival{Sensor: id, Chunk: c, Received: time.Now(), Clock: clock, Header: seal.Header{Sensor: id, Signal: uint8(c.Signal),
+		Start: at, Seq: seq, Epoch: seal.Epoch{ID: seal.EpochID{1}, Number: 1}}}
+	if outcome, why, err := s.store.Append(context.Background(), s.grant, a); err != nil || outcome != store.Accepted {
+		s.t.Errorf("append: %v %s %v", outcome, why, err)
+	}
+}
+
+// beat says a heart rate and a saturation.
+func beat(hr, spo2 float64) []vitals.Numeric {
+	return []vitals.Numeric{vitals.Checked(vitals.HeartRate, hr, vitals.Good), vitals.Checked(vitals.SpO2, spo2, vitals.Good)}
+}
+
+// keepBeating has sensors speak each second until the test ends, so that what is on the screen is live.
+func (s *stage) keepBeating(sensors ...string) {
+	ctx, stop := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		tick := time.NewTicker(time.Second)
+		defer tick.Stop()
+		for i := 0; ; i++ {
+			for _, x := range sensors {
+				s.say(x, time.Now(), store.Clock{}, beat(float64(70+i%3), 97)...)
+			}
+			select {
+			case <-tick.C:
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
+	s.t.Cleanup(func() { stop(); <-done })
+}
+
+// open signs a person in, in a browser of a language and a width.
+func (s *stage) open(login, language string, width int) *page {
+	s.t.Helper()
+	height := 900
+	if width < 700 {
+		height = 844
+	}
+	p := openBrowser(s.t, s.url, chromedp.Flag("lang", language), chromedp.Flag("accept-lang", language), chromedp.WindowSize(width, height))
+	if width < 700 { // a window is never that narrow
+		p.do(chromedp.EmulateViewport(int64(width), int64(height)))
+	}
+	if login != "" {
+		p.do(chromedp.Navigate(p.url), chromedp.WaitVisible(testid("signin-form")), chromedp.SendKeys(testid("login"), login),
+			chromedp.SendKeys(testid("password"), password), chromedp.Click(testid("signin")))
+	}
+	return p
+}
+
+// fits checks that nothing is wider than the screen, and what axe finds, where $VITALSEAL_AXE names its file.
+func (p *page) fits(name string) {
+	p.t.Helper()
+	p.shot(name)
+	p.is(name+": nothing is wider than the screen", `document.documentElement.scrollWidth <= window.innerWidth`)
+	file := os.Getenv("VITALSEAL_AXE")
+	if file == "" {
+		return
+	}
+	script, err := os.ReadFile(file)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	js[bool](p, string(script)+"; true")
+	// A tile's name is its bed and patient; the numbers in it change each second and are no part of the name.
+	found := js[string](p, `axe.run(document, {resultTypes: ['violations'], rules: {'label-content-name-mismatch': {enabled: false}}}).then(r => JSON.stringify(r.violations.map(v => [v.id, v.nodes.map(n => n.html.slice(0, 200))])))`, chromedp.EvalAwaitPromise)
+	if found != "[]" {
+		p.t.Errorf("%s: axe: %s", name, found)
+	}
+}
+
+// TestScreens shows the screens with what is rarely there.
+func TestScreens(t *testing.T) {
+	s := newStage(t)
+	now := time.Now()
+	for m := 300; m > 0; m -= 20 { // often enough to ask nothing, but for a-1 in the last 100 minutes
+		for _, x := range []string{"oxi-a-1", "oxi-a-2", "oxi-b-1"} {
+			if x != "oxi-a-1" || m > 100 {
+				s.say(x, now.Add(-time.Duration(m)*time.Minute), store.Clock{}, beat(66, 98)...)
+			}
+		}
+	}
+	t.Run("is this still the patient", s.whoseSensor)
+}
+
+// whoseSensor: the tile asks in words, the number stays with its mark; one press of a nurse takes it away, by the keyboard too.
+func (s *stage) whoseSensor(t *testing.T) {
+	s.t = t
+	s.keepBeating("oxi-a-1", "oxi-a-2", "oxi-b-1")
+	asks := "asks-" + s.patients["a-1"]
+	p := s.open("nurse", "en", 1440)
+	p.await("the question", `document.querySelector('[data-testid="`+asks+`"]')?.innerText.includes('Is this still Ada Brandt?')`)
+	p.await("a live number with its mark", `/^[0-9]+\?$/.test(document.querySelector('[data-testid="bed-a-1"] [data-testid="hr-value"]').innerText.trim()) &&
+		document.querySelector('[data-testid="bed-a-1"] [data-testid="hr"]').innerText.includes('patient not confirmed') && document.querySelector('[data-testid="bed-a-1"] [data-testid="hr"]').dataset.state === 'live'`)
+	p.is("no question at the neighbour's bed", `document.querySelectorAll('[data-testid^="asks-p"]').length === 1`)
+	p.fits("asks-station-en")
+	phone := s.open("nurse", "de", 390)
+	phone.await("the question in German", `document.querySelector('[data-testid="`+asks+`"]')?.innerText.includes('Ist das noch Ada Brandt?')`)
+	phone.fits("asks-station-de-390")
+	doctor := s.open("doctor", "en", 1440)
+	doctor.do(chromedp.Click(testid("bed-a-1")), chromedp.WaitVisible(testid(asks)))
+	doctor.is("a doctor cannot answer", `document.querySelector('[data-testid="asks-yes"]') === null`)
+	doctor.await("the chart's words", `document.querySelector('[data-testid="not-confirmed"]')?.innerText.includes('oxi-a-1')`)
+	doctor.fits("asks-patient-en")
+
+	// The tile's link, then "yes": the next stops of the keyboard.
+	p.do(chromedp.Focus(testid("bed-a-1")))
+	p.do(chromedp.KeyEvent("\t"))
+	p.is("the keyboard comes to yes after the tile", `document.activeElement?.dataset.testid === 'asks-yes'`)
+	p.do(chromedp.KeyEvent("\r"))
+	p.await("the question is gone", `document.querySelector('[data-testid="`+asks+`"]') === null`)
+	p.await("the mark is gone", `/^[0-9]+$/.test(document.querySelector('[data-testid="bed-a-1"] [data-testid="hr-value"]').innerText.trim())`)
+	phone.await("it is gone on the other screen", `document.querySelector('[data-testid="`+asks+`"]') === null`)
+	doctor.await("and on the patient's page, whose chart tells it", `document.querySelector('[data-testid="`+asks+`"]') === null &&
+		document.querySelector('[data-testid="not-confirmed"]')?.innerText.includes('Tomas Ek')`)
+}
