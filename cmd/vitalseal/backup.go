@@ -36,12 +36,16 @@ database) go into another. Hub and overlay may run meanwhile.
 The overlay's folder is looked for beside the hub's; --overlay names another, or "none" for an external network. Every component's
 certificate is of the overlay's authority: a server that is restored without that folder is one that no gateway reaches.
 
+Of a hub whose store is in PostgreSQL it copies everything else: audit log, the hub's own keys and the overlay. PostgreSQL's tools copy
+the readings (doc/scale-out.md).
+
 Keep the two apart: with the first alone nobody can read a name or a reading, and a patient who is forgotten is forgotten in the backup,
 too, once the older copies of the keys are destroyed. The root key (root.key in the hub's folder) is in neither: without it both are of no use.`,
 		Example: "  vitalseal backup --data /var/lib/vitalseal/hub --to /mnt/backup/2026-11-23 --keys /mnt/escrow/2026-11-23 --config /etc/vitalseal/hub.yaml",
 		Args:    exactArgs(0),
 		RunE: func(c *cobra.Command, _ []string) error {
-			if err := folderOf(data); err != nil {
+			database := inDatabase(data)
+			if err := folderOf(data); err != nil && !database {
 				return err
 			}
 			if err := store.Apart(to, keys); err != nil {
@@ -55,11 +59,8 @@ too, once the older copies of the keys are destroyed. The root key (root.key in 
 			if missing != nil && !errors.Is(missing, errNoOverlay) {
 				return missing
 			}
-			m, err := store.Backup(c.Context(), filepath.Join(data, "store"), filepath.Join(to, "store"), keys, tell)
+			m, err := backupStore(c, root, data, to, keys, database)
 			if err != nil {
-				return &hinted{err, "give --to and --keys folders that are empty or not there yet"}
-			}
-			if err := store.SealBackup(root, filepath.Join(to, "store"), keys); err != nil {
 				return err
 			}
 			tell("audit log")
@@ -80,7 +81,7 @@ too, once the older copies of the keys are destroyed. The root key (root.key in 
 			if err := backupConfigs(configs, keys); err != nil {
 				return err
 			}
-			if err := store.SealServer(root, keys, m.Taken); err != nil {
+			if err := store.SealServer(root, keys, m.Taken, database); err != nil {
 				return err
 			}
 			if asJSON {
@@ -93,6 +94,10 @@ too, once the older copies of the keys are destroyed. The root key (root.key in 
 			with := "keys and the overlay's folder"
 			if from == "" {
 				with = "keys, without an overlay,"
+			}
+			if database {
+				fmt.Printf("The readings are in PostgreSQL and not in this backup: copy them as doc/scale-out.md says.\nAudit log in %s; %s in %s\nKeep root.key somewhere else again: nothing opens without it.\n", to, with, keys)
+				return missing
 			}
 			fmt.Printf("%d files, %.1f MB, in %s; %s in %s\nKeep root.key somewhere else again: nothing opens without it.\n", len(m.Files), float64(bytes)/1e6, to, with, keys)
 			return missing
@@ -133,18 +138,15 @@ true, and what they are for. Tell the auditor.`,
 			if err != nil {
 				return err
 			}
-			switch err := store.CheckSeal(ks, filepath.Join(from, "store"), keys); {
-			case unsealed:
-			case errors.Is(err, store.ErrUnsealed):
-				return &hinted{err, "somebody may have changed the backup, or the root key is another one; for a backup of a version that made no seals: --unsealed"}
-			case err != nil:
-				return err
-			}
 			server, err := readServer(ks, keys, network, unsealed)
 			if err != nil {
 				return err
 			}
-			if _, err := store.Restore(c.Context(), filepath.Join(from, "store"), keys, filepath.Join(data, "store"), tell); err != nil {
+			if server.database {
+				if err := emptyData(data); err != nil {
+					return err
+				}
+			} else if err := restoreStore(c, ks, from, keys, data, unsealed); err != nil {
 				return err
 			}
 			tell("audit log")
@@ -170,6 +172,9 @@ true, and what they are for. Tell the auditor.`,
 				return err
 			}
 			server.say()
+			if server.database {
+				return checkAudit(data)
+			}
 			return checkStore(c, data, asJSON)
 		},
 	}
@@ -228,12 +233,7 @@ func checkStore(c *cobra.Command, data string, asJSON bool) (err error) {
 	if err != nil {
 		return err
 	}
-	tell("audit log")
-	public, err := os.ReadFile(filepath.Join(data, "audit.pub")) // #nosec G304 -- the operator names the folder
-	if err == nil {
-		_, err = audit.Verify(filepath.Join(data, "audit"), strings.TrimSpace(string(public)))
-	}
-	if err != nil && !errors.Is(err, audit.ErrUnsigned) { // what is behind the signed entries, the hub signs at its start
+	if err := checkAudit(data); err != nil {
 		found.Problems = append(found.Problems, err.Error())
 	}
 	if asJSON {
@@ -251,6 +251,19 @@ func checkStore(c *cobra.Command, data string, asJSON bool) (err error) {
 		return &hinted{fmt.Errorf("check: %d problems", n), "restore the last backup into another folder and compare"}
 	}
 	return nil
+}
+
+// checkAudit proves a stopped hub's audit log whole.
+func checkAudit(data string) error {
+	tell("audit log")
+	public, err := os.ReadFile(filepath.Join(data, "audit.pub")) // #nosec G304 -- the operator names the folder
+	if err == nil {
+		_, err = audit.Verify(filepath.Join(data, "audit"), strings.TrimSpace(string(public)))
+	}
+	if errors.Is(err, audit.ErrUnsigned) { // what is behind the signed entries, the hub signs at its start
+		return nil
+	}
+	return err
 }
 
 // openRoot opens a root key that is there: one that would be made now opens nothing.

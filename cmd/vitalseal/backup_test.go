@@ -111,3 +111,47 @@ func TestBackupCommands(t *testing.T) {
 		t.Errorf("a backup without a seal, as somebody insists: %+v", got)
 	}
 }
+
+// TestBackupOfADatabaseHub: what a hub keeps beside a store in PostgreSQL is backed up and comes back; a list that does not say so
+// makes no hub without its store.
+func TestBackupOfADatabaseHub(t *testing.T) {
+	data, dir := hubData(t), t.TempDir()
+	at := func(name string) string { return filepath.Join(dir, name) }
+	must := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	must(os.RemoveAll(filepath.Join(data, "store")))
+	if got := command(t, "backup", "--data", data, "--to", at("x"), "--keys", at("y"), "--overlay", "none"); got.code != 2 || !strings.Contains(got.err, "no hub's data folder") {
+		t.Errorf("a folder that lost its store and never had an identity: %+v", got)
+	}
+	must(os.WriteFile(filepath.Join(data, "hub.openziti.json"), []byte("{}"), 0o600))
+	if got := command(t, "backup", "--data", data, "--to", at("b"), "--keys", at("k"), "--overlay", "none"); got.code != 0 || !strings.Contains(got.out, "PostgreSQL") {
+		t.Fatalf("%+v", got)
+	}
+	secretsApart(t, at("b"))
+	restore := func(to string) ran {
+		return command(t, "restore", "--from", at("b"), "--keys", at("k"), "--root-key", filepath.Join(data, "root.key"), "--data", to)
+	}
+	if got := restore(at("r")); got.code != 0 || !strings.Contains(got.err, "PostgreSQL") {
+		t.Fatalf("%+v", got)
+	}
+	for _, name := range []string{"root.key", "audit.key", "audit.pub", "hub.openziti.json"} {
+		if string(mustBytes(t, filepath.Join(at("r"), name))) != string(mustBytes(t, filepath.Join(data, name))) {
+			t.Error(name, "is not what it was")
+		}
+	}
+	if got := restore(at("r")); got.code != 2 || !strings.Contains(got.err, "not empty") {
+		t.Errorf("over a hub that is there: %+v", got)
+	}
+	list := filepath.Join(at("k"), "server.json")
+	must(os.WriteFile(list, []byte(strings.Replace(string(mustBytes(t, list)), `"database": true`, `"database": false`, 1)), 0o600))
+	if got := restore(at("r2")); got.code != 1 || !strings.Contains(got.err, "not sealed") {
+		t.Errorf("a changed list: %+v", got)
+	}
+	if _, err := os.Stat(at("r2")); !os.IsNotExist(err) {
+		t.Error("something was written:", err)
+	}
+}

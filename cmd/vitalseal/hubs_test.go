@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -114,6 +115,15 @@ func TestThreeHubs(t *testing.T) {
 		total += n
 	}
 	t.Logf("%d chunks produced while three hubs were killed, each is stored once", total)
+	// What a hub has beside the database is backed up while it runs, and comes back.
+	kept := t.TempDir()
+	if got := command(t, "backup", "--data", seed.dir+"/hub-2", "--to", kept+"/b", "--keys", kept+"/k"); got.code != 0 || !strings.Contains(got.out, "PostgreSQL") {
+		t.Errorf("backup of a hub with a database: %+v", got)
+	}
+	if got := command(t, "restore", "--from", kept+"/b", "--keys", kept+"/k", "--root-key", seed.dir+"/hub-2/root.key", "--data", kept+"/hub-2",
+		"--overlay", kept+"/overlay"); got.code != 0 {
+		t.Errorf("restore of it: %+v", got)
+	}
 	seed.secrets.addFolder(t, seed.dir)
 	seed.secrets.absentFrom(t, logs)
 }

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -44,6 +45,62 @@ func overlayOf(data, given string) (string, error) {
 		return beside, nil
 	}
 	return "", &hinted{errNoOverlay, "name the folder that `vitalseal overlay --data` has with --overlay, because no gateway reaches a server that is restored without it; --overlay none for an external network"}
+}
+
+// inDatabase tells whether data is the folder of a hub that has run with a PostgreSQL store: all of a hub's folder but a store.
+func inDatabase(data string) bool {
+	for _, name := range []string{"root.key", "audit.key", "hub.openziti.json"} {
+		if _, err := os.Stat(filepath.Join(data, name)); err != nil {
+			return false
+		}
+	}
+	_, err := os.Stat(filepath.Join(data, "store"))
+	return errors.Is(err, fs.ErrNotExist)
+}
+
+// backupStore copies the store and its keys, or makes the two folders for the rest where the store is in a database.
+func backupStore(c *cobra.Command, root seal.KeyStore, data, to, keys string, database bool) (m store.Manifest, err error) {
+	if database {
+		m.Taken = time.Now().UTC().Truncate(time.Microsecond)
+		err = store.BackupFolders(to, keys)
+	} else {
+		m, err = store.Backup(c.Context(), filepath.Join(data, "store"), filepath.Join(to, "store"), keys, tell)
+	}
+	if err != nil {
+		return m, &hinted{err, "give --to and --keys folders that are empty or not there yet"}
+	}
+	if database {
+		return m, nil
+	}
+	return m, store.SealBackup(root, filepath.Join(to, "store"), keys)
+}
+
+// restoreStore compares the copy of a store with its sealed list and makes a store of it.
+func restoreStore(c *cobra.Command, root seal.KeyStore, from, keys, data string, unsealed bool) error {
+	switch err := store.CheckSeal(root, filepath.Join(from, "store"), keys); {
+	case unsealed:
+	case errors.Is(err, store.ErrUnsealed):
+		return &hinted{err, "another user may have changed the backup, or the root key is another one; for a backup of a version that made no seals: --unsealed"}
+	case err != nil:
+		return err
+	}
+	_, err := store.Restore(c.Context(), filepath.Join(from, "store"), keys, filepath.Join(data, "store"), tell)
+	return err
+}
+
+// emptyData makes the data folder for a hub whose store is in a database.
+func emptyData(data string) error {
+	in, err := os.ReadDir(data)
+	if errors.Is(err, fs.ErrNotExist) {
+		err = os.MkdirAll(data, 0o700)
+	}
+	if err == nil && len(in) > 0 {
+		err = fmt.Errorf("%s is not empty: it has %s", data, in[0].Name())
+	}
+	if err != nil {
+		return &usageError{fmt.Errorf("--data: %w", err), "name a folder that is empty or not there yet"}
+	}
+	return nil
 }
 
 // backupOverlay copies the overlay's folder beside the keys: with it an attacker is the network's controller.
@@ -84,6 +141,7 @@ func backupConfigs(files []string, keys string) error {
 type restored struct {
 	keys, overlay string
 	hasOverlay    bool
+	database      bool // the store is in PostgreSQL
 	configs       []string
 }
 
@@ -103,6 +161,7 @@ func readServer(root seal.KeyStore, keys, overlay string, unsealed bool) (r rest
 	case err != nil:
 		return r, err
 	}
+	r.database = l.Database
 	for _, f := range l.Files {
 		r.hasOverlay = r.hasOverlay || strings.HasPrefix(f.Name, overlayFolder+"/")
 		if strings.HasPrefix(f.Name, configFolder+"/") {
@@ -155,6 +214,9 @@ func (r restored) say() {
 	default:
 		fmt.Fprintln(os.Stderr, "no overlay's folder was restored: with the overlay as it was, components come back by themselves; with a new, empty one the hub "+
 			"writes a new ticket for each of them at its start (doc/install.md)")
+	}
+	if r.database {
+		fmt.Fprintln(os.Stderr, "the readings were in PostgreSQL: restore them with its tools before you start the hub (doc/scale-out.md)")
 	}
 	for _, f := range r.configs {
 		fmt.Fprintln(os.Stderr, "configuration in the backup: "+f)

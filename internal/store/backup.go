@@ -56,13 +56,8 @@ func Backup(ctx context.Context, dir, to, keys string, progress func(file string
 	if _, err := os.Stat(filepath.Join(dir, directoryFile)); err != nil {
 		return m, fmt.Errorf("store: backup: %s holds no store: %w", dir, err)
 	}
-	if err := Apart(to, keys); err != nil {
-		return m, fmt.Errorf("store: backup: %w", err)
-	}
-	for _, d := range []string{to, keys} {
-		if err := emptyFolder(d); err != nil {
-			return m, fmt.Errorf("store: backup: %w", err)
-		}
+	if err := BackupFolders(to, keys); err != nil {
+		return m, err
 	}
 	chunks, err := filepath.Glob(filepath.Join(dir, partitionPrefix+"*"+partitionSuffix))
 	if err != nil {
@@ -213,6 +208,20 @@ func writeJSON(path string, v any) error {
 }
 
 // emptyFolder makes a folder, or finds it empty.
+// BackupFolders makes the folder of a backup and that of its keys, which must be apart (Apart) and empty.
+func BackupFolders(to, keys string) error {
+	err := Apart(to, keys)
+	for _, d := range []string{to, keys} {
+		if err == nil {
+			err = emptyFolder(d)
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("store: backup: %w", err)
+	}
+	return nil
+}
+
 func emptyFolder(dir string) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err

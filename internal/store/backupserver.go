@@ -22,19 +22,21 @@ var ErrNoServerList = errors.New("store: the backup lists nothing but the store"
 
 // ServerList is server.json.
 type ServerList struct {
-	Version int          `json:"version"` // 1
-	Taken   time.Time    `json:"taken"`
-	Files   []BackupFile `json:"files"` // names with slashes, relative to the folder
+	Version int       `json:"version"` // 1
+	Taken   time.Time `json:"taken"`
+	// Database says that the store is in PostgreSQL: it is in no backup of the server, and PostgreSQL's tools copy it.
+	Database bool         `json:"database,omitempty"`
+	Files    []BackupFile `json:"files"` // names with slashes, relative to the folder
 }
 
 // SealServer lists every file in the folder of a backup's keys that keys.json does not list, and seals the list with the root
 // key: a user who can write to the folder, but has no root key, can put no other overlay and no other hub into it.
-func SealServer(root seal.KeyStore, keys string, taken time.Time) error {
+func SealServer(root seal.KeyStore, keys string, taken time.Time, database bool) error {
 	names, err := serverFiles(keys)
 	if err != nil {
 		return fmt.Errorf("store: seal backup: %w", err)
 	}
-	l := ServerList{Version: backupVersion, Taken: taken, Files: []BackupFile{}}
+	l := ServerList{Version: backupVersion, Taken: taken, Database: database, Files: []BackupFile{}}
 	for _, name := range names {
 		f, err := fileOf(filepath.Join(keys, filepath.FromSlash(name)))
 		if err != nil {
