@@ -15,7 +15,8 @@ import (
 const (
 	keyAlphabet = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 	keyLength   = 16 // 82 bits, and what ThingSpeak clients expect
-	maxKeys     = 1000
+	// MaxKeys is how many API keys a person may have.
+	MaxKeys = 1000
 )
 
 var keyText = regexp.MustCompile(`^[0-9A-Z]{16}$`)
@@ -72,8 +73,8 @@ func (e *Engine) issue(ctx context.Context, k APIKey) (key string, stored APIKey
 	if err != nil {
 		return "", APIKey{}, fmt.Errorf("access: key: %w", err)
 	}
-	if len(have) >= maxKeys {
-		return "", APIKey{}, fmt.Errorf("%w: at most %d keys a person; delete one first", ErrInvalid, maxKeys)
+	if len(have) >= MaxKeys {
+		return "", APIKey{}, fmt.Errorf("%w: at most %d keys a person; delete one first", ErrInvalid, MaxKeys)
 	}
 	key = newKey()
 	k.Hash = sha256.Sum256([]byte(key))

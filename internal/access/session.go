@@ -9,6 +9,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -91,6 +92,57 @@ type SignedIn struct {
 	Tokens  Tokens
 	Subject Subject
 	Pending *Pending // not nil: no tokens yet
+	Ended   int      // of the person's older sessions, of which there were too many
+}
+
+const (
+	// MaxSessions and maxSessionsStation bound the sessions of one person that live at once, in all and at one workstation. One
+	// more ends the oldest.
+	MaxSessions        = 128
+	maxSessionsStation = 64
+)
+
+// makeRoom ends a person's oldest sessions where one more would be too many: at the workstation, or, when there are too many in all,
+// at the one that has most of them, so that many sign-ins somewhere end no session at a bed.
+func (e *Engine) makeRoom(ctx context.Context, p Person, workstation string, now time.Time) (ended int, err error) {
+	all, err := e.dir.SessionsOf(ctx, p.ID)
+	if err != nil {
+		return 0, fmt.Errorf("access: sign in: %w", err)
+	}
+	slices.SortStableFunc(all, func(a, b Session) int { return a.Started.Compare(b.Started) })
+	at, n := map[string][]Session{}, 0
+	for _, s := range all {
+		if now.Before(s.Expires) && now.Sub(s.LastUsed) < e.idle {
+			at[s.Workstation] = append(at[s.Workstation], s)
+			n++
+		}
+	}
+	for {
+		from, why := "", ""
+		switch {
+		case len(at[workstation]) >= maxSessionsStation:
+			from, why = workstation, fmt.Sprintf("more than %d sessions of a person at one workstation: the oldest has ended", maxSessionsStation)
+		case n >= MaxSessions:
+			for w := range at {
+				if len(at[w]) > len(at[from]) || len(at[w]) == len(at[from]) && w < from {
+					from = w
+				}
+			}
+			why = fmt.Sprintf("more than %d sessions of a person: the oldest has ended, at the workstation that has most", MaxSessions)
+		default:
+			return ended, nil
+		}
+		oldest := at[from][0]
+		if err := e.dir.DeleteSession(ctx, oldest.ID); err != nil {
+			return ended, fmt.Errorf("access: sign in: %w", err)
+		}
+		if err := e.record(ctx, p, from, actionSignOut, true, why); err != nil {
+			return ended, err
+		}
+		at[from] = at[from][1:]
+		n--
+		ended++
+	}
 }
 
 // startSession starts a family and audits it. Methods are RFC 8176 names.
@@ -103,6 +155,10 @@ func (e *Engine) startSessionProven(ctx context.Context, p Person, workstation, 
 	s := Session{ID: strings.ToLower(rand.Text()), PersonID: p.ID, Workstation: workstation, Started: now, LastUsed: now,
 		Expires: now.Add(e.absolute), Proven: proven, SecondFactor: second, Methods: methods, Generation: 1, Rotated: now}
 	rand.Read(s.Key[:]) // never fails
+	ended, err := e.makeRoom(ctx, p, workstation, now)
+	if err != nil {
+		return SignedIn{}, err
+	}
 	if err := e.dir.SaveSession(ctx, s); err != nil {
 		return SignedIn{}, fmt.Errorf("access: sign in: %w", err)
 	}
@@ -113,7 +169,7 @@ func (e *Engine) startSessionProven(ctx context.Context, p Person, workstation, 
 	if err != nil {
 		return SignedIn{}, errors.Join(err, e.dir.DeleteSession(context.WithoutCancel(ctx), s.ID))
 	}
-	return SignedIn{Tokens: tokens, Subject: s.subject(p)}, nil
+	return SignedIn{Tokens: tokens, Subject: s.subject(p), Ended: ended}, nil
 }
 
 // subject is who a session speaks for.

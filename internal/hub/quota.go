@@ -5,6 +5,7 @@ import (
 
 	"vitalseal/internal/access"
 	"vitalseal/internal/store"
+	"vitalseal/internal/view/admin"
 	"vitalseal/internal/view/dashboard"
 )
 
@@ -62,6 +63,15 @@ func (c QuotaConfig) store() store.Quota {
 func (c QuotaConfig) audit() access.AuditQuota {
 	return access.AuditQuota{PersonEntries: c.PersonAudit, StationEntries: c.StationAudit, PersonBytes: c.PersonAuditBytes, StationBytes: c.StationAuditBytes,
 		PersonWrites: c.PersonWrites, StationWrites: c.StationWrites}
+}
+
+// liveOf tells administrators of a hub's live views.
+func liveOf(board *dashboard.Handler) func() admin.Live {
+	return func() admin.Live {
+		b := board.LiveBounds()
+		persons, stations := board.LiveViews()
+		return admin.Live{Persons: persons, Stations: stations, PersonLimit: b.Person, StationLimit: b.Station, TotalLimit: b.Total, FirstOfAStation: dashboard.FirstViews}
+	}
 }
 
 func (c QuotaConfig) live() dashboard.LiveBounds {

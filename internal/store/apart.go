@@ -186,7 +186,11 @@ func (s *Store) grow(ctx context.Context, tx *sql.Tx, kind string, id int64, own
 	if entries <= 0 && bytes <= 0 {
 		return nil
 	}
-	return s.opt.quota.check(owner, have)
+	most, err := s.limited(ctx, tx, owner)
+	if err != nil {
+		return err
+	}
+	return most.check(owner, have)
 }
 
 // standing is what readers need to know of a channel or TalkBack. The zero value is of one that holds nothing.

@@ -372,7 +372,11 @@ func (s *Store) room(ctx context.Context, owner string, rows []entryRow) error {
 	for _, r := range rows {
 		have.Bytes += int64(len(r.sealed)) + rowBytes
 	}
-	return s.opt.quota.check(owner, have)
+	most, err := s.limited(ctx, s.apart.DB, owner)
+	if err != nil {
+		return err
+	}
+	return most.check(owner, have)
 }
 
 // insert stores rows, counts them and sets the highest id that may be read.

@@ -43,6 +43,9 @@ var mayScan = []struct{ part, reason string }{
 	{"FROM sinks", "forwarded channels, which two people agree on one by one"},
 	{"DELETE FROM tickets WHERE", "tickets, when an administrator removes a device that never enrolled"},
 	{"FROM usage ORDER BY bytes", "one row a person, for administrators"},
+	{"FROM limits ORDER BY kind", "what administrators have set one by one, ten thousand at most"},
+	{"count(*) FROM sessions GROUP BY", "a number a person, for administrators"},
+	{"count(*) FROM api_keys GROUP BY", "a number a person, for administrators"},
 	{"FROM sweeps ORDER BY", "what is to be swept, a hundred at most"},
 	{"count(*) FROM sweeps", "of a test"},
 	{"count(*) FROM entries WHERE channel = ?$", "of a test"},
@@ -73,7 +76,7 @@ var mayScan = []struct{ part, reason string }{
 
 // grows are the tables that grow with use, each with how many leading columns of an index a query must name at least.
 var grows = map[string]int{
-	"entries": 2, "commands": 1, "stock": 1, "usage": 1, "sweeps": 1, "sessions": 1, "api_keys": 1, "glasses": 1, "gaps": 1,
+	"entries": 2, "commands": 1, "stock": 1, "usage": 1, "sweeps": 1, "limits": 1, "sessions": 1, "api_keys": 1, "glasses": 1, "gaps": 1,
 	"announcements": 1, "quarantine": 1, "stays": 1, "placements": 1, "exclusions": 1, "tickets": 1, "devices": 1, "patients": 1,
 	"persons": 1, "channels": 1, "talkbacks": 1, "mqtt_devices": 1, "mqtt_rights": 1, "keys": 1, "forgotten": 1, "sent_seconds": 1,
 	"factors": 1, "tries": 1, "known_workstations": 1, "failed_sign_ins": 1, "clocks": 1, "approvals": 1, "notices": 1, "moves": 1, "silences": 1, "recent": 1, "blocks": 2, "taken": 1, "sums": 2, "damaged": 1, "subjects": 1, "streams": 1,
@@ -410,7 +413,7 @@ func (n node) wrong() (bad []string) {
 var (
 	ofServer = []string{"follow.go", "lease.go", "postgres.go", "tables.go"}
 	ofDays   = []string{"check.go", "compact.go", "files.go", "partition.go", "read.go", "retention.go", "trend.go"}
-	apartOf  = regexp.MustCompile(`\b(entries|commands|stock|usage|sweeps)\b`)
+	apartOf  = regexp.MustCompile(`\b(entries|commands|stock|usage|sweeps|limits)\b`)
 	written  = regexp.MustCompile(`^\s*(SELECT|INSERT|UPDATE|DELETE|WITH)\b`)
 )
 

@@ -20,7 +20,7 @@ CREATE TABLE stock (
   entries INTEGER NOT NULL DEFAULT 0, bytes INTEGER NOT NULL DEFAULT 0, PRIMARY KEY (kind, id)) WITHOUT ROWID;
 CREATE TABLE usage (owner TEXT PRIMARY KEY, entries INTEGER NOT NULL, bytes INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE sweeps (kind TEXT NOT NULL, id INTEGER NOT NULL, upto INTEGER NOT NULL, PRIMARY KEY (kind, id)) WITHOUT ROWID;
-`, bulkStep}
+`, bulkStep, limitStep}
 
 // findStep is what queries of the directory lacked to find their rows.
 const findStep = `

@@ -48,6 +48,7 @@ const (
 	SameAnswer     Defence = "same-answer"     // every failed sign-in looks the same
 	SignOutEnds    Defence = "sign-out-ends"   // signing out ends the session at the hub
 	LiveRecheck    Defence = "live-recheck"    // live views are asked again
+	FirstViews     Defence = "first-views"     // each workstation has its first live views for itself
 	LiveBound      Defence = "live-bound"      // live views of one session are bounded
 	FutureProof    Defence = "future-proof"    // a proof of the future proves nothing
 	ProofOnce      Defence = "proof-once"      // a one-time code counts once

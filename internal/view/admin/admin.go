@@ -38,7 +38,7 @@ type Trail interface {
 	Recent(ctx context.Context, n int) ([]access.AuditEntry, error)
 }
 
-// Config is what the face works with. All of it is required.
+// Config is what the face works with. All of it but Live is required.
 type Config struct {
 	Store  *store.Store
 	Access *access.Engine
@@ -58,6 +58,8 @@ type Config struct {
 	// Reissue ends a component's keys and answers with a new ticket for it; a gateway's is for its sensors as well.
 	Reissue func(ctx context.Context, by, spiffeID string) (json.RawMessage, error)
 	Log     *slog.Logger
+	// Live is what is known of live views; nil: nothing.
+	Live func() Live
 }
 
 // New makes the handler.
@@ -138,6 +140,7 @@ func (h *handler) routes() []route {
 		{get, "inventory", access.ViewDelivery, h.inventory},
 		{get, "delivery", access.ViewDelivery, h.delivery},
 		{get, "quotas", access.ViewDelivery, h.quotas},
+		{put, "quotas", directory, h.setQuota},
 		{get, "audit", access.ViewAudit, h.audit},
 		{get, "reviews", decidedByEngine, h.reviews},
 		{post, "reviews/{id}", decidedByEngine, h.review},

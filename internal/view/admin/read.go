@@ -247,23 +247,6 @@ func (h *handler) delivery(ctx context.Context, _ *request) (any, error) {
 
 func milliseconds(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
 
-// quotas are what may be stored, who has stored how much, and who was refused by which quota since the hub started.
-func (h *handler) quotas(ctx context.Context, _ *request) (any, error) {
-	usage, err := h.Store.Usages(ctx, 1000)
-	if err != nil {
-		return nil, err
-	}
-	q := h.Store.Quota()
-	each := q.Of("each")
-	each.Owner = ""
-	return struct {
-		Person   store.Usage      `json:"each_person_may"`
-		Hospital store.Usage      `json:"hospital_may"`
-		Usage    []store.Usage    `json:"usage"`
-		Refused  []access.Refused `json:"refused"`
-	}{each, q.Of(""), append([]store.Usage{}, usage...), h.Access.QuotaRefusals()}, nil
-}
-
 // audit answers with the newest n entries, newest first.
 func (h *handler) audit(ctx context.Context, rq *request) (any, error) {
 	n := 100

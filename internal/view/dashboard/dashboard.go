@@ -78,7 +78,6 @@ type Handler struct {
 	mu       sync.Mutex
 	watching map[string]map[*liveConn]context.CancelCauseFunc
 	liveOf   map[string]int // how many a person and a workstation have
-	live     int            // all of them
 
 	screens screens
 	rates   rates

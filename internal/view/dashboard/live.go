@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/coder/websocket"
@@ -89,7 +90,11 @@ func (h *Handler) liveView(w http.ResponseWriter, r *http.Request) error {
 	}
 	ctx, stop := context.WithCancelCause(r.Context())
 	defer stop(nil)
-	leave, err := h.enter(s, stop)
+	bounds, err := h.liveBounds(r.Context(), s)
+	if err != nil {
+		return err
+	}
+	leave, err := h.enter(s, bounds, stop)
 	if err != nil {
 		return err
 	}
@@ -336,9 +341,12 @@ func (v *liveViewer) lost(ctx context.Context, patient string) error {
 	return errPermission
 }
 
+// FirstViews is how many live views of each workstation do not count in the total: those that the others leave to it.
+const FirstViews = 4
+
 // LiveBounds bound how many live views are open at once. Zero fields mean the default, which stands behind each.
 type LiveBounds struct {
-	Total   int // over all: 512
+	Total   int // over all, the first four of each workstation apart: 512
 	Station int // of one workstation: 32
 	Person  int // of one person, over all workstations: 32
 	Session int // of one session: 8
@@ -356,16 +364,35 @@ func (b LiveBounds) filled() LiveBounds {
 	return b
 }
 
-// tooManyLive is which bound on live views one more would exceed; empty for none.
-func (h *Handler) tooManyLive(s access.Subject) (bound, who string) {
-	switch b := h.cfg.Live; {
+// liveBounds are the bounds for a person at a workstation: the configuration's, or what an administrator has set.
+func (h *Handler) liveBounds(ctx context.Context, s access.Subject) (LiveBounds, error) {
+	b := h.cfg.Live
+	for _, of := range []struct {
+		kind, id string
+		to       *int
+	}{{store.LimitPerson, s.Person.ID, &b.Person}, {store.LimitStation, s.Workstation, &b.Station}} {
+		set, err := h.cfg.Store.LimitOf(ctx, of.kind, of.id, store.LimitLive)
+		if err != nil {
+			return b, err
+		}
+		if set > 0 {
+			*of.to = int(set)
+		}
+	}
+	return b, nil
+}
+
+// tooManyLive is which bound on live views one more would exceed; empty for none. The first views of a workstation are its own:
+// however many others watch, a ward that opens its screens sees its patients.
+func (h *Handler) tooManyLive(s access.Subject, b LiveBounds) (bound, who string) {
+	switch at := h.liveOf["station "+s.Workstation]; {
 	case len(h.watching[s.Session]) >= b.Session:
 		return "live views of a session", s.Person.ID
 	case h.liveOf["person "+s.Person.ID] >= b.Person:
 		return "live views of a person", s.Person.ID
-	case h.liveOf["station "+s.Workstation] >= b.Station:
+	case at >= b.Station:
 		return "live views of a workstation", s.Workstation
-	case h.live >= b.Total:
+	case h.shared() >= b.Total && (at >= FirstViews || weaken.Skip(weaken.FirstViews)):
 		return "live views of all", s.Workstation
 	}
 	return "", ""
@@ -373,11 +400,11 @@ func (h *Handler) tooManyLive(s access.Subject) (bound, who string) {
 
 // enter registers a live connection; leave takes it out again. It comes before what the connection costs: a decision, an entry of the
 // audit log, a subscription.
-func (h *Handler) enter(s access.Subject, stop context.CancelCauseFunc) (leave func(), err error) {
+func (h *Handler) enter(s access.Subject, bounds LiveBounds, stop context.CancelCauseFunc) (leave func(), err error) {
 	session := s.Session
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if bound, who := h.tooManyLive(s); bound != "" && !weaken.Skip(weaken.LiveBound) {
+	if bound, who := h.tooManyLive(s, bounds); bound != "" && !weaken.Skip(weaken.LiveBound) {
 		h.cfg.Access.NoteRefused(bound, who)
 		return nil, fmt.Errorf("%w: %s", errTooMany, bound)
 	}
@@ -386,7 +413,6 @@ func (h *Handler) enter(s access.Subject, stop context.CancelCauseFunc) (leave f
 	}
 	c := &liveConn{}
 	h.watching[session][c] = stop
-	h.live++
 	owners := []string{"person " + s.Person.ID, "station " + s.Workstation}
 	for _, o := range owners {
 		h.liveOf[o]++
@@ -394,7 +420,6 @@ func (h *Handler) enter(s access.Subject, stop context.CancelCauseFunc) (leave f
 	return func() {
 		h.mu.Lock()
 		defer h.mu.Unlock()
-		h.live--
 		for _, o := range owners {
 			if h.liveOf[o]--; h.liveOf[o] == 0 {
 				delete(h.liveOf, o)
@@ -406,6 +431,34 @@ func (h *Handler) enter(s access.Subject, stop context.CancelCauseFunc) (leave f
 		}
 	}, nil
 }
+
+// shared is how many live views there are beyond the first ones of each workstation.
+func (h *Handler) shared() (n int) {
+	for of, views := range h.liveOf {
+		if strings.HasPrefix(of, "station ") {
+			n += max(views-FirstViews, 0)
+		}
+	}
+	return n
+}
+
+// LiveViews are how many live views persons (by id) and workstations (by SPIFFE id) have open at this hub.
+func (h *Handler) LiveViews() (persons, stations map[string]int) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	persons, stations = map[string]int{}, map[string]int{}
+	for of, views := range h.liveOf {
+		if id, ok := strings.CutPrefix(of, "station "); ok {
+			stations[id] = views
+		} else if id, ok := strings.CutPrefix(of, "person "); ok {
+			persons[id] = views
+		}
+	}
+	return persons, stations
+}
+
+// LiveBounds are the bounds of those for whom none was set.
+func (h *Handler) LiveBounds() LiveBounds { return h.cfg.Live }
 
 // endLive ends all live connections of a session.
 func (h *Handler) endLive(session string, why error) {

@@ -3,7 +3,9 @@ package dashboard_test
 import (
 	"context"
 	"encoding/json"
+	"log/slog"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"slices"
 	"strings"
@@ -15,6 +17,7 @@ import (
 
 	"vitalseal/internal/access"
 	"vitalseal/internal/store"
+	"vitalseal/internal/view/dashboard"
 	"vitalseal/internal/vitals"
 )
 
@@ -280,5 +283,50 @@ func TestLagging(t *testing.T) {
 	w.append("a-1", numerics(time.Now(), good(vitals.HeartRate, 61)))
 	if m, _ := next(t, brisk); m.Type != "numerics" {
 		t.Errorf("%+v", m)
+	}
+}
+
+// TestFirstLiveViewsOfAWorkstation: when others have taken all live views, a workstation still opens its first ones; and what an
+// administrator has set for a workstation counts in place of the configuration.
+func TestFirstLiveViewsOfAWorkstation(t *testing.T) {
+	w := newWard(t)
+	h, err := dashboard.New(dashboard.Config{Store: w.store, Access: w.engine, Log: slog.New(slog.DiscardHandler), Live: dashboard.LiveBounds{Total: 4},
+		Workstation: func(*http.Request) string { return *w.station.Load() }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.handler, w.server = h, httptest.NewServer(h)
+	t.Cleanup(w.server.Close)
+	full := func(b *browser, bound string) {
+		t.Helper()
+		status, body := b.do("GET", "/api/live?patient="+w.ada, nil, nil)
+		if status != http.StatusTooManyRequests || !strings.Contains(body, bound) {
+			t.Errorf("one more: %d %s, want %s", status, body, bound)
+		}
+	}
+	open := func(b *browser, n int) {
+		t.Helper()
+		for i := range n {
+			if m, _ := next(t, b.watch("waveforms=none&patient="+w.ada)); m.Type != "hello" {
+				t.Fatalf("view %d: %+v", i+1, m)
+			}
+		}
+	}
+	b := w.signedIn("nurse")
+	open(b, 8)
+	full(w.signedIn("doctor"), "live views of all")
+	w.at("spiffe://test/workstation/ward")
+	b = w.signedIn("nurse")
+	open(b, 4)
+	full(b, "live views of all")
+	w.at("spiffe://test/workstation/small")
+	if _, err := w.store.SetLimit(t.Context(), store.Limit{Kind: store.LimitStation, ID: "spiffe://test/workstation/small", Name: store.LimitLive, Value: 1}); err != nil {
+		t.Fatal(err)
+	}
+	b = w.signedIn("doctor")
+	open(b, 1)
+	full(b, "live views of a workstation")
+	if persons, stations := h.LiveViews(); stations["spiffe://test/workstation/ward"] != 4 || persons[w.nurse] != 12 {
+		t.Errorf("%v %v", persons, stations)
 	}
 }

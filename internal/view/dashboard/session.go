@@ -41,6 +41,8 @@ type sessionAnswer struct {
 	ServerTime         time.Time   `json:"server_time"`
 	// FailedSignIns are those with this login between this sign-in and the one before it, the newest first.
 	FailedSignIns []failedSignIn `json:"failed_sign_ins,omitempty"`
+	// SessionsEnded is how many older sessions this sign-in ended, of which there were too many; only in the answer to signing in.
+	SessionsEnded int `json:"sessions_ended,omitempty"`
 }
 
 // failedSignIn is what failed at one workstation.
@@ -149,7 +151,7 @@ func (h *Handler) signedIn(w http.ResponseWriter, r *http.Request, s access.Sign
 		}{pending(*s.Pending)})
 		return nil
 	case tokens:
-		h.write(w, http.StatusOK, tokensAnswer{s.Tokens.Access, s.Tokens.Refresh, h.seconds(s.Tokens), h.describe(r.Context(), s.Subject)})
+		h.write(w, http.StatusOK, tokensAnswer{s.Tokens.Access, s.Tokens.Refresh, h.seconds(s.Tokens), h.describeNew(r.Context(), s)})
 		return nil
 	}
 	if h.kept(r, s.Subject) {
@@ -160,8 +162,15 @@ func (h *Handler) signedIn(w http.ResponseWriter, r *http.Request, s access.Sign
 		return err
 	}
 	h.setCookies(w, r, s.Tokens)
-	h.write(w, http.StatusOK, h.describe(r.Context(), s.Subject))
+	h.write(w, http.StatusOK, h.describeNew(r.Context(), s))
 	return nil
+}
+
+// describeNew is describe for a sign-in.
+func (h *Handler) describeNew(ctx context.Context, s access.SignedIn) sessionAnswer {
+	out := h.describe(ctx, s.Subject)
+	out.SessionsEnded = s.Ended
+	return out
 }
 
 // replace ends the session that this browser had before: whoever was signed in here no longer is.
