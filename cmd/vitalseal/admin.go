@@ -28,6 +28,7 @@ func adminCommands() []*cobra.Command {
 		group("patient", "Patients", append(changePatient(), addPatient(), list("patients", "List the patients", "id", "name", "ward", "bed", "channel"),
 			listHolds(), moveReadings())...),
 		userCommand(),
+		quotaCommand(),
 		approvalCommand(),
 		identityCommand(),
 		thingspeakCommand(),

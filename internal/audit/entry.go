@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -141,6 +142,22 @@ func escapeControls(b []byte) []byte {
 	return out
 }
 
+// unknownMember is a member of a line's object that no entry of this version has; empty if there is none.
+func unknownMember(line []byte) string {
+	var members map[string]json.RawMessage
+	if json.Unmarshal(line, &members) != nil {
+		return ""
+	}
+	for _, name := range slices.Sorted(maps.Keys(members)) {
+		switch name {
+		case "seq", "time", "person", "role", "workstation", "action", "resource", "patient", "patients", "allowed", "policies", "reason", "count":
+		default:
+			return name
+		}
+	}
+	return ""
+}
+
 // decode is the strict inverse of encode: any other spelling of the same entry is refused, so that a line is either
 // what this package wrote or not.
 func decode(line []byte, seq int64) (Entry, error) {
@@ -150,6 +167,9 @@ func decode(line []byte, seq int64) (Entry, error) {
 	}
 	if e.Seq != seq {
 		return Entry{}, fmt.Errorf("%w: entry %d where %d was expected", ErrTampered, e.Seq, seq)
+	}
+	if name := unknownMember(line); name != "" {
+		return Entry{}, fmt.Errorf("%w: entry %d has the member %.40q, which this version does not know: a newer vitalseal wrote it (verify with that one), or it was changed", ErrTampered, seq, name)
 	}
 	again, err := e.encode()
 	if err != nil || !bytes.Equal(again, line) || e.check() != nil {

@@ -21,8 +21,8 @@ const (
 	// rowBytes is about what a row takes beside what is sealed in it.
 	rowBytes = 64
 	// sweepRows is how many rows one transaction of the sweep takes away, sweepPages how many pages it gives back.
-	sweepRows  = 500
-	sweepPages = 256
+	sweepRows  = 100
+	sweepPages = 64
 	// sweepEvery leaves the disk to others between two such transactions.
 	sweepEvery = 10 * time.Millisecond
 )

@@ -148,6 +148,9 @@ func (s *Store) FinishApproval(ctx context.Context, id, outcome string) error {
 	return named("finish approval", affected(s.db.ExecContext(ctx, "UPDATE approvals SET outcome = ? WHERE id = ? AND outcome = ?", outcome, id, access.ApprovalApproved)))
 }
 
+// noticesAtOnce is how many notices that are over go with a change.
+const noticesAtOnce = 100
+
 // Kinds of Notice.
 const (
 	NoticeLogin  = "login"       // a login of the patient was made

@@ -21,9 +21,14 @@ import (
 const MaxBulk = 14_400
 
 const (
-	// bulkRows is how many entries one transaction of a bulk update stores, or takes away again. All writers of channels.db wait for
-	// one such transaction, also where each entry goes to another page of the index.
-	bulkRows = 250
+	// bulkRows is how many entries the first transaction of a bulk update stores, and each one that takes it away again. All writers of
+	// channels.db wait for one such transaction. The next ones have half as many while they take longer than bulkLong, where each
+	// entry goes to another page of the index or the disk is slow, and twice as many while they are done within bulkShort.
+	bulkRows  = 100
+	bulkLeast = 10
+	bulkMost  = 500
+	bulkLong  = 25 * time.Millisecond
+	bulkShort = 8 * time.Millisecond
 	// bulkLease is after what time without a transaction of a bulk update another hub may take what is there of it away.
 	bulkLease = 10 * time.Second
 	// bulkAgain is how long a writer of a channel waits before it looks again whether another hub's bulk update is done.
@@ -327,10 +332,13 @@ func (s *Store) appendMany(ctx context.Context, ref access.ChannelRef, key seal.
 			return s.unmarkBulk(run, tx, ref.ID)
 		})
 	}
+	size := bulkRows
 	for rest := p.rows; len(rest) > 0; {
-		some := rest[:min(len(rest), bulkRows)]
+		some := rest[:min(len(rest), size)]
 		rest = rest[len(some):]
+		var began time.Time
 		err := s.bulkTurn(run, ref.ID, mark, func(tx *sql.Tx, now standing, owner string) error {
+			began = time.Now()
 			last := now.last
 			if len(rest) == 0 {
 				last = p.last
@@ -350,6 +358,12 @@ func (s *Store) appendMany(ctx context.Context, ref access.ChannelRef, key seal.
 		})
 		if err != nil {
 			return nil, err
+		}
+		switch took := time.Since(began); {
+		case took > bulkLong:
+			size = max(size/2, bulkLeast)
+		case took < bulkShort:
+			size = min(size*2, bulkMost)
 		}
 		if len(rest) > 0 && s.apart.between != nil {
 			s.apart.between()

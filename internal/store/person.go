@@ -65,7 +65,7 @@ func (s *Store) CreatePerson(ctx context.Context, p access.Person, passwordHash 
 		if err != nil {
 			return err
 		}
-		if _, err := tx.ExecContext(ctx, "DELETE FROM notices WHERE id IN (SELECT id FROM notices WHERE at < ? ORDER BY at LIMIT 500)", micro(s.now().Add(-noticeLife))); err != nil {
+		if _, err := tx.ExecContext(ctx, "DELETE FROM notices WHERE at < ?1 AND id IN (SELECT id FROM notices WHERE at < ?1 ORDER BY at LIMIT ?2)", micro(s.now().Add(-noticeLife)), noticesAtOnce); err != nil {
 			return err
 		}
 		return errors.Join(s.note(ctx, tx, p.ID, NoticeWard, p.Wards), s.note(ctx, tx, p.ID, NoticeTreats, p.Patients))

@@ -32,6 +32,7 @@ var mayScan = []struct{ part, reason string }{
 	{"FROM persons WHERE patients <>", "persons, when a patient is forgotten"},
 	{"FROM devices d LEFT JOIN placements", "the inventory"},
 	{"waiting FROM clocks", "the inventory"},
+	{"sum(bytes), 0) AS BIGINT) FROM clocks", "one row a sensor, when a chunk is put where it waits"},
 	{"FROM devices WHERE id = ?1 OR gateway = ?1", "a gateway's sensors, when an administrator resets their numbers"},
 	{"FROM devices WHERE id = $1 OR gateway = $1", "a gateway's sensors, when an administrator resets their numbers"},
 	{"FROM patients p\n\tLEFT JOIN stays", "the list of patients"},

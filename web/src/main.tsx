@@ -12,6 +12,7 @@ import { AuditorPage, StaffPage } from './office'
 import { Frame, Link, Message } from './parts'
 import { PatientPage } from './patient'
 import { PeoplePage } from './people'
+import { QuotasPage } from './quotas'
 import { ExplainPage, ReviewsPage } from './review'
 import { ChooseOwnPassword, SignIn } from './signin'
 import { Station } from './station'
@@ -232,6 +233,7 @@ function Page({ session, ways, path, go, onSignOut, onGone }: {
   if (path === '/approvals' && ['admin', 'auditor', 'doctor', 'staff'].includes(session.role)) return <ApprovalsPage {...page} />
   if (path === '/reviews' && session.role === 'auditor') return <ReviewsPage {...page} />
   if (path === '/people' && session.role === 'admin') return <PeoplePage {...page} />
+  if (path === '/quotas' && session.role === 'admin') return <QuotasPage {...page} />
   if (path === '/devices' && session.role === 'admin') return <DevicesPage {...page} />
   if (path !== '/')
     return (

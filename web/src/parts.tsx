@@ -208,6 +208,7 @@ const pages: Partial<Record<Session['role'], [string, string][]>> = {
   admin: [
     ['/', 'Devices'],
     ['/people', 'People'],
+    ['/quotas', 'Quotas'],
     ['/approvals', 'Approvals'],
     ['/explain', 'Explain'],
   ],

@@ -155,6 +155,41 @@ const texts = {
   showFewer: { en: 'Show fewer', de: 'Weniger zeigen' },
   andMore: { en: 'and {0} more', de: 'und {0} weitere' },
   securityAway: { en: 'Security events cannot be fetched now: {0}', de: 'Sicherheitsmeldungen sind gerade nicht abrufbar: {0}' },
+  fetching: { en: 'Fetching…', de: 'Wird geladen…' },
+  quotaTitle: { en: 'Quotas', de: 'Kontingente' },
+  quotaLead: {
+    en: 'What each person and workstation uses, and of how much. A limit holds from the next entry or view on; no limit lets a person see a patient.',
+    de: 'Was jede Person und jeder Arbeitsplatz nutzt, und wie viel erlaubt ist. Ein Limit gilt ab dem nächsten Eintrag oder der nächsten Ansicht; kein Limit gibt Einsicht in Patientendaten.',
+  },
+  quotaPersons: { en: 'People', de: 'Personen' },
+  quotaStations: { en: 'Workstations', de: 'Arbeitsplätze' },
+  quotaStation: { en: 'Workstation', de: 'Arbeitsplatz' },
+  quotaLogin: { en: 'Login', de: 'Anmeldename' },
+  quotaEntries: { en: 'Channel entries', de: 'Kanaleinträge' },
+  quotaBytes: { en: 'On disk', de: 'Auf der Platte' },
+  quotaLive: { en: 'Live views', de: 'Live-Ansichten' },
+  quotaSessions: { en: 'Sessions', de: 'Sitzungen' },
+  quotaKeys: { en: 'API keys', de: 'API-Schlüssel' },
+  quotaRefused: { en: 'Refused', de: 'Abgelehnt' },
+  quotaHospital: { en: "hospital's own", de: 'Klinik selbst' },
+  quotaOf: { en: '{0} of {1}', de: '{0} von {1}' },
+  quotaSet: { en: 'set here', de: 'hier gesetzt' },
+  quotaNear: { en: 'nearly full', de: 'fast voll' },
+  quotaFull: { en: 'full', de: 'voll' },
+  quotaLiveAll: {
+    en: 'Live views beyond the first {2} of each workstation: {0} of {1}. The first ones are always kept free.',
+    de: 'Live-Ansichten über die ersten {2} jedes Arbeitsplatzes hinaus: {0} von {1}. Die ersten bleiben immer frei.',
+  },
+  quotaChange: { en: 'Change…', de: 'Ändern…' },
+  quotaChangeOf: { en: 'Change a limit of {0}', de: 'Limit ändern: {0}' },
+  quotaWhich: { en: 'Which limit', de: 'Welches Limit' },
+  quotaLimit: { en: 'New limit', de: 'Neues Limit' },
+  quotaHint: { en: 'What is there already stays. The audit log keeps the old and the new limit.', de: 'Was schon da ist, bleibt. Das Auditprotokoll hält altes und neues Limit fest.' },
+  quotaWhole: { en: 'A limit is a whole number of at least 1.', de: 'Ein Limit ist eine ganze Zahl ab 1.' },
+  quotaSave: { en: 'Set the limit', de: 'Limit setzen' },
+  quotaDefault: { en: "The configuration's again", de: 'Wieder wie in der Konfiguration' },
+  quotaDone: { en: '{0}: {1} now has the limit {2}.', de: '{0}: {1}, neues Limit {2}.' },
+  quotaBack: { en: "{0}: {1} has the configuration's limit again.", de: '{0}: {1}, wieder das Limit der Konfiguration.' },
 } as const
 
 export function say(key: keyof typeof texts, ...values: (string | number)[]): string {
@@ -245,6 +280,13 @@ export function securityWords(kind: string): { what: string; todo: string } {
 export function sourceOf(r: Reading | undefined): string {
   if (!r?.source) return ''
   return say(r.unverified || r.quality === 'asserted' ? 'unverified' : 'source', r.source)
+}
+
+// bytes says a size in units that a person reads.
+export function bytes(n: number): string {
+  let i = 0
+  for (; n >= 1024 && i < 4; i++) n /= 1024
+  return `${i === 0 || n >= 100 ? Math.round(n) : Math.round(n * 10) / 10} ${['B', 'KiB', 'MiB', 'GiB', 'TiB'][i]}`
 }
 
 // span says a duration in words short enough for a tile.

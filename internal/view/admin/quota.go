@@ -21,7 +21,7 @@ type Live struct {
 
 // quotaLine is the use and the limits of a person, a workstation or the hospital. What a kind has no limit of is absent.
 type quotaLine struct {
-	ID        string `json:"id,omitempty"` // a person's id, or a workstation's SPIFFE id
+	ID        string `json:"id,omitempty"`      // a person's id, or a workstation's SPIFFE id
 	Entries   *used  `json:"entries,omitempty"` // entries and commands in channels and TalkBacks
 	Bytes     *used  `json:"bytes,omitempty"`   // what they take on disk
 	LiveViews *used  `json:"live_views,omitempty"`
