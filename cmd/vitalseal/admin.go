@@ -57,6 +57,11 @@ func send(ctx context.Context, c *client.Client, s session, method, path string,
 	if err := c.Do(ctx, method, path, in, &answer); err != nil {
 		return err
 	}
+	return printAnswer(answer, s)
+}
+
+// printAnswer prints what the hub made, or that it waits.
+func printAnswer(answer json.RawMessage, s session) error {
 	if !s.json && saysWait(answer) {
 		return nil
 	}
@@ -90,9 +95,16 @@ func addBed() *cobra.Command {
 }
 
 func addPatient() *cobra.Command {
-	return adminCommand("add NAME BED", "Create a patient and admit it to a bed", 2, func(ctx context.Context, c *client.Client, s session, a []string) error {
-		return post(ctx, c, s, http.MethodPost, "patients", map[string]string{"name": a[0], "bed": a[1]})
+	yes := false
+	c := adminCommand("add NAME BED", "Create a patient and admit it to a bed", 2, func(ctx context.Context, c *client.Client, s session, a []string) error {
+		var answer json.RawMessage
+		if err := questioned(ctx, c, "/api/admin/patients", map[string]any{"name": a[0], "bed": a[1]}, yes, &answer); err != nil {
+			return err
+		}
+		return printAnswer(answer, s)
 	})
+	c.Flags().BoolVar(&yes, "yes", false, "do not ask when a patient of the same name exists")
+	return c
 }
 
 func listHolds() *cobra.Command {

@@ -29,10 +29,12 @@ func (t *Throttled) Error() string {
 func (t *Throttled) Is(target error) bool { return target == ErrSignIn }
 
 const (
-	freeFailures = 5  // before the back-off starts
-	freeProofs   = 20 // wrong codes at step-ups of one person, over all workstations
-	firstDelay   = 2 * time.Second
-	longestDelay = 15 * time.Minute
+	freeFailures = 5 // before the back-off starts
+	// spareFailures are judged besides at a workstation that knows the person: wrong passwords there do not keep the right one out.
+	spareFailures = 25
+	freeProofs    = 20 // wrong codes at step-ups of one person, over all workstations
+	firstDelay    = 2 * time.Second
+	longestDelay  = 15 * time.Minute
 	// meltTime is how long it takes until one failure is forgotten. It is longer than longestDelay: who goes on guessing stays
 	// at the longest delay, which is 96 guesses a day.
 	meltTime = time.Hour
@@ -115,11 +117,14 @@ type pool struct {
 	name  string
 	free  int  // failures before the back-off starts
 	keeps bool // a right try does not clear it
+	// spare are failures beyond free that are judged although they come before the wait is over: a right try passes at once, a wrong
+	// one is answered as if it had not been judged.
+	spare int
 }
 
 func loginPool(hash string) pool { return pool{name: "login:" + hash, free: freeFailures} }
 func knownPool(p Person, workstation string) pool {
-	return pool{name: "known:" + p.ID + "@" + workstation, free: freeFailures}
+	return pool{name: "known:" + p.ID + "@" + workstation, free: freeFailures, spare: spareFailures}
 }
 func codePool(p Person) pool { return pool{name: "code:" + p.ID, free: freeFailures, keeps: true} }
 func recoveryPool(p Person, workstation string) pool {
@@ -136,6 +141,7 @@ func stepUpCodePool(s Subject) pool {
 type attempt struct {
 	e      *Engine
 	counts []counted
+	wait   time.Duration // before this is over, a wrong try is answered as one that was not judged
 }
 
 // counted is a try in one pool.
@@ -177,7 +183,9 @@ func (a *attempt) count(ctx context.Context, in pool, p Person, workstation, act
 		}
 		next := was.melted(now)
 		// A clock that was set back must not lock a person out for as long as that.
-		if wait := next.Until.Sub(now); wait > 0 && wait <= longestDelay {
+		if wait := next.Until.Sub(now); wait > 0 && wait <= longestDelay && next.Failures < in.free+in.spare {
+			a.wait = max(a.wait, wait)
+		} else if wait > 0 && wait <= longestDelay {
 			if !was.Told {
 				told := was
 				told.Told = true
@@ -259,6 +267,9 @@ func (a *attempt) wrong(ctx context.Context, p Person, workstation string, now t
 		if n := c.failures; n >= c.free && (n-c.free)%10 == 0 {
 			a.e.events(Event{Kind: EventGuessing, Person: p.ID, Where: workstation, Detail: fmt.Sprintf("%d wrong proofs of identity", n)})
 		}
+	}
+	if a.wait > 0 && errors.Is(refused, ErrSignIn) {
+		refused = &Throttled{RetryAfter: a.wait}
 	}
 	if p.ID == "" {
 		return refused

@@ -268,6 +268,19 @@ func TestJunkLocksNobodyOut(t *testing.T) {
 		if err := e.StepUp(t.Context(), nurse.subject(), access.Proof{Password: password}); err != nil {
 			t.Errorf("the nurse's step-up after that: %v", err)
 		}
+		// Wrong passwords at the own workstation do not keep the right one out, until they are as many as a guesser's.
+		if _, err := e.SignIn(t.Context(), "nurse", password, station); err != nil {
+			t.Errorf("the right password after 20 wrong ones at a known workstation: %v", err)
+		}
+		for range 40 {
+			if _, err := e.SignIn(t.Context(), "nurse", wrongPassword, station); err == nil {
+				t.Fatal("a wrong password is let in")
+			}
+		}
+		var throttled *access.Throttled
+		if _, err := e.SignIn(t.Context(), "nurse", password, station); !errors.As(err, &throttled) {
+			t.Errorf("after 40 wrong ones the next password is judged at once: %v", err)
+		}
 	})
 }
 

@@ -232,7 +232,7 @@ func xssInBrowser(ctx context.Context, t *Target) (Result, error) {
 	for _, r := range []request{
 		{method: "POST", path: "/api/admin/wards", body: map[string]any{"id": id, "name": text}},
 		{method: "POST", path: "/api/admin/beds", body: map[string]any{"id": id + "-1", "ward": id, "name": text}},
-		{method: "POST", path: "/api/admin/patients", body: map[string]any{"name": text, "bed": id + "-1"}},
+		{method: "POST", path: "/api/admin/patients", body: map[string]any{"name": text, "bed": id + "-1", "meant": true}},
 	} {
 		r.bearer = admin.Access
 		if a, err := t.front().send(ctx, r); err != nil || !a.ok() {

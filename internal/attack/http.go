@@ -214,7 +214,7 @@ func xss(ctx context.Context, t *Target) (Result, error) {
 	for _, r := range []request{
 		{method: "POST", path: "/api/admin/wards", body: map[string]any{"id": ward, "name": markup}},
 		{method: "POST", path: "/api/admin/beds", body: map[string]any{"id": ward + "-1", "ward": ward, "name": markup}},
-		{method: "POST", path: "/api/admin/patients", body: map[string]any{"name": markup, "bed": ward + "-1"}},
+		{method: "POST", path: "/api/admin/patients", body: map[string]any{"name": markup, "bed": ward + "-1", "meant": true}},
 		{method: "POST", path: "/api/admin/persons", body: map[string]any{"login": ward, "role": "nurse", "display_name": markup, "wards": []string{ward}}},
 		{method: "POST", path: "/api/admin/persons", body: map[string]any{"login": markup, "role": "nurse", "display_name": "x"}},
 		{method: "POST", path: "/api/admin/workstations", body: map[string]any{"id": markup}},

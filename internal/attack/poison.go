@@ -76,7 +76,7 @@ func (t *Target) ownBed(ctx context.Context) (b ownBed, err error) {
 	for _, r := range []struct {
 		path string
 		body map[string]any
-	}{{"wards", map[string]any{"id": ward, "name": ward}}, {"beds", map[string]any{"id": b.bed, "ward": ward, "name": b.bed}}, {"patients", map[string]any{"name": "Pat Ient", "bed": b.bed}}} {
+	}{{"wards", map[string]any{"id": ward, "name": ward}}, {"beds", map[string]any{"id": b.bed, "ward": ward, "name": b.bed}}, {"patients", map[string]any{"name": "Pat Ient", "bed": b.bed, "meant": true}}} {
 		made.ID = ""
 		if err := admin.Do(ctx, http.MethodPost, "/api/admin/"+r.path, r.body, &made); err != nil {
 			return b, fmt.Errorf("%s: %w", r.path, err)

@@ -91,7 +91,7 @@ func seed(ctx context.Context, c *client.Client, dir string, patients int, admin
 			ID      string `json:"id"`
 			Channel int64  `json:"channel"`
 		}
-		if err := post("patients", map[string]string{"name": patientName(i), "bed": bed}, &made); err != nil {
+		if err := post("patients", map[string]any{"name": patientName(i), "bed": bed, "meant": true}, &made); err != nil {
 			return nil, err
 		}
 		w.Patients = append(w.Patients, seededPatient{ID: made.ID, Bed: bed, Gateway: gw, Channel: made.Channel})

@@ -132,6 +132,9 @@ func JSON(b []byte, most int) (map[string]string, error) {
 }
 
 func object(b []byte) (map[string]any, error) {
+	if twice := Twice(b); twice != "" {
+		return nil, &Mistake{twice}
+	}
 	d := json.NewDecoder(bytes.NewReader(b))
 	d.UseNumber()
 	var body map[string]any

@@ -151,7 +151,7 @@ func (l *load) addGateway(post func(path string, in, out any) error) error {
 		var made struct {
 			ID string `json:"id"`
 		}
-		if err := post("patients", map[string]string{"name": fmt.Sprintf("Patient %d", n), "bed": bed}, &made); err != nil {
+		if err := post("patients", map[string]any{"name": fmt.Sprintf("Patient %d", n), "bed": bed, "meant": true}, &made); err != nil {
 			return err
 		}
 		added = append(added, FleetPatient{ID: made.ID, Bed: bed, Gateway: name})

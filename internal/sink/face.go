@@ -1,6 +1,7 @@
 package sink
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -14,6 +15,7 @@ import (
 	"time"
 
 	"vitalseal/internal/access"
+	"vitalseal/internal/form"
 	"vitalseal/internal/store"
 )
 
@@ -454,16 +456,19 @@ func decode[T any](a *asked) (out T, err error) {
 	if t, _, err := mime.ParseMediaType(a.Header.Get("Content-Type")); err != nil || t != "application/json" {
 		return out, &badRequest{"Content-Type must be application/json"}
 	}
-	d := json.NewDecoder(http.MaxBytesReader(a.w, a.Body, maxBody))
+	body, err := io.ReadAll(http.MaxBytesReader(a.w, a.Body, maxBody))
+	if big := new(http.MaxBytesError); errors.As(err, &big) {
+		return out, err
+	}
+	if twice := form.Twice(body); err == nil && twice != "" {
+		return out, &badRequest{twice}
+	}
+	d := json.NewDecoder(bytes.NewReader(body))
 	d.DisallowUnknownFields()
 	if err = d.Decode(&out); err == nil {
 		if _, err = d.Token(); errors.Is(err, io.EOF) {
 			return out, nil
 		}
-	}
-	var big *http.MaxBytesError
-	if errors.As(err, &big) {
-		return out, err
 	}
 	return out, &badRequest{"the body must be one JSON object of the fields that doc/cloud.md names"}
 }

@@ -268,7 +268,7 @@ func (h *handler) fail(r *http.Request, err error) (int, problem) {
 	case errors.As(err, &bad):
 		return http.StatusBadRequest, problem{Error: bad.text}
 	case errors.As(err, &asked):
-		return http.StatusConflict, problem{Error: "is this meant? " + strings.Join(asked.found, "; "), Questions: asked.found}
+		return http.StatusConflict, problem{Error: "is this meant? " + strings.Join(asked.found, "; ") + `. If it is, send the same again with "meant": true`, Questions: asked.found}
 	case errors.As(err, &big):
 		return http.StatusRequestEntityTooLarge, problem{Error: "the body is larger than 64 KiB"}
 	case errors.Is(err, access.ErrNoSession):

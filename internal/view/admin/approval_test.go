@@ -4,6 +4,7 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"time"
 
 	"vitalseal/internal/access"
 )
@@ -145,6 +146,17 @@ func TestWhoCounts(t *testing.T) {
 	}
 	if e := w.last(); e.Allowed || e.Action != string(access.GiveApproval) || !strings.Contains(e.Reason, "changed after the request") {
 		t.Errorf("the refusal in the log: %+v", e)
+	}
+	// Nor is what has waited for too long.
+	late, err := w.store.Approval(t.Context(), id)
+	w.must(err)
+	late.ID, late.Requested, late.Expires = "ap-late", late.Requested.Add(-25*time.Hour), late.Expires.Add(-25*time.Hour)
+	w.must(w.store.SaveApproval(t.Context(), late))
+	if code, text := w.do("auditor", "POST", "approvals/ap-late/approve", `{}`); code != 409 || !strings.Contains(text, "expired") {
+		t.Error(code, text)
+	}
+	if got := w.get("auditor", "GET", "approvals", "", 200, nil); !strings.Contains(got, `"outcome":"expired"`) {
+		t.Error(got)
 	}
 	// What changed between request and approval is not approved.
 	id = w.request("PUT", "persons/"+doctor+"/patients", `{"patients":["`+patient+`"]}`).Waiting.ID

@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -10,6 +11,7 @@ import (
 	"regexp"
 	"strings"
 
+	"vitalseal/internal/form"
 	"vitalseal/internal/store"
 	"vitalseal/internal/weaken"
 )
@@ -29,7 +31,14 @@ func decode[T any](rq *request) (T, error) {
 	if t, _, err := mime.ParseMediaType(rq.Header.Get("Content-Type")); err != nil || t != "application/json" {
 		return out, &badRequest{"Content-Type must be application/json"}
 	}
-	d := json.NewDecoder(http.MaxBytesReader(rq.w, rq.Body, maxBody))
+	body, err := io.ReadAll(http.MaxBytesReader(rq.w, rq.Body, maxBody))
+	if err != nil {
+		return out, explain(err)
+	}
+	if twice := form.Twice(body); twice != "" && !weaken.Skip(weaken.StrictJSON) {
+		return out, &badRequest{twice}
+	}
+	d := json.NewDecoder(bytes.NewReader(body))
 	if !weaken.Skip(weaken.StrictJSON) {
 		d.DisallowUnknownFields()
 	}
@@ -37,9 +46,6 @@ func decode[T any](rq *request) (T, error) {
 		return out, explain(err)
 	}
 	if _, err := d.Token(); !errors.Is(err, io.EOF) {
-		if big := new(http.MaxBytesError); errors.As(err, &big) {
-			return out, err
-		}
 		return out, &badRequest{"the body has something after the JSON object"}
 	}
 	return out, nil

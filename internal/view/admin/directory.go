@@ -3,7 +3,9 @@ package admin
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"vitalseal/internal/access"
@@ -49,14 +51,20 @@ func (h *handler) createBed(ctx context.Context, rq *request) (any, error) {
 
 func (h *handler) createPatient(ctx context.Context, rq *request) (any, error) {
 	in, err := decode[struct {
-		Name string `json:"name"`
-		Bed  string `json:"bed"` // empty: not admitted yet
+		Name  string `json:"name"`
+		Bed   string `json:"bed"`   // empty: not admitted yet
+		Meant bool   `json:"meant"` // another patient of this name is no mistake
 	}](rq)
 	if err != nil {
 		return nil, err
 	}
 	if err := h.free(ctx, in.Bed); err != nil {
 		return nil, err
+	}
+	if !in.Meant {
+		if err := h.namesakes(ctx, rq, in.Name); err != nil {
+			return nil, err
+		}
 	}
 	id, err := h.Store.CreatePatient(ctx, in.Name)
 	if err != nil {
@@ -78,6 +86,38 @@ func (h *handler) createPatient(ctx context.Context, rq *request) (any, error) {
 		ID      string `json:"id"`
 		Channel int64  `json:"channel"`
 	}{id, channel.ID}, nil
+}
+
+// namesakes asks whether a patient is meant to be another one than those of the same name: two records of one person, or one record
+// of two, mix up whose readings are whose.
+func (h *handler) namesakes(ctx context.Context, rq *request, name string) error {
+	refs, err := h.Store.Patients(ctx)
+	if err != nil {
+		return err
+	}
+	one := func(s string) string { return strings.ToLower(strings.Join(strings.Fields(s), " ")) }
+	var found []string
+	for _, r := range refs {
+		has, err := h.Store.PatientName(ctx, rq.grant, r.ID)
+		switch {
+		case errors.Is(err, store.ErrNotAllowed), errors.Is(err, store.ErrNotFound):
+		case err != nil:
+			return err
+		case one(has) == one(name):
+			where := "at no bed now"
+			if r.Bed != "" {
+				where = "at bed " + r.Bed + " now"
+			}
+			found = append(found, fmt.Sprintf("a patient of this name exists: %s, %s; if it is the same person, admit that one (vitalseal patient admit %s BED)", r.ID, where, r.ID))
+		}
+		if len(found) == 5 {
+			break
+		}
+	}
+	if len(found) > 0 {
+		return &question{found}
+	}
+	return nil
 }
 
 func noneOr(id string) string {

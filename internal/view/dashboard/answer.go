@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"vitalseal/internal/access"
+	"vitalseal/internal/form"
 	"vitalseal/internal/store"
 	"vitalseal/internal/weaken"
 )
@@ -185,6 +186,9 @@ func read(r *http.Request, v any) error {
 			return errTooLarge
 		}
 		return badRequest("The request ended early.")
+	}
+	if twice := form.Twice(body); twice != "" && !weaken.Skip(weaken.StrictJSON) {
+		return badRequest("The request is not clear: " + twice + ".")
 	}
 	d := json.NewDecoder(bytes.NewReader(body))
 	if !weaken.Skip(weaken.StrictJSON) {

@@ -1,6 +1,7 @@
 package dashboard_test
 
 import (
+	"encoding/json"
 	"net/http"
 	"strings"
 	"testing"
@@ -116,5 +117,19 @@ func TestSecurityComesBack(t *testing.T) {
 	admin.get("/api/security", &got)
 	if got.kinds() != access.EventDrift || !got.Events[len(got.Events)-1].Again {
 		t.Errorf("what came after the screen was looked at is gone: %+v", got)
+	}
+}
+
+// TestDoubledFields: a body that says a field twice signs no person in, whichever of the two is right.
+func TestDoubledFields(t *testing.T) {
+	w := newWard(t)
+	for _, body := range []string{
+		`{"login":"nurse","password":"wrong","password":"` + password + `"}`, `{"login":"nurse","password":"` + password + `","password":"wrong"}`,
+		`{"login":"admin","Login":"nurse","password":"` + password + `"}`,
+	} {
+		status, text := w.browser().do("POST", "/api/session", json.RawMessage(body), nil)
+		if status != http.StatusBadRequest || !strings.Contains(text, "is given twice") {
+			t.Errorf("%s: %d %s", body, status, text)
+		}
 	}
 }

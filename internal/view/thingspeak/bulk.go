@@ -87,6 +87,9 @@ func (f *face) bulkBody(q *request) ([]json.RawMessage, error) {
 		Key     string            `json:"write_api_key"`
 		Updates []json.RawMessage `json:"updates"`
 	}
+	if twice := form.Twice(b); twice != "" {
+		return nil, &badRequest{"The body is not clear: " + twice + "."}
+	}
 	d := json.NewDecoder(strings.NewReader(string(b)))
 	if err := d.Decode(&in); err != nil {
 		return nil, &badRequest{"The body is not a JSON object with write_api_key and updates."}
