@@ -40,7 +40,7 @@ func testQuotas(t *testing.T, d *demo) {
 	p.do(chromedp.EmulateViewport(390, 844, chromedp.EmulateScale(1)))
 	js[any](p, `(document.documentElement.lang = 'de', null)`)
 	p.do(chromedp.Click(testid("page-people")), chromedp.WaitVisible(testid("people")), chromedp.Click(testid("page-quotas")), chromedp.WaitVisible(testid("quota-persons")))
-	p.await("German", `document.body.innerText.includes('Kontingente') && document.body.innerText.includes('hier gesetzt')`)
+	p.await("German", `document.body.innerText.includes('Kontingente') && document.body.innerText.includes('5.000 hier gesetzt')`)
 	p.is("no wider than a phone", `document.documentElement.scrollWidth <= 390`)
 	p.shot("quotas-390")
 	js[any](p, `(document.querySelector('`+change+`').click(), null)`)

@@ -8,7 +8,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -395,20 +397,29 @@ func (s *Store) room(ctx context.Context, owner string, rows []entryRow) error {
 
 // insert stores rows, counts them and sets the highest id that may be read.
 func (s *Store) insert(ctx context.Context, tx *sql.Tx, channel int64, owner string, rows []entryRow, last int64) error {
-	insert, err := tx.PrepareContext(ctx, "INSERT INTO entries (channel, id, created, sealed) VALUES (?, ?, ?, ?)")
-	if err != nil {
-		return err
-	}
-	defer insert.Close() //nolint:errcheck // the transaction says what failed
 	var bytes int64
-	for _, r := range rows {
-		if _, err := insert.ExecContext(ctx, channel, r.id, r.created, r.sealed); err != nil {
+	for rest := rows; len(rest) > 0; {
+		some, query := rest[:1], insertEntry
+		if len(rest) >= bulkLeast {
+			some, query = rest[:bulkLeast], insertEntries
+		}
+		rest = rest[len(some):]
+		args := make([]any, 0, 4*bulkLeast)
+		for _, r := range some {
+			args = append(args, channel, r.id, r.created, r.sealed)
+			bytes += int64(len(r.sealed)) + rowBytes
+		}
+		if _, err := tx.ExecContext(ctx, query, args...); err != nil {
 			return err
 		}
-		bytes += int64(len(r.sealed)) + rowBytes
 	}
 	return s.grow(ctx, tx, kindChannel, channel, owner, last, int64(len(rows)), bytes)
 }
+
+// insertEntry stores an entry, insertEntries bulkLeast of them.
+const insertEntry = "INSERT INTO entries (channel, id, created, sealed) VALUES (?, ?, ?, ?)"
+
+var insertEntries = insertEntry + strings.Repeat(", (?, ?, ?, ?)", bulkLeast-1)
 
 // entryRow is a row of entries.
 type entryRow struct {
@@ -430,6 +441,7 @@ type plan struct {
 // preparer is a database or a transaction.
 type preparer interface {
 	PrepareContext(ctx context.Context, query string) (*sql.Stmt, error)
+	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
 }
 
 // make looks for what is there already. No one else may store to the channel meanwhile.
@@ -441,6 +453,15 @@ func (p *plan) make(ctx context.Context, db preparer, st standing) error {
 		return err
 	}
 	defer look.Close() //nolint:errcheck // read to its end
+	newest := int64(math.MaxInt64)
+	if len(p.Entries) > bulkRows { // outside of all locks: where many were cleared, this walks past them
+		newest = math.MinInt64 // what is newer than all that is there need not be looked for
+		err = db.QueryRowContext(ctx, `SELECT created FROM entries WHERE channel = ?1 AND created >= 0 AND +id > ?2 AND +id <= ?3
+			ORDER BY created DESC, id DESC LIMIT 1`, p.channel, st.cleared, st.last).Scan(&newest)
+		if err != nil && !errors.Is(err, sql.ErrNoRows) {
+			return err
+		}
+	}
 	p.last = st.last
 	mine := map[int64]*Entry{} // the first of each time
 	for i := range p.Entries {
@@ -449,9 +470,11 @@ func (p *plan) make(ctx context.Context, db preparer, st standing) error {
 			e.Created = fromMicro(micro(p.now()))
 		} else {
 			e.Created = fromMicro(micro(e.Created))
-			have, err := p.have(ctx, look, st, mine, e.Created)
-			if err != nil {
-				return err
+			have := mine[micro(e.Created)]
+			if micro(e.Created) <= newest {
+				if have, err = p.have(ctx, look, st, mine, e.Created); err != nil {
+					return err
+				}
 			}
 			if have != nil {
 				if !sameEntry(*have, *e) {

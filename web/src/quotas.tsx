@@ -4,7 +4,7 @@ import { Refused, ask } from './api'
 import { Dialog, Failed, words } from './dialog'
 import { Table, type PageProps } from './office'
 import { Frame } from './parts'
-import { bytes, say } from './words'
+import { bytes, locale, say } from './words'
 
 interface Used {
   used: number
@@ -46,7 +46,7 @@ const label = (n: Name) => say(n === 'entries' ? 'quotaEntries' : n === 'bytes' 
 // Amount is a use and its limit; nearly all of it is said in words, not by colour alone.
 function Amount({ of, size }: { of: Used | undefined; size?: boolean }) {
   if (!of) return null
-  const show = size ? bytes : (n: number) => n.toLocaleString('en')
+  const show = size ? bytes : (n: number) => n.toLocaleString(locale())
   const near = of.limit > 0 && of.used >= 0.9 * of.limit
   return (
     <>
@@ -177,7 +177,7 @@ function Change({ kind, line, title, onClose, onDone, onGone }: Open & { onClose
     setFailed('')
     try {
       await ask('PUT', '/api/admin/quotas', { kind, id: line.id ?? '', name, limit: value })
-      onDone(value === 0 ? say('quotaBack', title, label(name)) : say('quotaDone', title, label(name), name === 'bytes' ? bytes(value) : value.toLocaleString('en')))
+      onDone(value === 0 ? say('quotaBack', title, label(name)) : say('quotaDone', title, label(name), name === 'bytes' ? bytes(value) : value.toLocaleString(locale())))
     } catch (e) {
       if (e instanceof Refused && e.signedOut) onGone()
       else setFailed(words(e))
@@ -187,6 +187,7 @@ function Change({ kind, line, title, onClose, onDone, onGone }: Open & { onClose
   return (
     <Dialog title={say('quotaChangeOf', title)} onClose={onClose} testid="quota">
       <form
+        class="form"
         onSubmit={(e) => {
           e.preventDefault()
           if (whole) void send(Number(limit.trim()))
@@ -202,7 +203,10 @@ function Change({ kind, line, title, onClose, onDone, onGone }: Open & { onClose
           ))}
         </select>
         <label for="quota-limit">{say('quotaLimit')}</label>
-        <input id="quota-limit" type="text" inputMode="numeric" autoComplete="off" value={limit} onInput={(e) => setLimit(e.currentTarget.value)} aria-describedby="quota-hint" />
+        <input id="quota-limit" type="text" inputMode="numeric" autoComplete="off" value={limit} onInput={(e) => {
+            setLimit(e.currentTarget.value)
+            setFailed('')
+          }} aria-describedby="quota-hint" />
         <p id="quota-hint" class="quietly">
           {name === 'bytes' && whole ? `${bytes(Number(limit.trim()))}. ` : ''}
           {say('quotaHint')}

@@ -282,11 +282,14 @@ export function sourceOf(r: Reading | undefined): string {
   return say(r.unverified || r.quality === 'asserted' ? 'unverified' : 'source', r.source)
 }
 
+// locale is the one that numbers are written in.
+export const locale = (): string => (document.documentElement.lang.startsWith('de') ? 'de' : 'en')
+
 // bytes says a size in units that a person reads.
 export function bytes(n: number): string {
   let i = 0
   for (; n >= 1024 && i < 4; i++) n /= 1024
-  return `${i === 0 || n >= 100 ? Math.round(n) : Math.round(n * 10) / 10} ${['B', 'KiB', 'MiB', 'GiB', 'TiB'][i]}`
+  return `${(i === 0 || n >= 100 ? Math.round(n) : Math.round(n * 10) / 10).toLocaleString(locale())} ${['B', 'KiB', 'MiB', 'GiB', 'TiB'][i]}`
 }
 
 // span says a duration in words short enough for a tile.
