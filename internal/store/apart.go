@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"log/slog"
 	"math"
 	"os"
 	"path/filepath"
@@ -35,7 +36,9 @@ type apartDB struct {
 	shared  bool    // with other hubs and with the directory, in PostgreSQL
 	turns   turns
 	// channels has one writer of each channel after the other: a bulk update takes several turns, and no entry comes between.
-	channels channelTurns
+	channels    channelTurns
+	checkpoints checkpointer // of the file; belongs to whoever has the turn
+	log         *slog.Logger
 	// In tests: between is called between two transactions of a bulk update, fail in each, and held after every write transaction.
 	between func()
 	fail    func() error
@@ -46,6 +49,7 @@ func (d *apartDB) close() error {
 	if d.shared || d.DB == nil {
 		return nil
 	}
+	d.checkpoints.wait()
 	return errors.Join(d.writes.Close(), d.DB.Close())
 }
 
@@ -59,6 +63,9 @@ func (d *apartDB) locked(ctx context.Context, f func(tx *sql.Tx) error) error {
 	}
 	if d.held != nil {
 		defer func(began time.Time) { d.held(time.Since(began)) }(time.Now())
+	}
+	if !d.shared {
+		defer d.checkpoints.committed(context.WithoutCancel(ctx), d.writes, d.DB, d.log, apartFile)
 	}
 	return transact(ctx, d.writes, f)
 }
@@ -146,8 +153,8 @@ func (s *Store) openApartFiles(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	s.apart = &apartDB{DB: read}
-	s.apart.writes, err = openFile(ctx, filepath.Join(s.dir, apartFile), nil, 1, "&_pragma=secure_delete(ON)")
+	s.apart = &apartDB{DB: read, log: s.log, checkpoints: checkpointer{log: filepath.Join(s.dir, apartFile) + "-wal"}}
+	s.apart.writes, err = openFile(ctx, filepath.Join(s.dir, apartFile), nil, 1, "&_pragma=secure_delete(ON)&_pragma=wal_autocheckpoint(0)")
 	if err != nil {
 		s.apart.writes = read
 	}

@@ -11,12 +11,12 @@ import (
 	"sync/atomic"
 )
 
-// checkpointAt is how long a partition's write-ahead log may get before it is moved into the file. It is rare on purpose: a page
+// checkpointAt is how long the write-ahead log of a partition, or of channels.db, may get before it is moved into the file. It is rare on purpose: a page
 // that fills chunk by chunk then moves once, not each time. And it is done beside the writer, since it takes as long as a slow
 // disk wants.
 const checkpointAt = 48 << 20
 
-// checkpointer moves one partition's log. All but state belongs to the writer.
+// checkpointer moves one file's log. All but state belongs to the writer.
 type checkpointer struct {
 	log   string // path of the write-ahead log
 	state atomic.Int32
@@ -30,16 +30,19 @@ const (
 	checkpointRest // what was written meanwhile is left, for the writer
 )
 
-// checkpoint is called by the writer after each commit. A failure costs disk, not data, and comes again.
 func (p *partition) checkpoint(ctx context.Context, log *slog.Logger) {
-	c := &p.checkpoints
+	p.checkpoints.committed(ctx, p.write, p.read, log, p.name)
+}
+
+// committed is called by a file's writer after each commit. A failure costs disk, not data, and comes again.
+func (c *checkpointer) committed(ctx context.Context, write, read *sql.DB, log *slog.Logger, name string) {
 	var err error
 	switch c.state.Load() {
 	case checkpointRuns:
 	case checkpointRest:
 		c.state.Store(checkpointIdle)
 		// Only when all of the log is in the file does the next commit begin it anew.
-		err = passive(ctx, p.write)
+		err = passive(ctx, write)
 	case checkpointIdle:
 		info, statErr := os.Stat(c.log)
 		if statErr != nil || info.Size() < checkpointAt {
@@ -53,14 +56,14 @@ func (p *partition) checkpoint(ctx context.Context, log *slog.Logger) {
 		c.ended = ended
 		go func() {
 			defer close(ended)
-			if err := passive(ctx, p.read); err != nil {
-				log.Warn("checkpoint beside the writer failed, the writer does it", "partition", p.name, "err", err)
+			if err := passive(ctx, read); err != nil {
+				log.Warn("checkpoint beside the writer failed, the writer does it", "file", name, "err", err)
 			}
 			c.state.Store(checkpointRest)
 		}()
 	}
 	if err != nil {
-		log.Error("write-ahead log not moved into its file", "partition", p.name, "err", err)
+		log.Error("write-ahead log not moved into its file", "file", name, "err", err)
 	}
 }
 
