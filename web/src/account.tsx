@@ -1,4 +1,5 @@
 // One's own account: password, second factors, passkeys, recovery codes, API keys, all sessions.
+import { tr } from './lang'
 import { useEffect, useRef, useState } from 'preact/hooks'
 import { Refused, ask, type Ways } from './api'
 import { Dialog, Failed, words } from './dialog'
@@ -30,7 +31,7 @@ interface Channel {
   ward_name: string
 }
 
-const kinds = { totp: 'Authenticator app', passkey: 'Passkey', recovery: 'Recovery codes' }
+const kinds = { totp: tr('Authenticator app'), passkey: tr('Passkey'), recovery: tr('Recovery codes') }
 
 export function AccountPage(p: PageProps & { ways: Ways | undefined }) {
   const [factors, setFactors] = useState<Factor[]>()
@@ -70,19 +71,19 @@ export function AccountPage(p: PageProps & { ways: Ways | undefined }) {
   const strong = factors?.some((f) => f.kind !== 'recovery')
   return (
     <Frame {...p}>
-      <h1>Your account</h1>
+      <h1>{tr('Your account')}</h1>
       <p class="lead">
-        {p.session.display_name || p.session.login}, login <code>{p.session.login}</code>
-        {strong === false && '. A second factor keeps your account yours, even if somebody learns your password.'}
+        {p.session.display_name || p.session.login}{tr(', login')}{' '}<code>{p.session.login}</code>
+        {strong === false && tr('. A second factor keeps your account yours, even if somebody learns your password.')}
       </p>
       <Failed text={failed} testid="account-failed" />
       <p class="done" role="status" data-testid="account-done">
         {done}
       </p>
       <div class="cards">
-        <section class="panel card" aria-label="Second factors" data-testid="factors">
-          <h2>Second factors</h2>
-          {factors?.length === 0 && <p class="quietly">None yet: your password alone lets you in.</p>}
+        <section class="panel card" aria-label={tr('Second factors')} data-testid="factors">
+          <h2>{tr('Second factors')}</h2>
+          {factors?.length === 0 && <p class="quietly">{tr('None yet: your password alone lets you in.')}</p>}
           <ul class="plain">
             {factors?.map((f) => (
               <li key={f.id} class="switch-row" data-testid={`factor-${f.kind}`}>
@@ -91,22 +92,22 @@ export function AccountPage(p: PageProps & { ways: Ways | undefined }) {
                   <br />
                   <span class="unit">
                     {day(f.created)}
-                    {f.last_used && `, used ${day(f.last_used)}`}
+                    {f.last_used && tr(', used {0}', day(f.last_used))}
                   </span>
                 </span>
-                <button type="button" class="quiet" aria-label={`Remove ${kinds[f.kind]} ${f.name ?? ''}`} onClick={() => void act('Removed.', () => ask('DELETE', `/api/account/factors/${encodeURIComponent(f.id)}`))}>
-                  Remove
+                <button type="button" class="quiet" aria-label={tr('Remove {0} {1}', kinds[f.kind], f.name ?? '')} onClick={() => void act(tr('Removed.'), () => ask('DELETE', `/api/account/factors/${encodeURIComponent(f.id)}`))}>
+                  {tr('Remove')}
                 </button>
               </li>
             ))}
           </ul>
           <div class="actions actions-left">
             <button type="button" class="quiet" data-testid="add-totp" onClick={() => void act('', async () => setTOTP(await ask('POST', '/api/account/totp', {})))}>
-              Add an authenticator app
+              {tr('Add an authenticator app')}
             </button>
             {strong && (
               <button type="button" class="quiet" data-testid="new-recovery" onClick={() => void act('', async () => setCodes((await ask<{ recovery: string[] }>('POST', '/api/account/recovery', {})).recovery))}>
-                New recovery codes
+                {tr('New recovery codes')}
               </button>
             )}
           </div>
@@ -115,45 +116,45 @@ export function AccountPage(p: PageProps & { ways: Ways | undefined }) {
               class="row"
               onSubmit={(e) => {
                 e.preventDefault()
-                void act('The passkey is added: next time, sign in with it.', async () => {
+                void act(tr('The passkey is added: next time, sign in with it.'), async () => {
                   const options = await ask('POST', '/api/account/passkeys', {})
-                  await ask('POST', '/api/account/passkeys/finish', { name: name.current?.value || 'Passkey', response: await makePasskey(options) })
+                  await ask('POST', '/api/account/passkeys/finish', { name: name.current?.value || tr('Passkey'), response: await makePasskey(options) })
                 })
               }}
             >
               <label class="sr" for="passkey-name">
-                Name of the passkey
+                {tr('Name of the passkey')}
               </label>
-              <input id="passkey-name" ref={name} maxLength={64} placeholder="Name, such as: key at the desk" data-testid="passkey-name" />
+              <input id="passkey-name" ref={name} maxLength={64} placeholder={tr('Name, such as: key at the desk')} data-testid="passkey-name" />
               <button type="submit" class="quiet" data-testid="add-passkey">
-                Add a passkey
+                {tr('Add a passkey')}
               </button>
             </form>
           ) : (
             <p class="quietly">
-              Passkeys work at <code>{p.ways?.passkey_host || 'vitalseal.localhost'}</code> only: open the address that <code>vitalseal connect</code> printed.
+              {tr('Passkeys work at')}{' '}<code>{p.ways?.passkey_host || 'vitalseal.localhost'}</code>{' '}{tr('only: open the address that')}{' '}<code>vitalseal connect</code>{' '}{tr('printed.')}
             </p>
           )}
         </section>
-        <section class="panel card" aria-label="Password">
-          <h2>Password</h2>
-          <p class="quietly">Changing it ends your other sessions.</p>
-          <PasswordForm login={p.session.login} oldLabel="Old password" onDone={() => setDone('The password is changed.')} />
+        <section class="panel card" aria-label={tr('Password')}>
+          <h2>{tr('Password')}</h2>
+          <p class="quietly">{tr('Changing it ends your other sessions.')}</p>
+          <PasswordForm login={p.session.login} oldLabel="Old password" onDone={() => setDone(tr('The password is changed.'))} />
         </section>
-        <section class="panel card" aria-label="API keys" data-testid="keys">
-          <h2>API keys (ThingSpeak)</h2>
-          <p class="quietly">A key lets a program at an enrolled workstation read one channel in your name: never more than you may see yourself.</p>
+        <section class="panel card" aria-label={tr('API keys')} data-testid="keys">
+          <h2>{tr('API keys (ThingSpeak)')}</h2>
+          <p class="quietly">{tr('A key lets a program at an enrolled workstation read one channel in your name: never more than you may see yourself.')}</p>
           <ul class="plain">
             {keys?.map((k) => (
               <li key={k.id} class="switch-row">
                 <span>
-                  {k.talkback ? `TalkBack ${k.talkback}` : k.channel ? `Channel ${k.channel}` : 'Account'}{' '}
-                  <span class="unit">{k.talkback ? 'queues and takes commands' : !k.channel ? 'makes and manages your free channels' : k.write ? 'writes' : 'reads'}</span>
+                  {k.talkback ? tr('TalkBack {0}', k.talkback) : k.channel ? tr('Channel {0}', k.channel) : tr('Account')}{' '}
+                  <span class="unit">{k.talkback ? tr('queues and takes commands') : !k.channel ? tr('makes and manages your free channels') : k.write ? 'writes' : 'reads'}</span>
                   <br />
                   {k.channel !== 0 && <span class="unit">{where(channels, k.channel)}</span>}
                 </span>
-                <button type="button" class="quiet" onClick={() => void act('The key no longer works.', () => ask('DELETE', `/api/account/keys/${k.id}`))}>
-                  Delete
+                <button type="button" class="quiet" onClick={() => void act(tr('The key no longer works.'), () => ask('DELETE', `/api/account/keys/${k.id}`))}>
+                  {tr('Delete')}
                 </button>
               </li>
             ))}
@@ -168,9 +169,9 @@ export function AccountPage(p: PageProps & { ways: Ways | undefined }) {
             }}
           >
             <label class="sr" for="key-channel">
-              Number of the channel
+              {tr('Number of the channel')}
             </label>
-            <input id="key-channel" ref={channel} type="number" min={1} required list="channels" placeholder="Channel" data-testid="key-channel" />
+            <input id="key-channel" ref={channel} type="number" min={1} required list="channels" placeholder={tr('Channel')} data-testid="key-channel" />
             <datalist id="channels">
               {channels.map((c) => (
                 <option key={c.channel} value={c.channel}>
@@ -179,18 +180,18 @@ export function AccountPage(p: PageProps & { ways: Ways | undefined }) {
               ))}
             </datalist>
             <button type="submit" class="quiet" data-testid="add-key">
-              Make a key
+              {tr('Make a key')}
             </button>
           </form>
         </section>
-        <section class="panel card" aria-label="Sessions">
-          <h2>Everywhere</h2>
-          <p class="quietly">If you left a screen open somewhere, or somebody may know your password: end all your sessions, this one too.</p>
+        <section class="panel card" aria-label={tr('Sessions')}>
+          <h2>{tr('Everywhere')}</h2>
+          <p class="quietly">{tr('If you left a screen open somewhere, or somebody may know your password: end all your sessions, this one too.')}</p>
           <button type="button" class="quiet" data-testid="signout-everywhere" onClick={() => void act('', async () => {
             await ask('DELETE', '/api/session/all')
             p.onGone()
           })}>
-            Sign out everywhere
+            {tr('Sign out everywhere')}
           </button>
         </section>
       </div>
@@ -201,14 +202,14 @@ export function AccountPage(p: PageProps & { ways: Ways | undefined }) {
           onDone={(recovery) => {
             setTOTP(undefined)
             if (recovery.length > 0) setCodes(recovery)
-            setDone('The authenticator app is added.')
+            setDone(tr('The authenticator app is added.'))
             load()
           }}
         />
       )}
       {codes && (
-        <Dialog title="Your recovery codes" onClose={() => setCodes(undefined)} testid="recovery">
-          <p>If you lose your second factor, each of these lets you in once. They are shown now and never again: print them, or write them down, and keep them where nobody else looks.</p>
+        <Dialog title={tr('Your recovery codes')} onClose={() => setCodes(undefined)} testid="recovery">
+          <p>{tr('If you lose your second factor, each of these lets you in once. They are shown now and never again: print them, or write them down, and keep them where nobody else looks.')}</p>
           <ul class="codes" data-testid="recovery-codes">
             {codes.map((c) => (
               <li key={c}>
@@ -218,23 +219,23 @@ export function AccountPage(p: PageProps & { ways: Ways | undefined }) {
           </ul>
           <div class="actions">
             <button type="button" class="quiet" onClick={() => window.print()}>
-              Print
+              {tr('Print')}
             </button>
             <button type="button" class="main" data-testid="recovery-kept" onClick={() => setCodes(undefined)}>
-              I have kept them
+              {tr('I have kept them')}
             </button>
           </div>
         </Dialog>
       )}
       {newKey && (
-        <Dialog title="Your new key" onClose={() => setNewKey('')} testid="new-key">
-          <p>It is shown now and never again.</p>
+        <Dialog title={tr('Your new key')} onClose={() => setNewKey('')} testid="new-key">
+          <p>{tr('It is shown now and never again.')}</p>
           <p class="codes">
             <code>{newKey}</code>
           </p>
           <div class="actions">
             <button type="button" class="main" onClick={() => setNewKey('')}>
-              I have kept it
+              {tr('I have kept it')}
             </button>
           </div>
         </Dialog>
@@ -257,30 +258,30 @@ function AddTOTP({ secret, uri, onDone, onClose }: { secret: string; uri: string
     try {
       onDone((await ask<{ recovery: string[] }>('POST', '/api/account/totp/confirm', { code: code.current?.value ?? '' })).recovery)
     } catch (err) {
-      setFailed(err instanceof Refused && err.status === 401 && !err.signedOut ? 'That is not the code of this moment. Try the next one.' : words(err))
+      setFailed(err instanceof Refused && err.status === 401 && !err.signedOut ? tr('That is not the code of this moment. Try the next one.') : words(err))
       if (code.current) code.current.value = ''
       code.current?.focus()
     }
   }
   return (
-    <Dialog title="Add an authenticator app" onClose={onClose} testid="totp">
+    <Dialog title={tr('Add an authenticator app')} onClose={onClose} testid="totp">
       <form class="form" onSubmit={submit}>
-        <p>Scan this with the app on your phone, or type the secret into it. Then type the six digits that it shows.</p>
-        <QR text={uri} label="QR code for the authenticator app" />
+        <p>{tr('Scan this with the app on your phone, or type the secret into it. Then type the six digits that it shows.')}</p>
+        <QR text={uri} label={tr('QR code for the authenticator app')} />
         <p class="codes">
           <code data-testid="totp-secret">{secret}</code>
         </p>
         <label>
-          Six digits
+          {tr('Six digits')}
           <input ref={code} data-testid="totp-code" inputMode="numeric" autoComplete="one-time-code" required maxLength={10} />
         </label>
         <Failed text={failed} testid="totp-failed" />
         <div class="actions">
           <button type="button" class="quiet" onClick={onClose}>
-            Cancel
+            {tr('Cancel')}
           </button>
           <button type="submit" class="main" data-testid="totp-confirm">
-            Add
+            {tr('Add')}
           </button>
         </div>
       </form>

@@ -1,5 +1,7 @@
 // The hub's JSON, and one function to ask for it. Names end in their unit; times are RFC 3339 in UTC.
 
+import { hubSays, tr } from './lang'
+
 export type Kind =
   | 'heart_rate_bpm'
   | 'spo2_percent'
@@ -270,7 +272,7 @@ async function once<T>(method: string, path: string, body: unknown, background: 
       ...(body === undefined ? {} : { body: JSON.stringify(body) }),
     })
   } catch {
-    throw new Refused(0, 'The hub does not answer.')
+    throw new Refused(0, tr('The hub does not answer.'))
   }
   auditAlarm = answer.headers.get('X-Vitalseal-Audit-Alarm') === '1'
   const text = await answer.text()
@@ -284,7 +286,7 @@ async function once<T>(method: string, path: string, body: unknown, background: 
     const said = (json ?? {}) as { error?: unknown; step_up?: unknown; signed_out?: unknown; retry_after?: unknown; questions?: unknown }
     throw new Refused(
       answer.status,
-      typeof said.error === 'string' ? said.error : `The hub answered ${answer.status}.`,
+      typeof said.error === 'string' ? hubSays(said.error) : tr('The hub answered {0}.', answer.status),
       said.step_up === true,
       said.signed_out === true,
       typeof said.retry_after === 'number' ? said.retry_after : 0,

@@ -1,4 +1,5 @@
 // The administrator's page of components: what there is, what state it is in, and tickets for new ones.
+import { hubSays, tr } from './lang'
 import { useEffect, useRef, useState } from 'preact/hooks'
 import { Refused, ask } from './api'
 import { AskedDialog, type AskedFor } from './approvals'
@@ -67,36 +68,36 @@ export function DevicesPage(p: PageProps) {
     }
     load(false)
   }
-  const seen = (d: Device) => (d.last_seen ? `${span((Date.now() - Date.parse(d.last_seen)) / 1000)} ago` : 'never')
+  const seen = (d: Device) => (d.last_seen ? tr('{0} ago', span((Date.now() - Date.parse(d.last_seen)) / 1000)) : 'never')
   return (
     <Frame {...p}>
       <div class="title-row">
-        <h1>Devices</h1>
+        <h1>{tr('Devices')}</h1>
         <button type="button" class="main main-small" data-testid="invite" onClick={() => setInviting(true)}>
-          Invite a device
+          {tr('Invite a device')}
         </button>
       </div>
-      <p class="lead">Every component and its identity. Disabling one cuts its open connections at once.</p>
+      <p class="lead">{tr('Every component and its identity. Disabling one cuts its open connections at once.')}</p>
       <Failed text={failed} testid="devices-failed" />
       <p class="done" role="status" data-testid="devices-done">
         {done}
       </p>
-      {!devices && !failed && <p class="quietly">Fetching…</p>}
+      {!devices && !failed && <p class="quietly">{tr('Fetching…')}</p>}
       {devices && (
-        <Table head={['Identity', 'Model', 'Serial', 'Bed', 'State', 'Certificate until', 'Version', 'Last seen', '']} testid="inventory">
+        <Table head={[tr('Identity'), tr('Model'), tr('Serial'), tr('Bed'), tr('State'), tr('Certificate until'), tr('Version'), tr('Last seen'), '']} testid="inventory">
           {devices.map((d) => (
             <tr key={d.id}>
               <td>
-                {short(d.id)} {d.mode === 'display' && <span class="unit">wall screen</span>}
+                {short(d.id)} {d.mode === 'display' && <span class="unit">{tr('wall screen')}</span>}
               </td>
               <td>{d.model}</td>
               <td>{d.serial}</td>
               <td>{d.bed}</td>
               <td>
-                <span class={d.state === 'active' ? 'mark-ok' : d.state === 'disabled' ? 'mark-no' : ''}>{d.state}</span>
+                <span class={d.state === 'active' ? 'mark-ok' : d.state === 'disabled' ? 'mark-no' : ''}>{hubSays(d.state)}</span>
                 {d.trouble && (
                   <div class="mark-no" data-testid={`trouble-${short(d.id)}`}>
-                    {d.trouble.text}, since {day(d.trouble.at)} {clock(d.trouble.at)}
+                    {d.trouble.text}{tr(', since')}{' '}{day(d.trouble.at)} {clock(d.trouble.at)}
                   </div>
                 )}
                 {d.alert && (
@@ -110,19 +111,19 @@ export function DevicesPage(p: PageProps) {
                     {d.clock.problem}
                   </span>
                 )}
-                {!!d.clock?.waiting_chunks && <span class="unit"> {d.clock.waiting_chunks} chunks wait for their time</span>}
-                {d.new_key_demanded && <span class="unit"> new key at next renewal</span>}
+                {!!d.clock?.waiting_chunks && <span class="unit"> {d.clock.waiting_chunks}{' '}{tr('chunks wait for their time')}</span>}
+                {d.new_key_demanded && <span class="unit">{' '}{tr('new key at next renewal')}</span>}
               </td>
               <td>{d.certificate ? `${day(d.certificate.not_after)} ${clock(d.certificate.not_after)}` : ''}</td>
               <td>{d.version}</td>
               <td>{seen(d)}</td>
               <td class="num">
-                <button type="button" class="quiet small-button" aria-label={`Change ${short(d.id)}`} data-testid={`device-${short(d.id)}`}
+                <button type="button" class="quiet small-button" aria-label={tr('Change {0}', short(d.id))} data-testid={`device-${short(d.id)}`}
                   onClick={() => {
                     setSure(false)
                     setOpen(d)
                   }}>
-                  Change…
+                  {tr('Change…')}
                 </button>
               </td>
             </tr>
@@ -132,35 +133,35 @@ export function DevicesPage(p: PageProps) {
       {open && (
         <Dialog title={short(open.id)} onClose={() => setOpen(undefined)} testid="device">
           <dl class="facts">
-            <dt>Identity</dt>
+            <dt>{tr('Identity')}</dt>
             <dd>{open.id}</dd>
             {open.gateway && (
               <>
-                <dt>Gateway</dt>
+                <dt>{tr('Gateway')}</dt>
                 <dd>{short(open.gateway)}</dd>
               </>
             )}
             {open.enrolled && (
               <>
-                <dt>Enrolled</dt>
+                <dt>{tr('Enrolled')}</dt>
                 <dd>
-                  {day(open.enrolled)} {clock(open.enrolled)}, ticket by {open.enrolled_by}
+                  {day(open.enrolled)} {clock(open.enrolled)}{tr(', ticket by')}{' '}{open.enrolled_by}
                 </dd>
               </>
             )}
             {open.clock && (
               <>
-                <dt>Clock of its gateway</dt>
+                <dt>{tr('Clock of its gateway')}</dt>
                 <dd>
-                  {open.clock.problem || (open.clock.known ? `right within ${open.clock.error_seconds.toFixed(1)} s of the hub’s` : 'not measured')}
+                  {open.clock.problem || (open.clock.known ? tr('right within {0} s of the hub’s', open.clock.error_seconds.toFixed(1)) : tr('not measured'))}
                   {open.clock.waiting_chunks > 0 &&
-                    `; ${open.clock.waiting_chunks} chunks are on no chart until the clock is set right, or you say when they were measured (vitalseal identity clock)`}
+                    tr('; {0} chunks are on no chart until the clock is set right, or you say when they were measured (vitalseal identity clock)', open.clock.waiting_chunks)}
                 </dd>
               </>
             )}
             {open.certificate && (
               <>
-                <dt>Certificate</dt>
+                <dt>{tr('Certificate')}</dt>
                 <dd>SHA-256 {open.certificate.sha256}</dd>
               </>
             )}
@@ -191,30 +192,30 @@ export function DevicesPage(p: PageProps) {
               </button>
             )}
             {open.state === 'disabled' ? (
-              <button type="button" class="quiet" data-testid="device-enable" onClick={() => void change(open, 'enable', 'let back in.')}>
-                Let it back in
+              <button type="button" class="quiet" data-testid="device-enable" onClick={() => void change(open, 'enable', tr('let back in.'))}>
+                {tr('Let it back in')}
               </button>
             ) : (
-              <button type="button" class="quiet" data-testid="device-disable" onClick={() => void change(open, 'disable', 'kept out; its connections have ended.')}>
-                Keep it out (disable)
+              <button type="button" class="quiet" data-testid="device-disable" onClick={() => void change(open, 'disable', tr('kept out; its connections have ended.'))}>
+                {tr('Keep it out (disable)')}
               </button>
             )}
             {open.state === 'active' && (
-              <button type="button" class="quiet" data-testid="device-rotate" onClick={() => void change(open, 'rotate', 'must bring a new key at its next renewal.')}>
-                Demand a new key (rotate)
+              <button type="button" class="quiet" data-testid="device-rotate" onClick={() => void change(open, 'rotate', tr('must bring a new key at its next renewal.'))}>
+                {tr('Demand a new key (rotate)')}
               </button>
             )}
             <label class="pick-one">
               <input type="checkbox" checked={sure} onChange={(e) => setSure(e.currentTarget.checked)} data-testid="device-sure" />
-              <span>Delete it for good: it must be invited and enrolled anew to come back.</span>
+              <span>{tr('Delete it for good: it must be invited and enrolled anew to come back.')}</span>
             </label>
             <button type="button" class="quiet danger-text" disabled={!sure} data-testid="device-delete" onClick={() => void change(open, 'delete', 'deleted.')}>
-              Delete
+              {tr('Delete')}
             </button>
           </div>
           <div class="actions">
             <button type="button" class="quiet" onClick={() => setOpen(undefined)}>
-              Close
+              {tr('Close')}
             </button>
           </div>
         </Dialog>
@@ -246,11 +247,11 @@ export function DevicesPage(p: PageProps) {
 }
 
 const kinds = {
-  workstations: 'Workstation',
-  display: 'Wall screen',
-  gateways: 'Gateway with its sensors',
-  routers: 'Router',
-  hubs: 'Hub',
+  workstations: tr('Workstation'),
+  display: tr('Wall screen'),
+  gateways: tr('Gateway with its sensors'),
+  routers: tr('Router'),
+  hubs: tr('Hub'),
 }
 
 function Invite({ onClose, onDone }: { onClose: () => void; onDone: (t: { name: string; text: string }) => void }) {
@@ -278,11 +279,11 @@ function Invite({ onClose, onDone }: { onClose: () => void; onDone: (t: { name: 
   }
   if (asked) return <AskedDialog asked={asked} onClose={onClose} />
   return (
-    <Dialog title="Invite a device" onClose={onClose} testid="invite-form">
+    <Dialog title={tr('Invite a device')} onClose={onClose} testid="invite-form">
       <form class="form" onSubmit={submit} onInput={m.clear}>
-        <p class="lead">It gets a ticket, good for one enrolment and a short time.</p>
+        <p class="lead">{tr('It gets a ticket, good for one enrolment and a short time.')}</p>
         <label>
-          What is it?
+          {tr('What is it?')}
           <select value={kind} onChange={(e) => setKind(e.currentTarget.value as keyof typeof kinds)} data-testid="invite-kind">
             {Object.entries(kinds).map(([k, v]) => (
               <option key={k} value={k}>
@@ -292,7 +293,7 @@ function Invite({ onClose, onDone }: { onClose: () => void; onDone: (t: { name: 
           </select>
         </label>
         <label>
-          Short name
+          {tr('Short name')}
           <input ref={id} data-testid="invite-id" required maxLength={63} pattern="[a-z0-9]([a-z0-9.\-]*[a-z0-9])?" autoCapitalize="none" spellcheck={false} placeholder="desk-2" />
         </label>
         {kind === 'display' && (
@@ -300,7 +301,7 @@ function Invite({ onClose, onDone }: { onClose: () => void; onDone: (t: { name: 
         )}
         {kind === 'gateways' && (
           <label>
-            Its sensors, one a line: name, model, serial number, bed
+            {tr('Its sensors, one a line: name, model, serial number, bed')}
             <textarea ref={sensors} rows={5} spellcheck={false} placeholder={'oxi-a-1 MAX30100 A17 a-1\nadc-1 MCP3008 B02'} />
           </label>
         )}
@@ -308,10 +309,10 @@ function Invite({ onClose, onDone }: { onClose: () => void; onDone: (t: { name: 
         <Failed text={m.failed} testid="invite-failed" />
         <div class="actions">
           <button type="button" class="quiet" onClick={onClose}>
-            Cancel
+            {tr('Cancel')}
           </button>
           <button type="submit" class="main" data-testid="invite-make" disabled={m.busy}>
-            {m.busy ? 'Making it…' : m.questions.length > 0 ? say('doIt') : 'Make the ticket'}
+            {m.busy ? tr('Making it…') : m.questions.length > 0 ? say('doIt') : tr('Make the ticket')}
           </button>
         </div>
       </form>
@@ -327,17 +328,17 @@ function Ticket({ name, text, onClose }: { name: string; text: string; onClose: 
     return () => URL.revokeObjectURL(u)
   }, [text])
   return (
-    <Dialog title={`Ticket for ${name}`} onClose={onClose} testid="ticket">
+    <Dialog title={tr('Ticket for {0}', name)} onClose={onClose} testid="ticket">
       <p>
-        Whoever has it can enrol as this device, once. It is shown now and never again. On the device: <code>vitalseal enrol --ticket {name}.ticket --data DIR</code>
+        {tr('Whoever has it can enrol as this device, once. It is shown now and never again. On the device:')}{' '}<code>vitalseal enrol --ticket {name}.ticket --data DIR</code>
       </p>
-      <QR text={text} label={`QR code of the ticket for ${name}`} />
+      <QR text={text} label={tr('QR code of the ticket for {0}', name)} />
       <div class="actions">
         <a class="button main main-small" href={href} download={`${name}.ticket`} data-testid="ticket-download">
-          Save the file
+          {tr('Save the file')}
         </a>
         <button type="button" class="quiet" onClick={onClose}>
-          Done
+          {tr('Done')}
         </button>
       </div>
     </Dialog>

@@ -1,4 +1,5 @@
 // Dialogs: a modal frame, and the one that asks for a fresh proof of identity.
+import { tr } from './lang'
 import type { ComponentChildren } from 'preact'
 import { useEffect, useRef, useState } from 'preact/hooks'
 import { Refused, ask, onProofNeeded, type Pending } from './api'
@@ -42,7 +43,7 @@ export function Failed({ text, testid }: { text: string; testid: string }) {
   )
 }
 
-export const words = (e: unknown): string => (e instanceof Refused || e instanceof Error ? e.message : 'That failed.')
+export const words = (e: unknown): string => (e instanceof Refused || e instanceof Error ? e.message : tr('That failed.'))
 
 // Proof asks for one of the methods and hands what was shown to send. It is a form of its own.
 export function Proof({ pending, send, lead, button, onCancel }: {
@@ -68,9 +69,9 @@ export function Proof({ pending, send, lead, button, onCancel }: {
     } catch (e) {
       setFailed(
         e instanceof Refused && e.status === 401 && !e.signedOut
-          ? 'That was not right. Try again; if it stays so, cancel and begin anew.'
+          ? tr('That was not right. Try again; if it stays so, cancel and begin anew.')
           : e instanceof Refused && e.status === 429
-            ? `Too many tries. Wait ${e.retryAfter > 0 ? `${e.retryAfter} seconds` : 'a little'}, then try again.`
+            ? tr('Too many tries. Wait {0}, then try again.', e.retryAfter > 0 ? tr('{0} seconds', e.retryAfter) : tr('a little'))
             : words(e),
       )
       setBusy(false)
@@ -79,9 +80,9 @@ export function Proof({ pending, send, lead, button, onCancel }: {
     }
   }
   const field = {
-    password: { label: 'Password', type: 'password' as const, complete: 'current-password', mode: 'text' as const },
-    totp: { label: 'Six digits from your authenticator app', type: 'text' as const, complete: 'one-time-code', mode: 'numeric' as const },
-    recovery: { label: 'One of your recovery codes', type: 'text' as const, complete: 'off', mode: 'text' as const },
+    password: { label: tr('Password'), type: 'password' as const, complete: 'current-password', mode: 'text' as const },
+    totp: { label: tr('Six digits from your authenticator app'), type: 'text' as const, complete: 'one-time-code', mode: 'numeric' as const },
+    recovery: { label: tr('One of your recovery codes'), type: 'text' as const, complete: 'off', mode: 'text' as const },
   }
   const asked = method ? field[method] : undefined
   return (
@@ -96,7 +97,7 @@ export function Proof({ pending, send, lead, button, onCancel }: {
       {pending.methods.includes('passkey') && (
         <button type="button" class={asked ? 'quiet' : 'main'} data-testid="prove-passkey" disabled={busy}
           onClick={() => void attempt(async () => ({ passkey: await showPasskey(pending.passkey_options) }))}>
-          Use a passkey
+          {tr('Use a passkey')}
         </button>
       )}
       {asked && (
@@ -108,11 +109,11 @@ export function Proof({ pending, send, lead, button, onCancel }: {
       <Failed text={failed} testid="prove-failed" />
       <div class="actions">
         <button type="button" class="quiet" onClick={onCancel} data-testid="prove-cancel">
-          Cancel
+          {tr('Cancel')}
         </button>
         {asked && (
           <button type="submit" class="main" data-testid="prove" disabled={busy}>
-            {busy ? 'Checking…' : button}
+            {busy ? tr('Checking…') : button}
           </button>
         )}
       </div>
@@ -120,7 +121,7 @@ export function Proof({ pending, send, lead, button, onCancel }: {
         .filter((m) => m !== method)
         .map((m) => (
           <button type="button" key={m} class="link-button" data-testid={`other-${m}`} onClick={() => setMethod(m)}>
-            {m === 'recovery' ? 'Use a recovery code instead' : m === 'totp' ? 'Use the authenticator app instead' : 'Use the password instead'}
+            {m === 'recovery' ? tr('Use a recovery code instead') : m === 'totp' ? tr('Use the authenticator app instead') : tr('Use the password instead')}
           </button>
         ))}
     </form>
@@ -144,7 +145,7 @@ export function StepUp() {
     open.done(ok)
   }
   return (
-    <Dialog title="Is it still you?" onClose={() => end(false)} testid="step-up">
+    <Dialog title={tr('Is it still you?')} onClose={() => end(false)} testid="step-up">
       <Proof
         pending={open.pending}
         lead="This step needs a fresh proof of who you are. It is good for five minutes."

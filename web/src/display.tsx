@@ -1,4 +1,5 @@
 // The wall screen: beds and big numbers, no names, nobody signed in, and nothing to click but the way to sign in.
+import { tr } from './lang'
 import { useEffect, useReducer, useState } from 'preact/hooks'
 import { Refused, ask, type Kind, type Reading, type Readings } from './api'
 import { Foot } from './parts'
@@ -24,7 +25,7 @@ export function DisplayPage() {
   const [refused, setRefused] = useState<Refused>()
   const [, again] = useReducer<number, void>((n) => n + 1, 0)
   useEffect(() => {
-    document.title = 'Wall screen · Vitalseal'
+    document.title = tr('Wall screen · Vitalseal')
     let over = false
     let t: number
     const load = () =>
@@ -69,26 +70,26 @@ export function DisplayPage() {
         <span class="top-space" />
         <time class="clock">{clock(new Date(now).toISOString(), true)}</time>
         <a class="button quiet" href="/?sign-in" data-testid="wall-signin">
-          Sign in
+          {tr('Sign in')}
         </a>
       </header>
       {lost && (
         <div class="banner" role="alert" data-testid="lost">
-          <strong>Connection to the hub lost.</strong> Nothing below is live. Look at the bedside.
+          <strong>{tr('Connection to the hub lost.')}</strong>{' '}{tr('Nothing below is live. Look at the bedside.')}
         </div>
       )}
       <main id="main">
-        <h1 class="sr">Wall screen</h1>
+        <h1 class="sr">{tr('Wall screen')}</h1>
         {refused && !got && (
           <section class="message" role="status" data-testid="refused">
-            <h1>{refused.status === 403 || refused.status === 401 ? 'This workstation is no wall screen' : 'Nothing to show'}</h1>
+            <h1>{refused.status === 403 || refused.status === 401 ? tr('This workstation is no wall screen') : tr('Nothing to show')}</h1>
             <p>
               {refused.status === 403 || refused.status === 401
-                ? 'An administrator enrols a wall screen as a workstation of its own, for the wards that it shows.'
+                ? tr('An administrator enrols a wall screen as a workstation of its own, for the wards that it shows.')
                 : refused.message}
             </p>
             <a class="back" href="/">
-              ← Start page
+              {tr('← Start page')}
             </a>
           </section>
         )}
@@ -118,24 +119,24 @@ function WallBed({ bed, now, lost }: { bed: DisplayBed; now: number; lost: boole
     <div class={`tile wall-bed ${!bed.occupied ? 'tile-empty' : stale ? 'tile-stale' : ''}`} data-testid={`wall-${bed.bed}`} data-state={!bed.occupied ? 'empty' : stale ? 'stale' : 'live'}>
       <div class="tile-head">
         <span class="bed-name">{bed.bed}</span>
-        {bed.occupied && stale && <strong class="age age-stale">{Number.isFinite(age) ? `no data for ${span(age)}` : 'no data yet'}</strong>}
+        {bed.occupied && stale && <strong class="age age-stale">{Number.isFinite(age) ? tr('no data for {0}', span(age)) : tr('no data yet')}</strong>}
       </div>
       {bed.occupied ? (
         <>
           <div class="wall-numbers">
-            <Big kind="heart_rate_bpm" label="HR" unit="bpm" colour="hr" r={n.heart_rate_bpm} now={now} lost={lost} />
-            <Big kind="spo2_percent" label="SpO₂" unit="%" colour="spo2" r={n.spo2_percent} now={now} lost={lost} />
+            <Big kind="heart_rate_bpm" label={tr('HR')} unit="bpm" colour="hr" r={n.heart_rate_bpm} now={now} lost={lost} />
+            <Big kind="spo2_percent" label={tr('SpO₂')} unit="%" colour="spo2" r={n.spo2_percent} now={now} lost={lost} />
           </div>
           <div class={`bp ${hasValue(sys) && hasValue(dia) ? '' : 'is-absent'} ${lost || ageSeconds(sys, now) > 3600 ? 'is-stale' : ''}`}>
             <span class="number-label">
-              BP <span class="unit">mmHg</span>
+              {tr('BP')}{' '}<span class="unit">mmHg</span>
             </span>
             <span class="bp-value">{hasValue(sys) && hasValue(dia) ? `${Math.round(sys.value)}/${Math.round(dia.value)}${doubt(sys) || doubt(dia) ? '?' : ''}` : '– / –'}</span>
             <span class="number-note">{hasValue(sys) ? clock(sys.at) : ''}</span>
           </div>
         </>
       ) : (
-        <span class="number-note">no patient</span>
+        <span class="number-note">{tr('no patient')}</span>
       )}
     </div>
   )
@@ -158,10 +159,10 @@ function Big({ kind, label, unit, colour, r, now, lost }: { kind: Kind; label: s
         {label} <span class="unit">{unit}</span>
       </span>
       <span class="number-value" data-testid={`wall-${colour}`}>
-        {shown ? Math.round(r.value) : <span aria-label="no value">– –</span>}
+        {shown ? Math.round(r.value) : <span aria-label={tr('no value')}>– –</span>}
         {uncertain && <sup aria-hidden="true">?</sup>}
       </span>
-      <span class="number-note">{shown ? (stale ? `old: ${span(age)} ago` : uncertain || '\u00a0') : r && recent ? whyAbsent(kind, r.quality) : 'no data'}</span>
+      <span class="number-note">{shown ? (stale ? tr('old: {0} ago', span(age)) : uncertain || '\u00a0') : r && recent ? whyAbsent(kind, r.quality) : tr('no data')}</span>
       <span class={`number-source ${r?.unverified ? 'is-unverified' : ''}`}>{recent && sourceOf(r)}</span>
     </div>
   )

@@ -1,9 +1,10 @@
 // Emergencies: opening one patient for fifteen minutes, saying so loudly, and telling the patient.
+import { tr } from './lang'
 import { useEffect, useReducer, useRef, useState } from 'preact/hooks'
 import { Refused, ask, type Emergency, type Session } from './api'
 import { Dialog, Failed, words } from './dialog'
 import { Link } from './parts'
-import { clock, day, roleWords } from './words'
+import { clock, day, roleIn, roleWords } from './words'
 
 const ASK_MS = 3000
 
@@ -53,31 +54,31 @@ export function EmergencyBanner({ session, go }: { session: Session; go: (to: st
   return (
     <>
       {lasting.map((e) => (
-        <div key={e.patient + e.opened} class={e.mine ? 'glass glass-mine' : 'glass'} role="region" aria-label="Emergency access" data-testid={e.mine ? 'glass-mine' : 'glass-other'}>
+        <div key={e.patient + e.opened} class={e.mine ? 'glass glass-mine' : 'glass'} role="region" aria-label={tr('Emergency access')} data-testid={e.mine ? 'glass-mine' : 'glass-other'}>
           <span class="sr" role="alert">
-            {e.mine ? `Emergency access to ${e.bed_name} is open until ${clock(e.expires)}.` : `${e.person} has opened ${e.bed_name} in an emergency.`}
+            {e.mine ? tr('Emergency access to {0} is open until {1}.', e.bed_name, clock(e.expires)) : tr('{0} has opened {1} in an emergency.', e.person, e.bed_name)}
           </span>
           {e.mine ? (
             <>
-              <strong>Emergency access to {e.bed_name}.</strong>{' '}
+              <strong>{tr('Emergency access to')}{' '}{e.bed_name}.</strong>{' '}
               <span>
-                Ends in{' '}
+                {tr('Ends in')}{' '}
                 <span class="glass-left" data-testid="glass-left">
                   {left(e.expires, now)}
                 </span>
-                . An auditor will review it, and the patient is told.
+                {tr('. An auditor will review it, and the patient is told.')}
               </span>{' '}
               <Link to={`/patient/${encodeURIComponent(e.patient)}`} go={go} class="glass-link">
-                Open
+                {tr('Open')}
               </Link>
             </>
           ) : (
             <>
               <strong>
-                {e.person} has opened {e.bed_name} in an emergency
+                {e.person}{' '}{tr('has opened')}{' '}{e.bed_name}{' '}{tr('in an emergency')}
               </strong>{' '}
               <span>
-                at {clock(e.opened)}, until {clock(e.expires)}. If you do not know why, ask.
+                {tr('at')}{' '}{clock(e.opened)}{tr(', until')}{' '}{clock(e.expires)}{tr('. If you do not know why, ask.')}
               </span>
             </>
           )}
@@ -110,7 +111,7 @@ export function BreakGlass({ patient, go, onClose }: {
     e.preventDefault()
     if (busy) return
     if (!chosen) {
-      setFailed('Choose the bed first.')
+      setFailed(tr('Choose the bed first.'))
       return
     }
     setBusy(true)
@@ -120,33 +121,33 @@ export function BreakGlass({ patient, go, onClose }: {
       onClose()
       go(`/patient/${encodeURIComponent(chosen)}`)
     } catch (err) {
-      setFailed(err instanceof Refused && err.stepUp ? 'Nothing was opened: this needs a fresh proof of who you are.' : words(err))
+      setFailed(err instanceof Refused && err.stepUp ? tr('Nothing was opened: this needs a fresh proof of who you are.') : words(err))
       setBusy(false)
     }
   }
   const found = beds?.filter((b) => `${b.bed_name} ${b.ward_name}`.toLowerCase().includes(search.trim().toLowerCase())) ?? []
   const enough = reason.trim().length >= 10
   return (
-    <Dialog title="Open a patient in an emergency" onClose={onClose} testid="break-glass">
+    <Dialog title={tr('Open a patient in an emergency')} onClose={onClose} testid="break-glass">
       <form class="form" onSubmit={submit}>
         <ul class="means">
-          <li>You see this one patient for <strong>15 minutes</strong>, although you are not on the ward or care team.</li>
-          <li>The nurses of the ward see at once that you did.</li>
-          <li>Your reason is recorded, an auditor reviews it, and <strong>the patient is told</strong>.</li>
+          <li>{tr('You see this one patient for')}{' '}<strong>{tr('15 minutes')}</strong>{tr(', although you are not on the ward or care team.')}</li>
+          <li>{tr('The nurses of the ward see at once that you did.')}</li>
+          <li>{tr('Your reason is recorded, an auditor reviews it, and')}{' '}<strong>{tr('the patient is told')}</strong>.</li>
         </ul>
         {patient ? (
           <p>
-            Patient: <strong data-testid="glass-where">{here ? `${here.bed_name}, ${here.ward_name}` : beds ? `${patient} (lies in no bed)` : patient}</strong>
+            {tr('Patient:')}{' '}<strong data-testid="glass-where">{here ? `${here.bed_name}, ${here.ward_name}` : beds ? tr('{0} (lies in no bed)', patient) : patient}</strong>
           </p>
         ) : (
           <fieldset class="pick">
-            <legend>Which bed?</legend>
+            <legend>{tr('Which bed?')}</legend>
             <label class="sr" for="bed-search">
-              Search by bed or ward
+              {tr('Search by bed or ward')}
             </label>
-            <input id="bed-search" type="search" data-testid="glass-search" placeholder="Search by bed or ward" value={search} onInput={(e) => setSearch(e.currentTarget.value)} />
-            <div class="pick-list" role="radiogroup" aria-label="Beds">
-              {beds && found.length === 0 && <p class="quietly">{beds.length === 0 ? 'No bed is outside your care.' : 'No bed fits.'}</p>}
+            <input id="bed-search" type="search" data-testid="glass-search" placeholder={tr('Search by bed or ward')} value={search} onInput={(e) => setSearch(e.currentTarget.value)} />
+            <div class="pick-list" role="radiogroup" aria-label={tr('Beds')}>
+              {beds && found.length === 0 && <p class="quietly">{beds.length === 0 ? tr('No bed is outside your care.') : tr('No bed fits.')}</p>}
               {found.map((b) => (
                 <label key={b.patient} class={chosen === b.patient ? 'pick-one picked' : 'pick-one'} data-testid={`glass-bed-${b.bed}`}>
                   <input type="radio" name="bed" value={b.patient} checked={chosen === b.patient} onChange={() => setChosen(b.patient)} />
@@ -158,16 +159,16 @@ export function BreakGlass({ patient, go, onClose }: {
           </fieldset>
         )}
         <label>
-          Why now? In a few words, at least 10 characters
+          {tr('Why now? In a few words, at least 10 characters')}
           <textarea data-testid="glass-reason" rows={3} minLength={10} maxLength={500} required value={reason} onInput={(e) => setReason(e.currentTarget.value)} />
         </label>
         <Failed text={failed} testid="glass-failed" />
         <div class="actions">
           <button type="button" class="quiet" onClick={onClose}>
-            Cancel
+            {tr('Cancel')}
           </button>
           <button type="submit" class="main danger" data-testid="glass-open" disabled={busy || !enough || !chosen}>
-            {busy ? 'Opening…' : 'Open for 15 minutes'}
+            {busy ? tr('Opening…') : tr('Open for 15 minutes')}
           </button>
         </div>
       </form>
@@ -202,16 +203,16 @@ interface Notice {
 
 // told says a notice to the patient.
 function told(n: Notice): string {
-  const who = n.person || n.login || 'A person who no longer works here'
+  const who = n.person || n.login || tr('A person who no longer works here')
   switch (n.kind) {
     case 'login':
-      return `A sign-in for your numbers was made: “${n.login}”. Only you should have it.`
+      return tr('A sign-in for your numbers was made: “{0}”. Only you should have it.', n.login)
     case 'login-reset':
-      return `The hospital gave your sign-in “${n.login}” a new password, took its second factors away, or let it in again. If you did not ask for that, tell the ward.`
+      return tr('The hospital gave your sign-in “{0}” a new password, took its second factors away, or let it in again. If you did not ask for that, tell the ward.', n.login)
     case 'treats':
-      return `${who} treats you since then, and may see your numbers.`
+      return tr('{0} treats you since then, and may see your numbers.', who)
     default:
-      return `${who} works on your ward since then, and may see your numbers.`
+      return tr('{0} works on your ward since then, and may see your numbers.', who)
   }
 }
 
@@ -237,26 +238,26 @@ export function OwnSay({ patient }: { patient: string }) {
   }
   return (
     <div class="own-say">
-      <section class="panel card" aria-label="Emergencies" data-testid="accesses">
-        <h2>Who opened your numbers in an emergency</h2>
-        {accesses?.length === 0 && <p class="quietly">Nobody has. If that changes, it stands here.</p>}
+      <section class="panel card" aria-label={tr('Emergencies')} data-testid="accesses">
+        <h2>{tr('Who opened your numbers in an emergency')}</h2>
+        {accesses?.length === 0 && <p class="quietly">{tr('Nobody has. If that changes, it stands here.')}</p>}
         {accesses && accesses.length > 0 && (
           <ul class="plain">
             {accesses.map((a) => (
               <li key={a.opened + a.person}>
-                <strong>{a.person || 'Somebody who no longer works here'}</strong> ({(roleWords[a.role] ?? a.role).toLowerCase()}) opened them on {day(a.opened)} at {clock(a.opened)}, until{' '}
-                {clock(a.expires)} at the latest. The reason given: “{a.reason}”.{' '}
+                <strong>{a.person || tr('Somebody who no longer works here')}</strong> ({roleIn(a.role)}{tr(') opened them on')}{' '}{day(a.opened)}{' '}{tr('at')}{' '}{clock(a.opened)}{tr(', until')}{' '}
+                {clock(a.expires)}{' '}{tr('at the latest. The reason given: “')}{a.reason}”.{' '}
                 <span class="quietly">
-                  {!a.reviewed ? 'It is still to be reviewed.' : a.outcome === 'justified' ? 'It was reviewed and found justified.' : 'It was reviewed and found not justified.'}
+                  {!a.reviewed ? tr('It is still to be reviewed.') : a.outcome === 'justified' ? tr('It was reviewed and found justified.') : tr('It was reviewed and found not justified.')}
                 </span>
               </li>
             ))}
           </ul>
         )}
       </section>
-      <section class="panel card" aria-label="What is new" data-testid="notices">
-        <h2>What is new about who may see your numbers</h2>
-        {notices?.length === 0 && <p class="quietly">Nothing. If that changes, it stands here.</p>}
+      <section class="panel card" aria-label={tr('What is new')} data-testid="notices">
+        <h2>{tr('What is new about who may see your numbers')}</h2>
+        {notices?.length === 0 && <p class="quietly">{tr('Nothing. If that changes, it stands here.')}</p>}
         <ul class="plain">
           {notices?.map((n) => (
             <li key={n.at + n.kind + n.login}>
@@ -268,14 +269,13 @@ export function OwnSay({ patient }: { patient: string }) {
           ))}
         </ul>
       </section>
-      <section class="panel card" aria-label="Consent" data-testid="consent">
-        <h2>Who may see your numbers</h2>
+      <section class="panel card" aria-label={tr('Consent')} data-testid="consent">
+        <h2>{tr('Who may see your numbers')}</h2>
         <p class="quietly">
-          These people care for you. You can keep single persons out. In an emergency they may still look; then it stands on the left. Your bed’s safety is
-          never affected.
+          {tr('These people care for you. You can keep single persons out. In an emergency they may still look; then it stands on the left. Your bed’s safety is never affected.')}
         </p>
         <Failed text={failed} testid="consent-failed" />
-        {carers?.length === 0 && <p class="quietly">Nobody at the moment.</p>}
+        {carers?.length === 0 && <p class="quietly">{tr('Nobody at the moment.')}</p>}
         <ul class="plain">
           {carers?.map((c) => (
             <li key={c.id} class="switch-row">
@@ -283,8 +283,8 @@ export function OwnSay({ patient }: { patient: string }) {
                 {c.name} <span class="unit">{roleWords[c.role] ?? c.role}</span>
               </span>
               <button type="button" role="switch" aria-checked={!c.excluded} class={c.excluded ? 'switch' : 'switch switch-on'} data-testid={`consent-${c.id}`}
-                aria-label={`${c.name} may see my numbers`} onClick={() => set(c)}>
-                {c.excluded ? 'May not see' : 'May see'}
+                aria-label={tr('{0} may see my numbers', c.name)} onClick={() => set(c)}>
+                {c.excluded ? tr('May not see') : tr('May see')}
               </button>
             </li>
           ))}

@@ -1,4 +1,5 @@
 // Entry: who is signed in decides which page is the first; the address decides the rest.
+import { tr } from './lang'
 import { render } from 'preact'
 import { useCallback, useEffect, useState } from 'preact/hooks'
 import './app.css'
@@ -84,19 +85,19 @@ function App() {
 
   // What was on the screen is gone with the session: nothing of a patient stays behind.
   const gone = useCallback(() => {
-    setNote('You were signed out. Sign in again to go on.')
+    setNote(tr('You were signed out. Sign in again to go on.'))
     setSession(null)
   }, [])
   const signOut = useCallback(() => {
     void ask('DELETE', '/api/session').then(
       () => {
-        setNote('You are signed out.')
+        setNote(tr('You are signed out.'))
         setSession(null)
         go('/')
       },
       (e: unknown) => {
         if (e instanceof Refused && e.status === 401) gone()
-        else window.alert('Signing out did not reach the hub. You are still signed in: close the browser and try again.')
+        else window.alert(tr('Signing out did not reach the hub. You are still signed in: close the browser and try again.'))
       },
     )
   }, [])
@@ -134,24 +135,24 @@ function App() {
       if (left > 0) return
       setLeaving(0)
       ask('DELETE', '/api/session').catch(() => {})
-      setNote('You were signed out because nobody used this screen. Sign in again to go on.')
+      setNote(tr('You were signed out because nobody used this screen. Sign in again to go on.'))
       setSession(null)
     }, 1000)
     return () => window.clearInterval(t)
   }, [signedIn, idle])
 
   useEffect(() => {
-    document.title = session === null ? 'Sign in · Vitalseal' : path.startsWith('/patient/') ? 'Patient · Vitalseal' : 'Vitalseal'
+    document.title = session === null ? tr('Sign in · Vitalseal') : path.startsWith('/patient/') ? tr('Patient · Vitalseal') : 'Vitalseal'
   }, [session, path])
 
   if (session === undefined)
     return away ? (
       <main id="main" class="frame">
-        <Message title="The hub does not answer" testid="hub-away">
+        <Message title={tr('The hub does not answer')} testid="hub-away">
           <p>
-            <strong>No number here is live. Look at the bedside.</strong>
+            <strong>{tr('No number here is live. Look at the bedside.')}</strong>
           </p>
-          <p>This page tries again by itself, every {AGAIN_MS / 1000} seconds.</p>
+          <p>{tr('This page tries again by itself, every')}{' '}{AGAIN_MS / 1000}{' '}{tr('seconds.')}</p>
         </Message>
       </main>
     ) : null
@@ -182,9 +183,9 @@ function App() {
       <Page session={session} ways={ways} path={path} go={go} onSignOut={signOut} onGone={gone} />
       <StepUp />
       {leaving > 0 && (
-        <Dialog title="Are you still there?" onClose={used} testid="leaving">
+        <Dialog title={tr('Are you still there?')} onClose={used} testid="leaving">
           <p>
-            Nobody has used this screen for a while. You will be signed out in <strong>{leaving} s</strong>.
+            {tr('Nobody has used this screen for a while. You will be signed out in')}{' '}<strong>{leaving} s</strong>.
           </p>
           <div class="actions">
             <button
@@ -196,7 +197,7 @@ function App() {
                 setLeaving(0)
               }}
             >
-              I am here
+              {tr('I am here')}
             </button>
           </div>
         </Dialog>
@@ -221,8 +222,8 @@ function Page({ session, ways, path, go, onSignOut, onGone }: {
     if (!opened)
       return (
         <Frame {...page}>
-          <Message title="Nothing to show yet" testid="empty">
-            <p>Your sign-in is not linked to a patient. Please ask the ward.</p>
+          <Message title={tr('Nothing to show yet')} testid="empty">
+            <p>{tr('Your sign-in is not linked to a patient. Please ask the ward.')}</p>
           </Message>
         </Frame>
       )
@@ -238,9 +239,9 @@ function Page({ session, ways, path, go, onSignOut, onGone }: {
   if (path !== '/')
     return (
       <Frame {...page}>
-        <Message title="There is no such page" testid="failed">
+        <Message title={tr('There is no such page')} testid="failed">
           <Link to="/" go={go} class="back">
-            ← Start page
+            {tr('← Start page')}
           </Link>
         </Message>
       </Frame>

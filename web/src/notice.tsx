@@ -1,4 +1,5 @@
 // The notice of failed sign-ins: what was tried with this login since the person signed in last.
+import { tr } from './lang'
 import { useState } from 'preact/hooks'
 import type { Session } from './api'
 import { failedSignIns } from './words'
@@ -23,7 +24,7 @@ export function FailedSignIns({ session }: { session: Session }) {
           setRead(which)
         }}
       >
-        I have read this
+        {tr('I have read this')}
       </button>
     </div>
   )

@@ -1,4 +1,5 @@
 // The pages of those who see no clinical values: staff and auditor, and what other such pages share.
+import { tr } from './lang'
 import type { ComponentChildren } from 'preact'
 import { useEffect, useRef, useState } from 'preact/hooks'
 import { Refused, ask, type AuditEntry, type Beds, type Session } from './api'
@@ -25,7 +26,7 @@ function useAsked<T>(path: string, onGone: () => void): { got?: T; failed?: Refu
         (e: unknown) => {
           if (over) return
           if (e instanceof Refused && e.status === 401) gone.current()
-          else set((s) => ({ ...s, failed: e instanceof Refused ? e : new Refused(0, 'The hub does not answer.') }))
+          else set((s) => ({ ...s, failed: e instanceof Refused ? e : new Refused(0, tr('The hub does not answer.')) }))
         },
       )
     void load()
@@ -41,17 +42,17 @@ function useAsked<T>(path: string, onGone: () => void): { got?: T; failed?: Refu
 function Asked({ failed, waiting }: { failed: Refused | undefined; waiting: boolean }) {
   if (failed)
     return (
-      <Message title={failed.status === 403 ? 'Not permitted' : 'This list cannot be shown'} testid={failed.status === 403 ? 'refused' : 'failed'}>
-        <p>{failed.status === 403 ? 'Your role may not see this. The attempt has been written to the audit log.' : failed.message}</p>
+      <Message title={failed.status === 403 ? tr('Not permitted') : tr('This list cannot be shown')} testid={failed.status === 403 ? 'refused' : 'failed'}>
+        <p>{failed.status === 403 ? tr('Your role may not see this. The attempt has been written to the audit log.') : failed.message}</p>
       </Message>
     )
-  return waiting ? <p class="quietly">Fetching…</p> : null
+  return waiting ? <p class="quietly">{tr('Fetching…')}</p> : null
 }
 
 // Table is a wide table that scrolls by itself on a narrow screen.
 export function Table({ head, children, testid }: { head: string[]; children: ComponentChildren; testid: string }) {
   return (
-    <div class="panel table-box" tabIndex={0} role="region" aria-label="Table">
+    <div class="panel table-box" tabIndex={0} role="region" aria-label={tr('Table')}>
       <table data-testid={testid}>
         <thead>
           <tr>
@@ -72,11 +73,11 @@ export function StaffPage(p: PageProps) {
   const { got, failed } = useAsked<Beds>('/api/beds', p.onGone)
   return (
     <Frame {...p}>
-      <h1>Beds</h1>
-      <p class="lead">Which beds are taken. Your role sees no names and no clinical values.</p>
+      <h1>{tr('Beds')}</h1>
+      <p class="lead">{tr('Which beds are taken. Your role sees no names and no clinical values.')}</p>
       <Asked failed={failed} waiting={!got} />
       {got && (
-        <Table head={['Ward', 'Bed', 'State']} testid="beds">
+        <Table head={[tr('Ward'), tr('Bed'), tr('State')]} testid="beds">
           {got.beds.map((b) => (
             <tr key={b.bed} data-testid={`bed-${b.bed}`}>
               <td>{b.ward_name}</td>
@@ -95,13 +96,13 @@ export function AuditorPage(p: PageProps) {
   const entries = got ? (Array.isArray(got) ? got : (got.entries ?? [])) : []
   return (
     <Frame {...p}>
-      <h1>Audit log</h1>
+      <h1>{tr('Audit log')}</h1>
       <p class="lead">
-        The newest hundred entries. <code>vitalseal audit verify</code> proves that none was changed or dropped.
+        {tr('The newest hundred entries.')}{' '}<code>vitalseal audit verify</code>{' '}{tr('proves that none was changed or dropped.')}
       </p>
       <Asked failed={failed} waiting={!got} />
       {got && (
-        <Table head={['No.', 'Time', 'Person', 'Role', 'Workstation', 'Action', 'On', 'Answer', 'Decided by']} testid="audit">
+        <Table head={[tr('No.'), tr('Time'), tr('Person'), tr('Role'), tr('Workstation'), tr('Action'), tr('On'), tr('Answer'), tr('Decided by')]} testid="audit">
           {entries.map((e) => (
             <tr key={e.seq} class={e.allowed ? '' : 'refused-row'}>
               <td class="num">{e.seq}</td>

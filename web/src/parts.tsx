@@ -1,4 +1,5 @@
 // The pieces that several pages share: a reading, a pulse wave, the frame around a page.
+import { chooseLang, lang, tr, type Lang } from './lang'
 import type { ComponentChildren } from 'preact'
 import { useEffect, useReducer, useRef } from 'preact/hooks'
 import type { Kind, Session } from './api'
@@ -35,12 +36,12 @@ export function silent(live: Live, patients: string[]): Silent {
 
 // linkWords says how live the screen is. A connection to the hub is not enough: the numbers of the beds decide.
 function linkWords(link: LinkState, quiet: Silent | undefined): { state: string; text: string } {
-  if (link !== 'live') return { state: link, text: link === 'connecting' ? 'Connecting' : 'Not live' }
-  if (!quiet || quiet.of === 0) return { state: 'idle', text: 'Connected' }
-  if (quiet.without === 0) return { state: 'live', text: 'Live' }
-  if (quiet.of === 1) return { state: 'silent', text: 'No data from this bed' }
-  if (quiet.without === quiet.of) return { state: 'silent', text: `No data from any of ${quiet.of} beds` }
-  return { state: 'partly', text: `${quiet.without} of ${quiet.of} beds without data` }
+  if (link !== 'live') return { state: link, text: link === 'connecting' ? tr('Connecting') : tr('Not live') }
+  if (!quiet || quiet.of === 0) return { state: 'idle', text: tr('Connected') }
+  if (quiet.without === 0) return { state: 'live', text: tr('Live') }
+  if (quiet.of === 1) return { state: 'silent', text: tr('No data from this bed') }
+  if (quiet.without === quiet.of) return { state: 'silent', text: tr('No data from any of {0} beds', quiet.of) }
+  return { state: 'partly', text: tr('{0} of {1} beds without data', quiet.without, quiet.of) }
 }
 
 export function NumberBox({
@@ -65,9 +66,9 @@ export function NumberBox({
   const shown = hasValue(reading) && age < FORGET_SECONDS
   const uncertain = shown && doubt(reading)
   let note = ''
-  if (!reading || age >= FORGET_SECONDS) note = 'no data'
-  else if (!hasValue(reading)) note = stale ? `old: ${whyAbsent(kind, reading.quality)}` : whyAbsent(kind, reading.quality)
-  else if (stale) note = `old: ${span(age)} ago`
+  if (!reading || age >= FORGET_SECONDS) note = tr('no data')
+  else if (!hasValue(reading)) note = stale ? tr('old: {0}', whyAbsent(kind, reading.quality)) : whyAbsent(kind, reading.quality)
+  else if (stale) note = tr('old: {0} ago', span(age))
   else if (uncertain) note = uncertain
   return (
     <div class={`number ${colour} ${stale ? 'is-stale' : ''} ${shown ? '' : 'is-absent'}`} data-testid={testid}
@@ -76,7 +77,7 @@ export function NumberBox({
         {label} <span class="unit">{unit}</span>
       </span>
       <span class="number-value" data-testid={`${testid}-value`}>
-        {shown ? Math.round(reading.value) : <span aria-label="no value">– –</span>}
+        {shown ? Math.round(reading.value) : <span aria-label={tr('no value')}>– –</span>}
         {uncertain && <sup aria-hidden="true">?</sup>}
       </span>
       <span class="number-note">{note || '\u00a0'}</span>
@@ -99,24 +100,24 @@ export function BloodPressure({ live, v, big }: { live: Live; v: Vitals; big?: b
   const measuring = hasValue(cuff) && cuffAge <= STALE_SECONDS && live.link === 'live' && cuff.value >= 2
   const old = both && age > 3600
   let note: string
-  if (both) note = `measured ${clock(sys.at)}, ${age < 60 ? 'just now' : span(age) + ' ago'}`
+  if (both) note = tr('measured {0}, {1}', clock(sys.at), age < 60 ? tr('just now') : tr('{0} ago', span(age)))
   else if (sys && age < 3600) note = whyAbsent('systolic_mmhg', sys.quality)
-  else note = 'not measured yet'
+  else note = tr('not measured yet')
   const uncertain = both && (doubt(sys) || doubt(dia) || (hasValue(mean) && doubt(mean)))
   return (
     <div class={`bp ${big ? 'bp-big' : ''} ${old || live.link !== 'live' ? 'is-stale' : ''} ${both ? '' : 'is-absent'}`} data-testid="bp">
       <span class="number-label">
-        BP <span class="unit">mmHg</span>
+        {tr('BP')}{' '}<span class="unit">mmHg</span>
       </span>
       <span class="bp-value" data-testid="bp-value">
-        {both ? `${Math.round(sys.value)}/${Math.round(dia.value)}` : <span aria-label="no value">– / –</span>}
+        {both ? `${Math.round(sys.value)}/${Math.round(dia.value)}` : <span aria-label={tr('no value')}>– / –</span>}
         {hasValue(mean) && both && <span class="bp-mean"> ({Math.round(mean.value)})</span>}
         {uncertain && <sup aria-hidden="true">?</sup>}
       </span>
       <span class="number-note">
         {measuring ? (
           <span class="cuff" data-testid="cuff">
-            {both && `from ${clock(sys.at)}; `}cuff {cuff.value.toFixed(1)} kPa{doubt(cuff) && ` (${doubt(cuff)})`}, measuring
+            {both && tr('from {0}; ', clock(sys.at))}{tr('cuff')}{' '}{cuff.value.toFixed(1)} kPa{doubt(cuff) && ` (${doubt(cuff)})`}{tr(', measuring')}
           </span>
         ) : (
           <>
@@ -150,7 +151,7 @@ export function WaveCanvas({ live, patient, seconds, big }: { live: Live; patien
     frame = requestAnimationFrame(paint)
     return () => cancelAnimationFrame(frame)
   }, [live, patient, seconds, big])
-  return <canvas ref={ref} class={big ? 'wave wave-big' : 'wave'} data-testid="wave" role="img" aria-label="Pulse wave" />
+  return <canvas ref={ref} class={big ? 'wave wave-big' : 'wave'} data-testid="wave" role="img" aria-label={tr('Pulse wave')} />
 }
 
 const leaveTo = (e: Event, go: (to: string) => void) => {
@@ -183,7 +184,7 @@ function Clock({ now }: { now: () => number }) {
     return () => window.clearInterval(t)
   }, [])
   return (
-    <time class="clock" aria-label="Time">
+    <time class="clock" aria-label={tr('Time')}>
       {clock(new Date(now()).toISOString(), true)}
     </time>
   )
@@ -192,36 +193,39 @@ function Clock({ now }: { now: () => number }) {
 // Pages are the links in the header, for those who have more than one page.
 const pages: Partial<Record<Session['role'], [string, string][]>> = {
   auditor: [
-    ['/', 'Audit log'],
-    ['/reviews', 'Emergencies'],
-    ['/approvals', 'Approvals'],
-    ['/explain', 'Explain'],
+    ['/', tr('Audit log')],
+    ['/reviews', tr('Emergencies')],
+    ['/approvals', tr('Approvals')],
+    ['/explain', tr('Explain')],
   ],
   doctor: [
-    ['/', 'Patients'],
-    ['/approvals', 'Approvals'],
+    ['/', tr('Patients')],
+    ['/approvals', tr('Approvals')],
   ],
   staff: [
-    ['/', 'Beds'],
-    ['/approvals', 'Approvals'],
+    ['/', tr('Beds')],
+    ['/approvals', tr('Approvals')],
   ],
   admin: [
-    ['/', 'Devices'],
-    ['/people', 'People'],
-    ['/quotas', 'Quotas'],
-    ['/approvals', 'Approvals'],
-    ['/explain', 'Explain'],
+    ['/', tr('Devices')],
+    ['/people', tr('People')],
+    ['/quotas', tr('Quotas')],
+    ['/approvals', tr('Approvals')],
+    ['/explain', tr('Explain')],
   ],
 }
+
+// testids name the links, whatever the language.
+const testids: Record<string, string> = { '/': 'start', '/reviews': 'emergencies', '/approvals': 'approvals', '/explain': 'explain', '/people': 'people', '/quotas': 'quotas' }
 
 function Pages({ session, go }: { session: Session; go: (to: string) => void }) {
   const list = pages[session.role]
   if (!list) return null
   const here = window.location.pathname === '/devices' ? '/' : window.location.pathname
   return (
-    <nav class="pages" aria-label="Pages">
+    <nav class="pages" aria-label={tr('Pages')}>
       {list.map(([to, name]) => (
-        <Link key={to} to={to} go={go} class={here === to ? 'page-link page-here' : 'page-link'} data-testid={`page-${name.toLowerCase().replace(' ', '-')}`}>
+        <Link key={to} to={to} go={go} class={here === to ? 'page-link page-here' : 'page-link'} data-testid={`page-${testids[to] ?? 'start'}`}>
           {name}
         </Link>
       ))}
@@ -250,10 +254,10 @@ export function Frame({
   return (
     <div class="frame">
       <a class="skip" href="#main">
-        Skip to the content
+        {tr('Skip to the content')}
       </a>
       <header class="top">
-        <Link to="/" go={go} class="brand" aria-label="Vitalseal, start page">
+        <Link to="/" go={go} class="brand" aria-label={tr('Vitalseal, start page')}>
           <svg viewBox="0 0 32 32" aria-hidden="true">
             <path d="M2 17h8l3-9 5 16 3-10 2 3h7" />
           </svg>
@@ -267,12 +271,12 @@ export function Frame({
         )}
         <span class="top-space" />
         <Clock now={now ?? Date.now} />
-        <Link to="/account" go={go} class="who" data-testid="who" aria-label={`${session.display_name || session.login}, ${roleWords[session.role] ?? session.role}: your account`}>
+        <Link to="/account" go={go} class="who" data-testid="who" aria-label={tr('{0}, {1}: your account', session.display_name || session.login, roleWords[session.role] ?? session.role)}>
           <span class="who-name">{session.display_name || session.login}</span>
           <span class="who-role">{roleWords[session.role] ?? session.role}</span>
         </Link>
         <button type="button" class="quiet" data-testid="signout" onClick={onSignOut}>
-          Sign out
+          {tr('Sign out')}
         </button>
       </header>
       <EmergencyBanner session={session} go={go} />
@@ -281,7 +285,7 @@ export function Frame({
       <FailedSignIns session={session} />
       {link === 'lost' && (
         <div class="banner" role="alert" data-testid="lost">
-          <strong>Connection to the hub lost.</strong> Nothing below is live. Look at the bedside. Reconnecting by itself…
+          <strong>{tr('Connection to the hub lost.')}</strong>{' '}{tr('Nothing below is live. Look at the bedside. Reconnecting by itself…')}
         </div>
       )}
       <main id="main" tabIndex={-1}>
@@ -292,8 +296,22 @@ export function Frame({
   )
 }
 
+// The languages of the pages, each by its own name.
+const languages: [Lang, string][] = [['en', 'English'], ['de', 'Deutsch']]
+
 export function Foot() {
-  return <footer class="foot">Research use, not a cleared medical device. No alarm sounds here.</footer>
+  return (
+    <footer class="foot">
+      {tr('Research use, not a cleared medical device. No alarm sounds here.')}{' '}
+      <span class="langs" role="group" aria-label={tr('Language')}>
+        {languages.map(([l, name]) => (
+          <button key={l} type="button" class="lang" lang={l} data-testid={`lang-${l}`} aria-pressed={l === lang} onClick={() => chooseLang(l)}>
+            {name}
+          </button>
+        ))}
+      </span>
+    </footer>
+  )
 }
 
 export function Message({ title, children, testid }: { title: string; children: ComponentChildren; testid: string }) {

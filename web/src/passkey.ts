@@ -4,6 +4,7 @@ interface FromJSON {
   parseRequestOptionsFromJSON(o: unknown): PublicKeyCredentialRequestOptions
 }
 
+import { tr } from './lang'
 export function passkeysHere(host: string): boolean {
   return host !== '' && window.location.hostname === host && window.isSecureContext && 'PublicKeyCredential' in window && 'parseRequestOptionsFromJSON' in PublicKeyCredential
 }
@@ -11,7 +12,7 @@ export function passkeysHere(host: string): boolean {
 const inner = (options: unknown): unknown => (options as { publicKey?: unknown }).publicKey ?? options
 
 const text = (c: Credential | null): unknown => {
-  if (!c) throw new Error('No passkey was chosen.')
+  if (!c) throw new Error(tr('No passkey was chosen.'))
   return (c as unknown as { toJSON(): unknown }).toJSON()
 }
 

@@ -1,4 +1,5 @@
 // One patient: the pulse wave, the numbers, the last hour.
+import { tr } from './lang'
 import { useEffect, useMemo, useRef, useState } from 'preact/hooks'
 import { AGAIN_MS, Refused, ask, type EndReason, type Patient, type Session, type Trends, type WaveChunk } from './api'
 import { AskPatient, marked } from './confirm'
@@ -10,7 +11,7 @@ import { TrendCharts } from './trends'
 import { doubt, hasValue } from './words'
 
 // What the charts can show: minutes, and what that is called.
-const RANGES: [number, string][] = [[60, 'hour'], [24 * 60, 'day'], [7 * 24 * 60, 'week'], [30 * 24 * 60, '30 days']]
+const RANGES: [number, string][] = [[60, tr('hour')], [24 * 60, tr('day')], [7 * 24 * 60, tr('week')], [30 * 24 * 60, tr('30 days')]]
 const TRENDS_AGAIN_MS = 60_000
 // How often the patient is asked for while a live reading and what is known differ in what is in question.
 const DIFFER_MS = 3_000
@@ -34,7 +35,7 @@ export function PatientPage({ id, session, go, onSignOut, onGone }: {
 
   const fail = (e: unknown) => {
     if (e instanceof Refused && e.status === 401) onGone()
-    else setFailed(e instanceof Refused ? e : new Refused(0, 'The hub does not answer.'))
+    else setFailed(e instanceof Refused ? e : new Refused(0, tr('The hub does not answer.')))
   }
   const load = useRef<(background: boolean) => void>(() => {})
   load.current = (background) => {
@@ -118,25 +119,24 @@ export function PatientPage({ id, session, go, onSignOut, onGone }: {
           <Message title={refusedTitle(ended)} testid="refused">
             {ended === 'emergency_over' ? (
               <p data-testid="ended-emergency">
-                The 15 minutes are over, so this patient is closed again. An auditor will review the access, and the patient can read your reason. If you go on
-                caring for this patient, ask the ward to add you.
+                {tr('The 15 minutes are over, so this patient is closed again. An auditor will review the access, and the patient can read your reason. If you go on caring for this patient, ask the ward to add you.')}
               </p>
             ) : ended === 'consent' ? (
-              <p>The patient has asked that you no longer see the numbers. Speak with the patient or the ward. In an emergency you may still open them.</p>
+              <p>{tr('The patient has asked that you no longer see the numbers. Speak with the patient or the ward. In an emergency you may still open them.')}</p>
             ) : ended === 'permission' ? (
-              <p>You are no longer on this patient’s ward or care team, so the numbers are closed. If that is wrong, ask an administrator.</p>
+              <p>{tr('You are no longer on this patient’s ward or care team, so the numbers are closed. If that is wrong, ask an administrator.')}</p>
             ) : (
               <>
                 <p>
-                  You are not on this patient’s ward or care team, so nothing about the patient is shown. This attempt has been written to the audit log.
+                  {tr('You are not on this patient’s ward or care team, so nothing about the patient is shown. This attempt has been written to the audit log.')}
                 </p>
-                <p>If you are caring for this patient, ask the ward to add you.</p>
+                <p>{tr('If you are caring for this patient, ask the ward to add you.')}</p>
               </>
             )}
             {mayBreakGlass(session) && (
               <p>
                 <button type="button" class="quiet danger-text" data-testid="emergency" onClick={() => setEmergency(true)}>
-                  Emergency: open this patient for 15 minutes…
+                  {tr('Emergency: open this patient for 15 minutes…')}
                 </button>
               </p>
             )}
@@ -150,13 +150,13 @@ export function PatientPage({ id, session, go, onSignOut, onGone }: {
             )}
           </Message>
         ) : failed ? (
-          <Message title="This page cannot be shown" testid="failed">
+          <Message title={tr('This page cannot be shown')} testid="failed">
             <p>{failed.message}</p>
-            {failed.away && <p>This page tries again by itself, every {AGAIN_MS / 1000} seconds. Look at the bedside.</p>}
+            {failed.away && <p>{tr('This page tries again by itself, every')}{' '}{AGAIN_MS / 1000}{' '}{tr('seconds. Look at the bedside.')}</p>}
             <Home session={session} go={go} />
           </Message>
         ) : (
-          <p class="quietly">Opening…</p>
+          <p class="quietly">{tr('Opening…')}</p>
         )}
       </Frame>
     )
@@ -169,7 +169,7 @@ export function PatientPage({ id, session, go, onSignOut, onGone }: {
       <div class="patient-head">
         {session.role !== 'patient' && (
           <Link to="/" go={go} class="back" data-testid="back">
-            ← All beds
+            {tr('← All beds')}
           </Link>
         )}
         <h1>
@@ -179,26 +179,26 @@ export function PatientPage({ id, session, go, onSignOut, onGone }: {
             {patient.ward_name && `, ${patient.ward_name}`}
           </span>
         </h1>
-        <Age state={f.state} seconds={f.seconds} prefix="last number " />
+        <Age state={f.state} seconds={f.seconds} prefix={`${tr('last number')} `} />
       </div>
       <AskPatient patient={id} name={patient.patient_name} asked={patient} onAnswered={() => {
         load.current(true)
         loadTrends.current()
       }} />
       <div class={`monitor tile-${f.state}`} data-testid="monitor">
-        <section class="panel wave-panel" aria-label="Pulse wave">
+        <section class="panel wave-panel" aria-label={tr('Pulse wave')}>
           <span class="panel-label">
-            Pulse wave <span class="unit">infrared, height follows the signal</span>
+            {tr('Pulse wave')}{' '}<span class="unit">{tr('infrared, height follows the signal')}</span>
           </span>
           <WaveCanvas live={live} patient={id} seconds={8} big />
         </section>
-        <section class="panel numbers-panel" aria-label="Numbers">
-          <NumberBox live={live} kind="heart_rate_bpm" reading={v.readings.heart_rate_bpm} label="Heart rate" unit="bpm" colour="hr" testid="hr" />
-          <NumberBox live={live} kind="spo2_percent" reading={v.readings.spo2_percent} label="SpO₂" unit="%" colour="spo2" testid="spo2" />
+        <section class="panel numbers-panel" aria-label={tr('Numbers')}>
+          <NumberBox live={live} kind="heart_rate_bpm" reading={v.readings.heart_rate_bpm} label={tr('Heart rate')} unit="bpm" colour="hr" testid="hr" />
+          <NumberBox live={live} kind="spo2_percent" reading={v.readings.spo2_percent} label={tr('SpO₂')} unit="%" colour="spo2" testid="spo2" />
           <BloodPressure live={live} v={v} big />
           <div class={`small ${live.ageSeconds(perfusion) > 5 || live.link !== 'live' ? 'is-stale' : ''}`}>
             <span class="number-label">
-              Perfusion <span class="unit">%</span>
+              {tr('Perfusion')}{' '}<span class="unit">%</span>
             </span>
             <span class="small-value" data-testid="perfusion">
               {hasValue(perfusion) && live.ageSeconds(perfusion) < 120 ? perfusion.value.toFixed(1) + (doubt(perfusion) ? '?' : '') : '– –'}
@@ -206,16 +206,16 @@ export function PatientPage({ id, session, go, onSignOut, onGone }: {
           </div>
         </section>
       </div>
-      <section aria-label="Trends" class="trends" data-testid="trends">
+      <section aria-label={tr('Trends')} class="trends" data-testid="trends">
         <h2>
-          The last{' '}
+          {tr('The last')}{' '}
           {RANGES.map(([m, name]) => (
             <button key={m} type="button" class="range" data-testid={`range-${m}`} aria-pressed={m === minutes} onClick={() => setMinutes(m)}>
               {name}
             </button>
           ))}
         </h2>
-        {trends ? <TrendCharts key={trends.step_seconds + minutes} trends={trends} /> : <p class="quietly">Fetching…</p>}
+        {trends ? <TrendCharts key={trends.step_seconds + minutes} trends={trends} /> : <p class="quietly">{tr('Fetching…')}</p>}
       </section>
       {session.role === 'patient' && session.self_patient === id && <OwnSay patient={id} />}
     </Frame>
@@ -225,13 +225,13 @@ export function PatientPage({ id, session, go, onSignOut, onGone }: {
 function refusedTitle(ended: EndReason | undefined): string {
   switch (ended) {
     case 'emergency_over':
-      return 'Your emergency access has ended'
+      return tr('Your emergency access has ended')
     case 'consent':
-      return 'This patient does not share the numbers with you'
+      return tr('This patient does not share the numbers with you')
     case 'permission':
-      return 'You no longer see this patient'
+      return tr('You no longer see this patient')
     default:
-      return 'You may not open this patient'
+      return tr('You may not open this patient')
   }
 }
 
@@ -240,7 +240,7 @@ function Home({ session, go }: { session: Session; go: (to: string) => void }) {
   return (
     <p>
       <Link to="/" go={go} class="back">
-        ← Back to your beds
+        {tr('← Back to your beds')}
       </Link>
     </p>
   )

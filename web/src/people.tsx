@@ -1,11 +1,12 @@
 // The administrator's page of people: who may sign in, as what, and where.
+import { tr } from './lang'
 import { useEffect, useRef, useState } from 'preact/hooks'
 import { Refused, ask } from './api'
 import { AskedDialog, type AskedFor } from './approvals'
 import { Dialog, Failed, words } from './dialog'
 import { Table, type PageProps } from './office'
 import { Frame } from './parts'
-import { roleWords } from './words'
+import { roleIn, roleWords } from './words'
 
 interface Person {
   id: string
@@ -80,32 +81,32 @@ export function PeoplePage(p: PageProps) {
   return (
     <Frame {...p}>
       <div class="title-row">
-        <h1>People</h1>
+        <h1>{tr('People')}</h1>
         <button type="button" class="main main-small" data-testid="add-person" onClick={() => setForm({ kind: 'add' })}>
-          Add a person
+          {tr('Add a person')}
         </button>
       </div>
-      <p class="lead">Who may sign in, as what, and where. A change of role, ward or patients takes effect at once, also on open screens.</p>
+      <p class="lead">{tr('Who may sign in, as what, and where. A change of role, ward or patients takes effect at once, also on open screens.')}</p>
       <label class="sr" for="people-search">
-        Search people
+        {tr('Search people')}
       </label>
-      <input id="people-search" type="search" class="search" placeholder="Search by login, name or role" value={search} onInput={(e) => setSearch(e.currentTarget.value)} />
+      <input id="people-search" type="search" class="search" placeholder={tr('Search by login, name or role')} value={search} onInput={(e) => setSearch(e.currentTarget.value)} />
       <Failed text={failed} testid="people-failed" />
       <p class="done" role="status" data-testid="people-done">
         {done}
       </p>
       {shown && (
-        <Table head={['Login', 'Name', 'Role', 'Where', 'State', '']} testid="people">
+        <Table head={[tr('Login'), tr('Name'), tr('Role'), tr('Where'), tr('State'), '']} testid="people">
           {shown.map((x) => (
             <tr key={x.id} data-testid={`person-${x.login}`}>
               <td>{x.login}</td>
               <td>{x.display_name}</td>
               <td>{roleWords[x.role] ?? x.role}</td>
               <td class="wrap">{relations(x)}</td>
-              <td>{x.disabled ? <span class="mark-no">disabled</span> : x.must_change_password ? 'one-time password' : <span class="mark-ok">active</span>}</td>
+              <td>{x.disabled ? <span class="mark-no">{tr('disabled')}</span> : x.must_change_password ? tr('one-time password') : <span class="mark-ok">{tr('active')}</span>}</td>
               <td class="num">
-                <button type="button" class="quiet small-button" data-testid={`change-${x.login}`} aria-label={`Change ${x.login}`} onClick={() => setForm({ person: x, kind: 'more' })}>
-                  Change…
+                <button type="button" class="quiet small-button" data-testid={`change-${x.login}`} aria-label={tr('Change {0}', x.login)} onClick={() => setForm({ person: x, kind: 'more' })}>
+                  {tr('Change…')}
                 </button>
               </td>
             </tr>
@@ -115,36 +116,36 @@ export function PeoplePage(p: PageProps) {
       {form?.kind === 'more' && form.person && (
         <Dialog title={`${form.person.display_name || form.person.login}`} onClose={() => setForm(undefined)} testid="person">
           <p class="lead">
-            Login <code>{form.person.login}</code>, {(roleWords[form.person.role] ?? form.person.role).toLowerCase()}
+            {tr('Login')}{' '}<code>{form.person.login}</code>, {roleIn(form.person.role)}
           </p>
           <div class="choices">
             {form.person.role !== 'patient' && (
               <button type="button" class="quiet" data-testid="person-role" onClick={() => setForm({ person: form.person!, kind: 'role' })}>
-                Role, wards and patients…
+                {tr('Role, wards and patients…')}
               </button>
             )}
-            <button type="button" class="quiet" data-testid="person-signout" onClick={() => void change(form.person!, 'sign-out', 'All their sessions have ended.')}>
-              End all their sessions
+            <button type="button" class="quiet" data-testid="person-signout" onClick={() => void change(form.person!, 'sign-out', tr('All their sessions have ended.'))}>
+              {tr('End all their sessions')}
             </button>
             <button type="button" class="quiet" data-testid="person-password" onClick={() => void change(form.person!, 'password', '')}>
-              Make a one-time password
+              {tr('Make a one-time password')}
             </button>
-            <button type="button" class="quiet" data-testid="person-factors" onClick={() => void change(form.person!, 'reset-factors', 'Their second factors are gone.')}>
-              Take away the second factors
+            <button type="button" class="quiet" data-testid="person-factors" onClick={() => void change(form.person!, 'reset-factors', tr('Their second factors are gone.'))}>
+              {tr('Take away the second factors')}
             </button>
             {form.person.disabled ? (
-              <button type="button" class="quiet" data-testid="person-enable" onClick={() => void change(form.person!, 'enable', 'They may sign in again.')}>
-                Let them sign in again
+              <button type="button" class="quiet" data-testid="person-enable" onClick={() => void change(form.person!, 'enable', tr('They may sign in again.'))}>
+                {tr('Let them sign in again')}
               </button>
             ) : (
-              <button type="button" class="quiet danger-text" data-testid="person-disable" onClick={() => void change(form.person!, 'disable', 'They are kept out, and their sessions have ended.')}>
-                Keep them out
+              <button type="button" class="quiet danger-text" data-testid="person-disable" onClick={() => void change(form.person!, 'disable', tr('They are kept out, and their sessions have ended.'))}>
+                {tr('Keep them out')}
               </button>
             )}
           </div>
           <div class="actions">
             <button type="button" class="quiet" onClick={() => setForm(undefined)}>
-              Close
+              {tr('Close')}
             </button>
           </div>
         </Dialog>
@@ -160,23 +161,23 @@ export function PeoplePage(p: PageProps) {
             setForm(undefined)
             if (made && 'waiting' in made) setAsked(made)
             else if (made) setOnce(made as { login: string; password: string })
-            setDone(made ? '' : 'Changed.')
+            setDone(made ? '' : tr('Changed.'))
             load()
           }}
         />
       )}
       {asked && <AskedDialog asked={asked} onClose={() => setAsked(undefined)} />}
       {once && (
-        <Dialog title="A one-time password" onClose={() => setOnce(undefined)} testid="once">
+        <Dialog title={tr('A one-time password')} onClose={() => setOnce(undefined)} testid="once">
           <p>
-            Give it to <strong>{once.login}</strong> in person. It is good for one sign-in, at which they choose their own. It is shown now and never again.
+            {tr('Give it to')}{' '}<strong>{once.login}</strong>{' '}{tr('in person. It is good for one sign-in, at which they choose their own. It is shown now and never again.')}
           </p>
           <p class="codes">
             <code data-testid="once-password">{once.password}</code>
           </p>
           <div class="actions">
             <button type="button" class="main" data-testid="once-kept" onClick={() => setOnce(undefined)}>
-              Done
+              {tr('Done')}
             </button>
           </div>
         </Dialog>
@@ -226,22 +227,22 @@ function PersonForm({ person, wards, patients, patientName, onClose, onDone }: {
   }
   const roles = ['nurse', 'doctor', 'staff', 'auditor', 'admin', ...(person ? [] : ['patient'])]
   return (
-    <Dialog title={person ? `Role of ${person.display_name || person.login}` : 'Add a person'} onClose={onClose} testid="person-form">
+    <Dialog title={person ? tr('Role of {0}', person.display_name || person.login) : tr('Add a person')} onClose={onClose} testid="person-form">
       <form class="form" onSubmit={submit}>
         {!person && (
           <>
             <label>
-              Login
+              {tr('Login')}
               <input ref={login} data-testid="new-login" autoCapitalize="none" spellcheck={false} required maxLength={64} pattern="[A-Za-z0-9][A-Za-z0-9._@\-]*" />
             </label>
             <label>
-              Name
+              {tr('Name')}
               <input ref={name} data-testid="new-name" required maxLength={128} />
             </label>
           </>
         )}
         <label>
-          Role
+          {tr('Role')}
           <select value={role} onChange={(e) => setRole(e.currentTarget.value)} data-testid="new-role">
             {roles.map((r) => (
               <option key={r} value={r}>
@@ -258,9 +259,9 @@ function PersonForm({ person, wards, patients, patientName, onClose, onDone }: {
         )}
         {role === 'patient' && (
           <label>
-            Which patient is it?
+            {tr('Which patient is it?')}
             <select value={self} onChange={(e) => setSelf(e.currentTarget.value)} required>
-              <option value="">Choose…</option>
+              <option value="">{tr('Choose…')}</option>
               {patients.map((x) => (
                 <option key={x.id} value={x.id}>
                   {patientName(x.id)}
@@ -272,10 +273,10 @@ function PersonForm({ person, wards, patients, patientName, onClose, onDone }: {
         <Failed text={failed} testid="person-failed" />
         <div class="actions">
           <button type="button" class="quiet" onClick={onClose}>
-            Cancel
+            {tr('Cancel')}
           </button>
           <button type="submit" class="main" data-testid="person-save">
-            {person ? 'Change' : 'Add'}
+            {person ? tr('Change') : tr('Add')}
           </button>
         </div>
       </form>

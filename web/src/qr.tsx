@@ -1,4 +1,5 @@
 // A QR code as SVG. The hub works out the pattern: it made the secret that is in it.
+import { tr } from './lang'
 import { useEffect, useState } from 'preact/hooks'
 import { ask } from './api'
 
@@ -13,8 +14,8 @@ export function QR({ text, label }: { text: string; label: string }) {
       () => setFailed(true),
     )
   }, [text])
-  if (failed) return <p class="quietly">Too long for a QR code: use the file.</p>
-  if (!rows) return <p class="quietly">Drawing…</p>
+  if (failed) return <p class="quietly">{tr('Too long for a QR code: use the file.')}</p>
+  if (!rows) return <p class="quietly">{tr('Drawing…')}</p>
   const path = rows.map((r, y) => [...r].map((c, x) => (c === '1' ? `M${x} ${y}h1v1h-1z` : '')).join('')).join('')
   return (
     <svg class={rows.length > 90 ? 'qr qr-big' : 'qr'} viewBox={`-4 -4 ${rows.length + 8} ${rows.length + 8}`} role="img" aria-label={label} data-testid="qr" shape-rendering="crispEdges">

@@ -1,4 +1,5 @@
 // The auditor's pages: emergencies to judge, and why a rule decides as it does.
+import { tr } from './lang'
 import { useEffect, useState } from 'preact/hooks'
 import { Refused, ask } from './api'
 import { Failed, words } from './dialog'
@@ -41,24 +42,24 @@ export function ReviewsPage(p: PageProps) {
   useEffect(load, [all])
   return (
     <Frame {...p}>
-      <h1>Emergency accesses</h1>
-      <p class="lead">Somebody opened a patient without being on the ward or care team, and gave this reason. Was it justified? The patient reads your verdict; the note stays inside the hospital.</p>
-      <div class="tabs" role="group" aria-label="Which">
+      <h1>{tr('Emergency accesses')}</h1>
+      <p class="lead">{tr('Somebody opened a patient without being on the ward or care team, and gave this reason. Was it justified? The patient reads your verdict; the note stays inside the hospital.')}</p>
+      <div class="tabs" role="group" aria-label={tr('Which')}>
         <button type="button" class="quiet" aria-pressed={!all} onClick={() => setAll(false)}>
-          To review
+          {tr('To review')}
         </button>
         <button type="button" class="quiet" aria-pressed={all} onClick={() => setAll(true)}>
-          The last 90 days
+          {tr('The last 90 days')}
         </button>
       </div>
       {failed !== undefined && (
-        <Message title="Not shown" testid="refused">
+        <Message title={tr('Not shown')} testid="refused">
           <p>{words(failed)}</p>
         </Message>
       )}
       {list?.length === 0 && (
         <p class="quietly" data-testid="no-reviews">
-          {all ? 'There was none.' : 'Nothing waits for a review.'}
+          {all ? tr('There was none.') : tr('Nothing waits for a review.')}
         </p>
       )}
       <div class="cards">
@@ -78,33 +79,33 @@ function ReviewCard({ review: r, onDone }: { review: Review; onDone: () => void 
     ask('POST', `/api/admin/reviews/${encodeURIComponent(r.id)}`, { outcome, note }).then(onDone, (e: unknown) => setFailed(words(e)))
   }
   return (
-    <section class="panel card" aria-label={`Emergency access of ${r.person_name}`} data-testid="review">
+    <section class="panel card" aria-label={tr('Emergency access of {0}', r.person_name)} data-testid="review">
       <h2>
-        {r.person_name || 'Somebody'} <span class="unit">{roleWords[r.role] ?? r.role}</span>
+        {r.person_name || tr('Somebody')} <span class="unit">{roleWords[r.role] ?? r.role}</span>
       </h2>
       <p>
-        opened the patient {r.bed_name ? `of ${r.bed_name}, ${r.ward_name}` : 'who has left'} <span class="unit">({r.patient})</span> on {day(r.opened)} at {clock(r.opened)}, until{' '}
-        {clock(r.expires)} at the latest, from {r.workstation.replace(/^spiffe:\/\/[^/]*\//, '')}.
+        {tr('opened the patient')}{' '}{r.bed_name ? tr('of {0}, {1}', r.bed_name, r.ward_name) : tr('who has left')} <span class="unit">({r.patient})</span>{' '}{tr('on')}{' '}{day(r.opened)}{' '}{tr('at')}{' '}{clock(r.opened)}{tr(', until')}{' '}
+        {clock(r.expires)}{' '}{tr('at the latest, from')}{' '}{r.workstation.replace(/^spiffe:\/\/[^/]*\//, '')}.
       </p>
       <blockquote>{r.reason}</blockquote>
       {r.reviewed ? (
         <p>
-          <span class={r.outcome === 'justified' ? 'mark-ok' : 'mark-no'}>{r.outcome === 'justified' ? 'Justified' : 'Not justified'}</span>, {day(r.reviewed)}
+          <span class={r.outcome === 'justified' ? 'mark-ok' : 'mark-no'}>{r.outcome === 'justified' ? tr('Justified') : tr('Not justified')}</span>, {day(r.reviewed)}
           {r.note && `: ${r.note}`}
         </p>
       ) : (
         <>
           <label>
-            Note, for the hospital
+            {tr('Note, for the hospital')}
             <textarea rows={2} maxLength={500} value={note} onInput={(e) => setNote(e.currentTarget.value)} data-testid="review-note" />
           </label>
           <Failed text={failed} testid="review-failed" />
           <div class="actions actions-left">
             <button type="button" class="quiet" data-testid="justified" onClick={() => judge('justified')}>
-              Justified
+              {tr('Justified')}
             </button>
             <button type="button" class="quiet danger-text" data-testid="unjustified" onClick={() => judge('unjustified')}>
-              Not justified
+              {tr('Not justified')}
             </button>
           </div>
         </>
@@ -156,12 +157,12 @@ export function ExplainPage(p: PageProps) {
   }
   return (
     <Frame {...p}>
-      <h1>Why may somebody, or not?</h1>
-      <p class="lead">Asks the policies without doing anything, as if the person had just signed in at this workstation. Names of patients are not shown here.</p>
+      <h1>{tr('Why may somebody, or not?')}</h1>
+      <p class="lead">{tr('Asks the policies without doing anything, as if the person had just signed in at this workstation. Names of patients are not shown here.')}</p>
       {choices && (
         <form class="panel ask" onSubmit={submit}>
           <label>
-            Who
+            {tr('Who')}
             <select value={who} onChange={(e) => setWho(e.currentTarget.value)} data-testid="explain-who">
               {choices.persons.map((x) => (
                 <option key={x.login} value={x.login}>
@@ -171,7 +172,7 @@ export function ExplainPage(p: PageProps) {
             </select>
           </label>
           <label>
-            Does what
+            {tr('Does what')}
             <select
               value={what}
               data-testid="explain-what"
@@ -186,23 +187,23 @@ export function ExplainPage(p: PageProps) {
             </select>
           </label>
           <label>
-            On
+            {tr('On')}
             <select value={on} onChange={(e) => setOn(e.currentTarget.value)} data-testid="explain-on">
-              <option value="system">the system</option>
+              <option value="system">{tr('the system')}</option>
               {choices.patients.map((x) => (
                 <option key={x.id} value={`patient:${x.id}`}>
-                  patient {x.bed_name ? `of ${x.bed_name}, ${x.ward_name}` : `${x.id}, not admitted`}
+                  {tr('patient')}{' '}{x.bed_name ? tr('of {0}, {1}', x.bed_name, x.ward_name) : tr('{0}, not admitted', x.id)}
                 </option>
               ))}
               {choices.wards.map((x) => (
                 <option key={x.id} value={`ward:${x.id}`}>
-                  ward {x.name}
+                  {tr('ward')}{' '}{x.name}
                 </option>
               ))}
             </select>
           </label>
           <button type="submit" class="main" data-testid="explain-ask">
-            Ask
+            {tr('Ask')}
           </button>
         </form>
       )}
@@ -210,11 +211,11 @@ export function ExplainPage(p: PageProps) {
       {got && (
         <div data-testid="explained">
           <p class="verdict">
-            <span class={got.allowed ? 'mark-ok' : 'mark-no'}>{got.allowed ? 'Allowed' : 'Refused'}</span>
-            {got.deciding.length > 0 ? ` by ${got.deciding.join(', ')}` : ': no rule permits it'}
-            {got.step_up && ' (a fresh proof of identity would change that)'}
+            <span class={got.allowed ? 'mark-ok' : 'mark-no'}>{got.allowed ? tr('Allowed') : tr('Refused')}</span>
+            {got.deciding.length > 0 ? tr(' by {0}', got.deciding.join(', ')) : tr(': no rule permits it')}
+            {got.step_up && ` ${tr('(a fresh proof of identity would change that)')}`}
           </p>
-          <Table head={['Rule', 'Line', 'Kind', 'Holds', 'What does not hold']} testid="rules">
+          <Table head={[tr('Rule'), tr('Line'), tr('Kind'), tr('Holds'), tr('What does not hold')]} testid="rules">
             {[...got.rules]
               .sort((a, b) => Number(b.holds) - Number(a.holds))
               .map((r) => (
@@ -222,7 +223,7 @@ export function ExplainPage(p: PageProps) {
                   <td>{r.id}</td>
                   <td>{r.line}</td>
                   <td>{r.forbid ? 'forbid' : 'permit'}</td>
-                  <td>{r.holds ? <span class={r.forbid ? 'mark-no' : 'mark-ok'}>yes</span> : 'no'}</td>
+                  <td>{r.holds ? <span class={r.forbid ? 'mark-no' : 'mark-ok'}>{tr('yes')}</span> : 'no'}</td>
                   <td class="wrap">
                     <code>{r.failed}</code>
                   </td>

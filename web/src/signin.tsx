@@ -1,3 +1,4 @@
+import { tr } from './lang'
 import type { ComponentChildren } from 'preact'
 import { useEffect, useRef, useState } from 'preact/hooks'
 import { Refused, ask, type Pending, type Session, type Ways } from './api'
@@ -11,7 +12,7 @@ type Answer = Session | { second_factor: Pending }
 function fragment(): { note: string; pending?: Pending } {
   const f = window.location.hash
   if (f) window.history.replaceState(null, '', window.location.pathname)
-  if (f === '#hospital-sign-in-failed') return { note: 'The hospital’s sign-in did not succeed, or gives you no role here. Ask an administrator.' }
+  if (f === '#hospital-sign-in-failed') return { note: tr('The hospital’s sign-in did not succeed, or gives you no role here. Ask an administrator.') }
   const second = /^#second-factor=(.+)$/.exec(f)
   if (second)
     try {
@@ -66,7 +67,7 @@ export function SignIn({ onSignedIn, note, ways }: { onSignedIn: (s: Session) =>
     try {
       take(await ask<Answer>('POST', '/api/session', { login: login.current?.value ?? '', password: password.current?.value ?? '' }))
     } catch (err) {
-      setFailed(err instanceof Refused ? err.message : 'Signing in failed.')
+      setFailed(err instanceof Refused ? err.message : tr('Signing in failed.'))
       setBusy(false)
       if (password.current) password.current.value = ''
       password.current?.focus()
@@ -80,7 +81,7 @@ export function SignIn({ onSignedIn, note, ways }: { onSignedIn: (s: Session) =>
       const p = await ask<Pending>('POST', '/api/session/passkey', {})
       take(await ask<Answer>('POST', '/api/session/passkey/finish', { id: p.id, passkey: await showPasskey(p.passkey_options) }))
     } catch (err) {
-      setFailed(err instanceof Refused ? err.message : 'No passkey was shown. Sign in with your password, or try again.')
+      setFailed(err instanceof Refused ? err.message : tr('No passkey was shown. Sign in with your password, or try again.'))
       setBusy(false)
     }
   }
@@ -99,40 +100,40 @@ export function SignIn({ onSignedIn, note, ways }: { onSignedIn: (s: Session) =>
   return (
     <Brand>
       <form class="form" onSubmit={submit} data-testid="signin-form">
-        <p class="signin-lead">{note || 'Sign in to see the beds in your care.'}</p>
+        <p class="signin-lead">{note || tr('Sign in to see the beds in your care.')}</p>
         <label>
-          Login
+          {tr('Login')}
           <input ref={login} data-testid="login" name="login" type="text" autoComplete="username" autoCapitalize="none" spellcheck={false} required maxLength={128} />
         </label>
         <label>
-          Password
+          {tr('Password')}
           <input ref={password} data-testid="password" name="password" type="password" autoComplete="current-password" required maxLength={256} />
         </label>
         <Failed text={failed} testid="signin-failed" />
         <button type="submit" class="main" data-testid="signin" disabled={busy}>
-          {busy ? 'Signing in…' : 'Sign in'}
+          {busy ? tr('Signing in…') : tr('Sign in')}
         </button>
         {ways && passkeysHere(ways.passkey_host) && (
           <button type="button" class="quiet" data-testid="signin-passkey" disabled={busy} onClick={() => void withPasskey()}>
-            Sign in with a passkey
+            {tr('Sign in with a passkey')}
           </button>
         )}
         {ways?.hospital && (
           <a class="button quiet" data-testid="signin-hospital" href="/api/session/oidc">
-            Sign in with the hospital account
+            {tr('Sign in with the hospital account')}
           </a>
         )}
         {ways && ways.passkey_host && !passkeysHere(ways.passkey_host) && (
           <p class="quietly" data-testid="passkey-hint">
-            Passkeys work at <code>{ways.passkey_host}</code> only: open the address that <code>vitalseal connect</code> printed.
+            {tr('Passkeys work at')}{' '}<code>{ways.passkey_host}</code>{' '}{tr('only: open the address that')}{' '}<code>vitalseal connect</code>{' '}{tr('printed.')}
           </p>
         )}
         {ways?.display && (
           <a class="back" href="/display">
-            Back to the wall screen
+            {tr('Back to the wall screen')}
           </a>
         )}
-        <p class="quietly">Every look at a patient is written to an audit log.</p>
+        <p class="quietly">{tr('Every look at a patient is written to an audit log.')}</p>
       </form>
     </Brand>
   )
@@ -143,12 +144,11 @@ export function ChooseOwnPassword({ session, onDone, onSignOut }: { session: Ses
   return (
     <Brand>
       <p class="signin-lead">
-        Welcome, {session.display_name || session.login}. The password that you used was made by somebody else and is good for this once. Choose your own to
-        go on.
+        {tr('Welcome,')}{' '}{session.display_name || session.login}{tr('. The password that you used was made by somebody else and is good for this once. Choose your own to go on.')}
       </p>
       <PasswordForm login={session.login} oldLabel="The one-time password" onDone={onDone} />
       <button type="button" class="quiet" onClick={onSignOut} data-testid="signout">
-        Sign out
+        {tr('Sign out')}
       </button>
     </Brand>
   )
@@ -162,7 +162,7 @@ export function PasswordForm({ login, oldLabel, onDone }: { login: string; oldLa
     e.preventDefault()
     const d = new FormData(form.current!)
     if (d.get('new') !== d.get('again')) {
-      setFailed('The two new passwords differ.')
+      setFailed(tr('The two new passwords differ.'))
       return
     }
     setBusy(true)
@@ -172,7 +172,7 @@ export function PasswordForm({ login, oldLabel, onDone }: { login: string; oldLa
       form.current?.reset()
       onDone()
     } catch (err) {
-      setFailed(err instanceof Refused && err.status === 401 && !err.signedOut ? 'The old password is not right.' : words(err))
+      setFailed(err instanceof Refused && err.status === 401 && !err.signedOut ? tr('The old password is not right.') : words(err))
     }
     setBusy(false)
   }
@@ -184,16 +184,16 @@ export function PasswordForm({ login, oldLabel, onDone }: { login: string; oldLa
         <input name="old" data-testid="old-password" type="password" autoComplete="current-password" required maxLength={256} />
       </label>
       <label>
-        New password, at least 10 characters
+        {tr('New password, at least 10 characters')}
         <input name="new" data-testid="new-password" type="password" autoComplete="new-password" required minLength={10} maxLength={256} />
       </label>
       <label>
-        New password, again
+        {tr('New password, again')}
         <input name="again" data-testid="again-password" type="password" autoComplete="new-password" required maxLength={256} />
       </label>
       <Failed text={failed} testid="password-failed" />
       <button type="submit" class="main" data-testid="change-password" disabled={busy}>
-        {busy ? 'Changing…' : 'Change the password'}
+        {busy ? tr('Changing…') : tr('Change the password')}
       </button>
     </form>
   )

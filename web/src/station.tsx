@@ -1,4 +1,5 @@
 // The central station: every bed that this person may see, by ward.
+import { hubSays, tr } from './lang'
 import { useEffect, useMemo, useRef, useState } from 'preact/hooks'
 import { AGAIN_MS, Refused, ask, type Bed, type Beds, type Session } from './api'
 import { AskPatient, marked } from './confirm'
@@ -32,7 +33,7 @@ export function Station({ session, go, onSignOut, onGone }: {
       },
       (e: unknown) => {
         if (e instanceof Refused && e.status === 401) onGone()
-        else setFailed(e instanceof Error ? e.message : 'The hub does not answer.')
+        else setFailed(e instanceof Error ? e.message : tr('The hub does not answer.'))
       },
     )
   }
@@ -70,10 +71,10 @@ export function Station({ session, go, onSignOut, onGone }: {
     if (live?.link === 'changed') {
       setChanged(
         live.why === 'emergency_over'
-          ? 'Your emergency access has ended; that patient is closed again.'
+          ? tr('Your emergency access has ended; that patient is closed again.')
           : live.why === 'consent'
-            ? 'A patient has asked that you no longer see their values.'
-            : 'Your ward or care team has changed. These are the beds in your care now. If that is wrong, ask an administrator.',
+            ? tr('A patient has asked that you no longer see their values.')
+            : tr('Your ward or care team has changed. These are the beds in your care now. If that is wrong, ask an administrator.'),
       )
       load.current(true)
     }
@@ -83,31 +84,31 @@ export function Station({ session, go, onSignOut, onGone }: {
   beds?.beds.forEach((b) => wards.set(b.ward, [...(wards.get(b.ward) ?? []), b]))
   return (
     <Frame session={session} go={go} onSignOut={onSignOut} {...(live ? { link: live.link, now: () => live.now(), silent: silent(live, ids) } : {})}>
-      <h1 class="sr">Central station</h1>
+      <h1 class="sr">{tr('Central station')}</h1>
       {changed && (
         <div class="notice" role="status" data-testid="changed">
           <span>{changed}</span>
           <button type="button" class="quiet small-button" onClick={() => setChanged('')}>
-            Understood
+            {tr('Understood')}
           </button>
         </div>
       )}
-      {!beds && !failed && <p class="quietly">Fetching the beds…</p>}
+      {!beds && !failed && <p class="quietly">{tr('Fetching the beds…')}</p>}
       {!beds && failed && (
-        <Message title="No beds to show" testid="failed">
-          <p>{failed} Trying again.</p>
+        <Message title={tr('No beds to show')} testid="failed">
+          <p>{failed}{' '}{tr('Trying again.')}</p>
         </Message>
       )}
       {beds && beds.beds.length === 0 && (
-        <Message title="No beds to show" testid="empty">
-          <p>No admitted patient is in your care. If that is wrong, ask an administrator to correct your ward or care team.</p>
+        <Message title={tr('No beds to show')} testid="empty">
+          <p>{tr('No admitted patient is in your care. If that is wrong, ask an administrator to correct your ward or care team.')}</p>
         </Message>
       )}
       {live &&
         [...wards].map(([ward, list]) => (
           <section key={ward} class="ward" aria-label={list[0]!.ward_name}>
             <h2>
-              {list[0]!.ward_name} <span class="count">{list.length === 1 ? '1 bed' : `${list.length} beds`}</span>
+              {hubSays(list[0]!.ward_name)} <span class="count">{list.length === 1 ? tr('1 bed') : tr('{0} beds', list.length)}</span>
             </h2>
             <div class="grid">
               {list.map((b) =>
@@ -126,7 +127,7 @@ export function Station({ session, go, onSignOut, onGone }: {
       {beds && mayBreakGlass(session) && (
         <p class="emergency-row">
           <button type="button" class="quiet danger-text" data-testid="emergency" onClick={() => setEmergency(true)}>
-            Emergency: open a patient outside your care…
+            {tr('Emergency: open a patient outside your care…')}
           </button>
         </p>
       )}
@@ -140,7 +141,7 @@ function EmptyTile({ bed }: { bed: Bed }) {
     <div class="tile tile-empty" data-testid={`bed-${bed.bed}`}>
       <span class="bed-name">{bed.bed_name}</span>
       <BedSecurity bed={bed.bed} />
-      <span class="number-note">{bed.occupied ? 'This patient does not share the numbers with you.' : 'no patient'}</span>
+      <span class="number-note">{bed.occupied ? tr('This patient does not share the numbers with you.') : tr('no patient')}</span>
     </div>
   )
 }
@@ -150,15 +151,15 @@ function Tile({ bed, patient, live, go }: { bed: Bed; patient: string; live: Liv
   const f = freshness(live, v)
   return (
     <Link to={`/patient/${encodeURIComponent(patient)}`} go={go} class={`tile tile-${f.state}`} data-testid={`bed-${bed.bed}`}
-      aria-label={`${bed.bed_name}, ${bed.patient_name ?? 'patient'}: open`}>
+      aria-label={tr('{0}, {1}: open', bed.bed_name, bed.patient_name ?? 'patient')}>
       <div class="tile-head">
-        <span class="bed-name">{bed.bed_name}</span>
+        <span class="bed-name">{hubSays(bed.bed_name)}</span>
         <Age state={f.state} seconds={f.seconds} />
       </div>
       <div class="patient-name">{bed.patient_name}</div>
       <div class="tile-numbers">
-        <NumberBox live={live} kind="heart_rate_bpm" reading={v.readings.heart_rate_bpm} label="HR" unit="bpm" colour="hr" testid="hr" />
-        <NumberBox live={live} kind="spo2_percent" reading={v.readings.spo2_percent} label="SpO₂" unit="%" colour="spo2" testid="spo2" />
+        <NumberBox live={live} kind="heart_rate_bpm" reading={v.readings.heart_rate_bpm} label={tr('HR')} unit="bpm" colour="hr" testid="hr" />
+        <NumberBox live={live} kind="spo2_percent" reading={v.readings.spo2_percent} label={tr('SpO₂')} unit="%" colour="spo2" testid="spo2" />
       </div>
       <WaveCanvas live={live} patient={patient} seconds={6} />
       <BloodPressure live={live} v={v} />
@@ -172,12 +173,12 @@ export function Age({ state, seconds, prefix = '' }: { state: 'live' | 'stale' |
     return (
       <span class="age age-live" data-testid="age">
         {prefix}
-        {span(seconds)} ago
+        {tr('{0} ago', span(seconds))}
       </span>
     )
   return (
     <strong class="age age-stale" data-testid="age">
-      {state === 'none' ? 'no data yet' : `no data for ${span(seconds)}`}
+      {state === 'none' ? tr('no data yet') : tr('no data for {0}', span(seconds))}
     </strong>
   )
 }

@@ -1,5 +1,6 @@
 // Trends of the last hour, or up to a month. A step without values is a hole in the line, never bridged; a hole that its gateway has
 // explained is shaded, and said in words below.
+import { tr } from './lang'
 import { useEffect, useRef } from 'preact/hooks'
 import uPlot from 'uplot'
 import 'uplot/dist/uPlot.min.css'
@@ -119,11 +120,11 @@ export function TrendCharts({ trends }: { trends: Trends }) {
 
   const said = (points: TrendPoint[]): string => {
     const some = points.filter((p) => p.count > 0)
-    if (some.length === 0) return 'no values'
+    if (some.length === 0) return tr('no values')
     const low = Math.round(Math.min(...some.map((p) => p.min)))
     const high = Math.round(Math.max(...some.map((p) => p.max)))
     const mark = some.every((p) => p.asserted) ? uncertainties.asserted : some.some((p) => p.uncertain) ? someUncertain() : ''
-    return (low === high ? `${low}` : `${low} to ${high}`) + (mark ? `, ${mark}` : '')
+    return (low === high ? `${low}` : tr('{0} to {1}', low, high)) + (mark ? `, ${mark}` : '')
   }
   const line = (stroke: string): uPlot.Series => ({ stroke, width: 2, spanGaps: false, points: { show: true, size: 4, fill: stroke } })
   const edge: uPlot.Series = { stroke: 'transparent', width: 0, spanGaps: false, points: { show: false } }
@@ -140,12 +141,12 @@ export function TrendCharts({ trends }: { trends: Trends }) {
   return (
     <>
       <div class="trend-grid">
-      <Chart title="Heart rate" unit="bpm" colour="hr" low={50} high={110} latest={said(of('heart_rate_bpm'))} data={ranged('heart_rate_bpm')}
+      <Chart title={tr('Heart rate')} unit="bpm" colour="hr" low={50} high={110} latest={said(of('heart_rate_bpm'))} data={ranged('heart_rate_bpm')}
         series={[edge, edge, line('#3ddc84')]} bands={[{ series: [1, 2], fill: 'rgba(61,220,132,0.18)' }]} seconds={seconds} gaps={gaps} />
-      <Chart title="SpO₂" unit="%" colour="spo2" low={88} high={100} latest={said(of('spo2_percent'))} data={ranged('spo2_percent')}
+      <Chart title={tr('SpO₂')} unit="%" colour="spo2" low={88} high={100} latest={said(of('spo2_percent'))} data={ranged('spo2_percent')}
         series={[edge, edge, line('#35d6f0')]} bands={[{ series: [1, 2], fill: 'rgba(53,214,240,0.18)' }]} seconds={seconds} gaps={gaps} />
-      <Chart title="Blood pressure" unit="mmHg" colour="pressure" low={50} high={160}
-        latest={sys.length === 0 ? 'no values' : `${said(sys)} / ${said(dia)}`}
+      <Chart title={tr('Blood pressure')} unit="mmHg" colour="pressure" low={50} high={160}
+        latest={sys.length === 0 ? tr('no values') : `${said(sys)} / ${said(dia)}`}
         legend={sys.length === 0 ? [] : [['sys', said(sys)], ['dia', said(dia)]]}
         data={[grid, column(grid, step, sys, (p) => p.mean), column(grid, step, dia, (p) => p.mean)]}
         series={[dots('#ff7b7b'), dots('#ffffff')]} bands={[]} seconds={seconds} gaps={gaps} />
@@ -180,10 +181,10 @@ function Gaps({ gaps, seconds }: { gaps: Gap[]; seconds: number }) {
     <ul class="gaps" data-testid="gaps">
       {shown.map((g) => (
         <li key={`${g.from} ${g.signal} ${g.reason}`}>
-          {time(g.from)} to {time(g.to)}: {gapReason(g.signal, g.reason)}
+          {time(g.from)}{' '}{tr('to')}{' '}{time(g.to)}: {gapReason(g.signal, g.reason)}
         </li>
       ))}
-      {gaps.length > shown.length && <li>and {gaps.length - shown.length} before that</li>}
+      {gaps.length > shown.length && <li>{tr('and')}{' '}{gaps.length - shown.length}{' '}{tr('before that')}</li>}
     </ul>
   )
 }

@@ -1,5 +1,5 @@
 // How a reading is said to a person: a number, or the reason why there is none. Never a zero, never a guess.
-import { tr } from './lang'
+import { lang, tr } from './lang'
 import type { FailedSignIn, Kind, Quality, Reading } from './api'
 
 // A number older than this is not live and must not look so.
@@ -9,15 +9,15 @@ export const STALE_SECONDS = 5
 export const FORGET_SECONDS = 120
 
 const names: Record<Kind, string> = {
-  heart_rate_bpm: 'Heart rate',
-  spo2_percent: 'SpO₂',
-  perfusion_index_percent: 'Perfusion index',
-  pressure_kpa: 'Cuff pressure',
-  systolic_mmhg: 'Systolic',
-  diastolic_mmhg: 'Diastolic',
-  mean_arterial_mmhg: 'Mean pressure',
-  respiratory_rate_per_min: 'Breathing rate',
-  die_temperature_celsius: 'Sensor temperature',
+  heart_rate_bpm: tr('Heart rate'),
+  spo2_percent: tr('SpO₂'),
+  perfusion_index_percent: tr('Perfusion index'),
+  pressure_kpa: tr('Cuff pressure'),
+  systolic_mmhg: tr('Systolic'),
+  diastolic_mmhg: tr('Diastolic'),
+  mean_arterial_mmhg: tr('Mean pressure'),
+  respiratory_rate_per_min: tr('Breathing rate'),
+  die_temperature_celsius: tr('Sensor temperature'),
 }
 
 export const nameOf = (k: Kind): string => names[k]
@@ -25,28 +25,28 @@ export const nameOf = (k: Kind): string => names[k]
 export function whyAbsent(k: Kind, q: Quality): string {
   switch (q) {
     case 'probe_off':
-      return 'probe off'
+      return tr('probe off')
     case 'motion':
-      return 'no value: motion'
+      return tr('no value: motion')
     case 'low_perfusion':
-      return 'no value: weak pulse'
+      return tr('no value: weak pulse')
     case 'saturated':
-      return 'no value: sensor saturated'
+      return tr('no value: sensor saturated')
     case 'settling':
-      return 'measuring, please wait'
+      return tr('measuring, please wait')
     case 'out_of_range':
-      return 'no value: not plausible'
+      return tr('no value: not plausible')
     case 'unavailable':
-      return k === 'spo2_percent' ? 'SpO2 not available' : 'not available'
+      return k === 'spo2_percent' ? tr('SpO2 not available') : tr('not available')
     case 'device_fault':
-      return 'sensor fault'
+      return tr('sensor fault')
     default:
-      return 'no value'
+      return tr('no value')
   }
 }
 
 // Why a number that is shown has a mark.
-export const uncertainties: Partial<Record<Quality, string>> = { questionable: 'uncertain', asserted: 'says a legacy device' }
+export const uncertainties: Partial<Record<Quality, string>> = { questionable: tr('uncertain'), asserted: tr('says a legacy device') }
 
 // doubt is that word, or '' for a number that needs none.
 export const doubt = (r: Reading | undefined): string =>
@@ -296,9 +296,9 @@ export function bytes(n: number): string {
 export function span(seconds: number): string {
   const s = Math.max(0, Math.floor(seconds))
   if (s < 60) return `${s} s`
-  if (s < 3600) return `${Math.floor(s / 60)} min`
+  if (s < 3600) return tr('{0} min', Math.floor(s / 60))
   if (s < 48 * 3600) return `${Math.floor(s / 3600)} h`
-  return `${Math.floor(s / 86400)} days`
+  return tr('{0} days', Math.floor(s / 86400))
 }
 
 export function clock(iso: string, seconds = false): string {
@@ -316,23 +316,29 @@ export function day(iso: string): string {
 
 // gapReason says why readings will never come, and which.
 export function gapReason(signal: string, reason: string): string {
-  const what = ({ ppg: 'the pulse wave', numerics: 'numbers', pressure: 'the cuff\u2019s pressure', events: 'events' } as Record<string, string>)[signal] ?? signal
+  const what = ({ ppg: tr('the pulse wave'), numerics: tr('numbers'), pressure: tr('the cuff’s pressure'), events: tr('events') } as Record<string, string>)[signal] ?? signal
   switch (reason) {
     case 'outbox_full':
-      return `${what} dropped; the gateway had no room left while the hub was away`
+      return tr('{0} dropped; the gateway had no room left while the hub was away', what)
     case 'disk_damage':
-      return `${what} lost; the gateway\u2019s disk was damaged`
+      return tr('{0} lost; the gateway’s disk was damaged', what)
   }
-  return `${what} lost (${reason})`
+  return tr('{0} lost ({1})', what, reason)
 }
 
 export const roleWords: Record<string, string> = {
-  patient: 'Patient',
-  nurse: 'Nurse',
-  doctor: 'Doctor',
-  staff: 'Staff',
-  auditor: 'Auditor',
-  admin: 'Administrator',
+  patient: tr('Patient'),
+  nurse: tr('Nurse'),
+  doctor: tr('Doctor'),
+  staff: tr('Staff'),
+  auditor: tr('Auditor'),
+  admin: tr('Administrator'),
+}
+
+// roleIn is a role within a sentence: German writes it large there too.
+export function roleIn(role: string): string {
+  const word = roleWords[role] ?? role
+  return lang === 'de' ? word : word.toLowerCase()
 }
 
 // failedSignIns says what was tried with a person's login, and what to do.
@@ -341,8 +347,8 @@ export function failedSignIns(failed: FailedSignIn[]): string {
   const first = failed.map((f) => f.first).sort()[0] ?? ''
   const since = new Date(first).toLocaleString(undefined, { dateStyle: 'medium', timeStyle: 'short' })
   const places = failed.map((f) => f.workstation.split('/workstation/')[1] ?? '').filter((n) => n !== '')
-  const named = places.length > 0 ? places.slice(0, 3).join(', ') : 'several workstations'
-  const more = failed.length > Math.min(places.length, 3) && places.length > 0 ? ' and others' : ''
-  const what = total === 1 ? '1 failed sign-in' : `${total} failed sign-ins`
-  return `${what} with your login since ${since}, from workstation ${named}${more}. If that was not you, change your password and tell the security officer.`
+  const named = places.length > 0 ? places.slice(0, 3).join(', ') : tr('several workstations')
+  const more = failed.length > Math.min(places.length, 3) && places.length > 0 ? ` ${tr('and others')}` : ''
+  const what = total === 1 ? tr('1 failed sign-in') : tr('{0} failed sign-ins', total)
+  return tr('{0} with your login since {1}, from workstation {2}{3}. If that was not you, change your password and tell the security officer.', what, since, named, more)
 }

@@ -9,6 +9,8 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"regexp"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -242,4 +244,94 @@ func (s *stage) whoseSensor(t *testing.T) {
 	phone.await("it is gone on the other screen", `document.querySelector('[data-testid="`+asks+`"]') === null`)
 	doctor.await("and on the patient's page, whose chart tells it", `document.querySelector('[data-testid="`+asks+`"]') === null &&
 		document.querySelector('[data-testid="not-confirmed"]')?.innerText.includes('Tomas Ek')`)
+}
+
+// english are the texts of the pages that have a German one that differs, from the two files that hold them.
+func english(t *testing.T) []string {
+	t.Helper()
+	var out []string
+	for file, pattern := range map[string]string{
+		"german.ts": `(?m)^  (?:'((?:[^'\\]|\\.)*)'|([A-Za-z]+)):\s+'((?:[^'\\]|\\.)*)',$`,
+		"words.ts":  `en: '((?:[^'\\]|\\.)*)'(,) de: '((?:[^'\\]|\\.)*)'`,
+	} {
+		text, err := os.ReadFile("../../../web/src/" + file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		found := regexp.MustCompile(pattern).FindAllStringSubmatch(string(text), -1)
+		if len(found) < 20 {
+			t.Fatalf("%s: only %d texts found: the search is broken", file, len(found))
+		}
+		for _, f := range found {
+			if said := strings.ReplaceAll(f[1]+strings.TrimSuffix(f[2], ","), `\'`, "'"); said != f[3] {
+				out = append(out, said)
+			}
+		}
+	}
+	return out
+}
+
+// onlyGerman checks that no English text is on the page, neither as a text nor as a name, hint or placeholder.
+func (p *page) onlyGerman(name string, english []string) {
+	p.t.Helper()
+	p.is(name+": the page says that it is German", `document.documentElement.lang === 'de'`)
+	list, err := json.Marshal(english)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	found := js[[]string](p, `((texts) => {
+		const said = new Set()
+		const walk = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT)
+		for (let n = walk.nextNode(); n; n = walk.nextNode())
+			if (!n.parentElement.closest('code, pre, script, noscript, [lang="en"]')) said.add(n.data.trim())
+		for (const e of document.querySelectorAll('[aria-label], [placeholder], [title], [alt]'))
+			for (const a of ['aria-label', 'placeholder', 'title', 'alt']) said.add((e.getAttribute(a) ?? '').trim())
+		const found = texts.filter(t => {
+			const parts = t.split(/\{\d\}/)
+			if (parts.length === 1) return said.has(t)
+			const own = parts.join('').replace(/[^A-Za-z]/g, '')
+			if (own.length < 4) return false
+			const like = new RegExp('^' + parts.map(x => x.replace(/[.*+?^${}()|[\]\\]/g, '\\$&')).join('.+') + '$')
+			return [...said].some(s => like.test(s))
+		})
+		return found
+	})(`+string(list)+`)`)
+	for _, f := range found {
+		p.t.Errorf("%s: %q is English", name, f)
+	}
+}
+
+// TestGerman: a browser that prefers German gets the main pages of every role in German alone; what a person chooses is kept.
+func TestGerman(t *testing.T) {
+	s := newStage(t)
+	now := time.Now()
+	s.say("oxi-a-1", now.Add(-2*time.Hour), store.Clock{}, beat(66, 98)...)
+	s.say("oxi-a-1", now, store.Clock{}, vitals.Checked(vitals.HeartRate, 70, vitals.Questionable), vitals.Absent(vitals.SpO2, vitals.Motion))
+	s.say("oxi-a-2", now.Add(-time.Minute), store.Clock{}, beat(66, 98)...)
+	words := english(t)
+	p := s.open("", "de-DE", 1440)
+	p.do(chromedp.Navigate(s.url), chromedp.WaitVisible(testid("signin-form")))
+	p.onlyGerman("sign-in", words)
+	for _, x := range []struct {
+		login string
+		pages []string
+	}{
+		{"nurse", []string{"/", "/patient/" + s.patients["a-1"], "/account", "/patient/" + s.patients["b-1"]}},
+		{"doctor", []string{"/", "/approvals"}}, {"patient", []string{"/"}}, {"staff", []string{"/"}},
+		{"auditor", []string{"/", "/reviews", "/explain"}}, {"admin", []string{"/", "/people", "/approvals"}},
+	} {
+		p.do(chromedp.SendKeys(testid("login"), x.login), chromedp.SendKeys(testid("password"), password), chromedp.Click(testid("signin")),
+			chromedp.WaitVisible(testid("who")))
+		for _, path := range x.pages {
+			p.do(chromedp.Navigate(s.url+path), chromedp.WaitVisible(testid("who")))
+			p.await(x.login+" "+path, `document.querySelector('main').innerText.trim().length > 10 && !/Wird geladen|werden geladen|Wird geöffnet/.test(document.querySelector('main').innerText)`)
+			p.shot("de-" + x.login + strings.ReplaceAll(path, "/", "-"))
+			p.onlyGerman(x.login+" "+path, words)
+		}
+		p.do(chromedp.Click(testid("signout")), chromedp.WaitVisible(testid("signin-form")))
+	}
+	p.do(chromedp.Click(testid("lang-en")))
+	p.await("English, once it is chosen", `document.documentElement.lang === 'en' && document.body.innerText.includes('Sign in to see the beds in your care.')`)
+	p.do(chromedp.Navigate(s.url), chromedp.WaitVisible(testid("signin-form")))
+	p.is("the choice is kept", `document.documentElement.lang === 'en'`)
 }
