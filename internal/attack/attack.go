@@ -151,6 +151,7 @@ func All() []Attack {
 		cloudAttacks(),
 		sessionAttacks(),
 		guessAttacks(),
+		passkeyAttacks(),
 		stationAttacks(),
 		chunkAttacks(),
 		legacyAttacks(),
