@@ -9,6 +9,8 @@ import (
 	"os"
 	"path/filepath"
 
+	"vitalseal/internal/access"
+	"vitalseal/internal/overlay"
 	"vitalseal/internal/seal"
 	"vitalseal/internal/store"
 )
@@ -26,6 +28,11 @@ func openRoot(ctx context.Context, cfg Config, log *slog.Logger) (seal.KeyStore,
 		if err != nil {
 			return nil, err
 		}
+		if left == "" { // the first start: all that can be mended is looked at before a key is made
+			if err := checkFirstStart(cfg); err != nil {
+				return nil, err
+			}
+		}
 		if left != "" {
 			return nil, fmt.Errorf("%w: %s is not there, but %s is; copy the root.key that was kept apart (mode 0600) to %s. For a hub that starts anew, name an empty data folder and database",
 				ErrNoRootKey, path, left, path)
@@ -39,6 +46,39 @@ func openRoot(ctx context.Context, cfg Config, log *slog.Logger) (seal.KeyStore,
 		log.Warn("the root key is a file on this machine; back it up apart from the data, and protect it: it opens everything", "file", path)
 	}
 	return keys, nil
+}
+
+// checkFirstStart reads what the first start needs: the overlay's one-time tokens or a ticket, the policies, the provider's secret. It changes nothing.
+func checkFirstStart(cfg Config) error {
+	if !filepath.IsAbs(cfg.Data) {
+		where, err := filepath.Abs(cfg.Data)
+		if err != nil {
+			return fmt.Errorf("hub: configuration: data: %w", err)
+		}
+		return fmt.Errorf("hub: configuration: data: %q is taken from the folder that the hub is started in, which may be another one next time; write the whole path, such as %s", cfg.Data, where)
+	}
+	if _, err := readPolicies(cfg.Policies); err != nil {
+		return err
+	}
+	if _, err := accessOptions(cfg, func(access.Event) {}); err != nil {
+		return err
+	}
+	if cfg.Overlay.Ticket != "" {
+		_, err := overlay.ReadTicket(cfg.Overlay.Ticket)
+		if err != nil {
+			return fmt.Errorf("hub: configuration: overlay: ticket: %w", err)
+		}
+		return nil
+	}
+	for _, x := range []struct{ file, made string }{{cfg.Overlay.HubToken, hubConfigFile}, {cfg.Overlay.AdminToken, adminConfigFile}} {
+		if _, err := os.Stat(filepath.Join(cfg.Data, x.made)); err == nil {
+			continue // used
+		}
+		if _, err := tokenIn(x.file)(); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // storedBefore names something that a hub left in its data folder or database; "" for none.
