@@ -30,6 +30,7 @@ func TestDemo(t *testing.T) {
 	t.Run("browser", func(t *testing.T) { testBrowser(t, d) })
 	t.Run("faces", func(t *testing.T) { testFaces(t, d, "http://"+wall) })
 	t.Run("security", func(t *testing.T) { testSecurity(t, d) })
+	t.Run("approvals", func(t *testing.T) { testApprovals(t, d) })
 	t.Run("quotas", func(t *testing.T) { testQuotas(t, d) })
 	t.Run("pulled plugs", func(t *testing.T) { testPulledPlugs(t, d) })
 	t.Run("disabled sensor", func(t *testing.T) { testDisabledSensor(t, d) })

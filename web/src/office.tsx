@@ -4,7 +4,7 @@ import type { ComponentChildren } from 'preact'
 import { useEffect, useRef, useState } from 'preact/hooks'
 import { Refused, ask, type AuditEntry, type Beds, type Session } from './api'
 import { Frame, Message } from './parts'
-import { clock, day } from './words'
+import { clock, day, say } from './words'
 
 export interface PageProps {
   session: Session
@@ -58,7 +58,7 @@ export function Table({ head, children, testid }: { head: string[]; children: Co
           <tr>
             {head.map((h) => (
               <th key={h} scope="col" class={h === 'No.' ? 'num' : ''}>
-                {h}
+                {h || <span class="sr">{say('change')}</span>}
               </th>
             ))}
           </tr>

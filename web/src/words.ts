@@ -88,6 +88,7 @@ const texts = {
   addTitle: { en: 'Sensors for {0}', de: 'Sensoren für {0}' },
   makeTicket: { en: 'Make the ticket', de: 'Ticket erzeugen' },
   cancel: { en: 'Cancel', de: 'Abbrechen' },
+  change: { en: 'Change', de: 'Ändern' },
   approvals: { en: 'Approvals', de: 'Freigaben' },
   approvalsLead: {
     en: 'What gives a person or a screen access to patients takes two persons of different duties. Approve only what you know to be right: it is carried out at once, exactly as it stands here, and both names stay in the audit log.',
