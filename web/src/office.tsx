@@ -50,9 +50,9 @@ function Asked({ failed, waiting }: { failed: Refused | undefined; waiting: bool
 }
 
 // Table is a wide table that scrolls by itself on a narrow screen.
-export function Table({ head, children, testid }: { head: string[]; children: ComponentChildren; testid: string }) {
+export function Table({ head, children, testid, label }: { head: string[]; children: ComponentChildren; testid: string; label?: string }) {
   return (
-    <div class="panel table-box" tabIndex={0} role="region" aria-label={tr('Table')}>
+    <div class="panel table-box" tabIndex={0} role="region" aria-label={label ?? tr('Table')}>
       <table data-testid={testid}>
         <thead>
           <tr>

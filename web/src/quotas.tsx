@@ -93,7 +93,7 @@ export function QuotasPage(p: PageProps) {
       {got && (
         <>
           <h2 class="part-title">{say('quotaPersons')}</h2>
-          <Table head={[say('quotaLogin'), say('quotaEntries'), say('quotaBytes'), say('quotaLive'), say('quotaSessions'), say('quotaKeys'), say('quotaRefused'), '']} testid="quota-persons">
+          <Table head={[say('quotaLogin'), say('quotaEntries'), say('quotaBytes'), say('quotaLive'), say('quotaSessions'), say('quotaKeys'), say('quotaRefused'), '']} testid="quota-persons" label={say('quotaPersons')}>
             {got.persons.map((x) => (
               <tr key={x.id}>
                 <td>{logins[x.id!] ?? x.id}</td>
@@ -133,7 +133,7 @@ export function QuotasPage(p: PageProps) {
           </Table>
           <h2 class="part-title">{say('quotaStations')}</h2>
           <p>{say('quotaLiveAll', got.live_views.used, got.live_views.limit, got.first_live_views)}</p>
-          <Table head={[say('quotaStation'), say('quotaLive'), say('quotaRefused'), '']} testid="quota-stations">
+          <Table head={[say('quotaStation'), say('quotaLive'), say('quotaRefused'), '']} testid="quota-stations" label={say('quotaStations')}>
             {got.workstations.map((x) => (
               <tr key={x.id}>
                 <td>{short(x.id!)}</td>
