@@ -139,7 +139,7 @@ export function AccountPage(p: PageProps & { ways: Ways | undefined }) {
         <section class="panel card" aria-label={tr('Password')}>
           <h2>{tr('Password')}</h2>
           <p class="quietly">{tr('Changing it ends your other sessions.')}</p>
-          <PasswordForm login={p.session.login} oldLabel="Old password" onDone={() => setDone(tr('The password is changed.'))} />
+          <PasswordForm login={p.session.login} oldLabel={tr('Old password')} onDone={() => setDone(tr('The password is changed.'))} />
         </section>
         <section class="panel card" aria-label={tr('API keys')} data-testid="keys">
           <h2>{tr('API keys (ThingSpeak)')}</h2>

@@ -487,6 +487,8 @@ export const german = {
   deleted: 'gelöscht',
   // The language, and what the hub says.
   Quotas: 'Kontingente',
+  'Old password': 'Altes Passwort',
+  'The one-time password': 'Das Einmalpasswort',
   Language: 'Sprache',
   'No bed': 'Kein Bett',
   'Not admitted': 'Nicht aufgenommen',

@@ -144,7 +144,7 @@ const texts = {
   takeTwo: { en: 'Let it take two persons', de: 'Zwei Personen verlangen' },
   tooFew: {
     en: 'It takes {0} auditors, doctors or staff with a password of their own to change that; there are {1}. Make them on the page People; they choose a password at their first sign-in.',
-    de: 'Um das zu ändern, braucht es {0} Auditoren, Ärzte oder technische Mitarbeiter mit eigenem Passwort; es gibt {1}. Auf der Seite People anlegen; das Passwort wählen sie bei der ersten Anmeldung.',
+    de: 'Um das zu ändern, braucht es {0} Auditoren, Ärzte oder technische Mitarbeiter mit eigenem Passwort; es gibt {1}. Auf der Seite Personen anlegen; das Passwort wählen sie bei der ersten Anmeldung.',
   },
   security: { en: 'Security', de: 'Sicherheit' },
   since: { en: 'since {0}', de: 'seit {0}' },
@@ -202,7 +202,7 @@ export function say(key: keyof typeof texts, ...values: (string | number)[]): st
 const security: Record<string, { en: [string, string]; de: [string, string] }> = {
   forgery: {
     en: ['Forged or damaged data from a device was refused', 'Look at the device. If it was not serviced just now, disable it on the page Devices and look for who had access to it.'],
-    de: ['Gefälschte oder beschädigte Daten eines Geräts wurden abgewiesen', 'Gerät ansehen. Wurde es nicht gerade gewartet: auf der Seite Devices sperren und klären, wer Zugriff hatte.'],
+    de: ['Gefälschte oder beschädigte Daten eines Geräts wurden abgewiesen', 'Gerät ansehen. Wurde es nicht gerade gewartet: auf der Seite Geräte sperren und klären, wer Zugriff hatte.'],
   },
   'gateway-copy': {
     en: ['A gateway delivers twice: a copy, or one restored from a backup', 'Find out which of the two is real. Switch the other one off, and give it a new ticket before it is used again.'],
@@ -210,7 +210,7 @@ const security: Record<string, { en: [string, string]; de: [string, string] }> =
   },
   'nonce-reused': {
     en: ['Another content came under a number that is taken', 'The gateway’s disk was probably copied or a snapshot started twice. Rotate its keys (page Devices) and look for the copy. Nothing that was stored has changed.'],
-    de: ['Unter einer vergebenen Nummer kam ein anderer Inhalt', 'Vermutlich wurde die Platte des Gateways kopiert oder ein Abbild zweimal gestartet. Schlüssel wechseln (Seite Devices) und die Kopie suchen. Gespeichertes ist unverändert.'],
+    de: ['Unter einer vergebenen Nummer kam ein anderer Inhalt', 'Vermutlich wurde die Platte des Gateways kopiert oder ein Abbild zweimal gestartet. Schlüssel wechseln (Seite Geräte) und die Kopie suchen. Gespeichertes ist unverändert.'],
   },
   'number-jump': {
     en: ['A gateway counted further than it can have', 'Forged numbers would silence the device. If this comes again, disable it, give it a new ticket, and run vitalseal identity reset-numbers.'],
@@ -234,7 +234,7 @@ const security: Record<string, { en: [string, string]; de: [string, string] }> =
   },
   'many-emergencies': {
     en: ['Unusually many patients were opened in emergencies', 'Judge them on the page Reviews, and ask the person.'],
-    de: ['Ungewöhnlich viele Notfallzugriffe', 'Auf der Seite Reviews beurteilen und die Person fragen.'],
+    de: ['Ungewöhnlich viele Notfallzugriffe', 'Auf der Seite Notfälle beurteilen und die Person fragen.'],
   },
   'break-glass-refused': {
     en: ['An emergency access was refused', 'Ask the person what it was for. The audit log names the patient.'],
