@@ -152,6 +152,12 @@ func printGatewayStatus(w io.Writer, st gateway.Status, now time.Time, silent bo
 	}
 	if a := strings.TrimSpace(st.Audit.Alarm); a != "" {
 		row("audit", "ALARM: %s", a)
+	} else if !st.Audit.Proven.IsZero() {
+		compared := "not compared with what others saw since the start"
+		if !st.Audit.Compared.IsZero() {
+			compared = "the same as others saw " + ago(st.Audit.Compared, st.Time)
+		}
+		row("audit", "%d entries, proven %s; %s", st.Audit.Size, ago(st.Audit.Proven, st.Time), compared)
 	}
 	return t.Flush()
 }

@@ -77,22 +77,24 @@ type Event struct {
 
 // Kinds of Event.
 const (
-	EventGlass       = "break-glass"         // a patient was opened in an emergency
-	EventMany        = "many-emergencies"    // unusually many were opened in an hour, by whomever
-	EventForgery     = "forgery"             // a chunk that cannot be what it says
-	EventDrift       = "drift"               // the overlay was changed behind our back, and put right
-	EventRecovery    = "recovery"            // an operator with the root key let an administrator or a workstation in while the hub was stopped
-	EventApproval    = "approval-waits"      // an act of administration waits for a second person
-	EventGuessing    = "guessing"            // wrong proofs of identity that look like guessing
-	EventTheft       = "token-reuse"         // a used refresh token, or a token from another workstation, was shown
-	EventCopy        = "gateway-copy"        // a gateway delivers twice: a clone, or one restored from a backup
-	EventNonce       = "nonce-reused"        // another content came under a number that is taken
-	EventJump        = "number-jump"         // a start or an epoch was numbered beyond what can have been counted to
-	EventNoGlass     = "break-glass-refused" // an emergency access that was refused
-	EventTampered    = "audit-tampered"      // the audit log on disk is not what was signed
-	EventUnproven    = "audit-unproven"      // no witness has asked the audit log for a proof for long
-	EventWitnessGone = "witness-gone"        // a workstation works at the hub but follows its audit log no more
-	EventOnePerson   = "one-person"          // one administrator alone is enough for dangerous acts; it lasts until that is switched on
+	EventGlass        = "break-glass"         // a patient was opened in an emergency
+	EventMany         = "many-emergencies"    // unusually many were opened in an hour, by whomever
+	EventForgery      = "forgery"             // a chunk that cannot be what it says
+	EventDrift        = "drift"               // the overlay was changed behind our back, and put right
+	EventRecovery     = "recovery"            // an operator with the root key let an administrator or a workstation in while the hub was stopped
+	EventApproval     = "approval-waits"      // an act of administration waits for a second person
+	EventGuessing     = "guessing"            // wrong proofs of identity that look like guessing
+	EventTheft        = "token-reuse"         // a used refresh token, or a token from another workstation, was shown
+	EventCopy         = "gateway-copy"        // a gateway delivers twice: a clone, or one restored from a backup
+	EventNonce        = "nonce-reused"        // another content came under a number that is taken
+	EventJump         = "number-jump"         // a start or an epoch was numbered beyond what can have been counted to
+	EventNoGlass      = "break-glass-refused" // an emergency access that was refused
+	EventTampered     = "audit-tampered"      // the audit log on disk is not what was signed
+	EventUnproven     = "audit-unproven"      // no witness has asked the audit log for a proof for long
+	EventWitnessGone  = "witness-gone"        // a workstation works at the hub but follows its audit log no more
+	EventOnePerson    = "one-person"          // one administrator alone is enough for dangerous acts; it lasts until that is switched on
+	EventSplitView    = "split-view"          // one hub's audit log was shown to witnesses in two forms
+	EventFalseWitness = "false-witness"       // a component shows a checkpoint that no log signed
 )
 
 // WithEvents hands every Event to f, which must return at once.

@@ -139,6 +139,7 @@ func All() []Attack {
 		sealAttacks(),
 		auditAttacks(),
 		witnessAttacks(),
+		splitAttacks(),
 		personAttacks(),
 		policyAttacks(),
 		sensorAttacks(),

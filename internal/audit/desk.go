@@ -43,8 +43,9 @@ func NewDesk(log *Log) *Desk {
 }
 
 // Wait answers a witness that remembers the first from entries: at once if a checkpoint was pushed that covers more, else when one is
-// pushed, or after DeskWait with what there is. witness is the SPIFFE id that the connection proved. Errors: the context's, the log's.
-func (d *Desk) Wait(ctx context.Context, witness string, from int64) (Consistency, error) {
+// pushed, or after DeskWait with what there is. The answer proves the sizes of also as well (Log.Consistency). witness is the SPIFFE
+// id that the connection proved. Errors: the context's, the log's.
+func (d *Desk) Wait(ctx context.Context, witness string, from int64, also ...int64) (Consistency, error) {
 	d.mu.Lock()
 	w := d.witnesses[witness]
 	if w == nil {
@@ -80,7 +81,7 @@ func (d *Desk) Wait(ctx context.Context, witness string, from int64) (Consistenc
 			return Consistency{}, fmt.Errorf("audit: desk: %w", ctx.Err())
 		}
 	}
-	return d.log.Consistency(from)
+	return d.log.Consistency(from, also...)
 }
 
 // forget drops witnesses that are gone. d.mu is held.

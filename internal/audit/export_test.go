@@ -68,3 +68,15 @@ func FuzzDecode(f *testing.F) {
 		}
 	})
 }
+
+// FuzzParseBook: what a witness takes for what it remembered of a log is whole, and names a hub and a key.
+func FuzzParseBook(f *testing.F) {
+	f.Add([]byte(`{"version":1,"hub":"hub","key":"vitalseal-audit+00000000+AA"}`))
+	f.Add([]byte(`{"version":2}`))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		out, err := parseBook(b)
+		if err == nil && (!hubName(out.Hub) || out.Key == "" || out.Version != bookVersion) {
+			t.Fatalf("%+v", out)
+		}
+	})
+}

@@ -44,6 +44,10 @@ type Consistency struct {
 	// Origin is a signed note that names the hub whose checkpoint it is; empty from a hub of before this.
 	Origin string         `json:"origin,omitempty"`
 	Proof  tlog.TreeProof `json:"proof"` // empty when From is 0, the checkpoint's size, or beyond it
+	// Also proves the further sizes of an Ask. nil from a hub of before this, which proves none.
+	Also []Beginning `json:"also"`
+	// Seen is what other witnesses, and the hub itself, have seen.
+	Seen []Sighting `json:"seen,omitempty"`
 }
 
 // check proves that the statement continues before.
@@ -58,19 +62,11 @@ func (c Consistency) check(before Checkpoint, verifierKey string) (Checkpoint, e
 	switch {
 	case err != nil:
 		return refuse("%v", err)
-	case now.Size < before.Size:
-		return now, fmt.Errorf("%w: the log has %d entries, and had %d before", ErrInconsistent, now.Size, before.Size)
-	case before.Size == 0:
-		return now, nil
-	case now.Size == before.Size && now.Root == before.Root:
-		return now, nil
-	case now.Size == before.Size:
-		return now, fmt.Errorf("%w: the same %d entries have another root than before", ErrInconsistent, now.Size)
-	case c.From != before.Size:
+	case now.Size > before.Size && before.Size > 0 && c.From != before.Size:
 		return refuse("it proves something about %d entries, %d were asked about", c.From, before.Size)
 	}
-	if err := tlog.CheckTree(c.Proof, now.Size, now.Root, before.Size, before.Root); err != nil {
-		return now, fmt.Errorf("%w: the first %d of %d entries are not the ones that were there before", ErrInconsistent, before.Size, now.Size)
+	if err := now.continues(before, c.Proof); err != nil {
+		return now, fmt.Errorf("%w: %w", ErrInconsistent, err)
 	}
 	return now, nil
 }
@@ -123,33 +119,79 @@ func (l *Log) Checkpoint() Checkpoint {
 	return l.view.Checkpoint
 }
 
-// Consistency is the newest checkpoint with the proof that the first from entries are still its beginning. Somebody
-// who remembers more entries than there are gets the checkpoint alone: it tells its own story. It reads at most a few
-// hundred entries from disk, and returns ErrTampered if they are not what this log signed.
-func (l *Log) Consistency(from int64) (Consistency, error) {
+// Consistency is the newest checkpoint with the proof that the first from entries are still its beginning, and so are the first entries
+// of each further size, at most MaxAlso. A witness that remembers more entries than there are gets the checkpoint alone: it tells its own
+// story. It reads at most a few hundred entries a size from disk, and returns ErrTampered if they are not what this log signed.
+func (l *Log) Consistency(from int64, also ...int64) (Consistency, error) {
 	if from < 0 {
 		return Consistency{}, fmt.Errorf("%w: consistency with %d entries", ErrNoEntry, from)
 	}
 	v := l.signedView()
-	c := Consistency{Key: l.verifierKey, Checkpoint: v.Signed, From: from, Proof: tlog.TreeProof{}}
+	c := Consistency{Key: l.verifierKey, Checkpoint: v.Signed, From: from, Also: []Beginning{}}
 	var err error
 	if c.Origin, err = l.signOrigin(v.Checkpoint); err != nil {
 		return Consistency{}, err
 	}
-	if from == 0 || from >= v.Size {
-		return c, nil
-	}
 	r := newHashReader(l.dir, v.Size, v.index)
+	if c.Proof, err = v.beginning(r, from); err != nil {
+		return Consistency{}, err
+	}
+	for _, size := range also[:min(len(also), MaxAlso)] {
+		proof, err := v.beginning(r, max(size, 0))
+		if err != nil {
+			return Consistency{}, err
+		}
+		c.Also = append(c.Also, Beginning{size, proof})
+	}
+	return c, nil
+}
+
+// beginning proves that the first from entries are the view's beginning; empty where there is nothing to prove.
+func (v signedView) beginning(r *hashReader, from int64) (tlog.TreeProof, error) {
+	if from == 0 || from >= v.Size {
+		return tlog.TreeProof{}, nil
+	}
 	old, err := tlog.TreeHash(from, r)
+	var proof tlog.TreeProof
 	if err == nil {
-		c.Proof, err = tlog.ProveTree(v.Size, from, r)
+		proof, err = tlog.ProveTree(v.Size, from, r)
 	}
 	if err != nil {
-		return Consistency{}, fmt.Errorf("audit: consistency: %w", err)
+		return nil, fmt.Errorf("audit: consistency: %w", err)
 	}
 	// What is on disk may have been changed behind our back since we opened it.
-	if err := tlog.CheckTree(c.Proof, v.Size, v.Root, from, old); err != nil {
-		return Consistency{}, fmt.Errorf("%w: the entries on disk are not the ones that were signed", ErrTampered)
+	if err := tlog.CheckTree(proof, v.Size, v.Root, from, old); err != nil {
+		return nil, fmt.Errorf("%w: the entries on disk are not the ones that were signed", ErrTampered)
+	}
+	return proof, nil
+}
+
+// Compare proves that a checkpoint that somebody has seen is a state of this log. Errors: ErrSplit if this log's key signed it and it is
+// none; ErrTampered if it is not signed by this log's key, or the entries on disk are not the signed ones; the disk's.
+func (l *Log) Compare(signed string) (Checkpoint, error) {
+	c, err := ParseCheckpoint(signed, l.verifierKey)
+	if err != nil {
+		return c, err
+	}
+	v := l.signedView()
+	if c.Size == 0 {
+		return c, nil
+	}
+	if c.Size > v.Size {
+		return c, fmt.Errorf("%w: %d entries were signed, and this log has %d", ErrSplit, c.Size, v.Size)
+	}
+	root := v.Root
+	if c.Size < v.Size {
+		r := newHashReader(l.dir, v.Size, v.index)
+		if root, err = tlog.TreeHash(c.Size, r); err != nil {
+			return c, fmt.Errorf("audit: compare: %w", err)
+		}
+		if _, err := v.beginning(r, c.Size); err != nil {
+			return c, err
+		}
+	}
+	if root != c.Root {
+		return c, fmt.Errorf("%w: another root is signed for the first %d entries than this log has", ErrSplit, c.Size)
 	}
 	return c, nil
 }

@@ -33,18 +33,18 @@ func TestWitnessAsksAgain(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		ended := make(chan error, 1)
 		go func() {
-			ended <- w.Run(ctx, func(_ context.Context, from func(string) (int64, error)) (string, json.RawMessage, error) {
+			ended <- w.Run(ctx, func(_ context.Context, ask func(string) (audit.Ask, error)) (string, json.RawMessage, error) {
 				mu.Lock()
 				defer mu.Unlock()
 				asked++
 				if !up {
 					return "", nil, errors.New("the hub is not reached")
 				}
-				have, err := from("hub")
+				have, err := ask("hub")
 				if err != nil {
 					return "", nil, err
 				}
-				c, err := log.Consistency(have)
+				c, err := log.Consistency(have.From, have.Also...)
 				if err != nil {
 					return "", nil, err
 				}

@@ -1,6 +1,7 @@
 package connect
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -38,22 +39,11 @@ func (d *Door) watch(ctx context.Context, ep overlay.Endpoint) {
 	if d.witness == nil {
 		return
 	}
-	_ = d.witness.Run(ctx, func(ctx context.Context, from func(string) (int64, error)) (string, json.RawMessage, error) {
+	_ = d.witness.Run(ctx, func(ctx context.Context, ask func(string) (audit.Ask, error)) (string, json.RawMessage, error) {
 		ctx, cancel := context.WithTimeout(ctx, fetchTimeout)
 		defer cancel()
 		// Whichever hub answers: in time it is each of them.
-		c, err := ep.Dial(ctx, overlay.ServiceFaces)
-		if err != nil {
-			return "", nil, fmt.Errorf("connect: checkpoint: %w", err)
-		}
-		hub := c.Peer().Name
-		defer func() { _ = c.Close() }()
-		size, err := from(hub)
-		if err != nil {
-			return hub, nil, err
-		}
-		statement, err := statementOf(ctx, &speaking{c, d.wait}, "checkpoint", size)
-		return hub, statement, err
+		return d.askHub(ctx, ep, "checkpoint", ask)
 	}, d.cfg.Log)
 }
 
@@ -84,29 +74,56 @@ var errNoFollow = errors.New("connect: the hub shows no checkpoints before it an
 func (d *Door) followOne(ctx context.Context, ep overlay.Endpoint) error {
 	ctx, cancel := context.WithTimeout(ctx, audit.DeskWait+fetchTimeout)
 	defer cancel()
-	c, err := ep.Dial(ctx, overlay.ServiceFaces)
-	if err != nil {
-		return fmt.Errorf("connect: checkpoint: %w", err)
-	}
-	defer func() { _ = c.Close() }()
-	one, err := d.witness.Of(c.Peer().Name)
+	hub, statement, err := d.askHub(ctx, ep, "watch", d.witness.Ask)
 	if err != nil {
 		return err
 	}
-	asked := one.Size() // the other way of asking may bring a newer one meanwhile
-	statement, err := statementOf(ctx, c, "watch", asked)
-	if err != nil {
-		return err
-	}
-	return one.UpdateAsked(asked, statement)
+	return d.witness.Answer(hub, statement)
 }
 
+// askHub asks a hub what its log says of itself, and hands it what this workstation has seen of all logs. A hub of before that is told
+// only how many entries are remembered.
+func (d *Door) askHub(ctx context.Context, ep overlay.Endpoint, what string, ask func(string) (audit.Ask, error)) (hub string, statement []byte, err error) {
+	for _, method := range []string{http.MethodPost, http.MethodGet} {
+		var c *overlay.Conn
+		service := overlay.ServiceFaces
+		if hub != "" {
+			service = overlay.At(service, overlay.ID{Domain: ep.ID().Domain, Kind: overlay.KindHub, Name: hub})
+		}
+		if c, err = ep.Dial(ctx, service); err != nil {
+			return hub, nil, fmt.Errorf("connect: checkpoint: %w", err)
+		}
+		hub = c.Peer().Name
+		var a audit.Ask
+		if a, err = ask(hub); err == nil {
+			statement, err = statementOf(ctx, &speaking{c, d.wait}, method, what, a)
+		}
+		_ = c.Close()
+		if !errors.Is(err, errOldHub) {
+			return hub, statement, err
+		}
+	}
+	return hub, nil, errNoFollow
+}
+
+// errOldHub means that the hub is of before workstations tell what they have seen.
+var errOldHub = errors.New("connect: the hub does not take what this workstation has seen")
+
 // statementOf asks the hub at the other end of a connection what its log says of itself.
-func statementOf(ctx context.Context, c net.Conn, what string, from int64) ([]byte, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, fmt.Sprintf("http://hub/api/audit/%s?from=%d", what, from), nil)
+func statementOf(ctx context.Context, c net.Conn, method, what string, a audit.Ask) ([]byte, error) {
+	said, err := json.Marshal(a)
 	if err != nil {
 		return nil, err
 	}
+	if method == http.MethodGet {
+		said = nil
+	}
+	req, err := http.NewRequestWithContext(ctx, method, fmt.Sprintf("http://hub/api/audit/%s?from=%d", what, a.From), bytes.NewReader(said))
+	if err != nil {
+		return nil, err
+	}
+	req.Header.Set("X-Vitalseal-Request", "1")
+	req.Header.Set("Content-Type", "application/json")
 	one := &http.Transport{DialContext: func(context.Context, string, string) (net.Conn, error) { return c, nil }, DisableKeepAlives: true}
 	res, err := one.RoundTrip(req)
 	if err != nil {
@@ -114,11 +131,14 @@ func statementOf(ctx context.Context, c net.Conn, what string, from int64) ([]by
 	}
 	defer res.Body.Close()
 	b, err := io.ReadAll(io.LimitReader(res.Body, maxStatement))
-	if kind := res.Header.Get("Content-Type"); res.StatusCode == http.StatusNotFound || what == "watch" && !strings.HasPrefix(kind, "application/json") {
+	page := what == "watch" && !strings.HasPrefix(res.Header.Get("Content-Type"), "application/json") // of a hub of before it
+	switch good := res.StatusCode == http.StatusOK && !page; {
+	case method == http.MethodPost && !good && res.StatusCode < http.StatusInternalServerError && res.StatusCode != http.StatusTooManyRequests:
+		return nil, errOldHub
+	case res.StatusCode == http.StatusNotFound, what == "watch" && !good && res.StatusCode == http.StatusOK:
 		return nil, errNoFollow
-	}
-	if err != nil || res.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("connect: checkpoint: the hub answers %d: %w", res.StatusCode, err)
+	case err != nil || !good:
+		return nil, fmt.Errorf("connect: checkpoint: the hub answers %d (%v)", res.StatusCode, err)
 	}
 	return b, nil
 }

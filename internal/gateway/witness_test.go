@@ -71,7 +71,8 @@ func TestGatewayIsAWitness(t *testing.T) {
 	background(t, func(ctx context.Context) error {
 		return overlay.ServeRenew(ctx, ln, w.authority, overlay.Renewals{
 			Admit: func(context.Context, *overlay.Conn, string) (bool, error) { return false, nil },
-			Witness: func(_ context.Context, from int64) (json.RawMessage, error) {
+			Witness: func(_ context.Context, q overlay.WitnessQuestion) (json.RawMessage, error) {
+				from := q.From
 				mu.Lock()
 				defer mu.Unlock()
 				c, err := trail.Consistency(from)

@@ -89,6 +89,10 @@ func Run(ctx context.Context, cfg Config, network Network, ready func() error, l
 	}
 	trail.SetOrigin(self.String())
 	desk := audit.NewDesk(trail)
+	witnessed, err := newTestimony(cfg, trail, desk, guard, log)
+	if err != nil {
+		return err
+	}
 	options = append(options, access.WithWitness(desk.Push), access.WithApprovals(st, cfg.TwoPersons != TwoPersonsOff), access.WithAuditQuota(cfg.Quotas.audit()))
 	engine, err := access.New(st, trail, policies, log, options...)
 	if err != nil {
@@ -160,7 +164,7 @@ func Run(ctx context.Context, cfg Config, network Network, ready func() error, l
 	// Out: the faces.
 	var speak *thingspeak.Face // made below, before anything is asked
 	board, err := dashboard.New(dashboard.Config{MQTTRefused: func(client string) (uint64, string) { return speak.Refusals(client) }, Store: st, Access: engine, Workstation: workstation, Log: log, SecureCookie: cfg.SecureCookies, PasskeyHost: cfg.Host, Live: cfg.Quotas.live(),
-		Checkpoint: statements(trail, guard, log), NextCheckpoint: nextStatements(desk, guard)})
+		Statement: witnessed.toWorkstation})
 	if err != nil {
 		return fmt.Errorf("hub: %w", err)
 	}
@@ -209,7 +213,13 @@ func Run(ctx context.Context, cfg Config, network Network, ready func() error, l
 			return overlay.ServeEnrol(ctx, ln, secrets.authority, recipient, inv, enrolTTL, log)
 		}},
 		{overlay.ServiceRenew, []overlay.ListenOption{overlay.AcceptExpired()}, func(ln net.Listener) error {
-			return overlay.ServeRenew(ctx, inv.watched(ctx, ln), secrets.authority, overlay.Renewals{Admit: inv.renewable, Issued: inv.issued, Witness: statements(trail, guard, log)}, enrolTTL, log)
+			return overlay.ServeRenew(ctx, inv.watched(ctx, ln), secrets.authority, overlay.Renewals{Admit: inv.renewable, Issued: inv.issued,
+				Witness: witnessed.toComponent(false), Next: witnessed.toComponent(true)}, enrolTTL, log)
+		}},
+		// The same for another hub, which witnesses this one's audit log.
+		{overlay.At(overlay.ServiceRenew, self), nil, func(ln net.Listener) error {
+			return overlay.ServeRenew(ctx, inv.watched(ctx, ln), secrets.authority, overlay.Renewals{Admit: inv.renewable, Issued: inv.issued,
+				Witness: witnessed.toComponent(false), Next: witnessed.toComponent(true)}, enrolTTL, log)
 		}},
 	} {
 		ln, err := host(ctx, endpoint, service.name, service.opts...)
@@ -233,6 +243,7 @@ func Run(ctx context.Context, cfg Config, network Network, ready func() error, l
 	g.Go(func() error { speak.Run(ctx); return nil })
 	g.Go(func() error { guard.run(ctx); return nil })
 	g.Go(func() error { sayTwoPersons(ctx, engine); return nil })
+	g.Go(func() error { witnessed.witnessOthers(ctx, inv, endpoint); return nil })
 	g.Go(func() error {
 		log.Info("hub ready", "identity", self.String(), "version", cfg.Version, "data", cfg.Data)
 		return ready()

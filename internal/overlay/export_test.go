@@ -56,7 +56,7 @@ func DecideRenewal(b []byte) {
 	}
 	conn := &Conn{peer: peer, cert: identity.SVID()}
 	r := Renewals{Admit: func(context.Context, *Conn, string) (bool, error) { return true, nil }}
-	out, err := renewOne(context.Background(), a, r, time.Hour, request, conn)
+	out, err := renewOne(context.Background(), a, r, time.Hour, request, false, conn)
 	if err != nil || out.SVID == nil {
 		return
 	}

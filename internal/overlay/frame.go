@@ -50,6 +50,10 @@ type renewRequest struct {
 	Software string `json:"software,omitempty"` // version of what the component runs, for the inventory
 	CSR      []byte `json:"csr,omitempty"`      // renew with a new key: PKCS#10, DER; only its public key and signature are used
 	From     int64  `json:"from,omitempty"`     // frameWitness
+	// Said is what else a witness has to say, frameWitness; a hub of before this does not look at it.
+	Said json.RawMessage `json:"said,omitempty"`
+	// Wait asks for the answer when there is something to see, frameWitness; a hub of before this answers at once.
+	Wait bool `json:"wait,omitempty"`
 }
 
 // The kinds of renewRequest.
@@ -68,6 +72,7 @@ type renewResponse struct {
 	SVID    []byte          `json:"svid,omitempty"`
 	Rotate  bool            `json:"rotate,omitempty"`  // frameHello: renew with a new key
 	Witness json.RawMessage `json:"witness,omitempty"` // frameWitness
+	Waits   bool            `json:"waits,omitempty"`   // frameWitness: the hub knows what Wait is
 }
 
 // The codes by which the hub refuses. The client learns no more than these; the cause is in the hub's log.

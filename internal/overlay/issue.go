@@ -30,7 +30,7 @@ type Enroller interface {
 // ServeEnrol answers enrolments on ln, which was opened with AcceptAnonymous, until ctx ends or ln fails. recipient is
 // the hub's recipient key, ttl the lifetime of the SVIDs it issues. It closes ln and returns nil when ctx ended.
 func ServeEnrol(ctx context.Context, ln net.Listener, a *Authority, recipient []byte, e Enroller, ttl time.Duration, log *slog.Logger) error {
-	return serve(ctx, ln, log, func(ctx context.Context, c *Conn, settle func()) error {
+	return serve(ctx, ln, log, func(ctx context.Context, c *Conn, t turn) error {
 		var request enrolRequest
 		if err := readFrame(c, &request); err != nil {
 			return err
@@ -39,7 +39,7 @@ func ServeEnrol(ctx context.Context, ln net.Listener, a *Authority, recipient []
 		if err != nil {
 			return errors.Join(err, writeFrame(c, enrolResponse{Version: 1, Error: errorCode(err)}))
 		}
-		settle()
+		t.settle()
 		// From here on the ticket is used up, so the components are promoted whatever becomes of this connection.
 		if err = writeFrame(c, enrolResponse{Version: 1, SVIDs: svids, Recipient: recipient}); err == nil {
 			_ = c.SetReadDeadline(time.Now().Add(savePatience))
@@ -123,21 +123,25 @@ type Renewals struct {
 	Issued func(ctx context.Context, id ID, svid *x509.Certificate) error
 	// Witness answers components that keep the audit log's checkpoint. nil: refused.
 	Witness CheckpointSource
+	// Next is Witness for components that wait: it answers when there is something to see, within a minute. nil: answered at once.
+	Next CheckpointSource
 }
 
 // ServeRenew renews SVIDs on ln, which was opened with AcceptExpired, until ctx ends or ln fails. A peer gets a new
 // SVID for the id that it proved in the handshake, over the key that it proved there or, if it brings one, over a new
 // key. It closes ln and returns nil when ctx ended.
 func ServeRenew(ctx context.Context, ln net.Listener, a *Authority, r Renewals, ttl time.Duration, log *slog.Logger) error {
-	return serve(ctx, ln, log, func(ctx context.Context, c *Conn, _ func()) error {
-		for range maxRenewFrames {
+	return serve(ctx, ln, log, func(ctx context.Context, c *Conn, t turn) error {
+		for left := maxRenewFrames; left > 0; left-- {
 			var request renewRequest
 			if err := readFrame(c, &request); errors.Is(err, io.EOF) {
 				return nil
 			} else if err != nil {
 				return err
 			}
-			response, err := renewOne(ctx, a, r, ttl, request, c)
+			asked := time.Now()
+			waits := request.Kind == frameWitness && request.Wait && r.Next != nil && t.wait()
+			response, err := renewOne(ctx, a, r, ttl, request, waits, c)
 			response.Version = 1
 			if err != nil {
 				response = renewResponse{Version: 1, Error: errorCode(err)}
@@ -145,12 +149,18 @@ func ServeRenew(ctx context.Context, ln net.Listener, a *Authority, r Renewals, 
 			if writeErr := writeFrame(c, response); writeErr != nil || err != nil && !errors.Is(err, ErrNewKey) {
 				return errors.Join(err, writeErr)
 			}
+			if waits && time.Since(asked) >= waitCounts {
+				left++ // a witness may come back for ever, though not in a hurry
+			}
 		}
 		return nil
 	})
 }
 
-func renewOne(ctx context.Context, a *Authority, r Renewals, ttl time.Duration, request renewRequest, c *Conn) (out renewResponse, err error) {
+// waitCounts is how long an answer must have been waited for not to count against maxRenewFrames.
+const waitCounts = time.Second
+
+func renewOne(ctx context.Context, a *Authority, r Renewals, ttl time.Duration, request renewRequest, waits bool, c *Conn) (out renewResponse, err error) {
 	if request.Version != 1 || c.peer == (ID{}) || len(request.Software) > maxSoftware {
 		return out, fmt.Errorf("%w: malformed request", ErrRefused)
 	}
@@ -163,7 +173,11 @@ func renewOne(ctx context.Context, a *Authority, r Renewals, ttl time.Duration, 
 		out.Rotate = newKey
 		return out, nil
 	case frameWitness:
-		out.Witness, err = r.Witness.answer(ctx, request)
+		source := r.Witness
+		if waits {
+			source, out.Waits = r.Next, true
+		}
+		out.Witness, err = source.answer(ctx, c.peer, request)
 		return out, err
 	case frameRenew:
 	default:

@@ -15,6 +15,8 @@ const (
 	maxExchanges = 32
 	// maxPeerExchanges bounds those of one proven peer: a component has no reason for more.
 	maxPeerExchanges = 2
+	// maxWaiters bounds the witnesses that wait at once, apart from all others.
+	maxWaiters = 1024
 	// askPatience is how long a client may take to say what it wants; an honest one says it at once.
 	askPatience = 5 * time.Second
 )
@@ -22,8 +24,18 @@ const (
 // exchanges are the conversations under way on one service. Who holds one without having proven anything may hold it
 // only until others need it.
 type exchanges struct {
+	max int // at once
+
 	mu   sync.Mutex // guards open and the settled of its elements
 	open []*exchange
+}
+
+// turn is what a conversation says of itself.
+type turn struct {
+	// settle says that the client has proven that it belongs here.
+	settle func()
+	// wait makes room among those who wait for what comes, and time for one answer: false if too many wait.
+	wait func() bool
 }
 
 type exchange struct {
@@ -55,9 +67,9 @@ func (s *exchanges) enter(x *exchange) bool {
 	switch {
 	case same >= maxPeerExchanges:
 		out = oldestSame
-	case len(s.open) >= maxExchanges && oldest < 0:
+	case len(s.open) >= s.max && oldest < 0:
 		return false
-	case len(s.open) >= maxExchanges:
+	case len(s.open) >= s.max:
 		out = oldest
 	}
 	if out >= 0 {
@@ -85,9 +97,9 @@ func (s *exchanges) settle(x *exchange) {
 	x.settled = true
 }
 
-// serve runs one exchange on each accepted connection, a bounded number at once, each within enrolTimeout. talk calls
-// settle once the client has proven that it belongs here; until then it has askPatience.
-func serve(ctx context.Context, ln net.Listener, log *slog.Logger, talk func(ctx context.Context, c *Conn, settle func()) error) error {
+// serve runs one exchange on each accepted connection, a bounded number at once, each within enrolTimeout but for
+// those that wait. talk settles once the client has proven that it belongs here; until then it has askPatience.
+func serve(ctx context.Context, ln net.Listener, log *slog.Logger, talk func(ctx context.Context, c *Conn, t turn) error) error {
 	quiet := NewFlood(log)
 	defer quiet.Close()
 	var wg sync.WaitGroup
@@ -95,7 +107,7 @@ func serve(ctx context.Context, ln net.Listener, log *slog.Logger, talk func(ctx
 	stop := context.AfterFunc(ctx, func() { _ = ln.Close() })
 	defer stop()
 	defer func() { _ = ln.Close() }()
-	var under exchanges
+	under, waiters := exchanges{max: maxExchanges}, exchanges{max: maxWaiters}
 	for {
 		raw, err := ln.Accept()
 		if err != nil {
@@ -109,9 +121,11 @@ func serve(ctx context.Context, ln net.Listener, log *slog.Logger, talk func(ctx
 			_ = raw.Close()
 			return errors.New("overlay: serve: the listener is not one of an Endpoint")
 		}
-		exchangeCtx, cancel := context.WithTimeout(ctx, enrolTimeout)
+		exchangeCtx, cancel := context.WithCancel(ctx)
+		limit := time.AfterFunc(enrolTimeout, cancel)
 		x := &exchange{peer: c.peer, end: cancel}
 		if !under.enter(x) {
+			limit.Stop()
 			cancel()
 			_ = c.Close()
 			quiet.Warn("overlay exchange refused: too many are under way", "service", ln.Addr().String())
@@ -119,15 +133,31 @@ func serve(ctx context.Context, ln net.Listener, log *slog.Logger, talk func(ctx
 		}
 		wg.Go(func() {
 			defer cancel()
+			defer limit.Stop()
 			defer under.leave(x)
+			defer waiters.leave(x)
 			defer func() { _ = c.Close() }()
 			stop := context.AfterFunc(exchangeCtx, func() { _ = c.Close() })
 			defer stop()
 			patience := time.AfterFunc(askPatience, cancel)
 			defer patience.Stop()
-			err := talk(exchangeCtx, c, func() {
-				patience.Stop()
-				under.settle(x)
+			waiting := false
+			err := talk(exchangeCtx, c, turn{
+				settle: func() {
+					patience.Stop()
+					under.settle(x)
+				},
+				wait: func() bool {
+					if !waiting && !waiters.enter(x) {
+						return false
+					}
+					if !waiting {
+						under.leave(x)
+						patience.Stop()
+					}
+					waiting = true
+					return limit.Reset(waitPatience) // false: it is over already
+				},
 			})
 			if err != nil {
 				quiet.Warn("overlay exchange refused", "service", ln.Addr().String(), "peer", c.peer.String(), "err", err)

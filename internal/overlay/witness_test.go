@@ -41,7 +41,8 @@ func TestFetchCheckpoint(t *testing.T) {
 			}
 			return false, nil
 		},
-		Witness: func(_ context.Context, from int64) (json.RawMessage, error) {
+		Witness: func(_ context.Context, q overlay.WitnessQuestion) (json.RawMessage, error) {
+			from := q.From
 			switch from {
 			case 404:
 				return nil, errors.New("disk on fire: secret detail")
@@ -87,6 +88,90 @@ func TestHubWithoutALog(t *testing.T) {
 	}
 }
 
-func remembers(n int64) func(overlay.ID) (int64, error) {
-	return func(overlay.ID) (int64, error) { return n, nil }
+func remembers(n int64) func(overlay.ID) (overlay.WitnessQuestion, error) {
+	return func(overlay.ID) (overlay.WitnessQuestion, error) { return overlay.WitnessQuestion{From: n}, nil }
+}
+
+// TestFollowCheckpoints: witnesses that wait are told over one connection as often as there is something, however many wait, while
+// others renew; a hub that knows no waiting answers at once and says so, and one that is asked in a hurry ends it.
+func TestFollowCheckpoints(t *testing.T) {
+	a := authority(t, domain)
+	n := overlay.NewLoopback(a)
+	next := make(chan int64)
+	const witnesses = 40 // more than may renew at once
+	waiting := make(chan overlay.ID, witnesses)
+	serveRenew(t, a, n, overlay.Renewals{
+		Admit: func(context.Context, *overlay.Conn, string) (bool, error) { return false, nil },
+		Witness: func(_ context.Context, q overlay.WitnessQuestion) (json.RawMessage, error) {
+			return json.RawMessage(fmt.Sprintf(`{"from":%d}`, q.From)), nil
+		},
+		Next: func(ctx context.Context, q overlay.WitnessQuestion) (json.RawMessage, error) {
+			if string(q.Said) != `"`+q.Witness.Name+`"` {
+				return nil, fmt.Errorf("%s says %s", q.Witness, q.Said)
+			}
+			waiting <- q.Witness
+			select {
+			case n := <-next:
+				return json.RawMessage(fmt.Sprint(n)), nil
+			case <-ctx.Done():
+				return nil, ctx.Err()
+			}
+		},
+	})
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	told := make(chan string, witnesses)
+	for i := range witnesses {
+		ep, err := n.Endpoint(id("gateway", fmt.Sprintf("gw-%d", i)))
+		must(t, err)
+		t.Cleanup(func() { _ = ep.Close() })
+		go func() {
+			_ = overlay.FollowCheckpoints(ctx, ep, overlay.ServiceRenew, func(overlay.ID) (overlay.WitnessQuestion, error) {
+				return overlay.WitnessQuestion{From: 1, Said: json.RawMessage(`"` + ep.ID().Name + `"`)}, nil
+			}, func(_ overlay.ID, b json.RawMessage) error {
+				told <- string(b)
+				return nil
+			})
+		}()
+	}
+	for range witnesses {
+		<-waiting
+	}
+	ep, err := n.Endpoint(id("gateway", "gw-renews"))
+	must(t, err)
+	defer ep.Close()
+	if _, got, err := overlay.FetchCheckpoint(t.Context(), ep, remembers(7)); err != nil || string(got) != `{"from":7}` {
+		t.Errorf("another one, while %d wait: %s %v", witnesses, got, err)
+	}
+	for round := range int64(2) {
+		for range witnesses {
+			next <- round
+		}
+		for range witnesses {
+			if got := <-told; got != fmt.Sprint(round) {
+				t.Errorf("told %s in round %d", got, round)
+			}
+			<-waiting
+		}
+	}
+}
+
+// TestOldHubDoesNotWait: what a hub of before FollowCheckpoints answers is taken, once.
+func TestOldHubDoesNotWait(t *testing.T) {
+	a := authority(t, domain)
+	n := overlay.NewLoopback(a)
+	serveRenew(t, a, n, overlay.Renewals{
+		Admit: func(context.Context, *overlay.Conn, string) (bool, error) { return false, nil },
+		Witness: func(context.Context, overlay.WitnessQuestion) (json.RawMessage, error) {
+			return json.RawMessage(`1`), nil
+		},
+	})
+	ep, err := n.Endpoint(id("gateway", "gw-a"))
+	must(t, err)
+	defer ep.Close()
+	taken := 0
+	err = overlay.FollowCheckpoints(t.Context(), ep, overlay.ServiceRenew, remembers(3), func(overlay.ID, json.RawMessage) error { taken++; return nil })
+	if !errors.Is(err, overlay.ErrNoWait) || taken != 1 {
+		t.Errorf("%d answers taken, %v", taken, err)
+	}
 }

@@ -112,5 +112,7 @@ const (
 	AuditTree  Defence = "audit-tree"  // entries are what was signed
 	AuditSign  Defence = "audit-sign"  // checkpoints are signed
 	Witness    Defence = "witness"     // a later log must contain the earlier one
+	LogOwner   Defence = "log-owner"   // a log belongs to one hub, and is shown under no other's name
+	Gossip     Defence = "gossip"      // witnesses compare what they saw of a log
 	GrantCheck Defence = "grant-check" // what is stored opens only against a grant
 )

@@ -248,6 +248,14 @@ const security: Record<string, { en: [string, string]; de: [string, string] }> =
     en: ['An operator made a way in while the hub was stopped', 'Ask the operator. If none of you did it, the root key is in the wrong hands: stop the hub.'],
     de: ['Bei gestopptem Hub wurde ein Zugang wiederhergestellt', 'Den Betreiber fragen. War er es nicht, ist der Root-Key in falschen Händen: Hub stoppen.'],
   },
+  'split-view': {
+    en: ['An audit log was shown to witnesses in two forms', 'Keep the hub’s folder and the files beside witness.note: they are evidence. Compare with the witnesses (vitalseal audit verify).'],
+    de: ['Ein Audit-Log wurde Zeugen in zwei Fassungen gezeigt', 'Den Ordner des Hubs und die Dateien neben witness.note aufbewahren: sie sind Beweismittel. Mit den Zeugen vergleichen (vitalseal audit verify).'],
+  },
+  'false-witness': {
+    en: ['A component shows a checkpoint that no log signed', 'Look at that component: its folder was changed, or another program runs there.'],
+    de: ['Eine Komponente zeigt einen Prüfpunkt, den kein Log signiert hat', 'Diese Komponente prüfen: ihr Ordner wurde geändert, oder dort läuft ein anderes Programm.'],
+  },
   'audit-tampered': {
     en: ['The audit log on the hub’s disk is not what was signed', 'Stop the hub and keep its folder: it is evidence. Compare with the witnesses (vitalseal audit verify).'],
     de: ['Das Audit-Log auf der Platte des Hubs ist nicht das signierte', 'Hub stoppen und den Ordner aufbewahren: er ist Beweismittel. Mit den Zeugen vergleichen (vitalseal audit verify).'],

@@ -18,7 +18,6 @@ package dashboard
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"log/slog"
 	"net/http"
@@ -49,11 +48,8 @@ type Config struct {
 	Log         *slog.Logger
 	// MQTTRefused is how many messages of an MQTT client were refused, and why the last one was; nil if nothing counts them.
 	MQTTRefused func(client string) (uint64, string)
-	// Checkpoint states the audit log's size and root to a workstation that remembers its first from entries, as JSON; nil
-	// answers 500.
-	Checkpoint func(ctx context.Context, from int64) (json.RawMessage, error)
-	// NextCheckpoint is Checkpoint for a workstation (SPIFFE id) that waits for the next one that it is to see; nil: none is.
-	NextCheckpoint func(ctx context.Context, workstation string, from int64) (json.RawMessage, error)
+	// Statement states the audit log's size and root to workstations; nil answers 500.
+	Statement Statement
 	// Now is the clock; nil means time.Now.
 	Now func() time.Time
 	// SecureCookie adds Secure to every cookie: set it when all browsers reach the dashboard by https. Without it the header
@@ -157,7 +153,9 @@ func New(cfg Config) (*Handler, error) {
 	}
 	h.mux.HandleFunc("GET /api/session/oidc/callback", h.finishOIDC) // comes from another site by its nature
 	h.mux.Handle("GET /api/audit/checkpoint", h.api(h.checkpoint))
+	h.mux.Handle("POST /api/audit/checkpoint", h.api(h.checkpoint))
 	h.mux.Handle("GET /api/audit/watch", h.api(h.watch))
+	h.mux.Handle("POST /api/audit/watch", h.api(h.watch))
 	h.mux.Handle("GET /api/beds", h.api(h.beds))
 	h.mux.Handle("GET /api/patients/{id}", h.api(h.patient))
 	h.mux.Handle("GET /api/patients/{id}/trends", h.api(h.trends))
