@@ -33,6 +33,7 @@ func TestDemo(t *testing.T) {
 	t.Run("approvals", func(t *testing.T) { testApprovals(t, d) })
 	t.Run("quotas", func(t *testing.T) { testQuotas(t, d) })
 	t.Run("pulled plugs", func(t *testing.T) { testPulledPlugs(t, d) })
+	t.Run("proof", func(t *testing.T) { testProof(t, d) })
 	t.Run("disabled sensor", func(t *testing.T) { testDisabledSensor(t, d) })
 	t.Run("logs", func(t *testing.T) {
 		d.secrets.addFolder(t, d.dir)

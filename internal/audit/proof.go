@@ -123,10 +123,13 @@ func (l *Log) Checkpoint() Checkpoint {
 // of each further size, at most MaxAlso. A witness that remembers more entries than there are gets the checkpoint alone: it tells its own
 // story. It reads at most a few hundred entries a size from disk, and returns ErrTampered if they are not what this log signed.
 func (l *Log) Consistency(from int64, also ...int64) (Consistency, error) {
+	return l.consistency(l.signedView(), from, also)
+}
+
+func (l *Log) consistency(v signedView, from int64, also []int64) (Consistency, error) {
 	if from < 0 {
 		return Consistency{}, fmt.Errorf("%w: consistency with %d entries", ErrNoEntry, from)
 	}
-	v := l.signedView()
 	c := Consistency{Key: l.verifierKey, Checkpoint: v.Signed, From: from, Also: []Beginning{}}
 	var err error
 	if c.Origin, err = l.signOrigin(v.Checkpoint); err != nil {

@@ -29,6 +29,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"vitalseal/internal/audit"
@@ -100,7 +101,8 @@ type Door struct {
 	ca       *authority // nil with Plain
 	launches *launches  // nil with Plain
 	witness  *audit.Witnesses
-	damaged  error // why there is no witness
+	damaged  error       // why there is no witness
+	shown    atomic.Bool // a hub's answer did not prove itself
 	file     []byte
 	wait     patience
 }
@@ -130,6 +132,7 @@ func New(ln net.Listener, cfg Config) (*Door, error) {
 	if d.witness, err = audit.OpenWitnesses(filepath.Join(cfg.Data, "witness.note"), cfg.AuditKey); err != nil {
 		d.damaged = err // patients are still to be seen; every page says so
 	}
+	d.shown.Store(d.shownBefore())
 	return d, d.writeFile()
 }
 
@@ -238,9 +241,13 @@ func (d *Door) handler(ctx context.Context, transport http.RoundTripper) http.Ha
 			pr.Out.URL.RawQuery = pr.In.URL.RawQuery         // the proxy drops what does not parse; the hub refuses it
 			pr.Out.Header.Set("X-Forwarded-Proto", d.scheme) // so that it marks cookies as Secure over TLS
 			d.launches.strip(pr.Out)
+			plainBody(pr.Out)
 		},
 		Transport: transport,
 		ModifyResponse: func(r *http.Response) error {
+			if err := d.judge(r); err != nil {
+				return err
+			}
 			d.mark(r.Header)
 			if d.ca != nil {
 				secureCookies(r.Header)
@@ -255,7 +262,7 @@ func (d *Door) handler(ctx context.Context, transport http.RoundTripper) http.Ha
 		},
 		ErrorLog: slog.NewLogLogger(d.cfg.Log.Handler(), slog.LevelDebug),
 	}
-	h := http.MaxBytesHandler(d.warned(pages(proxy)), maxBodyBytes)
+	h := http.MaxBytesHandler(d.logs(d.warned(pages(proxy))), maxBodyBytes)
 	if d.launches != nil {
 		h = d.launched(h)
 	}

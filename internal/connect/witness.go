@@ -148,6 +148,8 @@ func (d *Door) alarm() string {
 	switch {
 	case d.damaged != nil:
 		return d.damaged.Error()
+	case d.shown.Load():
+		return "the hub has shown a person entries that are not those of its log; the evidence is in " + d.shownFile()
 	case d.witness != nil:
 		return d.witness.State().Alarm
 	}

@@ -31,6 +31,7 @@ const (
 // proof that it only grew, and without any entry. And it is what they say in return: the checkpoints that they have seen, of every hub's log.
 type testimony struct {
 	*audit.Exchange
+	trail   *audit.Log
 	damaged error // why nothing is remembered of other hubs' logs; nil: it is
 	guard   *securityGuard
 	log     *slog.Logger
@@ -46,7 +47,7 @@ func newTestimony(cfg Config, trail *audit.Log, desk *audit.Desk, guard *securit
 	if err != nil {
 		return nil, fmt.Errorf("hub: %w", err)
 	}
-	t := &testimony{x, damaged, guard, log}
+	t := &testimony{x, trail, damaged, guard, log}
 	if bad := t.State(); bad != "" {
 		t.alarm(bad)
 	}
@@ -98,6 +99,24 @@ func (t *testimony) answer(ctx context.Context, witness string, a audit.Ask, wai
 	}
 	t.guard.asked(follower)
 	return json.Marshal(c)
+}
+
+// proven is the end of the log for the auditor's page. It is signed anew, so that what was answered before is in it.
+func (t *testimony) proven(ctx context.Context, n int, also []int64) (json.RawMessage, error) {
+	if _, err := t.trail.Sign(ctx); err != nil {
+		return nil, fmt.Errorf("hub: %w", err)
+	}
+	tail, err := t.trail.Tail(n, 0, also...)
+	if errors.Is(err, audit.ErrTampered) {
+		t.log.Error("THE AUDIT LOG ON DISK IS NOT WHAT WAS SIGNED; stop the hub and keep the folder, it is evidence", "err", err)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("hub: %w", err)
+	}
+	return json.Marshal(struct {
+		audit.Tail
+		Alarm string `json:"alarm,omitempty"` // what this hub itself says is wrong
+	}{tail, t.State()})
 }
 
 // toWorkstation answers a workstation at the faces.

@@ -1,10 +1,10 @@
-// The pages of those who see no clinical values: staff and auditor, and what other such pages share.
+// The pages of those who see no clinical values: staff, and what other such pages share.
 import { tr } from './lang'
 import type { ComponentChildren } from 'preact'
 import { useEffect, useRef, useState } from 'preact/hooks'
-import { Refused, ask, type AuditEntry, type Beds, type Session } from './api'
+import { Refused, ask, type Beds, type Session } from './api'
 import { Frame, Message } from './parts'
-import { clock, day, say } from './words'
+import { say } from './words'
 
 export interface PageProps {
   session: Session
@@ -39,7 +39,7 @@ function useAsked<T>(path: string, onGone: () => void): { got?: T; failed?: Refu
   return state
 }
 
-function Asked({ failed, waiting }: { failed: Refused | undefined; waiting: boolean }) {
+export function Asked({ failed, waiting }: { failed: Refused | undefined; waiting: boolean }) {
   if (failed)
     return (
       <Message title={failed.status === 403 ? tr('Not permitted') : tr('This list cannot be shown')} testid={failed.status === 403 ? 'refused' : 'failed'}>
@@ -83,44 +83,6 @@ export function StaffPage(p: PageProps) {
               <td>{b.ward_name}</td>
               <td>{b.bed_name}</td>
               <td>{b.occupied ? 'taken' : 'free'}</td>
-            </tr>
-          ))}
-        </Table>
-      )}
-    </Frame>
-  )
-}
-
-export function AuditorPage(p: PageProps) {
-  const { got, failed } = useAsked<AuditEntry[] | { entries: AuditEntry[] | null }>('/api/admin/audit?n=100', p.onGone)
-  const entries = got ? (Array.isArray(got) ? got : (got.entries ?? [])) : []
-  return (
-    <Frame {...p}>
-      <h1>{tr('Audit log')}</h1>
-      <p class="lead">
-        {tr('The newest hundred entries.')}{' '}<code>vitalseal audit verify</code>{' '}{tr('proves that none was changed or dropped.')}
-      </p>
-      <Asked failed={failed} waiting={!got} />
-      {got && (
-        <Table head={[tr('No.'), tr('Time'), tr('Person'), tr('Role'), tr('Workstation'), tr('Action'), tr('On'), tr('Answer'), tr('Decided by')]} testid="audit">
-          {entries.map((e) => (
-            <tr key={e.seq} class={e.allowed ? '' : 'refused-row'}>
-              <td class="num">{e.seq}</td>
-              <td>
-                <time dateTime={e.time}>{`${day(e.time)} ${clock(e.time, true)}`}</time>
-              </td>
-              <td>{e.person}</td>
-              <td>{e.role}</td>
-              <td>{e.workstation.replace(/^spiffe:\/\/[^/]*\//, '')}</td>
-              <td>{e.action}</td>
-              <td class="wrap">{e.resource}</td>
-              <td>
-                <span class={e.allowed ? 'mark-ok' : 'mark-no'}>{e.allowed ? 'allowed' : 'refused'}</span>
-              </td>
-              <td class="wrap">
-                {(e.policies ?? []).join(', ')}
-                {e.reason && ` ${e.reason}`}
-              </td>
             </tr>
           ))}
         </Table>

@@ -191,6 +191,61 @@ const texts = {
   quotaDefault: { en: "The configuration's again", de: 'Wieder wie in der Konfiguration' },
   quotaDone: { en: '{0}: {1} now has the limit {2}.', de: '{0}: {1}, neues Limit {2}.' },
   quotaBack: { en: "{0}: {1} has the configuration's limit again.", de: '{0}: {1}, wieder das Limit der Konfiguration.' },
+  auditLog: { en: 'Audit log', de: 'Prüfprotokoll' },
+  auditLead: { en: 'The newest {0} entries.', de: 'Die neuesten {0} Einträge.' },
+  proofProven: { en: 'Proven in this browser', de: 'In diesem Browser bewiesen' },
+  proofShown: {
+    en: 'Entries {0} to {1} are signed as the end of the log of {2}: none was changed, left out or cut off.',
+    de: 'Die Einträge {0} bis {1} sind als Ende des Protokolls von {2} signiert: keiner wurde geändert, ausgelassen oder abgeschnitten.',
+  },
+  proofSinceBrowser: { en: 'The log continues the {0} entries that this browser saw before.', de: 'Das Protokoll setzt die {0} Einträge fort, die dieser Browser früher gesehen hat.' },
+  proofFirst: { en: 'This browser sees this log for the first time, and remembers it from now on.', de: 'Dieser Browser sieht dieses Protokoll zum ersten Mal und merkt es sich von jetzt an.' },
+  proofSinceWorkstation: {
+    en: 'It continues the {0} entries that this workstation’s own program (vitalseal connect) has seen.',
+    de: 'Es setzt die {0} Einträge fort, die das eigene Programm dieses Arbeitsplatzes (vitalseal connect) gesehen hat.',
+  },
+  proofStationFirst: { en: 'This workstation’s own program has not seen this hub’s log yet.', de: 'Das eigene Programm dieses Arbeitsplatzes hat das Protokoll dieses Hubs noch nicht gesehen.' },
+  proofAlone: {
+    en: 'This workstation’s own program did not say what it has seen (an older version of vitalseal connect?).',
+    de: 'Das eigene Programm dieses Arbeitsplatzes hat nicht gesagt, was es gesehen hat (eine ältere Version von vitalseal connect?).',
+  },
+  proofWorth: {
+    en: 'This page comes from the hub, and a hub that lies could serve one that lies. vitalseal connect checks the same by itself on this workstation; vitalseal audit verify checks all of the log on another machine.',
+    de: 'Diese Seite kommt vom Hub; ein Hub, der lügt, könnte auch eine Seite liefern, die lügt. vitalseal connect prüft dasselbe selbst auf diesem Arbeitsplatz; vitalseal audit verify prüft das ganze Protokoll auf einem anderen Rechner.',
+  },
+  proofNone: { en: 'Nothing on this page is proven', de: 'Auf dieser Seite ist nichts bewiesen' },
+  proofUnsupported: {
+    en: 'This browser cannot check the log’s signature (Ed25519: Chrome and Edge 137, Firefox 130, Safari 17 or later). Use another, or vitalseal audit verify.',
+    de: 'Dieser Browser kann die Signatur des Protokolls nicht prüfen (Ed25519: ab Chrome und Edge 137, Firefox 130, Safari 17). Nehmen Sie einen anderen oder vitalseal audit verify.',
+  },
+  proofFailed: { en: 'NOT PROVEN: do not rely on these entries', de: 'NICHT BEWIESEN: verlassen Sie sich nicht auf diese Einträge' },
+  proofForm: { en: 'What the hub sent is no proof.', de: 'Was der Hub geschickt hat, ist kein Beweis.' },
+  proofSignature: { en: 'The end of the log is not signed by the log’s key.', de: 'Das Ende des Protokolls ist nicht mit dem Schlüssel des Protokolls signiert.' },
+  proofEntries: {
+    en: 'The entries shown are not those that were signed: one was changed, left out or added, or the end was cut off.',
+    de: 'Die gezeigten Einträge sind nicht die signierten: Einer wurde geändert, ausgelassen oder hinzugefügt, oder das Ende wurde abgeschnitten.',
+  },
+  proofBrowser: {
+    en: 'The log does not continue what this browser saw before: it was rewritten, or entries at its end were cut off.',
+    de: 'Das Protokoll setzt nicht fort, was dieser Browser früher gesehen hat: Es wurde neu geschrieben, oder Einträge am Ende wurden abgeschnitten.',
+  },
+  proofWorkstation: {
+    en: 'The log does not continue what this workstation’s own program has seen: it was rewritten, cut off, or others are shown another one.',
+    de: 'Das Protokoll setzt nicht fort, was das eigene Programm dieses Arbeitsplatzes gesehen hat: Es wurde neu geschrieben, abgeschnitten, oder anderen wird ein anderes gezeigt.',
+  },
+  proofKey: { en: 'The log is signed by another key than before.', de: 'Das Protokoll ist mit einem anderen Schlüssel signiert als früher.' },
+  proofHub: { en: 'The hub itself says: {0}', de: 'Der Hub selbst meldet: {0}' },
+  proofDo1: { en: 'Tell the security officer now. Care of patients goes on; only this log is in doubt.', de: 'Sagen Sie es jetzt der oder dem Sicherheitsbeauftragten. Die Versorgung geht weiter; nur dieses Protokoll ist zweifelhaft.' },
+  proofDo2: {
+    en: 'Delete nothing, here or at the hub: the files beside witness.note and this browser’s memory are evidence.',
+    de: 'Löschen Sie nichts, weder hier noch am Hub: Die Dateien neben witness.note und der Speicher dieses Browsers sind Beweise.',
+  },
+  proofDo3: {
+    en: 'On another machine: vitalseal audit verify with the witness.note files of several workstations and gateways.',
+    de: 'Auf einem anderen Rechner: vitalseal audit verify mit den witness.note-Dateien mehrerer Arbeitsplätze und Gateways.',
+  },
+  proofBefore: { en: 'On {0} this log could not be proven here', de: 'Am {0} ließ sich dieses Protokoll hier nicht beweisen' },
+  proofReported: { en: 'It was reported: remove this note', de: 'Es wurde gemeldet: diesen Hinweis entfernen' },
 } as const
 
 export function say(key: keyof typeof texts, ...values: (string | number)[]): string {

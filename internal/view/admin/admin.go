@@ -43,6 +43,9 @@ type Config struct {
 	Store  *store.Store
 	Access *access.Engine
 	Audit  Trail
+	// Proven is the end of the audit log, its newest n entries, in JSON, with the proof that they are, and that the sizes of also are beginnings
+	// of it; nil answers 500.
+	Proven func(ctx context.Context, n int, also []int64) (json.RawMessage, error)
 	// Subject is who sends the request: access.ErrNoSession, or the person at the workstation that the connection
 	// proves.
 	Subject func(r *http.Request) (access.Subject, error)
@@ -142,6 +145,7 @@ func (h *handler) routes() []route {
 		{get, "quotas", access.ViewDelivery, h.quotas},
 		{put, "quotas", directory, h.setQuota},
 		{get, "audit", access.ViewAudit, h.audit},
+		{get, "audit/proven", access.ViewAudit, h.provenAudit},
 		{get, "reviews", decidedByEngine, h.reviews},
 		{post, "reviews/{id}", decidedByEngine, h.review},
 		{get, "approvals", decidedByEngine, h.approvals},

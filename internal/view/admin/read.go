@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"strconv"
+	"strings"
 	"time"
 
 	"vitalseal/internal/access"
@@ -12,6 +13,9 @@ import (
 
 // maxAudit is how many audit entries one answer has at most.
 const maxAudit = 1000
+
+// maxAlso is how many earlier sizes of the audit log one answer proves.
+const maxAlso = 8
 
 type wardOut struct {
 	ID   string `json:"id"`
@@ -247,14 +251,47 @@ func (h *handler) delivery(ctx context.Context, _ *request) (any, error) {
 
 func milliseconds(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
 
+// provenAudit answers with the newest n entries as they stand in the log, oldest first, and with the proof that they are its end. also are sizes, with
+// commas between, that the page or the workstation has seen before: they are proven to be beginnings of it.
+func (h *handler) provenAudit(ctx context.Context, rq *request) (any, error) {
+	n, err := howMany(rq)
+	if err != nil {
+		return nil, err
+	}
+	var also []int64
+	if s := rq.URL.Query().Get("also"); s != "" {
+		for _, one := range strings.Split(s, ",") {
+			size, err := strconv.ParseInt(one, 10, 64)
+			if err != nil || size < 1 || len(also) == maxAlso {
+				return nil, invalid("also", "at most %d numbers of entries, with commas between", maxAlso)
+			}
+			also = append(also, size)
+		}
+	}
+	if h.Proven == nil {
+		return nil, errors.New("admin: no audit log to prove")
+	}
+	return h.Proven(ctx, n, also)
+}
+
+// howMany is the number of audit entries that are asked for.
+func howMany(rq *request) (int, error) {
+	s := rq.URL.Query().Get("n")
+	if s == "" {
+		return 100, nil
+	}
+	n, err := strconv.Atoi(s)
+	if err != nil || n < 1 || n > maxAudit {
+		return 0, invalid("n", "1 to %d", maxAudit)
+	}
+	return n, nil
+}
+
 // audit answers with the newest n entries, newest first.
 func (h *handler) audit(ctx context.Context, rq *request) (any, error) {
-	n := 100
-	if s := rq.URL.Query().Get("n"); s != "" {
-		var err error
-		if n, err = strconv.Atoi(s); err != nil || n < 1 || n > maxAudit {
-			return nil, invalid("n", "1 to %d", maxAudit)
-		}
+	n, err := howMany(rq)
+	if err != nil {
+		return nil, err
 	}
 	entries, err := h.Audit.Recent(ctx, n)
 	if entries == nil {

@@ -1,0 +1,204 @@
+// The auditor's page: the newest entries of the audit log, proven in this browser.
+import { useEffect, useRef, useState } from 'preact/hooks'
+import { Refused, ask, type AuditEntry } from './api'
+import { Asked, Table, type PageProps } from './office'
+import { tr } from './lang'
+import { Frame } from './parts'
+import { NotProven, prove, sizeOf, type Failed, type Proven, type Seen, type Tail } from './proof'
+import { clock, day, say } from './words'
+
+const entries = 100
+const seenKey = 'vitalseal.audit.seen'
+const failedKey = 'vitalseal.audit.failed'
+
+interface Failure {
+  what: Failed
+  time: string
+  checkpoint: string
+}
+
+function stored<T>(key: string): T | undefined {
+  try {
+    return (JSON.parse(localStorage.getItem(key) ?? 'null') as T | null) ?? undefined
+  } catch {
+    return undefined // a browser that keeps nothing, or something else's text
+  }
+}
+
+function store(key: string, value: unknown) {
+  try {
+    if (value === undefined) localStorage.removeItem(key)
+    else localStorage.setItem(key, JSON.stringify(value))
+  } catch {
+    // a browser that keeps nothing: each page is its first
+  }
+}
+
+// ofWorkstation is what the workstation's own program remembers, which the hub cannot change on its way.
+async function ofWorkstation(): Promise<Record<string, Seen> | undefined> {
+  try {
+    const got = await fetch('/connect/logs', { cache: 'no-store', headers: { 'X-Vitalseal-Background': '1' } })
+    if (!got.ok || !got.headers.get('Content-Type')?.startsWith('application/json')) return undefined
+    const all = ((await got.json()) as { logs: (Seen & { hub: string })[] }).logs
+    return Object.fromEntries(all.map((l) => [l.hub, { key: l.key, checkpoint: l.checkpoint }]))
+  } catch {
+    return undefined
+  }
+}
+
+interface Shown {
+  rows: AuditEntry[]
+  first: number
+  hub?: string // what the hub itself says is wrong
+  proven?: Proven
+  failure?: Failure
+  alone?: boolean // the workstation's own program did not answer
+}
+
+async function look(): Promise<Shown> {
+  const mine = stored<Record<string, Seen>>(seenKey) ?? {}
+  const station = await ofWorkstation()
+  const sizes = new Set<number>()
+  for (const s of [...Object.values(mine), ...Object.values(station ?? {})]) {
+    try {
+      if (sizeOf(s) > 0 && sizes.size < 8) sizes.add(sizeOf(s))
+    } catch {
+      // it fails below, with what it is of
+    }
+  }
+  const tail = await ask<Tail>('GET', `/api/admin/audit/proven?n=${entries}&also=${[...sizes].join(',')}`, undefined, true)
+  const shown: Shown = { rows: [], first: tail.first, alone: !station, ...(tail.alarm ? { hub: tail.alarm } : {}) }
+  try {
+    shown.rows = (tail.entries ?? []).map((line) => JSON.parse(line) as AuditEntry).reverse()
+    shown.proven = await prove(tail, mine, station ?? {})
+    store(seenKey, { ...mine, [shown.proven.hub]: { key: tail.key, checkpoint: tail.checkpoint } })
+  } catch (e) {
+    shown.failure = { what: e instanceof NotProven ? e.what : 'form', time: new Date().toISOString(), checkpoint: tail.checkpoint }
+    if (shown.failure.what !== 'unsupported' && !stored<Failure>(failedKey)) store(failedKey, shown.failure)
+  }
+  return shown
+}
+
+const why: Record<Failed, Parameters<typeof say>[0]> = {
+  form: 'proofForm',
+  signature: 'proofSignature',
+  entries: 'proofEntries',
+  browser: 'proofBrowser',
+  workstation: 'proofWorkstation',
+  key: 'proofKey',
+  unsupported: 'proofUnsupported',
+}
+
+export function AuditorPage(p: PageProps) {
+  const [got, set] = useState<Shown>()
+  const [failed, fail] = useState<Refused>()
+  const [before, setBefore] = useState(stored<Failure>(failedKey))
+  const gone = useRef(p.onGone)
+  gone.current = p.onGone
+  useEffect(() => {
+    let over = false
+    const load = () =>
+      look().then(
+        (s) => {
+          if (over) return
+          set(s)
+          fail(undefined)
+          setBefore(stored<Failure>(failedKey))
+        },
+        (e: unknown) => {
+          if (over) return
+          if (e instanceof Refused && e.status === 401) gone.current()
+          else fail(e instanceof Refused ? e : new Refused(0, tr('The hub does not answer.')))
+        },
+      )
+    void load()
+    const t = window.setInterval(load, 10_000)
+    return () => {
+      over = true
+      window.clearInterval(t)
+    }
+  }, [])
+  return (
+    <Frame {...p}>
+      <h1>{say('auditLog')}</h1>
+      <p class="lead">{say('auditLead', entries)}</p>
+      <Asked failed={failed} waiting={!got} />
+      {got && <Verdict got={got} />}
+      {before && !got?.failure && (
+        <section class="panel proof proof-no" data-testid="proof-before">
+          <h2>{say('proofBefore', `${day(before.time)} ${clock(before.time, true)}`)}</h2>
+          <p>{say(why[before.what])}</p>
+          <button
+            type="button"
+            data-testid="proof-reported"
+            onClick={() => {
+              store(failedKey, undefined)
+              setBefore(undefined)
+            }}
+          >
+            {say('proofReported')}
+          </button>
+        </section>
+      )}
+      {got && (
+        <Table head={[tr('No.'), tr('Time'), tr('Person'), tr('Role'), tr('Workstation'), tr('Action'), tr('On'), tr('Answer'), tr('Decided by')]} testid="audit">
+          {got.rows.map((e) => (
+            <tr key={e.seq} class={e.allowed ? '' : 'refused-row'}>
+              <td class="num">{e.seq}</td>
+              <td>
+                <time dateTime={e.time}>{`${day(e.time)} ${clock(e.time, true)}`}</time>
+              </td>
+              <td>{e.person}</td>
+              <td>{e.role}</td>
+              <td>{e.workstation.replace(/^spiffe:\/\/[^/]*\//, '')}</td>
+              <td>{e.action}</td>
+              <td class="wrap">{e.resource}</td>
+              <td>
+                <span class={e.allowed ? 'mark-ok' : 'mark-no'}>{e.allowed ? 'allowed' : 'refused'}</span>
+              </td>
+              <td class="wrap">
+                {(e.policies ?? []).join(', ')}
+                {e.reason && ` ${e.reason}`}
+              </td>
+            </tr>
+          ))}
+        </Table>
+      )}
+    </Frame>
+  )
+}
+
+// Verdict says in words what was proven, or what was not and what to do.
+function Verdict({ got }: { got: Shown }) {
+  if (got.failure?.what === 'unsupported')
+    return (
+      <section class="panel proof proof-unknown" role="status" data-testid="proof" data-state="unsupported">
+        <h2>{say('proofNone')}</h2>
+        <p>{say('proofUnsupported')}</p>
+      </section>
+    )
+  if (got.failure || got.hub)
+    return (
+      <section class="panel proof proof-no" role="alert" data-testid="proof" data-state="failed" data-what={got.failure?.what ?? 'hub'}>
+        <h2>{say('proofFailed')}</h2>
+        <p>{got.failure ? say(why[got.failure.what]) : say('proofHub', got.hub ?? '')}</p>
+        <ol>
+          <li>{say('proofDo1')}</li>
+          <li>{say('proofDo2')}</li>
+          <li>{say('proofDo3')}</li>
+        </ol>
+      </section>
+    )
+  const proven = got.proven!
+  return (
+    <section class="panel proof proof-yes" role="status" data-testid="proof" data-state="proven">
+      <h2>{say('proofProven')}</h2>
+      <ul>
+        <li>{say('proofShown', got.first, proven.size - 1, proven.hub || '?')}</li>
+        <li>{proven.browser === undefined ? say('proofFirst') : say('proofSinceBrowser', proven.browser)}</li>
+        <li>{proven.workstation === undefined ? say(got.alone ? 'proofAlone' : 'proofStationFirst') : say('proofSinceWorkstation', proven.workstation)}</li>
+      </ul>
+      <p class="quietly">{say('proofWorth')}</p>
+    </section>
+  )
+}
