@@ -489,6 +489,8 @@ export const german = {
   Quotas: 'Kontingente',
   'Old password': 'Altes Passwort',
   'The one-time password': 'Das Einmalpasswort',
+  allowed: 'erlaubt',
+  refused: 'abgelehnt',
   Language: 'Sprache',
   'No bed': 'Kein Bett',
   'Not admitted': 'Nicht aufgenommen',
