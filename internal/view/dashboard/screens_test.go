@@ -330,7 +330,7 @@ func TestGerman(t *testing.T) {
 		}
 		p.do(chromedp.Click(testid("signout")), chromedp.WaitVisible(testid("signin-form")))
 	}
-	p.do(chromedp.Click(testid("lang-en")))
+	p.do(chromedp.Click(testid("lang-en")), chromedp.WaitVisible(chromedp.CSS(`[data-testid="lang-en"][aria-pressed="true"]`))) // the page is loaded anew
 	p.do(chromedp.Navigate(s.url+"/account"), chromedp.WaitVisible(testid("signin-form")))
 	p.is("English, once it is chosen", `document.documentElement.lang === 'en' && document.body.innerText.includes('Sign in to see the beds in your care.')`)
 }
