@@ -34,6 +34,7 @@ const connectHint = "start `vitalseal connect` on this workstation, or name the 
 type session struct {
 	file, url, login string
 	json             bool
+	password         string // that signed in; a change of it needs it again, and no person has to type it again
 }
 
 // adminCommand is one command that signs in, does its work and signs out.
@@ -107,11 +108,12 @@ func (s session) client() (*client.Client, error) {
 }
 
 // signIn asks for what the sign-in needs.
-func (s session) signIn(ctx context.Context, c *client.Client) error {
+func (s *session) signIn(ctx context.Context, c *client.Client) error {
 	password, err := askPassword(s.login)
 	if err != nil {
 		return err
 	}
+	s.password = password
 	err = c.SignIn(ctx, s.login, password)
 	var second *client.SecondFactor
 	if errors.As(err, &second) {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -163,14 +164,14 @@ func passwordUser() *cobra.Command {
 func changeOwnPassword(ctx context.Context, c *client.Client, s session) error {
 	fd := int(os.Stdin.Fd()) // #nosec G115 -- a descriptor fits
 	fresh := os.Getenv(newPasswordEnv)
-	old := os.Getenv(passwordEnv)
+	old := cmp.Or(os.Getenv(passwordEnv), s.password)
 	ask := func(what string) (string, error) { return askHidden(os.Stdin, os.Stderr, what+": ") }
 	if (old == "" || fresh == "") && !term.IsTerminal(fd) {
 		return &usageError{errors.New("no new password"), "set $" + passwordEnv + " and $" + newPasswordEnv + ", or run this at a terminal"}
 	}
 	var err error
 	if old == "" {
-		if old, err = ask("old password of " + s.login + ", once more"); err != nil {
+		if old, err = ask("old password of " + s.login); err != nil {
 			return err
 		}
 	}
