@@ -99,7 +99,7 @@ too, once the older copies of the keys are destroyed. The root key (root.key in 
 				fmt.Printf("The readings are in PostgreSQL and not in this backup: copy them as doc/scale-out.md says.\nAudit log in %s; %s in %s\nKeep root.key somewhere else again: nothing opens without it.\n", to, with, keys)
 				return missing
 			}
-			fmt.Printf("%d files, %.1f MB, in %s; %s in %s\nKeep root.key somewhere else again: nothing opens without it.\n", len(m.Files), float64(bytes)/1e6, to, with, keys)
+			fmt.Printf("%d database files and the keys', %.1f MB, in %s; %s in %s\nKeep root.key somewhere else again: nothing opens without it.\n", len(m.Files)-1, float64(bytes)/1e6, to, with, keys)
 			return missing
 		},
 	}
@@ -241,7 +241,7 @@ func checkStore(c *cobra.Command, data string, asJSON bool) (err error) {
 			return err
 		}
 	} else {
-		fmt.Printf("%d files, %d chunks (%d blocks), %d sums open; %d blocks of forgotten patients; %d chunks set aside as damaged before\n",
+		fmt.Printf("%d database files, %d chunks (%d blocks), %d sums open; %d blocks of forgotten patients; %d chunks set aside as damaged before\n",
 			found.Files, found.Chunks, found.Blocks, found.Sums, found.Sealed, found.SetAside)
 		for _, p := range found.Problems {
 			fmt.Println("  " + p)

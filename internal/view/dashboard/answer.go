@@ -95,8 +95,10 @@ func statusOf(err error) (status int, text string) {
 		return http.StatusRequestEntityTooLarge, "The request is too large (at most 64 KiB)."
 	case errors.Is(err, errNotJSON):
 		return http.StatusUnsupportedMediaType, "Send JSON (Content-Type: application/json)."
-	case errors.Is(err, store.ErrNotFound), errors.Is(err, access.ErrNotFound), errors.Is(err, errNoSuchPath):
-		return http.StatusNotFound, "There is no such thing."
+	case errors.Is(err, errNoSuchPath):
+		return http.StatusNotFound, "This address does not exist. Go back to the first page."
+	case errors.Is(err, store.ErrNotFound), errors.Is(err, access.ErrNotFound):
+		return http.StatusNotFound, "What this address names does not exist, or not any more. Go back and choose again."
 	case errors.Is(err, errTooMany):
 		return http.StatusTooManyRequests, "Too many live views are open (" + strings.TrimPrefix(err.Error(), errTooMany.Error()+": ") + "). Close some."
 	case errors.Is(err, access.ErrQuota):
