@@ -84,6 +84,7 @@ const (
 	EventRecovery     = "recovery"            // an operator with the root key let an administrator or a workstation in while the hub was stopped
 	EventApproval     = "approval-waits"      // an act of administration waits for a second person
 	EventGuessing     = "guessing"            // wrong proofs of identity that look like guessing
+	EventSpray        = "password-spray"      // many different logins failed at one workstation, or over all of them
 	EventTheft        = "token-reuse"         // a used refresh token, or a token from another workstation, was shown
 	EventCopy         = "gateway-copy"        // a gateway delivers twice: a clone, or one restored from a backup
 	EventNonce        = "nonce-reused"        // another content came under a number that is taken

@@ -202,9 +202,15 @@ func (e *Engine) SignIn(ctx context.Context, login, password, workstation string
 		reason = "person disabled"
 	}
 	if reason != "" {
+		if err := e.sprayed(ctx, name, workstation, now); err != nil {
+			return SignedIn{}, err
+		}
 		return SignedIn{}, try.wrong(ctx, p, workstation, now, e.signInRefused(ctx, p, workstation, reason))
 	}
 	if err := try.right(ctx); err != nil {
+		return SignedIn{}, err
+	}
+	if err := e.unsprayed(ctx, name, workstation, now); err != nil {
 		return SignedIn{}, err
 	}
 	ask, err := e.ask(ctx, p, workstation, "", "pwd", now)

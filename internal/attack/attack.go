@@ -152,6 +152,7 @@ func All() []Attack {
 		cloudAttacks(),
 		sessionAttacks(),
 		guessAttacks(),
+		sprayAttacks(),
 		passkeyAttacks(),
 		stationAttacks(),
 		chunkAttacks(),

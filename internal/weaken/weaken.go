@@ -56,6 +56,7 @@ const (
 	AuthTime       Defence = "auth-time"       // a provider's sign-in of some time ago is no proof of now
 	PasskeyPage    Defence = "passkey-page"    // a passkey counts for the page that it was shown to
 	CountsTogether Defence = "counts-together" // failures count over all workstations
+	SprayCount     Defence = "spray-count"     // one password tried on many persons is noticed
 	OwnCounts      Defence = "own-counts"      // a step-up is not counted with the sign-ins
 	OwnKeys        Defence = "own-keys"        // an API key is compared
 

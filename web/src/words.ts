@@ -283,6 +283,10 @@ const security: Record<string, { en: [string, string]; de: [string, string] }> =
     en: ['Passwords or codes are being guessed', 'Ask the person. If it was not them, look who is at the workstation, and disable it if need be.'],
     de: ['Passwörter oder Codes werden geraten', 'Die Person fragen. War sie es nicht: nachsehen, wer am Arbeitsplatz sitzt, und ihn nötigenfalls sperren.'],
   },
+  'password-spray': {
+    en: ['A few passwords are being tried on many people', 'Look who is at the workstation, and disable it if need be. If none is named, several are used: the audit log names them with each refused sign-in.'],
+    de: ['Wenige Passwörter werden bei vielen Personen probiert', 'Nachsehen, wer am Arbeitsplatz sitzt, und ihn nötigenfalls sperren. Ist keiner genannt, sind es mehrere: Das Audit-Log nennt sie bei jeder abgewiesenen Anmeldung.'],
+  },
   'token-reuse': {
     en: ['A sign-in was used twice: a copied session', 'The session has ended. The person changes the password; look for malware at the workstation.'],
     de: ['Eine Anmeldung wurde doppelt benutzt: eine kopierte Sitzung', 'Die Sitzung ist beendet. Die Person ändert das Passwort; den Arbeitsplatz auf Schadsoftware prüfen.'],
