@@ -20,9 +20,10 @@ type attribution struct {
 
 type sensorHistory struct {
 	gen    uint64
-	places int64  // in PostgreSQL: the generation that it was read in
-	state  string // of the device; empty when it is not in the inventory
-	lay    []interval
+	places int64     // in PostgreSQL: the generation that it was read in
+	state  string    // of the device; empty when it is not in the inventory
+	lay    intervals // whose its readings are: stood, with the spans that were moved to another patient
+	stood  intervals // at whose bed it stood, by the placements and the stays alone
 
 	settled []settlement // what was said of its gateway's clock, oldest first
 }
@@ -32,6 +33,9 @@ type interval struct {
 	begins, ends int64
 	patient      string
 }
+
+// intervals are those of one sensor, ascending by their begin.
+type intervals []interval
 
 func (a *attribution) init() { a.m = map[string]sensorHistory{} }
 
@@ -73,23 +77,29 @@ func (s *Store) placesOf(ctx context.Context, sensor string) (sensorHistory, err
 	return h, nil
 }
 
-// whose is the patient whose sensor it was at µs at, or Unassigned.
-func (h sensorHistory) whose(at int64) string {
-	for i := len(h.lay) - 1; i >= 0; i-- {
-		if in := h.lay[i]; at >= in.begins && at < in.ends {
+// whose is the patient whose reading it is that the sensor took at µs at, or Unassigned.
+func (h sensorHistory) whose(at int64) string { return h.lay.whose(at) }
+
+// during is whose readings the sensor took from µs first to µs last, if that was one and the same all the time.
+func (h sensorHistory) during(first, last int64) (patient string, steady bool) {
+	return h.lay.during(first, last)
+}
+
+func (all intervals) whose(at int64) string {
+	for i := len(all) - 1; i >= 0; i-- {
+		if in := all[i]; at >= in.begins && at < in.ends {
 			return in.patient
 		}
 	}
 	return Unassigned
 }
 
-// during is whose sensor it was from µs first to µs last, if that was one and the same all the time.
-func (h sensorHistory) during(first, last int64) (patient string, steady bool) {
-	patient = h.whose(first)
-	for _, in := range h.lay {
+func (all intervals) during(first, last int64) (patient string, steady bool) {
+	patient = all.whose(first)
+	for _, in := range all {
 		// A boundary inside (first, last] matters only if another patient, or none, is there from then on.
 		for _, at := range [2]int64{in.begins, in.ends} {
-			if at > first && at <= last && h.whose(at) != patient {
+			if at > first && at <= last && all.whose(at) != patient {
 				return patient, false
 			}
 		}
@@ -130,14 +140,14 @@ func (s *Store) history(ctx context.Context, sensor string) (h sensorHistory, er
 			return h, err
 		}
 		in.begins, in.ends = max(in.begins, begins), min(in.ends, ends)
-		h.lay = append(h.lay, in)
+		h.stood = append(h.stood, in)
 	}
 	if err := rows.Err(); err != nil {
 		return h, err
 	}
-	slices.SortFunc(h.lay, func(a, b interval) int { return cmp.Compare(a.begins, b.begins) })
+	slices.SortFunc(h.stood, func(a, b interval) int { return cmp.Compare(a.begins, b.begins) })
 	moves, err := s.movesOfSensor(ctx, sensor)
-	h.lay = moved(h.lay, sensor, moves)
+	h.lay = moved(slices.Clone(h.stood), sensor, moves)
 	return h, err
 }
 

@@ -19,6 +19,34 @@ func (m marks) cover(sensor string, at time.Time) bool {
 	return slices.ContainsFunc(m, func(x Silence) bool { return x.Sensor == sensor && x.covers(at) })
 }
 
+// inQuestion reports whether what the sensor of these silences measured at that time, of that patient, is in question. It decides
+// for the live view by what decides for the store and the chart.
+func (h sensorHistory) inQuestion(rows []Silence, sensor, patient string, at time.Time) bool {
+	var m marks
+	for _, x := range rows {
+		if x.Patient == patient {
+			m = append(m, h.bound(x))
+		}
+	}
+	return m.cover(sensor, at)
+}
+
+// bound ends a silence's question with the stay or the placement in which it was raised. A span of readings that was moved to another
+// patient ends nothing: it says whose those readings are, not who lies at the sensor since.
+func (h sensorHistory) bound(x Silence) Silence {
+	at := micro(x.End)
+	until := at // the stay or the placement was corrected: the sensor was not this patient's then
+	for _, in := range h.stood {
+		if in.patient == x.Patient && at >= in.begins && at < in.ends {
+			until = in.ends
+		}
+	}
+	if until != math.MaxInt64 && (x.Until.IsZero() || fromMicro(until).Before(x.Until)) {
+		x.Until = fromMicro(until)
+	}
+	return x
+}
+
 // marksOf are those of a patient, with where each ends: a sensor that went to another bed and came back was put there by a person,
 // as was a patient who was admitted anew.
 func (s *Store) marksOf(ctx context.Context, patient string) (marks, error) {
@@ -34,23 +62,13 @@ func (s *Store) marksOf(ctx context.Context, patient string) (marks, error) {
 	return all, nil
 }
 
-// bound ends a silence's question with the stay or the placement in which it was raised.
+// bound is sensorHistory.bound, by the history of the silence's sensor.
 func (s *Store) bound(ctx context.Context, x *Silence) error {
 	h, err := s.placesOf(ctx, x.Sensor)
-	if err != nil {
-		return err
+	if err == nil {
+		*x = h.bound(*x)
 	}
-	at := micro(x.End)
-	until := at // the readings were moved to another patient, or the stay was corrected: they are not this patient's any more
-	for _, in := range h.lay {
-		if in.patient == x.Patient && at >= in.begins && at < in.ends {
-			until = in.ends
-		}
-	}
-	if until != math.MaxInt64 && (x.Until.IsZero() || fromMicro(until).Before(x.Until)) {
-		x.Until = fromMicro(until)
-	}
-	return nil
+	return err
 }
 
 // Questions are the silences of a patient's sensors that a person must still answer for, or that were answered "no" while the sensor

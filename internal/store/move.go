@@ -155,12 +155,12 @@ func (s *Store) movesOfSensor(ctx context.Context, sensor string) ([]Move, error
 }
 
 // moved applies moves to the intervals of a sensor: within a move's span, what was its source's is its target's.
-func moved(lay []interval, sensor string, moves []Move) []interval {
+func moved(lay intervals, sensor string, moves []Move) intervals {
 	for _, m := range moves {
 		if !m.covers(sensor) {
 			continue
 		}
-		var out []interval
+		var out intervals
 		free := []interval{{m.begin, m.last, m.To}} // what of the span no interval covers
 		for _, in := range lay {
 			free = carve(free, in.begins, in.ends)

@@ -113,7 +113,7 @@ type voice struct {
 	noted int64      // what of it is on disk
 	gen   uint64     // of rows
 	has   bool       // rows were read
-	rows  []Silence  // those that are open or were never confirmed
+	rows  []Silence  // those that were never confirmed, as on disk: sensorHistory.bound says where each ends
 }
 
 func (l *listening) init() { l.m = map[string]*voice{} }
@@ -161,7 +161,7 @@ func (s *Store) listen(ctx context.Context, h sensorHistory, sensor, subject str
 		return subject != Unassigned
 	}
 	_, last := sampleSpan(c)
-	return slices.ContainsFunc(v.rows, func(x Silence) bool { return x.Patient == subject && x.covers(last) })
+	return h.inQuestion(v.rows, sensor, subject, last)
 }
 
 // hearVoice is listen; v.mu is held.
@@ -193,7 +193,8 @@ func (s *Store) hearVoice(ctx context.Context, h sensorHistory, v *voice, gen ui
 			}
 		}
 		if v.last > 0 && at-v.last > limit {
-			if who, steady := h.during(v.last, at); steady && who != Unassigned {
+			// By the bed, not by whose the readings are: one who moves a span of readings says nothing of who is there since.
+			if who, steady := h.stood.during(v.last, at); steady && who != Unassigned {
 				if err := s.raise(ctx, v, Silence{Sensor: sensor, Patient: who, Begin: fromMicro(v.last), End: fromMicro(at)}); err != nil {
 					return err
 				}

@@ -49,6 +49,20 @@ func (b *bench) marked(t *testing.T, patient string, want ...bool) {
 	}
 }
 
+// live gives the next update of the live view.
+func (b *bench) live(t *testing.T) func() store.Update {
+	t.Helper()
+	sub, err := b.Watch(t.Context(), []access.Grant{b.g}, vitals.Numerics)
+	must(t, err)
+	t.Cleanup(sub.Close)
+	return func() store.Update {
+		t.Helper()
+		u, err := sub.Next(t.Context())
+		must(t, err)
+		return u
+	}
+}
+
 // off is a chunk that says that the probe is off, and how warm the sensor is.
 func (b *bench) off(at time.Time, e, seq uint64) store.Arrival {
 	a := b.beat(at, 60, e, seq)
@@ -60,15 +74,7 @@ func (b *bench) off(at time.Time, e, seq uint64) store.Arrival {
 // are marked, live and stored, until a nurse says yes.
 func silences(t *testing.T, b *bench) {
 	at := b.now.Add(-3 * time.Hour)
-	sub, err := b.Watch(t.Context(), []access.Grant{b.g}, vitals.Numerics)
-	must(t, err)
-	defer sub.Close()
-	live := func() store.Update {
-		t.Helper()
-		u, err := sub.Next(t.Context())
-		must(t, err)
-		return u
-	}
+	live := b.live(t)
 	b.append(t, b.beat(at, 60, 1, 0), store.Accepted)
 	b.append(t, b.beat(at.Add(store.DefaultConfirmAfter), 61, 1, 1), store.Accepted) // not longer
 	b.questions(t, b.patient, 0)
@@ -97,7 +103,7 @@ func silences(t *testing.T, b *bench) {
 	}
 	b.marked(t, b.patient, false, false, false, false, true, true)
 
-	_, err = b.Confirm(t.Context(), b.g, b.patient, []int64{q.ID}, true)
+	_, err := b.Confirm(t.Context(), b.g, b.patient, []int64{q.ID}, true)
 	is(t, err, store.ErrNotAllowed) // not even by the hub's own engines
 	g := b.confirmer(t)(b.patient)
 	was, err := b.Confirm(t.Context(), g, b.patient, []int64{q.ID}, true)
@@ -179,14 +185,23 @@ func silencesRefused(t *testing.T, b *bench) {
 
 // silencesElsewhere: who moves the sensor or admits another patient has said who lies there; what was in question stays so on the chart.
 func silencesElsewhere(t *testing.T, b *bench) {
-	ctx, at := t.Context(), b.now.Add(-6*time.Hour)
+	ctx, at, next := t.Context(), b.now.Add(-6*time.Hour), b.live(t)
+	live := func(patient string, want bool) { // as on the chart
+		t.Helper()
+		if u := next(); u.Patient != patient || u.NotConfirmed != want {
+			t.Errorf("live: of %q, marked %v; want %q, %v", u.Patient, u.NotConfirmed, patient, want)
+		}
+	}
 	b.append(t, b.beat(at, 60, 1, 0), store.Accepted)
+	live(b.patient, false)
 	b.append(t, b.beat(at.Add(time.Hour), 61, 1, 1), store.Accepted)
+	live(b.patient, true)
 	b.questions(t, b.patient, 1)
 	must(t, b.PlaceDevice(ctx, b.sensor, "", at.Add(2*time.Hour)))
 	b.questions(t, b.patient, 0)
 	must(t, b.PlaceDevice(ctx, b.sensor, "a-0", at.Add(3*time.Hour)))
 	b.append(t, b.beat(at.Add(3*time.Hour+time.Minute), 62, 1, 2), store.Accepted)
+	live(b.patient, false)
 	b.questions(t, b.patient, 0)
 	b.marked(t, b.patient, false, true, false)
 
@@ -195,13 +210,116 @@ func silencesElsewhere(t *testing.T, b *bench) {
 	must(t, b.Discharge(ctx, b.patient, at.Add(4*time.Hour)))
 	must(t, b.Admit(ctx, other, "a-0", at.Add(4*time.Hour)))
 	b.append(t, b.beat(at.Add(5*time.Hour), 63, 1, 3), store.Accepted)
+	live(other, false)
 	b.questions(t, other, 0)
 	b.marked(t, other, false)
 	b.append(t, b.beat(at.Add(5*time.Hour+45*time.Minute), 64, 1, 4), store.Accepted)
+	live(other, true)
 	b.questions(t, other, 1)
 	b.questions(t, b.patient, 0)
 	b.marked(t, other, false, true)
 	must(t, b.Discharge(ctx, other, b.now))
 	must(t, b.Forget(ctx, other))
 	b.append(t, b.beat(at.Add(5*time.Hour+46*time.Minute), 65, 1, 5), store.Accepted)
+}
+
+// movedTo moves what was measured in [begin, end) from one patient to another.
+func (b *bench) movedTo(t *testing.T, may func(string) access.Grant, from, to string, begin, end time.Time) {
+	t.Helper()
+	done, err := b.MoveReadings(t.Context(), may(from), may(to), store.Move{From: from, To: to, Begin: begin, End: end, Person: "u-mover"})
+	if err != nil || !done {
+		t.Fatalf("move: %v, %v", done, err)
+	}
+}
+
+// silencesOfMoved: moving readings ends no question, whatever the span and also after "no" or when it is undone. What is moved is the
+// other patient's by a person's word; what is moved back is marked again.
+func silencesOfMoved(t *testing.T, b *bench) {
+	ctx, at, next := t.Context(), b.now.Add(-3*time.Hour), b.live(t)
+	other, err := b.CreatePatient(ctx, "Grace Hopper")
+	must(t, err)
+	may, seq := b.mover(t), uint64(0)
+	beat := func(after time.Duration, patient string, marked bool) {
+		t.Helper()
+		b.append(t, b.beat(at.Add(after), 60, 1, seq), store.Accepted)
+		seq++
+		if u := next(); u.Patient != patient || u.NotConfirmed != marked {
+			t.Errorf("live after %v: of %q, marked %v; want %q, %v", after, u.Patient, u.NotConfirmed, patient, marked)
+		}
+	}
+	back := time.Hour // the first value after the silence
+	beat(0, b.patient, false)
+	for m := range time.Duration(4) {
+		beat(back+m*time.Minute, b.patient, true)
+	}
+	q := b.questions(t, b.patient, 1)[0]
+	asked := func(answer string) {
+		t.Helper()
+		if now := b.questions(t, b.patient, 1)[0]; now.ID != q.ID || now.Answer != answer || !now.Until.IsZero() {
+			t.Errorf("question: %+v", now)
+		}
+		b.questions(t, other, 0)
+		told, err := b.NotConfirmed(ctx, b.g, b.patient, at, b.now)
+		must(t, err)
+		if len(told) != 1 || !told[0].Until.IsZero() {
+			t.Errorf("what the chart says: %+v", told)
+		}
+	}
+	// Readings in the middle of what is in question.
+	begin, end := at.Add(back+time.Minute), at.Add(back+2*time.Minute+time.Second)
+	b.movedTo(t, may, b.patient, other, begin, end)
+	asked("")
+	b.marked(t, b.patient, false, true, true)
+	b.marked(t, other, false, false)
+	beat(back+4*time.Minute, b.patient, true)
+	beat(back+90*time.Second, other, false) // late, in the span
+	// Undone, it is as before.
+	b.movedTo(t, may, other, b.patient, begin, end)
+	asked("")
+	b.marked(t, other)
+	b.marked(t, b.patient, false, true, true, true, true, true, true)
+	beat(back+5*time.Minute, b.patient, true)
+	// After "no": the value that raised the question, and all since.
+	g := b.confirmer(t)(b.patient)
+	_, err = b.Confirm(ctx, g, b.patient, []int64{q.ID}, false)
+	must(t, err)
+	b.movedTo(t, may, b.patient, other, at.Add(-time.Minute), b.now)
+	asked(store.AnswerNo)
+	b.marked(t, b.patient)
+	b.append(t, b.beat(b.now.Add(time.Second), 61, 1, seq), store.Accepted)
+	if u := next(); u.Patient != b.patient || !u.NotConfirmed {
+		t.Errorf("the first value after what was moved: of %q, marked %v", u.Patient, u.NotConfirmed)
+	}
+	b.marked(t, b.patient, true)
+	// That was a silence of its own, too. Only an answer ends both.
+	all := b.questions(t, b.patient, 2)
+	_, err = b.Confirm(ctx, g, b.patient, []int64{all[0].ID, all[1].ID}, true)
+	must(t, err)
+	b.questions(t, b.patient, 0)
+}
+
+// silencesMovedAway: readings that are moved during a silence, up to now, keep no question from being asked.
+func silencesMovedAway(t *testing.T, b *bench) {
+	at, next := b.now.Add(-time.Hour), b.live(t)
+	other, err := b.CreatePatient(t.Context(), "Grace Hopper")
+	must(t, err)
+	may := b.mover(t)
+	b.append(t, b.beat(at, 60, 1, 0), store.Accepted)
+	b.append(t, b.beat(at.Add(time.Minute), 61, 1, 1), store.Accepted)
+	for range 2 {
+		if u := next(); u.NotConfirmed {
+			t.Error("marked before any silence")
+		}
+	}
+	b.movedTo(t, may, b.patient, other, at.Add(time.Second), b.now)
+	b.append(t, b.beat(b.now.Add(time.Second), 62, 1, 2), store.Accepted)
+	if u := next(); u.Patient != b.patient || !u.NotConfirmed {
+		t.Errorf("the first value after the silence: of %q, marked %v", u.Patient, u.NotConfirmed)
+	}
+	if q := b.questions(t, b.patient, 1)[0]; !q.Begin.Equal(at.Add(time.Minute)) || !q.End.Equal(b.now.Add(time.Second)) {
+		t.Errorf("question: %+v", q)
+	}
+	b.questions(t, other, 0)
+	b.marked(t, b.patient, false, true)
+	b.marked(t, other, false)
 }
