@@ -34,6 +34,14 @@ export function AskPatient({ patient, name, asked, onAnswered }: {
       })
       .finally(() => setBusy(false))
   }
+  // A nurse of the ward may take a sensor from its bed; putting it at another is the administrator's, on the Devices page.
+  const take = (sensor: string) => {
+    setBusy(true)
+    setFailed('')
+    ask('POST', `/api/admin/identities/sensor/${encodeURIComponent(sensor)}/bed`, { bed: '' })
+      .then(onAnswered, (e: unknown) => setFailed(words(e)))
+      .finally(() => setBusy(false))
+  }
   const refused = list.filter((q) => q.no)
   return (
     <section class="asks" role="alert" aria-label={tr('Is this still {0}?', who)} data-testid={`asks-${patient}`}>
@@ -53,6 +61,16 @@ export function AskPatient({ patient, name, asked, onAnswered }: {
               {tr('No, another patient')}
             </button>
           )}
+        </div>
+      )}
+      {asked.may_answer && refused.length > 0 && (
+        <div class="asks-answers">
+          {refused.map((q) => (
+            <button key={q.id} type="button" class="quiet" data-testid={`asks-take-${q.sensor}`} disabled={busy} onClick={() => take(q.sensor)}>
+              {tr('Take {0} off this bed', q.sensor)}
+            </button>
+          ))}
+          <span class="asks-hint">{tr('The Devices page puts it at its right bed; an administrator has it.')}</span>
         </div>
       )}
     </section>

@@ -9,7 +9,7 @@ import { Frame } from './parts'
 import { Pick } from './people'
 import { AddSensors, MoveSensor, Questions, sensorsOf, useMeant } from './place'
 import { QR } from './qr'
-import { clock, day, say, span } from './words'
+import { clock, day, hubFinds, say, span } from './words'
 
 interface Device {
   id: string
@@ -68,7 +68,7 @@ export function DevicesPage(p: PageProps) {
     }
     load(false)
   }
-  const seen = (d: Device) => (d.last_seen ? tr('{0} ago', span((Date.now() - Date.parse(d.last_seen)) / 1000)) : 'never')
+  const seen = (d: Device) => (d.last_seen ? tr('{0} ago', span((Date.now() - Date.parse(d.last_seen)) / 1000)) : tr('never'))
   return (
     <Frame {...p}>
       <div class="title-row">
@@ -97,18 +97,18 @@ export function DevicesPage(p: PageProps) {
                 <span class={d.state === 'active' ? 'mark-ok' : d.state === 'disabled' ? 'mark-no' : ''}>{hubSays(d.state)}</span>
                 {d.trouble && (
                   <div class="mark-no" data-testid={`trouble-${short(d.id)}`}>
-                    {d.trouble.text}{tr(', since')}{' '}{day(d.trouble.at)} {clock(d.trouble.at)}
+                    <span lang="en">{d.trouble.text}</span>{tr(', since')}{' '}{day(d.trouble.at)} {clock(d.trouble.at)}
                   </div>
                 )}
                 {d.alert && (
                   <div class="unit" data-testid={`alert-${short(d.id)}`}>
-                    {day(d.alert.at)} {clock(d.alert.at)}: {d.alert.text}
+                    {day(d.alert.at)} {clock(d.alert.at)}: <span lang="en">{d.alert.text}</span>
                   </div>
                 )}
                 {d.clock?.problem && (
                   <span class="mark-no" data-testid={`clock-${short(d.id)}`}>
                     {' '}
-                    {d.clock.problem}
+                    {hubFinds(d.clock.problem)}
                   </span>
                 )}
                 {!!d.clock?.waiting_chunks && <span class="unit"> {d.clock.waiting_chunks}{' '}{tr('chunks wait for their time')}</span>}
@@ -153,7 +153,7 @@ export function DevicesPage(p: PageProps) {
               <>
                 <dt>{tr('Clock of its gateway')}</dt>
                 <dd>
-                  {open.clock.problem || (open.clock.known ? tr('right within {0} s of the hub’s', open.clock.error_seconds.toFixed(1)) : tr('not measured'))}
+                  {hubFinds(open.clock.problem ?? '') || (open.clock.known ? tr('right within {0} s of the hub’s', open.clock.error_seconds.toFixed(1)) : tr('not measured'))}
                   {open.clock.waiting_chunks > 0 &&
                     tr('; {0} chunks are on no chart until the clock is set right, or you say when they were measured (vitalseal identity clock)', open.clock.waiting_chunks)}
                 </dd>
@@ -209,7 +209,7 @@ export function DevicesPage(p: PageProps) {
               <input type="checkbox" checked={sure} onChange={(e) => setSure(e.currentTarget.checked)} data-testid="device-sure" />
               <span>{tr('Delete it for good: it must be invited and enrolled anew to come back.')}</span>
             </label>
-            <button type="button" class="quiet danger-text" disabled={!sure} data-testid="device-delete" onClick={() => void change(open, 'delete', 'deleted.')}>
+            <button type="button" class="quiet danger-text" disabled={!sure} data-testid="device-delete" onClick={() => void change(open, 'delete', tr('deleted.'))}>
               {tr('Delete')}
             </button>
           </div>
@@ -297,7 +297,7 @@ function Invite({ onClose, onDone }: { onClose: () => void; onDone: (t: { name: 
           <input ref={id} data-testid="invite-id" required maxLength={63} pattern="[a-z0-9]([a-z0-9.\-]*[a-z0-9])?" autoCapitalize="none" spellcheck={false} placeholder="desk-2" />
         </label>
         {kind === 'display' && (
-          <Pick legend="Which wards does it show?" all={wards} chosen={chosen} toggle={(w) => setChosen((c) => (c.includes(w) ? c.filter((x) => x !== w) : [...c, w]))} />
+          <Pick legend={tr('Which wards does it show?')} all={wards} chosen={chosen} toggle={(w) => setChosen((c) => (c.includes(w) ? c.filter((x) => x !== w) : [...c, w]))} />
         )}
         {kind === 'gateways' && (
           <label>

@@ -148,8 +148,8 @@ export function StepUp() {
     <Dialog title={tr('Is it still you?')} onClose={() => end(false)} testid="step-up">
       <Proof
         pending={open.pending}
-        lead="This step needs a fresh proof of who you are. It is good for five minutes."
-        button="Go on"
+        lead={tr('This step needs a fresh proof of who you are. It is good for five minutes.')}
+        button={tr('Go on')}
         onCancel={() => end(false)}
         send={async (proof) => {
           await ask('POST', '/api/session/step-up', proof)

@@ -327,7 +327,7 @@ export const german = {
   Pages: 'Seiten',
   'Skip to the content': 'Zum Inhalt springen',
   'Vitalseal, start page': 'Vitalseal, Startseite',
-  '{0}, {1}: your account': '{0}, {1}: Ihr Konto',
+  'your account': 'Ihr Konto',
   'Sign out': 'Abmelden',
   'Nothing below is live. Look at the bedside. Reconnecting by itself…': 'Nichts hier ist live. Sehen Sie am Bett nach. Die Verbindung wird von selbst wieder aufgebaut…',
   'Research use, not a cleared medical device. No alarm sounds here.': 'Für Forschung, kein zugelassenes Medizinprodukt. Hier ertönt kein Alarm.',
@@ -484,6 +484,15 @@ export const german = {
   yes: 'ja',
 
   invited: 'eingeladen',
+  'deleted.': 'gelöscht.',
+  never: 'nie',
+  'Values whose time is not sure are on no chart until the clock of their gateway is right, or an administrator says when they were measured.':
+    'Werte, deren Zeit nicht sicher ist, stehen in keiner Kurve, bis die Uhr ihres Gateways stimmt oder die Administration sagt, wann gemessen wurde.',
+  'Which wards does it show?': 'Welche Stationen zeigt er?',
+  'This step needs a fresh proof of who you are. It is good for five minutes.': 'Dieser Schritt braucht einen frischen Nachweis, wer Sie sind. Er gilt fünf Minuten.',
+  'Go on': 'Weiter',
+  'Take {0} off this bed': '{0} von diesem Bett nehmen',
+  'The Devices page puts it at its right bed; an administrator has it.': 'An sein richtiges Bett kommt er auf der Seite „Geräte“; sie gehört der Administration.',
   deleted: 'gelöscht',
   // The language, and what the hub says.
   Quotas: 'Kontingente',

@@ -271,9 +271,9 @@ export function Frame({
         )}
         <span class="top-space" />
         <Clock now={now ?? Date.now} />
-        <Link to="/account" go={go} class="who" data-testid="who" aria-label={tr('{0}, {1}: your account', session.display_name || session.login, roleWords[session.role] ?? session.role)}>
-          <span class="who-name">{session.display_name || session.login}</span>
-          <span class="who-role">{roleWords[session.role] ?? session.role}</span>
+        <Link to="/account" go={go} class="who" data-testid="who">
+          <span class="who-name">{session.display_name || session.login}</span> <span class="who-role">{roleWords[session.role] ?? session.role}</span>{' '}
+          <span class="sr">{tr('your account')}</span>
         </Link>
         <button type="button" class="quiet" data-testid="signout" onClick={onSignOut}>
           {tr('Sign out')}

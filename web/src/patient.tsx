@@ -216,6 +216,11 @@ export function PatientPage({ id, session, go, onSignOut, onGone }: {
           ))}
         </h2>
         {trends ? <TrendCharts key={trends.step_seconds + minutes} trends={trends} /> : <p class="quietly">{tr('Fetching…')}</p>}
+        {Object.values(v.readings).some((r) => r?.time_not_sure) && (
+          <p class="gaps" data-testid="chart-not-sure">
+            {tr('Values whose time is not sure are on no chart until the clock of their gateway is right, or an administrator says when they were measured.')}
+          </p>
+        )}
       </section>
       {session.role === 'patient' && session.self_patient === id && <OwnSay patient={id} />}
     </Frame>

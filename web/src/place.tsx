@@ -2,7 +2,7 @@
 import { useEffect, useState } from 'preact/hooks'
 import { Refused, ask } from './api'
 import { Dialog, Failed, words } from './dialog'
-import { say } from './words'
+import { hubFinds, say } from './words'
 
 // useMeant runs a request; what the hub questions is kept, to be shown and done by a second press.
 export function useMeant(): { questions: string[]; failed: string; busy: boolean; clear: () => void; run: <T>(path: string, body: Record<string, unknown>) => Promise<T | undefined> } {
@@ -40,7 +40,7 @@ export function Questions({ found }: { found: string[] }) {
         <strong>{say('meant')}</strong>
         <ul>
           {found.map((q) => (
-            <li key={q}>{q}</li>
+            <li key={q}>{hubFinds(q)}</li>
           ))}
         </ul>
       </div>
@@ -115,7 +115,7 @@ export function AddSensors({ gateway, replaces, onClose, onDone }: {
   const [text, setText] = useState('')
   const m = useMeant()
   return (
-    <Dialog title={say('addTitle', gateway)} onClose={onClose} testid="add-sensors">
+    <Dialog title={replaces ? say('replaceTitle', replaces) : say('addTitle', gateway)} onClose={onClose} testid="add-sensors">
       <form
         class="form"
         onSubmit={(e) => {

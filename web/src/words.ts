@@ -1,5 +1,5 @@
 // How a reading is said to a person: a number, or the reason why there is none. Never a zero, never a guess.
-import { lang, tr } from './lang'
+import { hubSays, lang, tr } from './lang'
 import type { FailedSignIn, Kind, Quality, Reading } from './api'
 
 // A number older than this is not live and must not look so.
@@ -85,6 +85,7 @@ const texts = {
   doIt: { en: 'It is meant: do it', de: 'Es ist so gemeint: ausführen' },
   sensorLines: { en: 'Its sensors, one a line: name, model, serial number, bed', de: 'Seine Sensoren, je Zeile einer: Name, Modell, Seriennummer, Bett' },
   sensorLine: { en: 'The new sensor: name, model, serial number', de: 'Der neue Sensor: Name, Modell, Seriennummer' },
+  replaceTitle: { en: 'Replace {0}', de: '{0} ersetzen' },
   addTitle: { en: 'Sensors for {0}', de: 'Sensoren für {0}' },
   makeTicket: { en: 'Make the ticket', de: 'Ticket erzeugen' },
   cancel: { en: 'Cancel', de: 'Abbrechen' },
@@ -342,6 +343,24 @@ export function securityWords(kind: string): { what: string; todo: string } {
   const w = security[kind] ?? { en: [kind, 'Look at the hub’s log.'], de: [kind, 'Das Log des Hubs ansehen.'] }
   const [what, todo] = w[document.documentElement.lang.startsWith('de') ? 'de' : 'en'] as [string, string]
   return { what, todo }
+}
+
+// What the hub finds, in German: with the parts of a finding in their places.
+const findings: [RegExp, string][] = [
+  [/^(\S+): the model "(.*)" is not known here; known are (.*) and legacy$/, '$1: Das Modell „$2“ ist hier nicht bekannt; bekannt sind $3 und legacy'],
+  [/^(\S+): (\S+) has the serial number "(.*)" already$/, '$1: $2 hat die Seriennummer „$3“ schon'],
+  [/^(\S+): bed (\S+) has (\S+) already, a second oximeter; only one of the two is shown$/, '$1: An Bett $2 ist schon $3, ein zweites Oximeter; nur eines von beiden wird angezeigt'],
+  [/^(\S+): bed (\S+) has (\S+) already, a second cuff; only one of the two is shown$/, '$1: An Bett $2 ist schon $3, eine zweite Manschette; nur eine von beiden wird angezeigt'],
+  [/^(\S+): bed (\S+) has (\S+) already, a second legacy device; only one of the two is shown$/, '$1: An Bett $2 ist schon $3, ein zweites Altgerät; nur eines von beiden wird angezeigt'],
+  [/^(\S+): bed (\S+) has (\S+) already \(.*\); what the legacy device says is shown only while the other is silent$/, '$1: An Bett $2 ist schon $3; was das Altgerät sagt, wird nur angezeigt, solange das andere schweigt'],
+  [/^the gateway's clock is (\S+) s ahead of the hub's$/, 'die Uhr des Gateways geht $1 s vor der des Hubs'],
+  [/^the gateway's clock is (\S+) s behind the hub's$/, 'die Uhr des Gateways geht $1 s nach der des Hubs'],
+]
+
+// hubFinds is what the hub found, in the language of the page where the page knows it, else as it came.
+export function hubFinds(text: string): string {
+  const known = lang === 'de' ? findings.find(([like]) => like.test(text)) : undefined
+  return known ? text.replace(...known) : hubSays(text)
 }
 
 // sourceOf says which sensor a reading is of, or '' while there is none.

@@ -141,6 +141,15 @@ func beat(hr, spo2 float64) []vitals.Numeric {
 
 // keepBeating has sensors speak each second until the test ends, so that what is on the screen is live.
 func (s *stage) keepBeating(sensors ...string) {
+	s.eachSecond(func(i int) {
+		for _, x := range sensors {
+			s.say(x, time.Now(), store.Clock{}, beat(float64(70+i%3), 97)...)
+		}
+	})
+}
+
+// eachSecond does something each second until the test ends.
+func (s *stage) eachSecond(do func(i int)) {
 	ctx, stop := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	go func() {
@@ -148,9 +157,7 @@ func (s *stage) keepBeating(sensors ...string) {
 		tick := time.NewTicker(time.Second)
 		defer tick.Stop()
 		for i := 0; ; i++ {
-			for _, x := range sensors {
-				s.say(x, time.Now(), store.Clock{}, beat(float64(70+i%3), 97)...)
-			}
+			do(i)
 			select {
 			case <-tick.C:
 			case <-ctx.Done():
@@ -194,7 +201,8 @@ func (p *page) fits(name string) {
 	}
 	js[bool](p, string(script)+"; true")
 	// A tile's name is its bed and patient; the numbers in it change each second and are no part of the name.
-	found := js[string](p, `axe.run(document, {resultTypes: ['violations'], rules: {'label-content-name-mismatch': {enabled: false}}}).then(r => JSON.stringify(r.violations.map(v => [v.id, v.nodes.map(n => n.html.slice(0, 200))])))`, chromedp.EvalAwaitPromise)
+	found := js[string](p, `axe.run(document, {resultTypes: ['violations'], rules: {'label-content-name-mismatch': {enabled: true}}}).then(r => JSON.stringify(r.violations
+		.map(v => [v.id, v.nodes.map(n => n.html.slice(0, 200)).filter(h => v.id !== 'label-content-name-mismatch' || !/^<a [^>]*class="tile /.test(h))]).filter(v => v[1].length > 0)))`, chromedp.EvalAwaitPromise)
 	if found != "[]" {
 		p.t.Errorf("%s: axe: %s", name, found)
 	}
@@ -212,6 +220,10 @@ func TestScreens(t *testing.T) {
 		}
 	}
 	t.Run("is this still the patient", s.whoseSensor)
+	t.Run("another patient", s.anotherPatient)
+	t.Run("devices", s.devices)
+	t.Run("time and source", s.timeAndSource)
+	t.Run("emergency and print", s.emergencyAndPrint)
 }
 
 // whoseSensor: the tile asks in words, the number stays with its mark; one press of a nurse takes it away, by the keyboard too.
