@@ -37,7 +37,7 @@ var allowed = map[string]string{
 	"sink":            "vitals form seal store access",
 	"sink/egress":     "overlay",
 	"gateway":         "vitals form sensor signal seal outbox overlay ingest audit disk",
-	"hub":             "vitals seal overlay audit access store ingest view sink",
+	"hub":             "vitals seal overlay audit access store ingest view sink disk",
 	"process":         "",
 	"demo":            "sensor gateway view/client process",
 	"attack":          "vitals sensor signal seal outbox overlay audit access store ingest view sink connect gateway hub process demo",

@@ -55,6 +55,8 @@ type Config struct {
 	ThingSpeak ThingSpeakConfig `yaml:"thingspeak"`
 	// Quotas bound what one person and one workstation may take.
 	Quotas QuotaConfig `yaml:"quotas"`
+	// Disk is about the disk of Data.
+	Disk DiskConfig `yaml:"disk"`
 	// Cloud is about forwarding channels to a cloud.
 	Cloud CloudConfig `yaml:"cloud"`
 	// Version is the software's, for the inventory; it is no key of the file.
@@ -140,7 +142,7 @@ type OverlayConfig struct {
 // Default is the configuration that every file starts from.
 func Default() Config {
 	return Config{Name: "hub", IdentityLifetime: 24 * time.Hour, TicketLifetime: 24 * time.Hour, ConfirmAfter: store.DefaultConfirmAfter, Host: access.DefaultHost, TwoPersons: TwoPersonsAuto, Overlay: OverlayConfig{ReconcileEvery: reconcileEvery},
-		ThingSpeak: ThingSpeakConfig{Profile: "generous"}, Quotas: defaultQuotas(), Cloud: CloudConfig{Interval: sink.MinInterval, Rescan: 24 * time.Hour}}
+		ThingSpeak: ThingSpeakConfig{Profile: "generous"}, Quotas: defaultQuotas(), Disk: DiskConfig{}.orDefault(), Cloud: CloudConfig{Interval: sink.MinInterval, Rescan: 24 * time.Hour}}
 }
 
 // Validate names the first key that is missing or out of range.
@@ -167,7 +169,7 @@ func (c Config) Validate() error {
 	case c.Host == "" || strings.ContainsAny(c.Host, ":/ "):
 		return fmt.Errorf("hub: configuration: host: %q is not a host name, such as %s", c.Host, access.DefaultHost)
 	}
-	return errors.Join(c.Retention.validate(), c.OpenID.validate(), c.ThingSpeak.validate(), c.Quotas.validate(), c.Cloud.validate(), c.validateTwoPersons())
+	return errors.Join(c.Retention.validate(), c.OpenID.validate(), c.ThingSpeak.validate(), c.Quotas.validate(), c.Disk.validate(), c.Cloud.validate(), c.validateTwoPersons())
 }
 
 func (c ThingSpeakConfig) validate() error {

@@ -52,7 +52,9 @@ func Run(ctx context.Context, cfg Config, network Network, ready func() error, l
 		return fmt.Errorf("hub: %w", err)
 	}
 
-	// Keys and the store that they open.
+	// Room on the disk, before anything is written to it. Then keys, and the store that they open.
+	room := newSpaceGuard(cfg.Data, cfg.Disk, log)
+	room.begin()
 	keys, err := openRoot(ctx, cfg, log)
 	if err != nil {
 		return err
@@ -63,6 +65,10 @@ func Run(ctx context.Context, cfg Config, network Network, ready func() error, l
 		return err
 	}
 	defer func() { err = errors.Join(err, st.Close()) }()
+	if cfg.Database == "" {
+		room.hold = st.HoldReadings
+		room.hold(room.level == spaceFull)
+	}
 	secrets, err := loadSecrets(ctx, st, cfg.Deployment)
 	if err != nil {
 		return err
@@ -83,6 +89,7 @@ func Run(ctx context.Context, cfg Config, network Network, ready func() error, l
 	}
 	self := overlay.ID{Domain: cfg.Deployment, Kind: overlay.KindHub, Name: cfg.Name}
 	guard := newSecurityGuard(self, st, log)
+	room.note = func(ctx context.Context, t string) error { return st.NoteTrouble(ctx, self.String(), t, time.Now()) }
 	options, err := accessOptions(cfg, guard.tell)
 	if err != nil {
 		return err
@@ -242,6 +249,7 @@ func Run(ctx context.Context, cfg Config, network Network, ready func() error, l
 	g.Go(func() error { return st.Lead(ctx, "forward", forward.Run) }) // one hub forwards for all
 	g.Go(func() error { speak.Run(ctx); return nil })
 	g.Go(func() error { guard.run(ctx); return nil })
+	g.Go(func() error { room.run(ctx); return nil })
 	g.Go(func() error { sayTwoPersons(ctx, engine); return nil })
 	g.Go(func() error { witnessed.witnessOthers(ctx, inv, endpoint); return nil })
 	g.Go(func() error {

@@ -3,6 +3,7 @@ package ingest
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -322,8 +323,7 @@ func (x *exchange) acked(a ack) error {
 			return x.release(m, store.Rejected, NotAnnounced)
 		}
 		x.s.count(func(st *SenderStats) { st.Retries++ })
-		x.later(m)
-		return nil
+		return x.later(m)
 	}
 	return x.release(m, a.outcome, a.reason)
 }
@@ -344,13 +344,14 @@ func (s *Sender) knows(id seal.EpochID) bool {
 
 // later sends a message again after a growing pause. It keeps its place in the window, so a hub that cannot store is not
 // flooded; but one that is put off again and again while others are taken steps aside, so that it does not block its stream.
-// When nothing at all is taken, one steps aside now and then, to see whether it is the hub or the messages.
-func (x *exchange) later(m *sending) {
+// When nothing at all is taken, one steps aside now and then, to see whether it is the hub or the messages. When the whole window waits
+// so and something newer was measured, it is errPutOff: a hub that cannot store still shows live what it is sent.
+func (x *exchange) later(m *sending) error {
 	delivered := x.s.delivered()
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	if x.ended {
-		return
+		return nil
 	}
 	if m.tries == 0 {
 		m.before = delivered
@@ -371,7 +372,15 @@ func (x *exchange) later(m *sending) {
 		m.pause = parkedBackoff
 	}
 	x.waiting[m] = time.AfterFunc(wait, func() { x.again <- m }) // has room
+	full := x.window >= maxInflight || x.bytes >= maxInflightBytes
+	if full && m.tries >= putOffFrom && delivered == m.before && x.s.lane.PendingOf(outbox.Live) > 0 {
+		return errPutOff
+	}
+	return nil
 }
+
+// errPutOff ends a session in which the hub takes nothing: with the next one all of it is backlog, and what is measured now goes first.
+var errPutOff = errors.New("ingest: the hub stores nothing now; what it puts off goes back into the outbox")
 
 func (x *exchange) roomAgain() {
 	select {

@@ -490,6 +490,6 @@ func (x *receiver) retry(ctx context.Context, m message, err error) {
 		x.leave()
 		return
 	}
-	x.log.Error("chunk not stored, the sender will try again", "err", err)
+	x.s.putOff(x.log, err)
 	x.answer(ack{number: m.number, outcome: store.Retry, reason: Unavailable})
 }

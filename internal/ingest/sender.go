@@ -22,6 +22,7 @@ const (
 	// maxParked is how many messages that the hub puts off again and again, while it takes others, may wait outside the window.
 	maxParked     = 256
 	parkedFrom    = 6 // attempts
+	putOffFrom    = 3 // attempts of a message until a window full of such makes room for what is measured now
 	parkedBackoff = time.Minute
 	minBackoff    = 100 * time.Millisecond
 	maxBackoff    = 5 * time.Second
@@ -193,6 +194,9 @@ func (s *Sender) Run(ctx context.Context) error {
 			pause, failing = minBackoff, false
 		}
 		if errors.Is(err, errRaised) {
+			continue
+		}
+		if errors.Is(err, errPutOff) && sleep(ctx, jitter(minBackoff)) {
 			continue
 		}
 		if errors.Is(err, ErrVersion) || lasting(err) {

@@ -94,6 +94,8 @@ type Server struct {
 	conns   map[string]*receiver
 	stats   ServerStats
 	audited map[noted]time.Time // last entry by identity and reason; bounded, see loud
+	unsaid  int                 // chunks that were not stored since said
+	said    time.Time           // when that was last logged
 	knocks  map[string]knock    // identities whose older start is turned away; bounded, see waited
 }
 

@@ -247,6 +247,9 @@ func (s *Store) AppendEntries(ctx context.Context, g access.Grant, channel int64
 	if err := s.allowed(g, access.WriteChannel, access.OnChannel(channel)); err != nil {
 		return nil, named("append entries", err)
 	}
+	if err := s.mayStore(); err != nil {
+		return nil, named("append entries", err)
+	}
 	if len(entries) > MaxBulk {
 		return nil, named("append entries", fmt.Errorf("%w: at most %d entries at once", ErrInvalid, MaxBulk))
 	}

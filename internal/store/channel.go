@@ -255,7 +255,7 @@ func (s *Store) AppendEntry(ctx context.Context, g access.Grant, channel int64, 
 	if err := s.allowed(g, access.WriteChannel, access.OnChannel(channel)); err != nil {
 		return Entry{}, named("append entry", err)
 	}
-	if err := checkEntry(e); err != nil {
+	if err := errors.Join(checkEntry(e), s.mayStore()); err != nil {
 		return Entry{}, named("append entry", err)
 	}
 	if e.Created.IsZero() {

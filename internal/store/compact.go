@@ -44,6 +44,9 @@ func (s *Store) compactor(ctx context.Context) {
 			}
 			continue
 		}
+		if s.held.Load() {
+			continue // compaction writes before it frees
+		}
 		if err := s.compactOlder(ctx, s.opt.settled); err != nil && ctx.Err() == nil {
 			s.log.Error("chunks not compacted, trying again", "err", err)
 		}

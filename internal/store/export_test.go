@@ -229,3 +229,6 @@ func AsVersion1(ctx context.Context, s *Store, patient string, at time.Time) (ch
 		return nil
 	})
 }
+
+// WithFailingWrites has what stores chunks and entries ask f first.
+func WithFailingWrites(f func() error) Option { return func(o *options) { o.writeFails = f } }

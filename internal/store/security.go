@@ -37,8 +37,9 @@ const (
 
 // The kinds of SecurityEvent that the inventory tells: they last until it says otherwise.
 const (
-	SecurityTrouble = "trouble" // something is wrong with a gateway, as it says itself: a full disk
-	SecurityClock   = "clock"   // a gateway's clock is far off
+	SecurityTrouble = "trouble"  // something is wrong with a gateway, as it says itself: a full disk
+	SecurityClock   = "clock"    // a gateway's clock is far off
+	SecurityHubDisk = "hub-disk" // the disk of a hub is nearly or wholly full, as the hub says itself
 )
 
 // SecurityEvent is what people who watch over security must see until one of them acknowledges it.
@@ -165,13 +166,19 @@ func (s *Store) SecurityEvents(ctx context.Context, now time.Time) ([]SecurityEv
 			at = d.ID
 		}
 		if d.Trouble != "" {
-			add(SecurityTrouble, at, d.Trouble, d.TroubledSince)
+			kind := SecurityTrouble
+			if d.Kind == "hub" {
+				kind = SecurityHubDisk
+			}
+			add(kind, at, d.Trouble, d.TroubledSince)
 		}
 		if c := clocks[d.ID]; c.Known && !(Clock{Known: true, Offset: c.Offset, Error: c.Error}).Sure() {
 			add(SecurityClock, at, ClockWords(c.Offset), c.At)
 		}
 	}
-	noted = slices.DeleteFunc(noted, func(e SecurityEvent) bool { return e.Kind == SecurityTrouble || e.Kind == SecurityClock })
+	noted = slices.DeleteFunc(noted, func(e SecurityEvent) bool {
+		return e.Kind == SecurityTrouble || e.Kind == SecurityClock || e.Kind == SecurityHubDisk
+	})
 	all := append(lasting, noted...)
 	for i := range all {
 		all[i].Beds = beds[all[i].Place]

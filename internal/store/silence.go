@@ -157,7 +157,8 @@ func (s *Store) listen(ctx context.Context, h sensorHistory, sensor, subject str
 	defer v.mu.Unlock()
 	err := s.hearVoice(ctx, h, v, gen, sensor, c)
 	if err != nil {
-		s.log.Error("whether a sensor was silent for long could not be noted; its readings are marked as not confirmed", "sensor", sensor, "err", err)
+		s.unnoted.say(s.log, s.now(), 1, "whether a sensor was silent for long could not be noted; its readings are marked as not confirmed",
+			"sensor", sensor, "err", s.explain(err))
 		return subject != Unassigned
 	}
 	_, last := sampleSpan(c)

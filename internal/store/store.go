@@ -79,6 +79,7 @@ type options struct {
 	confirmAfter time.Duration
 	postgres     string
 	quota        Quota
+	writeFails   func() error // of tests: an error keeps chunks and entries from being stored
 }
 
 // Option changes a default of Open.
@@ -113,11 +114,16 @@ type Store struct {
 	unsure  unsureReadings
 	clocks  clockNotes
 	voices  listening
+	held    atomic.Bool // readings are not stored now, see HoldReadings
 	watch   watchers
 	lat     latency
 	seen    touches
 	stats   partitionCounts
 	once    sync.Once
+
+	unstored unstored // shown live before they were stored
+	// What is said seldom of chunks: that they are not stored, that they cannot wait, that a silence is not noted.
+	unwritten, unkept, unnoted sparse
 
 	newTries atomic.Uint64 // counts begun, see sweepTries
 
@@ -155,6 +161,7 @@ func Open(ctx context.Context, dir string, ks seal.KeyStore, log *slog.Logger, o
 	s.unsure.init()
 	s.clocks.init()
 	s.voices.init()
+	s.unstored.init()
 	s.stats.init()
 	if err := s.open(ctx); err != nil {
 		return nil, fmt.Errorf("store: open: %w", errors.Join(s.explain(err), s.closeFiles()))

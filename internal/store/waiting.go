@@ -130,9 +130,12 @@ func (w *waiter) commit(ctx context.Context, batch []*pending) {
 	if len(batch) == 0 {
 		return
 	}
-	err := transact(ctx, w.s.db.DB, func(tx *sql.Tx) error { return w.insert(ctx, tx, batch) })
+	err := w.s.mayStore()
+	if err == nil {
+		err = transact(ctx, w.s.db.DB, func(tx *sql.Tx) error { return w.insert(ctx, tx, batch) })
+	}
 	if err != nil {
-		w.s.log.Error("chunks whose time is not sure were not stored", "chunks", len(batch), "err", err)
+		w.s.unkept.say(w.s.log, w.s.now(), len(batch), "chunks whose time is not sure were not stored; gateways keep them", "err", w.s.explain(err))
 	}
 	for _, p := range batch {
 		w.s.showUnsure(p)

@@ -20,13 +20,13 @@ var (
 	ErrGrantExpired = errors.New("store: grant has expired")
 )
 
-// Update is one chunk that has just become durable. Readers share its slices and must not change them.
+// Update is one chunk that has just become durable, or that is of the present and could not be stored yet: its gateway keeps it. Readers share its slices and must not change them.
 type Update struct {
 	Patient string // or Unassigned
 	Sensor  string
 	Header  seal.Header
 	Chunk   vitals.Chunk
-	Durable time.Time // when its commit was fsynced
+	Durable time.Time // when its commit was fsynced, or could not be
 	// TimeNotSure: the gateway's clock is off, so that the chart waits. Times are corrected as far as they can be, and Patient is who
 	// lies now where the sensor is placed now.
 	TimeNotSure bool
@@ -38,12 +38,14 @@ type Update struct {
 type watchers struct {
 	mu     sync.Mutex // guards all below
 	closed bool
+	newest uint64 // the number of the newest subscription
 	subs   map[*Subscription]struct{}
 }
 
 // Subscription delivers committed chunks in commit order. Its methods are safe for concurrent use.
 type Subscription struct {
 	s       *Store
+	number  uint64 // set by add; later ones have higher ones
 	signals [vitals.MaxSignal + 1]bool
 	unhook  func() bool
 	wake    chan struct{} // holds one token when there may be something to do
@@ -245,6 +247,8 @@ func (w *watchers) add(sub *Subscription) bool {
 	if w.subs == nil {
 		w.subs = map[*Subscription]struct{}{}
 	}
+	w.newest++
+	sub.number = w.newest
 	w.subs[sub] = struct{}{}
 	return true
 }
@@ -256,15 +260,23 @@ func (w *watchers) remove(sub *Subscription) {
 	delete(w.subs, sub)
 }
 
-func (w *watchers) publish(u Update) {
-	for _, sub := range w.current() {
-		sub.offer(u, u.Durable)
+func (w *watchers) publish(u Update) { w.publishAfter(u, 0) }
+
+// publishAfter publishes u to the subscriptions with a higher number, and gives the number of the newest that there is.
+func (w *watchers) publishAfter(u Update, number uint64) (newest uint64) {
+	subs, newest := w.current()
+	for _, sub := range subs {
+		if sub.number > number {
+			sub.offer(u, u.Durable)
+		}
 	}
+	return newest
 }
 
 // wants reports whether anybody would be shown a chunk of a patient now.
 func (w *watchers) wants(patient string, signal vitals.Signal, now time.Time) bool {
-	return slices.ContainsFunc(w.current(), func(sub *Subscription) bool {
+	subs, _ := w.current()
+	return slices.ContainsFunc(subs, func(sub *Subscription) bool {
 		sub.mu.Lock()
 		defer sub.mu.Unlock()
 		return signal.Valid() && sub.signals[signal] && sub.end == nil && sub.sees(patient, now)
@@ -273,7 +285,8 @@ func (w *watchers) wants(patient string, signal vitals.Signal, now time.Time) bo
 
 // lag tells all readers that they may have missed updates.
 func (w *watchers) lag() {
-	for _, sub := range w.current() {
+	subs, _ := w.current()
+	for _, sub := range subs {
 		sub.mu.Lock()
 		sub.lagged = true
 		sub.mu.Unlock()
@@ -281,21 +294,22 @@ func (w *watchers) lag() {
 	}
 }
 
-func (w *watchers) current() []*Subscription {
+func (w *watchers) current() (all []*Subscription, newest uint64) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	all := make([]*Subscription, 0, len(w.subs))
+	all = make([]*Subscription, 0, len(w.subs))
 	for sub := range w.subs {
 		all = append(all, sub)
 	}
-	return all
+	return all, w.newest
 }
 
 func (w *watchers) close() {
 	w.mu.Lock()
 	w.closed = true
 	w.mu.Unlock()
-	for _, sub := range w.current() {
+	subs, _ := w.current()
+	for _, sub := range subs {
 		sub.finish(ErrClosed)
 	}
 }

@@ -130,12 +130,12 @@ func (w *writer) commit(ctx context.Context, batch []*pending) {
 	}
 	for _, name := range order {
 		group := groups[name]
-		err := w.s.archive.write(ctx, name, group)
+		err := w.store(ctx, name, group)
 		if err != nil && len(group) > 1 {
 			// One bad arrival must not hold up the others. A disk that takes nothing is noticed at the third.
 			for i, failed := 0, 0; i < len(group); i++ {
 				if failed < 3 {
-					err = w.s.archive.write(ctx, name, group[i:i+1])
+					err = w.store(ctx, name, group[i:i+1])
 				}
 				if failed++; err == nil {
 					failed = 0
@@ -148,12 +148,22 @@ func (w *writer) commit(ctx context.Context, batch []*pending) {
 	}
 }
 
-// settle publishes what was accepted and tells the callers.
+// store writes a group, unless readings are not stored now.
+func (w *writer) store(ctx context.Context, name string, group []*pending) error {
+	if err := w.s.mayStore(); err != nil {
+		return err
+	}
+	return w.s.archive.write(ctx, name, group)
+}
+
+// settle publishes what was accepted, and what could not be stored, and tells the callers.
 func (w *writer) settle(ctx context.Context, group []*pending, err error) {
 	durable := w.s.now()
 	if err != nil {
 		err = w.s.explain(err)
-		w.s.log.Error("chunks were not stored", "chunks", len(group), "partition", group[0].partition, "err", err)
+		w.s.unwritten.say(w.s.log, durable, len(group), "chunks were not stored; gateways keep them, and what is of the present is shown live",
+			"partition", group[0].partition, "err", err)
+		w.s.showUnstored(ctx, group)
 	}
 	for _, p := range group {
 		if err != nil {
@@ -162,11 +172,10 @@ func (w *writer) settle(ctx context.Context, group []*pending, err error) {
 		}
 		if p.outcome == Accepted {
 			w.s.lat.observe(durable.Sub(p.chunk.Start)) // of the oldest sample: the others waited less
-			for _, x := range append([]*pending{p}, p.parts...) {
-				w.s.watch.publish(Update{Patient: x.subject, Sensor: x.sensor, Header: x.header, Chunk: x.chunk, Durable: durable, NotConfirmed: x.inQuestion})
-			}
+			w.s.showStored(p, durable)
 		}
 		if p.outcome == Duplicate {
+			w.s.unstored.take(p.unstoredKey())
 			w.s.compares.Go(func() { w.s.settleDuplicate(ctx, p) })
 			continue
 		}

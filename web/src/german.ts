@@ -510,6 +510,8 @@ export const german = {
   'This address does not exist. Go back to the first page.': 'Diese Adresse gibt es nicht. Gehen Sie zur ersten Seite zurück.',
   'What this address names does not exist, or not any more. Go back and choose again.': 'Was diese Adresse nennt, gibt es nicht oder nicht mehr. Gehen Sie zurück und wählen Sie neu.',
   'The hub cannot answer this now.': 'Der Hub kann das jetzt nicht beantworten.',
+  'The hub\'s disk is full. What cannot be written into the audit log is refused. Live numbers go on. Tell those who run the hub now: they must make room.':
+    'Die Platte des Hubs ist voll. Was nicht ins Audit-Log geschrieben werden kann, wird abgewiesen. Live-Werte laufen weiter. Sagen Sie es sofort den Verantwortlichen des Hubs: Sie müssen Platz schaffen.',
   'Too many requests from this workstation. Wait a moment.': 'Zu viele Anfragen von diesem Arbeitsplatz. Warten Sie einen Moment.',
   'Many people are signing in right now. Try again in a moment.': 'Gerade melden sich viele Personen an. Versuchen Sie es gleich wieder.',
   'This question is not open any more: it was answered, or the sensor or the patient was moved. Look at the bed again.':

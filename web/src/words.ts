@@ -276,6 +276,10 @@ const security: Record<string, { en: [string, string]; de: [string, string] }> =
     en: ['A gateway says that its disk is full or fails', 'It goes on measuring from memory. Make room or replace the disk before it is restarted: readings are lost otherwise.'],
     de: ['Ein Gateway meldet eine volle oder defekte Platte', 'Es misst aus dem Arbeitsspeicher weiter. Vor einem Neustart Platz schaffen oder die Platte ersetzen, sonst gehen Messwerte verloren.'],
   },
+  'hub-disk': {
+    en: ['The hub’s own disk is full or nearly full', 'Make room on the disk of the hub’s folder now, or give it a larger one. Once it is full, readings are live but not stored, and gateways keep them only as long as their disks last.'],
+    de: ['Die Platte des Hubs ist voll oder fast voll', 'Sofort Platz auf der Platte des Hub-Ordners schaffen oder sie vergrößern. Ist sie voll, sind Messwerte live, aber nicht gespeichert; Gateways behalten sie nur, solange deren Platte reicht.'],
+  },
   clock: {
     en: ['A gateway’s clock is wrong', 'Set its clock. Until then its numbers are live but on no chart, and are marked “time not sure”.'],
     de: ['Die Uhr eines Gateways geht falsch', 'Uhr stellen. Bis dahin sind die Werte live, aber in keiner Kurve, und tragen „Zeit nicht sicher“.'],

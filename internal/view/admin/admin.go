@@ -311,6 +311,9 @@ func (h *handler) fail(r *http.Request, err error) (int, problem) {
 		return http.StatusTooManyRequests, problem{Error: strings.TrimPrefix(err.Error(), "access: ") + "; wait a moment", RetryAfter: 2}
 	case errors.Is(err, store.ErrUnwritten):
 		return http.StatusServiceUnavailable, problem{Error: "done, and in force on this hub; the disk or the database does not take it yet, and the hub tries until it does. Look at the hub's log"}
+	case store.Full(err):
+		h.Log.ErrorContext(r.Context(), "administration failed", "method", r.Method, "path", clipPath(r.URL.Path), "err", err)
+		return http.StatusInsufficientStorage, problem{Error: "the hub's disk is full, so this is refused; make room on the disk of the hub's folder"}
 	case errors.Is(err, store.ErrConflict):
 		return http.StatusConflict, problem{Error: inWords(err, store.ErrConflict, "conflicts with what is recorded")}
 	}

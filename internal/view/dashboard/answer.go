@@ -40,6 +40,9 @@ type badRequest string
 
 func (b badRequest) Error() string { return "dashboard: bad request: " + string(b) }
 
+// fullText is of what was refused because it could not be written down, in the audit log or the directory.
+const fullText = "The hub's disk is full. What cannot be written into the audit log is refused. Live numbers go on. Tell those who run the hub now: they must make room."
+
 // api makes a handler of f: refuses requests from elsewhere, bounds the body, forbids caching and maps the error.
 func (h *Handler) api(f func(http.ResponseWriter, *http.Request) error) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -109,13 +112,15 @@ func statusOf(err error) (status int, text string) {
 		return http.StatusServiceUnavailable, "Done, and in force now. The hub cannot write it down yet and tries until it can."
 	case errors.Is(err, access.ErrBusy):
 		return http.StatusServiceUnavailable, "Many people are signing in right now. Try again in a moment."
+	case store.Full(err):
+		return http.StatusInsufficientStorage, fullText
 	}
 	return http.StatusInternalServerError, "The hub cannot answer this now."
 }
 
 func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, err error) {
 	status, text := statusOf(err)
-	if status == http.StatusInternalServerError && !errors.Is(err, context.Canceled) {
+	if (status == http.StatusInternalServerError || status == http.StatusInsufficientStorage) && !errors.Is(err, context.Canceled) {
 		h.cfg.Log.ErrorContext(r.Context(), "dashboard request failed", "route", r.Pattern, "err", err)
 	}
 	answer := problem{Error: text, StepUp: errors.Is(err, access.ErrStepUp), SignedOut: errors.Is(err, access.ErrNoSession)}

@@ -56,6 +56,8 @@ func classify(err error) (status int, code, message string) {
 		return http.StatusConflict, "error_conflict", "There is another entry with this created_at."
 	case errors.Is(err, store.ErrQuota):
 		return http.StatusInsufficientStorage, "error_quota", "Your channels and TalkBacks hold as much as they may: delete entries, or ask an administrator."
+	case store.Full(err):
+		return http.StatusInsufficientStorage, "error_disk_full", "The hub's disk is full. Try again when those who run it have made room."
 	case errors.As(err, &bad):
 		return http.StatusBadRequest, "error_bad_request", bad.message
 	case errors.Is(err, store.ErrInvalid):
