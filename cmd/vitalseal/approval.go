@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"os"
 	"strings"
+	"unicode"
 
 	"github.com/spf13/cobra"
 
@@ -34,6 +35,16 @@ type waits struct {
 	FirstHalf string   `json:"password_first_half"`
 }
 
+// printable is a text that cannot lead a terminal astray.
+func printable(s string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsPrint(r) {
+			return r
+		}
+		return unicode.ReplacementChar
+	}, s)
+}
+
 // saysWait prints what waits and for whom, if that is what the hub answered.
 func saysWait(answer []byte) (waiting bool) {
 	var w waits
@@ -46,7 +57,7 @@ func saysWait(answer []byte) (waiting bool) {
 	}
 	fmt.Fprintf(os.Stderr, "NOTHING HAS CHANGED YET: it takes a second person, until %s.\n", w.Waiting.Expires)
 	for _, x := range w.Waiting.What {
-		fmt.Fprintf(os.Stderr, "  %s\n", x)
+		fmt.Fprintf(os.Stderr, "  %s\n", printable(x))
 	}
 	if len(w.Approvers) == 0 {
 		fmt.Fprintln(os.Stderr, "no person could approve it now; see `vitalseal approval state`")
@@ -80,16 +91,16 @@ func approvalCommand() *cobra.Command {
 			return fmt.Errorf("the hub's list cannot be read: %w", err)
 		}
 		for _, a := range list {
-			fmt.Printf("%s  %s  asked for by %s at %s", a.ID, a.Outcome, a.RequesterName, a.Requested)
+			fmt.Printf("%s  %s  asked for by %s at %s", a.ID, a.Outcome, printable(a.RequesterName), a.Requested)
 			if a.DeciderName != "" {
-				fmt.Printf(", decided by %s", a.DeciderName)
+				fmt.Printf(", decided by %s", printable(a.DeciderName))
 			}
 			if a.Note != "" {
-				fmt.Printf(": %s", a.Note)
+				fmt.Printf(": %s", printable(a.Note))
 			}
 			fmt.Println()
 			for _, x := range a.What {
-				fmt.Printf("    %s\n", x)
+				fmt.Printf("    %s\n", printable(x))
 			}
 		}
 		if len(list) == 0 {

@@ -161,6 +161,7 @@ func sensorSpecs(sensors []string) ([]map[string]string, error) {
 // moveReadings says that a span of readings was another patient's.
 func moveReadings() *cobra.Command {
 	var sensor string
+	var yes bool
 	c := adminCommand("move-readings FROM TO BEGIN END", "Move what was measured from BEGIN to END from one patient to another", 4, func(ctx context.Context, c *client.Client, s session, a []string) error {
 		begin, err := past("BEGIN", a[2])
 		if err != nil {
@@ -174,7 +175,8 @@ func moveReadings() *cobra.Command {
 			Done bool `json:"done"`
 		}
 		in := map[string]any{"from": a[0], "to": a[1], "begin": begin, "end": end, "sensor": strings.TrimPrefix(sensor, "sensor/")}
-		if err := c.Do(ctx, http.MethodPost, "/api/admin/readings/move", in, &out); err != nil {
+		tell("from " + begin.UTC().Format("2006-01-02 15:04:05") + " to " + end.UTC().Format("2006-01-02 15:04:05") + " UTC")
+		if err := questioned(ctx, c, "/api/admin/readings/move", in, yes, &out); err != nil {
 			return err
 		}
 		if !out.Done {
@@ -187,9 +189,11 @@ func moveReadings() *cobra.Command {
 	c.Long = c.Short + `.
 
 For readings that went to the wrong patient: a bed was changed, or a sensor moved, and entered late. FROM and TO are ids of patients
-("vitalseal patient list"); FROM may be "unassigned", with --sensor, for what a sensor measured before it was known at which bed it is. At most
+("vitalseal patient list"); FROM may be "unassigned", with --sensor, for what a sensor measured before it was known at which bed it is. BEGIN and END are
+times of this machine (10:02, of today or yesterday), or 2026-11-30T10:02:00Z. At most
 24 hours at once, at most 31 days ago. The readings are sealed again under the other patient's key, trends are made anew, and both charts say that values were
 moved, when and by whom. What was forwarded to a cloud before is not called back.`
+	c.Flags().BoolVar(&yes, "yes", false, "do not ask where the span is empty, or the other patient has numbers of their own of that time")
 	c.Flags().StringVar(&sensor, "sensor", "", "move what this sensor (short `name`) measured, and nothing else")
 	return c
 }

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode"
 	"unicode/utf8"
 
 	"vitalseal/internal/audit"
@@ -313,8 +314,12 @@ func (e *Engine) Approve(ctx context.Context, s Subject, id string) (Approval, G
 	return e.decideApproval(ctx, s, id, ApprovalApproved, "")
 }
 
-// RefuseApproval ends a request, with a reason for the requester.
+// RefuseApproval ends a request, with a reason for the requester, whose lines become one. ErrInvalid: the reason is too long, or no text.
 func (e *Engine) RefuseApproval(ctx context.Context, s Subject, id, reason string) error {
+	reason = strings.Join(strings.Fields(reason), " ")
+	if strings.ContainsFunc(reason, func(r rune) bool { return unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r) }) {
+		return fmt.Errorf("%w: reason: it contains a control character", ErrInvalid)
+	}
 	if utf8.RuneCountInString(reason) > maxRefusal || !utf8.ValidString(reason) {
 		return fmt.Errorf("%w: reason: at most %d characters", ErrInvalid, maxRefusal)
 	}
@@ -363,7 +368,12 @@ func (e *Engine) decideApproval(ctx context.Context, s Subject, id, outcome, not
 	case errors.Is(err, ErrNotFound):
 		return a, Grant{}, ErrApprovalOver
 	case err != nil:
-		return a, Grant{}, fmt.Errorf("access: approval: %w", err)
+		// The entry above says what was meant; without this one it would say what did not happen.
+		_, noted := e.decideUnless(ctx, s, action, OnSystem(), words, "not "+outcome+": the hub could not write it down")
+		if errors.Is(noted, errVeto) {
+			noted = nil
+		}
+		return a, Grant{}, fmt.Errorf("access: approval: %w", errors.Join(err, noted))
 	}
 	a.Decider, a.Decided, a.Outcome, a.Note = s.Person.ID, now.UTC(), outcome, note
 	return a, g, nil

@@ -140,7 +140,7 @@ func TestOverlayRoles(t *testing.T) {
 		{"gateway", "active", "dial.vitalseal.ingest dial.vitalseal.renew"},
 		{"workstation", "active", "dial.vitalseal.faces dial.vitalseal.renew"},
 		{"egress", "active", "bind.vitalseal.cloud dial.vitalseal.renew"},
-		{"hub", "active", "dial.vitalseal.cloud bind.vitalseal.enrol bind.vitalseal.faces bind.vitalseal.ingest bind.vitalseal.renew"},
+		{"hub", "active", "dial.vitalseal.cloud bind.vitalseal.enrol bind.vitalseal.faces bind.vitalseal.ingest dial.vitalseal.renew bind.vitalseal.renew"},
 		{"router", "active", ""}, {"something", "active", ""},
 		{"sensor", "invited", "dial.vitalseal.enrol"}, {"workstation", "invited", "dial.vitalseal.enrol"},
 		{"sensor", "disabled", ""}, {"gateway", "deleted", ""}, {"hub", "disabled", ""}, {"sensor", "", ""},

@@ -3,8 +3,10 @@ package hub
 import (
 	"context"
 	"errors"
+	"io"
 	"log/slog"
 	"net"
+	"strings"
 	"time"
 )
 
@@ -14,14 +16,23 @@ const (
 	administrationEach     = 2 * time.Second
 )
 
-// awaitAdministration opens the network's management, and tries again for as long as its controller is not reached. Every other error
+// notYet reports whether an error of the overlay's management says that its controller is not up yet: it is not reached, it ends the
+// connection, or its port is open and does not speak HTTP yet, which net/http tells by a text alone.
+func notYet(err error) bool {
+	var op *net.OpError
+	if errors.As(err, &op) {
+		return op.Op == "dial" || op.Op == "read" || op.Op == "write"
+	}
+	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || strings.Contains(err.Error(), "malformed HTTP response")
+}
+
+// awaitAdministration opens the network's management, and tries again for as long as its controller is not up. Every other error
 // (a certificate that is not known, a file that does not read) ends it at once.
 func awaitAdministration(ctx context.Context, network Network, file string, log *slog.Logger) (Administration, error) {
 	until := time.Now().Add(administrationPatience)
 	for told := false; ; told = true {
 		a, err := network.Administer(ctx, file, log)
-		var unreached *net.OpError
-		if err == nil || !errors.As(err, &unreached) || unreached.Op != "dial" || time.Now().After(until) {
+		if err == nil || !notYet(err) || time.Now().After(until) {
 			return a, err
 		}
 		if !told {

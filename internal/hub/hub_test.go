@@ -296,7 +296,7 @@ func TestTheWholeWay(t *testing.T) {
 	for _, bed := range []string{"a-1", "b-1"} {
 		var p struct{ ID string }
 		post("beds", map[string]string{"id": bed, "ward": "ward-" + bed[:1], "name": bed}, nil)
-		post("patients", map[string]string{"name": "Zephyrine Quillfeather", "bed": bed}, &p)
+		post("patients", map[string]any{"name": "Zephyrine Quillfeather", "bed": bed, "meant": true}, &p)
 		patients[bed] = p.ID
 	}
 	passwords := map[string]string{}

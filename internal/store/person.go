@@ -26,7 +26,7 @@ func (s *Store) CreatePerson(ctx context.Context, p access.Person, passwordHash 
 		}
 		p.ID = "u-" + patientIDs.EncodeToString(b[:])
 	}
-	err = errors.Join(checkID("person id", p.ID), checkID("login", p.Login), checkText("display name", p.DisplayName, 0, maxName),
+	err = errors.Join(checkID("person id", p.ID), checkID("login", p.Login), CheckDisplayName(p.DisplayName),
 		checkText("password hash", passwordHash, 1, 512))
 	if err == nil && !p.Role.Valid() {
 		err = fmt.Errorf("%w: role must be one of %v", ErrInvalid, access.Roles())

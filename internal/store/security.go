@@ -8,6 +8,8 @@ import (
 	"errors"
 	"slices"
 	"time"
+
+	"vitalseal/internal/access"
 )
 
 // securityStep is the part of the directory's schema about what people who watch over security must see until one of them has said that
@@ -95,8 +97,9 @@ func (s *Store) NoteSecurity(ctx context.Context, e SecurityEvent) error {
 		if _, err := tx.ExecContext(ctx, "DELETE FROM security_events WHERE last < ?", micro(s.now().Add(-securityLife))); err != nil {
 			return err
 		}
-		_, err := tx.ExecContext(ctx, `DELETE FROM security_events WHERE id IN
-			(SELECT id FROM security_events ORDER BY last DESC, id LIMIT 100 OFFSET ?)`, maxSecurityEvents)
+		// What a person has seen goes first, then guesses, of which a person who has not signed in can make as many as there are logins.
+		_, err := tx.ExecContext(ctx, `DELETE FROM security_events WHERE id IN (SELECT id FROM security_events
+			ORDER BY CASE WHEN seen >= last THEN 2 WHEN kind = ? THEN 1 ELSE 0 END, last DESC, id LIMIT 100 OFFSET ?)`, access.EventGuessing, maxSecurityEvents)
 		return err
 	}))
 }

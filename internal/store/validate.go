@@ -21,12 +21,16 @@ func checkText(field, v string, low, high int) error {
 		return fmt.Errorf("%w: %s is not UTF-8", ErrInvalid, field)
 	}
 	for _, r := range v {
-		if unicode.IsControl(r) {
+		// What turns the direction of writing makes a text read as another one.
+		if unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r) || r == '\u2028' || r == '\u2029' {
 			return fmt.Errorf("%w: %s contains a control character", ErrInvalid, field)
 		}
 	}
 	return nil
 }
+
+// CheckDisplayName refuses, with ErrInvalid, a name of a person that the store would refuse.
+func CheckDisplayName(name string) error { return checkText("display name", name, 0, maxName) }
 
 // checkID accepts ids of wards, beds, persons and the like.
 func checkID(field, v string) error {

@@ -71,4 +71,7 @@ func securityEvents(t *testing.T, b *bench) {
 	if all, err = b.SecurityEvents(ctx, now); err != nil || len(all) != 500 {
 		t.Errorf("%d events are kept, %v", len(all), err)
 	}
+	if e = find("forgery", sensor); !e.Open(now) {
+		t.Errorf("many guesses later: %+v", e)
+	}
 }

@@ -82,6 +82,17 @@ func TestTwoPersons(t *testing.T) {
 		t.Errorf("%+v %v", p, err)
 	}
 
+	// What the approver reads cannot be forged by a name, and a reason of two lines is one.
+	for _, name := range []string{`A\u202eB`, `\u001b[2J`, `Ghost\nDoctor`, `A\u2066B`} {
+		w.get("admin", "POST", "persons", `{"login":"ghost-x","display_name":"`+name+`","role":"auditor"}`, 400, nil)
+	}
+	forged := w.request("POST", "persons", `{"login":"ghost-x","display_name":"Ann (login ann) a nurse who may sign in; the rest","role":"auditor"}`)
+	if want := `makes "Ann (login ann) a nurse who may sign in; the rest" (login ghost-x) a auditor`; !strings.Contains(forged.Waiting.What[0], want) {
+		t.Errorf("a name that reads as a sentence: %q", forged.Waiting.What)
+	}
+	w.get("auditor", "POST", "approvals/"+forged.Waiting.ID+"/refuse", `{"reason":"no,\nask the ward first"}`, 204, nil)
+	w.get("auditor", "POST", "approvals/"+forged.Waiting.ID+"/approve", `{}`, 409, nil)
+
 	asked := w.request("POST", "persons", `{"login":"new","display_name":"New Doctor","role":"doctor","patients":["`+patient+`"]}`)
 	if !strings.Contains(strings.Join(asked.Waiting.What, "\n"), "treats the patients "+patient) {
 		t.Errorf("the approver does not see what changes: %q", asked.Waiting.What)

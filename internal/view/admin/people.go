@@ -37,7 +37,7 @@ func (p *personIn) check() error {
 		return invalid("self", "required for role patient: the id of the patient")
 	}
 	p.Login = login
-	return nil
+	return store.CheckDisplayName(p.DisplayName) // now, not when another person has approved it
 }
 
 func (h *handler) createPerson(ctx context.Context, rq *request) (any, error) {

@@ -126,7 +126,7 @@ func (h *handler) legend(ctx context.Context, wards, patients []string) ([]strin
 
 func (h *handler) whatPerson(ctx context.Context, raw []byte) ([]string, error) {
 	in, err := read[personIn](raw)
-	out := []string{fmt.Sprintf("makes %s (login %s) a %s who may sign in", in.DisplayName, in.Login, in.Role)}
+	out := []string{fmt.Sprintf("makes %q (login %s) a %s who may sign in", in.DisplayName, in.Login, in.Role)}
 	if len(in.Wards) > 0 {
 		out = append(out, "sees every patient of the wards "+strings.Join(in.Wards, ", "))
 	}
@@ -145,7 +145,7 @@ func (h *handler) whatPerson(ctx context.Context, raw []byte) ([]string, error) 
 	}
 	legend, err := h.legend(ctx, in.Wards, patients)
 	out = append(out, legend...)
-	return append(out, "you get the second half of the one-time password and hand it over in person"), err
+	return append(out, "who approves gets the second half of the one-time password and hands it over in person"), err
 }
 
 func quietPerson(raw []byte) string {
@@ -211,7 +211,7 @@ func (h *handler) whatRelations(ctx context.Context, raw []byte) ([]string, erro
 		return nil, err
 	}
 	p, err := h.Store.Person(ctx, in.Person)
-	who := p.DisplayName + " (login " + p.Login + ")"
+	who := fmt.Sprintf("%q (login %s)", p.DisplayName, p.Login)
 	var out []string
 	if in.Before.Role != in.After.Role {
 		out = append(out, fmt.Sprintf("%s: role %s -> %s", who, in.Before.Role, in.After.Role))
@@ -279,7 +279,7 @@ func (h *handler) whatOf(format string) func(context.Context, []byte) ([]string,
 			return nil, err
 		}
 		p, err := h.Store.Person(ctx, in.Person)
-		return []string{fmt.Sprintf(format, fmt.Sprintf("%s (%s, login %s)", p.DisplayName, p.Role, p.Login))}, err
+		return []string{fmt.Sprintf(format, fmt.Sprintf("%q (%s, login %s)", p.DisplayName, p.Role, p.Login))}, err
 	}
 }
 

@@ -177,6 +177,7 @@ func (h *handler) moveReadings(ctx context.Context, rq *request) (any, error) {
 		Sensor string    `json:"sensor"` // short name; empty: all that were at the patient's bed
 		Begin  time.Time `json:"begin"`
 		End    time.Time `json:"end"`
+		Meant  bool      `json:"meant"` // what would be questioned is no mistake
 	}](rq)
 	if err != nil {
 		return nil, err
@@ -198,6 +199,11 @@ func (h *handler) moveReadings(ctx context.Context, rq *request) (any, error) {
 	if in.Sensor != "" {
 		m.Sensor = h.spiffe(kindSensor, in.Sensor)
 	}
+	if !in.Meant {
+		if err := h.questionMove(ctx, from, to, m); err != nil {
+			return nil, err
+		}
+	}
 	// First the intention, durably: the readings must not be elsewhere than any entry says.
 	span := m.Begin.Format(time.RFC3339) + " to " + m.End.Format(time.RFC3339)
 	for _, x := range []struct {
@@ -216,4 +222,28 @@ func (h *handler) moveReadings(ctx context.Context, rq *request) (any, error) {
 	return struct {
 		Done bool `json:"done"` // false: noted, and done within seconds
 	}{done}, h.Access.Record(ctx, from, source, "readings of "+span+": moved")
+}
+
+// questionMove asks about a span of which nothing is stored, as a mistyped hour makes one, and about one in which the other patient has
+// numbers of their own: their chart would then hold those of two people.
+func (h *handler) questionMove(ctx context.Context, from, to access.Grant, m store.Move) error {
+	span := m.Begin.Format("2006-01-02 15:04:05") + " to " + m.End.Format("2006-01-02 15:04:05") + " UTC"
+	n, err := h.Store.Measured(ctx, from, m.From, m.Sensor, false, m.Begin, m.End)
+	if err != nil {
+		return err
+	}
+	q := &question{}
+	if n == 0 {
+		q.found = append(q.found, "no number of "+span+" is stored for "+m.From+": only what arrives later would be moved")
+	}
+	if n, err = h.Store.Measured(ctx, to, m.To, m.Sensor, true, m.Begin, m.End); err != nil {
+		return err
+	}
+	if n > 0 {
+		q.found = append(q.found, fmt.Sprintf("%s has %d numbers of their own of %s: their chart would hold those of two people; move those away first if they are not theirs", m.To, n, span))
+	}
+	if len(q.found) > 0 {
+		return q
+	}
+	return nil
 }

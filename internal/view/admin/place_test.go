@@ -147,6 +147,14 @@ func TestMoveReadings(t *testing.T) {
 	if has(a) != 0 || has(b) != 1 {
 		t.Errorf("moved: %d and %d", has(a), has(b))
 	}
+	// A span of which nothing is stored, and one in which the other patient has numbers of their own, are asked about.
+	if text := w.get("admin", "POST", "readings/move", there, http.StatusConflict, nil); !strings.Contains(text, "no number of") || !strings.Contains(text, b+" has 1 numbers of their own") {
+		t.Errorf("an empty span into one that is not: %s", text)
+	}
+	if has(a) != 0 || has(b) != 1 {
+		t.Errorf("questioned, and yet %d and %d", has(a), has(b))
+	}
+	w.get("admin", "POST", "readings/move", strings.TrimSuffix(there, "}")+`,"meant":true}`, http.StatusCreated, nil)
 	w.get("admin", "POST", "readings/move", `{"from":"`+a+`","to":"`+a+`",`+span, http.StatusBadRequest, nil)
 	w.get("admin", "POST", "patients/"+a+"/discharge", `{"at":"`+begin.Format(time.RFC3339)+`"}`, http.StatusNoContent, nil)
 	w.get("admin", "POST", "patients/"+a+"/admit", `{"bed":"a-1","at":"2020-01-01T00:00:00Z"}`, http.StatusBadRequest, nil)

@@ -81,6 +81,14 @@ func (h *Handler) openEvents(ctx context.Context) ([]store.SecurityEvent, error)
 		return nil, err
 	}
 	h.alerts.open = slices.DeleteFunc(all, func(e store.SecurityEvent) bool { return !e.Open(now) })
+	// Guesses come last: a person who has not signed in can make one event a login of them, and so hide the others.
+	rank := func(e store.SecurityEvent) int {
+		if e.Kind == access.EventGuessing {
+			return 1
+		}
+		return 0
+	}
+	slices.SortStableFunc(h.alerts.open, func(a, b store.SecurityEvent) int { return rank(a) - rank(b) })
 	h.alerts.at = now
 	return h.alerts.open, nil
 }
