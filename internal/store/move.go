@@ -58,8 +58,8 @@ type Move struct {
 
 func (m Move) covers(sensor string) bool { return m.Sensor == "" || m.Sensor == sensor }
 
-// checkMove says in words what is wrong with a move.
-func (s *Store) checkMove(m Move) error {
+// CheckMove says in words what is wrong with a move: ErrInvalid.
+func (s *Store) CheckMove(m Move) error {
 	now := s.now()
 	invalid := func(format string, args ...any) error {
 		return fmt.Errorf("%w: "+format, append([]any{ErrInvalid}, args...)...)
@@ -96,7 +96,7 @@ func (s *Store) MoveReadings(ctx context.Context, from, to access.Grant, m Move)
 	if err := errors.Join(s.allowed(from, access.MoveReadings, source), s.allowed(to, access.MoveReadings, access.OnPatient(m.To))); err != nil {
 		return false, named("move readings", err)
 	}
-	if err := s.checkMove(m); err != nil {
+	if err := s.CheckMove(m); err != nil {
 		return false, named("move readings", err)
 	}
 	err = s.inTx(ctx, func(tx *sql.Tx) error {

@@ -199,6 +199,9 @@ func (h *handler) moveReadings(ctx context.Context, rq *request) (any, error) {
 	if in.Sensor != "" {
 		m.Sensor = h.spiffe(kindSensor, in.Sensor)
 	}
+	if err := h.Store.CheckMove(m); err != nil {
+		return nil, err
+	}
 	if !in.Meant {
 		if err := h.questionMove(ctx, from, to, m); err != nil {
 			return nil, err
