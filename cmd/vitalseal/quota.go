@@ -102,7 +102,7 @@ func setQuota() *cobra.Command {
 			if err != nil || limit < 0 {
 				return &usageError{fmt.Errorf("limit %q is not a whole number of at least 0", a[3]), "a limit of bytes is in bytes: 1 GiB is 1073741824; 0 is the configuration's again"}
 			}
-			id := a[1]
+			var id string
 			switch a[0] {
 			case "person":
 				p, err := findPerson(ctx, c, a[1])

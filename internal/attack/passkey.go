@@ -87,7 +87,7 @@ func (k *softKey) create(raw json.RawMessage, origin string) (json.RawMessage, e
 	if err != nil {
 		return nil, err
 	}
-	attested := append(append(append(make([]byte, 16), 0, byte(len(k.id))), k.id...), cose...)
+	attested := append(append(append(make([]byte, 16), 0, byte(len(k.id))), k.id...), cose...) // #nosec G115 -- an id of some bytes
 	object, err := cbor.Marshal(map[string]any{"fmt": "none", "attStmt": map[string]any{}, "authData": k.data(o.PublicKey.RP.ID, attested)})
 	if err != nil {
 		return nil, err

@@ -137,8 +137,10 @@ func statementOf(ctx context.Context, c net.Conn, method, what string, a audit.A
 		return nil, errOldHub
 	case res.StatusCode == http.StatusNotFound, what == "watch" && !good && res.StatusCode == http.StatusOK:
 		return nil, errNoFollow
-	case err != nil || !good:
-		return nil, fmt.Errorf("connect: checkpoint: the hub answers %d (%v)", res.StatusCode, err)
+	case !good:
+		return nil, fmt.Errorf("connect: checkpoint: the hub answers %d", res.StatusCode)
+	case err != nil:
+		return nil, fmt.Errorf("connect: checkpoint: %w", err)
 	}
 	return b, nil
 }

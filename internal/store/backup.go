@@ -207,7 +207,6 @@ func writeJSON(path string, v any) error {
 	return os.WriteFile(path, append(b, '\n'), 0o600)
 }
 
-// emptyFolder makes a folder, or finds it empty.
 // BackupFolders makes the folder of a backup and that of its keys, which must be apart (Apart) and empty.
 func BackupFolders(to, keys string) error {
 	err := Apart(to, keys)
@@ -222,6 +221,7 @@ func BackupFolders(to, keys string) error {
 	return nil
 }
 
+// emptyFolder makes a folder, or finds it empty.
 func emptyFolder(dir string) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err

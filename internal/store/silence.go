@@ -43,8 +43,9 @@ const (
 	// examination takes less, and a question that is asked many times a day is answered without a look at the patient. A bed that
 	// gets another patient stays without a probe for longer: it is cleaned and made in between.
 	DefaultConfirmAfter = 30 * time.Minute
-	// MinConfirmAfter is the shortest, for trials; MaxConfirmAfter the longest: beyond it the night shift would never be asked.
+	// MinConfirmAfter is the shortest, for trials.
 	MinConfirmAfter = 2 * time.Second
+	// MaxConfirmAfter is the longest: beyond it the night shift would never be asked.
 	MaxConfirmAfter = 12 * time.Hour
 )
 

@@ -48,7 +48,7 @@ function options(width: number, low: number, high: number, series: uPlot.Series[
       y: { range: (_u, min, max) => [Math.min(low, min ?? low), Math.max(high, max ?? high)] },
     },
     axes: [
-      { ...axis, space: 70, size: 30, values: seconds <= DAY + step ? '{HH}:{mm}' : '{MM}-{DD}' },
+      { ...axis, space: 70, size: 30, values: seconds < 2 * DAY ? '{HH}:{mm}' : '{MM}-{DD}' },
       { ...axis, size: 44, space: 30 },
     ],
     series: [{}, ...series],

@@ -42,9 +42,9 @@ func (b *bench) marked(t *testing.T, patient string, want ...bool) {
 	if len(said) != len(want) {
 		t.Fatalf("%d readings, want %d", len(said), len(want))
 	}
-	for i, x := range said {
-		if x.NotConfirmed != want[i] {
-			t.Errorf("reading %d: not confirmed: %v, want %v", i, x.NotConfirmed, want[i])
+	for i, w := range want {
+		if x := said[i]; x.NotConfirmed != w {
+			t.Errorf("reading %d: not confirmed: %v, want %v", i, x.NotConfirmed, w)
 		}
 	}
 }
