@@ -63,10 +63,10 @@ norace: web
 
 race: web ## the unit tests under the race detector: all that do not embed OpenZiti
 	@[ -n "$(RACED)" ] || { echo "go list found no package for the race detector" >&2; exit 1; }
-	CGO_ENABLED=1 go test -race -timeout 20m $(RACED)
+	CGO_ENABLED=1 go test -race -timeout 40m $(RACED)
 
 postgres: deps ## the store's tests once more, with PostgreSQL in place of files
-	VITALSEAL_STORE=postgres go test -count=1 -timeout 20m ./internal/store
+	VITALSEAL_STORE=postgres go test -count=1 -timeout 40m ./internal/store
 
 fuzz: ## every fuzz target for FUZZTIME (2m)
 	@scripts/fuzz.sh $(FUZZTIME)

@@ -59,6 +59,9 @@ func TestGolden(t *testing.T) {
 	w := newWard(t)
 	now := time.Now()
 	w.append("a-1", numerics(now.Add(-90*time.Minute), good(vitals.Systolic, 121), good(vitals.Diastolic, 78), good(vitals.MeanArterial, 92)))
+	for _, ago := range []time.Duration{70 * time.Minute, 45 * time.Minute, 20 * time.Minute} { // not silent for so long that it is questioned
+		w.append("a-1", numerics(now.Add(-ago), good(vitals.HeartRate, 68)))
+	}
 	w.append("a-1", numerics(now.Add(-2*time.Second), good(vitals.HeartRate, 70), good(vitals.SpO2, 97)))
 	w.append("a-1", numerics(now.Add(-time.Second), good(vitals.HeartRate, 72.5), vitals.Absent(vitals.SpO2, vitals.Unavailable),
 		vitals.Checked(vitals.PerfusionIndex, 1.5, vitals.Questionable), good(vitals.DieTemperature, 31)))

@@ -240,7 +240,10 @@ func TestPatientBuckets(t *testing.T) {
 	if _, rows, _ := strings.Cut(got, "\n"); rows != want {
 		t.Errorf("%s, want %s", rows, want)
 	}
-	if got := w.get(200, fmt.Sprintf("/channels/%d/fields/1/last_average.txt?average=daily", w.ada.ID), w.readAda); got != "65" && at.Day() == time.Now().UTC().Day() {
+	if at.Day() != time.Now().UTC().Day() {
+		return // in the first two hours of a day the last day has no value yet
+	}
+	if got := w.get(200, fmt.Sprintf("/channels/%d/fields/1/last_average.txt?average=daily", w.ada.ID), w.readAda); got != "65" {
 		t.Error(got)
 	}
 }
