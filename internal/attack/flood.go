@@ -173,6 +173,9 @@ func stationFlood(ctx context.Context, t *Target) (Result, error) {
 // allowedPerSecond is what one workstation may ask of the faces, in the long run (doc/threat-model.md).
 const allowedPerSecond = 100
 
+// allowedAtOnce is how many seconds' worth of requests may come at once.
+const allowedAtOnce = 10
+
 func requestFlood(ctx context.Context, t *Target) (Result, error) {
 	s, err := t.newStation(ctx)
 	if err != nil {
@@ -205,8 +208,9 @@ func requestFlood(ctx context.Context, t *Target) (Result, error) {
 	}
 	others.Range(func(s, _ any) bool { seen = append(seen, Seen{Status: s.(int)}); return true })
 	// A machine that is too slow to send more than is allowed shows nothing about the bound.
-	if perSecond := float64(ok.Load()) / time.Since(began).Seconds(); err == nil && tooMany.Load() == 0 && perSecond < allowedPerSecond {
-		return Result{}, fmt.Errorf("only %.0f requests a second were sent, %d are allowed: this machine is too slow for this attack", perSecond, allowedPerSecond)
+	took := time.Since(began).Seconds()
+	if sent := float64(ok.Load()); err == nil && tooMany.Load() == 0 && sent <= allowedPerSecond*(took+allowedAtOnce) {
+		return Result{}, fmt.Errorf("only %.0f requests were sent in %.0f s, %d a second are allowed: this machine is too slow for this attack", sent, took, allowedPerSecond)
 	}
 	return flooded(err, tooMany.Load() == 0, seen, "all were answered", "bounded", "%d answered, %d refused with 429", ok.Load(), tooMany.Load())
 }
