@@ -21,8 +21,8 @@ require (
 	github.com/mochi-mqtt/server/v2 v2.7.9
 	github.com/ncruces/go-sqlite3 v0.36.0
 	github.com/openziti/sdk-golang v1.2.10
-	github.com/openziti/ziti v1.7.2
 	github.com/openziti/xweb/v2 v2.3.4
+	github.com/openziti/ziti v1.7.2
 	github.com/pquerna/otp v1.5.0
 	github.com/rogpeppe/go-internal v1.16.0
 	github.com/sirupsen/logrus v1.9.3
