@@ -51,7 +51,7 @@ func testApprovals(t *testing.T, d *demo) {
 		{ method: 'POST', headers: { 'Content-Type': 'application/json', 'X-Vitalseal-Request': '1' }, body: '{}' })).then(r => r.status === 403)`, chromedp.EvalAwaitPromise)
 
 	b.do(chromedp.Click(testid("page-approvals")), chromedp.WaitVisible(testid("approve")))
-	b.is("exactly what it will change", fmt.Sprintf(`(t => t.includes('Nina Neu (login %s) a nurse') && t.includes('ward-a is the ward Cardiology'))(document.querySelector('[data-testid="approval"]').innerText)`, login))
+	b.is("exactly what it will change", fmt.Sprintf(`(t => t.includes('"Nina Neu" (login %s) a nurse') && t.includes('ward-a is the ward Cardiology'))(document.querySelector('[data-testid="approval"]').innerText)`, login))
 	b.axe()
 	b.shot("approvals")
 	b.narrow("approvals-390")
