@@ -63,7 +63,8 @@ func (d *Desk) Wait(ctx context.Context, witness string, from int64, also ...int
 	w.has = from
 	close(d.seen)
 	d.seen = make(chan struct{})
-	wake, wait := d.wake, d.pushed <= from && from > 0 // one that knows nothing is told at once
+	// One that knows nothing is told at once, as soon as there is something to know.
+	wake, wait := d.wake, d.pushed <= from && (from > 0 || d.log.Checkpoint().Size == 0)
 	d.mu.Unlock()
 	defer func() {
 		d.mu.Lock()

@@ -24,7 +24,7 @@ const (
 	witnessRetry   = time.Second
 	conflictSuffix = ".conflict"
 	maxWitnessFile = maxCheckpoint + 1<<10
-	maxAsked       = 4
+	maxAsked       = 64
 )
 
 // Witness remembers, far from the log, the newest checkpoint that it has seen, and demands of every later one the proof
@@ -55,7 +55,7 @@ type Witness struct {
 	heard    []heard      // what others saw and nothing has proven yet; at most MaxAlso
 	agreed   []Checkpoint // what was proven, oldest first; at most maxAgreed
 	compared time.Time
-	asked    []int64 // what the last Asks started from: several may be under way; at most maxAsked
+	asked    []Checkpoint // what Asks without an answer started from: several may be under way; at most maxAsked
 }
 
 // WitnessState is what a witness has to say. Its JSON form stands in a gateway's status.
@@ -173,7 +173,7 @@ func (w *Witness) Sighting() (Sighting, bool) {
 func (w *Witness) Ask() Ask {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.asked = append(w.asked, w.have.Size)
+	w.asked = append(w.asked, w.have)
 	w.asked = w.asked[max(0, len(w.asked)-maxAsked):]
 	return Ask{From: w.have.Size, Also: w.also()}
 }
@@ -206,22 +206,6 @@ func (w *Witness) Update(statement []byte) error {
 	return err
 }
 
-// UpdateAsked is Update for a statement that was asked for when the witness remembered the first asked entries. Where it remembers more by
-// now, because another statement came in between, this one is not judged: it proves nothing about what is remembered, and is not
-// wrong either. The log then counts as proven by the other one.
-func (w *Witness) UpdateAsked(asked int64, statement []byte) error {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if asked != w.have.Size {
-		return nil
-	}
-	err := w.update(statement)
-	if errors.Is(err, ErrInconsistent) && w.bad == nil {
-		w.bad = err
-	}
-	return err
-}
-
 func (w *Witness) update(statement []byte) error {
 	var c Consistency
 	if json.Unmarshal(statement, &c) != nil {
@@ -232,13 +216,11 @@ func (w *Witness) update(statement []byte) error {
 		key = strings.TrimSpace(c.Key)
 	}
 	before, late := w.have, false
-	if c.From < w.have.Size && slices.Contains(w.asked, c.From) {
-		// Another answer was faster than this one.
-		if c.From == 0 {
-			before, late = Checkpoint{}, true
-		} else if then, ok := w.known(c.From); ok {
-			before, late = then, true
+	if i := slices.IndexFunc(w.asked, func(then Checkpoint) bool { return then.Size == c.From }); i >= 0 {
+		if c.From < w.have.Size { // another answer was faster than this one
+			before, late = w.asked[i], true
 		}
+		w.asked = slices.Delete(w.asked, i, i+1) // one answer a question: an old answer again is a log that was rolled back
 	}
 	now, err := c.check(before, key)
 	if err == nil && late && now.Size == w.have.Size {
