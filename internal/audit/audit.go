@@ -68,6 +68,7 @@ type Log struct {
 	disk         disk
 
 	origin string // SPIFFE id of the hub; set before use
+	known  known  // for Search
 
 	requests chan request
 	signs    chan chan<- signed
@@ -130,7 +131,7 @@ func open(dir, keyFile string, logger *slog.Logger, segmentBytes int64, disk dis
 		return nil, fmt.Errorf("audit: open: another process has the log: %w", err)
 	}
 	l := &Log{
-		dir: dir, logger: logger, lock: lock, segmentBytes: segmentBytes, disk: disk, repeats: newRepeats(),
+		dir: dir, logger: logger, lock: lock, segmentBytes: segmentBytes, disk: disk, repeats: newRepeats(), known: newKnown(),
 		requests: make(chan request), signs: make(chan chan<- signed), quit: make(chan struct{}), ended: make(chan struct{}),
 	}
 	defer func() {

@@ -63,24 +63,30 @@ type place struct {
 }
 
 // index is what a log remembers of its entries to prove things about them: of each tile of 256 entries where it starts
-// and, once it is complete, its root; a quarter byte an entry. What lies below is read again from the segments. Its slices
+// and, once it is complete, its root and its times; a quarter byte an entry. What lies below is read again from the segments. Its slices
 // only ever grow at their ends, so that a copy of an index stays as it is while the original goes on.
 type index struct {
 	frontier
 	starts []place
 	roots  []tlog.Hash
+	times  []times
+	newest times // of the tile that is not complete
 }
 
 func (x *index) clone() index {
-	return index{frontier{x.size, slices.Clone(x.tops)}, x.starts, x.roots}
+	return index{frontier{x.size, slices.Clone(x.tops)}, x.starts, x.roots, x.times, x.newest}
 }
 
 func (x *index) add(line []byte, at place) {
 	if x.size%tileSize == 0 {
 		x.starts = append(x.starts, at)
+		x.newest = timeOf(line)
+	} else {
+		x.newest = x.newest.with(timeOf(line))
 	}
 	if root, complete := x.frontier.add(line); complete {
 		x.roots = append(x.roots, root)
+		x.times = append(x.times, x.newest)
 	}
 }
 

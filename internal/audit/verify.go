@@ -168,6 +168,21 @@ func Export(dir string, visit func(e Entry, line []byte) error) error {
 type Filter struct {
 	From, To        time.Time // From <= time < To; zero: no bound
 	Person, Patient string    // ids; empty: any
+	Action          string    // such as "patient:view"; empty: any
+	Answer          string    // Allowed or Refused; empty: any
+}
+
+// The answers that a Filter chooses by.
+const (
+	Allowed = "allowed"
+	Refused = "refused"
+)
+
+func (e Entry) answer() string {
+	if e.Allowed {
+		return Allowed
+	}
+	return Refused
 }
 
 // Concerns reports whether the entry is about a patient, alone or among others.
@@ -178,7 +193,8 @@ func (e Entry) Concerns(patient string) bool {
 // Match reports whether the filter chooses e.
 func (f Filter) Match(e Entry) bool {
 	return (f.From.IsZero() || !e.Time.Before(f.From)) && (f.To.IsZero() || e.Time.Before(f.To)) &&
-		(f.Person == "" || e.Person == f.Person) && (f.Patient == "" || e.Concerns(f.Patient))
+		(f.Person == "" || e.Person == f.Person) && (f.Patient == "" || e.Concerns(f.Patient)) &&
+		(f.Action == "" || e.Action == f.Action) && (f.Answer == "" || e.answer() == f.Answer)
 }
 
 // newVerifier reads a public key.

@@ -188,7 +188,7 @@ func Run(ctx context.Context, cfg Config, network Network, ready func() error, l
 		return err
 	}
 	cloud := sink.NewFace(sink.FaceConfig{Engine: forward, Subject: board.Subject, Log: log})
-	administer := admin.New(admin.Config{Store: st, Access: engine, Audit: trail, Proven: witnessed.proven, Subject: board.Subject, Domain: cfg.Deployment,
+	administer := admin.New(admin.Config{Store: st, Access: engine, Audit: trail, Proven: witnessed.proven, Search: witnessed.searched, Subject: board.Subject, Domain: cfg.Deployment,
 		Invite: inv.invite, Disable: inv.disable, Enable: inv.enable, Delete: inv.remove, Rotate: inv.rotate, ResetNumbers: inv.resetNumbers, Reissue: inv.reissue, Log: log, Live: liveOf(board)})
 	out := newFaces(ctx, route(board, board.Limited(speak), board.Limited(administer), board.Limited(cloud)), log)
 	inv.drift = func(c overlay.Change) { guard.tell(access.Event{Kind: access.EventDrift, Detail: c.String()}) }

@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"vitalseal/internal/access"
-	"vitalseal/internal/vitals"
 )
 
 // moveStep is the part of the directory's schema about readings that were moved from one patient to another.
@@ -72,7 +71,7 @@ func (s *Store) CheckMove(m Move) error {
 	case !m.End.After(m.Begin):
 		return invalid("end must be after begin")
 	case m.End.Sub(m.Begin) > MaxMove:
-		return invalid("at most %v are moved at once", MaxMove)
+		return invalid("at most %d hours are moved at once", int(MaxMove/time.Hour))
 	case m.End.After(now):
 		return invalid("end is in the future; for what is still to come change the stay or the placement")
 	case m.Begin.Before(now.Add(-MaxBackdate)):
@@ -131,41 +130,8 @@ const MostMeasured = 10000
 // Measured counts how often numbers of a patient were stored for [begin, end), at most MostMeasured, of one sensor (SPIFFE id) or, with
 // "", of all; other inverts that to all but one. The grant must allow access.MoveReadings on the patient, for Unassigned on the system.
 func (s *Store) Measured(ctx context.Context, g access.Grant, patient, sensor string, other bool, begin, end time.Time) (n int, err error) {
-	on := access.OnPatient(patient)
-	if patient == Unassigned {
-		on = access.OnSystem()
-	}
-	if err := s.allowed(g, access.MoveReadings, on); err != nil {
-		return 0, named("measured", err)
-	}
-	if !end.After(begin) || end.Sub(begin) > MaxMove {
-		return 0, nil // MoveReadings says what is wrong
-	}
-	key, err := s.key(ctx, patientKey(patient))
-	if err != nil {
-		return 0, named("measured", err)
-	}
-	names, err := s.archive.between(ctx, begin, end)
-	if err != nil {
-		return 0, named("measured", err)
-	}
-	for _, name := range names {
-		err := s.scan(ctx, name, key, patient, vitals.Numerics, micro(begin), micro(end), func(int64) bool { return n < MostMeasured }, func(o opened) error {
-			if sensor != "" && (o.sensor == sensor) == other {
-				return nil
-			}
-			for _, b := range o.chunk.Bundles {
-				if !b.At.Before(begin) && b.At.Before(end) && slices.ContainsFunc(b.Numerics, func(x vitals.Numeric) bool { return x.Quality.HasValue() }) {
-					n++
-				}
-			}
-			return nil
-		})
-		if err != nil {
-			return 0, named("measured", err)
-		}
-	}
-	return min(n, MostMeasured), nil
+	f, err := s.MeasuredIn(ctx, g, patient, sensor, other, begin, end, MostMeasured)
+	return f.Count, err
 }
 
 const selectMove = "SELECT id, source, target, sensor, begins, ends, person, at, done FROM moves "

@@ -46,6 +46,8 @@ type Config struct {
 	// Proven is the end of the audit log, its newest n entries, in JSON, with the proof that they are, and that the sizes of also are beginnings
 	// of it; nil answers 500.
 	Proven func(ctx context.Context, n int, also []int64) (json.RawMessage, error)
+	// Search finds entries of the audit log; nil answers 500.
+	Search func(ctx context.Context, q AuditQuestion) (AuditPage, error)
 	// Subject is who sends the request: access.ErrNoSession, or the person at the workstation that the connection
 	// proves.
 	Subject func(r *http.Request) (access.Subject, error)
@@ -134,6 +136,8 @@ func (h *handler) routes() []route {
 		{post, "identities/{kind}/{name}/{change}", identities, h.changeIdentity},
 		{post, "identities/{kind}/{name}/bed", decidedByEngine, h.placeSensor},
 		{post, "readings/move", decidedByEngine, h.moveReadings},
+		{get, "readings", decidedByEngine, h.previewMove},
+		{get, "sensors", decidedByEngine, h.sensorsHere},
 
 		{get, "wards", access.ViewDelivery, h.wards},
 		{get, "beds", access.ViewDelivery, h.beds},
@@ -146,6 +150,8 @@ func (h *handler) routes() []route {
 		{put, "quotas", directory, h.setQuota},
 		{get, "audit", access.ViewAudit, h.audit},
 		{get, "audit/proven", access.ViewAudit, h.provenAudit},
+		{get, "audit/search", access.ViewAudit, h.searchAudit},
+		{get, "audit/names", access.ViewAudit, h.auditNames},
 		{get, "reviews", decidedByEngine, h.reviews},
 		{post, "reviews/{id}", decidedByEngine, h.review},
 		{get, "approvals", decidedByEngine, h.approvals},

@@ -165,8 +165,9 @@ func (h *handler) placeSensor(ctx context.Context, rq *request) (any, error) {
 		what += " as of " + at.UTC().Format(time.RFC3339)
 	}
 	return struct {
-		Bed string `json:"bed"`
-	}{in.Bed}, h.Access.Record(ctx, grant, onIdentity(id), what)
+		Bed string    `json:"bed"`
+		At  time.Time `json:"at"` // from then on it is there
+	}{in.Bed, at.UTC().Truncate(time.Microsecond)}, h.Access.Record(ctx, grant, onIdentity(id), what)
 }
 
 // moveReadings says that what was measured in a span was another patient's. The policies are asked about both patients.

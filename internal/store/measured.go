@@ -1,0 +1,71 @@
+package store
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"vitalseal/internal/access"
+	"vitalseal/internal/vitals"
+)
+
+// MostFound bounds what MeasuredIn counts: two sensors that speak each second, for half a day.
+const MostFound = 100_000
+
+// Found is what is stored of a patient in a span: how often numbers, and when the first and the last of them were measured.
+type Found struct {
+	Count       int
+	First, Last time.Time // zero where Count is 0; of what was counted where More
+	More        bool      // there are more than were counted
+}
+
+// MeasuredIn finds what numbers of a patient are stored for [begin, end), at most most of them (the newest), of one sensor (SPIFFE id)
+// or, with "", of all; other inverts that to all but one. The grant must allow access.MoveReadings on the patient, for Unassigned on the
+// system. A span that cannot be moved, because it is empty or longer than MaxMove, has nothing.
+func (s *Store) MeasuredIn(ctx context.Context, g access.Grant, patient, sensor string, other bool, begin, end time.Time, most int) (f Found, err error) {
+	on := access.OnPatient(patient)
+	if patient == Unassigned {
+		on = access.OnSystem()
+	}
+	if err := s.allowed(g, access.MoveReadings, on); err != nil {
+		return Found{}, named("measured", err)
+	}
+	if !end.After(begin) || end.Sub(begin) > MaxMove {
+		return Found{}, nil // MoveReadings says what is wrong
+	}
+	key, err := s.key(ctx, patientKey(patient))
+	if err != nil {
+		return Found{}, named("measured", err)
+	}
+	names, err := s.archive.between(ctx, begin, end)
+	if err != nil {
+		return Found{}, named("measured", err)
+	}
+	slices.Sort(names) // the days, by their dates
+	slices.Reverse(names)
+	for _, name := range names {
+		err := s.scan(ctx, name, key, patient, vitals.Numerics, micro(begin), micro(end), func(int64) bool { return f.Count <= most }, func(o opened) error {
+			if sensor != "" && (o.sensor == sensor) == other {
+				return nil
+			}
+			for _, b := range o.chunk.Bundles {
+				if b.At.Before(begin) || !b.At.Before(end) || !slices.ContainsFunc(b.Numerics, func(x vitals.Numeric) bool { return x.Quality.HasValue() }) {
+					continue
+				}
+				f.Count++
+				if f.First.IsZero() || b.At.Before(f.First) {
+					f.First = b.At
+				}
+				f.Last = later(f.Last, b.At)
+			}
+			return nil
+		})
+		if err != nil {
+			return Found{}, named("measured", err)
+		}
+	}
+	if f.Count > most {
+		f.Count, f.More = most, true
+	}
+	return f, nil
+}
