@@ -4,7 +4,8 @@ import { useState } from 'preact/hooks'
 import { ask, type Asked, type Question, type Readings, type TrendQuestion } from './api'
 import { Failed, words } from './dialog'
 import { tr } from './lang'
-import { clock, day, span } from './words'
+import { sensorsAt } from './sensors'
+import { clock, day, say, span } from './words'
 
 // marked reports whether any reading is of a sensor that asks.
 export function marked(readings: Readings): boolean {
@@ -13,10 +14,11 @@ export function marked(readings: Readings): boolean {
 
 const near = (iso: string) => (day(iso) === day(new Date().toISOString()) ? clock(iso) : `${day(iso)} ${clock(iso)}`)
 
-export function AskPatient({ patient, name, asked, onAnswered }: {
+export function AskPatient({ patient, name, asked, go, onAnswered }: {
   patient: string
   name: string | undefined
   asked: Asked
+  go: (to: string) => void
   onAnswered: () => void
 }) {
   const [busy, setBusy] = useState(false)
@@ -34,7 +36,7 @@ export function AskPatient({ patient, name, asked, onAnswered }: {
       })
       .finally(() => setBusy(false))
   }
-  // A nurse of the ward may take a sensor from its bed; putting it at another is the administrator's, on the Devices page.
+  // A nurse of the ward may take a sensor from its bed, or say whose it is on the page of sensors.
   const take = (sensor: string) => {
     setBusy(true)
     setFailed('')
@@ -53,7 +55,7 @@ export function AskPatient({ patient, name, asked, onAnswered }: {
       {asked.may_answer && (
         <div class="asks-answers">
           <span class="asks-hint">{tr('Look at the wristband first.')}</span>
-          <button type="button" class="main" data-testid="asks-yes" disabled={busy} onClick={() => answer('yes')}>
+          <button type="button" class={refused.length < list.length ? 'main' : 'quiet'} data-testid="asks-yes" disabled={busy} onClick={() => answer('yes')}>
             {tr('Yes, still {0}', who)}
           </button>
           {refused.length < list.length && (
@@ -66,11 +68,15 @@ export function AskPatient({ patient, name, asked, onAnswered }: {
       {asked.may_answer && refused.length > 0 && (
         <div class="asks-answers">
           {refused.map((q) => (
-            <button key={q.id} type="button" class="quiet" data-testid={`asks-take-${q.sensor}`} disabled={busy} onClick={() => take(q.sensor)}>
-              {tr('Take {0} off this bed', q.sensor)}
-            </button>
+            <>
+              <button key={q.id} type="button" class="main" data-testid={`asks-whose-${q.sensor}`} disabled={busy} onClick={() => go(sensorsAt(q.sensor, q.spoke))}>
+                {say('whoseIsIt', q.sensor)}
+              </button>
+              <button key={`${q.id} off`} type="button" class="quiet" data-testid={`asks-take-${q.sensor}`} disabled={busy} onClick={() => take(q.sensor)}>
+                {tr('Take {0} off this bed', q.sensor)}
+              </button>
+            </>
           ))}
-          <span class="asks-hint">{tr('The Devices page puts it at its right bed; an administrator has it.')}</span>
         </div>
       )}
     </section>

@@ -492,7 +492,6 @@ export const german = {
   'This step needs a fresh proof of who you are. It is good for five minutes.': 'Dieser Schritt braucht einen frischen Nachweis, wer Sie sind. Er gilt fünf Minuten.',
   'Go on': 'Weiter',
   'Take {0} off this bed': '{0} von diesem Bett nehmen',
-  'The Devices page puts it at its right bed; an administrator has it.': 'An sein richtiges Bett kommt er auf der Seite „Geräte“; sie gehört der Administration.',
   deleted: 'gelöscht',
   // The language, and what the hub says.
   Quotas: 'Kontingente',

@@ -16,6 +16,7 @@ import { PatientPage } from './patient'
 import { PeoplePage } from './people'
 import { QuotasPage } from './quotas'
 import { ExplainPage, ReviewsPage } from './review'
+import { SensorsPage } from './sensors'
 import { ChooseOwnPassword, SignIn } from './signin'
 import { Station } from './station'
 
@@ -34,8 +35,9 @@ function App() {
   const [leaving, setLeaving] = useState(0) // seconds until the automatic sign-off; 0: not near
 
   const go = useCallback((to: string) => {
-    if (to !== window.location.pathname) window.history.pushState(null, '', to)
-    setPath(to)
+    const at = new URL(to, window.location.href)
+    if (at.pathname + at.search !== window.location.pathname + window.location.search) window.history.pushState(null, '', to)
+    setPath(at.pathname)
     window.scrollTo(0, 0)
   }, [])
   useEffect(() => {
@@ -234,6 +236,7 @@ function Page({ session, ways, path, go, onSignOut, onGone }: {
   if (path === '/explain' && (session.role === 'auditor' || session.role === 'admin')) return <ExplainPage {...page} />
   if (path === '/approvals' && ['admin', 'auditor', 'doctor', 'staff'].includes(session.role)) return <ApprovalsPage {...page} />
   if (path === '/reviews' && session.role === 'auditor') return <ReviewsPage {...page} />
+  if (path === '/sensors' && (session.role === 'nurse' || session.role === 'staff')) return <SensorsPage {...page} />
   if (path === '/people' && session.role === 'admin') return <PeoplePage {...page} />
   if (path === '/quotas' && session.role === 'admin') return <QuotasPage {...page} />
   if (path === '/devices' && session.role === 'admin') return <DevicesPage {...page} />

@@ -1,6 +1,6 @@
 // The pages of those who see no clinical values: staff, and what other such pages share.
 import { tr } from './lang'
-import type { ComponentChildren } from 'preact'
+import { cloneElement, toChildArray, type ComponentChildren, type VNode } from 'preact'
 import { useEffect, useRef, useState } from 'preact/hooks'
 import { Refused, ask, type Beds, type Session } from './api'
 import { Frame, Message } from './parts'
@@ -49,21 +49,32 @@ export function Asked({ failed, waiting }: { failed: Refused | undefined; waitin
   return waiting ? <p class="quietly">{tr('Fetching…')}</p> : null
 }
 
-// Table is a wide table that scrolls by itself on a narrow screen.
+// Table is a table whose rows (<tr> of <td>) are cards on a narrow screen, each value behind the name of its column. The roles are said
+// because a browser forgets them where rows are no table rows. A table that is too wide scrolls by itself.
 export function Table({ head, children, testid, label }: { head: string[]; children: ComponentChildren; testid: string; label?: string }) {
+  const element = (c: ComponentChildren): c is VNode<{ children?: ComponentChildren }> => typeof c === 'object' && c !== null && 'props' in c
+  const rows = toChildArray(children).map((tr) =>
+    element(tr)
+      ? cloneElement(
+          tr,
+          { role: 'row' },
+          toChildArray(tr.props.children).map((td, i) => (element(td) ? cloneElement(td, { role: 'cell', 'data-head': head[i] ?? '' }) : td)),
+        )
+      : tr,
+  )
   return (
     <div class="panel table-box" tabIndex={0} role="region" aria-label={label ?? tr('Table')}>
-      <table data-testid={testid}>
-        <thead>
-          <tr>
+      <table data-testid={testid} role="table">
+        <thead role="rowgroup">
+          <tr role="row">
             {head.map((h) => (
-              <th key={h} scope="col" class={h === 'No.' ? 'num' : ''}>
+              <th key={h} role="columnheader" scope="col" class={h === tr('No.') ? 'num' : ''}>
                 {h || <span class="sr">{say('change')}</span>}
               </th>
             ))}
           </tr>
         </thead>
-        <tbody>{children}</tbody>
+        <tbody role="rowgroup">{rows}</tbody>
       </table>
     </div>
   )

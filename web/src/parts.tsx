@@ -8,7 +8,7 @@ import { EmergencyBanner } from './emergency'
 import { FailedSignIns } from './notice'
 import { SecurityBanner } from './security'
 import type { Heard, LinkState, Live, Vitals } from './live'
-import { FORGET_SECONDS, STALE_SECONDS, clock, doubt, hasValue, roleWords, sourceOf, span, whyAbsent } from './words'
+import { FORGET_SECONDS, STALE_SECONDS, clock, doubt, hasValue, roleWords, say, sourceOf, span, whyAbsent } from './words'
 
 export function useTick(live: Live | undefined): void {
   const [, again] = useReducer<number, void>((n) => n + 1, 0)
@@ -202,8 +202,13 @@ const pages: Partial<Record<Session['role'], [string, string][]>> = {
     ['/', tr('Patients')],
     ['/approvals', tr('Approvals')],
   ],
+  nurse: [
+    ['/', tr('Beds')],
+    ['/sensors', say('sensors')],
+  ],
   staff: [
     ['/', tr('Beds')],
+    ['/sensors', say('sensors')],
     ['/approvals', tr('Approvals')],
   ],
   admin: [
@@ -216,7 +221,7 @@ const pages: Partial<Record<Session['role'], [string, string][]>> = {
 }
 
 // testids name the links, whatever the language.
-const testids: Record<string, string> = { '/': 'start', '/reviews': 'emergencies', '/approvals': 'approvals', '/explain': 'explain', '/people': 'people', '/quotas': 'quotas' }
+const testids: Record<string, string> = { '/': 'start', '/reviews': 'emergencies', '/approvals': 'approvals', '/explain': 'explain', '/people': 'people', '/quotas': 'quotas', '/sensors': 'sensors' }
 
 function Pages({ session, go }: { session: Session; go: (to: string) => void }) {
   const list = pages[session.role]

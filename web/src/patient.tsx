@@ -181,7 +181,7 @@ export function PatientPage({ id, session, go, onSignOut, onGone }: {
         </h1>
         <Age state={f.state} seconds={f.seconds} prefix={`${tr('last number')} `} />
       </div>
-      <AskPatient patient={id} name={patient.patient_name} asked={patient} onAnswered={() => {
+      <AskPatient patient={id} name={patient.patient_name} asked={patient} go={go} onAnswered={() => {
         load.current(true)
         loadTrends.current()
       }} />

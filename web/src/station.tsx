@@ -115,7 +115,7 @@ export function Station({ session, go, onSignOut, onGone }: {
                 b.patient ? (
                   <div key={b.bed || b.patient} class="cell">
                     <Tile bed={b} patient={b.patient} live={live} go={go} />
-                    <AskPatient patient={b.patient} name={b.patient_name} asked={b} onAnswered={() => load.current(true)} />
+                    <AskPatient patient={b.patient} name={b.patient_name} asked={b} go={go} onAnswered={() => load.current(true)} />
                   </div>
                 ) : (
                   <EmptyTile key={b.bed} bed={b} />

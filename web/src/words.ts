@@ -1,5 +1,6 @@
 // How a reading is said to a person: a number, or the reason why there is none. Never a zero, never a guess.
 import { hubSays, lang, tr } from './lang'
+import { wardFindings, wardTexts } from './words-ward'
 import type { FailedSignIn, Kind, Quality, Reading } from './api'
 
 // A number older than this is not live and must not look so.
@@ -249,8 +250,10 @@ const texts = {
   proofReported: { en: 'It was reported: remove this note', de: 'Es wurde gemeldet: diesen Hinweis entfernen' },
 } as const
 
-export function say(key: keyof typeof texts, ...values: (string | number)[]): string {
-  const text: string = texts[key][document.documentElement.lang.startsWith('de') ? 'de' : 'en']
+const all = { ...texts, ...wardTexts }
+
+export function say(key: keyof typeof all, ...values: (string | number)[]): string {
+  const text: string = all[key][document.documentElement.lang.startsWith('de') ? 'de' : 'en']
   return text.replace(/\{(\d)\}/g, (_, i: string) => String(values[Number(i)] ?? ''))
 }
 
@@ -359,6 +362,7 @@ const findings: [RegExp, string][] = [
   [/^(\S+): bed (\S+) has (\S+) already \(.*\); what the legacy device says is shown only while the other is silent$/, '$1: An Bett $2 ist schon $3; was das Altgerät sagt, wird nur angezeigt, solange das andere schweigt'],
   [/^the gateway's clock is (\S+) s ahead of the hub's$/, 'die Uhr des Gateways geht $1 s vor der des Hubs'],
   [/^the gateway's clock is (\S+) s behind the hub's$/, 'die Uhr des Gateways geht $1 s nach der des Hubs'],
+  ...wardFindings,
 ]
 
 // hubFinds is what the hub found, in the language of the page where the page knows it, else as it came.

@@ -221,6 +221,7 @@ func TestScreens(t *testing.T) {
 	}
 	t.Run("is this still the patient", s.whoseSensor)
 	t.Run("another patient", s.anotherPatient)
+	t.Run("whose is it", s.whose)
 	t.Run("devices", s.devices)
 	t.Run("time and source", s.timeAndSource)
 	t.Run("emergency and print", s.emergencyAndPrint)
@@ -262,9 +263,11 @@ func (s *stage) whoseSensor(t *testing.T) {
 func english(t *testing.T) []string {
 	t.Helper()
 	var out []string
+	const pair = `en: '((?:[^'\\]|\\.)*)'(,)\s+de: '((?:[^'\\]|\\.)*)'`
 	for file, pattern := range map[string]string{
-		"german.ts": `(?m)^  (?:'((?:[^'\\]|\\.)*)'|([A-Za-z]+)):\s+'((?:[^'\\]|\\.)*)',$`,
-		"words.ts":  `en: '((?:[^'\\]|\\.)*)'(,) de: '((?:[^'\\]|\\.)*)'`,
+		"german.ts":     `(?m)^  (?:'((?:[^'\\]|\\.)*)'|([A-Za-z]+)):\s+'((?:[^'\\]|\\.)*)',$`,
+		"words.ts":      pair,
+		"words-ward.ts": pair,
 	} {
 		text, err := os.ReadFile("../../../web/src/" + file)
 		if err != nil {

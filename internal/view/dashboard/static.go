@@ -31,7 +31,7 @@ type file struct {
 const indexPath = "/index.html"
 
 // pages are the front end's addresses, besides /patient/ID.
-var pages = []string{"/", "/account", "/display", "/people", "/approvals", "/quotas", "/devices", "/reviews", "/explain"}
+var pages = []string{"/", "/account", "/display", "/people", "/sensors", "/approvals", "/quotas", "/devices", "/reviews", "/explain"}
 
 // types is all that the front end may consist of: what is not here is not served.
 var types = map[string]string{
