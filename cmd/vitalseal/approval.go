@@ -126,6 +126,7 @@ func approvalCommand() *cobra.Command {
 			}
 			return os.WriteFile(out, answer, 0o600)
 		}
+		saysMoved(answer)
 		for _, k := range []string{"id", "login", "password_second_half"} {
 			if v, ok := made[k]; ok && v != "" {
 				fmt.Printf("%s: %v\n", k, v)
@@ -159,7 +160,7 @@ func approvalCommand() *cobra.Command {
 		}
 		return printState(answer, s.json)
 	})
-	return group("approval", "What takes two persons: new persons, roles, wards, patients, passwords, displays", list, approve, refuse, state, toggle)
+	return group("approval", "What takes two persons: new persons, roles, wards, patients, passwords, displays, readings moved to another ward", list, approve, refuse, state, toggle)
 }
 
 func printState(answer []byte, asJSON bool) error {
@@ -181,11 +182,11 @@ func printState(answer []byte, asJSON bool) error {
 	case t.On:
 		fmt.Printf("two persons: on\nwaiting: %d\n", t.Waiting)
 	case t.Off:
-		fmt.Println("two persons: OFF, by the hub's configuration: one administrator alone makes clinicians, auditors, patients' logins and displays")
+		fmt.Println("two persons: OFF, by the hub's configuration: one administrator alone makes clinicians, auditors, patients' logins and displays, and moves readings to another ward")
 	case len(t.Approvers) < t.Needed:
-		fmt.Printf("two persons: OFF, one administrator alone makes clinicians, auditors, patients' logins and displays; it takes %d auditors, doctors or staff with a password of their own\n", t.Needed)
+		fmt.Printf("two persons: OFF, one administrator alone makes clinicians, auditors, patients' logins and displays, and moves readings to another ward; it takes %d auditors, doctors or staff with a password of their own\n", t.Needed)
 	default:
-		fmt.Println("two persons: OFF, one administrator alone makes clinicians, auditors, patients' logins and displays; run `vitalseal approval switch on`")
+		fmt.Println("two persons: OFF, one administrator alone makes clinicians, auditors, patients' logins and displays, and moves readings to another ward; run `vitalseal approval switch on`")
 	}
 	fmt.Printf("approvers: %s\n", strings.Join(t.Approvers, " "))
 	return nil

@@ -205,12 +205,12 @@ func (e *Engine) SayTwoPersons(ctx context.Context) {
 	case err != nil:
 		e.log.ErrorContext(ctx, "access: whether acts take two persons cannot be read", "err", err)
 	case t.Off:
-		e.log.WarnContext(ctx, "ONE ADMINISTRATOR ALONE CAN MAKE CLINICIANS, AUDITORS, PATIENTS' LOGINS AND DISPLAYS: the configuration says two_persons: off; take that line away")
+		e.log.WarnContext(ctx, "ONE ADMINISTRATOR ALONE CAN MAKE CLINICIANS, AUDITORS, PATIENTS' LOGINS AND DISPLAYS, AND MOVE READINGS TO ANOTHER WARD: the configuration says two_persons: off; take that line away")
 	case !t.On && len(t.Approvers) < MinApprovers:
-		e.log.WarnContext(ctx, "ONE ADMINISTRATOR ALONE CAN MAKE CLINICIANS, AUDITORS, PATIENTS' LOGINS AND DISPLAYS: there are too few who could approve; once two auditors, doctors or staff have passwords of their own, run `vitalseal approval switch on`",
+		e.log.WarnContext(ctx, "ONE ADMINISTRATOR ALONE CAN MAKE CLINICIANS, AUDITORS, PATIENTS' LOGINS AND DISPLAYS, AND MOVE READINGS TO ANOTHER WARD: there are too few who could approve; once two auditors, doctors or staff have passwords of their own, run `vitalseal approval switch on`",
 			"approvers", len(t.Approvers))
 	case !t.On:
-		e.log.WarnContext(ctx, "ONE ADMINISTRATOR ALONE CAN MAKE CLINICIANS, AUDITORS, PATIENTS' LOGINS AND DISPLAYS: run `vitalseal approval switch on`",
+		e.log.WarnContext(ctx, "ONE ADMINISTRATOR ALONE CAN MAKE CLINICIANS, AUDITORS, PATIENTS' LOGINS AND DISPLAYS, AND MOVE READINGS TO ANOTHER WARD: run `vitalseal approval switch on`",
 			"approvers", len(t.Approvers))
 	}
 }
@@ -377,6 +377,25 @@ func (e *Engine) decideApproval(ctx context.Context, s Subject, id, outcome, not
 	}
 	a.Decider, a.Decided, a.Outcome, a.Note = s.Person.ID, now.UTC(), outcome, note
 	return a, g, nil
+}
+
+// GrantApproved is the decision, now, that the requester of an act which a second person has just approved may do a on r: what the rules
+// permitted at the request may be refused by now. Session and proof of identity are those of the request, which was decided with
+// them. ErrApprovalOver: the act is not approved, or is over.
+func (e *Engine) GrantApproved(ctx context.Context, id string, a Action, r Resource) (Grant, error) {
+	if e.approvals == nil {
+		return Grant{}, ErrApprovalOver
+	}
+	x, err := e.approvals.Approval(ctx, id)
+	if err != nil {
+		return Grant{}, fmt.Errorf("access: approval: %w", err)
+	}
+	now := time.Now()
+	if x.Outcome != ApprovalApproved || now.Sub(x.Decided) > e.grantLife {
+		return Grant{}, ErrApprovalOver
+	}
+	s := Subject{Person: Person{ID: x.Requester}, Workstation: x.Workstation, SessionStarted: x.Requested, Proven: now, SecondFactor: true}
+	return e.decide(ctx, s, a, r, "asked for in "+x.ID+", approved by "+x.Decider, "", true)
 }
 
 // FinishApproval notes what came of an act that was approved.

@@ -96,10 +96,15 @@ const (
 	EventOnePerson    = "one-person"          // one administrator alone is enough for dangerous acts; it lasts until that is switched on
 	EventSplitView    = "split-view"          // one hub's audit log was shown to witnesses in two forms
 	EventFalseWitness = "false-witness"       // a component shows a checkpoint that no log signed
+	EventMoved        = "readings-moved"      // one person alone moved readings to a patient of another ward
+	EventDisplay      = "display-ticket"      // one person alone made a new ticket for a wall display
 )
 
 // WithEvents hands every Event to f, which must return at once.
 func WithEvents(f func(Event)) Option { return func(e *Engine) { e.events = f } }
+
+// Tell has people told of an event that a face knows of; it returns at once.
+func (e *Engine) Tell(ev Event) { e.events(ev) }
 
 // BreakGlass opens a patient to s for GlassLife, with a typed reason. It is audited with the reason before anything opens,
 // and announced. Errors: *Denied (ErrStepUp where a fresh proof is missing), ErrInvalid for the reason, ErrGlassRate.

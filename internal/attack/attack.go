@@ -141,6 +141,7 @@ func All() []Attack {
 		witnessAttacks(),
 		splitAttacks(),
 		personAttacks(),
+		moveAttacks(),
 		policyAttacks(),
 		sensorAttacks(),
 		diskAttacks(),

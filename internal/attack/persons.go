@@ -90,6 +90,8 @@ func (o *bureau) furnish(ctx context.Context) (err error) {
 	o.admin = admin.New(admin.Config{Store: o.store, Access: o.engine, Audit: o.trail, Subject: subject, Domain: "attack.test", Log: quiet,
 		Invite: func(context.Context, string, []store.Device) (json.RawMessage, error) {
 			return json.RawMessage(`{"secret":"x"}`), nil
+		}, Reissue: func(context.Context, string, string) (json.RawMessage, error) {
+			return json.RawMessage(`{"secret":"y"}`), nil
 		}})
 	forward, err := sink.New(sink.Config{Store: o.store, Access: o.engine, Log: quiet,
 		Dial: func(context.Context, string) (net.Conn, error) { return nil, errors.New("attack: no way out") }})
@@ -144,20 +146,7 @@ func alone(id, threat, does, path, body string) Attack {
 	return inBureau(Attack{ID: id, Threat: threat, Position: "the administrator", Does: does + ", and approves that alone",
 		Expected: "it waits for a second person; 403 for the approval", Right: answers(http.StatusForbidden), Control: weaken.TwoPersons},
 		func(ctx context.Context, o *bureau) (Result, error) {
-			asked := o.ask(ctx, o.admin, "admin", "POST", path, strings.ReplaceAll(body, "{patient}", o.patient))
-			switch asked.Status {
-			case http.StatusCreated:
-				return through("made by one person", "%d", asked.Status)
-			case http.StatusAccepted:
-			default:
-				return Result{}, fmt.Errorf("asked for: %s", asked)
-			}
-			request, err := waitingID(asked)
-			if err != nil {
-				return Result{}, err
-			}
-			got := o.ask(ctx, o.admin, "admin", "POST", "/api/admin/approvals/"+request+"/approve", "{}")
-			return judge(got.ok(), status(got), "approved alone", "it waits", "%s", got)
+			return o.askAlone(ctx, path, strings.ReplaceAll(body, "{patient}", o.patient))
 		})
 }
 

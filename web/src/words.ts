@@ -93,8 +93,8 @@ const texts = {
   change: { en: 'Change', de: 'Ändern' },
   approvals: { en: 'Approvals', de: 'Freigaben' },
   approvalsLead: {
-    en: 'What gives a person or a screen access to patients takes two persons of different duties. Approve only what you know to be right: it is carried out at once, exactly as it stands here, and both names stay in the audit log.',
-    de: 'Was einer Person oder einem Bildschirm Zugriff auf Patienten gibt, braucht zwei Personen mit verschiedenen Aufgaben. Geben Sie nur frei, was Sie als richtig kennen: Es wird sofort genau so ausgeführt, wie es hier steht, und beide Namen bleiben im Audit-Log.',
+    en: 'What gives a person or a screen access to patients, or moves readings to another ward, takes two persons of different duties. Approve only what you know to be right: it is carried out at once, exactly as it stands here, and both names stay in the audit log.',
+    de: 'Was einer Person oder einem Bildschirm Zugriff auf Patienten gibt oder Messwerte auf eine andere Station verschiebt, braucht zwei Personen mit verschiedenen Aufgaben. Geben Sie nur frei, was Sie als richtig kennen: Es wird sofort genau so ausgeführt, wie es hier steht, und beide Namen bleiben im Audit-Log.',
   },
   nothingWaits: { en: 'Nothing waits for approval.', de: 'Nichts wartet auf Freigabe.' },
   requestOf: { en: 'Request of {0}', de: 'Antrag von {0}' },
@@ -336,8 +336,16 @@ const security: Record<string, { en: [string, string]; de: [string, string] }> =
     de: ['Ein Arbeitsplatz arbeitet hier, überwacht aber das Audit-Log nicht mehr', 'Dort vitalseal connect neu starten. Hilft das nicht: klären, wer es verändert hat.'],
   },
   'one-person': {
-    en: ['One administrator alone can give access to patients', 'Switch approvals on (administrator, or vitalseal approval switch on). It takes two auditors, doctors or staff with passwords of their own.'],
-    de: ['Ein Administrator allein kann Zugriff auf Patienten geben', 'Freigaben einschalten (Administrator oder vitalseal approval switch on). Nötig sind zwei Auditoren, Ärzte oder technische Mitarbeiter mit eigenem Passwort.'],
+    en: ['One administrator alone can give access to patients and move readings to another ward', 'Switch approvals on (administrator, or vitalseal approval switch on). It takes two auditors, doctors or staff with passwords of their own.'],
+    de: ['Ein Administrator allein kann Zugriff auf Patienten geben und Messwerte auf eine andere Station verschieben', 'Freigaben einschalten (Administrator oder vitalseal approval switch on). Nötig sind zwei Auditoren, Ärzte oder technische Mitarbeiter mit eigenem Passwort.'],
+  },
+  'readings-moved': {
+    en: ['One person alone moved readings to a patient of another ward', 'Ask the person, and compare both charts. Switch approvals on, so that it takes two (vitalseal approval switch on).'],
+    de: ['Eine Person allein hat Messwerte zu einem Patienten einer anderen Station verschoben', 'Die Person fragen und beide Kurven vergleichen. Freigaben einschalten, damit es zwei braucht (vitalseal approval switch on).'],
+  },
+  'display-ticket': {
+    en: ['One person alone made a new ticket for a wall display', 'See that the display hangs where it hung: what enrols with that ticket shows its beds. If it does not, disable it.'],
+    de: ['Eine Person allein hat ein neues Ticket für einen Wandbildschirm erzeugt', 'Prüfen, ob der Bildschirm hängt, wo er hing: Was sich mit dem Ticket anmeldet, zeigt seine Betten. Wenn nicht: sperren.'],
   },
   'audit-alarm': {
     en: ['This workstation cannot trust the hub’s audit log', 'Tell those responsible for the system now. Delete nothing here: the files of vitalseal connect are evidence.'],

@@ -33,7 +33,7 @@ func Run(t *testing.T, open func(t *testing.T) *store.Store) {
 		"starts": starts, "jumps": jumps, "content": content, "troubles": troubles, "security events": securityEvents,
 		"approvals": approvals,
 		"tries":     tries, "failed sign-ins": failedSignIns,
-		"moves": moves, "moves of nobody": movesOfNobody, "corrected stays": correctedStays,
+		"moves": moves, "moves of nobody": movesOfNobody, "moves within a ward": movesWithinWard, "corrected stays": correctedStays,
 		"silences": silences, "silences filled": silencesFilled, "silences refused": silencesRefused, "silences elsewhere": silencesElsewhere,
 		"silences of moved readings": silencesOfMoved, "silences moved away": silencesMovedAway,
 	} {

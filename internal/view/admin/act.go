@@ -14,7 +14,7 @@ import (
 	"vitalseal/internal/store"
 )
 
-// An act is something that gives a person or a screen access to patients. Where acts take two persons, it waits as an
+// An act is something that gives a person or a screen access to patients, or to another patient's readings. Where acts take two persons, it waits as an
 // access.Approval, and what was asked for, to the letter, is carried out when a second person approves. Where they do not, it
 // is carried out at once. Either way one function does it: a new kind of act is one more entry in acts.
 //
@@ -27,6 +27,8 @@ const (
 	actPassword     = "person.password"  // personAct
 	actFactors      = "person.factors"   // personAct
 	actDisplay      = "display.invite"   // displayAct
+	actTicket       = "display.ticket"   // displayAct
+	actMove         = "readings.move"    // moveAct; only from one ward to another
 	actTwoOff       = "two-persons.off"  // nothing
 )
 
@@ -62,8 +64,10 @@ func (h *handler) acts() map[string]actKind {
 		actPassword:     {h.whatOf("makes a one-time password for %s, in two halves"), quietly("one-time password"), h.doPassword},
 		actFactors:      {h.whatOf("takes away the second factors and passkeys of %s"), quietly("second factors reset"), h.doFactors},
 		actDisplay:      {h.whatDisplay, quietDisplay, h.doDisplay},
+		actTicket:       {h.whatTicket, quietTicket, h.doTicket},
+		actMove:         {h.whatMove, quietMove, h.doMove},
 		actTwoOff: {func(context.Context, []byte) ([]string, error) {
-			return []string{"from then on one administrator alone makes clinicians, auditors, patients' logins and displays"}, nil
+			return []string{"from then on one administrator alone makes clinicians, auditors, patients' logins and displays, and moves readings to another ward"}, nil
 		}, quietly("two persons: on -> off"), h.doTwoOff},
 	}
 }
@@ -143,7 +147,7 @@ func (h *handler) request(ctx context.Context, rq *request, kind, target string,
 		if err != nil {
 			return nil, err
 		}
-		if target != onPerson(id).String() {
+		if target != onPerson(id).String() && string(p.Role) != out.Waiting.Role {
 			out.Approvers = append(out.Approvers, p.Login)
 		}
 	}

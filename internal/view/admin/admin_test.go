@@ -44,7 +44,8 @@ type world struct {
 	mu      sync.Mutex
 	invited []store.Device
 	changes []string // what was asked of the hub's functions
-	fail    error    // what they answer
+	told    []access.Event
+	fail    error // what they answer
 }
 
 type syncBuffer struct {
@@ -72,7 +73,7 @@ func openWorld(t *testing.T, dir string) *world {
 	w.must(err)
 	w.trail, err = audit.Open(filepath.Join(dir, "audit"), filepath.Join(dir, "audit.key"), log)
 	w.must(err)
-	w.engine, err = access.New(w.store, w.trail, nil, log, access.WithApprovals(w.store, true))
+	w.engine, err = access.New(w.store, w.trail, nil, log, access.WithApprovals(w.store, true), access.WithEvents(w.tell))
 	w.must(err)
 	t.Cleanup(func() {
 		if err := errors.Join(w.store.Close(), w.trail.Close()); err != nil {
@@ -102,6 +103,9 @@ func openWorld(t *testing.T, dir string) *world {
 			return json.RawMessage(`{"version":1,"secret":"TICKET-SECRET"}`), w.asked(fmt.Sprint("invite ", len(devices)))
 		},
 		Disable: change("disable"), Enable: change("enable"), Delete: change("delete"),
+		Reissue: func(_ context.Context, by, id string) (json.RawMessage, error) {
+			return json.RawMessage(`{"version":1,"secret":"NEW-SECRET"}`), w.asked("reissue " + id + " for " + by)
+		},
 	}))
 	t.Cleanup(server.Close)
 	w.url = server.URL
@@ -113,6 +117,24 @@ func (w *world) asked(what string) error {
 	defer w.mu.Unlock()
 	w.changes = append(w.changes, what)
 	return w.fail
+}
+
+func (w *world) tell(e access.Event) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.told = append(w.told, e)
+}
+
+// events are those of a kind.
+func (w *world) events(kind string) (out []access.Event) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, e := range w.told {
+		if e.Kind == kind {
+			out = append(out, e)
+		}
+	}
+	return out
 }
 
 func (w *world) must(err error) {

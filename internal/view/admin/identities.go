@@ -2,6 +2,7 @@ package admin
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
@@ -254,16 +255,42 @@ func (h *handler) changeIdentity(ctx context.Context, rq *request) (any, error) 
 	return nil, h.Access.Record(ctx, rq.grant, onIdentity(id), "state: "+before.State+" -> "+after)
 }
 
-// reissue gives a component a new ticket in the place of its keys. It records first, as invite does.
+// reissue gives a component a new ticket in the place of its keys. That of a wall display, which shows live numbers without a person, takes
+// two persons, as the display did; where acts take one, it is told as a security event.
 func (h *handler) reissue(ctx context.Context, rq *request, id string) (any, error) {
 	if !strings.HasPrefix(id, "spiffe://"+h.Domain+"/") {
 		return nil, store.ErrNotFound
 	}
-	if _, err := h.Store.Device(ctx, id); err != nil {
+	d, err := h.Store.Device(ctx, id)
+	if err != nil {
 		return nil, err
 	}
-	if err := h.Access.Record(ctx, rq.grant, onIdentity(id), "a new ticket; the old keys end"); err != nil {
+	by := doing{grant: rq.grant, requester: rq.subject.Person.ID}
+	if d.Mode != store.ModeDisplay {
+		return h.reissued(ctx, by, id)
+	}
+	two, err := h.Access.NeedsTwo(ctx)
+	if err != nil {
 		return nil, err
 	}
-	return h.Reissue(ctx, rq.subject.Person.ID, id)
+	if two {
+		raw, err := json.Marshal(displayAct{id, d.Wards})
+		if err != nil {
+			return nil, fmt.Errorf("admin: act: %w", err)
+		}
+		return h.request(ctx, rq, actTicket, onIdentity(id).String(), raw)
+	}
+	out, err := h.reissued(ctx, by, id)
+	if err == nil {
+		h.Access.Tell(access.Event{Kind: access.EventDisplay, Person: by.requester, Where: id, Detail: "wards: " + list(d.Wards)})
+	}
+	return out, err
+}
+
+// reissued records first, as invited does.
+func (h *handler) reissued(ctx context.Context, by doing, id string) (any, error) {
+	if err := h.record(ctx, by.grant, onIdentity(id), "a new ticket; the old keys end", by.words()); err != nil {
+		return nil, err
+	}
+	return h.Reissue(ctx, by.requester, id)
 }

@@ -393,3 +393,34 @@ func (h *handler) doDisplay(ctx context.Context, d doing, raw []byte) (any, erro
 	}
 	return h.invited(ctx, d, []store.Device{{ID: in.ID, Kind: kindWorkstation, Mode: store.ModeDisplay, Wards: in.Wards}})
 }
+
+// whatTicket: with a display's ticket the one who has it shows what the display shows, elsewhere; the display itself goes dark.
+func (h *handler) whatTicket(ctx context.Context, raw []byte) ([]string, error) {
+	in, err := read[displayAct](raw)
+	if err != nil {
+		return nil, err
+	}
+	legend, err := h.legend(ctx, in.Wards, nil)
+	return append([]string{fmt.Sprintf("makes a new ticket for the wall display %s: what enrols with it shows the live numbers of every bed of the wards %s, the present display goes dark",
+		in.ID, strings.Join(in.Wards, ", ")), "you get the ticket that enrols it and hand it to the requester"}, legend...), err
+}
+
+func quietTicket(raw []byte) string {
+	in, _ := read[displayAct](raw)
+	return "a new ticket for the display " + in.ID + "; wards: " + list(in.Wards)
+}
+
+func (h *handler) doTicket(ctx context.Context, d doing, raw []byte) (any, error) {
+	in, err := read[displayAct](raw)
+	if err != nil {
+		return nil, err
+	}
+	now, err := h.Store.Device(ctx, in.ID)
+	if err != nil {
+		return nil, err
+	}
+	if now.Mode != store.ModeDisplay || diff("", in.Wards, now.Wards) != "" {
+		return nil, store.ErrConflict // another display than the one that was approved
+	}
+	return h.reissued(ctx, d, in.ID)
+}

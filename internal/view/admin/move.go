@@ -1,0 +1,235 @@
+package admin
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"time"
+
+	"vitalseal/internal/access"
+	"vitalseal/internal/store"
+)
+
+// moveAct is a move of readings that waits, or that one person may do alone.
+type moveAct struct {
+	From   string    `json:"from"`             // a patient, or store.Unassigned
+	To     string    `json:"to"`               // a patient
+	Sensor string    `json:"sensor,omitempty"` // SPIFFE id; empty: all that were at the patient's bed
+	Begin  time.Time `json:"begin"`
+	End    time.Time `json:"end"`
+	// Numbers of From in the span, and Others of To's own, when it was asked for; at most store.MostMeasured.
+	Numbers int `json:"numbers"`
+	Others  int `json:"others"`
+}
+
+func (m moveAct) span() string {
+	return m.Begin.UTC().Format("2006-01-02 15:04:05") + " to " + m.End.UTC().Format("2006-01-02 15:04:05") + " UTC"
+}
+
+// moved is the answer to a move that was done.
+type moved struct {
+	Done bool `json:"done"` // false: noted, and done within seconds
+}
+
+func (moved) status() int { return http.StatusCreated }
+
+// moveReadings says that what was measured in a span was another patient's. The policies are asked about both patients. Where both were in
+// one ward it is one person's act. From one ward to another it widens who sees the readings: it waits for a second person or, where
+// acts take one, is told as a security event.
+func (h *handler) moveReadings(ctx context.Context, rq *request) (any, error) {
+	in, err := decode[struct {
+		From   string    `json:"from"` // a patient, or "unassigned"
+		To     string    `json:"to"`
+		Sensor string    `json:"sensor"` // short name; empty: all that were at the patient's bed
+		Begin  time.Time `json:"begin"`
+		End    time.Time `json:"end"`
+		Meant  bool      `json:"meant"` // what would be questioned is no mistake
+	}](rq)
+	if err != nil {
+		return nil, err
+	}
+	purpose := "POST " + clipPath(rq.URL.Path)
+	from, err := h.Access.DecideFor(ctx, rq.subject, access.MoveReadings, sourceOf(in.From), purpose)
+	if err != nil {
+		return nil, err
+	}
+	to, err := h.Access.DecideFor(ctx, rq.subject, access.MoveReadings, access.OnPatient(in.To), purpose)
+	if err != nil {
+		return nil, err
+	}
+	act := moveAct{From: in.From, To: in.To, Begin: in.Begin.UTC(), End: in.End.UTC()}
+	if in.Sensor != "" {
+		act.Sensor = h.spiffe(kindSensor, in.Sensor)
+	}
+	m := act.move(rq.subject.Person.ID)
+	if err := h.Store.CheckMove(m); err != nil {
+		return nil, err
+	}
+	if act.Numbers, act.Others, err = h.countMove(ctx, from, to, act); err != nil {
+		return nil, err
+	}
+	if found := act.doubts(); !in.Meant && len(found) > 0 {
+		return nil, &question{found}
+	}
+	within, err := h.Store.WithinWard(ctx, m)
+	if err != nil {
+		return nil, err
+	}
+	two, err := h.Access.NeedsTwo(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if !within && two {
+		raw, err := json.Marshal(act)
+		if err != nil {
+			return nil, fmt.Errorf("admin: act: %w", err)
+		}
+		rq.grant = from
+		return h.request(ctx, rq, actMove, access.OnPatient(act.To).String(), raw)
+	}
+	out, err := h.move(ctx, from, to, act, m.Person, "")
+	if !within && (err == nil || !notNoted(err)) {
+		h.Access.Tell(access.Event{Kind: access.EventMoved, Person: m.Person, Where: rq.subject.Workstation, Patient: act.To,
+			Detail: "from " + act.From + " to " + act.To + ": " + act.span()})
+	}
+	return out, err
+}
+
+// notNoted is true for what MoveReadings refuses before it has noted the move.
+func notNoted(err error) bool {
+	return errors.Is(err, store.ErrInvalid) || errors.Is(err, store.ErrHeld) || errors.Is(err, store.ErrNotFound) || errors.Is(err, store.ErrNotAllowed)
+}
+
+// sourceOf is what the policies are asked about for those whose readings go.
+func sourceOf(from string) access.Resource {
+	if from == store.Unassigned {
+		return access.OnSystem()
+	}
+	return access.OnPatient(from)
+}
+
+func (m moveAct) move(person string) store.Move {
+	return store.Move{From: m.From, To: m.To, Sensor: m.Sensor, Begin: m.Begin.UTC(), End: m.End.UTC(), Person: person}
+}
+
+// move does it. by says in the audit log who else had a part in it.
+func (h *handler) move(ctx context.Context, from, to access.Grant, act moveAct, person, by string) (any, error) {
+	// First the intention, durably: the readings must not be elsewhere than any entry says.
+	source := sourceOf(act.From)
+	span := act.Begin.Format(time.RFC3339) + " to " + act.End.Format(time.RFC3339)
+	for _, x := range []struct {
+		grant access.Grant
+		on    access.Resource
+		what  string
+	}{{from, source, "readings of " + span + " go to patient " + act.To}, {to, access.OnPatient(act.To), "readings of " + span + " come from patient " + act.From}} {
+		if err := h.record(ctx, x.grant, x.on, x.what, by); err != nil {
+			return nil, err
+		}
+	}
+	done, err := h.Store.MoveReadings(ctx, from, to, act.move(person))
+	if err != nil {
+		return nil, errors.Join(err, h.Access.Record(ctx, from, source, "readings of "+span+": not moved"))
+	}
+	return moved{done}, h.record(ctx, from, source, "readings of "+span+": moved", by)
+}
+
+// doMove is a move that a second person has approved. The rules are asked again about the one who asked for it: what they permitted then
+// may be refused now.
+func (h *handler) doMove(ctx context.Context, d doing, raw []byte) (any, error) {
+	act, err := read[moveAct](raw)
+	if err != nil {
+		return nil, err
+	}
+	from, err := h.Access.GrantApproved(ctx, d.approval, access.MoveReadings, sourceOf(act.From))
+	if err != nil {
+		return nil, err
+	}
+	to, err := h.Access.GrantApproved(ctx, d.approval, access.MoveReadings, access.OnPatient(act.To))
+	if err != nil {
+		return nil, err
+	}
+	if err := h.Store.CheckMove(act.move(d.requester)); err != nil { // time has passed
+		return nil, err
+	}
+	return h.move(ctx, from, to, act, d.requester, d.words())
+}
+
+// whatMove names both by id, ward and bed: who approves may be a person who sees no patient's name.
+func (h *handler) whatMove(ctx context.Context, raw []byte) ([]string, error) {
+	act, err := read[moveAct](raw)
+	if err != nil {
+		return nil, err
+	}
+	sensors := "what every sensor measured"
+	if act.Sensor != "" {
+		sensors = fmt.Sprintf("what the sensor %q measured", shortID(act.Sensor))
+	}
+	source := fmt.Sprintf("from the patient %q", act.From)
+	if act.From == store.Unassigned {
+		source = "from no patient"
+	}
+	out := []string{fmt.Sprintf("moves %s from %s %s to the patient %q: %s", sensors, act.span(), source, act.To, countOf(act.Numbers))}
+	if act.Others > 0 {
+		out = append(out, fmt.Sprintf("%q has %s of their own of that time: the chart would hold those of two people", act.To, countOf(act.Others)))
+	}
+	out = append(out, fmt.Sprintf("who sees %q sees them from then on, who sees their old patient alone does not any more; both charts say so", act.To))
+	var wards, patients []string
+	for _, id := range []string{act.From, act.To} {
+		if id == store.Unassigned {
+			continue
+		}
+		patients = append(patients, id)
+		p, err := h.Store.Patient(ctx, id)
+		if err != nil && !errors.Is(err, store.ErrNotFound) {
+			return out, err
+		}
+		if err != nil || p.Ward == "" {
+			continue
+		}
+		out = append(out, fmt.Sprintf("%q lies on the ward %s now", id, p.Ward))
+		if !slices.Contains(wards, p.Ward) {
+			wards = append(wards, p.Ward)
+		}
+	}
+	legend, err := h.legend(ctx, wards, patients)
+	return append(out, legend...), err
+}
+
+func quietMove(raw []byte) string {
+	act, _ := read[moveAct](raw)
+	return fmt.Sprintf("readings of %s to %s go from %s to %s", act.Begin.Format(time.RFC3339), act.End.Format(time.RFC3339), act.From, act.To)
+}
+
+func countOf(n int) string {
+	switch {
+	case n == 1:
+		return "1 number"
+	case n >= store.MostMeasured:
+		return fmt.Sprintf("%d numbers or more", n)
+	}
+	return fmt.Sprintf("%d numbers", n)
+}
+
+// countMove is how many numbers of the source a move concerns, and how many of their own the target has of that time.
+func (h *handler) countMove(ctx context.Context, from, to access.Grant, act moveAct) (numbers, others int, err error) {
+	if numbers, err = h.Store.Measured(ctx, from, act.From, act.Sensor, false, act.Begin, act.End); err != nil {
+		return 0, 0, err
+	}
+	others, err = h.Store.Measured(ctx, to, act.To, act.Sensor, true, act.Begin, act.End)
+	return numbers, others, err
+}
+
+// doubts asks about a span of which nothing is stored, as a mistyped hour makes one, and about one in which the other patient has
+// numbers of their own: their chart would then hold those of two people.
+func (m moveAct) doubts() (found []string) {
+	if m.Numbers == 0 {
+		found = append(found, "no number of "+m.span()+" is stored for "+m.From+": only what arrives later would be moved")
+	}
+	if m.Others > 0 {
+		found = append(found, fmt.Sprintf("%s has %d numbers of their own of %s: their chart would hold those of two people; move those away first if they are not theirs", m.To, m.Others, m.span()))
+	}
+	return found
+}
