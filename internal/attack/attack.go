@@ -145,6 +145,7 @@ func All() []Attack {
 		policyAttacks(),
 		sensorAttacks(),
 		diskAttacks(),
+		fullAttacks(),
 		fenceAttacks(),
 		httpAttacks(),
 		browserAttacks(),

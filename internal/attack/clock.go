@@ -28,12 +28,40 @@ func clockAttacks() []Attack {
 		return Attack{ID: id, Threat: "show one patient's readings as another's", Position: position,
 			Does:     "45 minutes slow, it delivers what it measures at a bed whose patient was discharged 30 minutes ago, and where another lies since",
 			Expected: "nothing on either chart: taken, and waiting for the clock", Right: reads("accepted, 0 on a chart, 1 waits"), Control: weaken.Clock, Fast: true,
-			Run: func(ctx context.Context, _ *Target) (Result, error) { return slowGateway(ctx, speaks) }}
+			Run: func(ctx context.Context, _ *Target) (Result, error) { return slowGateway(ctx, speaks, vitals.Good) }}
 	}
+	const marked = "live at the bed, marked twice, and not in the place of what is measured"
 	return []Attack{
 		attack("clock-slow-after-discharge", "a gateway whose clock is set wrong, by mistake or on purpose", true),
 		attack("clock-slow-old-gateway", "an older gateway, which does not say what time it has", false),
+		{ID: "clock-asserted", Threat: "show one patient's readings as another's, and a lie as measured now", Position: "a legacy device at a gateway whose clock is set wrong",
+			Does:     "45 minutes slow, the gateway delivers what the device asserts at a bed whose patient was discharged 30 minutes ago, and where another lies since, beside an oximeter",
+			Expected: "nothing on either chart; live at the bed where it stands: asserted, its time not sure, while the oximeter's number stands", Right: reads("accepted, 0 on a chart, 1 waits", marked), Control: weaken.Clock, Fast: true,
+			Run: func(ctx context.Context, _ *Target) (Result, error) { return slowGateway(ctx, true, vitals.Asserted) }},
 	}
+}
+
+// howShown says in words what live readers are told of the asserted value, and what of it stands beside what an oximeter says now.
+func (w *slowWard) howShown(u store.Update) string {
+	var c vitals.Chooser
+	heard := time.Now().Add(slowBy)
+	c.Hear(vitals.Said{Sensor: "spiffe://attack/sensor/z-last-by-name", Heard: heard, Bundle: vitals.Bundle{At: heard, Numerics: []vitals.Numeric{vitals.Checked(vitals.HeartRate, 81, vitals.Good)}}})
+	for _, b := range u.Chunk.Bundles {
+		c.Hear(vitals.Said{Sensor: u.Sensor, Heard: heard.Add(time.Second), TimeNotSure: u.TimeNotSure, Bundle: b})
+		if len(b.Numerics) != 1 || b.Numerics[0].Quality != vitals.Asserted {
+			return "not marked as asserted"
+		}
+	}
+	r, ok := c.Reading(vitals.HeartRate, heard.Add(time.Second))
+	switch {
+	case u.Patient != w.here:
+		return "live at another patient"
+	case !u.TimeNotSure:
+		return "its time is shown as sure"
+	case !ok || r.Value != 81:
+		return "in the place of what is measured"
+	}
+	return "live at the bed, marked twice, and not in the place of what is measured"
 }
 
 // slowClock is the rogue gateway's.
@@ -118,7 +146,7 @@ func newSlowWard(ctx context.Context) (w *slowWard, err error) {
 	return w, err
 }
 
-func slowGateway(ctx context.Context, speaks bool) (result Result, err error) {
+func slowGateway(ctx context.Context, speaks bool, quality vitals.Quality) (result Result, err error) {
 	w, err := newSlowWard(ctx)
 	if w != nil {
 		defer func() { err = errors.Join(err, w.end()) }()
@@ -150,7 +178,13 @@ func slowGateway(ctx context.Context, speaks bool) (result Result, err error) {
 		return Result{}, errors.Join(err, <-served)
 	}
 	w.close = append(w.close, func() error { return os.RemoveAll(dir) })
-	outcome, err := w.deliver(running, ep, dir, speaks, served)
+	live, err := w.st.Watch(ctx, []access.Grant{w.grant}, vitals.Numerics)
+	if err != nil {
+		stop()
+		return Result{}, errors.Join(err, <-served)
+	}
+	defer live.Close()
+	outcome, err := w.deliver(running, ep, dir, speaks, quality, served)
 	stop()
 	err = errors.Join(err, <-served, <-served)
 	if err != nil {
@@ -167,11 +201,20 @@ func slowGateway(ctx context.Context, speaks bool) (result Result, err error) {
 		return Result{}, err
 	}
 	evidence := fmt.Sprintf("the hub's answer: %s; on the chart of who left: %d, of who is here: %d; waiting: %d", outcome, left, here, waiting.Chunks)
-	return judge(left+here > 0, word("%s, %d on a chart, %d waits", outcome, left+here, waiting.Chunks), "on a chart", "it waits", "%s", evidence)
+	seen := word("%s, %d on a chart, %d waits", outcome, left+here, waiting.Chunks)
+	if left+here == 0 && quality == vitals.Asserted {
+		u, err := live.Next(ctx)
+		if err != nil {
+			return Result{}, fmt.Errorf("nothing is shown live: %w", err)
+		}
+		shown := w.howShown(u)
+		seen, evidence = append(seen, word("%s", shown)...), evidence+"; "+shown
+	}
+	return judge(left+here > 0, seen, "on a chart", "it waits", "%s", evidence)
 }
 
 // deliver sends one heart rate of now, by the gateway's clock, and says what the hub answered. The sender's end goes to ended.
-func (w *slowWard) deliver(ctx context.Context, ep overlay.Endpoint, dir string, speaks bool, ended chan<- error) (store.Outcome, error) {
+func (w *slowWard) deliver(ctx context.Context, ep overlay.Endpoint, dir string, speaks bool, quality vitals.Quality, ended chan<- error) (store.Outcome, error) {
 	settled := make(chan ingest.Settled, 2)
 	fail := func(err error) (store.Outcome, error) {
 		ended <- nil
@@ -186,7 +229,7 @@ func (w *slowWard) deliver(ctx context.Context, ep overlay.Endpoint, dir string,
 	if err != nil {
 		return fail(err)
 	}
-	plain, at, err := heartRate(time.Now())
+	plain, at, err := heartRateAs(time.Now(), quality)
 	if err != nil {
 		return fail(err)
 	}

@@ -185,9 +185,14 @@ func begin(id *overlay.Identity, as string, number uint64) (*made, error) {
 
 // heartRate is a chunk with a heart rate of 66 /min, whose last eight bytes are that number.
 func heartRate(at time.Time) (plain []byte, start time.Time, err error) {
+	return heartRateAs(at, vitals.Good)
+}
+
+// heartRateAs is heartRate of another quality.
+func heartRateAs(at time.Time, quality vitals.Quality) (plain []byte, start time.Time, err error) {
 	at = at.UTC().Truncate(time.Millisecond)
 	plain, err = vitals.Encode(vitals.Chunk{Signal: vitals.Numerics, Start: at, Bundles: []vitals.Bundle{{At: at,
-		Numerics: []vitals.Numeric{{Kind: vitals.HeartRate, Value: 66, Quality: vitals.Good}}}}})
+		Numerics: []vitals.Numeric{{Kind: vitals.HeartRate, Value: 66, Quality: quality}}}}})
 	return plain, at, err
 }
 

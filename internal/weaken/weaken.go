@@ -117,4 +117,7 @@ const (
 	LogOwner   Defence = "log-owner"   // a log belongs to one hub, and is shown under no other's name
 	Gossip     Defence = "gossip"      // witnesses compare what they saw of a log
 	GrantCheck Defence = "grant-check" // what is stored opens only against a grant
+
+	// ShowUnstored shows live what a full disk does not take.
+	ShowUnstored Defence = "show-unstored"
 )
