@@ -80,6 +80,7 @@ func (f *face) fail(q *request, err error, how tell) {
 		}
 		write(q.w, http.StatusBadRequest, mediaOf(q.ext), []byte("-1"))
 	case how == tellWrite && q.ext == "":
+		reasonOf(q.w, status, message)
 		switch {
 		case errors.Is(err, errTooOften), errors.Is(err, access.ErrQuota):
 			status = http.StatusOK
@@ -92,6 +93,7 @@ func (f *face) fail(q *request, err error, how tell) {
 			xmlHead, status, code, escape(message), escape(message))
 		write(q.w, status, mediaXML, b)
 	case q.ext == "txt", q.ext == "csv":
+		reasonOf(q.w, status, message)
 		write(q.w, status, mediaText, []byte(code))
 	default:
 		b, merr := json.Marshal(errorObject{strconv.Itoa(status), errorDetails{code, message, message}})
@@ -99,6 +101,18 @@ func (f *face) fail(q *request, err error, how tell) {
 			b = nil // texts of ours always can
 		}
 		write(q.w, status, mediaJSON, b)
+	}
+}
+
+// reasonOf says in a header why a refusal is one whose body has no room for it. Who is not let in learns the same whatever is wrong:
+// neither whether there is such a key or channel, nor whose it is.
+func reasonOf(w http.ResponseWriter, status int, message string) {
+	switch {
+	case w.Header().Get(reasonHeader) != "":
+	case status == http.StatusUnauthorized, status == http.StatusForbidden:
+		told(w, "no key that may do this: a write key of the channel is wanted, and with talkback_key one of the TalkBack")
+	default:
+		told(w, message)
 	}
 }
 

@@ -201,18 +201,33 @@ func TestRefusedWrites(t *testing.T) {
 		if rec.Code != 400 || rec.Body.String() != "0" {
 			t.Errorf("%s: text: %d %.100s", name, rec.Code, rec.Body)
 		}
+		why, notLetIn := rec.Header().Get("X-Vitalseal-Error"), c.status == 401 || c.status == 403
+		if why == "" || notLetIn != strings.HasPrefix(why, "no key that may do this: a write key") {
+			t.Errorf("%s: text: the reason is %q", name, why)
+		}
 		rec = w.do("POST", "/update.json?"+c.query, c.body, "Content-Type", c.media)
 		if rec.Code != c.status || !strings.HasPrefix(rec.Body.String(), fmt.Sprintf(`{"status":"%d","error":{"error_code":"error_`, c.status)) {
 			t.Errorf("%s: JSON: %d %.200s, want %d", name, rec.Code, rec.Body, c.status)
 		}
 		for _, sent := range []string{"yesterday", "high", "AAAAAAAA", "xxxx", "Berlin"} {
-			if strings.Contains(rec.Body.String(), sent) {
-				t.Errorf("%s: the refusal repeats what was sent: %s", name, rec.Body)
+			if strings.Contains(rec.Body.String()+why, sent) {
+				t.Errorf("%s: the refusal repeats what was sent: %s, %s", name, rec.Body, why)
 			}
 		}
 	}
 	if n := w.refusals(access.WriteChannel, access.OnChannel(w.ada.ID)); n != 6 { // three keys of the nurse, two forms
 		t.Errorf("%d audited refusals to write a patient's channel", n)
+	}
+	// Who is not let in cannot tell a key that exists from one that does not: status, body and every header are the same.
+	answer := func(query string) string {
+		rec := w.do("GET", "/update?"+query, "")
+		return fmt.Sprint(rec.Code, rec.Body, rec.Header())
+	}
+	want := answer("field1=1&api_key=AAAAAAAAAAAAAAAA")
+	for _, name := range []string{"no key", "read key", "patient's channel", "patient's, read key", "patient's own key", "patient's, malformed"} {
+		if got := answer(list[name].query); got != want {
+			t.Errorf("%s: %s; an unknown key: %s", name, got, want)
+		}
 	}
 	w.at = ""
 	if rec := w.do("GET", "/update.json?field1=1&"+free, ""); rec.Code != 401 {
