@@ -18,7 +18,7 @@ import (
 
 func replayCommand() *cobra.Command {
 	var asJSON bool
-	var plot, curve string
+	var plot, curve, columns string
 	var rate float64
 	var limit time.Duration
 	c := &cobra.Command{
@@ -30,7 +30,8 @@ beside the reference, where the recording, its name or a file beside it holds on
 "vitalseal accuracy --help" names, or that doc/formats/bench.md lists.`,
 		Example: `  vitalseal replay ../shared/data/icu-bidmc/bidmc_01_125hz.csv.gz
   vitalseal replay ../shared/data/cuff/11_110-60.dat.gz --plot cuff.png
-  vitalseal replay pulse.csv --rate 50 --for 1m --json`,
+  vitalseal replay pulse.csv --rate 50 --for 1m --json
+  vitalseal replay max30102.csv --columns time=device_us,red=led1,infrared=led2`,
 		Args: exactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			format := strings.TrimPrefix(strings.ToLower(filepath.Ext(plot)), ".")
@@ -45,6 +46,9 @@ beside the reference, where the recording, its name or a file beside it holds on
 			}
 			o := accuracy.ReplayOptions{Rate: hertz(rate), Limit: limit}
 			var err error
+			if o.Columns, err = bench.ParseColumns(columns); err != nil {
+				return &usageError{err, "for instance --columns time=device_us,red=led1,infrared=led2"}
+			}
 			if o.Calibration, err = chosenCurve(curve); err != nil {
 				return err
 			}
@@ -72,6 +76,7 @@ beside the reference, where the recording, its name or a file beside it holds on
 	f.StringVar(&plot, "plot", "", "draw values and reference into this file, .png or .svg")
 	f.StringVar(&curve, "calibration", "", "curve for SpO2: a name or a calibration file (default: the sensor model's)")
 	f.Float64Var(&rate, "rate", 0, "sampling rate in Hz of a recording that does not say its own (default 100)")
+	f.StringVar(&columns, "columns", "", "names of the columns of a log of two lights, whose header does not say which is red: red=NAME,infrared=NAME and time=NAME")
 	f.DurationVar(&limit, "for", 0, "only this much of the recording (default: all)")
 	f.BoolVar(&asJSON, "json", false, "one JSON object on stdout")
 	return c

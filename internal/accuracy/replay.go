@@ -45,6 +45,7 @@ type Trace struct {
 	Ended                                  bool // a measurement ended
 	ReferenceSystolic, ReferenceDiastolic  float64
 	referenceNote                          string
+	note                                   string  // of the recording itself
 	begins                                 float64 // seconds, of a deflation
 	heartErrors, oxygenErrors, breatheErrs errorsOf
 }
@@ -55,6 +56,8 @@ type ReplayOptions struct {
 	Calibration Curve
 	// Rate in Hz of a recording that does not say its own.
 	Rate vitals.Hertz
+	// Columns names the columns of a log of two lights whose header does not say which is which.
+	Columns bench.Columns
 	// Limit is how much of the recording to replay; zero is all of it.
 	Limit time.Duration
 }
@@ -130,12 +133,13 @@ func emptyMoment(at time.Duration) Moment {
 
 // replayLight lets a recording shine on a simulated MAX30100.
 func replayLight(ctx context.Context, path string, o ReplayOptions) (*Trace, error) {
-	rec, err := bench.LoadRecording(path, o.Rate)
+	rec, err := bench.LoadLog(path, o.Rate, o.Columns)
 	if err != nil {
 		return nil, err
 	}
 	rec = rec.Once()
 	t := newTrace(path, rec.Form)
+	t.note = rec.Note
 	ref, err := referencesOf(path, rec)
 	if err != nil {
 		return nil, err

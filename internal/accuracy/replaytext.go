@@ -26,6 +26,9 @@ func (t *Trace) MarshalJSON() ([]byte, error) {
 	if t.referenceNote != "" {
 		o.text("reference", t.referenceNote)
 	}
+	if t.note != "" {
+		o.text("note", t.note)
+	}
 	var summary object
 	summary.figures(t.Summary())
 	if t.Form == "cuff" {
@@ -95,8 +98,10 @@ func (t *Trace) WriteText(w io.Writer) error {
 	if t.Calibration != "" {
 		fmt.Fprintf(tw, "  calibration\t%s\n", t.Calibration)
 	}
-	if t.referenceNote != "" {
-		fmt.Fprintf(tw, "  %s\n", t.referenceNote)
+	for _, note := range []string{t.referenceNote, t.note} {
+		if note != "" {
+			fmt.Fprintf(tw, "  %s\n", note)
+		}
 	}
 	return tw.Flush()
 }

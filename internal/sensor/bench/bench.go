@@ -114,7 +114,7 @@ func (pd PatientDescription) patient(folder string) (*Patient, error) {
 	if !filepath.IsAbs(path) {
 		path = filepath.Join(folder, path)
 	}
-	r, err := LoadRecording(path, pd.ReplayRate)
+	r, err := LoadLog(path, pd.ReplayRate, pd.ReplayColumns)
 	if err != nil {
 		return nil, err
 	}

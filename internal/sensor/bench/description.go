@@ -33,6 +33,8 @@ type PatientDescription struct {
 	Replay string `yaml:"replay,omitempty"`
 	// ReplayRate is for recordings that do not say their sampling rate.
 	ReplayRate vitals.Hertz `yaml:"replay_rate_hz,omitempty"`
+	// ReplayColumns are for logs of two lights whose header does not say which is which.
+	ReplayColumns Columns `yaml:"replay_columns,omitempty"`
 }
 
 // BusDescription is one bus with one chip on it: exactly one of MAX30100 and MCP3008 is set.
@@ -108,6 +110,9 @@ func (d Description) Validate() error {
 		}
 		if p.ReplayRate != 0 && !(p.ReplayRate >= 5 && p.ReplayRate <= maxReplayRate) {
 			return fmt.Errorf("%w: patient %s: replay_rate_hz is %g, allowed is 5 to %d", ErrDescription, p.Name, p.ReplayRate, maxReplayRate)
+		}
+		if err := p.ReplayColumns.check(); err != nil {
+			return fmt.Errorf("%w: patient %s: replay_columns: %w", ErrDescription, p.Name, err)
 		}
 	}
 	buses := map[string]bool{}

@@ -41,17 +41,30 @@ const (
 // by its name. The rate is for files that do not say theirs (a single column, assumed to be 100 Hz when rate is zero), and
 // otherwise ignored. Errors wrap ErrRecording and name file, line and column.
 func LoadRecording(path string, rate vitals.Hertz) (*Recording, error) {
+	return LoadLog(path, rate, Columns{})
+}
+
+// LoadLog is LoadRecording for a log of two lights whose columns are named; with no columns it is LoadRecording.
+func LoadLog(path string, rate vitals.Hertz, columns Columns) (*Recording, error) {
 	f, err := os.Open(filepath.Clean(path))
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrRecording, err)
 	}
 	defer func() { _ = f.Close() }()
-	return ReadRecording(path, f, rate)
+	return ReadLog(path, f, rate, columns)
 }
 
 // ReadRecording is LoadRecording from a reader; the name is for messages.
 func ReadRecording(name string, r io.Reader, rate vitals.Hertz) (*Recording, error) {
-	rec, err := readRecording(r, float64(rate))
+	return ReadLog(name, r, rate, Columns{})
+}
+
+// ReadLog is LoadLog from a reader; the name is for messages.
+func ReadLog(name string, r io.Reader, rate vitals.Hertz, columns Columns) (*Recording, error) {
+	if err := columns.check(); err != nil {
+		return nil, err
+	}
+	rec, err := readRecording(r, float64(rate), columns)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %s:%w", ErrRecording, name, err)
 	}
@@ -66,7 +79,7 @@ func place(line, column int, format string, args ...any) error {
 	return fmt.Errorf("%d: column %d: "+format, append([]any{line, column}, args...)...)
 }
 
-func readRecording(r io.Reader, rate float64) (*Recording, error) {
+func readRecording(r io.Reader, rate float64, columns Columns) (*Recording, error) {
 	if rate != 0 && !(rate >= 5 && rate <= maxReplayRate) {
 		return nil, place(1, 0, "a sampling rate of %g Hz was asked for, allowed is 5 to %d Hz", rate, maxReplayRate)
 	}
@@ -96,13 +109,16 @@ func readRecording(r io.Reader, rate float64) (*Recording, error) {
 	if len(lines) > maxRecordingSamples {
 		return nil, place(maxRecordingSamples, 0, "more than %d lines", maxRecordingSamples)
 	}
-	return parse(lines, rate)
+	return parse(lines, rate, columns)
 }
 
-func parse(lines []string, rate float64) (*Recording, error) {
+func parse(lines []string, rate float64, columns Columns) (*Recording, error) {
 	first := fields(lines[0])
-	if at, red, infrared, ok := logColumns(lines[0]); ok {
-		return parseLog(lines, at, red, infrared)
+	if h, ok, err := logColumns(lines[0], columns); err != nil || ok {
+		if err != nil {
+			return nil, err
+		}
+		return parseLog(lines, h, rate)
 	}
 	for i, l := range lines[:min(len(lines), 40)] {
 		if strings.HasPrefix(l, "timestamp,") {
@@ -304,7 +320,9 @@ func parseTable(lines []string, rate float64) (*Recording, error) {
 		signal, camera = column("r"), true
 	}
 	if signal < 0 {
-		return nil, place(1, 0, "no column named PLETH, ppg, ppg1 or hr, nor time and R; there are %.200q", strings.Join(names, ", "))
+		return nil, place(1, 0, "no column named PLETH, ppg, ppg1 or hr, nor time and R, nor red and ir; there are %.200q. Codes of two LEDs do not say "+
+			"which is which: name the columns red and ir in this line, or with --columns (of a MAX30102, LED1 is red and LED2 infrared: "+
+			"--columns red=led1,infrared=led2)", strings.Join(names, ", "))
 	}
 	if len(lines) < 3 {
 		return nil, place(len(lines), 0, "no samples")

@@ -249,8 +249,14 @@ func FuzzReadRecording(f *testing.F) {
 	short("timer,hr\n", func(i int) string { return fmt.Sprintf("%d,%d", i*20, i%9) })
 	short("1,2,3,4,5,6\n", func(i int) string { return fmt.Sprintf("%d,1,%d", i%9, i%5) })
 	short("timestamp,sampleNum,LEDC1,LEDC2\n", func(i int) string { return fmt.Sprintf("1,%d,%d,%d", i, i%9, i%5) })
+	short("sample,red,ir\n", func(i int) string { return fmt.Sprintf("%d,%d,%d", i, i%9, i%5) })
+	short("device_us,led1,led2\n", func(i int) string { return fmt.Sprintf("%d,%d,%d", i*10_000, 9<<18+i%9, 11<<18+i%5) })
 	f.Fuzz(func(t *testing.T, text []byte, rate float64) {
-		r, err := bench.ReadRecording("f", bytes.NewReader(text), vitals.Hertz(rate))
+		columns := bench.Columns{}
+		if bytes.Contains(text, []byte("led1,led2")) {
+			columns = bench.Columns{Red: "led1", Infrared: "led2"}
+		}
+		r, err := bench.ReadLog("f", bytes.NewReader(text), vitals.Hertz(rate), columns)
 		if err != nil {
 			if !errors.Is(err, bench.ErrRecording) {
 				t.Errorf("%v", err)

@@ -13,6 +13,8 @@ type Recording struct {
 	Form string
 	// Rate of the recording in Hz, after irregular time stamps were evened out.
 	Rate float64
+	// Note says what was done to the recording that its user should know; mostly empty.
+	Note string
 
 	infrared, red []float64 // NaN is a hole; red is nil for one wavelength
 	kernel        []float64
@@ -22,7 +24,7 @@ type Recording struct {
 
 // Once is the recording from its first sample to its last, not looped: dark before and after.
 func (r *Recording) Once() *Recording {
-	return &Recording{Form: r.Form, Rate: r.Rate, infrared: r.whole[0], red: r.whole[1], kernel: r.kernel, once: true, whole: r.whole}
+	return &Recording{Form: r.Form, Rate: r.Rate, Note: r.Note, infrared: r.whole[0], red: r.whole[1], kernel: r.kernel, once: true, whole: r.whole}
 }
 
 // OneWavelength reports whether the recording lacks red: the red channel then stays dark.
