@@ -134,12 +134,25 @@ func replaceSensor() *cobra.Command {
 		if err := out.invite(ctx, c, "gateways/"+url.PathEscape(gateway)+"/sensors", specs[0]["id"], 1, map[string]any{"sensors": specs}); err != nil {
 			return err
 		}
-		fmt.Fprintf(os.Stderr, "the old one measures on until you take it out: vitalseal identity delete sensor/%s\n", old)
+		fmt.Fprint(os.Stderr, afterReplace(old, specs[0]["id"], gateway))
 		return nil
 	})
+	c.Long = c.Short + `.
+
+The old sensor stays in the inventory and measures on, so that the patient is never without one. It is not taken out by itself: only the person at
+the bed sees that the new one measures. When it does, take the old one out with "vitalseal identity delete"; its readings stay.`
 	out.flags(c)
 	c.Flags().BoolVar(&out.yes, "yes", false, "do not ask when something looks like a mistake")
 	return c
+}
+
+// afterReplace says what is left to do, in its order.
+func afterReplace(old, id, gateway string) string {
+	return fmt.Sprintf(`both sensors are in the inventory now, and %[1]s measures on until you take it out:
+  1. on %[3]s: enrol the ticket into the gateway's folder, connect %[2]s and write it into gateway.yaml in the place of %[1]s; restart the gateway
+  2. see that the numbers of %[2]s stand on the bed's tile
+  3. vitalseal identity delete sensor/%[1]s   (its readings stay)
+`, old, id, gateway)
 }
 
 // sensorSpecs reads ID:MODEL:SERIAL[:BED].

@@ -61,7 +61,7 @@ func adminCommand(use, short string, args int, do func(ctx context.Context, c *c
 	c.Flags().StringVar(&s.file, "connect", "", "`file` that \"vitalseal connect\" wrote, connect.json in its data folder (default: $"+connectEnv+", else the one in your configuration directory)")
 	c.Flags().StringVar(&s.url, "url", "", "`address` of a \"vitalseal connect --plain\"")
 	c.MarkFlagsMutuallyExclusive("connect", "url")
-	c.Flags().StringVar(&s.login, "login", "admin", "who signs in")
+	c.Flags().StringVar(&s.login, "login", "admin", "who signs in; the password is asked for, or taken from $"+passwordEnv+", a second factor from $"+totpEnv)
 	c.Flags().BoolVar(&s.json, "json", false, "print the hub's answer as JSON")
 	return c
 }

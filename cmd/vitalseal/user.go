@@ -148,7 +148,7 @@ func changeUser(change, short, done string) *cobra.Command {
 
 // passwordUser changes one's own password, or makes a one-time password for somebody else.
 func passwordUser() *cobra.Command {
-	return adminCommand("password LOGIN", "Change your own password (LOGIN is --login), or make a one-time password for somebody else", 1,
+	c := adminCommand("password LOGIN", "Change your own password (LOGIN is --login), or make a one-time password for somebody else", 1,
 		func(ctx context.Context, c *client.Client, s session, a []string) error {
 			if strings.EqualFold(a[0], s.login) {
 				return changeOwnPassword(ctx, c, s)
@@ -159,6 +159,15 @@ func passwordUser() *cobra.Command {
 			}
 			return post(ctx, c, s, http.MethodPost, "persons/"+url.PathEscape(p.ID)+"/password", map[string]any{})
 		})
+	c.Long = c.Short + `.
+
+With your own login (the one of --login) it changes your password: the old one is asked for, or taken from $` + passwordEnv + `, the new one is asked
+for twice, or taken from $` + newPasswordEnv + `; a second factor comes from $` + totpEnv + `. With another login, as an administrator, it makes a one-time
+password, prints it, and ends that person's sessions.`
+	c.Example = `  vitalseal user password admin
+  vitalseal user password tom --login tom
+  ` + passwordEnv + `=... ` + newPasswordEnv + `=... vitalseal user password admin`
+	return c
 }
 
 func changeOwnPassword(ctx context.Context, c *client.Client, s session) error {

@@ -29,6 +29,11 @@ func Redirect(log *slog.Logger) {
 	logrus.StandardLogger().ReplaceHooks(hooks)
 }
 
+// unknownSession explains a line that every restore causes and that names neither cause nor remedy. It stays a warning: outside of
+// such minutes it is someone who shows a session that the controller did not give.
+const unknownSession = "a component shows a session that this overlay does not know: normal for some minutes after the overlay was restored or " +
+	"started anew, components then ask for new ones; if it goes on, restart the component"
+
 type hook struct{ log *slog.Logger }
 
 // Levels implements logrus.Hook.
@@ -47,6 +52,9 @@ func (h hook) Fire(e *logrus.Entry) error {
 		level = slog.LevelWarn
 	}
 	attrs := []any{"text", overlay.Redact(e.Message)}
+	if e.Message == "invalid session" || e.Message == "invalid api-session" {
+		attrs = append(attrs, "hint", unknownSession)
+	}
 	if err, ok := e.Data[logrus.ErrorKey]; ok {
 		// A port that serves with and without client certificates: every look at whether the controller answers yet makes one
 		// such line while it starts, and so does every stranger later.
