@@ -55,12 +55,7 @@ func (o *office) underway(ctx context.Context) (nurse access.Subject, channel in
 func over(done <-chan error) bool { return len(done) > 0 }
 
 // bulkRevocation has a person disabled while the person's bulk update is stored.
-func bulkRevocation(ctx context.Context, t *Target) (_ Result, err error) {
-	o, err := newOffice(ctx, t)
-	if err != nil {
-		return Result{}, err
-	}
-	defer func() { err = errors.Join(err, o.close()) }()
+func bulkRevocation(ctx context.Context, o *office) (_ Result, err error) {
 	patient, err := o.bed(ctx)
 	if err != nil {
 		return Result{}, err
@@ -87,12 +82,7 @@ func bulkRevocation(ctx context.Context, t *Target) (_ Result, err error) {
 }
 
 // bulkFlood stores for another person while a bulk update is stored, and reads the channel of which only a part is there.
-func bulkFlood(ctx context.Context, t *Target) (_ Result, err error) {
-	o, err := newOffice(ctx, t)
-	if err != nil {
-		return Result{}, err
-	}
-	defer func() { err = errors.Join(err, o.close()) }()
+func bulkFlood(ctx context.Context, o *office) (_ Result, err error) {
 	other, err := o.nurseOf(ctx, "other")
 	if err != nil {
 		return Result{}, err
@@ -124,18 +114,13 @@ func bulkFlood(ctx context.Context, t *Target) (_ Result, err error) {
 }
 
 // liveStations opens live views at several workstations until all are taken, and then one at a workstation that has none.
-func liveStations(ctx context.Context, t *Target) (_ Result, err error) {
-	o, err := newOffice(ctx, t)
-	if err != nil {
-		return Result{}, err
-	}
-	defer func() { err = errors.Join(err, o.close()) }()
+func liveStations(ctx context.Context, o *office) (_ Result, err error) {
 	patient, err := o.bed(ctx)
 	if err != nil {
 		return Result{}, err
 	}
 	const station = "X-Attack-Station" // stands for the proof of the inner TLS
-	board, err := dashboard.New(dashboard.Config{Store: o.store, Access: o.engine, Log: t.log, Live: dashboard.LiveBounds{Total: 12},
+	board, err := dashboard.New(dashboard.Config{Store: o.store, Access: o.engine, Log: o.log, Live: dashboard.LiveBounds{Total: 12},
 		Workstation: func(r *http.Request) string { return r.Header.Get(station) }})
 	if err != nil {
 		return Result{}, err

@@ -9,6 +9,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"maps"
 	"os"
 	"path/filepath"
@@ -26,6 +27,7 @@ type office struct {
 	store  *store.Store
 	trail  *audit.Log
 	engine *access.Engine
+	log    *slog.Logger
 }
 
 const officeDesk = "spiffe://" + officeDomain + "/workstation/desk"
@@ -42,7 +44,7 @@ func newOfficeWith(ctx context.Context, t *Target, stored []store.Option, option
 	if err != nil {
 		return nil, err
 	}
-	o = &office{dir: dir}
+	o = &office{dir: dir, log: t.log}
 	keys, _, err := seal.OpenFileKeyStore(filepath.Join(dir, "root.key"))
 	if err != nil {
 		return nil, err
@@ -57,6 +59,18 @@ func newOfficeWith(ctx context.Context, t *Target, stored []store.Option, option
 		return nil, errors.Join(err, o.close())
 	}
 	return o, nil
+}
+
+// inOffice is an attack in an office of its own.
+func inOffice(attack func(ctx context.Context, o *office) (Result, error)) func(ctx context.Context, t *Target) (Result, error) {
+	return func(ctx context.Context, t *Target) (_ Result, err error) {
+		o, err := newOffice(ctx, t)
+		if err != nil {
+			return Result{}, err
+		}
+		defer func() { err = errors.Join(err, o.close()) }()
+		return attack(ctx, o)
+	}
 }
 
 func (o *office) close() error { return errors.Join(o.trail.Close(), o.store.Close()) }
@@ -108,12 +122,7 @@ func (o *office) sign(ctx context.Context) (func(head, body map[string]any) (str
 	}, nil
 }
 
-func foreignClaims(ctx context.Context, t *Target) (_ Result, err error) {
-	o, err := newOffice(ctx, t)
-	if err != nil {
-		return Result{}, err
-	}
-	defer func() { err = errors.Join(err, o.close()) }()
+func foreignClaims(ctx context.Context, o *office) (_ Result, err error) {
 	in, err := o.signIn(ctx, access.RoleDoctor)
 	if err != nil {
 		return Result{}, err

@@ -28,7 +28,7 @@ func diskAttacks() []Attack {
 		{ID: "disk-backup", Threat: "read names and secrets", Position: "whoever holds a backup of a running hub", Does: "a patient and a person are made, and every file of the hub's is searched for name, password and session",
 			Expected: "in none of them", Right: reads("not in any file"), Control: weaken.SealStored, Run: backup},
 		{ID: "disk-no-grant", Threat: "read past the decision", Position: "a face with a bug", Fast: true, Does: "the store is asked for a patient's values and name with no grant, and with one for another patient",
-			Expected: "refused by the store itself", Right: fails(store.ErrNotAllowed), Control: weaken.GrantCheck, Run: noGrant},
+			Expected: "refused by the store itself", Right: fails(store.ErrNotAllowed), Control: weaken.GrantCheck, Run: inOffice(noGrant)},
 		{ID: "disk-root-key-readable", Threat: "read the root key", Position: "another user of the hub's machine", Fast: true, Does: "the root key file is made readable for others; the hub is started",
 			Expected: "it refuses to start with such a key", Right: says("others can read it"), Control: weaken.None, Run: readableKey},
 	}
@@ -154,12 +154,7 @@ func backup(ctx context.Context, t *Target) (Result, error) {
 	return judge(found != "", word("not in any file"), "it stands there in clear", "in no file", "%d files%s", looked, found)
 }
 
-func noGrant(ctx context.Context, t *Target) (_ Result, err error) {
-	o, err := newOffice(ctx, t)
-	if err != nil {
-		return Result{}, err
-	}
-	defer func() { err = errors.Join(err, o.close()) }()
+func noGrant(ctx context.Context, o *office) (_ Result, err error) {
 	id, err := o.store.CreatePatient(ctx, "Somebody Else")
 	if err != nil {
 		return Result{}, err

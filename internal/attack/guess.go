@@ -27,16 +27,16 @@ func guessAttacks() []Attack {
 	return []Attack{
 		{ID: "session-guess-stations", Threat: "guess a password", Position: "many enrolled workstations",
 			Does:     "20 passwords for one login, each from another workstation, the right one last; between them the attacker's own sign-in succeeds",
-			Expected: "five are judged, and one more at the end of each wait (2 s, doubling), whatever the workstation", Right: reads("ten at most of 20 judged"), Control: weaken.CountsTogether, Fast: true, Run: guessOverStations},
+			Expected: "five are judged, and one more at the end of each wait (2 s, doubling), whatever the workstation", Right: reads("ten at most of 20 judged"), Control: weaken.CountsTogether, Fast: true, Run: inOffice(guessOverStations)},
 		{ID: "session-guess-codes", Threat: "guess a second factor", Position: "many enrolled workstations, with a stolen password",
 			Does:     "40 codes of one person over 20 workstations",
-			Expected: "five are judged, and one more at the end of each wait (2 s, doubling), whatever the workstation", Right: reads("ten at most of 40 judged"), Control: weaken.CountsTogether, Fast: true, Run: guessCodes},
+			Expected: "five are judged, and one more at the end of each wait (2 s, doubling), whatever the workstation", Right: reads("ten at most of 40 judged"), Control: weaken.CountsTogether, Fast: true, Run: inOffice(guessCodes)},
 		{ID: "session-junk-locks", Threat: "keep people from signing in and from emergency access", Position: "a ward's workstation",
 			Does:     "40 sign-ins with made-up logins and a signed-in nurse's own, before the nurse's step-up there",
-			Expected: "the step-up goes through", Right: reads("step-up goes through"), Control: weaken.OwnCounts, Fast: true, Run: junkLocks},
+			Expected: "the step-up goes through", Right: reads("step-up goes through"), Control: weaken.OwnCounts, Fast: true, Run: inOffice(junkLocks)},
 		{ID: "session-old-login", Threat: "use a sign-in at the hospital's provider of hours ago", Position: "an unlocked browser of a doctor who has signed in there before",
 			Does: "the provider lets the browser in without asking, and says so in auth_time", Expected: "refused", Right: fails(access.ErrSignIn), Control: weaken.AuthTime,
-			Fast: true, Run: oldLogin},
+			Fast: true, Run: inOffice(oldLogin)},
 	}
 }
 
@@ -58,12 +58,7 @@ func looked(err error) bool {
 	return !errors.As(err, &wait)
 }
 
-func guessOverStations(ctx context.Context, t *Target) (_ Result, err error) {
-	o, err := newOffice(ctx, t)
-	if err != nil {
-		return Result{}, err
-	}
-	defer func() { err = errors.Join(err, o.close()) }()
+func guessOverStations(ctx context.Context, o *office) (_ Result, err error) {
 	if _, err := o.signIn(ctx, access.RoleNurse); err != nil {
 		return Result{}, err
 	}
@@ -94,12 +89,7 @@ func guessOverStations(ctx context.Context, t *Target) (_ Result, err error) {
 	return judge(judged > 10, word("%s of 20 judged", budget(judged)), "each workstation was worth new guesses", "slowed down over all workstations", "%d of 20 guesses were judged", judged)
 }
 
-func guessCodes(ctx context.Context, t *Target) (_ Result, err error) {
-	o, err := newOffice(ctx, t)
-	if err != nil {
-		return Result{}, err
-	}
-	defer func() { err = errors.Join(err, o.close()) }()
+func guessCodes(ctx context.Context, o *office) (_ Result, err error) {
 	in, err := o.signIn(ctx, access.RoleNurse)
 	if err != nil {
 		return Result{}, err
@@ -134,12 +124,7 @@ func guessCodes(ctx context.Context, t *Target) (_ Result, err error) {
 	return judge(judged > 10, word("%s of 40 judged", budget(judged)), "each workstation was worth new guesses", "slowed down over all workstations", "%d of 40 codes were judged", judged)
 }
 
-func junkLocks(ctx context.Context, t *Target) (_ Result, err error) {
-	o, err := newOffice(ctx, t)
-	if err != nil {
-		return Result{}, err
-	}
-	defer func() { err = errors.Join(err, o.close()) }()
+func junkLocks(ctx context.Context, o *office) (_ Result, err error) {
 	in, err := o.signIn(ctx, access.RoleNurse)
 	if err != nil {
 		return Result{}, err
@@ -160,12 +145,7 @@ func junkLocks(ctx context.Context, t *Target) (_ Result, err error) {
 	return judge(err != nil, []Seen{{Word: "step-up goes through"}}, "the nurse's step-up is locked", "the nurse is not held up", "after 40 junk sign-ins: %v", err)
 }
 
-func oldLogin(ctx context.Context, t *Target) (_ Result, err error) {
-	o, err := newOffice(ctx, t)
-	if err != nil {
-		return Result{}, err
-	}
-	defer func() { err = errors.Join(err, o.close()) }()
+func oldLogin(ctx context.Context, o *office) (_ Result, err error) {
 	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return Result{}, err
@@ -202,7 +182,7 @@ func oldLogin(ctx context.Context, t *Target) (_ Result, err error) {
 		}
 		err = errors.Join(err, cerr)
 	}()
-	engine, err := access.New(o.store, o.trail, nil, t.log, access.WithIssuer(officeDomain), access.WithOIDC(access.OIDCConfig{Issuer: issuer, ClientID: "vitalseal",
+	engine, err := access.New(o.store, o.trail, nil, o.log, access.WithIssuer(officeDomain), access.WithOIDC(access.OIDCConfig{Issuer: issuer, ClientID: "vitalseal",
 		RoleClaim: "groups", Roles: map[string]access.Role{"physicians": access.RoleDoctor}}))
 	if err != nil {
 		return Result{}, err

@@ -145,12 +145,7 @@ func entryFlood(ctx context.Context, t *Target) (_ Result, err error) {
 }
 
 // revocationFlood disables a person while many write.
-func revocationFlood(ctx context.Context, t *Target) (_ Result, err error) {
-	o, err := newOffice(ctx, t)
-	if err != nil {
-		return Result{}, err
-	}
-	defer func() { err = errors.Join(err, o.close()) }()
+func revocationFlood(ctx context.Context, o *office) (_ Result, err error) {
 	nurse, err := o.nurseOf(ctx, "flood")
 	if err != nil {
 		return Result{}, err

@@ -135,7 +135,7 @@ func sessionAttacks() []Attack {
 			}),
 		{ID: "session-jwt-claims", Threat: "use a token of elsewhere or of another time", Position: "a stolen signing key's older or foreign tokens",
 			Does:     "tokens signed with the hub's real key: another audience, another issuer, expired, of the future, with a day to live, without a session",
-			Expected: "each is refused", Right: fails(access.ErrNoSession), Control: weaken.TokenClaims, Fast: true, Run: foreignClaims},
+			Expected: "each is refused", Right: fails(access.ErrNoSession), Control: weaken.TokenClaims, Fast: true, Run: inOffice(foreignClaims)},
 		{ID: "session-stolen-access", Threat: "use a stolen session", Position: "another enrolled workstation with a stolen access token",
 			Does: "a doctor's live access token is shown by another workstation", Expected: "401, and the session ends everywhere", Right: answers(http.StatusUnauthorized), Control: weaken.TokenStation, Run: stolenAccess},
 		{ID: "session-stolen-refresh", Threat: "use a stolen session", Position: "another enrolled workstation with a stolen refresh token",

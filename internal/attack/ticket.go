@@ -4,19 +4,13 @@ import (
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
-	"errors"
 	"fmt"
 	"time"
 
 	"vitalseal/internal/store"
 )
 
-func ticketTwice(ctx context.Context, t *Target) (_ Result, err error) {
-	o, err := newOffice(ctx, t)
-	if err != nil {
-		return Result{}, err
-	}
-	defer func() { err = errors.Join(err, o.close()) }()
+func ticketTwice(ctx context.Context, o *office) (_ Result, err error) {
 	secret, ids := sha256.Sum256([]byte(rand.Text())), []string{officeDesk}
 	if err := o.store.CreateDevice(ctx, store.Device{ID: officeDesk, Kind: "workstation"}); err != nil {
 		return Result{}, err
