@@ -237,10 +237,14 @@ func rollback(tx *sql.Tx) error {
 	return nil
 }
 
-// explain names the disk and the folder in an error that comes from a disk that is full or fails: SQLite says "disk I/O error".
+// explain names the disk and the folder in an error that comes from a disk that is full or fails: SQLite says "disk I/O error". The disk
+// of a server is not ours to look at, and the server says itself that it is full.
 func (s *Store) explain(err error) error {
 	if s.opt.postgres != "" {
-		return err // the server's disk is not ours to look at
+		if pgCode(err) == pgDiskFull && !errors.Is(err, disk.ErrFull) {
+			return fmt.Errorf("%w: the disk of the database server; make room there, or give it a larger disk: %w", disk.ErrFull, err)
+		}
+		return err
 	}
 	return disk.Explain(err, s.dir, errors.Is(err, sqlite3.FULL) || errors.Is(err, sqlite3.IOERR))
 }
