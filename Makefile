@@ -17,7 +17,7 @@ DIST     := internal/view/dashboard/dist/index.html
 help: ## this list
 	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' Makefile
 
-demo: build ## build, start everything on this machine, print an address and three sign-ins (ARGS="--for 60s --json")
+demo: build ## build, start everything on this machine, print an address and five sign-ins (ARGS="--for 60s --json")
 	@bin/vitalseal demo $(ARGS)
 
 build: web ## bin/vitalseal with the real dashboard

@@ -18,8 +18,8 @@ func demoCommand() *cobra.Command {
 		Short: "Run a whole deployment on this machine, with simulated patients",
 		Long: `Demo starts the real OpenZiti controller and router, a hub, two gateways and a workstation's connect proxy, each its own
 process as in a deployment, and simulated patients on two wards: simulated chips answer the gateways' drivers register by
-register. No root, no hardware, no internet, no configuration. On the first start it makes three sign-ins, doctor, nurse and
-patient, with random passwords, which it prints at every start (they are in demo.json in its folder). Ctrl-C stops it all; the
+register. No root, no hardware, no internet, no configuration. On the first start it makes sign-ins for a doctor, a nurse, a
+patient, an auditor and the administrator, with random passwords, which it prints at every start (they are in demo.json in its folder). Ctrl-C stops it all; the
 next start finds its data again. Delete the folder to start afresh.`,
 		Example: `  vitalseal demo
   vitalseal demo --replay bidmc_01_125hz.csv.gz        a real recording drives the first patient's chip

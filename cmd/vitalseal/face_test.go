@@ -86,6 +86,7 @@ func testFaces(t *testing.T, d *demo, wall string) {
 		p := openBrowser(t, d.url())
 		p.do(chromedp.Navigate(p.url), chromedp.WaitVisible(testid("signin-form")), chromedp.WaitVisible(testid("passkey-hint")))
 		p.is("no button that could not work", `document.querySelector('[data-testid="signin-passkey"]') === null`)
+		p.do(chromedp.Click(testid("passkey-hint")+" a"), chromedp.WaitVisible(testid("signin-passkey"))) // the same page, under the name that passkeys are bound to
 	})
 	t.Run("automatic sign-off", func(t *testing.T) {
 		p := openBrowser(t, d.url())

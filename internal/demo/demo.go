@@ -364,8 +364,13 @@ func (d *deploymentRun) printSignIns() {
 	d.say("first number on the dashboard")
 	w := d.cfg.Progress
 	fmt.Fprintf(w, "\n  %s\n\n", d.address())
-	for _, s := range d.ward.SignIns {
+	admin := d.ward.Admin
+	admin.Sees = "no patient; persons, devices, approvals, quotas"
+	for _, s := range append(slices.Clone(d.ward.SignIns), admin) {
 		fmt.Fprintf(w, "  %-8s password %s   sees %s\n", s.Login, s.Password, s.Sees)
+	}
+	if c, err := client.FromFile(d.path("connect", "connect.json")); err == nil { // its address has the name to which passkeys are bound
+		fmt.Fprintf(w, "\n  The password is enough to sign in. To try passkeys, open the same page as %s\n", c.Base())
 	}
 	p := d.ward.Patients[0]
 	if d.cfg.Display != "" {

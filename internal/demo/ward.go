@@ -138,7 +138,7 @@ func seed(ctx context.Context, c *client.Client, dir string, patients int, admin
 	return w, writeJSON(filepath.Join(dir, "demo.json"), w)
 }
 
-// people creates the three sign-ins, changes their one-time passwords, and makes the doctor's ThingSpeak key.
+// people creates the sign-ins beside the administrator's, changes their one-time passwords, and makes the doctor's ThingSpeak key.
 func (w *ward) people(ctx context.Context, address string, post func(path string, in, out any) error) error {
 	if len(w.Patients) == 0 {
 		return errors.New("demo: no patients")
@@ -154,6 +154,7 @@ func (w *ward) people(ctx context.Context, address string, post func(path string
 		{signIn{Role: "doctor", Login: "doctor", Sees: "every patient"}, map[string]any{"display_name": "Dr. Mira Lang", "patients": all}},
 		{signIn{Role: "nurse", Login: "nurse", Sees: wards[0].name + " only"}, map[string]any{"display_name": "Nurse Tomas Ek", "wards": []string{wards[0].id}}},
 		{signIn{Role: "patient", Login: "patient", Sees: "itself, bed " + w.Patients[0].Bed}, map[string]any{"display_name": patientName(0), "self": w.Patients[0].ID}},
+		{signIn{Role: "auditor", Login: "auditor", Sees: "no patient; the audit log, security events, approvals"}, map[string]any{"display_name": "Irma Vogt"}},
 	} {
 		x.body["login"], x.body["role"] = x.Login, x.Role
 		if err := post("persons", x.body, &x.signIn); err != nil {

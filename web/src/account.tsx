@@ -6,6 +6,7 @@ import { Dialog, Failed, words } from './dialog'
 import type { PageProps } from './office'
 import { Frame } from './parts'
 import { makePasskey, passkeysHere } from './passkey'
+import { PasskeyHint } from './passkeyhint'
 import { QR } from './qr'
 import { PasswordForm } from './signin'
 import { day } from './words'
@@ -131,9 +132,7 @@ export function AccountPage(p: PageProps & { ways: Ways | undefined }) {
               </button>
             </form>
           ) : (
-            <p class="quietly">
-              {tr('Passkeys work at')}{' '}<code>{p.ways?.passkey_host || 'vitalseal.localhost'}</code>{' '}{tr('only: open the address that')}{' '}<code>vitalseal connect</code>{' '}{tr('printed.')}
-            </p>
+            p.ways?.passkey_host && <PasskeyHint host={p.ways.passkey_host} />
           )}
         </section>
         <section class="panel card" aria-label={tr('Password')}>

@@ -5,6 +5,7 @@ import { Refused, ask, type Pending, type Session, type Ways } from './api'
 import { Failed, Proof, words } from './dialog'
 import { Foot } from './parts'
 import { passkeysHere, showPasskey } from './passkey'
+import { PasskeyHint } from './passkeyhint'
 
 type Answer = Session | { second_factor: Pending }
 
@@ -124,9 +125,7 @@ export function SignIn({ onSignedIn, note, ways }: { onSignedIn: (s: Session) =>
           </a>
         )}
         {ways && ways.passkey_host && !passkeysHere(ways.passkey_host) && (
-          <p class="quietly" data-testid="passkey-hint">
-            {tr('Passkeys work at')}{' '}<code>{ways.passkey_host}</code>{' '}{tr('only: open the address that')}{' '}<code>vitalseal connect</code>{' '}{tr('printed.')}
-          </p>
+          <PasskeyHint host={ways.passkey_host} password />
         )}
         {ways?.display && (
           <a class="back" href="/display">
