@@ -24,6 +24,8 @@ type sensorHistory struct {
 	state  string    // of the device; empty when it is not in the inventory
 	lay    intervals // whose its readings are: stood, with the spans that were moved to another patient
 	stood  intervals // at whose bed it stood, by the placements and the stays alone
+	// believed are those of stood as the hub went by them: what was entered later than it was so ends one only then.
+	believed intervals
 
 	settled []settlement // what was said of its gateway's clock, oldest first
 }
@@ -125,9 +127,10 @@ func (s *Store) history(ctx context.Context, sensor string) (h sensorHistory, er
 	if state, ok := s.barredDevice(sensor); ok {
 		h.state = state
 	}
-	rows, err := s.db.QueryContext(ctx, `SELECT p.begins, s.begins, coalesce(p.ends, ?1), coalesce(s.ends, ?1), s.patient
+	rows, err := s.db.QueryContext(ctx, `SELECT p.begins, s.begins, coalesce(p.ends, ?1), coalesce(s.ends, ?1),
+		coalesce(p.told, p.ends, ?1), coalesce(s.told, s.ends, ?1), s.patient
 		FROM placements p JOIN stays s ON s.bed = p.bed
-		WHERE p.device = ?2 AND s.begins < coalesce(p.ends, ?1) AND p.begins < coalesce(s.ends, ?1)`,
+		WHERE p.device = ?2 AND s.begins < coalesce(p.told, p.ends, ?1) AND p.begins < coalesce(s.told, s.ends, ?1)`,
 		int64(math.MaxInt64), sensor)
 	if err != nil {
 		return h, err
@@ -135,12 +138,15 @@ func (s *Store) history(ctx context.Context, sensor string) (h sensorHistory, er
 	defer func() { err = errors.Join(err, rows.Close()) }()
 	for rows.Next() {
 		var in interval
-		var begins, ends int64 // of the stay; those of the placement first
-		if err := rows.Scan(&in.begins, &begins, &in.ends, &ends, &in.patient); err != nil {
+		var begins, ends, toldP, toldS int64 // of the stay; those of the placement first
+		if err := rows.Scan(&in.begins, &begins, &in.ends, &ends, &toldP, &toldS, &in.patient); err != nil {
 			return h, err
 		}
 		in.begins, in.ends = max(in.begins, begins), min(in.ends, ends)
-		h.stood = append(h.stood, in)
+		if in.begins < in.ends {
+			h.stood = append(h.stood, in)
+		}
+		h.believed = append(h.believed, interval{in.begins, min(toldP, toldS), in.patient})
 	}
 	if err := rows.Err(); err != nil {
 		return h, err

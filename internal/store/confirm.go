@@ -31,14 +31,21 @@ func (h sensorHistory) inQuestion(rows []Silence, sensor, patient string, at tim
 	return m.cover(sensor, at)
 }
 
-// bound ends a silence's question with the stay or the placement in which it was raised. A span of readings that was moved to another
-// patient ends nothing: it says whose those readings are, not who lies at the sensor since.
+// bound ends a silence's question with the stay or the placement in which it was raised, and not before that end was entered: what was
+// stored as the patient's until then has no other word for it, whatever the time that was entered. It ends with the next time that the
+// sensor is put to the patient's bed, or the patient into the sensor's, too: a person has said so anew. A span of readings that was moved
+// to another patient ends nothing: it says whose those readings are, not who lies at the sensor since.
 func (h sensorHistory) bound(x Silence) Silence {
 	at := micro(x.End)
-	until := at // the stay or the placement was corrected: the sensor was not this patient's then
-	for _, in := range h.stood {
+	until := at
+	for _, in := range h.believed {
 		if in.patient == x.Patient && at >= in.begins && at < in.ends {
-			until = in.ends
+			until = max(until, in.ends)
+		}
+	}
+	for _, in := range h.stood {
+		if in.patient == x.Patient && in.begins > at {
+			until = min(until, in.begins)
 		}
 	}
 	if until != math.MaxInt64 && (x.Until.IsZero() || fromMicro(until).Before(x.Until)) {

@@ -208,7 +208,7 @@ func (s *Store) PlaceDevice(ctx context.Context, device, bed string, at time.Tim
 		case late > 0:
 			return fmt.Errorf("%w: the device's history reaches beyond this time", ErrConflict)
 		}
-		if _, err := tx.ExecContext(ctx, "UPDATE placements SET ends = ? WHERE device = ? AND ends IS NULL", micro(at), device); err != nil || bed == "" {
+		if _, err := tx.ExecContext(ctx, "UPDATE placements SET ends = ?, told = ? WHERE device = ? AND ends IS NULL", micro(at), s.toldBy(micro(at)), device); err != nil || bed == "" {
 			return err
 		}
 		_, err := tx.ExecContext(ctx, "INSERT INTO placements (device, bed, begins) VALUES (?, ?, ?)", device, bed, micro(at))

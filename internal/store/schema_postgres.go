@@ -22,6 +22,7 @@ DROP TABLE recent, damaged, blocks, taken, sums, streams, subjects, days; DROP S
 	{up: pgBulk, down: pgBulkBack},
 	pgSecurity,
 	pgSilence,
+	pgTold,
 	{up: collated(pgLimit), down: "DROP TABLE limits;"},
 }
 

@@ -187,7 +187,7 @@ func (s *Store) Admit(ctx context.Context, patient, bed string, at time.Time) er
 		case later > 0:
 			return fmt.Errorf("%w: the patient's history reaches beyond this time", ErrConflict)
 		}
-		if _, err := tx.ExecContext(ctx, "UPDATE stays SET ends = ? WHERE patient = ? AND ends IS NULL", micro(at), patient); err != nil {
+		if _, err := tx.ExecContext(ctx, "UPDATE stays SET ends = ?, told = ? WHERE patient = ? AND ends IS NULL", micro(at), s.toldBy(micro(at)), patient); err != nil {
 			return err
 		}
 		_, err := tx.ExecContext(ctx, "INSERT INTO stays (patient, bed, begins) VALUES (?, ?, ?)", patient, bed, micro(at))
@@ -210,7 +210,7 @@ func (s *Store) Discharge(ctx context.Context, patient string, at time.Time) err
 		if begins >= micro(at) {
 			return fmt.Errorf("%w: the stay begins later", ErrConflict)
 		}
-		_, err := tx.ExecContext(ctx, "UPDATE stays SET ends = ? WHERE patient = ? AND ends IS NULL", micro(at), patient)
+		_, err := tx.ExecContext(ctx, "UPDATE stays SET ends = ?, told = ? WHERE patient = ? AND ends IS NULL", micro(at), s.toldBy(micro(at)), patient)
 		return err
 	})
 	s.where.changed()

@@ -35,7 +35,7 @@ func Run(t *testing.T, open func(t *testing.T) *store.Store) {
 		"tries":     tries, "failed sign-ins": failedSignIns,
 		"moves": moves, "moves of nobody": movesOfNobody, "moves within a ward": movesWithinWard, "corrected stays": correctedStays,
 		"silences": silences, "silences filled": silencesFilled, "silences refused": silencesRefused, "silences elsewhere": silencesElsewhere,
-		"silences of moved readings": silencesOfMoved, "silences moved away": silencesMovedAway,
+		"silences of moved readings": silencesOfMoved, "silences entered late": silencesEnteredLate, "silences moved away": silencesMovedAway,
 	} {
 		t.Run(name, func(t *testing.T) { f(t, newBench(t, open(t))) })
 	}

@@ -1,0 +1,17 @@
+package store
+
+// toldStep notes until when the hub went by a stay or a placement: the end itself, or when it was entered, if that was later. What a sensor
+// measured in between stands on the chart of who was believed to be there. NULL: by the end, as before.
+const toldStep = `
+ALTER TABLE stays ADD COLUMN told INTEGER;
+ALTER TABLE placements ADD COLUMN told INTEGER;
+`
+
+// pgTold is toldStep in PostgreSQL.
+var pgTold = step{up: `
+ALTER TABLE stays ADD COLUMN told BIGINT;
+ALTER TABLE placements ADD COLUMN told BIGINT;
+`, down: "ALTER TABLE stays DROP COLUMN told; ALTER TABLE placements DROP COLUMN told;"}
+
+// toldBy is when an end at µs at is known to the hub, which writes it down now.
+func (s *Store) toldBy(at int64) int64 { return max(at, micro(s.now())) }
