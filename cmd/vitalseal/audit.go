@@ -130,6 +130,9 @@ it only notices what is unreadable or missing.`,
 			if f.To, err = parseTime("to", to); err != nil {
 				return err
 			}
+			if err := f.Check(); err != nil {
+				return &usageError{err, "an entry says allowed or refused; --to is after --from"}
+			}
 			if key != "" {
 				public, err := readAuditKey(key)
 				if err != nil {
@@ -160,6 +163,8 @@ it only notices what is unreadable or missing.`,
 	c.Flags().StringVar(&to, "to", "", "`time` before which to stop")
 	c.Flags().StringVar(&f.Person, "person", "", "only what the person with this `id` did")
 	c.Flags().StringVar(&f.Patient, "patient", "", "only what concerns the patient with this `id`")
+	c.Flags().StringVar(&f.Action, "action", "", "only this `action`, such as patient:view")
+	c.Flags().StringVar(&f.Answer, "answer", "", "only what was `allowed` or refused")
 	c.Flags().BoolVar(&text, "text", false, "columns for people")
 	c.Flags().BoolVar(&asJSON, "json", false, "JSON lines, which is the default")
 	c.MarkFlagsMutuallyExclusive("text", "json")

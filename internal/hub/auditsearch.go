@@ -22,11 +22,11 @@ func (t *testimony) searched(ctx context.Context, q admin.AuditQuestion) (admin.
 	case err != nil:
 		return admin.AuditPage{}, fmt.Errorf("hub: %w", err)
 	}
-	return AuditPage(p), nil
+	return pageOf(p), nil
 }
 
-// AuditPage is a page of the audit log as the administration face answers it.
-func AuditPage(p audit.Page) admin.AuditPage {
+// pageOf is a page of the audit log as the administration face answers it.
+func pageOf(p audit.Page) admin.AuditPage {
 	out := admin.AuditPage{Entries: []admin.AuditFound{}, Next: p.Next}
 	if !p.Looked.IsZero() {
 		looked := p.Looked.UTC()

@@ -215,9 +215,11 @@ export interface AuditEntry {
   action: string
   resource: string
   patient: string
+  patients?: string[]
   allowed: boolean
   policies: string[] | null
   reason: string
+  count?: number // so many refusals like it
 }
 
 // What the hub says over the live connection.

@@ -1,7 +1,8 @@
 // The auditor's page: the newest entries of the audit log, proven in this browser.
 import { useEffect, useRef, useState } from 'preact/hooks'
 import { Refused, ask, type AuditEntry } from './api'
-import { Asked, Table, type PageProps } from './office'
+import { Entries, Find, Save, everything, filtered, find, type Line, type Names, type Query, type Results } from './auditfind'
+import { Asked, type PageProps } from './office'
 import { tr } from './lang'
 import { Frame } from './parts'
 import { NotProven, prove, sizeOf, type Failed, type Proven, type Seen, type Tail } from './proof'
@@ -47,7 +48,7 @@ async function ofWorkstation(): Promise<Record<string, Seen> | undefined> {
 }
 
 interface Shown {
-  rows: AuditEntry[]
+  rows: Line[]
   first: number
   hub?: string // what the hub itself says is wrong
   proven?: Proven
@@ -69,7 +70,7 @@ async function look(): Promise<Shown> {
   const tail = await ask<Tail>('GET', `/api/admin/audit/proven?n=${entries}&also=${[...sizes].join(',')}`, undefined, true)
   const shown: Shown = { rows: [], first: tail.first, alone: !station, ...(tail.alarm ? { hub: tail.alarm } : {}) }
   try {
-    shown.rows = (tail.entries ?? []).map((line) => JSON.parse(line) as AuditEntry).reverse()
+    shown.rows = (tail.entries ?? []).map((line) => ({ line, entry: JSON.parse(line) as AuditEntry })).reverse()
     shown.proven = await prove(tail, mine, station ?? {})
     store(seenKey, { ...mine, [shown.proven.hub]: { key: tail.key, checkpoint: tail.checkpoint } })
   } catch (e) {
@@ -89,13 +90,31 @@ const why: Record<Failed, Parameters<typeof say>[0]> = {
   unsupported: 'proofUnsupported',
 }
 
+const oops = (e: unknown): Refused => (e instanceof Refused ? e : new Refused(0, tr('The hub does not answer.')))
+
 export function AuditorPage(p: PageProps) {
   const [got, set] = useState<Shown>()
   const [failed, fail] = useState<Refused>()
   const [before, setBefore] = useState(stored<Failure>(failedKey))
+  const [names, setNames] = useState<Names>()
+  // What is searched for, and the numbers before which its pages begin; undefined: the newest entries, as they come.
+  const [search, setSearch] = useState<{ q: Query; pages: (number | undefined)[] }>()
+  const [found, setFound] = useState<Results>()
+  const [looked, setLooked] = useState('')
+  const [busy, setBusy] = useState(false)
+  const turn = useRef(0)
   const gone = useRef(p.onGone)
   gone.current = p.onGone
+  const refused = (e: unknown) => {
+    if (e instanceof Refused && e.status === 401) gone.current()
+    else fail(oops(e))
+  }
+  const searching = search !== undefined
   useEffect(() => {
+    ask<Names>('GET', '/api/admin/audit/names', undefined, true).then(setNames, refused)
+  }, [])
+  useEffect(() => {
+    if (searching) return // what stands here is proven against the state that was seen last
     let over = false
     const load = () =>
       look().then(
@@ -105,11 +124,7 @@ export function AuditorPage(p: PageProps) {
           fail(undefined)
           setBefore(stored<Failure>(failedKey))
         },
-        (e: unknown) => {
-          if (over) return
-          if (e instanceof Refused && e.status === 401) gone.current()
-          else fail(e instanceof Refused ? e : new Refused(0, tr('The hub does not answer.')))
-        },
+        (e: unknown) => over || refused(e),
       )
     void load()
     const t = window.setInterval(load, 10_000)
@@ -117,12 +132,47 @@ export function AuditorPage(p: PageProps) {
       over = true
       window.clearInterval(t)
     }
-  }, [])
+  }, [searching])
+  // run finds the page of a search that begins below a number; more adds to what was found.
+  const run = (q: Query, at: number | undefined, more?: Results) => {
+    const mine = ++turn.current
+    setBusy(true)
+    setLooked('')
+    fail(undefined)
+    if (!more) setFound(undefined)
+    find(q, at, got?.failure ? undefined : got?.proven, (iso) => turn.current === mine && setLooked(iso), () => turn.current !== mine)
+      .then(
+        (r) => turn.current === mine && setFound(more ? { ...r, rows: [...more.rows, ...r.rows] } : r),
+        (e: unknown) => {
+          if (turn.current !== mine) return
+          if (!(e instanceof NotProven)) {
+            refused(e)
+            return
+          }
+          const failure = { what: e.what, time: new Date().toISOString(), checkpoint: '' }
+          if (!stored<Failure>(failedKey)) store(failedKey, failure)
+          if (got) set({ ...got, failure })
+        },
+      )
+      .finally(() => turn.current === mine && setBusy(false))
+  }
+  const open = (q: Query, pages: (number | undefined)[]) => {
+    setSearch({ q, pages })
+    run(q, pages.at(-1))
+  }
+  const clear = () => {
+    turn.current++
+    setSearch(undefined)
+    setFound(undefined)
+    setBusy(false)
+  }
+  const rows = search ? (found?.rows ?? []) : (got?.rows ?? [])
+  const older = search ? (found?.next ?? 0) : (got?.first ?? 0)
+  const full = search ? rows.length >= entries : true
   return (
     <Frame {...p}>
       <h1>{say('auditLog')}</h1>
-      <p class="lead">{say('auditLead', entries)}</p>
-      <Asked failed={failed} waiting={!got} />
+      <p class="lead">{say('auditNewest', entries)}</p>
       {got && <Verdict got={got} />}
       {before && !got?.failure && (
         <section class="panel proof proof-no" data-testid="proof-before">
@@ -140,30 +190,43 @@ export function AuditorPage(p: PageProps) {
           </button>
         </section>
       )}
-      {got && (
-        <Table head={[tr('No.'), tr('Time'), tr('Person'), tr('Role'), tr('Workstation'), tr('Action'), tr('On'), tr('Answer'), tr('Decided by')]} testid="audit">
-          {got.rows.map((e) => (
-            <tr key={e.seq} class={e.allowed ? '' : 'refused-row'}>
-              <td class="num">{e.seq}</td>
-              <td>
-                <time dateTime={e.time}>{`${day(e.time)} ${clock(e.time, true)}`}</time>
-              </td>
-              <td>{e.person}</td>
-              <td>{e.role}</td>
-              <td>{e.workstation.replace(/^spiffe:\/\/[^/]*\//, '')}</td>
-              <td>{e.action}</td>
-              <td class="wrap">{e.resource}</td>
-              <td>
-                <span class={e.allowed ? 'mark-ok' : 'mark-no'}>{e.allowed ? 'allowed' : 'refused'}</span>
-              </td>
-              <td class="wrap">
-                {(e.policies ?? []).join(', ')}
-                {e.reason && ` ${e.reason}`}
-              </td>
-            </tr>
-          ))}
-        </Table>
+      <Find names={names} onFind={(q) => open(q, [undefined])} onClear={clear} />
+      <Asked failed={failed} waiting={!got && !search} />
+      <p class="quietly" role="status" data-testid="audit-status">
+        {busy
+          ? say('auditLooking', looked ? `${day(looked)} ${clock(looked, true)}` : '…')
+          : search && found
+            ? rows.length === 0
+              ? say('auditNone')
+              : say('auditFound', rows.length, rows[0]!.entry.seq, rows.at(-1)!.entry.seq)
+            : ''}
+        {!busy && search && found && ` ${say(got?.proven && !got.failure ? (filtered(search.q) ? 'auditEach' : 'auditWhole') : 'auditUnproven')}`}
+      </p>
+      {rows.length > 0 && <Entries rows={rows} names={names} />}
+      {(got || search) && !busy && (
+        <div class="actions actions-left pager" data-testid="audit-pager">
+          {search && search.pages.length > 1 && (
+            <button type="button" class="quiet" data-testid="audit-newer" onClick={() => open(search.q, search.pages.slice(0, -1))}>
+              {say('auditNewer')}
+            </button>
+          )}
+          {older > 0 && full && (
+            <button type="button" class="quiet" data-testid="audit-older" onClick={() => open(search?.q ?? everything, [...(search?.pages ?? []), older])}>
+              {say('auditOlder')}
+            </button>
+          )}
+          {search && found && found.next > 0 && !full && (
+            <>
+              <span>{say('auditStopped', found.looked ? `${day(found.looked)} ${clock(found.looked, true)}` : '…')}</span>
+              <button type="button" class="quiet" data-testid="audit-on" onClick={() => run(search.q, found.next, found)}>
+                {say('auditGoOn')}
+              </button>
+            </>
+          )}
+          {older === 0 && (found || !search) && <span class="quietly">{say('auditEnd')}</span>}
+        </div>
       )}
+      {rows.length > 0 && <Save rows={rows} q={search?.q ?? everything} />}
     </Frame>
   )
 }

@@ -293,7 +293,7 @@ export const german = {
   Table: 'Tabelle',
   'Which beds are taken. Your role sees no names and no clinical values.': 'Welche Betten belegt sind. Ihre Rolle sieht keine Namen und keine klinischen Werte.',
   Ward: 'Station',
-  'Audit log': 'Audit-Log',
+  'Audit log': 'Prüfprotokoll',
   'The newest hundred entries.': 'Die neuesten hundert Einträge.',
   'proves that none was changed or dropped.': 'beweist, dass keiner geändert oder entfernt wurde.',
   'No.': 'Nr.',

@@ -163,9 +163,31 @@ async function hubOf(tail: Tail, now: Checkpoint): Promise<string> {
   return lines[1]!.split('/').at(-1) ?? ''
 }
 
+// isIn proves that a line is the entry with this number in a log of a size and root that are proven (RFC 9162, 2.1.3.2).
+export async function isIn(line: string, seq: number, proof: string[], size: number, root: Uint8Array): Promise<boolean> {
+  if (seq < 0 || seq >= size || (JSON.parse(line) as { seq: number }).seq !== seq) return false
+  let fn = seq
+  let sn = size - 1
+  let r: Uint8Array = await leaf(line)
+  const half = () => {
+    fn = Math.floor(fn / 2)
+    sn = Math.floor(sn / 2)
+  }
+  for (const c of proof.map(hash)) {
+    if (sn === 0) return false
+    if (fn % 2 === 1 || fn === sn) {
+      r = await node(c, r)
+      while (fn % 2 === 0 && fn !== 0) half()
+    } else r = await node(r, c)
+    half()
+  }
+  return sn === 0 && same(r, root)
+}
+
 export interface Proven {
   hub: string
   size: number
+  root: Uint8Array
   browser?: number // entries that this browser saw before
   workstation?: number // entries that the workstation's own program remembers
 }
@@ -183,7 +205,7 @@ export async function prove(tail: Tail, browser: Record<string, Seen>, workstati
     if ((JSON.parse(line) as { seq: number }).seq !== tail.first + i) throw new NotProven('entries')
   })
   if (!same(await rootOf(tail.first, tail.left ?? [], entries), now.root)) throw new NotProven('entries')
-  const out: Proven = { hub, size: now.size }
+  const out: Proven = { hub, size: now.size, root: now.root }
   for (const [who, seen] of [
     ['browser', browser[hub]],
     ['workstation', workstation[hub]],

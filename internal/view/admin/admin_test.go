@@ -45,6 +45,7 @@ type world struct {
 	invited []store.Device
 	changes []string // what was asked of the hub's functions
 	told    []access.Event
+	sought  admin.AuditQuestion
 	fail    error // what they answer
 }
 
@@ -101,6 +102,12 @@ func openWorld(t *testing.T, dir string) *world {
 				}
 			}
 			return json.RawMessage(`{"version":1,"secret":"TICKET-SECRET"}`), w.asked(fmt.Sprint("invite ", len(devices)))
+		},
+		Search: func(_ context.Context, q admin.AuditQuestion) (admin.AuditPage, error) {
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			w.sought = q
+			return admin.AuditPage{Entries: []admin.AuditFound{{Seq: 3, Line: `{"seq":3}`, Proof: []string{}}}, Next: 3}, w.fail
 		},
 		Disable: change("disable"), Enable: change("enable"), Delete: change("delete"),
 		Reissue: func(_ context.Context, by, id string) (json.RawMessage, error) {

@@ -101,14 +101,15 @@ func (h *handler) searchAudit(ctx context.Context, rq *request) (any, error) {
 	return page, err
 }
 
-// auditNames is what the ids of the audit log mean, for its reader: persons, wards and beds by their names; patients by where they lie now,
-// because their names are not the reader's to see.
+// auditNames is what the ids of the audit log mean, for its reader: persons, wards and beds by their names; patients, and the persons that are
+// patients' logins, by where they lie now, because their names are not the reader's to see.
 func (h *handler) auditNames(ctx context.Context, _ *request) (any, error) {
 	type person struct {
 		ID    string      `json:"id"`
 		Login string      `json:"login"`
 		Name  string      `json:"name"`
 		Role  access.Role `json:"role"`
+		Self  string      `json:"self,omitempty"` // the patient that it is; login and name are empty then
 	}
 	type patient struct {
 		ID       string `json:"id"`
@@ -131,7 +132,11 @@ func (h *handler) auditNames(ctx context.Context, _ *request) (any, error) {
 		return nil, err
 	}
 	for _, p := range persons {
-		out.Persons = append(out.Persons, person{p.ID, p.Login, p.DisplayName, p.Role})
+		o := person{p.ID, p.Login, p.DisplayName, p.Role, p.Self}
+		if p.Role == access.RolePatient || p.Self != "" {
+			o.Login, o.Name = "", ""
+		}
+		out.Persons = append(out.Persons, o)
 	}
 	refs, err := h.Store.Patients(ctx)
 	if err != nil {

@@ -170,7 +170,11 @@ func (h *handler) choices(ctx context.Context, _ *request) (any, error) {
 		return nil, err
 	}
 	for _, p := range persons {
-		out.Persons = append(out.Persons, person{p.Login, p.DisplayName, p.Role})
+		o := person{p.Login, p.DisplayName, p.Role}
+		if p.Role == access.RolePatient {
+			o.Name = "" // a patient's name is not the reader's to see
+		}
+		out.Persons = append(out.Persons, o)
 	}
 	refs, err := h.Store.Patients(ctx)
 	if err != nil {

@@ -44,7 +44,7 @@ func (s *stage) bedOf(sensor string) string {
 // choose picks an option of a select, as a person does.
 func (p *page) choose(id, value string) {
 	p.t.Helper()
-	p.await("the option "+value, `!!document.querySelector('[data-testid="`+id+`"] option[value="`+value+`"]')`)
+	p.await("the option "+value, `[...(document.querySelector('[data-testid="`+id+`"]')?.options ?? [])].some(o => o.value === '`+value+`')`)
 	js[bool](p, `(e => { e.value = '`+value+`'; return e.dispatchEvent(new Event('change', {bubbles: true})) })(document.querySelector('[data-testid="`+id+`"]'))`)
 }
 

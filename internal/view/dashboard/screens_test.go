@@ -34,6 +34,7 @@ type stage struct {
 	t        *testing.T
 	url      string
 	store    *store.Store
+	trail    *audit.Log
 	grant    access.Grant
 	patients map[string]string // by bed
 	mu       sync.Mutex        // guards seq
@@ -59,7 +60,7 @@ func newStage(t *testing.T) *stage {
 	t.Cleanup(func() { _ = trail.Close() })
 	engine, err := access.New(st, trail, nil, log)
 	must(err)
-	s := &stage{t: t, store: st, grant: engine.Standing("ingest", access.AppendVitals), patients: map[string]string{}}
+	s := &stage{t: t, store: st, trail: trail, grant: engine.Standing("ingest", access.AppendVitals), patients: map[string]string{}}
 	past := time.Now().Add(-30 * time.Hour)
 	must(st.CreateWard(ctx, store.Ward{ID: "a", Name: "Kardiologie A"}))
 	must(st.CreateWard(ctx, store.Ward{ID: "b", Name: "Chirurgie B"}))
@@ -93,6 +94,7 @@ func newStage(t *testing.T) *stage {
 	must(err)
 	none := func(context.Context, string) error { return errors.New("there is no overlay here") }
 	administer := admin.New(admin.Config{Store: st, Access: engine, Audit: trail, Subject: board.Subject, Domain: "ward.example", Log: log,
+		Proven: s.proven, Search: s.searched,
 		Invite: func(context.Context, string, []store.Device) (json.RawMessage, error) {
 			return json.RawMessage(`{"ticket":"of a test"}`), nil
 		}, Disable: none, Enable: none, Delete: none, Rotate: none, ResetNumbers: none,
@@ -223,6 +225,7 @@ func TestScreens(t *testing.T) {
 	t.Run("another patient", s.anotherPatient)
 	t.Run("whose is it", s.whose)
 	t.Run("devices", s.devices)
+	t.Run("audit", s.audit)
 	t.Run("time and source", s.timeAndSource)
 	t.Run("emergency and print", s.emergencyAndPrint)
 }
@@ -265,9 +268,10 @@ func english(t *testing.T) []string {
 	var out []string
 	const pair = `en: '((?:[^'\\]|\\.)*)'(,)\s+de: '((?:[^'\\]|\\.)*)'`
 	for file, pattern := range map[string]string{
-		"german.ts":     `(?m)^  (?:'((?:[^'\\]|\\.)*)'|([A-Za-z]+)):\s+'((?:[^'\\]|\\.)*)',$`,
-		"words.ts":      pair,
-		"words-ward.ts": pair,
+		"german.ts":      `(?m)^  (?:'((?:[^'\\]|\\.)*)'|([A-Za-z]+)):\s+'((?:[^'\\]|\\.)*)',$`,
+		"words.ts":       pair,
+		"words-audit.ts": pair,
+		"words-ward.ts":  pair,
 	} {
 		text, err := os.ReadFile("../../../web/src/" + file)
 		if err != nil {
