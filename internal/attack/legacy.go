@@ -209,35 +209,13 @@ func legacyFlood(ctx context.Context, t *Target) (Result, error) {
 	}
 	open := 0
 	err = meanwhile(ctx, t, func(during func() error) error {
-		var conns []net.Conn
-		defer func() {
-			for _, c := range conns {
-				_ = c.Close()
-			}
-		}()
-		for range 60 {
-			c, err := (&net.Dialer{Timeout: 3 * time.Second}).DialContext(ctx, "tcp", g.address)
-			if err != nil {
-				continue // not let in is what is hoped for
-			}
-			conns = append(conns, c)
-		}
-		served := make(chan bool, len(conns))
-		for _, c := range conns {
-			go func() {
-				_ = c.SetDeadline(time.Now().Add(5 * time.Second))
-				if _, err := io.WriteString(c, "GET /update HTTP/1.1\r\nHost: x\r\n\r\n"); err != nil {
-					served <- false
-					return
-				}
-				_, err := c.Read(make([]byte, 1))
-				served <- err == nil
-			}()
-		}
-		for range conns {
-			if <-served {
-				open++
-			}
+		var end func()
+		var err error
+		open, end, err = crowd(ctx, 60, 16, func(ctx context.Context) (net.Conn, error) { return (&net.Dialer{}).DialContext(ctx, "tcp", g.address) },
+			"GET /update HTTP/1.1\r\nHost: x\r\n\r\n")
+		defer end()
+		if err != nil {
+			return err
 		}
 		return during()
 	})

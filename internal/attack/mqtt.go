@@ -33,6 +33,8 @@ func mqttAttacks() []Attack {
 			Expected: "disconnected within two seconds", Right: reads("disconnected"), Control: weaken.LiveRecheck, Run: deletedDevice},
 		{ID: "mqtt-will", Threat: "leave a message behind that nobody decides about", Position: "a holder of a device", Does: "connects with a last will for a patient's topic",
 			Expected: "bad user name or password: that is how a sign-in with a will is refused", Right: reads(mqttCode(packets.ErrBadUsernameOrPassword.Code)), Control: weaken.NoWill, Run: lastWill},
+		{ID: "mqtt-retained", Threat: "an old value comes to a later subscriber like a new one", Position: "a holder of a device", Does: "publishes with the retain flag; another device of the channel connects afterwards and subscribes, as does one that has no right to it",
+			Expected: "the first hears only what is published from then on; the second is not authorized", Right: reads("only what came afterwards", mqttCode(packets.ErrNotAuthorized.Code)), Control: weaken.NoRetain, Run: retained},
 		{ID: "mqtt-huge", Threat: "use up the hub's memory", Position: "a holder of a device", Does: "one message of 256 KiB",
 			Expected: "the connection ends", Right: reads("closed"), Control: weaken.PacketBound, Run: hugeMessage},
 		{ID: "mqtt-flood", Threat: "keep everybody else out", Position: "an enrolled workstation", Does: "100 MQTT connections at once that say nothing",
@@ -296,6 +298,92 @@ func lastWill(ctx context.Context, t *Target) (Result, error) {
 		return Result{}, err
 	}
 	return judge(err == nil && code == 0, word("%s", mqttCode(code)), "let in with it", "refused", "%#x", code)
+}
+
+// retained leaves a message for those who come later.
+func retained(ctx context.Context, t *Target) (Result, error) {
+	d, err := t.mqttDevice(ctx)
+	if err != nil {
+		return Result{}, err
+	}
+	c, err := t.client(ctx, t.who("nurse"))
+	if err != nil {
+		return Result{}, err
+	}
+	login := func(as mqttDevice, version byte) (*mqttConn, error) {
+		m, err := t.mqttDialAs(ctx, version)
+		if err != nil {
+			return nil, err
+		}
+		ack, err := m.Ask(as.hello())
+		if err == nil && ack.ReasonCode != 0 {
+			err = fmt.Errorf("an honest device is refused with %#x", ack.ReasonCode)
+		}
+		return m, err
+	}
+	first, err := login(d, 4) // a client of MQTT 5 is told beforehand that nothing is retained
+	if err != nil {
+		return Result{}, err
+	}
+	topic := fmt.Sprintf("channels/%d/publish", d.own)
+	pk := first.Publish(topic, []byte("field1=66"), 1)
+	pk.FixedHeader.Retain = true
+	if ack, err := first.Ask(pk); err != nil || ack.FixedHeader.Type != packets.Puback {
+		return Result{}, fmt.Errorf("the message with the flag is not taken: %w", err)
+	}
+	_ = first.Conn().Close()
+
+	var later, other mqttDevice
+	for channel, as := range map[int64]*mqttDevice{d.own: &later, d.other: &other} {
+		if err := c.Do(ctx, http.MethodPost, "/api/account/mqtt", map[string]any{"channels": []map[string]any{{"channel": channel, "subscribe": true}}}, as); err != nil {
+			return Result{}, err
+		}
+	}
+	hears := fmt.Sprintf("channels/%d/subscribe/fields/field1", d.own)
+	stranger, err := login(other, 5)
+	if err != nil {
+		return Result{}, err
+	}
+	granted, code, err := stranger.subscribe(hears)
+	if err != nil {
+		return Result{}, err
+	}
+	if granted {
+		return through("granted to a device of another channel", "%#x", code)
+	}
+	listener, err := login(later, 5)
+	if err != nil {
+		return Result{}, err
+	}
+	if granted, code, err := listener.subscribe(hears); err != nil || !granted {
+		return Result{}, fmt.Errorf("an honest subscription: %#x, %w", code, err)
+	}
+	again, err := login(d, 5)
+	if err != nil {
+		return Result{}, err
+	}
+	if err := await(ctx, func() error { // two entries in one second are refused
+		taken, code, err := again.publish(topic, "field1=77")
+		if err == nil && !taken {
+			err = fmt.Errorf("the second message is not taken: %#x", code)
+		}
+		return err
+	}); err != nil {
+		return Result{}, err
+	}
+	got, err := listener.Read()
+	for err == nil && got.FixedHeader.Type != packets.Publish {
+		got, err = listener.Read()
+	}
+	if err != nil {
+		return Result{}, fmt.Errorf("the listener hears nothing: %w", err)
+	}
+	seen := word("heard %s", clip(string(got.Payload)))
+	if string(got.Payload) == "77" {
+		seen = word("only what came afterwards")
+	}
+	return judge(got.FixedHeader.Retain || string(got.Payload) == "66", append(seen, word("%s", mqttCode(code))...), "an old value came like a new one", "nothing is kept for later",
+		"heard %q first, retained %v; another channel's device %#x", got.Payload, got.FixedHeader.Retain, code)
 }
 
 func hugeMessage(ctx context.Context, t *Target) (Result, error) {

@@ -2,8 +2,10 @@ package attack
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -17,9 +19,17 @@ import (
 
 // stationLiveFlood opens live views from several sessions at one workstation.
 func stationLiveFlood(ctx context.Context, t *Target) (Result, error) {
+	elsewhere, err := t.newStation(ctx)
+	if err != nil {
+		return Result{}, err
+	}
+	doctor, err := elsewhere.signIn(ctx, t.who("doctor"))
+	if err != nil {
+		return Result{}, err
+	}
 	open := 0
 	var seen []Seen
-	err := meanwhile(ctx, t, func(during func() error) error {
+	err = meanwhile(ctx, t, func(during func() error) error {
 		for range 5 {
 			c, err := t.client(ctx, t.who("nurse"))
 			if err != nil {
@@ -39,9 +49,41 @@ func stationLiveFlood(ctx context.Context, t *Target) (Result, error) {
 				open++
 			}
 		}
+		if err := elsewhere.sees(ctx, doctor, t.ward.Patients[0].ID); err != nil {
+			return fmt.Errorf("%w: at another workstation: %w", errStill, err)
+		}
 		return during()
 	})
 	return flooded(err, open > 32, seen, "as many as wanted to", "bounded", "%d of 40 were opened", open)
+}
+
+// sees opens a live view at a workstation, and waits for a patient's numbers in it.
+func (s *station) sees(ctx context.Context, in session, patient string) error {
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	//nolint:bodyclose // the library closes it, or has replaced it by one that needs no closing
+	conn, res, err := websocket.Dial(ctx, "ws://hub/api/live?waveforms=none&patient="+patient, &websocket.DialOptions{HTTPClient: s.http, HTTPHeader: http.Header{"Authorization": {"Bearer " + in.Access}}})
+	if err != nil {
+		if res != nil {
+			err = fmt.Errorf("%d: %w", res.StatusCode, err)
+		}
+		return err
+	}
+	defer func() { _ = conn.CloseNow() }()
+	conn.SetReadLimit(1 << 20)
+	for {
+		_, b, err := conn.Read(ctx)
+		if err != nil {
+			return err
+		}
+		var m struct{ Type, Patient string }
+		if err := json.Unmarshal(b, &m); err != nil {
+			return err
+		}
+		if m.Type == "numerics" && m.Patient == patient {
+			return nil
+		}
+	}
 }
 
 // nurseOf makes a nurse of a ward with one patient.

@@ -65,6 +65,7 @@ const (
 	DeviceRights   Defence = "device-rights"   // a device does what it has a right to
 	TopicNames     Defence = "topic-names"     // only ThingSpeak's topics, no wildcards
 	NoWill         Defence = "no-will"         // a last will is refused
+	NoRetain       Defence = "no-retain"       // an entry is told once, to who listens then
 	PacketBound    Defence = "packet-bound"    // packets are bounded
 	PoisonDrop     Defence = "poison-drop"     // a message that is refused for good is acknowledged, so that it is not sent first for ever
 	MQTTClients    Defence = "mqtt-clients"    // MQTT connections of one workstation are bounded

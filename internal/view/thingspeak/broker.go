@@ -135,6 +135,9 @@ func (b *broker) serve(w http.ResponseWriter, r *http.Request) {
 		c.SetReadLimit(-1)
 		b.server.Options.Capabilities.MaximumPacketSize = 0
 	}
+	if weaken.Skip(weaken.NoRetain) {
+		b.server.Options.Capabilities.RetainAvailable = 1
+	}
 	ctx, cancel := context.WithCancel(r.Context())
 	defer cancel()
 	conn := &wire{form.Packets(websocket.NetConn(ctx, c, websocket.MessageBinary), maxPacket-2, cutPacket), c, station, tempo{}}
@@ -369,12 +372,14 @@ func (b *broker) publish(ctx context.Context, cl *mqtt.Client, pk packets.Packet
 	return err
 }
 
-// updated tells subscribers of an entry; it returns at once. What nobody listens to is not even written down. now is zero for a free
+// updated tells subscribers of an entry; it returns at once. It is told to those who listen now and kept for no later ones: an old
+// value would come to them like a new one. now is zero for a free
 // channel; the values of a patient's stand alone only while they are fresh, and are told with their time otherwise.
 func (b *broker) updated(channel int64, e store.Entry, now time.Time) {
+	retain := weaken.Skip(weaken.NoRetain)
 	tell := func(name string, message func() []byte) {
-		if len(b.server.Topics.Subscribers(name).Subscriptions) != 0 {
-			_ = b.server.Publish(name, message(), false, 1)
+		if retain || len(b.server.Topics.Subscribers(name).Subscriptions) != 0 {
+			_ = b.server.Publish(name, message(), retain, 1)
 		}
 	}
 	for i, name := range (topic{channel: channel}).names() {
