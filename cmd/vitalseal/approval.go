@@ -45,6 +45,12 @@ func printable(s string) string {
 	}, s)
 }
 
+// isWait reports whether the hub answered that an act waits for a second person.
+func isWait(answer []byte) bool {
+	var w waits
+	return json.Unmarshal(answer, &w) == nil && w.Waiting.ID != ""
+}
+
 // saysWait prints what waits and for whom, if that is what the hub answered.
 func saysWait(answer []byte) (waiting bool) {
 	var w waits

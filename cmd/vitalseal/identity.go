@@ -195,7 +195,11 @@ func changeIdentity(change, short, warning, done string) *cobra.Command {
 				return err
 			}
 		}
-		if err := post(ctx, c, s, http.MethodPost, d.path+"/"+change, map[string]any{}); err != nil {
+		var answer json.RawMessage
+		if err := c.Do(ctx, http.MethodPost, "/api/admin/"+d.path+"/"+change, map[string]any{}, &answer); err != nil {
+			return err
+		}
+		if err := printAnswer(answer, s); err != nil || isWait(answer) {
 			return err
 		}
 		did(s, "%s %s", d.ID, done)

@@ -97,7 +97,7 @@ const (
 	EventSplitView    = "split-view"          // one hub's audit log was shown to witnesses in two forms
 	EventFalseWitness = "false-witness"       // a component shows a checkpoint that no log signed
 	EventMoved        = "readings-moved"      // one person alone moved readings to a patient of another ward
-	EventDisplay      = "display-ticket"      // one person alone made a new ticket for a wall display
+	EventDisplay      = "display-let-in"      // a wall display got a ticket, or was enabled: it shows live numbers without a person
 )
 
 // WithEvents hands every Event to f, which must return at once.

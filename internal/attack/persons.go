@@ -80,6 +80,10 @@ func (o *bureau) furnish(ctx context.Context) (err error) {
 			return err
 		}
 	}
+	old := store.Device{ID: "spiffe://attack.test/workstation/old-wall", Kind: "workstation", Mode: store.ModeDisplay, Wards: []string{"ward"}, State: store.DeviceInvited}
+	if err := errors.Join(o.store.CreateDevice(ctx, old), o.store.SetDeviceState(ctx, old.ID, store.DeviceDisabled)); err != nil {
+		return err
+	}
 	if err := o.engine.BeginTwoPersons(ctx); err != nil { // on: there are two who can approve
 		return err
 	}
@@ -92,7 +96,7 @@ func (o *bureau) furnish(ctx context.Context) (err error) {
 			return json.RawMessage(`{"secret":"x"}`), nil
 		}, Reissue: func(context.Context, string, string) (json.RawMessage, error) {
 			return json.RawMessage(`{"secret":"y"}`), nil
-		}})
+		}, Enable: func(context.Context, string) error { return nil }})
 	forward, err := sink.New(sink.Config{Store: o.store, Access: o.engine, Log: quiet,
 		Dial: func(context.Context, string) (net.Conn, error) { return nil, errors.New("attack: no way out") }})
 	if err != nil {
@@ -166,6 +170,7 @@ func personAttacks() []Attack {
 			`{"login":"ghost","display_name":"Ghost","role":"auditor"}`),
 		alone("persons-ghost-display", "see live numbers without a person", "makes a wall display of the ward", "/api/admin/workstations",
 			`{"id":"wall","mode":"display","wards":["ward"]}`),
+		alone("persons-display-enable", "see live numbers without a person", "lets a disabled wall display of the ward in again", "/api/admin/identities/workstation/old-wall/enable", `{}`),
 		alone("persons-takeover", "become an auditor", "makes a one-time password for the auditor", "/api/admin/persons/auditor/password", `{}`),
 		inBureau(Attack{ID: "persons-second-login", Threat: "consent in a patient's name", Position: "the administrator, with any second person",
 			Does: "makes a second login of a patient who has one", Expected: "refused by the store", Right: fails(store.ErrSecondLogin), Control: weaken.OneLogin},

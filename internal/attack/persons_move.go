@@ -34,7 +34,7 @@ func (o *bureau) otherWard(ctx context.Context) (other string, err error) {
 func (o *bureau) askAlone(ctx context.Context, path, body string) (Result, error) {
 	asked := o.ask(ctx, o.admin, "admin", "POST", path, body)
 	switch asked.Status {
-	case http.StatusCreated:
+	case http.StatusCreated, http.StatusNoContent:
 		return through("done by one person", "%d", asked.Status)
 	case http.StatusAccepted:
 	default:

@@ -42,6 +42,7 @@ export function DevicesPage(p: PageProps) {
   const [inviting, setInviting] = useState(false)
   const [ticket, setTicket] = useState<{ name: string; text: string }>()
   const [sure, setSure] = useState(false)
+  const [asked, setAsked] = useState<AskedFor>()
   const [adding, setAdding] = useState<{ gateway: string; replaces?: string }>()
 
   const fail = (e: unknown) => {
@@ -61,8 +62,9 @@ export function DevicesPage(p: PageProps) {
     setDone('')
     setOpen(undefined)
     try {
-      await ask('POST', `/api/admin/identities/${short(d.id)}/${what}`, {})
-      setDone(`${short(d.id)}: ${said}`)
+      const answer = await ask<AskedFor | undefined>('POST', `/api/admin/identities/${short(d.id)}/${what}`, {})
+      if (answer?.waiting) setAsked(answer)
+      else setDone(`${short(d.id)}: ${said}`)
     } catch (e) {
       fail(e)
     }
@@ -242,6 +244,7 @@ export function DevicesPage(p: PageProps) {
         />
       )}
       {ticket && <Ticket {...ticket} onClose={() => setTicket(undefined)} />}
+      {asked && <AskedDialog asked={asked} onClose={() => setAsked(undefined)} />}
     </Frame>
   )
 }

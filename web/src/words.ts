@@ -336,6 +336,10 @@ const security: Record<string, { en: [string, string]; de: [string, string] }> =
     en: ['A workstation works here but no longer watches the audit log', 'Restart vitalseal connect there. If that does not help, look who changed it.'],
     de: ['Ein Arbeitsplatz arbeitet hier, überwacht aber das Audit-Log nicht mehr', 'Dort vitalseal connect neu starten. Hilft das nicht: klären, wer es verändert hat.'],
   },
+  'display-let-in': {
+    en: ['A wall display got a ticket or was enabled', 'See that the screen hangs where it belongs and is the only one of this name. If you did not expect it, disable it (Devices).'],
+    de: ['Ein Wandbildschirm hat ein Ticket erhalten oder wurde wieder zugelassen', 'Prüfen, dass der Bildschirm an seinem Ort hängt und der einzige dieses Namens ist. Unerwartet: sperren (Geräte).'],
+  },
   'one-person': {
     en: ['One administrator alone can give access to patients and move readings to another ward', 'Switch approvals on (administrator, or vitalseal approval switch on). It takes two auditors, doctors or staff with passwords of their own.'],
     de: ['Ein Administrator allein kann Zugriff auf Patienten geben und Messwerte auf eine andere Station verschieben', 'Freigaben einschalten (Administrator oder vitalseal approval switch on). Nötig sind zwei Auditoren, Ärzte oder technische Mitarbeiter mit eigenem Passwort.'],
@@ -343,10 +347,6 @@ const security: Record<string, { en: [string, string]; de: [string, string] }> =
   'readings-moved': {
     en: ['One person alone moved readings to a patient of another ward', 'Ask the person, and compare both charts. Switch approvals on, so that it takes two (vitalseal approval switch on).'],
     de: ['Eine Person allein hat Messwerte zu einem Patienten einer anderen Station verschoben', 'Die Person fragen und beide Kurven vergleichen. Freigaben einschalten, damit es zwei braucht (vitalseal approval switch on).'],
-  },
-  'display-ticket': {
-    en: ['One person alone made a new ticket for a wall display', 'See that the display hangs where it hung: what enrols with that ticket shows its beds. If it does not, disable it.'],
-    de: ['Eine Person allein hat ein neues Ticket für einen Wandbildschirm erzeugt', 'Prüfen, ob der Bildschirm hängt, wo er hing: Was sich mit dem Ticket anmeldet, zeigt seine Betten. Wenn nicht: sperren.'],
   },
   'audit-alarm': {
     en: ['This workstation cannot trust the hub’s audit log', 'Tell those responsible for the system now. Delete nothing here: the files of vitalseal connect are evidence.'],

@@ -27,7 +27,8 @@ const (
 	actPassword     = "person.password"  // personAct
 	actFactors      = "person.factors"   // personAct
 	actDisplay      = "display.invite"   // displayAct
-	actTicket       = "display.ticket"   // displayAct
+	actTicket       = "display.ticket"   // displayAgainAct
+	actDisplayOn    = "display.enable"   // displayAgainAct
 	actMove         = "readings.move"    // moveAct; only from one ward to another
 	actTwoOff       = "two-persons.off"  // nothing
 )
@@ -64,8 +65,11 @@ func (h *handler) acts() map[string]actKind {
 		actPassword:     {h.whatOf("makes a one-time password for %s, in two halves"), quietly("one-time password"), h.doPassword},
 		actFactors:      {h.whatOf("takes away the second factors and passkeys of %s"), quietly("second factors reset"), h.doFactors},
 		actDisplay:      {h.whatDisplay, quietDisplay, h.doDisplay},
-		actTicket:       {h.whatTicket, quietTicket, h.doTicket},
-		actMove:         {h.whatMove, quietMove, h.doMove},
+		actTicket: {h.whatDisplayAgain("makes a new ticket for the wall display %s: what enrols with it shows the live numbers of every bed of the wards %s, the present display goes dark", handOnTicket),
+			quietDisplayAgain("a new ticket"), h.doTicket},
+		actDisplayOn: {h.whatDisplayAgain("lets the disabled wall display %s in again, which shows the live numbers of every bed of the wards %s to everyone in front of it"),
+			quietDisplayAgain("enabled"), h.doDisplayOn},
+		actMove: {h.whatMove, quietMove, h.doMove},
 		actTwoOff: {func(context.Context, []byte) ([]string, error) {
 			return []string{"from then on one administrator alone makes clinicians, auditors, patients' logins and displays, and moves readings to another ward"}, nil
 		}, quietly("two persons: on -> off"), h.doTwoOff},

@@ -2,11 +2,15 @@ package admin_test
 
 import (
 	"errors"
+	"net/url"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"vitalseal/internal/access"
+	"vitalseal/internal/audit"
+	"vitalseal/internal/store"
 )
 
 type waits struct {
@@ -245,5 +249,98 @@ func TestOldAndNew(t *testing.T) {
 	w.get("admin", "PUT", "persons/"+nurse.ID+"/wards", `{"wards":["ward-z"]}`, 400, nil)
 	if e := w.last(); e.Allowed || !strings.HasPrefix(e.Reason, "not done: PUT ") {
 		t.Errorf("%+v", e)
+	}
+}
+
+// TestDisplaysTakeTwo: every way to a wall screen that shows live numbers waits for a second person, is then done as it was asked for
+// if the screen is still what it was, and is a security event; taking a screen away takes one person.
+func TestDisplaysTakeTwo(t *testing.T) {
+	w, _, _, _ := twoPersons(t)
+	wall := "spiffe://demo.vitalseal.internal/workstation/wall"
+	state := func(s string) {
+		t.Helper()
+		if _, err := w.store.Device(t.Context(), wall); err != nil {
+			w.must(w.store.CreateDevice(t.Context(), store.Device{ID: wall, Kind: "workstation", Mode: store.ModeDisplay, Wards: []string{"ward-a"}, State: store.DeviceInvited}))
+		}
+		w.must(w.store.SetDeviceState(t.Context(), wall, s))
+	}
+	decide := func(asked waits, code int, out any) {
+		t.Helper()
+		w.get("auditor", "POST", "approvals/"+asked.Waiting.ID+"/approve", `{}`, code, out)
+	}
+	paths := func(change string) []string {
+		return []string{"identities/workstation/wall/" + change, "identities/" + url.PathEscape(wall) + "/" + change}
+	}
+	changes := func() string { w.mu.Lock(); defer w.mu.Unlock(); return strings.Join(w.changes, "; ") }
+	for _, x := range []struct{ change, state, done string }{
+		{"ticket", store.DeviceActive, "reissue " + wall},
+		{"ticket", store.DeviceDisabled, "reissue " + wall},
+		{"enable", store.DeviceDisabled, "enable " + wall},
+	} {
+		for _, path := range paths(x.change) {
+			state(x.state)
+			before, events := changes(), len(w.events(access.EventDisplay))
+			asked := w.request("POST", path, `{}`)
+			if what := strings.Join(asked.Waiting.What, "\n"); !strings.Contains(what, wall) || !strings.Contains(what, "ward-a is the ward A") {
+				t.Errorf("%s of a display that is %s: the approver reads %q", x.change, x.state, asked.Waiting.What)
+			}
+			w.get("admin", "POST", "approvals/"+asked.Waiting.ID+"/approve", `{}`, 403, nil)
+			if got := changes(); got != before {
+				t.Errorf("%s of a display that is %s was done by one person: %s", x.change, x.state, strings.TrimPrefix(got, before))
+			}
+			var ticket struct{ Secret string }
+			decide(asked, 201, &ticket)
+			if got := changes(); !strings.Contains(strings.TrimPrefix(got, before), x.done) || (x.change == "ticket") != (ticket.Secret != "") {
+				t.Errorf("%s, approved: %s", x.change, got)
+			}
+			told := w.events(access.EventDisplay)[events:]
+			if len(told) != 1 || told[0].Where != wall || !strings.Contains(told[0].Detail, "approved by a second person") {
+				t.Errorf("%s, approved: the events are %+v", x.change, told)
+			}
+			entries, err := w.trail.Recent(t.Context(), 5)
+			w.must(err)
+			if !slices.ContainsFunc(entries, func(e audit.Entry) bool {
+				return e.Resource == "identity:"+wall && strings.Contains(e.Reason, "asked for by") && strings.Contains(e.Reason, "approved by")
+			}) {
+				t.Errorf("%s: the log does not say who asked and who approved: %+v", x.change, entries)
+			}
+		}
+	}
+	// What changed meanwhile fails.
+	state(store.DeviceDisabled)
+	asked := w.request("POST", paths("enable")[0], `{}`)
+	state(store.DeviceActive)
+	decide(asked, 409, nil)
+	w.get("admin", "POST", paths("enable")[0], `{}`, 409, nil) // it is not disabled
+	// Taking away is one person's, and so is a ticket for what shows nothing without a person.
+	before := changes()
+	w.get("admin", "POST", paths("disable")[0], `{}`, 204, nil)
+	w.get("admin", "POST", paths("delete")[0], `{}`, 204, nil)
+	desk := "spiffe://demo.vitalseal.internal/workstation/desk"
+	w.must(w.store.CreateDevice(t.Context(), store.Device{ID: desk, Kind: "workstation", State: store.DeviceInvited}))
+	w.get("admin", "POST", "identities/workstation/desk/ticket", `{}`, 201, nil)
+	if got, want := strings.TrimPrefix(changes(), before), "; disable "+wall+"; delete "+wall+"; reissue "+desk+" for "; !strings.HasPrefix(got, want) {
+		t.Errorf("one person's acts: %q, not %q", got, want)
+	}
+}
+
+// TestDisplaysOfOnePerson: where one administrator is enough, a wall screen that is let in is still a security event.
+func TestDisplaysOfOnePerson(t *testing.T) {
+	w := newWorld(t)
+	w.sign(access.RoleAdmin, "")
+	w.get("admin", "POST", "wards", `{"id":"ward-a","name":"A"}`, 201, nil)
+	w.get("admin", "POST", "workstations", `{"id":"wall","mode":"display","wards":["ward-a"]}`, 201, nil)
+	w.get("admin", "POST", "identities/workstation/wall/ticket", `{}`, 201, nil)
+	w.must(w.store.SetDeviceState(t.Context(), "spiffe://demo.vitalseal.internal/workstation/wall", store.DeviceDisabled))
+	w.get("admin", "POST", "identities/workstation/wall/enable", `{}`, 204, nil)
+	var got []string
+	for _, e := range w.events(access.EventDisplay) {
+		got = append(got, e.Where+" "+e.Detail)
+	}
+	wall := "spiffe://demo.vitalseal.internal/workstation/wall "
+	want := []string{wall + "a ticket for a new display; one person was enough", wall + "a new ticket for the display, which ends the old keys; one person was enough",
+		wall + "the display was disabled and is let in again; one person was enough"}
+	if !slices.Equal(got, want) {
+		t.Errorf("the events are %q", got)
 	}
 }

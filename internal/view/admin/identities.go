@@ -2,7 +2,6 @@ package admin
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
@@ -245,6 +244,9 @@ func (h *handler) changeIdentity(ctx context.Context, rq *request) (any, error) 
 	if err != nil {
 		return nil, err
 	}
+	if kind := displayChange(before, rq.PathValue("change")); kind != "" {
+		return h.performOnDisplay(ctx, rq, kind, before)
+	}
 	if err := change(ctx, id); err != nil {
 		return nil, err
 	}
@@ -255,8 +257,7 @@ func (h *handler) changeIdentity(ctx context.Context, rq *request) (any, error) 
 	return nil, h.Access.Record(ctx, rq.grant, onIdentity(id), "state: "+before.State+" -> "+after)
 }
 
-// reissue gives a component a new ticket in the place of its keys. That of a wall display, which shows live numbers without a person, takes
-// two persons, as the display did; where acts take one, it is told as a security event.
+// reissue gives a component a new ticket in the place of its keys.
 func (h *handler) reissue(ctx context.Context, rq *request, id string) (any, error) {
 	if !strings.HasPrefix(id, "spiffe://"+h.Domain+"/") {
 		return nil, store.ErrNotFound
@@ -265,26 +266,10 @@ func (h *handler) reissue(ctx context.Context, rq *request, id string) (any, err
 	if err != nil {
 		return nil, err
 	}
-	by := doing{grant: rq.grant, requester: rq.subject.Person.ID}
-	if d.Mode != store.ModeDisplay {
-		return h.reissued(ctx, by, id)
+	if kind := displayChange(d, "ticket"); kind != "" {
+		return h.performOnDisplay(ctx, rq, kind, d)
 	}
-	two, err := h.Access.NeedsTwo(ctx)
-	if err != nil {
-		return nil, err
-	}
-	if two {
-		raw, err := json.Marshal(displayAct{id, d.Wards})
-		if err != nil {
-			return nil, fmt.Errorf("admin: act: %w", err)
-		}
-		return h.request(ctx, rq, actTicket, onIdentity(id).String(), raw)
-	}
-	out, err := h.reissued(ctx, by, id)
-	if err == nil {
-		h.Access.Tell(access.Event{Kind: access.EventDisplay, Person: by.requester, Where: id, Detail: "wards: " + list(d.Wards)})
-	}
-	return out, err
+	return h.reissued(ctx, doing{grant: rq.grant, requester: rq.subject.Person.ID}, id)
 }
 
 // reissued records first, as invited does.
