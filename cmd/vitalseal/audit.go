@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -35,7 +36,8 @@ func auditVerify() *cobra.Command {
 no entry was changed, dropped, added or moved. It needs nothing else, neither the hub nor its private key.
 
 Whoever holds the hub's disk and its signing key could write another log and sign that. Gateways and workstations remember
-what they have seen (witness.note in their data folders): --witness proves that the log continues it.`,
+what they have seen (witness.note in their data folders): --witness proves that the log continues it. A file of evidence (witness.note.conflict)
+is judged together with the witness.note beside it: where the log continues both, they do not contradict each other.`,
 		Example: `  vitalseal audit verify --key-file audit.pub /var/lib/vitalseal/hub/audit
   vitalseal audit verify --key-file audit.pub --witness witness.note /var/lib/vitalseal/hub/audit`,
 		Args: exactArgs(1),
@@ -45,7 +47,8 @@ what they have seen (witness.note in their data folders): --witness proves that 
 				return err
 			}
 			var seen []audit.Checkpoint
-			for _, file := range witnesses {
+			files, conflicts := withNotes(witnesses)
+			for _, file := range files {
 				theirs, c, err := audit.ReadWitness(file)
 				if errors.Is(err, os.ErrNotExist) {
 					return &usageError{err, "gateways and workstations keep witness.note in their data folders"}
@@ -73,7 +76,9 @@ what they have seen (witness.note in their data folders): --witness proves that 
 					audit.Summary
 					First *time.Time `json:"first"`
 					Last  *time.Time `json:"last"`
-				}{Summary: s}
+					// Agreeing are the files of evidence that contradict nothing: log and witness continue both.
+					Agreeing []string `json:"agreeing_conflicts,omitempty"`
+				}{Summary: s, Agreeing: conflicts}
 				if s.Entries > 0 {
 					out.First, out.Last = &s.First, &s.Last
 				}
@@ -84,6 +89,9 @@ what they have seen (witness.note in their data folders): --witness proves that 
 				fmt.Printf("  first      %s\n  last       %s\n", s.First.Format(time.RFC3339Nano), s.Last.Format(time.RFC3339Nano))
 			}
 			fmt.Printf("  signed     the first %d, root %s\n  key        %s+%s\n  witnesses  %d agree\n", s.Signed, s.Root, s.KeyName, s.KeyHash, s.Witnesses)
+			for _, file := range conflicts {
+				fmt.Printf("  evidence   %s contradicts nothing: this log continues it and the witness's note beside it (doc/formats/audit.md, \"Judging evidence\")\n", file)
+			}
 			return nil
 		},
 	}
@@ -91,6 +99,23 @@ what they have seen (witness.note in their data folders): --witness proves that 
 	c.Flags().StringArrayVar(&witnesses, "witness", nil, "`file` of a witness, whose checkpoint the log must continue; may be given several times")
 	c.Flags().BoolVar(&asJSON, "json", false, "print what was found as one JSON object")
 	return c
+}
+
+// conflictSuffix ends the name of what a witness keeps as evidence against a log, beside its own file.
+const conflictSuffix = ".conflict"
+
+// withNotes adds to witnesses' files the note beside each file of evidence: only the two together are a contradiction.
+func withNotes(witnesses []string) (files, conflicts []string) {
+	for _, file := range witnesses {
+		if note, ok := strings.CutSuffix(file, conflictSuffix); ok {
+			conflicts = append(conflicts, file)
+			if !slices.Contains(witnesses, note) && !slices.Contains(files, note) {
+				files = append(files, note)
+			}
+		}
+		files = append(files, file)
+	}
+	return files, conflicts
 }
 
 func keyFlag(c *cobra.Command, key *string, required bool) {

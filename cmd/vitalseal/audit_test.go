@@ -90,6 +90,20 @@ func TestAuditCommands(t *testing.T) {
 			t.Errorf("verify does not say %q: %+v", want, got)
 		}
 	}
+	// What an older version kept as evidence by mistake is judged with the note beside it: the log continues both.
+	l = open()
+	signed := []byte(l.VerifierKey() + "\n" + l.Checkpoint().Signed)
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	conflict := save("witness.note.conflict", signed)
+	got = command(t, "audit", "verify", "--key-file", public, "--witness", conflict, logDir)
+	if got.code != 0 || !strings.Contains(got.out, "2 agree") || !strings.Contains(got.out, "witness.note.conflict contradicts nothing") {
+		t.Errorf("evidence kept by mistake: %+v", got)
+	}
+	if got := command(t, "audit", "verify", "--key-file", public, "--witness", save("alone.conflict", signed), logDir); got.code != 2 {
+		t.Errorf("evidence without its note: %+v", got)
+	}
 	var sum struct {
 		Entries, Refused, Witnesses int
 		First, Last                 time.Time
@@ -169,6 +183,10 @@ func TestAuditCommands(t *testing.T) {
 		got := command(t, "audit", "verify", "--key-file", public, "--witness", note, logDir)
 		if got.code == 0 || !strings.Contains(got.err, "a witness saw") || !strings.Contains(got.err, "hint: keep the folder") {
 			t.Errorf("with the witness: %+v", got)
+		}
+		got = command(t, "audit", "verify", "--key-file", public, "--witness", conflict, logDir)
+		if got.code != 1 || strings.Contains(got.out, "contradicts nothing") || !strings.Contains(got.err, "hint: keep the folder") {
+			t.Errorf("evidence that is right: %+v", got)
 		}
 	})
 	if got := command(t, "audit", "verify", "--key-file", public, "--witness", filepath.Join(dir, "none"), logDir); got.code != 2 {
