@@ -12,13 +12,10 @@ import (
 	"golang.org/x/crypto/argon2"
 )
 
-// The cost of a password hash: argon2id, 64 MiB, 2 passes, 1 lane (RFC 9106; OWASP asks for at least 19 MiB at 2).
 const (
-	hashMemoryKiB = 64 << 10
-	hashPasses    = 2
-	hashLanes     = 1
-	saltBytes     = 16
-	hashBytes     = 32
+	hashLanes = 1
+	saltBytes = 16
+	hashBytes = 32
 
 	// MinPassword and MaxPassword bound a password, in characters and bytes.
 	MinPassword = 10
@@ -29,7 +26,7 @@ const (
 var ErrPassword = fmt.Errorf("access: a password has at least %d characters and at most %d bytes", MinPassword, MaxPassword)
 
 // HashPassword is the argon2id hash of a new password as a PHC string ("$argon2id$v=19$m=65536,t=2,p=1$salt$hash"),
-// or ErrPassword. It takes 64 MiB while it runs; Engine.HashPassword bounds how many run at once.
+// or ErrPassword. It takes 64 MiB (hashMemoryKiB) while it runs; Engine.HashPassword bounds how many run at once.
 func HashPassword(pw string) (string, error) {
 	if utf8.RuneCountInString(pw) < MinPassword || len(pw) > MaxPassword || !utf8.ValidString(pw) {
 		return "", ErrPassword

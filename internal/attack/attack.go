@@ -126,7 +126,7 @@ type Config struct {
 }
 
 const (
-	defaultBound = 30 * time.Minute // a quiet machine takes eight
+	defaultBound = 10 * time.Minute // a quiet machine takes eight
 	oneBound     = 90 * time.Second // on one attack
 )
 

@@ -14,6 +14,9 @@ import (
 // patience is how long a test waits for the page.
 const patience = 90 * time.Second
 
+// underRace is set in a build with the race detector.
+var underRace bool
+
 // page is one tab of a real browser.
 type page struct {
 	t   *testing.T
@@ -23,6 +26,9 @@ type page struct {
 
 func openBrowser(t *testing.T, url string, extra ...chromedp.ExecAllocatorOption) *page {
 	t.Helper()
+	if underRace {
+		t.Fatal("a browser under the race detector takes minutes for nothing: add this test to UNRACED in the Makefile")
+	}
 	exe := ""
 	for _, name := range []string{"chromium", "chromium-browser", "google-chrome"} {
 		if found, err := exec.LookPath(name); err == nil {
