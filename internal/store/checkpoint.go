@@ -16,6 +16,14 @@ import (
 // disk wants.
 const checkpointAt = 48 << 20
 
+const (
+	// checkpointLeft is how many pages are left to the writer, which moves them while all other writers of the file wait: what was
+	// written while the pass before moved no more than that. A scattered bulk update writes thousands during the first pass.
+	checkpointLeft = 128
+	// checkpointPasses bounds the passes beside a writer that is as fast as the disk.
+	checkpointPasses = 8
+)
+
 // checkpointer moves one file's log. All but state belongs to the writer.
 type checkpointer struct {
 	log   string // path of the write-ahead log
@@ -42,7 +50,7 @@ func (c *checkpointer) committed(ctx context.Context, write, read *sql.DB, log *
 	case checkpointRest:
 		c.state.Store(checkpointIdle)
 		// Only when all of the log is in the file does the next commit begin it anew.
-		err = passive(ctx, write)
+		_, err = passive(ctx, write)
 	case checkpointIdle:
 		info, statErr := os.Stat(c.log)
 		if statErr != nil || info.Size() < checkpointAt {
@@ -56,7 +64,7 @@ func (c *checkpointer) committed(ctx context.Context, write, read *sql.DB, log *
 		c.ended = ended
 		go func() {
 			defer close(ended)
-			if err := passive(ctx, read); err != nil {
+			if err := passes(ctx, read); err != nil {
 				log.Warn("checkpoint beside the writer failed, the writer does it", "file", name, "err", err)
 			}
 			c.state.Store(checkpointRest)
@@ -74,11 +82,24 @@ func (c *checkpointer) wait() {
 	}
 }
 
-// passive moves what no reader needs any more, and waits for nobody.
-func passive(ctx context.Context, db *sql.DB) error {
-	var busy, pages, moved int
-	if err := db.QueryRowContext(ctx, "PRAGMA wal_checkpoint(PASSIVE)").Scan(&busy, &pages, &moved); err != nil {
-		return fmt.Errorf("checkpoint: %w", err)
+// passes moves what the log holds, then what was written meanwhile, and so on until little is left.
+func passes(ctx context.Context, db *sql.DB) error {
+	before := 0
+	for range checkpointPasses {
+		moved, err := passive(ctx, db)
+		if err != nil || moved-before <= checkpointLeft {
+			return err
+		}
+		before = moved
 	}
 	return nil
+}
+
+// passive moves what no reader needs any more, and waits for nobody. moved is how many pages of the log have been since it began.
+func passive(ctx context.Context, db *sql.DB) (moved int, err error) {
+	var busy, pages int
+	if err := db.QueryRowContext(ctx, "PRAGMA wal_checkpoint(PASSIVE)").Scan(&busy, &pages, &moved); err != nil {
+		return 0, fmt.Errorf("checkpoint: %w", err)
+	}
+	return moved, nil
 }
