@@ -130,6 +130,7 @@ func older(t *testing.T, dir string, killed bool) {
 
 // TestServerEntriesMoveApart is the same in PostgreSQL, there and back.
 func TestServerEntriesMoveApart(t *testing.T) {
+	onAnyRun(t)
 	ctx, dsn, ks := t.Context(), pgserver.Database(t), keys(t, t.TempDir())
 	s := hubOn(t, dsn, ks)
 	g := standing(t, s)

@@ -96,6 +96,7 @@ func TestClockWords(t *testing.T) {
 
 // TestUnsureOnAnotherHub: what one hub puts into the waiting place is live at another, and settling it at the other reaches the chart once.
 func TestUnsureOnAnotherHub(t *testing.T) {
+	onAnyRun(t)
 	dsn, ks := pgserver.Database(t), keys(t, t.TempDir())
 	one, two := hubOn(t, dsn, ks), hubOn(t, dsn, ks)
 	now := time.Now().Truncate(time.Microsecond)

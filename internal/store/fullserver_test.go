@@ -37,6 +37,7 @@ func fullServer(t *testing.T, dsn string, tables ...string) (room func()) {
 // TestFullServerIsShownLive: a database server without room is a full disk: what is of the present is shown live once and put off, entries of channels are
 // refused as such, the error and the log name the server's disk, and who is locked out is so at once. Once there is room all of it is stored.
 func TestFullServerIsShownLive(t *testing.T) {
+	onAnyRun(t)
 	dsn, said := pgserver.Database(t), &lines{}
 	s, err := store.Open(t.Context(), "", keys(t, t.TempDir()), slog.New(slog.NewTextHandler(said, nil)), store.WithPostgres(dsn))
 	must(t, err)

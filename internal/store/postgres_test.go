@@ -33,6 +33,7 @@ func hubOn(t testing.TB, dsn string, ks seal.KeyStore, o ...store.Option) *store
 }
 
 func TestConformance(t *testing.T) {
+	onAnyRun(t)
 	t.Run("sqlite", func(t *testing.T) {
 		storetest.Run(t, func(t *testing.T) *store.Store { return open(t, t.TempDir()) })
 	})
@@ -43,6 +44,7 @@ func TestConformance(t *testing.T) {
 
 // TestStrangersAreBounded: logins that belong to no person do not fill the store, and push out no person's count.
 func TestStrangersAreBounded(t *testing.T) {
+	onAnyRun(t)
 	for name, s := range map[string]*store.Store{"sqlite": open(t, t.TempDir()), "postgres": hubOn(t, pgserver.Database(t), keys(t, t.TempDir()))} {
 		now := time.Now().UTC().Truncate(time.Microsecond)
 		must(t, s.SwapTryCount(t.Context(), "person", access.TryCount{}, access.TryCount{Failures: 1, At: now, Person: "u1"}))
@@ -60,6 +62,7 @@ func TestStrangersAreBounded(t *testing.T) {
 
 // TestTwoHubs: two hubs take the same chunks of the same patients at once; each is there once and both show all of them live.
 func TestTwoHubs(t *testing.T) {
+	onAnyRun(t)
 	dsn, ks := pgserver.Database(t), keys(t, t.TempDir())
 	hubs := []*store.Store{hubOn(t, dsn, ks), hubOn(t, dsn, ks)}
 	now := time.Now().Truncate(time.Microsecond)
@@ -137,6 +140,7 @@ func TestTwoHubs(t *testing.T) {
 
 // TestHubsHearOfChanges: what one hub holds in memory goes when another changes it.
 func TestHubsHearOfChanges(t *testing.T) {
+	onAnyRun(t)
 	dsn, ks := pgserver.Database(t), keys(t, t.TempDir())
 	a, b := hubOn(t, dsn, ks), hubOn(t, dsn, ks)
 	now := time.Now().Truncate(time.Microsecond)
@@ -156,6 +160,7 @@ func TestHubsHearOfChanges(t *testing.T) {
 
 // TestHubsShareSequences: numbers that must be given once are given once over all hubs.
 func TestHubsShareSequences(t *testing.T) {
+	onAnyRun(t)
 	dsn, ks := pgserver.Database(t), keys(t, t.TempDir())
 	hubs := []*store.Store{hubOn(t, dsn, ks), hubOn(t, dsn, ks)}
 	c, err := hubs[0].CreateChannel(t.Context(), store.Channel{Name: "free"})
@@ -205,6 +210,7 @@ func TestHubsShareSequences(t *testing.T) {
 
 // TestMigrateBothWays: every schema step goes up, back and up again.
 func TestMigrateBothWays(t *testing.T) {
+	onAnyRun(t)
 	dsn := pgserver.Database(t)
 	for _, to := range []int{-1, 1, -1, 0, -1} {
 		if err := store.MigratePostgres(t.Context(), dsn, to); err != nil {
@@ -218,6 +224,7 @@ func TestMigrateBothWays(t *testing.T) {
 
 // TestLostNotices: a hub that loses the connection which tells it of others' work shows all of it live all the same.
 func TestLostNotices(t *testing.T) {
+	onAnyRun(t)
 	dsn, ks := pgserver.Database(t), keys(t, t.TempDir())
 	a, b := hubOn(t, dsn, ks), hubOn(t, dsn, ks)
 	now := time.Now().Truncate(time.Microsecond)
@@ -248,6 +255,7 @@ func TestLostNotices(t *testing.T) {
 }
 
 func TestPlaceholders(t *testing.T) {
+	onAnyRun(t)
 	for in, want := range map[string]string{
 		"SELECT 1":                        "SELECT 1",
 		"a = ? AND b = ?":                 "a = $1 AND b = $2",
@@ -263,6 +271,7 @@ func TestPlaceholders(t *testing.T) {
 
 // TestServerMustBeProven: a database on another machine is reached over verified TLS or not at all, and no error repeats a password.
 func TestServerMustBeProven(t *testing.T) {
+	onAnyRun(t)
 	for _, dsn := range []string{
 		"postgres://hub:geheim@db.example.org/vitalseal", "postgres://hub:geheim@db.example.org/vitalseal?sslmode=require",
 		"postgres://hub:geheim@db.example.org/vitalseal?sslmode=prefer", "host=192.0.2.1 password=geheim sslmode=disable",
@@ -287,6 +296,7 @@ func TestServerMustBeProven(t *testing.T) {
 
 // TestWrongRootKey: with another root key nothing is opened, and the error says so.
 func TestWrongRootKey(t *testing.T) {
+	onAnyRun(t)
 	dsn := pgserver.Database(t)
 	hubOn(t, dsn, keys(t, t.TempDir()))
 	s, err := store.Open(t.Context(), "", keys(t, t.TempDir()), slog.New(slog.DiscardHandler), store.WithPostgres(dsn))
@@ -297,6 +307,7 @@ func TestWrongRootKey(t *testing.T) {
 
 // TestForgottenKeyLeavesTheTable: the wrapped key of a patient who was forgotten is in no file of the table any more.
 func TestForgottenKeyLeavesTheTable(t *testing.T) {
+	onAnyRun(t)
 	dsn := pgserver.Database(t)
 	s := hubOn(t, dsn, keys(t, t.TempDir()))
 	now := time.Now().Truncate(time.Microsecond)
@@ -325,6 +336,7 @@ func TestForgottenKeyLeavesTheTable(t *testing.T) {
 // TestMovedSensorWhileStoring: chunks that were prepared before a patient left the bed, and would be stored after it, go to nobody's
 // name but the one who lay there: their sender sends them again.
 func TestMovedSensorWhileStoring(t *testing.T) {
+	onAnyRun(t)
 	dsn, ks := pgserver.Database(t), keys(t, t.TempDir())
 	a, b := hubOn(t, dsn, ks), hubOn(t, dsn, ks)
 	now := time.Now().Truncate(time.Microsecond)
@@ -373,6 +385,7 @@ func TestMovedSensorWhileStoring(t *testing.T) {
 
 // TestLead: one hub at a time, and another when it is gone.
 func TestLead(t *testing.T) {
+	onAnyRun(t)
 	dsn, ks := pgserver.Database(t), keys(t, t.TempDir())
 	a, b := hubOn(t, dsn, ks), hubOn(t, dsn, ks)
 	ctx, cancel := context.WithCancel(t.Context())

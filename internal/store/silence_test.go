@@ -56,6 +56,7 @@ func TestSilenceOutlivesRestart(t *testing.T) {
 
 // TestSilenceAtTwoHubs: a sensor that changes hubs was not silent; one that was is asked about at both, and both hear of the answer.
 func TestSilenceAtTwoHubs(t *testing.T) {
+	onAnyRun(t)
 	dsn, ks := pgserver.Database(t), keys(t, t.TempDir())
 	a, b := hubOn(t, dsn, ks), hubOn(t, dsn, ks)
 	now := time.Now().UTC().Truncate(time.Microsecond)

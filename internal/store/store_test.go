@@ -237,6 +237,14 @@ func dsnOf(dir string) string {
 	return text
 }
 
+// onAnyRun is for tests that have a database of their own whatever VITALSEAL_STORE says: the usual run has them.
+func onAnyRun(t *testing.T) {
+	t.Helper()
+	if os.Getenv("VITALSEAL_STORE") == "postgres" {
+		t.Skip("does the same without VITALSEAL_STORE")
+	}
+}
+
 // filesOnly is for tests that look into SQLite's files, or alter them.
 func filesOnly(t *testing.T) {
 	t.Helper()
