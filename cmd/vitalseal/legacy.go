@@ -113,7 +113,11 @@ func printLegacyStatus(row func(name, format string, args ...any), st *gateway.L
 			row("    the last reason", "%s", c.Reason)
 		}
 		if c.LateSeconds != 0 {
-			row("    CLOCK", "its times are %v late: local time without its offset? They are stored, and stand for no present", time.Duration(c.LateSeconds)*time.Second)
+			why := "is its clock slow? Around a change of the patient what it sends waits until a person says whose it is"
+			if c.LocalTime {
+				why = "local time without its offset? They are stored, and stand for no present"
+			}
+			row("    CLOCK", "its times are %v late: %s", time.Duration(c.LateSeconds)*time.Second, why)
 		}
 	}
 }

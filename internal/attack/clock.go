@@ -24,20 +24,28 @@ import (
 const slowBy = 45 * time.Minute
 
 func clockAttacks() []Attack {
-	attack := func(id, position string, speaks bool) Attack {
+	attack := func(id, position string, clock ingest.ClockSource) Attack {
 		return Attack{ID: id, Threat: "show one patient's readings as another's", Position: position,
 			Does:     "45 minutes slow, it delivers what it measures at a bed whose patient was discharged 30 minutes ago, and where another lies since",
 			Expected: "nothing on either chart: taken, and waiting for the clock", Right: reads("accepted, 0 on a chart, 1 waits"), Control: weaken.Clock, Fast: true,
-			Run: func(ctx context.Context, _ *Target) (Result, error) { return slowGateway(ctx, speaks, vitals.Good) }}
+			Run: func(ctx context.Context, _ *Target) (Result, error) { return slowGateway(ctx, clock, vitals.Good) }}
 	}
 	const marked = "live at the bed, marked twice, and not in the place of what is measured"
 	return []Attack{
-		attack("clock-slow-after-discharge", "a gateway whose clock is set wrong, by mistake or on purpose", true),
-		attack("clock-slow-old-gateway", "an older gateway, which does not say what time it has", false),
+		attack("clock-slow-after-discharge", "a gateway whose clock is set wrong, by mistake or on purpose", slowClock{}),
+		attack("clock-slow-old-gateway", "an older gateway, which does not say what time it has", nil),
 		{ID: "clock-asserted", Threat: "show one patient's readings as another's, and a lie as measured now", Position: "a legacy device at a gateway whose clock is set wrong",
 			Does:     "45 minutes slow, the gateway delivers what the device asserts at a bed whose patient was discharged 30 minutes ago, and where another lies since, beside an oximeter",
 			Expected: "nothing on either chart; live at the bed where it stands: asserted, its time not sure, while the oximeter's number stands", Right: reads("accepted, 0 on a chart, 1 waits", marked), Control: weaken.Clock, Fast: true,
-			Run: func(ctx context.Context, _ *Target) (Result, error) { return slowGateway(ctx, true, vitals.Asserted) }},
+			Run: func(ctx context.Context, _ *Target) (Result, error) {
+				return slowGateway(ctx, slowClock{}, vitals.Asserted)
+			}},
+		{ID: "clock-device-slow", Threat: "show one patient's readings as another's", Position: "a legacy device with a slow clock of its own, at a gateway whose clock is right",
+			Does:     "45 minutes slow, it says when it measured what it measures now, at a bed whose patient was discharged 30 minutes ago, and where another lies since",
+			Expected: "nothing on either chart: taken, and waiting for a person", Right: reads("accepted, 0 on a chart, 1 waits"), Control: weaken.Clock, Fast: true,
+			Run: func(ctx context.Context, _ *Target) (Result, error) {
+				return slowGateway(ctx, slowDevice{}, vitals.Good)
+			}},
 	}
 }
 
@@ -72,6 +80,14 @@ func (slowClock) Record(string) ingest.ClockRecord {
 	return ingest.ClockRecord{Version: 1, Generation: 1, Spans: []ingest.ClockSpan{{From: 1, Kind: ingest.ClockSet}}}
 }
 func (slowClock) Measured(uint64, time.Duration, time.Duration) {}
+
+// slowDevice is a gateway whose clock is right, with a device that says times of its own.
+type slowDevice struct{ slowClock }
+
+func (slowDevice) Now() time.Time { return time.Now().Add(slowBy).Round(0) }
+func (slowDevice) Record(string) ingest.ClockRecord {
+	return ingest.ClockRecord{Version: 1, Generation: 1, Spans: []ingest.ClockSpan{{From: 1, Kind: ingest.ClockOfDevice}}}
+}
 
 // slowWard is a hub whose clock is ahead, with one bed.
 type slowWard struct {
@@ -146,7 +162,7 @@ func newSlowWard(ctx context.Context) (w *slowWard, err error) {
 	return w, err
 }
 
-func slowGateway(ctx context.Context, speaks bool, quality vitals.Quality) (result Result, err error) {
+func slowGateway(ctx context.Context, clock ingest.ClockSource, quality vitals.Quality) (result Result, err error) {
 	w, err := newSlowWard(ctx)
 	if w != nil {
 		defer func() { err = errors.Join(err, w.end()) }()
@@ -184,7 +200,7 @@ func slowGateway(ctx context.Context, speaks bool, quality vitals.Quality) (resu
 		return Result{}, errors.Join(err, <-served)
 	}
 	defer live.Close()
-	outcome, err := w.deliver(running, ep, dir, speaks, quality, served)
+	outcome, err := w.deliver(running, ep, dir, clock, quality, served)
 	stop()
 	err = errors.Join(err, <-served, <-served)
 	if err != nil {
@@ -214,7 +230,7 @@ func slowGateway(ctx context.Context, speaks bool, quality vitals.Quality) (resu
 }
 
 // deliver sends one heart rate of now, by the gateway's clock, and says what the hub answered. The sender's end goes to ended.
-func (w *slowWard) deliver(ctx context.Context, ep overlay.Endpoint, dir string, speaks bool, quality vitals.Quality, ended chan<- error) (store.Outcome, error) {
+func (w *slowWard) deliver(ctx context.Context, ep overlay.Endpoint, dir string, clock ingest.ClockSource, quality vitals.Quality, ended chan<- error) (store.Outcome, error) {
 	settled := make(chan ingest.Settled, 2)
 	fail := func(err error) (store.Outcome, error) {
 		ended <- nil
@@ -243,8 +259,8 @@ func (w *slowWard) deliver(ctx context.Context, ep overlay.Endpoint, dir string,
 		return fail(err)
 	}
 	options := []ingest.SenderOption{ingest.OnSettled(func(x ingest.Settled) { settled <- x })}
-	if speaks {
-		options = append(options, ingest.WithClock(slowClock{}))
+	if clock != nil {
+		options = append(options, ingest.WithClock(clock))
 	}
 	sender := ingest.NewSender(ep, q, q.Lane(lane), slog.New(slog.DiscardHandler), options...)
 	go func() { ended <- sender.Run(ctx) }()

@@ -115,15 +115,15 @@ func TestTimesNeverGoBackWithinAnEpoch(t *testing.T) {
 	w, _, key := loneWriter(t, outbox.Options{})
 	w.led.clockError(20 * time.Millisecond)
 	at := time.Date(2026, 11, 23, 10, 0, 0, 0, time.UTC)
-	w.append(t.Context(), []vitals.Chunk{
-		wave(at), wave(at.Add(250 * time.Millisecond)),
-		wave(at.Add(485 * time.Millisecond)), // a little early: moved to where the last one ended
-		wave(at.Add(-time.Minute)),           // set back
-		wave(at.Add(-time.Minute + 250*time.Millisecond)),
-		wave(at.Add(time.Hour)), // set forward: nothing goes back
+	w.append(t.Context(), []taken{
+		{Chunk: wave(at)}, {Chunk: wave(at.Add(250 * time.Millisecond))},
+		{Chunk: wave(at.Add(485 * time.Millisecond))}, // a little early: moved to where the last one ended
+		{Chunk: wave(at.Add(-time.Minute))},           // set back
+		{Chunk: wave(at.Add(-time.Minute + 250*time.Millisecond))},
+		{Chunk: wave(at.Add(time.Hour))}, // set forward: nothing goes back
 	})
 	w.clockStepped(t.Context(), time.Hour)
-	w.append(t.Context(), []vitals.Chunk{wave(at.Add(time.Hour + 250*time.Millisecond))})
+	w.append(t.Context(), []taken{{Chunk: wave(at.Add(time.Hour + 250*time.Millisecond))}})
 	numbers, chunks := opened(t, w, key)
 	var epochs []uint64
 	last := map[uint64]time.Time{}
@@ -165,7 +165,7 @@ func TestGapsAreToldExactly(t *testing.T) {
 	at := time.Date(2026, 11, 23, 10, 0, 0, 0, time.UTC)
 	const n = 1500
 	for i := range n {
-		w.in <- wave(at.Add(time.Duration(i) * 250 * time.Millisecond))
+		w.in <- taken{Chunk: wave(at.Add(time.Duration(i) * 250 * time.Millisecond))}
 	}
 	w.close()
 	if err := <-done; err != nil {
@@ -212,9 +212,9 @@ func TestGapsOutliveAKill(t *testing.T) {
 	w, book, _ := loneWriter(t, outbox.Options{MaxBytes: 64 << 10, SegmentBytes: 4 << 10})
 	at := time.Date(2026, 11, 23, 10, 0, 0, 0, time.UTC)
 	for i := range 100 {
-		var batch []vitals.Chunk
+		var batch []taken
 		for j := range 10 {
-			batch = append(batch, wave(at.Add(time.Duration(10*i+j)*250*time.Millisecond)))
+			batch = append(batch, taken{Chunk: wave(at.Add(time.Duration(10*i+j) * 250 * time.Millisecond))})
 		}
 		w.append(t.Context(), batch)
 	}

@@ -27,6 +27,8 @@ const (
 	lateFor = time.Minute
 	// keptMeasure is how far a measurement must have moved to be written again.
 	keptMeasure = 500 * time.Millisecond
+	// deviceClock is the generation of what a device measured by a clock of its own. No clock of the gateway's has this number.
+	deviceClock = 0
 	// freshMeasure is how long a better measurement counts.
 	freshMeasure = 30 * time.Second
 )
@@ -293,6 +295,8 @@ func (b *clockBook) Record(lane string) ingest.ClockRecord {
 			case g.Run != "" && g.Run == now.Run:
 				s.Kind, s.Value = ingest.ClockSet, since
 			}
+		} else if m.Generation == deviceClock {
+			s.Kind = ingest.ClockOfDevice
 		}
 		r.Spans = append(r.Spans, s)
 	}
@@ -329,6 +333,19 @@ func (b *clockBook) Measured(generation uint64, offset, within time.Duration) {
 		b.wrong = false
 		b.log.Info("the gateway's clock is right again")
 	}
+}
+
+// right is a time of the gateway's clock as the hub would say it, as far as that was measured.
+func (b *clockBook) right(at time.Time) time.Time {
+	if b == nil {
+		return at
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if g := b.current(); g.Known {
+		return at.Add(-time.Duration(g.Offset) * time.Microsecond)
+	}
+	return at
 }
 
 // tellStatus adds what was measured.

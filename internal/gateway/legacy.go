@@ -161,17 +161,19 @@ type legacyDevice struct {
 	marks *legacyMarks
 	log   *slog.Logger
 
-	mu      sync.Mutex // guards the fields below
-	absent  time.Time  // when what it had no value for was noted last
-	zone    legacyZone
-	logged  time.Time // when a refusal was logged last
-	closed  bool
-	last    time.Time // when its last message was accepted; zero: none since the start
-	bulk    time.Time // when its last bulk update was
-	silent  bool      // told
-	counts  LegacyCounts
-	told    LegacyCounts // what the hub knows of them
-	working bool
+	mu     sync.Mutex // guards the fields below
+	absent time.Time  // when what it had no value for was noted last
+	late   legacyLate
+	// ownClock is that it has said times of its own since the start: from then on nothing is corrected by what the gateway's clock is off.
+	ownClock bool
+	logged   time.Time // when a refusal was logged last
+	closed   bool
+	last     time.Time // when its last message was accepted; zero: none since the start
+	bulk     time.Time // when its last bulk update was
+	silent   bool      // told
+	counts   LegacyCounts
+	told     LegacyCounts // what the hub knows of them
+	working  bool
 }
 
 type legacyLimits struct {
@@ -239,7 +241,7 @@ func (d *legacyDevice) take(messages []legacyMessage, bulk bool, now time.Time) 
 		}
 	}
 	if err == nil && !bulk {
-		d.watchZone(messages[0].at, now)
+		d.watchClock(messages[0].at, d.w.clock.right(now))
 	}
 	return last, err
 }
@@ -260,7 +262,7 @@ func (d *legacyDevice) refused(err error, m legacyMessage, now time.Time) {
 	if newest := d.marks.newest(d.id); !at.After(newest) {
 		return // its clock is ahead of ours: what it said has the later time
 	}
-	d.w.offer(vitals.Chunk{Signal: vitals.Numerics, Start: at, Bundles: []vitals.Bundle{{At: at, Numerics: m.numerics}}}) // or the disk is stuck: then all is late
+	d.w.offer(vitals.Chunk{Signal: vitals.Numerics, Start: at, Bundles: []vitals.Bundle{{At: at, Numerics: m.numerics}}}, d.ownClock) // or the disk is stuck: then all is late
 }
 
 // explain keeps the reason of a refusal for the status, and logs one a minute. The caller holds mu.
@@ -287,21 +289,22 @@ func (d *legacyDevice) accept(messages []legacyMessage, bulk bool, now time.Time
 	if wait := now.Sub(*pace); wait >= 0 && wait < d.limit.every { // a negative one: the clock was set back
 		return time.Time{}, errLegacyOften
 	}
-	newest := d.marks.newest(d.id)
-	if newest.After(now.Add(legacyAhead)) {
+	newest, right := d.marks.newest(d.id), d.w.clock.right(now)
+	if newest.After(now.Add(legacyAhead)) && newest.After(right.Add(legacyAhead)) {
 		newest = time.Time{} // the clock was set back: what was the newest then says nothing
 	}
-	bundles := make([]vitals.Bundle, 0, len(messages))
+	bundles, own := make([]vitals.Bundle, 0, len(messages)), d.ownClock
 	for i, m := range messages {
 		at := m.at
+		own = own || !at.IsZero()
 		switch {
 		case at.IsZero(): // its time is ours
 			if at = now.UTC().Truncate(time.Microsecond); !at.After(newest) {
 				at = newest.Add(time.Microsecond)
 			}
-		case at.After(now.Add(legacyAhead)):
-			return time.Time{}, inMessage(i, bulk, &legacyMistake{"created_at", fmt.Sprintf("is in the future; at most %v ahead of the gateway's clock is allowed", legacyAhead)})
-		case at.Before(now.Add(-d.limit.maxAge)):
+		case at.After(right.Add(legacyAhead)):
+			return time.Time{}, inMessage(i, bulk, &legacyMistake{"created_at", fmt.Sprintf("is in the future; at most %v ahead of the hub's clock, or of the gateway's while the hub is not reached, is allowed", legacyAhead)})
+		case at.Before(right.Add(-d.limit.maxAge)):
 			return time.Time{}, inMessage(i, bulk, &legacyMistake{"created_at", fmt.Sprintf("is older than %v", d.limit.maxAge)})
 		case !at.After(newest):
 			return time.Time{}, errLegacyReplay
@@ -312,18 +315,20 @@ func (d *legacyDevice) accept(messages []legacyMessage, bulk bool, now time.Time
 		}
 	}
 	// One chunk is taken or not; a bulk update fits into one.
-	if len(bundles) > 0 && !d.w.offer(vitals.Chunk{Signal: vitals.Numerics, Start: bundles[0].At, Bundles: bundles}) {
+	if len(bundles) > 0 && !d.w.offer(vitals.Chunk{Signal: vitals.Numerics, Start: bundles[0].At, Bundles: bundles}, own) {
 		return time.Time{}, errLegacyBusy
 	}
 	d.marks.set(d.id, newest)
+	d.ownClock = own
 	*pace, d.last = now, now
 	return newest, nil
 }
 
-// offer hands a chunk over unless too much waits for the disk; then nothing is lost, because the sender is told.
-func (w *writer) offer(c vitals.Chunk) bool {
+// offer hands a chunk over unless too much waits for the disk; then nothing is lost, because the sender is told. device: its times are of
+// the device's own clock.
+func (w *writer) offer(c vitals.Chunk, device bool) bool {
 	select {
-	case w.in <- c:
+	case w.in <- taken{c, device}:
 		return true
 	default:
 		return false

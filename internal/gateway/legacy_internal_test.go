@@ -33,7 +33,7 @@ func legacyOf(t testing.TB) *legacyDevice {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &legacyDevice{id: "ard", kinds: sevenFields, marks: marks, log: slog.New(slog.DiscardHandler), w: &writer{in: make(chan vitals.Chunk, queuedChunks)},
+	return &legacyDevice{id: "ard", kinds: sevenFields, marks: marks, log: slog.New(slog.DiscardHandler), w: &writer{in: make(chan taken, queuedChunks)},
 		limit: legacyLimits{channel: 7, every: time.Second, maxAge: time.Hour}}
 }
 
@@ -175,7 +175,9 @@ func TestLegacyLocalTime(t *testing.T) {
 		{"nine and a half", []time.Duration{9*time.Hour + 30*time.Minute, 9*time.Hour + 30*time.Minute, 9*time.Hour + 30*time.Minute}, 34200},
 		{"twice only", []time.Duration{5 * time.Hour, 5 * time.Hour}, 0},
 		{"a backlog", []time.Duration{5 * time.Hour, 5*time.Hour - 7*time.Minute, 5*time.Hour - 14*time.Minute}, 0},
-		{"a slow link", []time.Duration{20 * time.Second, 20 * time.Second, 20 * time.Second}, 0},
+		{"a slow clock", []time.Duration{20 * time.Second, 20*time.Second + 900*time.Millisecond, 21 * time.Second}, 20},
+		{"a link that wavers", []time.Duration{20 * time.Second, 8 * time.Second, 20 * time.Second}, 0},
+		{"in time", []time.Duration{4 * time.Second, 4 * time.Second, 4 * time.Second}, 0},
 		{"put right", []time.Duration{5 * time.Hour, 5 * time.Hour, 5 * time.Hour, time.Second}, 0},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -195,8 +197,9 @@ func TestLegacyLocalTime(t *testing.T) {
 					events++
 				}
 			}
-			told := d.hint(m) != nil && strings.Contains(d.hint(m).Error(), "local time without its offset")
-			if d.counts.LateSeconds != c.want || told != (c.want != 0) || events != map[bool]int{true: 1, false: 0}[c.want != 0 || c.name == "put right"] {
+			local := c.want > 60
+			told := d.hint(m) != nil && strings.Contains(d.hint(m).Error(), "local time without its offset") == local
+			if d.counts.LateSeconds != c.want || d.counts.LocalTime != local || told != (c.want != 0) || events != map[bool]int{true: 1, false: 0}[c.want != 0 || c.name == "put right"] {
 				t.Errorf("late %d s, told %t, %d events", d.counts.LateSeconds, told, events)
 			}
 		})
@@ -254,7 +257,7 @@ func TestLegacyTimesAndReplays(t *testing.T) {
 	}
 	// A stuck disk is told, and nothing is lost behind the device's back.
 	for len(d.w.in) < queuedChunks {
-		d.w.in <- vitals.Chunk{}
+		d.w.in <- taken{}
 	}
 	before := d.marks.newest(d.id)
 	if err := send(time.Time{}); !errors.Is(err, errLegacyBusy) || !d.marks.newest(d.id).Equal(before) {
@@ -321,7 +324,7 @@ func TestLegacyBulk(t *testing.T) {
 	if _, err := d.take(m, true, legacyNow); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := vitals.Encode(<-d.w.in); err != nil {
+	if _, err := vitals.Encode((<-d.w.in).Chunk); err != nil {
 		t.Error(err)
 	}
 	if _, err := d.take(m, true, legacyNow.Add(time.Minute)); !errors.Is(err, errLegacyReplay) {

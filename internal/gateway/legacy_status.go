@@ -28,8 +28,10 @@ type LegacyCounts struct {
 	Fields uint64 `json:"fields"`
 	// Reason is why a message or a field was refused last; it never repeats what was sent.
 	Reason string `json:"reason,omitempty"`
-	// LateSeconds is how late the device's live messages are if its clock seems to show local time; 0 if not.
+	// LateSeconds is how late the device's live messages are, by the same again and again; 0 if not. LocalTime: by a whole number of
+	// quarter hours, so that its clock seems to show local time.
 	LateSeconds int64 `json:"late_seconds,omitempty"`
+	LocalTime   bool  `json:"local_time,omitempty"`
 	// Last is when the last one was accepted; absent for none.
 	Last *time.Time `json:"last,omitempty"`
 }

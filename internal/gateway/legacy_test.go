@@ -16,6 +16,7 @@ import (
 	"vitalseal/internal/gateway"
 	"vitalseal/internal/overlay"
 	"vitalseal/internal/sensor/bench"
+	"vitalseal/internal/store"
 	"vitalseal/internal/vitals"
 )
 
@@ -226,5 +227,94 @@ func TestLegacyConfig(t *testing.T) {
 		if c.want == "" && err != nil || c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)) {
 			t.Errorf("%s: %v, want %q", name, err, c.want)
 		}
+	}
+}
+
+// TestLegacyClockAtAPatientChange: the device's own clock is slow, then right beside a gateway whose clock is wrong. What it says of the
+// patient who is here is never on the chart of the one who left, nor is it moved by what the gateway's clock is off. (Seen: both.)
+func TestLegacyClockAtAPatientChange(t *testing.T) {
+	for _, c := range []struct {
+		name            string
+		device, gateway time.Duration // how far each clock is ahead of the hub's
+	}{
+		{"the device is 45 s behind", -45 * time.Second, 0},
+		{"the gateway is 60 s ahead", 0, time.Minute},
+		{"the gateway is 60 s behind", 0, -time.Minute},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			now := func() time.Time { return time.Now().Add(-c.gateway) } // of the hub
+			w := newWardAt(t, bench.Profile{Seed: 3, Start: time.Now()}, now)
+			ctx, began := t.Context(), now()
+			must(t, w.store.CreateWard(ctx, store.Ward{ID: "a", Name: "Ward A"}))
+			must(t, w.store.CreateBed(ctx, store.Bed{ID: "a-1", Ward: "a", Name: "Bed"}))
+			left, err := w.store.CreatePatient(ctx, "Otto Old")
+			must(t, err)
+			here, err := w.store.CreatePatient(ctx, "Nora New")
+			must(t, err)
+			id := spiffe(overlay.KindSensor, arduino).String()
+			must(t, w.store.CreateDevice(ctx, store.Device{ID: id, Kind: overlay.KindSensor, State: store.DeviceActive}))
+			must(t, w.store.PlaceDevice(ctx, id, "a-1", began.Add(-5*time.Hour)))
+			must(t, w.store.Admit(ctx, left, "a-1", began.Add(-4*time.Hour)))
+			must(t, w.store.Discharge(ctx, left, began.Add(-20*time.Second)))
+			must(t, w.store.Admit(ctx, here, "a-1", began.Add(-10*time.Second)))
+
+			cfg := legacyConfig(w, t)
+			cfg.Sensors = cfg.Sensors[len(cfg.Sensors)-1:]
+			key, err := gateway.MakeLegacyKey(cfg, arduino)
+			must(t, err)
+			network := overlay.NewLoopback(w.authority)
+			hub, err := network.Endpoint(spiffe(overlay.KindHub, "hub"))
+			must(t, err)
+			w.serve(t, hub)
+			buses, err := newBench(w.profile)
+			must(t, err)
+			stop := background(t, func(ctx context.Context) error {
+				return gateway.Run(ctx, cfg, gateway.Deps{Buses: buses, Network: network, Log: quiet})
+			})
+			eventually(t, "the gateway knows how far its clock is off", func() bool {
+				st, err := readStatus(w.data)
+				return err == nil && st.Clock.AheadSeconds != nil && (*st.Clock.AheadSeconds-c.gateway.Seconds()) < 1
+			})
+			const n = 4 // each of another second
+			for i := range n {
+				eventually(t, "message "+fmt.Sprint(i), func() bool {
+					at := now().Add(c.device).UTC().Truncate(time.Second).Format(time.RFC3339)
+					status, _, why := post(t, cfg.Legacy.ListenHTTP, "/update", key, form, fmt.Sprintf("field1=%d&created_at=%s", 150+i, at))
+					if status != 200 && !strings.Contains(why, "is not after the newest") {
+						t.Fatalf("%d %s", status, why)
+					}
+					return status == 200 && (why == "" || strings.Contains(why, "late, message after message"))
+				})
+			}
+			numbers := func(patient string) (got []float64) {
+				all, err := w.store.Numerics(ctx, w.grant, patient, began.Add(-6*time.Hour), began.Add(6*time.Hour), 0)
+				must(t, err)
+				for _, b := range all {
+					for _, x := range b.Numerics {
+						if x.Kind == vitals.HeartRate {
+							got = append(got, x.Value)
+						}
+					}
+				}
+				return got
+			}
+			waits := c.device != 0 // then the hub cannot know of whom they are
+			eventually(t, "all that was sent is there", func() bool {
+				if waits {
+					got, err := w.store.Waiting(ctx, id)
+					must(t, err)
+					return got.Chunks == n
+				}
+				return len(numbers(here)) == n
+			})
+			stop()
+			if got := numbers(left); len(got) != 0 {
+				t.Errorf("on the chart of the patient who left: %v", got)
+			}
+			if got := len(numbers(here)); waits && got != 0 {
+				t.Errorf("%d on a chart, although nothing says of whom they are", got)
+			}
+		})
 	}
 }

@@ -35,7 +35,7 @@ func deskOf(t *testing.T, serve func(*legacyDesk, context.Context, net.Listener)
 	if err != nil {
 		t.Fatal(err)
 	}
-	dev = d.add(cfg.Sensors[0], Legacy{UpdateEvery: time.Nanosecond}, &writer{in: make(chan vitals.Chunk, queuedChunks)}, marks)
+	dev = d.add(cfg.Sensors[0], Legacy{UpdateEvery: time.Nanosecond}, &writer{in: make(chan taken, queuedChunks)}, marks)
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -230,7 +230,7 @@ func TestLegacyPoison(t *testing.T) {
 	}
 	// A disk that is stuck is not for good: the message is wanted again.
 	for len(dev.w.in) < cap(dev.w.in) {
-		dev.w.in <- vitals.Chunk{}
+		dev.w.in <- taken{}
 	}
 	if s.acknowledged(99, "channels/1/publish", "field1=74", false) {
 		t.Error("acknowledged, and not stored")

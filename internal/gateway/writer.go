@@ -37,7 +37,7 @@ type writer struct {
 	beat      beat
 	log       *slog.Logger
 	clock     *clockBook // nil: there is none
-	in        chan vitals.Chunk
+	in        chan taken
 	done      chan struct{} // closed by the sensor's loop when it puts nothing more
 
 	lost    [vitals.MaxSignal + 1]uint32 // put's: samples not taken in since the last chunk that was
@@ -45,6 +45,12 @@ type writer struct {
 	epochs  uint64                       // run's: begun in this boot, over all streams
 	holding bool                         // run's: the disk does not take this sensor's chunks
 	retryAt time.Time                    // run's: when it is asked again
+}
+
+// taken is a chunk on its way to the disk.
+type taken struct {
+	vitals.Chunk
+	device bool // its times are of the device's own clock, not of the gateway's
 }
 
 // epoch is a stream's current data key.
@@ -58,7 +64,7 @@ type epoch struct {
 func newWriter(id, sensor string, to seal.Recipient, number *numbering, lifetime time.Duration, q *outbox.Queue, led *ledger, book *gapBook, log *slog.Logger) *writer {
 	led.lane(id)
 	return &writer{id: id, sensor: sensor, recipient: to, number: number, lifetime: lifetime, q: q, led: led, book: book, gaps: book.lane(id), steps: make(chan time.Duration, 4), raises: make(chan string, 4), beat: beatOf(led.gateway), log: log.With("sensor", id),
-		in: make(chan vitals.Chunk, queuedChunks), done: make(chan struct{})}
+		in: make(chan taken, queuedChunks), done: make(chan struct{})}
 }
 
 // put hands a chunk over. It never waits: when the disk has been stuck for seconds, the chunk is lost, counted, and the
@@ -67,7 +73,7 @@ func (w *writer) put(c vitals.Chunk) {
 	c.Start = c.Start.UTC().Truncate(time.Microsecond)
 	c.Gap += w.lost[c.Signal]
 	select {
-	case w.in <- c:
+	case w.in <- taken{c, false}:
 		w.lost[c.Signal] = 0
 	default:
 		w.lost[c.Signal] = c.Gap + samples(c)
@@ -110,7 +116,7 @@ func samples(c vitals.Chunk) uint32 {
 // together, so that one fsync covers it. ctx ends the waiting for a disk that fails.
 func (w *writer) run(ctx context.Context) error {
 	for {
-		var batch []vitals.Chunk
+		var batch []taken
 		select {
 		case c := <-w.in:
 			batch = append(batch, c)
@@ -152,7 +158,7 @@ func (w *writer) tellGaps(ctx context.Context) bool {
 		start := g.From.UTC().Truncate(time.Microsecond)
 		event := g.Event()
 		event.At = start
-		made, err := w.seal(vitals.Chunk{Signal: vitals.Events, Start: start, Events: []vitals.Event{event}})
+		made, err := w.seal(taken{Chunk: vitals.Chunk{Signal: vitals.Events, Start: start, Events: []vitals.Event{event}}})
 		if err != nil {
 			w.log.Error("gap not sealed", "err", err)
 			return false
@@ -200,7 +206,7 @@ func (w *writer) close() { close(w.done) }
 
 // append makes a batch durable. What the disk refuses goes to the hub from memory, and each sensor says so on the chart; what memory
 // does not hold either is lost and counted.
-func (w *writer) append(ctx context.Context, batch []vitals.Chunk) {
+func (w *writer) append(ctx context.Context, batch []taken) {
 	var recs []outbox.Record
 	for _, c := range batch {
 		made, err := w.seal(c)
@@ -272,12 +278,17 @@ func (w *writer) hold(recs []outbox.Record) error {
 func (w *writer) tell(ctx context.Context, code, detail string) {
 	at := wall().Truncate(time.Microsecond)
 	const maxDetail = 200
-	w.append(ctx, []vitals.Chunk{{Signal: vitals.Events, Start: at, Events: []vitals.Event{{At: at, Code: code, Detail: printable(detail[:min(len(detail), maxDetail)])}}}})
+	event := vitals.Event{At: at, Code: code, Detail: printable(detail[:min(len(detail), maxDetail)])}
+	w.append(ctx, []taken{{Chunk: vitals.Chunk{Signal: vitals.Events, Start: at, Events: []vitals.Event{event}}}})
 }
 
 // seal turns a chunk into an outbox record, with its epoch's announcement before it if the epoch is new.
-func (w *writer) seal(c vitals.Chunk) ([]outbox.Record, error) {
-	e, clock := &w.streams[c.Signal], w.clock.generation(lastSample(c))
+func (w *writer) seal(t taken) ([]outbox.Record, error) {
+	c := t.Chunk
+	e, clock := &w.streams[c.Signal], uint64(deviceClock)
+	if !t.device {
+		clock = w.clock.generation(lastSample(c))
+	}
 	if e.clock != clock {
 		e.sealer = nil // times by two clocks are in no epoch
 	}

@@ -52,6 +52,7 @@ const (
 	ClockNotKnown ClockKind = 0
 	ClockSet      ClockKind = 1
 	ClockMeasured ClockKind = 2
+	ClockOfDevice ClockKind = 3 // the times are a device's own, of whose clock the gateway knows nothing
 )
 
 // MaxClockSpans bounds a record on the wire.
@@ -233,6 +234,7 @@ type peerClock struct {
 	measured   exchanges
 	spans      []ClockSpan
 	front      front
+	device     front // of what a device says by a clock of its own
 }
 
 // report takes a gateway's report in and gives the hub's answer, as far as it is known before it is sent.
@@ -263,7 +265,20 @@ func (k *peerClock) of(number uint64, c vitals.Chunk, received time.Time) store.
 	if i == 0 {
 		return store.Clock{Judged: true}
 	}
+	if k.spans[i-1].Kind == ClockOfDevice {
+		return k.deviceClock(c, received)
+	}
 	return k.clockOf(k.spans[i-1])
+}
+
+// deviceClock judges a device's own clock by what comes live. A device may rightly say what it measured a while ago, so one that comes late
+// again and again is not known to be wrong: that is for the store to say, which knows whether the patient has changed meanwhile.
+func (k *peerClock) deviceClock(c vitals.Chunk, received time.Time) store.Clock {
+	clock := k.device.clock(c, received)
+	if clock.Known && !clock.Sure() {
+		return store.Clock{Judged: true, Late: -clock.Offset}
+	}
+	return clock
 }
 
 func (k *peerClock) clockOf(s ClockSpan) store.Clock {

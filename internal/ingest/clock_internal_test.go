@@ -160,6 +160,50 @@ func TestClockOfAnOldGateway(t *testing.T) {
 	})
 }
 
+// TestClockOfADevice: what a device says by a clock of its own is not corrected by what the gateway's is off.
+func TestClockOfADevice(t *testing.T) {
+	start := time.Date(2026, 11, 29, 12, 0, 0, 0, time.UTC)
+	gateway := func() peerClock { // one that is a minute ahead, and says so
+		k := peerClock{measures: true, spans: []ClockSpan{{From: 1, Kind: ClockSet}, {From: 2, Kind: ClockOfDevice}, {From: 3, Kind: ClockSet}}}
+		k.measured.add(exchanged{low: time.Minute.Microseconds(), high: time.Minute.Microseconds()})
+		return k
+	}
+	said := func(k *peerClock, late time.Duration, n int) (c store.Clock) {
+		for i := range n {
+			at := start.Add(time.Duration(i) * time.Second)
+			c = k.of(2, vitals.Chunk{Signal: vitals.Numerics, Start: at.Add(-late), Bundles: []vitals.Bundle{{At: at.Add(-late)}}}, at)
+		}
+		return c
+	}
+	for _, c := range []struct {
+		name  string
+		late  time.Duration
+		n     int
+		known bool
+		want  time.Duration // late
+	}{
+		{"right", time.Second, 1, true, 0},
+		{"late once", 45 * time.Second, 1, false, 0},
+		{"late again and again", 45 * time.Second, 15, false, 45 * time.Second},
+	} {
+		k := gateway()
+		if got := said(&k, c.late, c.n); !got.Judged || got.Known != c.known || got.Known && (!got.Sure() || got.Offset != 0) || got.Late != c.want {
+			t.Errorf("%s: %+v", c.name, got)
+		}
+		if got := k.of(3, vitals.Chunk{}, start); got.Offset != time.Minute {
+			t.Errorf("%s: of the gateway's own times: %+v", c.name, got)
+		}
+	}
+	k := gateway()
+	k.measured = exchanges{}
+	k.measured.add(exchanged{}) // by now it is right
+	for _, x := range k.settlements(0, 100) {
+		if x.Low <= 2 && x.High >= 2 {
+			t.Errorf("the gateway's clock settles what a device says: %+v", x)
+		}
+	}
+}
+
 // TestHelloOfOtherVersions: either end may be older.
 func TestHelloOfOtherVersions(t *testing.T) {
 	for _, tc := range []hello{

@@ -21,6 +21,8 @@ type Clock struct {
 	// Offset is how far the clock was ahead of the hub's; below zero: behind. Error is how far Offset may be off: half of the
 	// shortest round trip, so that delay is no error.
 	Offset, Error time.Duration
+	// Late is by how much readings come late that a device measures now, by a clock of its own that is not Known; 0: not known.
+	Late time.Duration
 }
 
 // ClockSlack is how far a gateway's clock may be off, or off by more than is known, before its readings' time is not sure.
@@ -127,7 +129,10 @@ func (h sensorHistory) present(a Arrival, now time.Time) (u Update, ok bool) {
 	switch future := last.Sub(a.Received); {
 	case future > max(ahead, 0)+max(ClockSlack, a.Clock.Error):
 		ahead = future // whatever its clock is: it came just now, so it is as new as can be
-	case !a.Clock.Known:
+	case a.Clock.Known:
+	case a.Clock.Late > 0:
+		ahead = -a.Clock.Late
+	default:
 		return u, false
 	}
 	ahead = ahead.Truncate(time.Microsecond)

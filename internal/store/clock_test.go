@@ -58,6 +58,39 @@ func TestWaitingOutlivesARestart(t *testing.T) {
 	}
 }
 
+// TestLateDeviceAtAPatientChange: a device whose own clock says again and again what is 45 s old. After the patient has changed it is on no
+// chart until a person says whose it is, and stands live where the sensor is placed now; a backlog does not.
+func TestLateDeviceAtAPatientChange(t *testing.T) {
+	clock := newClock(noon)
+	s := open(t, t.TempDir(), store.WithClock(clock.Now))
+	left := ward(t, s, noon.Add(-time.Hour), 1)[0]
+	g := standing(t, s)
+	here, err := s.CreatePatient(t.Context(), "Nora New")
+	must(t, err)
+	must(t, s.Discharge(t.Context(), left, noon.Add(-20*time.Second)))
+	must(t, s.Admit(t.Context(), here, "a-0", noon.Add(-10*time.Second)))
+	for seq, late := range []time.Duration{45 * time.Second, 0} {
+		a := arrival(sensorID("s0"), numerics(noon.Add(-45*time.Second), heart(150+float64(seq))), epoch(1), uint64(seq))
+		a.Received, a.Clock = noon, store.Clock{Judged: true, Late: late}
+		appendAs(t, s, g, a, store.Accepted, "")
+	}
+	for _, p := range []string{left, here} {
+		got, err := s.Numerics(t.Context(), g, p, noon.Add(-time.Hour), noon.Add(time.Minute), 0)
+		must(t, err)
+		if len(got) != 0 {
+			t.Errorf("on the chart of %s: %+v", p, got)
+		}
+	}
+	if w, err := s.Waiting(t.Context(), sensorID("s0")); err != nil || w.Chunks != 2 {
+		t.Errorf("%+v, %v wait", w, err)
+	}
+	live, err := s.Unsure(t.Context(), g, here)
+	must(t, err)
+	if len(live) != 1 || live[0].Numerics[0].Value != 150 || !live[0].At.Equal(noon) {
+		t.Errorf("live: %+v, want the one that is measured now", live)
+	}
+}
+
 // TestForgetTakesWhatWaits: a patient who is forgotten leaves nothing in the waiting place.
 func TestForgetTakesWhatWaits(t *testing.T) {
 	s := open(t, t.TempDir(), store.WithClock(newClock(noon).Now))
