@@ -29,7 +29,6 @@ type Engine struct {
 	grantLife       time.Duration
 	events          func(Event)
 	risks           *risks
-	glassing        sync.Mutex // one emergency is opened after the other, so that their rate is counted right
 	idle, absolute  time.Duration
 	issuer, host    string
 	keys            tokenKeys

@@ -2,6 +2,7 @@ package access_test
 
 import (
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -114,13 +115,18 @@ func TestBreakGlassIsRefused(t *testing.T) {
 		if len(d.glasses) != 0 {
 			t.Errorf("opened all the same: %v", d.glasses)
 		}
-		for range 3 {
-			if _, err := e.BreakGlass(t.Context(), s, "other-ward", reason); err != nil {
+		for _, patient := range []string{"other-ward", "nobody", "own"} {
+			if _, err := e.BreakGlass(t.Context(), s, patient, reason); err != nil {
 				t.Fatal(err)
 			}
 		}
-		if _, err := e.BreakGlass(t.Context(), s, "nobody", reason); !errors.Is(err, access.ErrGlassRate) {
-			t.Errorf("a fourth in an hour: %v", err)
+		if _, err := e.BreakGlass(t.Context(), s, "same-ward", reason); !errors.Is(err, access.ErrGlassRate) {
+			t.Errorf("a fourth patient in an hour: %v", err)
+		}
+		other := s
+		other.Session = "another"
+		if _, err := e.BreakGlass(t.Context(), other, "same-ward", reason); !errors.Is(err, access.ErrGlassRate) {
+			t.Errorf("a fourth patient in an hour, in another session: %v", err)
 		}
 		refused("too many in an hour")
 		if _, err := e.BreakGlass(t.Context(), subject(access.RoleNurse), "other-ward", reason); err != nil {
@@ -132,6 +138,120 @@ func TestBreakGlassIsRefused(t *testing.T) {
 			t.Errorf("an hour later: %v", err)
 		}
 	})
+}
+
+// TestResuscitation: a patient who is open stays open as long as it is renewed; pressed twice it is one emergency; renewing counts
+// against no other patient; and what has lasted for hours is opened anew, to be judged anew.
+func TestResuscitation(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := newDirectory().withEveryRole()
+		var many int
+		e, log := setup(t, d, access.WithEvents(func(x access.Event) {
+			if x.Kind == access.EventMany {
+				many++
+			}
+		}))
+		s := subject(access.RoleDoctor)
+		open := func(patient string) access.Glass {
+			t.Helper()
+			s.Proven = time.Now()
+			g, err := e.BreakGlass(t.Context(), s, patient, reason)
+			if err != nil {
+				t.Fatalf("%s, after %s: %v", patient, time.Since(s.SessionStarted), err)
+			}
+			if _, err := e.Decide(t.Context(), s, access.ViewPatient, access.OnPatient(patient)); err != nil {
+				t.Fatalf("%s is dark: %v", patient, err)
+			}
+			return g
+		}
+		first := open("other-ward")
+		for range 11 { // 110 minutes, each time before it ends
+			time.Sleep(10 * time.Minute)
+			if g := open("other-ward"); g.ID != first.ID || !g.Expires.Equal(time.Now().Add(access.GlassLife).UTC()) || !g.Opened.Equal(first.Opened) {
+				t.Fatalf("renewed: %+v", g)
+			}
+		}
+		entries, err := log.Recent(t.Context(), 5)
+		if err != nil || !slices.ContainsFunc(entries, func(x audit.Entry) bool {
+			return x.Action == string(access.BreakGlass) && x.Allowed && strings.HasPrefix(x.Reason, "renews "+first.ID) && strings.Contains(x.Reason, reason)
+		}) {
+			t.Errorf("the renewal in the log: %+v, %v", entries, err)
+		}
+		time.Sleep(access.GlassLife + time.Minute)
+		for range 5 { // late by a minute each time: it was dark, and is opened anew
+			open("other-ward")
+			time.Sleep(access.GlassLife + time.Minute)
+		}
+		if _, err := e.Decide(t.Context(), s, access.ViewPatient, access.OnPatient("other-ward")); !errors.Is(err, access.ErrDenied) {
+			t.Errorf("not renewed, and open: %v", err)
+		}
+		open("other-ward")
+		open("nobody")
+		open("own")
+		open("nobody") // a double click
+		if _, err := e.BreakGlass(t.Context(), s, "same-ward", reason); !errors.Is(err, access.ErrGlassRate) {
+			t.Errorf("a fourth patient: %v", err)
+		}
+		if many > 0 {
+			t.Errorf("renewals are told of as %d unusually many emergencies", many)
+		}
+		time.Sleep(2 * time.Hour)
+		first = open("other-ward")
+		var last access.Glass
+		for time.Since(first.Opened) < access.GlassLongest {
+			time.Sleep(10 * time.Minute)
+			last = open("other-ward")
+		}
+		if last.ID == first.ID || d.glasses[first.ID].Expires.Sub(first.Opened) > access.GlassLongest {
+			t.Errorf("one emergency lasts from %s to %s", first.Opened, d.glasses[first.ID].Expires)
+		}
+		// What was judged is not renewed: nobody would look at the rest.
+		if err := e.ReviewGlass(t.Context(), subject(access.RoleAuditor), last.ID, access.Justified, ""); err != nil {
+			t.Fatal(err)
+		}
+		if g := open("other-ward"); g.ID == last.ID {
+			t.Error("an emergency that was judged is renewed")
+		}
+	})
+}
+
+// TestBreakGlassUncounted: a hub that cannot count emergencies opens, loudly; one that counts too late refuses, and says that it did.
+func TestBreakGlassUncounted(t *testing.T) {
+	d := newDirectory().withEveryRole()
+	var events []access.Event
+	e, log := setup(t, d, access.WithEvents(func(x access.Event) { events = append(events, x) }))
+	s := subject(access.RoleDoctor)
+	d.uncounted = errors.New("the table is damaged")
+	for _, patient := range []string{"other-ward", "nobody", "own", "same-ward"} {
+		events = nil
+		if _, err := e.BreakGlass(t.Context(), s, patient, reason); err != nil {
+			t.Fatalf("%s: %v", patient, err)
+		}
+		if len(events) != 2 || events[0].Kind != access.EventUncounted || events[0].Patient != patient || events[1].Kind != access.EventGlass {
+			t.Errorf("told: %+v", events)
+		}
+		if _, err := e.Decide(t.Context(), s, access.ViewPatient, access.OnPatient(patient)); err != nil {
+			t.Errorf("%s is dark: %v", patient, err)
+		}
+	}
+	d.uncounted = nil
+	// Another hub opens the third patient between this one's count and its write.
+	d2 := newDirectory().withEveryRole()
+	d2.counted = func(g access.Glass) {
+		for _, patient := range []string{"nobody", "own", "same-ward"} {
+			g.ID, g.PatientID = "at another hub "+patient, patient
+			if err := d2.SaveGlass(t.Context(), g); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+	e, log = setup(t, d2, access.WithEvents(func(x access.Event) { events = append(events, x) }))
+	if _, err := e.BreakGlass(t.Context(), s, "other-ward", reason); !errors.Is(err, access.ErrGlassRate) {
+		t.Fatalf("overtaken: %v", err)
+	}
+	if got := last(t, log); got.Allowed || !strings.Contains(got.Reason, "too many in an hour") {
+		t.Errorf("the log says that it was opened: %+v", got)
+	}
 }
 
 // TestBreakGlassNeedsTheAuditLog: what cannot be written down does not open.

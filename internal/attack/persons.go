@@ -172,6 +172,26 @@ func personAttacks() []Attack {
 			`{"id":"wall","mode":"display","wards":["ward"]}`),
 		alone("persons-display-enable", "see live numbers without a person", "lets a disabled wall display of the ward in again", "/api/admin/identities/workstation/old-wall/enable", `{}`),
 		alone("persons-takeover", "become an auditor", "makes a one-time password for the auditor", "/api/admin/persons/auditor/password", `{}`),
+		inBureau(Attack{ID: "persons-many-emergencies", Threat: "read one patient after the other as an emergency", Position: "a doctor",
+			Does: "opens four patients in emergencies within an hour, each in a session of its own", Expected: "three are opened, the fourth is refused", Right: fails(access.ErrGlassRate), Control: weaken.GlassRate},
+			func(ctx context.Context, o *bureau) (Result, error) {
+				for i := range 4 {
+					patient, err := o.store.CreatePatient(ctx, "Somebody else")
+					if err != nil {
+						return Result{}, err
+					}
+					now := time.Now()
+					s := access.Subject{Person: access.Person{ID: "doctor"}, Workstation: bureauDesk, Session: fmt.Sprint("s", i), SessionStarted: now, Proven: now}
+					_, err = o.engine.BreakGlass(ctx, s, patient, "no reason at all but curiosity")
+					if i == 3 {
+						return judge(err == nil, failure(err), "opened", "refused", "%v", err)
+					}
+					if err != nil {
+						return Result{}, err
+					}
+				}
+				return Result{}, nil
+			}),
 		inBureau(Attack{ID: "persons-second-login", Threat: "consent in a patient's name", Position: "the administrator, with any second person",
 			Does: "makes a second login of a patient who has one", Expected: "refused by the store", Right: fails(store.ErrSecondLogin), Control: weaken.OneLogin},
 			func(ctx context.Context, o *bureau) (Result, error) {

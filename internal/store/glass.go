@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"vitalseal/internal/access"
+	"vitalseal/internal/seal"
 )
 
 // maxExclusions bounds whom one patient excludes.
@@ -19,18 +20,83 @@ const maxGlasses = 10_000
 
 // SaveGlass records an emergency access. What was typed about the patient is sealed under the patient's key.
 func (s *Store) SaveGlass(ctx context.Context, g access.Glass) error {
-	if err := errors.Join(checkID("emergency id", g.ID), checkText("workstation", g.Workstation, 1, maxID), checkText("session", g.Session, 1, maxID),
-		checkText("reason", g.Reason, 1, 4*access.MaxGlassReason)); err != nil {
+	if err := checkGlass(g); err != nil {
 		return named("save emergency", err)
 	}
 	key, err := s.key(ctx, patientKey(g.PatientID))
 	if err != nil {
 		return named("save emergency", err)
 	}
-	_, err = s.urgentExec(ctx, nil, `INSERT INTO glasses (id, person, patient, workstation, session, sealed_reason, opened, expires)
+	return named("save emergency", s.urgently(ctx, func(ctx context.Context, tx *sql.Tx) error { return insertGlass(ctx, tx, key, g) }))
+}
+
+// OpenGlass is SaveGlass within a limit: see access.Emergencies. The directory has one writer at a time, over all hubs, so that what it
+// counts stays so until it is written.
+func (s *Store) OpenGlass(ctx context.Context, g access.Glass, since time.Time, most int) (access.Glass, error) {
+	if err := checkGlass(g); err != nil {
+		return access.Glass{}, named("open emergency", err)
+	}
+	key, err := s.key(ctx, patientKey(g.PatientID))
+	if err != nil {
+		return access.Glass{}, named("open emergency", err)
+	}
+	var renewed string
+	err = s.urgently(ctx, func(ctx context.Context, tx *sql.Tx) error {
+		c, err := countGlasses(ctx, tx, g, since)
+		if err != nil {
+			return err
+		}
+		if renewed = c.Open; renewed != "" {
+			return affected(tx.ExecContext(ctx, "UPDATE glasses SET expires = ? WHERE id = ? AND reviewed IS NULL", micro(g.Expires), renewed))
+		}
+		if !c.Same && c.Others >= most {
+			return access.ErrGlassRate
+		}
+		return insertGlass(ctx, tx, key, g)
+	})
+	if err != nil || renewed == "" {
+		return g, named("open emergency", err)
+	}
+	return s.Glass(ctx, renewed)
+}
+
+// CountGlasses says how things stand before OpenGlass.
+func (s *Store) CountGlasses(ctx context.Context, g access.Glass, since time.Time) (access.GlassCount, error) {
+	c, err := countGlasses(ctx, s.db.DB, g, since)
+	if err == nil {
+		err = s.db.QueryRowContext(ctx, "SELECT count(*) FROM glasses WHERE opened >= ?", micro(since)).Scan(&c.All)
+	}
+	return c, named("count emergencies", err)
+}
+
+// countGlasses counts all but GlassCount.All. What is sealed in a row is not looked at: a damaged one must not keep the others from being
+// counted.
+func countGlasses(ctx context.Context, q querier, g access.Glass, since time.Time) (c access.GlassCount, err error) {
+	// One that was opened or renewed at a time lasts GlassLife from then on.
+	oldest, lately := micro(g.Opened.Add(-access.GlassLongest)), micro(since.Add(access.GlassLife))
+	if err := q.QueryRowContext(ctx, `SELECT count(DISTINCT CASE WHEN patient <> ?1 THEN patient END), count(DISTINCT CASE WHEN patient = ?1 THEN patient END) > 0
+		FROM glasses WHERE person = ?2 AND opened >= ?3 AND expires >= ?4`, g.PatientID, g.PersonID, oldest, lately).Scan(&c.Others, &c.Same); err != nil {
+		return c, err
+	}
+	err = q.QueryRowContext(ctx, `SELECT id FROM glasses WHERE person = ? AND patient = ? AND session = ? AND workstation = ? AND reviewed IS NULL
+		AND expires > ? AND opened >= ? ORDER BY opened DESC LIMIT 1`, g.PersonID, g.PatientID, g.Session, g.Workstation, micro(g.Opened),
+		micro(g.Expires.Add(-access.GlassLongest))).Scan(&c.Open)
+	if errors.Is(err, sql.ErrNoRows) {
+		err = nil
+	}
+	return c, err
+}
+
+func checkGlass(g access.Glass) error {
+	return errors.Join(checkID("emergency id", g.ID), checkText("workstation", g.Workstation, 1, maxID), checkText("session", g.Session, 1, maxID),
+		checkText("reason", g.Reason, 1, 4*access.MaxGlassReason))
+}
+
+func insertGlass(ctx context.Context, tx *sql.Tx, key seal.Key, g access.Glass) error {
+	_, err := tx.ExecContext(ctx, `INSERT INTO glasses (id, person, patient, workstation, session, sealed_reason, opened, expires)
 		VALUES (?, ?, ?, ?, ?, ?, ?, ?)`, g.ID, g.PersonID, g.PatientID, g.Workstation, g.Session,
 		key.Seal([]byte(g.Reason), associated("emergency reason", g.ID)), micro(g.Opened), micro(g.Expires))
-	return named("save emergency", err)
+	return err
 }
 
 const selectGlass = `SELECT id, person, patient, workstation, session, sealed_reason, opened, expires, coalesce(reviewer, ''), reviewed,
@@ -54,18 +120,25 @@ func (s *Store) scanGlass(ctx context.Context, r scanner) (g access.Glass, err e
 	if err != nil {
 		return access.Glass{}, err
 	}
-	text, err := key.Open(reason, associated("emergency reason", g.ID))
-	if err != nil {
-		return access.Glass{}, ErrSealed
-	}
-	g.Reason = string(text)
+	g.Reason = s.glassText(ctx, key, reason, "emergency reason", g.ID)
 	if note != nil {
-		if text, err = key.Open(note, associated("emergency note", g.ID)); err != nil {
-			return access.Glass{}, ErrSealed
-		}
-		g.Note = string(text)
+		g.Note = s.glassText(ctx, key, note, "emergency note", g.ID)
 	}
 	return g, nil
+}
+
+// DamagedText is in the place of what was written about an emergency and cannot be read any more.
+const DamagedText = "(damaged: cannot be read)"
+
+// glassText opens what was written about an emergency. One that is damaged must neither hide the others nor end an access that lasts:
+// that one was opened stands beside it in clear.
+func (s *Store) glassText(ctx context.Context, key seal.Key, sealed []byte, what, id string) string {
+	text, err := key.Open(sealed, associated(what, id))
+	if err != nil {
+		s.log.ErrorContext(ctx, "the text of an emergency is damaged, or was changed; the audit log has its reason", "emergency", id, "which", what)
+		return DamagedText
+	}
+	return string(text)
 }
 
 // Glasses are the emergency accesses opened since then, newest first, of one person and one patient if they are given.

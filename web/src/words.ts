@@ -336,6 +336,10 @@ const security: Record<string, { en: [string, string]; de: [string, string] }> =
     en: ['A workstation works here but no longer watches the audit log', 'Restart vitalseal connect there. If that does not help, look who changed it.'],
     de: ['Ein Arbeitsplatz arbeitet hier, überwacht aber das Audit-Log nicht mehr', 'Dort vitalseal connect neu starten. Hilft das nicht: klären, wer es verändert hat.'],
   },
+  'emergency-uncounted': {
+    en: ['A patient was opened in an emergency, and the hub could not count how many were', 'Look at the hub’s log for the cause. Until it is mended, emergency access has no limit: look at the reviews.'],
+    de: ['Ein Patient wurde im Notfall geöffnet, und der Hub konnte nicht zählen, wie viele es waren', 'Ursache im Log des Hubs suchen. Bis sie behoben ist, hat der Notfallzugriff keine Grenze: die Prüfungen ansehen.'],
+  },
   'display-let-in': {
     en: ['A wall display got a ticket or was enabled', 'See that the screen hangs where it belongs and is the only one of this name. If you did not expect it, disable it (Devices).'],
     de: ['Ein Wandbildschirm hat ein Ticket erhalten oder wurde wieder zugelassen', 'Prüfen, dass der Bildschirm an seinem Ort hängt und der einzige dieses Namens ist. Unerwartet: sperren (Geräte).'],

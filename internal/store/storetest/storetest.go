@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync"
 	"testing"
 	"time"
 
@@ -29,7 +30,7 @@ func Run(t *testing.T, open func(t *testing.T) *store.Store) {
 	for name, f := range map[string]func(*testing.T, *bench){
 		"once": once, "attribution": attribution, "order": order, "trends": trends, "watch": watch, "occupancy": occupancy,
 		"persons": persons, "sessions": sessions, "channels": channels, "tickets": tickets, "devices": devices,
-		"announcements": announcements, "quarantine": quarantine, "secrets": secrets, "midnight": midnight, "emergencies": emergencies, "split": split, "slow": slow, "clocks": clocks,
+		"announcements": announcements, "quarantine": quarantine, "secrets": secrets, "midnight": midnight, "emergencies": emergencies, "emergencies at once": emergenciesCount, "split": split, "slow": slow, "clocks": clocks,
 		"starts": starts, "jumps": jumps, "content": content, "troubles": troubles, "security events": securityEvents,
 		"approvals": approvals,
 		"tries":     tries, "failed sign-ins": failedSignIns,
@@ -394,5 +395,64 @@ func emergencies(t *testing.T, b *bench) {
 	is(t, b.ReviewGlass(ctx, "g1", id, "justified", "fine", b.now), store.ErrNotFound)
 	if all, err := b.Glasses(ctx, b.now.Add(-time.Hour), id, b.patient); err != nil || len(all) != 1 || all[0].Note != "fine" {
 		t.Errorf("glasses: %d, %v", len(all), err)
+	}
+}
+
+// emergenciesCount: the limit is of different patients and over all who open at once; who has a patient open renews that.
+func emergenciesCount(t *testing.T, b *bench) {
+	ctx, id := t.Context(), b.person(t, "hopper")
+	since := b.now.Add(-time.Hour)
+	patients := []string{b.patient}
+	for range 5 {
+		p, err := b.CreatePatient(ctx, "P")
+		must(t, err)
+		patients = append(patients, p)
+	}
+	make := func(name, patient string, at time.Time) access.Glass {
+		return access.Glass{ID: name, PersonID: id, PatientID: patient, Workstation: "w", Session: "s", Reason: "collapsed in the hall", Opened: at, Expires: at.Add(access.GlassLife)}
+	}
+	var wg sync.WaitGroup
+	results := [12]error{}
+	for i := range results { // six patients, each pressed twice, all at once
+		wg.Go(func() {
+			_, results[i] = b.OpenGlass(ctx, make(fmt.Sprint("at-once-", i), patients[i%6], b.now), since, 3)
+		})
+	}
+	wg.Wait()
+	all, err := b.Glasses(ctx, since, id, "")
+	must(t, err)
+	if len(all) != 3 {
+		t.Errorf("%d emergencies of a limit of 3 patients: %v", len(all), results)
+	}
+	opened := map[string]string{}
+	for _, g := range all {
+		opened[g.PatientID] = g.ID
+	}
+	for i, err := range results {
+		if open := opened[patients[i%6]] != ""; open && err != nil || !open && !errors.Is(err, access.ErrGlassRate) {
+			t.Errorf("%s: %v", patients[i%6], err)
+		}
+	}
+	g := all[0]
+	later := b.now.Add(10 * time.Minute)
+	c, err := b.CountGlasses(ctx, make("again", g.PatientID, later), later.Add(-time.Hour))
+	must(t, err)
+	if want := (access.GlassCount{Same: true, Others: 2, Open: g.ID, All: 3}); c != want {
+		t.Errorf("%+v, not %+v", c, want)
+	}
+	renewed, err := b.OpenGlass(ctx, make("again", g.PatientID, later), later.Add(-time.Hour), 3)
+	must(t, err)
+	if renewed.ID != g.ID || !renewed.Expires.Equal(later.Add(access.GlassLife)) || !renewed.Opened.Equal(g.Opened) || renewed.Reason != g.Reason {
+		t.Errorf("renewed: %+v", renewed)
+	}
+	other := make("another-session", g.PatientID, later)
+	other.Session = "s2"
+	if got, err := b.OpenGlass(ctx, other, later.Add(-time.Hour), 3); err != nil || got.ID != other.ID {
+		t.Errorf("in another session: %+v, %v", got, err)
+	}
+	// An hour later the others count no more; what was renewed does.
+	later = b.now.Add(time.Hour + time.Minute)
+	if c, err := b.CountGlasses(ctx, make("later", patients[0], later), later.Add(-time.Hour)); err != nil || c.Others+map[bool]int{true: 1}[c.Same] != 1 {
+		t.Errorf("an hour later: %+v, %v", c, err)
 	}
 }
