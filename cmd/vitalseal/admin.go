@@ -14,6 +14,7 @@ import (
 	"strconv"
 	"strings"
 	"text/tabwriter"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -219,6 +220,15 @@ func list(path, short string, columns ...string) *cobra.Command {
 	})
 }
 
+// toSecond is a time of the hub's JSON without parts of a second, for people; what is no time stays as it is.
+func toSecond(s string) string {
+	t, err := time.Parse(time.RFC3339Nano, s)
+	if err != nil {
+		return s
+	}
+	return t.Format(time.RFC3339)
+}
+
 func table(w io.Writer, columns []string, rows []map[string]any) error {
 	t := tabwriter.NewWriter(w, 0, 4, 2, ' ', 0)
 	fmt.Fprintln(t, strings.Join(columns, "\t"))
@@ -226,7 +236,7 @@ func table(w io.Writer, columns []string, rows []map[string]any) error {
 		cells := make([]string, len(columns))
 		for i, k := range columns {
 			if v := r[k]; v != nil {
-				cells[i] = fmt.Sprint(v)
+				cells[i] = toSecond(fmt.Sprint(v))
 			}
 		}
 		fmt.Fprintln(t, strings.Join(cells, "\t"))

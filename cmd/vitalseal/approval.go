@@ -97,7 +97,7 @@ func approvalCommand() *cobra.Command {
 			return fmt.Errorf("the hub's list cannot be read: %w", err)
 		}
 		for _, a := range list {
-			fmt.Printf("%s  %s  asked for by %s at %s", a.ID, a.Outcome, printable(a.RequesterName), a.Requested)
+			fmt.Printf("%s  %s  asked for by %s at %s", a.ID, a.Outcome, printable(a.RequesterName), toSecond(a.Requested))
 			if a.DeciderName != "" {
 				fmt.Printf(", decided by %s", printable(a.DeciderName))
 			}

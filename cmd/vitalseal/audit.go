@@ -86,7 +86,7 @@ is judged together with the witness.note beside it: where the log continues both
 			}
 			fmt.Printf("whole\n  entries    %d, %d refusals among them\n", s.Entries, s.Refused)
 			if s.Entries > 0 {
-				fmt.Printf("  first      %s\n  last       %s\n", s.First.Format(time.RFC3339Nano), s.Last.Format(time.RFC3339Nano))
+				fmt.Printf("  first      %s\n  last       %s\n", s.First.Format(time.RFC3339), s.Last.Format(time.RFC3339))
 			}
 			fmt.Printf("  signed     the first %d, root %s\n  key        %s+%s\n  witnesses  %d agree\n", s.Signed, s.Root, s.KeyName, s.KeyHash, s.Witnesses)
 			for _, file := range conflicts {

@@ -12,7 +12,10 @@ export function marked(readings: Readings): boolean {
   return Object.values(readings).some((r) => r?.not_confirmed)
 }
 
-const near = (iso: string) => (day(iso) === day(new Date().toISOString()) ? clock(iso) : `${day(iso)} ${clock(iso)}`)
+const near = (iso: string, seconds = false) => (day(iso) === day(new Date().toISOString()) ? clock(iso, seconds) : `${day(iso)} ${clock(iso, seconds)}`)
+
+// A silence shorter than this is said to the second: else both its times may read the same.
+const SHORT_SECONDS = 600
 
 export function AskPatient({ patient, name, asked, go, onAnswered }: {
   patient: string
@@ -84,12 +87,13 @@ export function AskPatient({ patient, name, asked, go, onAnswered }: {
 }
 
 function Why({ q }: { q: Question }) {
-  const silent = span((Date.parse(q.spoke) - Date.parse(q.silent)) / 1000)
+  const lasted = (Date.parse(q.spoke) - Date.parse(q.silent)) / 1000
+  const short = lasted < SHORT_SECONDS
   return (
     <p>
       {q.no
         ? tr('{0} says: no. Move the sensor or the patient, or see that the patient is discharged. Until then the numbers stay marked.', q.by ?? '')
-        : tr('{0} gave no value from {1} to {2} ({3}). Its numbers are marked until a nurse of the ward answers.', q.sensor, near(q.silent), near(q.spoke), silent)}
+        : tr('{0} gave no value from {1} to {2} ({3}). Its numbers are marked until a nurse of the ward answers.', q.sensor, near(q.silent, short), near(q.spoke, short), span(lasted))}
     </p>
   )
 }

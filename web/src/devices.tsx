@@ -9,6 +9,7 @@ import { Frame } from './parts'
 import { Pick } from './people'
 import { AddSensors, MoveSensor, Questions, sensorsOf, useMeant } from './place'
 import { QR } from './qr'
+import { Detail } from './security'
 import { clock, day, hubFinds, say, span } from './words'
 
 interface Device {
@@ -99,12 +100,12 @@ export function DevicesPage(p: PageProps) {
                 <span class={d.state === 'active' ? 'mark-ok' : d.state === 'disabled' ? 'mark-no' : ''}>{hubSays(d.state)}</span>
                 {d.trouble && (
                   <div class="mark-no" data-testid={`trouble-${short(d.id)}`}>
-                    <span lang="en">{d.trouble.text}</span>{tr(', since')}{' '}{day(d.trouble.at)} {clock(d.trouble.at)}
+                    <Detail text={d.trouble.text} />{tr(', since')}{' '}{day(d.trouble.at)} {clock(d.trouble.at)}
                   </div>
                 )}
                 {d.alert && (
                   <div class="unit" data-testid={`alert-${short(d.id)}`}>
-                    {day(d.alert.at)} {clock(d.alert.at)}: <span lang="en">{d.alert.text}</span>
+                    {day(d.alert.at)} {clock(d.alert.at)}: <Detail text={d.alert.text} />
                   </div>
                 )}
                 {d.clock?.problem && (

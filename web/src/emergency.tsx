@@ -4,7 +4,7 @@ import { useEffect, useReducer, useRef, useState } from 'preact/hooks'
 import { Refused, ask, type Emergency, type Session } from './api'
 import { Dialog, Failed, words } from './dialog'
 import { Link } from './parts'
-import { clock, day, roleIn, roleWords } from './words'
+import { clock, day, roleIn, roleWords, say } from './words'
 
 const ASK_MS = 3000
 
@@ -127,6 +127,21 @@ export function BreakGlass({ patient, go, onClose }: {
   }
   const found = beds?.filter((b) => `${b.bed_name} ${b.ward_name}`.toLowerCase().includes(search.trim().toLowerCase())) ?? []
   const enough = reason.trim().length >= 10
+  if (!patient && beds?.length === 0)
+    return (
+      <Dialog title={tr('Open a patient in an emergency')} onClose={onClose} testid="break-glass">
+        <p data-testid="glass-none">{say('glassNone')}</p>
+        <p>{say('glassNoneTodo')}</p>
+        <div class="actions">
+          <button type="button" class="main" data-testid="glass-back" autoFocus onClick={() => {
+            onClose()
+            go('/')
+          }}>
+            {say('glassBack')}
+          </button>
+        </div>
+      </Dialog>
+    )
   return (
     <Dialog title={tr('Open a patient in an emergency')} onClose={onClose} testid="break-glass">
       <form class="form" onSubmit={submit}>
@@ -147,7 +162,7 @@ export function BreakGlass({ patient, go, onClose }: {
             </label>
             <input id="bed-search" type="search" data-testid="glass-search" placeholder={tr('Search by bed or ward')} value={search} onInput={(e) => setSearch(e.currentTarget.value)} />
             <div class="pick-list" role="radiogroup" aria-label={tr('Beds')}>
-              {beds && found.length === 0 && <p class="quietly">{beds.length === 0 ? tr('No bed is outside your care.') : tr('No bed fits.')}</p>}
+              {beds && found.length === 0 && <p class="quietly">{tr('No bed fits.')}</p>}
               {found.map((b) => (
                 <label key={b.patient} class={chosen === b.patient ? 'pick-one picked' : 'pick-one'} data-testid={`glass-bed-${b.bed}`}>
                   <input type="radio" name="bed" value={b.patient} checked={chosen === b.patient} onChange={() => setChosen(b.patient)} />

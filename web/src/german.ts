@@ -212,7 +212,6 @@ export const german = {
   'Which bed?': 'Welches Bett?',
   'Search by bed or ward': 'Nach Bett oder Station suchen',
   Beds: 'Betten',
-  'No bed is outside your care.': 'Kein Bett ist außerhalb Ihrer Obhut.',
   'No bed fits.': 'Kein Bett passt.',
   'Why now? In a few words, at least 10 characters': 'Warum jetzt? In wenigen Worten, mindestens 10 Zeichen',
   'Opening…': 'Wird geöffnet…',

@@ -93,7 +93,7 @@ export function StaffPage(p: PageProps) {
             <tr key={b.bed} data-testid={`bed-${b.bed}`}>
               <td>{b.ward_name}</td>
               <td>{b.bed_name}</td>
-              <td>{b.occupied ? 'taken' : 'free'}</td>
+              <td>{say(b.occupied ? 'bedTaken' : 'bedFree')}</td>
             </tr>
           ))}
         </Table>

@@ -6,7 +6,7 @@ import { AskedDialog, type AskedFor } from './approvals'
 import { Dialog, Failed, words } from './dialog'
 import { Table, type PageProps } from './office'
 import { Frame } from './parts'
-import { roleIn, roleWords } from './words'
+import { roleIn, roleWords, say } from './words'
 
 interface Person {
   id: string
@@ -252,10 +252,10 @@ function PersonForm({ person, wards, patients, patientName, onClose, onDone }: {
           </select>
         </label>
         {role === 'nurse' && (
-          <Pick legend="On which wards?" all={wards.map((w) => ({ id: w.id, name: w.name }))} chosen={chosen} toggle={toggle} />
+          <Pick legend={say('onWhichWards')} all={wards.map((w) => ({ id: w.id, name: w.name }))} chosen={chosen} toggle={toggle} />
         )}
         {role === 'doctor' && (
-          <Pick legend="Treats whom?" all={patients.map((x) => ({ id: x.id, name: patientName(x.id) }))} chosen={chosen} toggle={toggle} />
+          <Pick legend={say('treatsWhom')} all={patients.map((x) => ({ id: x.id, name: patientName(x.id) }))} chosen={chosen} toggle={toggle} />
         )}
         {role === 'patient' && (
           <label>

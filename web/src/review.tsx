@@ -5,7 +5,7 @@ import { Refused, ask } from './api'
 import { Failed, words } from './dialog'
 import { Table, type PageProps } from './office'
 import { Frame, Message } from './parts'
-import { clock, day, roleWords } from './words'
+import { clock, day, roleWords, say } from './words'
 
 interface Review {
   id: string
@@ -222,8 +222,8 @@ export function ExplainPage(p: PageProps) {
                 <tr key={r.id} class={r.holds && r.forbid ? 'refused-row' : ''}>
                   <td>{r.id}</td>
                   <td>{r.line}</td>
-                  <td>{r.forbid ? 'forbid' : 'permit'}</td>
-                  <td>{r.holds ? <span class={r.forbid ? 'mark-no' : 'mark-ok'}>{tr('yes')}</span> : 'no'}</td>
+                  <td>{say(r.forbid ? 'forbid' : 'permit')}</td>
+                  <td>{r.holds ? <span class={r.forbid ? 'mark-no' : 'mark-ok'}>{tr('yes')}</span> : say('no')}</td>
                   <td class="wrap">
                     <code>{r.failed}</code>
                   </td>

@@ -3,6 +3,7 @@
 import { useEffect, useReducer, useState } from 'preact/hooks'
 import { ask, auditAlarm, type Security, type SecurityEvent, type Session } from './api'
 import { words } from './dialog'
+import { securityDetail } from './words-security'
 import { clock, day, say, securityWords } from './words'
 
 const ASK_MS = 3000
@@ -27,7 +28,8 @@ function useHeard(): Security | undefined {
   return heard
 }
 
-const short = (id: string) => id.replace(/^spiffe:\/\/[^/]*\//, '').replace('/', ' ')
+// short is a component's kind and name, or the one word that both are.
+const short = (id: string) => [...new Set(id.replace(/^spiffe:\/\/[^/]*\//, '').split('/'))].join(' ')
 
 export function SecurityBanner({ session }: { session: Session }) {
   const now = useHeard()
@@ -106,7 +108,8 @@ function Line({ e, onSeen }: { e: SecurityEvent; onSeen: () => void }) {
           {since}
           {times}
           {e.again && ` (${say('goesOn')})`}
-          {e.detail && `. ${e.detail}`}
+          {e.detail && ': '}
+          {e.detail && <Detail text={e.detail} />}
         </div>
       </div>
       <button type="button" class="quiet small-button" data-testid={`security-seen-${e.kind}`} aria-label={`${say('acknowledge')}: ${w.what}`} onClick={onSeen}>
@@ -114,6 +117,12 @@ function Line({ e, onSeen }: { e: SecurityEvent; onSeen: () => void }) {
       </button>
     </li>
   )
+}
+
+// Detail is what the hub found, in the language of the page where the page knows it.
+export function Detail({ text }: { text: string }) {
+  const d = securityDetail(text)
+  return <span lang={d.lang}>{d.said}</span>
 }
 
 // BedSecurity is the line on a bed's tile.

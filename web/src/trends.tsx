@@ -158,6 +158,9 @@ export function TrendCharts({ trends }: { trends: Trends }) {
   )
 }
 
+// when is a time to the second, with its day unless that is today.
+const when = (iso: string) => (day(iso) === day(new Date().toISOString()) ? clock(iso, true) : `${day(iso)} ${clock(iso, true)}`)
+
 // Moves says which values of the chart were another patient's before, or are another patient's now.
 function Moves({ moves }: { moves: Moved[] }) {
   if (moves.length === 0) return null
@@ -165,7 +168,7 @@ function Moves({ moves }: { moves: Moved[] }) {
     <ul class="gaps moves" data-testid="moves">
       {moves.map((m) => (
         <li key={`${m.from} ${m.at} ${m.away}`}>
-          {say(m.away ? 'movedAway' : 'movedHere', clock(m.from), clock(m.to), m.by, `${day(m.at)} ${clock(m.at)}`)} {!m.done && say('moving')}
+          {say(m.away ? 'movedAway' : 'movedHere', when(m.from), when(m.to), m.by, `${day(m.at)} ${clock(m.at)}`)} {!m.done && say('moving')}
         </li>
       ))}
     </ul>

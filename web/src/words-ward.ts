@@ -64,6 +64,17 @@ export const wardTexts = {
   },
   readingsMoved: { en: 'The readings were moved from {0} to {1}.', de: 'Die Messwerte von {0} stehen jetzt bei {1}.' },
   readingsNoted: { en: 'The readings of {0} are moved to {1} within seconds.', de: 'Die Messwerte von {0} stehen in wenigen Sekunden bei {1}.' },
+  glassNone: { en: 'Every patient who lies in a bed is in your care already: you see all of them without an emergency.', de: 'Alle Patienten, die in einem Bett liegen, sind schon in Ihrer Obhut: Sie sehen sie ohne Notfall.' },
+  glassNoneTodo: {
+    en: 'If the patient you look for is not among your beds, the patient has no bed yet: ask an administrator to admit the patient.',
+    de: 'Ist der gesuchte Patient nicht unter Ihren Betten, hat er noch kein Bett: Bitten Sie die Administration, ihn aufzunehmen.',
+  },
+  glassBack: { en: 'Back to your beds', de: 'Zurück zu Ihren Betten' },
+  onWhichWards: { en: 'On which wards?', de: 'Auf welchen Stationen?' },
+  treatsWhom: { en: 'Treats whom?', de: 'Behandelt wen?' },
+  permit: { en: 'permits', de: 'erlaubt' },
+  forbid: { en: 'forbids', de: 'verbietet' },
+  no: { en: 'no', de: 'nein' },
   whoseIsIt: { en: 'Whose is {0}?…', de: 'An wem ist {0}?…' },
 } as const
 

@@ -301,7 +301,7 @@ const security: Record<string, { en: [string, string]; de: [string, string] }> =
     de: ['Eine Anmeldung wurde doppelt benutzt: eine kopierte Sitzung', 'Die Sitzung ist beendet. Die Person ändert das Passwort; den Arbeitsplatz auf Schadsoftware prüfen.'],
   },
   'many-emergencies': {
-    en: ['Unusually many patients were opened in emergencies', 'Judge them on the page Reviews, and ask the person.'],
+    en: ['Unusually many patients were opened in emergencies', 'Judge them on the page Emergencies, and ask the person.'],
     de: ['Ungewöhnlich viele Notfallzugriffe', 'Auf der Seite Notfälle beurteilen und die Person fragen.'],
   },
   'break-glass-refused': {

@@ -33,6 +33,7 @@ import (
 type stage struct {
 	t        *testing.T
 	url      string
+	wallURL  string // as the workstation "wall" sees the hub
 	store    *store.Store
 	trail    *audit.Log
 	grant    access.Grant
@@ -105,6 +106,11 @@ func newStage(t *testing.T) *stage {
 	server := httptest.NewServer(mux)
 	t.Cleanup(server.Close)
 	s.url = server.URL
+	wall, err := dashboard.New(dashboard.Config{Store: st, Access: engine, Log: log, Workstation: func(*http.Request) string { return spiffe("workstation/wall") }})
+	must(err)
+	there := httptest.NewServer(wall)
+	t.Cleanup(there.Close)
+	s.wallURL = there.URL
 	return s
 }
 
@@ -228,6 +234,9 @@ func TestScreens(t *testing.T) {
 	t.Run("audit", s.audit)
 	t.Run("time and source", s.timeAndSource)
 	t.Run("emergency and print", s.emergencyAndPrint)
+	t.Run("no emergency", s.noEmergency)
+	t.Run("watching", s.watching)
+	t.Run("wall", s.wall)
 }
 
 // whoseSensor: the tile asks in words, the number stays with its mark; one press of a nurse takes it away, by the keyboard too.

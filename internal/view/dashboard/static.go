@@ -90,6 +90,9 @@ func (h *Handler) static(w http.ResponseWriter, r *http.Request) {
 	if id, ok := strings.CutPrefix(at, "/patient/"); slices.Contains(pages, at) || ok && id != "" && !strings.Contains(id, "/") {
 		at = indexPath
 	}
+	if at == "/favicon.ico" { // what browsers ask for where a page is no document of ours
+		at = "/favicon.svg"
+	}
 	f, ok := h.files[at]
 	if !ok {
 		http.Error(w, "there is no such page", http.StatusNotFound)

@@ -31,6 +31,21 @@ func TestPlaceholder(t *testing.T) {
 	}
 }
 
+// TestFavicon: the icon that browsers ask for by themselves is there under that name too.
+func TestFavicon(t *testing.T) {
+	files, err := filesOf(fstest.MapFS{"dist/index.html": {Data: []byte("page")}, "dist/favicon.svg": {Data: []byte("<svg/>")}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{"/favicon.ico", "/favicon.svg"} {
+		w := httptest.NewRecorder()
+		(&Handler{files: files}).static(w, httptest.NewRequest(http.MethodGet, path, nil))
+		if w.Code != http.StatusOK || w.Body.String() != "<svg/>" || w.Header().Get("Content-Type") != "image/svg+xml" {
+			t.Errorf("%s: %d %s %q", path, w.Code, w.Header().Get("Content-Type"), w.Body)
+		}
+	}
+}
+
 // TestNothingInline holds the built front end to the Content-Security-Policy, and to itself: nothing from elsewhere.
 func TestNothingInline(t *testing.T) {
 	files, err := filesOf(dist)

@@ -1,0 +1,136 @@
+package dashboard_test
+
+import (
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/chromedp/chromedp"
+
+	"vitalseal/internal/access"
+	"vitalseal/internal/store"
+	"vitalseal/internal/vitals"
+)
+
+// watching: what those who watch over security and those who administer see, in both languages and widths: events that are rare, in words of
+// the page's language, quotas, approvals.
+func (s *stage) watching(t *testing.T) {
+	s.t = t
+	words := english(t)
+	nurse := ""
+	persons, err := s.store.Persons(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range persons {
+		if p.Login == "nurse" {
+			nurse = p.ID
+		}
+	}
+	for _, e := range []store.SecurityEvent{
+		{Kind: access.EventSpray, Place: spiffe("workstation/desk"), Detail: "8 different logins failed here within an hour"},
+		{Kind: access.EventGuessing, Place: spiffe("workstation/desk"), Person: nurse, Detail: "20 wrong proofs of identity"},
+		{Kind: access.EventMany, Person: nurse, Detail: "6 in an hour"},
+		{Kind: access.EventTheft, Person: nurse, Place: spiffe("workstation/desk"), Detail: "a used refresh token was shown again"},
+	} {
+		e.Last = time.Now()
+		if err := s.store.NoteSecurity(t.Context(), e); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := errors.Join(s.store.CreateDevice(t.Context(), store.Device{ID: spiffe("hub/hub"), Kind: "hub", State: store.DeviceActive}),
+		s.store.NoteTrouble(t.Context(), spiffe("hub/hub"), "nearly full", time.Now())); err != nil {
+		t.Fatal(err)
+	}
+	for _, x := range []struct {
+		name, language string
+		width          int
+		disk, spray    string
+		detail         []string
+	}{
+		{"en", "en", 1280, "The hub’s own disk is full or nearly full", "A few passwords are being tried on many people", []string{"8 different logins failed here within an hour", "nearly full"}},
+		{"de-390", "de", 390, "Die Platte des Hubs ist voll oder fast voll", "Wenige Passwörter werden bei vielen Personen probiert",
+			[]string{"8 verschiedene Anmeldenamen scheiterten hier innerhalb einer Stunde", "fast voll", "20 falsche Identitätsnachweise", "6 in einer Stunde", "erneut vorgezeigt"}},
+	} {
+		for _, login := range []string{"admin", "auditor"} {
+			p := s.open(login, x.language, x.width)
+			p.do(chromedp.WaitVisible(testid("security-all")), chromedp.Click(testid("security-all")))
+			p.await("both events", `document.querySelector('[data-testid="security-hub-disk"]')?.innerText.includes('`+x.disk+`') && document.querySelector('[data-testid="security-password-spray"]')?.innerText.includes('`+x.spray+`')`)
+			for _, d := range x.detail {
+				p.is("the detail: "+d, `document.querySelector('[data-testid="security"]').innerText.includes('`+d+`')`)
+			}
+			p.fits("security-" + login + "-" + x.name)
+			p.is("the hub is named once", `!/hub hub/.test(document.querySelector('[data-testid="security-hub-disk"]').innerText)`)
+			if x.language == "de" {
+				p.onlyGerman("security", words)
+				p.is("no English detail", `document.querySelector('[data-testid="security"] [lang="en"]') === null`)
+			}
+			if login == "admin" {
+				for _, page := range []string{"quotas", "people", "approvals"} {
+					p.do(chromedp.Navigate(s.url+"/"+page), chromedp.WaitVisible(testid("page-"+page)))
+					p.await(page, `document.querySelector('main').innerText.trim().length > 60 && !/Fetching|Wird geladen/.test(document.querySelector('main').innerText)`)
+					p.fits(page + "-" + x.name)
+					if x.language == "de" {
+						p.onlyGerman(page, words)
+					}
+				}
+			}
+		}
+	}
+}
+
+// wall: a wall screen has numbers by bed and no name; what is old, uncertain or of a legacy device says so.
+func (s *stage) wall(t *testing.T) {
+	s.t = t
+	if err := s.store.CreateDevice(t.Context(), store.Device{ID: spiffe("workstation/wall"), Kind: "workstation", State: store.DeviceActive, Mode: store.ModeDisplay, Wards: []string{"a", "b"}}); err != nil {
+		t.Fatal(err)
+	}
+	s.eachSecond(func(i int) {
+		s.say("oxi-a-2", time.Now(), store.Clock{}, beat(float64(70+i%3), 97)...)
+		s.say("oxi-b-1", time.Now(), store.Clock{}, vitals.Checked(vitals.HeartRate, 88, vitals.Questionable), vitals.Absent(vitals.SpO2, vitals.Motion))
+	})
+	for _, x := range []struct {
+		name, language string
+		width          int
+		uncertain, why string
+	}{{"en", "en", 1280, "uncertain", "no value: motion"}, {"de-390", "de", 390, "unsicher", "kein Wert: Bewegung"}} {
+		p := s.open("", x.language, x.width)
+		p.do(chromedp.Navigate(s.wallURL+"/display"), chromedp.WaitVisible(testid("wall-Bett a-2")))
+		p.await("live numbers", `document.querySelector('[data-testid="wall-Bett a-2"]')?.dataset.state === 'live'`)
+		p.await("an uncertain one, and one that is absent with its reason", `(t => t?.includes('88?') && t.includes('`+x.uncertain+`') && t.includes('`+x.why+`'))(document.querySelector('[data-testid="wall-Bett b-1"]')?.innerText.replaceAll('\n', ''))`)
+		p.is("no name", `!/Brandt|Sørensen|Novak/.test(document.body.innerText)`)
+		p.fits("wall-" + x.name)
+		if x.language == "de" {
+			p.onlyGerman("wall", english(t))
+		}
+	}
+}
+
+// noEmergency: to who has every bed in care already the emergency dialog says so, and has a way on.
+func (s *stage) noEmergency(t *testing.T) {
+	s.t = t
+	hash, err := access.HashPassword(password)
+	if err == nil {
+		_, err = s.store.CreatePerson(t.Context(), access.Person{Login: "float", DisplayName: "Flo Springer", Role: access.RoleNurse, Wards: []string{"a", "b"}}, hash)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, x := range []struct {
+		name, language string
+		width          int
+		says           string
+	}{{"en", "en", 1280, "is in your care already"}, {"de-390", "de", 390, "schon in Ihrer Obhut"}} {
+		p := s.open("float", x.language, x.width)
+		p.do(chromedp.WaitVisible(testid("emergency")), chromedp.Click(testid("emergency")))
+		p.await("it says why there is nothing to choose", `document.querySelector('[data-testid="glass-none"]')?.innerText.includes('`+x.says+`')`)
+		p.is("nothing to fill in that leads nowhere", `document.querySelector('[data-testid="glass-open"]') === null && document.querySelector('[data-testid="glass-reason"]') === null`)
+		p.fits("emergency-none-" + x.name)
+		if x.language == "de" {
+			p.onlyGerman("emergency-none", english(t))
+		}
+		p.do(chromedp.Focus(testid("glass-back")))
+		p.do(chromedp.KeyEvent("\r"))
+		p.await("back at the beds", `document.querySelector('[data-testid="break-glass"]') === null && document.querySelector('[data-testid="bed-a-1"]') !== null`)
+	}
+}
