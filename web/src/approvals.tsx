@@ -4,6 +4,7 @@ import { Refused, ask } from './api'
 import { Dialog, Failed, words } from './dialog'
 import type { PageProps } from './office'
 import { Frame } from './parts'
+import { inGerman, type ActFields } from './words-approval'
 import { clock, day, roleWords, say } from './words'
 
 // How often the pages look for what others have asked for or decided.
@@ -13,6 +14,7 @@ export interface Waiting {
   id: string
   kind: string
   what: string[]
+  fields?: ActFields
   requester_name: string
   role: string
   workstation: string
@@ -37,6 +39,18 @@ interface TwoPersons {
   approvers: string[]
   needed: number
   waiting: number
+}
+
+// What is what an act will change, in the language of the page: said from its fields, else as the hub says it in English.
+function What({ w, plain }: { w: Waiting; plain?: boolean }) {
+  const german = inGerman(w.kind, w.fields)
+  return (
+    <ul class={plain ? 'plain' : ''} lang={german ? 'de' : 'en'}>
+      {(german ?? w.what).map((x) => (
+        <li key={x}>{x}</li>
+      ))}
+    </ul>
+  )
 }
 
 const moment = (iso: string) => `${day(iso)} ${clock(iso)}`
@@ -85,11 +99,7 @@ export function AskedDialog({ asked, onClose }: { asked: AskedFor; onClose: () =
       <p>
         <strong>{say('nothingYet')}</strong> {say('askedLead', moment(asked.waiting.expires))}
       </p>
-      <ul class="plain">
-        {asked.waiting.what.map((w) => (
-          <li key={w}>{w}</li>
-        ))}
-      </ul>
+      <What w={asked.waiting} plain />
       <p class="quietly">{say('whoCould', asked.approvers?.join(', ') || say('noPerson'))}</p>
       {asked.password_first_half && (
         <>
@@ -170,7 +180,7 @@ export function ApprovalsPage(p: PageProps) {
           <ul class="plain" data-testid="approvals-over">
             {over.map((w) => (
               <li key={w.id}>
-                {moment(w.requested)}, {w.requester_name || say('personGone')}: {w.what.join('; ')}.{' '}
+                {moment(w.requested)}, {w.requester_name || say('personGone')}: <span lang={inGerman(w.kind, w.fields) ? 'de' : 'en'}>{(inGerman(w.kind, w.fields) ?? w.what).join('; ')}</span>.{' '}
                 <strong>{w.decider_name ? say('outcomeBy', say(w.outcome), w.decider_name) : say(w.outcome)}</strong>
                 {w.note && `: ${w.note}`}
               </li>
@@ -214,16 +224,12 @@ function Card({ w, admin, decide }: { w: Waiting; admin: boolean; decide: (w: Wa
     if (asking) reason.current?.focus()
   }, [asking])
   return (
-    <section class="panel card" data-testid="approval" aria-label={say('requestOf', w.requester_name)}>
+    <section class="panel card" data-testid="approval" aria-label={`${say('requestOf', w.requester_name)}, ${w.id}`}>
       <h2>
         {w.requester_name || say('personGone')} <span class="unit">{roleWords[w.role] ?? w.role}</span>
       </h2>
       <p class="quietly">{say('askedOn', moment(w.requested), w.workstation.replace(/^spiffe:\/\/[^/]*\//, ''), moment(w.expires))}</p>
-      <ul>
-        {w.what.map((x) => (
-          <li key={x}>{x}</li>
-        ))}
-      </ul>
+      <What w={w} />
       {(w.mine || admin) && <p class="quietly">{say(w.mine ? 'waitsForOther' : 'notAdministrators')}</p>}
       {asking ? (
         <form

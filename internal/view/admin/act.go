@@ -80,15 +80,17 @@ func quietly(s string) func([]byte) string { return func([]byte) string { return
 
 // waiting is the answer to an act that waits, and an entry of the list.
 type waiting struct {
-	ID            string    `json:"id"`
-	Kind          string    `json:"kind"`
-	What          []string  `json:"what"` // what it changes, in short sentences
-	Requester     string    `json:"requester"`
-	RequesterName string    `json:"requester_name"`
-	Role          string    `json:"role"` // the requester's
-	Workstation   string    `json:"workstation"`
-	Requested     time.Time `json:"requested"`
-	Expires       time.Time `json:"expires"`
+	ID   string   `json:"id"`
+	Kind string   `json:"kind"`
+	What []string `json:"what"` // what it changes, in short sentences
+	// Fields is the same, for a page that says it in another language; absent for a kind that this hub does not know.
+	Fields        *actFields `json:"fields,omitempty"`
+	Requester     string     `json:"requester"`
+	RequesterName string     `json:"requester_name"`
+	Role          string     `json:"role"` // the requester's
+	Workstation   string     `json:"workstation"`
+	Requested     time.Time  `json:"requested"`
+	Expires       time.Time  `json:"expires"`
 	// Outcome is waiting, expired, approved, done, failed, refused or withdrawn.
 	Outcome     string `json:"outcome"`
 	Decider     string `json:"decider,omitempty"`
@@ -174,6 +176,9 @@ func (h *handler) describeApproval(ctx context.Context, a access.Approval, reade
 			return o, err
 		}
 		o.What = append(o.What, what...)
+		if o.Fields, err = h.fieldsOf(ctx, a.Kind, a.Act); err != nil && !errors.Is(err, store.ErrNotFound) {
+			return o, err
+		}
 	}
 	for _, x := range []struct {
 		id   string

@@ -59,7 +59,7 @@ func newStage(t *testing.T) *stage {
 	trail, err := audit.Open(filepath.Join(dir, "audit"), filepath.Join(dir, "audit.key"), log)
 	must(err)
 	t.Cleanup(func() { _ = trail.Close() })
-	engine, err := access.New(st, trail, nil, log)
+	engine, err := access.New(st, trail, nil, log, access.WithApprovals(st, true))
 	must(err)
 	s := &stage{t: t, store: st, trail: trail, grant: engine.Standing("ingest", access.AppendVitals), patients: map[string]string{}}
 	past := time.Now().Add(-30 * time.Hour)
@@ -237,6 +237,7 @@ func TestScreens(t *testing.T) {
 	t.Run("no emergency", s.noEmergency)
 	t.Run("watching", s.watching)
 	t.Run("wall", s.wall)
+	t.Run("approvals", s.approvals)
 }
 
 // whoseSensor: the tile asks in words, the number stays with its mark; one press of a nurse takes it away, by the keyboard too.

@@ -2,6 +2,7 @@ package dashboard_test
 
 import (
 	"errors"
+	"strconv"
 	"testing"
 	"time"
 
@@ -75,6 +76,50 @@ func (s *stage) watching(t *testing.T) {
 					}
 				}
 			}
+		}
+	}
+}
+
+// approvals: what waits is said to the approver in the language of the page: who, what, and what ids mean.
+func (s *stage) approvals(t *testing.T) {
+	s.t = t
+	admin := s.open("admin", "en", 1280)
+	admin.do(chromedp.WaitVisible(testid("inventory")))
+	send := func(method, path, body string) string {
+		return `fetch('/api/admin/` + path + `', {method: '` + method + `', headers: {'Content-Type': 'application/json', 'X-Vitalseal-Request': '1'}, body: JSON.stringify(` + body + `)}).then(r => r.status)`
+	}
+	for _, x := range []struct {
+		method, path, body string
+		status             int
+	}{
+		{"PUT", "two-persons", `{on: true}`, 200},
+		{"POST", "persons", `{login: 'neu', display_name: 'Nora "Neu"', role: 'doctor', patients: ['` + s.patients["a-1"] + `']}`, 202},
+		{"POST", "workstations", `{id: 'wand', mode: 'display', wards: ['a']}`, 202},
+		{"PUT", "two-persons", `{on: false}`, 202},
+	} {
+		if got := js[int](admin, send(x.method, x.path, x.body), chromedp.EvalAwaitPromise); got != x.status {
+			t.Fatalf("%s: %d", x.path, got)
+		}
+	}
+	for _, x := range []struct {
+		name, language string
+		width          int
+		says           []string
+	}{
+		{"en", "en", 1280, []string{`makes "Nora \"Neu\"" (login neu) a doctor`, "is the patient at bed a-1 now", "makes the wall display", "from then on one administrator alone"}},
+		{"de-390", "de", 390, []string{`legt "Nora \"Neu\"" (Anmeldename neu) an, mit Anmeldung als: Arzt`, s.patients["a-1"] + " ist der Patient, der jetzt an Bett a-1 liegt", "behandelt die Patienten " + s.patients["a-1"],
+			"erzeugt den Wandbildschirm workstation/wand", "a ist die Station Kardiologie A", "von da an legt eine Administratorin oder ein Administrator allein"}},
+	} {
+		p := s.open("auditor", x.language, x.width)
+		p.do(chromedp.WaitVisible(testid("page-approvals")), chromedp.Click(testid("page-approvals")))
+		p.await("three requests", `document.querySelectorAll('[data-testid="approval"]').length === 3`)
+		for _, said := range x.says {
+			p.is(said, `document.querySelector('main').innerText.includes(`+strconv.Quote(said)+`)`)
+		}
+		p.fits("approvals-waiting-" + x.name)
+		if x.language == "de" {
+			p.onlyGerman("approvals", english(t))
+			p.is("no English sentence", `document.querySelector('main [lang="en"]') === null`)
 		}
 	}
 }
