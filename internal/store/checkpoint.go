@@ -64,7 +64,7 @@ func (c *checkpointer) committed(ctx context.Context, write, read *sql.DB, log *
 		c.ended = ended
 		go func() {
 			defer close(ended)
-			if err := passes(ctx, read); err != nil {
+			if err := passes(func() (int, error) { return passive(ctx, read) }); err != nil {
 				log.Warn("checkpoint beside the writer failed, the writer does it", "file", name, "err", err)
 			}
 			c.state.Store(checkpointRest)
@@ -82,11 +82,12 @@ func (c *checkpointer) wait() {
 	}
 }
 
-// passes moves what the log holds, then what was written meanwhile, and so on until little is left.
-func passes(ctx context.Context, db *sql.DB) error {
+// passes moves what the log holds, then what was written meanwhile, and so on until little is left. pass says how many pages of the log
+// have been moved since it began.
+func passes(pass func() (moved int, err error)) error {
 	before := 0
 	for range checkpointPasses {
-		moved, err := passive(ctx, db)
+		moved, err := pass()
 		if err != nil || moved-before <= checkpointLeft {
 			return err
 		}
