@@ -8,7 +8,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/cedar-policy/cedar-go"
@@ -33,8 +32,7 @@ type Engine struct {
 	issuer, host    string
 	keys            tokenKeys
 	pendings        *pendings
-	factoring       sync.Mutex // one second factor is checked after the other, so that none counts twice
-	oidc            *provider  // nil: none
+	oidc            *provider // nil: none
 	hashing         *hashing
 	logins          loginKey
 	budgets         *budgets

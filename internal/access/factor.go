@@ -49,6 +49,10 @@ type Credentials interface {
 	Factors(ctx context.Context, personID string) ([]Factor, error)
 	// SaveFactor inserts a factor, or replaces the one with its id.
 	SaveFactor(ctx context.Context, f Factor) error
+	// SwapFactor replaces was by now in one step over all hubs: ErrConflict if it is gone, or its Data is not was's any more.
+	SwapFactor(ctx context.Context, was, now Factor) error
+	// ReplaceFactors is SaveFactor of a new factor in the place of all of its kind that its person has, in one step.
+	ReplaceFactors(ctx context.Context, f Factor) error
 	DeleteFactor(ctx context.Context, personID, id string) error
 	// LinkedPerson is who an OpenID provider calls subject.
 	LinkedPerson(ctx context.Context, issuer, subject string) (Person, error)
@@ -145,8 +149,6 @@ func (e *Engine) ConfirmTOTP(ctx context.Context, s Subject, code string) (recov
 	if err := e.fresh(ctx, s); err != nil {
 		return nil, err
 	}
-	e.factoring.Lock()
-	defer e.factoring.Unlock()
 	now := time.Now().UTC()
 	try, err := e.attempt(ctx, s.Person, s.Workstation, actionFactor, now, stepUpPool(s))
 	if err != nil {
@@ -169,13 +171,16 @@ func (e *Engine) ConfirmTOTP(ctx context.Context, s Subject, code string) (recov
 			return nil, err
 		}
 		d.Confirmed, d.Step = true, step
-		if err := e.keep(ctx, f, d, now); err != nil {
+		switch err := e.keep(ctx, f, d, now); {
+		case errors.Is(err, ErrConflict): // it was confirmed, or taken away, meanwhile
+			return nil, ErrSignIn
+		case err != nil:
 			return nil, err
 		}
 		if err := e.record(ctx, s.Person, s.Workstation, actionFactor, true, "totp added"); err != nil {
 			return nil, err
 		}
-		return e.newRecovery(ctx, s, all)
+		return e.newRecovery(ctx, s)
 	}
 	return nil, ErrSignIn
 }
@@ -194,8 +199,10 @@ func matches(d totpData, code string, now time.Time) (step int64, ok bool) {
 
 // totp checks a code of any of the person's authenticator apps.
 func (e *Engine) totp(ctx context.Context, p Person, code string, now time.Time) (method string, err error) {
-	e.factoring.Lock()
-	defer e.factoring.Unlock()
+	return again(func() (string, error) { return e.totpOnce(ctx, p, code, now) })
+}
+
+func (e *Engine) totpOnce(ctx context.Context, p Person, code string, now time.Time) (method string, err error) {
 	all, err := e.dir.Factors(ctx, p.ID)
 	if err != nil {
 		return "", fmt.Errorf("access: totp: %w", err)
@@ -215,22 +222,36 @@ func (e *Engine) totp(ctx context.Context, p Person, code string, now time.Time)
 	return "", nil
 }
 
+// swaps is how often a factor's use is tried that others get ahead of. Each of them has used a code, so that it ends long before.
+const swaps = 32
+
+// again calls f until no other sign-in, at this hub or another, has changed the factor between its read and its write: so that no code
+// counts twice, and none that was used comes back.
+func again(f func() (string, error)) (method string, err error) {
+	for range swaps {
+		if method, err = f(); !errors.Is(err, ErrConflict) {
+			return method, err
+		}
+	}
+	return "", ErrBusy
+}
+
 // newRecovery replaces a person's recovery codes. They are shown once; their hashes are kept.
-func (e *Engine) newRecovery(ctx context.Context, s Subject, all []Factor) ([]string, error) {
+func (e *Engine) newRecovery(ctx context.Context, s Subject) ([]string, error) {
 	codes, hashes := make([]string, recoveryCodes), make([]string, recoveryCodes)
 	for i := range codes {
 		t := strings.ToLower(rand.Text())
 		codes[i] = t[0:5] + "-" + t[5:10] + "-" + t[10:15] // 75 bits
 		hashes[i] = hexHash(codes[i])
 	}
-	for _, f := range all {
-		if f.Kind == FactorRecovery {
-			if err := e.dir.DeleteFactor(ctx, s.Person.ID, f.ID); err != nil && !errors.Is(err, ErrNotFound) {
-				return nil, fmt.Errorf("access: recovery codes: %w", err)
-			}
-		}
+	f, err := newFactor(s.Person.ID, FactorRecovery, "Recovery codes", hashes)
+	if err != nil {
+		return nil, err
 	}
-	return codes, e.saveFactor(ctx, s.Person.ID, 0, FactorRecovery, "Recovery codes", hashes)
+	if err := e.dir.ReplaceFactors(ctx, f); err != nil {
+		return nil, fmt.Errorf("access: recovery codes: %w", err)
+	}
+	return codes, nil
 }
 
 // NewRecovery makes ten new recovery codes, which replace those that were there. It needs a fresh proof of identity.
@@ -238,22 +259,18 @@ func (e *Engine) NewRecovery(ctx context.Context, s Subject) ([]string, error) {
 	if err := e.fresh(ctx, s); err != nil {
 		return nil, err
 	}
-	e.factoring.Lock()
-	defer e.factoring.Unlock()
-	all, err := e.dir.Factors(ctx, s.Person.ID)
-	if err != nil {
-		return nil, fmt.Errorf("access: recovery codes: %w", err)
-	}
 	if err := e.record(ctx, s.Person, s.Workstation, actionFactor, true, "recovery codes made"); err != nil {
 		return nil, err
 	}
-	return e.newRecovery(ctx, s, all)
+	return e.newRecovery(ctx, s)
 }
 
 // recovery checks a recovery code and uses it up.
 func (e *Engine) recovery(ctx context.Context, p Person, code string) (method string, err error) {
-	e.factoring.Lock()
-	defer e.factoring.Unlock()
+	return again(func() (string, error) { return e.recoveryOnce(ctx, p, code) })
+}
+
+func (e *Engine) recoveryOnce(ctx context.Context, p Person, code string) (method string, err error) {
 	all, err := e.dir.Factors(ctx, p.ID)
 	if err != nil {
 		return "", fmt.Errorf("access: recovery codes: %w", err)
@@ -328,25 +345,38 @@ func (e *Engine) saveFactor(ctx context.Context, personID string, have int, kind
 	if have >= maxFactors {
 		return fmt.Errorf("%w: at most %d second factors; remove one first", ErrInvalid, maxFactors)
 	}
-	b, err := json.Marshal(data)
+	f, err := newFactor(personID, kind, name, data)
 	if err != nil {
-		return fmt.Errorf("access: factor: %w", err)
+		return err
 	}
-	f := Factor{ID: strings.ToLower(rand.Text()[:16]), PersonID: personID, Kind: kind, Name: name, Data: b, Created: time.Now().UTC()}
 	if err := e.dir.SaveFactor(ctx, f); err != nil {
 		return fmt.Errorf("access: factor: %w", err)
 	}
 	return nil
 }
 
-// keep writes what a factor's use changed.
+func newFactor(personID, kind, name string, data any) (Factor, error) {
+	b, err := json.Marshal(data)
+	if err != nil {
+		return Factor{}, fmt.Errorf("access: factor: %w", err)
+	}
+	return Factor{ID: strings.ToLower(rand.Text()[:16]), PersonID: personID, Kind: kind, Name: name, Data: b, Created: time.Now().UTC()}, nil
+}
+
+// keep writes what a factor's use changed; ErrConflict if f is not what is kept any more.
 func (e *Engine) keep(ctx context.Context, f Factor, data any, now time.Time) error {
 	b, err := json.Marshal(data)
 	if err != nil {
 		return fmt.Errorf("access: factor: %w", err)
 	}
-	f.Data, f.LastUsed = b, now
-	if err := e.dir.SaveFactor(ctx, f); err != nil {
+	next := f
+	next.Data, next.LastUsed = b, now
+	if weaken.Skip(weaken.FactorSwap) {
+		err = e.dir.SaveFactor(ctx, next)
+	} else {
+		err = e.dir.SwapFactor(ctx, f, next)
+	}
+	if err != nil {
 		return fmt.Errorf("access: factor: %w", err)
 	}
 	return nil

@@ -39,6 +39,7 @@ type directory struct {
 	broken   error
 	// uncounted fails what counts emergencies, and only that.
 	uncounted error
+	writing   func()             // what happens between a factor's read and its write
 	counted   func(access.Glass) // what happens between count and write
 	touches   int
 }
@@ -285,14 +286,6 @@ func (d *directory) SetPassword(_ context.Context, person, hash string, oneTime 
 	})
 }
 
-func (d *directory) Factors(_ context.Context, person string) ([]access.Factor, error) {
-	return filter(d, d.factors, func(f access.Factor) bool { return f.PersonID == person })
-}
-
-func (d *directory) SaveFactor(_ context.Context, f access.Factor) error {
-	return put(d, d.factors, f.ID, f)
-}
-
 func (d *directory) DeleteFactor(_ context.Context, person, id string) error {
 	return d.change(func() error {
 		if d.factors[id].PersonID != person {
@@ -391,57 +384,6 @@ func (d *directory) UpdateSecret(_ context.Context, name string, change func([]b
 
 func (d *directory) SaveGlass(_ context.Context, g access.Glass) error {
 	return put(d, d.glasses, g.ID, g)
-}
-
-// OpenGlass and CountGlasses are as the store's; uncounted is what both fail with.
-func (d *directory) OpenGlass(_ context.Context, g access.Glass, since time.Time, most int) (out access.Glass, err error) {
-	err = d.change(func() error {
-		c := d.count(g, since)
-		switch {
-		case d.uncounted != nil:
-			return d.uncounted
-		case c.Open != "":
-			out = d.glasses[c.Open]
-			out.Expires = g.Expires
-		case !c.Same && c.Others >= most:
-			return access.ErrGlassRate
-		default:
-			out = g
-		}
-		d.glasses[out.ID] = out
-		return nil
-	})
-	return out, err
-}
-
-func (d *directory) CountGlasses(_ context.Context, g access.Glass, since time.Time) (c access.GlassCount, err error) {
-	err = d.change(func() error { c = d.count(g, since); return d.uncounted })
-	if d.counted != nil {
-		d.counted(g)
-	}
-	return c, err
-}
-
-func (d *directory) count(g access.Glass, since time.Time) (c access.GlassCount) {
-	others := map[string]bool{}
-	for _, x := range d.glasses {
-		if !x.Opened.Before(since) {
-			c.All++
-		}
-		if x.PersonID != g.PersonID || x.Expires.Before(since.Add(access.GlassLife)) {
-			continue
-		}
-		if x.PatientID != g.PatientID {
-			others[x.PatientID] = true
-			continue
-		}
-		c.Same = true
-		if x.Session == g.Session && x.Workstation == g.Workstation && x.ReviewedBy == "" && g.Opened.Before(x.Expires) && !x.Opened.Before(g.Expires.Add(-access.GlassLongest)) {
-			c.Open = x.ID
-		}
-	}
-	c.Others = len(others)
-	return c
 }
 
 func (d *directory) Glass(_ context.Context, id string) (access.Glass, error) {

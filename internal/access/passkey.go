@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -272,10 +273,25 @@ func (e *Engine) used(ctx context.Context, u *passkeyUser, credential *webauthn.
 		return ErrSignIn
 	}
 	id := base64.StdEncoding.EncodeToString(credential.ID)
-	for i, c := range u.credentials {
-		if base64.StdEncoding.EncodeToString(c.ID) == id {
-			return e.keep(ctx, u.factors[i], credential, now)
+	for range swaps {
+		i := slices.IndexFunc(u.credentials, func(c webauthn.Credential) bool { return base64.StdEncoding.EncodeToString(c.ID) == id })
+		if i < 0 {
+			return ErrSignIn
+		}
+		err := e.keep(ctx, u.factors[i], credential, now)
+		if !errors.Is(err, ErrConflict) {
+			return err
+		}
+		// It was used meanwhile, perhaps at another hub: the counter must be past that use as well.
+		if u, err = e.passkeyUser(ctx, u.person); err != nil {
+			return err
+		}
+		for _, c := range u.credentials {
+			known, shown := c.Authenticator.SignCount, credential.Authenticator.SignCount
+			if base64.StdEncoding.EncodeToString(c.ID) == id && known > 0 && shown <= known {
+				return ErrSignIn
+			}
 		}
 	}
-	return ErrSignIn
+	return ErrBusy
 }

@@ -141,6 +141,7 @@ func All() []Attack {
 		witnessAttacks(),
 		splitAttacks(),
 		personAttacks(),
+		codeAttacks(),
 		moveAttacks(),
 		policyAttacks(),
 		sensorAttacks(),

@@ -2,9 +2,11 @@ package store
 
 import (
 	"context"
+	"crypto/subtle"
 	"database/sql"
 	"errors"
 	"fmt"
+	"time"
 
 	"vitalseal/internal/access"
 )
@@ -29,27 +31,90 @@ func (s *Store) SetPassword(ctx context.Context, person, passwordHash string, on
 	}))
 }
 
+func checkFactor(f access.Factor) error {
+	if len(f.Data) > maxFactorData {
+		return fmt.Errorf("%w: a second factor may have %d bytes", ErrInvalid, maxFactorData)
+	}
+	return errors.Join(checkID("factor id", f.ID), checkID("factor kind", f.Kind), checkText("factor name", f.Name, 0, maxName))
+}
+
+// optionalMicro is NULL for the zero time.
+func optionalMicro(t time.Time) *int64 {
+	if t.IsZero() {
+		return nil
+	}
+	us := micro(t)
+	return &us
+}
+
 // SaveFactor inserts a second factor, or replaces the one with its id. What it holds is sealed.
 func (s *Store) SaveFactor(ctx context.Context, f access.Factor) error {
-	if err := errors.Join(checkID("factor id", f.ID), checkID("factor kind", f.Kind), checkText("factor name", f.Name, 0, maxName)); err != nil {
-		return named("save factor", err)
-	}
-	if len(f.Data) > maxFactorData {
-		return named("save factor", fmt.Errorf("%w: a second factor may have %d bytes", ErrInvalid, maxFactorData))
+	return named("save factor", s.writeFactor(ctx, f, nil))
+}
+
+// ReplaceFactors inserts a second factor in the place of all of its kind that its person has.
+func (s *Store) ReplaceFactors(ctx context.Context, f access.Factor) error {
+	return named("replace factors", s.writeFactor(ctx, f, func(tx *sql.Tx) error {
+		_, err := tx.ExecContext(ctx, "DELETE FROM factors WHERE person = ? AND kind = ?", f.PersonID, f.Kind)
+		return err
+	}))
+}
+
+// writeFactor inserts a factor or replaces the one with its id, after first.
+func (s *Store) writeFactor(ctx context.Context, f access.Factor, first func(*sql.Tx) error) error {
+	if err := checkFactor(f); err != nil {
+		return err
 	}
 	key, err := s.key(ctx, directoryKey)
 	if err != nil {
-		return named("save factor", err)
+		return err
 	}
-	var used *int64
-	if !f.LastUsed.IsZero() {
-		us := micro(f.LastUsed)
-		used = &us
+	return s.inTx(ctx, func(tx *sql.Tx) error {
+		if first != nil {
+			if err := first(tx); err != nil {
+				return err
+			}
+		}
+		_, err := tx.ExecContext(ctx, `INSERT INTO factors (id, person, kind, name, sealed, created, used) VALUES (?, ?, ?, ?, ?, ?, ?)
+			ON CONFLICT (id) DO UPDATE SET name = excluded.name, sealed = excluded.sealed, used = excluded.used`,
+			f.ID, f.PersonID, f.Kind, f.Name, key.Seal(f.Data, associated("factor", f.ID)), micro(f.Created), optionalMicro(f.LastUsed))
+		return err
+	})
+}
+
+// SwapFactor replaces was by now: access.ErrConflict if it is gone, or does not hold was.Data any more. What is sealed differs each time,
+// so that it is opened to compare; the directory has one writer at a time, over all hubs, and the condition says it once more.
+func (s *Store) SwapFactor(ctx context.Context, was, now access.Factor) error {
+	if err := checkFactor(now); err != nil {
+		return named("use factor", err)
 	}
-	_, err = s.db.ExecContext(ctx, `INSERT INTO factors (id, person, kind, name, sealed, created, used) VALUES (?, ?, ?, ?, ?, ?, ?)
-		ON CONFLICT (id) DO UPDATE SET name = excluded.name, sealed = excluded.sealed, used = excluded.used`,
-		f.ID, f.PersonID, f.Kind, f.Name, key.Seal(f.Data, associated("factor", f.ID)), micro(f.Created), used)
-	return named("save factor", err)
+	key, err := s.key(ctx, directoryKey)
+	if err != nil {
+		return named("use factor", err)
+	}
+	return named("use factor", s.inTx(ctx, func(tx *sql.Tx) error {
+		var sealed []byte
+		err := tx.QueryRowContext(ctx, "SELECT sealed FROM factors WHERE id = ? AND person = ?", was.ID, was.PersonID).Scan(&sealed)
+		if errors.Is(err, sql.ErrNoRows) {
+			return access.ErrConflict
+		}
+		if err != nil {
+			return err
+		}
+		data, err := key.Open(sealed, associated("factor", was.ID))
+		if err != nil {
+			return ErrSealed
+		}
+		if subtle.ConstantTimeCompare(data, was.Data) != 1 {
+			return access.ErrConflict
+		}
+		err = affected(tx.ExecContext(ctx, "UPDATE factors SET name = ?, sealed = ?, used = ? WHERE id = ? AND sealed = ?", now.Name,
+			key.Seal(now.Data, associated("factor", was.ID)), optionalMicro(now.LastUsed), was.ID, sealed))
+		if errors.Is(err, ErrNotFound) {
+			return access.ErrConflict
+		}
+		return err
+	}))
 }
 
 // Factors are a person's second factors, oldest first.

@@ -51,6 +51,7 @@ const (
 	FirstViews     Defence = "first-views"     // each workstation has its first live views for itself
 	LiveBound      Defence = "live-bound"      // live views of one session are bounded
 	FutureProof    Defence = "future-proof"    // a proof of the future proves nothing
+	FactorSwap     Defence = "factor-swap"     // what a code's use changes is written only over what was read
 	ProofOnce      Defence = "proof-once"      // a one-time code counts once
 	SecondFactor   Defence = "second-factor"   // a second factor is asked for
 	AuthTime       Defence = "auth-time"       // a provider's sign-in of some time ago is no proof of now
