@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -16,6 +18,7 @@ import (
 	"github.com/chromedp/chromedp"
 	"github.com/coder/websocket"
 
+	"vitalseal/internal/audit"
 	"vitalseal/internal/gateway"
 	"vitalseal/internal/store/storetest/pgserver"
 	"vitalseal/internal/vitals"
@@ -67,6 +70,9 @@ func TestThreeHubs(t *testing.T) {
 		t.Errorf("all streams reach one hub: the overlay does not spread them")
 	}
 	seesAll(t, doctor, w)
+	for _, name := range names {
+		await(t, name+" as a witness of the other hubs' logs", func() error { return witnessesOthers(seed.dir, name, names) })
+	}
 
 	for _, name := range names {
 		hubs[name].kill()
@@ -126,6 +132,43 @@ func TestThreeHubs(t *testing.T) {
 	}
 	seed.secrets.addFolder(t, seed.dir)
 	seed.secrets.absentFrom(t, logs)
+}
+
+// witnessesOthers is nil when a hub remembers, in its own folder, a signed checkpoint of every other hub's log by that hub's own key, and
+// each other hub proves to it what further witnesses saw of that log.
+func witnessesOthers(dir, name string, names []string) error {
+	for _, other := range names {
+		if other == name {
+			continue
+		}
+		note := filepath.Join(dir, name, "witness-"+other+".note")
+		if other == "hub" {
+			note = filepath.Join(dir, name, "witness.note")
+		}
+		key, seen, err := audit.ReadWitness(note)
+		if err != nil {
+			return err
+		}
+		public, err := os.ReadFile(filepath.Join(dir, other, "audit.pub"))
+		if err != nil {
+			return err
+		}
+		if key != strings.TrimSpace(string(public)) || seen.Size == 0 {
+			return fmt.Errorf("what it remembers of %s is %d entries of a log with the key %.40s", other, seen.Size, key)
+		}
+		var book struct {
+			Hub      string `json:"hub"`
+			Compares bool   `json:"compares"`
+		}
+		b, err := os.ReadFile(note + ".hub")
+		if err == nil {
+			err = json.Unmarshal(b, &book)
+		}
+		if err != nil || book.Hub != other || !book.Compares {
+			return fmt.Errorf("%s does not prove what others saw of its log: %+v, %w", other, book, err)
+		}
+	}
+	return nil
 }
 
 // awaitStreams is nil when n streams of oximeters have stored a chunk that began after a moment.

@@ -109,7 +109,13 @@ func (u *underlay) Reconfigure(config []byte) error {
 	u.retire(u.zc)
 	u.takeContext(fresh)
 	for l := range u.hosting {
-		l.move(fresh)
+		zc, err := u.contextFor(l)
+		if err != nil {
+			u.log.Warn("overlay service not moved to the extended certificate yet", "service", l.service, "err", err)
+			continue
+		}
+		l.at = zc
+		l.move(zc)
 	}
 	return nil
 }
@@ -128,6 +134,11 @@ func (u *underlay) retire(zc ziti.Context) {
 func (u *underlay) use(zc ziti.Context) (release func()) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
+	return u.useLocked(zc)
+}
+
+// useLocked is use for a caller that holds u.mu.
+func (u *underlay) useLocked(zc ziti.Context) (release func()) {
 	u.inUse[zc]++
 	return sync.OnceFunc(func() {
 		u.mu.Lock()

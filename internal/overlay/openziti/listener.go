@@ -19,11 +19,12 @@ type listener struct {
 	ctx     context.Context
 	cancel  context.CancelFunc
 	once    sync.Once
+	at      ziti.Context // where it is to be hosted; guarded by u.mu
 
 	mu      sync.Mutex // guards the fields below
 	zc      ziti.Context
-	raw     net.Listener
-	release func() // of zc, for raw
+	raw     net.Listener // nil until it is hosted for the first time
+	release func()       // of zc, for raw
 }
 
 // Accept implements net.Listener. It is called from one goroutine.
@@ -74,8 +75,9 @@ func (l *listener) moved(from net.Listener) bool {
 // It returns at once; where hosting fails, the old one stays until it ends, and Accept goes on with the new context.
 func (l *listener) move(zc ziti.Context) {
 	go func() {
+		release := l.u.use(zc)
 		fresh, err := listenOnce(l.ctx, zc, l.service)
-		if err != nil {
+		if err != nil { // and zc stays in use, for Accept
 			l.u.log.Warn("overlay service not moved to the extended certificate yet", "service", l.service, "err", err)
 			l.mu.Lock()
 			l.zc = zc
@@ -83,6 +85,7 @@ func (l *listener) move(zc ziti.Context) {
 			return
 		}
 		l.replace(zc, fresh)
+		release()
 	}()
 }
 
@@ -93,7 +96,9 @@ func (l *listener) replace(zc ziti.Context, fresh net.Listener) {
 	old, oldRelease := l.raw, l.release
 	l.zc, l.raw, l.release = zc, fresh, release
 	l.mu.Unlock()
-	_ = old.Close() // Accept, if it waits there, goes on with the fresh one
+	if old != nil {
+		_ = old.Close() // Accept, if it waits there, goes on with the fresh one
+	}
 	oldRelease()
 	if l.ctx.Err() != nil {
 		_ = fresh.Close()
@@ -107,7 +112,9 @@ func (l *listener) Close() (err error) {
 		l.mu.Lock()
 		raw, release := l.raw, l.release
 		l.mu.Unlock()
-		err = raw.Close()
+		if raw != nil {
+			err = raw.Close()
+		}
 		release()
 		l.u.mu.Lock()
 		delete(l.u.hosting, l)

@@ -191,7 +191,8 @@ func (u *underlay) session(zc ziti.Context, service string) *session {
 
 // dialInTurn is dialOnce, one at a time until one got through.
 func (u *underlay) dialInTurn(ctx context.Context, zc ziti.Context, service string) (net.Conn, error) {
-	s := u.session(zc, service)
+	plain, _ := overlay.SplitAt(service) // a session is of a service, whichever of its hubs is dialled
+	s := u.session(zc, plain)
 	if s == nil || s.used.Load() {
 		return dialOnce(zc, service)
 	}
@@ -329,20 +330,58 @@ func (u *underlay) noteDial(zc ziti.Context, err error) {
 
 // Listen implements overlay.Underlay.
 func (u *underlay) Listen(ctx context.Context, service string) (net.Listener, error) {
-	zc, err := u.current()
+	l := &listener{u: u, service: service}
+	l.ctx, l.cancel = context.WithCancel(context.Background())
+	u.mu.Lock()
+	zc, err := u.contextFor(l)
+	if err == nil {
+		u.hosting[l] = struct{}{}
+		l.at, l.zc, l.release = zc, zc, u.useLocked(zc)
+	}
+	u.mu.Unlock()
 	if err != nil {
+		l.cancel()
 		return nil, err
 	}
 	raw, err := listenOnce(ctx, zc, service)
+	l.mu.Lock()
+	switch moved := l.raw != nil; { // to another context, meanwhile
+	case moved && err == nil:
+		_ = raw.Close()
+	case moved:
+		err = nil
+	case err == nil:
+		l.raw = raw
+	}
+	l.mu.Unlock()
 	if err != nil {
+		_ = l.Close()
 		return nil, err
 	}
-	l := &listener{u: u, zc: zc, service: service, raw: raw, release: u.use(zc)}
-	l.ctx, l.cancel = context.WithCancel(context.Background())
-	u.mu.Lock()
-	u.hosting[l] = struct{}{}
-	u.mu.Unlock()
 	return l, nil
+}
+
+// contextFor is the SDK context on which a listener hosts its service: the current one, or one of its own where another listener hosts
+// the same service there, under another name. For the second session of one service that an SDK context asks for, the controller (1.7)
+// returns a token of a session that it does not know; the SDK then asks again, many times a second, and the service is never hosted.
+// The caller holds u.mu.
+func (u *underlay) contextFor(l *listener) (ziti.Context, error) {
+	if u.closed {
+		return nil, net.ErrClosed
+	}
+	service, _ := overlay.SplitAt(l.service)
+	for other := range u.hosting {
+		if same, _ := overlay.SplitAt(other.service); other == l || same != service || other.at != u.zc {
+			continue
+		}
+		own, err := u.newContext()
+		if err != nil {
+			return nil, err
+		}
+		u.retired[own] = true // it ends with what uses it
+		return own, nil
+	}
+	return u.zc, nil
 }
 
 func listenOnce(ctx context.Context, zc ziti.Context, name string) (net.Listener, error) {
