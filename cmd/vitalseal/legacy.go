@@ -102,6 +102,9 @@ func printLegacyStatus(row func(name, format string, args ...any), st *gateway.L
 		strangers += " (the last: " + st.Strangers.MalformedReason + ")"
 	}
 	row("legacy", "%s", strangers)
+	if st.Strangers.PushedOut > 0 || st.Strangers.TurnedAway > 0 {
+		row("  connections", "too many: %d that showed no key pushed out for newer ones, %d turned away", st.Strangers.PushedOut, st.Strangers.TurnedAway)
+	}
 	for _, id := range slices.Sorted(maps.Keys(st.Devices)) {
 		c, last := st.Devices[id], "none yet"
 		if c.Last != nil {

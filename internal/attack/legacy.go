@@ -27,6 +27,8 @@ func legacyAttacks() []Attack {
 			Expected: "400, each, with the reason", Right: answers(http.StatusBadRequest), Control: weaken.Plausible, Run: legacyJunk},
 		{ID: "legacy-flood", Threat: "keep the devices out", Position: "somebody on the devices' network", Does: "60 connections to a gateway's local address at once, each with a request",
 			Expected: "16 at most; a bed's numbers keep moving", Right: reads("16 of 60 served"), Control: weaken.ClientBound, Run: legacyFlood},
+		{ID: "legacy-addresses", Threat: "keep the devices out", Position: "somebody on the devices' network, with many addresses", Does: "170 connections from 11 addresses that say nothing, then a device's message on a new connection",
+			Expected: "the oldest of the 170 go; the message is taken", Right: reads("the device's message was taken"), Control: weaken.LegacyPushOut, Run: legacyAddresses},
 		{ID: "legacy-over-measured", Threat: "show a lie in the place of a measured number", Position: "a legacy device with its key, at a bed with an oximeter",
 			Does: "it says SpO2 99 a hundred times, each time after the oximeter's 81, in time, and ahead of it by 4 s", Expected: "81 stands, with the oximeter's name", Right: reads("81 of the oximeter stands"), Control: weaken.OneSource, Fast: true,
 			Run: overMeasured},
@@ -220,4 +222,23 @@ func legacyFlood(ctx context.Context, t *Target) (Result, error) {
 		return during()
 	})
 	return flooded(err, open > 16, word("%d of 60 served", open), "as many as wanted to", "bounded", "%d of 60 were served", open)
+}
+
+// legacyAddresses holds all places of a gateway's local address, from many addresses, before a device connects anew.
+func legacyAddresses(ctx context.Context, t *Target) (Result, error) {
+	g, err := t.legacyGateway(ctx)
+	if err != nil {
+		return Result{}, err
+	}
+	for i := range 170 {
+		d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 7, byte(1+i%11))}}
+		c, err := d.DialContext(ctx, "tcp", g.address)
+		if err != nil {
+			return Result{}, err
+		}
+		defer func() { _ = c.Close() }()
+	}
+	time.Sleep(legacyPace)
+	a, err := g.update(ctx, g.key, url.Values{"field1": {"74"}})
+	return judge(err != nil || !a.taken(), word("the device's message was taken"), "the device is kept out", "the device is let in", "%s %v", a, err)
 }

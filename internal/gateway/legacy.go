@@ -224,6 +224,7 @@ func (d *legacyDesk) device(key, from string, now time.Time) (*legacyDevice, err
 		d.guard.failed(from, now)
 		return nil, errLegacyKey
 	}
+	d.guard.proven(from, now)
 	return dev, nil
 }
 
@@ -412,7 +413,7 @@ func (d *legacyDesk) serve(ctx context.Context, l Legacy, led *ledger) error {
 			d.log.Error("legacy devices cannot reach the gateway; trying again", "err", err)
 			continue
 		}
-		g.Go(func() error { return face.run(ctx, newBounded(ln)) })
+		g.Go(func() error { return face.run(ctx, newBounded(ln, d.guard, d.log)) })
 	}
 	g.Go(func() error {
 		t := time.NewTicker(time.Second)
@@ -435,7 +436,7 @@ func (d *legacyDesk) listenLater(ctx context.Context, address string, run func(c
 		ln, err := (&net.ListenConfig{}).Listen(ctx, "tcp", address)
 		if err == nil {
 			d.log.Info("legacy devices can reach the gateway")
-			return run(ctx, newBounded(ln))
+			return run(ctx, newBounded(ln, d.guard, d.log))
 		}
 	}
 	return nil

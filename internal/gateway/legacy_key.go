@@ -184,6 +184,7 @@ type legacyGuard struct {
 	mu    sync.Mutex // guards the fields below
 	tries map[string]*legacyTries
 	total LegacyStrangers
+	shown map[string]time.Time // when an address last showed a device's key
 }
 
 type legacyTries struct {
@@ -197,7 +198,9 @@ const (
 	maxLegacyGuess   = 1024        // addresses that are remembered
 )
 
-func newLegacyGuard() *legacyGuard { return &legacyGuard{tries: map[string]*legacyTries{}} }
+func newLegacyGuard() *legacyGuard {
+	return &legacyGuard{tries: map[string]*legacyTries{}, shown: map[string]time.Time{}}
+}
 
 // may reports whether an address may try a key.
 func (g *legacyGuard) may(from string, now time.Time) bool {

@@ -43,6 +43,10 @@ type LegacyStrangers struct {
 	// Malformed are requests and greetings that the protocol does not allow; MalformedReason is why the last one was refused.
 	Malformed       uint64 `json:"malformed"`
 	MalformedReason string `json:"malformed_reason,omitempty"`
+	// PushedOut are connections from addresses that have shown no key lately, which were ended to make room for newer ones, and
+	// TurnedAway those beyond one address's share, or for which there was no room.
+	PushedOut  uint64 `json:"pushed_out"`
+	TurnedAway uint64 `json:"turned_away"`
 }
 
 // LegacyStatus is the part of a Status that tells of legacy devices.

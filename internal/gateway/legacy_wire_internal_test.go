@@ -42,7 +42,7 @@ func deskOf(t *testing.T, serve func(*legacyDesk, context.Context, net.Listener)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
-	go func() { done <- serve(d, ctx, newBounded(ln)) }()
+	go func() { done <- serve(d, ctx, newBounded(ln, d.guard, quiet)) }()
 	t.Cleanup(func() {
 		cancel()
 		if err := <-done; err != nil {

@@ -16,11 +16,12 @@ const None Defence = ""
 // The defences, by where they stand.
 const (
 	// At the workstation.
-	HostName     Defence = "host-name"     // a loopback address answers only to its own name
-	OwnPages     Defence = "own-pages"     // requests that another page caused are refused
-	LaunchSecret Defence = "launch-secret" // only who has the launch secret speaks to the loopback address
-	PeerUser     Defence = "peer-user"     // only the user who started it is answered
-	ClientBound  Defence = "client-bound"  // connections to the loopback address are bounded
+	HostName      Defence = "host-name"       // a loopback address answers only to its own name
+	OwnPages      Defence = "own-pages"       // requests that another page caused are refused
+	LaunchSecret  Defence = "launch-secret"   // only who has the launch secret speaks to the loopback address
+	PeerUser      Defence = "peer-user"       // only the user who started it is answered
+	LegacyPushOut Defence = "legacy-push-out" // connections that show no key make room for newer ones
+	ClientBound   Defence = "client-bound"    // connections to the loopback address are bounded
 
 	// At the faces.
 	StrictJSON   Defence = "strict-json"   // fields that nobody knows are refused
