@@ -259,8 +259,8 @@ func (e *Engine) EnoughWithout(ctx context.Context, personID string) (bool, erro
 }
 
 // RequestApproval has an act wait for a second person. g is the decision that the requester may do it; what says in the audit log,
-// without names, what will change.
-func (e *Engine) RequestApproval(ctx context.Context, s Subject, g Grant, kind, target string, act []byte, what string) (Approval, error) {
+// without names, what will change, and patients, by id, under whom that is found.
+func (e *Engine) RequestApproval(ctx context.Context, s Subject, g Grant, kind, target string, act []byte, what string, patients ...string) (Approval, error) {
 	if len(g.actions) == 0 || g.holder != s.Person.ID || g.holder == "" {
 		return Approval{}, ErrDenied
 	}
@@ -287,7 +287,7 @@ func (e *Engine) RequestApproval(ctx context.Context, s Subject, g Grant, kind, 
 	}
 	a := Approval{ID: "ap-" + strings.ToLower(rand.Text()[:16]), Kind: kind, Target: target, Act: act, Requester: g.holder, Role: requester.Role,
 		Workstation: s.Workstation, Requested: now, Expires: now.Add(ApprovalLife)}
-	if err := e.RecordAll(ctx, g, Resource{Kind: "approval", ID: a.ID}, "asks for approval: "+kind+" "+target+": "+what, ""); err != nil {
+	if err := e.RecordAll(ctx, g, Resource{Kind: "approval", ID: a.ID}, "asks for approval: "+kind+" "+target+": "+what, "", patients...); err != nil {
 		return Approval{}, err
 	}
 	if err := e.approvals.SaveApproval(ctx, a); err != nil {

@@ -108,15 +108,18 @@ func (e *Engine) decideUnless(ctx context.Context, s Subject, a Action, r Resour
 }
 
 // Record adds to the audit log what came of a granted action: the thing that was made or changed, and in one or two
-// words how. It returns when that is durable.
-func (e *Engine) Record(ctx context.Context, g Grant, r Resource, what string) error {
+// words how. It returns when that is durable. The entry is found under r, where that is a patient, and under each of the
+// patients, by id: all whom the text concerns.
+func (e *Engine) Record(ctx context.Context, g Grant, r Resource, what string, patients ...string) error {
 	if len(g.actions) == 0 {
 		return ErrDenied
 	}
-	_, err := e.audit.Append(context.WithoutCancel(ctx), audit.Entry{
+	entry := audit.Entry{
 		Person: clip(g.holder), Workstation: clip(g.workstation), Action: string(g.actions[0]), Resource: clip(r.String()),
 		Allowed: true, Reason: clipTo(what, audit.MaxReason),
-	})
+	}
+	entry.Patient, entry.Patients = concerned(r, patients)
+	_, err := e.audit.Append(context.WithoutCancel(ctx), entry)
 	if err != nil {
 		return fmt.Errorf("access: record: %w", err)
 	}
@@ -159,10 +162,10 @@ func (e *Engine) May(ctx context.Context, s Subject, a Action, r Resource) bool 
 
 // RecordAll is Record for a text that may not fit into one entry: it goes on in the next, each with by at its end, and not one word
 // is left out.
-func (e *Engine) RecordAll(ctx context.Context, g Grant, r Resource, what, by string) error {
+func (e *Engine) RecordAll(ctx context.Context, g Grant, r Resource, what, by string, patients ...string) error {
 	most := audit.MaxReason - len(by) - len("; part 999 of 999")
 	if len(what) <= most {
-		return e.Record(ctx, g, r, what+by)
+		return e.Record(ctx, g, r, what+by, patients...)
 	}
 	var parts []string
 	for len(what) > most {
@@ -174,11 +177,31 @@ func (e *Engine) RecordAll(ctx context.Context, g Grant, r Resource, what, by st
 	}
 	parts = append(parts, what)
 	for i, p := range parts {
-		if err := e.Record(ctx, g, r, fmt.Sprintf("%s%s; part %d of %d", p, by, i+1, len(parts))); err != nil {
+		if err := e.Record(ctx, g, r, fmt.Sprintf("%s%s; part %d of %d", p, by, i+1, len(parts)), patients...); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// concerned is whom an entry on r that also concerns some patients is found under: one, or several (audit.Entry).
+func concerned(r Resource, patients []string) (one string, several []string) {
+	if r.Kind == KindPatient {
+		patients = append([]string{r.ID}, patients...)
+	}
+	for _, id := range patients {
+		if id = clip(id); id != "" && !slices.Contains(several, id) && len(several) < audit.MaxPatients {
+			several = append(several, id)
+		}
+	}
+	switch len(several) {
+	case 0:
+		return "", nil
+	case 1:
+		return several[0], nil
+	}
+	slices.Sort(several)
+	return "", several
 }
 
 // RecordRefused adds to the audit log that a granted action was not done after all, and in fixed words why not.
@@ -186,9 +209,10 @@ func (e *Engine) RecordRefused(ctx context.Context, g Grant, r Resource, why str
 	if len(g.actions) == 0 {
 		return ErrDenied
 	}
+	one, several := concerned(r, nil)
 	_, err := e.audit.Append(context.WithoutCancel(ctx), audit.Entry{
 		Person: clip(g.holder), Workstation: clip(g.workstation), Action: string(g.actions[0]), Resource: clip(r.String()),
-		Reason: clipTo("not done: "+why, audit.MaxReason),
+		Patient: one, Patients: several, Reason: clipTo("not done: "+why, audit.MaxReason),
 	})
 	if err != nil {
 		return fmt.Errorf("access: record: %w", err)

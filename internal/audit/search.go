@@ -9,6 +9,7 @@ import (
 	"hash/maphash"
 	"math"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -190,6 +191,9 @@ func (k *known) add(b *bloom, e Entry) {
 	k.set(b, "action ", e.Action)
 	k.set(b, "answer ", e.answer())
 	for _, p := range append([]string{e.Patient}, e.Patients...) {
+		k.set(b, "patient ", p)
+	}
+	if p, ok := strings.CutPrefix(e.Resource, onPatient); ok {
 		k.set(b, "patient ", p)
 	}
 }

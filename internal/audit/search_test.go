@@ -36,6 +36,8 @@ func searchLog(t *testing.T, n int) (l *audit.Log, first time.Time) {
 			e.Patient, e.Patients = "", []string{"p-x", "p-rare"}
 		case 301:
 			e.Action = "patient:break-glass"
+		case 302: // as versions wrote what was done to a patient, who stands in the resource alone
+			e.Patient, e.Resource = "", "patient:p-old"
 		}
 		if _, err := l.Append(t.Context(), e); err != nil {
 			t.Fatal(err)
@@ -118,6 +120,11 @@ func TestSearch(t *testing.T) {
 					t.Errorf("%s, %d a page: %d found, want %d", name, n, len(got), len(want))
 				}
 			}
+		}
+	}
+	for range 2 {
+		if got, _ := all(t, l, 30, audit.Filter{Patient: "p-old"}); !slices.Equal(got, []int64{302}) {
+			t.Errorf("a patient who stands in the resource alone: %v", got)
 		}
 	}
 	if _, err := l.Search(t.Context(), size+1, size+1, 10, audit.Filter{}); !errors.Is(err, audit.ErrNoEntry) {

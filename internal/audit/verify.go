@@ -185,9 +185,12 @@ func (e Entry) answer() string {
 	return Refused
 }
 
+// onPatient begins the resource of what was done to a patient. Such an entry left Patient empty in earlier versions.
+const onPatient = "patient:"
+
 // Concerns reports whether the entry is about a patient, alone or among others.
 func (e Entry) Concerns(patient string) bool {
-	return e.Patient == patient || slices.Contains(e.Patients, patient)
+	return e.Patient == patient || e.Resource == onPatient+patient || slices.Contains(e.Patients, patient)
 }
 
 // Match reports whether the filter chooses e.

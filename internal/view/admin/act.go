@@ -137,7 +137,15 @@ func (h *handler) request(ctx context.Context, rq *request, kind, target string,
 			return nil, err
 		}
 	}
-	a, err := h.Access.RequestApproval(ctx, rq.subject, rq.grant, kind, target, raw, h.acts()[kind].quietly(raw))
+	var patients []string
+	if kind == actMove {
+		act, err := read[moveAct](raw)
+		if err != nil {
+			return nil, err
+		}
+		patients = act.patients()
+	}
+	a, err := h.Access.RequestApproval(ctx, rq.subject, rq.grant, kind, target, raw, h.acts()[kind].quietly(raw), patients...)
 	if err != nil {
 		return nil, err
 	}
@@ -332,6 +340,6 @@ func diff(what string, before, after []string) string {
 func list(ids []string) string { return "[" + strings.Join(ids, " ") + "]" }
 
 // record writes what an act changed, and who else had a part in it.
-func (h *handler) record(ctx context.Context, g access.Grant, r access.Resource, what, by string) error {
-	return h.Access.RecordAll(ctx, g, r, what, by)
+func (h *handler) record(ctx context.Context, g access.Grant, r access.Resource, what, by string, patients ...string) error {
+	return h.Access.RecordAll(ctx, g, r, what, by, patients...)
 }

@@ -125,15 +125,23 @@ func (h *handler) move(ctx context.Context, from, to access.Grant, act moveAct, 
 		on    access.Resource
 		what  string
 	}{{from, source, "readings of " + span + " go to patient " + act.To}, {to, access.OnPatient(act.To), "readings of " + span + " come from patient " + act.From}} {
-		if err := h.record(ctx, x.grant, x.on, x.what, by); err != nil {
+		if err := h.record(ctx, x.grant, x.on, x.what, by, act.patients()...); err != nil {
 			return nil, err
 		}
 	}
 	done, err := h.Store.MoveReadings(ctx, from, to, act.move(person))
 	if err != nil {
-		return nil, errors.Join(err, h.Access.Record(ctx, from, source, "readings of "+span+": not moved"))
+		return nil, errors.Join(err, h.Access.Record(ctx, from, source, "readings of "+span+": not moved", act.patients()...))
 	}
-	return moved{done}, h.record(ctx, from, source, "readings of "+span+": moved", by)
+	return moved{done}, h.record(ctx, from, source, "readings of "+span+": moved", by, act.patients()...)
+}
+
+// patients are the ids of the one or two patients concerned: what is said of a move is found under each.
+func (m moveAct) patients() []string {
+	if m.From == store.Unassigned {
+		return []string{m.To}
+	}
+	return []string{m.From, m.To}
 }
 
 // doMove is a move that a second person has approved. The rules are asked again about the one who asked for it: what they permitted then

@@ -98,6 +98,12 @@ func TestMoveToAnotherWardTakesTwo(t *testing.T) {
 	for _, e := range entries {
 		if strings.Contains(e.Reason, "asked for by "+admin.ID+", approved by") && strings.HasPrefix(e.Reason, "readings of ") && e.Person == admin.ID {
 			said++
+			if !e.Concerns(a) || !e.Concerns(b) {
+				t.Errorf("not found under both patients: %+v", e)
+			}
+		}
+		if strings.HasPrefix(e.Reason, "asks for approval: ") && (!e.Concerns(a) || !e.Concerns(b)) {
+			t.Errorf("the request is not found under both patients: %+v", e)
 		}
 	}
 	if said != 3 {

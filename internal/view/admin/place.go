@@ -154,6 +154,10 @@ func (h *handler) placeSensor(ctx context.Context, rq *request) (any, error) {
 			return nil, &question{found}
 		}
 	}
+	patients, err := h.lyingAt(ctx, d.Bed, in.Bed)
+	if err != nil {
+		return nil, err
+	}
 	if err := h.Store.PlaceDevice(ctx, id, in.Bed, at); err != nil {
 		if errors.Is(err, store.ErrConflict) {
 			return nil, invalid("at", "the sensor was moved after this time already; a later time, or none, is taken")
@@ -167,5 +171,16 @@ func (h *handler) placeSensor(ctx context.Context, rq *request) (any, error) {
 	return struct {
 		Bed string    `json:"bed"`
 		At  time.Time `json:"at"` // from then on it is there
-	}{in.Bed, at.UTC().Truncate(time.Microsecond)}, h.Access.Record(ctx, grant, onIdentity(id), what)
+	}{in.Bed, at.UTC().Truncate(time.Microsecond)}, h.Access.Record(ctx, grant, onIdentity(id), what, patients...)
+}
+
+// lyingAt are the ids of the patients who lie at some beds now: whose readings a sensor's move concerns.
+func (h *handler) lyingAt(ctx context.Context, beds ...string) (ids []string, err error) {
+	refs, err := h.Store.Patients(ctx)
+	for _, r := range refs {
+		if r.Bed != "" && slices.Contains(beds, r.Bed) {
+			ids = append(ids, r.ID)
+		}
+	}
+	return ids, err
 }

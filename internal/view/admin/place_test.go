@@ -4,11 +4,13 @@ import (
 	"context"
 	"encoding/json"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"vitalseal/internal/access"
+	"vitalseal/internal/audit"
 	"vitalseal/internal/seal"
 	"vitalseal/internal/store"
 	"vitalseal/internal/vitals"
@@ -80,7 +82,7 @@ func TestInvitationIsQuestioned(t *testing.T) {
 
 // TestMoveSensor: by a nurse within her wards, by staff anywhere; not to or from a ward that is not hers, not by a guess at time.
 func TestMoveSensor(t *testing.T) {
-	w, _, _ := twoWards(t)
+	w, a, b := twoWards(t)
 	const path = "identities/sensor/oxi-1/bed"
 	at := func(want string) {
 		t.Helper()
@@ -95,6 +97,13 @@ func TestMoveSensor(t *testing.T) {
 	at("a-2")
 	w.get("staff", "POST", path, `{"bed":"b-1"}`, http.StatusCreated, nil)
 	at("b-1")
+	entries, err := w.trail.Recent(t.Context(), 1000)
+	w.must(err)
+	if !slices.ContainsFunc(entries, func(e audit.Entry) bool {
+		return e.Reason == `moved from "a-1" to "a-2"` && e.Concerns(a) && !e.Concerns(b)
+	}) || !slices.ContainsFunc(entries, func(e audit.Entry) bool { return e.Reason == `moved from "a-2" to "b-1"` && e.Concerns(b) }) {
+		t.Errorf("the moves of a sensor are not found under the patients at its beds: %+v", entries)
+	}
 	w.get("nurse", "POST", path, `{"bed":"a-1"}`, http.StatusForbidden, nil) // away from another ward
 	w.get("nurse", "POST", path, `{"bed":""}`, http.StatusForbidden, nil)
 	at("b-1")
