@@ -186,8 +186,8 @@ func moveReadings() *cobra.Command {
 			return err
 		}
 		var answer json.RawMessage
-		in := map[string]any{"from": a[0], "to": a[1], "begin": begin, "end": end, "sensor": strings.TrimPrefix(sensor, "sensor/")}
-		tell("from " + begin.UTC().Format("2006-01-02 15:04:05") + " to " + end.UTC().Format("2006-01-02 15:04:05") + " UTC")
+		in := map[string]any{"from": a[0], "to": a[1], "begin": begin, "end": wholeSecond(end), "sensor": strings.TrimPrefix(sensor, "sensor/")}
+		tell("from " + begin.UTC().Format("2006-01-02 15:04:05") + " to " + end.UTC().Format("2006-01-02 15:04:05") + " UTC, that second included")
 		if err := questioned(ctx, c, "/api/admin/readings/move", in, yes, &answer); err != nil {
 			return err
 		}
@@ -200,7 +200,7 @@ func moveReadings() *cobra.Command {
 
 For readings that went to the wrong patient: a bed was changed, or a sensor moved, and entered late. FROM and TO are ids of patients
 ("vitalseal patient list"); FROM may be "unassigned", with --sensor, for what a sensor measured before it was known at which bed it is. BEGIN and END are
-times of this machine (10:02, of today or yesterday), or 2026-11-30T10:02:00Z. At most
+times of this machine (10:02, of today or yesterday), or 2026-11-30T10:02:00Z; the second END is moved as well. At most
 24 hours at once, at most 31 days ago. The readings are sealed again under the other patient's key, trends are made anew, and both charts say that values were
 moved, when and by whom. What was forwarded to a cloud before is not called back.
 
@@ -209,6 +209,11 @@ Where the two were not in one and the same ward, and in no other, for the last t
 	c.Flags().BoolVar(&yes, "yes", false, "do not ask where the span is empty, or the other patient has numbers of their own of that time")
 	c.Flags().StringVar(&sensor, "sensor", "", "move what this sensor (short `name`) measured, and nothing else")
 	return c
+}
+
+// wholeSecond is the end of a span that holds all of the second that a person named last; the hub moves what is before an end.
+func wholeSecond(end time.Time) time.Time {
+	return end.Truncate(time.Second).Add(time.Second)
 }
 
 // saysMoved says what became of a move of readings, if that is what the hub answered.

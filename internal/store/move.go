@@ -72,7 +72,7 @@ func (s *Store) CheckMove(m Move) error {
 		return invalid("end must be after begin")
 	case m.End.Sub(m.Begin) > MaxMove:
 		return invalid("at most %d hours are moved at once", int(MaxMove/time.Hour))
-	case m.End.After(now):
+	case m.End.After(now.Truncate(time.Second).Add(time.Second)): // who names this second means all of it
 		return invalid("end is in the future; for what is still to come change the stay or the placement")
 	case m.Begin.Before(now.Add(-MaxBackdate)):
 		return invalid("begin is more than %d days ago", int(MaxBackdate/(24*time.Hour)))

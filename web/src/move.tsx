@@ -46,6 +46,16 @@ export const ofLocal = (value: string): string => {
   return Number.isNaN(t.getTime()) ? '' : t.toISOString()
 }
 
+// The hub moves what was measured before the end of a span. A person's "until" holds all of that second, as the times of the preview do:
+// what is shown is what is moved.
+export const wholeSecond = (iso: string): string => (iso ? new Date((Math.floor(Date.parse(iso) / 1000) + 1) * 1000).toISOString() : '')
+
+// lastOf is the last moment in a span with that end.
+export const lastOf = (end: string): string => (end ? new Date(Date.parse(end) - 1).toISOString() : '')
+
+// How far before and after a span that was moved the page looks for what is left.
+const AROUND_MS = 5000
+
 const who = (l: Lying | undefined): string => (l ? `${l.name} (${l.bed})` : '')
 
 function Choice({ label, value, all, none, testid, onPick }: {
@@ -101,11 +111,26 @@ export function MoveReadings({ lying, sensors, start, look, onDone, onClose }: {
   }
   const from = lying.find((l) => l.id === w.from)
   const to = lying.find((l) => l.id === w.to)
+  const previewOf = (begin: string, end: string) => ask<Preview>('GET', `/api/admin/readings?${new URLSearchParams({ ...w, begin, end })}`)
+  // left says what of the seconds around a span that was moved still stands under the old patient.
+  const left = async (): Promise<string> => {
+    const begin = new Date(Date.parse(w.begin) - AROUND_MS).toISOString()
+    const wide = new Date(Date.parse(w.end) + AROUND_MS).toISOString()
+    // The hub refuses what is still to come, and spans that are too long: then less is looked at.
+    for (const [b, e] of [[begin, wide], [begin, w.end], [w.begin, wide], [w.begin, w.end]] as const) {
+      try {
+        const f = (await previewOf(b, e)).from
+        return f.count === 0 ? '' : say('readingsLeft', count(f), who(from), ...span(f))
+      } catch {
+        continue
+      }
+    }
+    return say('readingsLeftUnknown', who(from))
+  }
   const see = () => {
     setBusy(true)
     setFailed('')
-    const query = new URLSearchParams({ ...w })
-    ask<Preview>('GET', `/api/admin/readings?${query}`)
+    previewOf(w.begin, w.end)
       .then(
         (p) => alive.current && setPreview(p),
         (e: unknown) => alive.current && setFailed(hubFinds(words(e))),
@@ -116,10 +141,11 @@ export function MoveReadings({ lying, sensors, start, look, onDone, onClose }: {
     if (look && w.from && w.to) see()
   }, [])
   const move = () => {
-    void m.run<{ done?: boolean } & AskedFor>('/api/admin/readings/move', { ...w }).then((got) => {
+    void m.run<{ done?: boolean } & AskedFor>('/api/admin/readings/move', { ...w }).then(async (got) => {
       if (!got) return
       if (got.waiting) setAsked(got)
-      else onDone(say(got.done ? 'readingsMoved' : 'readingsNoted', who(from), who(to)))
+      else if (!got.done) onDone(say('readingsNoted', who(from), who(to)))
+      else onDone(`${say('readingsMoved', who(from), who(to))} ${await left()}`.trim())
     })
   }
   if (asked)
@@ -152,7 +178,7 @@ export function MoveReadings({ lying, sensors, start, look, onDone, onClose }: {
         </label>
         <label>
           {say('readingsEnd')}
-          <input type="datetime-local" step={1} required value={local(w.end)} data-testid="wrong-end" onInput={(e) => change({ end: ofLocal(e.currentTarget.value) })} />
+          <input type="datetime-local" step={1} required value={local(lastOf(w.end))} data-testid="wrong-end" onInput={(e) => change({ end: wholeSecond(ofLocal(e.currentTarget.value)) })} />
         </label>
         <Choice label={say('readingsSensor')} value={w.sensor} all={sensors.map((s) => [s, s])} none={say('readingsAll')} testid="wrong-sensor" onPick={(s) => change({ sensor: s })} />
       </div>

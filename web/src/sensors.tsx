@@ -4,7 +4,7 @@ import { useEffect, useRef, useState } from 'preact/hooks'
 import { Refused, ask, type Bed, type Beds } from './api'
 import { AskedDialog, type AskedFor } from './approvals'
 import { Dialog, Failed, words } from './dialog'
-import { MoveReadings, local, moment, ofLocal, type Lying, type Wrong } from './move'
+import { MoveReadings, local, moment, ofLocal, wholeSecond, type Lying, type Wrong } from './move'
 import { Asked, Table, type PageProps } from './office'
 import { Frame } from './parts'
 import { Questions, useMeant } from './place'
@@ -138,7 +138,7 @@ export function SensorsPage(p: PageProps) {
         <section class="panel card readings-card" aria-labelledby="wrong-title">
           <h2 id="wrong-title">{say('wrongTitle')}</h2>
           <p class="quietly">{say('wrongLead')}</p>
-          <MoveReadings key={round} lying={lying} sensors={here.sensors.map((s) => s.id)} start={wrong.end ? wrong : { ...wrong, end: here.server_time }}
+          <MoveReadings key={round} lying={lying} sensors={here.sensors.map((s) => s.id)} start={wrong.end ? wrong : { ...wrong, end: wholeSecond(here.server_time) }}
             onDone={(said) => {
               setWrong({ from: '', to: '', sensor: '', begin: '', end: '' })
               finish(said)

@@ -5,6 +5,7 @@ import { useEffect, useRef } from 'preact/hooks'
 import uPlot from 'uplot'
 import 'uplot/dist/uPlot.min.css'
 import { Asks } from './confirm'
+import { lastOf } from './move'
 import type { Gap, Kind, Moved, TrendPoint, Trends } from './api'
 import { clock, day, gapReason, say, someUncertain, uncertainties } from './words'
 
@@ -168,7 +169,7 @@ function Moves({ moves }: { moves: Moved[] }) {
     <ul class="gaps moves" data-testid="moves">
       {moves.map((m) => (
         <li key={`${m.from} ${m.at} ${m.away}`}>
-          {say(m.away ? 'movedAway' : 'movedHere', when(m.from), when(m.to), m.by, `${day(m.at)} ${clock(m.at)}`)} {!m.done && say('moving')}
+          {say(m.away ? 'movedAway' : 'movedHere', when(m.from), when(lastOf(m.to)), m.by, `${day(m.at)} ${clock(m.at)}`)} {!m.done && say('moving')}
         </li>
       ))}
     </ul>

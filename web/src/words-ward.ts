@@ -43,7 +43,7 @@ export const wardTexts = {
   readingsFrom: { en: 'They stand under', de: 'Sie stehen bei' },
   readingsTo: { en: 'They are of', de: 'Sie sind von' },
   readingsBegin: { en: 'Measured from', de: 'Gemessen von' },
-  readingsEnd: { en: 'until', de: 'bis' },
+  readingsEnd: { en: 'until (this second included)', de: 'bis (diese Sekunde zählt mit)' },
   readingsSensor: { en: 'By which sensor', de: 'Von welchem Sensor' },
   readingsAll: { en: 'all at that bed', de: 'alle an diesem Bett' },
   choose: { en: 'Choose…', de: 'Auswählen…' },
@@ -63,6 +63,14 @@ export const wardTexts = {
     de: '{0} hat eigene Werte aus dieser Zeit: Die Kurve enthielte die Werte von zwei Menschen. Falls jene nicht von dort sind, ordnen Sie sie zuerst zu.',
   },
   readingsMoved: { en: 'The readings were moved from {0} to {1}.', de: 'Die Messwerte von {0} stehen jetzt bei {1}.' },
+  readingsLeft: {
+    en: 'Look at the seconds before and after: values that still stand under {1}: {0}, measured from {2} to {3}.',
+    de: 'Prüfen Sie die Sekunden davor und danach: Werte, die noch bei {1} stehen: {0}, gemessen von {2} bis {3}.',
+  },
+  readingsLeftUnknown: {
+    en: 'Whether values of that time still stand under {0} could not be looked up: look at the chart.',
+    de: 'Ob Werte aus dieser Zeit noch bei {0} stehen, war nicht festzustellen: Sehen Sie auf die Kurve.',
+  },
   readingsNoted: { en: 'The readings of {0} are moved to {1} within seconds.', de: 'Die Messwerte von {0} stehen in wenigen Sekunden bei {1}.' },
   glassNone: { en: 'Every patient who lies in a bed is in your care already: you see all of them without an emergency.', de: 'Alle Patienten, die in einem Bett liegen, sind schon in Ihrer Obhut: Sie sehen sie ohne Notfall.' },
   glassNoneTodo: {

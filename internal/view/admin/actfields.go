@@ -80,7 +80,7 @@ func (h *handler) fieldsOf(ctx context.Context, kind string, raw []byte) (*actFi
 			return nil, err
 		}
 		out.Move, patients = &in, []string{in.From, in.To}
-		in.Begin, in.End = in.Begin.UTC().Truncate(time.Second), in.End.UTC().Truncate(time.Second)
+		in.Begin, in.End = in.Begin.UTC().Truncate(time.Second), in.End.Add(-time.Microsecond).UTC().Truncate(time.Second) // first and last second, as in span
 	case actTwoOff:
 	default:
 		return nil, nil

@@ -25,8 +25,9 @@ type moveAct struct {
 	Others  int `json:"others"`
 }
 
+// span says the first and the last second of it, both included; End itself is not.
 func (m moveAct) span() string {
-	return m.Begin.UTC().Format("2006-01-02 15:04:05") + " to " + m.End.UTC().Format("2006-01-02 15:04:05") + " UTC"
+	return m.Begin.UTC().Format("2006-01-02 15:04:05") + " to " + m.End.Add(-time.Microsecond).UTC().Format("2006-01-02 15:04:05") + " UTC"
 }
 
 // moved is the answer to a move that was done.

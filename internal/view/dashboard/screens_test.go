@@ -230,6 +230,7 @@ func TestScreens(t *testing.T) {
 	t.Run("is this still the patient", s.whoseSensor)
 	t.Run("another patient", s.anotherPatient)
 	t.Run("whose is it", s.whose)
+	t.Run("whose exactly", s.whoseExactly)
 	t.Run("devices", s.devices)
 	t.Run("audit", s.audit)
 	t.Run("time and source", s.timeAndSource)

@@ -118,3 +118,48 @@ func (s *stage) whose(t *testing.T) {
 	staff.do(chromedp.Click(testid("asked-kept")))
 	staff.await("the page says so", `document.querySelector('[data-testid="sensors-done"]').innerText === 'Waits for a second person'`)
 }
+
+// whoseExactly: the times of the preview, typed as they are shown, move each of the values that the preview counted; what is left in the
+// seconds around is said.
+func (s *stage) whoseExactly(t *testing.T) {
+	s.t = t
+	for _, x := range []struct {
+		language, bed, right, wrong, whose string
+		width                              int
+		left                               string
+	}{
+		{"en", "a-27", "a-28", "Olaf Kern", "Pia Lund", 1280, "values that still stand under Olaf Kern (Bett a-27): 1, measured from"},
+		{"de", "a-37", "a-38", "Rita Voss", "Sven Thal", 390, "Werte, die noch bei Rita Voss (Bett a-37) stehen: 1, gemessen von"},
+	} {
+		s.bedded(x.bed, x.wrong)
+		s.bedded(x.right, x.whose)
+		sensor := "oxi-" + x.bed
+		s.sensor(sensor, "MAX30100", x.bed, time.Now().Add(-30*time.Hour))
+		base := time.Now().Add(-10 * time.Minute).Truncate(time.Second)
+		for i := range 20 {
+			s.say(sensor, base.Add(time.Duration(i)*time.Second+300*time.Millisecond), store.Clock{}, beat(80, 96)...)
+		}
+		s.say(sensor, base.Add(22*time.Second), store.Clock{}, beat(80, 96)...)
+		p := s.open("nurse", x.language, x.width)
+		p.do(chromedp.WaitVisible(testid("page-sensors")), chromedp.Click(testid("page-sensors")))
+		p.choose("wrong-from", s.patients[x.bed])
+		p.choose("wrong-to", s.patients[x.right])
+		p.choose("wrong-sensor", sensor)
+		last := base.Add(19 * time.Second).Local()
+		p.fill("wrong-begin", base.Local().Format("2006-01-02T15:04:05"))
+		p.fill("wrong-end", last.Format("2006-01-02T15:04:05"))
+		p.is("the end that was typed is shown", `document.querySelector('[data-testid="wrong-end"]').value === '`+last.Format("2006-01-02T15:04:05")+`'`)
+		p.do(chromedp.Click(testid("readings-look")), chromedp.WaitVisible(testid("preview")))
+		p.await("all of the last second is counted", `(t => t.includes(': 20, ') && t.includes('`+last.Format("15:04:05")+`'))(document.querySelector('[data-testid="preview"]').innerText)`)
+		p.do(chromedp.Click(testid("readings-move")))
+		p.await("what is left is said", `document.querySelector('[data-testid="sensors-done"]').innerText.includes('`+x.left+`')`)
+		p.fits("whose-left-" + x.language)
+		if x.language == "de" {
+			p.onlyGerman("whose-left", english(t))
+		}
+		for bed, want := range map[string]string{x.bed: "1", x.right: "20"} {
+			p.is("values of "+bed, `fetch('/api/patients/`+s.patients[bed]+`/trends?kind=heart_rate_bpm&minutes=60', {headers: {'X-Vitalseal-Request': '1'}}).then(r => r.json())
+				.then(t => t.series[0].points.reduce((n, p) => n + p.count, 0) === `+want+`)`, chromedp.EvalAwaitPromise)
+		}
+	}
+}
