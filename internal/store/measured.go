@@ -17,12 +17,15 @@ type Found struct {
 	Count       int
 	First, Last time.Time // zero where Count is 0; of what was counted where More
 	More        bool      // there are more than were counted
+	// Kinds are what was counted, in their order, without the sensor's own temperature, and Sensors (SPIFFE ids) by which.
+	Kinds   []vitals.Kind
+	Sensors []string
 }
 
 // MeasuredIn finds what numbers of a patient are stored for [begin, end), at most most of them (the newest), of one sensor (SPIFFE id)
-// or, with "", of all; other inverts that to all but one. The grant must allow access.MoveReadings on the patient, for Unassigned on the
+// or, with "", of all; other inverts that to all but one. With kinds, numbers of another kind are not counted. The grant must allow access.MoveReadings on the patient, for Unassigned on the
 // system. A span that cannot be moved, because it is empty or longer than MaxMove, has nothing.
-func (s *Store) MeasuredIn(ctx context.Context, g access.Grant, patient, sensor string, other bool, begin, end time.Time, most int) (f Found, err error) {
+func (s *Store) MeasuredIn(ctx context.Context, g access.Grant, patient, sensor string, other bool, kinds []vitals.Kind, begin, end time.Time, most int) (f Found, err error) {
 	on := access.OnPatient(patient)
 	if patient == Unassigned {
 		on = access.OnSystem()
@@ -49,10 +52,13 @@ func (s *Store) MeasuredIn(ctx context.Context, g access.Grant, patient, sensor 
 				return nil
 			}
 			for _, b := range o.chunk.Bundles {
-				if b.At.Before(begin) || !b.At.Before(end) || !slices.ContainsFunc(b.Numerics, func(x vitals.Numeric) bool { return x.Quality.HasValue() }) {
+				if b.At.Before(begin) || !b.At.Before(end) || !f.note(b.Numerics, kinds) {
 					continue
 				}
 				f.Count++
+				if !slices.Contains(f.Sensors, o.sensor) {
+					f.Sensors = append(f.Sensors, o.sensor)
+				}
 				if f.First.IsZero() || b.At.Before(f.First) {
 					f.First = b.At
 				}
@@ -64,8 +70,24 @@ func (s *Store) MeasuredIn(ctx context.Context, g access.Grant, patient, sensor 
 			return Found{}, named("measured", err)
 		}
 	}
+	slices.Sort(f.Kinds)
+	slices.Sort(f.Sensors)
 	if f.Count > most {
 		f.Count, f.More = most, true
 	}
 	return f, nil
+}
+
+// note takes in the kinds of numbers that have a value, those of kinds alone where it has any, and reports whether there is one.
+func (f *Found) note(numbers []vitals.Numeric, kinds []vitals.Kind) (counts bool) {
+	for _, x := range numbers {
+		if !x.Quality.HasValue() || len(kinds) > 0 && !slices.Contains(kinds, x.Kind) {
+			continue
+		}
+		counts = true
+		if x.Kind != vitals.DieTemperature && !slices.Contains(f.Kinds, x.Kind) {
+			f.Kinds = append(f.Kinds, x.Kind)
+		}
+	}
+	return counts
 }

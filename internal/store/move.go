@@ -124,16 +124,6 @@ func (s *Store) MoveReadings(ctx context.Context, from, to access.Grant, m Move)
 	return left == 0, named("move readings", err)
 }
 
-// MostMeasured bounds what Measured counts.
-const MostMeasured = 10000
-
-// Measured counts how often numbers of a patient were stored for [begin, end), at most MostMeasured, of one sensor (SPIFFE id) or, with
-// "", of all; other inverts that to all but one. The grant must allow access.MoveReadings on the patient, for Unassigned on the system.
-func (s *Store) Measured(ctx context.Context, g access.Grant, patient, sensor string, other bool, begin, end time.Time) (n int, err error) {
-	f, err := s.MeasuredIn(ctx, g, patient, sensor, other, begin, end, MostMeasured)
-	return f.Count, err
-}
-
 const selectMove = "SELECT id, source, target, sensor, begins, ends, person, at, done FROM moves "
 
 func scanMove(r *sql.Rows) (m Move, err error) {

@@ -1,10 +1,10 @@
 // Readings that stand under the wrong patient: what would be moved is shown before it is, with what the other patient has of that time.
 import { useEffect, useRef, useState } from 'preact/hooks'
-import { ask } from './api'
+import { ask, type Kind } from './api'
 import { AskedDialog, type AskedFor } from './approvals'
 import { Failed, words } from './dialog'
 import { Questions, useMeant } from './place'
-import { clock, day, hubFinds, locale, say } from './words'
+import { clock, day, hubFinds, locale, nameOf, say } from './words'
 
 // Lying is a patient, and where.
 export interface Lying {
@@ -27,6 +27,8 @@ interface Found {
   first: string | null
   last: string | null
   more: boolean
+  kinds?: Kind[] // what was counted, and by which sensors; absent: an older hub
+  sensors?: string[]
 }
 
 interface Preview {
@@ -185,10 +187,10 @@ export function MoveReadings({ lying, sensors, start, look, onDone, onClose }: {
       {preview && (
         <div class="preview" role="status" data-testid="preview">
           <p>{preview.from.count === 0 ? say('previewNone', who(from)) : <strong>{say(preview.from.more ? 'previewMany' : 'preview', count(preview.from), who(from), ...span(preview.from))}</strong>}</p>
-          <p class={preview.to.count > 0 ? 'preview-two' : ''}>{preview.to.count === 0 ? say('previewFree', who(to)) : say('previewTwo', count(preview.to), who(to), ...span(preview.to))}</p>
+          <p class={preview.to.count > 0 ? 'preview-two' : ''}>{preview.to.count === 0 ? say('previewFree', who(to)) : say('previewTwo', count(preview.to), who(to), ...span(preview.to), by(preview.to))}</p>
         </div>
       )}
-      <Questions found={m.questions.map((q) => inNames(q, who(from), who(to)))} />
+      <Questions found={m.questions.map((q) => inNames(q, who(from), who(to), preview ? by(preview.to) : ''))} />
       <Failed text={failed || (m.failed && hubFinds(m.failed))} testid="readings-failed" />
       <div class={onClose ? 'actions' : 'actions actions-left'}>
         {onClose && (
@@ -213,9 +215,12 @@ export function MoveReadings({ lying, sensors, start, look, onDone, onClose }: {
 const count = (f: Found): string => f.count.toLocaleString(locale())
 const span = (f: Found): [string, string] => [moment(f.first ?? ''), moment(f.last ?? '')]
 
+// by is of which kinds values are and by which sensors, in parentheses.
+const by = (f: Found): string => (f.kinds?.length ? ` (${f.kinds.map(nameOf).join(', ')}; ${say('source', (f.sensors ?? []).join(', '))})` : '')
+
 // inNames says what the hub questions with the names of the patients, which it does not put into texts.
-function inNames(question: string, from: string, to: string): string {
+function inNames(question: string, from: string, to: string, of: string): string {
   if (question.startsWith('no number of ')) return say('previewNone', from)
-  if (/ numbers of their own of /.test(question)) return say('questionTwo', to)
+  if (/ numbers of their own of /.test(question)) return say('questionTwo', to, of)
   return question
 }

@@ -15,7 +15,7 @@ export interface ActFields {
   before?: Relations
   after?: Relations
   display?: { id: string; wards: string[] | null }
-  move?: { from: string; to: string; sensor?: string; begin: string; end: string; numbers: number; others: number }
+  move?: { from: string; to: string; sensor?: string; begin: string; end: string; numbers: number; others: number; others_of?: string }
   ward_names: Record<string, string>
   lie: Record<string, { bed: string; ward: string }>
 }
@@ -81,7 +81,7 @@ const kinds: Record<string, (f: ActFields) => string[]> = {
     const from = m.from === 'unassigned' ? 'von keinem Patienten' : `vom Patienten ${quoted(m.from)}`
     return [
       `überträgt, ${what}, von ${utc(m.begin)} bis ${utc(m.end)} UTC, ${from} zum Patienten ${quoted(m.to)}: ${numbers(m.numbers)}`,
-      ...(m.others > 0 ? [`${quoted(m.to)} hat ${numbers(m.others)} eigene aus dieser Zeit: Die Kurve enthielte die Werte von zwei Menschen`] : []),
+      ...(m.others > 0 ? [`${quoted(m.to)} hat ${numbers(m.others)} eigene aus dieser Zeit${m.others_of ? ` (${m.others_of})` : ''}: Die Kurve enthielte die Werte von zwei Menschen`] : []),
       `wer ${quoted(m.to)} sieht, sieht sie von da an; wer nur den bisherigen Patienten sieht, nicht mehr; beide Kurven sagen es`,
       ...[m.from, m.to].flatMap((id) => (f.lie[id]?.ward ? [`${quoted(id)} liegt jetzt auf der Station ${f.lie[id].ward}`] : [])),
       ...legend(f, [m.from, m.to].filter((id) => id !== 'unassigned')),

@@ -53,14 +53,14 @@ export const wardTexts = {
   preview: { en: 'Values that stand under {1}: {0}, measured from {2} to {3}.', de: 'Werte, die bei {1} stehen: {0}, gemessen von {2} bis {3}.' },
   previewMany: { en: 'Values that stand under {1}: more than {0}; those counted were measured from {2} to {3}.', de: 'Werte, die bei {1} stehen: mehr als {0}; die gezählten wurden von {2} bis {3} gemessen.' },
   previewNone: { en: 'No value of that time stands under {0}. Only what arrives later would be moved.', de: 'Bei {0} steht kein Wert aus dieser Zeit. Nur was später eintrifft, würde zugeordnet.' },
-  previewFree: { en: '{0} has no other values of that time.', de: '{0} hat keine anderen Werte aus dieser Zeit.' },
+  previewFree: { en: '{0} has no other values of this kind of that time.', de: '{0} hat keine anderen Werte dieser Art aus dieser Zeit.' },
   previewTwo: {
-    en: '{1} has other values of that time: {0}, measured from {2} to {3}. The chart would hold those of two people.',
-    de: '{1} hat andere Werte aus dieser Zeit: {0}, gemessen von {2} bis {3}. Die Kurve enthielte die Werte von zwei Menschen.',
+    en: '{1} has other values of that time{4}: {0}, measured from {2} to {3}. The chart would hold those of two people.',
+    de: '{1} hat andere Werte aus dieser Zeit{4}: {0}, gemessen von {2} bis {3}. Die Kurve enthielte die Werte von zwei Menschen.',
   },
   questionTwo: {
-    en: '{0} has values of their own of that time: the chart would hold those of two people. Move those away first if they are not theirs.',
-    de: '{0} hat eigene Werte aus dieser Zeit: Die Kurve enthielte die Werte von zwei Menschen. Falls jene nicht von dort sind, ordnen Sie sie zuerst zu.',
+    en: '{0} has values of their own of that time{1}: the chart would hold those of two people. Move those away first if they are not theirs.',
+    de: '{0} hat eigene Werte aus dieser Zeit{1}: Die Kurve enthielte die Werte von zwei Menschen. Falls jene nicht von dort sind, ordnen Sie sie zuerst zu.',
   },
   readingsMoved: { en: 'The readings were moved from {0} to {1}.', de: 'Die Messwerte von {0} stehen jetzt bei {1}.' },
   readingsLeft: {

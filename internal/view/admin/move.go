@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"strings"
 	"time"
 
 	"vitalseal/internal/access"
@@ -20,9 +21,11 @@ type moveAct struct {
 	Sensor string    `json:"sensor,omitempty"` // SPIFFE id; empty: all that were at the patient's bed
 	Begin  time.Time `json:"begin"`
 	End    time.Time `json:"end"`
-	// Numbers of From in the span, and Others of To's own, when it was asked for; at most store.MostMeasured.
+	// Numbers of From in the span, and Others of To's own, when it was asked for; at most store.MostFound.
 	Numbers int `json:"numbers"`
 	Others  int `json:"others"`
+	// OthersOf says of which kinds Others are and by which sensors; empty: none, or an act of an older version.
+	OthersOf string `json:"others_of,omitempty"`
 }
 
 // span says the first and the last second of it, both included; End itself is not.
@@ -69,8 +72,13 @@ func (h *handler) moveReadings(ctx context.Context, rq *request) (any, error) {
 	if err := h.Store.CheckMove(m); err != nil {
 		return nil, err
 	}
-	if act.Numbers, act.Others, err = h.countMove(ctx, from, to, act); err != nil {
+	numbers, others, err := h.foundFor(ctx, from, to, m)
+	if err != nil {
 		return nil, err
+	}
+	act.Numbers, act.Others = numbers.Count, others.Count
+	if act.Others > 0 {
+		act.OthersOf = kindsBy(others)
 	}
 	if found := act.doubts(); !in.Meant && len(found) > 0 {
 		return nil, &question{found}
@@ -182,7 +190,7 @@ func (h *handler) whatMove(ctx context.Context, raw []byte) ([]string, error) {
 	}
 	out := []string{fmt.Sprintf("moves %s from %s %s to the patient %q: %s", sensors, act.span(), source, act.To, countOf(act.Numbers))}
 	if act.Others > 0 {
-		out = append(out, fmt.Sprintf("%q has %s of their own of that time: the chart would hold those of two people", act.To, countOf(act.Others)))
+		out = append(out, fmt.Sprintf("%q has %s of their own of that time%s: the chart would hold those of two people", act.To, countOf(act.Others), paren(act.OthersOf)))
 	}
 	out = append(out, fmt.Sprintf("who sees %q sees them from then on, who sees their old patient alone does not any more; both charts say so", act.To))
 	var wards, patients []string
@@ -207,6 +215,14 @@ func (h *handler) whatMove(ctx context.Context, raw []byte) ([]string, error) {
 	return append(out, legend...), err
 }
 
+// paren is a text in parentheses after a space, or nothing.
+func paren(text string) string {
+	if text == "" {
+		return ""
+	}
+	return " (" + text + ")"
+}
+
 func quietMove(raw []byte) string {
 	act, _ := read[moveAct](raw)
 	return fmt.Sprintf("readings of %s to %s go from %s to %s", act.Begin.Format(time.RFC3339), act.End.Format(time.RFC3339), act.From, act.To)
@@ -216,19 +232,44 @@ func countOf(n int) string {
 	switch {
 	case n == 1:
 		return "1 number"
-	case n >= store.MostMeasured:
+	case n >= store.MostFound:
 		return fmt.Sprintf("%d numbers or more", n)
 	}
 	return fmt.Sprintf("%d numbers", n)
 }
 
-// countMove is how many numbers of the source a move concerns, and how many of their own the target has of that time.
-func (h *handler) countMove(ctx context.Context, from, to access.Grant, act moveAct) (numbers, others int, err error) {
-	if numbers, err = h.Store.Measured(ctx, from, act.From, act.Sensor, false, act.Begin, act.End); err != nil {
-		return 0, 0, err
+// foundFor finds what numbers of the source a move concerns, and what numbers of the same kinds the target has of that time by another
+// sensor: the patient's own cuff does not stand in the way of an oximeter's readings. Of a source without any, or with more than are
+// counted, the kinds are not known, and all of the target's are compared.
+func (h *handler) foundFor(ctx context.Context, from, to access.Grant, m store.Move) (numbers, others store.Found, err error) {
+	if numbers, err = h.Store.MeasuredIn(ctx, from, m.From, m.Sensor, false, nil, m.Begin, m.End, store.MostFound); err != nil {
+		return numbers, others, err
 	}
-	others, err = h.Store.Measured(ctx, to, act.To, act.Sensor, true, act.Begin, act.End)
+	kinds := numbers.Kinds
+	if numbers.More {
+		kinds = nil
+	}
+	others, err = h.Store.MeasuredIn(ctx, to, m.To, m.Sensor, true, kinds, m.Begin, m.End, store.MostFound)
 	return numbers, others, err
+}
+
+// kindsBy says what was found, and by which sensors: "heart_rate_bpm by oxi-1".
+func kindsBy(f store.Found) string {
+	var kinds []string
+	for _, k := range f.Kinds {
+		kinds = append(kinds, k.String())
+	}
+	return strings.TrimSpace(strings.Join(kinds, ", ") + " by " + strings.Join(sensorNames(f), ", "))
+}
+
+// sensorNames are the short names of the sensors.
+func sensorNames(f store.Found) []string {
+	out := []string{}
+	for _, s := range f.Sensors {
+		_, name, _ := strings.Cut(shortID(s), "/")
+		out = append(out, name)
+	}
+	return out
 }
 
 // doubts asks about a span of which nothing is stored, as a mistyped hour makes one, and about one in which the other patient has
@@ -238,7 +279,7 @@ func (m moveAct) doubts() (found []string) {
 		found = append(found, "no number of "+m.span()+" is stored for "+m.From+": only what arrives later would be moved")
 	}
 	if m.Others > 0 {
-		found = append(found, fmt.Sprintf("%s has %d numbers of their own of %s: their chart would hold those of two people; move those away first if they are not theirs", m.To, m.Others, m.span()))
+		found = append(found, fmt.Sprintf("%s has %d numbers of their own of %s%s: their chart would hold those of two people; move those away first if they are not theirs", m.To, m.Others, m.span(), paren(m.OthersOf)))
 	}
 	return found
 }

@@ -106,10 +106,16 @@ type foundOut struct {
 	First *time.Time `json:"first"` // null: nothing
 	Last  *time.Time `json:"last"`
 	More  bool       `json:"more"` // there are more than were counted, and they are older
+	// What was counted, and by which sensors (short names).
+	Kinds   []string `json:"kinds"`
+	Sensors []string `json:"sensors"`
 }
 
 func describeFound(f store.Found) foundOut {
-	o := foundOut{Count: f.Count, More: f.More}
+	o := foundOut{Count: f.Count, More: f.More, Kinds: []string{}, Sensors: sensorNames(f)}
+	for _, k := range f.Kinds {
+		o.Kinds = append(o.Kinds, k.String())
+	}
 	if f.Count > 0 {
 		first, last := f.First.UTC(), f.Last.UTC()
 		o.First, o.Last = &first, &last
@@ -153,16 +159,12 @@ func (h *handler) previewMove(ctx context.Context, rq *request) (any, error) {
 	}
 	out := struct {
 		From foundOut `json:"from"` // of the span, what would be moved
-		To   foundOut `json:"to"`   // of the span, what the other patient has by other sensors
+		To   foundOut `json:"to"`   // of the span, what the other patient has of the same kinds by other sensors
 	}{}
-	f, err := h.Store.MeasuredIn(ctx, from, m.From, m.Sensor, false, m.Begin, m.End, store.MostFound)
+	numbers, others, err := h.foundFor(ctx, from, to, m)
 	if err != nil {
 		return nil, err
 	}
-	out.From = describeFound(f)
-	if f, err = h.Store.MeasuredIn(ctx, to, m.To, m.Sensor, true, m.Begin, m.End, store.MostFound); err != nil {
-		return nil, err
-	}
-	out.To = describeFound(f)
+	out.From, out.To = describeFound(numbers), describeFound(others)
 	return out, nil
 }

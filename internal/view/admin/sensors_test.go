@@ -138,3 +138,55 @@ func TestPreviewOfAMove(t *testing.T) {
 		t.Errorf("looking moved something: %d bundles, %v", len(n), err)
 	}
 }
+
+// TestMoveComparesTheSameKinds: what the other patient's own cuff measured is no doubt about an oximeter's readings, in the preview and in
+// the question; what an oximeter of theirs measured is, and both name its kind and the sensor.
+func TestMoveComparesTheSameKinds(t *testing.T) {
+	w, a, _ := twoWards(t)
+	ctx := t.Context()
+	past := time.Now().Add(-3 * time.Hour)
+	other, err := w.store.CreatePatient(ctx, "Q")
+	w.must(err)
+	w.must(w.store.Admit(ctx, other, "a-2", past))
+	for _, s := range []struct{ name, model string }{{"cuff-2", "MPS20N0040D"}, {"oxi-2", "MAX30100"}} {
+		w.must(w.store.CreateDevice(ctx, store.Device{ID: domain + "/sensor/" + s.name, Kind: "sensor", Model: s.model, State: store.DeviceActive, Gateway: domain + "/gateway/gw-1"}))
+		w.must(w.store.PlaceDevice(ctx, domain+"/sensor/"+s.name, "a-2", past))
+	}
+	begin := time.Now().Add(-time.Hour).UTC().Truncate(time.Second)
+	g := w.engine.Standing("ingest", access.AppendVitals, access.ViewPatient)
+	say := func(sensor string, values ...vitals.Numeric) {
+		t.Helper()
+		id := domain + "/sensor/" + sensor
+		c := vitals.Chunk{Signal: vitals.Numerics, Start: begin, Bundles: []vitals.Bundle{{At: begin, Numerics: values}}}
+		o, why, err := w.store.Append(ctx, g, store.Arrival{Sensor: id, Chunk: c, Received: time.Now(),
+			Header: seal.Header{Sensor: id, Signal: uint8(c.Signal), Epoch: seal.Epoch{ID: seal.EpochID{1}, Number: 1}, Start: begin}})
+		if err != nil || o != store.Accepted {
+			t.Fatal(o, why, err)
+		}
+	}
+	temperature := vitals.Checked(vitals.DieTemperature, 31, vitals.Good) // of the sensor: no two people
+	say("oxi-1", vitals.Checked(vitals.HeartRate, 71, vitals.Good), temperature)
+	say("cuff-2", vitals.Checked(vitals.Systolic, 121, vitals.Good), vitals.Checked(vitals.Diastolic, 79, vitals.Good))
+	from, to := begin.Add(-time.Minute).Format(time.RFC3339), begin.Add(time.Minute).Format(time.RFC3339)
+	q := url.Values{"from": {a}, "to": {other}, "sensor": {"oxi-1"}, "begin": {from}, "end": {to}}.Encode()
+	type found struct {
+		Count          int
+		Kinds, Sensors []string
+	}
+	var got struct{ From, To found }
+	w.get("nurse", "GET", "readings?"+q, "", http.StatusOK, &got)
+	if got.From.Count != 1 || strings.Join(got.From.Kinds, " ") != "heart_rate_bpm" || got.To.Count != 0 {
+		t.Errorf("beside a cuff: %+v", got)
+	}
+	say("oxi-2", vitals.Checked(vitals.HeartRate, 64, vitals.Good))
+	w.get("nurse", "GET", "readings?"+q, "", http.StatusOK, &got)
+	if got.To.Count != 1 || strings.Join(got.To.Kinds, " ") != "heart_rate_bpm" || strings.Join(got.To.Sensors, " ") != "oxi-2" {
+		t.Errorf("beside an oximeter: %+v", got.To)
+	}
+	body := `{"from":"` + a + `","to":"` + other + `","sensor":"oxi-1","begin":"` + from + `","end":"` + to + `"}`
+	if text := w.get("nurse", "POST", "readings/move", body, http.StatusConflict, nil); !strings.Contains(text, "has 1 numbers of their own") || !strings.Contains(text, "(heart_rate_bpm by oxi-2)") {
+		t.Error(text)
+	}
+	// Moved the other way, all that stands at that bed: a cuff's, of which a has none, and the oximeter's.
+	w.get("nurse", "POST", "readings/move", `{"from":"`+other+`","to":"`+a+`","sensor":"cuff-2","begin":"`+from+`","end":"`+to+`"}`, http.StatusCreated, nil)
+}

@@ -7,6 +7,7 @@ import (
 	"github.com/chromedp/chromedp"
 
 	"vitalseal/internal/store"
+	"vitalseal/internal/vitals"
 )
 
 // fill sets an input of a time, as a person types it.
@@ -29,9 +30,9 @@ func (s *stage) whose(t *testing.T) {
 		stands, none     string
 		long, moved, own string
 	}{
-		{"en", "en", 1280, "a-7", "a-8", "Gerd Ohm", "Hanna Pohl", "Values that stand under Gerd Ohm (Bett a-7): ", "has no other values of that time",
+		{"en", "en", 1280, "a-7", "a-8", "Gerd Ohm", "Hanna Pohl", "Values that stand under Gerd Ohm (Bett a-7): ", "has no other values of this kind of that time",
 			"at most 24 hours are moved at once", "moved here from another patient", "has values of their own of that time"},
-		{"de-390", "de", 390, "a-17", "a-18", "Ida Rau", "Jan Sol", "Werte, die bei Ida Rau (Bett a-17) stehen: ", "hat keine anderen Werte aus dieser Zeit",
+		{"de-390", "de", 390, "a-17", "a-18", "Ida Rau", "Jan Sol", "Werte, die bei Ida Rau (Bett a-17) stehen: ", "hat keine anderen Werte dieser Art aus dieser Zeit",
 			"Höchstens 24 Stunden werden auf einmal zugeordnet", "stammen aus der Zuordnung zu einem anderen Patienten", "hat eigene Werte aus dieser Zeit"},
 	} {
 		s.bedded(x.bed, x.wrong)
@@ -140,6 +141,8 @@ func (s *stage) whoseExactly(t *testing.T) {
 			s.say(sensor, base.Add(time.Duration(i)*time.Second+300*time.Millisecond), store.Clock{}, beat(80, 96)...)
 		}
 		s.say(sensor, base.Add(22*time.Second), store.Clock{}, beat(80, 96)...)
+		s.sensor("cuff-"+x.right, "MPS20N0040D", x.right, time.Now().Add(-30*time.Hour)) // the right patient's own, of another kind
+		s.say("cuff-"+x.right, base.Add(5*time.Second), store.Clock{}, vitals.Checked(vitals.Systolic, 121, vitals.Good), vitals.Checked(vitals.Diastolic, 79, vitals.Good))
 		p := s.open("nurse", x.language, x.width)
 		p.do(chromedp.WaitVisible(testid("page-sensors")), chromedp.Click(testid("page-sensors")))
 		p.choose("wrong-from", s.patients[x.bed])
@@ -151,6 +154,7 @@ func (s *stage) whoseExactly(t *testing.T) {
 		p.is("the end that was typed is shown", `document.querySelector('[data-testid="wrong-end"]').value === '`+last.Format("2006-01-02T15:04:05")+`'`)
 		p.do(chromedp.Click(testid("readings-look")), chromedp.WaitVisible(testid("preview")))
 		p.await("all of the last second is counted", `(t => t.includes(': 20, ') && t.includes('`+last.Format("15:04:05")+`'))(document.querySelector('[data-testid="preview"]').innerText)`)
+		p.is("the cuff is not compared with an oximeter", `document.querySelector('[data-testid="preview"] .preview-two') === null`)
 		p.do(chromedp.Click(testid("readings-move")))
 		p.await("what is left is said", `document.querySelector('[data-testid="sensors-done"]').innerText.includes('`+x.left+`')`)
 		p.fits("whose-left-" + x.language)
