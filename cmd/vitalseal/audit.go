@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -24,6 +25,37 @@ func auditCommand() *cobra.Command {
 }
 
 const evidence = "keep the folder as it is; it is evidence"
+
+// notWhole says what audit.ErrTampered about the log in dir means to who may have named another folder or key than the log's.
+func notWhole(dir string, err error) error {
+	switch {
+	case errors.Is(err, audit.ErrOtherKey):
+		return &hinted{fmt.Errorf("%s: the log is %w", dir, audit.ErrOtherKey),
+			"is it this deployment's audit.pub? If it is, the log was replaced: " + evidence}
+	case !audit.Holds(dir) && !emptied(dir):
+		return noLog(dir)
+	}
+	return &hinted{err, evidence}
+}
+
+// noLog names the folder that holds the log, where it lies below the one that was given.
+func noLog(dir string) error {
+	hint := "the hub's data folder holds it as \"audit\""
+	if below := filepath.Join(dir, "audit"); audit.Holds(below) {
+		hint = "give " + below
+	}
+	return &usageError{fmt.Errorf("%s: this folder holds no audit log", dir), hint}
+}
+
+// emptied reports whether dir is where a hub keeps its log, beside the log's public key: an empty one has lost it.
+func emptied(dir string) bool {
+	full, err := filepath.Abs(dir)
+	if err != nil || filepath.Base(full) != "audit" {
+		return false
+	}
+	_, err = os.Stat(filepath.Join(filepath.Dir(full), "audit.pub"))
+	return err == nil
+}
 
 func auditVerify() *cobra.Command {
 	var key string
@@ -57,13 +89,13 @@ is judged together with the witness.note beside it: where the log continues both
 					return err
 				}
 				if theirs != public {
-					return &hinted{fmt.Errorf("%s: %w: it remembers a log with another key", file, audit.ErrTampered), "one of the two keys is not the log's; compare them with a copy of your own"}
+					return &hinted{fmt.Errorf("%s: it remembers a log %w", file, audit.ErrOtherKey), "one of the two keys is not the log's; compare them with a copy of your own"}
 				}
 				seen = append(seen, c)
 			}
 			s, err := audit.Verify(args[0], public, seen...)
 			if errors.Is(err, audit.ErrTampered) {
-				return &hinted{err, evidence}
+				return notWhole(args[0], err)
 			}
 			if errors.Is(err, audit.ErrUnsigned) {
 				return &hinted{err, "the hub was killed and signs them at its next start"}
@@ -148,7 +180,7 @@ it only notices what is unreadable or missing.`,
 		Example: `  vitalseal audit export --patient p-3f2a --from 2026-03-01 /var/lib/vitalseal/hub/audit
   vitalseal audit export --text --from 2026-03-01T08:00:00Z --to 2026-03-01T09:00:00Z /var/lib/vitalseal/hub/audit`,
 		Args: exactArgs(1),
-		RunE: func(_ *cobra.Command, args []string) (err error) {
+		RunE: func(c *cobra.Command, args []string) (err error) {
 			if f.From, err = parseTime("from", from); err != nil {
 				return err
 			}
@@ -164,23 +196,30 @@ it only notices what is unreadable or missing.`,
 					return err
 				}
 				if _, err := audit.Verify(args[0], public); errors.Is(err, audit.ErrTampered) {
-					return &hinted{err, evidence}
+					return notWhole(args[0], err)
 				} else if err != nil && !errors.Is(err, audit.ErrUnsigned) {
 					return err
 				}
 			}
-			w := bufio.NewWriter(os.Stdout)
+			if !audit.Holds(args[0]) {
+				return noLog(args[0])
+			}
+			w, entries, found := bufio.NewWriter(os.Stdout), 0, 0
 			err = audit.Export(args[0], func(e audit.Entry, line []byte) error {
-				if !f.Match(e) {
+				if entries++; !f.Match(e) {
 					return nil
 				}
+				found++
 				if text {
 					return printEntry(w, e)
 				}
 				_, err := w.Write(append(line[:len(line):len(line)], '\n'))
 				return err
 			})
-			return errors.Join(err, w.Flush())
+			if err = errors.Join(err, w.Flush()); err == nil && found == 0 {
+				fmt.Fprintf(c.ErrOrStderr(), "0 of %d entries\n", entries)
+			}
+			return err
 		},
 	}
 	keyFlag(c, &key, false)
@@ -248,7 +287,7 @@ one to the other. Whoever has the log's public key can check it ("vitalseal audi
 			p, err := audit.Prove(args[0], public, entry)
 			switch {
 			case errors.Is(err, audit.ErrTampered):
-				return &hinted{err, evidence}
+				return notWhole(args[0], err)
 			case errors.Is(err, audit.ErrNoEntry):
 				return &usageError{err, "`vitalseal audit export` shows the entries with their numbers (seq)"}
 			case err != nil:

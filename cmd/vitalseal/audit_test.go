@@ -3,6 +3,7 @@ package main_test
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"log/slog"
 	"os"
 	"os/exec"
@@ -150,6 +151,46 @@ func TestAuditCommands(t *testing.T) {
 		}
 		if got := command(t, "audit", "export", "--from", "yesterday", logDir); got.code != 2 || !strings.Contains(got.err, "--from") {
 			t.Errorf("%+v", got)
+		}
+	})
+	t.Run("wrong folder or key", func(t *testing.T) {
+		for _, args := range [][]string{{"audit", "verify", "--key-file", public, dir}, {"audit", "export", "--key-file", public, dir}, {"audit", "export", dir},
+			{"audit", "prove", "--key-file", public, "--entry", "1", dir}} {
+			got := command(t, args...)
+			if got.code != 2 || !strings.Contains(got.err, dir+": this folder holds no audit log") || !strings.Contains(got.err, "give "+logDir) || strings.Contains(got.err, "tampered") {
+				t.Errorf("%v: %+v", args, got)
+			}
+		}
+		l, err := audit.Open(filepath.Join(t.TempDir(), "audit"), filepath.Join(t.TempDir(), "key"), slog.New(slog.DiscardHandler))
+		if err != nil {
+			t.Fatal(err)
+		}
+		other := save("other.pub", []byte(l.VerifierKey()+"\n"))
+		if err := l.Close(); err != nil {
+			t.Fatal(err)
+		}
+		for _, args := range [][]string{{"audit", "verify"}, {"audit", "export"}, {"audit", "prove", "--entry", "1"}, {"audit", "verify", "--witness", note}} {
+			got := command(t, append(args, "--key-file", other, logDir)...)
+			if got.code != 1 || !strings.Contains(got.err, "with another key than the one given") || strings.Contains(got.err, "tampered") {
+				t.Errorf("%v: %+v", args, got)
+			}
+		}
+		// A hub's own folder that was emptied is no wrong folder.
+		hub := t.TempDir()
+		if err := errors.Join(os.Mkdir(filepath.Join(hub, "audit"), 0o700), os.WriteFile(filepath.Join(hub, "audit.pub"), []byte("x"), 0o600)); err != nil {
+			t.Fatal(err)
+		}
+		if got := command(t, "audit", "verify", "--key-file", public, filepath.Join(hub, "audit")); got.code != 1 || !strings.Contains(got.err, "tampered") || !strings.Contains(got.err, "evidence") {
+			t.Errorf("emptied: %+v", got)
+		}
+	})
+	t.Run("nothing found", func(t *testing.T) {
+		got := command(t, "audit", "export", "--patient", "nope", logDir)
+		if got.code != 0 || got.out != "" || got.err != "0 of 10 entries\n" {
+			t.Errorf("%+v", got)
+		}
+		if got := command(t, "audit", "export", "--patient", "a", logDir); got.err != "" {
+			t.Errorf("some found: %+v", got)
 		}
 	})
 	t.Run("proof", func(t *testing.T) {

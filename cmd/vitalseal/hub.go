@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"io/fs"
 	"log/slog"
 	"os"
 
@@ -65,14 +66,27 @@ workstation has enrolled, the ticket is written again when it has expired. If no
 				return &hinted{err, "a new root key would open nothing that is stored, so none is made"}
 			case errors.Is(err, hub.ErrOtherOverlay):
 				return &hinted{err, "restore the overlay's folder from the backup (`vitalseal restore`) and components come back by themselves; if it is lost, `vitalseal hub recover --overlay`"}
-			case errors.Is(err, os.ErrNotExist):
-				return &hinted{err, "`vitalseal overlay` writes the tokens at its first start; name them with hub_token and admin_token"}
 			}
-			return err
+			return withFile(cfg, err)
 		},
 	}
 	c.Flags().StringVar(&file, "config", "", "configuration file (YAML)")
 	c.Flags().BoolVar(&example, "print-config", false, "print an example configuration with every key and stop")
 	c.AddCommand(recoverCommand())
 	return c
+}
+
+// withFile says what to do about a file that the configuration names and that is not there.
+func withFile(cfg hub.Config, err error) error {
+	var file *fs.PathError
+	if !errors.As(err, &file) || !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	switch file.Path {
+	case cfg.Overlay.HubToken, cfg.Overlay.AdminToken:
+		return &hinted{err, "`vitalseal overlay` writes the tokens at its first start; name them with hub_token and admin_token"}
+	case cfg.Policies:
+		return &hinted{err, "name a Cedar file with policies, or leave it out for the built-in ones; `vitalseal policy show` prints those"}
+	}
+	return err
 }

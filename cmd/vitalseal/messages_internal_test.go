@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"vitalseal/internal/hub"
 	"vitalseal/internal/store"
 	"vitalseal/internal/view/client"
 )
@@ -129,5 +130,19 @@ func TestAfterReplace(t *testing.T) {
 			t.Errorf("%q is missing or out of order:\n%s", want, text)
 		}
 		at = i
+	}
+}
+
+// TestAFileThatIsMissing: the hint is about the file that is missing, not about another one.
+func TestAFileThatIsMissing(t *testing.T) {
+	dir := t.TempDir()
+	cfg := hub.Default()
+	cfg.Policies, cfg.Overlay.HubToken, cfg.Overlay.AdminToken = filepath.Join(dir, "own.cedar"), filepath.Join(dir, "hub.jwt"), filepath.Join(dir, "hub-admin.jwt")
+	for file, want := range map[string]string{cfg.Policies: "policy show", cfg.Overlay.HubToken: "hub_token", cfg.Overlay.AdminToken: "admin_token", filepath.Join(dir, "x"): ""} {
+		_, err := os.ReadFile(file)
+		_, hint := explain(withFile(cfg, fmt.Errorf("hub: configuration: %w", err)))
+		if !strings.Contains(hint, want) || want == "" && strings.Contains(hint, "token") || want == "policy show" && strings.Contains(hint, "token") {
+			t.Errorf("%s: hint %q", file, hint)
+		}
 	}
 }

@@ -30,6 +30,11 @@ At the first start it writes two one-time tokens for the hub into its data folde
 			if err != nil {
 				return err
 			}
+			release, err := holdNode(cfg.Dir, "overlay")
+			if err != nil {
+				return err
+			}
+			defer release()
 			if err := ownAddresses(c.Context(), listens{"controller", cfg.ControllerAddr}, listens{"router", cfg.RouterAddr}); err != nil {
 				return err
 			}

@@ -30,6 +30,11 @@ certificates of links between routers badly, so lead --link through a network of
 			if err != nil {
 				return err
 			}
+			release, err := holdNode(cfg.Dir, "router")
+			if err != nil {
+				return err
+			}
+			defer release()
 			if err := ownAddresses(c.Context(), listens{"listen", cfg.RouterAddr}, listens{"link", cfg.LinkAddr}); err != nil {
 				return err
 			}

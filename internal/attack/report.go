@@ -9,6 +9,7 @@ import (
 	"io"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 )
@@ -116,8 +117,12 @@ func (l Line) control() string {
 }
 
 func (r *Report) summary() string {
-	return fmt.Sprintf("%d attacks: %d refused, %d got through, %d refused for a wrong reason, %d not run. Without its defence %d of them got through (%.1f %% of all). %.0f s.",
-		r.Attacks, r.Refused, r.GotThrough, r.WrongReason, r.NotRun, r.ControlsGotThrough, r.ControlsEffective, r.Seconds)
+	controls := "Controls not run."
+	if slices.ContainsFunc(r.Lines, func(l Line) bool { return l.ControlOutcome != "" }) {
+		controls = fmt.Sprintf("Without its defence %d of them got through (%.1f %% of all).", r.ControlsGotThrough, r.ControlsEffective)
+	}
+	return fmt.Sprintf("%d attacks: %d refused, %d got through, %d refused for a wrong reason, %d not run. %s %.0f s.",
+		r.Attacks, r.Refused, r.GotThrough, r.WrongReason, r.NotRun, controls, r.Seconds)
 }
 
 // Markdown writes the matrix as tables, one a family.

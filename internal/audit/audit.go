@@ -48,6 +48,9 @@ var (
 	ErrBroken = errors.New("audit: log broken by an earlier disk error, open it again")
 	// ErrTampered means that the log is not what was signed.
 	ErrTampered = errors.New("audit: log has been tampered with")
+	// ErrOtherKey comes with ErrTampered where a checkpoint has a signature of another key alone: it was replaced, or the key
+	// given is not the log's.
+	ErrOtherKey = errors.New("signed with another key than the one given")
 	// ErrUnsigned means that the log is sound as far as it is signed, but its newest entries are not yet signed: it was
 	// killed, and signs them at its next start.
 	ErrUnsigned = errors.New("audit: newest entries are not signed")

@@ -110,6 +110,10 @@ func parseCheckpoint(b []byte, verifierKey string) (size int64, root tlog.Hash, 
 		n, err = unverified(b)
 	}
 	if err != nil {
+		var other *note.UnverifiedNoteError
+		if errors.As(err, &other) {
+			return 0, tlog.Hash{}, fmt.Errorf("%w: checkpoint %w", ErrTampered, ErrOtherKey)
+		}
 		return 0, tlog.Hash{}, fmt.Errorf("%w: checkpoint not signed by this key: %w", ErrTampered, err)
 	}
 	// Only the exact bytes that were written count: package note overlooks unused bits in a signature's last character.

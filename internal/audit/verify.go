@@ -3,8 +3,10 @@ package audit
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"os"
 	"path/filepath"
 	"slices"
 	"time"
@@ -52,6 +54,15 @@ func Verify(dir, verifierKey string, witnesses ...Checkpoint) (Summary, error) {
 		}
 		time.Sleep(checkpointEvery)
 	}
+}
+
+// Holds reports whether there is anything of a log in dir: a checkpoint or a file of entries. It is false where dir is no folder.
+func Holds(dir string) bool {
+	if _, err := os.Stat(filepath.Join(dir, checkpointName)); err == nil || !errors.Is(err, os.ErrNotExist) {
+		return err == nil
+	}
+	found, err := listSegments(dir)
+	return len(found) > 0 || errors.Is(err, ErrTampered)
 }
 
 // scanned is a log as found on disk.
@@ -190,7 +201,10 @@ const onPatient = "patient:"
 
 // Concerns reports whether the entry is about a patient, alone or among others.
 func (e Entry) Concerns(patient string) bool {
-	return e.Patient == patient || e.Resource == onPatient+patient || slices.Contains(e.Patients, patient)
+	if e.Patient == "" && len(e.Patients) == 0 {
+		return patient == "" || e.Resource == onPatient+patient
+	}
+	return e.Patient == patient || slices.Contains(e.Patients, patient)
 }
 
 // Match reports whether the filter chooses e.
