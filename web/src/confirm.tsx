@@ -1,6 +1,6 @@
 // Is this still the right patient? A sensor that was silent for long may have come back on another one. The numbers stay on the
 // screen, marked, with the question beside them.
-import { useState } from 'preact/hooks'
+import { useEffect, useRef, useState } from 'preact/hooks'
 import { ask, type Asked, type Question, type Readings, type TrendQuestion } from './api'
 import { Failed, words } from './dialog'
 import { tr } from './lang'
@@ -26,11 +26,17 @@ export function AskPatient({ patient, name, asked, go, onAnswered }: {
 }) {
   const [busy, setBusy] = useState(false)
   const [failed, setFailed] = useState('')
+  const [back, setBack] = useState(false) // a "no" is to be taken back, and it is asked once more
   const list = asked.questions ?? []
+  const leave = useRef<HTMLButtonElement>(null)
+  useEffect(() => {
+    if (back) leave.current?.focus()
+  }, [back])
   if (list.length === 0) return null
   const who = name || tr('the right patient')
   const answer = (is: 'yes' | 'no') => {
     setBusy(true)
+    setBack(false)
     setFailed('')
     ask('POST', `/api/patients/${encodeURIComponent(patient)}/confirm`, { questions: list.map((q) => q.id), answer: is })
       .then(onAnswered, (e: unknown) => {
@@ -48,6 +54,7 @@ export function AskPatient({ patient, name, asked, go, onAnswered }: {
       .finally(() => setBusy(false))
   }
   const refused = list.filter((q) => q.no)
+  const takingBack = back && refused.length > 0
   return (
     <section class="asks" role="alert" aria-label={tr('Is this still {0}?', who)} data-testid={`asks-${patient}`}>
       <strong class="asks-title">{tr('Is this still {0}?', who)}</strong>
@@ -55,19 +62,6 @@ export function AskPatient({ patient, name, asked, go, onAnswered }: {
         <Why key={q.id} q={q} />
       ))}
       <Failed text={failed} testid="asks-failed" />
-      {asked.may_answer && (
-        <div class="asks-answers">
-          <span class="asks-hint">{tr('Look at the wristband first.')}</span>
-          <button type="button" class={refused.length < list.length ? 'main' : 'quiet'} data-testid="asks-yes" disabled={busy} onClick={() => answer('yes')}>
-            {tr('Yes, still {0}', who)}
-          </button>
-          {refused.length < list.length && (
-            <button type="button" class="quiet" data-testid="asks-no" disabled={busy} onClick={() => answer('no')}>
-              {tr('No, another patient')}
-            </button>
-          )}
-        </div>
-      )}
       {asked.may_answer && refused.length > 0 && (
         <div class="asks-answers">
           {refused.map((q) => (
@@ -80,6 +74,30 @@ export function AskPatient({ patient, name, asked, go, onAnswered }: {
               </button>
             </>
           ))}
+        </div>
+      )}
+      {asked.may_answer && !takingBack && (
+        <div class="asks-answers">
+          <span class="asks-hint">{tr('Look at the wristband first.')}</span>
+          <button type="button" class={refused.length === 0 ? 'main' : 'quiet'} data-testid="asks-yes" disabled={busy} onClick={() => (refused.length > 0 ? setBack(true) : answer('yes'))}>
+            {tr('Yes, still {0}', who)}
+          </button>
+          {refused.length < list.length && (
+            <button type="button" class="quiet" data-testid="asks-no" disabled={busy} onClick={() => answer('no')}>
+              {tr('No, another patient')}
+            </button>
+          )}
+        </div>
+      )}
+      {asked.may_answer && takingBack && (
+        <div class="asks-answers" role="group" aria-labelledby={`back-${patient}`} data-testid="asks-back">
+          <span class="asks-hint" id={`back-${patient}`}>{tr('{0} said no. Is it {1} after all? Look at the wristband: the numbers then count as those of {1}.', [...new Set(refused.map((q) => q.by ?? ''))].join(', '), who)}</span>
+          <button type="button" class="main" data-testid="asks-back-no" ref={leave} disabled={busy} onClick={() => setBack(false)}>
+            {tr('Leave the “no”')}
+          </button>
+          <button type="button" class="quiet" data-testid="asks-back-yes" disabled={busy} onClick={() => answer('yes')}>
+            {tr('Take the “no” back: it is {0}', who)}
+          </button>
         </div>
       )}
     </section>

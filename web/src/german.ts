@@ -2,6 +2,12 @@
 export const german = {
   // Is this still the right patient?
   'patient not confirmed': 'Patient nicht bestätigt',
+  'not of {0}?': 'nicht von {0}?',
+  'whose?': 'von wem?',
+  '{0} said no. Is it {1} after all? Look at the wristband: the numbers then count as those of {1}.':
+    '{0} hat nein gesagt. Ist es doch {1}? Sehen Sie auf das Armband: Die Werte zählen dann als die von {1}.',
+  'Leave the “no”': 'Beim „Nein“ bleiben',
+  'Take the “no” back: it is {0}': '„Nein“ zurücknehmen: Es ist {0}',
   'Is this still {0}?': 'Ist das noch {0}?',
   'the right patient': 'der richtige Patient',
   '{0} gave no value from {1} to {2} ({3}). Its numbers are marked until a nurse of the ward answers.':

@@ -2,7 +2,7 @@
 import { chooseLang, lang, tr, type Lang } from './lang'
 import type { ComponentChildren } from 'preact'
 import { useEffect, useReducer, useRef } from 'preact/hooks'
-import type { Kind, Session } from './api'
+import type { Asked, Kind, Reading, Session } from './api'
 import { TwoPersonsBanner } from './approvals'
 import { EmergencyBanner } from './emergency'
 import { FailedSignIns } from './notice'
@@ -44,6 +44,13 @@ function linkWords(link: LinkState, quiet: Silent | undefined): { state: string;
   return { state: 'partly', text: tr('{0} of {1} beds without data', quiet.without, quiet.of) }
 }
 
+// refusedFor reports whether a reading is of a sensor of which a nurse has said that it is on another patient.
+export function refusedFor(asked: Asked | undefined, r: Reading | undefined): boolean {
+  return !!r?.not_confirmed && !!asked?.questions?.some((q) => q.no && (!r.source || q.sensor === r.source))
+}
+
+const notOf = (name: string | undefined): string => (name ? tr('not of {0}?', name) : tr('whose?'))
+
 export function NumberBox({
   live,
   kind,
@@ -52,6 +59,8 @@ export function NumberBox({
   unit,
   colour,
   testid,
+  asked,
+  name,
 }: {
   live: Live
   kind: Kind
@@ -60,18 +69,21 @@ export function NumberBox({
   unit: string
   colour: string
   testid: string
+  asked: Asked // what the bed asks, of the patient of that name
+  name: string | undefined
 }) {
   const age = live.ageSeconds(reading)
   const stale = age > STALE_SECONDS || live.link !== 'live'
   const shown = hasValue(reading) && age < FORGET_SECONDS
-  const uncertain = shown && doubt(reading)
+  const refused = shown && refusedFor(asked, reading)
+  const uncertain = shown && doubt(reading, refused && notOf(name))
   let note = ''
   if (!reading || age >= FORGET_SECONDS) note = tr('no data')
   else if (!hasValue(reading)) note = stale ? tr('old: {0}', whyAbsent(kind, reading.quality)) : whyAbsent(kind, reading.quality)
-  else if (stale) note = tr('old: {0} ago', span(age))
+  else if (stale) note = [tr('old: {0} ago', span(age)), refused && notOf(name)].filter(Boolean).join(', ')
   else if (uncertain) note = uncertain
   return (
-    <div class={`number ${colour} ${stale ? 'is-stale' : ''} ${shown ? '' : 'is-absent'}`} data-testid={testid}
+    <div class={`number ${colour} ${stale ? 'is-stale' : ''} ${shown ? '' : 'is-absent'} ${refused ? 'is-refused' : ''}`} data-testid={testid}
       data-state={shown ? (stale ? 'stale' : 'live') : 'absent'}>
       <span class="number-label">
         {label} <span class="unit">{unit}</span>
@@ -88,8 +100,12 @@ export function NumberBox({
   )
 }
 
+// The hub gives the cuff's pressure in kPa; a tile is in mmHg throughout.
+const MMHG_PER_KPA = 7.50062
+
 // Pressure is measured now and then: what matters is when.
-export function BloodPressure({ live, v, big }: { live: Live; v: Vitals; big?: boolean }) {
+export function BloodPressure({ live, v, big, asked, name }: { live: Live; v: Vitals; big?: boolean; asked?: Asked; name?: string | undefined }) {
+  const doubtOf = (r: Reading | undefined) => doubt(r, refusedFor(asked, r) && notOf(name))
   const sys = v.readings.systolic_mmhg
   const dia = v.readings.diastolic_mmhg
   const mean = v.readings.mean_arterial_mmhg
@@ -103,9 +119,10 @@ export function BloodPressure({ live, v, big }: { live: Live; v: Vitals; big?: b
   if (both) note = tr('measured {0}, {1}', clock(sys.at), age < 60 ? tr('just now') : tr('{0} ago', span(age)))
   else if (sys && age < 3600) note = whyAbsent('systolic_mmhg', sys.quality)
   else note = tr('not measured yet')
-  const uncertain = both && (doubt(sys) || doubt(dia) || (hasValue(mean) && doubt(mean)))
+  const uncertain = both && (doubtOf(sys) || doubtOf(dia) || (hasValue(mean) && doubtOf(mean)))
+  const refused = both && [sys, dia, mean].some((r) => refusedFor(asked, r))
   return (
-    <div class={`bp ${big ? 'bp-big' : ''} ${old || live.link !== 'live' ? 'is-stale' : ''} ${both ? '' : 'is-absent'}`} data-testid="bp">
+    <div class={`bp ${big ? 'bp-big' : ''} ${old || live.link !== 'live' ? 'is-stale' : ''} ${both ? '' : 'is-absent'} ${refused ? 'is-refused' : ''}`} data-testid="bp">
       <span class="number-label">
         {tr('BP')}{' '}<span class="unit">mmHg</span>
       </span>
@@ -117,7 +134,7 @@ export function BloodPressure({ live, v, big }: { live: Live; v: Vitals; big?: b
       <span class="number-note">
         {measuring ? (
           <span class="cuff" data-testid="cuff">
-            {both && tr('from {0}; ', clock(sys.at))}{tr('cuff')}{' '}{cuff.value.toFixed(1)} kPa{doubt(cuff) && ` (${doubt(cuff)})`}{tr(', measuring')}
+            {both && tr('from {0}; ', clock(sys.at))}{tr('cuff')}{' '}{Math.round(cuff.value * MMHG_PER_KPA)} mmHg{doubtOf(cuff) && ` (${doubtOf(cuff)})`}{tr(', measuring')}
           </span>
         ) : (
           <>

@@ -193,9 +193,9 @@ export function PatientPage({ id, session, go, onSignOut, onGone }: {
           <WaveCanvas live={live} patient={id} seconds={8} big />
         </section>
         <section class="panel numbers-panel" aria-label={tr('Numbers')}>
-          <NumberBox live={live} kind="heart_rate_bpm" reading={v.readings.heart_rate_bpm} label={tr('Heart rate')} unit="bpm" colour="hr" testid="hr" />
-          <NumberBox live={live} kind="spo2_percent" reading={v.readings.spo2_percent} label={tr('SpO₂')} unit="%" colour="spo2" testid="spo2" />
-          <BloodPressure live={live} v={v} big />
+          <NumberBox live={live} kind="heart_rate_bpm" reading={v.readings.heart_rate_bpm} label={tr('Heart rate')} unit="bpm" colour="hr" testid="hr" asked={patient} name={patient.patient_name} />
+          <NumberBox live={live} kind="spo2_percent" reading={v.readings.spo2_percent} label={tr('SpO₂')} unit="%" colour="spo2" testid="spo2" asked={patient} name={patient.patient_name} />
+          <BloodPressure live={live} v={v} big asked={patient} name={patient.patient_name} />
           <div class={`small ${live.ageSeconds(perfusion) > 5 || live.link !== 'live' ? 'is-stale' : ''}`}>
             <span class="number-label">
               {tr('Perfusion')}{' '}<span class="unit">%</span>

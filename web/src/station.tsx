@@ -158,11 +158,11 @@ function Tile({ bed, patient, live, go }: { bed: Bed; patient: string; live: Liv
       </div>
       <div class="patient-name">{bed.patient_name}</div>
       <div class="tile-numbers">
-        <NumberBox live={live} kind="heart_rate_bpm" reading={v.readings.heart_rate_bpm} label={tr('HR')} unit="bpm" colour="hr" testid="hr" />
-        <NumberBox live={live} kind="spo2_percent" reading={v.readings.spo2_percent} label={tr('SpO₂')} unit="%" colour="spo2" testid="spo2" />
+        <NumberBox live={live} kind="heart_rate_bpm" reading={v.readings.heart_rate_bpm} label={tr('HR')} unit="bpm" colour="hr" testid="hr" asked={bed} name={bed.patient_name} />
+        <NumberBox live={live} kind="spo2_percent" reading={v.readings.spo2_percent} label={tr('SpO₂')} unit="%" colour="spo2" testid="spo2" asked={bed} name={bed.patient_name} />
       </div>
       <WaveCanvas live={live} patient={patient} seconds={6} />
-      <BloodPressure live={live} v={v} />
+      <BloodPressure live={live} v={v} asked={bed} name={bed.patient_name} />
       <BedSecurity bed={bed.bed} />
     </Link>
   )

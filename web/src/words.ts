@@ -50,9 +50,9 @@ export function whyAbsent(k: Kind, q: Quality): string {
 // Why a number that is shown has a mark.
 export const uncertainties: Partial<Record<Quality, string>> = { questionable: tr('uncertain'), asserted: tr('says a legacy device') }
 
-// doubt is that word, or '' for a number that needs none.
-export const doubt = (r: Reading | undefined): string =>
-  [r && uncertainties[r.quality], r?.time_not_sure && timeNotSure(), r?.not_confirmed && tr('patient not confirmed')].filter(Boolean).join(', ')
+// doubt is that word, or '' for a number that needs none; refused says whose it is not, after a nurse's "no".
+export const doubt = (r: Reading | undefined, refused?: string | false): string =>
+  [r && uncertainties[r.quality], r?.time_not_sure && timeNotSure(), r?.not_confirmed && (refused || tr('patient not confirmed'))].filter(Boolean).join(', ')
 
 // The gateway's clock is off: the number is of now and of this bed, but it is on no chart yet.
 const timeNotSureIn: Record<string, string> = { en: 'time not sure', de: 'Zeit nicht sicher' }
