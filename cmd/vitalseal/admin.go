@@ -119,7 +119,7 @@ func addChannel() *cobra.Command {
 	c := adminCommand("add NAME", "Create a free channel (make a key for it with `channel key --write`)", 1, func(ctx context.Context, c *client.Client, s session, a []string) error {
 		return post(ctx, c, s, http.MethodPost, "channels", map[string]any{"name": a[0], "fields": fields})
 	})
-	c.Flags().StringSliceVar(&fields, "field", nil, "name of a field, in order; up to eight")
+	c.Flags().StringSliceVar(&fields, "field", nil, "name of a field, in order; up to eight. The channel's feeds show the fields that have a name, or field1 to field8 where none has")
 	return c
 }
 

@@ -210,7 +210,7 @@ export function DevicesPage(p: PageProps) {
             )}
             <label class="pick-one">
               <input type="checkbox" checked={sure} onChange={(e) => setSure(e.currentTarget.checked)} data-testid="device-sure" />
-              <span>{tr('Delete it for good: it must be invited and enrolled anew to come back.')}</span>
+              <span>{tr('Delete it for good: its name cannot be used again once it has enrolled. A broken device is not deleted but gets a new ticket.')}</span>
             </label>
             <button type="button" class="quiet danger-text" disabled={!sure} data-testid="device-delete" onClick={() => void change(open, 'delete', tr('deleted.'))}>
               {tr('Delete')}

@@ -120,7 +120,7 @@ export const german = {
   'Keep it out (disable)': 'Sperren',
   'must bring a new key at its next renewal.': 'muss bei der nächsten Erneuerung einen neuen Schlüssel bringen.',
   'Demand a new key (rotate)': 'Neuen Schlüssel verlangen',
-  'Delete it for good: it must be invited and enrolled anew to come back.': 'Endgültig löschen: Zur Rückkehr muss es neu eingeladen und registriert werden.',
+  'Delete it for good: its name cannot be used again once it has enrolled. A broken device is not deleted but gets a new ticket.': 'Endgültig löschen: Sein Name ist nach einer Registrierung nicht wieder verwendbar. Ein defektes Gerät wird nicht gelöscht, sondern erhält ein neues Ticket.',
   Close: 'Schließen',
   Workstation: 'Arbeitsplatz',
   'Wall screen': 'Wandbildschirm',

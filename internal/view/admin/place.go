@@ -77,7 +77,7 @@ func (h *handler) inviteSensors(ctx context.Context, rq *request) (any, error) {
 		return nil, invalid("sensors", "1 to %d", maxSensors)
 	}
 	if gateway.State == store.DeviceDeleted {
-		return nil, invalid("gateway", "is deleted; invite it anew")
+		return nil, invalid("gateway", "is deleted and its name is not used again; invite a gateway of another name")
 	}
 	devices, err := h.sensors(ctx, gateway.ID, in.Sensors, in.Meant)
 	if err != nil {

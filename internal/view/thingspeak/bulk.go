@@ -62,10 +62,16 @@ func (f *face) bulk(q *request) error {
 		f.pace.undo(channel, true)
 		return err
 	}
+	c, err := f.Store.Channel(q.r.Context(), channel)
+	if err != nil {
+		f.pace.undo(channel, true)
+		return err
+	}
 	if _, err := f.SubmitAll(q.r.Context(), grant, channel, entries); err != nil {
 		f.pace.undo(channel, true)
 		return f.full(grant, err)
 	}
+	tellUnnamed(q.w, c, entries...)
 	write(q.w, http.StatusAccepted, mediaJSON, []byte(`{"success":true}`))
 	return nil
 }

@@ -4,6 +4,8 @@ import (
 	"encoding/csv"
 	"encoding/json"
 	"encoding/xml"
+	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -27,11 +29,34 @@ func fieldName(c store.Channel, i int) string {
 	return c.Fields[i-1]
 }
 
+// nameless reports whether a channel has no name for any field. It has all eight then: a value that was taken is seen.
+func nameless(c store.Channel) bool { return c.Patient == "" && c.Fields == [8]string{} }
+
+// unnamed lists the fields of entries that their channel has no name for, and that its feeds therefore leave out.
+func unnamed(c store.Channel, entries ...store.Entry) (fields []string) {
+	if nameless(c) {
+		return nil
+	}
+	for i, name := range fieldNames {
+		if fieldName(c, i+1) == "" && slices.ContainsFunc(entries, func(e store.Entry) bool { return e.Fields[i] != nil }) {
+			fields = append(fields, name)
+		}
+	}
+	return fields
+}
+
+// tellUnnamed says which values of a write are stored and yet in no feed.
+func tellUnnamed(w http.ResponseWriter, c store.Channel, entries ...store.Entry) {
+	if fields := unnamed(c, entries...); len(fields) > 0 {
+		told(w, "the channel has no "+strings.Join(fields, ", ")+": stored, but in no feed until the channel's settings name it")
+	}
+}
+
 // shapeOf shows one field, or for 0 those that the channel has a name for.
 func shapeOf(c store.Channel, a ask, field int) shape {
 	s := shape{status: a.status, location: a.location, metadata: a.metadata, loc: a.loc, noID: a.bucket != ""}
 	for i := 1; i <= 8; i++ {
-		if i == field || field == 0 && fieldName(c, i) != "" {
+		if i == field || field == 0 && (fieldName(c, i) != "" || nameless(c)) {
 			s.fields = append(s.fields, i)
 		}
 	}

@@ -43,9 +43,14 @@ func (f *face) update(q *request) error {
 			return err
 		}
 	}
+	c, err := f.Store.Channel(q.r.Context(), channel)
+	if err != nil {
+		return err
+	}
 	if e, err = f.accept(q.r.Context(), grant, channel, e); err != nil {
 		return err
 	}
+	tellUnnamed(q.w, c, e)
 	if talkBack != 0 {
 		return f.next(q, talkBack, talk)
 	}

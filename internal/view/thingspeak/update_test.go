@@ -2,6 +2,8 @@ package thingspeak_test
 
 import (
 	"context"
+	"crypto/rand"
+	"crypto/sha256"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -12,6 +14,7 @@ import (
 	"time"
 
 	"vitalseal/internal/access"
+	"vitalseal/internal/store"
 	"vitalseal/internal/vitals"
 )
 
@@ -407,4 +410,35 @@ func FuzzUpdate(f *testing.F) {
 			}
 		}
 	})
+}
+
+// TestFieldsWithoutAName: a channel that names no field shows all that it takes; one that names some says which values no feed shows.
+func TestFieldsWithoutAName(t *testing.T) {
+	w := newWard(t)
+	bench, err := w.store.CreateChannel(t.Context(), store.Channel{Name: "Bench"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	keys := [2]string{rand.Text()[:16], rand.Text()[:16]}
+	for i, k := range keys {
+		if err := w.store.SaveAPIKey(t.Context(), access.APIKey{Hash: sha256.Sum256([]byte(k)), PersonID: w.nurse, Channel: bench.ID, Write: i == 0}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if rec := w.do("GET", "/update?field1=21.5&key="+keys[0], ""); rec.Code != 200 || rec.Body.String() != "1" || rec.Header().Get("X-Vitalseal-Error") != "" {
+		t.Errorf("%d %s %v", rec.Code, rec.Body, rec.Header())
+	}
+	if got := w.get(200, fmt.Sprintf("/channels/%d/feeds.json", bench.ID), keys[1]); !strings.Contains(got, `"field1":"21.5"`) || !strings.Contains(got, `"field8":null`) {
+		t.Errorf("the value is nowhere: %s", got)
+	}
+	for query, want := range map[string]string{"field1=4": "", "field1=4&field3=5&field8=6": "no field3, field8"} {
+		rec := w.do("GET", "/update?"+query+"&key="+w.writeFree, "")
+		if why := rec.Header().Get("X-Vitalseal-Error"); rec.Code != 200 || rec.Body.String() == "0" || !strings.Contains(why, want) || want == "" && why != "" {
+			t.Errorf("%s: %d %s %q", query, rec.Code, rec.Body, why)
+		}
+	}
+	rec := w.bulk(w.fridge, w.writeFree, `[{"created_at":"2026-11-01T10:00:00Z","field4":"1"}]`)
+	if why := rec.Header().Get("X-Vitalseal-Error"); rec.Code != 202 || !strings.Contains(why, "no field4") {
+		t.Errorf("bulk: %d %s %q", rec.Code, rec.Body, why)
+	}
 }
