@@ -219,7 +219,7 @@ func TestResuscitation(t *testing.T) {
 func TestBreakGlassUncounted(t *testing.T) {
 	d := newDirectory().withEveryRole()
 	var events []access.Event
-	e, log := setup(t, d, access.WithEvents(func(x access.Event) { events = append(events, x) }))
+	e, _ := setup(t, d, access.WithEvents(func(x access.Event) { events = append(events, x) }))
 	s := subject(access.RoleDoctor)
 	d.uncounted = errors.New("the table is damaged")
 	for _, patient := range []string{"other-ward", "nobody", "own", "same-ward"} {
@@ -245,7 +245,7 @@ func TestBreakGlassUncounted(t *testing.T) {
 			}
 		}
 	}
-	e, log = setup(t, d2, access.WithEvents(func(x access.Event) { events = append(events, x) }))
+	e, log := setup(t, d2, access.WithEvents(func(x access.Event) { events = append(events, x) }))
 	if _, err := e.BreakGlass(t.Context(), s, "other-ward", reason); !errors.Is(err, access.ErrGlassRate) {
 		t.Fatalf("overtaken: %v", err)
 	}

@@ -17,8 +17,9 @@ const (
 	saltBytes = 16
 	hashBytes = 32
 
-	// MinPassword and MaxPassword bound a password, in characters and bytes.
+	// MinPassword is how many characters a password has at least.
 	MinPassword = 10
+	// MaxPassword is how many bytes a password has at most.
 	MaxPassword = 512
 )
 

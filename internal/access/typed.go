@@ -3,6 +3,7 @@ package access
 import (
 	"strings"
 	"unicode"
+	"unicode/utf8"
 )
 
 // plainCode is a code without what people and their programs put between its digits or letters: spaces of all kinds (also
@@ -24,7 +25,7 @@ const recoveryGroup = 5
 // recoveryText is a recovery code as its hash is made of: three groups of five, with dashes.
 func recoveryText(typed string) string {
 	c := plainCode(typed)
-	if len(c) != 3*recoveryGroup {
+	if len(c) != 3*recoveryGroup || utf8.RuneCountInString(c) != len(c) {
 		return c // none of ours
 	}
 	return c[:recoveryGroup] + "-" + c[recoveryGroup:2*recoveryGroup] + "-" + c[2*recoveryGroup:]

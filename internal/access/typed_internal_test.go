@@ -22,6 +22,7 @@ func FuzzTypedCodes(f *testing.F) {
 	f.Add("123 456")
 	f.Add("abcde\u2013fghij\u2013k2345")
 	f.Add("\xff\u00a0\u0130-")
+	f.Add("0\x99\x99\x99\x9900")
 	f.Fuzz(func(t *testing.T, typed string) {
 		if once := plainCode(typed); plainCode(once) != once {
 			t.Fatalf("%q: %q changes when it is tidied again", typed, once)
