@@ -358,7 +358,55 @@ func (u *underlay) Listen(ctx context.Context, service string) (net.Listener, er
 		_ = l.Close()
 		return nil, err
 	}
+	l.watching = make(chan struct{})
+	go func() {
+		defer close(l.watching)
+		l.watch()
+	}()
 	return l, nil
+}
+
+// rehost moves a listener to an SDK context that is known to reach the controller, and reports whether there is one. What else is
+// hosted or dialled from now on goes there as well.
+func (u *underlay) rehost(l *listener) bool {
+	u.mu.Lock()
+	stuck := u.zc == l.at
+	if u.closed {
+		u.mu.Unlock()
+		return false
+	}
+	fresh, err := u.newContext()
+	u.mu.Unlock()
+	if err == nil {
+		err = fresh.RefreshServices()
+	}
+	if err != nil {
+		u.log.Debug("whether the overlay service is hosted is not known: the overlay does not answer; trying again", "service", l.service, "err", overlay.Redact(err.Error()))
+		if fresh != nil {
+			fresh.Close()
+		}
+		return false
+	}
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.closed || l.ctx.Err() != nil {
+		go fresh.Close()
+		return false
+	}
+	if stuck && u.zc == l.at {
+		u.retire(u.zc)
+		u.takeContext(fresh)
+	} else {
+		go fresh.Close()
+	}
+	zc, err := u.contextFor(l)
+	if err != nil {
+		return false
+	}
+	u.log.Warn("the overlay does not know that this hub hosts the service; hosting it anew", "service", l.service)
+	l.at = zc
+	l.move(zc)
+	return true
 }
 
 // contextFor is the SDK context on which a listener hosts its service: the current one, or one of its own where another listener hosts
