@@ -85,6 +85,43 @@ func TestWitnessAsksAgain(t *testing.T) {
 	})
 }
 
+// TestWitnessOfALongOutage: a hub that is away for a week is asked for as seldom on the last day as on the first. The wait that doubled without
+// bound was zero after half an hour, and a gateway beside a dead overlay wrote its log full.
+func TestWitnessOfALongOutage(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHome(t)
+		log := grown(t, h, 0, 5, "seen")
+		defer closeLog(t, log)
+		w, err := audit.OpenWitnesses(filepath.Join(t.TempDir(), "w.note"), log.VerifierKey())
+		must(t, err)
+		ctx, cancel := context.WithTimeout(t.Context(), 7*24*time.Hour)
+		defer cancel()
+		var last time.Time
+		asked, first := 0, true
+		must(t, w.Run(ctx, func(_ context.Context, ask func(string) (audit.Ask, error)) (string, json.RawMessage, error) {
+			asked++
+			if !first && time.Since(last) < 100*time.Millisecond {
+				t.Fatalf("question %d came %v after the one before it", asked, time.Since(last))
+			}
+			last = time.Now()
+			if !first {
+				return "", nil, errors.New("the hub is not reached")
+			}
+			first = false
+			have, err := ask("hub")
+			must(t, err)
+			c, err := log.Consistency(have.From, have.Also...)
+			must(t, err)
+			b, err := json.Marshal(c)
+			return "hub", b, err
+		}, slog.New(slog.DiscardHandler)))
+		most := int(7 * 24 * time.Hour / (audit.WitnessEvery / 9) * 5 / 4)
+		if asked > most || asked < most/4 {
+			t.Errorf("asked %d times in a week, want at most %d", asked, most)
+		}
+	})
+}
+
 // TestWitnessOfSeveralHubs: each hub's log is remembered by itself, over a restart too, and none passes for another.
 func TestWitnessOfSeveralHubs(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "witness.note")

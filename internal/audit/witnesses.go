@@ -186,7 +186,7 @@ func (w *Witnesses) Run(ctx context.Context, fetch func(ctx context.Context, ask
 		if err == nil {
 			retry, err = witnessRetry, w.Answer(hub, statement)
 		} else {
-			wait, retry = min(retry, wait), 2*retry
+			wait, retry = retry, min(2*retry, WitnessEvery)
 		}
 		switch alarm := w.State().Alarm; {
 		case ctx.Err() != nil:
