@@ -39,7 +39,6 @@ func TestInventoryOfKeys(t *testing.T) {
 	if err := s.DemandNewKey(ctx, d.ID); !errors.Is(err, store.ErrConflict) {
 		t.Errorf("a new key of what never enrolled: %v", err)
 	}
-	changes := s.DeviceChanges()
 	at := time.Now().UTC().Truncate(time.Microsecond)
 	must(t, s.MarkEnrolled(ctx, d.ID, at))
 	must(t, s.NoteCertificate(ctx, d.ID, key('a')))
@@ -62,6 +61,7 @@ func TestInventoryOfKeys(t *testing.T) {
 	if err := s.UseKey(ctx, d.ID, key('a').KeySHA256); !errors.Is(err, store.ErrConflict) {
 		t.Errorf("the old key as the next one: %v", err)
 	}
+	changes := s.DeviceChanges()
 	must(t, s.UseKey(ctx, d.ID, d.NextKey))
 	got, err := s.Device(ctx, d.ID)
 	must(t, err)
