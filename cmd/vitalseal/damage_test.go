@@ -12,6 +12,7 @@ import (
 
 	"vitalseal/internal/access"
 	"vitalseal/internal/audit"
+	"vitalseal/internal/delivery"
 	"vitalseal/internal/seal"
 	"vitalseal/internal/store"
 	"vitalseal/internal/vitals"
@@ -120,7 +121,7 @@ func (d *damagedStore) put(at time.Time) {
 	o, why, err := d.store.Append(d.t.Context(), d.engine.Standing("ingest", access.AppendVitals), store.Arrival{Sensor: damagedSensor, Chunk: c,
 		Received: time.Now(), Header: seal.Header{Sensor: damagedSensor, Signal: uint8(c.Signal), Start: c.Start, Seq: d.seq, Epoch: seal.Epoch{ID: seal.EpochID{1}, Number: 1}}})
 	d.seq++
-	if o != store.Accepted {
+	if o != delivery.Accepted {
 		d.t.Fatal(o, why, err)
 	}
 }

@@ -16,8 +16,8 @@ import (
 	"testing"
 	"time"
 
+	"vitalseal/internal/delivery"
 	"vitalseal/internal/gateway"
-	"vitalseal/internal/ingest"
 	"vitalseal/internal/outbox"
 	"vitalseal/internal/vitals"
 )
@@ -295,7 +295,7 @@ func (p *produced) add(dir string) {
 			if err != nil {
 				p.t.Fatal(err)
 			}
-			m, err := ingest.ParseMessage(r.Data)
+			m, err := delivery.ParseMessage(r.Data)
 			if err != nil {
 				p.t.Fatal(err)
 			}

@@ -17,8 +17,8 @@ import (
 	"testing"
 	"time"
 
+	"vitalseal/internal/delivery"
 	"vitalseal/internal/gateway"
-	"vitalseal/internal/ingest"
 	"vitalseal/internal/outbox"
 	"vitalseal/internal/vitals"
 )
@@ -203,7 +203,7 @@ func inOutbox(t *testing.T, dir string, last gateway.Status) (waiting uint64, pr
 			if err != nil {
 				t.Fatal(err)
 			}
-			m, err := ingest.ParseMessage(r.Data)
+			m, err := delivery.ParseMessage(r.Data)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -11,11 +11,13 @@ import (
 
 	"vitalseal/internal/access"
 	"vitalseal/internal/audit"
+	"vitalseal/internal/delivery"
 	"vitalseal/internal/ingest"
 	"vitalseal/internal/outbox"
 	"vitalseal/internal/overlay"
 	"vitalseal/internal/seal"
 	"vitalseal/internal/store"
+	"vitalseal/internal/uplink"
 	"vitalseal/internal/vitals"
 	"vitalseal/internal/weaken"
 )
@@ -24,7 +26,7 @@ import (
 const slowBy = 45 * time.Minute
 
 func clockAttacks() []Attack {
-	attack := func(id, position string, clock ingest.ClockSource) Attack {
+	attack := func(id, position string, clock uplink.ClockSource) Attack {
 		return Attack{ID: id, Threat: "show one patient's readings as another's", Position: position,
 			Does:     "45 minutes slow, it delivers what it measures at a bed whose patient was discharged 30 minutes ago, and where another lies since",
 			Expected: "nothing on either chart: taken, and waiting for the clock", Right: reads("accepted, 0 on a chart, 1 waits"), Control: weaken.Clock, Fast: true,
@@ -76,8 +78,8 @@ func (w *slowWard) howShown(u store.Update) string {
 type slowClock struct{}
 
 func (slowClock) Now() time.Time { return time.Now().Round(0) }
-func (slowClock) Record(string) ingest.ClockRecord {
-	return ingest.ClockRecord{Version: 1, Generation: 1, Spans: []ingest.ClockSpan{{From: 1, Kind: ingest.ClockSet}}}
+func (slowClock) Record(string) delivery.ClockRecord {
+	return delivery.ClockRecord{Version: 1, Generation: 1, Spans: []delivery.ClockSpan{{From: 1, Kind: delivery.ClockSet}}}
 }
 func (slowClock) Measured(uint64, time.Duration, time.Duration) {}
 
@@ -85,8 +87,8 @@ func (slowClock) Measured(uint64, time.Duration, time.Duration) {}
 type slowDevice struct{ slowClock }
 
 func (slowDevice) Now() time.Time { return time.Now().Add(slowBy).Round(0) }
-func (slowDevice) Record(string) ingest.ClockRecord {
-	return ingest.ClockRecord{Version: 1, Generation: 1, Spans: []ingest.ClockSpan{{From: 1, Kind: ingest.ClockOfDevice}}}
+func (slowDevice) Record(string) delivery.ClockRecord {
+	return delivery.ClockRecord{Version: 1, Generation: 1, Spans: []delivery.ClockSpan{{From: 1, Kind: delivery.ClockOfDevice}}}
 }
 
 // slowWard is a hub whose clock is ahead, with one bed.
@@ -162,7 +164,7 @@ func newSlowWard(ctx context.Context) (w *slowWard, err error) {
 	return w, err
 }
 
-func slowGateway(ctx context.Context, clock ingest.ClockSource, quality vitals.Quality) (result Result, err error) {
+func slowGateway(ctx context.Context, clock uplink.ClockSource, quality vitals.Quality) (result Result, err error) {
 	w, err := newSlowWard(ctx)
 	if w != nil {
 		defer func() { err = errors.Join(err, w.end()) }()
@@ -230,9 +232,9 @@ func slowGateway(ctx context.Context, clock ingest.ClockSource, quality vitals.Q
 }
 
 // deliver sends one heart rate of now, by the gateway's clock, and says what the hub answered. The sender's end goes to ended.
-func (w *slowWard) deliver(ctx context.Context, ep overlay.Endpoint, dir string, clock ingest.ClockSource, quality vitals.Quality, ended chan<- error) (store.Outcome, error) {
-	settled := make(chan ingest.Settled, 2)
-	fail := func(err error) (store.Outcome, error) {
+func (w *slowWard) deliver(ctx context.Context, ep overlay.Endpoint, dir string, clock uplink.ClockSource, quality vitals.Quality, ended chan<- error) (delivery.Outcome, error) {
+	settled := make(chan uplink.Settled, 2)
+	fail := func(err error) (delivery.Outcome, error) {
 		ended <- nil
 		return 0, err
 	}
@@ -254,15 +256,15 @@ func (w *slowWard) deliver(ctx context.Context, ep overlay.Endpoint, dir string,
 		return fail(err)
 	}
 	lane := w.sensor.Name
-	if err := q.Append(ctx, outbox.Record{Lane: lane, Class: outbox.Control, Data: ingest.EncodeAnnouncement(said)},
-		outbox.Record{Lane: lane, Class: outbox.Numeric, Data: ingest.EncodeEnvelope(chunk)}); err != nil {
+	if err := q.Append(ctx, outbox.Record{Lane: lane, Class: outbox.Control, Data: delivery.EncodeAnnouncement(said)},
+		outbox.Record{Lane: lane, Class: outbox.Numeric, Data: delivery.EncodeEnvelope(chunk)}); err != nil {
 		return fail(err)
 	}
-	options := []ingest.SenderOption{ingest.OnSettled(func(x ingest.Settled) { settled <- x })}
+	options := []uplink.SenderOption{uplink.OnSettled(func(x uplink.Settled) { settled <- x })}
 	if clock != nil {
-		options = append(options, ingest.WithClock(clock))
+		options = append(options, uplink.WithClock(clock))
 	}
-	sender := ingest.NewSender(ep, q, q.Lane(lane), slog.New(slog.DiscardHandler), options...)
+	sender := uplink.NewSender(ep, q, q.Lane(lane), slog.New(slog.DiscardHandler), options...)
 	go func() { ended <- sender.Run(ctx) }()
 	for {
 		select {

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"vitalseal/internal/access"
+	"vitalseal/internal/delivery"
 	"vitalseal/internal/overlay"
 	"vitalseal/internal/seal"
 	"vitalseal/internal/store"
@@ -57,7 +58,7 @@ func fullDisk(ctx context.Context, t *Target) (_ Result, err error) {
 		return Result{}, err
 	}
 	defer live.Close()
-	beat := func(seq uint64, rate float64) (store.Outcome, error) {
+	beat := func(seq uint64, rate float64) (delivery.Outcome, error) {
 		at := time.Now().UTC().Truncate(time.Millisecond)
 		c := vitals.Chunk{Signal: vitals.Numerics, Start: at, Bundles: []vitals.Bundle{{At: at, Numerics: []vitals.Numeric{vitals.Checked(vitals.HeartRate, rate, vitals.Good)}}}}
 		got, _, err := o.store.Append(ctx, g, store.Arrival{Sensor: sensor, Chunk: c, Received: at,
@@ -66,7 +67,7 @@ func fullDisk(ctx context.Context, t *Target) (_ Result, err error) {
 	}
 	o.store.HoldReadings(true)
 	got, err := beat(0, 66)
-	if got != store.Retry || !store.Full(err) {
+	if got != delivery.Retry || !store.Full(err) {
 		return Result{}, fmt.Errorf("with a full disk a reading is %s: %w", got, err)
 	}
 	var seen []Seen
@@ -89,7 +90,7 @@ func fullDisk(ctx context.Context, t *Target) (_ Result, err error) {
 	}
 	// There is room again. What was not shown then is not shown before this.
 	o.store.HoldReadings(false)
-	if got, err := beat(1, 77); err != nil || got != store.Accepted {
+	if got, err := beat(1, 77); err != nil || got != delivery.Accepted {
 		return Result{}, fmt.Errorf("with room again a reading is %s: %w", got, err)
 	}
 	u, err := live.Next(ctx)

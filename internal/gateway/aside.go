@@ -8,10 +8,10 @@ import (
 	"sync"
 	"time"
 
-	"vitalseal/internal/ingest"
+	"vitalseal/internal/uplink"
 )
 
-// maxAside bounds how many rejected messages are kept, each at most ingest.MaxFrame bytes.
+// maxAside bounds how many rejected messages are kept, each at most delivery.MaxFrame bytes.
 const maxAside = 100
 
 // aside keeps what the hub rejected for good, still sealed, for whoever looks into it. The first ones are kept: they show
@@ -26,7 +26,7 @@ type aside struct {
 
 func newAside(dir string, log *slog.Logger) *aside { return &aside{dir: dir, log: log, kept: -1} }
 
-func (a *aside) keep(x ingest.Settled) {
+func (a *aside) keep(x uplink.Settled) {
 	if !x.Rejected() {
 		return
 	}
@@ -37,7 +37,7 @@ func (a *aside) keep(x ingest.Settled) {
 	}
 }
 
-func (a *aside) write(x ingest.Settled) error {
+func (a *aside) write(x uplink.Settled) error {
 	if a.kept < 0 {
 		if err := os.MkdirAll(a.dir, 0o700); err != nil {
 			return err

@@ -11,8 +11,8 @@ import (
 	"sync"
 	"sync/atomic"
 
-	"vitalseal/internal/ingest"
 	"vitalseal/internal/seal"
+	"vitalseal/internal/uplink"
 )
 
 // epochBits and maxBoot are how epochs are numbered.
@@ -24,7 +24,7 @@ const (
 // numbering is the boot counter of this run. It is safe for concurrent use.
 type numbering struct {
 	path string
-	run  *ingest.Run
+	run  *uplink.Run
 	log  *slog.Logger
 	now  atomic.Uint64
 

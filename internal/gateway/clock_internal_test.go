@@ -6,7 +6,7 @@ import (
 	"testing"
 	"time"
 
-	"vitalseal/internal/ingest"
+	"vitalseal/internal/delivery"
 	"vitalseal/internal/outbox"
 	"vitalseal/internal/seal"
 	"vitalseal/internal/vitals"
@@ -87,7 +87,7 @@ func opened(t *testing.T, w *writer, key *seal.RecipientKey) (numbers []uint64, 
 		if err != nil {
 			t.Fatal(err)
 		}
-		m, err := ingest.ParseMessage(r.Data)
+		m, err := delivery.ParseMessage(r.Data)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -179,7 +179,7 @@ func TestGapsAreToldExactly(t *testing.T) {
 			there[c.Start] = true
 			continue
 		}
-		g, ok := ingest.ParseGap(c.Events[0])
+		g, ok := delivery.ParseGap(c.Events[0])
 		if !ok || !c.Start.Equal(at.Add(time.Duration(g.First)*250*time.Millisecond)) {
 			t.Fatalf("%+v: want a gap, at its place", c)
 		}
@@ -257,7 +257,7 @@ func FuzzGapBook(f *testing.F) {
 			return
 		}
 		for _, x := range all {
-			if g, ok := ingest.ParseGap(x.Event); !ok || g.Count() == 0 {
+			if g, ok := delivery.ParseGap(x.Event); !ok || g.Count() == 0 {
 				t.Errorf("%+v is no gap", x)
 			}
 		}

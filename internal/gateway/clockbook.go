@@ -11,7 +11,7 @@ import (
 	"sync"
 	"time"
 
-	"vitalseal/internal/ingest"
+	"vitalseal/internal/delivery"
 	"vitalseal/internal/overlay"
 )
 
@@ -163,7 +163,7 @@ func (b *clockBook) save() error {
 		b.file.Generations = slices.Delete(b.file.Generations, 0, extra)
 	}
 	for lane, marks := range b.file.Lanes {
-		if extra := len(marks) - ingest.MaxClockSpans; extra > 0 {
+		if extra := len(marks) - delivery.MaxClockSpans; extra > 0 {
 			b.file.Lanes[lane] = slices.Delete(marks, 0, extra)
 		}
 	}
@@ -263,18 +263,18 @@ func (b *clockBook) begin(lane string, number, generation uint64) error {
 	return nil
 }
 
-// Now implements ingest.ClockSource.
+// Now implements uplink.ClockSource.
 func (b *clockBook) Now() time.Time { return b.host.Now().Round(0) }
 
-// Record implements ingest.ClockSource.
-func (b *clockBook) Record(lane string) ingest.ClockRecord {
+// Record implements uplink.ClockSource.
+func (b *clockBook) Record(lane string) delivery.ClockRecord {
 	b.look()
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	now := b.current()
-	r := ingest.ClockRecord{Version: b.version, Generation: now.ID, Stepped: b.stepped}
+	r := delivery.ClockRecord{Version: b.version, Generation: now.ID, Stepped: b.stepped}
 	for _, m := range b.file.Lanes[lane] {
-		s := ingest.ClockSpan{From: m.From}
+		s := delivery.ClockSpan{From: m.From}
 		i, ok := slices.BinarySearchFunc(b.file.Generations, m.Generation, func(g clockGeneration, id uint64) int {
 			switch {
 			case g.ID < id:
@@ -289,21 +289,21 @@ func (b *clockBook) Record(lane string) ingest.ClockRecord {
 			since := time.Duration(now.AheadOfUptime-g.AheadOfUptime) * time.Microsecond
 			switch {
 			case g.ID>>epochBits == b.boot:
-				s.Kind, s.Value = ingest.ClockSet, since
+				s.Kind, s.Value = delivery.ClockSet, since
 			case g.Known: // of an earlier start, and measured then
-				s.Kind, s.Value, s.Error = ingest.ClockMeasured, time.Duration(g.Offset)*time.Microsecond, time.Duration(g.Error)*time.Microsecond
+				s.Kind, s.Value, s.Error = delivery.ClockMeasured, time.Duration(g.Offset)*time.Microsecond, time.Duration(g.Error)*time.Microsecond
 			case g.Run != "" && g.Run == now.Run:
-				s.Kind, s.Value = ingest.ClockSet, since
+				s.Kind, s.Value = delivery.ClockSet, since
 			}
 		} else if m.Generation == deviceClock {
-			s.Kind = ingest.ClockOfDevice
+			s.Kind = delivery.ClockOfDevice
 		}
 		r.Spans = append(r.Spans, s)
 	}
 	return r
 }
 
-// Measured implements ingest.ClockSource.
+// Measured implements uplink.ClockSource.
 func (b *clockBook) Measured(generation uint64, offset, within time.Duration) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -324,10 +324,10 @@ func (b *clockBook) Measured(generation uint64, offset, within time.Duration) {
 			b.log.Error("the measurement of the clock is not on disk", "err", err)
 		}
 	}
-	switch wrong := !ingest.ClockRight(offset, within); {
+	switch wrong := !delivery.ClockRight(offset, within); {
 	case wrong && !b.wrong:
 		b.wrong = true
-		b.log.Error(ingest.ClockWords(offset)+": what is measured is shown live with a mark, and waits for the chart until the clock is right",
+		b.log.Error(delivery.ClockWords(offset)+": what is measured is shown live with a mark, and waits for the chart until the clock is right",
 			"hint", "set this machine's clock, or give it a time service")
 	case !wrong && b.wrong:
 		b.wrong = false
@@ -367,7 +367,7 @@ func (b *clockBook) tellStatus(st *ClockStatus) {
 	offset, within := time.Duration(g.Offset)*time.Microsecond, time.Duration(g.Error)*time.Microsecond
 	ahead := offset.Seconds()
 	st.AheadSeconds, st.AheadErrorSeconds = &ahead, within.Seconds()
-	if !ingest.ClockRight(offset, within) {
-		st.Problem = ingest.ClockWords(offset)
+	if !delivery.ClockRight(offset, within) {
+		st.Problem = delivery.ClockWords(offset)
 	}
 }

@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"vitalseal/internal/ingest"
+	"vitalseal/internal/delivery"
 )
 
 // setClock is a host's clock that can be set: what it says stands for its monotonic reading too, so steps are told to the book by hand.
@@ -67,7 +67,7 @@ func TestClockBook(t *testing.T) {
 		t.Fatal(err)
 	}
 	r := b.Record("oxi")
-	want := []ingest.ClockSpan{{From: 3 << epochBits, Kind: ingest.ClockSet, Value: -slow}, {From: 3<<epochBits | 2, Kind: ingest.ClockSet}}
+	want := []delivery.ClockSpan{{From: 3 << epochBits, Kind: delivery.ClockSet, Value: -slow}, {From: 3<<epochBits | 2, Kind: delivery.ClockSet}}
 	if r.Version == version || r.Generation != before+1 || r.Stepped != -slow || len(r.Spans) != 2 || r.Spans[0] != want[0] || r.Spans[1] != want[1] {
 		t.Errorf("record %+v, want %+v", r, want)
 	}
@@ -91,9 +91,9 @@ func TestClockBook(t *testing.T) {
 	host.run, host.off = "second", -400*24*time.Hour
 	b = openBook(t, dir, 5, host)
 	r = b.Record("oxi")
-	kinds := []ingest.ClockKind{ingest.ClockNotKnown, ingest.ClockNotKnown, ingest.ClockMeasured, ingest.ClockSet}
+	kinds := []delivery.ClockKind{delivery.ClockNotKnown, delivery.ClockNotKnown, delivery.ClockMeasured, delivery.ClockSet}
 	for i, s := range r.Spans {
-		if len(r.Spans) != len(kinds) || s.Kind != kinds[i] || s.Kind == ingest.ClockMeasured && (s.Value != 2*time.Second || s.Error != 30*time.Millisecond) {
+		if len(r.Spans) != len(kinds) || s.Kind != kinds[i] || s.Kind == delivery.ClockMeasured && (s.Value != 2*time.Second || s.Error != 30*time.Millisecond) {
 			t.Errorf("after a reboot: %+v", r.Spans)
 			break
 		}

@@ -9,7 +9,7 @@ import (
 	"slices"
 	"sync"
 
-	"vitalseal/internal/ingest"
+	"vitalseal/internal/delivery"
 	"vitalseal/internal/outbox"
 	"vitalseal/internal/vitals"
 )
@@ -25,7 +25,7 @@ type gapBook struct {
 	led  *ledger
 
 	mu      sync.Mutex // guards the fields below
-	open    map[string][]ingest.Gap
+	open    map[string][]delivery.Gap
 	taken   map[string]int           // by lane: how many of its first gaps are being told, and do not grow any more
 	wake    map[string]chan struct{} // by lane, holds a token when there may be something
 	failing bool
@@ -39,7 +39,7 @@ type bookedGap struct {
 
 // openGapBook reads what an earlier start did not get to tell.
 func openGapBook(path string, led *ledger, log *slog.Logger) (*gapBook, error) {
-	b := &gapBook{path: path, log: log, led: led, open: map[string][]ingest.Gap{}, taken: map[string]int{}, wake: map[string]chan struct{}{}}
+	b := &gapBook{path: path, log: log, led: led, open: map[string][]delivery.Gap{}, taken: map[string]int{}, wake: map[string]chan struct{}{}}
 	text, err := os.ReadFile(path) // #nosec G304 -- below the gateway's own folder
 	if errors.Is(err, os.ErrNotExist) {
 		return b, nil
@@ -53,7 +53,7 @@ func openGapBook(path string, led *ledger, log *slog.Logger) (*gapBook, error) {
 		log.Error("gaps of an earlier start are lost: their file is damaged", "err", err)
 	}
 	for _, x := range booked {
-		g, _ := ingest.ParseGap(x.Event)
+		g, _ := delivery.ParseGap(x.Event)
 		g.From = x.Event.At
 		b.add(x.Lane, g)
 	}
@@ -69,7 +69,7 @@ func parseGapBook(text []byte) (all []bookedGap, err error) {
 		return nil, fmt.Errorf("%d gaps", len(all))
 	}
 	for _, x := range all {
-		if _, ok := ingest.ParseGap(x.Event); !ok || x.Lane == "" || len(x.Lane) > outbox.MaxLaneBytes {
+		if _, ok := delivery.ParseGap(x.Event); !ok || x.Lane == "" || len(x.Lane) > outbox.MaxLaneBytes {
 			return nil, errors.New("an entry is not a gap")
 		}
 	}
@@ -100,12 +100,12 @@ func (b *gapBook) dropped(recs []outbox.Record) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for _, r := range recs {
-		m, err := ingest.ParseMessage(r.Data)
+		m, err := delivery.ParseMessage(r.Data)
 		if err != nil || m.Announcement {
 			continue // damaged: what is whole around it tells
 		}
 		b.led.dropped(r.Lane, m)
-		b.add(r.Lane, ingest.Gap{Signal: vitals.Signal(m.Signal), Epoch: m.Epoch.ID, First: m.Seq, Last: m.Seq, From: m.Start, To: m.Start, Reason: ingest.GapOutboxFull})
+		b.add(r.Lane, delivery.Gap{Signal: vitals.Signal(m.Signal), Epoch: m.Epoch.ID, First: m.Seq, Last: m.Seq, From: m.Start, To: m.Start, Reason: delivery.GapOutboxFull})
 	}
 	b.save()
 }
@@ -118,16 +118,16 @@ func (b *gapBook) damaged(whole []outbox.Record) {
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	last := map[stream]ingest.Message{}
+	last := map[stream]delivery.Message{}
 	for _, r := range whole {
-		m, err := ingest.ParseMessage(r.Data)
+		m, err := delivery.ParseMessage(r.Data)
 		if err != nil || m.Announcement || m.Signal == uint8(vitals.Events) { // events' gaps are in another file: no hole says anything
 			continue
 		}
 		key := stream{r.Lane, m.Signal}
 		if before, ok := last[key]; ok && before.Epoch.ID == m.Epoch.ID && m.Seq > before.Seq+1 {
-			b.add(r.Lane, ingest.Gap{Signal: vitals.Signal(m.Signal), Epoch: m.Epoch.ID, First: before.Seq + 1, Last: m.Seq - 1,
-				From: before.Start, To: m.Start, Reason: ingest.GapDiskDamage})
+			b.add(r.Lane, delivery.Gap{Signal: vitals.Signal(m.Signal), Epoch: m.Epoch.ID, First: before.Seq + 1, Last: m.Seq - 1,
+				From: before.Start, To: m.Start, Reason: delivery.GapDiskDamage})
 		}
 		last[key] = m
 	}
@@ -135,7 +135,7 @@ func (b *gapBook) damaged(whole []outbox.Record) {
 }
 
 // add joins a gap to the one before it or begins another. mu is held, or b is not shared yet.
-func (b *gapBook) add(lane string, g ingest.Gap) {
+func (b *gapBook) add(lane string, g delivery.Gap) {
 	list := b.open[lane]
 	for i := b.taken[lane]; i < len(list); i++ {
 		l := &list[i]
@@ -156,7 +156,7 @@ func (b *gapBook) add(lane string, g ingest.Gap) {
 }
 
 // take hands over a lane's gaps; what comes from now on begins others. They stay in the file until told is called.
-func (b *gapBook) take(lane string) []ingest.Gap {
+func (b *gapBook) take(lane string) []delivery.Gap {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.taken[lane] = len(b.open[lane])

@@ -24,11 +24,11 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"vitalseal/internal/ingest"
 	"vitalseal/internal/outbox"
 	"vitalseal/internal/overlay"
 	"vitalseal/internal/seal"
 	"vitalseal/internal/sensor"
+	"vitalseal/internal/uplink"
 )
 
 // ErrNotEnrolled says that an identity is missing in the data folder.
@@ -97,7 +97,7 @@ func Run(ctx context.Context, cfg Config, d Deps) (err error) {
 	led.boot, led.book, led.storage = boot, book, &storage{folder: cfg.Data, log: log}
 	var instance [16]byte
 	_, _ = rand.Read(instance[:]) // never fails
-	run := ingest.NewRun(boot, instance)
+	run := uplink.NewRun(boot, instance)
 	number := &numbering{path: filepath.Join(cfg.Data, "boot"), run: run, log: log}
 	number.now.Store(boot)
 
@@ -176,7 +176,7 @@ func Run(ctx context.Context, cfg Config, d Deps) (err error) {
 	defer stopDelivering()
 	out, ctxD := errgroup.WithContext(delivering)
 	aside := newAside(filepath.Join(cfg.Data, "rejected"), log)
-	pace := ingest.NewPace(cfg.BacklogKiBPerSecond<<10, float64(cfg.BacklogSharePercent)/100)
+	pace := uplink.NewPace(cfg.BacklogKiBPerSecond<<10, float64(cfg.BacklogSharePercent)/100)
 	var eps endpoints
 	defer func() { err = errors.Join(err, eps.close()) }()
 	for _, id := range ids.all() {
@@ -190,10 +190,10 @@ func Run(ctx context.Context, cfg Config, d Deps) (err error) {
 			out.Go(func() error { return watchAudit(ctxD, cfg.Data, ep, led, log) })
 			continue
 		}
-		sender := ingest.NewSender(ep, q, q.Lane(id.ID().Name), log, ingest.OnSettled(func(x ingest.Settled) {
+		sender := uplink.NewSender(ep, q, q.Lane(id.ID().Name), log, uplink.OnSettled(func(x uplink.Settled) {
 			led.settled(x)
 			aside.keep(x)
-		}), ingest.FromRun(run), ingest.OnExceed(number.exceed), ingest.WithPace(pace), ingest.WithClock(clock))
+		}), uplink.FromRun(run), uplink.OnExceed(number.exceed), uplink.WithPace(pace), uplink.WithClock(clock))
 		led.sender(id.ID().Name, sender)
 		out.Go(func() error { return sender.Run(ctxD) })
 	}

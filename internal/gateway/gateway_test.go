@@ -15,6 +15,7 @@ import (
 
 	"vitalseal/internal/access"
 	"vitalseal/internal/audit"
+	"vitalseal/internal/delivery"
 	"vitalseal/internal/gateway"
 	"vitalseal/internal/ingest"
 	"vitalseal/internal/overlay"
@@ -58,9 +59,9 @@ type chunkKey struct {
 	seq    uint64
 }
 
-func (c *counting) Hand(ctx context.Context, g access.Grant, a store.Arrival, settled func(store.Outcome, string, error)) {
+func (c *counting) Hand(ctx context.Context, g access.Grant, a store.Arrival, settled func(delivery.Outcome, string, error)) {
 	hand := func() {
-		c.Store.Hand(ctx, g, a, func(o store.Outcome, reason string, err error) {
+		c.Store.Hand(ctx, g, a, func(o delivery.Outcome, reason string, err error) {
 			c.note(a, o)
 			settled(o, reason, err)
 		})
@@ -72,12 +73,12 @@ func (c *counting) Hand(ctx context.Context, g access.Grant, a store.Arrival, se
 	hand()
 }
 
-func (c *counting) note(a store.Arrival, o store.Outcome) {
+func (c *counting) note(a store.Arrival, o delivery.Outcome) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	key := chunkKey{a.Sensor, a.Header.Signal, a.Header.Epoch.ID, a.Header.Seq}
 	// A Duplicate may be the first that is heard of a chunk, if the connection broke during its commit.
-	if o == store.Accepted || o == store.Duplicate && c.accepted[key] == 0 {
+	if o == delivery.Accepted || o == delivery.Duplicate && c.accepted[key] == 0 {
 		c.accepted[key]++
 		c.chunks = append(c.chunks, a)
 	}

@@ -12,8 +12,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"vitalseal/internal/delivery"
 	"vitalseal/internal/gateway"
-	"vitalseal/internal/ingest"
 	"vitalseal/internal/overlay"
 	"vitalseal/internal/sensor/bench"
 	"vitalseal/internal/store"
@@ -126,9 +126,9 @@ func TestOutboxTooSmallForTheOutage(t *testing.T) {
 		named := uint64(0)
 		for _, c := range b.store.arrivals(oximeter, vitals.Events) {
 			for _, e := range c.Events {
-				if g, ok := ingest.ParseGap(e); ok {
+				if g, ok := delivery.ParseGap(e); ok {
 					named += g.Count()
-					if g.Reason != ingest.GapOutboxFull || !e.At.Equal(c.Start) || g.To.Before(g.From) {
+					if g.Reason != delivery.GapOutboxFull || !e.At.Equal(c.Start) || g.To.Before(g.From) {
 						t.Errorf("gap %+v at %v", g, e.At)
 					}
 				}
@@ -139,7 +139,7 @@ func TestOutboxTooSmallForTheOutage(t *testing.T) {
 		}
 		gaps, err := b.store.Gaps(t.Context(), "", 100)
 		must(t, err)
-		if len(gaps) == 0 || gaps[0].Reason != ingest.GapOutboxFull {
+		if len(gaps) == 0 || gaps[0].Reason != delivery.GapOutboxFull {
 			t.Errorf("the hub lists %+v", gaps)
 		}
 	})

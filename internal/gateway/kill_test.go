@@ -15,8 +15,8 @@ import (
 	"testing"
 	"time"
 
+	"vitalseal/internal/delivery"
 	"vitalseal/internal/gateway"
-	"vitalseal/internal/ingest"
 	"vitalseal/internal/outbox"
 	"vitalseal/internal/overlay"
 	"vitalseal/internal/sensor/bench"
@@ -131,7 +131,7 @@ func waiting(t *testing.T, data string) (keys []chunkKey) {
 			rec, err := lane.Next(ctx)
 			cancel()
 			must(t, err)
-			m, err := ingest.ParseMessage(rec.Data)
+			m, err := delivery.ParseMessage(rec.Data)
 			must(t, err)
 			if !m.Announcement {
 				keys = append(keys, chunkKey{spiffe(overlay.KindSensor, name).String(), m.Signal, m.Epoch.ID, m.Seq})

@@ -4,7 +4,7 @@ import (
 	"fmt"
 	"time"
 
-	"vitalseal/internal/ingest"
+	"vitalseal/internal/delivery"
 )
 
 // A device whose clock shows local time and says no zone sends entries that are wrong by a whole number of quarter hours. East of UTC they
@@ -48,7 +48,7 @@ func (d *legacyDevice) watchClock(at, now time.Time) {
 		late = rounded
 	}
 	switch {
-	case at.IsZero() || late <= 0 || ingest.ClockRight(late, 0):
+	case at.IsZero() || late <= 0 || delivery.ClockRight(late, 0):
 		d.late = legacyLate{}
 	case local == d.late.local && (late-d.late.by).Abs() <= lateWavers:
 		d.late.seen++

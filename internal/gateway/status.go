@@ -11,9 +11,10 @@ import (
 	"time"
 
 	"vitalseal/internal/audit"
-	"vitalseal/internal/ingest"
+	"vitalseal/internal/delivery"
 	"vitalseal/internal/outbox"
 	"vitalseal/internal/sensor"
+	"vitalseal/internal/uplink"
 	"vitalseal/internal/vitals"
 )
 
@@ -119,7 +120,7 @@ type ledger struct {
 	mu       sync.Mutex // guards the fields below
 	lanes    []string
 	streams  map[string]*[vitals.MaxSignal + 1]StreamStatus // by lane
-	senders  map[string]*ingest.Sender
+	senders  map[string]*uplink.Sender
 	devices  map[string]device
 	curves   map[string]string
 	backlog  uint64
@@ -139,7 +140,7 @@ type device struct {
 }
 
 func newLedger(gateway string) *ledger {
-	return &ledger{gateway: gateway, streams: map[string]*[vitals.MaxSignal + 1]StreamStatus{}, senders: map[string]*ingest.Sender{},
+	return &ledger{gateway: gateway, streams: map[string]*[vitals.MaxSignal + 1]StreamStatus{}, senders: map[string]*uplink.Sender{},
 		devices: map[string]device{}, curves: map[string]string{}}
 }
 
@@ -169,7 +170,7 @@ func (l *ledger) curve(id, name string) {
 	l.curves[id] = name
 }
 
-func (l *ledger) sender(id string, s *ingest.Sender) {
+func (l *ledger) sender(id string, s *uplink.Sender) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.senders[id] = s
@@ -189,7 +190,7 @@ func (l *ledger) produced(id string, s vitals.Signal) {
 func (l *ledger) lost(id string, s vitals.Signal) { l.count(id, s, func(c *StreamStatus) { c.Lost++ }) }
 
 // dropped counts a chunk that the outbox dropped.
-func (l *ledger) dropped(id string, m ingest.Message) {
+func (l *ledger) dropped(id string, m delivery.Message) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.gaps.Dropped++
@@ -269,7 +270,7 @@ func (l *ledger) backlogOf(q *outbox.Queue, now time.Time, bytes int64) (b Backl
 		}
 		b.Records += int64(waiting)
 		if r, ok := lane.Oldest(); ok {
-			if m, err := ingest.ParseMessage(r.Data); err == nil && (b.Oldest == nil || m.Start.Before(*b.Oldest)) {
+			if m, err := delivery.ParseMessage(r.Data); err == nil && (b.Oldest == nil || m.Start.Before(*b.Oldest)) {
 				b.Oldest, b.OldestAgeSeconds = &m.Start, max(now.Sub(m.Start).Seconds(), 0)
 			}
 		}
@@ -288,7 +289,7 @@ func (l *ledger) backlogOf(q *outbox.Queue, now time.Time, bytes int64) (b Backl
 }
 
 // settled is the senders' OnSettled.
-func (l *ledger) settled(x ingest.Settled) {
+func (l *ledger) settled(x uplink.Settled) {
 	if x.Message.Announcement {
 		return
 	}
@@ -354,7 +355,7 @@ func (l *ledger) status(q *outbox.Queue) Status {
 		if s := l.senders[id]; s != nil {
 			x := s.Stats()
 			status := SensorStatus{Sensor: id, Connected: x.Connected, Since: x.Changed.UTC(), Connects: x.Connects, Retries: x.Retries, Calibration: l.curves[id]}
-			if x.Refused != ingest.NoReason {
+			if x.Refused != delivery.NoReason {
 				status.Refused = x.Refused.String()
 			}
 			if d, ok := l.devices[id]; ok {

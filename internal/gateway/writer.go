@@ -7,7 +7,7 @@ import (
 	"log/slog"
 	"time"
 
-	"vitalseal/internal/ingest"
+	"vitalseal/internal/delivery"
 	"vitalseal/internal/outbox"
 	"vitalseal/internal/seal"
 	"vitalseal/internal/vitals"
@@ -246,7 +246,7 @@ func (w *writer) store(ctx context.Context, recs []outbox.Record) error {
 			w.led.storage.works(w.id)
 			// What follows on disk must not need a key that is announced in memory only.
 			w.streams = [vitals.MaxSignal + 1]epoch{}
-			w.tell(ctx, ingest.EventStorageWorks, "the gateway's disk takes readings again")
+			w.tell(ctx, delivery.EventStorageWorks, "the gateway's disk takes readings again")
 		}
 		return nil
 	}
@@ -260,7 +260,7 @@ func (w *writer) store(ctx context.Context, recs []outbox.Record) error {
 	}
 	if !w.holding {
 		w.holding = true
-		w.tell(ctx, ingest.EventStorageFailed, why)
+		w.tell(ctx, delivery.EventStorageFailed, why)
 	}
 	return nil
 }
@@ -305,7 +305,7 @@ func (w *writer) seal(t taken) ([]outbox.Record, error) {
 			if err != nil {
 				return recs, err
 			}
-			recs = append(recs, outbox.Record{Lane: w.id, Class: outbox.Control, Data: ingest.EncodeAnnouncement(a)})
+			recs = append(recs, outbox.Record{Lane: w.id, Class: outbox.Control, Data: delivery.EncodeAnnouncement(a)})
 		}
 		envelope, _, err := e.sealer.Seal(c.Start, plain)
 		if errors.Is(err, seal.ErrEpochExhausted) {
@@ -316,7 +316,7 @@ func (w *writer) seal(t taken) ([]outbox.Record, error) {
 			return recs, err
 		}
 		e.latest = latest
-		return append(recs, outbox.Record{Lane: w.id, Class: classOf(c.Signal), Data: ingest.EncodeEnvelope(envelope)}), nil
+		return append(recs, outbox.Record{Lane: w.id, Class: classOf(c.Signal), Data: delivery.EncodeEnvelope(envelope)}), nil
 	}
 }
 

@@ -10,7 +10,7 @@ import (
 
 	"vitalseal/internal/access"
 	"vitalseal/internal/audit"
-	"vitalseal/internal/ingest"
+	"vitalseal/internal/delivery"
 	"vitalseal/internal/overlay"
 	"vitalseal/internal/store"
 )
@@ -90,14 +90,14 @@ func clipText(s string, most int) string {
 }
 
 // forged is told of what ingest had to refuse, or let in against the rule.
-func (g *securityGuard) forged(sensor string, r ingest.Reason) {
+func (g *securityGuard) forged(sensor string, r delivery.Reason) {
 	kind := access.EventForgery
 	switch r {
-	case ingest.Fenced, ingest.OlderStart, ingest.EpochReused:
+	case delivery.Fenced, delivery.OlderStart, delivery.EpochReused:
 		kind = access.EventCopy
-	case ingest.OtherContent:
+	case delivery.OtherContent:
 		kind = access.EventNonce
-	case ingest.EpochJump, ingest.StartJump:
+	case delivery.EpochJump, delivery.StartJump:
 		kind = access.EventJump
 	}
 	g.tell(access.Event{Kind: kind, Where: sensor, Detail: r.String()})

@@ -11,7 +11,7 @@ import (
 
 	"vitalseal/internal/access"
 	"vitalseal/internal/audit"
-	"vitalseal/internal/ingest"
+	"vitalseal/internal/delivery"
 	"vitalseal/internal/overlay"
 	"vitalseal/internal/seal"
 	"vitalseal/internal/store"
@@ -49,8 +49,8 @@ func kindsOf(t *testing.T, st *store.Store) string {
 // what waits at the end is written; pages of their own show emergencies and approvals.
 func TestSecurityEventsAreKept(t *testing.T) {
 	g, st := testGuard(t)
-	for r, want := range map[ingest.Reason]string{ingest.OtherContent: access.EventNonce, ingest.EpochJump: access.EventJump, ingest.StartJump: access.EventJump,
-		ingest.Fenced: access.EventCopy, ingest.OlderStart: access.EventCopy, ingest.EpochReused: access.EventCopy, ingest.DoesNotOpen: access.EventForgery} {
+	for r, want := range map[delivery.Reason]string{delivery.OtherContent: access.EventNonce, delivery.EpochJump: access.EventJump, delivery.StartJump: access.EventJump,
+		delivery.Fenced: access.EventCopy, delivery.OlderStart: access.EventCopy, delivery.EpochReused: access.EventCopy, delivery.DoesNotOpen: access.EventForgery} {
 		g.forged("spiffe://test.internal/sensor/oxi-1", r)
 		if id := store.SecurityID(want, "spiffe://test.internal/sensor/oxi-1", ""); g.pending[id].Detail != r.String() {
 			t.Errorf("%v is shown as %+v", r, g.pending[id])

@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"vitalseal/internal/delivery"
 	"vitalseal/internal/store"
 	"vitalseal/internal/vitals"
 )
@@ -22,15 +23,15 @@ func TestDelayIsNoError(t *testing.T) {
 		shortest := time.Duration(1 << 62)
 		for range 12 {
 			out, back := time.Duration(rng.Int64N(int64(12*time.Second))), time.Duration(rng.Int64N(int64(300*time.Millisecond)))
-			r := clockReport{sent: gateway(), echo: echo, heard: heard, generation: 7, spans: []ClockSpan{{From: 1, Kind: ClockSet}}}
+			r := delivery.ClockReport{Sent: gateway(), Echo: echo, Heard: heard, Generation: 7, Spans: []delivery.ClockSpan{{From: 1, Kind: delivery.ClockSet}}}
 			hub = hub.Add(out)
 			k.report(r, hub)
-			echo = k.last.answered
+			echo = k.last.Answered
 			hub = hub.Add(back)
 			heard = gateway()
 			shortest = min(shortest, out+back)
 			k2 := k // what the next report will say
-			k2.report(clockReport{sent: gateway(), echo: echo, heard: heard, generation: 7, spans: r.spans}, hub)
+			k2.report(delivery.ClockReport{Sent: gateway(), Echo: echo, Heard: heard, Generation: 7, Spans: r.Spans}, hub)
 			c := k2.of(5, vitals.Chunk{}, hub)
 			if off := (c.Offset - truth).Abs(); !c.Known || off > c.Error+2*time.Microsecond || (c.Error-shortest/2).Abs() > 2*time.Microsecond {
 				t.Fatalf("truth %v: measured %v within %v (known %v), shortest round trip %v", truth, c.Offset, c.Error, c.Known, shortest)
@@ -47,10 +48,10 @@ func TestDelayIsNoError(t *testing.T) {
 func TestBacklogByTheRecordOfSteps(t *testing.T) {
 	hub := time.Date(2026, 11, 29, 12, 0, 0, 0, time.UTC)
 	var k peerClock
-	report := func(off time.Duration, generation uint64, stepped time.Duration, spans ...ClockSpan) {
-		r := clockReport{sent: hub.Add(off).UnixMicro(), echo: k.last.answered, heard: hub.Add(off).UnixMicro(), generation: generation, stepped: stepped, spans: spans}
-		if r.generation != k.generation {
-			r.echo, r.heard = 0, 0 // by another clock
+	report := func(off time.Duration, generation uint64, stepped time.Duration, spans ...delivery.ClockSpan) {
+		r := delivery.ClockReport{Sent: hub.Add(off).UnixMicro(), Echo: k.last.Answered, Heard: hub.Add(off).UnixMicro(), Generation: generation, Stepped: stepped, Spans: spans}
+		if r.Generation != k.generation {
+			r.Echo, r.Heard = 0, 0 // by another clock
 		}
 		hub = hub.Add(10 * time.Millisecond)
 		k.report(r, hub)
@@ -58,7 +59,7 @@ func TestBacklogByTheRecordOfSteps(t *testing.T) {
 	}
 	of := func(number uint64) store.Clock { return k.of(number, vitals.Chunk{}, hub) }
 	const slow = -45 * time.Minute
-	first := []ClockSpan{{From: 3, Kind: ClockMeasured, Value: time.Minute, Error: time.Second}, {From: 8}, {From: 10, Kind: ClockSet}}
+	first := []delivery.ClockSpan{{From: 3, Kind: delivery.ClockMeasured, Value: time.Minute, Error: time.Second}, {From: 8}, {From: 10, Kind: delivery.ClockSet}}
 	report(slow, 1, 0, first...)
 	if c := of(12); c.Known {
 		t.Errorf("known before anything was measured: %+v", c)
@@ -81,7 +82,7 @@ func TestBacklogByTheRecordOfSteps(t *testing.T) {
 		t.Errorf("settled while the clock is wrong: %+v", s)
 	}
 	// The clock is set: known at once, before another exchange.
-	second := []ClockSpan{first[0], first[1], {From: 10, Kind: ClockSet, Value: -slow}, {From: 20, Kind: ClockSet}}
+	second := []delivery.ClockSpan{first[0], first[1], {From: 10, Kind: delivery.ClockSet, Value: -slow}, {From: 20, Kind: delivery.ClockSet}}
 	report(0, 2, -slow, second...)
 	near(21, 0)
 	near(12, slow)
@@ -164,8 +165,8 @@ func TestClockOfAnOldGateway(t *testing.T) {
 func TestClockOfADevice(t *testing.T) {
 	start := time.Date(2026, 11, 29, 12, 0, 0, 0, time.UTC)
 	gateway := func() peerClock { // one that is a minute ahead, and says so
-		k := peerClock{measures: true, spans: []ClockSpan{{From: 1, Kind: ClockSet}, {From: 2, Kind: ClockOfDevice}, {From: 3, Kind: ClockSet}}}
-		k.measured.add(exchanged{low: time.Minute.Microseconds(), high: time.Minute.Microseconds()})
+		k := peerClock{measures: true, spans: []delivery.ClockSpan{{From: 1, Kind: delivery.ClockSet}, {From: 2, Kind: delivery.ClockOfDevice}, {From: 3, Kind: delivery.ClockSet}}}
+		k.measured.Add(delivery.Exchanged{Low: time.Minute.Microseconds(), High: time.Minute.Microseconds()})
 		return k
 	}
 	said := func(k *peerClock, late time.Duration, n int) (c store.Clock) {
@@ -195,31 +196,11 @@ func TestClockOfADevice(t *testing.T) {
 		}
 	}
 	k := gateway()
-	k.measured = exchanges{}
-	k.measured.add(exchanged{}) // by now it is right
+	k.measured = delivery.Exchanges{}
+	k.measured.Add(delivery.Exchanged{}) // by now it is right
 	for _, x := range k.settlements(0, 100) {
 		if x.Low <= 2 && x.High >= 2 {
 			t.Errorf("the gateway's clock settles what a device says: %+v", x)
-		}
-	}
-}
-
-// TestHelloOfOtherVersions: either end may be older.
-func TestHelloOfOtherVersions(t *testing.T) {
-	for _, tc := range []hello{
-		{version: Version, idle: time.Second},
-		{version: Version, idle: time.Second, start: store.Start{Boot: 7, Instance: [16]byte{9}}},
-		{version: Version, idle: time.Second, clock: helloClock{speaks: true, times: [2]int64{1, 2}}},
-		{version: Version, idle: time.Second, start: store.Start{Boot: 7, Instance: [16]byte{9}}, clock: helloClock{speaks: true, times: [2]int64{1, 2}}},
-	} {
-		frame := appendHello(nil, tc)
-		got, err := parseHello(frameHello, frame[headBytes+1:])
-		if err != nil || got != tc {
-			t.Errorf("%+v became %+v, %v", tc, got, err)
-		}
-		// What an older end reads: version 1, and the start if it knows of that.
-		if frame[headBytes+1+len(helloMagic)] != 1 {
-			t.Errorf("an older end would refuse %+v", tc)
 		}
 	}
 }

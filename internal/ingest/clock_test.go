@@ -6,15 +6,16 @@ import (
 	"testing"
 	"time"
 
-	"vitalseal/internal/ingest"
+	"vitalseal/internal/delivery"
 	"vitalseal/internal/store"
+	"vitalseal/internal/uplink"
 )
 
 // hostClock is a gateway's clock that is off.
 type hostClock struct {
 	mu       sync.Mutex
 	off      time.Duration
-	record   ingest.ClockRecord
+	record   delivery.ClockRecord
 	measured chan time.Duration
 }
 
@@ -24,7 +25,7 @@ func (c *hostClock) Now() time.Time {
 	return time.Now().Add(c.off).Round(0)
 }
 
-func (c *hostClock) Record(string) ingest.ClockRecord {
+func (c *hostClock) Record(string) delivery.ClockRecord {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.record
@@ -42,14 +43,14 @@ func (c *hostClock) Measured(_ uint64, offset, _ time.Duration) {
 func TestClockIsKnownBeforeTheFirstReading(t *testing.T) {
 	h := newHub(t)
 	arrivals := make(chan store.Arrival, 100)
-	h.store.answer = func(a store.Arrival) (store.Outcome, error) {
+	h.store.answer = func(a store.Arrival) (delivery.Outcome, error) {
 		arrivals <- a
 		return 0, nil
 	}
 	const off = 90 * time.Minute
 	clock := &hostClock{off: off, measured: make(chan time.Duration, 1)}
-	clock.record = ingest.ClockRecord{Version: 1, Generation: 1, Spans: []ingest.ClockSpan{{From: 1, Kind: ingest.ClockSet}}}
-	d := newDevice(t, h, "oxi-1", ingest.WithClock(clock))
+	clock.record = delivery.ClockRecord{Version: 1, Generation: 1, Spans: []delivery.ClockSpan{{From: 1, Kind: delivery.ClockSet}}}
+	d := newDevice(t, h, "oxi-1", uplink.WithClock(clock))
 	d.announced(1).send(3)
 	d.run()
 	near := func(a store.Arrival, want time.Duration) {
@@ -80,8 +81,8 @@ func TestClockIsKnownBeforeTheFirstReading(t *testing.T) {
 	// The clock is set right; the record says so before the epoch's first chunk is in the outbox.
 	clock.mu.Lock()
 	clock.off = 0
-	clock.record = ingest.ClockRecord{Version: 2, Generation: 2, Stepped: -off,
-		Spans: []ingest.ClockSpan{{From: 1, Kind: ingest.ClockSet, Value: -off}, {From: 2, Kind: ingest.ClockSet}}}
+	clock.record = delivery.ClockRecord{Version: 2, Generation: 2, Stepped: -off,
+		Spans: []delivery.ClockSpan{{From: 1, Kind: delivery.ClockSet, Value: -off}, {From: 2, Kind: delivery.ClockSet}}}
 	clock.mu.Unlock()
 	d.announced(2).send(2)
 	for range 2 {

@@ -5,6 +5,7 @@ import (
 	"sync"
 	"time"
 
+	"vitalseal/internal/delivery"
 	"vitalseal/internal/store"
 )
 
@@ -24,7 +25,7 @@ func (x *receiver) judgeClock(ctx context.Context, wg *sync.WaitGroup) {
 	}
 	switch wrong := !now.Sure(); {
 	case wrong && !x.wrong:
-		x.log.Warn(store.ClockWords(now.Offset)+"; its readings are shown live, and wait for the chart until the clock is set right or a person settles it",
+		x.log.Warn(delivery.ClockWords(now.Offset)+"; its readings are shown live, and wait for the chart until the clock is set right or a person settles it",
 			"identity", x.sensor, "offset", now.Offset.Round(time.Millisecond).String(), "within", now.Error.Round(time.Millisecond).String())
 		x.wrong = true
 	case !wrong && x.wrong:
@@ -36,7 +37,7 @@ func (x *receiver) judgeClock(ctx context.Context, wg *sync.WaitGroup) {
 		return
 	}
 	clock := x.clock
-	clock.measured.all = append([]exchanged(nil), x.clock.measured.all...)
+	clock.measured = x.clock.measured.Clone()
 	wg.Go(func() {
 		defer x.settle.Store(false)
 		if err := x.settleClock(ctx, keeper, now, &clock); err != nil && ctx.Err() == nil {

@@ -10,10 +10,11 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"vitalseal/internal/ingest"
+	"vitalseal/internal/delivery"
 	"vitalseal/internal/outbox"
 	"vitalseal/internal/seal"
 	"vitalseal/internal/store"
+	"vitalseal/internal/uplink"
 	"vitalseal/internal/vitals"
 )
 
@@ -27,12 +28,12 @@ func TestLiveFirst(t *testing.T) {
 			at          time.Time
 		}
 		var came []arrival // guarded by the store's lock
-		h.store.answer = func(a store.Arrival) (store.Outcome, error) {
+		h.store.answer = func(a store.Arrival) (delivery.Outcome, error) {
 			came = append(came, arrival{a.Header.Epoch.Number, a.Header.Seq, time.Now()})
 			return 0, nil
 		}
 		const rate = 2 << 10
-		d := newDevice(t, h, "oxi-1", ingest.WithPace(ingest.NewPace(rate, 0.5)))
+		d := newDevice(t, h, "oxi-1", uplink.WithPace(uplink.NewPace(rate, 0.5)))
 		const old, fresh = 1000, 50
 		h.net.SetDown(true)
 		d.run()
@@ -111,10 +112,10 @@ func now[T any](m *memory, list *[]T) []T {
 func TestPace(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHub(t)
-		pace := ingest.NewPace(8<<10, 0.25)
+		pace := uplink.NewPace(8<<10, 0.25)
 		var all []*device
 		for i := range 4 {
-			d := newDevice(t, h, fmt.Sprint("oxi-", i), ingest.WithPace(pace))
+			d := newDevice(t, h, fmt.Sprint("oxi-", i), uplink.WithPace(pace))
 			d.announced(1).send(200)
 			all = append(all, d)
 		}
@@ -141,7 +142,7 @@ func TestGapReachesTheStore(t *testing.T) {
 	h := newHub(t)
 	d := newDevice(t, h, "oxi-1")
 	at := time.Date(2026, 11, 23, 9, 0, 0, 0, time.UTC)
-	g := ingest.Gap{Signal: vitals.PPG, Epoch: [16]byte{7}, First: 10, Last: 2000, From: at, To: at.Add(8 * time.Minute), Reason: ingest.GapOutboxFull}
+	g := delivery.Gap{Signal: vitals.PPG, Epoch: [16]byte{7}, First: 10, Last: 2000, From: at, To: at.Add(8 * time.Minute), Reason: delivery.GapOutboxFull}
 	s, a := d.events(1)
 	d.append(outbox.Control, a, s(vitals.Event{At: at, Code: "gap", Detail: "12 samples"}, g.Event()))
 	d.run()
@@ -152,7 +153,7 @@ func TestGapReachesTheStore(t *testing.T) {
 	}
 	for _, bad := range []string{"", "12 samples", strings.Replace(g.Event().Detail, "count=1991", "count=1", 1), strings.Replace(g.Event().Detail, "seq=10-", "seq=9999-", 1),
 		strings.Replace(g.Event().Detail, "outbox_full", "because", 1), strings.Replace(g.Event().Detail, " ppg ", " eeg ", 1), g.Event().Detail + " more"} {
-		if got, ok := ingest.ParseGap(vitals.Event{Code: "gap", Detail: bad}); ok {
+		if got, ok := delivery.ParseGap(vitals.Event{Code: "gap", Detail: bad}); ok {
 			t.Errorf("%q is taken for %+v", bad, got)
 		}
 	}
@@ -166,17 +167,17 @@ func (d *device) events(number uint64) (sealed func(...vitals.Event) []byte, ann
 	return func(e ...vitals.Event) []byte {
 		env, _, err := s.Seal(e[0].At, mustEncode(d.t, vitals.Chunk{Signal: vitals.Events, Start: e[0].At, Events: e}))
 		must(d.t, err)
-		return ingest.EncodeEnvelope(env)
-	}, ingest.EncodeAnnouncement(a)
+		return delivery.EncodeEnvelope(env)
+	}, delivery.EncodeAnnouncement(a)
 }
 
 // TestPoisonStepsAside: as many chunks as a window holds that the hub can never decide about do not hold up the others.
 func TestPoisonStepsAside(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHub(t)
-		h.store.answer = func(a store.Arrival) (store.Outcome, error) {
+		h.store.answer = func(a store.Arrival) (delivery.Outcome, error) {
 			if a.Header.Seq < 100 {
-				return store.Retry, errors.New("this one breaks the disk")
+				return delivery.Retry, errors.New("this one breaks the disk")
 			}
 			return 0, nil
 		}
@@ -208,9 +209,9 @@ func TestPoisonStepsAside(t *testing.T) {
 // hears of it. Of two with the same counter the first stays.
 func TestTwoGatewaysWithOneIdentity(t *testing.T) {
 	h := newHub(t)
-	older := newDevice(t, h, "oxi-1", ingest.FromStart(5, [16]byte{1}))
-	newer := newDevice(t, h, "oxi-1", ingest.FromStart(6, [16]byte{2}))
-	copied := newDevice(t, h, "oxi-1", ingest.FromStart(6, [16]byte{3}))
+	older := newDevice(t, h, "oxi-1", uplink.FromStart(5, [16]byte{1}))
+	newer := newDevice(t, h, "oxi-1", uplink.FromStart(6, [16]byte{2}))
+	copied := newDevice(t, h, "oxi-1", uplink.FromStart(6, [16]byte{3}))
 	s := older.announced(5 << 20)
 	s.send(3)
 	older.run()
@@ -223,7 +224,7 @@ func TestTwoGatewaysWithOneIdentity(t *testing.T) {
 	copied.announced(6<<20 | 1).send(2)
 	copied.run()
 	s.send(3)
-	refused := func(d *device) bool { return d.sender.Stats().Refused == ingest.Fenced }
+	refused := func(d *device) bool { return d.sender.Stats().Refused == delivery.Fenced }
 	for end := time.Now().Add(patience); !refused(older) || !refused(copied); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatalf("not turned away: %+v, %+v", older.sender.Stats(), copied.sender.Stats())
@@ -246,7 +247,7 @@ func TestTwoGatewaysWithOneIdentity(t *testing.T) {
 		entries, err := h.log.Recent(t.Context(), 100)
 		must(t, err)
 		for _, e := range entries {
-			found = found || e.Workstation == older.id.String() && e.Reason == ingest.Fenced.String()
+			found = found || e.Workstation == older.id.String() && e.Reason == delivery.Fenced.String()
 		}
 	}
 	if !found {
@@ -255,7 +256,7 @@ func TestTwoGatewaysWithOneIdentity(t *testing.T) {
 	h.mu.Lock()
 	alerts := append([]string(nil), h.alerts...)
 	h.mu.Unlock()
-	if len(alerts) != 1 || !strings.Contains(alerts[0], ingest.Fenced.String()) { // one a minute
+	if len(alerts) != 1 || !strings.Contains(alerts[0], delivery.Fenced.String()) { // one a minute
 		t.Errorf("alerts %q", alerts)
 	}
 	// Enrolled anew, the store forgets, and it may count from 1.
@@ -263,7 +264,7 @@ func TestTwoGatewaysWithOneIdentity(t *testing.T) {
 	h.store.mu.Lock()
 	clear(h.store.starts)
 	h.store.mu.Unlock()
-	again := newDevice(t, h, "oxi-1", ingest.FromStart(1, [16]byte{4}))
+	again := newDevice(t, h, "oxi-1", uplink.FromStart(1, [16]byte{4}))
 	a := again.announced(1 << 20)
 	a.send(1)
 	again.run()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"vitalseal/internal/delivery"
 	"vitalseal/internal/store"
 )
 
@@ -12,19 +13,19 @@ import (
 //
 // A start that is turned away is let in all the same once the newest has not been seen for Config.AloneAfter while it knocked: then
 // it is the only gateway that the patient has. It is told which number to exceed, and the hub is loud about it.
-func (s *Server) fence(ctx context.Context, x *receiver) Reason {
+func (s *Server) fence(ctx context.Context, x *receiver) delivery.Reason {
 	if x.start.Boot == 0 {
-		return NoReason // it does not say; the store is the stricter with its epochs
+		return delivery.NoReason // it does not say; the store is the stricter with its epochs
 	}
 	if x.start.Boot > maxBoot {
-		return BadFrame
+		return delivery.BadFrame
 	}
 	letIn := false
 	v, err := s.c.Store.TakeStart(ctx, x.sensor, x.start, false)
 	if err == nil && !v.Taken {
-		why := Fenced
+		why := delivery.Fenced
 		if v.Jump {
-			why = StartJump
+			why = delivery.StartJump
 		}
 		if !s.waited(x, v) {
 			x.log.Warn("an older start of a gateway, or a copy of it, is turned away", "boot", x.start.Boot, "newest", v.Newest.Boot, "highest", v.Highest)
@@ -35,7 +36,7 @@ func (s *Server) fence(ctx context.Context, x *receiver) Reason {
 	}
 	if err != nil {
 		x.log.Error("which start of the gateway is the newest is not known; it is asked to come again", "err", err)
-		return Busy
+		return delivery.Busy
 	}
 	s.mu.Lock()
 	delete(s.knocks, x.sensor)
@@ -46,9 +47,9 @@ func (s *Server) fence(ctx context.Context, x *receiver) Reason {
 	if letIn && v.Older {
 		x.log.Error("AN OLDER START OF A GATEWAY IS LET IN, because the newest one was not seen: it may be a copy or restored from a backup",
 			"boot", x.start.Boot, "highest", v.Highest, "hint", "is it the right gateway, at the right patient? If not, disable it; if the other one comes back, stop one of the two")
-		s.loud(ctx, x.sensor, OlderStart)
+		s.loud(ctx, x.sensor, delivery.OlderStart)
 	}
-	return NoReason
+	return delivery.NoReason
 }
 
 // maxBoot is the highest boot counter whose epochs can be numbered.

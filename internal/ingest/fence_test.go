@@ -7,8 +7,9 @@ import (
 	"testing/synctest"
 	"time"
 
-	"vitalseal/internal/ingest"
+	"vitalseal/internal/delivery"
 	"vitalseal/internal/seal"
+	"vitalseal/internal/uplink"
 )
 
 // TestCopyAlone: a copy with a lower counter is turned away while the newest start is there and for two minutes after; then it is let
@@ -16,15 +17,15 @@ import (
 func TestCopyAlone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHub(t)
-		newest := newDevice(t, h, "oxi-1", ingest.FromStart(9, [16]byte{1}))
+		newest := newDevice(t, h, "oxi-1", uplink.FromStart(9, [16]byte{1}))
 		newest.announced(9 << seal.CountBits).send(3)
 		stop := newest.run()
 		newest.awaitSettled(4)
 
-		run := ingest.NewRun(4, [16]byte{2})
+		run := uplink.NewRun(4, [16]byte{2})
 		var mu sync.Mutex
 		var told []uint64
-		older := newDevice(t, h, "oxi-1", ingest.FromRun(run), ingest.OnExceed(func(boot uint64) {
+		older := newDevice(t, h, "oxi-1", uplink.FromRun(run), uplink.OnExceed(func(boot uint64) {
 			mu.Lock()
 			defer mu.Unlock()
 			told = append(told, boot)
@@ -35,7 +36,7 @@ func TestCopyAlone(t *testing.T) {
 		older.run()
 		time.Sleep(10 * time.Minute) // the newest is there all the time
 		synctest.Wait()
-		if st := older.sender.Stats(); st.Connects != 0 || st.Refused != ingest.Fenced || older.q.Stats().Records != 6 {
+		if st := older.sender.Stats(); st.Connects != 0 || st.Refused != delivery.Fenced || older.q.Stats().Records != 6 {
 			t.Fatalf("beside the newest start: %+v, %d records kept", st, older.q.Stats().Records)
 		}
 		stop()
@@ -61,14 +62,14 @@ func TestCopyAlone(t *testing.T) {
 		h.mu.Lock()
 		alerts := strings.Join(h.alerts, "\n")
 		h.mu.Unlock()
-		if !strings.Contains(alerts, ingest.Fenced.String()) || !strings.Contains(alerts, ingest.OlderStart.String()) {
+		if !strings.Contains(alerts, delivery.Fenced.String()) || !strings.Contains(alerts, delivery.OlderStart.String()) {
 			t.Errorf("alerts:\n%s", alerts)
 		}
 		entries, err := h.log.Recent(t.Context(), 100)
 		must(t, err)
 		found := false
 		for _, e := range entries {
-			found = found || e.Reason == ingest.OlderStart.String() && e.Allowed && e.Workstation == older.id.String()
+			found = found || e.Reason == delivery.OlderStart.String() && e.Allowed && e.Workstation == older.id.String()
 		}
 		if !found {
 			t.Error("the audit log does not say that a copy was let in")
@@ -82,21 +83,21 @@ const ingestAlone = 2 * time.Minute
 // TestEpochBeyondItsStart: an announcement far above its connection's start is refused, counted and told; the sensor goes on.
 func TestEpochBeyondItsStart(t *testing.T) {
 	h := newHub(t)
-	d := newDevice(t, h, "oxi-1", ingest.FromStart(3, [16]byte{1}))
+	d := newDevice(t, h, "oxi-1", uplink.FromStart(3, [16]byte{1}))
 	d.announced(3 << seal.CountBits)
 	d.announced(1<<63 - 1)
 	d.announced(3<<seal.CountBits | 1).send(2)
 	d.run()
 	got := outcomes(d.awaitSettled(5))
-	if got["accepted"] != 4 || got["rejected: "+ingest.EpochJump.String()] != 1 {
+	if got["accepted"] != 4 || got["rejected: "+delivery.EpochJump.String()] != 1 {
 		t.Errorf("%v", got)
 	}
-	if n := h.server.Stats().Rejected[ingest.EpochJump]; n != 1 {
+	if n := h.server.Stats().Rejected[delivery.EpochJump]; n != 1 {
 		t.Errorf("counted %d times", n)
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if len(h.alerts) != 1 || !strings.Contains(h.alerts[0], ingest.EpochJump.String()) {
+	if len(h.alerts) != 1 || !strings.Contains(h.alerts[0], delivery.EpochJump.String()) {
 		t.Errorf("alerts %q", h.alerts)
 	}
 }

@@ -13,11 +13,13 @@ import (
 
 	"vitalseal/internal/access"
 	"vitalseal/internal/audit"
+	"vitalseal/internal/delivery"
 	"vitalseal/internal/ingest"
 	"vitalseal/internal/outbox"
 	"vitalseal/internal/overlay"
 	"vitalseal/internal/seal"
 	"vitalseal/internal/store"
+	"vitalseal/internal/uplink"
 	"vitalseal/internal/vitals"
 )
 
@@ -35,24 +37,24 @@ type memory struct {
 	doubled       int
 	announcements map[string][]byte
 	newest        map[string]seal.Epoch
-	starts        map[string]store.Start
+	starts        map[string]delivery.Start
 	seen          time.Time // of every device
 	troubles      []string
 	gaps          []store.Gap
-	answer        func(store.Arrival) (store.Outcome, error) // nil: stores
-	changed       chan struct{}                              // closed and renewed at each chunk
+	answer        func(store.Arrival) (delivery.Outcome, error) // nil: stores
+	changed       chan struct{}                                 // closed and renewed at each chunk
 }
 
 func newMemory() *memory {
-	return &memory{chunks: map[string]vitals.Chunk{}, announcements: map[string][]byte{}, newest: map[string]seal.Epoch{}, starts: map[string]store.Start{}, changed: make(chan struct{})}
+	return &memory{chunks: map[string]vitals.Chunk{}, announcements: map[string][]byte{}, newest: map[string]seal.Epoch{}, starts: map[string]delivery.Start{}, changed: make(chan struct{})}
 }
 
 // Hand settles from another goroutine, as the real store does.
-func (m *memory) Hand(_ context.Context, _ access.Grant, a store.Arrival, settled func(store.Outcome, string, error)) {
+func (m *memory) Hand(_ context.Context, _ access.Grant, a store.Arrival, settled func(delivery.Outcome, string, error)) {
 	go func() { settled(m.take(a)) }()
 }
 
-func (m *memory) take(a store.Arrival) (store.Outcome, string, error) {
+func (m *memory) take(a store.Arrival) (delivery.Outcome, string, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.answer != nil {
@@ -62,15 +64,15 @@ func (m *memory) take(a store.Arrival) (store.Outcome, string, error) {
 	}
 	key := fmt.Sprintf("%s %d %s %d", a.Sensor, a.Header.Signal, a.Header.Epoch.ID, a.Header.Seq)
 	if _, ok := m.chunks[key]; ok {
-		return store.Duplicate, "", nil
+		return delivery.Duplicate, "", nil
 	}
 	m.chunks[key] = a.Chunk
 	close(m.changed)
 	m.changed = make(chan struct{})
-	return store.Accepted, "", nil
+	return delivery.Accepted, "", nil
 }
 
-func (m *memory) SaveAnnouncement(_ context.Context, sensor string, of store.Start, e seal.Epoch, _ uint8, a []byte) error {
+func (m *memory) SaveAnnouncement(_ context.Context, sensor string, of delivery.Start, e seal.Epoch, _ uint8, a []byte) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	newest, seen := m.newest[sensor]
@@ -89,7 +91,7 @@ func (m *memory) SaveAnnouncement(_ context.Context, sensor string, of store.Sta
 }
 
 // TakeStart lets the newest run in. What the real store does beyond that is tested with it.
-func (m *memory) TakeStart(_ context.Context, sensor string, st store.Start, anyway bool) (store.StartVerdict, error) {
+func (m *memory) TakeStart(_ context.Context, sensor string, st delivery.Start, anyway bool) (store.StartVerdict, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	newest := m.starts[sensor]
@@ -201,7 +203,7 @@ func newHub(t testing.TB) *hub {
 	engine, err := access.New(nil, h.log, nil, quiet)
 	must(t, err)
 	h.server, err = ingest.NewServer(ingest.Config{Store: h.store, Recipient: h.key, Grant: engine.Standing("ingest", access.AppendVitals),
-		Active: h.active, Audit: h.log, Log: quiet, Alert: func(sensor string, r ingest.Reason) {
+		Active: h.active, Audit: h.log, Log: quiet, Alert: func(sensor string, r delivery.Reason) {
 			h.mu.Lock()
 			defer h.mu.Unlock()
 			h.alerts = append(h.alerts, sensor+" "+r.String())
@@ -252,13 +254,13 @@ type device struct {
 	h       *hub
 	id      overlay.ID
 	q       *outbox.Queue
-	sender  *ingest.Sender
+	sender  *uplink.Sender
 	mu      sync.Mutex
-	settled []ingest.Settled
+	settled []uplink.Settled
 	news    chan struct{}
 }
 
-func newDevice(t testing.TB, h *hub, name string, options ...ingest.SenderOption) *device {
+func newDevice(t testing.TB, h *hub, name string, options ...uplink.SenderOption) *device {
 	t.Helper()
 	d := &device{t: t, h: h, id: overlay.ID{Domain: domain, Kind: overlay.KindSensor, Name: name}, news: make(chan struct{}, 1)}
 	ep, err := h.net.Endpoint(d.id)
@@ -266,7 +268,7 @@ func newDevice(t testing.TB, h *hub, name string, options ...ingest.SenderOption
 	d.q, err = outbox.Open(t.TempDir(), outbox.Options{Logger: quiet})
 	must(t, err)
 	t.Cleanup(func() { must(t, d.q.Close()) })
-	d.sender = ingest.NewSender(ep, d.q, d.q.Lane(name), quiet, append(options, ingest.OnSettled(func(s ingest.Settled) {
+	d.sender = uplink.NewSender(ep, d.q, d.q.Lane(name), quiet, append(options, uplink.OnSettled(func(s uplink.Settled) {
 		d.mu.Lock()
 		defer d.mu.Unlock()
 		d.settled = append(d.settled, s)
@@ -281,12 +283,12 @@ func newDevice(t testing.TB, h *hub, name string, options ...ingest.SenderOption
 func (d *device) run() (stop func()) { return run(d.t, d.sender.Run) }
 
 // awaitSettled waits until n messages have left the outbox and returns how.
-func (d *device) awaitSettled(n int) []ingest.Settled {
+func (d *device) awaitSettled(n int) []uplink.Settled {
 	d.t.Helper()
 	timeout := time.After(patience)
 	for {
 		d.mu.Lock()
-		got := append([]ingest.Settled(nil), d.settled...)
+		got := append([]uplink.Settled(nil), d.settled...)
 		d.mu.Unlock()
 		if len(got) >= n {
 			return got
@@ -318,7 +320,7 @@ func (d *device) stream(sensor string, number uint64) *stream {
 	d.t.Helper()
 	s, a, err := seal.NewSealer(d.h.key.Recipient(), sensor, uint8(vitals.Numerics), number)
 	must(d.t, err)
-	return &stream{d: d, sealer: s, announcement: ingest.EncodeAnnouncement(a)}
+	return &stream{d: d, sealer: s, announcement: delivery.EncodeAnnouncement(a)}
 }
 
 func (d *device) announced(number uint64) *stream {
@@ -340,7 +342,7 @@ func (s *stream) next() []byte {
 	must(s.d.t, err)
 	env, _, err := s.sealer.Seal(c.Start, plain)
 	must(s.d.t, err)
-	return ingest.EncodeEnvelope(env)
+	return delivery.EncodeEnvelope(env)
 }
 
 func (s *stream) send(n int) {

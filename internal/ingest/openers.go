@@ -7,6 +7,7 @@ import (
 	"errors"
 	"sync"
 
+	"vitalseal/internal/delivery"
 	"vitalseal/internal/seal"
 	"vitalseal/internal/store"
 	"vitalseal/internal/vitals"
@@ -94,40 +95,40 @@ func (o *openers) forget(sensor string) {
 }
 
 // announce takes an epoch's announcement, step by step. err explains a rejection or retry, for the log.
-func (o *openers) announce(ctx context.Context, sensor string, of store.Start, announcement []byte) (Reason, store.Outcome, error) {
+func (o *openers) announce(ctx context.Context, sensor string, of delivery.Start, announcement []byte) (delivery.Reason, delivery.Outcome, error) {
 	info, err := seal.ParseAnnouncement(announcement)
 	if err != nil || !vitals.Signal(info.Signal).Valid() {
-		return Malformed, store.Rejected, err
+		return delivery.Malformed, delivery.Rejected, err
 	}
 	// It was sealed to us, for this sensor and stream.
 	opener, err := seal.OpenAnnouncement(o.s.c.Recipient, announcement, sensor, info.Signal)
 	if err != nil {
-		return DoesNotOpen, store.Rejected, err
+		return delivery.DoesNotOpen, delivery.Rejected, err
 	}
 	if opener.Epoch() != info.Epoch {
-		return DoesNotOpen, store.Rejected, nil
+		return delivery.DoesNotOpen, delivery.Rejected, nil
 	}
 	// One that the store has already is answered so, however old: its backlog may still be on the way.
 	old, err := o.s.c.Store.Announcement(ctx, sensor, info.Epoch.ID)
 	if err == nil && bytes.Equal(old, announcement) {
 		o.put(openerKey{sensor, info.Epoch.ID}, info.Signal, opener)
-		return NoReason, store.Duplicate, nil
+		return delivery.NoReason, delivery.Duplicate, nil
 	}
 	if err != nil && !errors.Is(err, store.ErrNotFound) {
-		return Unavailable, store.Retry, err
+		return delivery.Unavailable, delivery.Retry, err
 	}
 	// The store takes a new one only if its number can be: of this start or an earlier one, or else above all before it.
 	switch err := o.s.c.Store.SaveAnnouncement(ctx, sensor, of, info.Epoch, info.Signal, announcement); {
 	case errors.Is(err, store.ErrEpochJump) && of.Boot != 0 && info.Epoch.Boot()-of.Boot <= maxStarted:
 		// A gateway that was told a number to exceed connects anew with it; this was sealed a moment before.
-		return EpochJump, store.Retry, err
+		return delivery.EpochJump, delivery.Retry, err
 	case errors.Is(err, store.ErrEpochJump):
-		return EpochJump, store.Rejected, err
+		return delivery.EpochJump, delivery.Rejected, err
 	case errors.Is(err, store.ErrConflict):
-		return EpochReused, store.Rejected, err
+		return delivery.EpochReused, delivery.Rejected, err
 	case err != nil:
-		return Unavailable, store.Retry, err
+		return delivery.Unavailable, delivery.Retry, err
 	}
 	o.put(openerKey{sensor, info.Epoch.ID}, info.Signal, opener)
-	return NoReason, store.Accepted, nil
+	return delivery.NoReason, delivery.Accepted, nil
 }

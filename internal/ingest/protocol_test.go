@@ -10,18 +10,20 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"vitalseal/internal/access"
+	"vitalseal/internal/delivery"
 	"vitalseal/internal/ingest"
 	"vitalseal/internal/outbox"
 	"vitalseal/internal/overlay"
 	"vitalseal/internal/store"
+	"vitalseal/internal/uplink"
 )
 
 // outcomes counts how messages were settled.
-func outcomes(settled []ingest.Settled) map[string]int {
+func outcomes(settled []uplink.Settled) map[string]int {
 	n := map[string]int{}
 	for _, s := range settled {
 		key := s.Outcome.String()
-		if s.Reason != ingest.NoReason {
+		if s.Reason != delivery.NoReason {
 			key += ": " + s.Reason.String()
 		}
 		n[key]++
@@ -74,28 +76,28 @@ func TestRejects(t *testing.T) {
 	for _, tc := range []struct {
 		name string
 		make func(d *device, s *stream) []byte
-		want ingest.Reason
+		want delivery.Reason
 	}{
-		{"flipped bit", func(_ *device, s *stream) []byte { return flip(s.next()) }, ingest.DoesNotOpen},
-		{"not an envelope", func(*device, *stream) []byte { return ingest.EncodeEnvelope([]byte("hello")) }, ingest.Malformed},
-		{"not a message", func(*device, *stream) []byte { return []byte{99, 1, 2} }, ingest.Malformed},
+		{"flipped bit", func(_ *device, s *stream) []byte { return flip(s.next()) }, delivery.DoesNotOpen},
+		{"not an envelope", func(*device, *stream) []byte { return delivery.EncodeEnvelope([]byte("hello")) }, delivery.Malformed},
+		{"not a message", func(*device, *stream) []byte { return []byte{99, 1, 2} }, delivery.Malformed},
 		{"not a chunk", func(d *device, s *stream) []byte {
 			env, _, err := s.sealer.Seal(bundle(0).Start, []byte("not a chunk"))
 			must(d.t, err)
-			return ingest.EncodeEnvelope(env)
-		}, ingest.Malformed},
+			return delivery.EncodeEnvelope(env)
+		}, delivery.Malformed},
 		{"another start inside", func(d *device, s *stream) []byte {
 			plain := mustEncode(d.t, bundle(1))
 			env, _, err := s.sealer.Seal(bundle(2).Start, plain)
 			must(d.t, err)
-			return ingest.EncodeEnvelope(env)
-		}, ingest.Mismatch},
+			return delivery.EncodeEnvelope(env)
+		}, delivery.Mismatch},
 		{"announcement for another sensor", func(d *device, _ *stream) []byte {
 			return d.stream("spiffe://"+domain+"/sensor/other", 7).announcement
-		}, ingest.DoesNotOpen},
-		{"epoch number again", func(d *device, _ *stream) []byte { return d.stream(d.id.String(), 5).announcement }, ingest.EpochReused},
-		{"epoch number back", func(d *device, _ *stream) []byte { return d.stream(d.id.String(), 4).announcement }, ingest.EpochReused},
-		{"chunk of an epoch nobody can announce", func(d *device, _ *stream) []byte { return d.stream(d.id.String(), 9).next() }, ingest.NotAnnounced},
+		}, delivery.DoesNotOpen},
+		{"epoch number again", func(d *device, _ *stream) []byte { return d.stream(d.id.String(), 5).announcement }, delivery.EpochReused},
+		{"epoch number back", func(d *device, _ *stream) []byte { return d.stream(d.id.String(), 4).announcement }, delivery.EpochReused},
+		{"chunk of an epoch nobody can announce", func(d *device, _ *stream) []byte { return d.stream(d.id.String(), 9).next() }, delivery.NotAnnounced},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			h := newHub(t)
@@ -114,7 +116,7 @@ func TestRejects(t *testing.T) {
 			if n := h.store.count(); n != 6 {
 				t.Errorf("%d chunks stored, want 6", n)
 			}
-			hubSaw := tc.want != ingest.NotAnnounced && tc.name != "not a message" && tc.name != "not an envelope"
+			hubSaw := tc.want != delivery.NotAnnounced && tc.name != "not a message" && tc.name != "not an envelope"
 			entries, err := h.log.Recent(t.Context(), 10)
 			must(t, err)
 			if hubSaw && (len(entries) != 2 || entries[0].Allowed || entries[0].Reason != tc.want.String()) {
@@ -136,7 +138,7 @@ func TestStolenChunk(t *testing.T) {
 	thief.append(outbox.Control, s.announcement)
 	thief.append(outbox.Numeric, s.next())
 	got := outcomes(thief.awaitSettled(2))
-	want := map[string]int{"rejected: " + ingest.DoesNotOpen.String(): 1, "rejected: " + ingest.NotAnnounced.String(): 1}
+	want := map[string]int{"rejected: " + delivery.DoesNotOpen.String(): 1, "rejected: " + delivery.NotAnnounced.String(): 1}
 	if diff := cmp.Diff(want, got); diff != "" || h.store.count() != 1 {
 		t.Errorf("%d chunks stored, want 1; settled: %s", h.store.count(), diff)
 	}
@@ -189,10 +191,10 @@ func TestHubForgets(t *testing.T) {
 func TestStoreFailsForAWhile(t *testing.T) {
 	h := newHub(t)
 	failures := 7
-	h.store.answer = func(store.Arrival) (store.Outcome, error) {
+	h.store.answer = func(store.Arrival) (delivery.Outcome, error) {
 		if failures > 0 {
 			failures--
-			return store.Retry, errors.New("disk full")
+			return delivery.Retry, errors.New("disk full")
 		}
 		return 0, nil
 	}
@@ -260,7 +262,7 @@ func TestNewestConnectionWins(t *testing.T) {
 	if err != nil {
 		t.Errorf("the older connection did not end: %v", err)
 	}
-	if diff := cmp.Diff([]byte{0, 0, 0, 2, 8, byte(ingest.Replaced)}, got); diff != "" {
+	if diff := cmp.Diff([]byte{0, 0, 0, 2, 8, byte(delivery.Replaced)}, got); diff != "" {
 		t.Error(diff)
 	}
 	_, err = conns[1].Write([]byte{0, 0, 0, 1, 6})
@@ -282,13 +284,13 @@ func TestRefuses(t *testing.T) {
 	for _, tc := range []struct {
 		name, kind string
 		send       []byte
-		want       ingest.Reason
+		want       delivery.Reason
 	}{
-		{"workstation", overlay.KindWorkstation, hello, ingest.WrongKind},
-		{"another version", overlay.KindSensor, later, ingest.BadVersion},
-		{"garbage", overlay.KindSensor, []byte("GET / HTTP/1.1\r\n\r\n"), ingest.BadFrame},
-		{"huge frame after hello", overlay.KindSensor, append(append([]byte(nil), hello...), 0xff, 0xff, 0xff, 0xff), ingest.BadFrame},
-		{"unknown frame after hello", overlay.KindSensor, append(append([]byte(nil), hello...), 0, 0, 0, 1, 77), ingest.BadFrame},
+		{"workstation", overlay.KindWorkstation, hello, delivery.WrongKind},
+		{"another version", overlay.KindSensor, later, delivery.BadVersion},
+		{"garbage", overlay.KindSensor, []byte("GET / HTTP/1.1\r\n\r\n"), delivery.BadFrame},
+		{"huge frame after hello", overlay.KindSensor, append(append([]byte(nil), hello...), 0xff, 0xff, 0xff, 0xff), delivery.BadFrame},
+		{"unknown frame after hello", overlay.KindSensor, append(append([]byte(nil), hello...), 0, 0, 0, 1, 77), delivery.BadFrame},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			h := newHub(t)
@@ -301,7 +303,7 @@ func TestRefuses(t *testing.T) {
 			must(t, c.SetReadDeadline(time.Now().Add(patience)))
 			got, err := io.ReadAll(c)
 			must(t, err)
-			if len(got) < 6 || got[len(got)-2] != 8 || ingest.Reason(got[len(got)-1]) != tc.want {
+			if len(got) < 6 || got[len(got)-2] != 8 || delivery.Reason(got[len(got)-1]) != tc.want {
 				t.Errorf("answer %v, want a goodbye with %v", got, tc.want)
 			}
 			for h.server.Stats().Ended[tc.want] == 0 {

@@ -7,6 +7,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"vitalseal/internal/delivery"
 	"vitalseal/internal/store"
 )
 
@@ -17,13 +18,13 @@ func TestLiveGoesOnWhileTheHubStoresNothing(t *testing.T) {
 		h := newHub(t)
 		var mu sync.Mutex
 		heard := map[uint64]time.Time{}
-		h.store.answer = func(a store.Arrival) (store.Outcome, error) {
+		h.store.answer = func(a store.Arrival) (delivery.Outcome, error) {
 			mu.Lock()
 			defer mu.Unlock()
 			if heard[a.Header.Seq].IsZero() {
 				heard[a.Header.Seq] = time.Now()
 			}
-			return store.Retry, errors.New("disk full")
+			return delivery.Retry, errors.New("disk full")
 		}
 		d := newDevice(t, h, "oxi-1")
 		s := d.announced(1)

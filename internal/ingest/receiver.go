@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"vitalseal/internal/delivery"
 	"vitalseal/internal/overlay"
 	"vitalseal/internal/seal"
 	"vitalseal/internal/store"
@@ -24,9 +25,9 @@ type receiver struct {
 	s      *Server
 	c      *overlay.Conn
 	peer   overlay.ID
-	sensor string      // SPIFFE id
-	start  store.Start // the run of the gateway that it belongs to, as it says
-	exceed uint64      // what its boot counter must exceed; 0: it does
+	sensor string         // SPIFFE id
+	start  delivery.Start // the run of the gateway that it belongs to, as it says
+	exceed uint64         // what its boot counter must exceed; 0: it does
 	log    *slog.Logger
 	cancel context.CancelFunc
 	r      *bufio.Reader // run's
@@ -36,15 +37,15 @@ type receiver struct {
 	wrong  bool          // run's: the gateway's clock is not right, and that was said
 	settle atomic.Bool   // something that waited is being settled
 
-	mu    sync.Mutex // guards why and noted
-	why   Reason     // why the connection ends, the first one counts
-	noted map[Reason]bool
+	mu    sync.Mutex      // guards why and noted
+	why   delivery.Reason // why the connection ends, the first one counts
+	noted map[delivery.Reason]bool
 }
 
 // end closes the connection from any goroutine.
-func (x *receiver) end(why Reason) {
+func (x *receiver) end(why delivery.Reason) {
 	x.mu.Lock()
-	if x.why == NoReason {
+	if x.why == delivery.NoReason {
 		x.why = why
 	}
 	x.mu.Unlock()
@@ -52,68 +53,68 @@ func (x *receiver) end(why Reason) {
 }
 
 // admit decides whether the peer may deliver, and answers its hello.
-func (x *receiver) admit(ctx context.Context) Reason {
+func (x *receiver) admit(ctx context.Context) delivery.Reason {
 	if x.peer.Kind != overlay.KindSensor && x.peer.Kind != overlay.KindGateway && !weaken.Skip(weaken.PeerKind) {
-		return WrongKind
+		return delivery.WrongKind
 	}
-	if err := x.c.SetDeadline(time.Now().Add(helloTimeout)); err != nil {
-		return BadFrame
+	if err := x.c.SetDeadline(time.Now().Add(delivery.HelloTimeout)); err != nil {
+		return delivery.BadFrame
 	}
-	t, body, err := readFrame(x.r)
+	t, body, err := delivery.ReadFrame(x.r)
 	if err != nil {
-		return BadFrame
+		return delivery.BadFrame
 	}
-	h, err := parseHello(t, body)
+	h, err := delivery.ParseHello(t, body)
 	if err != nil {
-		if errors.Is(err, ErrVersion) {
-			return BadVersion
+		if errors.Is(err, delivery.ErrVersion) {
+			return delivery.BadVersion
 		}
-		return BadFrame
+		return delivery.BadFrame
 	}
-	x.start = h.start
+	x.start = h.Start
 	heard := x.s.c.Now()
 	// Who is not let in changes nothing of what the fence remembers.
 	if err := x.s.c.Active(ctx, x.peer); err != nil {
-		return NotActive
+		return delivery.NotActive
 	}
-	if r := x.s.fence(ctx, x); r != NoReason {
+	if r := x.s.fence(ctx, x); r != delivery.NoReason {
 		return r
 	}
 	// First entered, then looked up again: a user who disables the identity in between cuts the connection.
-	if r := x.s.enter(x); r != NoReason {
+	if r := x.s.enter(x); r != delivery.NoReason {
 		return r
 	}
 	if err := x.s.c.Active(ctx, x.peer); err != nil {
-		return NotActive
+		return delivery.NotActive
 	}
-	mine := hello{version: Version, idle: idleTimeout}
-	if h.clock.speaks {
+	mine := delivery.Hello{Version: delivery.Version, Idle: delivery.IdleTimeout}
+	if h.Clock.Speaks {
 		x.clock.measures = true
-		x.clock.last = clockAnswer{sent: h.clock.times[0], received: heard.UnixMicro(), answered: x.s.c.Now().UnixMicro()}
-		mine.clock = helloClock{speaks: true, times: [2]int64{x.clock.last.received, x.clock.last.answered}}
+		x.clock.last = delivery.ClockAnswer{Sent: h.Clock.Times[0], Received: heard.UnixMicro(), Answered: x.s.c.Now().UnixMicro()}
+		mine.Clock = delivery.HelloClock{Speaks: true, Times: [2]int64{x.clock.last.Received, x.clock.last.Answered}}
 	}
-	answer := appendHello(nil, mine)
+	answer := delivery.AppendHello(nil, mine)
 	if x.exceed > 0 {
-		answer = appendExceed(answer, x.exceed)
+		answer = delivery.AppendExceed(answer, x.exceed)
 	}
 	if _, err := x.c.Write(answer); err != nil {
-		return BadFrame
+		return delivery.BadFrame
 	}
 	if x.c.SetDeadline(time.Time{}) != nil {
-		return BadFrame
+		return delivery.BadFrame
 	}
-	return NoReason
+	return delivery.NoReason
 }
 
 // refuse tells the peer why, as far as it listens.
-func (x *receiver) refuse(why Reason) {
+func (x *receiver) refuse(why delivery.Reason) {
 	if x.c.SetWriteDeadline(time.Now().Add(time.Second)) == nil {
-		_, _ = x.c.Write(appendGoodbye(nil, why)) // it is gone either way
+		_, _ = x.c.Write(delivery.AppendGoodbye(nil, why)) // it is gone either way
 	}
 }
 
 // run is the connection's life after hello. It returns why the hub ended it, NoReason if the peer or the network did.
-func (x *receiver) run(ctx context.Context) Reason {
+func (x *receiver) run(ctx context.Context) delivery.Reason {
 	var wg sync.WaitGroup
 	writing, stopWriting := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopWriting()
@@ -131,21 +132,21 @@ func (x *receiver) run(ctx context.Context) Reason {
 	why := x.why
 	x.mu.Unlock()
 	switch {
-	case why != NoReason:
+	case why != delivery.NoReason:
 	case ctx.Err() != nil:
-		why = Stopping
-	case errors.Is(err, ErrFrame):
-		why = BadFrame
+		why = delivery.Stopping
+	case errors.Is(err, delivery.ErrFrame):
+		why = delivery.BadFrame
 	}
 	x.cancel()
 	wg.Wait() // those in commit still answer
-	if why != NoReason {
-		x.out <- outgoing{bytes: appendGoodbye(nil, why), last: true}
+	if why != delivery.NoReason {
+		x.out <- outgoing{bytes: delivery.AppendGoodbye(nil, why), last: true}
 	}
 	close(x.out)
 	<-wrote
-	if why == Stopping {
-		why = NoReason
+	if why == delivery.Stopping {
+		why = delivery.NoReason
 	}
 	return why
 }
@@ -164,7 +165,7 @@ func (x *receiver) watch(ctx context.Context) {
 			return
 		case <-t.C:
 			if err := x.s.c.Active(ctx, x.peer); err != nil && ctx.Err() == nil {
-				x.end(NotActive)
+				x.end(delivery.NotActive)
 				return
 			}
 		}
@@ -174,7 +175,7 @@ func (x *receiver) watch(ctx context.Context) {
 // write sends answers until out is closed. Acks of what is safe hurry nobody: they wait for company, so that a sensor's second
 // costs one packet and not five. After a failure it only drains.
 func (x *receiver) write(ctx context.Context) {
-	w := bufio.NewWriterSize(x.c, bufferBytes)
+	w := bufio.NewWriterSize(x.c, delivery.BufferBytes)
 	late := time.NewTimer(time.Hour)
 	defer late.Stop()
 	waiting, failed := 0, false
@@ -187,7 +188,7 @@ func (x *receiver) write(ctx context.Context) {
 	flush := func() {
 		waiting = 0
 		late.Stop()
-		err := x.c.SetWriteDeadline(time.Now().Add(writeTimeout))
+		err := x.c.SetWriteDeadline(time.Now().Add(delivery.WriteTimeout))
 		if err == nil {
 			err = w.Flush()
 		}
@@ -229,7 +230,7 @@ const (
 	// ackDelay is how long an ack waits for others at most; ackCompany is how many it waits for. A sender's window is four times
 	// as large, so that a backlog does not wait for the delay.
 	ackDelay   = 500 * time.Millisecond
-	ackCompany = maxInflight / 4
+	ackCompany = delivery.MaxInflight / 4
 )
 
 // outgoing are frames to the sender: the answer to one of its own, or a goodbye, which is the last.
@@ -252,13 +253,13 @@ func (x *receiver) leave() { <-x.window }
 
 func (x *receiver) read(ctx context.Context, wg *sync.WaitGroup) error {
 	for {
-		if err := x.c.SetReadDeadline(time.Now().Add(idleTimeout)); err != nil {
+		if err := x.c.SetReadDeadline(time.Now().Add(delivery.IdleTimeout)); err != nil {
 			return err
 		}
 		if ctx.Err() != nil { // after the deadline was set, so that the end of ctx is not overwritten
 			return ctx.Err()
 		}
-		n, err := readHead(x.r)
+		n, err := delivery.ReadHead(x.r)
 		if err != nil {
 			return err
 		}
@@ -266,7 +267,7 @@ func (x *receiver) read(ctx context.Context, wg *sync.WaitGroup) error {
 			return err
 		}
 		release := func() { x.s.memory.Release(int64(n)) }
-		t, body, err := readBody(x.r, n)
+		t, body, err := delivery.ReadBody(x.r, n)
 		if err != nil {
 			release()
 			return err
@@ -276,31 +277,31 @@ func (x *receiver) read(ctx context.Context, wg *sync.WaitGroup) error {
 			return err
 		}
 		switch t {
-		case framePing:
+		case delivery.FramePing:
 			release()
-			x.out <- outgoing{bytes: appendFrame(nil, framePong), urgent: true}
-		case frameClock:
+			x.out <- outgoing{bytes: delivery.AppendFrame(nil, delivery.FramePong), urgent: true}
+		case delivery.FrameClock:
 			release()
-			r, err := parseClockReport(body)
+			r, err := delivery.ParseClockReport(body)
 			if err != nil {
 				x.leave()
 				return err
 			}
 			x.clock.report(r, x.s.c.Now())
-			x.out <- outgoing{bytes: appendClockAnswer(nil, x.clock.last), urgent: true}
+			x.out <- outgoing{bytes: delivery.AppendClockAnswer(nil, x.clock.last), urgent: true}
 			x.judgeClock(ctx, wg)
-		case frameAnnouncement, frameEnvelope:
-			m, err := parseMessage(t, body)
+		case delivery.FrameAnnouncement, delivery.FrameEnvelope:
+			m, err := delivery.ParseNumbered(t, body)
 			if err != nil {
 				release()
 				x.leave()
 				return err
 			}
-			if t == frameAnnouncement {
+			if t == delivery.FrameAnnouncement {
 				a := x.announce(ctx, m)
 				release()
 				x.answer(a)
-				if a.outcome == store.Retry {
+				if a.Outcome == delivery.Retry {
 					// What follows may be a later epoch of the same stream, which must not overtake this one.
 					return errors.New("ingest: announcement not stored")
 				}
@@ -317,34 +318,34 @@ func (x *receiver) read(ctx context.Context, wg *sync.WaitGroup) error {
 		default:
 			release()
 			x.leave()
-			return ErrFrame
+			return delivery.ErrFrame
 		}
 	}
 }
 
 // answer counts an outcome and queues its ack, behind what else there is to say.
-func (x *receiver) answer(a ack, before ...byte) {
+func (x *receiver) answer(a delivery.Ack, before ...byte) {
 	x.s.count(func(st *ServerStats) {
-		switch a.outcome {
-		case store.Accepted:
+		switch a.Outcome {
+		case delivery.Accepted:
 			st.Accepted++
-		case store.Duplicate:
+		case delivery.Duplicate:
 			st.Duplicate++
-		case store.Retry:
+		case delivery.Retry:
 			st.Retries++
 		default:
-			st.Rejected[a.reason]++
+			st.Rejected[a.Reason]++
 		}
 	})
-	x.out <- outgoing{bytes: appendAck(before, a), urgent: a.outcome != store.Accepted && a.outcome != store.Duplicate}
+	x.out <- outgoing{bytes: delivery.AppendAck(before, a), urgent: a.Outcome != delivery.Accepted && a.Outcome != delivery.Duplicate}
 }
 
 // note logs a rejection, once a connection for each reason: its count is in the statistics.
-func (x *receiver) note(ctx context.Context, r Reason, err error, h seal.Header) {
+func (x *receiver) note(ctx context.Context, r delivery.Reason, err error, h seal.Header) {
 	x.mu.Lock()
 	first := !x.noted[r]
 	if x.noted == nil {
-		x.noted = map[Reason]bool{}
+		x.noted = map[delivery.Reason]bool{}
 	}
 	x.noted[r] = true
 	x.mu.Unlock()
@@ -354,28 +355,28 @@ func (x *receiver) note(ctx context.Context, r Reason, err error, h seal.Header)
 	}
 }
 
-func (x *receiver) announce(ctx context.Context, m message) ack {
-	r, o, err := x.s.openers.announce(ctx, x.sensor, x.start, m.data)
-	if o == store.Rejected || r == EpochJump {
+func (x *receiver) announce(ctx context.Context, m delivery.Numbered) delivery.Ack {
+	r, o, err := x.s.openers.announce(ctx, x.sensor, x.start, m.Data)
+	if o == delivery.Rejected || r == delivery.EpochJump {
 		x.note(ctx, r, err, seal.Header{})
 	} else if err != nil && ctx.Err() == nil {
 		x.log.Error("announcement not stored", "err", err)
 	}
 	x.s.count(func(st *ServerStats) { st.Announcements++ })
-	return ack{number: m.number, outcome: o, reason: r}
+	return delivery.Ack{Number: m.Number, Outcome: o, Reason: r}
 }
 
 // chunk opens, checks and stores one chunk, and calls done when that has come to an end. It answers unless the connection is
 // ending before the outcome is known.
-func (x *receiver) chunk(ctx context.Context, m message, done func()) {
+func (x *receiver) chunk(ctx context.Context, m delivery.Numbered, done func()) {
 	a, ok := x.open(ctx, m)
 	if !ok {
 		done()
 		return
 	}
-	x.s.c.Store.Hand(ctx, x.s.c.Grant, a, func(o store.Outcome, reason string, err error) {
-		if err == nil && (o == store.Accepted || o == store.Duplicate) {
-			x.answer(ack{number: m.number, outcome: o})
+	x.s.c.Store.Hand(ctx, x.s.c.Grant, a, func(o delivery.Outcome, reason string, err error) {
+		if err == nil && (o == delivery.Accepted || o == delivery.Duplicate) {
+			x.answer(delivery.Ack{Number: m.Number, Outcome: o})
 			done()
 			return
 		}
@@ -384,58 +385,58 @@ func (x *receiver) chunk(ctx context.Context, m message, done func()) {
 			switch {
 			case err != nil:
 				x.retry(ctx, m, err)
-			case o == store.Rejected:
-				why := StoreRejected
+			case o == delivery.Rejected:
+				why := delivery.StoreRejected
 				if reason == store.ReasonContent {
-					why = OtherContent
+					why = delivery.OtherContent
 				}
 				x.reject(ctx, m, why, errors.New(reason), a.Header)
 			default:
-				x.answer(ack{number: m.number, outcome: store.Retry, reason: Unavailable})
+				x.answer(delivery.Ack{Number: m.Number, Outcome: delivery.Retry, Reason: delivery.Unavailable})
 			}
 		}()
 	})
 }
 
 // reject answers that a chunk is never taken.
-func (x *receiver) reject(ctx context.Context, m message, r Reason, err error, h seal.Header) {
+func (x *receiver) reject(ctx context.Context, m delivery.Numbered, r delivery.Reason, err error, h seal.Header) {
 	x.note(ctx, r, err, h)
-	x.answer(ack{number: m.number, outcome: store.Rejected, reason: r})
+	x.answer(delivery.Ack{Number: m.Number, Outcome: delivery.Rejected, Reason: r})
 }
 
 // open makes an arrival of a message, or answers why not.
-func (x *receiver) open(ctx context.Context, m message) (a store.Arrival, ok bool) {
-	reject := func(r Reason, err error, h seal.Header) { x.reject(ctx, m, r, err, h) }
-	outside, err := seal.ParseHeader(m.data, x.sensor)
+func (x *receiver) open(ctx context.Context, m delivery.Numbered) (a store.Arrival, ok bool) {
+	reject := func(r delivery.Reason, err error, h seal.Header) { x.reject(ctx, m, r, err, h) }
+	outside, err := seal.ParseHeader(m.Data, x.sensor)
 	if err != nil {
-		reject(Malformed, err, outside)
+		reject(delivery.Malformed, err, outside)
 		return a, false
 	}
 	opener, err := x.s.openers.get(ctx, x.sensor, outside.Epoch.ID, outside.Signal)
 	switch {
 	case errors.Is(err, store.ErrNotFound):
-		x.answer(ack{number: m.number, outcome: store.Retry, reason: UnknownEpoch}, appendReannounce(nil, outside.Epoch.ID)...)
+		x.answer(delivery.Ack{Number: m.Number, Outcome: delivery.Retry, Reason: delivery.UnknownEpoch}, delivery.AppendReannounce(nil, outside.Epoch.ID)...)
 		return a, false
 	case errors.Is(err, seal.ErrOpen), errors.Is(err, seal.ErrMalformed):
-		reject(DoesNotOpen, err, outside)
+		reject(delivery.DoesNotOpen, err, outside)
 		return a, false
 	case err != nil:
 		x.retry(ctx, m, err)
 		return a, false
 	}
-	h, plain, err := opener.Open(m.data)
+	h, plain, err := opener.Open(m.Data)
 	if err != nil {
-		reject(DoesNotOpen, err, outside)
+		reject(delivery.DoesNotOpen, err, outside)
 		return a, false
 	}
 	chunk, err := vitals.Decode(plain)
 	if err != nil {
-		reject(Malformed, err, h)
+		reject(delivery.Malformed, err, h)
 		return a, false
 	}
 	// What the envelope says in clear was bound to the key, but not to what is inside.
 	if uint8(chunk.Signal) != h.Signal || !chunk.Start.Equal(h.Start) || h.Sensor != x.sensor {
-		reject(Mismatch, nil, h)
+		reject(delivery.Mismatch, nil, h)
 		return a, false
 	}
 	err = x.gaps(ctx, chunk)
@@ -454,7 +455,7 @@ func (x *receiver) open(ctx context.Context, m message) (a store.Arrival, ok boo
 func (x *receiver) gaps(ctx context.Context, c vitals.Chunk) error {
 	var gaps []store.Gap
 	for _, e := range c.Events {
-		if g, ok := ParseGap(e); ok {
+		if g, ok := delivery.ParseGap(e); ok {
 			gaps = append(gaps, store.Gap{Signal: g.Signal, Epoch: g.Epoch, First: g.First, Last: g.Last, From: g.From, To: g.To, Reason: g.Reason})
 		}
 	}
@@ -470,10 +471,10 @@ func (x *receiver) troubles(ctx context.Context, c vitals.Chunk) error {
 	for _, e := range c.Events {
 		text := ""
 		switch e.Code {
-		case EventStorageFailed:
+		case delivery.EventStorageFailed:
 			text = e.Detail
 			x.log.Error("the disk of a gateway does not take readings; it delivers from memory", "identity", x.sensor, "detail", e.Detail)
-		case EventStorageWorks:
+		case delivery.EventStorageWorks:
 		default:
 			continue
 		}
@@ -485,11 +486,11 @@ func (x *receiver) troubles(ctx context.Context, c vitals.Chunk) error {
 }
 
 // retry answers that the hub cannot now. While the connection ends there is no answer: the sender asks again anyway.
-func (x *receiver) retry(ctx context.Context, m message, err error) {
+func (x *receiver) retry(ctx context.Context, m delivery.Numbered, err error) {
 	if ctx.Err() != nil {
 		x.leave()
 		return
 	}
 	x.s.putOff(x.log, err)
-	x.answer(ack{number: m.number, outcome: store.Retry, reason: Unavailable})
+	x.answer(delivery.Ack{Number: m.Number, Outcome: delivery.Retry, Reason: delivery.Unavailable})
 }

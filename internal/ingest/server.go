@@ -1,3 +1,14 @@
+// Package ingest is the hub's end of the protocol that brings sealed chunks from a gateway's outbox to the store: Server. What it
+// speaks is package delivery; the gateway's end is package uplink.
+//
+// It hides windows, connections, epochs and their openers. It guarantees: the sensor of a chunk is the identity that its
+// connection proved, never what a message says, and a chunk sealed for another sensor does not open; accepted and duplicate mean
+// that the store has it on disk exactly once; an epoch number never goes back and a gateway's older start is turned away, so a
+// clone or a restored backup is noticed. Frames, windows, connections and caches are bounded. Server is safe for concurrent use
+// and its goroutines end with Serve.
+//
+// It does not protect against a sensor's own key in the wrong hands (disable the identity), nor keep order on the wire: order is
+// (epoch, sequence), in the store.
 package ingest
 
 import (
@@ -14,6 +25,7 @@ import (
 
 	"vitalseal/internal/access"
 	"vitalseal/internal/audit"
+	"vitalseal/internal/delivery"
 	"vitalseal/internal/overlay"
 	"vitalseal/internal/seal"
 	"vitalseal/internal/store"
@@ -35,12 +47,12 @@ const (
 // Store is what the server needs of the store; *store.Store is one.
 type Store interface {
 	// Hand calls settled once, when a chunk's outcome is durable; until then it may have returned. Chunks in hand share commits.
-	Hand(ctx context.Context, g access.Grant, a store.Arrival, settled func(o store.Outcome, reason string, err error))
+	Hand(ctx context.Context, g access.Grant, a store.Arrival, settled func(o delivery.Outcome, reason string, err error))
 	// TakeStart decides whether a run of a gateway may deliver as an identity, and remembers the newest one durably.
-	TakeStart(ctx context.Context, sensor string, st store.Start, anyway bool) (store.StartVerdict, error)
+	TakeStart(ctx context.Context, sensor string, st delivery.Start, anyway bool) (store.StartVerdict, error)
 	// SaveAnnouncement is store.ErrConflict for an epoch that cannot be, number or id used before, and store.ErrEpochJump for a
 	// number that no gateway can have counted to.
-	SaveAnnouncement(ctx context.Context, sensor string, of store.Start, epoch seal.Epoch, signal uint8, announcement []byte) error
+	SaveAnnouncement(ctx context.Context, sensor string, of delivery.Start, epoch seal.Epoch, signal uint8, announcement []byte) error
 	// Announcement is store.ErrNotFound for an epoch that was never announced.
 	Announcement(ctx context.Context, sensor string, epoch seal.EpochID) ([]byte, error)
 	// TouchDevice notes that an identity is alive; it is cheap.
@@ -65,7 +77,7 @@ type Config struct {
 	// Audit gets an entry for each forgery and clone, at most one a minute and identity; nil: only the log does.
 	Audit *audit.Log
 	// Alert is called with what Audit gets an entry for, as rarely; nil for nobody to tell. It must not block.
-	Alert func(sensor string, r Reason)
+	Alert func(sensor string, r delivery.Reason)
 	Log   *slog.Logger
 	Now   func() time.Time // default time.Now
 	// MaxConns bounds connections overall; default 8192. One identity has at most one, the newest.
@@ -80,8 +92,8 @@ type ServerStats struct {
 	Connections                            int // now
 	Connects, Accepted, Duplicate, Retries uint64
 	Announcements                          uint64
-	Rejected                               map[Reason]uint64 // chunks and announcements
-	Ended                                  map[Reason]uint64 // connections that the hub refused or ended
+	Rejected                               map[delivery.Reason]uint64 // chunks and announcements
+	Ended                                  map[delivery.Reason]uint64 // connections that the hub refused or ended
 }
 
 // Server takes in what Senders deliver.
@@ -102,7 +114,7 @@ type Server struct {
 // noted is what loud tells at most once a minute.
 type noted struct {
 	identity string
-	reason   Reason
+	reason   delivery.Reason
 }
 
 // knock is an older start that is turned away again and again.
@@ -134,7 +146,7 @@ func NewServer(c Config) (*Server, error) {
 	}
 	s := &Server{c: c, memory: semaphore.NewWeighted(bodyBytes), conns: map[string]*receiver{}, audited: map[noted]time.Time{}, knocks: map[string]knock{}}
 	s.openers = newOpeners(s)
-	s.stats.Rejected, s.stats.Ended = map[Reason]uint64{}, map[Reason]uint64{}
+	s.stats.Rejected, s.stats.Ended = map[delivery.Reason]uint64{}, map[delivery.Reason]uint64{}
 	return s, nil
 }
 
@@ -173,7 +185,7 @@ func (s *Server) CutSensor(id string) {
 	delete(s.knocks, id)
 	s.mu.Unlock()
 	if x != nil {
-		x.end(NotActive)
+		x.end(delivery.NotActive)
 	}
 }
 
@@ -183,7 +195,7 @@ func (s *Server) Stats() ServerStats {
 	defer s.mu.Unlock()
 	st := s.stats
 	st.Connections = len(s.conns)
-	st.Rejected, st.Ended = map[Reason]uint64{}, map[Reason]uint64{}
+	st.Rejected, st.Ended = map[delivery.Reason]uint64{}, map[delivery.Reason]uint64{}
 	for r, n := range s.stats.Rejected {
 		st.Rejected[r] = n
 	}
@@ -204,10 +216,10 @@ func (s *Server) handle(ctx context.Context, c *overlay.Conn) {
 	defer cancel()
 	peer := c.Peer()
 	x := &receiver{s: s, c: c, peer: peer, sensor: peer.String(), log: s.c.Log.With("sensor", peer.Name), cancel: cancel,
-		r: bufio.NewReaderSize(c, bufferBytes), window: make(chan struct{}, maxInflight), out: make(chan outgoing, maxInflight+1)}
+		r: bufio.NewReaderSize(c, delivery.BufferBytes), window: make(chan struct{}, delivery.MaxInflight), out: make(chan outgoing, delivery.MaxInflight+1)}
 	defer func() { _ = c.Close() }()
 	why := x.admit(ctx)
-	if why == NoReason {
+	if why == delivery.NoReason {
 		s.count(func(st *ServerStats) { st.Connects++ })
 		x.log.Debug("sensor connected")
 		why = x.run(ctx)
@@ -215,34 +227,34 @@ func (s *Server) handle(ctx context.Context, c *overlay.Conn) {
 	} else {
 		s.leave(x)
 		x.refuse(why)
-		if why == Fenced || why == StartJump {
+		if why == delivery.Fenced || why == delivery.StartJump {
 			s.loud(ctx, x.sensor, why)
 		}
 	}
-	if why != NoReason {
+	if why != delivery.NoReason {
 		s.count(func(st *ServerStats) { st.Ended[why]++ })
 		x.log.Warn("connection ended", "reason", why.String(), "identity", x.sensor)
 	}
 }
 
 // enter makes x the identity's connection, and ends an older one.
-func (s *Server) enter(x *receiver) Reason {
+func (s *Server) enter(x *receiver) delivery.Reason {
 	s.mu.Lock()
 	old := s.conns[x.sensor]
 	if old == nil && len(s.conns) >= s.c.MaxConns {
 		s.mu.Unlock()
-		return Busy
+		return delivery.Busy
 	}
 	if old != nil && old.start.Boot > x.start.Boot && x.start.Boot != 0 && x.exceed == 0 {
 		s.mu.Unlock()
-		return Fenced // a newer start came between this one's fence and here
+		return delivery.Fenced // a newer start came between this one's fence and here
 	}
 	s.conns[x.sensor] = x
 	s.mu.Unlock()
 	if old != nil && !weaken.Skip(weaken.OneConnection) {
-		old.end(Replaced)
+		old.end(delivery.Replaced)
 	}
-	return NoReason
+	return delivery.NoReason
 }
 
 func (s *Server) leave(x *receiver) {
@@ -254,7 +266,7 @@ func (s *Server) leave(x *receiver) {
 }
 
 // loud records what only an attacker, a clone or a broken gateway does. The message itself is never recorded.
-func (s *Server) loud(ctx context.Context, sensor string, r Reason) {
+func (s *Server) loud(ctx context.Context, sensor string, r delivery.Reason) {
 	now := s.c.Now()
 	s.mu.Lock()
 	last, seen := s.audited[noted{sensor, r}]
@@ -277,7 +289,7 @@ func (s *Server) loud(ctx context.Context, sensor string, r Reason) {
 		return
 	}
 	_, err := s.c.Audit.Append(context.WithoutCancel(ctx), audit.Entry{Time: now, Person: "engine:ingest", Workstation: sensor,
-		Action: string(access.AppendVitals), Resource: access.OnSystem().String(), Allowed: r == OlderStart, Reason: r.String()})
+		Action: string(access.AppendVitals), Resource: access.OnSystem().String(), Allowed: r == delivery.OlderStart, Reason: r.String()})
 	if err != nil {
 		s.c.Log.Error("a forgery could not be written to the audit log", "identity", sensor, "err", err)
 	}

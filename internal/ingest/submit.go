@@ -2,12 +2,16 @@ package ingest
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"unicode/utf8"
 
 	"vitalseal/internal/access"
 	"vitalseal/internal/store"
 )
+
+// ErrEntry means an entry for a channel is malformed or too large; the text names the field.
+var ErrEntry = errors.New("ingest: bad entry")
 
 // maxField bounds a field or the status of a channel entry in bytes, as ThingSpeak does.
 const maxField = 255

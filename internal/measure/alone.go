@@ -18,12 +18,14 @@ import (
 
 	"vitalseal/internal/access"
 	"vitalseal/internal/audit"
+	"vitalseal/internal/delivery"
 	"vitalseal/internal/ingest"
 	"vitalseal/internal/outbox"
 	"vitalseal/internal/overlay"
 	"vitalseal/internal/process"
 	"vitalseal/internal/seal"
 	"vitalseal/internal/store"
+	"vitalseal/internal/uplink"
 	"vitalseal/internal/vitals"
 )
 
@@ -192,7 +194,7 @@ func (d *aloneDriver) run(ctx context.Context) (err error) {
 		}
 		ep := overlay.NewEndpoint(identity, under, log)
 		lane := identity.ID().Name
-		sender := ingest.NewSender(ep, q, q.Lane(lane), log)
+		sender := uplink.NewSender(ep, q, q.Lane(lane), log)
 		g.Go(func() error { return sender.Run(ctx) })
 		g.Go(func() error { return d.measure(ctx, i, identity.ID(), lane, q) })
 		if wait(ctx, 2*time.Millisecond) != nil {
@@ -219,13 +221,13 @@ func (d *aloneDriver) measure(ctx context.Context, i int, id overlay.ID, lane st
 				return err
 			}
 			sealers[c.Signal] = s
-			recs = append(recs, outbox.Record{Lane: lane, Class: outbox.Control, Data: ingest.EncodeAnnouncement(announcement)})
+			recs = append(recs, outbox.Record{Lane: lane, Class: outbox.Control, Data: delivery.EncodeAnnouncement(announcement)})
 		}
 		envelope, _, err := sealers[c.Signal].Seal(c.Start, plain)
 		if err != nil {
 			return err
 		}
-		return q.Append(ctx, append(recs, outbox.Record{Lane: lane, Class: class, Data: ingest.EncodeEnvelope(envelope)})...)
+		return q.Append(ctx, append(recs, outbox.Record{Lane: lane, Class: class, Data: delivery.EncodeEnvelope(envelope)})...)
 	}
 	// Sensors do not speak all at once.
 	if wait(ctx, time.Duration(i*7919%1000)*time.Millisecond) != nil {

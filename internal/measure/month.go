@@ -19,6 +19,7 @@ import (
 
 	"vitalseal/internal/access"
 	"vitalseal/internal/audit"
+	"vitalseal/internal/delivery"
 	"vitalseal/internal/overlay"
 	"vitalseal/internal/process"
 	"vitalseal/internal/seal"
@@ -343,7 +344,7 @@ func appendNumbers(ctx context.Context, st *store.Store, g access.Grant, patient
 	binary.BigEndian.PutUint64(e.ID[8:], uint64(patient)) // #nosec G115 -- never negative
 	outcome, why, err := st.Append(ctx, g, store.Arrival{Sensor: id, Chunk: c, Received: c.End(),
 		Header: seal.Header{Sensor: id, Signal: uint8(c.Signal), Epoch: e, Seq: seq, Start: c.Start}})
-	if err == nil && outcome != store.Accepted {
+	if err == nil && outcome != delivery.Accepted {
 		err = fmt.Errorf("measure: a chunk was not stored: %v %s", outcome, why)
 	}
 	return err

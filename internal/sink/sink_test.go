@@ -18,6 +18,7 @@ import (
 
 	"vitalseal/internal/access"
 	"vitalseal/internal/audit"
+	"vitalseal/internal/delivery"
 	"vitalseal/internal/seal"
 	"vitalseal/internal/sink"
 	"vitalseal/internal/store"
@@ -190,7 +191,7 @@ func (w *world) say(at time.Time, n ...vitals.Numeric) {
 		Chunk:  vitals.Chunk{Signal: vitals.Numerics, Start: at, Bundles: []vitals.Bundle{{At: at, Numerics: n}}},
 		Header: seal.Header{Sensor: sensor, Signal: uint8(vitals.Numerics), Start: at, Seq: w.seq, Epoch: seal.Epoch{ID: seal.EpochID{1}, Number: 1}}}
 	w.seq++
-	if outcome, reason, err := w.store.Append(context.Background(), w.grant, a); err != nil || outcome != store.Accepted {
+	if outcome, reason, err := w.store.Append(context.Background(), w.grant, a); err != nil || outcome != delivery.Accepted {
 		w.t.Fatalf("append: %v %s %v", outcome, reason, err)
 	}
 }

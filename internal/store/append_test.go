@@ -18,6 +18,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"vitalseal/internal/access"
+	"vitalseal/internal/delivery"
 	"vitalseal/internal/store"
 	"vitalseal/internal/vitals"
 )
@@ -30,31 +31,31 @@ func TestOutcomes(t *testing.T) {
 	g := standing(t, s)
 	ward(t, s, noon, 2)
 	a := arrival(sensorID("s0"), ppg(noon, 1, 2, 3), epoch(1), 0)
-	appendAs(t, s, g, a, store.Accepted, "")
-	appendAs(t, s, g, a, store.Duplicate, "")
-	if o, _, err := s.Append(t.Context(), access.Grant{}, a); o != store.Retry || !errors.Is(err, store.ErrNotAllowed) {
+	appendAs(t, s, g, a, delivery.Accepted, "")
+	appendAs(t, s, g, a, delivery.Duplicate, "")
+	if o, _, err := s.Append(t.Context(), access.Grant{}, a); o != delivery.Retry || !errors.Is(err, store.ErrNotAllowed) {
 		t.Errorf("the zero Grant appended: %v %v", o, err)
 	}
 	wrong := a
 	wrong.Header.Start = noon.Add(time.Second)
-	appendAs(t, s, g, wrong, store.Rejected, store.ReasonHeader)
+	appendAs(t, s, g, wrong, delivery.Rejected, store.ReasonHeader)
 	for seq, at := range []time.Time{noon.Add(6 * time.Minute), noon.Add(-32 * 24 * time.Hour)} {
-		appendAs(t, s, g, arrival(sensorID("s0"), ppg(at, 1), epoch(2), uint64(seq)), store.Rejected, store.ReasonTime)
+		appendAs(t, s, g, arrival(sensorID("s0"), ppg(at, 1), epoch(2), uint64(seq)), delivery.Rejected, store.ReasonTime)
 	}
-	appendAs(t, s, g, arrival(sensorID("s0"), ppg(noon.Add(6*time.Minute), 1), epoch(2), 0), store.Rejected, store.ReasonTime)
+	appendAs(t, s, g, arrival(sensorID("s0"), ppg(noon.Add(6*time.Minute), 1), epoch(2), 0), delivery.Rejected, store.ReasonTime)
 	far := numerics(noon, heart(70))
 	far.Bundles[0].At = noon.Add(11 * time.Minute)
-	appendAs(t, s, g, arrival(sensorID("s0"), far, epoch(2), 2), store.Rejected, store.ReasonSamples)
-	appendAs(t, s, g, arrival(sensorID("s0"), ppg(noon), epoch(2), 3), store.Rejected, store.ReasonMalform)
+	appendAs(t, s, g, arrival(sensorID("s0"), far, epoch(2), 2), delivery.Rejected, store.ReasonSamples)
+	appendAs(t, s, g, arrival(sensorID("s0"), ppg(noon), epoch(2), 3), delivery.Rejected, store.ReasonMalform)
 
 	must(t, s.SetDeviceState(t.Context(), sensorID("s1"), store.DeviceDisabled))
 	b := arrival(sensorID("s1"), ppg(noon, 1), epoch(3), 0)
-	appendAs(t, s, g, b, store.Retry, store.ReasonDisabled)
+	appendAs(t, s, g, b, delivery.Retry, store.ReasonDisabled)
 	must(t, s.SetDeviceState(t.Context(), sensorID("s1"), store.DeviceActive))
-	appendAs(t, s, g, b, store.Accepted, "")
+	appendAs(t, s, g, b, delivery.Accepted, "")
 	must(t, s.SetDeviceState(t.Context(), sensorID("s1"), store.DeviceDeleted))
 	b.Header.Seq = 1
-	appendAs(t, s, g, b, store.Rejected, store.ReasonDeleted)
+	appendAs(t, s, g, b, delivery.Rejected, store.ReasonDeleted)
 
 	q, err := s.Quarantine(t.Context(), 100)
 	must(t, err)
@@ -64,7 +65,7 @@ func TestOutcomes(t *testing.T) {
 		t.Errorf("quarantine has %d (%d counted), want 6: %+v", len(q), d.Quarantined, q)
 	}
 	must(t, s.Close())
-	if o, _, err := s.Append(t.Context(), g, a); o != store.Retry || err == nil {
+	if o, _, err := s.Append(t.Context(), g, a); o != delivery.Retry || err == nil {
 		t.Errorf("after close: %v %v", o, err)
 	}
 }
@@ -76,12 +77,12 @@ func TestDeliveryCounts(t *testing.T) {
 	midnight := noon.Add(-12 * time.Hour)
 	for _, seq := range []uint64{9, 0, 1, 2, 5, 7} { // out of order, with holes, over midnight
 		at := midnight.Add(time.Duration(int(seq)-5) * time.Second)
-		appendAs(t, s, g, arrival(sensorID("x"), ppg(at, 1), epoch(1), seq), store.Accepted, "")
+		appendAs(t, s, g, arrival(sensorID("x"), ppg(at, 1), epoch(1), seq), delivery.Accepted, "")
 	}
-	appendAs(t, s, g, arrival(sensorID("x"), ppg(noon, 1), epoch(2), 0), store.Accepted, "")
+	appendAs(t, s, g, arrival(sensorID("x"), ppg(noon, 1), epoch(2), 0), delivery.Accepted, "")
 	// The same sequence under another start time lies in another partition: only a forging sensor does that, and it shows.
-	appendAs(t, s, g, arrival(sensorID("y"), ppg(midnight.Add(-time.Second), 1), epoch(1), 0), store.Accepted, "")
-	appendAs(t, s, g, arrival(sensorID("y"), ppg(midnight, 1), epoch(1), 0), store.Accepted, "")
+	appendAs(t, s, g, arrival(sensorID("y"), ppg(midnight.Add(-time.Second), 1), epoch(1), 0), delivery.Accepted, "")
+	appendAs(t, s, g, arrival(sensorID("y"), ppg(midnight, 1), epoch(1), 0), delivery.Accepted, "")
 	for range 2 { // the second time from the remembered counts
 		d, err := s.Delivery(t.Context())
 		must(t, err)
@@ -114,7 +115,7 @@ func TestAttributionByTime(t *testing.T) {
 		{"unknown", 0, store.Unassigned},
 	}
 	for i, tc := range cases {
-		appendAs(t, s, g, arrival(sensorID(tc.sensor), ppg(noon.Add(-tc.ago), uint16(1000+i)), epoch(1), uint64(i)), store.Accepted, "")
+		appendAs(t, s, g, arrival(sensorID(tc.sensor), ppg(noon.Add(-tc.ago), uint16(1000+i)), epoch(1), uint64(i)), delivery.Accepted, "")
 	}
 	got := map[uint16]string{}
 	for _, who := range append(p, store.Unassigned) {
@@ -151,11 +152,11 @@ func TestSealedAtRest(t *testing.T) {
 	must(t, err)
 	const value = 87.6543210987
 	wave := []uint16{40001, 50021, 60013, 40111, 50129, 60101, 40127, 50147}
-	appendAs(t, s, g, arrival(sensorID("s0"), numerics(now, heart(value)), epoch(1), 0), store.Accepted, "")
+	appendAs(t, s, g, arrival(sensorID("s0"), numerics(now, heart(value)), epoch(1), 0), delivery.Accepted, "")
 	chunk := ppg(now, wave...)
-	appendAs(t, s, g, arrival(sensorID("s0"), chunk, epoch(2), 0), store.Accepted, "")
+	appendAs(t, s, g, arrival(sensorID("s0"), chunk, epoch(2), 0), delivery.Accepted, "")
 	far := ppg(now.Add(time.Hour), wave...)
-	appendAs(t, s, g, arrival(sensorID("s0"), far, epoch(2), 1), store.Rejected, store.ReasonTime)
+	appendAs(t, s, g, arrival(sensorID("s0"), far, epoch(2), 1), delivery.Rejected, store.ReasonTime)
 	secret := []byte("the authority's very private key")
 	must(t, s.SaveSecret(ctx, "authority", secret))
 
@@ -221,7 +222,7 @@ func TestConcurrentAppends(t *testing.T) {
 			for i := range 40 {
 				// Four writers send the same chunks of each sensor: one is accepted, three hear duplicate.
 				a := arrival(sensorID(fmt.Sprintf("s%d", w%4)), numerics(now.Add(time.Duration(i)*time.Second), heart(70)), epoch(1), uint64(i))
-				if o, why, err := s.Append(context.Background(), g, a); err != nil || o != store.Accepted && o != store.Duplicate {
+				if o, why, err := s.Append(context.Background(), g, a); err != nil || o != delivery.Accepted && o != delivery.Duplicate {
 					t.Errorf("%v %q %v", o, why, err)
 				}
 			}

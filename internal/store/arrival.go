@@ -5,11 +5,11 @@ import (
 	"database/sql"
 	"encoding/binary"
 	"errors"
-	"fmt"
 	"math"
 	"time"
 
 	"vitalseal/internal/access"
+	"vitalseal/internal/delivery"
 	"vitalseal/internal/seal"
 	"vitalseal/internal/vitals"
 	"vitalseal/internal/weaken"
@@ -22,32 +22,6 @@ type Arrival struct {
 	Chunk    vitals.Chunk
 	Received time.Time
 	Clock    Clock // by which its times were read
-}
-
-// Outcome is what became of an Arrival. The zero Outcome is none of them.
-type Outcome uint8
-
-// The outcomes. All but Retry are final: the sender may forget the chunk.
-const (
-	Accepted  Outcome = 1 // stored now, durably
-	Duplicate Outcome = 2 // was stored before, durably
-	Retry     Outcome = 3 // not known to be stored: send it again later
-	Rejected  Outcome = 4 // never stored as data; set aside in quarantine, with the reason
-)
-
-// String is the outcome's name: "accepted".
-func (o Outcome) String() string {
-	switch o {
-	case Accepted:
-		return "accepted"
-	case Duplicate:
-		return "duplicate"
-	case Retry:
-		return "retry"
-	case Rejected:
-		return "rejected"
-	}
-	return fmt.Sprintf("outcome(%d)", uint8(o))
 }
 
 // The reasons of Rejected, and of the Retry that a disabled sensor gets.
@@ -67,26 +41,26 @@ const maxSpan = 10 * time.Minute
 // returns when that is fsynced; concurrent calls share a commit. The grant must allow access.AppendVitals on the system.
 // Each sample belongs to the patient who lay at its time in the bed where its sensor then was, else to Unassigned: a chunk that
 // reaches over such a boundary is split there. An error comes with Retry only and says why.
-func (s *Store) Append(ctx context.Context, g access.Grant, a Arrival) (Outcome, string, error) {
+func (s *Store) Append(ctx context.Context, g access.Grant, a Arrival) (delivery.Outcome, string, error) {
 	type result struct {
-		outcome Outcome
+		outcome delivery.Outcome
 		reason  string
 		err     error
 	}
 	done := make(chan result, 1)
-	s.Hand(ctx, g, a, func(o Outcome, reason string, err error) { done <- result{o, reason, err} })
+	s.Hand(ctx, g, a, func(o delivery.Outcome, reason string, err error) { done <- result{o, reason, err} })
 	select {
 	case r := <-done:
 		return r.outcome, r.reason, r.err
 	case <-ctx.Done():
 		// It may commit all the same; the sender sends again and hears Duplicate.
-		return Retry, "", ctx.Err()
+		return delivery.Retry, "", ctx.Err()
 	}
 }
 
 // Hand is Append for who does not wait: settled is called once, with what Append would return, from this goroutine or from
 // the one that writes for everybody. It must not block.
-func (s *Store) Hand(ctx context.Context, g access.Grant, a Arrival, settled func(Outcome, string, error)) {
+func (s *Store) Hand(ctx context.Context, g access.Grant, a Arrival, settled func(delivery.Outcome, string, error)) {
 	p, outcome, reason, err := s.receive(ctx, g, a)
 	if p == nil {
 		settled(outcome, reason, err)
@@ -98,28 +72,28 @@ func (s *Store) Hand(ctx context.Context, g access.Grant, a Arrival, settled fun
 		enqueue = s.waiter.enqueue
 	}
 	if err := enqueue(ctx, p); err != nil {
-		settled(Retry, "", named("append", err))
+		settled(delivery.Retry, "", named("append", err))
 	}
 }
 
 // receive makes an arrival ready for the writer, or says what became of it.
-func (s *Store) receive(ctx context.Context, g access.Grant, a Arrival) (*pending, Outcome, string, error) {
+func (s *Store) receive(ctx context.Context, g access.Grant, a Arrival) (*pending, delivery.Outcome, string, error) {
 	if err := s.allowed(g, access.AppendVitals, access.OnSystem()); err != nil {
-		return nil, Retry, "", named("append", err)
+		return nil, delivery.Retry, "", named("append", err)
 	}
 	if err := checkIdentity("sensor", a.Sensor); err != nil {
-		return nil, Retry, "", named("append", err)
+		return nil, delivery.Retry, "", named("append", err)
 	}
 	h, err := s.placesOf(ctx, a.Sensor)
 	if err != nil {
-		return nil, Retry, "", named("append: attribute", err)
+		return nil, delivery.Retry, "", named("append: attribute", err)
 	}
 	ahead, wait := h.judge(a)
 	if !wait || h.state == DeviceDisabled || h.state == DeviceDeleted {
 		p, outcome, reason, err := s.place(ctx, a, h, ahead)
 		if p != nil && a.Clock.Judged && s.unsure.waiting(a.Sensor) { // it may have come before its clock was found out
 			if known, err := s.waits(ctx, p); known || err != nil {
-				return nil, Duplicate, "", named("append", err)
+				return nil, delivery.Duplicate, "", named("append", err)
 			}
 		}
 		return p, outcome, reason, err
@@ -129,22 +103,22 @@ func (s *Store) receive(ctx context.Context, g access.Grant, a Arrival) (*pendin
 		return s.reject(ctx, a, reason)
 	}
 	if err := s.wait(ctx, p, a, h); err != nil {
-		return nil, Retry, "", named("append: wait", err)
+		return nil, delivery.Retry, "", named("append: wait", err)
 	}
-	if p.outcome == Duplicate {
-		return nil, Duplicate, "", nil
+	if p.outcome == delivery.Duplicate {
+		return nil, delivery.Duplicate, "", nil
 	}
 	s.unsure.waits(a.Sensor)
 	return p, 0, "", nil
 }
 
 // place makes an arrival whose times are ahead by so much ready for the writer, or says what became of it.
-func (s *Store) place(ctx context.Context, a Arrival, h sensorHistory, ahead time.Duration) (*pending, Outcome, string, error) {
+func (s *Store) place(ctx context.Context, a Arrival, h sensorHistory, ahead time.Duration) (*pending, delivery.Outcome, string, error) {
 	p, reason := s.prepare(a, ahead, true)
 	if reason == "" {
 		switch h.state {
 		case DeviceDisabled:
-			return nil, Retry, ReasonDisabled, nil
+			return nil, delivery.Retry, ReasonDisabled, nil
 		case DeviceDeleted:
 			reason = ReasonDeleted
 		}
@@ -153,7 +127,7 @@ func (s *Store) place(ctx context.Context, a Arrival, h sensorHistory, ahead tim
 		return s.reject(ctx, a, reason)
 	}
 	if err := s.seal(ctx, p, h); err != nil {
-		return nil, Retry, "", named("append: key", err)
+		return nil, delivery.Retry, "", named("append: key", err)
 	}
 	for _, x := range append([]*pending{p}, p.parts...) {
 		x.inQuestion = s.listen(ctx, h, x.sensor, x.subject, x.chunk)
@@ -162,11 +136,11 @@ func (s *Store) place(ctx context.Context, a Arrival, h sensorHistory, ahead tim
 }
 
 // reject sets an arrival aside for good.
-func (s *Store) reject(ctx context.Context, a Arrival, reason string) (*pending, Outcome, string, error) {
+func (s *Store) reject(ctx context.Context, a Arrival, reason string) (*pending, delivery.Outcome, string, error) {
 	if err := s.setAside(ctx, a, reason); err != nil {
-		return nil, Retry, "", named("append: quarantine", err)
+		return nil, delivery.Retry, "", named("append: quarantine", err)
 	}
-	return nil, Rejected, reason, nil
+	return nil, delivery.Rejected, reason, nil
 }
 
 // row is what identifies a stored chunk; all of it is bound to the sealed bytes.
@@ -195,8 +169,8 @@ type pending struct {
 	live        *Update    // what of one that waits is shown now
 	parts       []*pending // later shares of a chunk that was split, stored with it or not at all
 	inQuestion  bool       // whether it is of the patient is not confirmed
-	outcome     Outcome
-	settled     func(Outcome, string, error) // called by the writer, once
+	outcome     delivery.Outcome
+	settled     func(delivery.Outcome, string, error) // called by the writer, once
 }
 
 // prepare checks an arrival and brings it into the form of its row, its times corrected by what they are ahead, or says why it can

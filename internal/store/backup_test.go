@@ -15,6 +15,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"vitalseal/internal/access"
+	"vitalseal/internal/delivery"
 	"vitalseal/internal/store"
 	"vitalseal/internal/vitals"
 )
@@ -40,7 +41,7 @@ func fill(t *testing.T, s *store.Store, g access.Grant, from time.Time, seq uint
 			at := from.Add(time.Duration(i) * time.Second)
 			for _, a := range []store.Arrival{arrival(sensor, ppg(at, 30000, 30010, 30020), epoch(uint64(p+1)), seq+i),
 				arrival(sensor, numerics(at, heart(60+float64(i))), epoch(uint64(p+11)), seq+i)} {
-				if o, why, err := s.Append(context.Background(), g, a); o != store.Accepted {
+				if o, why, err := s.Append(context.Background(), g, a); o != delivery.Accepted {
 					t.Fatal(o, why, err)
 				}
 			}
@@ -94,10 +95,10 @@ func TestBackupRestores(t *testing.T) {
 		t.Errorf("%+v", c)
 	}
 	// An epoch that the backup knows is not taken a second time.
-	if o, _, err := r.Append(t.Context(), standing(t, r), arrival(sensorID("s0"), ppg(now, 30000, 30010, 30020), epoch(1), 0)); o != store.Duplicate {
+	if o, _, err := r.Append(t.Context(), standing(t, r), arrival(sensorID("s0"), ppg(now, 30000, 30010, 30020), epoch(1), 0)); o != delivery.Duplicate {
 		t.Error(o, err)
 	}
-	if o, why, err := r.Append(t.Context(), standing(t, r), arrival(sensorID("s0"), ppg(now, 1), epoch(1), 0)); o != store.Rejected || why != store.ReasonContent {
+	if o, why, err := r.Append(t.Context(), standing(t, r), arrival(sensorID("s0"), ppg(now, 1), epoch(1), 0)); o != delivery.Rejected || why != store.ReasonContent {
 		t.Error("another reading under its number:", o, why, err)
 	}
 
@@ -188,7 +189,7 @@ func TestForget(t *testing.T) {
 		t.Error("the other patient:", len(b), err)
 	}
 	// A late chunk is of nobody.
-	if o, why, err := s.Append(ctx, g, arrival(sensorID("s0"), numerics(now.Add(time.Minute), heart(70)), epoch(77), 0)); o != store.Accepted {
+	if o, why, err := s.Append(ctx, g, arrival(sensorID("s0"), numerics(now.Add(time.Minute), heart(70)), epoch(77), 0)); o != delivery.Accepted {
 		t.Error(o, why, err)
 	}
 	if c, err := s.Check(ctx, quietly); err != nil || len(c.Problems) > 0 || c.Sealed == 0 {
@@ -252,7 +253,7 @@ func TestRetention(t *testing.T) {
 			t.Errorf("after %v the held patient has %d waves, %d bundles, %d in sums", step.after, w, b, n)
 		}
 		if step.after < 30*day {
-			if o, _, err := s.Append(t.Context(), g, arrival(sensorID("s0"), ppg(began, 30000, 30010, 30020), epoch(1), 0)); o != store.Duplicate {
+			if o, _, err := s.Append(t.Context(), g, arrival(sensorID("s0"), ppg(began, 30000, 30010, 30020), epoch(1), 0)); o != delivery.Duplicate {
 				t.Error("one that was taken out came back:", o, err)
 			}
 		}
@@ -262,7 +263,7 @@ func TestRetention(t *testing.T) {
 	if files, _ := filepath.Glob(filepath.Join(dir, "store", "chunks-2026-03-01.db*")); len(files) > 0 {
 		t.Error(files)
 	}
-	if o, why, _ := s.Append(t.Context(), g, arrival(sensorID("s0"), ppg(began, 1), epoch(1), 0)); o != store.Rejected || why != store.ReasonTime {
+	if o, why, _ := s.Append(t.Context(), g, arrival(sensorID("s0"), ppg(began, 1), epoch(1), 0)); o != delivery.Rejected || why != store.ReasonTime {
 		t.Error("one of a day that is gone:", o, why)
 	}
 	if _, err := store.Open(t.Context(), t.TempDir(), keys(t, t.TempDir()), slog.New(slog.DiscardHandler),

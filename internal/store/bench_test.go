@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"vitalseal/internal/delivery"
 	"vitalseal/internal/store"
 	"vitalseal/internal/vitals"
 )
@@ -35,7 +36,7 @@ func BenchmarkAppend(b *testing.B) {
 			if seq%5 == 0 {
 				c = numerics(at, heart(70), vitals.Checked(vitals.SpO2, 97, vitals.Good), vitals.Checked(vitals.PerfusionIndex, 3, vitals.Good))
 			}
-			if o, why, err := s.Append(context.Background(), g, arrival(sensor, c, epoch(uint64(w)*4+uint64(c.Signal)), seq)); o != store.Accepted {
+			if o, why, err := s.Append(context.Background(), g, arrival(sensor, c, epoch(uint64(w)*4+uint64(c.Signal)), seq)); o != delivery.Accepted {
 				b.Error(o, why, err)
 				return
 			}
@@ -56,7 +57,7 @@ func BenchmarkTrends(b *testing.B) {
 		for m := 1; m < 10; m++ {
 			c.Bundles = append(c.Bundles, vitals.Bundle{At: at.Add(time.Duration(m) * time.Minute), Numerics: c.Bundles[0].Numerics})
 		}
-		if o, why, err := s.Append(context.Background(), g, arrival(sensorID("s0"), c, epoch(1), uint64(chunk))); o != store.Accepted {
+		if o, why, err := s.Append(context.Background(), g, arrival(sensorID("s0"), c, epoch(1), uint64(chunk))); o != delivery.Accepted {
 			b.Fatal(o, why, err)
 		}
 	}
@@ -91,7 +92,7 @@ func BenchmarkMonth(b *testing.B) {
 							heart(60 + float64((i+n+p)%40)), vitals.Checked(vitals.SpO2, 97, vitals.Good), vitals.Checked(vitals.PerfusionIndex, 3, vitals.Good)}})
 					}
 					a := arrival(sensorID(fmt.Sprint("s", p)), chunk, epoch(uint64(p*64+day+1)), uint64(n))
-					if o, why, err := s.Append(context.Background(), g, a); o != store.Accepted {
+					if o, why, err := s.Append(context.Background(), g, a); o != delivery.Accepted {
 						b.Error(o, why, err)
 						return
 					}

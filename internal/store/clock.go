@@ -3,11 +3,11 @@ package store
 import (
 	"context"
 	"database/sql"
-	"fmt"
 	"sync"
 	"time"
 
 	"vitalseal/internal/access"
+	"vitalseal/internal/delivery"
 	"vitalseal/internal/vitals"
 	"vitalseal/internal/weaken"
 )
@@ -25,33 +25,10 @@ type Clock struct {
 	Late time.Duration
 }
 
-// ClockSlack is how far a gateway's clock may be off, or off by more than is known, before its readings' time is not sure.
-const ClockSlack = 5 * time.Second
-
 // Sure reports whether a clock that is off by so much is right enough to say whose a reading is.
 func (c Clock) Sure() bool { return c.near(c.Offset) }
 
-func (c Clock) near(off time.Duration) bool {
-	bound := max(ClockSlack, c.Error)
-	return off <= bound && off >= -bound
-}
-
-// ClockWords says how far a gateway's clock is off: "the gateway's clock is 3,600 s ahead of the hub's".
-func ClockWords(off time.Duration) string {
-	way := "ahead of"
-	if off < 0 {
-		way, off = "behind", -off
-	}
-	return fmt.Sprintf("the gateway's clock is %s s %s the hub's", grouped(int64(off.Round(time.Second)/time.Second)), way)
-}
-
-// grouped writes a whole number with a comma between thousands.
-func grouped(n int64) string {
-	if n < 1000 {
-		return fmt.Sprint(n)
-	}
-	return fmt.Sprintf("%s,%03d", grouped(n/1000), n%1000)
-}
+func (c Clock) near(off time.Duration) bool { return delivery.ClockRight(off, c.Error) }
 
 // settlement says by how much the times of some epochs are ahead of the hub's. It never changes, so that a chunk sent again is
 // corrected alike and recognised.
@@ -79,13 +56,13 @@ func (h sensorHistory) judge(a Arrival) (ahead time.Duration, wait bool) {
 	first, last := sampleSpan(a.Chunk)
 	if settled, ok := h.settledFor(a.Header.Epoch.Number); ok {
 		if !a.Clock.Known || a.Clock.near(a.Clock.Offset-settled) {
-			return settled, last.Add(-settled).After(a.Received.Add(ClockSlack))
+			return settled, last.Add(-settled).After(a.Received.Add(delivery.ClockSlack))
 		}
 	}
 	if a.Clock.Known && !a.Clock.Sure() {
 		return 0, true
 	}
-	if last.After(a.Received.Add(max(ClockSlack, a.Clock.Error))) {
+	if last.After(a.Received.Add(max(delivery.ClockSlack, a.Clock.Error))) {
 		return 0, true // no delay makes a reading come before it was taken
 	}
 	if a.Clock.Known {
@@ -127,7 +104,7 @@ func (h sensorHistory) present(a Arrival, now time.Time) (u Update, ok bool) {
 	_, last := sampleSpan(a.Chunk)
 	ahead := a.Clock.Offset
 	switch future := last.Sub(a.Received); {
-	case future > max(ahead, 0)+max(ClockSlack, a.Clock.Error):
+	case future > max(ahead, 0)+max(delivery.ClockSlack, a.Clock.Error):
 		ahead = future // whatever its clock is: it came just now, so it is as new as can be
 	case a.Clock.Known:
 	case a.Clock.Late > 0:
@@ -137,7 +114,7 @@ func (h sensorHistory) present(a Arrival, now time.Time) (u Update, ok bool) {
 	}
 	ahead = ahead.Truncate(time.Microsecond)
 	at := last.Add(-ahead)
-	if at.Before(now.Add(-presentFor)) || at.After(now.Add(max(ClockSlack, a.Clock.Error))) {
+	if at.Before(now.Add(-presentFor)) || at.After(now.Add(max(delivery.ClockSlack, a.Clock.Error))) {
 		return u, false
 	}
 	return Update{Patient: h.whose(micro(now)), Sensor: a.Sensor, Header: a.Header, Chunk: shifted(a.Chunk, ahead), Durable: now, TimeNotSure: true}, true

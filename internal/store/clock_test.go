@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"vitalseal/internal/delivery"
 	"vitalseal/internal/store"
 	"vitalseal/internal/store/storetest"
 	"vitalseal/internal/store/storetest/pgserver"
@@ -21,16 +22,16 @@ func TestWaitingOutlivesARestart(t *testing.T) {
 	p := ward(t, s, noon, 1)
 	g := standing(t, s)
 	const off = 90 * time.Minute
-	send := func(seq uint64, at time.Time, want store.Outcome, reason string) {
+	send := func(seq uint64, at time.Time, want delivery.Outcome, reason string) {
 		t.Helper()
 		a := arrival(sensorID("s0"), numerics(at.Add(off), heart(float64(70+seq))), epoch(1), seq)
 		a.Received, a.Clock = at, store.Clock{Judged: true, Known: true, Offset: off, Error: time.Millisecond}
 		appendAs(t, s, g, a, want, reason)
 	}
-	send(0, noon, store.Accepted, "")
-	send(1, noon.Add(time.Second), store.Accepted, "")
+	send(0, noon, delivery.Accepted, "")
+	send(1, noon.Add(time.Second), delivery.Accepted, "")
 	for range 2 {
-		send(2, noon.Add(2*time.Second), store.Retry, store.ReasonClock)
+		send(2, noon.Add(2*time.Second), delivery.Retry, store.ReasonClock)
 	}
 	last, err := s.Unsure(t.Context(), g, p[0])
 	must(t, err)
@@ -40,7 +41,7 @@ func TestWaitingOutlivesARestart(t *testing.T) {
 	must(t, s.Close())
 	s = open(t, dir, store.WithClock(c.Now))
 	g = standing(t, s)
-	send(1, noon.Add(time.Second), store.Duplicate, "")
+	send(1, noon.Add(time.Second), delivery.Duplicate, "")
 	n, err := s.SettleClock(t.Context(), sensorID("s0"), store.Settlement{Low: 1, High: 1, Ahead: off, By: "clock"})
 	must(t, err)
 	if n != 2 {
@@ -49,8 +50,8 @@ func TestWaitingOutlivesARestart(t *testing.T) {
 	must(t, s.Close())
 	s = open(t, dir, store.WithClock(c.Now))
 	g = standing(t, s)
-	send(0, noon, store.Duplicate, "")
-	send(2, noon.Add(2*time.Second), store.Accepted, "") // without waiting
+	send(0, noon, delivery.Duplicate, "")
+	send(2, noon.Add(2*time.Second), delivery.Accepted, "") // without waiting
 	got, err := s.Numerics(t.Context(), g, p[0], noon.Add(-time.Minute), noon.Add(time.Minute), 0)
 	must(t, err)
 	if len(got) != 3 || !got[2].At.Equal(noon.Add(2*time.Second)) {
@@ -72,7 +73,7 @@ func TestLateDeviceAtAPatientChange(t *testing.T) {
 	for seq, late := range []time.Duration{45 * time.Second, 0} {
 		a := arrival(sensorID("s0"), numerics(noon.Add(-45*time.Second), heart(150+float64(seq))), epoch(1), uint64(seq))
 		a.Received, a.Clock = noon, store.Clock{Judged: true, Late: late}
-		appendAs(t, s, g, a, store.Accepted, "")
+		appendAs(t, s, g, a, delivery.Accepted, "")
 	}
 	for _, p := range []string{left, here} {
 		got, err := s.Numerics(t.Context(), g, p, noon.Add(-time.Hour), noon.Add(time.Minute), 0)
@@ -99,7 +100,7 @@ func TestForgetTakesWhatWaits(t *testing.T) {
 	for i, sensor := range []string{"s0", "s1"} {
 		a := arrival(sensorID(sensor), ppg(noon.Add(-time.Hour), 7), epoch(uint64(i)), 0)
 		a.Received, a.Clock = noon, store.Clock{Judged: true, Known: true, Offset: -time.Hour}
-		appendAs(t, s, g, a, store.Accepted, "")
+		appendAs(t, s, g, a, delivery.Accepted, "")
 	}
 	must(t, s.Discharge(t.Context(), p[0], noon.Add(time.Second)))
 	must(t, s.Forget(t.Context(), p[0]))
@@ -121,7 +122,7 @@ func TestClockWords(t *testing.T) {
 		7400 * 1e6:         "the gateway's clock is 7 s ahead of the hub's",
 		1000 * time.Second: "the gateway's clock is 1,000 s ahead of the hub's",
 	} {
-		if got := store.ClockWords(off); got != want {
+		if got := delivery.ClockWords(off); got != want {
 			t.Errorf("%v: %q, want %q", off, got, want)
 		}
 	}
@@ -144,7 +145,7 @@ func TestUnsureOnAnotherHub(t *testing.T) {
 		at := time.Now().Truncate(time.Microsecond)
 		a := arrival(sensorID("s0"), numerics(at.Add(off), heart(float64(60+seq))), epoch(1), seq)
 		a.Received, a.Clock = at, store.Clock{Judged: true, Known: true, Offset: off, Error: time.Millisecond}
-		appendAs(t, one, g, a, store.Accepted, "")
+		appendAs(t, one, g, a, delivery.Accepted, "")
 		last = seq
 		ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
 		u, err := sub.Next(ctx)

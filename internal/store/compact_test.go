@@ -15,6 +15,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 
+	"vitalseal/internal/delivery"
 	"vitalseal/internal/store"
 	"vitalseal/internal/vitals"
 )
@@ -76,7 +77,7 @@ func TestCompactionChangesNothing(t *testing.T) {
 	}
 	r.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
 	late := all[len(all)-50:]
-	put := func(some []store.Arrival, want store.Outcome) {
+	put := func(some []store.Arrival, want delivery.Outcome) {
 		t.Helper()
 		var wg sync.WaitGroup
 		for w := range 64 {
@@ -100,7 +101,7 @@ func TestCompactionChangesNothing(t *testing.T) {
 			}
 		}
 	}
-	put(all[:len(all)-50], store.Accepted)
+	put(all[:len(all)-50], delivery.Accepted)
 	var before []seen
 	for _, p := range patients {
 		v := look(t, s, p, midnight.Add(-time.Hour), midnight.Add(time.Hour))
@@ -111,8 +112,8 @@ func TestCompactionChangesNothing(t *testing.T) {
 	}
 	must(t, s.Compact(t.Context()))
 	same("compacted", before)
-	put(all[:len(all)-50], store.Duplicate)
-	put(late, store.Accepted)
+	put(all[:len(all)-50], delivery.Duplicate)
+	put(late, delivery.Accepted)
 	var after []seen
 	for _, p := range patients {
 		after = append(after, look(t, s, p, midnight.Add(-time.Hour), midnight.Add(time.Hour)))
@@ -128,7 +129,7 @@ func TestCompactionChangesNothing(t *testing.T) {
 	s = open(t, dir, store.WithClock(c.Now))
 	g = standing(t, s)
 	same("opened again", after)
-	put(all, store.Duplicate)
+	put(all, delivery.Duplicate)
 	must(t, s.Compact(t.Context()))
 	same("nothing to compact", after)
 }
@@ -189,7 +190,7 @@ func TestDamagedChunkIsSetAside(t *testing.T) {
 	patient := ward(t, s, now, 1)[0]
 	for i := range 10 {
 		o, why, err := s.Append(t.Context(), g, arrival(sensorID("s0"), ppg(now.Add(time.Duration(i)*250*time.Millisecond), 1, 2, 3), epoch(1), uint64(i)))
-		if o != store.Accepted {
+		if o != delivery.Accepted {
 			t.Fatal(o, why, err)
 		}
 	}
@@ -206,7 +207,7 @@ func TestDamagedChunkIsSetAside(t *testing.T) {
 	if len(waves) != 9 {
 		t.Errorf("%d chunks of nine that are whole", len(waves))
 	}
-	if o, _, err := s.Append(t.Context(), g, arrival(sensorID("s0"), ppg(now.Add(time.Second), 1, 2, 3), epoch(1), 4)); o != store.Duplicate {
+	if o, _, err := s.Append(t.Context(), g, arrival(sensorID("s0"), ppg(now.Add(time.Second), 1, 2, 3), epoch(1), 4)); o != delivery.Duplicate {
 		t.Error("the damaged one's sequence number was used again", o, err)
 	}
 }
@@ -262,7 +263,7 @@ func TestDamagedDayHoldsUpNoOther(t *testing.T) {
 	ward(t, s, noon.Add(-48*time.Hour), 1)
 	put := func(s *store.Store, at time.Time, seq uint64) {
 		t.Helper()
-		if o, why, err := s.Append(t.Context(), g, arrival(sensorID("s0"), ppg(at, 1, 2, 3), epoch(1), seq)); o != store.Accepted {
+		if o, why, err := s.Append(t.Context(), g, arrival(sensorID("s0"), ppg(at, 1, 2, 3), epoch(1), seq)); o != delivery.Accepted {
 			t.Fatal(o, why, err)
 		}
 	}

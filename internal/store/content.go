@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"vitalseal/internal/delivery"
 	"vitalseal/internal/vitals"
 	"vitalseal/internal/weaken"
 )
@@ -40,18 +41,18 @@ func (s *Store) settleDuplicate(ctx context.Context, p *pending) {
 		s.log.Error("a chunk that came again was not compared with what is stored; it is taken for the same", "sensor", p.sensor, "stream", p.signal.String(), "seq", p.seq, "err", err)
 	}
 	if same || err != nil || weaken.Skip(weaken.DuplicateContent) {
-		p.settled(Duplicate, "", nil)
+		p.settled(delivery.Duplicate, "", nil)
 		return
 	}
 	for _, part := range append([]*pending{p}, p.parts...) {
 		a := Arrival{Sensor: p.sensor, Header: p.header, Chunk: part.chunk, Received: fromMicro(p.received)}
 		a.Header.Start = part.chunk.Start
 		if err := s.setAside(ctx, a, ReasonContent); err != nil {
-			p.settled(Retry, "", named("append: quarantine", err))
+			p.settled(delivery.Retry, "", named("append: quarantine", err))
 			return
 		}
 	}
-	p.settled(Rejected, ReasonContent, nil)
+	p.settled(delivery.Rejected, ReasonContent, nil)
 }
 
 // sameContent compares a chunk with the one that is stored under its number; true if there is none to compare it with.

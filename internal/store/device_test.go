@@ -10,6 +10,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"vitalseal/internal/delivery"
 	"vitalseal/internal/seal"
 	"vitalseal/internal/store"
 )
@@ -116,7 +117,7 @@ func TestSilencedBefore(t *testing.T) {
 			ward(t, s, time.Now(), 1)
 			id := sensorID("s0")
 			must(t, store.ExecDirectory(ctx, s, "INSERT INTO newest_epochs (sensor, signal, number, epoch) VALUES (?, 1, ?, ?)", id, int64(math.MaxInt64), make([]byte, 16)))
-			mine := store.Start{Boot: 7, Instance: [16]byte{1}}
+			mine := delivery.Start{Boot: 7, Instance: [16]byte{1}}
 			v, err := s.TakeStart(ctx, id, mine, false)
 			if err != nil || v.Taken || v.Highest != math.MaxInt64>>seal.CountBits {
 				t.Fatalf("%+v, %v", v, err)
@@ -137,7 +138,7 @@ func TestSilencedBefore(t *testing.T) {
 				e := seal.Epoch{ID: seal.EpochID{byte(n), 1}, Number: 7<<seal.CountBits | n}
 				must(t, s.SaveAnnouncement(ctx, id, mine, e, uint8(n%2)+1, []byte{1}))
 			}
-			next := store.Start{Boot: 8, Instance: [16]byte{2}} // and it starts again
+			next := delivery.Start{Boot: 8, Instance: [16]byte{2}} // and it starts again
 			if v, err = s.TakeStart(ctx, id, next, false); err != nil || !v.Taken {
 				t.Fatalf("its next start: %+v, %v", v, err)
 			}

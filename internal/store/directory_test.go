@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"vitalseal/internal/access"
+	"vitalseal/internal/delivery"
 	"vitalseal/internal/seal"
 	"vitalseal/internal/store"
 )
@@ -99,9 +100,9 @@ func TestDirectoryRoundTrip(t *testing.T) {
 	key := access.APIKey{Hash: [32]byte{2}, PersonID: "u1", Channel: 1, Write: true}
 	must(t, s.SaveAPIKey(ctx, key))
 	must(t, s.TouchDevice(ctx, sensorID("s0")))
-	must(t, s.SaveAnnouncement(ctx, sensorID("s0"), store.Start{}, epoch(1), 1, []byte("sealed")))
-	must(t, s.SaveAnnouncement(ctx, sensorID("s0"), store.Start{}, epoch(1), 1, []byte("sealed")))
-	if err := s.SaveAnnouncement(ctx, sensorID("s0"), store.Start{}, epoch(1), 1, []byte("other")); !errors.Is(err, store.ErrConflict) {
+	must(t, s.SaveAnnouncement(ctx, sensorID("s0"), delivery.Start{}, epoch(1), 1, []byte("sealed")))
+	must(t, s.SaveAnnouncement(ctx, sensorID("s0"), delivery.Start{}, epoch(1), 1, []byte("sealed")))
+	if err := s.SaveAnnouncement(ctx, sensorID("s0"), delivery.Start{}, epoch(1), 1, []byte("other")); !errors.Is(err, store.ErrConflict) {
 		t.Errorf("an epoch announced twice: %v", err)
 	}
 	must(t, s.Close())
@@ -215,16 +216,16 @@ func TestEpochNumbersNeverGoBack(t *testing.T) {
 	s := open(t, t.TempDir())
 	ctx := t.Context()
 	numbered := func(id byte, number uint64) seal.Epoch { return seal.Epoch{ID: seal.EpochID{id}, Number: number} }
-	must(t, s.SaveAnnouncement(ctx, sensorID("s0"), store.Start{}, numbered(1, 7), 1, []byte("a")))
-	must(t, s.SaveAnnouncement(ctx, sensorID("s0"), store.Start{}, numbered(2, 9), 1, []byte("b")))
-	must(t, s.SaveAnnouncement(ctx, sensorID("s0"), store.Start{}, numbered(1, 7), 1, []byte("a")))  // known: its backlog
-	must(t, s.SaveAnnouncement(ctx, sensorID("s0"), store.Start{}, numbered(3, 10), 2, []byte("c"))) // another stream
-	must(t, s.SaveAnnouncement(ctx, sensorID("s1"), store.Start{}, numbered(4, 1), 1, []byte("d")))  // another sensor
-	if err := s.SaveAnnouncement(ctx, sensorID("s0"), store.Start{}, numbered(8, 10), 1, []byte("e")); !errors.Is(err, store.ErrConflict) {
+	must(t, s.SaveAnnouncement(ctx, sensorID("s0"), delivery.Start{}, numbered(1, 7), 1, []byte("a")))
+	must(t, s.SaveAnnouncement(ctx, sensorID("s0"), delivery.Start{}, numbered(2, 9), 1, []byte("b")))
+	must(t, s.SaveAnnouncement(ctx, sensorID("s0"), delivery.Start{}, numbered(1, 7), 1, []byte("a")))  // known: its backlog
+	must(t, s.SaveAnnouncement(ctx, sensorID("s0"), delivery.Start{}, numbered(3, 10), 2, []byte("c"))) // another stream
+	must(t, s.SaveAnnouncement(ctx, sensorID("s1"), delivery.Start{}, numbered(4, 1), 1, []byte("d")))  // another sensor
+	if err := s.SaveAnnouncement(ctx, sensorID("s0"), delivery.Start{}, numbered(8, 10), 1, []byte("e")); !errors.Is(err, store.ErrConflict) {
 		t.Errorf("epoch number 10 of one stream after 10 of another: %v", err)
 	}
 	for _, e := range []seal.Epoch{numbered(5, 8), numbered(6, 9), numbered(7, 7)} {
-		if err := s.SaveAnnouncement(ctx, sensorID("s0"), store.Start{}, e, 1, []byte("e")); !errors.Is(err, store.ErrConflict) {
+		if err := s.SaveAnnouncement(ctx, sensorID("s0"), delivery.Start{}, e, 1, []byte("e")); !errors.Is(err, store.ErrConflict) {
 			t.Errorf("epoch number %d after 9: %v", e.Number, err)
 		}
 		if _, err := s.Announcement(ctx, sensorID("s0"), e.ID); !errors.Is(err, store.ErrNotFound) {

@@ -12,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"vitalseal/internal/access"
+	"vitalseal/internal/delivery"
 	"vitalseal/internal/store"
 )
 
@@ -73,7 +74,7 @@ func TestForgetReachesTheCloudAndTheSignIn(t *testing.T) {
 	for i := range patients { // set aside: of a sensor at the patient's bed, at another time than now
 		a := arrival(sensorID([]string{"s0", "s1"}[i]), numerics(now.AddDate(0, -2, 0), heart(61)), epoch(5), 1)
 		a.Received = now.Add(time.Minute)
-		if o, _, err := s.Append(ctx, standing(t, s), a); o != store.Rejected {
+		if o, _, err := s.Append(ctx, standing(t, s), a); o != delivery.Rejected {
 			t.Fatal(o, err)
 		}
 	}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"vitalseal/internal/access"
+	"vitalseal/internal/delivery"
 	"vitalseal/internal/store"
 	"vitalseal/internal/store/storetest/pgserver"
 )
@@ -49,7 +50,7 @@ func TestFullServerIsShownLive(t *testing.T) {
 	person := nurse(t, s, "nora")
 	channel, err := s.CreateChannel(t.Context(), store.Channel{Name: "c", Owner: person})
 	must(t, err)
-	appendAs(t, s, g, arrival(sensorID("s0"), numerics(now.Add(-time.Second), heart(70)), epoch(1), 0), store.Accepted, "") // the day's tables
+	appendAs(t, s, g, arrival(sensorID("s0"), numerics(now.Add(-time.Second), heart(70)), epoch(1), 0), delivery.Accepted, "") // the day's tables
 	sub, err := s.Watch(t.Context(), []access.Grant{e.Standing("screen", access.ViewPatient)})
 	must(t, err)
 	day := now.UTC().Format("20060102")
@@ -58,7 +59,7 @@ func TestFullServerIsShownLive(t *testing.T) {
 	a := arrival(sensorID("s0"), numerics(now, heart(71)), epoch(1), 1)
 	for range 2 {
 		o, _, err := s.Append(t.Context(), g, a)
-		if o != store.Retry || !store.Full(err) || !strings.Contains(err.Error(), "the disk of the database server") || !strings.Contains(err.Error(), "53100") {
+		if o != delivery.Retry || !store.Full(err) || !strings.Contains(err.Error(), "the disk of the database server") || !strings.Contains(err.Error(), "53100") {
 			t.Fatalf("%v, %v", o, err)
 		}
 	}
@@ -90,8 +91,8 @@ func TestFullServerIsShownLive(t *testing.T) {
 	}
 	room()
 	must(t, <-done)
-	appendAs(t, s, g, a, store.Accepted, "")
-	appendAs(t, s, g, a, store.Duplicate, "")
+	appendAs(t, s, g, a, delivery.Accepted, "")
+	appendAs(t, s, g, a, delivery.Duplicate, "")
 	if _, err := s.AppendEntry(t.Context(), standing(t, s), channel.ID, store.Entry{Status: "x"}); err != nil {
 		t.Errorf("an entry, with room again: %v", err)
 	}

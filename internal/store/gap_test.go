@@ -8,6 +8,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"vitalseal/internal/access"
+	"vitalseal/internal/delivery"
 	"vitalseal/internal/seal"
 	"vitalseal/internal/store"
 	"vitalseal/internal/vitals"
@@ -22,7 +23,7 @@ func TestGaps(t *testing.T) {
 	ward(t, s, noon, 1)
 	id := sensorID("s0")
 	for _, seq := range []uint64{0, 1, 5, 9} {
-		appendAs(t, s, g, arrival(id, ppg(noon, 1, 2, 3), epoch(1), seq), store.Accepted, "")
+		appendAs(t, s, g, arrival(id, ppg(noon, 1, 2, 3), epoch(1), seq), delivery.Accepted, "")
 	}
 	gap := func(e uint64, first, last uint64) store.Gap {
 		return store.Gap{Signal: vitals.PPG, Epoch: epoch(e).ID, First: first, Last: last, From: noon, To: noon.Add(time.Second), Reason: "outbox_full"}
@@ -47,7 +48,7 @@ func TestGaps(t *testing.T) {
 	want("a gap at the end", 4, 16, 15)
 	must(t, s.SaveGaps(t.Context(), id, []store.Gap{gap(2, 0, 6)})) // of an epoch of which nothing came
 	want("a whole epoch", 4, 23, 22)
-	appendAs(t, s, g, arrival(id, ppg(noon, 1, 2, 3), epoch(1), 3), store.Accepted, "") // it came after all
+	appendAs(t, s, g, arrival(id, ppg(noon, 1, 2, 3), epoch(1), 3), delivery.Accepted, "") // it came after all
 	want("one that came after all", 5, 22, 21)
 	must(t, s.SaveGaps(t.Context(), id, []store.Gap{gap(3, 0, seal.MaxSequence)})) // a liar costs no more than others
 	want("a gap without an end", 5, 22+seal.MaxSequence+1, 21+seal.MaxSequence+1)

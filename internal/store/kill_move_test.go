@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"vitalseal/internal/access"
+	"vitalseal/internal/delivery"
 	"vitalseal/internal/store"
 	"vitalseal/internal/vitals"
 )
@@ -55,7 +56,7 @@ func TestKillMoves(t *testing.T) {
 	g := standing(t, s)
 	var want []float64
 	for i := range 120 {
-		appendAs(t, s, g, arrival(sensorID("s0"), numerics(begin.Add(time.Duration(i)*10*time.Second), heart(60+float64(i))), epoch(1), uint64(i)), store.Accepted, "")
+		appendAs(t, s, g, arrival(sensorID("s0"), numerics(begin.Add(time.Duration(i)*10*time.Second), heart(60+float64(i))), epoch(1), uint64(i)), delivery.Accepted, "")
 		want = append(want, 60+float64(i))
 	}
 	must(t, s.Close())

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"vitalseal/internal/delivery"
 	"vitalseal/internal/store"
 	"vitalseal/internal/store/storetest/pgserver"
 	"vitalseal/internal/vitals"
@@ -49,7 +50,7 @@ func appendForever(dir string) {
 			sensor := sensorID(fmt.Sprintf("s%d", w))
 			for seq := uint64(0); ; seq++ {
 				o, _, err := s.Append(context.Background(), g, arrival(sensor, numerics(time.Now(), heart(70)), base, seq))
-				if err != nil || o != store.Accepted {
+				if err != nil || o != delivery.Accepted {
 					continue
 				}
 				mu.Lock()

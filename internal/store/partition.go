@@ -13,6 +13,7 @@ import (
 	"sync"
 	"time"
 
+	"vitalseal/internal/delivery"
 	"vitalseal/internal/vitals"
 	"vitalseal/internal/weaken"
 )
@@ -368,7 +369,7 @@ func (in *insertion) chunk(ctx context.Context, p *pending, now int64) error {
 	}
 	seq := int64(p.seq) // #nosec G115 -- prepare checked
 	if (in.in[[2]int64{stream, seq}] || in.part.has(stream, seq)) && !weaken.Skip(weaken.Dedupe) {
-		p.outcome = Duplicate
+		p.outcome = delivery.Duplicate
 		return nil
 	}
 	r := recentRow{id: in.part.next, stream: stream, seq: seq, start: p.start, first: p.first, last: p.last, added: now}
@@ -376,7 +377,7 @@ func (in *insertion) chunk(ctx context.Context, p *pending, now int64) error {
 	if _, err := in.tx.StmtContext(ctx, in.part.insertRecent).ExecContext(ctx, r.id, stream, seq, subject, p.start, p.first, p.last, p.received, p.sealed); err != nil {
 		return err
 	}
-	p.outcome = Accepted
+	p.outcome = delivery.Accepted
 	in.in[[2]int64{stream, seq}] = true
 	in.added = append(in.added, added{subjectSignal{subject, p.signal}, r})
 	for _, part := range p.parts { // with the first one, in one transaction

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"vitalseal/internal/access"
+	"vitalseal/internal/delivery"
 	"vitalseal/internal/seal"
 	"vitalseal/internal/store"
 	"vitalseal/internal/store/storetest"
@@ -90,7 +91,7 @@ func TestTwoHubs(t *testing.T) {
 					if why != "" {
 						t.Error(why)
 					}
-					if o == store.Accepted {
+					if o == delivery.Accepted {
 						mu.Lock()
 						accepted++
 						mu.Unlock()
@@ -146,7 +147,7 @@ func TestHubsHearOfChanges(t *testing.T) {
 	now := time.Now().Truncate(time.Microsecond)
 	ward(t, a, now, 1)
 	g := standing(t, a)
-	appendAs(t, b, g, arrival(sensorID("s0"), ppg(now, 1, 2), epoch(1), 0), store.Accepted, "")
+	appendAs(t, b, g, arrival(sensorID("s0"), ppg(now, 1, 2), epoch(1), 0), delivery.Accepted, "")
 	before := b.DeviceChanges()
 	must(t, a.SetDeviceState(t.Context(), sensorID("s0"), store.DeviceDeleted))
 	for b.DeviceChanges() == before {
@@ -155,7 +156,7 @@ func TestHubsHearOfChanges(t *testing.T) {
 		}
 		time.Sleep(time.Millisecond)
 	}
-	appendAs(t, b, g, arrival(sensorID("s0"), ppg(now, 1, 2), epoch(1), 1), store.Rejected, store.ReasonDeleted)
+	appendAs(t, b, g, arrival(sensorID("s0"), ppg(now, 1, 2), epoch(1), 1), delivery.Rejected, store.ReasonDeleted)
 }
 
 // TestHubsShareSequences: numbers that must be given once are given once over all hubs.
@@ -186,7 +187,7 @@ func TestHubsShareSequences(t *testing.T) {
 		wg.Go(func() { // two gateways with the same identity: one of them is refused
 			e := epoch(uint64(i) + 1)
 			e.Number = 7
-			switch err := h.SaveAnnouncement(t.Context(), "spiffe://test/sensor/x", store.Start{}, e, 1, []byte{byte(i)}); {
+			switch err := h.SaveAnnouncement(t.Context(), "spiffe://test/sensor/x", delivery.Start{}, e, 1, []byte{byte(i)}); {
 			case err == nil:
 				mu.Lock()
 				announced++
@@ -241,7 +242,7 @@ func TestLostNotices(t *testing.T) {
 				WHERE application_name = 'vitalseal notices' AND datname = current_database()`)
 			must(t, err)
 		}
-		appendAs(t, a, g, arrival(sensorID("s0"), ppg(now, 1, 2), epoch(1), seq), store.Accepted, "")
+		appendAs(t, a, g, arrival(sensorID("s0"), ppg(now, 1, 2), epoch(1), seq), delivery.Accepted, "")
 	}
 	seen := map[uint64]int{}
 	for range 30 {
@@ -354,7 +355,7 @@ func TestMovedSensorWhileStoring(t *testing.T) {
 			}
 			for {
 				o, _, err := b.Append(context.Background(), g, arrival(sensorID("s0"), numerics(left.Add(time.Duration(seq+1)*time.Millisecond), heart(60)), epoch(1), seq))
-				if o == store.Accepted || o == store.Duplicate {
+				if o == delivery.Accepted || o == delivery.Duplicate {
 					break
 				}
 				if err != nil {

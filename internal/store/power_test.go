@@ -17,6 +17,7 @@ import (
 	"github.com/ncruces/go-sqlite3"
 	"github.com/ncruces/go-sqlite3/vfs"
 
+	"vitalseal/internal/delivery"
 	"vitalseal/internal/store"
 	"vitalseal/internal/vitals"
 )
@@ -247,7 +248,7 @@ func TestPowerLoss(t *testing.T) {
 						if err != nil {
 							return
 						}
-						if o != store.Accepted {
+						if o != delivery.Accepted {
 							t.Errorf("%s: %v", id, o)
 							return
 						}
@@ -282,7 +283,7 @@ func TestPowerLoss(t *testing.T) {
 		t.Errorf("of %d accepted %d are stored, %d doubled, %d missing", len(accepted), rows, doubled, missing)
 	}
 	for k, a := range accepted {
-		if o, _, err := s.Append(t.Context(), g, a); o != store.Duplicate {
+		if o, _, err := s.Append(t.Context(), g, a); o != delivery.Duplicate {
 			t.Fatalf("%+v was accepted, and is gone: now %v, %v", k, o, err)
 		}
 	}

@@ -14,6 +14,7 @@ import (
 	"pgregory.net/rapid"
 
 	"vitalseal/internal/access"
+	"vitalseal/internal/delivery"
 	"vitalseal/internal/store"
 	"vitalseal/internal/vitals"
 )
@@ -62,9 +63,9 @@ func TestReadsAgainstModel(t *testing.T) {
 				chunk.Bundles = append(chunk.Bundles, b)
 			}
 			a := arrival(sensor, chunk, epoch(runs), uint64(seq))
-			appendAs(t, s, g, a, store.Accepted, "")
+			appendAs(t, s, g, a, delivery.Accepted, "")
 			if rapid.Bool().Draw(rt, "again") {
-				appendAs(t, s, g, a, store.Duplicate, "")
+				appendAs(t, s, g, a, delivery.Duplicate, "")
 			}
 			model = append(model, chunk.Bundles...)
 		}
@@ -137,7 +138,7 @@ func TestTrendsSurviveReopen(t *testing.T) {
 		if i == 0 {
 			p = ward(t, s, now, 1)
 		}
-		appendAs(t, s, standing(t, s), arrival(sensorID("s0"), numerics(now.Add(time.Duration(i)*time.Second), heart(60+float64(i))), epoch(1), uint64(i)), store.Accepted, "")
+		appendAs(t, s, standing(t, s), arrival(sensorID("s0"), numerics(now.Add(time.Duration(i)*time.Second), heart(60+float64(i))), epoch(1), uint64(i)), delivery.Accepted, "")
 		must(t, s.Close())
 	}
 	s := open(t, dir)
@@ -192,7 +193,7 @@ func TestWaveformOrderAndBounds(t *testing.T) {
 	for _, i := range []int{5, 0, 3, 1, 4, 2} {
 		chunk := ppg(noon.Add(time.Duration(i)*100*time.Millisecond), make([]uint16, 10)...) // 100 ms each
 		chunk.Infrared[0] = uint16(i)
-		appendAs(t, s, g, arrival(sensorID("s0"), chunk, epoch(1), uint64(i)), store.Accepted, "")
+		appendAs(t, s, g, arrival(sensorID("s0"), chunk, epoch(1), uint64(i)), delivery.Accepted, "")
 	}
 	got, err := s.Waveform(ctx, g, p, vitals.PPG, noon.Add(150*time.Millisecond), noon.Add(400*time.Millisecond))
 	must(t, err)

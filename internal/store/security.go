@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"vitalseal/internal/access"
+	"vitalseal/internal/delivery"
 )
 
 // securityStep is the part of the directory's schema about what people who watch over security must see until one of them has said that
@@ -176,7 +177,7 @@ func (s *Store) SecurityEvents(ctx context.Context, now time.Time) ([]SecurityEv
 			add(kind, at, d.Trouble, d.TroubledSince)
 		}
 		if c := clocks[d.ID]; c.Known && !(Clock{Known: true, Offset: c.Offset, Error: c.Error}).Sure() {
-			add(SecurityClock, at, ClockWords(c.Offset), c.At)
+			add(SecurityClock, at, delivery.ClockWords(c.Offset), c.At)
 		}
 	}
 	noted = slices.DeleteFunc(noted, func(e SecurityEvent) bool {

@@ -4,6 +4,7 @@ import (
 	"testing"
 	"time"
 
+	"vitalseal/internal/delivery"
 	"vitalseal/internal/store"
 	"vitalseal/internal/store/storetest"
 	"vitalseal/internal/store/storetest/pgserver"
@@ -15,7 +16,7 @@ func silentFor(t *testing.T, first, second *store.Store, at time.Time, gap time.
 	t.Helper()
 	for i, s := range []*store.Store{first, second} {
 		a := arrival(sensorID("s0"), numerics(at.Add(time.Duration(i)*gap), heart(60)), epoch(1), seq+uint64(i))
-		if o, why, err := s.Append(t.Context(), standing(t, s), a); err != nil || o != store.Accepted {
+		if o, why, err := s.Append(t.Context(), standing(t, s), a); err != nil || o != delivery.Accepted {
 			t.Fatalf("append: %v %q %v", o, why, err)
 		}
 	}

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"vitalseal/internal/access"
+	"vitalseal/internal/delivery"
 	"vitalseal/internal/store"
 	"vitalseal/internal/vitals"
 )
@@ -66,7 +67,7 @@ func TestFullDiskIsShownLive(t *testing.T) {
 	}
 	putOff := func(a store.Arrival) {
 		t.Helper()
-		if o, _, err := s.Append(t.Context(), g, a); o != store.Retry || !store.Full(err) {
+		if o, _, err := s.Append(t.Context(), g, a); o != delivery.Retry || !store.Full(err) {
 			t.Fatalf("with a full disk: %v, %v", o, err)
 		}
 	}
@@ -93,10 +94,10 @@ func TestFullDiskIsShownLive(t *testing.T) {
 
 	full.Store(false)
 	for _, x := range []store.Arrival{a, b, c} {
-		appendAs(t, s, g, x, store.Accepted, "")
-		appendAs(t, s, g, x, store.Duplicate, "")
+		appendAs(t, s, g, x, delivery.Accepted, "")
+		appendAs(t, s, g, x, delivery.Duplicate, "")
 	}
-	appendAs(t, s, g, arrival(sensorID("s1"), numerics(now.Add(2*time.Second), heart(84)), epoch(1), 1), store.Accepted, "")
+	appendAs(t, s, g, arrival(sensorID("s1"), numerics(now.Add(2*time.Second), heart(84)), epoch(1), 1), delivery.Accepted, "")
 	sees("a screen that saw it all", first, p[1], 84)
 	sees("a later screen", second, p[0], 71)
 	sees("a later screen", second, p[1], 82)
@@ -113,7 +114,7 @@ func TestHeldReadings(t *testing.T) {
 	must(t, err)
 	s.HoldReadings(true)
 	a := arrival(sensorID("s0"), numerics(now, heart(64)), epoch(1), 0)
-	if o, _, err := s.Append(t.Context(), e.Standing("test", access.AppendVitals), a); o != store.Retry || !store.Full(err) {
+	if o, _, err := s.Append(t.Context(), e.Standing("test", access.AppendVitals), a); o != delivery.Retry || !store.Full(err) {
 		t.Fatalf("held: %v, %v", o, err)
 	}
 	if u, err := next(t, sub); err != nil || u.Patient != p[0] {
@@ -126,7 +127,7 @@ func TestHeldReadings(t *testing.T) {
 		t.Errorf("held: the directory: %v", err)
 	}
 	s.HoldReadings(false)
-	appendAs(t, s, e.Standing("test", access.AppendVitals), a, store.Accepted, "")
+	appendAs(t, s, e.Standing("test", access.AppendVitals), a, delivery.Accepted, "")
 	if store.Full(errors.New("else")) || store.Full(nil) {
 		t.Error("another error is taken for a full disk")
 	}

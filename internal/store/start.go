@@ -9,6 +9,7 @@ import (
 	"math"
 	"time"
 
+	"vitalseal/internal/delivery"
 	"vitalseal/internal/seal"
 	"vitalseal/internal/vitals"
 	"vitalseal/internal/weaken"
@@ -43,12 +44,6 @@ const (
 	firstBootJump = 1 << 20
 )
 
-// Start is one run of a gateway, as it says when it connects. The zero Start is a gateway that does not say.
-type Start struct {
-	Boot     uint64   // its boot counter
-	Instance [16]byte // random: two copies of one gateway may have the same counter
-}
-
 // StartVerdict is what TakeStart found.
 type StartVerdict struct {
 	// Taken reports whether the start may deliver now; the newest start of the identity is then this one.
@@ -56,7 +51,7 @@ type StartVerdict struct {
 	// Jump reports whether it was not taken because its counter is beyond what an honest gateway can have counted to.
 	Jump bool
 	// Newest is the start that delivers for the identity.
-	Newest Start
+	Newest delivery.Start
 	// Older reports whether Newest was let in although its counter is not above the highest.
 	Older bool
 	// Highest is the highest boot counter that was taken for the identity, in a start or in an epoch's number.
@@ -68,7 +63,7 @@ type StartVerdict struct {
 // TakeStart decides whether a run of a gateway may deliver as an identity, and remembers it, durably, as the newest. The newest
 // run wins: a lower boot counter is not taken, nor is another run with the same counter, nor a counter that no gateway can have
 // counted to. With anyway it is taken whatever its counter is: for the caller who knows that there is no other.
-func (s *Store) TakeStart(ctx context.Context, sensor string, st Start, anyway bool) (v StartVerdict, err error) {
+func (s *Store) TakeStart(ctx context.Context, sensor string, st delivery.Start, anyway bool) (v StartVerdict, err error) {
 	if err := checkIdentity("sensor", sensor); err != nil {
 		return v, named("take start", err)
 	}
@@ -108,7 +103,7 @@ type querier interface {
 }
 
 // judgeStart says whether a start would be taken; known is whether the identity's newest start is remembered.
-func (s *Store) judgeStart(ctx context.Context, q querier, sensor string, st Start) (v StartVerdict, known bool, err error) {
+func (s *Store) judgeStart(ctx context.Context, q querier, sensor string, st delivery.Start) (v StartVerdict, known bool, err error) {
 	var boot, highest, older, noted, number int64
 	var instance []byte
 	var seen *int64
@@ -194,7 +189,7 @@ const (
 // ErrEpochJump: a number above what the start counts to, or without one beyond what a gateway can have counted to. With a start,
 // epochs of that start and of earlier ones are taken in any order: they are its backlog. Of a sensor's announcements those that came
 // first go beyond 4,096; the highest number is never forgotten.
-func (s *Store) SaveAnnouncement(ctx context.Context, sensor string, of Start, epoch seal.Epoch, signal uint8, announcement []byte) error {
+func (s *Store) SaveAnnouncement(ctx context.Context, sensor string, of delivery.Start, epoch seal.Epoch, signal uint8, announcement []byte) error {
 	if err := checkIdentity("sensor", sensor); err != nil {
 		return named("save announcement", err)
 	}
@@ -231,7 +226,7 @@ func (s *Store) SaveAnnouncement(ctx context.Context, sensor string, of Start, e
 }
 
 // orderly reports whether a new epoch's number is the highest that the sensor had, over all its streams, or why it is not taken.
-func (s *Store) orderly(ctx context.Context, tx *sql.Tx, sensor string, of Start, epoch seal.Epoch) (newest bool, err error) {
+func (s *Store) orderly(ctx context.Context, tx *sql.Tx, sensor string, of delivery.Start, epoch seal.Epoch) (newest bool, err error) {
 	number := int64(epoch.Number) // #nosec G115 -- SaveAnnouncement checked
 	var highest int64
 	if err := tx.QueryRowContext(ctx, "SELECT coalesce(max(number), -1) FROM newest_epochs WHERE sensor = ?", sensor).Scan(&highest); err != nil {

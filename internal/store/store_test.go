@@ -15,6 +15,7 @@ import (
 
 	"vitalseal/internal/access"
 	"vitalseal/internal/audit"
+	"vitalseal/internal/delivery"
 	"vitalseal/internal/seal"
 	"vitalseal/internal/store"
 	"vitalseal/internal/store/storetest/pgserver"
@@ -128,7 +129,7 @@ func numerics(at time.Time, values ...vitals.Numeric) vitals.Chunk {
 
 func heart(v float64) vitals.Numeric { return vitals.Checked(vitals.HeartRate, v, vitals.Good) }
 
-func appendAs(t testing.TB, s *store.Store, g access.Grant, a store.Arrival, want store.Outcome, reason string) {
+func appendAs(t testing.TB, s *store.Store, g access.Grant, a store.Arrival, want delivery.Outcome, reason string) {
 	t.Helper()
 	got, why, err := s.Append(context.Background(), g, a)
 	if err != nil || got != want || why != reason {

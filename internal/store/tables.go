@@ -12,6 +12,7 @@ import (
 	"sync"
 	"time"
 
+	"vitalseal/internal/delivery"
 	"vitalseal/internal/vitals"
 )
 
@@ -135,7 +136,7 @@ func (t *tables) write(ctx context.Context, name string, group []*pending) error
 		}
 		var now []*pending
 		for _, p := range group {
-			p.outcome = Retry // whose the sensor is has changed since it was asked
+			p.outcome = delivery.Retry // whose the sensor is has changed since it was asked
 			if p.places == places {
 				now = append(now, p)
 			}
@@ -148,7 +149,7 @@ func (t *tables) write(ctx context.Context, name string, group []*pending) error
 		}
 		var parts []*pending // of those that are new: what is there already is there whole
 		for _, p := range now {
-			if p.outcome == Accepted {
+			if p.outcome == delivery.Accepted {
 				parts = append(parts, p.parts...)
 			}
 		}
@@ -214,7 +215,7 @@ type place struct{ stream, seq int64 }
 func (t *tables) insert(ctx context.Context, tx *sql.Tx, suffix string, group []*pending) error {
 	byPlace := map[place]*pending{}
 	for _, p := range group {
-		p.outcome = Duplicate                                                                    // also of the second of two that are the same
+		p.outcome = delivery.Duplicate                                                           // also of the second of two that are the same
 		at := place{t.streamIDs[streamKey{p.sensor, uint8(p.signal), p.epoch.ID}], int64(p.seq)} // #nosec G115 -- prepare checked
 		if byPlace[at] == nil {
 			byPlace[at] = p
@@ -247,7 +248,7 @@ func (t *tables) insert(ctx context.Context, tx *sql.Tx, suffix string, group []
 			return err
 		}
 		if p := byPlace[at]; p != nil {
-			p.outcome = Accepted
+			p.outcome = delivery.Accepted
 		}
 		return nil
 	}, t.hub, columns[0], columns[1], columns[2], columns[3], columns[4], columns[5], columns[6], columns[7], sealed)

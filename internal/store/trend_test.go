@@ -6,6 +6,7 @@ import (
 
 	gocmp "github.com/google/go-cmp/cmp"
 
+	"vitalseal/internal/delivery"
 	"vitalseal/internal/store"
 	"vitalseal/internal/vitals"
 )
@@ -20,7 +21,7 @@ func TestTrendsOfOldSums(t *testing.T) {
 	seq := uint64(0)
 	say := func(at time.Duration, n vitals.Numeric) {
 		t.Helper()
-		appendAs(t, s, g, arrival(sensorID("s0"), numerics(now.Add(at), n), epoch(1), seq), store.Accepted, "")
+		appendAs(t, s, g, arrival(sensorID("s0"), numerics(now.Add(at), n), epoch(1), seq), delivery.Accepted, "")
 		seq++
 	}
 	trend := func(when string, want ...store.TrendPoint) {

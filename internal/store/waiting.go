@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"vitalseal/internal/delivery"
 	"vitalseal/internal/seal"
 	"vitalseal/internal/vitals"
 )
@@ -141,9 +142,9 @@ func (w *waiter) commit(ctx context.Context, batch []*pending) {
 		w.s.showUnsure(p)
 		switch {
 		case err != nil:
-			p.settled(Retry, "", named("append", err))
-		case p.outcome == Retry:
-			p.settled(Retry, ReasonClock, nil)
+			p.settled(delivery.Retry, "", named("append", err))
+		case p.outcome == delivery.Retry:
+			p.settled(delivery.Retry, ReasonClock, nil)
 		default:
 			p.settled(p.outcome, "", nil)
 		}
@@ -152,7 +153,7 @@ func (w *waiter) commit(ctx context.Context, batch []*pending) {
 
 // showUnsure shows live, once, what is of the present, whether it could be stored or not: a monitor must not fall silent.
 func (s *Store) showUnsure(p *pending) {
-	if p.live == nil || p.outcome == Duplicate || !s.unsure.first(streamKey{p.sensor, uint8(p.signal), p.epoch.ID}, p.seq) {
+	if p.live == nil || p.outcome == delivery.Duplicate || !s.unsure.first(streamKey{p.sensor, uint8(p.signal), p.epoch.ID}, p.seq) {
 		return
 	}
 	u := *p.live
@@ -178,7 +179,7 @@ func (w *waiter) insert(ctx context.Context, tx *sql.Tx, batch []*pending) error
 		}
 		a := added[p.sensor]
 		if there[p.sensor]+a.chunks >= w.s.opt.maxWaiting || total >= maxWaitingBytes {
-			p.outcome = Retry
+			p.outcome = delivery.Retry
 			continue
 		}
 		var id int64
@@ -187,11 +188,11 @@ func (w *waiter) insert(ctx context.Context, tx *sql.Tx, batch []*pending) error
 			int64(p.seq), p.start, p.received, p.clock.Known, p.clock.Offset.Microseconds(), p.sealed).Scan(&id) // #nosec G115 -- prepare checked
 		switch {
 		case errors.Is(err, sql.ErrNoRows):
-			p.outcome = Duplicate
+			p.outcome = delivery.Duplicate
 		case err != nil:
 			return err
 		default:
-			p.outcome = Accepted
+			p.outcome = delivery.Accepted
 			added[p.sensor] = amount{a.chunks + 1, a.bytes + int64(len(p.sealed))}
 			total += int64(len(p.sealed))
 		}
@@ -210,7 +211,7 @@ func (s *Store) wait(ctx context.Context, p *pending, a Arrival, h sensorHistory
 	// What was stored before its clock was found out is stored.
 	known, err := s.holds(ctx, p)
 	if err != nil || known {
-		p.outcome = Duplicate
+		p.outcome = delivery.Duplicate
 		return err
 	}
 	key, err := s.key(ctx, patientKey(Unassigned))
@@ -350,7 +351,7 @@ func (s *Store) release(ctx context.Context, sensor string, rows []waitingRow, x
 		return 0, err
 	}
 	type answer struct {
-		outcome Outcome
+		outcome delivery.Outcome
 		err     error
 	}
 	answers := make(chan answer, len(rows))
@@ -379,14 +380,14 @@ func (s *Store) release(ctx context.Context, sensor string, rows []waitingRow, x
 			answers <- answer{outcome, err}
 			continue
 		}
-		p.settled = func(o Outcome, _ string, err error) { answers <- answer{o, err} }
+		p.settled = func(o delivery.Outcome, _ string, err error) { answers <- answer{o, err} }
 		if err := s.write.enqueue(ctx, p); err != nil {
-			answers <- answer{Retry, err}
+			answers <- answer{delivery.Retry, err}
 		}
 	}
 	for range waiting {
 		got := <-answers
-		if got.err == nil && got.outcome == Retry {
+		if got.err == nil && got.outcome == delivery.Retry {
 			got.err = errors.New("the store puts it off")
 		}
 		err = errors.Join(err, got.err)

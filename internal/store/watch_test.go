@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"vitalseal/internal/access"
+	"vitalseal/internal/delivery"
 	"vitalseal/internal/store"
 	"vitalseal/internal/vitals"
 )
@@ -46,8 +47,8 @@ func TestWatchSeesWhatIsGranted(t *testing.T) {
 		arrival(sensorID("s0"), numerics(now, heart(70)), epoch(2), 0), arrival(sensorID("s1"), numerics(now, heart(80)), epoch(2), 0),
 		arrival(sensorID("nowhere"), ppg(now, 2), epoch(1), 0)}
 	for _, a := range sent {
-		appendAs(t, s, g, a, store.Accepted, "")
-		appendAs(t, s, g, a, store.Duplicate, "") // not heard again
+		appendAs(t, s, g, a, delivery.Accepted, "")
+		appendAs(t, s, g, a, delivery.Duplicate, "") // not heard again
 	}
 	for i, who := range []string{p[0], p[1], p[0], p[1], store.Unassigned} {
 		u, err := next(t, all)
@@ -80,7 +81,7 @@ func TestSlowReaderLosesOldest(t *testing.T) {
 	sub, err := s.Watch(t.Context(), []access.Grant{g})
 	must(t, err)
 	for seq := range uint64(10) {
-		appendAs(t, s, g, arrival(sensorID("x"), ppg(now, 1), epoch(1), seq), store.Accepted, "")
+		appendAs(t, s, g, arrival(sensorID("x"), ppg(now, 1), epoch(1), seq), delivery.Accepted, "")
 	}
 	if _, err := next(t, sub); !errors.Is(err, store.ErrLagged) {
 		t.Errorf("first: %v", err)
@@ -90,7 +91,7 @@ func TestSlowReaderLosesOldest(t *testing.T) {
 			t.Errorf("got %d %v, want %d", u.Header.Seq, err, want)
 		}
 	}
-	appendAs(t, s, g, arrival(sensorID("x"), ppg(now, 1), epoch(1), 10), store.Accepted, "")
+	appendAs(t, s, g, arrival(sensorID("x"), ppg(now, 1), epoch(1), 10), delivery.Accepted, "")
 	if u, err := next(t, sub); err != nil || u.Header.Seq != 10 {
 		t.Errorf("after it caught up: %d %v", u.Header.Seq, err)
 	}
@@ -108,7 +109,7 @@ func TestWatchEndsWithGrant(t *testing.T) {
 	must(t, err)
 	c.Advance(g.Expires().Sub(c.Now()) + time.Minute) // the engine has the real clock, which goes on
 	// Queued or not: what comes after the end is not seen.
-	appendAs(t, s, ingest, arrival(sensorID("s0"), ppg(c.Now(), 1), epoch(1), 0), store.Accepted, "")
+	appendAs(t, s, ingest, arrival(sensorID("s0"), ppg(c.Now(), 1), epoch(1), 0), delivery.Accepted, "")
 	if u, err := next(t, sub); !errors.Is(err, store.ErrGrantExpired) {
 		t.Errorf("%+v %v", u, err)
 	}

@@ -5,6 +5,7 @@ import (
 	"sync"
 	"time"
 
+	"vitalseal/internal/delivery"
 	"vitalseal/internal/weaken"
 )
 
@@ -171,14 +172,14 @@ func (w *writer) settle(ctx context.Context, group []*pending, err error) {
 	}
 	for _, p := range group {
 		if err != nil {
-			p.settled(Retry, "", named("append", err))
+			p.settled(delivery.Retry, "", named("append", err))
 			continue
 		}
-		if p.outcome == Accepted {
+		if p.outcome == delivery.Accepted {
 			w.s.lat.observe(durable.Sub(p.chunk.Start)) // of the oldest sample: the others waited less
 			w.s.showStored(p, durable)
 		}
-		if p.outcome == Duplicate {
+		if p.outcome == delivery.Duplicate {
 			w.s.unstored.take(p.unstoredKey())
 			w.s.compares.Go(func() { w.s.settleDuplicate(ctx, p) })
 			continue

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"vitalseal/internal/access"
+	"vitalseal/internal/delivery"
 	"vitalseal/internal/store"
 )
 
@@ -35,8 +36,8 @@ func slow(t *testing.T, b *bench) {
 	present, backlog := b.beat(b.now.Add(off), 130, 1, 1), b.beat(b.now.Add(off-10*time.Minute), 120, 1, 0)
 	for _, a := range []*store.Arrival{&present, &backlog} {
 		a.Clock = measured
-		b.append(t, *a, store.Accepted)
-		b.append(t, *a, store.Duplicate)
+		b.append(t, *a, delivery.Accepted)
+		b.append(t, *a, delivery.Duplicate)
 	}
 	for _, patient := range []string{b.patient, second, store.Unassigned} {
 		same(t, "chart of "+patient+" before the clock is settled", b.values(t, patient), nil)
@@ -78,14 +79,14 @@ func slow(t *testing.T, b *bench) {
 		t.Errorf("%d readings at the right time, want 1", len(got))
 	}
 	// The same again is recognised, and what follows goes the same way, as long as the clock is off by that much.
-	b.append(t, present, store.Duplicate)
+	b.append(t, present, delivery.Duplicate)
 	next := b.beat(b.now.Add(off+time.Second), 131, 1, 2)
 	next.Clock = measured
-	b.append(t, next, store.Accepted)
+	b.append(t, next, delivery.Accepted)
 	same(t, "after the settlement", b.values(t, second), []float64{120, 130, 131})
 	other := b.beat(b.now.Add(-time.Hour), 99, 1, 3)
 	other.Clock = store.Clock{Judged: true, Known: true, Offset: -time.Hour}
-	b.append(t, other, store.Accepted)
+	b.append(t, other, delivery.Accepted)
 	same(t, "off by something else", b.values(t, second), []float64{120, 130, 131})
 	if clocks, err = b.Clocks(t.Context()); err != nil || clocks[b.sensor].Waiting != 1 {
 		t.Errorf("waiting at the end: %+v, %v", clocks[b.sensor], err)
@@ -130,7 +131,7 @@ func clocks(t *testing.T, b *bench) {
 	} {
 		a := b.beat(b.now.Add(tc.at), float64(60+i), 1, uint64(i))
 		a.Clock = tc.clock
-		b.append(t, a, store.Accepted)
+		b.append(t, a, delivery.Accepted)
 		if tc.chart != "" {
 			charted[tc.chart] = append(charted[tc.chart], float64(60+i))
 		}

@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"vitalseal/internal/delivery"
 	"vitalseal/internal/seal"
 	"vitalseal/internal/store"
 	"vitalseal/internal/vitals"
@@ -18,8 +19,8 @@ func numbered(boot, count uint64) seal.Epoch {
 // the counter was, and nothing that it or the other measured is refused.
 func starts(t *testing.T, b *bench) {
 	ctx := t.Context()
-	first, clone, old := store.Start{Boot: 7, Instance: [16]byte{1}}, store.Start{Boot: 7, Instance: [16]byte{2}}, store.Start{Boot: 2, Instance: [16]byte{3}}
-	take := func(s store.Start, anyway bool, want store.StartVerdict) {
+	first, clone, old := delivery.Start{Boot: 7, Instance: [16]byte{1}}, delivery.Start{Boot: 7, Instance: [16]byte{2}}, delivery.Start{Boot: 2, Instance: [16]byte{3}}
+	take := func(s delivery.Start, anyway bool, want store.StartVerdict) {
 		t.Helper()
 		got, err := b.TakeStart(ctx, b.sensor, s, anyway)
 		must(t, err)
@@ -35,16 +36,16 @@ func starts(t *testing.T, b *bench) {
 	must(t, b.SaveAnnouncement(ctx, b.sensor, first, numbered(6, 9), 2, []byte("c"))) // the backlog of its last start
 	again := numbered(7, 2)
 	again.ID[9] = 1
-	is(t, b.SaveAnnouncement(ctx, b.sensor, first, again, 2, []byte("d")), store.ErrConflict)             // a snapshot started twice
-	is(t, b.SaveAnnouncement(ctx, b.sensor, store.Start{}, numbered(7, 1<<19), 2, nil), store.ErrInvalid) // empty
-	is(t, b.SaveAnnouncement(ctx, b.sensor, store.Start{}, numbered(6, 10), 3, []byte("e")), store.ErrConflict)
+	is(t, b.SaveAnnouncement(ctx, b.sensor, first, again, 2, []byte("d")), store.ErrConflict)                // a snapshot started twice
+	is(t, b.SaveAnnouncement(ctx, b.sensor, delivery.Start{}, numbered(7, 1<<19), 2, nil), store.ErrInvalid) // empty
+	is(t, b.SaveAnnouncement(ctx, b.sensor, delivery.Start{}, numbered(6, 10), 3, []byte("e")), store.ErrConflict)
 
 	take(clone, false, store.StartVerdict{Newest: first, Highest: 7})
 	take(old, false, store.StartVerdict{Newest: first, Highest: 7})
 	take(old, true, store.StartVerdict{Taken: true, Newest: old, Older: true, Highest: 7})
 	take(old, false, store.StartVerdict{Taken: true, Newest: old, Older: true, Highest: 7}) // it is told again
 	must(t, b.SaveAnnouncement(ctx, b.sensor, old, numbered(2, 1), 1, []byte("f")))
-	told := store.Start{Boot: 8, Instance: old.Instance}
+	told := delivery.Start{Boot: 8, Instance: old.Instance}
 	take(told, false, store.StartVerdict{Taken: true, Newest: told, Highest: 8})
 	must(t, b.SaveAnnouncement(ctx, b.sensor, told, numbered(2, 2), 1, []byte("g")))
 	must(t, b.SaveAnnouncement(ctx, b.sensor, told, numbered(8, 3), 1, []byte("h")))
@@ -56,8 +57,8 @@ func jumps(t *testing.T, b *bench) {
 	ctx := t.Context()
 	const forever = 1<<63 - 1
 	end := seal.Epoch{ID: seal.EpochID{1}, Number: forever}
-	is(t, b.SaveAnnouncement(ctx, b.sensor, store.Start{}, end, 1, []byte("x")), store.ErrEpochJump)
-	mine := store.Start{Boot: 5, Instance: [16]byte{1}}
+	is(t, b.SaveAnnouncement(ctx, b.sensor, delivery.Start{}, end, 1, []byte("x")), store.ErrEpochJump)
+	mine := delivery.Start{Boot: 5, Instance: [16]byte{1}}
 	v, err := b.TakeStart(ctx, b.sensor, mine, false)
 	must(t, err)
 	if !v.Taken {
@@ -66,12 +67,12 @@ func jumps(t *testing.T, b *bench) {
 	is(t, b.SaveAnnouncement(ctx, b.sensor, mine, end, 1, []byte("x")), store.ErrEpochJump)
 	is(t, b.SaveAnnouncement(ctx, b.sensor, mine, numbered(6, 1), 1, []byte("x")), store.ErrEpochJump)
 	must(t, b.SaveAnnouncement(ctx, b.sensor, mine, numbered(5, 1), 1, []byte("y")))
-	thief := store.Start{Boot: 1 << 39, Instance: [16]byte{2}}
+	thief := delivery.Start{Boot: 1 << 39, Instance: [16]byte{2}}
 	if v, err = b.TakeStart(ctx, b.sensor, thief, false); err != nil || v.Taken || !v.Jump || v.Newest != mine {
 		t.Errorf("a counter of 2^39 after 5: %+v, %v", v, err)
 	}
 	// An administrator who wrote a number above the last into the gateway's file is let in.
-	if v, err = b.TakeStart(ctx, b.sensor, store.Start{Boot: 100, Instance: [16]byte{3}}, false); err != nil || !v.Taken {
+	if v, err = b.TakeStart(ctx, b.sensor, delivery.Start{Boot: 100, Instance: [16]byte{3}}, false); err != nil || !v.Taken {
 		t.Errorf("a counter of 100 after 5: %+v, %v", v, err)
 	}
 	// A sensor that was silenced all the same: the reset lets its gateway in with the counter that it has.
@@ -107,12 +108,12 @@ func content(t *testing.T, b *bench) {
 			Header: seal.Header{Sensor: b.sensor, Signal: uint8(c.Signal), Epoch: epoch(1), Seq: seq, Start: at}}
 	}
 	for seq := range uint64(6) {
-		b.append(t, wave(seq, 9), store.Accepted)
-		b.append(t, b.beat(b.now.Add(time.Duration(seq)*time.Second), 60, 1, seq), store.Accepted) // #nosec G115 -- a handful
+		b.append(t, wave(seq, 9), delivery.Accepted)
+		b.append(t, b.beat(b.now.Add(time.Duration(seq)*time.Second), 60, 1, seq), delivery.Accepted) // #nosec G115 -- a handful
 	}
 	differs := func(when string, a store.Arrival, held int64) {
 		t.Helper()
-		if got, why, err := b.Append(t.Context(), b.g, a); err != nil || got != store.Rejected || why != store.ReasonContent {
+		if got, why, err := b.Append(t.Context(), b.g, a); err != nil || got != delivery.Rejected || why != store.ReasonContent {
 			t.Errorf("%s: %v %q, %v; want it rejected for its content", when, got, why, err)
 		}
 		if d, err := b.Delivery(t.Context()); err != nil || d.Quarantined != held {
@@ -122,11 +123,11 @@ func content(t *testing.T, b *bench) {
 	differs("while it is recent", wave(1, 10), 1)
 	later := b.beat(b.now.Add(time.Minute), 61, 1, 2) // a snapshot that went on a minute later
 	differs("another time", later, 2)
-	b.append(t, wave(2, 9), store.Duplicate)
+	b.append(t, wave(2, 9), delivery.Duplicate)
 	must(t, b.Compact(t.Context()))
 	for seq := range uint64(6) {
-		b.append(t, wave(seq, 9), store.Duplicate)
-		b.append(t, b.beat(b.now.Add(time.Duration(seq)*time.Second), 60, 1, seq), store.Duplicate) // #nosec G115 -- a handful
+		b.append(t, wave(seq, 9), delivery.Duplicate)
+		b.append(t, b.beat(b.now.Add(time.Duration(seq)*time.Second), 60, 1, seq), delivery.Duplicate) // #nosec G115 -- a handful
 	}
 	differs("in a block", wave(4, 11), 3)
 	differs("a number in a block", b.beat(b.now.Add(3*time.Second), 99, 1, 3), 4)

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"vitalseal/internal/access"
+	"vitalseal/internal/delivery"
 	"vitalseal/internal/seal"
 	"vitalseal/internal/store"
 	"vitalseal/internal/vitals"
@@ -80,7 +81,7 @@ func moves(t *testing.T, b *bench) {
 	begin := b.now.Add(-2 * time.Hour).Truncate(time.Hour).Add(50 * time.Minute) // over the turn of an hour
 	var want []float64
 	for i := range 20 {
-		b.append(t, b.beat(begin.Add(time.Duration(i)*time.Minute), float64(60+i), 1, uint64(i)), store.Accepted) // #nosec G115 -- below 20
+		b.append(t, b.beat(begin.Add(time.Duration(i)*time.Minute), float64(60+i), 1, uint64(i)), delivery.Accepted) // #nosec G115 -- below 20
 		want = append(want, float64(60+i))
 		if i == 8 {
 			must(t, b.Compact(ctx)) // half of it is in blocks, with its sums
@@ -91,7 +92,7 @@ func moves(t *testing.T, b *bench) {
 		at := begin.Add(at)
 		c := vitals.Chunk{Signal: vitals.PPG, Start: at, Rate: 100, Infrared: []uint16{1, 2, 3}}
 		b.append(t, store.Arrival{Sensor: b.sensor, Chunk: c, Received: b.now,
-			Header: seal.Header{Sensor: b.sensor, Signal: uint8(c.Signal), Epoch: epoch(2), Seq: uint64(i), Start: at}}, store.Accepted) // #nosec G115 -- 0 or 1
+			Header: seal.Header{Sensor: b.sensor, Signal: uint8(c.Signal), Epoch: epoch(2), Seq: uint64(i), Start: at}}, delivery.Accepted) // #nosec G115 -- 0 or 1
 	}
 	m := store.Move{From: b.patient, To: other, Begin: begin.Add(5 * time.Minute), End: begin.Add(12 * time.Minute), Person: "u-nurse"}
 
@@ -155,8 +156,8 @@ func moves(t *testing.T, b *bench) {
 		}
 	}
 	// What was there is there still, and what comes late for the span is of whom it is now.
-	b.append(t, b.beat(begin.Add(6*time.Minute), 66, 1, 6), store.Duplicate)
-	b.append(t, b.beat(begin.Add(6*time.Minute+30*time.Second), 166, 1, 20), store.Accepted)
+	b.append(t, b.beat(begin.Add(6*time.Minute), 66, 1, 6), delivery.Duplicate)
+	b.append(t, b.beat(begin.Add(6*time.Minute+30*time.Second), 166, 1, 20), delivery.Accepted)
 	check(slices.Concat(want[:5], want[12:]), []float64{65, 66, 166, 67, 68, 69, 70, 71})
 	for _, patient := range []string{b.patient, other} {
 		notes, err := b.MovesOf(ctx, b.g, patient, begin, begin.Add(time.Hour))
@@ -174,7 +175,7 @@ func moves(t *testing.T, b *bench) {
 	check([]float64{60, 61, 62, 63, 64, 65, 66, 166, 67, 68, 69, 70, 71, 72, 73, 74, 75, 76, 77, 78, 79}, nil)
 	// A chunk over the end of a span is parted sample by sample.
 	at := begin.Add(30 * time.Minute)
-	b.append(t, b.several(at, 21, 101, 102, 103, 104), store.Accepted)
+	b.append(t, b.several(at, 21, 101, 102, 103, 104), delivery.Accepted)
 	if _, err := b.MoveReadings(ctx, may(b.patient), may(other), store.Move{From: b.patient, To: other, Begin: at.Add(15 * time.Second), End: at.Add(25 * time.Second), Person: "u"}); err != nil {
 		t.Fatal(err)
 	}
@@ -198,7 +199,7 @@ func movesOfNobody(t *testing.T, b *bench) {
 	for i := range uint64(10) {
 		for _, s := range []string{first, second} {
 			b.sensor = s
-			b.append(t, b.beat(begin.Add(time.Duration(i)*time.Minute), 60+float64(i), 1, i), store.Accepted) // #nosec G115 -- below 10
+			b.append(t, b.beat(begin.Add(time.Duration(i)*time.Minute), 60+float64(i), 1, i), delivery.Accepted) // #nosec G115 -- below 10
 		}
 	}
 	m := store.Move{From: store.Unassigned, To: b.patient, Sensor: first, Begin: begin, End: begin.Add(5 * time.Minute), Person: "u"}
@@ -210,8 +211,8 @@ func movesOfNobody(t *testing.T, b *bench) {
 	}
 	b.sums(t, b.patient)
 	b.sensor = first
-	b.append(t, b.beat(begin.Add(90*time.Second), 99, 1, 20), store.Accepted)
-	b.append(t, b.beat(begin.Add(9*time.Minute), 98, 1, 21), store.Accepted)
+	b.append(t, b.beat(begin.Add(90*time.Second), 99, 1, 20), delivery.Accepted)
+	b.append(t, b.beat(begin.Add(9*time.Minute), 98, 1, 21), delivery.Accepted)
 	if got := b.rates(t, b.patient); !slices.Equal(got, []float64{60, 61, 99, 62, 63, 64}) {
 		t.Errorf("with what came late: %v", got)
 	}
@@ -226,7 +227,7 @@ func correctedStays(t *testing.T, b *bench) {
 	must(t, b.DischargeFrom(ctx, b.patient, b.now.Add(-time.Hour)))
 	must(t, b.AdmitFrom(ctx, late, "a-0", b.now.Add(-10*time.Minute)))
 	must(t, b.AdmitFrom(ctx, late, "a-0", b.now.Add(-50*time.Minute))) // moved back
-	b.append(t, b.beat(b.now.Add(-45*time.Minute), 71, 1, 0), store.Accepted)
+	b.append(t, b.beat(b.now.Add(-45*time.Minute), 71, 1, 0), delivery.Accepted)
 	if got := b.rates(t, late); !slices.Equal(got, []float64{71}) {
 		t.Errorf("%v", got)
 	}

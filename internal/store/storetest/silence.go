@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"vitalseal/internal/access"
+	"vitalseal/internal/delivery"
 	"vitalseal/internal/store"
 	"vitalseal/internal/vitals"
 )
@@ -75,11 +76,11 @@ func (b *bench) off(at time.Time, e, seq uint64) store.Arrival {
 func silences(t *testing.T, b *bench) {
 	at := b.now.Add(-3 * time.Hour)
 	live := b.live(t)
-	b.append(t, b.beat(at, 60, 1, 0), store.Accepted)
-	b.append(t, b.beat(at.Add(store.DefaultConfirmAfter), 61, 1, 1), store.Accepted) // not longer
+	b.append(t, b.beat(at, 60, 1, 0), delivery.Accepted)
+	b.append(t, b.beat(at.Add(store.DefaultConfirmAfter), 61, 1, 1), delivery.Accepted) // not longer
 	b.questions(t, b.patient, 0)
 	for i := range uint64(2) { // a probe that is off is as silent as a gateway that is away
-		b.append(t, b.off(at.Add(time.Hour+time.Duration(i)*time.Minute), 1, 2+i), store.Accepted)
+		b.append(t, b.off(at.Add(time.Hour+time.Duration(i)*time.Minute), 1, 2+i), delivery.Accepted)
 	}
 	b.questions(t, b.patient, 0)
 	for range 4 {
@@ -88,12 +89,12 @@ func silences(t *testing.T, b *bench) {
 		}
 	}
 	back := at.Add(time.Hour + 2*time.Minute)
-	b.append(t, b.beat(back, 62, 1, 4), store.Accepted)
-	b.append(t, b.beat(back, 62, 1, 4), store.Duplicate)
+	b.append(t, b.beat(back, 62, 1, 4), delivery.Accepted)
+	b.append(t, b.beat(back, 62, 1, 4), delivery.Duplicate)
 	if u := live(); !u.NotConfirmed || u.Patient != b.patient {
 		t.Errorf("the first live reading after the silence: marked %v, of %q", u.NotConfirmed, u.Patient)
 	}
-	b.append(t, b.beat(back.Add(time.Second), 63, 1, 5), store.Accepted)
+	b.append(t, b.beat(back.Add(time.Second), 63, 1, 5), delivery.Accepted)
 	if u := live(); !u.NotConfirmed {
 		t.Error("the second live reading after the silence is not marked")
 	}
@@ -115,7 +116,7 @@ func silences(t *testing.T, b *bench) {
 	is(t, err, store.ErrConflict)
 	b.questions(t, b.patient, 0)
 	b.marked(t, b.patient, false, false, false, false, false, false)
-	b.append(t, b.beat(back.Add(2*time.Second), 64, 1, 6), store.Accepted)
+	b.append(t, b.beat(back.Add(2*time.Second), 64, 1, 6), delivery.Accepted)
 	if u := live(); u.NotConfirmed {
 		t.Error("a reading after the answer is marked")
 	}
@@ -133,7 +134,7 @@ func silencesFilled(t *testing.T, b *bench) {
 	beat := func(after time.Duration) {
 		t.Helper()
 		seq++
-		b.append(t, b.beat(at.Add(after), 60, 1, seq), store.Accepted)
+		b.append(t, b.beat(at.Add(after), 60, 1, seq), delivery.Accepted)
 	}
 	beat(0)
 	beat(2 * time.Hour)
@@ -162,20 +163,20 @@ func silencesFilled(t *testing.T, b *bench) {
 func silencesRefused(t *testing.T, b *bench) {
 	ctx, at := t.Context(), b.now.Add(-3*time.Hour)
 	g := b.confirmer(t)(b.patient)
-	b.append(t, b.beat(at, 60, 1, 0), store.Accepted)
-	b.append(t, b.beat(at.Add(time.Hour), 61, 1, 1), store.Accepted)
+	b.append(t, b.beat(at, 60, 1, 0), delivery.Accepted)
+	b.append(t, b.beat(at.Add(time.Hour), 61, 1, 1), delivery.Accepted)
 	q := b.questions(t, b.patient, 1)[0]
 	_, err := b.Confirm(ctx, g, b.patient, []int64{q.ID}, false)
 	must(t, err)
 	if q := b.questions(t, b.patient, 1)[0]; q.Answer != store.AnswerNo || q.Person != g.Holder() {
 		t.Errorf("after no: %+v", q)
 	}
-	b.append(t, b.beat(at.Add(time.Hour+time.Second), 62, 1, 2), store.Accepted)
+	b.append(t, b.beat(at.Add(time.Hour+time.Second), 62, 1, 2), delivery.Accepted)
 	b.marked(t, b.patient, false, true, true)
 	_, err = b.Confirm(ctx, g, b.patient, []int64{q.ID}, true)
 	must(t, err)
 	b.questions(t, b.patient, 0)
-	b.append(t, b.beat(b.now.Add(time.Minute), 63, 1, 3), store.Accepted)
+	b.append(t, b.beat(b.now.Add(time.Minute), 63, 1, 3), delivery.Accepted)
 	b.marked(t, b.patient, false, true, true, true) // an hour and more later: a question of its own
 	q = b.questions(t, b.patient, 1)[0]
 	_, err = b.Confirm(ctx, g, b.patient, []int64{q.ID}, true)
@@ -192,15 +193,15 @@ func silencesElsewhere(t *testing.T, b *bench) {
 			t.Errorf("live: of %q, marked %v; want %q, %v", u.Patient, u.NotConfirmed, patient, want)
 		}
 	}
-	b.append(t, b.beat(at, 60, 1, 0), store.Accepted)
+	b.append(t, b.beat(at, 60, 1, 0), delivery.Accepted)
 	live(b.patient, false)
-	b.append(t, b.beat(at.Add(time.Hour), 61, 1, 1), store.Accepted)
+	b.append(t, b.beat(at.Add(time.Hour), 61, 1, 1), delivery.Accepted)
 	live(b.patient, true)
 	b.questions(t, b.patient, 1)
 	must(t, b.PlaceDevice(ctx, b.sensor, "", at.Add(2*time.Hour)))
 	b.questions(t, b.patient, 0)
 	must(t, b.PlaceDevice(ctx, b.sensor, "a-0", at.Add(3*time.Hour)))
-	b.append(t, b.beat(at.Add(3*time.Hour+time.Minute), 62, 1, 2), store.Accepted)
+	b.append(t, b.beat(at.Add(3*time.Hour+time.Minute), 62, 1, 2), delivery.Accepted)
 	live(b.patient, false)
 	b.questions(t, b.patient, 0)
 	b.marked(t, b.patient, false, true, false)
@@ -209,18 +210,18 @@ func silencesElsewhere(t *testing.T, b *bench) {
 	must(t, err)
 	must(t, b.Discharge(ctx, b.patient, at.Add(4*time.Hour)))
 	must(t, b.Admit(ctx, other, "a-0", at.Add(4*time.Hour)))
-	b.append(t, b.beat(at.Add(5*time.Hour), 63, 1, 3), store.Accepted)
+	b.append(t, b.beat(at.Add(5*time.Hour), 63, 1, 3), delivery.Accepted)
 	live(other, false)
 	b.questions(t, other, 0)
 	b.marked(t, other, false)
-	b.append(t, b.beat(at.Add(5*time.Hour+45*time.Minute), 64, 1, 4), store.Accepted)
+	b.append(t, b.beat(at.Add(5*time.Hour+45*time.Minute), 64, 1, 4), delivery.Accepted)
 	live(other, true)
 	b.questions(t, other, 1)
 	b.questions(t, b.patient, 0)
 	b.marked(t, other, false, true)
 	must(t, b.Discharge(ctx, other, b.now))
 	must(t, b.Forget(ctx, other))
-	b.append(t, b.beat(at.Add(5*time.Hour+46*time.Minute), 65, 1, 5), store.Accepted)
+	b.append(t, b.beat(at.Add(5*time.Hour+46*time.Minute), 65, 1, 5), delivery.Accepted)
 }
 
 // movedTo moves what was measured in [begin, end) from one patient to another.
@@ -241,7 +242,7 @@ func silencesOfMoved(t *testing.T, b *bench) {
 	may, seq := b.mover(t), uint64(0)
 	beat := func(after time.Duration, patient string, marked bool) {
 		t.Helper()
-		b.append(t, b.beat(at.Add(after), 60, 1, seq), store.Accepted)
+		b.append(t, b.beat(at.Add(after), 60, 1, seq), delivery.Accepted)
 		seq++
 		if u := next(); u.Patient != patient || u.NotConfirmed != marked {
 			t.Errorf("live after %v: of %q, marked %v; want %q, %v", after, u.Patient, u.NotConfirmed, patient, marked)
@@ -286,7 +287,7 @@ func silencesOfMoved(t *testing.T, b *bench) {
 	b.movedTo(t, may, b.patient, other, at.Add(-time.Minute), b.now)
 	asked(store.AnswerNo)
 	b.marked(t, b.patient)
-	b.append(t, b.beat(b.now.Add(time.Second), 61, 1, seq), store.Accepted)
+	b.append(t, b.beat(b.now.Add(time.Second), 61, 1, seq), delivery.Accepted)
 	if u := next(); u.Patient != b.patient || !u.NotConfirmed {
 		t.Errorf("the first value after what was moved: of %q, marked %v", u.Patient, u.NotConfirmed)
 	}
@@ -304,15 +305,15 @@ func silencesMovedAway(t *testing.T, b *bench) {
 	other, err := b.CreatePatient(t.Context(), "Grace Hopper")
 	must(t, err)
 	may := b.mover(t)
-	b.append(t, b.beat(at, 60, 1, 0), store.Accepted)
-	b.append(t, b.beat(at.Add(time.Minute), 61, 1, 1), store.Accepted)
+	b.append(t, b.beat(at, 60, 1, 0), delivery.Accepted)
+	b.append(t, b.beat(at.Add(time.Minute), 61, 1, 1), delivery.Accepted)
 	for range 2 {
 		if u := next(); u.NotConfirmed {
 			t.Error("marked before any silence")
 		}
 	}
 	b.movedTo(t, may, b.patient, other, at.Add(time.Second), b.now)
-	b.append(t, b.beat(b.now.Add(time.Second), 62, 1, 2), store.Accepted)
+	b.append(t, b.beat(b.now.Add(time.Second), 62, 1, 2), delivery.Accepted)
 	if u := next(); u.Patient != b.patient || !u.NotConfirmed {
 		t.Errorf("the first value after the silence: of %q, marked %v", u.Patient, u.NotConfirmed)
 	}

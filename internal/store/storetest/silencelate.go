@@ -4,7 +4,7 @@ import (
 	"testing"
 	"time"
 
-	"vitalseal/internal/store"
+	"vitalseal/internal/delivery"
 )
 
 // silencesEnteredLate: a discharge and a move of the sensor that are entered later than they were do not take the mark from readings
@@ -14,7 +14,7 @@ func silencesEnteredLate(t *testing.T, b *bench) {
 	ctx, at, seq := t.Context(), b.now.Add(-5*time.Hour), uint64(0)
 	beat := func(after time.Duration) {
 		t.Helper()
-		b.append(t, b.beat(at.Add(after), 60, 1, seq), store.Accepted)
+		b.append(t, b.beat(at.Add(after), 60, 1, seq), delivery.Accepted)
 		seq++
 	}
 	told := func(n int) {

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"vitalseal/internal/access"
+	"vitalseal/internal/delivery"
 	"vitalseal/internal/seal"
 	"vitalseal/internal/store"
 	"vitalseal/internal/vitals"
@@ -25,7 +26,7 @@ func split(t *testing.T, b *bench) {
 	rate := func(at time.Time, v float64) vitals.Bundle {
 		return vitals.Bundle{At: at, Numerics: []vitals.Numeric{vitals.Checked(vitals.HeartRate, v, vitals.Good)}}
 	}
-	send := func(c vitals.Chunk, seq uint64, want store.Outcome) {
+	send := func(c vitals.Chunk, seq uint64, want delivery.Outcome) {
 		t.Helper()
 		b.append(t, store.Arrival{Sensor: b.sensor, Chunk: c, Received: b.now,
 			Header: seal.Header{Sensor: b.sensor, Signal: uint8(c.Signal), Epoch: epoch(1), Seq: seq, Start: c.Start}}, want)
@@ -37,7 +38,7 @@ func split(t *testing.T, b *bench) {
 		Bundles: []vitals.Bundle{rate(in.Add(-time.Minute), 63), rate(in.Add(8*time.Minute), 64)}}
 	wave := vitals.Chunk{Signal: vitals.PPG, Start: in.Add(-20 * time.Millisecond), Rate: 100, Gap: 3, Infrared: []uint16{1, 2, 3, 4}, Red: []uint16{5, 6, 7, 8}}
 	events := vitals.Chunk{Signal: vitals.Events, Start: in.Add(-time.Second), Events: []vitals.Event{{At: in.Add(-time.Second), Code: "probe_off"}, {At: in.Add(time.Second), Code: "probe_on"}}}
-	for _, want := range []store.Outcome{store.Accepted, store.Duplicate} {
+	for _, want := range []delivery.Outcome{delivery.Accepted, delivery.Duplicate} {
 		send(numbers, 0, want)
 		send(later, 1, want)
 		send(wave, 0, want)
@@ -85,7 +86,7 @@ func split(t *testing.T, b *bench) {
 	check("as it came")
 	must(t, b.Compact(t.Context()))
 	check("in blocks")
-	send(wave, 0, store.Duplicate)
+	send(wave, 0, delivery.Duplicate)
 	d, err := b.Delivery(t.Context())
 	must(t, err)
 	for _, st := range d.Streams {

@@ -14,6 +14,7 @@ import (
 
 	"vitalseal/internal/access"
 	"vitalseal/internal/audit"
+	"vitalseal/internal/delivery"
 	"vitalseal/internal/seal"
 	"vitalseal/internal/store"
 	"vitalseal/internal/vitals"
@@ -97,7 +98,7 @@ func (b *bench) beat(at time.Time, rate float64, e, seq uint64) store.Arrival {
 		Header: seal.Header{Sensor: b.sensor, Signal: uint8(c.Signal), Epoch: epoch(e), Seq: seq, Start: at}}
 }
 
-func (b *bench) append(t testing.TB, a store.Arrival, want store.Outcome) {
+func (b *bench) append(t testing.TB, a store.Arrival, want delivery.Outcome) {
 	t.Helper()
 	got, why, err := b.Append(t.Context(), b.g, a)
 	if err != nil || got != want {
@@ -107,28 +108,28 @@ func (b *bench) append(t testing.TB, a store.Arrival, want store.Outcome) {
 
 func once(t *testing.T, b *bench) {
 	for seq := range uint64(5) {
-		b.append(t, b.beat(b.now, 60, 1, seq), store.Accepted)
-		b.append(t, b.beat(b.now, 60, 1, seq), store.Duplicate)
+		b.append(t, b.beat(b.now, 60, 1, seq), delivery.Accepted)
+		b.append(t, b.beat(b.now, 60, 1, seq), delivery.Duplicate)
 	}
 	d, err := b.Delivery(t.Context())
 	must(t, err)
 	if len(d.Streams) != 1 || d.Streams[0].Chunks != 5 || d.Streams[0].Doubled != 0 || d.Streams[0].Missing != 0 {
 		t.Errorf("delivery: %+v", d.Streams)
 	}
-	b.append(t, b.beat(b.now, 60, 1, 7), store.Accepted)
+	b.append(t, b.beat(b.now, 60, 1, 7), delivery.Accepted)
 	if d, err = b.Delivery(t.Context()); err != nil || d.Streams[0].Missing != 2 {
 		t.Errorf("delivery with a hole: %+v, %v", d.Streams, err)
 	}
 }
 
 func attribution(t *testing.T, b *bench) {
-	b.append(t, b.beat(b.now.Add(-2*time.Minute), 60, 1, 0), store.Accepted)
+	b.append(t, b.beat(b.now.Add(-2*time.Minute), 60, 1, 0), delivery.Accepted)
 	second, err := b.CreatePatient(t.Context(), "Grace Hopper")
 	must(t, err)
 	must(t, b.Discharge(t.Context(), b.patient, b.now.Add(-time.Minute)))
 	must(t, b.Admit(t.Context(), second, "a-0", b.now.Add(-time.Minute)))
-	b.append(t, b.beat(b.now, 70, 1, 1), store.Accepted)
-	b.append(t, b.beat(b.now.Add(-90*time.Second), 61, 1, 2), store.Accepted) // late, still the first one's
+	b.append(t, b.beat(b.now, 70, 1, 1), delivery.Accepted)
+	b.append(t, b.beat(b.now.Add(-90*time.Second), 61, 1, 2), delivery.Accepted) // late, still the first one's
 	for patient, want := range map[string]int{b.patient: 2, second: 1} {
 		got, err := b.Numerics(t.Context(), b.g, patient, b.now.Add(-time.Hour), b.now.Add(time.Hour), 0)
 		if err != nil || len(got) != want {
@@ -140,7 +141,7 @@ func attribution(t *testing.T, b *bench) {
 func order(t *testing.T, b *bench) {
 	for _, seq := range []uint64{3, 0, 2, 1} {
 		after := time.Duration(seq) * time.Second // #nosec G115 -- below 4
-		b.append(t, b.beat(b.now.Add(after), float64(60+seq), 1, seq), store.Accepted)
+		b.append(t, b.beat(b.now.Add(after), float64(60+seq), 1, seq), delivery.Accepted)
 	}
 	got, err := b.Numerics(t.Context(), b.g, b.patient, b.now.Add(-time.Hour), b.now.Add(time.Hour), 3)
 	must(t, err)
@@ -162,8 +163,8 @@ func order(t *testing.T, b *bench) {
 func trends(t *testing.T, b *bench) {
 	at := b.now.Add(-time.Hour).Truncate(time.Hour)
 	for i, rate := range []float64{50, 70, 90} {
-		b.append(t, b.beat(at.Add(time.Duration(i)*time.Second), rate, 1, uint64(i)), store.Accepted)
-		b.append(t, b.beat(at.Add(time.Duration(i)*time.Second), rate, 1, uint64(i)), store.Duplicate)
+		b.append(t, b.beat(at.Add(time.Duration(i)*time.Second), rate, 1, uint64(i)), delivery.Accepted)
+		b.append(t, b.beat(at.Add(time.Duration(i)*time.Second), rate, 1, uint64(i)), delivery.Duplicate)
 	}
 	got, err := b.Trends(t.Context(), b.g, b.patient, vitals.HeartRate, at, at.Add(time.Hour), time.Minute)
 	must(t, err)
@@ -174,8 +175,8 @@ func trends(t *testing.T, b *bench) {
 
 func midnight(t *testing.T, b *bench) {
 	day := b.now.Truncate(24 * time.Hour)
-	b.append(t, b.beat(day.Add(-time.Second), 50, 1, 0), store.Accepted)
-	b.append(t, b.beat(day, 70, 1, 1), store.Accepted)
+	b.append(t, b.beat(day.Add(-time.Second), 50, 1, 0), delivery.Accepted)
+	b.append(t, b.beat(day, 70, 1, 1), delivery.Accepted)
 	got, err := b.Trends(t.Context(), b.g, b.patient, vitals.HeartRate, day.Add(-time.Hour), day.Add(time.Hour), time.Minute)
 	if err != nil || len(got) != 2 {
 		t.Errorf("trend over midnight: %+v, %v", got, err)
@@ -191,8 +192,8 @@ func watch(t *testing.T, b *bench) {
 	must(t, err)
 	defer sub.Close()
 	for seq := range uint64(3) {
-		b.append(t, b.beat(b.now, 60, 1, seq), store.Accepted)
-		b.append(t, b.beat(b.now, 60, 1, seq), store.Duplicate)
+		b.append(t, b.beat(b.now, 60, 1, seq), delivery.Accepted)
+		b.append(t, b.beat(b.now, 60, 1, seq), delivery.Duplicate)
 	}
 	for seq := range uint64(3) {
 		u, err := sub.Next(t.Context())
@@ -348,18 +349,18 @@ func devices(t *testing.T, b *bench) {
 		t.Errorf("devices %+v, %v", all, err)
 	}
 	must(t, b.SetDeviceState(ctx, b.sensor, store.DeviceDisabled))
-	b.append(t, b.beat(b.now, 60, 1, 0), store.Retry)
+	b.append(t, b.beat(b.now, 60, 1, 0), delivery.Retry)
 	must(t, b.SetDeviceState(ctx, b.sensor, store.DeviceDeleted))
-	b.append(t, b.beat(b.now, 60, 1, 0), store.Rejected)
+	b.append(t, b.beat(b.now, 60, 1, 0), delivery.Rejected)
 }
 
 func announcements(t *testing.T, b *bench) {
 	ctx := t.Context()
-	must(t, b.SaveAnnouncement(ctx, b.sensor, store.Start{}, epoch(5), 1, []byte("five")))
-	must(t, b.SaveAnnouncement(ctx, b.sensor, store.Start{}, epoch(5), 1, []byte("five")))
-	is(t, b.SaveAnnouncement(ctx, b.sensor, store.Start{}, epoch(5), 1, []byte("other")), store.ErrConflict)
-	is(t, b.SaveAnnouncement(ctx, b.sensor, store.Start{}, epoch(4), 1, []byte("four")), store.ErrConflict)
-	must(t, b.SaveAnnouncement(ctx, b.sensor, store.Start{}, epoch(6), 1, []byte("six")))
+	must(t, b.SaveAnnouncement(ctx, b.sensor, delivery.Start{}, epoch(5), 1, []byte("five")))
+	must(t, b.SaveAnnouncement(ctx, b.sensor, delivery.Start{}, epoch(5), 1, []byte("five")))
+	is(t, b.SaveAnnouncement(ctx, b.sensor, delivery.Start{}, epoch(5), 1, []byte("other")), store.ErrConflict)
+	is(t, b.SaveAnnouncement(ctx, b.sensor, delivery.Start{}, epoch(4), 1, []byte("four")), store.ErrConflict)
+	must(t, b.SaveAnnouncement(ctx, b.sensor, delivery.Start{}, epoch(6), 1, []byte("six")))
 	if got, err := b.Announcement(ctx, b.sensor, epoch(5).ID); err != nil || string(got) != "five" {
 		t.Errorf("announcement %q, %v", got, err)
 	}
@@ -367,8 +368,8 @@ func announcements(t *testing.T, b *bench) {
 
 func quarantine(t *testing.T, b *bench) {
 	old := b.beat(b.now.Add(-400*24*time.Hour), 60, 1, 0)
-	b.append(t, old, store.Rejected)
-	b.append(t, old, store.Rejected)
+	b.append(t, old, delivery.Rejected)
+	b.append(t, old, delivery.Rejected)
 	if q, err := b.Quarantine(t.Context(), 10); err != nil || len(q) != 1 || q[0].Reason != store.ReasonTime {
 		t.Errorf("quarantine %+v, %v", q, err)
 	}

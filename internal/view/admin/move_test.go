@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"vitalseal/internal/access"
+	"vitalseal/internal/delivery"
 	"vitalseal/internal/seal"
 	"vitalseal/internal/store"
 	"vitalseal/internal/vitals"
@@ -25,7 +26,7 @@ func twoCharts(t *testing.T) (w *world, a, b string, body func(from, to string) 
 	c := vitals.Chunk{Signal: vitals.Numerics, Start: begin, Bundles: []vitals.Bundle{{At: begin, Numerics: []vitals.Numeric{vitals.Checked(vitals.HeartRate, 71, vitals.Good)}}}}
 	o, why, err := w.store.Append(t.Context(), g, store.Arrival{Sensor: domain + "/sensor/oxi-1", Chunk: c, Received: time.Now(),
 		Header: seal.Header{Sensor: domain + "/sensor/oxi-1", Signal: uint8(c.Signal), Epoch: seal.Epoch{ID: seal.EpochID{1}, Number: 1}, Start: begin}})
-	if err != nil || o != store.Accepted {
+	if err != nil || o != delivery.Accepted {
 		t.Fatal(o, why, err)
 	}
 	return w, a, b, func(from, to string) string {

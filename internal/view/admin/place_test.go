@@ -11,6 +11,7 @@ import (
 
 	"vitalseal/internal/access"
 	"vitalseal/internal/audit"
+	"vitalseal/internal/delivery"
 	"vitalseal/internal/seal"
 	"vitalseal/internal/store"
 	"vitalseal/internal/vitals"
@@ -132,7 +133,7 @@ func TestMoveReadings(t *testing.T) {
 	c := vitals.Chunk{Signal: vitals.Numerics, Start: begin, Bundles: []vitals.Bundle{{At: begin, Numerics: []vitals.Numeric{vitals.Checked(vitals.HeartRate, 71, vitals.Good)}}}}
 	o, why, err := w.store.Append(ctx, g, store.Arrival{Sensor: domain + "/sensor/oxi-1", Chunk: c, Received: time.Now(),
 		Header: seal.Header{Sensor: domain + "/sensor/oxi-1", Signal: uint8(c.Signal), Epoch: seal.Epoch{ID: seal.EpochID{1}, Number: 1}, Start: begin}})
-	if err != nil || o != store.Accepted {
+	if err != nil || o != delivery.Accepted {
 		t.Fatal(o, why, err)
 	}
 	has := func(patient string) int {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"vitalseal/internal/access"
+	"vitalseal/internal/delivery"
 	"vitalseal/internal/store"
 )
 
@@ -169,7 +170,7 @@ func describeClock(c store.ClockState) *clockOut {
 		o.Measured = &c.At
 	}
 	if now := (store.Clock{Known: c.Known, Offset: c.Offset, Error: c.Error}); c.Known && !now.Sure() {
-		o.Problem = store.ClockWords(c.Offset)
+		o.Problem = delivery.ClockWords(c.Offset)
 	}
 	return o
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"vitalseal/internal/access"
+	"vitalseal/internal/delivery"
 	"vitalseal/internal/seal"
 	"vitalseal/internal/store"
 	"vitalseal/internal/vitals"
@@ -88,7 +89,7 @@ func TestPreviewOfAMove(t *testing.T) {
 		c := vitals.Chunk{Signal: vitals.Numerics, Start: at, Bundles: []vitals.Bundle{{At: at, Numerics: []vitals.Numeric{value}}}}
 		o, why, err := w.store.Append(ctx, g, store.Arrival{Sensor: id, Chunk: c, Received: time.Now(),
 			Header: seal.Header{Sensor: id, Signal: uint8(c.Signal), Seq: n, Epoch: seal.Epoch{ID: seal.EpochID{1}, Number: 1}, Start: at}})
-		if err != nil || o != store.Accepted {
+		if err != nil || o != delivery.Accepted {
 			t.Fatal(o, why, err)
 		}
 	}
@@ -160,7 +161,7 @@ func TestMoveComparesTheSameKinds(t *testing.T) {
 		c := vitals.Chunk{Signal: vitals.Numerics, Start: begin, Bundles: []vitals.Bundle{{At: begin, Numerics: values}}}
 		o, why, err := w.store.Append(ctx, g, store.Arrival{Sensor: id, Chunk: c, Received: time.Now(),
 			Header: seal.Header{Sensor: id, Signal: uint8(c.Signal), Epoch: seal.Epoch{ID: seal.EpochID{1}, Number: 1}, Start: begin}})
-		if err != nil || o != store.Accepted {
+		if err != nil || o != delivery.Accepted {
 			t.Fatal(o, why, err)
 		}
 	}

@@ -19,6 +19,7 @@ import (
 
 	"vitalseal/internal/access"
 	"vitalseal/internal/audit"
+	"vitalseal/internal/delivery"
 	"vitalseal/internal/seal"
 	"vitalseal/internal/store"
 	"vitalseal/internal/view/admin"
@@ -137,7 +138,7 @@ func (s *stage) say(sensor string, at time.Time, clock store.Clock, n ...vitals.
 	c := vitals.Chunk{Signal: vitals.Numerics, Start: at, Bundles: []vitals.Bundle{{At: at, Numerics: n}}}
 	a := store.Arrival{Sensor: id, Chunk: c, Received: time.Now(), Clock: clock, Header: seal.Header{Sensor: id, Signal: uint8(c.Signal),
 		Start: at, Seq: seq, Epoch: seal.Epoch{ID: seal.EpochID{1}, Number: 1}}}
-	if outcome, why, err := s.store.Append(context.Background(), s.grant, a); err != nil || outcome != store.Accepted {
+	if outcome, why, err := s.store.Append(context.Background(), s.grant, a); err != nil || outcome != delivery.Accepted {
 		s.t.Errorf("append: %v %s %v", outcome, why, err)
 	}
 }

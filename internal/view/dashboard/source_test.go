@@ -8,6 +8,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"vitalseal/internal/delivery"
 	"vitalseal/internal/seal"
 	"vitalseal/internal/store"
 	"vitalseal/internal/vitals"
@@ -33,7 +34,7 @@ func (w *ward) asserts(at time.Time, k vitals.Kind, v float64) {
 	w.seq[legacySensor]++
 	o, why, err := w.store.Append(context.Background(), w.grant, store.Arrival{Sensor: legacySensor, Chunk: c, Received: time.Now(), Header: seal.Header{
 		Sensor: legacySensor, Signal: uint8(c.Signal), Start: c.Start, Seq: w.seq[legacySensor], Epoch: seal.Epoch{ID: seal.EpochID{2}, Number: 2}}})
-	if err != nil || o != store.Accepted {
+	if err != nil || o != delivery.Accepted {
 		w.t.Fatal(o, why, err)
 	}
 }
@@ -102,7 +103,7 @@ func TestOneSourceOfAWrongClock(t *testing.T) {
 		o, why, err := w.store.Append(t.Context(), w.grant, store.Arrival{Sensor: sensor, Chunk: c, Received: at,
 			Clock: store.Clock{Judged: true, Known: true, Offset: ahead, Error: time.Millisecond}, Header: seal.Header{
 				Sensor: sensor, Signal: uint8(c.Signal), Start: c.Start, Seq: w.seq[sensor], Epoch: seal.Epoch{ID: seal.EpochID{3}, Number: 3}}})
-		if err != nil || o != store.Accepted {
+		if err != nil || o != delivery.Accepted {
 			t.Fatal(o, why, err)
 		}
 	}

@@ -18,6 +18,7 @@ import (
 
 	"vitalseal/internal/access"
 	"vitalseal/internal/audit"
+	"vitalseal/internal/delivery"
 	"vitalseal/internal/seal"
 	"vitalseal/internal/store"
 	"vitalseal/internal/view/dashboard"
@@ -149,7 +150,7 @@ func (w *ward) append(bed string, c vitals.Chunk) {
 		Sensor: sensor, Signal: uint8(c.Signal), Start: c.Start, Seq: w.seq[key], Epoch: seal.Epoch{ID: seal.EpochID{1}, Number: 1}}}
 	w.seq[key]++
 	outcome, reason, err := w.store.Append(context.Background(), w.grant, a)
-	if err != nil || outcome != store.Accepted {
+	if err != nil || outcome != delivery.Accepted {
 		w.t.Fatalf("append: %v %s %v", outcome, reason, err)
 	}
 }

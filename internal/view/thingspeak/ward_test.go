@@ -20,6 +20,7 @@ import (
 
 	"vitalseal/internal/access"
 	"vitalseal/internal/audit"
+	"vitalseal/internal/delivery"
 	"vitalseal/internal/seal"
 	"vitalseal/internal/store"
 	"vitalseal/internal/view/thingspeak"
@@ -171,7 +172,7 @@ func (w *ward) append(sensor string, at time.Time, n ...vitals.Numeric) {
 		Header: seal.Header{Sensor: sensor, Signal: uint8(vitals.Numerics), Start: at, Seq: w.seq[sensor],
 			Epoch: seal.Epoch{ID: seal.EpochID{1}, Number: 1}}}
 	w.seq[sensor]++
-	if outcome, reason, err := w.store.Append(context.Background(), w.grant, a); err != nil || outcome != store.Accepted {
+	if outcome, reason, err := w.store.Append(context.Background(), w.grant, a); err != nil || outcome != delivery.Accepted {
 		w.t.Fatalf("append: %v %s %v", outcome, reason, err)
 	}
 }

@@ -1,4 +1,11 @@
-package ingest
+// Package uplink is the gateway's end of the protocol that brings sealed chunks from its outbox to the hub: Sender, one for each
+// sensor identity. What it speaks is package delivery; the hub's end is package ingest.
+//
+// It hides windows, reconnecting, and what is announced again. It guarantees: an outbox record is let go only after the hub
+// called it accepted, duplicate or rejected; a record that can never be accepted does not block those behind it; what is new does
+// not queue behind a backlog, which drains beside it at a bounded rate. Sender is safe for concurrent use and its goroutines end
+// with Run.
+package uplink
 
 import (
 	"bufio"
@@ -10,15 +17,14 @@ import (
 	"sync"
 	"time"
 
+	"vitalseal/internal/delivery"
 	"vitalseal/internal/outbox"
 	"vitalseal/internal/overlay"
 	"vitalseal/internal/seal"
-	"vitalseal/internal/store"
 )
 
 const (
-	maxInflight      = 64      // messages sent and not yet settled
-	maxInflightBytes = 1 << 20 // their bytes
+	maxInflightBytes = 1 << 20 // the bytes of the messages sent and not yet settled
 	// maxParked is how many messages that the hub puts off again and again, while it takes others, may wait outside the window.
 	maxParked     = 256
 	parkedFrom    = 6 // attempts
@@ -26,24 +32,20 @@ const (
 	parkedBackoff = time.Minute
 	minBackoff    = 100 * time.Millisecond
 	maxBackoff    = 5 * time.Second
-	idleTimeout   = 15 * time.Second // without a frame from the other end, the connection is given up
-	writeTimeout  = 10 * time.Second
-	helloTimeout  = 10 * time.Second
 	keptEpochs    = 128 // announcements a sender keeps in memory to announce again
-	bufferBytes   = 32 << 10
 )
 
 // Settled tells what became of one message of the lane.
 type Settled struct {
 	Record  outbox.Record
-	Message Message // zero if the record was not a message
-	Outcome store.Outcome
-	Reason  Reason
+	Message delivery.Message // zero if the record was not a message
+	Outcome delivery.Outcome
+	Reason  delivery.Reason
 	Backlog bool // it had waited when the connection began
 }
 
 // Rejected reports whether the message was never delivered and is set aside.
-func (s Settled) Rejected() bool { return s.Outcome == store.Rejected }
+func (s Settled) Rejected() bool { return s.Outcome == delivery.Rejected }
 
 // SenderOption changes a default of NewSender.
 type SenderOption func(*Sender)
@@ -66,13 +68,13 @@ func OnExceed(f func(boot uint64)) SenderOption { return func(s *Sender) { s.exc
 // Run is one run of a gateway, as all of its senders tell the hub. It is safe for concurrent use.
 type Run struct {
 	mu     sync.Mutex // guards all below
-	start  store.Start
+	start  delivery.Start
 	raised chan struct{} // closed when the counter is raised
 }
 
 // NewRun makes a run from its boot counter and a random instance.
 func NewRun(boot uint64, instance [16]byte) *Run {
-	return &Run{start: store.Start{Boot: boot, Instance: instance}, raised: make(chan struct{})}
+	return &Run{start: delivery.Start{Boot: boot, Instance: instance}, raised: make(chan struct{})}
 }
 
 // Raise sets the boot counter, which must be durable, unless it is as high already. The senders connect anew with it.
@@ -88,7 +90,7 @@ func (r *Run) Raise(boot uint64) {
 }
 
 // now is the start, and what is closed when it changes.
-func (r *Run) now() (store.Start, <-chan struct{}) {
+func (r *Run) now() (delivery.Start, <-chan struct{}) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.start, r.raised
@@ -106,7 +108,7 @@ type SenderStats struct {
 	Backlog, BacklogBytes uint64
 	// Changed is when Connected last did; Refused why the hub turned the last connection away, NoReason if it did not.
 	Changed time.Time
-	Refused Reason
+	Refused delivery.Reason
 }
 
 // Sender delivers one lane of an outbox as one identity. Make one with NewSender; Run it once.
@@ -172,15 +174,15 @@ func (s *Sender) Run(ctx context.Context) error {
 	for {
 		before := s.delivered()
 		err := s.session(ctx)
-		var turned *refusal
+		var turned *delivery.Refusal
 		refused := errors.As(err, &turned)
 		s.count(func(st *SenderStats) {
 			if st.Connected {
 				st.Connected, st.Changed = false, time.Now()
 			}
-			st.Refused = NoReason
+			st.Refused = delivery.NoReason
 			if refused {
-				st.Refused = turned.reason
+				st.Refused = turned.Reason
 			}
 		})
 		if ctx.Err() != nil {
@@ -199,17 +201,17 @@ func (s *Sender) Run(ctx context.Context) error {
 		if errors.Is(err, errPutOff) && sleep(ctx, jitter(minBackoff)) {
 			continue
 		}
-		if errors.Is(err, ErrVersion) || lasting(err) {
+		if errors.Is(err, delivery.ErrVersion) || lasting(err) {
 			pause = maxBackoff
 		}
 		if !failing { // once per outage
 			failing = true
 			s.log.Warn("hub not reached; readings wait in the outbox", "err", err)
-			if refused && turned.reason == StartJump {
+			if refused && turned.Reason == delivery.StartJump {
 				s.log.Error("THE HUB TURNS THIS GATEWAY AWAY: its boot counter is far above the last one that the hub knows",
 					"hint", "is the number in the file boot of its folder right? Then run: vitalseal identity reset-numbers sensor/"+s.ep.ID().Name)
 			}
-			if refused && turned.reason == Fenced {
+			if refused && turned.Reason == delivery.Fenced {
 				s.log.Error("THE HUB TURNS THIS GATEWAY AWAY: another one with the same identities has started later. Was it cloned, or this one restored from a backup?",
 					"hint", "stop the one that is wrong; if this is the right one, write a number above the highest that any of them held into the file boot of its folder and start it again")
 			}
@@ -238,14 +240,14 @@ func sleep(ctx context.Context, d time.Duration) bool {
 // outboxError is the outbox failing, which reconnecting does not mend.
 type outboxError struct{ err error }
 
-func (e *outboxError) Error() string { return "ingest: send: outbox: " + e.err.Error() }
+func (e *outboxError) Error() string { return "uplink: send: outbox: " + e.err.Error() }
 func (e *outboxError) Unwrap() error { return e.err }
 
 // session is one connection, from dialling to its end.
 func (s *Sender) session(ctx context.Context) (err error) {
 	c, err := s.ep.Dial(ctx, overlay.ServiceIngest)
 	if err != nil {
-		return fmt.Errorf("ingest: dial: %w", err)
+		return fmt.Errorf("uplink: dial: %w", err)
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -256,18 +258,18 @@ func (s *Sender) session(ctx context.Context) (err error) {
 			_ = c.Close()
 		}
 	}()
-	r := bufio.NewReaderSize(c, bufferBytes)
+	r := bufio.NewReaderSize(c, delivery.BufferBytes)
 	run, raised := s.run.now()
 	idle, told, err := s.greet(c, r, run)
 	if err != nil {
 		return err
 	}
 	s.lane.Rewind() // whatever was in flight on an earlier connection was not settled
-	x := &exchange{s: s, c: c, r: r, w: bufio.NewWriterSize(c, bufferBytes), ping: idle / 3,
-		inflight: map[uint64]*sending{}, waiting: map[*sending]*time.Timer{}, noted: map[Reason]bool{}, freed: make(chan struct{}, 1),
-		again: make(chan *sending, maxInflight+maxParked), wanted: make(chan seal.EpochID, maxInflight), clock: told, answered: make(chan struct{}, 1)}
+	x := &exchange{s: s, c: c, r: r, w: bufio.NewWriterSize(c, delivery.BufferBytes), ping: idle / 3,
+		inflight: map[uint64]*sending{}, waiting: map[*sending]*time.Timer{}, noted: map[delivery.Reason]bool{}, freed: make(chan struct{}, 1),
+		again: make(chan *sending, delivery.MaxInflight+maxParked), wanted: make(chan seal.EpochID, delivery.MaxInflight), clock: told, answered: make(chan struct{}, 1)}
 	s.count(func(st *SenderStats) {
-		st.Connected, st.Changed, st.Refused = true, time.Now(), NoReason
+		st.Connected, st.Changed, st.Refused = true, time.Now(), delivery.NoReason
 		st.Connects++
 	})
 	s.log.Info("connected to the hub")
@@ -293,7 +295,7 @@ func (s *Sender) session(ctx context.Context) (err error) {
 	close(errs)
 	for e := range errs {
 		// What the hub said explains more than a closed connection does.
-		if e != nil && (err == nil || errors.Is(e, ErrRefused) || errors.As(e, new(*outboxError))) {
+		if e != nil && (err == nil || errors.Is(e, delivery.ErrRefused) || errors.As(e, new(*outboxError))) {
 			err = e
 		}
 	}
@@ -308,63 +310,50 @@ func (s *Sender) session(ctx context.Context) (err error) {
 }
 
 // errRaised ends a session whose hello does not hold any more.
-var errRaised = errors.New("ingest: the boot counter was raised")
+var errRaised = errors.New("uplink: the boot counter was raised")
 
 // greet exchanges hellos. told is nil where the hub does not speak of clocks, or the sender does not.
-func (s *Sender) greet(c *overlay.Conn, r *bufio.Reader, run store.Start) (idle time.Duration, told *toldClock, err error) {
-	if err := c.SetDeadline(time.Now().Add(helloTimeout)); err != nil {
-		return 0, nil, fmt.Errorf("ingest: hello: %w", err)
+func (s *Sender) greet(c *overlay.Conn, r *bufio.Reader, run delivery.Start) (idle time.Duration, told *toldClock, err error) {
+	if err := c.SetDeadline(time.Now().Add(delivery.HelloTimeout)); err != nil {
+		return 0, nil, fmt.Errorf("uplink: hello: %w", err)
 	}
-	mine := hello{version: Version, idle: idleTimeout, start: run}
+	mine := delivery.Hello{Version: delivery.Version, Idle: delivery.IdleTimeout, Start: run}
 	if s.clock != nil {
 		told = &toldClock{record: s.clock.Record(s.lane.Name())}
-		mine.clock = helloClock{speaks: true, times: [2]int64{max(s.clock.Now().UnixMicro(), 0)}}
+		mine.Clock = delivery.HelloClock{Speaks: true, Times: [2]int64{max(s.clock.Now().UnixMicro(), 0)}}
 	}
-	if _, err := c.Write(appendHello(nil, mine)); err != nil {
-		return 0, nil, fmt.Errorf("ingest: hello: %w", err)
+	if _, err := c.Write(delivery.AppendHello(nil, mine)); err != nil {
+		return 0, nil, fmt.Errorf("uplink: hello: %w", err)
 	}
-	t, body, err := readFrame(r)
+	t, body, err := delivery.ReadFrame(r)
 	if err != nil {
-		return 0, nil, fmt.Errorf("ingest: hello: %w", err)
+		return 0, nil, fmt.Errorf("uplink: hello: %w", err)
 	}
-	if t == frameGoodbye {
-		return 0, nil, goodbye(body)
+	if t == delivery.FrameGoodbye {
+		return 0, nil, delivery.ParseGoodbye(body)
 	}
-	h, err := parseHello(t, body)
+	h, err := delivery.ParseHello(t, body)
 	if err != nil {
 		return 0, nil, err
 	}
 	if err := c.SetDeadline(time.Time{}); err != nil {
-		return 0, nil, fmt.Errorf("ingest: hello: %w", err)
+		return 0, nil, fmt.Errorf("uplink: hello: %w", err)
 	}
-	if told != nil && h.clock.speaks {
-		told.hear(s.clock, clockAnswer{sent: mine.clock.times[0], received: h.clock.times[0], answered: h.clock.times[1]})
+	if told != nil && h.Clock.Speaks {
+		told.hear(s.clock, delivery.ClockAnswer{Sent: mine.Clock.Times[0], Received: h.Clock.Times[0], Answered: h.Clock.Times[1]})
 	} else {
 		told = nil
 	}
-	return min(max(h.idle, time.Second), idleTimeout), told, nil
+	return min(max(h.Idle, time.Second), delivery.IdleTimeout), told, nil
 }
-
-func goodbye(body []byte) error {
-	if len(body) != 1 {
-		return fmt.Errorf("%w: goodbye of %d bytes", ErrFrame, len(body))
-	}
-	return &refusal{Reason(body[0])}
-}
-
-// refusal is a goodbye.
-type refusal struct{ reason Reason }
-
-func (r *refusal) Error() string        { return ErrRefused.Error() + ": " + r.reason.String() }
-func (r *refusal) Is(target error) bool { return target == ErrRefused }
 
 // lasting reports whether a refusal is not mended by asking again at once.
 func lasting(err error) bool {
-	var r *refusal
+	var r *delivery.Refusal
 	if !errors.As(err, &r) {
 		return false
 	}
-	return r.reason != Stopping && r.reason != Busy
+	return r.Reason != delivery.Stopping && r.Reason != delivery.Busy
 }
 
 // remember keeps an announcement for as long as its epoch may still be asked for. The caller holds mu.

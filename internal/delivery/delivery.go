@@ -1,17 +1,10 @@
-// Package ingest is both ends of the protocol that brings sealed chunks from a gateway's outbox to the hub's store: Sender
-// on the gateway, one for each sensor identity, and Server on the hub.
+// Package delivery is the protocol that brings sealed chunks from a gateway's outbox to the hub's store: what both ends say
+// (doc/formats/ingest.md). Package uplink is the gateway's end, package ingest the hub's.
 //
-// It hides frames, windows, reconnecting, epochs and their openers (doc/formats/ingest.md). It guarantees: the sensor of a
-// chunk is the identity that its connection proved, never what a message says, and a chunk sealed for another sensor does
-// not open; an outbox record is let go only after the hub called it accepted, duplicate or rejected; accepted and duplicate
-// mean that the store has it on disk exactly once; a record that can never be accepted does not block those behind it; an
-// epoch number never goes back and a gateway's older start is turned away, so a clone or a restored backup is noticed; what
-// is new does not queue behind a backlog, which drains beside it at a bounded rate. Frames, windows, connections and
-// caches are bounded. Sender and Server are safe for concurrent use and their goroutines end with Run and Serve.
-//
-// It does not protect against a sensor's own key in the wrong hands (disable the identity), nor keep order on the wire:
-// order is (epoch, sequence), in the store.
-package ingest
+// It hides frames and their bytes. It keeps no connection, no clock and no state: bytes become values or ErrFrame, with bounds on
+// all of them. What it parses is not authenticated: that the sensor of a chunk is the identity that its connection proved, and that
+// the chunk opens, is for the hub's end to see.
+package delivery
 
 import (
 	"errors"
@@ -29,13 +22,11 @@ const versionClock = 2
 
 var (
 	// ErrFrame means the other end sent bytes that are not a frame of the protocol; the connection ends.
-	ErrFrame = errors.New("ingest: bad frame")
+	ErrFrame = errors.New("delivery: bad frame")
 	// ErrVersion means the other end speaks another version of the protocol.
-	ErrVersion = errors.New("ingest: protocol version not supported")
+	ErrVersion = errors.New("delivery: protocol version not supported")
 	// ErrRefused means the hub ended the connection for a reason it gave: not active, replaced, busy.
-	ErrRefused = errors.New("ingest: refused by the hub")
-	// ErrEntry means an entry for a channel is malformed or too large; the text names the field.
-	ErrEntry = errors.New("ingest: bad entry")
+	ErrRefused = errors.New("delivery: refused by the hub")
 )
 
 // Reason says why an outcome is what it is. The numbers are part of the protocol and never change.
@@ -93,12 +84,12 @@ const (
 // EncodeAnnouncement makes the outbox record's data for an epoch's announcement, as seal.NewSealer returned it. Its class
 // in the outbox is Control: it must outlive the chunks of its epoch.
 func EncodeAnnouncement(announcement []byte) []byte {
-	return append([]byte{byte(frameAnnouncement)}, announcement...)
+	return append([]byte{byte(FrameAnnouncement)}, announcement...)
 }
 
 // EncodeEnvelope makes the outbox record's data for a sealed chunk, as Sealer.Seal returned it.
 func EncodeEnvelope(envelope []byte) []byte {
-	return append([]byte{byte(frameEnvelope)}, envelope...)
+	return append([]byte{byte(FrameEnvelope)}, envelope...)
 }
 
 // Message is what an outbox record holds, as far as it can be told without opening it.
@@ -115,14 +106,14 @@ func ParseMessage(data []byte) (Message, error) {
 	if len(data) < 1 {
 		return Message{}, ErrFrame
 	}
-	switch frameType(data[0]) {
-	case frameAnnouncement:
+	switch FrameType(data[0]) {
+	case FrameAnnouncement:
 		info, err := seal.ParseAnnouncement(data[1:])
 		if err != nil {
 			return Message{}, errors.Join(ErrFrame, err)
 		}
 		return Message{Announcement: true, Signal: info.Signal, Epoch: info.Epoch}, nil
-	case frameEnvelope:
+	case FrameEnvelope:
 		h, err := seal.ParseHeader(data[1:], "")
 		if err != nil {
 			return Message{}, errors.Join(ErrFrame, err)

@@ -1,8 +1,10 @@
-package ingest
+package uplink
 
 import (
 	"sync"
 	"time"
+
+	"vitalseal/internal/delivery"
 )
 
 // Pace bounds how a backlog drains beside what is new: in bytes a second over all senders that share it, and in the share of
@@ -37,7 +39,9 @@ func NewPace(bytesPerSecond int64, share float64) *Pace {
 }
 
 // window is how many messages of a backlog a sender may have under way: at least one, and never the last place of all.
-func (p *Pace) window() int { return min(max(int(p.share*maxInflight), 1), maxInflight-1) }
+func (p *Pace) window() int {
+	return min(max(int(p.share*delivery.MaxInflight), 1), delivery.MaxInflight-1)
+}
 
 // wait is how long until a message may go; 0: now.
 func (p *Pace) wait(now time.Time) time.Duration {

@@ -1,4 +1,4 @@
-package ingest
+package uplink
 
 import (
 	"bufio"
@@ -9,10 +9,10 @@ import (
 	"sync"
 	"time"
 
+	"vitalseal/internal/delivery"
 	"vitalseal/internal/outbox"
 	"vitalseal/internal/overlay"
 	"vitalseal/internal/seal"
-	"vitalseal/internal/store"
 )
 
 // exchange is the traffic on one of the sender's connections: write takes records out of the lane and sends them, read
@@ -41,14 +41,14 @@ type exchange struct {
 	parked   int                      // messages that wait outside the window
 	probed   time.Time                // when the last one stepped aside
 	bytes    int
-	noted    map[Reason]bool // reasons to reject that were logged
+	noted    map[delivery.Reason]bool // reasons to reject that were logged
 	ended    bool
 }
 
 // sending is one record on its way. Its fields are guarded by exchange.mu, except record and message, which never change.
 type sending struct {
 	record  outbox.Record
-	message Message
+	message delivery.Message
 	bad     error // it is no message: settled here
 	repeat  bool  // an announcement sent again: the outbox may not have it any more
 	backlog bool
@@ -65,7 +65,7 @@ func (x *exchange) write(ctx context.Context) error {
 	turn.Stop()
 	defer turn.Stop()
 	if err := x.reportClock(); err != nil { // before any reading
-		return fmt.Errorf("ingest: send: %w", err)
+		return fmt.Errorf("uplink: send: %w", err)
 	}
 	for {
 		// What the hub asked for goes first, then what is new, then the backlog as far as it may. When nothing is at hand, all is
@@ -98,7 +98,7 @@ func (x *exchange) write(ctx context.Context) error {
 					if x.clock != nil {
 						err = x.reportClock()
 					} else {
-						err = x.put(appendFrame(nil, framePing))
+						err = x.put(delivery.AppendFrame(nil, delivery.FramePing))
 					}
 				}
 				turn.Stop()
@@ -108,7 +108,7 @@ func (x *exchange) write(ctx context.Context) error {
 			return nil
 		}
 		if err != nil {
-			return fmt.Errorf("ingest: send: %w", err)
+			return fmt.Errorf("uplink: send: %w", err)
 		}
 	}
 }
@@ -132,7 +132,7 @@ func (x *exchange) urgent() func() error {
 // does not.
 func (x *exchange) fresh() (send func() error, wait time.Duration, err error) {
 	x.mu.Lock()
-	full := x.window >= maxInflight || x.bytes >= maxInflightBytes
+	full := x.window >= delivery.MaxInflight || x.bytes >= maxInflightBytes
 	room := x.old < x.s.pace.window()
 	x.mu.Unlock()
 	if full {
@@ -165,14 +165,14 @@ func (x *exchange) flush() error {
 	if x.w.Buffered() == 0 {
 		return nil
 	}
-	if err := x.c.SetWriteDeadline(time.Now().Add(writeTimeout)); err != nil {
+	if err := x.c.SetWriteDeadline(time.Now().Add(delivery.WriteTimeout)); err != nil {
 		return err
 	}
 	return x.w.Flush()
 }
 
 func (x *exchange) put(frame []byte) error {
-	if err := x.c.SetWriteDeadline(time.Now().Add(writeTimeout)); err != nil {
+	if err := x.c.SetWriteDeadline(time.Now().Add(delivery.WriteTimeout)); err != nil {
 		return err
 	}
 	_, err := x.w.Write(frame)
@@ -182,12 +182,12 @@ func (x *exchange) put(frame []byte) error {
 // first sends a record that comes from the outbox.
 func (x *exchange) first(rec outbox.Record, backlog bool) error {
 	m := &sending{record: rec, backlog: backlog, pause: minBackoff}
-	m.message, m.bad = ParseMessage(rec.Data)
-	if m.bad == nil && len(rec.Data)+numberBytes > MaxFrame {
-		m.bad = fmt.Errorf("%w: record of %d bytes", ErrFrame, len(rec.Data))
+	m.message, m.bad = delivery.ParseMessage(rec.Data)
+	if m.bad == nil && len(rec.Data) > delivery.MaxMessage {
+		m.bad = fmt.Errorf("%w: record of %d bytes", delivery.ErrFrame, len(rec.Data))
 	}
 	if m.bad != nil {
-		return x.settle(m, store.Rejected, Malformed)
+		return x.settle(m, delivery.Rejected, delivery.Malformed)
 	}
 	if m.message.Announcement {
 		x.s.mu.Lock()
@@ -213,7 +213,7 @@ func (x *exchange) send(m *sending) error {
 	x.inflight[n] = m
 	delete(x.waiting, m)
 	x.mu.Unlock()
-	return x.put(appendMessage(nil, n, m.record.Data))
+	return x.put(delivery.AppendNumbered(nil, n, m.record.Data))
 }
 
 // reannounce sends an epoch's announcement again, outside the window: the hub asked for it.
@@ -225,7 +225,7 @@ func (x *exchange) reannounce(id seal.EpochID) error {
 		return nil // the chunk that needs it is set aside by read
 	}
 	m := &sending{record: outbox.Record{Data: data}, repeat: true}
-	m.message, m.bad = ParseMessage(data)
+	m.message, m.bad = delivery.ParseMessage(data)
 	if m.bad != nil {
 		return m.bad
 	}
@@ -243,45 +243,45 @@ func (x *exchange) occupy(m *sending, n int) {
 
 func (x *exchange) read(ctx context.Context) error {
 	for {
-		if err := x.c.SetReadDeadline(time.Now().Add(idleTimeout)); err != nil {
-			return fmt.Errorf("ingest: receive: %w", err)
+		if err := x.c.SetReadDeadline(time.Now().Add(delivery.IdleTimeout)); err != nil {
+			return fmt.Errorf("uplink: receive: %w", err)
 		}
-		t, body, err := readFrame(x.r)
+		t, body, err := delivery.ReadFrame(x.r)
 		if err != nil {
 			if ctx.Err() != nil {
 				return nil
 			}
-			return fmt.Errorf("ingest: receive: %w", err)
+			return fmt.Errorf("uplink: receive: %w", err)
 		}
 		switch t {
-		case frameAck:
-			a, err := parseAck(body)
+		case delivery.FrameAck:
+			a, err := delivery.ParseAck(body)
 			if err != nil {
 				return err
 			}
 			if err := x.acked(a); err != nil {
 				return err
 			}
-		case frameDirective:
-			d, err := parseDirective(body)
+		case delivery.FrameDirective:
+			d, err := delivery.ParseDirective(body)
 			if err != nil {
 				return err
 			}
-			if d.reannounce != nil {
+			if d.Reannounce != nil {
 				select {
-				case x.wanted <- *d.reannounce:
+				case x.wanted <- *d.Reannounce:
 				default: // the same chunk will be answered so again
 				}
 			}
-			if d.exceed > 0 {
-				x.s.exceed(d.exceed)
+			if d.Exceed > 0 {
+				x.s.exceed(d.Exceed)
 			}
-		case framePong:
-		case frameClock:
+		case delivery.FramePong:
+		case delivery.FrameClock:
 			if x.clock == nil {
-				return fmt.Errorf("%w: type %d from a hub that does not speak of clocks", ErrFrame, t)
+				return fmt.Errorf("%w: type %d from a hub that does not speak of clocks", delivery.ErrFrame, t)
 			}
-			a, err := parseClockAnswer(body)
+			a, err := delivery.ParseClockAnswer(body)
 			if err != nil {
 				return err
 			}
@@ -291,41 +291,41 @@ func (x *exchange) read(ctx context.Context) error {
 				default:
 				}
 			}
-		case frameGoodbye:
-			return goodbye(body)
+		case delivery.FrameGoodbye:
+			return delivery.ParseGoodbye(body)
 		default:
-			return fmt.Errorf("%w: type %d from the hub", ErrFrame, t)
+			return fmt.Errorf("%w: type %d from the hub", delivery.ErrFrame, t)
 		}
 	}
 }
 
-func (x *exchange) acked(a ack) error {
+func (x *exchange) acked(a delivery.Ack) error {
 	x.mu.Lock()
-	m, ok := x.inflight[a.number]
-	delete(x.inflight, a.number)
+	m, ok := x.inflight[a.Number]
+	delete(x.inflight, a.Number)
 	x.mu.Unlock()
 	if !ok {
-		return fmt.Errorf("%w: ack of message %d, which is not in flight", ErrFrame, a.number)
+		return fmt.Errorf("%w: ack of message %d, which is not in flight", delivery.ErrFrame, a.Number)
 	}
-	if m.message.Announcement && a.outcome == store.Rejected {
+	if m.message.Announcement && a.Outcome == delivery.Rejected {
 		// Its chunks are set aside as they come, instead of waiting for an epoch that the hub will never know.
 		x.s.forget(m.message.Epoch.ID)
 	}
 	if m.repeat {
-		if a.outcome == store.Rejected {
-			x.s.log.Error("the hub rejects an epoch announced again", "reason", a.reason.String())
+		if a.Outcome == delivery.Rejected {
+			x.s.log.Error("the hub rejects an epoch announced again", "reason", a.Reason.String())
 		}
 		return nil
 	}
-	if a.outcome == store.Retry {
-		if a.reason == UnknownEpoch && !m.message.Announcement && !x.s.knows(m.message.Epoch.ID) {
+	if a.Outcome == delivery.Retry {
+		if a.Reason == delivery.UnknownEpoch && !m.message.Announcement && !x.s.knows(m.message.Epoch.ID) {
 			// Nobody has the key any more; waiting would block the stream for ever.
-			return x.release(m, store.Rejected, NotAnnounced)
+			return x.release(m, delivery.Rejected, delivery.NotAnnounced)
 		}
 		x.s.count(func(st *SenderStats) { st.Retries++ })
 		return x.later(m)
 	}
-	return x.release(m, a.outcome, a.reason)
+	return x.release(m, a.Outcome, a.Reason)
 }
 
 func (s *Sender) forget(id seal.EpochID) {
@@ -372,7 +372,7 @@ func (x *exchange) later(m *sending) error {
 		m.pause = parkedBackoff
 	}
 	x.waiting[m] = time.AfterFunc(wait, func() { x.again <- m }) // has room
-	full := x.window >= maxInflight || x.bytes >= maxInflightBytes
+	full := x.window >= delivery.MaxInflight || x.bytes >= maxInflightBytes
 	if full && m.tries >= putOffFrom && delivered == m.before && x.s.lane.PendingOf(outbox.Live) > 0 {
 		return errPutOff
 	}
@@ -380,7 +380,7 @@ func (x *exchange) later(m *sending) error {
 }
 
 // errPutOff ends a session in which the hub takes nothing: with the next one all of it is backlog, and what is measured now goes first.
-var errPutOff = errors.New("ingest: the hub stores nothing now; what it puts off goes back into the outbox")
+var errPutOff = errors.New("uplink: the hub stores nothing now; what it puts off goes back into the outbox")
 
 func (x *exchange) roomAgain() {
 	select {
@@ -389,7 +389,7 @@ func (x *exchange) roomAgain() {
 	}
 }
 
-func (x *exchange) release(m *sending, o store.Outcome, r Reason) error {
+func (x *exchange) release(m *sending, o delivery.Outcome, r delivery.Reason) error {
 	x.mu.Lock()
 	if m.parked {
 		x.parked--
@@ -402,7 +402,7 @@ func (x *exchange) release(m *sending, o store.Outcome, r Reason) error {
 }
 
 // firstOf reports whether a reason to reject is new on this connection: a clone's whole stream is rejected, four times a second.
-func (x *exchange) firstOf(r Reason) bool {
+func (x *exchange) firstOf(r delivery.Reason) bool {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	first := !x.noted[r]
@@ -411,15 +411,15 @@ func (x *exchange) firstOf(r Reason) bool {
 }
 
 // settle takes a record out of the outbox for good.
-func (x *exchange) settle(m *sending, o store.Outcome, r Reason) error {
+func (x *exchange) settle(m *sending, o delivery.Outcome, r delivery.Reason) error {
 	x.s.settling.Lock()
 	x.s.settled(Settled{Record: m.record, Message: m.message, Outcome: o, Reason: r, Backlog: m.backlog})
 	x.s.settling.Unlock()
 	x.s.count(func(st *SenderStats) {
 		switch o {
-		case store.Accepted:
+		case delivery.Accepted:
 			st.Accepted++
-		case store.Duplicate:
+		case delivery.Duplicate:
 			st.Duplicate++
 		default:
 			st.Rejected++
@@ -429,10 +429,10 @@ func (x *exchange) settle(m *sending, o store.Outcome, r Reason) error {
 			st.BacklogBytes += uint64(len(m.record.Data))
 		}
 	})
-	if o == store.Rejected && x.firstOf(r) {
+	if o == delivery.Rejected && x.firstOf(r) {
 		x.s.log.Error("the hub will never accept this message; it is set aside, as are others for this reason on this connection", "reason", r.String(), "stream", m.message.Signal,
 			"seq", m.message.Seq, "announcement", m.message.Announcement)
-		if r == EpochReused {
+		if r == delivery.EpochReused {
 			x.s.log.Error("THE HUB REFUSES WHAT THIS GATEWAY MEASURES: it numbers its epochs as an earlier start did. Was it cloned, or restored from an old backup?",
 				"hint", "stop every other copy, then write a number above the highest that any of them held into the file `boot` of the data folder and start it again")
 		}
