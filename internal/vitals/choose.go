@@ -18,8 +18,9 @@ import (
 //
 // The rule: a source that measures stands before one that only asserts (Asserted); then one that had a value lately before one that
 // has none; then one that is confirmed to be on this patient before one that is not; then one whose time is sure before one whose time is
-// not; then the first by id. A source counts while it is fresh (StaleAfter, a cuff SpotStaleAfter). A measuring source that says why it has no value
-// (probe off) is fresh: an asserted number does not hide that the probe is off.
+// not; then, of cuffs, the one that measured last, and else the first by id. A source counts while it is fresh (StaleAfter, a cuff
+// SpotStaleAfter). A measuring source that says why it has no value (probe off) is fresh: an asserted number does not hide that the probe
+// is off. What others measure beside the source, Others says.
 
 // Said is a bundle and who said it.
 type Said struct {
@@ -198,6 +199,8 @@ func (c *Chooser) Source(k Kind, now time.Time) string {
 				better = o.asked
 			case r > 0 && w.unsure != o.unsure:
 				better = o.unsure
+			case r > 0 && k.Spot() && !w.value.Equal(o.value):
+				better = w.value.After(o.value) // what another cuff has just measured does not wait for an hour
 			default:
 				better = id < best
 			}
@@ -215,9 +218,14 @@ func (c *Chooser) Reading(k Kind, now time.Time) (Reading, bool) {
 	if id == "" {
 		return Reading{}, false
 	}
-	s := c.sources[id]
+	r := c.sources[id].reading(id, k)
+	return r, !r.At.IsZero()
+}
+
+// reading is the word of a sensor; its time is zero if it never spoke of that kind.
+func (s *source) reading(id string, k Kind) Reading {
 	w := s.words[k]
-	return Reading{Sensor: id, At: w.at, Numeric: w.Numeric, Asserted: s.asserts, TimeNotSure: w.unsure, NotConfirmed: w.asked}, !w.at.IsZero()
+	return Reading{Sensor: id, At: w.at, Numeric: w.Numeric, Asserted: s.asserts, TimeNotSure: w.unsure, NotConfirmed: w.asked}
 }
 
 // Current is the word of the source of each kind that has one, by kind.

@@ -36,6 +36,13 @@ export interface Reading {
   value?: number
   source?: string // short name of the sensor that counts for this kind
   unverified?: boolean // it is a legacy device: nothing has measured what it says
+  others?: Other[] // what other sensors say of this kind at the same time
+  disagree?: boolean // one of them differs by more than the hub's bound: none is shown as the right one
+}
+
+// What a sensor says that is not the source of its kind.
+export interface Other extends Reading {
+  disagree?: boolean // with the source's value
 }
 
 // A question that a bed asks: is this still the right patient?

@@ -3,7 +3,8 @@ import { tr } from './lang'
 import { useEffect, useReducer, useState } from 'preact/hooks'
 import { Refused, ask, type Kind, type Reading, type Readings } from './api'
 import { Foot } from './parts'
-import { FORGET_SECONDS, STALE_SECONDS, clock, doubt, hasValue, sourceOf, span, whyAbsent } from './words'
+import { Split, rivalsOf, several } from './rivals'
+import { FORGET_SECONDS, STALE_SECONDS, clock, doubt, hasValue, say, sourceOf, span, whyAbsent } from './words'
 
 const ASK_MS = 1500
 const LOST_MS = 6000
@@ -115,6 +116,7 @@ function WallBed({ bed, now, lost }: { bed: DisplayBed; now: number; lost: boole
   const dia = n.diastolic_mmhg
   const age = Math.min(ageSeconds(n.heart_rate_bpm, now), ageSeconds(n.spo2_percent, now))
   const stale = lost || age > STALE_SECONDS
+  const more = several(undefined, n)
   return (
     <div class={`tile wall-bed ${!bed.occupied ? 'tile-empty' : stale ? 'tile-stale' : ''}`} data-testid={`wall-${bed.bed}`} data-state={!bed.occupied ? 'empty' : stale ? 'stale' : 'live'}>
       <div class="tile-head">
@@ -127,6 +129,7 @@ function WallBed({ bed, now, lost }: { bed: DisplayBed; now: number; lost: boole
             <Big kind="heart_rate_bpm" label={tr('HR')} unit="bpm" colour="hr" r={n.heart_rate_bpm} now={now} lost={lost} />
             <Big kind="spo2_percent" label={tr('SpO₂')} unit="%" colour="spo2" r={n.spo2_percent} now={now} lost={lost} />
           </div>
+          {more && !stale && <strong class="wall-rivals" data-testid="wall-rivals">{more.text}</strong>}
           <div class={`bp ${hasValue(sys) && hasValue(dia) ? '' : 'is-absent'} ${lost || ageSeconds(sys, now) > 3600 ? 'is-stale' : ''}`}>
             <span class="number-label">
               {tr('BP')}{' '}<span class="unit">mmHg</span>
@@ -153,17 +156,23 @@ function Big({ kind, label, unit, colour, r, now, lost }: { kind: Kind; label: s
   const recent = age < FORGET_SECONDS
   const shown = recent && hasValue(r)
   const uncertain = shown && doubt(r)
+  const rivals = shown ? rivalsOf(undefined, r) : []
+  const doubts = [uncertain, rivals.length > 0 && say('disagree')].filter(Boolean).join(', ')
   return (
     <div class={`number ${colour} ${stale ? 'is-stale' : ''} ${shown ? '' : 'is-absent'}`}>
       <span class="number-label">
         {label} <span class="unit">{unit}</span>
       </span>
-      <span class="number-value" data-testid={`wall-${colour}`}>
-        {shown ? Math.round(r.value) : <span aria-label={tr('no value')}>– –</span>}
-        {uncertain && <sup aria-hidden="true">?</sup>}
-      </span>
-      <span class="number-note">{shown ? (stale ? tr('old: {0} ago', span(age)) : uncertain || '\u00a0') : r && recent ? whyAbsent(kind, r.quality) : tr('no data')}</span>
-      <span class={`number-source ${r?.unverified ? 'is-unverified' : ''}`}>{recent && sourceOf(r)}</span>
+      {shown && rivals.length > 0 ? (
+        <Split reading={r} rivals={rivals} testid={`wall-${colour}`} />
+      ) : (
+        <span class="number-value" data-testid={`wall-${colour}`}>
+          {shown ? Math.round(r.value) : <span aria-label={tr('no value')}>– –</span>}
+          {uncertain && <sup aria-hidden="true">?</sup>}
+        </span>
+      )}
+      <span class="number-note">{shown ? (stale ? tr('old: {0} ago', span(age)) : doubts || '\u00a0') : r && recent ? whyAbsent(kind, r.quality) : tr('no data')}</span>
+      <span class={`number-source ${r?.unverified ? 'is-unverified' : ''}`}>{recent && rivals.length === 0 && sourceOf(r)}</span>
     </div>
   )
 }

@@ -6,12 +6,15 @@ import { STALE_SECONDS } from './words'
 
 // What the hub says every second even when no sensor speaks; without it the connection is as good as lost.
 const SILENCE_MS = 5000
+// How long two sensors that no longer differ are still shown side by side.
+const DIFFER_MS = 10_000
 const RETRY_MS = [250, 500, 1000, 2000, 4000]
 
 export type LinkState = 'connecting' | 'live' | 'lost' | 'signed-out' | 'changed'
 
 export interface Heard extends Reading {
   heardMs: number // hub's time when this screen heard it
+  differMs?: number // when another sensor's value last differed too much; 0: never
 }
 
 export interface Vitals {
@@ -76,13 +79,24 @@ export class Live {
       const have = v.readings[kind]
       const at = Date.parse(r.at)
       const older = have && Math.min(have.heardMs, Date.parse(have.at)) >= Math.min(now, at)
-      if (have && !live && have.at === r.at && have.source === r.source) {
-        have.not_confirmed = r.not_confirmed ?? false // it may have been confirmed since
+      if (have && have.at === r.at && have.source === r.source) {
+        if (!live) have.not_confirmed = r.not_confirmed ?? false // it may have been confirmed since
+        Object.assign(have, this.differing(have, r)) // another sensor may have spoken since
         continue
       }
       if (have && have.source !== r.source ? !live && this.ageSeconds(have) <= STALE_SECONDS : older) continue
-      v.readings[kind] = { ...r, heardMs: live ? now : Math.min(now, at) }
+      v.readings[kind] = { ...r, ...this.differing(have, r), heardMs: live ? now : Math.min(now, at) }
     }
+  }
+
+  // differing is what other sensors say beside a reading. Two that differ by about the bound stay two for a while, so that one number
+  // and both do not take turns each second.
+  private differing(have: Heard | undefined, r: Reading): Pick<Heard, 'others' | 'disagree' | 'differMs'> {
+    const differMs = r.disagree ? this.now() : (have?.differMs ?? 0)
+    if (r.disagree || this.now() - differMs > DIFFER_MS) return { others: r.others ?? [], disagree: r.disagree ?? false, differMs }
+    const did = new Set((have?.others ?? []).filter((o) => o.disagree).map((o) => o.source))
+    const others = (r.others ?? []).map((o) => ({ ...o, disagree: did.has(o.source) }))
+    return { others, disagree: others.some((o) => o.disagree), differMs }
   }
 
   // ageSeconds is how old a reading is: by its own time or by when it was heard, whichever is older.

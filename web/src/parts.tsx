@@ -6,6 +6,7 @@ import type { Asked, Kind, Reading, Session } from './api'
 import { TwoPersonsBanner } from './approvals'
 import { EmergencyBanner } from './emergency'
 import { FailedSignIns } from './notice'
+import { Split, refusedFor, rivalsOf } from './rivals'
 import { SecurityBanner } from './security'
 import type { Heard, LinkState, Live, Vitals } from './live'
 import { FORGET_SECONDS, STALE_SECONDS, clock, doubt, hasValue, roleWords, say, sourceOf, span, whyAbsent } from './words'
@@ -44,11 +45,6 @@ function linkWords(link: LinkState, quiet: Silent | undefined): { state: string;
   return { state: 'partly', text: tr('{0} of {1} beds without data', quiet.without, quiet.of) }
 }
 
-// refusedFor reports whether a reading is of a sensor of which a nurse has said that it is on another patient.
-export function refusedFor(asked: Asked | undefined, r: Reading | undefined): boolean {
-  return !!r?.not_confirmed && !!asked?.questions?.some((q) => q.no && (!r.source || q.sensor === r.source))
-}
-
 const notOf = (name: string | undefined): string => (name ? tr('not of {0}?', name) : tr('whose?'))
 
 export function NumberBox({
@@ -77,24 +73,30 @@ export function NumberBox({
   const shown = hasValue(reading) && age < FORGET_SECONDS
   const refused = shown && refusedFor(asked, reading)
   const uncertain = shown && doubt(reading, refused && notOf(name))
+  const rivals = shown ? rivalsOf(asked, reading) : []
   let note = ''
   if (!reading || age >= FORGET_SECONDS) note = tr('no data')
   else if (!hasValue(reading)) note = stale ? tr('old: {0}', whyAbsent(kind, reading.quality)) : whyAbsent(kind, reading.quality)
   else if (stale) note = [tr('old: {0} ago', span(age)), refused && notOf(name)].filter(Boolean).join(', ')
   else if (uncertain) note = uncertain
+  if (rivals.length > 0) note = [note, say('disagree')].filter(Boolean).join(', ')
   return (
     <div class={`number ${colour} ${stale ? 'is-stale' : ''} ${shown ? '' : 'is-absent'} ${refused ? 'is-refused' : ''}`} data-testid={testid}
-      data-state={shown ? (stale ? 'stale' : 'live') : 'absent'}>
+      data-state={shown ? (stale ? 'stale' : 'live') : 'absent'} data-disagree={rivals.length > 0}>
       <span class="number-label">
         {label} <span class="unit">{unit}</span>
       </span>
-      <span class="number-value" data-testid={`${testid}-value`}>
-        {shown ? Math.round(reading.value) : <span aria-label={tr('no value')}>– –</span>}
-        {uncertain && <sup aria-hidden="true">?</sup>}
-      </span>
+      {shown && rivals.length > 0 ? (
+        <Split reading={reading} rivals={rivals} testid={`${testid}-value`} />
+      ) : (
+        <span class="number-value" data-testid={`${testid}-value`}>
+          {shown ? Math.round(reading.value) : <span aria-label={tr('no value')}>– –</span>}
+          {uncertain && <sup aria-hidden="true">?</sup>}
+        </span>
+      )}
       <span class="number-note">{note || '\u00a0'}</span>
       <span class={`number-source ${reading?.unverified ? 'is-unverified' : ''}`} data-testid={`${testid}-source`}>
-        {age < FORGET_SECONDS && sourceOf(reading)}
+        {age < FORGET_SECONDS && rivals.length === 0 && sourceOf(reading)}
       </span>
     </div>
   )

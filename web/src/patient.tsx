@@ -6,6 +6,7 @@ import { AskPatient, marked } from './confirm'
 import { BreakGlass, OwnSay, mayBreakGlass } from './emergency'
 import { Live } from './live'
 import { BloodPressure, Frame, Link, Message, NumberBox, WaveCanvas, freshness, silent, useTick } from './parts'
+import { Rivals } from './rivals'
 import { Age } from './station'
 import { TrendCharts } from './trends'
 import { doubt, hasValue } from './words'
@@ -181,6 +182,7 @@ export function PatientPage({ id, session, go, onSignOut, onGone }: {
         </h1>
         <Age state={f.state} seconds={f.seconds} prefix={`${tr('last number')} `} />
       </div>
+      <Rivals asked={patient} readings={v.readings} session={session} go={go} testid={`rivals-${id}`} />
       <AskPatient patient={id} name={patient.patient_name} asked={patient} go={go} onAnswered={() => {
         load.current(true)
         loadTrends.current()

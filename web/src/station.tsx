@@ -6,6 +6,7 @@ import { AskPatient, marked } from './confirm'
 import { BreakGlass, mayBreakGlass } from './emergency'
 import { Live } from './live'
 import { BloodPressure, Frame, Link, Message, NumberBox, WaveCanvas, freshness, silent, useTick } from './parts'
+import { Rivals } from './rivals'
 import { BedSecurity } from './security'
 import { span } from './words'
 
@@ -115,6 +116,7 @@ export function Station({ session, go, onSignOut, onGone }: {
                 b.patient ? (
                   <div key={b.bed || b.patient} class="cell">
                     <Tile bed={b} patient={b.patient} live={live} go={go} />
+                    <Rivals asked={b} readings={live.of(b.patient).readings} session={session} go={go} testid={`rivals-${b.patient}`} />
                     <AskPatient patient={b.patient} name={b.patient_name} asked={b} go={go} onAnswered={() => load.current(true)} />
                   </div>
                 ) : (

@@ -369,9 +369,9 @@ export function securityWords(kind: string): { what: string; todo: string } {
 const findings: [RegExp, string][] = [
   [/^(\S+): the model "(.*)" is not known here; known are (.*) and legacy$/, '$1: Das Modell „$2“ ist hier nicht bekannt; bekannt sind $3 und legacy'],
   [/^(\S+): (\S+) has the serial number "(.*)" already$/, '$1: $2 hat die Seriennummer „$3“ schon'],
-  [/^(\S+): bed (\S+) has (\S+) already, a second oximeter; only one of the two is shown$/, '$1: An Bett $2 ist schon $3, ein zweites Oximeter; nur eines von beiden wird angezeigt'],
-  [/^(\S+): bed (\S+) has (\S+) already, a second cuff; only one of the two is shown$/, '$1: An Bett $2 ist schon $3, eine zweite Manschette; nur eine von beiden wird angezeigt'],
-  [/^(\S+): bed (\S+) has (\S+) already, a second legacy device; only one of the two is shown$/, '$1: An Bett $2 ist schon $3, ein zweites Altgerät; nur eines von beiden wird angezeigt'],
+  [/^(\S+): bed (\S+) has (\S+) already, a second oximeter; one of the two is shown, or both where they disagree$/, '$1: An Bett $2 ist schon $3, ein zweites Oximeter; eines von beiden wird angezeigt, oder beide, wenn sie sich widersprechen'],
+  [/^(\S+): bed (\S+) has (\S+) already, a second cuff; the one that measured last is shown$/, '$1: An Bett $2 ist schon $3, eine zweite Manschette; die zuletzt gemessen hat, wird angezeigt'],
+  [/^(\S+): bed (\S+) has (\S+) already, a second legacy device; one of the two is shown, or both where they disagree$/, '$1: An Bett $2 ist schon $3, ein zweites Altgerät; eines von beiden wird angezeigt, oder beide, wenn sie sich widersprechen'],
   [/^(\S+): bed (\S+) has (\S+) already \(.*\); what the legacy device says is shown only while the other is silent$/, '$1: An Bett $2 ist schon $3; was das Altgerät sagt, wird nur angezeigt, solange das andere schweigt'],
   [/^the gateway's clock is (\S+) s ahead of the hub's$/, 'die Uhr des Gateways geht $1 s vor der des Hubs'],
   [/^the gateway's clock is (\S+) s behind the hub's$/, 'die Uhr des Gateways geht $1 s nach der des Hubs'],

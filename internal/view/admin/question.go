@@ -71,7 +71,11 @@ func atBed(s store.Device, others []store.Device, replaces []string) (found []st
 		theirs := purposeOf(o)
 		switch {
 		case mine != "" && mine == theirs:
-			found = append(found, fmt.Sprintf("%s: bed %s has %s already, a second %s; only one of the two is shown", shortID(s.ID), s.Bed, shortID(o.ID), mine))
+			shown := "one of the two is shown, or both where they disagree"
+			if mine == "cuff" {
+				shown = "the one that measured last is shown"
+			}
+			found = append(found, fmt.Sprintf("%s: bed %s has %s already, a second %s; %s", shortID(s.ID), s.Bed, shortID(o.ID), mine, shown))
 		case mine == "legacy device" && theirs != "" || theirs == "legacy device" && mine != "":
 			found = append(found, fmt.Sprintf("%s: bed %s has %s already (%s); what the legacy device says is shown only while the other is silent", shortID(s.ID), s.Bed, shortID(o.ID), theirs))
 		}

@@ -257,14 +257,24 @@ func (v *liveViewer) message(u store.Update) (any, bool) {
 			}
 			c.Hear(s)
 		}
-		// Of what came, those kinds that this sensor is the source of; what it said is its newest word.
+		// Of what came, those kinds that this sensor is the source of, or measures beside the source; what it said is its newest word.
+		now := v.h.cfg.Now()
 		var mine []vitals.Reading
-		for _, r := range c.Current(v.h.cfg.Now()) {
-			if r.Sensor == u.Sensor && said(u.Chunk, r) {
+		for _, r := range c.Current(now) {
+			its := r
+			if r.Sensor != u.Sensor {
+				others := c.Others(r.Kind, now)
+				i := slices.IndexFunc(others, func(o vitals.Reading) bool { return o.Sensor == u.Sensor })
+				if i < 0 {
+					continue
+				}
+				its = others[i]
+			}
+			if said(u.Chunk, its) {
 				mine = append(mine, r)
 			}
 		}
-		r := readingsOf(mine)
+		r := readingsOf(c, mine, now)
 		return numericsMessage{"numerics", u.Patient, u.Sensor, r}, len(r) > 0
 	case vitals.PPG:
 		// The wave beside the heart rate is of the sensor that the heart rate is of.

@@ -56,8 +56,13 @@ type liveMessage struct {
 	RateHz   float64 `json:"rate_hz"`
 	Pulse    []int
 	Numerics map[string]struct {
-		Quality string
-		Value   *float64
+		Quality  string
+		Value    *float64
+		Disagree bool
+		Others   []struct {
+			Source string
+			Value  *float64
+		}
 	}
 }
 

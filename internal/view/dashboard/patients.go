@@ -219,7 +219,7 @@ func (h *Handler) latest(ctx context.Context, g access.Grant, id string) (readin
 	if err != nil {
 		return nil, err
 	}
-	out := readingsOf(c.Current(now))
+	out := readingsOf(c, c.Current(now), now)
 	out.settle(now)
 	return out, nil
 }

@@ -1,7 +1,6 @@
 package dashboard
 
 import (
-	"strings"
 	"time"
 
 	"vitalseal/internal/vitals"
@@ -20,27 +19,54 @@ type reading struct {
 	TimeNotSure bool `json:"time_not_sure,omitempty"`
 	// NotConfirmed: the sensor had been silent for long, and no person has confirmed that it is still on this patient.
 	NotConfirmed bool `json:"not_confirmed,omitempty"`
+	// Others are what other sensors say of this kind at the same time, by name; Disagree says that the value of one of them lies further
+	// from Value than vitals.MostApart allows: neither is shown as the right one.
+	Others   []otherReading `json:"others,omitempty"`
+	Disagree bool           `json:"disagree,omitempty"`
+}
+
+// otherReading is the current word of a sensor that is not the source of its kind, with the marks of a reading.
+type otherReading struct {
+	At           time.Time `json:"at"`
+	Quality      string    `json:"quality"`
+	Value        *float64  `json:"value,omitempty"`
+	Source       string    `json:"source"`
+	Unverified   bool      `json:"unverified,omitempty"`
+	TimeNotSure  bool      `json:"time_not_sure,omitempty"`
+	NotConfirmed bool      `json:"not_confirmed,omitempty"`
+	Disagree     bool      `json:"disagree,omitempty"` // with the source's value
 }
 
 // readings are the current ones of each kind, by the kind's name with its unit ("heart_rate_bpm").
 type readings map[string]reading
 
-// readingsOf are what vitals.Chooser chose. What concerns the device and not the patient is left out.
-func readingsOf(all []vitals.Reading) readings {
+// readingsOf are those of all, which c chose, with what else is said at the same time. What concerns the device and not the patient is
+// left out.
+func readingsOf(c *vitals.Chooser, all []vitals.Reading, now time.Time) readings {
 	out := readings{}
 	for _, r := range all {
 		if r.Kind == vitals.DieTemperature {
 			continue
 		}
-		one := reading{At: r.At.UTC(), Quality: r.Quality.String(), Source: r.Sensor[strings.LastIndexByte(r.Sensor, '/')+1:], Unverified: r.Asserted, TimeNotSure: r.TimeNotSure,
+		one := reading{At: r.At.UTC(), Quality: r.Quality.String(), Value: valueOf(r), Source: shortName(r.Sensor), Unverified: r.Asserted, TimeNotSure: r.TimeNotSure,
 			NotConfirmed: r.NotConfirmed}
-		if r.Quality.HasValue() {
-			value := r.Value
-			one.Value = &value
+		for _, o := range c.Others(r.Kind, now) {
+			apart := vitals.Disagree(r, o)
+			one.Disagree = one.Disagree || apart
+			one.Others = append(one.Others, otherReading{At: o.At.UTC(), Quality: o.Quality.String(), Value: valueOf(o), Source: shortName(o.Sensor), Unverified: o.Asserted,
+				TimeNotSure: o.TimeNotSure, NotConfirmed: o.NotConfirmed, Disagree: apart})
 		}
 		out[r.Kind.String()] = one
 	}
 	return out
+}
+
+// valueOf is nil for a word that has no value.
+func valueOf(r vitals.Reading) *float64 {
+	if !r.Quality.HasValue() {
+		return nil
+	}
+	return &r.Value
 }
 
 // settle applies the one rule of freshness (vitals.FreshnessOf) to what is given out as the newest: a time to come does not stand as
