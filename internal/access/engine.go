@@ -37,6 +37,7 @@ type Engine struct {
 	logins          loginKey
 	budgets         *budgets
 	unknownPassword string // a hash that no password has, for sign-ins of nobody
+	looks           *lookBook
 	approvals       Approvals
 	twoPersonsOff   bool // by the operator
 	witness         func(context.Context) error
@@ -63,7 +64,7 @@ func New(dir Directory, log *audit.Log, text []byte, logger *slog.Logger, option
 		dir: dir, audit: log, log: logger, policies: set, persons: newPersonFigures(), patients: newPatientFigures(),
 		grantLife: time.Minute, events: func(Event) {}, risks: newRisks(), pendings: newPendings(),
 		issuer: "vitalseal", host: DefaultHost, idle: 30 * time.Minute, absolute: 12 * time.Hour,
-		hashing: newHashing(), budgets: newBudgets(), unknownPassword: unknownHash(),
+		hashing: newHashing(), budgets: newBudgets(), looks: newLookBook(), unknownPassword: unknownHash(),
 	}
 	for _, o := range options {
 		o(e)
@@ -89,13 +90,13 @@ type question struct {
 // a *Denied; any other error (directory or audit log failing) refuses as well. A resource that does not exist is
 // refused like one that may not be seen.
 func (e *Engine) Decide(ctx context.Context, s Subject, a Action, r Resource) (Grant, error) {
-	return e.decide(ctx, s, a, r, "", "", true)
+	return e.decide(ctx, s, a, r, decision{auditYes: true})
 }
 
 // DecideFor is Decide with words for the audit log about what exactly it is for: at most 512 bytes, never a name,
 // reading or secret.
 func (e *Engine) DecideFor(ctx context.Context, s Subject, a Action, r Resource, purpose string) (Grant, error) {
-	return e.decide(ctx, s, a, r, purpose, "", true)
+	return e.decide(ctx, s, a, r, decision{purpose: purpose, auditYes: true})
 }
 
 // errVeto is the refusal of decideUnless for its veto.
@@ -104,7 +105,7 @@ var errVeto = errors.New("access: not done")
 // decideUnless is DecideFor for an act that will not be done for a reason of its own, the veto; empty: it will. What the policies
 // refuse is refused for that; what they permit stands in the audit log as refused, with the veto, and is errVeto.
 func (e *Engine) decideUnless(ctx context.Context, s Subject, a Action, r Resource, purpose, veto string) (Grant, error) {
-	return e.decide(ctx, s, a, r, purpose, veto, true)
+	return e.decide(ctx, s, a, r, decision{purpose: purpose, veto: veto, auditYes: true})
 }
 
 // Record adds to the audit log what came of a granted action: the thing that was made or changed, and in one or two
@@ -226,42 +227,52 @@ func (e *Engine) Renew(ctx context.Context, s Subject, g Grant) (Grant, error) {
 	if g.standing || g.holder == "" || g.holder != s.holder() || g.workstation != s.Workstation || g.key != (s.Key != nil) {
 		return Grant{}, &Denied{Action: "", Resource: g.resource, Reason: "not this subject's grant"}
 	}
-	return e.decide(ctx, s, g.actions[0], g.resource, "", "", time.Since(g.expires) > e.grantLife)
+	return e.decide(ctx, s, g.actions[0], g.resource, decision{auditYes: time.Since(g.expires) > e.grantLife})
 }
 
-func (e *Engine) decide(ctx context.Context, s Subject, a Action, r Resource, purpose, veto string, auditYes bool) (Grant, error) {
+// decision is how decide answers, and what the audit log says of it.
+type decision struct {
+	purpose, veto string
+	auditYes      bool // a yes is an entry, too
+	look          bool // it changes nothing (DecideLook)
+}
+
+func (e *Engine) decide(ctx context.Context, s Subject, a Action, r Resource, d decision) (Grant, error) {
 	now := time.Now()
 	q, v, err := e.weigh(ctx, s, a, r, now)
 	if err != nil {
 		v = verdict{reason: "the directory could not be asked"}
 	}
-	vetoed := veto != "" && v.allowed
+	vetoed := d.veto != "" && v.allowed
 	if vetoed {
-		v = verdict{reason: veto, policies: v.policies}
+		v = verdict{reason: d.veto, policies: v.policies}
+	}
+	called := a
+	if d.look {
+		called = lookOf(a)
 	}
 	entry := audit.Entry{
 		Time: now, Person: clip(s.holder()), Role: clip(string(q.person.Role)), Workstation: clip(s.Workstation),
-		Action: clip(string(a)), Resource: clip(r.String()), Patient: clip(q.patient),
+		Action: clip(string(called)), Resource: clip(r.String()), Patient: clip(q.patient),
 		Allowed: v.allowed, Policies: v.policies, Reason: v.reason,
 	}
 	if s.Key != nil && v.allowed {
 		entry.Reason = "by API key"
 	}
-	purpose = strings.ToValidUTF8(purpose[:min(len(purpose), 512)], "") // cut, perhaps in the middle of a letter
+	purpose := strings.ToValidUTF8(d.purpose[:min(len(d.purpose), 512)], "") // cut, perhaps in the middle of a letter
 	entry.Reason = strings.TrimPrefix(entry.Reason+"; "+purpose, "; ")
 	entry.Reason = strings.TrimSuffix(entry.Reason, "; ")
 	paused := (&Denied{Policies: v.policies}).Paused() // counting it again would keep a person out who tries again
 	if !v.allowed && err == nil && !v.stepUp && !vetoed && !paused {
 		e.risks.note(s, now)
 	}
-	if v.allowed && auditYes {
+	if v.allowed && d.auditYes {
 		if qerr := e.afford(ctx, s, a, entry, now); qerr != nil {
 			return Grant{}, qerr
 		}
 	}
-	if !v.allowed || auditYes {
-		// A request that was cancelled still leaves its trace.
-		if _, aerr := e.audit.Append(context.WithoutCancel(ctx), entry); aerr != nil {
+	if !v.allowed || d.auditYes {
+		if aerr := e.note(ctx, s, entry, d.look, now); aerr != nil {
 			return Grant{}, fmt.Errorf("access: refused, the audit log cannot be written: %w", errors.Join(aerr, err))
 		}
 	}

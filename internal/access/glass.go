@@ -265,7 +265,7 @@ func (e *Engine) OpenGlasses(ctx context.Context) ([]Glass, error) {
 
 // Glasses are emergencies for a reviewer: those that nobody has judged, or all of the last 90 days.
 func (e *Engine) Glasses(ctx context.Context, s Subject, unreviewed bool) ([]Glass, error) {
-	if _, err := e.Decide(ctx, s, ReviewAccess, OnSystem()); err != nil {
+	if _, err := e.DecideLook(ctx, s, ReviewAccess, OnSystem(), ""); err != nil {
 		return nil, err
 	}
 	if unreviewed {

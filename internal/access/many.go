@@ -22,8 +22,16 @@ type Answer struct {
 // allowed are one entry of the audit log that names them all (one for each set of policies, such as an emergency among patients of
 // the ward, and for each 256 patients), durable before it returns. Refused ones have an entry each. An error refuses all.
 func (e *Engine) DecideAll(ctx context.Context, s Subject, a Action, patients []string) ([]Answer, error) {
+	return e.decideAll(ctx, s, a, patients, false)
+}
+
+func (e *Engine) decideAll(ctx context.Context, s Subject, a Action, patients []string, look bool) ([]Answer, error) {
 	now := time.Now()
 	answers := make([]Answer, len(patients))
+	called := a
+	if look {
+		called = lookOf(a)
+	}
 	groups := map[string]*audit.Entry{}
 	var order []*audit.Entry
 	bytes := map[*audit.Entry]int{}
@@ -31,7 +39,7 @@ func (e *Engine) DecideAll(ctx context.Context, s Subject, a Action, patients []
 		answers[i].Patient = id
 		q, v, err := e.weigh(ctx, s, a, OnPatient(id), now)
 		if err != nil || !v.allowed { // the one way of refusing
-			if answers[i].Grant, answers[i].Err = e.decide(ctx, s, a, OnPatient(id), "", "", true); answers[i].Err != nil && !errors.Is(answers[i].Err, ErrDenied) {
+			if answers[i].Grant, answers[i].Err = e.decide(ctx, s, a, OnPatient(id), decision{auditYes: true, look: look}); answers[i].Err != nil && !errors.Is(answers[i].Err, ErrDenied) {
 				return nil, answers[i].Err
 			}
 			continue
@@ -40,7 +48,7 @@ func (e *Engine) DecideAll(ctx context.Context, s Subject, a Action, patients []
 		entry := groups[key]
 		if entry == nil || len(entry.Patients) >= audit.MaxPatients || bytes[entry]+len(id) > audit.MaxListed {
 			entry = &audit.Entry{Time: now, Person: clip(s.holder()), Role: clip(string(q.person.Role)), Workstation: clip(s.Workstation),
-				Action: clip(string(a)), Allowed: true, Policies: v.policies, Reason: v.reason}
+				Action: clip(string(called)), Allowed: true, Policies: v.policies, Reason: v.reason}
 			if s.Key != nil {
 				entry.Reason = "by API key"
 			}
@@ -61,7 +69,7 @@ func (e *Engine) DecideAll(ctx context.Context, s Subject, a Action, patients []
 		if err := e.afford(ctx, s, a, *entry, now); err != nil {
 			return nil, err
 		}
-		if _, err := e.audit.Append(context.WithoutCancel(ctx), *entry); err != nil {
+		if err := e.note(ctx, s, *entry, look, now); err != nil {
 			return nil, fmt.Errorf("access: refused, the audit log cannot be written: %w", err)
 		}
 	}

@@ -122,7 +122,7 @@ func (h *handler) auditNames(ctx context.Context, _ *request) (any, error) {
 		Wards    map[string]string `json:"wards"`
 		Beds     map[string]string `json:"beds"`
 		Actions  []access.Action   `json:"actions"`
-	}{Persons: []person{}, Patients: []patient{}, Actions: access.Actions()}
+	}{Persons: []person{}, Patients: []patient{}, Actions: append(access.Actions(), access.LookActions()...)}
 	var err error
 	if out.Beds, out.Wards, err = h.names(ctx); err != nil {
 		return nil, err

@@ -51,7 +51,7 @@ func (h *handler) sensorsHere(ctx context.Context, rq *request) (any, error) {
 	if len(ids) > 0 {
 		on = access.OnWard(ids[0])
 	}
-	if _, err := h.Access.DecideFor(ctx, rq.subject, access.MoveSensor, on, "GET "+clipPath(rq.URL.Path)+"; wards: "+strings.Join(ids, " ")); err != nil {
+	if _, err := h.Access.DecideLook(ctx, rq.subject, access.MoveSensor, on, "GET "+clipPath(rq.URL.Path)+"; wards: "+strings.Join(ids, " ")); err != nil {
 		return nil, err
 	}
 	beds, err := h.Store.Beds(ctx)
@@ -133,11 +133,11 @@ func (h *handler) previewMove(ctx context.Context, rq *request) (any, error) {
 		source = access.OnSystem()
 	}
 	purpose := "GET " + clipPath(rq.URL.Path)
-	from, err := h.Access.DecideFor(ctx, rq.subject, access.MoveReadings, source, purpose)
+	from, err := h.Access.DecideLook(ctx, rq.subject, access.MoveReadings, source, purpose)
 	if err != nil {
 		return nil, err
 	}
-	to, err := h.Access.DecideFor(ctx, rq.subject, access.MoveReadings, access.OnPatient(m.To), purpose)
+	to, err := h.Access.DecideLook(ctx, rq.subject, access.MoveReadings, access.OnPatient(m.To), purpose)
 	if err != nil {
 		return nil, err
 	}

@@ -57,12 +57,17 @@ func TestSensorsOfMyWards(t *testing.T) {
 				}
 			}
 		}
-		if e := w.last(); !e.Allowed || e.Action != string(access.MoveSensor) || !strings.Contains(e.Reason, "wards: ward-a") || role == access.RoleNurse && strings.Contains(e.Reason, "ward-b") {
+		e := w.last()
+		w.get(role, "GET", "sensors", "", http.StatusOK, nil) // as the page does every ten seconds
+		if again := w.last(); again.Seq != e.Seq {
+			t.Errorf("%s: the page that asks again made another entry: %+v", role, again)
+		}
+		if !e.Allowed || e.Action != "sensor:read" || !strings.Contains(e.Reason, "wards: ward-a") || role == access.RoleNurse && strings.Contains(e.Reason, "ward-b") {
 			t.Errorf("%s: the log says %+v", role, e)
 		}
 	}
 	w.get("doctor", "GET", "sensors", "", http.StatusForbidden, nil)
-	if e := w.last(); e.Allowed || e.Action != string(access.MoveSensor) {
+	if e := w.last(); e.Allowed || e.Action != "sensor:read" {
 		t.Errorf("the refusal in the log: %+v", e)
 	}
 }
@@ -117,6 +122,9 @@ func TestPreviewOfAMove(t *testing.T) {
 	got := ask("nurse", a, other, "oxi-1", begin, end, http.StatusOK)
 	if f := got.From; f.Count != 3 || !f.First.Equal(begin) || !f.Last.Equal(begin.Add(2*time.Minute)) || f.More {
 		t.Errorf("what would be moved: %+v", f)
+	}
+	if e := w.last(); !e.Allowed || e.Action != "readings:read" || e.Patient != other {
+		t.Errorf("the log has the look as %+v", e)
 	}
 	if f := got.To; f.Count != 1 || !f.First.Equal(begin.Add(time.Minute)) {
 		t.Errorf("what the other patient has: %+v", f)

@@ -96,7 +96,7 @@ func (h *Handler) emergencyBeds(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	if _, err := h.cfg.Access.DecideFor(ctx, s, access.ListBeds, access.OnSystem(), "beds to open in an emergency"); err != nil {
+	if _, err := h.cfg.Access.DecideLook(ctx, s, access.ListBeds, access.OnSystem(), "beds to open in an emergency"); err != nil {
 		return err
 	}
 	refs, err := h.cfg.Store.Patients(ctx)

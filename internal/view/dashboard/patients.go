@@ -54,7 +54,7 @@ func (h *Handler) beds(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	if _, err := h.cfg.Access.Decide(ctx, s, access.ListBeds, access.OnSystem()); err != nil {
+	if _, err := h.cfg.Access.DecideLook(ctx, s, access.ListBeds, access.OnSystem(), ""); err != nil {
 		return err
 	}
 	rooms, err := h.rooms(ctx)
@@ -138,7 +138,7 @@ func (h *Handler) grantAll(ctx context.Context, s access.Subject, visible map[st
 		}
 	}
 	slices.Sort(ids)
-	all, err := h.cfg.Access.DecideAll(ctx, s, access.ViewPatient, ids)
+	all, err := h.cfg.Access.LookAll(ctx, s, access.ViewPatient, ids)
 	if err != nil {
 		return nil, err
 	}
