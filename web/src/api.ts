@@ -236,9 +236,9 @@ export type LiveMessage =
   | { type: 'numerics'; patient: string; sensor: string; numerics: Readings }
   | ({ type: 'waveform'; patient: string; sensor: string } & WaveChunk)
   | { type: 'lagged' }
-  | { type: 'ended'; reason: EndReason }
+  | { type: 'ended'; reason: EndReason; patient?: string } // who was discharged or moved
 
-export type EndReason = 'signed_out' | 'permission' | 'emergency_over' | 'consent' | 'stopping'
+export type EndReason = 'signed_out' | 'permission' | 'emergency_over' | 'consent' | 'discharged' | 'moved' | 'stopping'
 
 // What a workstation's own address answers while the hub is away, or a proxy before it: try again.
 const AWAY = [0, 502, 503, 504]

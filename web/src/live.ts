@@ -25,6 +25,7 @@ export interface Vitals {
 export class Live {
   link: LinkState = 'connecting'
   why: EndReason | undefined // when the hub ended it
+  whom: string | undefined // the patient who was discharged or moved
   private socket: WebSocket | undefined
   private patients = new Map<string, Vitals>()
   private offsetMs = 0 // hub's clock minus this machine's
@@ -189,6 +190,7 @@ export class Live {
         break // the hub closes after it; we come back with a fresh picture
       case 'ended':
         this.why = m.reason
+        this.whom = m.patient
         if (m.reason === 'signed_out') this.setLink('signed-out')
         else if (m.reason !== 'stopping') this.setLink('changed')
         break

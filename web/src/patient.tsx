@@ -9,7 +9,7 @@ import { BloodPressure, Frame, Link, Message, NumberBox, WaveCanvas, freshness, 
 import { Rivals } from './rivals'
 import { Age } from './station'
 import { TrendCharts } from './trends'
-import { doubt, hasValue } from './words'
+import { doubt, hasValue, say } from './words'
 
 // What the charts can show: minutes, and what that is called.
 const RANGES: [number, string][] = [[60, tr('hour')], [24 * 60, tr('day')], [7 * 24 * 60, tr('week')], [30 * 24 * 60, tr('30 days')]]
@@ -124,6 +124,8 @@ export function PatientPage({ id, session, go, onSignOut, onGone }: {
               </p>
             ) : ended === 'consent' ? (
               <p>{tr('The patient has asked that you no longer see the numbers. Speak with the patient or the ward. In an emergency you may still open them.')}</p>
+            ) : ended === 'discharged' || ended === 'moved' ? (
+              <p data-testid={`ended-${ended}`}>{say(ended === 'moved' ? 'movedWardOne' : 'dischargedOne')}</p>
             ) : ended === 'permission' ? (
               <p>{tr('You are no longer on this patient’s ward or care team, so the numbers are closed. If that is wrong, ask an administrator.')}</p>
             ) : (
@@ -235,6 +237,10 @@ function refusedTitle(ended: EndReason | undefined): string {
       return tr('Your emergency access has ended')
     case 'consent':
       return tr('This patient does not share the numbers with you')
+    case 'discharged':
+      return say('dischargedTitle')
+    case 'moved':
+      return say('movedWardTitle')
     case 'permission':
       return tr('You no longer see this patient')
     default:

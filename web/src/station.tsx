@@ -8,7 +8,7 @@ import { Live } from './live'
 import { BloodPressure, Frame, Link, Message, NumberBox, WaveCanvas, freshness, silent, useTick } from './parts'
 import { Rivals } from './rivals'
 import { BedSecurity } from './security'
-import { span } from './words'
+import { say, span } from './words'
 
 // Admissions and moves are rare; live values do not come this way.
 const BEDS_AGAIN_MS = 120_000
@@ -67,6 +67,11 @@ export function Station({ session, go, onSignOut, onGone }: {
     looked.current = Date.now()
     load.current(true)
   })
+  // whom names a patient as the list last had them.
+  const whom = (patient: string | undefined): string => {
+    const b = beds?.beds.find((x) => x.patient === patient)
+    return b?.patient_name ? `${b.patient_name} (${hubSays(b.bed_name)})` : say('onePatient')
+  }
   useEffect(() => {
     if (live?.link === 'signed-out') onGone()
     if (live?.link === 'changed') {
@@ -75,7 +80,11 @@ export function Station({ session, go, onSignOut, onGone }: {
           ? tr('Your emergency access has ended; that patient is closed again.')
           : live.why === 'consent'
             ? tr('A patient has asked that you no longer see their values.')
-            : tr('Your ward or care team has changed. These are the beds in your care now. If that is wrong, ask an administrator.'),
+            : live.why === 'discharged'
+              ? say('discharged', whom(live.whom))
+              : live.why === 'moved'
+                ? say('movedWard', whom(live.whom))
+                : tr('Your ward or care team has changed. These are the beds in your care now. If that is wrong, ask an administrator.'),
       )
       load.current(true)
     }

@@ -21,6 +21,25 @@ export const wardTexts = {
     de: 'Die Zahlen sind von dem Sensor, der darunter steht. Nehmen Sie nach einem Wechsel den anderen von diesem Bett.',
   },
   rivalsSensors: { en: 'To the sensors', de: 'Zu den Sensoren' },
+  discharged: {
+    en: '{0} was discharged. If the patient still lies there, ask an administrator to admit the patient again: until then no number of that bed is shown.',
+    de: 'Entlassen: {0}. Falls noch jemand dort liegt, bitten Sie die Administration um eine neue Aufnahme: Bis dahin wird kein Wert dieses Betts gezeigt.',
+  },
+  movedWard: {
+    en: '{0} was moved to another ward. If that is wrong, ask an administrator.',
+    de: 'Auf eine andere Station verlegt: {0}. Wenn das falsch ist, fragen Sie die Administration.',
+  },
+  onePatient: { en: 'A patient of yours', de: 'einer Ihrer Patienten' },
+  dischargedTitle: { en: 'This patient was discharged', de: 'Dieser Patient wurde entlassen' },
+  dischargedOne: {
+    en: 'The numbers are closed, and what the sensors at the bed send now is no longer this patient’s. If the patient still lies there, ask an administrator to admit the patient again.',
+    de: 'Die Werte sind geschlossen, und was die Sensoren am Bett jetzt senden, zählt nicht mehr zu diesem Patienten. Liegt er noch dort, muss ihn die Administration wieder aufnehmen.',
+  },
+  movedWardTitle: { en: 'This patient was moved to another ward', de: 'Dieser Patient wurde auf eine andere Station verlegt' },
+  movedWardOne: {
+    en: 'The other ward sees the numbers now. If you go on caring for this patient, ask the ward to add you.',
+    de: 'Die Werte sieht jetzt die andere Station. Wenn Sie diesen Patienten weiter behandeln, bitten Sie die Station, Sie aufzunehmen.',
+  },
   noSensors: { en: 'No sensor is at a bed of your wards.', de: 'An keinem Bett Ihrer Stationen ist ein Sensor.' },
   patient: { en: 'Patient', de: 'Patient' },
   sensor: { en: 'Sensor', de: 'Sensor' },

@@ -41,6 +41,8 @@ var (
 	errPermission = errors.New("dashboard: live view: permission ended")
 	errGlassOver  = errors.New("dashboard: live view: emergency access over")
 	errConsent    = errors.New("dashboard: live view: patient withdrew consent")
+	errDischarged = errors.New("dashboard: live view: patient discharged")
+	errMovedAway  = errors.New("dashboard: live view: patient moved to another ward")
 	errLagged     = errors.New("dashboard: live view: client too slow")
 )
 
@@ -71,9 +73,19 @@ type (
 	}
 	endMessage struct {
 		Type   string `json:"type"`             // "ended" or "lagged"
-		Reason string `json:"reason,omitempty"` // signed_out, permission, emergency_over, consent, stopping
+		Reason string `json:"reason,omitempty"` // signed_out, permission, emergency_over, consent, discharged, moved, stopping
+		// Patient is the one who was discharged or moved, of whom the view was.
+		Patient string `json:"patient,omitempty"`
 	}
 )
+
+// lostPatient is the end of a view because one of its patients was discharged or moved.
+type lostPatient struct {
+	error
+	patient string
+}
+
+func (l lostPatient) Unwrap() error { return l.error }
 
 // liveView answers ?patient=ID&patient=ID...&waveforms=none with a WebSocket. All patients must be permitted: one that
 // is not refuses the whole with 403, before anything is sent.
@@ -120,8 +132,11 @@ func (h *Handler) liveView(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	defer sub.Close()
-	choose := map[string]*vitals.Chooser{}
+	choose, wards := map[string]*vitals.Chooser{}, map[string]string{}
 	for i, g := range grants {
+		if p, err := h.cfg.Store.Patient(ctx, ids[i]); err == nil {
+			wards[ids[i]] = p.Ward
+		}
 		if choose[ids[i]], err = h.hear(ctx, g, ids[i], h.cfg.Now()); err != nil {
 			if err := h.unreadable(ctx, "", err); err != nil {
 				return err
@@ -140,7 +155,7 @@ func (h *Handler) liveView(w http.ResponseWriter, r *http.Request) error {
 	gone := conn.CloseRead(r.Context())
 	context.AfterFunc(gone, func() { stop(context.Canceled) })
 
-	v := &liveViewer{h: h, conn: conn, sub: sub, subject: s, grants: grants, ids: ids, broken: h.brokenBy(r.Context(), s), choose: choose}
+	v := &liveViewer{h: h, conn: conn, sub: sub, subject: s, grants: grants, ids: ids, wards: wards, broken: h.brokenBy(r.Context(), s), choose: choose}
 	v.run(ctx, stop, ids)
 	return nil
 }
@@ -155,6 +170,8 @@ type liveViewer struct {
 	ids     []string       // patients, one for each of grants
 	grants  []access.Grant // recheck's
 	broken  []string       // patients that an emergency of this session opened
+	// wards are where the patients lay when the view began, by patient; empty: at no bed.
+	wards map[string]string
 	// choose knows each patient's sensors, so that one of several counts from the first message on; pump's.
 	choose map[string]*vitals.Chooser
 }
@@ -196,7 +213,7 @@ func (v *liveViewer) send(m any) error {
 
 // farewell tells the client why the view ends.
 func (v *liveViewer) farewell(why error) {
-	m, status := endMessage{"ended", "stopping"}, websocket.StatusGoingAway
+	m, status := endMessage{Type: "ended", Reason: "stopping"}, websocket.StatusGoingAway
 	switch {
 	case errors.Is(why, errSignedOut):
 		m.Reason, status = "signed_out", websocket.StatusPolicyViolation
@@ -206,8 +223,15 @@ func (v *liveViewer) farewell(why error) {
 		m.Reason, status = "emergency_over", websocket.StatusPolicyViolation
 	case errors.Is(why, errConsent):
 		m.Reason, status = "consent", websocket.StatusPolicyViolation
+	case errors.Is(why, errDischarged):
+		m.Reason, status = "discharged", websocket.StatusPolicyViolation
+	case errors.Is(why, errMovedAway):
+		m.Reason, status = "moved", websocket.StatusPolicyViolation
 	case errors.Is(why, errLagged):
 		m, status = endMessage{Type: "lagged"}, websocket.StatusTryAgainLater
+	}
+	if l := (lostPatient{}); errors.As(why, &l) {
+		m.Patient = l.patient
 	}
 	if v.send(m) == nil {
 		_ = v.conn.Close(status, m.Type)
@@ -340,13 +364,22 @@ func (v *liveViewer) recheck(ctx context.Context) error {
 	}
 }
 
-// lost is why a patient may no longer be seen, as far as the viewer may know it.
+// lost is why a patient may no longer be seen, as far as the viewer may know it: a discharge is none of the viewer's own rights.
 func (v *liveViewer) lost(ctx context.Context, patient string) error {
 	if slices.Contains(v.broken, patient) {
 		return errGlassOver
 	}
-	if p, err := v.h.cfg.Store.Patient(ctx, patient); err == nil && slices.Contains(p.Excluded, v.subject.Person.ID) {
+	p, err := v.h.cfg.Store.Patient(ctx, patient)
+	was := v.wards[patient]
+	switch {
+	case err != nil:
+		return errPermission
+	case slices.Contains(p.Excluded, v.subject.Person.ID):
 		return errConsent
+	case was != "" && p.Bed == "":
+		return lostPatient{errDischarged, patient}
+	case was != "" && p.Ward != was:
+		return lostPatient{errMovedAway, patient}
 	}
 	return errPermission
 }

@@ -3,6 +3,7 @@ package dashboard_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -237,6 +238,10 @@ func TestLostPermissionEndsLive(t *testing.T) {
 	}{
 		"nurse moved off the ward": {func(w *ward) error { return w.store.SetWards(w.t.Context(), w.nurse, []string{"ward-b"}) }, "permission"},
 		"nurse becomes staff":      {func(w *ward) error { return w.store.SetRole(w.t.Context(), w.nurse, access.RoleStaff) }, "permission"},
+		"patient discharged":       {func(w *ward) error { return w.store.Discharge(w.t.Context(), w.ada, time.Now()) }, "discharged"},
+		"patient moved to a ward": {func(w *ward) error {
+			return errors.Join(w.store.Discharge(w.t.Context(), w.bela, time.Now()), w.store.Admit(w.t.Context(), w.ada, "b-1", time.Now()))
+		}, "moved"},
 		"sessions ended elsewhere": {func(w *ward) error { return w.engine.SignOutAll(w.t.Context(), w.nurse) }, "signed_out"},
 		"person disabled":          {func(w *ward) error { return w.store.SetPersonDisabled(w.t.Context(), w.nurse, true) }, "signed_out"},
 	} {
@@ -251,6 +256,8 @@ func TestLostPermissionEndsLive(t *testing.T) {
 			}
 			if m, _ := next(t, conn); m.Type != "ended" || m.Reason != c.reason {
 				t.Errorf("%+v", m)
+			} else if about := c.reason == "discharged" || c.reason == "moved"; about != (m.Patient == w.ada) {
+				t.Errorf("the end is said to be about patient %q", m.Patient)
 			}
 			t.Logf("ended after %v", time.Since(began))
 		})
