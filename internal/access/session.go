@@ -217,34 +217,13 @@ func (s Session) generationOf(parts []string) (n int64, ok bool) {
 // workstation: that is a second tab, and gets ErrSuperseded. Everything else that is no live session's token at this very
 // workstation is ErrNoSession. A refresh counts as no use: it does not keep a session alive.
 func (e *Engine) Refresh(ctx context.Context, refresh, workstation string) (Tokens, error) {
-	parts := strings.Split(refresh, ".")
-	if len(refresh) > 200 || len(parts) != 3 || !IsWorkstation(workstation) {
-		return Tokens{}, ErrNoSession
-	}
-	s, err := e.dir.Session(ctx, parts[0])
-	if errors.Is(err, ErrNotFound) {
-		return Tokens{}, ErrNoSession
+	now := time.Now().UTC()
+	s, _, superseded, err := e.ofRefresh(ctx, refresh, workstation, now)
+	if err == nil && superseded {
+		err = ErrSuperseded
 	}
 	if err != nil {
-		return Tokens{}, fmt.Errorf("access: refresh: %w", err)
-	}
-	generation, genuine := s.generationOf(parts)
-	if !genuine {
-		return Tokens{}, ErrNoSession
-	}
-	now := time.Now().UTC()
-	if _, err := e.alive(ctx, s, workstation, now); err != nil {
 		return Tokens{}, err
-	}
-	switch {
-	case weaken.Skip(weaken.RefreshOnce):
-		// whoever holds any token of the family gets the next one
-	case generation == s.Generation-1 && now.Sub(s.Rotated) < supersededGrace:
-		return Tokens{}, ErrSuperseded
-	case generation != s.Generation:
-		e.log.WarnContext(ctx, "a used refresh token was shown again; its session has ended", "person", s.PersonID, "workstation", workstation)
-		e.events(Event{Kind: EventTheft, Person: s.PersonID, Where: workstation, Detail: "a used refresh token was shown again"})
-		return Tokens{}, e.end(ctx, s, workstation, actionRefresh, "refresh token used twice")
 	}
 	switch err := e.dir.RotateSession(ctx, s.ID, s.Generation, now); {
 	case errors.Is(err, ErrConflict):
@@ -256,6 +235,50 @@ func (e *Engine) Refresh(ctx context.Context, refresh, workstation string) (Toke
 	}
 	s.Generation++
 	return e.tokens(ctx, s, now)
+}
+
+// Holder is who a refresh token speaks for, and changes nothing: the token stays good, its use counts for nothing. The token just before
+// the newest, as in Refresh, is as good. Errors: as Refresh's, but never ErrSuperseded.
+func (e *Engine) Holder(ctx context.Context, refresh, workstation string) (Subject, error) {
+	s, p, _, err := e.ofRefresh(ctx, refresh, workstation, time.Now().UTC())
+	if err != nil {
+		return Subject{}, err
+	}
+	return s.subject(p), nil
+}
+
+// ofRefresh is the live session of a refresh token and its person, and whether the token is the one just before the newest. A token of the
+// family that is older ends the session.
+func (e *Engine) ofRefresh(ctx context.Context, refresh, workstation string, now time.Time) (s Session, p Person, superseded bool, err error) {
+	parts := strings.Split(refresh, ".")
+	if len(refresh) > 200 || len(parts) != 3 || !IsWorkstation(workstation) {
+		return s, p, false, ErrNoSession
+	}
+	s, err = e.dir.Session(ctx, parts[0])
+	if errors.Is(err, ErrNotFound) {
+		return s, p, false, ErrNoSession
+	}
+	if err != nil {
+		return s, p, false, fmt.Errorf("access: refresh: %w", err)
+	}
+	generation, genuine := s.generationOf(parts)
+	if !genuine {
+		return s, p, false, ErrNoSession
+	}
+	if p, err = e.alive(ctx, s, workstation, now); err != nil {
+		return s, p, false, err
+	}
+	switch {
+	case weaken.Skip(weaken.RefreshOnce):
+		// whoever holds any token of the family gets the next one
+	case generation == s.Generation-1 && now.Sub(s.Rotated) < supersededGrace:
+		return s, p, true, nil
+	case generation != s.Generation:
+		e.log.WarnContext(ctx, "a used refresh token was shown again; its session has ended", "person", s.PersonID, "workstation", workstation)
+		e.events(Event{Kind: EventTheft, Person: s.PersonID, Where: workstation, Detail: "a used refresh token was shown again"})
+		return s, p, false, e.end(ctx, s, workstation, actionRefresh, "refresh token used twice")
+	}
+	return s, p, false, nil
 }
 
 // Authenticate is who an access token speaks for at this workstation, and counts as use of the session. Everything that is

@@ -195,6 +195,17 @@ func TestRefreshReuse(t *testing.T) {
 			t.Errorf("a second tab: %v", err)
 		}
 		b.subject()
+		for _, held := range []string{first, b.tokens.Refresh} {
+			if who, err := e.Holder(t.Context(), held, station); err != nil || who.Person.ID != "nurse" || who.Session != b.subject().Session {
+				t.Errorf("who holds it: %+v, %v", who, err)
+			}
+		}
+		if err := b.refresh(); err != nil {
+			t.Errorf("a look at who holds a token has used it: %v", err)
+		}
+		if _, err := e.Holder(t.Context(), strings.Repeat("A", 100), station); !errors.Is(err, access.ErrNoSession) {
+			t.Errorf("an invented token: %v", err)
+		}
 		// An invented one of the same session ends nothing either: its id is in every access token.
 		parts := strings.Split(first, ".")
 		for _, forged := range []string{parts[0] + "." + parts[1] + "." + strings.Repeat("A", 43), parts[0] + "..", parts[0], "x.y.z", "", strings.Repeat("A", 1000)} {

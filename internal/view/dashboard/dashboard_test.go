@@ -360,6 +360,30 @@ func TestSignOut(t *testing.T) {
 	}
 }
 
+// TestSignOutWhileAnotherTabRefreshes: a tab whose tokens another tab has just exchanged signs out all the same. It was answered "signed
+// out", and the session went on in the other tab.
+func TestSignOutWhileAnotherTabRefreshes(t *testing.T) {
+	w := newWard(t)
+	other := w.signedIn("nurse")
+	at := mustURL(t, w.server.URL+"/api/session")
+	var held []*http.Cookie // all but the access token, which has expired there
+	for _, c := range other.client.Jar.Cookies(at) {
+		if strings.Contains(c.Name, "refresh") {
+			c.Path = at.Path
+			held = append(held, c)
+		}
+	}
+	if len(held) != 1 {
+		t.Fatalf("refresh tokens held: %d", len(held))
+	}
+	tab := w.browser()
+	tab.client.Jar.SetCookies(at, held)
+	other.must("POST", "/api/session/refresh", nil, http.StatusOK)
+	other.must("GET", "/api/beds", nil, http.StatusOK)
+	tab.must("DELETE", "/api/session", nil, http.StatusNoContent)
+	other.must("GET", "/api/beds", nil, http.StatusUnauthorized)
+}
+
 // TestForeignRequests are what another web page could make the browser send.
 func TestForeignRequests(t *testing.T) {
 	w := newWard(t)

@@ -196,14 +196,7 @@ func (h *Handler) lastSubject(r *http.Request) (access.Subject, error) {
 	if refresh == "" {
 		return s, err
 	}
-	t, err := h.cfg.Access.Refresh(r.Context(), refresh, workstation)
-	if errors.Is(err, access.ErrSuperseded) {
-		return s, access.ErrNoSession // another tab is just refreshing it
-	}
-	if err != nil {
-		return s, err
-	}
-	return h.cfg.Access.Check(r.Context(), t.Access, workstation)
+	return h.cfg.Access.Holder(r.Context(), refresh, workstation)
 }
 
 // refresh changes the refresh token for new tokens. It is no use of the session.
