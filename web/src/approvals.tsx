@@ -1,10 +1,11 @@
 // Acts that take two persons: what waits, with exactly what it will change, and what every administration page says about it.
 import { useEffect, useRef, useState } from 'preact/hooks'
-import { Refused, ask } from './api'
+import { Refused, ask, type Beds } from './api'
 import { Dialog, Failed, words } from './dialog'
 import type { PageProps } from './office'
 import { Frame } from './parts'
-import { inGerman, type ActFields } from './words-approval'
+import { lang } from './lang'
+import { concerned, inGerman, named, type ActFields } from './words-approval'
 import { clock, day, roleWords, say } from './words'
 
 // How often the pages look for what others have asked for or decided.
@@ -41,16 +42,43 @@ interface TwoPersons {
   waiting: number
 }
 
-// What is what an act will change, in the language of the page: said from its fields, else as the hub says it in English.
-function What({ w, plain }: { w: Waiting; plain?: boolean }) {
+type Names = Map<string, string>
+const nobody: Names = new Map()
+
+// sentences are what an act will change, in the language of the page: said from its fields, else as the hub says it in English. Of
+// components they have the names, and of patients those that the reader may see.
+function sentences(w: Waiting, names: Names): { said: string[]; lang: 'de' | 'en' } {
   const german = inGerman(w.kind, w.fields)
+  const said = (german ?? w.what).map((x) => named(x.replace(/spiffe:\/\/[^/\s"]*\//g, ''), names))
+  return { said: said.length > 0 ? said : [say('unknownAct')], lang: german || said.length === 0 ? lang : 'en' }
+}
+
+function What({ w, plain, names = nobody }: { w: Waiting; plain?: boolean; names?: Names }) {
+  const s = sentences(w, names)
   return (
-    <ul class={plain ? 'plain' : ''} lang={german ? 'de' : 'en'}>
-      {(german ?? w.what).map((x) => (
+    <ul class={plain ? 'plain' : ''} lang={s.lang}>
+      {s.said.map((x) => (
         <li key={x}>{x}</li>
       ))}
     </ul>
   )
+}
+
+// useNames are the names of patients whom the reader sees on the first page too: those in a doctor's care. They are asked for when a list
+// concerns a patient of whom that is not known yet, and not each time that the list is asked for.
+function useNames(role: string, list: Waiting[] | undefined): Names {
+  const [names, setNames] = useState<Names>(nobody)
+  const asked = useRef(new Set<string>())
+  useEffect(() => {
+    const more = role === 'doctor' ? (list ?? []).flatMap((w) => concerned(w.fields)).filter((id) => !asked.current.has(id)) : []
+    if (more.length === 0) return
+    more.forEach((id) => asked.current.add(id))
+    ask<Beds>('GET', '/api/beds', undefined, true).then(
+      (b) => setNames(new Map(b.beds.flatMap((x): [string, string][] => (x.patient && x.patient_name ? [[x.patient, x.patient_name]] : [])))),
+      () => more.forEach((id) => asked.current.delete(id)), // with the next list again
+    )
+  }, [list])
+  return names
 }
 
 const moment = (iso: string) => `${day(iso)} ${clock(iso)}`
@@ -123,6 +151,7 @@ export function ApprovalsPage(p: PageProps) {
   const [failed, setFailed] = useState('')
   const [done, setDone] = useState('')
   const [result, setResult] = useState<{ password_second_half?: string; login?: string; ticket?: string }>()
+  const names = useNames(p.session.role, list)
   const load = (background: boolean) => {
     ask<Waiting[]>('GET', '/api/admin/approvals', undefined, background).then(setList, (e: unknown) => {
       if (e instanceof Refused && e.signedOut) p.onGone()
@@ -145,7 +174,8 @@ export function ApprovalsPage(p: PageProps) {
       (a) => {
         if (a?.password_second_half) setResult({ password_second_half: a.password_second_half, ...(a.login ? { login: a.login } : {}) })
         else if (a?.secret) setResult({ ticket: JSON.stringify(a) })
-        setDone(say(what === 'approve' ? 'approvedNow' : w.mine ? 'takenBackNow' : 'refusedNow'))
+        // The first sentence says what it was about, and of whom.
+        setDone(`${say(what === 'approve' ? 'approvedNow' : w.mine ? 'takenBackNow' : 'refusedNow')} ${say('itWas', sentences(w, names).said[0] ?? '')}`)
         load(false)
       },
       (e: unknown) => {
@@ -171,7 +201,7 @@ export function ApprovalsPage(p: PageProps) {
       )}
       <div class="cards">
         {waiting?.map((w) => (
-          <Card key={w.id} w={w} admin={p.session.role === 'admin'} decide={decide} />
+          <Card key={w.id} w={w} names={names} admin={p.session.role === 'admin'} decide={decide} />
         ))}
       </div>
       {over && over.length > 0 && (
@@ -180,7 +210,7 @@ export function ApprovalsPage(p: PageProps) {
           <ul class="plain" data-testid="approvals-over">
             {over.map((w) => (
               <li key={w.id}>
-                {moment(w.requested)}, {w.requester_name || say('personGone')}: <span lang={inGerman(w.kind, w.fields) ? 'de' : 'en'}>{(inGerman(w.kind, w.fields) ?? w.what).join('; ')}</span>.{' '}
+                {moment(w.requested)}, {w.requester_name || say('personGone')}: <span lang={sentences(w, names).lang}>{sentences(w, names).said.join('; ')}</span>.{' '}
                 <strong>{w.decider_name ? say('outcomeBy', say(w.outcome), w.decider_name) : say(w.outcome)}</strong>
                 {w.note && `: ${w.note}`}
               </li>
@@ -217,7 +247,7 @@ export function ApprovalsPage(p: PageProps) {
 }
 
 // Card is one request that waits. Who may not decide reads why, instead of missing a button.
-function Card({ w, admin, decide }: { w: Waiting; admin: boolean; decide: (w: Waiting, what: 'approve' | 'refuse', reason?: string) => void }) {
+function Card({ w, names, admin, decide }: { w: Waiting; names: Names; admin: boolean; decide: (w: Waiting, what: 'approve' | 'refuse', reason?: string) => void }) {
   const [asking, setAsking] = useState(false)
   const reason = useRef<HTMLInputElement>(null)
   useEffect(() => {
@@ -229,7 +259,7 @@ function Card({ w, admin, decide }: { w: Waiting; admin: boolean; decide: (w: Wa
         {w.requester_name || say('personGone')} <span class="unit">{roleWords[w.role] ?? w.role}</span>
       </h2>
       <p class="quietly">{say('askedOn', moment(w.requested), w.workstation.replace(/^spiffe:\/\/[^/]*\//, ''), moment(w.expires))}</p>
-      <What w={w} />
+      <What w={w} names={names} />
       {(w.mine || admin) && <p class="quietly">{say(w.mine ? 'waitsForOther' : 'notAdministrators')}</p>}
       {asking ? (
         <form

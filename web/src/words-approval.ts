@@ -1,5 +1,6 @@
 // What an act that waits will change, in German: from its fields, all that the hub's English sentences say.
-import { roleWords } from './words'
+import type { Kind } from './api'
+import { nameOf, roleWords } from './words'
 
 interface Relations {
   role: string
@@ -27,6 +28,12 @@ const short = (id: string): string => id.replace(/^spiffe:\/\/[^/]*\//, '')
 const list = (ids: string[] | null | undefined): string => (ids && ids.length > 0 ? ids.join(', ') : 'keine')
 const same = (a: string[] | null | undefined, b: string[] | null | undefined): boolean => [...(a ?? [])].sort().join(' ') === [...(b ?? [])].sort().join(' ')
 const numbers = (n: number): string => (n === 1 ? '1 Wert' : n >= 10000 ? `${n} Werte oder mehr` : `${n} Werte`)
+// What a patient has already, in the names of kinds that people use: the hub says "heart_rate_bpm by oxi-1".
+const plainly = (kinds: string): string => {
+  const [what = '', by = ''] = kinds.split(' by ')
+  const names = what.split(', ').map((k) => nameOf(k as Kind) ?? k)
+  return by ? `${names.join(', ')} von ${by}` : names.join(', ')
+}
 const utc = (iso: string): string => iso.replace('T', ' ').replace(/(\.\d+)?Z$/, '')
 
 // legend says what ids mean.
@@ -74,6 +81,10 @@ const kinds: Record<string, (f: ActFields) => string[]> = {
     'Sie bekommen das Ticket, mit dem er registriert wird, und geben es der antragstellenden Person',
     ...legend(f, []),
   ],
+  'display.enable': (f) => [
+    `lässt den gesperrten Wandbildschirm ${short(f.display?.id ?? '')} wieder zu, der allen davor die Live-Werte jedes Betts der Stationen ${list(f.display?.wards)} zeigt`,
+    ...legend(f, []),
+  ],
   'readings.move': (f) => {
     const m = f.move
     if (!m) return []
@@ -81,7 +92,7 @@ const kinds: Record<string, (f: ActFields) => string[]> = {
     const from = m.from === 'unassigned' ? 'von keinem Patienten' : `vom Patienten ${quoted(m.from)}`
     return [
       `überträgt, ${what}, von ${utc(m.begin)} bis ${utc(m.end)} UTC, ${from} zum Patienten ${quoted(m.to)}: ${numbers(m.numbers)}`,
-      ...(m.others > 0 ? [`${quoted(m.to)} hat ${numbers(m.others)} eigene aus dieser Zeit${m.others_of ? ` (${m.others_of})` : ''}: Die Kurve enthielte die Werte von zwei Menschen`] : []),
+      ...(m.others > 0 ? [`${quoted(m.to)} hat ${numbers(m.others)} eigene aus dieser Zeit${m.others_of ? ` (${plainly(m.others_of)})` : ''}: Die Kurve enthielte die Werte von zwei Menschen`] : []),
       `wer ${quoted(m.to)} sieht, sieht sie von da an; wer nur den bisherigen Patienten sieht, nicht mehr; beide Kurven sagen es`,
       ...[m.from, m.to].flatMap((id) => (f.lie[id]?.ward ? [`${quoted(id)} liegt jetzt auf der Station ${f.lie[id].ward}`] : [])),
       ...legend(f, [m.from, m.to].filter((id) => id !== 'unassigned')),
@@ -91,6 +102,16 @@ const kinds: Record<string, (f: ActFields) => string[]> = {
 }
 
 const person = (f: ActFields): string => `${quoted(f.name)} (${role(f.role)}, Anmeldename ${f.login})`
+
+// concerned are the ids of patients of whom an act says something.
+export const concerned = (f: ActFields | undefined): string[] => [
+  ...new Set([...Object.keys(f?.lie ?? {}), ...(f?.after?.patients ?? []), ...(f?.before?.patients ?? []), f?.self ?? '', f?.move?.from ?? '', f?.move?.to ?? '']),
+].filter((id) => id !== '' && id !== 'unassigned')
+
+// named puts a patient's name behind each id that is known by name: quoted, as all that a person chose.
+export function named(said: string, names: Map<string, string>): string {
+  return [...names].reduce((text, [id, name]) => text.replace(new RegExp(`"${id}"|\\b${id}\\b(?!-)`, 'g'), (as) => `${as} (${quoted(name)})`), said)
+}
 
 // inGerman are the sentences, on a German page and of a kind that it knows; undefined otherwise.
 export function inGerman(kind: string, f: ActFields | undefined): string[] | undefined {

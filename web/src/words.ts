@@ -109,6 +109,8 @@ const texts = {
   notAdministrators: { en: 'An administrator asked for this: a person of another duty decides.', de: 'Antrag der Administration: Eine Person mit anderer Aufgabe entscheidet.' },
   approvedNow: { en: 'Approved and carried out.', de: 'Freigegeben und ausgeführt.' },
   refusedNow: { en: 'Refused. Nothing was changed.', de: 'Abgelehnt. Nichts wurde geändert.' },
+  itWas: { en: 'It was: {0}.', de: 'Es ging um: {0}.' },
+  unknownAct: { en: 'an act that this hub does not know; a newer hub does', de: 'ein Vorgang, den dieser Hub nicht kennt; ein neuerer kennt ihn' },
   takenBackNow: { en: 'Taken back. Nothing was changed.', de: 'Zurückgezogen. Nichts wurde geändert.' },
   last30: { en: 'The last 30 days', de: 'Die letzten 30 Tage' },
   outcomeBy: { en: '{0} by {1}', de: '{0} von {1}' },

@@ -68,7 +68,7 @@ func (h *handler) fieldsOf(ctx context.Context, kind string, raw []byte) (*actFi
 			return nil, err
 		}
 		err = person(in.Person)
-	case actDisplay, actTicket:
+	case actDisplay, actTicket, actDisplayOn:
 		var in displayAct
 		if in, err = read[displayAct](raw); err != nil {
 			return nil, err

@@ -6,12 +6,17 @@ import (
 	"testing"
 
 	"vitalseal/internal/access"
+	"vitalseal/internal/store"
 )
 
 // TestFieldsOfWhatWaits: what an act will change is there as fields too, all of it, for a page in another language: each id and login of the
 // request, and what the ids mean; no name of a patient, no part of a password.
 func TestFieldsOfWhatWaits(t *testing.T) {
 	w, patient, doctor, _ := twoPersons(t)
+	for _, id := range []string{"wall-2", "wall-3"} {
+		w.must(w.store.CreateDevice(t.Context(), store.Device{ID: "spiffe://demo.vitalseal.internal/workstation/" + id, Kind: "workstation", Mode: store.ModeDisplay,
+			Wards: []string{"ward-a"}, State: store.DeviceDisabled}))
+	}
 	for name, x := range map[string]struct{ method, path, body, has string }{
 		"a doctor":       {"POST", "persons", `{"login":"new-d","display_name":"Nora Neu","role":"doctor","patients":["` + patient + `"]}`, "Nora Neu,new-d,doctor," + patient},
 		"a patient":      {"POST", "persons", `{"login":"new-p","display_name":"P","role":"patient","self":"` + patient + `"}`, `new-p,"self":"` + patient},
@@ -19,6 +24,8 @@ func TestFieldsOfWhatWaits(t *testing.T) {
 		"a relationship": {"PUT", "persons/" + doctor + "/patients", `{"patients":["` + patient + `"]}`, `"login":"doctor","before","after",` + patient},
 		"a role":         {"PUT", "persons/" + doctor + "/role", `{"role":"auditor"}`, `"role":"doctor","role":"auditor"`},
 		"a password":     {"POST", "persons/" + doctor + "/password", `{}`, `"login":"doctor"`},
+		"its ticket":     {"POST", "identities/workstation/wall-2/ticket", `{}`, `workstation/wall-2,"wards":["ward-a"],{"ward-a":"A"}`},
+		"let in again":   {"POST", "identities/workstation/wall-3/enable", `{}`, `workstation/wall-3,"wards":["ward-a"],{"ward-a":"A"}`},
 		"a display":      {"POST", "workstations", `{"id":"wall","mode":"display","wards":["ward-a"]}`, `workstation/wall,"wards":["ward-a"],{"ward-a":"A"}`},
 	} {
 		var got struct {

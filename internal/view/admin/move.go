@@ -12,6 +12,7 @@ import (
 
 	"vitalseal/internal/access"
 	"vitalseal/internal/store"
+	"vitalseal/internal/vitals"
 )
 
 // moveAct is a move of readings that waits, or that one person may do alone.
@@ -190,7 +191,7 @@ func (h *handler) whatMove(ctx context.Context, raw []byte) ([]string, error) {
 	}
 	out := []string{fmt.Sprintf("moves %s from %s %s to the patient %q: %s", sensors, act.span(), source, act.To, countOf(act.Numbers))}
 	if act.Others > 0 {
-		out = append(out, fmt.Sprintf("%q has %s of their own of that time%s: the chart would hold those of two people", act.To, countOf(act.Others), paren(act.OthersOf)))
+		out = append(out, fmt.Sprintf("%q has %s of their own of that time%s: the chart would hold those of two people", act.To, countOf(act.Others), paren(plainly(act.OthersOf))))
 	}
 	out = append(out, fmt.Sprintf("who sees %q sees them from then on, who sees their old patient alone does not any more; both charts say so", act.To))
 	var wards, patients []string
@@ -214,6 +215,15 @@ func (h *handler) whatMove(ctx context.Context, raw []byte) ([]string, error) {
 	legend, err := h.legend(ctx, wards, patients)
 	return append(out, legend...), err
 }
+
+// plainKinds are the names of kinds for people.
+var plainKinds = strings.NewReplacer(
+	vitals.HeartRate.String(), "heart rate", vitals.SpO2.String(), "SpO2", vitals.PerfusionIndex.String(), "perfusion index",
+	vitals.CuffPressure.String(), "cuff pressure", vitals.Systolic.String(), "systolic pressure", vitals.Diastolic.String(), "diastolic pressure",
+	vitals.MeanArterial.String(), "mean pressure", vitals.RespiratoryRate.String(), "breathing rate", vitals.DieTemperature.String(), "sensor temperature")
+
+// plainly says what kindsBy found with the names of kinds that people use.
+func plainly(kinds string) string { return plainKinds.Replace(kinds) }
 
 // paren is a text in parentheses after a space, or nothing.
 func paren(text string) string {
@@ -279,7 +289,7 @@ func (m moveAct) doubts() (found []string) {
 		found = append(found, "no number of "+m.span()+" is stored for "+m.From+": only what arrives later would be moved")
 	}
 	if m.Others > 0 {
-		found = append(found, fmt.Sprintf("%s has %d numbers of their own of %s%s: their chart would hold those of two people; move those away first if they are not theirs", m.To, m.Others, m.span(), paren(m.OthersOf)))
+		found = append(found, fmt.Sprintf("%s has %d numbers of their own of %s%s: their chart would hold those of two people; move those away first if they are not theirs", m.To, m.Others, m.span(), paren(plainly(m.OthersOf))))
 	}
 	return found
 }

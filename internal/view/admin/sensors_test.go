@@ -193,7 +193,7 @@ func TestMoveComparesTheSameKinds(t *testing.T) {
 		t.Errorf("beside an oximeter: %+v", got.To)
 	}
 	body := `{"from":"` + a + `","to":"` + other + `","sensor":"oxi-1","begin":"` + from + `","end":"` + to + `"}`
-	if text := w.get("nurse", "POST", "readings/move", body, http.StatusConflict, nil); !strings.Contains(text, "has 1 numbers of their own") || !strings.Contains(text, "(heart_rate_bpm by oxi-2)") {
+	if text := w.get("nurse", "POST", "readings/move", body, http.StatusConflict, nil); !strings.Contains(text, "has 1 numbers of their own") || !strings.Contains(text, "(heart rate by oxi-2)") {
 		t.Error(text)
 	}
 	// Moved the other way, all that stands at that bed: a cuff's, of which a has none, and the oximeter's.
