@@ -103,6 +103,8 @@ func js[T any](p *page, expression string, o ...chromedp.EvaluateOption) T {
 // await polls in the page until the expression is true.
 func (p *page) await(what, expression string) {
 	p.t.Helper()
+	// What the expression looks at may be off the page for a moment, while it fetches: then it is not so yet.
+	expression = `(() => { try { return !!(` + expression + `) } catch (e) { if (e instanceof TypeError) return false; throw e } })()`
 	if _, err := chromedp.Run(p.ctx, chromedp.Poll[bool](expression, chromedp.WithPollingInterval(50*time.Millisecond), chromedp.WithPollingTimeout(patience))); err != nil {
 		p.t.Fatalf("waited for %s: %v", what, err)
 	}
