@@ -46,6 +46,9 @@ type Factor struct {
 type Credentials interface {
 	// SetPassword replaces a person's password hash; a one-time password must be changed before anything else.
 	SetPassword(ctx context.Context, personID, hash string, oneTime bool) error
+	// SwapPassword replaces the hash was by a person's own in one step over all hubs: ErrConflict if another is there, or the person is
+	// disabled or gone.
+	SwapPassword(ctx context.Context, personID, was, hash string) error
 	Factors(ctx context.Context, personID string) ([]Factor, error)
 	// SaveFactor inserts a factor, or replaces the one with its id.
 	SaveFactor(ctx context.Context, f Factor) error

@@ -97,3 +97,15 @@ func (d *directory) count(g access.Glass, since time.Time) (c access.GlassCount)
 	c.Others = len(others)
 	return c
 }
+
+// onceWriting has f called before the next write of a password, factor or session, and not again.
+func (d *directory) onceWriting(f func()) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.writing = func() {
+		d.mu.Lock()
+		d.writing = nil
+		d.mu.Unlock()
+		f()
+	}
+}

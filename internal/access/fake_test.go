@@ -39,7 +39,7 @@ type directory struct {
 	broken   error
 	// uncounted fails what counts emergencies, and only that.
 	uncounted error
-	writing   func()             // what happens between a factor's read and its write
+	writing   func()             // what happens between a password's, factor's or session's read and its write
 	counted   func(access.Glass) // what happens between count and write
 	touches   int
 }
@@ -173,6 +173,7 @@ func (d *directory) session(id string, f func(*access.Session) error) error {
 }
 
 func (d *directory) SaveSession(_ context.Context, s access.Session) error {
+	d.beforeWrite()
 	return d.change(func() error {
 		d.sessions[s.ID], d.known[s.PersonID+" "+s.Workstation] = s, true
 		d.failed[s.PersonID+" "+s.ID] = d.failed[s.PersonID+" "]
@@ -281,6 +282,19 @@ func (d *directory) SetPassword(_ context.Context, person, hash string, oneTime 
 			return access.ErrNotFound
 		}
 		p.MustChangePassword = oneTime
+		d.people[person], d.hashes[person] = p, hash
+		return nil
+	})
+}
+
+func (d *directory) SwapPassword(_ context.Context, person, was, hash string) error {
+	d.beforeWrite()
+	return d.change(func() error {
+		p, ok := d.people[person]
+		if !ok || p.Disabled || d.hashes[person] != was {
+			return access.ErrConflict
+		}
+		p.MustChangePassword = false
 		d.people[person], d.hashes[person] = p, hash
 		return nil
 	})

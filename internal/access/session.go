@@ -150,6 +150,26 @@ func (e *Engine) startSession(ctx context.Context, p Person, workstation, method
 	return e.startSessionProven(ctx, p, workstation, methods, second, now, now)
 }
 
+// startSessionShown is startSession for who showed the password with the hash shown, at this hub and some moments ago; empty: none was
+// shown. A change or a reset of the password sets the new one and then ends the sessions that are there, over all hubs: a session that
+// is made after that is found by its password, which is another by now.
+func (e *Engine) startSessionShown(ctx context.Context, p Person, workstation, methods string, second bool, now time.Time, shown string) (SignedIn, error) {
+	in, err := e.startSession(ctx, p, workstation, methods, second, now)
+	if err != nil || shown == "" || weaken.Skip(weaken.PasswordSwap) {
+		return in, err
+	}
+	was, hash, err := e.dir.PersonByLogin(ctx, p.Login)
+	switch {
+	case err == nil && hash == shown && was.ID == p.ID && !was.Disabled:
+		return in, nil
+	case err == nil || errors.Is(err, ErrNotFound):
+		err = e.signInRefused(ctx, p, workstation, "the password was changed, or the person disabled, while signing in")
+	default:
+		err = fmt.Errorf("access: sign in: %w", err)
+	}
+	return SignedIn{}, errors.Join(err, e.dir.DeleteSession(context.WithoutCancel(ctx), in.Subject.Session))
+}
+
 // startSessionProven is startSession for a proof of identity of another moment.
 func (e *Engine) startSessionProven(ctx context.Context, p Person, workstation, methods string, second bool, now, proven time.Time) (SignedIn, error) {
 	s := Session{ID: strings.ToLower(rand.Text()), PersonID: p.ID, Workstation: workstation, Started: now, LastUsed: now,

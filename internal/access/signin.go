@@ -59,6 +59,7 @@ type pending struct {
 	workstation string
 	session     string // of the session that steps up, or enrols a passkey; empty for a sign-in
 	methods     string // RFC 8176 names of what was shown so far
+	shown       string // hash of the password that was shown; empty: none
 	passkey     *webauthn.SessionData
 	expires     time.Time
 	tries       int
@@ -213,11 +214,11 @@ func (e *Engine) SignIn(ctx context.Context, login, password, workstation string
 	if err := e.unsprayed(ctx, name, workstation, now); err != nil {
 		return SignedIn{}, err
 	}
-	ask, err := e.ask(ctx, p, workstation, "", "pwd", now)
+	ask, err := e.ask(ctx, p, workstation, "", "pwd", hash, now)
 	if err != nil || ask != nil && !weaken.Skip(weaken.SecondFactor) {
 		return SignedIn{Pending: ask}, err
 	}
-	return e.startSession(ctx, p, workstation, "pwd", false, now)
+	return e.startSessionShown(ctx, p, workstation, "pwd", false, now, hash)
 }
 
 // SecondFactor completes a sign-in that waits for one. Errors as SignIn.
@@ -261,7 +262,7 @@ func (e *Engine) SecondFactor(ctx context.Context, proof Proof, workstation stri
 		return SignedIn{}, err
 	}
 	e.pendings.done(proof.Pending)
-	return e.startSession(ctx, p, workstation, n.methods+" "+method, true, now)
+	return e.startSessionShown(ctx, p, workstation, n.methods+" "+method, true, now, n.shown)
 }
 
 // BeginProof asks s for a fresh proof of identity: a second factor if the person has one, else the password.
@@ -270,7 +271,7 @@ func (e *Engine) BeginProof(ctx context.Context, s Subject) (Pending, error) {
 		return Pending{}, ErrNoSession
 	}
 	now := time.Now().UTC()
-	ask, err := e.ask(ctx, s.Person, s.Workstation, s.Session, "", now)
+	ask, err := e.ask(ctx, s.Person, s.Workstation, s.Session, "", "", now)
 	if err != nil {
 		return Pending{}, err
 	}
@@ -314,7 +315,7 @@ func (e *Engine) StepUp(ctx context.Context, s Subject, proof Proof) error {
 	if len(kinds) > 0 {
 		method, err = e.second(ctx, s.Person, proof, n, now)
 	} else {
-		method, err = e.password(ctx, s, proof.Password)
+		method, _, err = e.password(ctx, s, proof.Password)
 	}
 	if err != nil {
 		return errors.Join(err, try.withdraw(ctx))
@@ -347,12 +348,12 @@ func (e *Engine) proofRefused(ctx context.Context, s Subject, action string, now
 }
 
 // ask makes a Pending for a person's second factors, or nil if there are none.
-func (e *Engine) ask(ctx context.Context, p Person, workstation, session, methods string, now time.Time) (*Pending, error) {
+func (e *Engine) ask(ctx context.Context, p Person, workstation, session, methods, shown string, now time.Time) (*Pending, error) {
 	kinds, err := e.kinds(ctx, p.ID)
 	if err != nil || len(kinds) == 0 {
 		return nil, err
 	}
-	n := &pending{person: p.ID, workstation: workstation, session: session, methods: methods}
+	n := &pending{person: p.ID, workstation: workstation, session: session, methods: methods, shown: shown}
 	out := &Pending{Methods: kinds}
 	if slices.Contains(kinds, FactorPasskey) {
 		if out.PasskeyOptions, n.passkey, err = e.beginPasskey(ctx, p); err != nil {
@@ -379,17 +380,17 @@ func (e *Engine) second(ctx context.Context, p Person, proof Proof, n pending, n
 	return "", nil
 }
 
-// password checks the own password of a person who is signed in.
-func (e *Engine) password(ctx context.Context, s Subject, password string) (method string, err error) {
-	_, hash, err := e.dir.PersonByLogin(ctx, s.Person.Login)
+// password checks the own password of a person who is signed in. hash is what is kept of it.
+func (e *Engine) password(ctx context.Context, s Subject, password string) (method, hash string, err error) {
+	_, hash, err = e.dir.PersonByLogin(ctx, s.Person.Login)
 	if err != nil {
-		return "", fmt.Errorf("access: password: %w", err)
+		return "", "", fmt.Errorf("access: password: %w", err)
 	}
 	right, err := e.verify(ctx, stepUpPool(s).name, hash, password)
 	if err != nil || !right {
-		return "", err
+		return "", "", err
 	}
-	return "pwd", nil
+	return "pwd", hash, nil
 }
 
 // verify compares, with the same work whatever the hash is, when it is the lane's turn.
@@ -414,7 +415,8 @@ func (e *Engine) signInRefused(ctx context.Context, p Person, workstation, reaso
 	return ErrSignIn
 }
 
-// ChangePassword gives s a password of their own, which ends all their other sessions. A wrong old one is ErrSignIn.
+// ChangePassword gives s a password of their own, which ends all their other sessions. A wrong old one is ErrSignIn. If the password was
+// reset or changed, or the person disabled, since the old one was found right, nothing is written: ErrPasswordChanged.
 func (e *Engine) ChangePassword(ctx context.Context, s Subject, old, new string) error {
 	if s.Session == "" {
 		return ErrNoSession
@@ -424,7 +426,7 @@ func (e *Engine) ChangePassword(ctx context.Context, s Subject, old, new string)
 	if err != nil {
 		return err
 	}
-	method, err := e.password(ctx, s, old)
+	method, was, err := e.password(ctx, s, old)
 	if err != nil {
 		return errors.Join(err, try.withdraw(ctx))
 	}
@@ -444,7 +446,15 @@ func (e *Engine) ChangePassword(ctx context.Context, s Subject, old, new string)
 	if err := e.record(ctx, s.Person, s.Workstation, actionPassword, true, "own"); err != nil {
 		return err
 	}
-	if err := e.dir.SetPassword(ctx, s.Person.ID, hash, false); err != nil {
+	if weaken.Skip(weaken.PasswordSwap) {
+		err = e.dir.SetPassword(ctx, s.Person.ID, hash, false)
+	} else {
+		err = e.dir.SwapPassword(ctx, s.Person.ID, was, hash)
+	}
+	switch {
+	case errors.Is(err, ErrConflict): // the entry above must not stand alone
+		return errors.Join(ErrPasswordChanged, e.record(ctx, s.Person, s.Workstation, actionPassword, false, "not done: changed meanwhile, or the person disabled"))
+	case err != nil:
 		return fmt.Errorf("access: password: %w", err)
 	}
 	if err := e.dir.DeleteSessionsOf(ctx, s.Person.ID, s.Session); err != nil {

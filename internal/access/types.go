@@ -228,6 +228,9 @@ var (
 	ErrDenied = errors.New("access: denied")
 	// ErrSignIn is the one answer to every failed sign-in: unknown login, wrong password, disabled person, throttled.
 	ErrSignIn = errors.New("access: sign-in failed")
+	// ErrPasswordChanged means that another password was set, or the person disabled, while this one's own was being changed or
+	// shown. What was there first stands.
+	ErrPasswordChanged = errors.New("access: the password was changed meanwhile, or the person was disabled")
 	// ErrNoSession is the one answer to every token or key that does not lead to a person here and now.
 	ErrNoSession = errors.New("access: not signed in")
 	// ErrStepUp is a refusal for want of nothing but a fresh proof of identity (errors.Is; the error is a *Denied too).

@@ -57,6 +57,8 @@ func codeAttacks() []Attack {
 	return []Attack{
 		inBureau(Attack{ID: "persons-code-two-hubs", Threat: "use a one-time code that was looked at", Position: "a colleague who saw the password and the code",
 			Does: "shows the code at another hub in the same moment as its owner", Expected: "one of the two sign-ins is refused", Right: fails(access.ErrSignIn), Control: weaken.FactorSwap}, codeAtTwoHubs),
+		inBureau(Attack{ID: "persons-password-over-reset", Threat: "keep a password that was taken away", Position: "whoever learnt a doctor's password and has a session with it",
+			Does: "changes the password at one hub while an administrator resets it at another", Expected: "the reset stands", Right: fails(access.ErrPasswordChanged), Control: weaken.PasswordSwap}, passwordOverReset),
 	}
 }
 
@@ -110,4 +112,57 @@ func codeAtTwoHubs(ctx context.Context, o *bureau) (Result, error) {
 		return refused(failure(got[0]), "it counts once", "%v", got[0])
 	}
 	return refused(failure(got[1]), "it counts once", "%v", got[1])
+}
+
+// resetMeanwhile is a directory in which an administrator resets the password just before a person's own new one is written.
+type resetMeanwhile struct {
+	*store.Store
+
+	reset func(context.Context) error
+}
+
+func (d *resetMeanwhile) SetPassword(ctx context.Context, person, hash string, oneTime bool) error {
+	if err := d.reset(ctx); err != nil {
+		return err
+	}
+	return d.Store.SetPassword(ctx, person, hash, oneTime)
+}
+
+func (d *resetMeanwhile) SwapPassword(ctx context.Context, person, was, hash string) error {
+	if err := d.reset(ctx); err != nil {
+		return err
+	}
+	return d.Store.SwapPassword(ctx, person, was, hash)
+}
+
+func passwordOverReset(ctx context.Context, o *bureau) (Result, error) {
+	const learnt, chosen = "correct horse battery", "chosen by the thief"
+	hash, err := o.engine.HashPassword(ctx, learnt)
+	if err != nil {
+		return Result{}, err
+	}
+	if err := o.store.SetPassword(ctx, "doctor", hash, false); err != nil {
+		return Result{}, err
+	}
+	dir := &resetMeanwhile{Store: o.store, reset: func(ctx context.Context) error {
+		_, err := o.engine.OneTimePassword(ctx, "doctor")
+		return err
+	}}
+	hub, err := access.New(dir, o.trail, nil, quiet)
+	if err != nil {
+		return Result{}, err
+	}
+	in, err := hub.SignIn(ctx, "doctor", learnt, bureauDesk)
+	if err != nil {
+		return Result{}, err
+	}
+	changed := hub.ChangePassword(ctx, in.Subject, learnt, chosen)
+	_, err = o.engine.SignIn(ctx, "doctor", chosen, bureauDesk)
+	switch {
+	case err == nil:
+		return through("signed in with it after the reset", "the thief's password stands, and not the administrator's")
+	case !errors.Is(err, access.ErrSignIn):
+		return Result{}, err
+	}
+	return refused(failure(changed), "the reset stands", "%v", changed)
 }

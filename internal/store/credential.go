@@ -31,6 +31,28 @@ func (s *Store) SetPassword(ctx context.Context, person, passwordHash string, on
 	}))
 }
 
+// SwapPassword replaces the hash was of a person's password by one of their own: access.ErrConflict if the person has another by now, is
+// disabled, or is not known. The condition is decided by the database, over all hubs.
+func (s *Store) SwapPassword(ctx context.Context, person, was, passwordHash string) error {
+	if err := checkText("password hash", passwordHash, 1, 512); err != nil {
+		return named("change password", err)
+	}
+	return named("change password", s.urgently(ctx, func(ctx context.Context, tx *sql.Tx) error {
+		err := affected(tx.ExecContext(ctx, "UPDATE persons SET password = ?, one_time = ? WHERE id = ? AND password = ? AND disabled = ?",
+			passwordHash, false, person, was, false))
+		if !errors.Is(err, ErrNotFound) {
+			return err
+		}
+		// It may be there already, where the answer to an earlier try was lost: a hash has a salt of its own.
+		var there bool
+		err = tx.QueryRowContext(ctx, "SELECT count(*) > 0 FROM persons WHERE id = ? AND password = ?", person, passwordHash).Scan(&there)
+		if err == nil && !there {
+			err = access.ErrConflict
+		}
+		return err
+	}))
+}
+
 func checkFactor(f access.Factor) error {
 	if len(f.Data) > maxFactorData {
 		return fmt.Errorf("%w: a second factor may have %d bytes", ErrInvalid, maxFactorData)

@@ -53,6 +53,7 @@ const (
 	LiveBound      Defence = "live-bound"      // live views of one session are bounded
 	FutureProof    Defence = "future-proof"    // a proof of the future proves nothing
 	FactorSwap     Defence = "factor-swap"     // what a code's use changes is written only over what was read
+	PasswordSwap   Defence = "password-swap"   // a password replaces, and lets in for, the one that it was shown for
 	ProofOnce      Defence = "proof-once"      // a one-time code counts once
 	SecondFactor   Defence = "second-factor"   // a second factor is asked for
 	AuthTime       Defence = "auth-time"       // a provider's sign-in of some time ago is no proof of now

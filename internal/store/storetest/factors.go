@@ -10,6 +10,55 @@ import (
 	"vitalseal/internal/store"
 )
 
+// passwords: one's own new password is written over the one that was shown and over nothing else, however many change it at once; not
+// over a reset, not for a disabled person.
+func passwords(t *testing.T, b *bench) {
+	ctx, id := t.Context(), b.person(t, "ada")
+	const users = 8
+	won := make([]bool, users)
+	var wg sync.WaitGroup
+	for i := range users {
+		wg.Go(func() {
+			switch err := b.SwapPassword(ctx, id, "hash", fmt.Sprint("own ", i)); {
+			case err == nil:
+				won[i] = true
+			case !errors.Is(err, access.ErrConflict):
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	p, hash, err := b.PersonByLogin(ctx, "ada")
+	must(t, err)
+	n := 0
+	for i, w := range won {
+		if w {
+			n++
+		}
+		if w != (hash == fmt.Sprint("own ", i)) {
+			t.Errorf("won: %v, but the password is %q", won, hash)
+		}
+	}
+	if n != 1 || p.MustChangePassword {
+		t.Errorf("%d of %d changes at once were written; %+v", n, users, p)
+	}
+	must(t, b.SwapPassword(ctx, id, "what was there", hash)) // the same again, as after an answer that was lost
+	must(t, b.SetPassword(ctx, id, "reset", true))
+	is(t, b.SwapPassword(ctx, id, hash, "over a reset"), access.ErrConflict)
+	must(t, b.SetPersonDisabled(ctx, id, true))
+	is(t, b.SwapPassword(ctx, id, "reset", "of a disabled person"), access.ErrConflict)
+	if p, hash, err = b.PersonByLogin(ctx, "ada"); err != nil || hash != "reset" || !p.MustChangePassword {
+		t.Errorf("%q, %+v, %v", hash, p, err)
+	}
+	must(t, b.SetPersonDisabled(ctx, id, false))
+	must(t, b.SwapPassword(ctx, id, "reset", "own"))
+	if p, hash, err = b.PersonByLogin(ctx, "ada"); err != nil || hash != "own" || p.MustChangePassword {
+		t.Errorf("%q, %+v, %v", hash, p, err)
+	}
+	is(t, b.SwapPassword(ctx, "nobody", "hash", "own"), access.ErrConflict)
+	is(t, b.SwapPassword(ctx, id, "own", ""), store.ErrInvalid)
+}
+
 // factors: what a second factor's use changes is written over what was read and over nothing else, however many use it at once; one
 // that is gone does not come back; new ones of a kind take the place of the old ones.
 func factors(t *testing.T, b *bench) {

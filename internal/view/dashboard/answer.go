@@ -74,6 +74,8 @@ func statusOf(err error) (status int, text string) {
 		return http.StatusUnauthorized, signInText
 	case errors.Is(err, access.ErrNoSession):
 		return http.StatusUnauthorized, "Not signed in."
+	case errors.Is(err, access.ErrPasswordChanged):
+		return http.StatusConflict, "Not changed: your password was set anew meanwhile, or your account was locked. Sign in again, with the newer password."
 	case errors.Is(err, access.ErrSuperseded):
 		return http.StatusConflict, "Refreshed just now by another tab."
 	case errors.Is(err, access.ErrStepUp):
