@@ -279,7 +279,7 @@ export const german = {
   'Sign in with a passkey': 'Mit Passkey anmelden',
   'Sign in with the hospital account': 'Mit dem Konto des Krankenhauses anmelden',
   'Back to the wall screen': 'Zurück zum Wandbildschirm',
-  'Every look at a patient is written to an audit log.': 'Jeder Blick auf einen Patienten wird im Audit-Log festgehalten.',
+  'Every look at a patient is written to an audit log.': 'Jeder Blick auf einen Patienten wird im Prüfprotokoll festgehalten.',
   'Welcome,': 'Willkommen,',
   '. The password that you used was made by somebody else and is good for this once. Choose your own to go on.':
     '. Ihr bisheriges Passwort hat jemand anderes erzeugt; es gilt nur dieses eine Mal. Wählen Sie Ihr eigenes, um fortzufahren.',
@@ -294,7 +294,7 @@ export const german = {
   // Lists.
   'Not permitted': 'Nicht erlaubt',
   'This list cannot be shown': 'Diese Liste kann nicht gezeigt werden',
-  'Your role may not see this. The attempt has been written to the audit log.': 'Ihre Rolle darf dies nicht sehen. Der Versuch steht im Audit-Log.',
+  'Your role may not see this. The attempt has been written to the audit log.': 'Ihre Rolle darf dies nicht sehen. Der Versuch steht im Prüfprotokoll.',
   Table: 'Tabelle',
   'Which beds are taken. Your role sees no names and no clinical values.': 'Welche Betten belegt sind. Ihre Rolle sieht keine Namen und keine klinischen Werte.',
   Ward: 'Station',
@@ -345,7 +345,7 @@ export const german = {
   'You are no longer on this patient’s ward or care team, so the numbers are closed. If that is wrong, ask an administrator.':
     'Sie gehören nicht mehr zur Station oder zum Team dieses Patienten, daher sind die Werte geschlossen. Wenn das falsch ist, fragen Sie die Administration.',
   'You are not on this patient’s ward or care team, so nothing about the patient is shown. This attempt has been written to the audit log.':
-    'Sie gehören nicht zur Station oder zum Team dieses Patienten, daher wird nichts über ihn gezeigt. Dieser Versuch steht im Audit-Log.',
+    'Sie gehören nicht zur Station oder zum Team dieses Patienten, daher wird nichts über ihn gezeigt. Dieser Versuch steht im Prüfprotokoll.',
   'If you are caring for this patient, ask the ward to add you.': 'Wenn Sie diesen Patienten versorgen, lassen Sie sich von der Station hinzufügen.',
   'Emergency: open this patient for 15 minutes…': 'Notfall: diesen Patienten für 15 Minuten öffnen…',
   'This page cannot be shown': 'Diese Seite kann nicht gezeigt werden',
@@ -509,12 +509,12 @@ export const german = {
   'Login or password wrong, or too many tries. Wait a little and try again.': 'Anmeldename oder Passwort falsch, oder zu viele Versuche. Warten Sie etwas, und versuchen Sie es wieder.',
   'Not signed in.': 'Nicht angemeldet.',
   'Prove again who you are; then this goes on.': 'Weisen Sie noch einmal nach, wer Sie sind; dann geht es weiter.',
-  'You are not permitted to see this. The attempt is in the audit log.': 'Sie dürfen dies nicht sehen. Der Versuch steht im Audit-Log.',
+  'You are not permitted to see this. The attempt is in the audit log.': 'Sie dürfen dies nicht sehen. Der Versuch steht im Prüfprotokoll.',
   'This address does not exist. Go back to the first page.': 'Diese Adresse gibt es nicht. Gehen Sie zur ersten Seite zurück.',
   'What this address names does not exist, or not any more. Go back and choose again.': 'Was diese Adresse nennt, gibt es nicht oder nicht mehr. Gehen Sie zurück und wählen Sie neu.',
   'The hub cannot answer this now.': 'Der Hub kann das jetzt nicht beantworten.',
   'The hub\'s disk is full. What cannot be written into the audit log is refused. Live numbers go on. Tell those who run the hub now: they must make room.':
-    'Die Platte des Hubs ist voll. Was nicht ins Audit-Log geschrieben werden kann, wird abgewiesen. Live-Werte laufen weiter. Sagen Sie es sofort den Verantwortlichen des Hubs: Sie müssen Platz schaffen.',
+    'Die Platte des Hubs ist voll. Was nicht ins Prüfprotokoll geschrieben werden kann, wird abgewiesen. Live-Werte laufen weiter. Sagen Sie es sofort den Verantwortlichen des Hubs: Sie müssen Platz schaffen.',
   'Too many requests from this workstation. Wait a moment.': 'Zu viele Anfragen von diesem Arbeitsplatz. Warten Sie einen Moment.',
   'Many people are signing in right now. Try again in a moment.': 'Gerade melden sich viele Personen an. Versuchen Sie es gleich wieder.',
   'This question is not open any more: it was answered, or the sensor or the patient was moved. Look at the bed again.':

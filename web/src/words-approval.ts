@@ -89,16 +89,16 @@ const kinds: Record<string, (f: ActFields) => string[]> = {
     const m = f.move
     if (!m) return []
     const what = m.sensor ? `was der Sensor ${quoted(short(m.sensor))} gemessen hat` : 'was alle Sensoren gemessen haben'
-    const from = m.from === 'unassigned' ? 'von keinem Patienten' : `vom Patienten ${quoted(m.from)}`
+    const from = m.from === 'unassigned' ? 'bei keinem Patienten' : `beim Patienten ${quoted(m.from)}`
     return [
-      `überträgt, ${what}, von ${utc(m.begin)} bis ${utc(m.end)} UTC, ${from} zum Patienten ${quoted(m.to)}: ${numbers(m.numbers)}`,
+      `ordnet dem Patienten ${quoted(m.to)} zu, ${what} von ${utc(m.begin)} bis ${utc(m.end)} UTC, bisher ${from}: ${numbers(m.numbers)}`,
       ...(m.others > 0 ? [`${quoted(m.to)} hat ${numbers(m.others)} eigene aus dieser Zeit${m.others_of ? ` (${plainly(m.others_of)})` : ''}: Die Kurve enthielte die Werte von zwei Menschen`] : []),
       `wer ${quoted(m.to)} sieht, sieht sie von da an; wer nur den bisherigen Patienten sieht, nicht mehr; beide Kurven sagen es`,
       ...[m.from, m.to].flatMap((id) => (f.lie[id]?.ward ? [`${quoted(id)} liegt jetzt auf der Station ${f.lie[id].ward}`] : [])),
       ...legend(f, [m.from, m.to].filter((id) => id !== 'unassigned')),
     ]
   },
-  'two-persons.off': () => ['von da an legt eine Administratorin oder ein Administrator allein klinisches Personal, Auditoren, Patientenzugänge und Wandbildschirme an und verschiebt Messwerte auf eine andere Station'],
+  'two-persons.off': () => ['von da an legt eine Administratorin oder ein Administrator allein klinisches Personal, Auditoren, Patientenzugänge und Wandbildschirme an und ordnet Messwerte einem Patienten einer anderen Station zu'],
 }
 
 const person = (f: ActFields): string => `${quoted(f.name)} (${role(f.role)}, Anmeldename ${f.login})`

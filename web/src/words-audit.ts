@@ -68,7 +68,7 @@ const actions: Record<string, { en: string; de: string }> = {
   'policy:explain': { en: 'ask why', de: 'Nach dem Warum fragen' },
   'delivery:read': { en: 'read delivery and devices', de: 'Zustellung und Geräte einsehen' },
   'sensor:move': { en: 'move a sensor', de: 'Sensor umsetzen' },
-  'readings:move': { en: 'move readings', de: 'Messwerte übertragen' },
+  'readings:move': { en: 'move readings', de: 'Messwerte zuordnen' },
   'sensor:read': { en: 'see which sensors can be moved', de: 'Sensoren zum Umsetzen ansehen' },
   'readings:read': { en: 'see what a move of readings takes', de: 'Messwerte vor dem Übertragen ansehen' },
   'directory:read': { en: 'see wards, patients and people', de: 'Stationen, Patienten und Personen ansehen' },

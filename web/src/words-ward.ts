@@ -18,7 +18,7 @@ export const wardTexts = {
   },
   rivalsAgree: {
     en: 'The numbers are those of the sensor named under them. After a swap, take the other off this bed.',
-    de: 'Die Zahlen sind von dem Sensor, der darunter steht. Nehmen Sie nach einem Wechsel den anderen von diesem Bett.',
+    de: 'Die Werte sind von dem Sensor, der darunter steht. Nehmen Sie nach einem Wechsel den anderen von diesem Bett.',
   },
   rivalsSensors: { en: 'To the sensors', de: 'Zu den Sensoren' },
   discharged: {
@@ -83,7 +83,7 @@ export const wardTexts = {
   readingsAll: { en: 'all at that bed', de: 'alle an diesem Bett' },
   choose: { en: 'Choose…', de: 'Auswählen…' },
   readingsLook: { en: 'Show what would be moved', de: 'Zeigen, was zugeordnet würde' },
-  readingsMove: { en: 'Move them to {0}', de: 'Zu {0} übertragen' },
+  readingsMove: { en: 'Move them to {0}', de: '{0} zuordnen' },
   readingsLeave: { en: 'Leave them where they are', de: 'Dort lassen' },
   preview: { en: 'Values that stand under {1}: {0}, measured from {2} to {3}.', de: 'Werte, die bei {1} stehen: {0}, gemessen von {2} bis {3}.' },
   previewMany: { en: 'Values that stand under {1}: more than {0}; those counted were measured from {2} to {3}.', de: 'Werte, die bei {1} stehen: mehr als {0}; die gezählten wurden von {2} bis {3} gemessen.' },

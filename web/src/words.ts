@@ -95,7 +95,7 @@ const texts = {
   approvals: { en: 'Approvals', de: 'Freigaben' },
   approvalsLead: {
     en: 'What gives a person or a screen access to patients, or moves readings to another ward, takes two persons of different duties. Approve only what you know to be right: it is carried out at once, exactly as it stands here, and both names stay in the audit log.',
-    de: 'Was einer Person oder einem Bildschirm Zugriff auf Patienten gibt oder Messwerte auf eine andere Station verschiebt, braucht zwei Personen mit verschiedenen Aufgaben. Geben Sie nur frei, was Sie als richtig kennen: Es wird sofort genau so ausgeführt, wie es hier steht, und beide Namen bleiben im Audit-Log.',
+    de: 'Was einer Person oder einem Bildschirm Zugriff auf Patienten gibt oder Messwerte einem Patienten einer anderen Station zuordnet, braucht zwei Personen mit verschiedenen Aufgaben. Geben Sie nur frei, was Sie als richtig kennen: Es wird sofort genau so ausgeführt, wie es hier steht, und beide Namen bleiben im Prüfprotokoll.',
   },
   nothingWaits: { en: 'Nothing waits for approval.', de: 'Nichts wartet auf Freigabe.' },
   requestOf: { en: 'Request of {0}', de: 'Antrag von {0}' },
@@ -158,6 +158,8 @@ const texts = {
   acknowledge: { en: 'I have seen to it', de: 'Habe mich gekümmert' },
   goesOn: { en: 'acknowledged before; it goes on', de: 'schon quittiert; besteht weiter' },
   showAll: { en: 'Show all {0}', de: 'Alle {0} zeigen' },
+  showWhole: { en: 'Show all of it', de: 'Ganz zeigen' },
+  securityNothing: { en: 'Security: nothing waits for you.', de: 'Sicherheit: Nichts wartet auf Sie.' },
   showFewer: { en: 'Show fewer', de: 'Weniger zeigen' },
   andMore: { en: 'and {0} more', de: 'und {0} weitere' },
   securityAway: { en: 'Security events cannot be fetched now: {0}', de: 'Sicherheitsmeldungen sind gerade nicht abrufbar: {0}' },
@@ -190,7 +192,7 @@ const texts = {
   quotaChangeOf: { en: 'Change a limit of {0}', de: 'Limit ändern: {0}' },
   quotaWhich: { en: 'Which limit', de: 'Welches Limit' },
   quotaLimit: { en: 'New limit', de: 'Neues Limit' },
-  quotaHint: { en: 'What is there already stays. The audit log keeps the old and the new limit.', de: 'Was schon da ist, bleibt. Das Auditprotokoll hält altes und neues Limit fest.' },
+  quotaHint: { en: 'What is there already stays. The audit log keeps the old and the new limit.', de: 'Was schon da ist, bleibt. Das Prüfprotokoll hält altes und neues Limit fest.' },
   quotaWhole: { en: 'A limit is a whole number of at least 1.', de: 'Ein Limit ist eine ganze Zahl ab 1.' },
   quotaSave: { en: 'Set the limit', de: 'Limit setzen' },
   quotaDefault: { en: "The configuration's again", de: 'Wieder wie in der Konfiguration' },
@@ -296,7 +298,7 @@ const security: Record<string, { en: [string, string]; de: [string, string] }> =
   },
   'password-spray': {
     en: ['A few passwords are being tried on many people', 'Look who is at the workstation, and disable it if need be. If none is named, several are used: the audit log names them with each refused sign-in.'],
-    de: ['Wenige Passwörter werden bei vielen Personen probiert', 'Nachsehen, wer am Arbeitsplatz sitzt, und ihn nötigenfalls sperren. Ist keiner genannt, sind es mehrere: Das Audit-Log nennt sie bei jeder abgewiesenen Anmeldung.'],
+    de: ['Wenige Passwörter werden bei vielen Personen probiert', 'Nachsehen, wer am Arbeitsplatz sitzt, und ihn nötigenfalls sperren. Ist keiner genannt, sind es mehrere: Das Prüfprotokoll nennt sie bei jeder abgewiesenen Anmeldung.'],
   },
   'token-reuse': {
     en: ['A sign-in was used twice: a copied session', 'The session has ended. The person changes the password; look for malware at the workstation.'],
@@ -308,7 +310,7 @@ const security: Record<string, { en: [string, string]; de: [string, string] }> =
   },
   'break-glass-refused': {
     en: ['An emergency access was refused', 'Ask the person what it was for. The audit log names the patient.'],
-    de: ['Ein Notfallzugriff wurde abgewiesen', 'Die Person nach dem Grund fragen. Das Audit-Log nennt den Patienten.'],
+    de: ['Ein Notfallzugriff wurde abgewiesen', 'Die Person nach dem Grund fragen. Das Prüfprotokoll nennt den Patienten.'],
   },
   drift: {
     en: ['The overlay was changed behind the hub’s back, and put right', 'Find out who has access to the OpenZiti controller. The detail says what was changed.'],
@@ -316,27 +318,27 @@ const security: Record<string, { en: [string, string]; de: [string, string] }> =
   },
   recovery: {
     en: ['An operator made a way in while the hub was stopped', 'Ask the operator. If none of you did it, the root key is in the wrong hands: stop the hub.'],
-    de: ['Bei gestopptem Hub wurde ein Zugang wiederhergestellt', 'Den Betreiber fragen. War er es nicht, ist der Root-Key in falschen Händen: Hub stoppen.'],
+    de: ['Bei gestopptem Hub wurde ein Zugang wiederhergestellt', 'Den Betreiber fragen. War er es nicht, ist der Wurzelschlüssel in falschen Händen: Hub stoppen.'],
   },
   'split-view': {
     en: ['An audit log was shown to witnesses in two forms', 'Keep the hub’s folder and the files beside witness.note: they are evidence. Compare with the witnesses (vitalseal audit verify).'],
-    de: ['Ein Audit-Log wurde Zeugen in zwei Fassungen gezeigt', 'Den Ordner des Hubs und die Dateien neben witness.note aufbewahren: sie sind Beweismittel. Mit den Zeugen vergleichen (vitalseal audit verify).'],
+    de: ['Ein Prüfprotokoll wurde Zeugen in zwei Fassungen gezeigt', 'Den Ordner des Hubs und die Dateien neben witness.note aufbewahren: sie sind Beweismittel. Mit den Zeugen vergleichen (vitalseal audit verify).'],
   },
   'false-witness': {
     en: ['A component shows a checkpoint that no log signed', 'Look at that component: its folder was changed, or another program runs there.'],
-    de: ['Eine Komponente zeigt einen Prüfpunkt, den kein Log signiert hat', 'Diese Komponente prüfen: ihr Ordner wurde geändert, oder dort läuft ein anderes Programm.'],
+    de: ['Eine Komponente zeigt einen Prüfpunkt, den kein Prüfprotokoll signiert hat', 'Diese Komponente prüfen: ihr Ordner wurde geändert, oder dort läuft ein anderes Programm.'],
   },
   'audit-tampered': {
     en: ['The audit log on the hub’s disk is not what was signed', 'Stop the hub and keep its folder: it is evidence. Compare with the witnesses (vitalseal audit verify).'],
-    de: ['Das Audit-Log auf der Platte des Hubs ist nicht das signierte', 'Hub stoppen und den Ordner aufbewahren: er ist Beweismittel. Mit den Zeugen vergleichen (vitalseal audit verify).'],
+    de: ['Das Prüfprotokoll auf der Platte des Hubs ist nicht das signierte', 'Hub stoppen und den Ordner aufbewahren: er ist Beweismittel. Mit den Zeugen vergleichen (vitalseal audit verify).'],
   },
   'audit-unproven': {
     en: ['No gateway or workstation has asked the audit log for a proof', 'See that gateways and workstations reach this hub. Until one does, a changed log would not be noticed.'],
-    de: ['Kein Gateway und kein Arbeitsplatz hat einen Beweis des Audit-Logs angefordert', 'Prüfen, ob Gateways und Arbeitsplätze diesen Hub erreichen. Bis dahin fiele eine Änderung des Logs nicht auf.'],
+    de: ['Kein Gateway und kein Arbeitsplatz hat einen Beweis des Prüfprotokolls angefordert', 'Prüfen, ob Gateways und Arbeitsplätze diesen Hub erreichen. Bis dahin fiele eine Änderung des Protokolls nicht auf.'],
   },
   'witness-gone': {
     en: ['A workstation works here but no longer watches the audit log', 'Restart vitalseal connect there. If that does not help, look who changed it.'],
-    de: ['Ein Arbeitsplatz arbeitet hier, überwacht aber das Audit-Log nicht mehr', 'Dort vitalseal connect neu starten. Hilft das nicht: klären, wer es verändert hat.'],
+    de: ['Ein Arbeitsplatz arbeitet hier, überwacht aber das Prüfprotokoll nicht mehr', 'Dort vitalseal connect neu starten. Hilft das nicht: klären, wer es verändert hat.'],
   },
   'emergency-uncounted': {
     en: ['A patient was opened in an emergency, and the hub could not count how many were', 'Look at the hub’s log for the cause. Until it is mended, emergency access has no limit: look at the reviews.'],
@@ -348,15 +350,15 @@ const security: Record<string, { en: [string, string]; de: [string, string] }> =
   },
   'one-person': {
     en: ['One administrator alone can give access to patients and move readings to another ward', 'Switch approvals on (administrator, or vitalseal approval switch on). It takes two auditors, doctors or staff with passwords of their own.'],
-    de: ['Ein Administrator allein kann Zugriff auf Patienten geben und Messwerte auf eine andere Station verschieben', 'Freigaben einschalten (Administrator oder vitalseal approval switch on). Nötig sind zwei Auditoren, Ärzte oder technische Mitarbeiter mit eigenem Passwort.'],
+    de: ['Ein Administrator allein kann Zugriff auf Patienten geben und Messwerte einem Patienten einer anderen Station zuordnen', 'Freigaben einschalten (Administrator oder vitalseal approval switch on). Nötig sind zwei Auditoren, Ärzte oder technische Mitarbeiter mit eigenem Passwort.'],
   },
   'readings-moved': {
     en: ['One person alone moved readings to a patient of another ward', 'Ask the person, and compare both charts. Switch approvals on, so that it takes two (vitalseal approval switch on).'],
-    de: ['Eine Person allein hat Messwerte zu einem Patienten einer anderen Station verschoben', 'Die Person fragen und beide Kurven vergleichen. Freigaben einschalten, damit es zwei braucht (vitalseal approval switch on).'],
+    de: ['Eine Person allein hat Messwerte einem Patienten einer anderen Station zugeordnet', 'Die Person fragen und beide Kurven vergleichen. Freigaben einschalten, damit es zwei braucht (vitalseal approval switch on).'],
   },
   'audit-alarm': {
     en: ['This workstation cannot trust the hub’s audit log', 'Tell those responsible for the system now. Delete nothing here: the files of vitalseal connect are evidence.'],
-    de: ['Dieser Arbeitsplatz kann dem Audit-Log des Hubs nicht trauen', 'Sofort die Systemverantwortlichen informieren. Hier nichts löschen: die Dateien von vitalseal connect sind Beweismittel.'],
+    de: ['Dieser Arbeitsplatz kann dem Prüfprotokoll des Hubs nicht trauen', 'Sofort die Systemverantwortlichen informieren. Hier nichts löschen: die Dateien von vitalseal connect sind Beweismittel.'],
   },
 }
 
