@@ -83,9 +83,16 @@ function useNames(role: string, list: Waiting[] | undefined): Names {
 
 const moment = (iso: string) => `${day(iso)} ${clock(iso)}`
 
-// TwoPersonsBanner stands on every page of an administrator while one administrator alone is enough.
+// What was heard of it stays while an administrator goes from page to page.
+let heard: TwoPersons | undefined
+
+// TwoPersonsBanner stands in the place of the Security banner, on every page of an administrator while one administrator alone is enough.
 export function TwoPersonsBanner() {
-  const [state, setState] = useState<TwoPersons>()
+  const [state, take] = useState(heard)
+  const setState = (s: TwoPersons) => {
+    heard = s
+    take(s)
+  }
   const [failed, setFailed] = useState('')
   useEffect(() => {
     const load = () => ask<TwoPersons>('GET', '/api/admin/two-persons', undefined, true).then(setState, () => {})
@@ -100,7 +107,7 @@ export function TwoPersonsBanner() {
     ask<TwoPersons>('PUT', '/api/admin/two-persons', { on: true }).then(setState, (e: unknown) => setFailed(words(e)))
   }
   return (
-    <div class="security" role="status" data-testid="one-person">
+    <div class="slot-one" role="status" data-testid="one-person">
       <strong>{say('onePerson')}</strong>{' '}
       {state.off_by_configuration ? (
         <span>{say('onePersonOff')}</span>

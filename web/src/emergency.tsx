@@ -22,10 +22,13 @@ function left(expires: string, now: number): string {
   return `${Math.floor(s / 60)}:${String(s % 60).padStart(2, '0')}`
 }
 
+// What was heard stays while a person goes from page to page, so that no page begins without it.
+let kept: { login: string; open: Emergency[]; offset: number } = { login: '', open: [], offset: 0 }
+
 // EmergencyBanner is on every page of a clinician, for as long as an emergency lasts that concerns them.
 export function EmergencyBanner({ session, go }: { session: Session; go: (to: string) => void }) {
-  const [open, setOpen] = useState<Emergency[]>([])
-  const offset = useRef(0)
+  const [open, setOpen] = useState<Emergency[]>(kept.login === session.login ? kept.open : [])
+  const offset = useRef(kept.offset)
   const [, again] = useReducer<number, void>((n) => n + 1, 0)
   const clinician = mayBreakGlass(session)
   useEffect(() => {
@@ -37,6 +40,7 @@ export function EmergencyBanner({ session, go }: { session: Session; go: (to: st
           if (over) return
           offset.current = Date.parse(a.server_time) - Date.now()
           setOpen(a.open)
+          kept = { login: session.login, open: a.open, offset: offset.current }
         },
         () => {}, // the page itself says when the hub does not answer
       )

@@ -304,8 +304,7 @@ export function Frame({
         </button>
       </header>
       <EmergencyBanner session={session} go={go} />
-      <SecurityBanner session={session} />
-      {session.role === 'admin' && <TwoPersonsBanner />}
+      <SecurityBanner session={session}>{session.role === 'admin' && <TwoPersonsBanner />}</SecurityBanner>
       <FailedSignIns session={session} />
       {link === 'lost' && (
         <div class="banner" role="alert" data-testid="lost">

@@ -1,5 +1,7 @@
 // The Security banner: what must be known at once, on the pages of those who watch over security, until one of them acknowledges it;
-// and, of what concerns a bed, the line on its tile.
+// and, of what concerns a bed, the line on its tile. On these pages the banner has a place of its own, of one height whatever stands in
+// it: what comes while a person works moves nothing under the pointer.
+import type { ComponentChildren } from 'preact'
 import { useEffect, useReducer, useState } from 'preact/hooks'
 import { ask, auditAlarm, type Security, type SecurityEvent, type Session } from './api'
 import { words } from './dialog'
@@ -7,9 +9,11 @@ import { securityDetail } from './words-security'
 import { clock, day, say, securityWords } from './words'
 
 const ASK_MS = 3000
-const FEW = 3
 
+// What was heard, and whether all of it is shown, stay while a person goes from page to page.
 let heard: Security | undefined
+let heardFor = ''
+let wide = false
 const listeners = new Set<() => void>()
 const hear = (s: Security | undefined) => {
   heard = s
@@ -31,11 +35,16 @@ function useHeard(): Security | undefined {
 // short is a component's kind and name, or the one word that both are.
 const short = (id: string) => [...new Set(id.replace(/^spiffe:\/\/[^/]*\//, '').split('/'))].join(' ')
 
-export function SecurityBanner({ session }: { session: Session }) {
+export function SecurityBanner({ session, children }: { session: Session; children?: ComponentChildren }) {
+  if (heardFor !== session.login) {
+    heard = undefined
+    heardFor = session.login
+    wide = false
+  }
   const now = useHeard()
   const [failed, setFailed] = useState('')
   const [refused, setRefused] = useState('')
-  const [all, setAll] = useState(false)
+  const [all, setAll] = useState(wide)
   const load = () =>
     ask<Security>('GET', '/api/security', undefined, true).then(
       (s) => {
@@ -45,13 +54,9 @@ export function SecurityBanner({ session }: { session: Session }) {
       (e: unknown) => setFailed(words(e)),
     )
   useEffect(() => {
-    hear(undefined)
     void load()
     const t = window.setInterval(load, ASK_MS)
-    return () => {
-      window.clearInterval(t)
-      hear(undefined)
-    }
+    return () => window.clearInterval(t)
   }, [session.login])
   const seen = (e: SecurityEvent) => {
     setRefused('')
@@ -60,24 +65,36 @@ export function SecurityBanner({ session }: { session: Session }) {
   // An administrator's pages say that with a switch beside it.
   const mine = now?.may_acknowledge ? now.events.filter((e) => e.kind !== 'one-person' || session.role !== 'admin') : []
   const watches = session.role === 'admin' || session.role === 'auditor'
-  if (mine.length === 0 && !auditAlarm && !(failed && watches)) return null
-  const shown = all ? mine : mine.slice(0, FEW)
+  if (!watches) return auditAlarm ? <section class="security" aria-label={say('security')} data-testid="security"><Alarm /></section> : null
   const total = mine.length + (now?.more ?? 0)
   return (
-    <section class="security" aria-label={say('security')} data-testid="security">
-      {auditAlarm && <Alarm />}
-      <ul>
-        {shown.map((e) => (
-          <Line key={e.id} e={e} onSeen={() => seen(e)} />
-        ))}
-      </ul>
-      {mine.length > FEW && (
-        <button type="button" class="quiet small-button" data-testid="security-all" aria-expanded={all} onClick={() => setAll(!all)}>
-          {all ? say('showFewer') : say('showAll', total)}
-        </button>
-      )}{' '}
-      {all && !!now?.more && <span>{say('andMore', now.more)}</span>}
-      {(refused || (failed && watches)) && <p role="alert">{refused || say('securityAway', failed)}</p>}
+    <section class={all ? 'security slot slot-wide' : 'security slot'} aria-label={say('security')} data-testid="security">
+      <div class="slot-list" data-testid="security-list" tabIndex={0} role="group" aria-label={say('security')}>
+        {(refused || failed) && <p role="alert">{refused || say('securityAway', failed)}</p>}
+        {auditAlarm && <Alarm />}
+        {mine.length > 0 && (
+          <ul>
+            {mine.map((e) => (
+              <Line key={e.id} e={e} onSeen={() => seen(e)} />
+            ))}
+          </ul>
+        )}
+        {!!now?.more && <p>{say('andMore', now.more)}</p>}
+        {children}
+        <p class="slot-quiet">{say(now ? 'securityNothing' : 'fetching')}</p>
+      </div>
+      <button
+        type="button"
+        class="quiet small-button slot-button"
+        data-testid="security-all"
+        aria-expanded={all}
+        onClick={() => {
+          wide = !all
+          setAll(wide)
+        }}
+      >
+        {all ? say('showFewer') : total > 1 ? say('showAll', total) : say('showWhole')}
+      </button>
     </section>
   )
 }

@@ -238,6 +238,10 @@ func TestScreens(t *testing.T) {
 	t.Run("emergency and print", s.emergencyAndPrint)
 	t.Run("no emergency", s.noEmergency)
 	t.Run("watching", s.watching)
+	t.Run("two oximeters", s.twoOximeters)
+	t.Run("discharged", s.discharged)
+	t.Run("the banner stays", s.bannerStays)
+	t.Run("widths", s.widths)
 	t.Run("wall", s.wall)
 	t.Run("approvals", s.approvals)
 }

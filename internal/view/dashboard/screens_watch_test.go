@@ -96,6 +96,7 @@ func (s *stage) approvals(t *testing.T) {
 		{"POST", "persons", `{login: 'neu', display_name: 'Nora "Neu"', role: 'doctor', patients: ['` + s.patients["a-1"] + `']}`, 202},
 		{"POST", "workstations", `{id: 'wand', mode: 'display', wards: ['a']}`, 202},
 		{"PUT", "two-persons", `{on: false}`, 202},
+		{"POST", "readings/move", `{from: '` + s.patients["a-1"] + `', to: '` + s.patients["b-1"] + `', begin: new Date(Date.now() - 3600e3).toISOString(), end: new Date(Date.now() - 60e3).toISOString(), meant: true}`, 202},
 	} {
 		if got := js[int](admin, send(x.method, x.path, x.body), chromedp.EvalAwaitPromise); got != x.status {
 			t.Fatalf("%s: %d", x.path, got)
@@ -112,7 +113,7 @@ func (s *stage) approvals(t *testing.T) {
 	} {
 		p := s.open("auditor", x.language, x.width)
 		p.do(chromedp.WaitVisible(testid("page-approvals")), chromedp.Click(testid("page-approvals")))
-		p.await("three requests", `document.querySelectorAll('[data-testid="approval"]').length === 3`)
+		p.await("all requests", `document.querySelectorAll('[data-testid="approval"]').length === 4`)
 		for _, said := range x.says {
 			p.is(said, `document.querySelector('main').innerText.includes(`+strconv.Quote(said)+`)`)
 		}
@@ -121,7 +122,18 @@ func (s *stage) approvals(t *testing.T) {
 			p.onlyGerman("approvals", english(t))
 			p.is("no English sentence", `document.querySelector('main [lang="en"]') === null`)
 		}
+		p.is("an auditor reads no patient's name", `!/Ada Brandt|Bela Novak/.test(document.querySelector('main').innerText)`)
+		p.is("no name of the interface", `!/spiffe:|heart_rate_bpm|spo2_percent|readings\.move/.test(document.querySelector('main').innerText)`)
 	}
+	// A doctor reads the name of the patient in their care, and of no other; the decision says what it was about.
+	p := s.open("doctor", "en", 1280)
+	p.do(chromedp.WaitVisible(testid("page-approvals")), chromedp.Click(testid("page-approvals")))
+	p.await("the name of a patient in care", `document.querySelector('main').innerText.includes('`+s.patients["a-1"]+` is the patient') === false && document.querySelector('main').innerText.includes('("Ada Brandt")')`)
+	p.is("not another patient's", `!document.querySelector('main').innerText.includes('Bela Novak')`)
+	p.fits("approvals-doctor")
+	js[bool](p, `(([...document.querySelectorAll('[data-testid="approval"]')].find(e => e.innerText.includes('from the patient'))?.querySelector('[data-testid="refuse"]')).click(), true)`)
+	p.do(chromedp.WaitVisible(testid("refuse-now")), chromedp.Click(testid("refuse-now")))
+	p.await("what was refused, and of whom", `(t => t.includes('Refused.') && t.includes('"`+s.patients["a-1"]+`" ("Ada Brandt")') && t.includes('`+s.patients["b-1"]+`'))(document.querySelector('[data-testid="approval-done"]')?.innerText ?? '')`)
 }
 
 // wall: a wall screen has numbers by bed and no name; what is old, uncertain or of a legacy device says so.
