@@ -264,8 +264,20 @@ func printEntry(w io.Writer, e audit.Entry) error {
 	if e.Count > 1 {
 		word = fmt.Sprintf("refused %d times", e.Count)
 	}
-	_, err := fmt.Fprintf(w, "%d  %s  %s  %s %s  at %s  %s on %s  patient %s  by %s  %s\n", e.Seq, e.Time.Format(time.RFC3339), word,
-		safe(e.Role), safe(e.Person), safe(e.Workstation), safe(e.Action), safe(e.Resource), safe(e.Patient), safe(strings.Join(e.Policies, ",")), safe(e.Reason))
+	// An entry about several patients has their number for a resource ("patient:2 of them") where it is a list, and all their ids apart.
+	on, whom := safe(e.Resource), "patient "+safe(e.Patient)
+	if len(e.Patients) > 0 {
+		ids := make([]string, len(e.Patients))
+		for i, id := range e.Patients {
+			ids[i] = safe(id)
+		}
+		if e.Resource == fmt.Sprintf("patient:%d of them", len(e.Patients)) {
+			on = fmt.Sprintf("%d patients", len(e.Patients))
+		}
+		whom = "patients " + strings.Join(ids, ",")
+	}
+	_, err := fmt.Fprintf(w, "%d  %s  %s  %s %s  at %s  %s on %s  %s  by %s  %s\n", e.Seq, e.Time.Format(time.RFC3339), word,
+		safe(e.Role), safe(e.Person), safe(e.Workstation), safe(e.Action), on, whom, safe(strings.Join(e.Policies, ",")), safe(e.Reason))
 	return err
 }
 

@@ -182,6 +182,54 @@ func identityPath(id string) (string, error) {
 	return "identities/" + url.PathEscape(parts[0]) + "/" + url.PathEscape(parts[1]), nil
 }
 
+// sensorName is the short name of a sensor, given as NAME, sensor/NAME or its SPIFFE id.
+func sensorName(id string) (string, error) {
+	if id != "" && !strings.Contains(id, "/") {
+		return id, nil
+	}
+	path, err := identityPath(id)
+	if err != nil {
+		return "", err
+	}
+	kind, escaped, _ := strings.Cut(strings.TrimPrefix(path, "identities/"), "/")
+	if kind != "sensor" {
+		return "", &usageError{fmt.Errorf("%q is no sensor", id), "write its name, sensor/NAME or its SPIFFE id; `vitalseal identity list` shows them"}
+	}
+	return url.PathUnescape(escaped)
+}
+
+// writeLine writes an answer of the hub as it is, and a line end; nothing for no answer.
+func writeLine(w io.Writer, answer []byte) error {
+	if len(answer) == 0 {
+		return nil
+	}
+	_, err := w.Write(append(bytes.TrimSpace(answer), '\n'))
+	return err
+}
+
+// saySettled says what the settling of a sensor's clock brought to the charts.
+func saySettled(w io.Writer, sensor string, answer []byte) error {
+	var out struct {
+		Released int  `json:"released_chunks"`
+		Waiting  *int `json:"waiting_chunks"` // before; a hub of an earlier version does not say it
+	}
+	if err := json.Unmarshal(answer, &out); err != nil {
+		return fmt.Errorf("the hub's answer cannot be read: %w", err)
+	}
+	var err error
+	switch {
+	case out.Waiting != nil && *out.Waiting == 0:
+		_, err = fmt.Fprintf(w, "nothing waits for the clock of %s: nothing was changed\n", sensor)
+	case out.Released == 0:
+		_, err = fmt.Fprintf(w, "no chunk of %s came to a chart: `vitalseal identity show sensor/%s` says what waits\n", sensor, sensor)
+	case out.Waiting != nil && *out.Waiting != out.Released:
+		_, err = fmt.Fprintf(w, "%d of %d chunks of %s that waited are on the charts now\n", out.Released, *out.Waiting, sensor)
+	default:
+		_, err = fmt.Fprintf(w, "%d chunks of %s that waited are on the charts now\n", out.Released, sensor)
+	}
+	return err
+}
+
 // changeIdentity changes a component. With a warning it asks first, for the component's name.
 func changeIdentity(change, short, warning, done string) *cobra.Command {
 	var q confirmation
@@ -281,7 +329,7 @@ func settleClock() *cobra.Command {
 	var measured bool
 	c := adminCommand("clock SENSOR", "Say by how much a gateway's clock was wrong, so that what waits for that comes to the chart", 1,
 		func(ctx context.Context, c *client.Client, s session, a []string) error {
-			path, err := identityPath(a[0])
+			name, err := sensorName(a[0])
 			if err != nil {
 				return err
 			}
@@ -289,7 +337,11 @@ func settleClock() *cobra.Command {
 			if !measured {
 				in = map[string]any{"ahead_seconds": ahead}
 			}
-			return post(ctx, c, s, http.MethodPost, path+"/clock", in)
+			var answer json.RawMessage
+			if err := c.Do(ctx, http.MethodPost, "/api/admin/identities/sensor/"+url.PathEscape(name)+"/clock", in, &answer); err != nil || s.json {
+				return errors.Join(err, writeLine(os.Stdout, answer))
+			}
+			return saySettled(os.Stdout, name, answer)
 		})
 	c.Long = `Clock settles what readings of a sensor wait for because its gateway's clock was wrong ("vitalseal identity show" says how many
 wait, and how far the clock was measured to be off). Mostly nothing has to be done: set the gateway's clock right, and its own

@@ -47,6 +47,40 @@ func TestIdentityPath(t *testing.T) {
 	}
 }
 
+// TestSensorName: the commands about a sensor take it in each form in which it is shown.
+func TestSensorName(t *testing.T) {
+	for in, want := range map[string]string{
+		"oxi-1": "oxi-1", "sensor/oxi-1": "oxi-1", "spiffe://x.internal/sensor/oxi-1": "oxi-1", "sensor/a b": "a b",
+		"gateway/gw-1": "", "spiffe://x.internal/gateway/gw": "", "sensor/": "", "": "", "/": "", "sensor/a/b": "",
+	} {
+		got, err := sensorName(in)
+		var usage *usageError
+		if got != want || (want == "") != errors.As(err, &usage) {
+			t.Errorf("%q: %q, %v", in, got, err)
+		}
+	}
+}
+
+// TestSettledClockIsSaid: also that nothing waited, and what an earlier hub does not say.
+func TestSettledClockIsSaid(t *testing.T) {
+	for answer, want := range map[string]string{
+		`{"released_chunks":0,"waiting_chunks":0}`: "nothing waits for the clock of oxi-1: nothing was changed\n",
+		`{"released_chunks":7,"waiting_chunks":7}`: "7 chunks of oxi-1 that waited are on the charts now\n",
+		`{"released_chunks":7}`:                    "7 chunks of oxi-1 that waited are on the charts now\n",
+		`{"released_chunks":5,"waiting_chunks":7}`: "5 of 7 chunks of oxi-1 that waited are on the charts now\n",
+		`{"released_chunks":0,"waiting_chunks":7}`: "no chunk of oxi-1 came to a chart: `vitalseal identity show sensor/oxi-1` says what waits\n",
+		`{"released_chunks":0}`:                    "no chunk of oxi-1 came to a chart: `vitalseal identity show sensor/oxi-1` says what waits\n",
+	} {
+		var b bytes.Buffer
+		if err := saySettled(&b, "oxi-1", []byte(answer)); err != nil || b.String() != want {
+			t.Errorf("%s: %q, %v", answer, b.String(), err)
+		}
+	}
+	if err := saySettled(&bytes.Buffer{}, "oxi-1", []byte("x")); err == nil {
+		t.Error("what is no answer was taken for one")
+	}
+}
+
 func TestDescribeIdentity(t *testing.T) {
 	var b bytes.Buffer
 	err := describeIdentity(&b, []byte(`{"id":"spiffe://x/workstation/wall","kind":"workstation","mode":"display","wards":["w1"],"state":"active",

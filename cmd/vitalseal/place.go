@@ -71,7 +71,7 @@ func moveSensor() *cobra.Command {
 	var at string
 	var yes bool
 	c := adminCommand("move ID BED", "Move a sensor to another bed (BED - takes it from its bed)", 2, func(ctx context.Context, c *client.Client, _ session, a []string) error {
-		path, err := identityPath(a[0])
+		name, err := sensorName(a[0])
 		if err != nil {
 			return err
 		}
@@ -83,7 +83,7 @@ func moveSensor() *cobra.Command {
 			}
 			in["at"] = t
 		}
-		if err := questioned(ctx, c, "/api/admin/"+path+"/bed", in, yes, nil); err != nil {
+		if err := questioned(ctx, c, "/api/admin/identities/sensor/"+url.PathEscape(name)+"/bed", in, yes, nil); err != nil {
 			return err
 		}
 		if at != "" {
@@ -120,7 +120,10 @@ func addSensors() *cobra.Command {
 func replaceSensor() *cobra.Command {
 	var out ticketOut
 	c := adminCommand("replace OLD NEW:MODEL:SERIAL", "Create a sensor in the place of another one, at its bed and gateway, and write its ticket", 2, func(ctx context.Context, c *client.Client, _ session, a []string) error {
-		old := strings.TrimPrefix(a[0], "sensor/")
+		old, err := sensorName(a[0])
+		if err != nil {
+			return err
+		}
 		var d struct{ Gateway, Kind string }
 		if err := c.Do(ctx, http.MethodGet, "/api/admin/identities/sensor/"+url.PathEscape(old), nil, &d); err != nil {
 			return err
@@ -185,8 +188,14 @@ func moveReadings() *cobra.Command {
 		if err != nil {
 			return err
 		}
+		var name string
+		if sensor != "" {
+			if name, err = sensorName(sensor); err != nil {
+				return err
+			}
+		}
 		var answer json.RawMessage
-		in := map[string]any{"from": a[0], "to": a[1], "begin": begin, "end": wholeSecond(end), "sensor": strings.TrimPrefix(sensor, "sensor/")}
+		in := map[string]any{"from": a[0], "to": a[1], "begin": begin, "end": wholeSecond(end), "sensor": name}
 		tell("from " + begin.UTC().Format("2006-01-02 15:04:05") + " to " + end.UTC().Format("2006-01-02 15:04:05") + " UTC, that second included")
 		if err := questioned(ctx, c, "/api/admin/readings/move", in, yes, &answer); err != nil {
 			return err

@@ -395,19 +395,13 @@ func importChannel() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if s.json {
-				return json.NewEncoder(os.Stdout).Encode(map[string]int{"entries": im.done, "added": im.added, "empty": im.empty})
-			}
-			fmt.Printf("%d entries, %d of them new\n", im.done, im.added)
-			if im.empty > 0 {
-				fmt.Printf("%d rows without any value left out\n", im.empty)
-			}
-			return nil
+			return im.say(os.Stdout, os.Stderr, s.json)
 		})
 	c.Long = c.Short + `.
 
 The file is checked whole before anything is sent; an error names its line. Rows without any value are left
-out and counted. Entries of one second come in as that, each a microsecond after the one before. Importing a file again, or going on
+out and counted. Rows whose time is more than 5 minutes ahead of the hub's clock are refused: each is named with its line, and
+the exit code is 1. Entries of one second come in as that, each a microsecond after the one before. Importing a file again, or going on
 after an interruption, adds only what is missing. A time at which the channel has another entry is an error.`
 	c.Flags().StringVar(&channel, "channel", "", "number of the free channel at the hub (required)")
 	_ = c.MarkFlagRequired("channel")
@@ -426,7 +420,49 @@ type importer struct {
 	bytes              int
 	total, done, added int
 	empty              int // rows without any value
+	refused            []refusedRow
 	shown              time.Time
+}
+
+// refusedRow is a row that the hub did not take.
+type refusedRow struct {
+	Line    int       `json:"line"` // of the file
+	Created time.Time `json:"created_at"`
+	Reason  string    `json:"reason"`
+}
+
+// maxRefusedRows is how many refused rows are named to people; JSON has all.
+const maxRefusedRows = 20
+
+// say tells what became of the file. Rows that were refused are an error, after the rest has been said.
+func (im *importer) say(out, errs io.Writer, asJSON bool) error {
+	if asJSON {
+		o := struct {
+			Added   int          `json:"added"`
+			Empty   int          `json:"empty"`
+			Entries int          `json:"entries"`
+			Refused []refusedRow `json:"refused,omitempty"`
+		}{im.added, im.empty, im.done, im.refused}
+		if err := json.NewEncoder(out).Encode(o); err != nil {
+			return err
+		}
+	} else {
+		fmt.Fprintf(out, "%d entries, %d of them new\n", im.done, im.added)
+		if im.empty > 0 {
+			fmt.Fprintf(out, "%d rows without any value left out\n", im.empty)
+		}
+		for i, r := range im.refused {
+			if i == maxRefusedRows {
+				fmt.Fprintf(errs, "and %d more; --json names all\n", len(im.refused)-i)
+				break
+			}
+			fmt.Fprintf(errs, "%s: line %d: refused: %s (%s)\n", im.name, r.Line, r.Reason, r.Created.UTC().Format(time.RFC3339))
+		}
+	}
+	if n := len(im.refused); n > 0 {
+		return &hinted{fmt.Errorf("%s: %d rows refused", im.name, n), "correct their times and import the file again: only what is missing is added"}
+	}
+	return nil
 }
 
 func (im *importer) take(ctx context.Context, line int, e store.Entry) error {
@@ -472,8 +508,14 @@ func (im *importer) send(ctx context.Context, part []sink.ImportEntry, lines []i
 	}
 	switch {
 	case err == nil:
-		im.done += len(part)
+		im.done += len(part) - len(out.Refused)
 		im.added += out.Added
+		for _, r := range out.Refused {
+			if r.Number < 1 || r.Number > len(part) {
+				return fmt.Errorf("the hub refuses entry %d of %d", r.Number, len(part))
+			}
+			im.refused = append(im.refused, refusedRow{lines[r.Number-1], part[r.Number-1].Created, r.Reason})
+		}
 		return nil
 	case !isStatus(err, http.StatusConflict):
 		return fmt.Errorf("%s: lines %d to %d: %w", im.name, lines[0], lines[len(lines)-1], err)

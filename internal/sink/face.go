@@ -383,10 +383,22 @@ type ImportEntry struct {
 	Elevation string     `json:"elevation,omitempty"`
 }
 
-// ImportAnswer is what became of a request's entries: all of them are in the channel, and so many were not before.
+// ImportAnswer is what became of a request's entries: all but the refused ones are in the channel, and so many were not before.
 type ImportAnswer struct {
-	Added int `json:"added"`
+	Added   int             `json:"added"`
+	Refused []ImportRefusal `json:"refused,omitempty"`
 }
+
+// ImportRefusal is an entry that was not taken.
+type ImportRefusal struct {
+	Number  int       `json:"number"` // in the request, from 1
+	Created time.Time `json:"created_at"`
+	Reason  string    `json:"reason"`
+}
+
+// MaxAhead is how far the time of an entry may be ahead of the hub's clock: as far as that of an update or a sensor. A later one would be
+// the channel's last value until then.
+const MaxAhead = 5 * time.Minute
 
 func (f *face) take(ctx context.Context, a *asked) (any, error) {
 	in, err := decode[struct {
@@ -402,19 +414,28 @@ func (f *face) take(ctx context.Context, a *asked) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	entries := make([]store.Entry, len(in.Entries))
+	entries := make([]store.Entry, 0, len(in.Entries))
+	var refused []ImportRefusal
+	latest := f.Engine.c.Now().Add(MaxAhead)
 	for i, e := range in.Entries {
 		if e.Created.IsZero() {
 			return nil, invalid("entries", "number %d has no created_at", i+1)
 		}
-		entries[i] = store.Entry{Created: e.Created, Fields: e.Fields, Status: e.Status, Latitude: e.Latitude, Longitude: e.Longitude, Elevation: e.Elevation}
-		if Empty(entries[i]) {
+		entry := store.Entry{Created: e.Created, Fields: e.Fields, Status: e.Status, Latitude: e.Latitude, Longitude: e.Longitude, Elevation: e.Elevation}
+		if Empty(entry) {
 			return nil, invalid("entries", "number %d: neither a field nor a status nor a place", i+1)
 		}
+		if e.Created.After(latest) {
+			refused = append(refused, ImportRefusal{i + 1, e.Created, "created_at is in the future"})
+			continue
+		}
+		entries = append(entries, entry)
 	}
-	got, err := f.store.AppendEntries(ctx, a.grant, a.channel, entries)
-	if err != nil {
-		return nil, err
+	var got []store.Entry
+	if len(entries) > 0 {
+		if got, err = f.store.AppendEntries(ctx, a.grant, a.channel, entries); err != nil {
+			return nil, err
+		}
 	}
 	added := map[int64]bool{}
 	for _, e := range got {
@@ -422,7 +443,11 @@ func (f *face) take(ctx context.Context, a *asked) (any, error) {
 			added[e.ID] = true
 		}
 	}
-	return ImportAnswer{len(added)}, f.access.Record(ctx, a.grant, access.OnChannel(a.channel), fmt.Sprintf("imported %d entries, %d of them new", len(got), len(added)))
+	what := fmt.Sprintf("imported %d entries, %d of them new", len(got), len(added))
+	if len(refused) > 0 {
+		what += fmt.Sprintf("; %d of the future refused", len(refused))
+	}
+	return ImportAnswer{len(added), refused}, f.access.Record(ctx, a.grant, access.OnChannel(a.channel), what)
 }
 
 func (f *face) consent(ctx context.Context, a *asked) (any, error) {

@@ -166,13 +166,17 @@ func (h *handler) settleClock(ctx context.Context, rq *request) (any, error) {
 		s.Ahead = time.Duration(*in.Ahead * float64(time.Second))
 		what = fmt.Sprintf("clock settled: %.3f s ahead", *in.Ahead)
 	}
+	if w.Chunks == 0 {
+		what = "clock not settled, nothing waits: " + strings.TrimPrefix(what, "clock ")
+	}
 	// Recorded first: readings must not come to a chart by an act that no entry tells of.
 	if err := h.Access.Record(ctx, rq.grant, onIdentity(id), fmt.Sprintf("%s, %d chunks waiting", what, w.Chunks)); err != nil {
 		return nil, err
 	}
 	out := struct {
-		Released int `json:"released_chunks"`
-	}{}
+		Released int   `json:"released_chunks"`
+		Waiting  int64 `json:"waiting_chunks"` // before
+	}{Waiting: w.Chunks}
 	if w.Chunks > 0 {
 		out.Released, err = h.Store.SettleClock(ctx, id, s)
 	}

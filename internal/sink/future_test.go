@@ -1,0 +1,40 @@
+package sink_test
+
+import (
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"vitalseal/internal/sink"
+)
+
+// TestImportRefusesTheFuture: a row later than the hub's clock and what a sender's may be ahead is refused, counted and named; the rows beside
+// it are taken, and one at the bound is.
+func TestImportRefusesTheFuture(t *testing.T) {
+	w := newWorld(t)
+	v := "21.5"
+	at := func(d time.Duration) sink.ImportEntry {
+		return sink.ImportEntry{Created: w.now().Add(d), Fields: [8]*string{&v}}
+	}
+	late := sink.ImportEntry{Created: time.Date(2099, 1, 1, 0, 0, 0, 0, time.UTC), Fields: [8]*string{&v}}
+	ask := func(added int, refused []int, entries ...sink.ImportEntry) {
+		t.Helper()
+		var out sink.ImportAnswer
+		w.ask("nurse", "POST", w.path(w.free, "/import"), map[string]any{"entries": entries}, &out, 200)
+		var numbers []int
+		for _, r := range out.Refused {
+			numbers = append(numbers, r.Number)
+			if !r.Created.Equal(entries[r.Number-1].Created) || !strings.Contains(r.Reason, "future") {
+				t.Errorf("refused as %+v", r)
+			}
+		}
+		if out.Added != added || !slices.Equal(numbers, refused) {
+			t.Errorf("%d added, refused %v; want %d, %v", out.Added, numbers, added, refused)
+		}
+	}
+	ask(2, []int{2, 4}, at(-time.Hour), late, at(sink.MaxAhead), at(sink.MaxAhead+time.Second))
+	ask(0, []int{1}, late)
+	w.advance(2 * time.Second)
+	ask(1, nil, at(sink.MaxAhead-time.Second))
+}
