@@ -143,6 +143,7 @@ func testProof(t *testing.T, d *demo) {
 	hub.mu.Lock()
 	old := hub.kept
 	hub.mu.Unlock()
+	d.newPerson(t, "staff", nil) // an act: looks that repeat themselves are one entry
 	p.do(reload)
 	p.await("a later state", state("proven"))
 	hub.mu.Lock()
