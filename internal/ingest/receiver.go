@@ -448,7 +448,7 @@ func (x *receiver) open(ctx context.Context, m delivery.Numbered) (a store.Arriv
 		return a, false
 	}
 	received := x.s.c.Now().UTC()
-	return store.Arrival{Sensor: x.sensor, Header: h, Chunk: chunk, Received: received, Clock: x.clock.of(h.Epoch.Number, chunk, received)}, true
+	return store.Arrival{Sensor: x.sensor, Header: h, Chunk: chunk, Encoded: plain, Received: received, Clock: x.clock.of(h.Epoch.Number, chunk, received)}, true
 }
 
 // gaps notes what a chunk of events says will never arrive, before the chunk itself: whatever is lost in between comes again.

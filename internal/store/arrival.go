@@ -20,6 +20,7 @@ type Arrival struct {
 	Sensor   string // SPIFFE id of the peer that sent it
 	Header   seal.Header
 	Chunk    vitals.Chunk
+	Encoded  []byte // what vitals.Decode made Chunk of, not changed afterwards; nil: Chunk was made here and is encoded here
 	Received time.Time
 	Clock    Clock // by which its times were read
 }
@@ -190,9 +191,12 @@ func (s *Store) prepare(a Arrival, ahead time.Duration, sure bool) (*pending, st
 	if first.Before(c.Start.Add(-maxSpan)) || last.After(c.Start.Add(maxSpan)) {
 		return nil, ReasonSamples
 	}
-	encoded, err := vitals.Encode(c)
-	if err != nil {
-		return nil, ReasonMalform
+	encoded := a.Encoded
+	if ahead != 0 || !encodes(encoded, c) { // moved in time, or made here
+		var err error
+		if encoded, err = vitals.Encode(c); err != nil {
+			return nil, ReasonMalform
+		}
 	}
 	return &pending{
 		row:       row{a.Sensor, c.Signal, h.Epoch, h.Seq, micro(start)},
@@ -200,6 +204,14 @@ func (s *Store) prepare(a Arrival, ahead time.Duration, sure bool) (*pending, st
 		first:     micro(first), last: micro(last), received: micro(a.Received),
 		encoded: encoded, chunk: c, header: h,
 	}, ""
+}
+
+// encodes says whether an encoding can be that of c, by what stands at its start. Decode takes the canonical encoding only, so that
+// the chunk it returned need not be encoded again to get the same bytes; an encoding that is given with another chunk is a
+// fault of the caller and not used.
+func encodes(encoded []byte, c vitals.Chunk) bool {
+	signal, start, err := vitals.Peek(encoded)
+	return err == nil && signal == c.Signal && start.Equal(c.Start)
 }
 
 // sampleSpan is the time of the earliest and the latest sample; a waveform's end is just after its last one.
@@ -257,7 +269,10 @@ func (s *Store) setAside(ctx context.Context, a Arrival, reason string) error {
 	if err != nil {
 		return err
 	}
-	encoded, err := vitals.Encode(a.Chunk)
+	encoded := a.Encoded
+	if !encodes(encoded, a.Chunk) {
+		encoded, err = vitals.Encode(a.Chunk)
+	}
 	if err != nil {
 		encoded = nil // it cannot be kept in our format; that it came, and why it was refused, can
 	}

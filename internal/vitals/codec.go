@@ -208,12 +208,24 @@ func Decode(b []byte) (Chunk, error) {
 	return c, nil
 }
 
-func decode(r *reader) (c Chunk) {
+// Peek reads which signal an encoded chunk is of and when it starts, without decoding the rest. The error wraps ErrMalformed.
+func Peek(b []byte) (Signal, time.Time, error) {
+	r := &reader{b: b}
+	c := decodeStart(r)
+	return c.Signal, c.Start, r.err
+}
+
+func decodeStart(r *reader) (c Chunk) {
 	if v := r.byte(); r.err == nil && v != codecVersion {
 		r.fail("unknown version")
 	}
 	c.Signal = Signal(r.byte())
-	c.Start = time.UnixMicro(int64(r.uvarint(maxMicros))).UTC()                    // #nosec G115 -- bounded
+	c.Start = time.UnixMicro(int64(r.uvarint(maxMicros))).UTC() // #nosec G115 -- bounded
+	return c
+}
+
+func decode(r *reader) Chunk {
+	c := decodeStart(r)
 	c.ClockError = time.Duration(r.uvarint(math.MaxInt64/1000)) * time.Microsecond // #nosec G115 -- bounded
 	c.Rate = Hertz(float64(r.uvarint(maxRateMilli)) / 1000)
 	c.Gap = uint32(r.uvarint(math.MaxUint32)) // #nosec G115 -- bounded

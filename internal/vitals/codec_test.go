@@ -154,3 +154,20 @@ func FuzzDecode(f *testing.F) {
 		}
 	})
 }
+
+func TestPeek(t *testing.T) {
+	for _, c := range examples() {
+		b, err := vitals.Encode(c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if signal, start, err := vitals.Peek(b); err != nil || signal != c.Signal || !start.Equal(c.Start) {
+			t.Errorf("got %v, %v, %v; want %v, %v", signal, start, err, c.Signal, c.Start)
+		}
+	}
+	for _, b := range [][]byte{nil, {1}, {99, 1, 1}} {
+		if _, _, err := vitals.Peek(b); !errors.Is(err, vitals.ErrMalformed) {
+			t.Errorf("%x: %v, want ErrMalformed", b, err)
+		}
+	}
+}

@@ -31,7 +31,7 @@ func Run(t *testing.T, open func(t *testing.T) *store.Store) {
 	for name, f := range map[string]func(*testing.T, *bench){
 		"once": once, "attribution": attribution, "order": order, "trends": trends, "watch": watch, "occupancy": occupancy,
 		"persons": persons, "sessions": sessions, "channels": channels, "tickets": tickets, "devices": devices,
-		"announcements": announcements, "quarantine": quarantine, "secrets": secrets, "midnight": midnight, "emergencies": emergencies, "emergencies at once": emergenciesCount, "factors": factors, "passwords": passwords, "split": split, "slow": slow, "clocks": clocks,
+		"announcements": announcements, "quarantine": quarantine, "secrets": secrets, "midnight": midnight, "emergencies": emergencies, "emergencies at once": emergenciesCount, "factors": factors, "passwords": passwords, "split": split, "encoded": encoded, "slow": slow, "clocks": clocks,
 		"starts": starts, "jumps": jumps, "content": content, "troubles": troubles, "security events": securityEvents,
 		"approvals": approvals,
 		"tries":     tries, "failed sign-ins": failedSignIns,
