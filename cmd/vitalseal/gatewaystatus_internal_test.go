@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"vitalseal/internal/gateway"
+	"vitalseal/internal/gateway/legacy"
 )
 
 // TestGatewayStatusText: what an engineer at the bed needs is there, in words.
@@ -54,7 +55,7 @@ func TestGatewayStatusText(t *testing.T) {
 	// A file written by a clock that was ahead is not told with a negative age.
 	b.Reset()
 	last := now.Add(time.Minute)
-	st.Legacy = &gateway.LegacyStatus{Devices: map[string]gateway.LegacyCounts{"ard-1": {Last: &last}}}
+	st.Legacy = &legacy.Status{Devices: map[string]legacy.Counts{"ard-1": {Last: &last}}}
 	if err := printGatewayStatus(&b, st, now.Add(-186*time.Second), true); err != nil {
 		t.Fatal(err)
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"vitalseal/internal/gateway"
+	"vitalseal/internal/gateway/legacy"
 )
 
 func gatewayLegacyCommand() *cobra.Command {
@@ -71,7 +72,7 @@ func legacyRevokeCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return gateway.RevokeLegacyKey(cfg, args[0])
+			return legacy.RevokeKey(cfg.Data, args[0])
 		},
 	}
 	c.Flags().StringVar(&file, "config", "", "the gateway's configuration file")
@@ -93,7 +94,7 @@ func legacyConfig(file string) (gateway.Config, error) {
 }
 
 // printLegacyStatus adds what is known of legacy devices, if there are any.
-func printLegacyStatus(row func(name, format string, args ...any), st *gateway.LegacyStatus, now time.Time) {
+func printLegacyStatus(row func(name, format string, args ...any), st *legacy.Status, now time.Time) {
 	if st == nil {
 		return
 	}

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"vitalseal/internal/gateway"
+	"vitalseal/internal/gateway/legacy"
 	"vitalseal/internal/process"
 	"vitalseal/internal/vitals"
 	"vitalseal/internal/weaken"
@@ -114,7 +115,7 @@ func (t *Target) legacyGatewayAt(ctx context.Context, bed string) (g legacyGatew
 	}
 	cfg := gateway.Default()
 	cfg.Data = g.data
-	cfg.Sensors = []gateway.Sensor{{ID: name, Chip: gateway.ChipLegacy}}
+	cfg.Sensors = []gateway.Sensor{{ID: name, Chip: legacy.Chip}}
 	if g.key, err = gateway.MakeLegacyKey(cfg, name); err != nil {
 		return g, err
 	}

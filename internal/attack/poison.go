@@ -14,6 +14,7 @@ import (
 	"github.com/mochi-mqtt/server/v2/packets"
 
 	"vitalseal/internal/gateway"
+	"vitalseal/internal/gateway/legacy"
 	"vitalseal/internal/view/client"
 )
 
@@ -133,13 +134,13 @@ func (t *Target) legacyAtBed(ctx context.Context) (b ownBed, g legacyGateway, er
 	return b, g, err
 }
 
-func (g legacyGateway) counts(ctx context.Context) (gateway.LegacyCounts, error) {
+func (g legacyGateway) counts(ctx context.Context) (legacy.Counts, error) {
 	_, st, err := gateway.ReadStatus(ctx, g.data)
 	if err != nil {
-		return gateway.LegacyCounts{}, err
+		return legacy.Counts{}, err
 	}
 	if st.Legacy == nil {
-		return gateway.LegacyCounts{}, errors.New("the gateway tells of no legacy device")
+		return legacy.Counts{}, errors.New("the gateway tells of no legacy device")
 	}
 	return st.Legacy.Devices[g.sensor], nil
 }

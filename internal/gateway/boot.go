@@ -5,12 +5,12 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
 
+	"vitalseal/internal/disk"
 	"vitalseal/internal/seal"
 	"vitalseal/internal/uplink"
 )
@@ -50,7 +50,7 @@ func (n *numbering) exceed(boot uint64) {
 		n.told = true
 		return
 	}
-	if err := replaceFile(n.path, []byte(strconv.FormatUint(boot+1, 10)+"\n"), true); err != nil {
+	if err := disk.Replace(n.path, []byte(strconv.FormatUint(boot+1, 10)+"\n"), true); err != nil {
 		n.log.Error("the boot counter was not raised; this gateway goes on with its own", "file", n.path, "err", err)
 		return
 	}
@@ -75,34 +75,8 @@ func nextBoot(path string) (uint64, error) {
 			return 0, fmt.Errorf("gateway: boot counter: %s does not hold a number below %d; write one above the last it held", path, uint64(maxBoot))
 		}
 	}
-	if err := replaceFile(path, []byte(strconv.FormatUint(last+1, 10)+"\n"), true); err != nil {
+	if err := disk.Replace(path, []byte(strconv.FormatUint(last+1, 10)+"\n"), true); err != nil {
 		return 0, fmt.Errorf("gateway: boot counter: %w", err)
 	}
 	return last + 1, nil
-}
-
-// replaceFile puts b in the place of a file, whole or not at all; durable makes it survive a power cut.
-func replaceFile(path string, b []byte, durable bool) error {
-	f, err := os.OpenFile(path+".new", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600) // #nosec G304 -- below the gateway's own folder
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(b)
-	if err == nil && durable {
-		err = f.Sync()
-	}
-	if err := errors.Join(err, f.Close()); err != nil {
-		return err
-	}
-	if err := os.Rename(path+".new", path); err != nil {
-		return err
-	}
-	if !durable {
-		return nil
-	}
-	dir, err := os.Open(filepath.Dir(path)) // #nosec G304 -- the gateway's own folder
-	if err != nil {
-		return err
-	}
-	return errors.Join(dir.Sync(), dir.Close())
 }

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"vitalseal/internal/delivery"
+	"vitalseal/internal/disk"
 	"vitalseal/internal/overlay"
 )
 
@@ -170,7 +171,7 @@ func (b *clockBook) save() error {
 	b.version++
 	raw, err := json.MarshalIndent(b.file, "", "  ")
 	if err == nil {
-		err = replaceFile(b.path, append(raw, '\n'), true)
+		err = disk.Replace(b.path, append(raw, '\n'), true)
 	}
 	if err != nil {
 		return fmt.Errorf("gateway: clock record: %w", err)

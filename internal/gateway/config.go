@@ -8,6 +8,7 @@ import (
 	"regexp"
 	"time"
 
+	"vitalseal/internal/gateway/legacy"
 	"vitalseal/internal/sensor"
 	"vitalseal/internal/signal"
 	"vitalseal/internal/vitals"
@@ -47,7 +48,7 @@ type Config struct {
 	// EpochLifetime is how long one data key is used.
 	EpochLifetime time.Duration `yaml:"epoch_lifetime"`
 	// Legacy is where devices that speak ThingSpeak reach the gateway.
-	Legacy Legacy `yaml:"legacy,omitempty"`
+	Legacy legacy.Config `yaml:"legacy,omitempty"`
 	// Sensors are the chips, each with an identity of its own.
 	Sensors []Sensor `yaml:"sensors"`
 }
@@ -76,7 +77,7 @@ type Sensor struct {
 	// ZeroAtStart takes the pressure at the start as ambient, when the cuff is open; it needs a calibration for the slope.
 	ZeroAtStart bool `yaml:"zero_at_start,omitempty"`
 	// Legacy is what a device of chip legacy is on its channel.
-	Legacy *LegacyDevice `yaml:"legacy,omitempty"`
+	Legacy *legacy.Device `yaml:"legacy,omitempty"`
 }
 
 // Default is the configuration that every file starts from.
@@ -137,10 +138,10 @@ func (c Config) Validate() error {
 			if err := s.validateBridge(key, adcs, bad); err != nil {
 				return err
 			}
-		case ChipLegacy: // validateLegacy checks it
+		case legacy.Chip: // validateLegacy checks it
 			place = "legacy " + s.ID
 		default:
-			return bad(key("chip"), "%q is not one of %s, %s, %s, %s", s.Chip, ChipMAX30100, ChipMCP3008, ChipMPS20N0040D, ChipLegacy)
+			return bad(key("chip"), "%q is not one of %s, %s, %s, %s", s.Chip, ChipMAX30100, ChipMCP3008, ChipMPS20N0040D, legacy.Chip)
 		}
 		if s.SpO2Calibration != "" {
 			if s.Chip != ChipMAX30100 {

@@ -10,6 +10,7 @@ import (
 	"sync"
 
 	"vitalseal/internal/delivery"
+	"vitalseal/internal/disk"
 	"vitalseal/internal/outbox"
 	"vitalseal/internal/vitals"
 )
@@ -201,7 +202,7 @@ func (b *gapBook) save() {
 	}
 	text, err := json.Marshal(booked)
 	if err == nil {
-		err = replaceFile(b.path, text, true)
+		err = disk.Replace(b.path, text, true)
 	}
 	if err != nil && !b.failing {
 		b.log.Error("gaps not written down; should this gateway be killed now, nobody will know of them", "err", err)

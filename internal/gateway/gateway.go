@@ -24,6 +24,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"vitalseal/internal/gateway/legacy"
 	"vitalseal/internal/outbox"
 	"vitalseal/internal/overlay"
 	"vitalseal/internal/seal"
@@ -105,12 +106,11 @@ func Run(ctx context.Context, cfg Config, d Deps) (err error) {
 	ctxIn, stopMeasuring := context.WithCancel(ctx)
 	defer stopMeasuring()
 	measuring, ctxM := errgroup.WithContext(ctxIn)
-	legacy, marks := newLegacyDesk(cfg, log), (*legacyMarks)(nil)
-	if cfg.Legacy.on() {
-		if marks, err = openLegacyMarks(filepath.Join(cfg.Data, "legacy-times.json"), log); err != nil {
-			return err
-		}
+	devices, err := legacy.Open(cfg.Legacy, cfg.Data, log)
+	if err != nil {
+		return err
 	}
+	led.legacy = devices
 	adcs := map[string]*converter{}
 	var writers []*writer
 	var lanes []string
@@ -154,8 +154,8 @@ func Run(ctx context.Context, cfg Config, d Deps) (err error) {
 			loop = newOximeter(s, curves[s.ID], d.Buses, w, log).run
 		case ChipMPS20N0040D:
 			loop = newCuff(s, adcs[s.ADC], w, log).run
-		case ChipLegacy:
-			loop = legacy.add(s, cfg.Legacy, w, marks).run
+		case legacy.Chip:
+			loop = devices.Add(s.ID, *s.Legacy, deviceSink{w})
 		}
 		measuring.Go(func() error { return w.run(ctxM) })
 		measuring.Go(func() error { return loop(ctxM) })
@@ -166,8 +166,8 @@ func Run(ctx context.Context, cfg Config, d Deps) (err error) {
 			w.renumbered(from, to)
 		}
 	}
-	if cfg.Legacy.on() { // its devices are known now
-		measuring.Go(func() error { return legacy.serve(ctxM, cfg.Legacy, led) })
+	if cfg.Legacy.On() { // its devices are known now
+		measuring.Go(func() error { return devices.Run(ctxM) })
 	}
 	measuring.Go(func() error { return clock.run(ctxM, led) })
 

@@ -1,95 +1,59 @@
 package gateway
 
 import (
-	"cmp"
-	"context"
 	"errors"
 	"fmt"
-	"log/slog"
-	"net"
 	"net/netip"
-	"path/filepath"
-	"strconv"
-	"sync"
 	"time"
 
-	"golang.org/x/sync/errgroup"
-
+	"vitalseal/internal/gateway/legacy"
 	"vitalseal/internal/sensor"
 	"vitalseal/internal/vitals"
-	"vitalseal/internal/weaken"
 )
 
-// ChipLegacy is a device that speaks ThingSpeak, such as an Arduino, instead of a chip on a bus (doc/legacy.md). Nothing vouches for
-// what it says but its key: its numbers are never better than vitals.Asserted.
-const ChipLegacy = "legacy"
+// deviceSink hands what a legacy device sends to its writer.
+type deviceSink struct{ w *writer }
 
-const (
-	legacyFields = 8 // that a ThingSpeak channel has
-	// legacyAhead is how far a device's clock may be ahead of ours.
-	legacyAhead = 5 * time.Second
-	// legacySilence is after how long without a message a device counts as not working.
-	legacySilence = 5 * time.Minute
-	// legacyReport is how often what was refused is told to the hub, if anything was.
-	legacyReport = time.Minute
-	maxLegacy    = 16 // devices of one gateway
-)
-
-// Legacy is where devices that speak ThingSpeak reach the gateway. Both are off until an address is named.
-type Legacy struct {
-	// ListenHTTP and ListenMQTT are local addresses, such as 10.0.8.1:8080 and 10.0.8.1:1883: no names, and none that the internet
-	// could reach.
-	ListenHTTP string `yaml:"listen_http,omitempty"`
-	ListenMQTT string `yaml:"listen_mqtt,omitempty"`
-	// UpdateEvery is how often one device may send; 0: each second.
-	UpdateEvery time.Duration `yaml:"update_every,omitempty"`
-	// MaxAge is how old a created_at may be; 0: a day.
-	MaxAge time.Duration `yaml:"max_age,omitempty"`
+// Numerics implements legacy.Sink. Nothing is lost when it refuses, because the device is told.
+func (s deviceSink) Numerics(entries []vitals.Bundle, deviceClock bool) bool {
+	select {
+	case s.w.in <- taken{vitals.Chunk{Signal: vitals.Numerics, Start: entries[0].At, Bundles: entries}, deviceClock}:
+		return true
+	default:
+		return false
+	}
 }
 
-// LegacyDevice is what a sensor of ChipLegacy is on its channel.
-type LegacyDevice struct {
-	// Channel is the number in its topics and paths: channels/<channel>/publish.
-	Channel int64 `yaml:"channel"`
-	// Fields says what field1 to field8 mean: names of kinds such as heart_rate_bpm. Empty: field1 is the heart rate and field2 SpO2, and
-	// no other has a meaning: what sketches send as the third, a body temperature say, must not become another kind by its place.
-	Fields map[string]string `yaml:"fields,omitempty"`
+// Event implements legacy.Sink.
+func (s deviceSink) Event(at time.Time, code, detail string) { s.w.event(at, code, detail) }
+
+// Working implements legacy.Sink.
+func (s deviceSink) Working(is bool) {
+	state := sensor.Absent
+	if is {
+		state = sensor.Working
+	}
+	s.w.led.device(s.w.id, state)
 }
 
-func (l Legacy) on() bool { return l.ListenHTTP != "" || l.ListenMQTT != "" }
+// HubTime implements legacy.Sink.
+func (s deviceSink) HubTime(at time.Time) time.Time { return s.w.clock.right(at) }
 
-// usualFields is what fields mean that the configuration does not name: what the sketches of pulse oximeters agree on.
-var usualFields = [legacyFields]vitals.Kind{vitals.HeartRate, vitals.SpO2}
+// Close implements legacy.Sink.
+func (s deviceSink) Close() { s.w.close() }
 
-// kinds are what the fields mean; 0 for nothing.
-func (d LegacyDevice) kinds() (k [legacyFields]vitals.Kind, err error) {
-	if len(d.Fields) == 0 {
-		k = usualFields
-		if weaken.Skip(weaken.FieldNames) {
-			k[2] = vitals.Systolic
-		}
-		return k, nil
-	}
-	for name, kind := range d.Fields {
-		i := fieldNumber(name)
-		if i == 0 || name != "field"+strconv.Itoa(i) {
-			return k, fmt.Errorf("%q is not field1 to field8", name)
-		}
-		if k[i-1], err = vitals.ParseKind(kind); err != nil {
-			return k, fmt.Errorf("%s: %q is not a kind such as %s", name, kind, vitals.HeartRate)
-		}
-		if k[i-1] == vitals.DieTemperature || k[i-1] == vitals.PerfusionIndex {
-			return k, fmt.Errorf("%s: %q is a sensor's own, not a patient's", name, kind)
+// ErrNotLegacy says that a key is for a sensor that is no legacy device.
+var ErrNotLegacy = errors.New("gateway: not a legacy device")
+
+// MakeLegacyKey is legacy.MakeKey for a device of this configuration; ErrNotLegacy if it has none of that
+// name.
+func MakeLegacyKey(cfg Config, name string) (string, error) {
+	for _, s := range cfg.Sensors {
+		if s.ID == name && s.Chip == legacy.Chip {
+			return legacy.MakeKey(cfg.Data, name)
 		}
 	}
-	first := map[vitals.Kind]int{}
-	for i, kind := range k {
-		if j := first[kind]; kind != 0 && j != 0 {
-			return k, fmt.Errorf("field%d and field%d are both %s", j, i+1, kind)
-		}
-		first[kind] = i + 1
-	}
-	return k, nil
+	return "", fmt.Errorf("%w: %q is no sensor of chip %s in the configuration", ErrNotLegacy, name, legacy.Chip)
 }
 
 // validateLegacy checks what Validate does not know of chips on buses.
@@ -113,9 +77,9 @@ func (c Config) validateLegacy(bad func(string, string, ...any) error) error {
 	channels, devices := map[int64]string{}, 0
 	for i, s := range c.Sensors {
 		key := func(name string) string { return fmt.Sprintf("sensors[%d].%s", i, name) }
-		if s.Chip != ChipLegacy {
+		if s.Chip != legacy.Chip {
 			if s.Legacy != nil {
-				return bad(key("legacy"), "only a chip %s has it", ChipLegacy)
+				return bad(key("legacy"), "only a chip %s has it", legacy.Chip)
 			}
 			continue
 		}
@@ -129,315 +93,17 @@ func (c Config) validateLegacy(bad func(string, string, ...any) error) error {
 			return bad(key("chip"), "%s has no bus, adc, channel, calibration or zero_at_start", s.Chip)
 		}
 		channels[s.Legacy.Channel] = s.ID
-		if _, err := s.Legacy.kinds(); err != nil {
+		if _, err := s.Legacy.Kinds(); err != nil {
 			return bad(key("legacy.fields"), "%v", err)
 		}
 	}
 	switch {
-	case devices > maxLegacy:
-		return bad("sensors", "%d of chip %s, at most %d", devices, ChipLegacy, maxLegacy)
-	case devices > 0 && !l.on():
-		return bad("legacy", "listen_http or listen_mqtt is missing: the devices of chip %s have nowhere to send to", ChipLegacy)
-	case devices == 0 && l.on():
-		return bad("legacy", "no sensor has chip %s: nobody could send anything", ChipLegacy)
-	}
-	return nil
-}
-
-// legacyDesk takes in what legacy devices say: it knows their keys, their channels and their pace.
-type legacyDesk struct {
-	keys    *legacyKeys
-	guard   *legacyGuard
-	devices map[string]*legacyDevice // by sensor
-	log     *slog.Logger
-}
-
-// legacyDevice is one device. Its writer's put belongs to whoever holds mu.
-type legacyDevice struct {
-	id    string
-	limit legacyLimits
-	kinds [legacyFields]vitals.Kind
-	w     *writer
-	marks *legacyMarks
-	log   *slog.Logger
-
-	mu     sync.Mutex // guards the fields below
-	absent time.Time  // when what it had no value for was noted last
-	late   legacyLate
-	// ownClock is that it has said times of its own since the start: from then on nothing is corrected by what the gateway's clock is off.
-	ownClock bool
-	logged   time.Time // when a refusal was logged last
-	closed   bool
-	last     time.Time // when its last message was accepted; zero: none since the start
-	bulk     time.Time // when its last bulk update was
-	silent   bool      // told
-	counts   LegacyCounts
-	told     LegacyCounts // what the hub knows of them
-	working  bool
-}
-
-type legacyLimits struct {
-	channel       int64
-	every, maxAge time.Duration
-}
-
-// errLegacy are the refusals of a device's message; each has its count and its status.
-var (
-	errLegacyKey     = errors.New("the key is not a device's of this gateway")
-	errLegacyChannel = errors.New("the channel is not this device's")
-	errLegacyLarge   = errors.New("the message is too large")
-	errLegacyOften   = errors.New("too many messages; wait before the next one")
-	errLegacyReplay  = errors.New("created_at is not after the newest entry that is here: it was sent before, or comes too late")
-	errLegacyBusy    = errors.New("the gateway cannot take messages now; try again")
-)
-
-// legacyUnsupported is something of MQTT that is not here; the text says what to do.
-type legacyUnsupported struct{ text string }
-
-func (u *legacyUnsupported) Error() string { return u.text }
-
-func newLegacyDesk(cfg Config, log *slog.Logger) *legacyDesk {
-	return &legacyDesk{keys: openLegacyKeys(filepath.Join(cfg.Data, legacyKeyFile)), guard: newLegacyGuard(), devices: map[string]*legacyDevice{}, log: log}
-}
-
-// add makes a device known. Validate has let its configuration through.
-func (d *legacyDesk) add(s Sensor, l Legacy, w *writer, marks *legacyMarks) *legacyDevice {
-	kinds, _ := s.Legacy.kinds()
-	dev := &legacyDevice{id: s.ID, kinds: kinds, w: w, marks: marks, log: d.log,
-		limit: legacyLimits{channel: s.Legacy.Channel, every: cmp.Or(l.UpdateEvery, time.Second), maxAge: cmp.Or(l.MaxAge, 24*time.Hour)}}
-	d.devices[s.ID] = dev
-	return dev
-}
-
-// device is who has the key, or errLegacyKey; errLegacyOften if its address has guessed too often.
-func (d *legacyDesk) device(key, from string, now time.Time) (*legacyDevice, error) {
-	if !d.guard.may(from, now) {
-		return nil, errLegacyOften
-	}
-	id, err := d.keys.owner(key)
-	if err != nil {
-		d.log.Error("legacy devices' keys cannot be read; nobody is let in", "err", err)
-		return nil, errLegacyBusy
-	}
-	dev := d.devices[id]
-	if dev == nil {
-		d.guard.failed(from, now)
-		return nil, errLegacyKey
-	}
-	d.guard.proven(from, now)
-	return dev, nil
-}
-
-// take puts messages of one device on their way, all or none. It returns the time of the last one, which is its entry's id.
-func (d *legacyDevice) take(messages []legacyMessage, bulk bool, now time.Time) (time.Time, error) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	last, err := d.accept(messages, bulk, now)
-	d.counts.note(err, len(messages), now)
-	d.explain(err, now)
-	for _, m := range messages {
-		if err == nil && len(m.left) > 0 {
-			d.counts.Fields += uint64(len(m.left)) // #nosec G115 -- at most eight
-			d.explain(m.left[0], now)
-		}
-	}
-	if err == nil && !bulk {
-		d.watchClock(messages[0].at, d.w.clock.right(now))
-	}
-	return last, err
-}
-
-// refused counts a message that could not be taken as one. Where it named kinds that the device has no value for, that is noted in its
-// stream: the number before it does not stand until it is old.
-func (d *legacyDevice) refused(err error, m legacyMessage, now time.Time) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.counts.note(err, 0, now)
-	d.explain(err, now)
-	since := now.Sub(d.absent)
-	if len(m.numerics) == 0 || !m.at.IsZero() || d.closed || since >= 0 && since < d.limit.every {
-		return
-	}
-	d.absent = now
-	at := now.UTC().Truncate(time.Microsecond)
-	if newest := d.marks.newest(d.id); !at.After(newest) {
-		return // its clock is ahead of ours: what it said has the later time
-	}
-	d.w.offer(vitals.Chunk{Signal: vitals.Numerics, Start: at, Bundles: []vitals.Bundle{{At: at, Numerics: m.numerics}}}, d.ownClock) // or the disk is stuck: then all is late
-}
-
-// explain keeps the reason of a refusal for the status, and logs one a minute. The caller holds mu.
-func (d *legacyDevice) explain(err error, now time.Time) {
-	if err == nil {
-		return
-	}
-	d.counts.Reason = err.Error()
-	if since := now.Sub(d.logged); since >= 0 && since < legacyReport {
-		return
-	}
-	d.logged = now
-	d.log.Warn("legacy device: something of what it sends is refused; gateway status counts it", "sensor", d.id, "reason", d.counts.Reason)
-}
-
-func (d *legacyDevice) accept(messages []legacyMessage, bulk bool, now time.Time) (time.Time, error) {
-	if d.closed {
-		return time.Time{}, errLegacyBusy
-	}
-	pace := &d.last
-	if bulk {
-		pace = &d.bulk
-	}
-	if wait := now.Sub(*pace); wait >= 0 && wait < d.limit.every { // a negative one: the clock was set back
-		return time.Time{}, errLegacyOften
-	}
-	newest, right := d.marks.newest(d.id), d.w.clock.right(now)
-	if newest.After(now.Add(legacyAhead)) && newest.After(right.Add(legacyAhead)) {
-		newest = time.Time{} // the clock was set back: what was the newest then says nothing
-	}
-	bundles, own := make([]vitals.Bundle, 0, len(messages)), d.ownClock
-	for i, m := range messages {
-		at := m.at
-		own = own || !at.IsZero()
-		switch {
-		case at.IsZero(): // its time is ours
-			if at = now.UTC().Truncate(time.Microsecond); !at.After(newest) {
-				at = newest.Add(time.Microsecond)
-			}
-		case at.After(right.Add(legacyAhead)):
-			return time.Time{}, inMessage(i, bulk, &legacyMistake{"created_at", fmt.Sprintf("is in the future; at most %v ahead of the hub's clock, or of the gateway's while the hub is not reached, is allowed", legacyAhead)})
-		case at.Before(right.Add(-d.limit.maxAge)):
-			return time.Time{}, inMessage(i, bulk, &legacyMistake{"created_at", fmt.Sprintf("is older than %v", d.limit.maxAge)})
-		case !at.After(newest):
-			return time.Time{}, errLegacyReplay
-		}
-		newest = at
-		if len(m.numerics) > 0 {
-			bundles = append(bundles, vitals.Bundle{At: at, Numerics: m.numerics})
-		}
-	}
-	// One chunk is taken or not; a bulk update fits into one.
-	if len(bundles) > 0 && !d.w.offer(vitals.Chunk{Signal: vitals.Numerics, Start: bundles[0].At, Bundles: bundles}, own) {
-		return time.Time{}, errLegacyBusy
-	}
-	d.marks.set(d.id, newest)
-	d.ownClock = own
-	*pace, d.last = now, now
-	return newest, nil
-}
-
-// offer hands a chunk over unless too much waits for the disk; then nothing is lost, because the sender is told. device: its times are of
-// the device's own clock.
-func (w *writer) offer(c vitals.Chunk, device bool) bool {
-	select {
-	case w.in <- taken{c, device}:
-		return true
-	default:
-		return false
-	}
-}
-
-// run tells the hub how the device is, until ctx ends.
-func (d *legacyDevice) run(ctx context.Context) error {
-	start := time.Now()
-	d.mu.Lock()
-	d.w.event(wall(), "started", ChipLegacy)
-	d.mu.Unlock()
-	t := time.NewTicker(time.Second)
-	defer t.Stop()
-	for tick := time.Duration(1); ; tick++ {
-		select {
-		case <-ctx.Done():
-			d.mu.Lock()
-			defer d.mu.Unlock()
-			d.report(wall())
-			d.closed = true
-			d.w.close()
-			return nil
-		case <-t.C:
-			d.look(time.Now(), start, tick%(legacyReport/time.Second) == 0)
-		}
-	}
-}
-
-// look tells the state of a device, as that of a chip is told.
-func (d *legacyDevice) look(now, start time.Time, report bool) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	heard := d.last
-	if heard.IsZero() {
-		heard = start
-	}
-	switch silent := now.Sub(heard) > legacySilence; {
-	case silent && !d.silent:
-		d.silent, d.working = true, false
-		d.w.led.device(d.id, sensor.Absent)
-		d.w.event(wall(), "device_fault", "legacy device is silent")
-	case !silent && !d.last.IsZero() && !d.working:
-		d.working = true
-		d.w.led.device(d.id, sensor.Working)
-		if d.silent {
-			d.silent = false
-			d.w.event(wall(), "device_ok", "")
-		}
-	}
-	d.w.led.legacy(d.id, d.counts)
-	if report {
-		d.report(wall())
-	}
-}
-
-// report tells the hub what was refused since it was last told.
-func (d *legacyDevice) report(at time.Time) {
-	d.w.led.legacy(d.id, d.counts)
-	if detail := d.counts.since(d.told); detail != "" {
-		d.w.event(at, "legacy_refused", detail)
-		d.told = d.counts
-	}
-}
-
-// serve listens until ctx ends. That nobody can listen there is an error at the start, as a wrong bus is not: it is a mistake in the
-// configuration.
-func (d *legacyDesk) serve(ctx context.Context, l Legacy, led *ledger) error {
-	g, ctx := errgroup.WithContext(ctx)
-	for _, face := range []struct {
-		address string
-		run     func(context.Context, net.Listener) error
-	}{{l.ListenHTTP, d.serveHTTP}, {l.ListenMQTT, d.serveMQTT}} {
-		if face.address == "" {
-			continue
-		}
-		ln, err := (&net.ListenConfig{}).Listen(ctx, "tcp", face.address)
-		if err != nil {
-			// An address may come later than the gateway, and the other sensors must not wait for it.
-			g.Go(func() error { return d.listenLater(ctx, face.address, face.run) })
-			d.log.Error("legacy devices cannot reach the gateway; trying again", "err", err)
-			continue
-		}
-		g.Go(func() error { return face.run(ctx, newBounded(ln, d.guard, d.log)) })
-	}
-	g.Go(func() error {
-		t := time.NewTicker(time.Second)
-		defer t.Stop()
-		for {
-			led.legacyStrangers(d.guard.count())
-			select {
-			case <-ctx.Done():
-				return nil
-			case <-t.C:
-			}
-		}
-	})
-	return g.Wait()
-}
-
-// listenLater tries again until the address is there.
-func (d *legacyDesk) listenLater(ctx context.Context, address string, run func(context.Context, net.Listener) error) error {
-	for sleep(ctx, 5*time.Second) {
-		ln, err := (&net.ListenConfig{}).Listen(ctx, "tcp", address)
-		if err == nil {
-			d.log.Info("legacy devices can reach the gateway")
-			return run(ctx, newBounded(ln, d.guard, d.log))
-		}
+	case devices > legacy.MaxDevices:
+		return bad("sensors", "%d of chip %s, at most %d", devices, legacy.Chip, legacy.MaxDevices)
+	case devices > 0 && !l.On():
+		return bad("legacy", "listen_http or listen_mqtt is missing: the devices of chip %s have nowhere to send to", legacy.Chip)
+	case devices == 0 && l.On():
+		return bad("legacy", "no sensor has chip %s: nobody could send anything", legacy.Chip)
 	}
 	return nil
 }

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -14,6 +15,7 @@ import (
 	"time"
 
 	"vitalseal/internal/gateway"
+	"vitalseal/internal/gateway/legacy"
 	"vitalseal/internal/overlay"
 	"vitalseal/internal/sensor/bench"
 	"vitalseal/internal/store"
@@ -30,8 +32,8 @@ func legacyConfig(w *ward, t *testing.T) gateway.Config {
 	must(t, err)
 	must(t, identity.Save(overlay.IdentityPath(w.data, id)))
 	c := w.config()
-	c.Legacy = gateway.Legacy{ListenHTTP: freeAddress(t), ListenMQTT: freeAddress(t), UpdateEvery: 100 * time.Millisecond}
-	c.Sensors = append(c.Sensors, gateway.Sensor{ID: arduino, Chip: gateway.ChipLegacy, Legacy: &gateway.LegacyDevice{Channel: 7}})
+	c.Legacy = legacy.Config{ListenHTTP: freeAddress(t), ListenMQTT: freeAddress(t), UpdateEvery: 100 * time.Millisecond}
+	c.Sensors = append(c.Sensors, gateway.Sensor{ID: arduino, Chip: legacy.Chip, Legacy: &legacy.Device{Channel: 7}})
 	return c
 }
 
@@ -204,11 +206,11 @@ func TestLegacyConfig(t *testing.T) {
 		"every address":  {func(c *gateway.Config) { c.Legacy.ListenHTTP = "0.0.0.0:80" }, "legacy.listen_http"},
 		"public address": {func(c *gateway.Config) { c.Legacy.ListenMQTT = "8.8.8.8:1883" }, "legacy.listen_mqtt"},
 		"a name":         {func(c *gateway.Config) { c.Legacy.ListenHTTP = "gateway:80" }, "legacy.listen_http"},
-		"nowhere":        {func(c *gateway.Config) { c.Legacy = gateway.Legacy{} }, "nowhere to send"},
+		"nowhere":        {func(c *gateway.Config) { c.Legacy = legacy.Config{} }, "nowhere to send"},
 		"nobody":         {func(c *gateway.Config) { c.Sensors = c.Sensors[:1] }, "nobody could send"},
 		"no channel":     {func(c *gateway.Config) { c.Sensors[1].Legacy = nil }, "sensors[1].legacy.channel"},
 		"bus":            {func(c *gateway.Config) { c.Sensors[1].Bus = "/dev/i2c-1" }, "sensors[1].chip"},
-		"a chip's":       {func(c *gateway.Config) { c.Sensors[0].Legacy = &gateway.LegacyDevice{Channel: 1} }, "sensors[0].legacy"},
+		"a chip's":       {func(c *gateway.Config) { c.Sensors[0].Legacy = &legacy.Device{Channel: 1} }, "sensors[0].legacy"},
 		"pace":           {func(c *gateway.Config) { c.Legacy.UpdateEvery = time.Millisecond }, "update_every"},
 		"age":            {func(c *gateway.Config) { c.Legacy.MaxAge = 1000 * time.Hour }, "max_age"},
 		"field": {func(c *gateway.Config) { c.Sensors[1].Legacy.Fields = map[string]string{"field9": "spo2_percent"} },
@@ -220,8 +222,8 @@ func TestLegacyConfig(t *testing.T) {
 		"fine": {func(c *gateway.Config) { c.Sensors[1].Legacy.Fields = map[string]string{"field3": "spo2_percent"} }, ""},
 	} {
 		cfg := gateway.Default()
-		cfg.Data, cfg.Legacy = w.data, gateway.Legacy{ListenHTTP: "127.0.0.1:8080"}
-		cfg.Sensors = []gateway.Sensor{{ID: "oxi", Chip: gateway.ChipMAX30100, Bus: "x"}, {ID: "ard", Chip: gateway.ChipLegacy, Legacy: &gateway.LegacyDevice{Channel: 1}}}
+		cfg.Data, cfg.Legacy = w.data, legacy.Config{ListenHTTP: "127.0.0.1:8080"}
+		cfg.Sensors = []gateway.Sensor{{ID: "oxi", Chip: gateway.ChipMAX30100, Bus: "x"}, {ID: "ard", Chip: legacy.Chip, Legacy: &legacy.Device{Channel: 1}}}
 		c.change(&cfg)
 		err := cfg.Validate()
 		if c.want == "" && err != nil || c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)) {
@@ -316,5 +318,18 @@ func TestLegacyClockAtAPatientChange(t *testing.T) {
 				t.Errorf("%d on a chart, although nothing says of whom they are", got)
 			}
 		})
+	}
+}
+
+// TestLegacyKeyOfAChip: only a legacy device of the configuration gets a key.
+func TestLegacyKeyOfAChip(t *testing.T) {
+	cfg := gateway.Config{Data: t.TempDir(), Sensors: []gateway.Sensor{{ID: "ard", Chip: legacy.Chip}, {ID: "oxi", Chip: gateway.ChipMAX30100}}}
+	for _, name := range []string{"oxi", "other"} {
+		if _, err := gateway.MakeLegacyKey(cfg, name); !errors.Is(err, gateway.ErrNotLegacy) {
+			t.Errorf("a key for %s: %v", name, err)
+		}
+	}
+	if key, err := gateway.MakeLegacyKey(cfg, "ard"); err != nil || key == "" {
+		t.Errorf("no key for a legacy device: %v", err)
 	}
 }

@@ -12,6 +12,8 @@ import (
 
 	"vitalseal/internal/audit"
 	"vitalseal/internal/delivery"
+	"vitalseal/internal/disk"
+	"vitalseal/internal/gateway/legacy"
 	"vitalseal/internal/outbox"
 	"vitalseal/internal/sensor"
 	"vitalseal/internal/uplink"
@@ -41,7 +43,7 @@ type Status struct {
 	// Storage is the disk below the data folder.
 	Storage StorageStatus `json:"storage"`
 	// Legacy tells of devices that speak ThingSpeak; absent where there are none.
-	Legacy *LegacyStatus `json:"legacy,omitempty"`
+	Legacy *legacy.Status `json:"legacy,omitempty"`
 }
 
 // BacklogStatus is what waits: everything while the hub is away; else what had waited when the connections began.
@@ -114,23 +116,23 @@ type ledger struct {
 	boot    uint64   // at this start; it may be raised while it runs
 	storage *storage // nil until there is one; set before anything runs
 	book    *gapBook // nil until there is one; set before anything runs
-	// clockBook is likewise.
+	// clockBook and legacy are likewise.
 	clockBook *clockBook
+	legacy    *legacy.Server
 
-	mu       sync.Mutex // guards the fields below
-	lanes    []string
-	streams  map[string]*[vitals.MaxSignal + 1]StreamStatus // by lane
-	senders  map[string]*uplink.Sender
-	devices  map[string]device
-	curves   map[string]string
-	backlog  uint64
-	waited   uint64 // settled records that had waited when their connection began
-	drain    drainRate
-	gaps     GapStatus
-	clock    ClockStatus
-	off      time.Duration             // how far off the clock may be, 0 for not known
-	witness  func() audit.WitnessState // nil until there is one
-	legacies *LegacyStatus             // nil without legacy devices
+	mu      sync.Mutex // guards the fields below
+	lanes   []string
+	streams map[string]*[vitals.MaxSignal + 1]StreamStatus // by lane
+	senders map[string]*uplink.Sender
+	devices map[string]device
+	curves  map[string]string
+	backlog uint64
+	waited  uint64 // settled records that had waited when their connection began
+	drain   drainRate
+	gaps    GapStatus
+	clock   ClockStatus
+	off     time.Duration             // how far off the clock may be, 0 for not known
+	witness func() audit.WitnessState // nil until there is one
 }
 
 // device is a chip's state and how often it was not working.
@@ -332,7 +334,9 @@ func (l *ledger) status(q *outbox.Queue) Status {
 	st.Backlog, st.Gaps, st.Clock = backlog, l.gaps, l.clock
 	st.Gaps.Corrupt, st.Gaps.Waiting = qs.Corrupt, waiting
 	l.clockBook.tellStatus(&st.Clock)
-	st.Legacy = l.legacies.copyOf()
+	if l.legacy != nil {
+		st.Legacy = l.legacy.Status()
+	}
 	if l.storage != nil {
 		st.Storage = l.storage.status()
 		st.Storage.HeldBytes, st.Storage.HeldRecords = qs.HeldBytes, qs.Held
@@ -371,7 +375,7 @@ func (l *ledger) status(q *outbox.Queue) Status {
 func (l *ledger) write(path string, q *outbox.Queue) error {
 	b, err := json.MarshalIndent(l.status(q), "", "  ")
 	if err == nil {
-		err = replaceFile(path, append(b, '\n'), false)
+		err = disk.Replace(path, append(b, '\n'), false)
 	}
 	if err != nil {
 		return fmt.Errorf("gateway: status: %w", err)

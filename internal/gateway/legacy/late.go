@@ -1,4 +1,4 @@
-package gateway
+package legacy
 
 import (
 	"fmt"
@@ -64,7 +64,7 @@ func (d *legacyDevice) watchClock(at, now time.Time) {
 		err := &errLegacyLate{d.late.by.Round(time.Second), local}
 		d.counts.Reason = err.Error()
 		d.log.Warn("legacy device: its times are late", "sensor", d.id, "reason", err.Error())
-		d.w.event(wall(), "legacy_clock", err.Error())
+		d.to.Event(time.Now(), "legacy_clock", err.Error())
 	}
 }
 

@@ -1,4 +1,4 @@
-package gateway
+package legacy
 
 import (
 	"bufio"
@@ -10,7 +10,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -21,21 +20,20 @@ import (
 	"vitalseal/internal/vitals"
 )
 
-// deskOf is a desk with one device, "ard" on channel 1, and its key; and a wire that it serves at.
-func deskOf(t *testing.T, serve func(*legacyDesk, context.Context, net.Listener) error) (d *legacyDesk, dev *legacyDevice, key, address string) {
+// serverOf is a server with one device, "ard" on channel 1, and its key; and a wire that it serves at.
+func serverOf(t *testing.T, serve func(*Server, context.Context, net.Listener) error) (d *Server, dev *legacyDevice, key, address string) {
 	t.Helper()
-	cfg := Config{Data: t.TempDir(), Sensors: []Sensor{{ID: "ard", Chip: ChipLegacy, Legacy: &LegacyDevice{Channel: 1}}}}
-	key, err := MakeLegacyKey(cfg, "ard")
+	folder := t.TempDir()
+	key, err := MakeKey(folder, "ard")
 	if err != nil {
 		t.Fatal(err)
 	}
 	quiet := slog.New(slog.DiscardHandler)
-	d = newLegacyDesk(cfg, quiet)
-	marks, err := openLegacyMarks(filepath.Join(cfg.Data, "marks"), quiet)
+	d, err = Open(Config{ListenHTTP: "127.0.0.1:1", UpdateEvery: time.Nanosecond}, folder, quiet)
 	if err != nil {
 		t.Fatal(err)
 	}
-	dev = d.add(cfg.Sensors[0], Legacy{UpdateEvery: time.Nanosecond}, &writer{in: make(chan taken, queuedChunks)}, marks)
+	dev = d.add("ard", Device{Channel: 1}, newQueue())
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -53,7 +51,7 @@ func deskOf(t *testing.T, serve func(*legacyDesk, context.Context, net.Listener)
 }
 
 // counted is a copy of a device's counts.
-func (d *legacyDevice) counted() LegacyCounts {
+func (d *legacyDevice) counted() Counts {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.counts
@@ -61,7 +59,7 @@ func (d *legacyDevice) counted() LegacyCounts {
 
 // TestLegacySketches: what common sketches write byte by byte is taken, with the numbers that they mean.
 func TestLegacySketches(t *testing.T) {
-	d, dev, key, address := deskOf(t, (*legacyDesk).serveHTTP)
+	d, dev, key, address := serverOf(t, (*Server).serveHTTP)
 	ask := func(text string) *http.Response {
 		t.Helper()
 		c, err := net.Dial("tcp", address)
@@ -105,7 +103,7 @@ func TestLegacySketches(t *testing.T) {
 			t.Errorf("%q: %d %s", text, res.StatusCode, res.Header.Get("X-Vitalseal-Error"))
 			continue
 		}
-		n := (<-dev.w.in).Bundles[0].Numerics
+		n := (<-dev.in()).Bundles[0].Numerics
 		if k := slices.IndexFunc(n, func(n vitals.Numeric) bool { return n.Kind == vitals.HeartRate }); k < 0 || n[k].Value != float64(value) || n[k].Quality != vitals.Asserted {
 			t.Errorf("%q: %v", text, n)
 		}
@@ -120,7 +118,7 @@ func TestLegacySketches(t *testing.T) {
 			t.Errorf("%s: %d %s", layout, res.StatusCode, res.Header.Get("X-Vitalseal-Error"))
 			continue
 		}
-		if got := (<-dev.w.in).Bundles[0].At; !got.Equal(at) {
+		if got := (<-dev.in()).Bundles[0].At; !got.Equal(at) {
 			t.Errorf("%s: stored at %v, want %v", layout, got, at)
 		}
 	}
@@ -192,7 +190,7 @@ func greet(key string) packets.Packet {
 // TestLegacyPoison: a message that is refused for good is acknowledged, dropped and counted, so that the device does not send it first on
 // every connection for ever; what comes behind it is stored. (Seen: the device was silent until its queue was cleared.)
 func TestLegacyPoison(t *testing.T) {
-	_, dev, key, address := deskOf(t, (*legacyDesk).serveMQTT)
+	_, dev, key, address := serverOf(t, (*Server).serveMQTT)
 	s, code := speak(t, address, greet(key))
 	if code != 0 {
 		t.Fatalf("not let in: %d", code)
@@ -200,17 +198,17 @@ func TestLegacyPoison(t *testing.T) {
 	for i, x := range []struct {
 		topic, text string
 		retain      bool
-		count       func(LegacyCounts) uint64
+		count       func(Counts) uint64
 	}{
-		{"channels/1/publish", "field1=high", false, func(c LegacyCounts) uint64 { return c.BadValue }},
-		{"channels/1/publish", "field1=72&created_at=never", false, func(c LegacyCounts) uint64 { return c.BadValue }},
-		{"channels/1/publish", "field1=72&status=" + strings.Repeat("x", 3500), false, func(c LegacyCounts) uint64 { return c.TooLarge }},
-		{"channels/1/publish", "field1=72&status=" + strings.Repeat("x", 70_000), false, func(c LegacyCounts) uint64 { return c.TooLarge }},
-		{"channels/2/publish", "field1=72", false, func(c LegacyCounts) uint64 { return c.NotAllowed }},
-		{"home/bedroom/oximeter", "72", false, func(c LegacyCounts) uint64 { return c.NotAllowed }},
-		{"channels/+/publish", "field1=72", false, func(c LegacyCounts) uint64 { return c.NotAllowed }},
-		{"$SYS/x", "72", false, func(c LegacyCounts) uint64 { return c.NotAllowed }},
-		{"channels/1/publish", "field1=72", true, func(c LegacyCounts) uint64 { return c.Unsupported }},
+		{"channels/1/publish", "field1=high", false, func(c Counts) uint64 { return c.BadValue }},
+		{"channels/1/publish", "field1=72&created_at=never", false, func(c Counts) uint64 { return c.BadValue }},
+		{"channels/1/publish", "field1=72&status=" + strings.Repeat("x", 3500), false, func(c Counts) uint64 { return c.TooLarge }},
+		{"channels/1/publish", "field1=72&status=" + strings.Repeat("x", 70_000), false, func(c Counts) uint64 { return c.TooLarge }},
+		{"channels/2/publish", "field1=72", false, func(c Counts) uint64 { return c.NotAllowed }},
+		{"home/bedroom/oximeter", "72", false, func(c Counts) uint64 { return c.NotAllowed }},
+		{"channels/+/publish", "field1=72", false, func(c Counts) uint64 { return c.NotAllowed }},
+		{"$SYS/x", "72", false, func(c Counts) uint64 { return c.NotAllowed }},
+		{"channels/1/publish", "field1=72", true, func(c Counts) uint64 { return c.Unsupported }},
 	} {
 		before := x.count(dev.counted())
 		if !s.acknowledged(uint16(2*i+1), x.topic, x.text, x.retain) {
@@ -219,18 +217,18 @@ func TestLegacyPoison(t *testing.T) {
 		if c := dev.counted(); x.count(c) != before+1 || c.Reason == "" {
 			t.Errorf("%s %.40s: counted %+v", x.topic, x.text, c)
 		}
-		for len(dev.w.in) > 0 {
-			if c := <-dev.w.in; slices.ContainsFunc(c.Bundles, func(b vitals.Bundle) bool { return b.Numerics[0].Quality.HasValue() }) {
+		for len(dev.in()) > 0 {
+			if c := <-dev.in(); slices.ContainsFunc(c.Bundles, func(b vitals.Bundle) bool { return b.Numerics[0].Quality.HasValue() }) {
 				t.Errorf("%s %.40s: stored", x.topic, x.text)
 			}
 		}
-		if !s.acknowledged(uint16(2*i+2), "channels/1/publish", "field1=73", false) || (<-dev.w.in).Bundles[0].Numerics[0].Value != 73 {
+		if !s.acknowledged(uint16(2*i+2), "channels/1/publish", "field1=73", false) || (<-dev.in()).Bundles[0].Numerics[0].Value != 73 {
 			t.Fatalf("behind %s %.40s: not stored", x.topic, x.text)
 		}
 	}
 	// A disk that is stuck is not for good: the message is wanted again.
-	for len(dev.w.in) < cap(dev.w.in) {
-		dev.w.in <- taken{}
+	for len(dev.in()) < cap(dev.in()) {
+		dev.in() <- sent{}
 	}
 	if s.acknowledged(99, "channels/1/publish", "field1=74", false) {
 		t.Error("acknowledged, and not stored")
@@ -239,7 +237,7 @@ func TestLegacyPoison(t *testing.T) {
 
 // TestLegacyGreetings: what MQTT has and this address has not is refused, counted with the device, and said.
 func TestLegacyGreetings(t *testing.T) {
-	d, dev, key, address := deskOf(t, (*legacyDesk).serveMQTT)
+	d, dev, key, address := serverOf(t, (*Server).serveMQTT)
 	will := greet(key)
 	will.Connect.WillFlag, will.Connect.WillTopic, will.Connect.WillPayload = true, "channels/1/publish", []byte("x")
 	lasting := greet(key)

@@ -1,4 +1,4 @@
-package gateway
+package legacy
 
 import (
 	"context"
@@ -23,14 +23,14 @@ const (
 	// legacyMQTTIdle ends a connection that says nothing, whatever keep-alive it asked for, as ThingSpeak does.
 	legacyMQTTIdle   = time.Hour
 	maxLegacyPacket  = 4 << 10
-	maxLegacyClients = maxLegacy * 4
+	maxLegacyClients = MaxDevices * 4
 )
 
 // legacyBroker is MQTT for devices that publish. The protocol is mochi-mqtt's; who may do what is decided here. Nothing can be
 // subscribed, retained or left as a last will.
 type legacyBroker struct {
 	mqtt.HookBase
-	d *legacyDesk
+	d *Server
 
 	mu      sync.Mutex                    // guards the field below
 	devices map[*mqtt.Client]legacySignIn // that have signed in
@@ -43,7 +43,7 @@ type legacySignIn struct {
 }
 
 // serveMQTT serves connections until ctx ends and all of them have.
-func (d *legacyDesk) serveMQTT(ctx context.Context, ln net.Listener) error {
+func (d *Server) serveMQTT(ctx context.Context, ln net.Listener) error {
 	limits := mqtt.NewDefaultServerCapabilities()
 	limits.MaximumClients, limits.MaximumClientWritesPending = maxLegacyClients, 16
 	limits.MaximumSessionExpiryInterval, limits.MaximumMessageExpiryInterval = 0, 1

@@ -1,7 +1,8 @@
-package gateway
+package legacy
 
 import (
 	"container/list"
+	"context"
 	"log/slog"
 	"net"
 	"sync"
@@ -14,7 +15,7 @@ const (
 	maxLegacyConns    = 128 // of one face
 	maxLegacyConnsOne = 16  // of one address
 	// legacyProvenFor is how long an address counts as a device's after it has shown a key, and maxLegacyProven how many are remembered:
-	// the devices of one gateway are at most maxLegacy.
+	// the devices of one gateway are at most MaxDevices.
 	legacyProvenFor = 24 * time.Hour
 	maxLegacyProven = 64
 	// legacyCrowdEvery is how often the log says that connections are pushed out or turned away.
@@ -156,10 +157,22 @@ func (g *legacyGuard) isProven(from string, now time.Time) bool {
 }
 
 // crowded counts connections that a full listener ended, and gives all counts.
-func (g *legacyGuard) crowded(pushedOut, turnedAway uint64) LegacyStrangers {
+func (g *legacyGuard) crowded(pushedOut, turnedAway uint64) Strangers {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.total.PushedOut += pushedOut
 	g.total.TurnedAway += turnedAway
 	return g.total
+}
+
+// sleep waits for d; false: ctx has ended.
+func sleep(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
 }

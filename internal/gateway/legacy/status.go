@@ -1,4 +1,4 @@
-package gateway
+package legacy
 
 import (
 	"encoding/json"
@@ -6,14 +6,17 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"os"
 	"strings"
 	"sync"
 	"time"
+
+	"vitalseal/internal/disk"
 )
 
-// LegacyCounts is what became of a legacy device's messages since this start.
-type LegacyCounts struct {
+// Counts is what became of a device's messages since this start.
+type Counts struct {
 	Accepted uint64 `json:"accepted"` // entries
 	// Why messages were refused.
 	BadValue   uint64 `json:"bad_value"` // not a number, out of range, of an unknown field, or not to be read
@@ -36,8 +39,8 @@ type LegacyCounts struct {
 	Last *time.Time `json:"last,omitempty"`
 }
 
-// LegacyStrangers counts attempts that no device made.
-type LegacyStrangers struct {
+// Strangers counts attempts that no device made.
+type Strangers struct {
 	BadKey   uint64 `json:"bad_key"`
 	TooOften uint64 `json:"too_often"` // not even looked at: their address had guessed too often
 	// Malformed are requests and greetings that the protocol does not allow; MalformedReason is why the last one was refused.
@@ -49,14 +52,14 @@ type LegacyStrangers struct {
 	TurnedAway uint64 `json:"turned_away"`
 }
 
-// LegacyStatus is the part of a Status that tells of legacy devices.
-type LegacyStatus struct {
-	Strangers LegacyStrangers         `json:"strangers"`
-	Devices   map[string]LegacyCounts `json:"devices"` // by sensor
+// Status tells of legacy devices.
+type Status struct {
+	Strangers Strangers         `json:"strangers"`
+	Devices   map[string]Counts `json:"devices"` // by sensor
 }
 
 // note counts a message, or the n entries of one that was accepted.
-func (c *LegacyCounts) note(err error, n int, now time.Time) {
+func (c *Counts) note(err error, n int, now time.Time) {
 	switch {
 	case err == nil:
 		c.Accepted += uint64(n) // #nosec G115 -- a length
@@ -80,7 +83,7 @@ func (c *LegacyCounts) note(err error, n int, now time.Time) {
 }
 
 // since says for the chart how many messages were refused, and why; empty for none. It holds no values.
-func (c LegacyCounts) since(told LegacyCounts) string {
+func (c Counts) since(told Counts) string {
 	var list []string
 	for _, x := range []struct {
 		name     string
@@ -100,41 +103,33 @@ func (c LegacyCounts) since(told LegacyCounts) string {
 }
 
 // Refused is how many messages were, for whatever reason.
-func (c LegacyCounts) Refused() uint64 {
+func (c Counts) Refused() uint64 {
 	return c.BadValue + c.TooLarge + c.TooOften + c.Replayed + c.NotAllowed + c.Busy + c.Unsupported
 }
 
-// legacy is told a device's counts.
-func (l *ledger) legacy(id string, c LegacyCounts) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.legacyCounts().Devices[id] = c
+// tally is what is told of each device. It is safe for concurrent use; no caller waits for a disk.
+type tally struct {
+	mu      sync.Mutex // guards the field below
+	devices map[string]Counts
 }
 
-func (l *ledger) legacyStrangers(s LegacyStrangers) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.legacyCounts().Strangers = s
+func newTally() *tally { return &tally{devices: map[string]Counts{}} }
+
+// device is told a device's counts.
+func (t *tally) device(id string, c Counts) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.devices[id] = c
 }
 
-// legacyCounts is there from the first that is told. The caller holds mu.
-func (l *ledger) legacyCounts() *LegacyStatus {
-	if l.legacies == nil {
-		l.legacies = &LegacyStatus{Devices: map[string]LegacyCounts{}}
-	}
-	return l.legacies
-}
-
-// copyOf is one that changes no more.
-func (s *LegacyStatus) copyOf() *LegacyStatus {
-	if s == nil {
+// Status tells of the devices and of attempts that no device made; nil where devices cannot send.
+func (d *Server) Status() *Status {
+	if !d.cfg.On() {
 		return nil
 	}
-	c := &LegacyStatus{Strangers: s.Strangers, Devices: make(map[string]LegacyCounts, len(s.Devices))}
-	for id, n := range s.Devices {
-		c.Devices[id] = n
-	}
-	return c
+	d.counts.mu.Lock()
+	defer d.counts.mu.Unlock()
+	return &Status{Strangers: d.guard.count(), Devices: maps.Clone(d.counts.devices)}
 }
 
 // legacyMarks remembers each device's newest time over restarts, so that what it sends again is not doubled. It is safe for concurrent
@@ -183,7 +178,7 @@ func (m *legacyMarks) set(id string, at time.Time) {
 	m.at[id] = at
 	b, err := json.Marshal(m.at)
 	if err == nil {
-		err = replaceFile(m.path, append(b, '\n'), false)
+		err = disk.Replace(m.path, append(b, '\n'), false)
 	}
 	if err != nil && !m.failing {
 		m.log.Error("legacy devices' times not written; after a restart what is sent again may be doubled", "err", err)

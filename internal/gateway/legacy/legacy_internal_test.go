@@ -1,4 +1,4 @@
-package gateway
+package legacy
 
 import (
 	"bytes"
@@ -27,13 +27,48 @@ var legacyNow = time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
 // sevenFields is a configuration that names all fields that can have a meaning.
 var sevenFields = [legacyFields]vitals.Kind{vitals.HeartRate, vitals.SpO2, vitals.CuffPressure, vitals.Systolic, vitals.Diastolic, vitals.MeanArterial, vitals.RespiratoryRate}
 
-// legacyOf is a device with these fields and a writer that nobody empties.
+// queue is a Sink that has room for some chunks.
+type queue struct{ in chan sent }
+
+// sent is what a device's Sink was given.
+type sent struct {
+	vitals.Chunk
+	deviceClock bool
+}
+
+func newQueue() *queue { return &queue{make(chan sent, 64)} }
+
+func (q *queue) put(c sent) bool {
+	select {
+	case q.in <- c:
+		return true
+	default:
+		return false
+	}
+}
+
+func (q *queue) Numerics(entries []vitals.Bundle, deviceClock bool) bool {
+	return q.put(sent{vitals.Chunk{Signal: vitals.Numerics, Start: entries[0].At, Bundles: entries}, deviceClock})
+}
+
+func (q *queue) Event(at time.Time, code, detail string) {
+	q.put(sent{Chunk: vitals.Chunk{Signal: vitals.Events, Start: at, Events: []vitals.Event{{At: at, Code: code, Detail: detail}}}})
+}
+
+func (*queue) Working(bool)                   {}
+func (*queue) HubTime(at time.Time) time.Time { return at }
+func (*queue) Close()                         {}
+
+// in is what the device's Sink was given.
+func (d *legacyDevice) in() chan sent { return d.to.(*queue).in }
+
+// legacyOf is a device with these fields, whose Sink has room.
 func legacyOf(t testing.TB) *legacyDevice {
 	marks, err := openLegacyMarks(filepath.Join(t.TempDir(), "marks"), slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &legacyDevice{id: "ard", kinds: sevenFields, marks: marks, log: slog.New(slog.DiscardHandler), w: &writer{in: make(chan taken, queuedChunks)},
+	return &legacyDevice{id: "ard", kinds: sevenFields, marks: marks, log: slog.New(slog.DiscardHandler), to: newQueue(), tally: newTally(),
 		limit: legacyLimits{channel: 7, every: time.Second, maxAge: time.Hour}}
 }
 
@@ -114,7 +149,7 @@ func TestLegacyOneBadField(t *testing.T) {
 		{"field1=72\r\n&field2=97\r\n", "", []string{"heart_rate_bpm asserted 72", "spo2_percent asserted 97"}},
 	} {
 		d := legacyOf(t)
-		d.kinds, _ = LegacyDevice{}.kinds() // what a device without `fields` has
+		d.kinds, _ = Device{}.Kinds() // what a device without `fields` has
 		p, err := legacyForm(c.form)
 		if err != nil {
 			t.Fatal(err)
@@ -128,7 +163,7 @@ func TestLegacyOneBadField(t *testing.T) {
 			continue
 		}
 		var got []string
-		for _, n := range (<-d.w.in).Bundles[0].Numerics {
+		for _, n := range (<-d.in()).Bundles[0].Numerics {
 			s := n.Kind.String() + " " + n.Quality.String()
 			if n.Quality.HasValue() {
 				s += fmt.Sprintf(" %g", n.Value)
@@ -155,10 +190,10 @@ func TestLegacyOneBadField(t *testing.T) {
 		t.Fatal("two zeros are values")
 	}
 	d.refused(err, m, legacyNow)
-	if c := <-d.w.in; len(c.Bundles) != 1 || len(c.Bundles[0].Numerics) != 2 || c.Bundles[0].Numerics[0].Quality != vitals.OutOfRange {
+	if c := <-d.in(); len(c.Bundles) != 1 || len(c.Bundles[0].Numerics) != 2 || c.Bundles[0].Numerics[0].Quality != vitals.OutOfRange {
 		t.Errorf("noted: %+v", c)
 	}
-	if d.refused(err, m, legacyNow.Add(time.Millisecond)); len(d.w.in) != 0 || d.counts.BadValue != 2 {
+	if d.refused(err, m, legacyNow.Add(time.Millisecond)); len(d.in()) != 0 || d.counts.BadValue != 2 {
 		t.Errorf("a flood is noted too: %+v", d.counts)
 	}
 }
@@ -192,8 +227,8 @@ func TestLegacyLocalTime(t *testing.T) {
 				}
 			}
 			events := 0
-			for len(d.w.in) > 0 {
-				if chunk := <-d.w.in; chunk.Signal == vitals.Events && chunk.Events[0].Code == "legacy_clock" {
+			for len(d.in()) > 0 {
+				if chunk := <-d.in(); chunk.Signal == vitals.Events && chunk.Events[0].Code == "legacy_clock" {
 					events++
 				}
 			}
@@ -234,7 +269,7 @@ func TestLegacyTimesAndReplays(t *testing.T) {
 			t.Errorf("%s: %v, want %q", c.name, err, c.want)
 		}
 	}
-	if n := len(d.w.in); n != 3 {
+	if n := len(d.in()); n != 3 {
 		t.Errorf("%d chunks, want 3", n)
 	}
 	// A restart remembers.
@@ -256,18 +291,18 @@ func TestLegacyTimesAndReplays(t *testing.T) {
 		t.Errorf("flood: %v", err)
 	}
 	// A stuck disk is told, and nothing is lost behind the device's back.
-	for len(d.w.in) < queuedChunks {
-		d.w.in <- taken{}
+	for len(d.in()) < cap(d.in()) {
+		d.in() <- sent{}
 	}
 	before := d.marks.newest(d.id)
 	if err := send(time.Time{}); !errors.Is(err, errLegacyBusy) || !d.marks.newest(d.id).Equal(before) {
 		t.Errorf("stuck disk: %v", err)
 	}
-	want := LegacyCounts{Accepted: 4, BadValue: 3, TooOften: 1, Replayed: 3, Busy: 1, Last: d.counts.Last, Reason: errLegacyBusy.Error()}
+	want := Counts{Accepted: 4, BadValue: 3, TooOften: 1, Replayed: 3, Busy: 1, Last: d.counts.Last, Reason: errLegacyBusy.Error()}
 	if d.counts != want {
 		t.Errorf("counted %+v, want %+v", d.counts, want)
 	}
-	if s := d.counts.since(LegacyCounts{BadValue: 1}); s != "bad_value 2, too_often 1, replayed 3, busy 1; the last: "+errLegacyBusy.Error() {
+	if s := d.counts.since(Counts{BadValue: 1}); s != "bad_value 2, too_often 1, replayed 3, busy 1; the last: "+errLegacyBusy.Error() {
 		t.Errorf("told: %q", s)
 	}
 }
@@ -324,7 +359,7 @@ func TestLegacyBulk(t *testing.T) {
 	if _, err := d.take(m, true, legacyNow); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := vitals.Encode((<-d.w.in).Chunk); err != nil {
+	if _, err := vitals.Encode((<-d.in()).Chunk); err != nil {
 		t.Error(err)
 	}
 	if _, err := d.take(m, true, legacyNow.Add(time.Minute)); !errors.Is(err, errLegacyReplay) {
@@ -333,15 +368,12 @@ func TestLegacyBulk(t *testing.T) {
 }
 
 func TestLegacyKeys(t *testing.T) {
-	cfg := Config{Data: t.TempDir(), Sensors: []Sensor{{ID: "ard", Chip: ChipLegacy, Legacy: &LegacyDevice{Channel: 1}}, {ID: "oxi", Chip: ChipMAX30100}}}
-	if _, err := MakeLegacyKey(cfg, "oxi"); !errors.Is(err, ErrNotLegacy) {
-		t.Errorf("a key for a chip: %v", err)
-	}
-	key, err := MakeLegacyKey(cfg, "ard")
+	folder := t.TempDir()
+	key, err := MakeKey(folder, "ard")
 	if err != nil || len(key) != legacyKeyLength || strings.Trim(key, legacyAlphabet) != "" {
 		t.Fatalf("%q, %v", key, err)
 	}
-	path := filepath.Join(cfg.Data, legacyKeyFile)
+	path := filepath.Join(folder, legacyKeyFile)
 	b, err := os.ReadFile(path)
 	if err != nil || bytes.Contains(b, []byte(key)) {
 		t.Fatalf("the key itself is kept, or nothing: %v", err)
@@ -360,11 +392,11 @@ func TestLegacyKeys(t *testing.T) {
 	if owner(key) != "ard" || owner("") != "" || owner(strings.ToLower(key)) != "" || owner(key+"A") != "" {
 		t.Error("keys are not told apart")
 	}
-	other, err := MakeLegacyKey(cfg, "ard")
+	other, err := MakeKey(folder, "ard")
 	if err != nil || owner(key) != "" || owner(other) != "ard" {
 		t.Errorf("after a new key the old one still works, or none: %v", err)
 	}
-	if err := RevokeLegacyKey(cfg, "ard"); err != nil || owner(other) != "" {
+	if err := RevokeKey(folder, "ard"); err != nil || owner(other) != "" {
 		t.Errorf("a revoked key works: %v", err)
 	}
 	if err := os.WriteFile(path, []byte("{"), 0o600); err != nil {

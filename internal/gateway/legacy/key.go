@@ -1,4 +1,4 @@
-package gateway
+package legacy
 
 import (
 	"crypto/rand"
@@ -14,6 +14,7 @@ import (
 	"sync"
 	"time"
 
+	"vitalseal/internal/disk"
 	"vitalseal/internal/weaken"
 )
 
@@ -27,44 +28,29 @@ const (
 	maxLegacyKeyFile = 64 << 10
 )
 
-// ErrNotLegacy says that a key is for a sensor that is no legacy device.
-var ErrNotLegacy = errors.New("gateway: not a legacy device")
-
 // legacyKey is what is kept of a key. The key is random, so that a fast hash is as good as a slow one.
 type legacyKey struct {
 	SHA256 string    `json:"sha256"` // hexadecimal
 	Made   time.Time `json:"made"`
 }
 
-// MakeLegacyKey gives a legacy device of this configuration a new key and returns it, for the only time: the data folder keeps its hash.
-// The key before it no longer works, within a second, whether the gateway runs or not.
-func MakeLegacyKey(cfg Config, name string) (string, error) {
-	if err := legacyNamed(cfg, name); err != nil {
-		return "", err
-	}
+// MakeKey gives the device of a name a new key and returns it, for the only time: the gateway's data
+// folder has its hash. The key before it no longer works, within a second, whether the gateway runs or not.
+func MakeKey(folder, name string) (string, error) {
 	key := randomLegacyKey()
 	sum := sha256.Sum256([]byte(key))
-	return key, changeLegacyKeys(cfg, func(all map[string]legacyKey) {
+	return key, changeLegacyKeys(folder, func(all map[string]legacyKey) {
 		all[name] = legacyKey{hex.EncodeToString(sum[:]), time.Now().UTC().Truncate(time.Second)}
 	})
 }
 
-// RevokeLegacyKey takes a legacy device's key away. To take away one that it has not is no error.
-func RevokeLegacyKey(cfg Config, name string) error {
-	return changeLegacyKeys(cfg, func(all map[string]legacyKey) { delete(all, name) })
+// RevokeKey takes a device's key away. That it has none is no error.
+func RevokeKey(folder, name string) error {
+	return changeLegacyKeys(folder, func(all map[string]legacyKey) { delete(all, name) })
 }
 
-func legacyNamed(cfg Config, name string) error {
-	for _, s := range cfg.Sensors {
-		if s.ID == name && s.Chip == ChipLegacy {
-			return nil
-		}
-	}
-	return fmt.Errorf("%w: %q is no sensor of chip %s in the configuration", ErrNotLegacy, name, ChipLegacy)
-}
-
-func changeLegacyKeys(cfg Config, change func(map[string]legacyKey)) error {
-	path := filepath.Join(cfg.Data, legacyKeyFile)
+func changeLegacyKeys(folder string, change func(map[string]legacyKey)) error {
+	path := filepath.Join(folder, legacyKeyFile)
 	all, err := readLegacyKeys(path)
 	if err != nil {
 		return err
@@ -72,7 +58,7 @@ func changeLegacyKeys(cfg Config, change func(map[string]legacyKey)) error {
 	change(all)
 	b, err := json.MarshalIndent(all, "", "  ")
 	if err == nil {
-		err = replaceFile(path, append(b, '\n'), true)
+		err = disk.Replace(path, append(b, '\n'), true)
 	}
 	if err != nil {
 		return fmt.Errorf("gateway: legacy keys: %w", err)
@@ -183,7 +169,7 @@ func (k *legacyKeys) refresh() error {
 type legacyGuard struct {
 	mu    sync.Mutex // guards the fields below
 	tries map[string]*legacyTries
-	total LegacyStrangers
+	total Strangers
 	shown map[string]time.Time // when an address last showed a device's key
 }
 
@@ -260,7 +246,7 @@ func (t *legacyTries) refill(now time.Time) {
 	t.at = now
 }
 
-func (g *legacyGuard) count() LegacyStrangers {
+func (g *legacyGuard) count() Strangers {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	return g.total

@@ -1,4 +1,4 @@
-package gateway
+package legacy
 
 import (
 	"context"
@@ -31,7 +31,7 @@ const (
 //	POST      /channels/ID/bulk_update.{json,csv}
 //
 // Nothing can be read here.
-func (d *legacyDesk) serveHTTP(ctx context.Context, ln net.Listener) error {
+func (d *Server) serveHTTP(ctx context.Context, ln net.Listener) error {
 	server := &http.Server{Handler: http.HandlerFunc(d.route), ReadTimeout: legacyReadTime, WriteTimeout: legacyReadTime, IdleTimeout: legacyIdle, MaxHeaderBytes: maxLegacyHeaders,
 		ErrorLog: slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)} // what strangers' bytes do to it is nobody's business
 	ln = form.Listener(ln, d.guard.malformed)
@@ -44,7 +44,7 @@ func (d *legacyDesk) serveHTTP(ctx context.Context, ln net.Listener) error {
 }
 
 // route finds who answers. A ServeMux would redirect an unclean path, and repeat the key in the answer.
-func (d *legacyDesk) route(w http.ResponseWriter, r *http.Request) {
+func (d *Server) route(w http.ResponseWriter, r *http.Request) {
 	switch path := form.Path(r.URL.Path); path {
 	case "/update":
 		d.update(w, r, "")
@@ -65,7 +65,7 @@ func (d *legacyDesk) route(w http.ResponseWriter, r *http.Request) {
 
 // update takes one message. As ThingSpeak has it, the answer is the entry's id, or 0 for a refusal, whose reason is in a header: small
 // devices show it to nobody, but whoever looks for the mistake sees it.
-func (d *legacyDesk) update(w http.ResponseWriter, r *http.Request, ext string) {
+func (d *Server) update(w http.ResponseWriter, r *http.Request, ext string) {
 	if r.Method != http.MethodGet && r.Method != http.MethodPost {
 		w.Header().Set("Allow", "GET, POST")
 		legacyRefuse(w, ".json", http.StatusMethodNotAllowed, "error_method_invalid", "use GET or POST")
@@ -100,7 +100,7 @@ func (d *legacyDesk) update(w http.ResponseWriter, r *http.Request, ext string) 
 }
 
 // updated says whose key it was, even when the message is refused.
-func (d *legacyDesk) updated(w http.ResponseWriter, r *http.Request) (at time.Time, dev *legacyDevice, m legacyMessage, err error) {
+func (d *Server) updated(w http.ResponseWriter, r *http.Request) (at time.Time, dev *legacyDevice, m legacyMessage, err error) {
 	now := time.Now()
 	p, unread := legacyParameters(w, r, maxLegacyMessage*3) // a message, however it is escaped
 	if dev, err = d.device(legacyKeyOf(r, p.Of), legacyAddress(r.RemoteAddr), now); err != nil {
@@ -121,7 +121,7 @@ func (d *legacyDesk) updated(w http.ResponseWriter, r *http.Request) (at time.Ti
 }
 
 // bulk takes many messages, all or none.
-func (d *legacyDesk) bulk(w http.ResponseWriter, r *http.Request, channel, ext string) {
+func (d *Server) bulk(w http.ResponseWriter, r *http.Request, channel, ext string) {
 	if r.Method != http.MethodPost {
 		w.Header().Set("Allow", "POST")
 		legacyRefuse(w, ".json", http.StatusMethodNotAllowed, "error_method_invalid", "use POST")
@@ -135,7 +135,7 @@ func (d *legacyDesk) bulk(w http.ResponseWriter, r *http.Request, channel, ext s
 	legacyAnswer(w, http.StatusAccepted, "application/json; charset=utf-8", []byte(`{"success":true}`))
 }
 
-func (d *legacyDesk) bulked(w http.ResponseWriter, r *http.Request, channel, ext string) (dev *legacyDevice, err error) {
+func (d *Server) bulked(w http.ResponseWriter, r *http.Request, channel, ext string) (dev *legacyDevice, err error) {
 	now := time.Now()
 	p, updates, unread := form.Values{}, []json.RawMessage(nil), error(nil)
 	if ext == ".json" {
@@ -264,7 +264,7 @@ func legacyAddress(remote string) string {
 }
 
 // refuse is the one place where a refusal becomes a status and a text.
-func (d *legacyDesk) refuse(w http.ResponseWriter, ext string, dev *legacyDevice, err error) {
+func (d *Server) refuse(w http.ResponseWriter, ext string, dev *legacyDevice, err error) {
 	status, code := http.StatusBadRequest, "error_bad_request"
 	switch {
 	case errors.Is(err, errLegacyKey):
