@@ -146,7 +146,9 @@ func ServeRenew(ctx context.Context, ln net.Listener, a *Authority, r Renewals, 
 			if err != nil {
 				response = renewResponse{Version: 1, Error: errorCode(err)}
 			}
-			if writeErr := writeFrame(c, response); writeErr != nil || err != nil && !errors.Is(err, ErrNewKey) {
+			if writeErr := writeFrame(c, response); writeErr != nil && err == nil {
+				return fmt.Errorf("%w: %w", errLeft, writeErr)
+			} else if writeErr != nil || err != nil && !errors.Is(err, ErrNewKey) {
 				return errors.Join(err, writeErr)
 			}
 			if waits && time.Since(asked) >= waitCounts {

@@ -21,6 +21,16 @@ const (
 	askPatience = 5 * time.Second
 )
 
+// Why the hub itself ends an exchange. What then fails on the closed connection says nothing.
+var (
+	errSilent    = fmt.Errorf("the client did not prove itself within %v", askPatience)
+	errTooLong   = errors.New("the exchange took longer than it may")
+	errPushedOut = errors.New("another client needed its place")
+)
+
+// errLeft is an answer that did not reach its client, which asks again if it still wants to know.
+var errLeft = errors.New("the client left before its answer")
+
 // exchanges are the conversations under way on one service. Who holds one without having proven anything may hold it
 // only until others need it.
 type exchanges struct {
@@ -40,7 +50,7 @@ type turn struct {
 
 type exchange struct {
 	peer    ID
-	end     context.CancelFunc
+	end     context.CancelCauseFunc
 	settled bool // it redeemed a ticket: nobody may push it out
 }
 
@@ -73,7 +83,7 @@ func (s *exchanges) enter(x *exchange) bool {
 		out = oldest
 	}
 	if out >= 0 {
-		s.open[out].end()
+		s.open[out].end(errPushedOut)
 		s.open = append(s.open[:out:out], s.open[out+1:]...)
 	}
 	s.open = append(s.open, x)
@@ -121,25 +131,25 @@ func serve(ctx context.Context, ln net.Listener, log *slog.Logger, talk func(ctx
 			_ = raw.Close()
 			return errors.New("overlay: serve: the listener is not one of an Endpoint")
 		}
-		exchangeCtx, cancel := context.WithCancel(ctx)
-		limit := time.AfterFunc(enrolTimeout, cancel)
+		exchangeCtx, cancel := context.WithCancelCause(ctx)
+		limit := time.AfterFunc(enrolTimeout, func() { cancel(errTooLong) })
 		x := &exchange{peer: c.peer, end: cancel}
 		if !under.enter(x) {
 			limit.Stop()
-			cancel()
+			cancel(nil)
 			_ = c.Close()
 			quiet.Warn("overlay exchange refused: too many are under way", "service", ln.Addr().String())
 			continue
 		}
 		wg.Go(func() {
-			defer cancel()
+			defer cancel(nil)
 			defer limit.Stop()
 			defer under.leave(x)
 			defer waiters.leave(x)
 			defer func() { _ = c.Close() }()
 			stop := context.AfterFunc(exchangeCtx, func() { _ = c.Close() })
 			defer stop()
-			patience := time.AfterFunc(askPatience, cancel)
+			patience := time.AfterFunc(askPatience, func() { cancel(errSilent) })
 			defer patience.Stop()
 			waiting := false
 			err := talk(exchangeCtx, c, turn{
@@ -159,7 +169,13 @@ func serve(ctx context.Context, ln net.Listener, log *slog.Logger, talk func(ctx
 					return limit.Reset(waitPatience) // false: it is over already
 				},
 			})
-			if err != nil {
+			switch cause := context.Cause(exchangeCtx); {
+			case err == nil || ctx.Err() != nil:
+			case waiting && errors.Is(cause, errTooLong), cause == nil && errors.Is(err, errLeft): // it asks again
+				log.Debug("overlay exchange ended", "service", ln.Addr().String(), "peer", c.peer.String(), "err", errors.Join(cause, err))
+			case cause != nil:
+				quiet.Warn("overlay exchange ended by the hub", "service", ln.Addr().String(), "peer", c.peer.String(), "err", cause)
+			default:
 				quiet.Warn("overlay exchange refused", "service", ln.Addr().String(), "peer", c.peer.String(), "err", err)
 			}
 		})

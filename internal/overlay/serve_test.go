@@ -2,6 +2,8 @@ package overlay_test
 
 import (
 	"bytes"
+	"context"
+	"encoding/json"
 	"errors"
 	"io"
 	"log/slog"
@@ -195,4 +197,57 @@ func FuzzRenew(f *testing.F) {
 	f.Add([]byte(`{"version":1,"csr":"AAAA"}`))
 	f.Add([]byte(`{"version":1,"kind":"witness","from":-1}`))
 	f.Fuzz(func(_ *testing.T, b []byte) { overlay.DecideRenewal(b) })
+}
+
+// TestEndedExchangesAreNamed: the log says why the hub ended an exchange, not what then failed on the closed connection; a witness
+// that left before its answer is no refusal.
+func TestEndedExchangesAreNamed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var logged lockedBuffer
+		a := authority(t, domain)
+		n := overlay.NewLoopback(a)
+		hub, err := n.Endpoint(id("hub", "hub"))
+		must(t, err)
+		ln, err := hub.Listen(t.Context(), overlay.ServiceRenew, overlay.AcceptExpired())
+		must(t, err)
+		asked, answer := make(chan struct{}), make(chan struct{})
+		r := overlay.Renewals{Admit: func(context.Context, *overlay.Conn, string) (bool, error) { return false, nil }}
+		r.Next = func(context.Context, overlay.WitnessQuestion) (json.RawMessage, error) {
+			close(asked)
+			<-answer
+			return json.RawMessage("{}"), nil
+		}
+		ctx, stop := context.WithCancel(t.Context())
+		var wg sync.WaitGroup
+		wg.Go(func() {
+			must(t, overlay.ServeRenew(ctx, ln, a, r, time.Hour, slog.New(slog.NewTextHandler(&logged, &slog.HandlerOptions{Level: slog.LevelDebug}))))
+		})
+		e := n.Connect(identity(t, a, id("sensor", "one"), time.Hour), quiet)
+		silent, err := e.Dial(t.Context(), overlay.ServiceRenew)
+		must(t, err)
+		ended(t, "a silent client", silent)
+		synctest.Wait()
+		if got := logged.String(); !strings.Contains(got, "level=WARN msg=\"overlay exchange ended by the hub\"") || !strings.Contains(got, "did not prove itself within 5s") {
+			t.Errorf("a silent client's line: %s", got)
+		}
+
+		following, leave := context.WithCancel(t.Context())
+		wg.Go(func() {
+			_ = overlay.FollowCheckpoints(following, e, overlay.ServiceRenew,
+				func(overlay.ID) (overlay.WitnessQuestion, error) { return overlay.WitnessQuestion{}, nil },
+				func(overlay.ID, json.RawMessage) error { return nil })
+		})
+		<-asked
+		leave()
+		synctest.Wait()
+		close(answer)
+		synctest.Wait()
+		if got := logged.String(); strings.Contains(got, "overlay exchange refused") || !strings.Contains(got, "level=DEBUG msg=\"overlay exchange ended\"") {
+			t.Errorf("a witness that left: %s", got)
+		}
+		stop()
+		wg.Wait()
+		must(t, e.Close())
+		must(t, hub.Close())
+	})
 }
