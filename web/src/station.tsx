@@ -10,8 +10,8 @@ import { Rivals } from './rivals'
 import { BedSecurity } from './security'
 import { say, span } from './words'
 
-// Admissions and moves are rare; live values do not come this way.
-const BEDS_AGAIN_MS = 120_000
+// How long an admission, or a patient's move to another bed of the ward, may take to be seen. Live values do not come this way.
+const BEDS_AGAIN_MS = 15_000
 // How often the beds are asked for while a live reading and the list differ in what is in question.
 const BEDS_DIFFER_MS = 3_000
 
