@@ -12,7 +12,10 @@ SBOM     := bin/tools/cyclonedx-gomod
 VULN     := bin/tools/govulncheck
 DIST     := internal/view/dashboard/dist/index.html
 
-.PHONY: help demo build weakened attack bench-cost reproducible web test unit norace race postgres fuzz fuzzshort e2e soak check vulnerabilities lint format cross licences sbom generated deps clean
+LAYERS   := doc/layers.svg
+MUTATION := bin/tools/gremlins
+
+.PHONY: help demo build weakened attack bench-cost reproducible web test quick coverage mutation layers unit norace race postgres fuzz fuzzshort e2e soak check vulnerabilities lint format cross licences sbom generated deps clean
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -65,6 +68,20 @@ RACEFLAGS = -race -tags cheaphash -gcflags='github.com/ncruces/go-sqlite3-wasm/.
 
 # What tests write lies in memory where there is room, what go itself writes does not.
 TESTTMP = GOTMPDIR=$${TMPDIR:-/tmp} TMPDIR=$$(scripts/test-tmp.sh)
+
+quick: ## vet and the tests of all that does not embed OpenZiti, without web and browser: for work (under a minute once compiled)
+	@[ -n "$(RACED)" ] || { echo "go list found no package without OpenZiti" >&2; exit 1; }
+	go vet -tags cheaphash . ./scripts/... $(RACED)
+	$(TESTTMP) go test -tags cheaphash -skip '$(UNRACED)' . ./scripts/... $(RACED)
+
+coverage: web ## how much of each package its own tests run (ARGS="--json", ARGS="seal vitals" for some packages)
+	@node scripts/coverage.mjs $(ARGS)
+
+# MUTATED are the packages in which a wrong line does the most harm.
+MUTATED = vitals seal outbox delivery audit access $(if $(wildcard internal/signin internal/*/signin),signin) signal
+
+mutation: $(MUTATION) ## small changes of the code that the tests must notice, some hours (ARGS="seal vitals", ARGS="--seed 7 --sample 0 seal")
+	@node scripts/mutation.mjs $(if $(filter-out --%,$(ARGS)),,$(MUTATED)) $(ARGS)
 
 unit: web ## every unit test without the race detector: quicker, for work
 	go test $$(go list ./... | grep -v /cmd/vitalseal)
@@ -121,7 +138,11 @@ sbom: web $(SBOM) ## bin/sbom.cdx.json: every dependency with version and licenc
 licences: sbom ## every dependency's licence is one that this project may use
 	@node scripts/licences.mjs bin/sbom.cdx.json web/package-lock.json
 
-generated: ## go.mod and go.sum are what the sources need
+layers: ## doc/layers.svg, the picture of the packages and their imports, from the code
+	go run ./scripts/layers internal $(LAYERS)
+
+generated: ## go.mod, go.sum and doc/layers.svg are what the sources need
+	@drawn=$$(mktemp) && go run ./scripts/layers internal $$drawn && cmp -s $$drawn $(LAYERS) || { rm -f $$drawn; echo "$(LAYERS) is old: run make layers" >&2; exit 1; }; rm -f $$drawn
 	GONOSUMDB='github.com/openziti/*' go mod tidy -diff
 
 # The tools have a module of their own, so that their dependencies are not ours.
@@ -129,6 +150,11 @@ $(LINT) $(SBOM) $(VULN): tools/go.mod tools/go.sum
 	@echo "building $@ (some minutes, once)" >&2
 	@mkdir -p bin/tools
 	@cd tools && go build -o ../bin/tools/ tool
+
+# Mutation testing has a module of its own as well: it would change versions that the linter rests on.
+$(MUTATION): tools/mutation/go.mod tools/mutation/go.sum
+	@mkdir -p bin/tools
+	@cd tools/mutation && go build -o ../../bin/tools/ tool
 
 clean:
 	rm -rf bin web/node_modules internal/view/dashboard/dist/assets $(DIST)

@@ -30,7 +30,7 @@ func TestRecordedBlocks(t *testing.T) {
 		dir = "../../../shared/data"
 	}
 	if _, err := os.Stat(dir); err != nil {
-		t.Skipf("no recordings: %v", err)
+		t.Skipf("no recordings of real people: %v (set VITALSEAL_DATA)", err)
 	}
 	for _, set := range []struct {
 		name, files string
