@@ -20,7 +20,6 @@ var allowed = map[string]string{
 	"yamlfile":        "",
 	"sensor":          "vitals yamlfile",
 	"signal":          "vitals",
-	"accuracy":        "vitals sensor signal",
 	"seal":            "",
 	"outbox":          "",
 	"overlay":         "",
@@ -43,18 +42,20 @@ var allowed = map[string]string{
 	"hub":             "vitals seal overlay audit access store delivery ingest view sink disk",
 	"process":         "",
 	"demo":            "sensor gateway view/client process",
-	"attack":          "vitals sensor signal seal outbox overlay audit access store delivery uplink ingest view sink connect gateway hub process demo",
-	"weaken":          "",
 	"disk":            "",
-	"measure":         "vitals sensor signal seal outbox overlay audit access store delivery uplink ingest view connect gateway hub process demo",
+	// The laboratory: no product package imports it, lab/weaken excepted, until marks have taken the place of its calls.
+	"lab/weaken":   "",
+	"lab/accuracy": "vitals sensor signal",
+	"lab/attack":   "vitals sensor signal seal outbox overlay audit access store delivery uplink ingest view sink connect gateway hub process demo",
+	"lab/bench":    "vitals sensor signal seal outbox overlay audit access store delivery uplink ingest view connect gateway hub process demo",
 }
 
 // only names who alone may import a module from outside.
 var only = []struct{ module, packages string }{
-	{"github.com/openziti/", "overlay attack"},
-	{"periph.io/", "sensor gateway attack"},
+	{"github.com/openziti/", "overlay lab/attack"},
+	{"periph.io/", "sensor gateway lab/attack"},
 	{"github.com/ncruces/go-sqlite3", "store"},
-	{"github.com/jackc/pgx", "store measure"},
+	{"github.com/jackc/pgx", "store lab/bench"},
 	{"github.com/cedar-policy/", "access"},
 }
 
@@ -180,8 +181,8 @@ func forbidden(from, to string) string {
 	if strings.HasPrefix(from, "cmd/") {
 		return ""
 	}
-	if inner == "weaken" {
-		return "" // names of defences, and a constant false: whoever has a defence may name it
+	if inner == "lab/weaken" {
+		return "" // names of defences, and a constant false: a package that has a defence may name it
 	}
 	rule := ""
 	for name := range allowed {

@@ -10,7 +10,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
-	"vitalseal/internal/accuracy"
+	"vitalseal/internal/lab/accuracy"
 )
 
 func accuracyCommand() *cobra.Command {

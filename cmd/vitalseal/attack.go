@@ -11,7 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"vitalseal/internal/attack"
+	"vitalseal/internal/lab/attack"
 )
 
 func attackCommand() *cobra.Command {

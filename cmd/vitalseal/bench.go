@@ -11,11 +11,11 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"vitalseal/internal/measure"
+	"vitalseal/internal/lab/bench"
 )
 
 func benchCommand() *cobra.Command {
-	cfg := measure.LoadConfig{For: time.Minute}
+	cfg := bench.LoadConfig{For: time.Minute}
 	sizes := []int{100}
 	var asJSON bool
 	c := &cobra.Command{
@@ -74,9 +74,9 @@ fewer, or more: those are added. Let the machine do nothing else meanwhile.`,
 }
 
 // benchLoad is one measurement of RunLoad.
-func benchLoad(ctx context.Context, cfg measure.LoadConfig, asJSON bool) error {
-	report, err := measure.RunLoad(ctx, cfg)
-	if errors.Is(err, measure.ErrOtherFleet) || errors.Is(err, measure.ErrRecordings) {
+func benchLoad(ctx context.Context, cfg bench.LoadConfig, asJSON bool) error {
+	report, err := bench.RunLoad(ctx, cfg)
+	if errors.Is(err, bench.ErrOtherFleet) || errors.Is(err, bench.ErrRecordings) {
 		return &usageError{err, "choose another folder"}
 	}
 	if err != nil {
@@ -94,7 +94,7 @@ func benchLoad(ctx context.Context, cfg measure.LoadConfig, asJSON bool) error {
 }
 
 func benchHub() *cobra.Command {
-	cfg := measure.AloneConfig{Patients: 1000, For: 30 * time.Second}
+	cfg := bench.AloneConfig{Patients: 1000, For: 30 * time.Second}
 	var asJSON bool
 	c := &cobra.Command{
 		Use:   "hub",
@@ -119,7 +119,7 @@ inner TLS but without OpenZiti: one process for the hub, whose own CPU time coun
 			defer func() { err = errors.Join(err, os.RemoveAll(cfg.Data)) }()
 			cfg.Progress = os.Stderr
 			collectAt(serverGarbage)
-			report, err := measure.RunAlone(c.Context(), cfg)
+			report, err := bench.RunAlone(c.Context(), cfg)
 			if err != nil {
 				return err
 			}
@@ -136,7 +136,7 @@ inner TLS but without OpenZiti: one process for the hub, whose own CPU time coun
 }
 
 func benchThingSpeak() *cobra.Command {
-	cfg := measure.ThingSpeakConfig{For: 10 * time.Second, Clients: []int{1, 8, 32}}
+	cfg := bench.ThingSpeakConfig{For: 10 * time.Second, Clients: []int{1, 8, 32}}
 	var asJSON bool
 	c := &cobra.Command{
 		Use:   "thingspeak",
@@ -164,8 +164,8 @@ through mosquitto alone, which must be installed (Debian: mosquitto) and does ne
 			}
 			defer func() { err = errors.Join(err, os.RemoveAll(cfg.Data)) }()
 			cfg.Progress = os.Stderr
-			report, err := measure.RunThingSpeak(c.Context(), cfg)
-			if errors.Is(err, measure.ErrNoMosquitto) {
+			report, err := bench.RunThingSpeak(c.Context(), cfg)
+			if errors.Is(err, bench.ErrNoMosquitto) {
 				return &hinted{err, "apt-get install mosquitto"}
 			}
 			if err != nil {
@@ -193,7 +193,7 @@ func benchAloneHub() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return measure.RunAloneHub(c.Context(), data, patients, notifyReady, log)
+			return bench.RunAloneHub(c.Context(), data, patients, notifyReady, log)
 		}}
 	c.Flags().StringVar(&data, "data", "", "the bench's folder")
 	c.Flags().IntVar(&patients, "patients", 1, "how many patients")
@@ -211,7 +211,7 @@ func benchFleet() *cobra.Command {
 				return err
 			}
 			collectAt(serverGarbage)
-			return measure.RunFleet(c.Context(), data, first, count, version, notifyReady, log)
+			return bench.RunFleet(c.Context(), data, first, count, version, notifyReady, log)
 		}}
 	c.Flags().StringVar(&data, "data", "", "the bench's folder")
 	c.Flags().IntVar(&first, "first", 0, "the first gateway")
@@ -249,7 +249,7 @@ about four minutes with 50 trials of each kind. Let the machine do nothing else 
 				return err
 			}
 			defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-			report, err := measure.RunCut(c.Context(), measure.Config{Exe: exe, Dir: dir, Trials: trials, Progress: os.Stderr, Log: log,
+			report, err := bench.RunCut(c.Context(), bench.Config{Exe: exe, Dir: dir, Trials: trials, Progress: os.Stderr, Log: log,
 				NodeArgs: []string{"overlay", "node", "--log-format", "json", "--data"}})
 			if err != nil {
 				return err

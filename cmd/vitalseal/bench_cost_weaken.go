@@ -13,12 +13,12 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"vitalseal/internal/measure"
+	"vitalseal/internal/lab/bench"
 )
 
 // benchCost measures what security costs. Only the test build can: the product has no such switch.
 func benchCost() []*cobra.Command {
-	cfg := measure.CostConfig{Patients: 96, For: 30 * time.Second, Repeats: 3}
+	cfg := bench.CostConfig{Patients: 96, For: 30 * time.Second, Repeats: 3}
 	var asJSON bool
 	c := &cobra.Command{
 		Use:   "cost",
@@ -32,8 +32,8 @@ func benchCost() []*cobra.Command {
 				return &usageError{fmt.Errorf("--for %v --repeats %d: out of range", cfg.For, cfg.Repeats), "give 1s to 1h and 1 to 99"}
 			}
 			for _, w := range cfg.Without {
-				if !slices.Contains(measure.CostLayers(), w) {
-					return &usageError{fmt.Errorf("--without %q: not known", w), "give some of: " + strings.Join(measure.CostLayers(), ", ")}
+				if !slices.Contains(bench.CostLayers(), w) {
+					return &usageError{fmt.Errorf("--without %q: not known", w), "give some of: " + strings.Join(bench.CostLayers(), ", ")}
 				}
 			}
 			if cfg.Exe, err = os.Executable(); err != nil {
@@ -46,7 +46,7 @@ func benchCost() []*cobra.Command {
 				defer func() { err = errors.Join(err, os.RemoveAll(cfg.Data)) }()
 			}
 			cfg.Progress = os.Stderr
-			report, err := measure.RunCost(c.Context(), cfg)
+			report, err := bench.RunCost(c.Context(), cfg)
 			if err != nil {
 				return err
 			}

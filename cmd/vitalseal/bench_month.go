@@ -9,11 +9,11 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"vitalseal/internal/measure"
+	"vitalseal/internal/lab/bench"
 )
 
 func benchMonth() *cobra.Command {
-	cfg := measure.MonthConfig{Patients: 100, Days: 30, Every: time.Second, Requests: 300}
+	cfg := bench.MonthConfig{Patients: 100, Days: 30, Every: time.Second, Requests: 300}
 	var asJSON bool
 	c := &cobra.Command{
 		Use:   "month",
@@ -47,8 +47,8 @@ the other. Filling takes a while (a quarter of an hour for 30 days of 100 patien
 			}
 			cfg.Progress = os.Stderr
 			collectAt(serverGarbage)
-			report, err := measure.RunMonth(c.Context(), cfg)
-			if errors.Is(err, measure.ErrOtherFleet) {
+			report, err := bench.RunMonth(c.Context(), cfg)
+			if errors.Is(err, bench.ErrOtherFleet) {
 				return &usageError{err, "choose another folder"}
 			}
 			if err != nil {

@@ -10,11 +10,11 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"vitalseal/internal/measure"
+	"vitalseal/internal/lab/bench"
 )
 
 func benchPeers() *cobra.Command {
-	cfg := measure.PeersConfig{Patients: []int{50, 200}, For: time.Minute, Systems: measure.PeerSystems, Batch: 250 * time.Millisecond}
+	cfg := bench.PeersConfig{Patients: []int{50, 200}, For: time.Minute, Systems: bench.PeerSystems, Batch: 250 * time.Millisecond}
 	var asJSON bool
 	c := &cobra.Command{
 		Use:   "peers",
@@ -52,14 +52,14 @@ The programs must be installed (Debian: mosquitto influxdb victoria-metrics post
 				defer func() { err = errors.Join(err, os.RemoveAll(cfg.Data)) }()
 			}
 			cfg.Progress = os.Stderr
-			report, err := measure.RunPeers(c.Context(), cfg)
-			var missing *measure.MissingProgram
+			report, err := bench.RunPeers(c.Context(), cfg)
+			var missing *bench.MissingProgram
 			switch {
 			case errors.As(err, &missing):
 				return &hinted{err, "apt-get install " + missing.Package + ", or leave it out with --systems"}
-			case errors.Is(err, measure.ErrNoPeer):
-				return &usageError{err, "give some of " + strings.Join(measure.PeerSystems, ",")}
-			case errors.Is(err, measure.ErrOtherFleet), errors.Is(err, measure.ErrRecordings):
+			case errors.Is(err, bench.ErrNoPeer):
+				return &usageError{err, "give some of " + strings.Join(bench.PeerSystems, ",")}
+			case errors.Is(err, bench.ErrOtherFleet), errors.Is(err, bench.ErrRecordings):
 				return &usageError{err, "choose another folder"}
 			case err != nil:
 				return err
@@ -87,12 +87,12 @@ func benchPeerParts() []*cobra.Command {
 	gateways := &cobra.Command{Use: "peer-gateways", Hidden: true, Short: "The gateways' process of bench peers; not for people", Args: exactArgs(0),
 		RunE: func(c *cobra.Command, _ []string) error {
 			collectAt(serverGarbage)
-			return measure.RunPeerGateways(c.Context(), data, notifyReady)
+			return bench.RunPeerGateways(c.Context(), data, notifyReady)
 		}}
 	subscriber := &cobra.Command{Use: "peer-subscriber", Hidden: true, Short: "The subscriber's process of bench peers; not for people", Args: exactArgs(0),
 		RunE: func(c *cobra.Command, _ []string) error {
 			collectAt(serverGarbage)
-			return measure.RunPeerSubscriber(c.Context(), data, notifyReady)
+			return bench.RunPeerSubscriber(c.Context(), data, notifyReady)
 		}}
 	for _, c := range []*cobra.Command{gateways, subscriber} {
 		c.Flags().StringVar(&data, "data", "", "the run's folder")

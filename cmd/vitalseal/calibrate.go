@@ -11,7 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"vitalseal/internal/accuracy"
+	"vitalseal/internal/lab/accuracy"
 	"vitalseal/internal/signal"
 	"vitalseal/internal/vitals"
 )

@@ -12,7 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"vitalseal/internal/accuracy"
+	"vitalseal/internal/lab/accuracy"
 	"vitalseal/internal/sensor/bench"
 )
 

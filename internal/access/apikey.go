@@ -9,7 +9,7 @@ import (
 	"regexp"
 	"time"
 
-	"vitalseal/internal/weaken"
+	"vitalseal/internal/lab/weaken"
 )
 
 const (

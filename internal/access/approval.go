@@ -13,7 +13,7 @@ import (
 	"unicode/utf8"
 
 	"vitalseal/internal/audit"
-	"vitalseal/internal/weaken"
+	"vitalseal/internal/lab/weaken"
 )
 
 const (

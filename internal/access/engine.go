@@ -13,7 +13,7 @@ import (
 	"github.com/cedar-policy/cedar-go"
 
 	"vitalseal/internal/audit"
-	"vitalseal/internal/weaken"
+	"vitalseal/internal/lab/weaken"
 )
 
 // Engine decides and signs in. Its fields are set once, by New; what changes has its own lock.

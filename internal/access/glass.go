@@ -14,7 +14,7 @@ import (
 	"github.com/cedar-policy/cedar-go"
 
 	"vitalseal/internal/audit"
-	"vitalseal/internal/weaken"
+	"vitalseal/internal/lab/weaken"
 )
 
 // An emergency ("breaking the glass") opens one patient to one clinician, in one session, for a short time.

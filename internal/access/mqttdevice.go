@@ -9,7 +9,7 @@ import (
 	"regexp"
 	"slices"
 
-	"vitalseal/internal/weaken"
+	"vitalseal/internal/lab/weaken"
 )
 
 // MQTTDevice is what an MQTT client signs in as, after ThingSpeak's "MQTT devices": a bundle of rights on channels in the name of the

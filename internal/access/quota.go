@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"vitalseal/internal/audit"
-	"vitalseal/internal/weaken"
+	"vitalseal/internal/lab/weaken"
 )
 
 // ErrQuota means that a person or a workstation has caused as many entries of the audit log as they may for now. errors.As with a

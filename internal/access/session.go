@@ -14,7 +14,7 @@ import (
 	"time"
 
 	"vitalseal/internal/audit"
-	"vitalseal/internal/weaken"
+	"vitalseal/internal/lab/weaken"
 )
 
 // Actions that are no question of policy, as the audit log calls them.

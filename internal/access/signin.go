@@ -15,7 +15,7 @@ import (
 
 	"github.com/go-webauthn/webauthn/webauthn"
 
-	"vitalseal/internal/weaken"
+	"vitalseal/internal/lab/weaken"
 )
 
 var loginText = regexp.MustCompile(`^[a-z0-9][a-z0-9._@-]{0,63}$`)

@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"time"
 
-	"vitalseal/internal/weaken"
+	"vitalseal/internal/lab/weaken"
 )
 
 // One password tried on many persons gives each of them one failure, which no count by person notices. Nothing is slowed down for

@@ -11,7 +11,7 @@ import (
 	"sync"
 	"time"
 
-	"vitalseal/internal/weaken"
+	"vitalseal/internal/lab/weaken"
 )
 
 // Throttled is the answer to a proof of identity that comes too soon after wrong ones of the same kind. It is an ErrSignIn

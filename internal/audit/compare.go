@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"time"
 
-	"vitalseal/internal/weaken"
+	"vitalseal/internal/lab/weaken"
 )
 
 // maxAgreed bounds the states of a log that a witness remembers as proven, so as not to ask for the same proof twice.

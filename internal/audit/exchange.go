@@ -10,7 +10,7 @@ import (
 	"sync"
 	"time"
 
-	"vitalseal/internal/weaken"
+	"vitalseal/internal/lab/weaken"
 )
 
 // maxPassed is how many sightings of each log an Exchange remembers to pass on.

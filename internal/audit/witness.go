@@ -11,7 +11,7 @@ import (
 	"sync"
 	"time"
 
-	"vitalseal/internal/weaken"
+	"vitalseal/internal/lab/weaken"
 )
 
 const (

@@ -5,7 +5,7 @@ import (
 	"net"
 	"net/http"
 
-	"vitalseal/internal/weaken"
+	"vitalseal/internal/lab/weaken"
 )
 
 // ownPages answers only requests for this very address (so that a web page elsewhere cannot rebind a name to it) that

@@ -6,8 +6,8 @@ import (
 	"io"
 	"time"
 
+	"vitalseal/internal/lab/weaken"
 	"vitalseal/internal/seal"
-	"vitalseal/internal/weaken"
 )
 
 // MaxFrame bounds a frame's body in bytes: the largest envelope and the frame's own fields.

@@ -9,8 +9,8 @@ import (
 	"sync"
 	"time"
 
+	"vitalseal/internal/lab/weaken"
 	"vitalseal/internal/overlay"
-	"vitalseal/internal/weaken"
 )
 
 const (

@@ -12,9 +12,9 @@ import (
 	"time"
 
 	"vitalseal/internal/audit"
+	"vitalseal/internal/lab/weaken"
 	"vitalseal/internal/overlay"
 	"vitalseal/internal/store"
-	"vitalseal/internal/weaken"
 )
 
 // errInactive is why a connection of an enrolled but not active component is refused.

@@ -14,10 +14,10 @@ import (
 
 	"vitalseal/internal/access"
 	"vitalseal/internal/audit"
+	"vitalseal/internal/lab/weaken"
 	"vitalseal/internal/overlay"
 	"vitalseal/internal/seal"
 	"vitalseal/internal/store"
-	"vitalseal/internal/weaken"
 )
 
 // Recovery is what an operator who holds a hub's root key and disk asks for while the hub is stopped, because no person can

@@ -7,9 +7,9 @@ import (
 	"sync"
 	"time"
 
+	"vitalseal/internal/lab/weaken"
 	"vitalseal/internal/overlay"
 	"vitalseal/internal/store"
-	"vitalseal/internal/weaken"
 )
 
 // sweepEvery is how often every live connection is held against the inventory, in case a change told nobody.

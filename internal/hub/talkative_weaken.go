@@ -7,7 +7,7 @@ import (
 	"net/http"
 	"time"
 
-	"vitalseal/internal/weaken"
+	"vitalseal/internal/lab/weaken"
 )
 
 // talkative writes whole requests to the log, as many a proxy does.

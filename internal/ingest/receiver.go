@@ -10,11 +10,11 @@ import (
 	"time"
 
 	"vitalseal/internal/delivery"
+	"vitalseal/internal/lab/weaken"
 	"vitalseal/internal/overlay"
 	"vitalseal/internal/seal"
 	"vitalseal/internal/store"
 	"vitalseal/internal/vitals"
-	"vitalseal/internal/weaken"
 )
 
 // receiver is one connection at the hub. run reads and opens frames in order, so that an epoch is known before its chunks, and

@@ -6,7 +6,7 @@ import (
 	"crypto/x509"
 	"net"
 
-	"vitalseal/internal/weaken"
+	"vitalseal/internal/lab/weaken"
 )
 
 // unverified believes the name in whatever certificate comes.

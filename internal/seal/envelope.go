@@ -10,7 +10,7 @@ import (
 	"fmt"
 	"time"
 
-	"vitalseal/internal/weaken"
+	"vitalseal/internal/lab/weaken"
 )
 
 // Layout, big endian. Announcement: version 1, signal 1, epoch id 16, epoch number 8, then HPKE's encapsulated key and

@@ -7,7 +7,7 @@ import (
 	"crypto/cipher"
 	"encoding/binary"
 
-	"vitalseal/internal/weaken"
+	"vitalseal/internal/lab/weaken"
 )
 
 // soft is AES-GCM from which one of its promises can be taken away.

@@ -8,8 +8,8 @@ import (
 
 	"periph.io/x/conn/v3/i2c"
 
+	"vitalseal/internal/lab/weaken"
 	"vitalseal/internal/vitals"
-	"vitalseal/internal/weaken"
 )
 
 // A transaction that failed is tried again after a moment, so often in all.

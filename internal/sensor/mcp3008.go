@@ -7,7 +7,7 @@ import (
 	"periph.io/x/conn/v3/physic"
 	"periph.io/x/conn/v3/spi"
 
-	"vitalseal/internal/weaken"
+	"vitalseal/internal/lab/weaken"
 )
 
 // MCP3008Config is how the converter is driven. The zero value suits every supply voltage.

@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"vitalseal/internal/access"
-	"vitalseal/internal/weaken"
+	"vitalseal/internal/lab/weaken"
 )
 
 var _ access.Approvals = (*Store)(nil)

@@ -10,9 +10,9 @@ import (
 
 	"vitalseal/internal/access"
 	"vitalseal/internal/delivery"
+	"vitalseal/internal/lab/weaken"
 	"vitalseal/internal/seal"
 	"vitalseal/internal/vitals"
-	"vitalseal/internal/weaken"
 )
 
 // Arrival is a chunk that ingest has authenticated and opened.

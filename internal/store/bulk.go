@@ -15,8 +15,8 @@ import (
 	"time"
 
 	"vitalseal/internal/access"
+	"vitalseal/internal/lab/weaken"
 	"vitalseal/internal/seal"
-	"vitalseal/internal/weaken"
 )
 
 // MaxBulk is the most entries of one AppendEntries.

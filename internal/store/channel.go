@@ -11,8 +11,8 @@ import (
 	"unicode/utf8"
 
 	"vitalseal/internal/access"
+	"vitalseal/internal/lab/weaken"
 	"vitalseal/internal/seal"
-	"vitalseal/internal/weaken"
 )
 
 // ErrPatientChannel means the channel is a patient's: its entries derive from Numerics and are not stored as such.

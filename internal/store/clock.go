@@ -8,8 +8,8 @@ import (
 
 	"vitalseal/internal/access"
 	"vitalseal/internal/delivery"
+	"vitalseal/internal/lab/weaken"
 	"vitalseal/internal/vitals"
-	"vitalseal/internal/weaken"
 )
 
 // Clock is what the hub knows of the clock that an arrival's times were read from.

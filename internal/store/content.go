@@ -8,8 +8,8 @@ import (
 	"time"
 
 	"vitalseal/internal/delivery"
+	"vitalseal/internal/lab/weaken"
 	"vitalseal/internal/vitals"
-	"vitalseal/internal/weaken"
 )
 
 // ReasonContent says that another chunk is stored under the same stream, epoch and sequence number.

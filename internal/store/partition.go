@@ -14,8 +14,8 @@ import (
 	"time"
 
 	"vitalseal/internal/delivery"
+	"vitalseal/internal/lab/weaken"
 	"vitalseal/internal/vitals"
-	"vitalseal/internal/weaken"
 )
 
 const partitionPrefix, partitionSuffix = "chunks-", ".db"

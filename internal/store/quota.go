@@ -6,7 +6,7 @@ import (
 	"errors"
 	"fmt"
 
-	"vitalseal/internal/weaken"
+	"vitalseal/internal/lab/weaken"
 )
 
 // ErrQuota means that a person, or the hospital, has stored as much as they may; the text says of what.

@@ -4,7 +4,7 @@ import (
 	"context"
 	"database/sql"
 
-	"vitalseal/internal/weaken"
+	"vitalseal/internal/lab/weaken"
 )
 
 // wardWindow is how far back WithinWard looks: a stay that was cut short by as much as may be backdated is seen for as long again.

@@ -10,9 +10,9 @@ import (
 	"time"
 
 	"vitalseal/internal/delivery"
+	"vitalseal/internal/lab/weaken"
 	"vitalseal/internal/seal"
 	"vitalseal/internal/vitals"
-	"vitalseal/internal/weaken"
 )
 
 // startStep is the part of the directory's schema about the runs of gateways: for each identity the run that delivers, and the

@@ -30,8 +30,8 @@ import (
 	"time"
 
 	"vitalseal/internal/access"
+	"vitalseal/internal/lab/weaken"
 	"vitalseal/internal/seal"
-	"vitalseal/internal/weaken"
 )
 
 // Unassigned is the subject of chunks whose sensor stood at no occupied bed when they were taken. It has a key of its own

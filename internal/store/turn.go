@@ -13,7 +13,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/ncruces/go-sqlite3"
-	"vitalseal/internal/weaken"
+	"vitalseal/internal/lab/weaken"
 )
 
 // ErrUnwritten means that what was taken from someone has been in force on this hub since the call, but is not on disk yet. The

@@ -12,7 +12,7 @@ import (
 	"time"
 
 	"vitalseal/internal/access"
-	"vitalseal/internal/weaken"
+	"vitalseal/internal/lab/weaken"
 )
 
 // Ward is a group of beds.

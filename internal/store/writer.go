@@ -6,7 +6,7 @@ import (
 	"time"
 
 	"vitalseal/internal/delivery"
-	"vitalseal/internal/weaken"
+	"vitalseal/internal/lab/weaken"
 )
 
 // writer is the one goroutine that writes chunks. While it waits for one fsync the next arrivals gather, so their number

@@ -5,7 +5,7 @@ import (
 	"slices"
 	"time"
 
-	"vitalseal/internal/weaken"
+	"vitalseal/internal/lab/weaken"
 )
 
 // Several sensors may measure the same kind at one patient: two oximeters, or an oximeter and a legacy device. One of them is the

@@ -9,7 +9,7 @@ import (
 	"time"
 	"unicode/utf8"
 
-	"vitalseal/internal/weaken"
+	"vitalseal/internal/lab/weaken"
 )
 
 // MaxChunkBytes bounds an encoded chunk, and so what Decode may allocate.

@@ -18,7 +18,7 @@ import (
 	"vitalseal/internal/vitals"
 )
 
-// restCode is where the MAX30100's current control keeps a finger, 60 % of full scale, as in internal/accuracy/light.go:
+// restCode is where the MAX30100's current control keeps a finger, 60 % of full scale, as in internal/lab/accuracy/light.go:
 // recordings of other chips are brought there, each wavelength by itself.
 const restCode = 39321
 

@@ -15,7 +15,7 @@ import (
 	"time"
 
 	"vitalseal/internal/disk"
-	"vitalseal/internal/weaken"
+	"vitalseal/internal/lab/weaken"
 )
 
 const (

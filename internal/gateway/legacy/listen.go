@@ -8,7 +8,7 @@ import (
 	"sync"
 	"time"
 
-	"vitalseal/internal/weaken"
+	"vitalseal/internal/lab/weaken"
 )
 
 const (

@@ -11,8 +11,8 @@ import (
 	"time"
 
 	"vitalseal/internal/form"
+	"vitalseal/internal/lab/weaken"
 	"vitalseal/internal/vitals"
-	"vitalseal/internal/weaken"
 )
 
 const (

@@ -11,7 +11,7 @@ import (
 
 	"github.com/openziti/xweb/v2"
 
-	"vitalseal/internal/weaken"
+	"vitalseal/internal/lab/weaken"
 )
 
 // OpenZiti v1.7.2 reads the body of every request whole before it asks who sends it (GHSA-q8g9-jc4c-jp6q, GHSA-j952-6x8x-jmj6).

@@ -9,8 +9,8 @@ import (
 	"os"
 	"path/filepath"
 
+	"vitalseal/internal/lab/weaken"
 	"vitalseal/internal/overlay"
-	"vitalseal/internal/weaken"
 )
 
 // plain is a network without OpenZiti, if that is taken away: TCP on this machine, where whoever knows the port may dial. It is for

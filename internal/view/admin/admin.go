@@ -24,8 +24,8 @@ import (
 	"strings"
 
 	"vitalseal/internal/access"
+	"vitalseal/internal/lab/weaken"
 	"vitalseal/internal/store"
-	"vitalseal/internal/weaken"
 )
 
 // Prefix is where the handler expects to be mounted.

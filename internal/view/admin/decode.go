@@ -12,8 +12,8 @@ import (
 	"strings"
 
 	"vitalseal/internal/form"
+	"vitalseal/internal/lab/weaken"
 	"vitalseal/internal/store"
-	"vitalseal/internal/weaken"
 )
 
 // badRequest is an error whose text the client gets.

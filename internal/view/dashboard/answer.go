@@ -13,8 +13,8 @@ import (
 
 	"vitalseal/internal/access"
 	"vitalseal/internal/form"
+	"vitalseal/internal/lab/weaken"
 	"vitalseal/internal/store"
-	"vitalseal/internal/weaken"
 )
 
 const (

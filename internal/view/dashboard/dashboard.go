@@ -27,8 +27,8 @@ import (
 	"time"
 
 	"vitalseal/internal/access"
+	"vitalseal/internal/lab/weaken"
 	"vitalseal/internal/store"
-	"vitalseal/internal/weaken"
 )
 
 // RequestHeader must be "1" on every request that changes something. A form on another page cannot send it.

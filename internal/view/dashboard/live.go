@@ -13,9 +13,9 @@ import (
 	"github.com/coder/websocket"
 
 	"vitalseal/internal/access"
+	"vitalseal/internal/lab/weaken"
 	"vitalseal/internal/store"
 	"vitalseal/internal/vitals"
-	"vitalseal/internal/weaken"
 )
 
 const (

@@ -6,7 +6,7 @@ import (
 	"sync"
 	"time"
 
-	"vitalseal/internal/weaken"
+	"vitalseal/internal/lab/weaken"
 )
 
 const (

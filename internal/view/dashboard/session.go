@@ -11,8 +11,8 @@ import (
 	"time"
 
 	"vitalseal/internal/access"
+	"vitalseal/internal/lab/weaken"
 	"vitalseal/internal/store"
-	"vitalseal/internal/weaken"
 )
 
 // The cookies of a sign-in. Over TLS their names get a prefix that makes browsers refuse them from anywhere else:

@@ -10,7 +10,7 @@ import (
 	"strings"
 
 	"vitalseal/internal/access"
-	"vitalseal/internal/weaken"
+	"vitalseal/internal/lab/weaken"
 )
 
 // kept keeps the session that the browser came with, for whoever signs in.

@@ -17,9 +17,9 @@ import (
 
 	"vitalseal/internal/access"
 	"vitalseal/internal/form"
+	"vitalseal/internal/lab/weaken"
 	"vitalseal/internal/store"
 	"vitalseal/internal/vitals"
-	"vitalseal/internal/weaken"
 )
 
 const (

@@ -1,0 +1,430 @@
+package attack
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/coder/websocket"
+
+	"vitalseal/internal/access"
+	"vitalseal/internal/lab/weaken"
+	"vitalseal/internal/overlay"
+	"vitalseal/internal/store"
+)
+
+func floodAttacks() []Attack {
+	return []Attack{
+		{ID: "flood-station", Threat: "keep everybody else out", Position: "an enrolled workstation", Does: "160 connections to the hub's faces at once, each with a request",
+			Expected: "128 at most; a bed's numbers keep moving elsewhere", Right: reads("128 of 160 served"), Control: weaken.StationBound, Run: stationFlood},
+		{ID: "flood-requests", Threat: "keep everybody else out", Position: "an enrolled workstation", Does: "4000 requests as fast as they go",
+			Expected: "429 beyond its allowance; a bed's numbers keep moving elsewhere", Right: answers(http.StatusTooManyRequests), Control: weaken.RequestRate, Run: requestFlood},
+		{ID: "flood-live", Threat: "use up the live views", Position: "a signed-in nurse", Does: "30 live views of one session", Expected: "429 beyond 8", Right: answers(http.StatusTooManyRequests), Control: weaken.LiveBound, Run: liveFlood},
+		{ID: "flood-live-station", Threat: "use up the live views", Position: "people signed in at one workstation", Does: "40 live views of five sessions at one workstation",
+			Expected: "32 at most, then 429; a ward's view opens at another workstation meanwhile, and shows numbers", Right: answers(http.StatusTooManyRequests), Control: weaken.LiveBound, Run: stationLiveFlood},
+		{ID: "flood-audit", Threat: "fill the disk with what may never be deleted", Position: "a signed-in nurse", Does: "500 requests for a patient of the ward as fast as they go",
+			Expected: "the quota refuses; a colleague is not concerned", Right: fails(access.ErrQuota), Control: weaken.Quotas, Fast: true, Run: auditFlood},
+		{ID: "flood-entries", Threat: "fill the disk", Position: "a nurse with an API key", Does: "bulk updates of five channels of her own",
+			Expected: "the quota refuses; other people's channels are not concerned", Right: fails(store.ErrQuota), Control: weaken.Quotas, Fast: true, Run: entryFlood},
+		{ID: "flood-writers", Threat: "keep reading after being locked out", Position: "64 clients that write as fast as they can", Does: "an administrator disables a person meanwhile",
+			Expected: "it goes ahead of those who wait, and is done", Right: reads("disabled ahead of those who waited"), Control: weaken.Urgent, Fast: true, Run: inOffice(revocationFlood)},
+		{ID: "flood-bulk-revocation", Threat: "keep reading after being locked out", Position: "a nurse with an API key", Does: "a bulk update of 14,400 entries; an administrator disables the nurse meanwhile",
+			Expected: "disabled while it is being stored, and refused from then on", Right: fails(access.ErrDenied), Control: weaken.BulkTurns, Fast: true, Run: inOffice(bulkRevocation)},
+		{ID: "flood-bulk", Threat: "hold up all other writers", Position: "a nurse with an API key", Does: "a bulk update of 14,400 entries while another person stores one",
+			Expected: "stored in pieces, others between them; no part is read", Right: reads("another's entry between its pieces, none of them read"), Control: weaken.BulkTurns, Fast: true, Run: inOffice(bulkFlood)},
+		{ID: "flood-live-stations", Threat: "use up the live views", Position: "a nurse who signs in at many workstations", Does: "live views at four workstations until all are taken",
+			Expected: "429, and a ward elsewhere opens its first view", Right: answers(http.StatusTooManyRequests), Control: weaken.FirstViews, Fast: true, Run: inOffice(liveStations)},
+		{ID: "flood-slow-header", Threat: "hold connections for ever", Position: "an enrolled workstation", Does: "requests whose headers never end, one byte now and then",
+			Expected: "closed after five seconds", Right: fails(io.EOF), Control: weaken.HeaderTime, Begin: slowHeader},
+		{ID: "flood-slow-body", Threat: "hold connections for ever", Position: "an enrolled workstation", Does: "32 sign-ins whose bodies never end, one byte now and then each",
+			Expected: "closed after fifteen seconds; a bed's numbers keep moving", Right: fails(io.EOF), Control: weaken.BodyTime, Begin: slowBody},
+		{ID: "flood-handshakes", Threat: "keep sensors out", Position: "an enrolled sensor below the inner TLS", Does: "60 connections to ingest that never begin their handshake",
+			Expected: "an honest sensor is let in beside them; a bed's numbers keep moving", Right: reads("60 stalled, an honest sensor let in"), Control: weaken.None, Run: handshakeFlood},
+		{ID: "flood-front-door", Threat: "stop the ward's numbers", Position: "the network", Does: "300 connections each to the controller's and the router's ports, some with garbage",
+			Expected: "a bed's numbers keep moving, and the hub answers", Right: reads("600 open, numbers move"), Control: weaken.None, Run: frontDoor},
+	}
+}
+
+// pulse watches a bed as a doctor.
+type pulse struct {
+	t *Target
+	s session
+}
+
+func (t *Target) pulse(ctx context.Context) (*pulse, error) {
+	s, err := t.as(ctx, "doctor")
+	return &pulse{t, s}, err
+}
+
+// newest is when the newest of a patient's numbers was measured.
+func (p *pulse) newest(ctx context.Context) (time.Time, error) {
+	a, err := p.t.front().send(ctx, request{method: "GET", path: "/api/patients/" + p.t.ward.Patients[0].ID, bearer: p.s.Access})
+	if err != nil {
+		return time.Time{}, err
+	}
+	var out struct {
+		Numerics map[string]struct {
+			At time.Time `json:"at"`
+		} `json:"numerics"`
+	}
+	if err := json.Unmarshal(a.Body, &out); err != nil || !a.ok() {
+		return time.Time{}, fmt.Errorf("the bed: %s", a)
+	}
+	var at time.Time
+	for _, n := range out.Numerics {
+		if n.At.After(at) {
+			at = n.At
+		}
+	}
+	if at.IsZero() {
+		return at, errors.New("the bed has no number")
+	}
+	return at, nil
+}
+
+// moves waits for a number that is newer than from, and says how long it took.
+func (p *pulse) moves(ctx context.Context, from time.Time) (time.Duration, error) {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	began := time.Now()
+	err := await(ctx, func() error {
+		at, err := p.newest(ctx)
+		if err == nil && !at.After(from) {
+			err = errors.New("the numbers stand still")
+		}
+		return err
+	})
+	return time.Since(began), err
+}
+
+// meanwhile runs a flood and checks that a bed's numbers go on while it lasts. flood says what was admitted.
+func meanwhile(ctx context.Context, t *Target, flood func(during func() error) error) error {
+	p, err := t.pulse(ctx)
+	if err != nil {
+		return err
+	}
+	return flood(func() error {
+		from, err := p.newest(ctx)
+		if err == nil {
+			_, err = p.moves(ctx, from)
+		}
+		if err != nil {
+			return fmt.Errorf("%w: %w", errStill, err)
+		}
+		return nil
+	})
+}
+
+// errStill says that the flood reached its aim.
+var errStill = errors.New("a bed's numbers did not keep moving")
+
+// flooded judges: the flood's own error is errStill or a failure of the attack.
+func flooded(err error, over bool, seen []Seen, ifBad, ifGood, format string, args ...any) (Result, error) {
+	switch {
+	case errors.Is(err, errStill):
+		return through("the numbers stood still", "%v", err)
+	case err != nil:
+		return Result{}, err
+	}
+	return judge(over, seen, ifBad, ifGood+", and the numbers kept moving", format, args...)
+}
+
+func stationFlood(ctx context.Context, t *Target) (Result, error) {
+	s, err := t.newStation(ctx)
+	if err != nil {
+		return Result{}, err
+	}
+	s.http.CloseIdleConnections()
+	const want, bound = 160, 128
+	answered := 0
+	err = meanwhile(ctx, t, func(during func() error) error {
+		var end func()
+		var err error
+		answered, end, err = crowd(ctx, want, bound, func(ctx context.Context) (net.Conn, error) { return s.ep.Dial(ctx, overlay.ServiceFaces) },
+			"GET /api/session HTTP/1.1\r\nHost: x\r\n\r\n")
+		defer end()
+		if err != nil {
+			return err
+		}
+		return during()
+	})
+	return flooded(err, answered > bound, word("%d of %d served", answered, want), "as many as wanted to", "bounded", "%d of %d were served", answered, want)
+}
+
+// decidedWithin bounds how long a crowd's connections may stay without an answer and without an end.
+const decidedWithin = time.Minute
+
+// crowd opens want connections and asks on each as soon as it is open, because one that says nothing is ended for that. It returns once all are
+// decided, answered or ended by the other end, however long the machine takes, and counts the answered ones; all of them stay open
+// until end is called. Where fewer than bound were opened, or some were not decided, that the bound holds was not seen: an error.
+func crowd(ctx context.Context, want, bound int, dial func(context.Context) (net.Conn, error), ask string) (answered int, end func(), err error) {
+	ctx, cancel := context.WithTimeout(ctx, decidedWithin)
+	defer cancel()
+	var conns []net.Conn
+	end = func() { flock(len(conns), func(i int) { _ = conns[i].Close() }) }
+	answers := make(chan error, want)
+	var last error
+	for range want {
+		c, err := dial(ctx)
+		if err != nil {
+			last = err // not let in is what is hoped for
+			continue
+		}
+		conns = append(conns, c)
+		go func() {
+			deadline, _ := ctx.Deadline()
+			err := c.SetDeadline(deadline)
+			if err == nil {
+				_, err = io.WriteString(c, ask)
+			}
+			if err == nil {
+				_, err = c.Read(make([]byte, 1))
+			}
+			answers <- err
+		}()
+	}
+	undecided := 0
+	for range conns {
+		var late net.Error
+		switch err := <-answers; {
+		case err == nil:
+			answered++
+		case errors.As(err, &late) && late.Timeout():
+			undecided++
+		}
+	}
+	switch {
+	case answered > bound:
+	case len(conns) < bound:
+		return answered, end, fmt.Errorf("only %d of %d connections were opened: %w", len(conns), want, last)
+	case undecided > 0:
+		return answered, end, fmt.Errorf("%d of %d connections were neither answered nor ended within %v", undecided, want, decidedWithin)
+	}
+	return answered, end, nil
+}
+
+// allowedPerSecond is what one workstation may ask of the faces, in the long run (doc/threat-model.md).
+const allowedPerSecond = 100
+
+// allowedAtOnce is how many seconds' worth of requests may come at once.
+const allowedAtOnce = 10
+
+func requestFlood(ctx context.Context, t *Target) (Result, error) {
+	s, err := t.newStation(ctx)
+	if err != nil {
+		return Result{}, err
+	}
+	var ok, tooMany atomic.Int64
+	began := time.Now()
+	var others sync.Map // statuses that are neither
+	err = meanwhile(ctx, t, func(during func() error) error {
+		flock(16, func(int) {
+			for range 250 {
+				a, err := s.send(ctx, request{method: "GET", path: "/api/session/ways"})
+				switch {
+				case err != nil:
+					return
+				case a.Status == http.StatusTooManyRequests:
+					tooMany.Add(1)
+				case a.ok():
+					ok.Add(1)
+				default:
+					others.Store(a.Status, true)
+				}
+			}
+		})
+		return during()
+	})
+	var seen []Seen
+	if tooMany.Load() > 0 {
+		seen = append(seen, Seen{Status: http.StatusTooManyRequests})
+	}
+	others.Range(func(s, _ any) bool { seen = append(seen, Seen{Status: s.(int)}); return true })
+	// A machine that is too slow to send more than is allowed shows nothing about the bound.
+	took := time.Since(began).Seconds()
+	if sent := float64(ok.Load()); err == nil && tooMany.Load() == 0 && sent <= allowedPerSecond*(took+allowedAtOnce) {
+		return Result{}, fmt.Errorf("only %.0f requests were sent in %.0f s, %d a second are allowed: this machine is too slow for this attack", sent, took, allowedPerSecond)
+	}
+	return flooded(err, tooMany.Load() == 0, seen, "all were answered", "bounded", "%d answered, %d refused with 429", ok.Load(), tooMany.Load())
+}
+
+func liveFlood(ctx context.Context, t *Target) (Result, error) {
+	nurse := t.who("nurse")
+	c, err := t.client(ctx, nurse)
+	if err != nil {
+		return Result{}, err
+	}
+	open := 0
+	var seen []Seen
+	err = meanwhile(ctx, t, func(during func() error) error {
+		for range 30 {
+			//nolint:bodyclose // the library closes it, or has replaced it by one that needs no closing
+			conn, res, err := websocket.Dial(ctx, t.base+"/api/live?waveforms=none&patient="+t.ward.Patients[0].ID, &websocket.DialOptions{HTTPClient: c.HTTP(), HTTPHeader: c.Cookies()})
+			if err != nil {
+				if res == nil {
+					return err
+				}
+				seen = append(seen, Seen{Status: res.StatusCode})
+				continue
+			}
+			defer func() { _ = conn.CloseNow() }()
+			open++
+		}
+		return during()
+	})
+	return flooded(err, open > 8, seen, "as many as wanted to", "bounded", "%d of 30 were opened", open)
+}
+
+func slowHeader(ctx context.Context, t *Target) (func() (Result, error), error) {
+	return slowly(ctx, t, 1, "GET / HTTP/1.1\r\nHost: x\r\n", 7500*time.Millisecond)
+}
+
+func slowBody(ctx context.Context, t *Target) (func() (Result, error), error) {
+	return slowly(ctx, t, 32, "POST /api/session HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 4000\r\n\r\n{\"user\":\"", 17500*time.Millisecond)
+}
+
+// slowly begins requests on connections of a workstation of its own, and looks at a bed's numbers while they last.
+func slowly(ctx context.Context, t *Target, conns int, begin string, patience time.Duration) (func() (Result, error), error) {
+	s, err := t.newStation(ctx)
+	if err != nil {
+		return nil, err
+	}
+	type end struct {
+		closed error // nil: still open
+		lasted time.Duration
+		err    error
+	}
+	ends := make(chan end, conns)
+	for range conns {
+		c, err := s.ep.Dial(ctx, overlay.ServiceFaces)
+		if err != nil {
+			return nil, err
+		}
+		go func() {
+			closed, lasted, err := trickle(ctx, c, begin, patience)
+			ends <- end{closed, lasted, err}
+		}()
+	}
+	moved := meanwhile(ctx, t, func(during func() error) error { return during() })
+	return func() (Result, error) {
+		held, longest := 0, time.Duration(0)
+		var seen []Seen
+		for range conns {
+			e := <-ends
+			if e.err != nil {
+				return Result{}, e.err
+			}
+			if e.closed == nil {
+				held++
+			} else {
+				seen = append(seen, failure(e.closed)...)
+			}
+			longest = max(longest, e.lasted)
+		}
+		return flooded(moved, held > 0, seen, "held for as long as it liked", "closed", "%d of %d open after %v", held, conns, longest.Round(100*time.Millisecond))
+	}, nil
+}
+
+// trickle sends begin and then a byte a second, until the other end has closed the connection or patience is over. It closes it.
+// closed is how the other end closed it; nil: not at all.
+func trickle(ctx context.Context, c net.Conn, begin string, patience time.Duration) (closed error, lasted time.Duration, err error) {
+	defer func() { _ = c.Close() }()
+	began := time.Now()
+	if _, err := io.WriteString(c, begin); err != nil {
+		return nil, 0, err
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	go func() {
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-time.After(time.Second):
+				if _, err := io.WriteString(c, "X"); err != nil {
+					return
+				}
+			}
+		}
+	}()
+	if err := c.SetReadDeadline(began.Add(patience)); err != nil {
+		return nil, 0, err
+	}
+	for { // an answer that comes before the end is none of its business
+		if _, err = c.Read(make([]byte, 512)); err != nil {
+			break
+		}
+	}
+	var late net.Error
+	if errors.As(err, &late) && late.Timeout() {
+		err = nil
+	}
+	return err, time.Since(began), nil
+}
+
+func handshakeFlood(ctx context.Context, t *Target) (Result, error) {
+	r, err := t.newSensors(ctx)
+	if err != nil {
+		return Result{}, err
+	}
+	l, err := newLiar(r.ids["one"].Config(), r.ids["one"].ID().String())
+	if err != nil {
+		return Result{}, err
+	}
+	defer func() { _ = l.Close() }()
+	stalled := 0
+	err = meanwhile(ctx, t, func(during func() error) error {
+		for range 60 {
+			c, err := l.Dial(ctx, overlay.ServiceIngest)
+			if err != nil {
+				break
+			}
+			stalled++
+			defer func() { _ = c.Close() }()
+		}
+		k, err := t.dial(ctx, r.ids["two"])
+		if err != nil {
+			return fmt.Errorf("%w: an honest sensor: %w", errStill, err)
+		}
+		_ = k.c.Close()
+		return during()
+	})
+	return flooded(err, false, word("%d stalled, an honest sensor let in", stalled), "", "an honest sensor is let in", "%d connections stalled in their handshake", stalled)
+}
+
+func frontDoor(ctx context.Context, t *Target) (Result, error) {
+	info, err := overlay.ReadNode(t.path("overlay"))
+	if err != nil {
+		return Result{}, err
+	}
+	addresses := []string{strings.TrimPrefix(info.Controller, "https://")}
+	if info.Router != "" {
+		addresses = append(addresses, info.Router)
+	}
+	opened := 0
+	err = meanwhile(ctx, t, func(during func() error) error {
+		for _, address := range addresses {
+			for i := range 300 {
+				c, err := (&net.Dialer{Timeout: 3 * time.Second}).DialContext(ctx, "tcp", address)
+				if err != nil {
+					break // the system's own bound
+				}
+				opened++
+				defer func() { _ = c.Close() }()
+				if i%3 == 0 {
+					_, _ = c.Write(noise(i)) // whatever comes of it
+				}
+			}
+		}
+		return during()
+	})
+	return flooded(err, false, word("%d open, numbers move", opened), "", "the hub answers", "%d connections held open to %d ports", opened, len(addresses))
+}

@@ -1,0 +1,92 @@
+package attack
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"time"
+
+	"vitalseal/internal/lab/weaken"
+	"vitalseal/internal/store"
+)
+
+// otherWard puts the bureau's patient to bed in its ward, and makes a second patient in another ward.
+func (o *bureau) otherWard(ctx context.Context) (other string, err error) {
+	if err = o.store.CreateWard(ctx, store.Ward{ID: "ward-2", Name: "Ward 2"}); err != nil {
+		return "", err
+	}
+	for bed, ward := range map[string]string{"bed-1": "ward", "bed-2": "ward", "bed-3": "ward-2"} {
+		if err = o.store.CreateBed(ctx, store.Bed{ID: bed, Ward: ward, Name: bed}); err != nil {
+			return "", err
+		}
+	}
+	if other, err = o.store.CreatePatient(ctx, "Somebody Else"); err != nil {
+		return "", err
+	}
+	since := time.Now().Add(-3 * time.Hour)
+	if err = o.store.Admit(ctx, o.patient, "bed-1", since); err != nil {
+		return "", err
+	}
+	return other, o.store.Admit(ctx, other, "bed-3", since)
+}
+
+// askAlone asks as the administrator for what takes two persons, and approves of it as the same one.
+func (o *bureau) askAlone(ctx context.Context, path, body string) (Result, error) {
+	asked := o.ask(ctx, o.admin, "admin", "POST", path, body)
+	switch asked.Status {
+	case http.StatusCreated, http.StatusNoContent:
+		return through("done by one person", "%d", asked.Status)
+	case http.StatusAccepted:
+	default:
+		return Result{}, fmt.Errorf("asked for: %s", asked)
+	}
+	request, err := waitingID(asked)
+	if err != nil {
+		return Result{}, err
+	}
+	got := o.ask(ctx, o.admin, "admin", "POST", "/api/admin/approvals/"+request+"/approve", "{}")
+	return judge(got.ok(), status(got), "approved alone", "it waits", "%s", got)
+}
+
+func lastHour(from, to string) string {
+	now := time.Now().UTC()
+	return fmt.Sprintf(`{"from":%q,"to":%q,"begin":%q,"end":%q,"meant":true}`, from, to, now.Add(-time.Hour).Format(time.RFC3339), now.Add(-time.Minute).Format(time.RFC3339))
+}
+
+func moveAttacks() []Attack {
+	return []Attack{
+		inBureau(Attack{ID: "persons-move-ward", Threat: "show another ward a patient's readings, in another's chart", Position: "the administrator",
+			Does: "moves the readings of an hour to a patient of another ward, and approves that alone", Expected: "it waits for a second person; 403 for the approval",
+			Right: answers(http.StatusForbidden), Control: weaken.TwoPersons},
+			func(ctx context.Context, o *bureau) (Result, error) {
+				other, err := o.otherWard(ctx)
+				if err != nil {
+					return Result{}, err
+				}
+				return o.askAlone(ctx, "/api/admin/readings/move", lastHour(o.patient, other))
+			}),
+		inBureau(Attack{ID: "persons-move-transfer", Threat: "show another ward a patient's readings, in another's chart", Position: "the administrator",
+			Does:     "enters late that the other patient lay on this ward already, moves the readings of that time, and approves that alone",
+			Expected: "it waits for a second person: the stay on the other ward counts; 403 for the approval", Right: answers(http.StatusForbidden), Control: weaken.WardHistory},
+			func(ctx context.Context, o *bureau) (Result, error) {
+				other, err := o.otherWard(ctx)
+				if err != nil {
+					return Result{}, err
+				}
+				late := o.ask(ctx, o.admin, "admin", "POST", "/api/admin/patients/"+other+"/admit", fmt.Sprintf(`{"bed":"bed-2","at":%q}`, time.Now().Add(-2*time.Hour).UTC().Format(time.RFC3339)))
+				if !late.ok() {
+					return Result{}, fmt.Errorf("the transfer: %s", late)
+				}
+				return o.askAlone(ctx, "/api/admin/readings/move", lastHour(o.patient, other))
+			}),
+		inBureau(Attack{ID: "persons-display-ticket", Threat: "see live numbers without a person", Position: "the administrator",
+			Does: "makes a new ticket for a wall display that was approved long ago, and approves that alone", Expected: "it waits for a second person; 403 for the approval",
+			Right: answers(http.StatusForbidden), Control: weaken.TwoPersons},
+			func(ctx context.Context, o *bureau) (Result, error) {
+				if err := o.store.CreateDevice(ctx, store.Device{ID: "spiffe://attack.test/workstation/wall", Kind: "workstation", Mode: store.ModeDisplay, Wards: []string{"ward"}, State: store.DeviceActive}); err != nil {
+					return Result{}, err
+				}
+				return o.askAlone(ctx, "/api/admin/identities/workstation/wall/ticket", "{}")
+			}),
+	}
+}

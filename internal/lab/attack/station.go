@@ -1,0 +1,197 @@
+package attack
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"strings"
+	"syscall"
+	"time"
+
+	"vitalseal/internal/connect"
+	"vitalseal/internal/lab/weaken"
+	"vitalseal/internal/view/client"
+)
+
+func stationAttacks() []Attack {
+	return []Attack{
+		{ID: "station-other-user", Threat: "use a colleague's workstation address", Position: "another local user or program that cannot read connect.json",
+			Does: "the loopback address of a workstation is asked without the launch secret, with a wrong one, and with a made-up cookie", Expected: "403", Right: answers(http.StatusForbidden), Control: weaken.LaunchSecret, Run: otherUser},
+		{ID: "station-link-twice", Threat: "get in with a link from the history", Position: "whoever reads the browser's history or the terminal's scroll-back",
+			Does: "a launch link is opened a second time, by another browser", Expected: "403", Right: answers(http.StatusForbidden), Control: weaken.LaunchSecret, Run: linkTwice},
+		{ID: "station-uid", Threat: "use a colleague's workstation address", Position: "another operating-system user of the machine",
+			Does: "a connection is made as another user (only where the suite runs as root)", Expected: "closed before a byte is read", Right: fails(io.EOF).or(fails(syscall.ECONNRESET)), Control: weaken.PeerUser, Needs: otherPossible, Run: foreignUser},
+		{ID: "station-flood", Threat: "keep the workstation's own people out", Position: "a program on the workstation", Does: "200 connections to the loopback address at once",
+			Expected: "128 at most; after them, people are served again", Right: reads("128 of 200 kept"), Control: weaken.ClientBound, Run: doorFlood},
+	}
+}
+
+// door is a workstation's address in this process, with TLS and a launch secret, that leads to the hub.
+type door struct {
+	*connect.Door
+	file client.ConnectFile
+	end  func()
+}
+
+func (t *Target) door(ctx context.Context) (*door, error) {
+	s, err := t.mine(ctx)
+	if err != nil {
+		return nil, err
+	}
+	dir, err := os.MkdirTemp(t.dir, "door-")
+	if err != nil {
+		return nil, err
+	}
+	ln, err := connect.Listen("127.0.0.1:0")
+	if err != nil {
+		return nil, err
+	}
+	d, err := connect.New(ln, connect.Config{Data: dir, Log: t.log})
+	if err != nil {
+		return nil, errors.Join(err, ln.Close())
+	}
+	running, stop := context.WithCancel(context.WithoutCancel(ctx))
+	ended := make(chan error, 1)
+	go func() { ended <- d.Run(running, s.ep) }()
+	out := &door{Door: d, end: func() { stop(); <-ended }}
+	if out.file, err = client.ReadConnectFile(dir + "/connect.json"); err != nil {
+		out.end()
+		return nil, err
+	}
+	return out, nil
+}
+
+// browser is somebody who talks TLS to the door and cares for no certificate.
+func (d *door) browser() site {
+	return site{d.file.URL, &http.Client{Timeout: 15 * time.Second, CheckRedirect: noRedirect, Transport: &http.Transport{
+		DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
+			return (&net.Dialer{}).DialContext(ctx, network, d.file.Address)
+		},
+		TLSClientConfig: &tls.Config{InsecureSkipVerify: true, MinVersion: tls.VersionTLS13}}}} // #nosec G402 -- the attacker does not care
+}
+
+// reached reports whether an answer came from the hub: it says 401 to whoever is not signed in.
+func reached(a answer) bool { return a.Status == http.StatusUnauthorized || a.ok() }
+
+func otherUser(ctx context.Context, t *Target) (Result, error) {
+	d, err := t.door(ctx)
+	if err != nil {
+		return Result{}, err
+	}
+	defer d.end()
+	own, err := d.browser().send(ctx, request{method: "GET", path: "/api/session", header: map[string]string{"X-Vitalseal-Launch": d.file.Secret}})
+	if err != nil || !reached(own) {
+		return Result{}, fmt.Errorf("its own user: %s: %w", own, err)
+	}
+	var last answer
+	var seen []Seen
+	for _, h := range []map[string]string{nil, {"X-Vitalseal-Launch": strings.Repeat("A", 26)}, {"Cookie": "__Host-vitalseal_launch_1=AAAA"}} {
+		if last, err = d.browser().send(ctx, request{method: "GET", path: "/api/session", header: h}); err != nil {
+			return Result{}, err
+		}
+		if reached(last) {
+			return through("carried to the hub", "%s", last)
+		}
+		seen = append(seen, status(last)...)
+	}
+	return refused(seen, "refused at the door", "%s", last)
+}
+
+func linkTwice(ctx context.Context, t *Target) (Result, error) {
+	d, err := t.door(ctx)
+	if err != nil {
+		return Result{}, err
+	}
+	defer d.end()
+	path := strings.TrimPrefix(d.LaunchURL(), d.URL())
+	first, err := d.browser().send(ctx, request{method: "GET", path: path})
+	if err != nil || first.Status != http.StatusSeeOther {
+		return Result{}, fmt.Errorf("the first time: %s: %w", first, err)
+	}
+	again, err := d.browser().send(ctx, request{method: "GET", path: path})
+	if err != nil {
+		return Result{}, err
+	}
+	cookie, _, _ := strings.Cut(again.Header.Get("Set-Cookie"), ";")
+	then, err := d.browser().send(ctx, request{method: "GET", path: "/api/session", header: map[string]string{"Cookie": cookie}})
+	if err != nil {
+		return Result{}, err
+	}
+	return judge(cookie != "" || reached(then), status(again, then), "let in again", "refused", "the link: %d; then: %d", again.Status, then.Status)
+}
+
+// foreignUser connects as another user where this process may become one.
+func foreignUser(ctx context.Context, t *Target) (Result, error) {
+	d, err := t.door(ctx)
+	if err != nil {
+		return Result{}, err
+	}
+	defer d.end()
+	c, err := dialAsOther(ctx, d.file.Address)
+	if err != nil {
+		return Result{}, err
+	}
+	defer func() { _ = c.Close() }()
+	_ = c.SetDeadline(time.Now().Add(5 * time.Second))
+	tc := tls.Client(c, &tls.Config{InsecureSkipVerify: true, MinVersion: tls.VersionTLS13, ServerName: connect.Host}) // #nosec G402 -- as above
+	err = tc.HandshakeContext(ctx)
+	return judge(err == nil, failure(err), "another user gets a handshake", "closed at once", "%v", err)
+}
+
+func doorFlood(ctx context.Context, t *Target) (Result, error) {
+	d, err := t.door(ctx)
+	if err != nil {
+		return Result{}, err
+	}
+	defer d.end()
+	alive, err := held(ctx, d.file.Address, 200)
+	if err != nil {
+		return Result{}, err
+	}
+	// Everybody is gone again: the door's own user is served.
+	err = await(ctx, func() error {
+		a, err := d.browser().send(ctx, request{method: "GET", path: "/api/session", header: map[string]string{"X-Vitalseal-Launch": d.file.Secret}})
+		if err == nil && !reached(a) {
+			err = fmt.Errorf("%s", a)
+		}
+		return err
+	})
+	if err != nil {
+		return through("nobody is served afterwards", "%v", err)
+	}
+	return judge(alive > 128, word("%d of 200 kept", alive), "as many as wanted to", "bounded, and served afterwards", "%d of 200 connections were kept", alive)
+}
+
+// held opens n connections and counts those that are still open a moment later.
+func held(ctx context.Context, address string, n int) (alive int, err error) {
+	var conns []net.Conn
+	defer func() {
+		for _, c := range conns {
+			_ = c.Close()
+		}
+	}()
+	for range n {
+		c, err := (&net.Dialer{Timeout: 5 * time.Second}).DialContext(ctx, "tcp", address)
+		if err != nil {
+			break // refused by the system: not held either
+		}
+		conns = append(conns, c)
+	}
+	time.Sleep(500 * time.Millisecond) // what is closed is closed at once; nothing tells about what stays
+	for _, c := range conns {
+		if err := c.SetReadDeadline(time.Now().Add(20 * time.Millisecond)); err != nil {
+			return 0, err
+		}
+		_, err := c.Read(make([]byte, 1))
+		var late net.Error
+		if errors.As(err, &late) && late.Timeout() {
+			alive++
+		}
+	}
+	return alive, nil
+}
