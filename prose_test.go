@@ -16,7 +16,8 @@ var pronouns = regexp.MustCompile(`(?i)\b(whoever|nobody|somebody|anybody|everyb
 // proseNotYet are pages that the rules below do not hold for yet. The list may only shrink.
 var proseNotYet = []string{"doc/architecture.md", "doc/validation.md"}
 
-// TestProse: the pages name who acts, and fit a terminal of 100 columns. Code, tables, links and pictures may be wider.
+// TestProse: the pages name who acts, and fit a terminal of 100 columns. Code, tables, links and
+// pictures may be wider.
 func TestProse(t *testing.T) {
 	pages, err := filepath.Glob("doc/*.md")
 	if err != nil {

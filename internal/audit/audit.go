@@ -1,20 +1,24 @@
-// Package audit is the append-only log of who did what, on which patient, from where, and why it was allowed or
-// refused. Entries are lines of JSON in segment files; they are the leaves of a Merkle tree (RFC 6962) whose root is
-// signed, so that anyone with the public key can prove offline that the log is whole, that an entry is in it (Inclusion),
-// and that it only grew since somebody last looked (Consistency, Witness). doc/formats/audit.md describes all of it.
+// Package audit is the append-only log of who did what, on which patient, from where, and why it
+// was allowed or refused. Entries are lines of JSON in segment files; they are the leaves of a
+// Merkle tree (RFC 6962) whose root is signed, so that anyone with the public key can prove offline
+// that the log is whole, that an entry is in it (Inclusion), and that it only grew since a witness
+// last looked (Consistency, Witness). doc/formats/audit.md describes all of it.
 //
-// It hides segments, the tree, the signing key and the grouping of writes. It guarantees that Append returns only
-// after the entry is on disk (fsync, shared by whoever appends at the same time), that entries keep the order of their
-// numbers, that a kill at any instruction loses at most entries whose Append had not returned, that what the disk does
-// not take is an error and leaves no trace, and that Verify finds one changed bit, one dropped and one swapped entry, the
-// last one included. A log that contradicts its own signature does not open. Refusals that repeat themselves are written
-// ten a minute and otherwise only counted, in bounded memory, so that nobody fills the disk by knocking; a kill loses at
-// most the last minute's count of those. A Log is safe for concurrent use, and one process at a time may hold a directory.
+// It hides segments, the tree, the signing key and the grouping of writes. It guarantees that
+// Append returns only after the entry is on disk (fsync, shared by all who append at the same
+// time), that entries keep the order of their numbers, that a kill at any instruction loses at most
+// entries whose Append had not returned, that what the disk does not take is an error and leaves no
+// trace, and that Verify finds one changed bit, one dropped and one swapped entry, the last one
+// included. A log that contradicts its own signature does not open. Refusals that repeat themselves
+// are written ten a minute and otherwise only counted, in bounded memory, so that a client fills no
+// disk by being refused; a kill loses at most the last minute's count of those. A Log is safe for
+// concurrent use, and one process at a time may hold a directory.
 //
-// It does not by itself protect against whoever holds the signing key and the disk at once: that takes a Witness
-// elsewhere, who has seen the log before. Entries newer than the last checkpoint (a quarter of a second at most, while
-// running) are covered only by the next one; after a kill that is the one written at the next start. It does not look
-// into what it is told: callers keep readings, names, tokens and keys out of entries.
+// It does not by itself protect against an attacker who holds the signing key and the disk at once:
+// that takes a Witness elsewhere, who has seen the log before. Entries newer than the last
+// checkpoint (a quarter of a second at most, while running) are covered only by the next one; after
+// a kill that is the one written at the next start. It does not look into what it is told: callers
+// keep readings, names, tokens and keys out of entries.
 package audit
 
 import (
@@ -43,16 +47,16 @@ const (
 var (
 	// ErrClosed is the answer of a log after Close.
 	ErrClosed = errors.New("audit: closed")
-	// ErrBroken means that an earlier write failed in a way that leaves the file's content unknown. Nothing can be
-	// appended until the log is opened again.
+	// ErrBroken means that an earlier write failed in a way that leaves the file's content unknown.
+	// Nothing can be appended until the log is opened again.
 	ErrBroken = errors.New("audit: log broken by an earlier disk error, open it again")
 	// ErrTampered means that the log is not what was signed.
 	ErrTampered = errors.New("audit: log has been tampered with")
-	// ErrOtherKey comes with ErrTampered where a checkpoint has a signature of another key alone: it was replaced, or the key
-	// given is not the log's.
+	// ErrOtherKey comes with ErrTampered where a checkpoint has a signature of another key alone:
+	// it was replaced, or the key given is not the log's.
 	ErrOtherKey = errors.New("signed with another key than the one given")
-	// ErrUnsigned means that the log is sound as far as it is signed, but its newest entries are not yet signed: it was
-	// killed, and signs them at its next start.
+	// ErrUnsigned means that the log is sound as far as it is signed, but its newest entries are
+	// not yet signed: it was killed, and signs them at its next start.
 	ErrUnsigned = errors.New("audit: newest entries are not signed")
 	// ErrNoWitness means that no witness has seen an entry before what it is about was answered.
 	ErrNoWitness = errors.New("audit: no witness")
@@ -60,7 +64,8 @@ var (
 	ErrEntry = errors.New("audit: bad entry")
 )
 
-// Log is an open audit log. The fields below mu's group belong to the goroutine that runs commits; mu guards recent and view.
+// Log is an open audit log. The fields below mu's group belong to the goroutine that runs commits;
+// mu guards recent and view.
 type Log struct {
 	dir          string
 	logger       *slog.Logger
@@ -104,7 +109,7 @@ var realDisk = disk{write: (*os.File).Write, sync: (*os.File).Sync}
 
 type request struct {
 	entry Entry
-	done  chan<- result // buffered, so that a caller who gave up blocks nobody
+	done  chan<- result // buffered, so that a caller who gave up does not block the writer
 }
 
 // signed is the answer to Sign.
@@ -118,9 +123,10 @@ type result struct {
 	err   error
 }
 
-// Open opens or creates the log in dir, signed with the key in keyFile, which is created with mode 0600 if absent. A
-// torn tail left by a kill is cut off to the last whole entry and reported as a warning and by Recovered. Open reads
-// the whole log and returns ErrTampered if it is not what its checkpoint says.
+// Open opens or creates the log in dir, signed with the key in keyFile, which is created with mode
+// 0600 if absent. A torn tail left by a kill is cut off to the last whole entry and reported as a
+// warning and by Recovered. Open reads the whole log and returns ErrTampered if it is not what its
+// checkpoint says.
 func Open(dir, keyFile string, logger *slog.Logger) (*Log, error) {
 	return open(dir, keyFile, logger, segmentBytes, realDisk)
 }
@@ -157,16 +163,19 @@ func open(dir, keyFile string, logger *slog.Logger, segmentBytes int64, disk dis
 	return l, nil
 }
 
-// VerifierKey is the public key that Verify needs, as a line of text ("name+hash+key"). Keep a copy elsewhere.
+// VerifierKey is the public key that Verify needs, as a line of text ("name+hash+key"). Keep a copy
+// elsewhere.
 func (l *Log) VerifierKey() string { return l.verifierKey }
 
 // Recovered is how many bytes of a torn tail Open cut off.
 func (l *Log) Recovered() int64 { return l.cut }
 
-// Append writes e and returns it as written, with its number, once it is on disk. Seq and Count are ignored; a zero Time
-// means now. Of refusals that repeat themselves the first ten a minute are written one by one, the others only counted,
-// for one entry at the minute's end: those are returned at once, with Seq -1. If ctx ends first the entry may or may not have been written. After a failed fsync it returns ErrBroken for
-// ever: whoever must not act unrecorded then refuses to act.
+// Append writes e and returns it as written, with its number, once it is on disk. Seq and Count are
+// ignored; a zero Time means now. Of refusals that repeat themselves the first ten a minute are
+// written one by one, the others only counted, for one entry at the minute's end: those are
+// returned at once, with Seq -1. If ctx ends first the entry may or may not have been written.
+// After a failed fsync it returns ErrBroken for ever: a caller that must not act unrecorded then
+// refuses to act.
 func (l *Log) Append(ctx context.Context, e Entry) (Entry, error) {
 	e.Count = 0
 	if err := e.check(); err != nil {
@@ -188,7 +197,8 @@ func (l *Log) Append(ctx context.Context, e Entry) (Entry, error) {
 	}
 }
 
-// Sign signs what is in the log now, without waiting for the time of the next checkpoint, and says how many entries that are.
+// Sign signs what is in the log now, without waiting for the time of the next checkpoint, and says
+// how many entries that are.
 func (l *Log) Sign(ctx context.Context) (size int64, err error) {
 	done := make(chan signed, 1)
 	select {
@@ -275,7 +285,7 @@ func (l *Log) run() {
 	}
 }
 
-// gather adds whoever else is waiting right now: they share one fsync.
+// gather adds the other appends that wait now: they share one fsync.
 func (l *Log) gather(first request) []request {
 	batch := []request{first}
 	for len(batch) < maxBatch {
@@ -350,15 +360,16 @@ func (l *Log) write(batch []request) ([]Entry, error) {
 		at.offset += int64(len(line))
 	}
 	if _, err := l.disk.write(l.file, slices.Concat(lines...)); err != nil {
-		// Take back what was written of the batch, so that a full disk does not end the log. If even that fails the
-		// next start will.
+		// Take back what was written of the batch, so that a full disk does not end the log. If
+		// even that fails the next start will.
 		if undo := l.file.Truncate(l.size); undo != nil {
 			l.broken = true
 		}
 		return nil, fmt.Errorf("audit: append: %w", err)
 	}
 	if err := l.disk.sync(l.file); err != nil {
-		// What a failed fsync leaves on disk is unknown, and a second one may say yes without having written.
+		// What a failed fsync leaves on disk is unknown, and a second one may say yes without
+		// having written.
 		l.broken = true
 		return nil, fmt.Errorf("audit: append: %w", err)
 	}
@@ -408,7 +419,8 @@ func (l *Log) remember(entries ...Entry) {
 	}
 }
 
-// load replays the log: proves the signed part, takes the whole entries after it, and cuts off a torn tail.
+// load replays the log: proves the signed part, takes the whole entries after it, and cuts off a
+// torn tail.
 func (l *Log) load() error {
 	segments, err := listSegments(l.dir)
 	if err != nil {

@@ -200,7 +200,8 @@ func TestManyAppendAtOnceWhileVerifying(t *testing.T) {
 	}
 }
 
-// TestKillAtEveryByte lays out every state of the disk that a kill during an append can leave, and opens each.
+// TestKillAtEveryByte lays out every state of the disk that a kill during an append can leave, and
+// opens each.
 func TestKillAtEveryByte(t *testing.T) {
 	h := newHome(t)
 	l := h.open(t)
@@ -217,8 +218,8 @@ func TestKillAtEveryByte(t *testing.T) {
 	after := h.files(t)
 	last := newest(before)
 	grown := [][]byte{}
-	// The second entry falls into a new segment, so the states are: last grown by k bytes, then the new one by k bytes,
-	// then the temporary checkpoint by k bytes; each with the old checkpoint.
+	// The second entry falls into a new segment, so the states are: last grown by k bytes, then the
+	// new one by k bytes, then the temporary checkpoint by k bytes; each with the old checkpoint.
 	base := before
 	for k := len(before[last]); k <= len(after[last]); k++ {
 		grown = append(grown, after[last][:k])
@@ -516,7 +517,8 @@ func TestControlCharactersAreEscaped(t *testing.T) {
 	}
 }
 
-// TestKilledProcess kills a process that appends as fast as it can; what it was told is durable must be there.
+// TestKilledProcess kills a process that appends as fast as it can; what it was told is durable
+// must be there.
 func TestKilledProcess(t *testing.T) {
 	if dir := os.Getenv("AUDIT_TEST_DIR"); dir != "" {
 		l, err := audit.Open(dir, filepath.Join(dir, "..", "audit.key"), quiet)

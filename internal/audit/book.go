@@ -23,14 +23,16 @@ const (
 	maxBook     = 8 << 10
 )
 
-// book is what a witness remembers of a log beside its checkpoint, in FILE.hub: whose it is. Its JSON form is the file.
+// book is what a witness remembers of a log beside its checkpoint, in FILE.hub: whose it is. Its
+// JSON form is the file.
 type book struct {
 	Version int    `json:"version"`
 	Hub     string `json:"hub"` // the hub's name
 	Key     string `json:"key"` // the log's verifier key
 	// Origin is the signed note by which the log named its hub; empty until it has.
 	Origin string `json:"origin,omitempty"`
-	// Compares says that the hub has proven what others saw: a hub that stops doing so is no older version.
+	// Compares says that the hub has proven what others saw: a hub that stops doing so is no older
+	// version.
 	Compares bool `json:"compares,omitempty"`
 }
 
@@ -104,7 +106,8 @@ func (w *Witness) keep(b book) error {
 	return nil
 }
 
-// owners says which hub each key's log is of. It is safe for concurrent use; a nil one knows nothing.
+// owners says which hub each key's log is of. It is safe for concurrent use; a nil one knows
+// nothing.
 type owners struct {
 	mu  sync.Mutex // guards hub
 	hub map[string]string
@@ -124,8 +127,9 @@ func (o *owners) claim(key, name string) error {
 	return nil
 }
 
-// Split is the evidence of two views of one log, as a file keeps it: whoever has it and the log's key needs nothing else to see that both
-// were signed, and with the log that at most one of them is of it.
+// Split is the evidence of two views of one log, as a file keeps it: with it and the log's key a
+// reader needs nothing else to see that both were signed, and with the log that at most one of them
+// is of it.
 type Split struct {
 	Version int       `json:"version"`
 	Hub     string    `json:"hub"`
@@ -147,7 +151,8 @@ func keepSplit(path string, s Split) error {
 	return keepFirst(path, append(b, '\n'))
 }
 
-// ReadSplit reads evidence as a file keeps it, and checks that both checkpoints are signed. A missing file is os.ErrNotExist.
+// ReadSplit reads evidence as a file keeps it, and checks that both checkpoints are signed. A
+// missing file is os.ErrNotExist.
 func ReadSplit(path string) (Split, error) {
 	var s Split
 	b, err := readBounded(path, 4*maxSighted+maxBook)

@@ -24,7 +24,8 @@ const (
 	maxCheckpoint  = 4 << 10
 )
 
-// loadKey reads the signing key, or makes one if it may: a log that is signed already needs the key it was signed with.
+// loadKey reads the signing key, or makes one if it may: a log that is signed already needs the key
+// it was signed with.
 func loadKey(path string, mayCreate bool) (note.Signer, string, error) {
 	b, err := os.ReadFile(path) //nolint:gosec // the caller's own configuration
 	if errors.Is(err, os.ErrNotExist) && mayCreate {
@@ -79,8 +80,8 @@ func writeCheckpoint(dir string, signer note.Signer, size int64, root tlog.Hash,
 	return Checkpoint{size, root, string(signed)}, nil
 }
 
-// readCheckpoint reads and verifies the checkpoint of the log in dir. A missing one is os.ErrNotExist and
-// ErrTampered at once: a log writes it before its first entry.
+// readCheckpoint reads and verifies the checkpoint of the log in dir. A missing one is
+// os.ErrNotExist and ErrTampered at once: a log writes it before its first entry.
 func readCheckpoint(dir, verifierKey string) (Checkpoint, error) {
 	f, err := os.Open(filepath.Join(dir, checkpointName)) // #nosec G304 -- our own name
 	if errors.Is(err, os.ErrNotExist) {
@@ -116,7 +117,8 @@ func parseCheckpoint(b []byte, verifierKey string) (size int64, root tlog.Hash, 
 		}
 		return 0, tlog.Hash{}, fmt.Errorf("%w: checkpoint not signed by this key: %w", ErrTampered, err)
 	}
-	// Only the exact bytes that were written count: package note overlooks unused bits in a signature's last character.
+	// Only the exact bytes that were written count: package note overlooks unused bits in a
+	// signature's last character.
 	if len(n.Sigs) != 1 || len(n.UnverifiedSigs) != 0 ||
 		string(b) != fmt.Sprintf("%s\n— %s %s\n", n.Text, n.Sigs[0].Name, n.Sigs[0].Base64) {
 		return 0, tlog.Hash{}, fmt.Errorf("%w: checkpoint with something added", ErrTampered)
@@ -139,7 +141,8 @@ func parseCheckpoint(b []byte, verifierKey string) (size int64, root tlog.Hash, 
 	return size, tlog.Hash(h), nil
 }
 
-// replaceFile puts b at path with mode 0600 so that after a kill there is the old content or the new, nothing else.
+// replaceFile puts b at path with mode 0600 so that after a kill there is the old content or the
+// new, nothing else.
 func replaceFile(path string, b []byte, sync func(*os.File) error) error {
 	tmp := path + ".tmp"
 	f, err := os.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600) //nolint:gosec // the caller's own directory

@@ -8,7 +8,8 @@ import (
 	"vitalseal/internal/lab/weaken"
 )
 
-// maxAgreed bounds the states of a log that a witness remembers as proven, so as not to ask for the same proof twice.
+// maxAgreed bounds the states of a log that a witness remembers as proven, so as not to ask for the
+// same proof twice.
 const maxAgreed = 256
 
 // heard is a checkpoint that others saw and that no statement has proven yet.
@@ -17,9 +18,10 @@ type heard struct {
 	since time.Time
 }
 
-// Heard takes what another witness saw of this log, as a hub passes it on. What this witness can judge it judges: ErrSplit, kept as
-// evidence, if the two cannot be of one log. Else the next Ask asks for the proof. A log that nothing is known of yet is
-// passed over; what is signed by no known key is ErrTampered and proves nothing.
+// Heard takes what another witness saw of this log, as a hub passes it on. What this witness can
+// judge it judges: ErrSplit, kept as evidence, if the two cannot be of one log. Else the next Ask
+// asks for the proof. A log that nothing is known of yet is passed over; what is signed by no known
+// key is ErrTampered and proves nothing.
 func (w *Witness) Heard(s Sighting) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()

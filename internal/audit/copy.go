@@ -7,12 +7,14 @@ import (
 	"path/filepath"
 )
 
-// Copy copies the log in dir into the folder to, which must be empty or not exist, also while the log is being written. The copy has
-// at least all that was signed when Copy began, and perhaps entries behind it, the last of them torn: like a log whose writer was
-// killed, which Open mends. The signing key is not in it.
+// Copy copies the log in dir into the folder to, which must be empty or not exist, also while the
+// log is being written. The copy has at least all that was signed when Copy began, and perhaps
+// entries behind it, the last of them torn: like a log whose writer was killed, which Open mends.
+// The signing key is not in it.
 func Copy(dir, to string) error {
-	// The checkpoint first: what it signs is in the segments already. The other way round a log that is written meanwhile
-	// would have signed more than the copy holds, which is what a log that was cut looks like.
+	// The checkpoint first: what it signs is in the segments already. The other way round a log
+	// that is written meanwhile would have signed more than the copy holds, which is what a log
+	// that was cut looks like.
 	signed, err := os.ReadFile(filepath.Join(dir, checkpointName)) // #nosec G304 -- the operator names the folder
 	if err != nil {
 		return fmt.Errorf("audit: copy: %w", err)
@@ -27,8 +29,8 @@ func Copy(dir, to string) error {
 	if len(in) > 0 {
 		return fmt.Errorf("audit: copy: %s is not empty: it has %s", to, in[0].Name())
 	}
-	// A listing may miss what is made while it goes on, and have what is made after that. Of a second one, those that the
-	// first one reached have no hole.
+	// A listing may miss what is made while it goes on, and have what is made after that. Of a
+	// second one, those that the first one reached have no hole.
 	first, err := listSegments(dir)
 	if err == nil && len(first) == 0 {
 		err = fmt.Errorf("%w: no entries beside the checkpoint", ErrTampered)

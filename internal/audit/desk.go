@@ -13,13 +13,15 @@ const (
 	// PushWithin is how long Desk.Push waits for the first witness.
 	PushWithin = 2 * time.Second
 
-	// lingers is how long a witness that has just been answered counts as connected: it comes back to say what it has.
+	// lingers is how long a witness that has just been answered counts as connected: it comes back
+	// to say what it has.
 	lingers = 5 * time.Second
 	maxDesk = 1024
 )
 
-// Desk is where witnesses wait for the newest checkpoint, so that an act can be shown to one of them before it is answered: the log's
-// tail cannot be cut afterwards without its noticing. It hides who waits. It is safe for concurrent use and starts no goroutine.
+// Desk is where witnesses wait for the newest checkpoint, so that an act can be shown to one of
+// them before it is answered: the log's tail cannot be cut afterwards without its noticing. It
+// hides who waits. It is safe for concurrent use and starts no goroutine.
 type Desk struct {
 	log *Log
 
@@ -42,9 +44,10 @@ func NewDesk(log *Log) *Desk {
 	return &Desk{log: log, witnesses: map[string]*deskWitness{}, wake: make(chan struct{}), seen: make(chan struct{})}
 }
 
-// Wait answers a witness that remembers the first from entries: at once if a checkpoint was pushed that covers more, else when one is
-// pushed, or after DeskWait with what there is. The answer proves the sizes of also as well (Log.Consistency). witness is the SPIFFE
-// id that the connection proved. Errors: the context's, the log's.
+// Wait answers a witness that remembers the first from entries: at once if a checkpoint was pushed
+// that covers more, else when one is pushed, or after DeskWait with what there is. The answer
+// proves the sizes of also as well (Log.Consistency). witness is the SPIFFE id that the connection
+// proved. Errors: the context's, the log's.
 func (d *Desk) Wait(ctx context.Context, witness string, from int64, also ...int64) (Consistency, error) {
 	d.mu.Lock()
 	w := d.witnesses[witness]
@@ -94,8 +97,9 @@ func (d *Desk) forget(now time.Time) {
 	}
 }
 
-// Push signs what is in the log now, shows it to the witnesses that are connected, and returns when one of them says that it has it.
-// Errors: ErrNoWitness where none is connected or none answers within PushWithin; the log's, where it cannot be signed.
+// Push signs what is in the log now, shows it to the witnesses that are connected, and returns when
+// one of them says that it has it. Errors: ErrNoWitness where none is connected or none answers
+// within PushWithin; the log's, where it cannot be signed.
 func (d *Desk) Push(ctx context.Context) error {
 	size, err := d.log.Sign(ctx)
 	if err != nil {

@@ -41,8 +41,8 @@ func stated(t *testing.T, c audit.Consistency) []byte {
 	return b
 }
 
-// TestTailIsWitnessed: what was shown to a waiting witness before an act was answered cannot be cut off afterwards, even by the holder
-// of disk and key and before the next poll.
+// TestTailIsWitnessed: what was shown to a waiting witness before an act was answered cannot be cut
+// off afterwards, even by the holder of disk and key and before the next poll.
 func TestTailIsWitnessed(t *testing.T) {
 	dir := t.TempDir()
 	l := deskLog(t, dir, "spiffe://x/hub/hub")
@@ -110,7 +110,8 @@ func TestTailIsWitnessed(t *testing.T) {
 	}
 }
 
-// TestDeskOfAnEmptyLog: while there is nothing to know, a witness waits, and the first act is shown to it.
+// TestDeskOfAnEmptyLog: while there is nothing to know, a witness waits, and the first act is shown
+// to it.
 func TestDeskOfAnEmptyLog(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := deskLog(t, t.TempDir(), "spiffe://x/hub/hub")
@@ -150,8 +151,9 @@ func copyDir(t *testing.T, from string) string {
 	return to
 }
 
-// TestOrigin: a log is shown by the hub that it is of. Another hub's name, an origin of another checkpoint, and a log that does not
-// say any more whose it is are refused; a hub of before this is taken.
+// TestOrigin: a log is shown by the hub that it is of. Another hub's name, an origin of another
+// checkpoint, and a log that does not say any more whose it is are refused; a hub of before this is
+// taken.
 func TestOrigin(t *testing.T) {
 	dir := t.TempDir()
 	l := deskLog(t, dir, "spiffe://x/hub/hub-2")
@@ -212,7 +214,8 @@ func TestOrigin(t *testing.T) {
 	}
 }
 
-// TestUnproven: a log that is not proven for 30 minutes is an alarm, whether its hub is away or does not answer; a statement ends it.
+// TestUnproven: a log that is not proven for 30 minutes is an alarm, whether its hub is away or
+// does not answer; a statement ends it.
 func TestUnproven(t *testing.T) {
 	dir := t.TempDir()
 	l := deskLog(t, dir, "spiffe://x/hub/hub")
@@ -268,8 +271,9 @@ func TestUnproven(t *testing.T) {
 	})
 }
 
-// TestStatementsCross: a workstation asks in two ways at once, so that an older statement may come after many newer ones. That is no
-// rolled-back log; the same statement in answer to a later question is.
+// TestStatementsCross: a workstation asks in two ways at once, so that an older statement may come
+// after many newer ones. That is no rolled-back log; the same statement in answer to a later
+// question is.
 func TestStatementsCross(t *testing.T) {
 	dir := t.TempDir()
 	l := deskLog(t, dir, "spiffe://x/hub/hub")

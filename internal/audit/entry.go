@@ -20,11 +20,13 @@ const (
 	MaxPatients = 256  // number of Patients
 	MaxListed   = 8192 // Patients together
 
-	// maxLine bounds what a reader takes: every byte of every field as a six-byte escape, and the names around them.
+	// maxLine bounds what a reader takes: every byte of every field as a six-byte escape, and the
+	// names around them.
 	maxLine = 6*(6*MaxField+MaxReason+MaxPolicies*(MaxField+3)+MaxListed+3*MaxPatients) + 576
 )
 
-// Entry is one thing that someone did or was refused. It holds ids, never names, readings, tokens or keys.
+// Entry is one thing that someone did or was refused. It holds ids, never names, readings, tokens
+// or keys.
 type Entry struct {
 	Seq         int64     `json:"seq"`         // set by the log: 0, 1, 2, ...
 	Time        time.Time `json:"time"`        // UTC in microseconds; set by the log if zero
@@ -34,13 +36,14 @@ type Entry struct {
 	Action      string    `json:"action"`      // such as "patient:view"
 	Resource    string    `json:"resource"`    // "kind:id"
 	Patient     string    `json:"patient"`     // id of the patient concerned, if any
-	// Patients are the ids of all patients concerned, where one request was about several: a list, a live view. Then Patient is empty.
+	// Patients are the ids of all patients concerned, where one request was about several: a list,
+	// a live view. Then Patient is empty.
 	Patients []string `json:"patients,omitempty"`
 	Allowed  bool     `json:"allowed"`
 	Policies []string `json:"policies"` // ids of the policies that decided
 	Reason   string   `json:"reason"`   // in words, when there is more to say
-	// Count says that this entry stands for so many refusals that were like it in everything but the time, the last of
-	// them at Time. 0 means one.
+	// Count says that this entry stands for so many refusals that were like it in everything but
+	// the time, the last of them at Time. 0 means one.
 	Count int64 `json:"count,omitempty"`
 }
 
@@ -93,8 +96,8 @@ func (e Entry) check() error {
 	return nil
 }
 
-// encode is the one spelling of an entry: a line of JSON without the newline. Whatever a terminal or a log viewer
-// could obey (control and invisible formatting characters) is written as an escape.
+// encode is the one spelling of an entry: a line of JSON without the newline. Whatever a terminal
+// or a log viewer could obey (control and invisible formatting characters) is written as an escape.
 func (e Entry) encode() ([]byte, error) {
 	for _, s := range []*string{&e.Person, &e.Role, &e.Workstation, &e.Action, &e.Resource, &e.Patient, &e.Reason} {
 		*s = strings.ToValidUTF8(*s, "\uFFFD")
@@ -118,8 +121,9 @@ func (e Entry) encode() ([]byte, error) {
 	return escapeControls(b), nil
 }
 
-// escapeControls replaces what encoding/json leaves as it is: DEL, the C1 controls, and format characters such as
-// those that reverse the direction of text. All of them can only stand inside strings.
+// escapeControls replaces what encoding/json leaves as it is: DEL, the C1 controls, and format
+// characters such as those that reverse the direction of text. All of them can only stand inside
+// strings.
 func escapeControls(b []byte) []byte {
 	hidden := func(r rune) bool { return unicode.In(r, unicode.Cc, unicode.Cf) }
 	if bytes.IndexFunc(b, hidden) < 0 {
@@ -142,7 +146,8 @@ func escapeControls(b []byte) []byte {
 	return out
 }
 
-// unknownMember is a member of a line's object that no entry of this version has; empty if there is none.
+// unknownMember is a member of a line's object that no entry of this version has; empty if there is
+// none.
 func unknownMember(line []byte) string {
 	var members map[string]json.RawMessage
 	if json.Unmarshal(line, &members) != nil {
@@ -158,8 +163,8 @@ func unknownMember(line []byte) string {
 	return ""
 }
 
-// decode is the strict inverse of encode: any other spelling of the same entry is refused, so that a line is either
-// what this package wrote or not.
+// decode is the strict inverse of encode: any other spelling of the same entry is refused, so that
+// a line is either what this package wrote or not.
 func decode(line []byte, seq int64) (Entry, error) {
 	var e Entry
 	if err := json.Unmarshal(line, &e); err != nil {

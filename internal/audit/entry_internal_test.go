@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// TestNewerEntryIsNamed: a line with a member that this version does not know is refused by that member's name; one that is changed
-// otherwise is refused as before.
+// TestNewerEntryIsNamed: a line with a member that this version does not know is refused by that
+// member's name; one that is changed otherwise is refused as before.
 func TestNewerEntryIsNamed(t *testing.T) {
 	line, err := Entry{Seq: 7, Time: time.Unix(1, 0).UTC(), Action: "x", Allowed: true}.encode()
 	if err != nil {

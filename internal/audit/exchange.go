@@ -23,13 +23,14 @@ type Contradiction struct {
 	Err     error  // ErrSplit; or ErrTampered: it is signed by another key than the log's
 }
 
-// Exchange is where a hub takes what witnesses have seen, holds it against its own log and what it remembers of other hubs' logs, and
-// passes it on to the others. What it passes on is signed by the log that it is about; it takes nothing else. What contradicts
-// its own log is kept in a file as evidence, and State says so for as long as that lies there. It is safe for concurrent use and starts no
-// goroutine.
+// Exchange is where a hub takes what witnesses have seen, holds it against its own log and what it
+// remembers of other hubs' logs, and passes it on to the others. What it passes on is signed by the
+// log that it is about; it takes nothing else. What contradicts its own log is kept in a file as
+// evidence, and State says so for as long as that lies there. It is safe for concurrent use and
+// starts no goroutine.
 //
-// It does not protect against a hub that runs another program than this one and passes on what it likes: that takes another hub, or
-// people who compare what witnesses remember.
+// It does not protect against a hub that runs another program than this one and passes on what it
+// likes: that takes another hub, or people who compare what witnesses remember.
 type Exchange struct {
 	name     string
 	log      *Log
@@ -44,8 +45,9 @@ type Exchange struct {
 	bad    error
 }
 
-// NewExchange is the exchange of the hub called name, whose log and desk are given; others is what it remembers of other hubs' logs, nil for nothing.
-// evidence is the file for what contradicts the own log. found is told each time; it must not be nil.
+// NewExchange is the exchange of the hub called name, whose log and desk are given; others is what
+// it remembers of other hubs' logs, nil for nothing. evidence is the file for what contradicts the
+// own log. found is told each time; it must not be nil.
 func NewExchange(name string, log *Log, desk *Desk, others *Witnesses, evidence string, found func(context.Context, Contradiction)) (*Exchange, error) {
 	x := &Exchange{name: name, log: log, desk: desk, others: others, evidence: evidence, found: found,
 		passed: map[string][]Checkpoint{}, keys: map[string]string{}}
@@ -72,8 +74,8 @@ func (x *Exchange) State() string {
 // Others is what this hub remembers of other hubs' logs.
 func (x *Exchange) Others() *Witnesses { return x.others }
 
-// Answer is the statement for a witness (SPIFFE id), after its sightings were taken. With wait it comes when there is something to see, as
-// by Desk.Wait. Errors: the context's, the log's.
+// Answer is the statement for a witness (SPIFFE id), after its sightings were taken. With wait it
+// comes when there is something to see, as by Desk.Wait. Errors: the context's, the log's.
 func (x *Exchange) Answer(ctx context.Context, witness string, a Ask, wait bool) (c Consistency, err error) {
 	x.take(ctx, witness, a.Seen)
 	if wait {
@@ -87,8 +89,8 @@ func (x *Exchange) Answer(ctx context.Context, witness string, a Ask, wait bool)
 	return c, err
 }
 
-// Tell is what this hub says that it has seen when it asks another: what it remembers of others' logs, its own log's checkpoint, and what
-// witnesses have handed in.
+// Tell is what this hub says that it has seen when it asks another: what it remembers of others'
+// logs, its own log's checkpoint, and what witnesses have handed in.
 func (x *Exchange) Tell(seen []Sighting) []Sighting {
 	mine := Sighting{x.name, x.log.VerifierKey(), x.log.Checkpoint().Signed}
 	out := append(append([]Sighting{}, seen[:min(len(seen), MaxSightings-1)]...), mine)
@@ -151,7 +153,8 @@ func (x *Exchange) own(s Sighting) (Checkpoint, error) {
 	return c, err
 }
 
-// other judges a sighting of another hub's log. One of a log that this hub knows nothing of is passed over.
+// other judges a sighting of another hub's log. One of a log that this hub knows nothing of is
+// passed over.
 func (x *Exchange) other(s Sighting) (Checkpoint, error) {
 	one := x.others.known()[s.Hub]
 	if one == nil {
@@ -161,7 +164,7 @@ func (x *Exchange) other(s Sighting) (Checkpoint, error) {
 	if !ok {
 		return Checkpoint{}, nil
 	}
-	if s.Key != mine.Key { // anybody can make a key and say this; a hub that passes it on is another matter
+	if s.Key != mine.Key { // any client can make a key and say this; a hub that passes it on is another matter
 		return Checkpoint{}, fmt.Errorf("%w: it names a log of the hub %q by another key", ErrTampered, s.Hub)
 	}
 	c, err := ParseCheckpoint(s.Checkpoint, mine.Key)
@@ -196,8 +199,8 @@ func (x *Exchange) remember(hub, key string, c Checkpoint) {
 	x.passed[hub], x.keys[hub] = append(have, c), key
 }
 
-// pass is what others, and this hub itself, have seen, without what the witness has just said; at most MaxSightings, chosen at random
-// where there are more, so that in time each comes to each.
+// pass is what others, and this hub itself, have seen, without what the witness has just said; at
+// most MaxSightings, chosen at random where there are more, so that in time each comes to each.
 func (x *Exchange) pass(seen []Sighting) (out []Sighting) {
 	if weaken.Skip(weaken.Gossip) {
 		return nil

@@ -18,7 +18,8 @@ func OpenOn(dir, keyFile string, logger *slog.Logger, segmentBytes int64, write 
 	return open(dir, keyFile, logger, segmentBytes, disk{write: write, sync: func(*os.File) error { return nil }})
 }
 
-// TestRootIsRFC6962's compares the frontier with tlog's own tree for every size up to several powers of two.
+// TestRootIsRFC6962's compares the frontier with tlog's own tree for every size up to several
+// powers of two.
 func TestRootIsRFC6962(t *testing.T) {
 	var f frontier
 	var stored []tlog.Hash
@@ -47,7 +48,8 @@ func TestRootIsRFC6962(t *testing.T) {
 	}
 }
 
-// FuzzDecode holds the reader of an entry to its word: whatever it takes is spelled exactly as it would be written.
+// FuzzDecode holds the reader of an entry to its word: whatever it takes is spelled exactly as it
+// would be written.
 func FuzzDecode(f *testing.F) {
 	for _, e := range []Entry{{}, {Person: "p1", Policies: []string{"a", "b"}, Reason: "\x7f\u202e\"\\\n\U000e0001"}} {
 		line, err := e.encode()
@@ -69,7 +71,8 @@ func FuzzDecode(f *testing.F) {
 	})
 }
 
-// FuzzParseBook: what a witness takes for what it remembered of a log is whole, and names a hub and a key.
+// FuzzParseBook: what a witness takes for what it remembered of a log is whole, and names a hub and
+// a key.
 func FuzzParseBook(f *testing.F) {
 	f.Add([]byte(`{"version":1,"hub":"hub","key":"vitalseal-audit+00000000+AA"}`))
 	f.Add([]byte(`{"version":2}`))

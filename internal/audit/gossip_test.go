@@ -96,7 +96,8 @@ func fork(t *testing.T, begin int) (one, other string) {
 	return one, other
 }
 
-// TestGossip: witnesses that saw one log find that they did, with the proof of what each saw, and a hub takes them for what they are.
+// TestGossip: witnesses that saw one log find that they did, with the proof of what each saw, and a
+// hub takes them for what they are.
 func TestGossip(t *testing.T) {
 	h := newHubOf(t, "hub", t.TempDir(), t.TempDir())
 	gateway, station := witnessesIn(t, t.TempDir()), witnessesIn(t, t.TempDir())
@@ -121,8 +122,9 @@ func TestGossip(t *testing.T) {
 	}
 }
 
-// TestSplitView shows two logs of one key to two witnesses, which meet at an honest hub: in each way in which the two views can differ
-// every one of the three finds it, keeps the evidence, and stays alarmed over a restart and whatever it is shown later.
+// TestSplitView shows two logs of one key to two witnesses, which meet at an honest hub: in each
+// way in which the two views can differ every one of the three finds it, keeps the evidence, and
+// stays alarmed over a restart and whatever it is shown later.
 func TestSplitView(t *testing.T) {
 	for _, c := range []struct {
 		name        string
@@ -156,7 +158,8 @@ func TestSplitView(t *testing.T) {
 				!strings.Contains(honest.x.State(), "two views") {
 				t.Errorf("the hub found %v, says %q", honest.found, honest.x.State())
 			}
-			// The workstation hears of it from the hub: at once where it can judge by itself, else with the next statement.
+			// The workstation hears of it from the hub: at once where it can judge by itself, else
+			// with the next statement.
 			err := honest.asks(t, "hub", station, "spiffe://x/workstation/w")
 			if err == nil {
 				err = honest.asks(t, "hub", station, "spiffe://x/workstation/w")
@@ -187,7 +190,8 @@ func TestSplitView(t *testing.T) {
 	}
 }
 
-// TestHubsWitnessEachOther: a hub that has seen another's log finds that a witness was shown another form of it, and tells others.
+// TestHubsWitnessEachOther: a hub that has seen another's log finds that a witness was shown
+// another form of it, and tells others.
 func TestHubsWitnessEachOther(t *testing.T) {
 	oneDir, otherDir := fork(t, 5)
 	a, lying := newHubOf(t, "hub", oneDir, t.TempDir()), newHubOf(t, "hub", otherDir, t.TempDir())
@@ -226,8 +230,8 @@ func TestHubsWitnessEachOther(t *testing.T) {
 	}
 }
 
-// TestOtherKeysProveNothing: a component that makes up a log of its own key accuses no one but itself; a hub that remembers another key
-// than a witness is a contradiction.
+// TestOtherKeysProveNothing: a component that makes up a log of its own key accuses no one but
+// itself; a hub that remembers another key than a witness is a contradiction.
 func TestOtherKeysProveNothing(t *testing.T) {
 	h := newHubOf(t, "hub", t.TempDir(), t.TempDir())
 	h.add(t, "patient:view")
@@ -258,7 +262,8 @@ func TestOtherKeysProveNothing(t *testing.T) {
 	}
 }
 
-// TestLogKeepsItsHub: which log belongs to which hub is known after a restart of the witness too, also of a hub that no longer says it.
+// TestLogKeepsItsHub: which log belongs to which hub is known after a restart of the witness too,
+// also of a hub that no longer says it.
 func TestLogKeepsItsHub(t *testing.T) {
 	dir, logDir := t.TempDir(), t.TempDir()
 	h := newHubOf(t, "hub", logDir, t.TempDir())
@@ -313,7 +318,8 @@ func TestLogKeepsItsHub(t *testing.T) {
 	}
 }
 
-// TestTwoQuestionsAtOnce: two answers that cross each other are no contradiction, and the later one loses nothing.
+// TestTwoQuestionsAtOnce: two answers that cross each other are no contradiction, and the later one
+// loses nothing.
 func TestTwoQuestionsAtOnce(t *testing.T) {
 	h := newHubOf(t, "hub", t.TempDir(), t.TempDir())
 	h.add(t, "patient:view")
@@ -353,8 +359,8 @@ func TestTwoQuestionsAtOnce(t *testing.T) {
 	}
 }
 
-// TestUncomparedAlarms: a hub that once proved what others saw, and does not any more, is an alarm after half an hour, also for a witness
-// that was restarted; an older hub that never did is none.
+// TestUncomparedAlarms: a hub that once proved what others saw, and does not any more, is an alarm
+// after half an hour, also for a witness that was restarted; an older hub that never did is none.
 func TestUncomparedAlarms(t *testing.T) {
 	for _, before := range []bool{true, false} {
 		synctest.Test(t, func(t *testing.T) {
@@ -424,7 +430,8 @@ func FuzzReadAsk(f *testing.F) {
 	})
 }
 
-// FuzzWitnessAnswer: no answer of a hub makes a witness forget what it has, and what it heard stays bounded.
+// FuzzWitnessAnswer: no answer of a hub makes a witness forget what it has, and what it heard stays
+// bounded.
 func FuzzWitnessAnswer(f *testing.F) {
 	dir := f.TempDir()
 	l, err := audit.Open(filepath.Join(dir, "log"), filepath.Join(dir, "key"), quiet)

@@ -16,8 +16,8 @@ const originLine = "vitalseal.internal/audit-origin/v1"
 // maxOrigin bounds the name in it.
 const maxOrigin = 256
 
-// SetOrigin names the hub whose log this is, as its SPIFFE id. Every Consistency says it from then on, signed together with its
-// checkpoint. It is called once, before the log is used.
+// SetOrigin names the hub whose log this is, as its SPIFFE id. Every Consistency says it from then
+// on, signed together with its checkpoint. It is called once, before the log is used.
 func (l *Log) SetOrigin(id string) { l.origin = id[:min(len(id), maxOrigin)] }
 
 func originText(id string, c Checkpoint) string {

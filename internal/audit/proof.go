@@ -11,8 +11,9 @@ import (
 )
 
 var (
-	// ErrInconsistent means that what a log states about itself does not prove what it must: that it continues what a
-	// witness remembers, or that an entry is in it. Whoever signed it has broken the rules, or somebody else made it up.
+	// ErrInconsistent means that what a log states about itself does not prove what it must: that
+	// it continues what a witness remembers, or that an entry is in it. Its signer has broken the
+	// rules, or it is forged.
 	ErrInconsistent = errors.New("audit: statement does not prove what it claims")
 	// ErrNoEntry means that the log has no signed entry with this number.
 	ErrNoEntry = errors.New("audit: no such entry among the signed ones")
@@ -25,8 +26,8 @@ type Checkpoint struct {
 	Signed string // the note, exactly as it was signed
 }
 
-// ParseCheckpoint reads a checkpoint and checks its signature. Every error is ErrTampered, but for a verifier key that is
-// none.
+// ParseCheckpoint reads a checkpoint and checks its signature. Every error is ErrTampered, but for
+// a verifier key that is none.
 func ParseCheckpoint(signed, verifierKey string) (Checkpoint, error) {
 	size, root, err := parseCheckpoint([]byte(signed), verifierKey)
 	if err != nil {
@@ -35,13 +36,15 @@ func ParseCheckpoint(signed, verifierKey string) (Checkpoint, error) {
 	return Checkpoint{size, root, signed}, nil
 }
 
-// Consistency is what a log states to somebody who remembers its first From entries: its newest checkpoint, and the
-// proof (RFC 6962, 2.1.2) that those entries are still its beginning. Its JSON form is the wire format.
+// Consistency is what a log states to a witness that remembers its first From entries: its newest
+// checkpoint, and the proof (RFC 6962, 2.1.2) that those entries are still its beginning. Its JSON
+// form is the wire format.
 type Consistency struct {
 	Key        string `json:"key"` // the verifier key, for who has none yet
 	Checkpoint string `json:"checkpoint"`
 	From       int64  `json:"from"`
-	// Origin is a signed note that names the hub whose checkpoint it is; empty from a hub of before this.
+	// Origin is a signed note that names the hub whose checkpoint it is; empty from a hub of before
+	// this.
 	Origin string         `json:"origin,omitempty"`
 	Proof  tlog.TreeProof `json:"proof"` // empty when From is 0, the checkpoint's size, or beyond it
 	// Also proves the further sizes of an Ask. nil from a hub of before this, which proves none.
@@ -71,7 +74,8 @@ func (c Consistency) check(before Checkpoint, verifierKey string) (Checkpoint, e
 	return now, nil
 }
 
-// Inclusion proves that one entry is in the log (RFC 6962, 2.1.1). Its JSON form is what `vitalseal audit prove` prints.
+// Inclusion proves that one entry is in the log (RFC 6962, 2.1.1). Its JSON form is what `vitalseal
+// audit prove` prints.
 type Inclusion struct {
 	Checkpoint string           `json:"checkpoint"`
 	Seq        int64            `json:"seq"`
@@ -79,7 +83,8 @@ type Inclusion struct {
 	Proof      tlog.RecordProof `json:"proof"`
 }
 
-// Verify proves the entry with nothing but the log's public key. It returns ErrInconsistent if that fails.
+// Verify proves the entry with nothing but the log's public key. It returns ErrInconsistent if that
+// fails.
 func (p Inclusion) Verify(verifierKey string) (Entry, Checkpoint, error) {
 	at, err := ParseCheckpoint(p.Checkpoint, verifierKey)
 	if err != nil {
@@ -119,9 +124,11 @@ func (l *Log) Checkpoint() Checkpoint {
 	return l.view.Checkpoint
 }
 
-// Consistency is the newest checkpoint with the proof that the first from entries are still its beginning, and so are the first entries
-// of each further size, at most MaxAlso. A witness that remembers more entries than there are gets the checkpoint alone: it tells its own
-// story. It reads at most a few hundred entries a size from disk, and returns ErrTampered if they are not what this log signed.
+// Consistency is the newest checkpoint with the proof that the first from entries are still its
+// beginning, and so are the first entries of each further size, at most MaxAlso. A witness that
+// remembers more entries than there are gets the checkpoint alone: it tells its own story. It reads
+// at most a few hundred entries a size from disk, and returns ErrTampered if they are not what this
+// log signed.
 func (l *Log) Consistency(from int64, also ...int64) (Consistency, error) {
 	return l.consistency(l.signedView(), from, also)
 }
@@ -149,7 +156,8 @@ func (l *Log) consistency(v signedView, from int64, also []int64) (Consistency, 
 	return c, nil
 }
 
-// beginning proves that the first from entries are the view's beginning; empty where there is nothing to prove.
+// beginning proves that the first from entries are the view's beginning; empty where there is
+// nothing to prove.
 func (v signedView) beginning(r *hashReader, from int64) (tlog.TreeProof, error) {
 	if from == 0 || from >= v.Size {
 		return tlog.TreeProof{}, nil
@@ -169,8 +177,9 @@ func (v signedView) beginning(r *hashReader, from int64) (tlog.TreeProof, error)
 	return proof, nil
 }
 
-// Compare proves that a checkpoint that somebody has seen is a state of this log. Errors: ErrSplit if this log's key signed it and it is
-// none; ErrTampered if it is not signed by this log's key, or the entries on disk are not the signed ones; the disk's.
+// Compare proves that a checkpoint that a witness has seen is a state of this log. Errors: ErrSplit
+// if this log's key signed it and it is none; ErrTampered if it is not signed by this log's key, or
+// the entries on disk are not the signed ones; the disk's.
 func (l *Log) Compare(signed string) (Checkpoint, error) {
 	c, err := ParseCheckpoint(signed, l.verifierKey)
 	if err != nil {
@@ -199,7 +208,8 @@ func (l *Log) Compare(signed string) (Checkpoint, error) {
 	return c, nil
 }
 
-// Inclusion is an entry with the proof that it is in the log. It returns ErrNoEntry for one that is not signed (yet).
+// Inclusion is an entry with the proof that it is in the log. It returns ErrNoEntry for one that is
+// not signed (yet).
 func (l *Log) Inclusion(seq int64) (Inclusion, error) { return prove(l.dir, l.signedView(), seq) }
 
 func (l *Log) signedView() signedView {
@@ -227,7 +237,7 @@ func prove(dir string, v signedView, seq int64) (Inclusion, error) {
 	return p, nil
 }
 
-// Prove is Log.Inclusion for a log that nobody needs to have open, from its folder.
+// Prove is Log.Inclusion for a log that need not be open, from its folder.
 func Prove(dir, verifierKey string, seq int64) (Inclusion, error) {
 	s, err := scan(dir, verifierKey, nil)
 	if err != nil {

@@ -15,7 +15,8 @@ import (
 	"vitalseal/internal/audit"
 )
 
-// TestProofs proves every entry, and every earlier size, of logs that end anywhere in a tile, over several segments.
+// TestProofs proves every entry, and every earlier size, of logs that end anywhere in a tile, over
+// several segments.
 func TestProofs(t *testing.T) {
 	h := newHome(t)
 	l := h.open(t)
@@ -119,7 +120,8 @@ func TestProofOfSomethingElse(t *testing.T) {
 	}
 }
 
-// grown is a log of n entries, signed, whose entries are told apart by who. Logs with the same who begin the same.
+// grown is a log of n entries, signed, whose entries are told apart by who. Logs with the same who
+// begin the same.
 func grown(t testing.TB, h home, from, n int, who string) *audit.Log {
 	t.Helper()
 	l := h.open(t)
@@ -206,7 +208,7 @@ func TestWitness(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			// Whoever holds disk and key starts afresh.
+			// The holder of disk and key starts afresh.
 			if err := os.RemoveAll(h.dir); err != nil {
 				t.Fatal(err)
 			}
@@ -241,7 +243,8 @@ func TestWitness(t *testing.T) {
 	}
 }
 
-// TestWitnessBelievesNoRubbish: what proves nothing is refused and changes nothing, and the next good statement counts.
+// TestWitnessBelievesNoRubbish: what proves nothing is refused and changes nothing, and the next
+// good statement counts.
 func TestWitnessBelievesNoRubbish(t *testing.T) {
 	h := newHome(t)
 	l := grown(t, h, 0, 5, "p")
@@ -282,7 +285,8 @@ func TestWitnessBelievesNoRubbish(t *testing.T) {
 	if w.State().Alarm == "" {
 		t.Error("no alarm")
 	}
-	// Only what was signed contradicts for ever; here nothing did but the statements without a good proof.
+	// Only what was signed contradicts for ever; here nothing did but the statements without a good
+	// proof.
 	if err := os.Remove(path + ".conflict"); err != nil && !errors.Is(err, os.ErrNotExist) {
 		t.Fatal(err)
 	}
@@ -322,7 +326,8 @@ func TestDamagedWitnessStaysAsItIs(t *testing.T) {
 	}
 }
 
-// TestConsistencyOfChangedDisk: a proof is made from what is on disk, so a change there must not be signed away.
+// TestConsistencyOfChangedDisk: a proof is made from what is on disk, so a change there must not be
+// signed away.
 func TestConsistencyOfChangedDisk(t *testing.T) {
 	h := newHome(t)
 	l := grown(t, h, 0, 20, "p")
@@ -346,8 +351,8 @@ func TestConsistencyOfChangedDisk(t *testing.T) {
 	}
 }
 
-// TestEveryDroppedAndSwappedEntryIsFound takes a small log apart in every way: each entry dropped, each two swapped, as
-// they are and renumbered so that they look right.
+// TestEveryDroppedAndSwappedEntryIsFound takes a small log apart in every way: each entry dropped,
+// each two swapped, as they are and renumbered so that they look right.
 func TestEveryDroppedAndSwappedEntryIsFound(t *testing.T) {
 	const n = 9
 	h := newHome(t)
@@ -386,7 +391,7 @@ func TestEveryDroppedAndSwappedEntryIsFound(t *testing.T) {
 	}
 }
 
-// FuzzWitness feeds a witness statements from anybody.
+// FuzzWitness feeds a witness statements from untrusted sources.
 func FuzzWitness(f *testing.F) {
 	h := newHome(f)
 	l := grown(f, h, 0, 5, "p")
@@ -433,7 +438,8 @@ func FuzzInclusion(f *testing.F) {
 	})
 }
 
-// BenchmarkConsistency is what a witness's question costs the hub, of a log of a hundred thousand entries.
+// BenchmarkConsistency is what a witness's question costs the hub, of a log of a hundred thousand
+// entries.
 func BenchmarkConsistency(b *testing.B) {
 	const n = 100_000
 	h := newHome(b)

@@ -6,20 +6,22 @@ import (
 )
 
 const (
-	// repeatWindow is how long like refusals are taken together, repeatFirst how many of them are written one by one.
+	// repeatWindow is how long like refusals are taken together, repeatFirst how many of them are
+	// written one by one.
 	repeatWindow = time.Minute
 	repeatFirst  = 10
-	// maxRepeats bounds the kinds of refusals that are told apart within a window. Beyond it they are told apart by all
-	// but the resource's id, and beyond twice as many not at all. Nothing goes uncounted.
+	// maxRepeats bounds the kinds of refusals that are told apart within a window. Beyond it they
+	// are told apart by all but the resource's id, and beyond twice as many not at all. Nothing
+	// goes uncounted.
 	maxRepeats = 4096
 )
 
 // refusal is what makes two refusals alike.
 type refusal struct{ person, workstation, action, resource, reason string }
 
-// repeats takes refusals that repeat themselves together, so that whoever knocks a thousand times a second fills neither
-// the disk nor the memory. It belongs to the goroutine that writes. What it has counted and not yet written, a minute at
-// most, is lost by a kill.
+// repeats takes refusals that repeat themselves together, so that a client that is refused a
+// thousand times a second fills neither the disk nor the memory. It belongs to the goroutine that
+// writes. What it has counted and not yet written, a minute at most, is lost by a kill.
 type repeats struct{ windows map[refusal]*window }
 
 // window is a minute of like refusals.
@@ -63,7 +65,8 @@ func (r repeats) count(e Entry, now time.Time) bool {
 	return true
 }
 
-// due are the summaries of the windows that have ended. Windows with nothing to sum up are forgotten.
+// due are the summaries of the windows that have ended. Windows with nothing to sum up are
+// forgotten.
 func (r repeats) due(now time.Time) (keys []refusal) {
 	for key, w := range r.windows {
 		switch {
@@ -77,7 +80,8 @@ func (r repeats) due(now time.Time) (keys []refusal) {
 	return keys
 }
 
-// writeRepeats writes what was only counted in windows that have ended. What the disk does not take now is tried again.
+// writeRepeats writes what was only counted in windows that have ended. What the disk does not take
+// now is tried again.
 func (l *Log) writeRepeats(now time.Time) {
 	keys := l.repeats.due(now)
 	for len(keys) > 0 {

@@ -14,7 +14,8 @@ import (
 	"vitalseal/internal/audit"
 )
 
-// told counts what the log in h says happened: entries, and refusals with those that an entry stands for.
+// told counts what the log in h says happened: entries, and refusals with those that an entry
+// stands for.
 func told(t testing.TB, h home) (entries int, refused int64) {
 	t.Helper()
 	err := audit.Export(h.dir, func(e audit.Entry, _ []byte) error {
@@ -30,8 +31,8 @@ func told(t testing.TB, h home) (entries int, refused int64) {
 	return entries, refused
 }
 
-// TestFloodOfRefusals: ten like ones a minute are written one by one, the others counted. Nothing is lost, and what is
-// allowed is never counted together.
+// TestFloodOfRefusals: ten like ones a minute are written one by one, the others counted. Nothing
+// is lost, and what is allowed is never counted together.
 func TestFloodOfRefusals(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHome(t)
@@ -88,7 +89,8 @@ func TestFloodOfRefusals(t *testing.T) {
 	})
 }
 
-// TestFloodOfDifferentRefusals asks for another patient each time: memory stays bounded, nothing goes uncounted.
+// TestFloodOfDifferentRefusals asks for another patient each time: memory stays bounded, nothing
+// goes uncounted.
 func TestFloodOfDifferentRefusals(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHome(t)
@@ -114,7 +116,7 @@ func TestFloodOfDifferentRefusals(t *testing.T) {
 	})
 }
 
-// TestCountIsPartOfTheEntry: a count cannot be taken off or put on afterwards, nor by whoever appends.
+// TestCountIsPartOfTheEntry: a count cannot be taken off or put on afterwards, nor by who appends.
 func TestCountIsPartOfTheEntry(t *testing.T) {
 	h := newHome(t)
 	l := h.open(t)
@@ -152,8 +154,8 @@ func (d *fullDisk) write(f *os.File, b []byte) (int, error) {
 	return n, err
 }
 
-// TestFullDisk fills it in the midst of an append, everywhere: what could not be written is refused and leaves no trace, loudly, and
-// goes on when there is space again.
+// TestFullDisk fills it in the midst of an append, everywhere: what could not be written is refused
+// and leaves no trace, loudly, and goes on when there is space again.
 func TestFullDisk(t *testing.T) {
 	for left := 0; left < 420; left += 7 {
 		h := newHome(t)
@@ -192,7 +194,8 @@ func TestFullDisk(t *testing.T) {
 	}
 }
 
-// TestCountedRefusalsWaitForSpace: the disk is full when a minute's refusals are to be summed up; they are not lost.
+// TestCountedRefusalsWaitForSpace: the disk is full when a minute's refusals are to be summed up;
+// they are not lost.
 func TestCountedRefusalsWaitForSpace(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHome(t)

@@ -15,7 +15,8 @@ import (
 	"vitalseal/internal/audit"
 )
 
-// TestWitnessAsksAgain runs a witness through an hour: an outage at the start, regular questions, a rewritten log.
+// TestWitnessAsksAgain runs a witness through an hour: an outage at the start, regular questions, a
+// rewritten log.
 func TestWitnessAsksAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h, other := newHome(t), newHome(t)
@@ -85,8 +86,9 @@ func TestWitnessAsksAgain(t *testing.T) {
 	})
 }
 
-// TestWitnessOfALongOutage: a hub that is away for a week is asked for as seldom on the last day as on the first. The wait that doubled without
-// bound was zero after half an hour, and a gateway beside a dead overlay wrote its log full.
+// TestWitnessOfALongOutage: a hub that is away for a week is asked for as seldom on the last day as
+// on the first. The wait that doubled without bound was zero after half an hour, and a gateway
+// beside a dead overlay wrote its log full.
 func TestWitnessOfALongOutage(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHome(t)
@@ -122,7 +124,8 @@ func TestWitnessOfALongOutage(t *testing.T) {
 	})
 }
 
-// TestWitnessOfSeveralHubs: each hub's log is remembered by itself, over a restart too, and none passes for another.
+// TestWitnessOfSeveralHubs: each hub's log is remembered by itself, over a restart too, and none
+// passes for another.
 func TestWitnessOfSeveralHubs(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "witness.note")
 	w, err := audit.OpenWitnesses(path, "")

@@ -20,12 +20,14 @@ const (
 	// MaxFound is how many entries one answer of Search has at most.
 	MaxFound = 100
 
-	// maxRead bounds how many tiles one Search reads from disk: 131,072 entries, and searchFor how long it takes.
+	// maxRead bounds how many tiles one Search reads from disk: 131,072 entries, and searchFor how
+	// long it takes.
 	maxRead   = 512
 	searchFor = 2 * time.Second
 )
 
-// Found is an entry as it stands in the log, with the proof (RFC 6962, 2.1.1) that it is in the log of the size that was asked about.
+// Found is an entry as it stands in the log, with the proof (RFC 6962, 2.1.1) that it is in the log
+// of the size that was asked about.
 type Found struct {
 	Seq   int64            `json:"seq"`
 	Line  string           `json:"line"`
@@ -35,16 +37,19 @@ type Found struct {
 // Page is an answer of Search.
 type Page struct {
 	Entries []Found `json:"entries"` // newest first
-	// Next is the number before which to go on: nothing from there on was left out. 0: the log's first entry has been looked at.
+	// Next is the number before which to go on: nothing from there on was left out. 0: the log's
+	// first entry has been looked at.
 	Next int64 `json:"next"`
 	// Looked is the time of the oldest entry that was looked at or passed over; zero if none was.
 	Looked time.Time `json:"looked"`
 }
 
-// Search finds the newest n entries (1 to MaxFound) that a filter chooses among those with a number below before, of the log's first size
-// entries, which it proves to be in it; size -1 means all that are signed. What one call reads is bounded: it may find fewer, or none,
-// and then says with Next where to go on. Parts of the log that have no such entry, by their times or by what an earlier Search read
-// of them, are passed over. One Search runs at a time. Errors: ErrNoEntry for a size that the log does not have; ErrTampered.
+// Search finds the newest n entries (1 to MaxFound) that a filter chooses among those with a number
+// below before, of the log's first size entries, which it proves to be in it; size -1 means all
+// that are signed. What one call reads is bounded: it may find fewer, or none, and then says with
+// Next where to go on. Parts of the log that have no such entry, by their times or by what an
+// earlier Search read of them, are passed over. One Search runs at a time. Errors: ErrNoEntry for a
+// size that the log does not have; ErrTampered.
 func (l *Log) Search(ctx context.Context, size, before int64, n int, f Filter) (p Page, err error) {
 	v := l.signedView()
 	if size < 0 {
@@ -83,7 +88,8 @@ func (l *Log) Search(ctx context.Context, size, before int64, n int, f Filter) (
 	return p, ctx.Err()
 }
 
-// searchTile looks at a tile's entries below p.Next, newest first, and remembers what is in it, once it is whole.
+// searchTile looks at a tile's entries below p.Next, newest first, and remembers what is in it,
+// once it is whole.
 func (l *Log) searchTile(r *hashReader, tile int64, n int, f Filter, p *Page, whole bool) error {
 	var lines [][]byte
 	if err := r.lines(tile, func(line []byte) { lines = append(lines, slices.Clone(line)) }); err != nil {
@@ -154,10 +160,12 @@ func timeOf(line []byte) times {
 	return times{t.UnixMicro(), t.UnixMicro()}
 }
 
-// bloom says which persons, patients, actions and answers a tile's entries may have: never that there is none where there is one.
+// bloom says which persons, patients, actions and answers a tile's entries may have: never that
+// there is none where there is one.
 type bloom [32]uint64
 
-// known is what searches remember of whole tiles, which never change: 256 bytes for 256 entries, once they have been read.
+// known is what searches remember of whole tiles, which never change: 256 bytes for 256 entries,
+// once they have been read.
 type known struct {
 	turn sync.Mutex // one search runs at a time
 	most int        // tiles that one search reads
@@ -235,7 +243,8 @@ func (k *known) may(tile int64, f Filter) bool {
 // ErrFilter means that a filter asks for what no entry has.
 var ErrFilter = errors.New("audit: no such filter")
 
-// Check refuses a filter of an answer that there is not, or of a span that ends before it begins: ErrFilter.
+// Check refuses a filter of an answer that there is not, or of a span that ends before it begins:
+// ErrFilter.
 func (f Filter) Check() error {
 	switch {
 	case f.Answer != "" && f.Answer != Allowed && f.Answer != Refused:

@@ -11,7 +11,8 @@ func (l *Log) Dir() string { return l.dir }
 // ReadAtMost changes how many tiles one Search reads.
 func (l *Log) ReadAtMost(n int) { l.known.most = n }
 
-// FuzzTimeOf: the time of a line is found whatever the line's texts are, and rubbish has every time.
+// FuzzTimeOf: the time of a line is found whatever the line's texts are, and rubbish has every
+// time.
 func FuzzTimeOf(f *testing.F) {
 	f.Add([]byte(`{"seq":0,"time":"2026-03-01T08:00:00.123456Z","person":"`), int64(0), "p")
 	f.Add([]byte(`,"time":"`), int64(1<<40), `","time":"1999-01-01T00:00:00Z"`)

@@ -16,7 +16,8 @@ import (
 	"vitalseal/internal/audit"
 )
 
-// searchLog is a log of n entries over several segments: entry i is by person i%7, about patient i%5, refused if i%11 is 0, a second apart.
+// searchLog is a log of n entries over several segments: entry i is by person i%7, about patient
+// i%5, refused if i%11 is 0, a second apart.
 func searchLog(t *testing.T, n int) (l *audit.Log, first time.Time) {
 	t.Helper()
 	dir := t.TempDir()
@@ -84,8 +85,9 @@ func all(t *testing.T, l *audit.Log, n int, f audit.Filter) (seqs []int64, calls
 	}
 }
 
-// TestSearch: every filter finds what a walk through all entries finds, newest first, page by page back to the first entry, each entry
-// proven; the second time as the first, when what was read is remembered.
+// TestSearch: every filter finds what a walk through all entries finds, newest first, page by page
+// back to the first entry, each entry proven; the second time as the first, when what was read is
+// remembered.
 func TestSearch(t *testing.T) {
 	const size = 1300
 	l, first := searchLog(t, size)
@@ -137,7 +139,8 @@ func TestSearch(t *testing.T) {
 	}
 }
 
-// TestSearchReadsOnce: what holds no such entry is not read again: files that are gone since are not missed. (The log itself goes on.)
+// TestSearchReadsOnce: what holds no such entry is not read again: files that are gone since are
+// not missed. (The log itself goes on.)
 func TestSearchReadsOnce(t *testing.T) {
 	l, first := searchLog(t, 1300)
 	rare := audit.Filter{Person: "u-rare"}
@@ -166,7 +169,8 @@ func TestSearchReadsOnce(t *testing.T) {
 	}
 }
 
-// TestSearchIsBounded: one call reads so much and no more, says where it stands, and goes on from there.
+// TestSearchIsBounded: one call reads so much and no more, says where it stands, and goes on from
+// there.
 func TestSearchIsBounded(t *testing.T) {
 	l, _ := searchLog(t, 1300)
 	l.ReadAtMost(2)

@@ -41,7 +41,8 @@ func segmentPath(dir string, first int64) string {
 	return filepath.Join(dir, fmt.Sprintf("%019d%s", first, segmentSuffix))
 }
 
-// listSegments finds the segment files in order. A file that only looks like one is an error: nobody else writes here.
+// listSegments finds the segment files in order. A file that only looks like one is an error: only
+// the log writes here.
 func listSegments(dir string) ([]segment, error) {
 	names, err := os.ReadDir(dir)
 	if err != nil {
@@ -63,8 +64,8 @@ func listSegments(dir string) ([]segment, error) {
 	return out, nil
 }
 
-// read calls visit with each whole line of the segment. It returns how many bytes they are, and how many bytes of a
-// torn tail follow.
+// read calls visit with each whole line of the segment. It returns how many bytes they are, and how
+// many bytes of a torn tail follow.
 func (s segment) read(visit func(line []byte) error) (good, torn int64, err error) {
 	f, err := os.Open(s.path)
 	if err != nil {
@@ -81,9 +82,9 @@ func (s segment) read(visit func(line []byte) error) (good, torn int64, err erro
 	return good, torn, nil
 }
 
-// readLines is read's body. What a kill or a power cut can leave behind is an unfinished last line, or one of zeros
-// or rubbish: everything from the first line that is not an entry (visit says errTail). If a whole entry's worth of
-// lines still follows such a line, it was not a kill.
+// readLines is read's body. What a kill or a power cut can leave behind is an unfinished last line,
+// or one of zeros or rubbish: everything from the first line that is not an entry (visit says
+// errTail). If a whole entry's worth of lines still follows such a line, it was not a kill.
 func readLines(r io.Reader, visit func(line []byte) error) (good, torn int64, err error) {
 	br := bufio.NewReaderSize(r, maxLine+1)
 	for {

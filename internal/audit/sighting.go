@@ -24,15 +24,15 @@ const (
 )
 
 var (
-	// ErrSplit means that a log's owner has signed two states that are not of one log: one was shown to some witnesses, the other
-	// to others. It is an ErrInconsistent.
+	// ErrSplit means that a log's owner has signed two states that are not of one log: one was
+	// shown to some witnesses, the other to others. It is an ErrInconsistent.
 	ErrSplit = fmt.Errorf("%w: two views of one log", ErrInconsistent)
 	// ErrAsk means that a message of a witness is malformed or out of bounds.
 	ErrAsk = errors.New("audit: not a message of a witness")
 )
 
-// Sighting is a checkpoint as a witness has seen it, for others to compare with what they saw. It proves itself by the log's key. Its
-// JSON form is the wire format.
+// Sighting is a checkpoint as a witness has seen it, for others to compare with what they saw. It
+// proves itself by the log's key. Its JSON form is the wire format.
 type Sighting struct {
 	Hub        string `json:"hub"` // the name of the hub whose log it is
 	Key        string `json:"key"` // the log's verifier key
@@ -49,11 +49,12 @@ func hubName(name string) bool {
 		strings.Trim(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.") == ""
 }
 
-// Ask is what a witness says to a hub when it asks for a statement about the hub's log. Its JSON form is the wire format. The zero Ask
-// asks for all of the log and has seen nothing.
+// Ask is what a witness says to a hub when it asks for a statement about the hub's log. Its JSON
+// form is the wire format. The zero Ask asks for all of the log and has seen nothing.
 type Ask struct {
 	From int64 `json:"from"` // entries that the witness remembers
-	// Also are sizes of the same log that others have seen: the statement is to prove that each is a beginning of it too.
+	// Also are sizes of the same log that others have seen: the statement is to prove that each is
+	// a beginning of it too.
 	Also []int64 `json:"also,omitempty"`
 	// Seen is what the witness has seen, of this hub's log and of others'.
 	Seen []Sighting `json:"seen,omitempty"`
@@ -90,7 +91,8 @@ func ReadAsk(b []byte) (Ask, error) {
 	return a, nil
 }
 
-// Beginning proves that the first From entries of a log are the beginning of the checkpoint that it comes with.
+// Beginning proves that the first From entries of a log are the beginning of the checkpoint that it
+// comes with.
 type Beginning struct {
 	From  int64          `json:"from"`
 	Proof tlog.TreeProof `json:"proof"` // empty when From is the checkpoint's size, or beyond it

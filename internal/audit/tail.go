@@ -10,18 +10,21 @@ import (
 // MaxTailJSON bounds the JSON form of a Tail, in bytes: MaxRecent entries and their proof.
 const MaxTailJSON = 8 << 20
 
-// Tail is the end of a log with the proof of it: that exactly these entries, and none behind them, are its end, and that sizes that were
-// seen before are its beginnings. Its JSON form is the wire format, that of a Consistency with three members more.
+// Tail is the end of a log with the proof of it: that exactly these entries, and none behind them,
+// are its end, and that sizes that were seen before are its beginnings. Its JSON form is the wire
+// format, that of a Consistency with three members more.
 type Tail struct {
 	Consistency
 	First int64 `json:"first"` // number of the first entry
-	// Left are the roots of the complete subtrees that the entries before First fall into, largest first.
+	// Left are the roots of the complete subtrees that the entries before First fall into, largest
+	// first.
 	Left    []tlog.Hash `json:"left"`
 	Entries []string    `json:"entries"` // the lines as they stand in the log
 }
 
-// Tail is the newest n signed entries (1 to MaxRecent) with the proof that they are, and Consistency's for from and also. It reads them, and at
-// most a few hundred others, from disk; ErrTampered means that they are not what this log signed.
+// Tail is the newest n signed entries (1 to MaxRecent) with the proof that they are, and
+// Consistency's for from and also. It reads them, and at most a few hundred others, from disk;
+// ErrTampered means that they are not what this log signed.
 func (l *Log) Tail(n int, from int64, also ...int64) (Tail, error) {
 	v := l.signedView()
 	c, err := l.consistency(v, from, also)
@@ -74,7 +77,8 @@ func ParseTail(b []byte) (t Tail, err error) {
 	return t, nil
 }
 
-// Verify proves the entries with nothing but the log's public key. It returns ErrInconsistent if that fails.
+// Verify proves the entries with nothing but the log's public key. It returns ErrInconsistent if
+// that fails.
 func (t Tail) Verify(verifierKey string) ([]Entry, Checkpoint, error) {
 	at, err := ParseCheckpoint(t.Checkpoint, verifierKey)
 	if err != nil {
@@ -108,10 +112,11 @@ func (t Tail) Verify(verifierKey string) ([]Entry, Checkpoint, error) {
 	return entries, at, nil
 }
 
-// Shown takes the end of a log that a hub showed to a person at this workstation, and proves it: that it is signed by the key of a log that
-// is remembered, and that its entries are the signed ones. Its checkpoint is then something seen, as if another witness had: it is compared with what
-// is remembered, at once or by the next statement (Heard). Errors: ErrInconsistent, among them ErrSplit; ErrNoEntry where no log
-// of its key is remembered yet.
+// Shown takes the end of a log that a hub showed to a person at this workstation, and proves it:
+// that it is signed by the key of a log that is remembered, and that its entries are the signed
+// ones. Its checkpoint is then something seen, as if another witness had: it is compared with what
+// is remembered, at once or by the next statement (Heard). Errors: ErrInconsistent, among them
+// ErrSplit; ErrNoEntry where no log of its key is remembered yet.
 func (w *Witnesses) Shown(t Tail) error {
 	for name, one := range w.known() {
 		if s, ok := one.Sighting(); ok && s.Key == t.Key {

@@ -10,7 +10,8 @@ import (
 	"vitalseal/internal/audit"
 )
 
-// TestTail: the end of a log is proven as it is, over several sizes and tiles, and whatever is changed, left out, added or moved in it is found.
+// TestTail: the end of a log is proven as it is, over several sizes and tiles, and whatever is
+// changed, left out, added or moved in it is found.
 func TestTail(t *testing.T) {
 	l := deskLog(t, t.TempDir(), "spiffe://x/hub/hub")
 	defer func() { _ = l.Close() }()

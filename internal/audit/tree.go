@@ -12,8 +12,9 @@ import (
 	"golang.org/x/mod/sumdb/tlog"
 )
 
-// frontier is the right edge of a Merkle tree: the roots of the complete subtrees that the entries so far fall into,
-// largest first. It is all that is needed to add a leaf and to know the root: log2(size) hashes.
+// frontier is the right edge of a Merkle tree: the roots of the complete subtrees that the entries
+// so far fall into, largest first. It is all that is needed to add a leaf and to know the root:
+// log2(size) hashes.
 type frontier struct {
 	size int64
 	tops []top
@@ -39,7 +40,8 @@ func (t *frontier) add(line []byte) (tile tlog.Hash, complete bool) {
 	return tile, complete
 }
 
-// root is what RFC 6962 calls the Merkle tree hash; of an empty tree here the zero hash, as in tlog.
+// root is what RFC 6962 calls the Merkle tree hash; of an empty tree here the zero hash, as in
+// tlog.
 func (t *frontier) root() tlog.Hash {
 	if len(t.tops) == 0 {
 		return tlog.Hash{}
@@ -62,9 +64,10 @@ type place struct {
 	offset  int64 // bytes into it
 }
 
-// index is what a log remembers of its entries to prove things about them: of each tile of 256 entries where it starts
-// and, once it is complete, its root and its times; a quarter byte an entry. What lies below is read again from the segments. Its slices
-// only ever grow at their ends, so that a copy of an index stays as it is while the original goes on.
+// index is what a log remembers of its entries to prove things about them: of each tile of 256
+// entries where it starts and, once it is complete, its root and its times; a quarter byte an
+// entry. What lies below is read again from the segments. Its slices only ever grow at their ends,
+// so that a copy of an index stays as it is while the original goes on.
 type index struct {
 	frontier
 	starts []place
@@ -90,8 +93,8 @@ func (x *index) add(line []byte, at place) {
 	}
 }
 
-// hashReader gives tlog the hashes of the tree over the first size entries of the log in dir, which x indexes. It is for
-// one proof, by one goroutine: it keeps the few tiles that it has read.
+// hashReader gives tlog the hashes of the tree over the first size entries of the log in dir, which
+// x indexes. It is for one proof, by one goroutine: it keeps the few tiles that it has read.
 type hashReader struct {
 	dir    string
 	size   int64

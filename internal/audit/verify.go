@@ -29,12 +29,13 @@ type Summary struct {
 	Witnesses   int       `json:"witnesses"`
 }
 
-// Verify proves offline that the log in dir is whole: every entry readable, numbered without a hole, and the whole
-// sequence what the owner of verifierKey signed; and that it continues each of the checkpoints that witnesses remember.
-// The error is nil, ErrTampered (with what and where), or ErrUnsigned. A log that is being written may be verified too.
+// Verify proves offline that the log in dir is whole: every entry readable, numbered without a
+// hole, and the whole sequence what the owner of verifierKey signed; and that it continues each of
+// the checkpoints that witnesses remember. The error is nil, ErrTampered (with what and where), or
+// ErrUnsigned. A log that is being written may be verified too.
 func Verify(dir, verifierKey string, witnesses ...Checkpoint) (Summary, error) {
-	// While the log is being written, entries run ahead of the checkpoint. So it is enough that a later checkpoint
-	// covers all that the first look saw.
+	// While the log is being written, entries run ahead of the checkpoint. So it is enough that a
+	// later checkpoint covers all that the first look saw.
 	seen := int64(-1)
 	for try := 0; ; try++ {
 		s, err := scan(dir, verifierKey, witnesses)
@@ -56,7 +57,8 @@ func Verify(dir, verifierKey string, witnesses ...Checkpoint) (Summary, error) {
 	}
 }
 
-// Holds reports whether there is anything of a log in dir: a checkpoint or a file of entries. It is false where dir is no folder.
+// Holds reports whether there is anything of a log in dir: a checkpoint or a file of entries. It is
+// false where dir is no folder.
 func Holds(dir string) bool {
 	if _, err := os.Stat(filepath.Join(dir, checkpointName)); err == nil || !errors.Is(err, os.ErrNotExist) {
 		return err == nil
@@ -132,8 +134,8 @@ func scan(dir, verifierKey string, witnesses []Checkpoint) (s scanned, err error
 	return s, nil
 }
 
-// eachEntry visits the entries of a log in order and strictly, each with its line and where that starts. It returns how
-// many bytes of a torn tail follow the last.
+// eachEntry visits the entries of a log in order and strictly, each with its line and where that
+// starts. It returns how many bytes of a torn tail follow the last.
 func eachEntry(dir string, visit func(e Entry, line []byte, at place) error) (torn int64, err error) {
 	segments, err := listSegments(dir)
 	if err != nil {
@@ -167,9 +169,9 @@ func eachEntry(dir string, visit func(e Entry, line []byte, at place) error) (to
 	return torn, nil
 }
 
-// Export calls visit with every entry of the log in dir, in order, and with its line as it stands there. It checks that
-// each was written by a log and that none is missing in between; that nobody changed them is for Verify to say. It ends
-// with the first error that visit returns.
+// Export calls visit with every entry of the log in dir, in order, and with its line as it stands
+// there. It checks that each was written by a log and that none is missing in between; that they
+// are unchanged is for Verify to say. It ends with the first error that visit returns.
 func Export(dir string, visit func(e Entry, line []byte) error) error {
 	_, err := eachEntry(dir, func(e Entry, line []byte, _ place) error { return visit(e, line) })
 	return err
@@ -196,7 +198,8 @@ func (e Entry) answer() string {
 	return Refused
 }
 
-// onPatient begins the resource of what was done to a patient. Such an entry left Patient empty in earlier versions.
+// onPatient begins the resource of what was done to a patient. Such an entry left Patient empty in
+// earlier versions.
 const onPatient = "patient:"
 
 // Concerns reports whether the entry is about a patient, alone or among others.

@@ -27,17 +27,19 @@ const (
 	maxAsked       = 64
 )
 
-// Witness remembers, far from the log, the newest checkpoint that it has seen, and demands of every later one the proof
-// that it only adds. So whoever holds the log's disk and its key cannot change the past unnoticed. It keeps the
-// checkpoint in a file; a statement that proves nothing never replaces it, and if it is well signed it is kept beside it
-// as evidence (FILE.conflict). While that lies there the witness stays alarmed, also after a restart.
+// Witness remembers, far from the log, the newest checkpoint that it has seen, and demands of every
+// later one the proof that it only adds. So the holder of the log's disk and its key cannot change
+// the past unnoticed. It keeps the checkpoint in a file; a statement that proves nothing never
+// replaces it, and if it is well signed it is kept beside it as evidence (FILE.conflict). While
+// that lies there the witness stays alarmed, also after a restart.
 //
-// It compares what it saw with what others saw (Heard): a log of which two states are signed that are not of one log was shown to some
-// in one form and to others in another (a split view). That is evidence too (FILE.split), and as lasting. Whose log it is lies in FILE.hub:
-// that it named its hub, so that it must go on doing so, and its key, which no other hub's log may have (Witnesses).
+// It compares what it saw with what others saw (Heard): a log of which two states are signed that
+// are not of one log was shown to some in one form and to others in another (a split view). That is
+// evidence too (FILE.split), and as lasting. Whose log it is lies in FILE.hub: that it named its
+// hub, so that it must go on doing so, and its key, which no other hub's log may have (Witnesses).
 //
-// The first statement is believed, and its key kept from then on: give OpenWitness the log's public key where somebody
-// can bring it. A Witness is safe for concurrent use.
+// The first statement is believed, and its key kept from then on: give OpenWitness the log's public
+// key where an operator can bring it. A Witness is safe for concurrent use.
 type Witness struct {
 	path string
 	name string // of the hub whose log it is; empty: any
@@ -62,16 +64,18 @@ type Witness struct {
 type WitnessState struct {
 	Size   int64     `json:"size"`            // entries that the remembered checkpoint covers
 	Proven time.Time `json:"proven,omitzero"` // when a statement last continued it; zero: not since the start
-	// Compared is when something that another witness saw was last proven to be of the same log; zero: not since the start.
+	// Compared is when something that another witness saw was last proven to be of the same log;
+	// zero: not since the start.
 	Compared time.Time `json:"compared,omitzero"`
-	// Alarm says what is wrong: the log was rewritten or rolled back, others were shown another log, another hub answers for it, or no
-	// statement has continued it for UnprovenAfter. Empty: nothing.
+	// Alarm says what is wrong: the log was rewritten or rolled back, others were shown another
+	// log, another hub answers for it, or no statement has continued it for UnprovenAfter. Empty:
+	// nothing.
 	Alarm string `json:"alarm,omitempty"`
 }
 
-// OpenWitness reads what was remembered in the file at path, or starts to remember there. verifierKey is the log's
-// public key; empty means the one in the file, or of the first statement. A file that is damaged, or remembers a log of
-// another key, is an error and stays as it is.
+// OpenWitness reads what was remembered in the file at path, or starts to remember there.
+// verifierKey is the log's public key; empty means the one in the file, or of the first statement.
+// A file that is damaged, or remembers a log of another key, is an error and stays as it is.
 func OpenWitness(path, verifierKey string) (*Witness, error) {
 	return openWitness(path, verifierKey, "", nil)
 }
@@ -117,7 +121,8 @@ func openWitness(path, verifierKey, name string, of *owners) (*Witness, error) {
 	return w, nil
 }
 
-// ReadWitness reads a witness's file: the log's verifier key and the checkpoint, whose signature is checked.
+// ReadWitness reads a witness's file: the log's verifier key and the checkpoint, whose signature is
+// checked.
 func ReadWitness(path string) (verifierKey string, c Checkpoint, err error) {
 	f, err := os.Open(path) // #nosec G304 -- the caller names the file
 	if err != nil {
@@ -193,9 +198,10 @@ func (w *Witness) late(d time.Duration) bool {
 	return w.have.Signed != "" && w.now().Sub(w.since()) > d
 }
 
-// Update takes a log's statement, a Consistency in JSON for the first Size entries, and remembers its checkpoint if it
-// proves that the log only grew. Otherwise it returns ErrInconsistent and remembers what it did before. Any other error
-// means that the file could not be written; the old one is still whole.
+// Update takes a log's statement, a Consistency in JSON for the first Size entries, and remembers
+// its checkpoint if it proves that the log only grew. Otherwise it returns ErrInconsistent and
+// remembers what it did before. Any other error means that the file could not be written; the old
+// one is still whole.
 func (w *Witness) Update(statement []byte) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -232,7 +238,7 @@ func (w *Witness) update(statement []byte) error {
 		if now.Signed == "" {
 			return err
 		}
-		// Signed, and contradicting what was signed before: whoever reads both needs nothing else.
+		// Signed, and contradicting what was signed before: a reader of both needs nothing else.
 		return errors.Join(err, keepFirst(w.path+conflictSuffix, []byte(key+"\n"+now.Signed)))
 	}
 	contradicts := func(err error) error {
@@ -254,7 +260,8 @@ func (w *Witness) update(statement []byte) error {
 		return contradicts(err)
 	}
 	if late {
-		// What it says is older than what is known, or is to be proven from there by the next statement.
+		// What it says is older than what is known, or is to be proven from there by the next
+		// statement.
 		if now.Size > w.have.Size && len(w.heard) < MaxAlso {
 			w.heard = append(w.heard, heard{now, w.now()})
 		}

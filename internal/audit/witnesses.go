@@ -14,14 +14,15 @@ import (
 	"time"
 )
 
-// firstLog is the log that the file at a Witnesses' own path is of: that of the hub that is called so unless it has another name.
+// firstLog is the log that the file at a Witnesses' own path is of: that of the hub that is called
+// so unless it has another name.
 const firstLog = "hub"
 
 // maxLogs bounds how many logs are remembered: a deployment has a few hubs.
 const maxLogs = 64
 
-// Witnesses are a Witness of every hub's log: each hub writes one of its own, and a component meets now this hub, now that. No log is
-// taken for two hubs'. It is safe for concurrent use.
+// Witnesses are a Witness of every hub's log: each hub writes one of its own, and a component meets
+// now this hub, now that. No log is taken for two hubs'. It is safe for concurrent use.
 type Witnesses struct {
 	path, key string
 	owners    *owners
@@ -30,9 +31,10 @@ type Witnesses struct {
 	all map[string]*Witness
 }
 
-// OpenWitnesses reads what was remembered in the file at path, and of other hubs' logs in files beside it (witness-NAME.note beside
-// witness.note), or starts to remember there. verifierKey, which may be empty, is the public key of the log of the hub called "hub".
-// Errors are OpenWitness's, of any file.
+// OpenWitnesses reads what was remembered in the file at path, and of other hubs' logs in files
+// beside it (witness-NAME.note beside witness.note), or starts to remember there. verifierKey,
+// which may be empty, is the public key of the log of the hub called "hub". Errors are
+// OpenWitness's, of any file.
 func OpenWitnesses(path, verifierKey string) (*Witnesses, error) {
 	w := &Witnesses{path: path, key: verifierKey, owners: &owners{hub: map[string]string{}}, all: map[string]*Witness{}}
 	if _, err := w.Of(firstLog); err != nil {
@@ -59,7 +61,8 @@ func (w *Witnesses) around() (before, after string) {
 	return strings.TrimSuffix(w.path, after) + "-", after
 }
 
-// Of is the witness of one hub's log. name is the hub's as its certificate proved it, a SPIFFE path segment.
+// Of is the witness of one hub's log. name is the hub's as its certificate proved it, a SPIFFE path
+// segment.
 func (w *Witnesses) Of(name string) (*Witness, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -92,7 +95,8 @@ func (w *Witnesses) known() map[string]*Witness {
 	return maps.Clone(w.all)
 }
 
-// Sightings is what was seen of every log, for others: one a log, at most MaxSightings, chosen at random where there are more.
+// Sightings is what was seen of every log, for others: one a log, at most MaxSightings, chosen at
+// random where there are more.
 func (w *Witnesses) Sightings() (out []Sighting) {
 	for _, one := range w.known() {
 		if s, ok := one.Sighting(); ok && len(out) < MaxSightings {
@@ -102,7 +106,8 @@ func (w *Witnesses) Sightings() (out []Sighting) {
 	return out
 }
 
-// Hear takes what a hub passes on of what others saw. Logs that nothing is remembered of are passed over. Errors: Heard's, joined.
+// Hear takes what a hub passes on of what others saw. Logs that nothing is remembered of are passed
+// over. Errors: Heard's, joined.
 func (w *Witnesses) Hear(seen []Sighting) (err error) {
 	all := w.known()
 	for _, s := range seen[:min(len(seen), MaxSightings)] {
@@ -124,7 +129,8 @@ func (w *Witnesses) Ask(name string) (Ask, error) {
 	return a, nil
 }
 
-// Answer takes what the hub called name answered to an Ask: its log's statement (Witness.Update), and what it passes on (Hear).
+// Answer takes what the hub called name answered to an Ask: its log's statement (Witness.Update),
+// and what it passes on (Hear).
 func (w *Witnesses) Answer(name string, statement []byte) error {
 	one, err := w.Of(name)
 	if err != nil {
@@ -142,7 +148,8 @@ func (w *Witnesses) Answer(name string, statement []byte) error {
 	return w.Hear(c.Seen)
 }
 
-// State is what they have to say together: entries that are covered, when the last statement came, and the first alarm.
+// State is what they have to say together: entries that are covered, when the last statement came,
+// and the first alarm.
 func (w *Witnesses) State() (s WitnessState) {
 	all := w.known()
 	for name, one := range all {
@@ -176,8 +183,9 @@ func (w *Witnesses) due() bool {
 	return false
 }
 
-// Run asks a log for a statement at once and every WitnessEvery, sooner after a failure, until ctx ends. fetch reaches a hub, learns from
-// ask what to ask it for, and gives the hub's name and its Consistency in JSON. What contradicts is logged as an error each time.
+// Run asks a log for a statement at once and every WitnessEvery, sooner after a failure, until ctx
+// ends. fetch reaches a hub, learns from ask what to ask it for, and gives the hub's name and its
+// Consistency in JSON. What contradicts is logged as an error each time.
 func (w *Witnesses) Run(ctx context.Context, fetch func(ctx context.Context, ask func(hub string) (Ask, error)) (hub string, statement json.RawMessage, err error), log *slog.Logger) error {
 	retry := witnessRetry
 	for {
@@ -197,7 +205,8 @@ func (w *Witnesses) Run(ctx context.Context, fetch func(ctx context.Context, ask
 		case err != nil:
 			log.Warn("audit log not witnessed", "err", err, "retry_in", wait.String())
 		}
-		// The hub that answers is any of several: until the one that is due has answered, it is asked for more often.
+		// The hub that answers is any of several: until the one that is due has answered, it is
+		// asked for more often.
 		if w.due() {
 			wait = min(wait, WitnessEvery/9)
 		}

@@ -25,7 +25,8 @@ import (
 const (
 	caFile    = "connect-ca.pem"
 	caKeyFile = "connect-ca.key.pem"
-	// The authority lives for years, because people have to tell their browsers to trust it; what it signs does not.
+	// The authority lives for years, because people have to tell their browsers to trust it; what
+	// it signs does not.
 	caLifetime   = 5 * 365 * 24 * time.Hour
 	leafLifetime = 30 * 24 * time.Hour
 	leafRenew    = 10 * 24 * time.Hour // before its end
@@ -33,8 +34,9 @@ const (
 	maxPEM       = 64 << 10
 )
 
-// authority is the local certificate authority of one data folder. It can sign for Host and loopback addresses only: that
-// is written into its own certificate, so a browser that trusts it trusts it for nothing else, whoever holds the key.
+// authority is the local certificate authority of one data folder. It can sign for Host and
+// loopback addresses only: that is written into its own certificate, so a browser that trusts it
+// trusts it for nothing else, even if the key is stolen.
 type authority struct {
 	cert *x509.Certificate
 	key  *ecdsa.PrivateKey
@@ -46,7 +48,8 @@ type authority struct {
 	leaf *tls.Certificate
 }
 
-// openAuthority loads the authority in dir, or makes it where there is none or the old one has ended.
+// openAuthority loads the authority in dir, or makes it where there is none or the old one has
+// ended.
 func openAuthority(dir string, log *slog.Logger) (*authority, error) {
 	a := &authority{log: log, now: time.Now}
 	err := a.load(dir)
@@ -90,7 +93,7 @@ func (a *authority) load(dir string) error {
 		return fmt.Errorf("%s: %w", caFile, err)
 	}
 	if !a.key.PublicKey.Equal(a.cert.PublicKey) {
-		return os.ErrNotExist // we were interrupted between writing the two: nobody has trusted this one yet
+		return os.ErrNotExist // we were interrupted between writing the two: no browser has trusted this one yet
 	}
 	a.pem = whole
 	return nil
@@ -130,7 +133,7 @@ func (a *authority) create(dir string) (err error) {
 		PermittedDNSDomains:         []string{Host},
 		PermittedIPRanges: []*net.IPNet{{IP: net.IPv4(127, 0, 0, 0).To4(), Mask: net.CIDRMask(8, 32)},
 			{IP: net.IPv6loopback, Mask: net.CIDRMask(128, 128)}},
-		// Of these it has none at all; a name that nobody has stands for that.
+		// Of these it has none at all; a name that no host has stands for that.
 		PermittedEmailAddresses: []string{Host},
 		PermittedURIDomains:     []string{Host},
 	}
@@ -171,7 +174,8 @@ func newSerial() *big.Int {
 	return new(big.Int).SetBytes(b)
 }
 
-// config is the door's TLS. HTTP/2 is left out: browsers' WebSockets need a connection of HTTP/1.1 anyway.
+// config is the door's TLS. HTTP/2 is left out: browsers' WebSockets need a connection of HTTP/1.1
+// anyway.
 func (a *authority) config() *tls.Config {
 	return &tls.Config{
 		MinVersion:     tls.VersionTLS13,

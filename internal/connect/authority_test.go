@@ -39,7 +39,8 @@ func TestAuthorityIsKept(t *testing.T) {
 	if _, err := connect.OpenAuthority(dir, quiet, nil); err == nil {
 		t.Error("a key that others may read is used")
 	}
-	// Interrupted between key and certificate: nobody has trusted it yet, so there is a new one.
+	// Interrupted between key and certificate: no browser has trusted it yet, so there is a new
+	// one.
 	must(t, os.Chmod(key, 0o600))
 	must(t, os.Remove(filepath.Join(dir, "connect-ca.pem")))
 	three, err := connect.OpenAuthority(dir, quiet, nil)
@@ -49,7 +50,8 @@ func TestAuthorityIsKept(t *testing.T) {
 	}
 }
 
-// TestAuthorityIsGoodForNothingElse signs other names with the authority's key: no verifier takes them.
+// TestAuthorityIsGoodForNothingElse signs other names with the authority's key: no verifier takes
+// them.
 func TestAuthorityIsGoodForNothingElse(t *testing.T) {
 	a, err := connect.OpenAuthority(t.TempDir(), quiet, nil)
 	must(t, err)

@@ -7,7 +7,8 @@ import (
 	"testing"
 )
 
-// TestAway: a page that is opened while the hub is away asks again by itself; the front end and programs get what they can read.
+// TestAway: a page that is opened while the hub is away asks again by itself; the front end and
+// programs get what they can read.
 func TestAway(t *testing.T) {
 	ask := func(method, path, accept string) *httptest.ResponseRecorder {
 		r := httptest.NewRequest(method, path, nil)

@@ -17,7 +17,8 @@ import (
 	"vitalseal/internal/view/client"
 )
 
-// TestSlowClients: heads and bodies that do not come are waited for only so long, and others are served meanwhile.
+// TestSlowClients: heads and bodies that do not come are waited for only so long, and others are
+// served meanwhile.
 func TestSlowClients(t *testing.T) {
 	p := open(t, plain, impatient)
 	for what, sent := range map[string]string{
@@ -41,7 +42,8 @@ func TestSlowClients(t *testing.T) {
 	}
 }
 
-// TestLiveViewOutlivesThePatience keeps a WebSocket open through TLS for much longer than a request may take.
+// TestLiveViewOutlivesThePatience keeps a WebSocket open through TLS for much longer than a request
+// may take.
 func TestLiveViewOutlivesThePatience(t *testing.T) {
 	const wait = 3 * time.Second // a handshake on a busy machine must not take as long
 	p := open(t, waiting(wait))

@@ -1,18 +1,20 @@
-// Package connect is the workstation's door to the hub: an address on this machine's loopback interface whose requests
-// travel through the overlay, inside the workstation's own mutual TLS, to the hub's faces.
+// Package connect is the workstation's door to the hub: an address on this machine's loopback
+// interface whose requests travel through the overlay, inside the workstation's own mutual TLS, to
+// the hub's faces.
 //
-// It hides the overlay from the browser, the local certificate authority behind the address's TLS, and the launch secret.
-// It guarantees that nothing leaves this machine except inside inner TLS to a peer proven to be the hub; that only the
-// operating-system user who started it is answered: by the uid at the other end of each connection, where the system
-// tells (Linux), and by a secret that only that user can read, which a browser gets once as a link and a program from a
-// 0600 file; that only requests for its one host name and from its own pages are carried; that connections, requests,
-// headers and silence are bounded. It keeps the hub's audit log honest as a witness: what it has seen of it must never
-// change, or every page starts with a warning. It adds no rights: the hub decides on every request, by the person's
-// session and this workstation's identity.
+// It hides the overlay from the browser, the local certificate authority behind the address's TLS,
+// and the launch secret. It guarantees that nothing leaves this machine except inside inner TLS to
+// a peer proven to be the hub; that only the operating-system user who started it is answered: by
+// the uid at the other end of each connection, where the system tells (Linux), and by a secret that
+// only that user can read, which a browser gets once as a link and a program from a 0600 file; that
+// only requests for its one host name and from its own pages are carried; that connections,
+// requests, headers and silence are bounded. It keeps the hub's audit log honest as a witness: what
+// it has seen of it must never change, or every page starts with a warning. It adds no rights: the
+// hub decides on every request, by the person's session and this workstation's identity.
 //
-// With Config.Plain it serves plain HTTP without a launch secret, for demonstrations: then only the uid keeps other
-// users of the machine out, where the system tells it, else nothing. It never protects against root, nor against
-// programs that run as the same user.
+// With Config.Plain it serves plain HTTP without a launch secret, for demonstrations: then only the
+// uid keeps other users of the machine out, where the system tells it, else nothing. It never
+// protects against root, nor against programs that run as the same user.
 package connect
 
 import (
@@ -36,8 +38,8 @@ import (
 	"vitalseal/internal/overlay"
 )
 
-// Host is the one name of every connect address. Browsers resolve it to loopback by themselves (RFC 6761), and passkeys
-// are bound to it.
+// Host is the one name of every connect address. Browsers resolve it to loopback by themselves (RFC
+// 6761), and passkeys are bound to it.
 const Host = "vitalseal.localhost"
 
 const (
@@ -61,7 +63,8 @@ var usual = patience{header: 10 * time.Second, request: 30 * time.Second, idle: 
 // ErrNotLoopback is Listen's answer to an address that others could reach.
 var ErrNotLoopback = errors.New("connect: not a loopback address")
 
-// Listen opens the loopback address. It refuses any other: the workstation's door is not for the network.
+// Listen opens the loopback address. It refuses any other: the workstation's door is not for the
+// network.
 func Listen(address string) (net.Listener, error) {
 	host, _, err := net.SplitHostPort(address)
 	if err != nil {
@@ -81,13 +84,13 @@ func Listen(address string) (net.Listener, error) {
 
 // Config says how a door is kept.
 type Config struct {
-	// Data is the folder for the certificate authority, connect.json and what the witness remembers. Empty: none of them,
-	// which only Plain can do without.
+	// Data is the folder for the certificate authority, connect.json and what the witness
+	// remembers. Empty: none of them, which only Plain can do without.
 	Data string
 	// Plain serves plain HTTP without a launch secret.
 	Plain bool
-	// AuditKey is the public key of the audit log of the hub called "hub"; empty: the first one that it shows, from then on, as with
-	// every other hub.
+	// AuditKey is the public key of the audit log of the hub called "hub"; empty: the first one
+	// that it shows, from then on, as with every other hub.
 	AuditKey string
 	Log      *slog.Logger
 }
@@ -107,8 +110,8 @@ type Door struct {
 	wait     patience
 }
 
-// New prepares the door behind ln, which Run closes. It makes the certificate authority where there is none, and writes
-// connect.json.
+// New prepares the door behind ln, which Run closes. It makes the certificate authority where there
+// is none, and writes connect.json.
 func New(ln net.Listener, cfg Config) (*Door, error) {
 	_, port, err := net.SplitHostPort(ln.Addr().String())
 	if err != nil {
@@ -144,8 +147,8 @@ func (d *Door) URL() string {
 	return d.scheme + "://" + net.JoinHostPort(Host, d.port)
 }
 
-// LaunchURL is a link that lets one browser in, once, within ten minutes; with Plain it is URL. It is a secret until it
-// is used.
+// LaunchURL is a link that lets one browser in, once, within ten minutes; with Plain it is URL. It
+// is a secret until it is used.
 func (d *Door) LaunchURL() string {
 	if d.launches == nil {
 		return d.URL()
@@ -153,7 +156,8 @@ func (d *Door) LaunchURL() string {
 	return d.URL() + launchPath + "?once=" + d.launches.ticket()
 }
 
-// Run answers until ctx ends, carrying requests over ep. It closes the listener and returns when all its work has ended.
+// Run answers until ctx ends, carrying requests over ep. It closes the listener and returns when
+// all its work has ended.
 func (d *Door) Run(ctx context.Context, ep overlay.Endpoint) error {
 	log := d.cfg.Log
 	transport := toHub(ep, d.wait)
@@ -269,7 +273,8 @@ func (d *Door) handler(ctx context.Context, transport http.RoundTripper) http.Ha
 	return paced(small(d.ownPages(h)))
 }
 
-// small refuses a body that says beforehand that it is too large; of others the hub gets no more than it would take.
+// small refuses a body that says beforehand that it is too large; of others the hub gets no more
+// than it would take.
 func small(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.ContentLength > maxBodyBytes {
@@ -309,7 +314,7 @@ func answer(w http.ResponseWriter, r *http.Request, status int, text string) {
 func replaceFile(path string, b []byte, mode os.FileMode) error {
 	tmp := path + ".new"
 	if err := os.Remove(tmp); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return err // a file that somebody else left, with other permissions, must not be written into
+		return err // a file that another user left, with other permissions, must not be written into
 	}
 	f, err := os.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode) // #nosec G304 -- below the workstation's own folder
 	if err != nil {

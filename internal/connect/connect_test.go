@@ -172,7 +172,8 @@ func (p *place) file() client.ConnectFile {
 	return f
 }
 
-// browser is an HTTP client that trusts the door's authority, keeps cookies and follows no redirect.
+// browser is an HTTP client that trusts the door's authority, keeps cookies and follows no
+// redirect.
 func (p *place) browser() *http.Client {
 	p.t.Helper()
 	roots := x509.NewCertPool()
@@ -255,7 +256,7 @@ func TestLaunch(t *testing.T) {
 	}
 }
 
-// TestLinksAreFew: whoever asks for many gets the newest; none of it grows.
+// TestLinksAreFew: a client that asks for many gets the newest; none of it grows.
 func TestLinksAreFew(t *testing.T) {
 	p := open(t)
 	first := p.door.LaunchURL()
@@ -271,7 +272,8 @@ func TestLinksAreFew(t *testing.T) {
 	}
 }
 
-// TestOverTLS goes through with what connect.json says, and nothing of the launching reaches the hub.
+// TestOverTLS goes through with what connect.json says, and nothing of the launching reaches the
+// hub.
 func TestOverTLS(t *testing.T) {
 	p := open(t)
 	info, err := os.Stat(connect.FilePath(p.data))
@@ -345,7 +347,8 @@ func TestHostAndOrigin(t *testing.T) {
 	}
 }
 
-// TestComingFromElsewhere: a link or an identity provider leads here; our strict cookies come with the second try only.
+// TestComingFromElsewhere: a link or an identity provider leads here; our strict cookies come with
+// the second try only.
 func TestComingFromElsewhere(t *testing.T) {
 	p := open(t)
 	b := p.browser()
@@ -438,7 +441,8 @@ func TestListenOnLoopbackOnly(t *testing.T) {
 	}
 }
 
-// TestFileEndsWithTheDoor: connect.json goes when its secret has ended, unless another door has written its own.
+// TestFileEndsWithTheDoor: connect.json goes when its secret has ended, unless another door has
+// written its own.
 func TestFileEndsWithTheDoor(t *testing.T) {
 	data := t.TempDir()
 	run := func() (stop func()) {

@@ -8,7 +8,8 @@ import (
 	"time"
 )
 
-// Hurry makes the door impatient: everything that takes d or longer is over. It must be called before Run.
+// Hurry makes the door impatient: everything that takes d or longer is over. It must be called
+// before Run.
 func (d *Door) Hurry(wait time.Duration) {
 	d.wait = patience{header: wait, request: wait, idle: wait, write: wait, silence: time.Hour}
 }
@@ -40,7 +41,7 @@ func OpenAuthority(dir string, log *slog.Logger, now func() time.Time) (Authorit
 func (a Authority) Leaf() (*tls.Certificate, error) { return a.a.certificate() }
 func (a Authority) Root() *x509.Certificate         { return a.a.cert }
 
-// Sign signs whatever the template says, as somebody who has stolen the key would.
+// Sign signs whatever the template says, as a thief of the key would.
 func (a Authority) Sign(template *x509.Certificate, create func(template, parent *x509.Certificate, signer any) ([]byte, error)) (*x509.Certificate, error) {
 	der, err := create(template, a.a.cert, a.a.key)
 	if err != nil {

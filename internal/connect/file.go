@@ -49,8 +49,8 @@ func (d *Door) removeFile() {
 	}
 }
 
-// CA is the certificate authority of a data folder, made if there is none yet: the file that browsers must trust, and its
-// SHA-256 fingerprint in hexadecimal.
+// CA is the certificate authority of a data folder, made if there is none yet: the file that
+// browsers must trust, and its SHA-256 fingerprint in hexadecimal.
 func CA(data string, log *slog.Logger) (file, sha256 string, err error) {
 	a, err := openAuthority(data, log)
 	if err != nil {

@@ -11,8 +11,8 @@ import (
 	"vitalseal/internal/connect"
 )
 
-// TestWorkstationSeesTheActBeforeItsAnswer: a hub that shows its log to the workstation before it answers finds that the workstation
-// has kept it, long before the next poll.
+// TestWorkstationSeesTheActBeforeItsAnswer: a hub that shows its log to the workstation before it
+// answers finds that the workstation has kept it, long before the next poll.
 func TestWorkstationSeesTheActBeforeItsAnswer(t *testing.T) {
 	hub, data := t.TempDir(), t.TempDir()
 	l := trail(t, hub, 5, "honest")
@@ -40,7 +40,8 @@ func TestWorkstationSeesTheActBeforeItsAnswer(t *testing.T) {
 			c.Data = data
 		}
 	}, plain)
-	// A slow machine may need longer than an act waits for its witness; only the next poll would be too late.
+	// A slow machine may need longer than an act waits for its witness; only the next poll would be
+	// too late.
 	shown := func() bool { return desk.Push(t.Context()) == nil }
 	within(t, "the workstation to wait at the hub", shown)
 	for range 3 {

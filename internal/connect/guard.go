@@ -76,7 +76,7 @@ func (g *guard) admit(c net.Conn) error {
 		}
 		uid, err := g.peer(remote.AddrPort(), local.AddrPort())
 		if err != nil {
-			return err // whoever cannot be told is not let in
+			return err // a client whose user is unknown is not let in
 		}
 		if uid != g.self && !weaken.Skip(weaken.PeerUser) {
 			return errForeignUser
@@ -91,7 +91,7 @@ func (g *guard) admit(c net.Conn) error {
 	return nil
 }
 
-// complain logs a refusal, once a minute at most: whoever is refused must not fill the log.
+// complain logs a refusal, once a minute at most: a refused client must not fill the log.
 func (g *guard) complain(err error) {
 	g.mu.Lock()
 	now := time.Now()
@@ -111,8 +111,8 @@ func (g *guard) leave() {
 	g.open--
 }
 
-// client is an admitted connection. A client that does not read is dropped after a while, also on a WebSocket, whose
-// connection net/http no longer watches over.
+// client is an admitted connection. A client that does not read is dropped after a while, also on a
+// WebSocket, whose connection net/http no longer watches over.
 type client struct {
 	net.Conn
 	guard *guard

@@ -11,8 +11,9 @@ import (
 // againTimeout bounds the dial of the hub that was reached before; then any other is as good.
 const againTimeout = 3 * time.Second
 
-// hubs dials one hub of several again and again while it answers: it remembers what is under way between two requests, the steps of a
-// sign-in, and counts against this workstation. When it is gone another takes its place: whoever is signed in stays so.
+// hubs dials one hub of several again and again while it answers: it remembers what is under way
+// between two requests, the steps of a sign-in, and counts against this workstation. When it is
+// gone another takes its place: signed-in users stay signed in.
 type hubs struct {
 	ep overlay.Endpoint
 
@@ -47,7 +48,7 @@ func (h *hubs) dial(ctx context.Context) (*overlay.Conn, error) {
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
-	if c := h.again(ctx, h.known()); c != nil { // somebody else found one meanwhile
+	if c := h.again(ctx, h.known()); c != nil { // another request found one meanwhile
 		return c, nil
 	}
 	c, err := h.ep.Dial(ctx, overlay.ServiceFaces)

@@ -23,9 +23,10 @@ const (
 	maxSecret    = 128
 )
 
-// launches knows who has been let in: programs by the secret in connect.json, browsers by a cookie that a link gives
-// once. All of it ends with the process. Secrets are kept as hashes and looked up as such, so that the time taken tells
-// nothing. It is safe for concurrent use; a nil one lets everybody in.
+// launches knows who has been let in: programs by the secret in connect.json, browsers by a cookie
+// that a link gives once. All of it ends with the process. Secrets are kept as hashes and looked up
+// as such, so that the time taken tells nothing. It is safe for concurrent use; a nil one lets
+// every client in.
 type launches struct {
 	secret string
 	hash   [sha256.Size]byte // of secret

@@ -8,9 +8,9 @@ import (
 	"vitalseal/internal/lab/weaken"
 )
 
-// ownPages answers only requests for this very address (so that a web page elsewhere cannot rebind a name to it) that
-// no other page has caused: a browser tells where a request comes from in Origin and Sec-Fetch-Site. Programs send
-// neither.
+// ownPages answers only requests for this very address (so that a web page elsewhere cannot rebind
+// a name to it) that no other page has caused: a browser tells where a request comes from in Origin
+// and Sec-Fetch-Site. Programs send neither.
 func (d *Door) ownPages(next http.Handler) http.Handler {
 	hosts := d.hosts()
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -38,8 +38,8 @@ func (d *Door) ownPages(next http.Handler) http.Handler {
 	})
 }
 
-// hosts are the names that this address answers to: the one, and in plain HTTP, for programs that know no other, its
-// number as well.
+// hosts are the names that this address answers to: the one, and in plain HTTP, for programs that
+// know no other, its number as well.
 func (d *Door) hosts() map[string]bool {
 	hosts := map[string]bool{net.JoinHostPort(Host, d.port): true}
 	if d.port == map[string]string{"https": "443", "http": "80"}[d.scheme] {
@@ -52,15 +52,15 @@ func (d *Door) hosts() map[string]bool {
 	return hosts
 }
 
-// enters reports whether a page elsewhere leads a person here, by a link or from an identity provider, as opposed to
-// making the browser ask for something behind the person's back.
+// enters reports whether a page elsewhere leads a person here, by a link or from an identity
+// provider, as opposed to making the browser ask for something behind the person's back.
 func enters(r *http.Request) bool {
 	return r.Method == http.MethodGet && (r.URL.Path == "/" || r.URL.Path == "/api/session/oidc/callback") &&
 		r.Header.Get("Sec-Fetch-Mode") == "navigate" && r.Header.Get("Sec-Fetch-Dest") == "document" && r.Header.Get("Origin") == ""
 }
 
-// comeAgain has the browser ask once more, now as a page of ours: our cookies are sent with no request that comes from
-// elsewhere. Nothing has been carried to the hub so far.
+// comeAgain has the browser ask once more, now as a page of ours: our cookies are sent with no
+// request that comes from elsewhere. Nothing has been carried to the hub so far.
 func comeAgain(w http.ResponseWriter, r *http.Request) {
 	h := w.Header()
 	h.Set("Content-Type", "text/html; charset=utf-8")

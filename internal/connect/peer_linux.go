@@ -25,7 +25,8 @@ func seesPeers() bool {
 	return true
 }
 
-// peerUID is the user whose socket is bound to client and connected to server, both on this machine.
+// peerUID is the user whose socket is bound to client and connected to server, both on this
+// machine.
 func peerUID(client, server netip.AddrPort) (int, error) {
 	client, server = plain(client), plain(server)
 	for _, path := range socketTables {
@@ -45,13 +46,14 @@ func peerUID(client, server netip.AddrPort) (int, error) {
 	return 0, errUnknownPeer
 }
 
-// findSocket reads a table of proc_net_tcp(5). A socket that no process holds any more (it waits for its end) belongs to
-// nobody, although the table calls its user 0.
+// findSocket reads a table of proc_net_tcp(5). A socket that no process holds any more (it waits
+// for its end) belongs to no user, although the table calls its user 0.
 func findSocket(table io.Reader, client, server netip.AddrPort) (int, error) {
 	lines := bufio.NewScanner(table)
 	lines.Scan() // the heading
 	for lines.Scan() {
-		// sl local_address rem_address st tx_queue:rx_queue tr:tm->when retrnsmt uid timeout inode ...
+		// sl local_address rem_address st tx_queue:rx_queue tr:tm->when retrnsmt uid timeout inode
+		// ...
 		f := strings.Fields(lines.Text())
 		if len(f) < 10 {
 			continue
@@ -73,7 +75,8 @@ func findSocket(table io.Reader, client, server netip.AddrPort) (int, error) {
 	return 0, errUnknownPeer
 }
 
-// parseSocket reads an address as the kernel prints it: 32-bit words in the machine's byte order, and a port.
+// parseSocket reads an address as the kernel prints it: 32-bit words in the machine's byte order,
+// and a port.
 func parseSocket(s string) (netip.AddrPort, error) {
 	ip, port, ok := strings.Cut(s, ":")
 	b, err := hex.DecodeString(ip)

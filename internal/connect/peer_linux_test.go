@@ -33,7 +33,7 @@ const table6 = `  sl  local_address                         remote_address      
 func TestSocketTables(t *testing.T) {
 	for _, c := range []struct {
 		table, client, server string
-		want                  int // -1: nobody
+		want                  int // -1: unknown
 	}{
 		{table, "127.0.0.1:54000", "127.0.0.1:8420", 1001},
 		{table, "127.0.0.1:54002", "127.0.0.1:8420", -1}, // has ended; the 0 in its line is not root's
@@ -67,7 +67,8 @@ func FuzzSocketTable(f *testing.F) {
 	})
 }
 
-// TestOtherProcessesOfThisUser: the real tables say that we are ourselves, through IPv4 and, mapped, through IPv6.
+// TestOtherProcessesOfThisUser: the real tables say that we are ourselves, through IPv4 and,
+// mapped, through IPv6.
 func TestOtherProcessesOfThisUser(t *testing.T) {
 	for _, network := range []string{"tcp4", "tcp6"} {
 		address := map[string]string{"tcp4": "127.0.0.1:0", "tcp6": "[::1]:0"}[network]
@@ -110,7 +111,8 @@ func admitted(t *testing.T, guard net.Listener, dial func() (net.Conn, error)) b
 	return err == nil
 }
 
-// TestOtherUserIsRefused dials as a second real user of this machine, at a door with everything that the first user may know.
+// TestOtherUserIsRefused dials as a second real user of this machine, at a door with everything
+// that the first user may know.
 func TestOtherUserIsRefused(t *testing.T) {
 	if os.Getuid() != 0 {
 		t.Skip("taking on another user's id needs root")
@@ -141,8 +143,9 @@ func TestOtherUserIsRefused(t *testing.T) {
 	}
 }
 
-// dialAs connects as another user: the thread takes on the id and dies with its goroutine. It reports whether the door
-// keeps the connection: it answers nobody who says nothing, but closes at once on whom it does not let in.
+// dialAs connects as another user: the thread takes on the id and dies with its goroutine. It
+// reports whether the door keeps the connection: it does not answer a silent client, but closes at
+// once on a client that it does not let in.
 func dialAs(uid int, to netip.AddrPort) error {
 	runtime.LockOSThread() // never unlocked
 	if _, _, e := syscall.RawSyscall(syscall.SYS_SETRESUID, uintptr(uid), uintptr(uid), uintptr(uid)); e != 0 {

@@ -21,36 +21,41 @@ import (
 	"vitalseal/internal/overlay"
 )
 
-// mqttPatience is how long an MQTT connection may be silent in both directions; the hub ends it earlier.
+// mqttPatience is how long an MQTT connection may be silent in both directions; the hub ends it
+// earlier.
 const mqttPatience = time.Hour + 5*time.Minute
 
 // mqttGreeting is how long a client may take for its TLS and until the hub answers.
 const mqttGreeting = 10 * time.Second
 
-// ProgramsConfig says what programs on this machine are offered. A nil listener is none; those that are given Run closes.
+// ProgramsConfig says what programs on this machine are offered. A nil listener is none; those that
+// are given Run closes.
 type ProgramsConfig struct {
 	HTTP, HTTPS, MQTT, MQTTS net.Listener
 	// Data is the folder of the certificate authority; needed for HTTPS and MQTTS.
 	Data string
-	// Paths are the only ones that lead to the hub; one that ends in a slash stands for all below it. MQTTPath is the one where the
-	// hub speaks MQTT over WebSockets.
+	// Paths are the only ones that lead to the hub; one that ends in a slash stands for all below
+	// it. MQTTPath is the one where the hub speaks MQTT over WebSockets.
 	Paths    []string
 	MQTTPath string
-	// AnyUser answers all users of this machine: what they bring with them is a credential of its own.
+	// AnyUser answers all users of this machine: what they bring with them is a credential of its
+	// own.
 	AnyUser bool
 	Log     *slog.Logger
 }
 
-// Programs are the loopback addresses for programs that speak ThingSpeak's REST or MQTT and know nothing of us: no launch secret, no
-// cookies, and nothing of the hub but those paths. What a program may do there depends on the key or the device's password
-// that it sends, and on this workstation's identity. Make it with NewPrograms, then Run it.
+// Programs are the loopback addresses for programs that speak ThingSpeak's REST or MQTT and know
+// nothing of us: no launch secret, no cookies, and nothing of the hub but those paths. What a
+// program may do there depends on the key or the device's password that it sends, and on this
+// workstation's identity. Make it with NewPrograms, then Run it.
 type Programs struct {
 	cfg  ProgramsConfig
 	ca   *authority
 	wait patience
 }
 
-// NewPrograms checks the configuration, and makes the certificate authority if TLS is asked for and there is none.
+// NewPrograms checks the configuration, and makes the certificate authority if TLS is asked for and
+// there is none.
 func NewPrograms(cfg ProgramsConfig) (*Programs, error) {
 	p := &Programs{cfg: cfg, wait: usual}
 	p.wait.silence = mqttPatience
@@ -69,7 +74,8 @@ func NewPrograms(cfg ProgramsConfig) (*Programs, error) {
 	return p, nil
 }
 
-// Run answers until ctx ends, carrying all over ep. It closes the listeners and returns when all its work has ended.
+// Run answers until ctx ends, carrying all over ep. It closes the listeners and returns when all
+// its work has ended.
 func (p *Programs) Run(ctx context.Context, ep overlay.Endpoint) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -115,7 +121,8 @@ func (p *Programs) web(ctx context.Context, ln net.Listener, overTLS bool, trans
 		Rewrite: func(pr *httputil.ProxyRequest) {
 			pr.SetURL(&url.URL{Scheme: "http", Host: "hub"})
 			pr.Out.Host = pr.In.Host // the hub compares a WebSocket's Origin with it
-			// The proxy has removed what does not parse. The hub refuses it instead: half an entry, or one at another time, is worse than none.
+			// The proxy has removed what does not parse. The hub refuses it instead: half an entry,
+			// or one at another time, is worse than none.
 			pr.Out.URL.RawQuery = pr.In.URL.RawQuery
 			pr.Out.URL.Path, pr.Out.URL.RawPath = form.Path(pr.In.URL.Path), ""
 			for _, h := range []string{"Cookie", "Authorization", "Proxy-Authorization"} {
@@ -164,8 +171,8 @@ func (p *Programs) web(ctx context.Context, ln net.Listener, overTLS bool, trans
 	return err
 }
 
-// onlyHere answers to this machine's names for itself, so that no web page elsewhere rebinds its own to it, and to the paths that
-// programs may ask for.
+// onlyHere answers to this machine's names for itself, so that no web page elsewhere rebinds its
+// own to it, and to the paths that programs may ask for.
 func (p *Programs) onlyHere(port, scheme string, next http.Handler) http.Handler {
 	hosts := map[string]bool{}
 	for _, name := range []string{Host, "localhost", "127.0.0.1", "::1"} {

@@ -23,7 +23,8 @@ import (
 	"vitalseal/internal/overlay"
 )
 
-// counter is programs' addresses with a hub behind them that says what it was asked, and echoes what comes to /mqtt.
+// counter is programs' addresses with a hub behind them that says what it was asked, and echoes
+// what comes to /mqtt.
 type counter struct {
 	http, https, mqtt, mqtts string
 	roots                    *x509.CertPool
@@ -90,7 +91,8 @@ func (c *counter) client() *http.Client {
 	return &http.Client{Transport: &http.Transport{DisableKeepAlives: true, TLSClientConfig: &tls.Config{RootCAs: c.roots}}}
 }
 
-// TestProgramsPaths: what a program may ask for reaches the hub, without anything that could be a session; nothing else does.
+// TestProgramsPaths: what a program may ask for reaches the hub, without anything that could be a
+// session; nothing else does.
 func TestProgramsPaths(t *testing.T) {
 	c := openCounter(t)
 	for _, base := range []string{"http://" + c.http, "https://" + c.https} {
@@ -128,8 +130,9 @@ func TestProgramsPaths(t *testing.T) {
 	}
 }
 
-// TestProgramsQueries: what a program asks reaches the hub as it is, so that the hub refuses what is malformed; the proxy would drop it,
-// and store half an entry, or one at another time. Careless request lines and two slashes are put right, never redirected.
+// TestProgramsQueries: what a program asks reaches the hub as it is, so that the hub refuses what
+// is malformed; the proxy would drop it, and store half an entry, or one at another time. Careless
+// request lines and two slashes are put right, never redirected.
 func TestProgramsQueries(t *testing.T) {
 	c := openCounter(t)
 	for _, x := range []struct{ line, path, query string }{
@@ -158,7 +161,8 @@ func TestProgramsQueries(t *testing.T) {
 	}
 }
 
-// TestProgramsMQTT: bytes go both ways, plain, over TLS and over WebSockets, and the end of one side is the end of the other.
+// TestProgramsMQTT: bytes go both ways, plain, over TLS and over WebSockets, and the end of one
+// side is the end of the other.
 func TestProgramsMQTT(t *testing.T) {
 	c := openCounter(t)
 	dials := map[string]func() (net.Conn, error){
@@ -195,7 +199,8 @@ func TestProgramsMQTT(t *testing.T) {
 	}
 }
 
-// TestProgramsNeedsSomething: no address at all, and TLS without a place for its authority, are mistakes.
+// TestProgramsNeedsSomething: no address at all, and TLS without a place for its authority, are
+// mistakes.
 func TestProgramsNeedsSomething(t *testing.T) {
 	if _, err := connect.NewPrograms(connect.ProgramsConfig{}); err == nil {
 		t.Error("no address")

@@ -15,8 +15,9 @@ import (
 )
 
 const (
-	// ProofHeader says on the end of the audit log, as a page asks for it, what this program found: "proven", or "unknown" where it remembers
-	// nothing of the log yet. What does not prove itself is not passed on.
+	// ProofHeader says on the end of the audit log, as a page asks for it, what this program found:
+	// "proven", or "unknown" where it remembers nothing of the log yet. What does not prove itself
+	// is not passed on.
 	ProofHeader = "X-Vitalseal-Audit-Proof"
 
 	provenPath  = "/api/admin/audit/proven"
@@ -24,8 +25,9 @@ const (
 	shownSuffix = "shown.conflict"
 )
 
-// judge proves the end of the audit log on its way to a page, by what this workstation remembers and without the page's help: the page comes
-// from the hub. An answer that does not prove itself is kept as evidence and replaced by an error, and the alarm stays.
+// judge proves the end of the audit log on its way to a page, by what this workstation remembers
+// and without the page's help: the page comes from the hub. An answer that does not prove itself is
+// kept as evidence and replaced by an error, and the alarm stays.
 func (d *Door) judge(r *http.Response) error {
 	r.Header.Del(ProofHeader)
 	if r.Request.URL.Path != provenPath || r.StatusCode != http.StatusOK || d.witness == nil {
@@ -80,7 +82,8 @@ func (d *Door) shownBefore() bool {
 	return err == nil
 }
 
-// logs answers the page with what this workstation itself remembers of the hubs' logs, for it to compare. The hub does not see it.
+// logs answers the page with what this workstation itself remembers of the hubs' logs, for it to
+// compare. The hub does not see it.
 func (d *Door) logs(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path != logsPath || r.Method != http.MethodGet {

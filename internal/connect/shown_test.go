@@ -13,8 +13,9 @@ import (
 	"vitalseal/internal/connect"
 )
 
-// TestConnectJudgesWhatIsShown: the end of the audit log is proven on its way to the page, whatever the page does; a changed entry and a cut tail
-// do not get there, are kept, and alarm over a restart.
+// TestConnectJudgesWhatIsShown: the end of the audit log is proven on its way to the page, whatever
+// the page does; a changed entry and a cut tail do not get there, are kept, and alarm over a
+// restart.
 func TestConnectJudgesWhatIsShown(t *testing.T) {
 	hub, data := t.TempDir(), t.TempDir()
 	l := trail(t, hub, 9, "honest")

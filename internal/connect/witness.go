@@ -18,7 +18,8 @@ import (
 )
 
 const (
-	// AlarmHeader is on every answer while the witness of the hub's audit log is alarmed, for pages to show.
+	// AlarmHeader is on every answer while the witness of the hub's audit log is alarmed, for pages
+	// to show.
 	AlarmHeader = "X-Vitalseal-Audit-Alarm"
 
 	seenCookie   = "vitalseal_witness_seen"
@@ -27,7 +28,8 @@ const (
 	maxStatement = 64 << 10
 	fetchTimeout = 30 * time.Second
 
-	// followAgain is how long follow waits after a failure; a hub of before it is asked as often as for a checkpoint.
+	// followAgain is how long follow waits after a failure; a hub of before it is asked as often as
+	// for a checkpoint.
 	followAgain = 2 * time.Second
 )
 
@@ -47,8 +49,8 @@ func (d *Door) watch(ctx context.Context, ep overlay.Endpoint) {
 	}, d.cfg.Log)
 }
 
-// follow waits at a hub for each checkpoint that it shows before it answers a dangerous act, until ctx ends. Asking for the next one
-// tells the hub that this one is kept.
+// follow waits at a hub for each checkpoint that it shows before it answers a dangerous act, until
+// ctx ends. Asking for the next one tells the hub that this one is kept.
 func (d *Door) follow(ctx context.Context, ep overlay.Endpoint) {
 	if d.witness == nil {
 		return
@@ -81,8 +83,8 @@ func (d *Door) followOne(ctx context.Context, ep overlay.Endpoint) error {
 	return d.witness.Answer(hub, statement)
 }
 
-// askHub asks a hub what its log says of itself, and hands it what this workstation has seen of all logs. A hub of before that is told
-// only how many entries are remembered.
+// askHub asks a hub what its log says of itself, and hands it what this workstation has seen of all
+// logs. A hub of before that is told only how many entries are remembered.
 func (d *Door) askHub(ctx context.Context, ep overlay.Endpoint, what string, ask func(string) (audit.Ask, error)) (hub string, statement []byte, err error) {
 	for _, method := range []string{http.MethodPost, http.MethodGet} {
 		var c *overlay.Conn
@@ -166,8 +168,8 @@ func (d *Door) mark(h http.Header) {
 	}
 }
 
-// warned puts a page before the hub's while the witness is alarmed. It takes one press of a button an hour, not more:
-// patients must still be seen to.
+// warned puts a page before the hub's while the witness is alarmed. It takes one press of a button
+// an hour, not more: patients must still be seen to.
 func (d *Door) warned(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		alarm := d.alarm()
@@ -201,7 +203,7 @@ const warningPage = `<!doctype html>
 <h1>The audit log cannot be trusted</h1>
 <p>The hub's record of who saw and did what does not continue the one that this workstation remembers. It was rewritten or
 rolled back, another hub or program answers in its place, or it has not been proven for too long. The line below says which.</p>
-<p><b>Tell whoever is responsible for this system now.</b> Delete nothing: this workstation's files are evidence.</p>
+<p><b>Tell the person responsible for this system now.</b> Delete nothing: this workstation's files are evidence.</p>
 <p><code>%s</code></p>
 <form method="post" action="/connect/witness"><button>Continue to the patients</button></form>
 </html>

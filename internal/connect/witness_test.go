@@ -31,7 +31,7 @@ func trail(t testing.TB, dir string, entries int, who string) *audit.Log {
 	return l
 }
 
-// stating is a hub that states its log to whoever asks; told counts.
+// stating is a hub that states its log to every client; told counts.
 func stating(l *audit.Log, told chan<- struct{}) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set(connect.AlarmHeader, "the hub has no say in this")
@@ -73,8 +73,8 @@ func within(t testing.TB, what string, ok func() bool) {
 	}
 }
 
-// TestWorkstationIsAWitness lets a workstation see an honest log, then a longer one, then one that its owner has rewritten
-// with the right key.
+// TestWorkstationIsAWitness lets a workstation see an honest log, then a longer one, then one that
+// its owner has rewritten with the right key.
 func TestWorkstationIsAWitness(t *testing.T) {
 	hub, data := t.TempDir(), t.TempDir()
 	here := func(c *connect.Config, _ *connect.Door) {

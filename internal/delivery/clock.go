@@ -8,10 +8,11 @@ import (
 	"time"
 )
 
-// How far a gateway's clock is off is measured on its connection by many small exchanges: the gateway says its time, the hub answers
-// when it heard that and when it answers, and with its next message the gateway says when it heard the answer. The first two times
-// bound the offset from below, the last two from above, whatever the delay; of the last exchanges the one with the shortest round trip
-// counts, and half of that is the stated error.
+// How far a gateway's clock is off is measured on its connection by many small exchanges: the
+// gateway says its time, the hub answers when it heard that and when it answers, and with its next
+// message the gateway says when it heard the answer. The first two times bound the offset from
+// below, the last two from above, whatever the delay; of the last exchanges the one with the
+// shortest round trip counts, and half of that is the stated error.
 
 // ClockRecord is a lane's part of the gateway's record of its clock's steps.
 type ClockRecord struct {
@@ -21,12 +22,13 @@ type ClockRecord struct {
 	Spans      []ClockSpan   // ascending by From; at most MaxClockSpans are sent, the newest
 }
 
-// ClockSpan says of a lane's epochs, from one number up to the next span's, by which clock they were measured.
+// ClockSpan says of a lane's epochs, from one number up to the next span's, by which clock they
+// were measured.
 type ClockSpan struct {
 	From uint64 // epoch number
 	Kind ClockKind
-	// Value is, with ClockSet, by how much the clock was set since, all steps together; with ClockMeasured how far it was ahead of the
-	// hub's when that was measured last, within Error.
+	// Value is, with ClockSet, by how much the clock was set since, all steps together; with
+	// ClockMeasured how far it was ahead of the hub's when that was measured last, within Error.
 	Value, Error time.Duration
 }
 
@@ -162,7 +164,8 @@ func ParseClockAnswer(body []byte) (a ClockAnswer, err error) {
 	return a, nil
 }
 
-// Exchanges are the last measurements of one clock against another, in µs that it is ahead. The zero value has none.
+// Exchanges are the last measurements of one clock against another, in µs that it is ahead. The
+// zero value has none.
 type Exchanges struct{ all []Exchanged }
 
 // Exchanged bounds an offset, in µs.
@@ -173,7 +176,8 @@ type Exchanged struct {
 // keptExchanges is a minute of them: a clock that is slewed must not be judged by what it was.
 const keptExchanges = 12
 
-// Add takes a measurement in. One that contradicts itself is none; one that contradicts those before says that the clock has moved.
+// Add takes a measurement in. One that contradicts itself is none; one that contradicts those
+// before says that the clock has moved.
 func (e *Exchanges) Add(x Exchanged) {
 	if x.Low > x.High {
 		return

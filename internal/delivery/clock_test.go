@@ -32,7 +32,8 @@ func TestClockReportRoundTrip(t *testing.T) {
 	}
 }
 
-// TestClockReportBounds: times and durations that overflow later arithmetic, and records out of order, are refused.
+// TestClockReportBounds: times and durations that overflow later arithmetic, and records out of
+// order, are refused.
 func TestClockReportBounds(t *testing.T) {
 	for name, r := range map[string]ClockReport{
 		"sent before 1970":     {Sent: -1},
@@ -124,7 +125,8 @@ func TestExchanges(t *testing.T) {
 	if got := offset(); got != [2]time.Duration{-839 * us, 21 * us} && got != [2]time.Duration{-840 * us, 21 * us} {
 		t.Errorf("after the clock was set back: %v", got)
 	}
-	// Clone is apart from later measurements; one that contradicts the best says that the clock has moved.
+	// Clone is apart from later measurements; one that contradicts the best says that the clock has
+	// moved.
 	before := e.Clone()
 	e.Add(Exchanged{-819, -700}) // touches the best one's edge: no contradiction
 	if len(e.all) != 5 {

@@ -1,9 +1,11 @@
-// Package delivery is the protocol that brings sealed chunks from a gateway's outbox to the hub's store: what both ends say
-// (doc/formats/ingest.md). Package uplink is the gateway's end, package ingest the hub's.
+// Package delivery is the protocol that brings sealed chunks from a gateway's outbox to the hub's
+// store: what both ends say (doc/formats/ingest.md). Package uplink is the gateway's end, package
+// ingest the hub's.
 //
-// It hides frames and their bytes. It keeps no connection, no clock and no state: bytes become values or ErrFrame, with bounds on
-// all of them. What it parses is not authenticated: that the sensor of a chunk is the identity that its connection proved, and that
-// the chunk opens, is for the hub's end to see.
+// It hides frames and their bytes. It keeps no connection, no clock and no state: bytes become
+// values or ErrFrame, with bounds on all of them. What it parses is not authenticated: that the
+// sensor of a chunk is the identity that its connection proved, and that the chunk opens, is for
+// the hub's end to see.
 package delivery
 
 import (
@@ -13,19 +15,21 @@ import (
 	"vitalseal/internal/seal"
 )
 
-// Version is the protocol version that both ends must speak. What came later is said behind the fields of its hello, so that either end
-// may be older.
+// Version is the protocol version that both ends must speak. What came later is said behind the
+// fields of its hello, so that either end may be older.
 const Version = 1
 
 // versionClock is the version from which on an end speaks of clocks.
 const versionClock = 2
 
 var (
-	// ErrFrame means the other end sent bytes that are not a frame of the protocol; the connection ends.
+	// ErrFrame means the other end sent bytes that are not a frame of the protocol; the connection
+	// ends.
 	ErrFrame = errors.New("delivery: bad frame")
 	// ErrVersion means the other end speaks another version of the protocol.
 	ErrVersion = errors.New("delivery: protocol version not supported")
-	// ErrRefused means the hub ended the connection for a reason it gave: not active, replaced, busy.
+	// ErrRefused means the hub ended the connection for a reason it gave: not active, replaced,
+	// busy.
 	ErrRefused = errors.New("delivery: refused by the hub")
 )
 
@@ -74,15 +78,15 @@ func (r Reason) String() string {
 	return reasonNames[r]
 }
 
-// The codes of a sensor's events about its gateway's disk. The hub shows the detail of the first on the device view until the second
-// comes.
+// The codes of a sensor's events about its gateway's disk. The hub shows the detail of the first on
+// the device view until the second comes.
 const (
 	EventStorageFailed = "storage_failed"
 	EventStorageWorks  = "storage_works"
 )
 
-// EncodeAnnouncement makes the outbox record's data for an epoch's announcement, as seal.NewSealer returned it. Its class
-// in the outbox is Control: it must outlive the chunks of its epoch.
+// EncodeAnnouncement makes the outbox record's data for an epoch's announcement, as seal.NewSealer
+// returned it. Its class in the outbox is Control: it must outlive the chunks of its epoch.
 func EncodeAnnouncement(announcement []byte) []byte {
 	return append([]byte{byte(FrameAnnouncement)}, announcement...)
 }

@@ -13,7 +13,8 @@ import (
 // MaxFrame bounds a frame's body in bytes: the largest envelope and the frame's own fields.
 const MaxFrame = seal.MaxEnvelopeBytes + 16
 
-// MaxMessage bounds an outbox record's data in bytes: what goes into a frame beside the message's number.
+// MaxMessage bounds an outbox record's data in bytes: what goes into a frame beside the message's
+// number.
 const MaxMessage = MaxFrame - numberBytes
 
 // The bounds that both ends keep.
@@ -25,8 +26,8 @@ const (
 	BufferBytes  = 32 << 10
 )
 
-// FrameType says what a frame holds. A frame is a big-endian uint32 with the length of the body, and the body: one byte type, then the type's fields.
-// doc/formats/ingest.md describes them.
+// FrameType says what a frame holds. A frame is a big-endian uint32 with the length of the body,
+// and the body: one byte type, then the type's fields. doc/formats/ingest.md describes them.
 type FrameType uint8
 
 // The types. The numbers are part of the protocol.
@@ -202,7 +203,8 @@ func ParseAck(body []byte) (Ack, error) {
 	return Ack{Number: binary.BigEndian.Uint64(body), Outcome: outcomes[o], Reason: Reason(body[numberBytes+1])}, nil
 }
 
-// Directive is what the hub asks of a gateway. The zero Directive asks for nothing: a later version may know it.
+// Directive is what the hub asks of a gateway. The zero Directive asks for nothing: a later version
+// may know it.
 type Directive struct {
 	Reannounce *seal.EpochID // announce this epoch again
 	Exceed     uint64        // number starts above this; 0: does not say
@@ -237,7 +239,8 @@ func ParseDirective(body []byte) (d Directive, err error) {
 	return d, nil
 }
 
-// ParseGoodbye reads the last frame of a hub that ends the connection, as an error: a *Refusal or ErrFrame.
+// ParseGoodbye reads the last frame of a hub that ends the connection, as an error: a *Refusal or
+// ErrFrame.
 func ParseGoodbye(body []byte) error {
 	if len(body) != 1 {
 		return fmt.Errorf("%w: goodbye of %d bytes", ErrFrame, len(body))

@@ -9,7 +9,8 @@ import (
 	"vitalseal/internal/vitals"
 )
 
-// FuzzFrame reads random bytes as each end would. Nothing may panic, and what parses must encode to the same bytes.
+// FuzzFrame reads random bytes as each end would. Nothing may panic, and what parses must encode to
+// the same bytes.
 func FuzzFrame(f *testing.F) {
 	f.Add(AppendHello(nil, Hello{Version: Version, Idle: IdleTimeout}))
 	f.Add(AppendHello(nil, Hello{Version: Version, Idle: IdleTimeout, Start: Start{Boot: 7, Instance: [16]byte{1}}}))

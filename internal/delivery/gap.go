@@ -11,13 +11,15 @@ import (
 	"vitalseal/internal/vitals"
 )
 
-// Gap says of consecutive chunks of one epoch that they will never arrive: a record made at the gateway, sealed and delivered
-// as an event of the same sensor, so that a chart shows the hole with its reason and the hub's account closes.
+// Gap says of consecutive chunks of one epoch that they will never arrive: a record made at the
+// gateway, sealed and delivered as an event of the same sensor, so that a chart shows the hole with
+// its reason and the hub's account closes.
 type Gap struct {
 	Signal      vitals.Signal
 	Epoch       seal.EpochID
 	First, Last uint64 // sequence numbers
-	// From and To are the starts of the first and the last chunk, to the second; To is zero if not known.
+	// From and To are the starts of the first and the last chunk, to the second; To is zero if not
+	// known.
 	From, To time.Time
 	Reason   string // one of the constants
 }

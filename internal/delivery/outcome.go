@@ -28,7 +28,8 @@ func (o Outcome) String() string {
 	return fmt.Sprintf("outcome(%d)", uint8(o))
 }
 
-// Start is one run of a gateway, as it says when it connects. The zero Start is a gateway that does not say.
+// Start is one run of a gateway, as it says when it connects. The zero Start is a gateway that does
+// not say.
 type Start struct {
 	Boot     uint64   // its boot counter
 	Instance [16]byte // random: two copies of one gateway may have the same counter

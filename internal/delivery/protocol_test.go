@@ -13,8 +13,8 @@ import (
 	"vitalseal/internal/seal"
 )
 
-// TestFrameBytes compares frames with doc/formats/ingest.md, written out by hand: both ends of one version agree even when both
-// are wrong, two versions do not.
+// TestFrameBytes compares frames with doc/formats/ingest.md, written out by hand: both ends of one
+// version agree even when both are wrong, two versions do not.
 func TestFrameBytes(t *testing.T) {
 	id := seal.EpochID{0: 0xaa, 15: 0xbb}
 	idHex := "aa" + strings.Repeat("00", 14) + "bb"
@@ -56,7 +56,8 @@ func TestFrameBytes(t *testing.T) {
 	}
 }
 
-// TestFrameBounds: a length is refused before anything of it is allocated, and a body that ends early is an error.
+// TestFrameBounds: a length is refused before anything of it is allocated, and a body that ends
+// early is an error.
 func TestFrameBounds(t *testing.T) {
 	head := func(n uint32) []byte { return binary.BigEndian.AppendUint32(nil, n) }
 	for n, ok := range map[uint32]bool{0: false, 1: true, MaxFrame: true, MaxFrame + 1: false, 1<<32 - 1: false} {
@@ -166,7 +167,8 @@ func TestParsed(t *testing.T) {
 	}
 }
 
-// TestMessages: what is in the outbox can be told apart without a key, and what is neither is refused.
+// TestMessages: what is in the outbox can be told apart without a key, and what is neither is
+// refused.
 func TestMessages(t *testing.T) {
 	k, err := seal.GenerateRecipientKey()
 	if err != nil {

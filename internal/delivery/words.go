@@ -5,16 +5,19 @@ import (
 	"time"
 )
 
-// ClockSlack is how far a gateway's clock may be off, or off by more than is known, before its readings' time is not sure.
+// ClockSlack is how far a gateway's clock may be off, or off by more than is known, before its
+// readings' time is not sure.
 const ClockSlack = 5 * time.Second
 
-// ClockRight reports whether a clock that was measured to be off by so much, within an error, is right enough to say whose a reading is.
+// ClockRight reports whether a clock that was measured to be off by so much, within an error, is
+// right enough to say whose a reading is.
 func ClockRight(offset, within time.Duration) bool {
 	bound := max(ClockSlack, within)
 	return offset <= bound && offset >= -bound
 }
 
-// ClockWords says how far a gateway's clock is off: "the gateway's clock is 3,600 s ahead of the hub's".
+// ClockWords says how far a gateway's clock is off: "the gateway's clock is 3,600 s ahead of the
+// hub's".
 func ClockWords(off time.Duration) string {
 	way := "ahead of"
 	if off < 0 {

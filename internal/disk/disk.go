@@ -1,8 +1,8 @@
-// Package disk says in words what is wrong with the disk below a folder, and what to do: "no space left on device" and "disk I/O error"
-// name neither.
+// Package disk says in words what is wrong with the disk below a folder, and what to do: "no space
+// left on device" and "disk I/O error" name neither.
 //
-// It hides how a system tells its free space. It guarantees that the original error is still found in what it returns. It repairs
-// nothing.
+// It hides how a system tells its free space. It guarantees that the original error is still found
+// in what it returns. It repairs nothing.
 package disk
 
 import (
@@ -17,8 +17,9 @@ var ErrFull = errors.New("the disk is full")
 // nearlyNone is so little free space that a database or a log cannot write its next pages.
 const nearlyNone = 1 << 20
 
-// Explain adds to an error of writing below dir what the disk's state says about it: that it is full, read-only or failing. trouble
-// says that the caller knows err for an error of the disk that does not tell which, as SQLite's are. Other errors come back as they are.
+// Explain adds to an error of writing below dir what the disk's state says about it: that it is
+// full, read-only or failing. trouble says that the caller knows err for an error of the disk that
+// does not tell which, as SQLite's are. Other errors come back as they are.
 func Explain(err error, dir string, trouble bool) error {
 	if err == nil {
 		return nil

@@ -8,7 +8,8 @@ import (
 // Size is how many bytes the disk below dir has in all; ok is false if the system does not tell.
 func Size(dir string) (bytes int64, ok bool) { return size(dir) }
 
-// Reserve makes a file that occupies n bytes of its disk and says nothing: removed, it gives them back. After an error there is none.
+// Reserve makes a file that occupies n bytes of its disk and says nothing: removed, it gives them
+// back. After an error there is none.
 func Reserve(path string, n int64) error {
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600) // #nosec G304 -- the caller's own folder
 	if err != nil {

@@ -1,10 +1,12 @@
-// Package form reads what ThingSpeak's clients write: parameters in the form of an address's query, JSON objects, times, request lines
-// and oversize MQTT packets. A gateway's address for legacy devices, the hub's ThingSpeak face and the import of exports use the same
-// parsers, so that what one of them takes the others take.
+// Package form reads what ThingSpeak's clients write: parameters in the form of an address's query,
+// JSON objects, times, request lines and oversize MQTT packets. A gateway's address for legacy
+// devices, the hub's ThingSpeak face and the import of exports use the same parsers, so that what
+// one of them takes the others take.
 //
-// It hides the spellings of sketches and libraries that exist. It guarantees that nothing is dropped silently: a parameter that is not
-// well-formed is named, and what to do about it is the caller's decision; that input is bounded as the caller says; and that no error
-// repeats what was sent. Functions are safe for concurrent use. It authenticates nothing.
+// It hides the spellings of sketches and libraries that exist. It guarantees that nothing is
+// dropped silently: a parameter that is not well-formed is named, and what to do about it is the
+// caller's decision; that input is bounded as the caller says; and that no error repeats what was
+// sent. Functions are safe for concurrent use. It authenticates nothing.
 package form
 
 import (
@@ -29,13 +31,14 @@ func (m *Mistake) Sentence() string { return strings.ToUpper(m.Text[:1]) + m.Tex
 // Values are parameters by name. The zero Values has none.
 type Values struct {
 	Of map[string]string
-	// Malformed are the names whose text has a percent sign that escapes nothing, or a semicolon, which some take for a separator. Of
-	// has that text with what cannot be decoded as it stands.
+	// Malformed are the names whose text has a percent sign that escapes nothing, or a semicolon,
+	// which some take for a separator. Of has that text with what cannot be decoded as it stands.
 	Malformed map[string]bool
 }
 
-// Parse reads parameters in the form of an address's query, at most most of them. Of a name given twice the first counts. Line ends
-// behind a value are not part of it: sketches println() their bodies.
+// Parse reads parameters in the form of an address's query, at most most of them. Of a name given
+// twice the first counts. Line ends behind a value are not part of it: sketches println() their
+// bodies.
 func Parse(s string, most int) (Values, error) {
 	v := Values{Of: map[string]string{}, Malformed: map[string]bool{}}
 	if strings.Count(s, "&") >= most {
@@ -64,7 +67,8 @@ func Parse(s string, most int) (Values, error) {
 // Value is a value without the line ends behind it.
 func Value(s string) string { return strings.TrimRight(s, "\r\n") }
 
-// unescape decodes a name or value. A percent sign that escapes nothing stands for itself, and is not good.
+// unescape decodes a name or value. A percent sign that escapes nothing stands for itself, and is
+// not good.
 func unescape(s string) (string, bool) {
 	if !strings.ContainsAny(s, "%+") {
 		return s, true
@@ -99,8 +103,9 @@ func hex(c byte) int {
 	return -1
 }
 
-// JSON flattens an object of texts, numbers and truth values, at most most of them. Numbers keep their spelling; null is not given. A
-// nan or inf that stands where a number belongs, as small devices print it, is that text.
+// JSON flattens an object of texts, numbers and truth values, at most most of them. Numbers keep
+// their spelling; null is not given. A nan or inf that stands where a number belongs, as small
+// devices print it, is that text.
 func JSON(b []byte, most int) (map[string]string, error) {
 	body, err := object(b)
 	if err != nil {
@@ -147,7 +152,8 @@ func object(b []byte) (map[string]any, error) {
 	return body, nil
 }
 
-// quoteNoNumbers puts quotes around each nan, inf and infinity that stands outside of texts; nil if there is none.
+// quoteNoNumbers puts quotes around each nan, inf and infinity that stands outside of texts; nil if
+// there is none.
 func quoteNoNumbers(b []byte) []byte {
 	var out []byte
 	found, inText := false, false
@@ -182,8 +188,9 @@ func quoteNoNumbers(b []byte) []byte {
 
 func letter(c byte) bool { return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' }
 
-// Path is an address's path with each run of slashes as one: clients join a server's name that ends in a slash with a path that begins
-// with one. A redirect would repeat the key that stands in the address.
+// Path is an address's path with each run of slashes as one: clients join a server's name that ends
+// in a slash with a path that begins with one. A redirect would repeat the key that stands in the
+// address.
 func Path(p string) string {
 	for strings.Contains(p, "//") {
 		p = strings.ReplaceAll(p, "//", "/")

@@ -75,7 +75,8 @@ func TestJSON(t *testing.T) {
 func TestTime(t *testing.T) {
 	ten, fifteen := "2026-11-28T10:00:00Z", "2026-11-28T15:00:00Z"
 	for in, want := range map[string]string{
-		// As ThingSpeak's Arduino library documents it (setCreatedAt), as strftime's %z writes it, and what stands behind a blank.
+		// As ThingSpeak's Arduino library documents it (setCreatedAt), as strftime's %z writes it,
+		// and what stands behind a blank.
 		"2026-11-28 10:00:00-05": fifteen, "2026-11-28T10:00:00-0500": fifteen, "2026-11-28 10:00:00Z": ten, "2026-11-28T10:00": ten,
 		"2026-11-28 10:00:00 -0500": fifteen, "2026-11-28 10:00:00 -05:00": fifteen, "2026-11-28T10:00:00-05:00": fifteen, "2026-11-28T10:00:00-05": fifteen,
 		"2026-11-28 10:00:00 UTC": ten, "2026-11-28 10:00:00 Z": ten, "2026-11-28t10:00:00z": ten, "2026-11-28 10:00:00 GMT": ten, " 2026-11-28 10:00:00\r\n": ten,
@@ -109,7 +110,8 @@ func TestTime(t *testing.T) {
 	}
 }
 
-// over serves what it is asked through a Listener, and returns the answers of one connection, and what was refused before a handler.
+// over serves what it is asked through a Listener, and returns the answers of one connection, and
+// what was refused before a handler.
 func over(t *testing.T, sent string, requests int) (targets []string, answers []*http.Response, refused []string) {
 	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
@@ -157,7 +159,8 @@ func over(t *testing.T, sent string, requests int) (targets []string, answers []
 	return targets, answers, refused
 }
 
-// TestRequestLines: the request lines of common sketches are taken, one after the other on a connection too.
+// TestRequestLines: the request lines of common sketches are taken, one after the other on a
+// connection too.
 func TestRequestLines(t *testing.T) {
 	for name, c := range map[string]struct {
 		sent string
@@ -240,7 +243,8 @@ func packet(kind byte, n int) []byte {
 	}
 }
 
-// TestPackets: an oversize message is cut, what comes before and after it is whole, and other packets pass.
+// TestPackets: an oversize message is cut, what comes before and after it is whole, and other
+// packets pass.
 func TestPackets(t *testing.T) {
 	var sent []byte
 	for _, p := range [][]byte{packet(0x10, 20), packet(0x32, 100), packet(0x32, 70_000), packet(0xc0, 0), packet(0x32, 5), packet(0x82, 500), packet(0x30, 300), packet(0x32, 80_001)} {
@@ -315,7 +319,8 @@ func FuzzTime(f *testing.F) {
 	})
 }
 
-// FuzzRequests: whatever bytes come, a server behind a Listener's connection ends, and a request that was right passes unchanged.
+// FuzzRequests: whatever bytes come, a server behind a Listener's connection ends, and a request
+// that was right passes unchanged.
 func FuzzRequests(f *testing.F) {
 	f.Add([]byte("GET /update?a= 1 HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\na=1\r\nGET /\r\n"))
 	f.Fuzz(func(t *testing.T, b []byte) {

@@ -8,9 +8,10 @@ import (
 	"strings"
 )
 
-// Listener accepts HTTP/1 connections whose request lines may be as careless as those of common sketches: without a version, with
-// blanks or control characters in the address, without the slash before the path, or without a Host. They are put right before the
-// server reads them; all other bytes pass unchanged. refused, unless it is nil, is told each reason for which the server itself
+// Listener accepts HTTP/1 connections whose request lines may be as careless as those of common
+// sketches: without a version, with blanks or control characters in the address, without the slash
+// before the path, or without a Host. They are put right before the server reads them; all other
+// bytes pass unchanged. refused, unless it is nil, is told each reason for which the server itself
 // refuses a request, before any handler sees it; it must be safe for concurrent use.
 func Listener(ln net.Listener, refused func(reason string)) net.Listener {
 	return &listener{ln, refused}
@@ -30,7 +31,8 @@ func (l *listener) Accept() (net.Conn, error) {
 	return &conn{Conn: c, host: l.Addr().String(), refused: l.refused}, nil
 }
 
-// maxLine is the longest line that is looked at; what is longer passes as it is, and the server refuses it.
+// maxLine is the longest line that is looked at; what is longer passes as it is, and the server
+// refuses it.
 const maxLine = 32 << 10
 
 // where a conn is in its stream of requests.
@@ -173,7 +175,8 @@ func (c *conn) head(line string) {
 	c.ready = append(c.ready, line...)
 }
 
-// requestLine takes a request line apart and puts its address right: fixed is method and address; all empty for what is no request.
+// requestLine takes a request line apart and puts its address right: fixed is method and address;
+// all empty for what is no request.
 func requestLine(line string) (fixed, method, version string) {
 	line = strings.TrimRight(line, "\r\n\t ")
 	method, target, ok := strings.Cut(line, " ")
@@ -208,7 +211,8 @@ func isVersion(s string) bool {
 	return strings.EqualFold(s[:5], "HTTP/") && s[5] >= '0' && s[5] <= '9' && s[6] == '.' && s[7] >= '0' && s[7] <= '9'
 }
 
-// Write passes an answer on. What net/http refuses by itself no handler sees; its answers have a form of their own.
+// Write passes an answer on. What net/http refuses by itself no handler sees; its answers have a
+// form of their own.
 func (c *conn) Write(b []byte) (int, error) {
 	if c.refused != nil && bytes.HasPrefix(b, []byte("HTTP/1.1 4")) {
 		const head = "\r\nContent-Type: text/plain; charset=utf-8\r\nConnection: close\r\n\r\n"

@@ -2,10 +2,11 @@ package form
 
 import "net"
 
-// Packets is an MQTT connection whose messages of QoS 1 are cut off at most bytes of packet: the reader gets a smaller packet, which
-// is still larger than any message it takes, and can acknowledge and refuse it. Without that the only answer to it is the end of the
-// connection, after which its sender sends it first again, for ever. What is cut off is not kept in memory. All other packets pass
-// unchanged, and so does one of more than cut bytes, which no device sends by mistake.
+// Packets is an MQTT connection whose messages of QoS 1 are cut off at most bytes of packet: the
+// reader gets a smaller packet, which is still larger than any message it takes, and can
+// acknowledge and refuse it. Without that the only answer to it is the end of the connection, after
+// which its sender sends it first again, for ever. What is cut off is not kept in memory. All other
+// packets pass unchanged, and so does one of more than cut bytes, which no device sends by mistake.
 func Packets(c net.Conn, most, cut int) net.Conn { return &packets{Conn: c, most: most, cut: cut} }
 
 // MaxPacket is the most that MQTT allows for a packet.
@@ -63,7 +64,8 @@ func (p *packets) take(b []byte) {
 	}
 }
 
-// begin looks whether the fixed header is whole: a byte of kind and flags, and up to four of the remaining length.
+// begin looks whether the fixed header is whole: a byte of kind and flags, and up to four of the
+// remaining length.
 func (p *packets) begin() {
 	last := p.header[len(p.header)-1]
 	if last >= 0x80 {

@@ -7,8 +7,9 @@ import (
 	"time"
 )
 
-// moment is a date, and perhaps a time of day with an offset: what RFC 3339, ThingSpeak's exports, its Arduino library ("...54-05") and
-// strftime's %z ("...-0500") write. A blank where the sign belongs is a plus that was not escaped in a form.
+// moment is a date, and perhaps a time of day with an offset: what RFC 3339, ThingSpeak's exports,
+// its Arduino library ("...54-05") and strftime's %z ("...-0500") write. A blank where the sign
+// belongs is a plus that was not escaped in a form.
 var moment = regexp.MustCompile(`^(\d{4})-(\d{2})-(\d{2})(?:(?:[Tt]| +)(\d{2}):(\d{2})(?::(\d{2})(?:[.,](\d{1,9}))?)?(?: *(Z|z|UTC|GMT)| *([+-])(\d{2})(?::?(\d{2}))?| (\d{2}):?(\d{2}))?)?$`)
 
 const maxMoment = 64
@@ -16,8 +17,9 @@ const maxMoment = 64
 // ErrTime says that a text is no time. Callers name the parameter in front.
 var ErrTime = &Mistake{"is not a time such as 2026-01-31T08:15:00Z or 2026-01-31 08:15:00 -0500"}
 
-// Time reads a time in UTC, with its fraction; one without an offset is in loc. A date alone is its midnight there (see HasClock). A
-// zone by name other than UTC is not taken, because what it means is not sure. ErrTime for all else, and for years outside 1970 to 9999.
+// Time reads a time in UTC, with its fraction; one without an offset is in loc. A date alone is its
+// midnight there (see HasClock). A zone by name other than UTC is not taken, because what it means
+// is not sure. ErrTime for all else, and for years outside 1970 to 9999.
 func Time(s string, loc *time.Location) (time.Time, error) {
 	s = strings.TrimSpace(s)
 	if len(s) > maxMoment {
@@ -67,7 +69,8 @@ func Time(s string, loc *time.Location) (time.Time, error) {
 // HasClock reports whether a time has a time of day, and is not a date alone.
 func HasClock(s string) bool { return strings.Contains(s, ":") }
 
-// Zone is the location of a name of the IANA's database; UTC for an empty one. false for what is none.
+// Zone is the location of a name of the IANA's database; UTC for an empty one. false for what is
+// none.
 func Zone(name string) (*time.Location, bool) {
 	if name == "" {
 		return time.UTC, true

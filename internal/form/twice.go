@@ -11,9 +11,10 @@ import (
 // fieldName is what names of fields look like that an error may repeat.
 var fieldName = regexp.MustCompile(`^[a-z][a-z0-9_]{0,31}$`)
 
-// Twice says which field an object of b has twice, at whatever depth: "field \"password\" is given twice". Names that differ in the case
-// of their letters only are one, because decoders take them for one. The first reader of such a body may see another value than the
-// second, so that a check looks at one and the act takes the other. Empty: none, or b is no JSON.
+// Twice says which field an object of b has twice, at whatever depth: "field \"password\" is given
+// twice". Names that differ in the case of their letters only are one, because decoders take them
+// for one. The first reader of such a body may see another value than the second, so that a check
+// looks at one and the act takes the other. Empty: none, or b is no JSON.
 func Twice(b []byte) string {
 	d := json.NewDecoder(bytes.NewReader(b))
 	d.UseNumber()

@@ -26,8 +26,8 @@ func TestTwice(t *testing.T) {
 	}
 }
 
-// FuzzTwice: whatever comes, the search ends; and what has no field twice says the same to a decoder that keeps the first and one that
-// keeps the last.
+// FuzzTwice: whatever comes, the search ends; and what has no field twice says the same to a
+// decoder that keeps the first and one that keeps the last.
 func FuzzTwice(f *testing.F) {
 	f.Add([]byte(`{"a":{"b":1,"b":2}}`))
 	f.Add([]byte(`[{"a":1},{"a":[{}]}]`))

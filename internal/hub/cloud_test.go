@@ -22,7 +22,7 @@ import (
 	"vitalseal/internal/sink/egress"
 )
 
-// TestTheWayToTheCloud goes from an import into a free channel through an egress to a cloud, sealed, and back to whoever may open it;
+// TestTheWayToTheCloud goes from an import into a free channel through an egress to a cloud, sealed, and back to a user who may open it;
 // and a disabled egress leads nowhere.
 func TestTheWayToTheCloud(t *testing.T) {
 	var mu sync.Mutex // guards the two below

@@ -47,7 +47,7 @@ type Config struct {
 	ConfirmAfter time.Duration `yaml:"confirm_after"`
 	// Host is the one name under which workstations open the dashboard; passkeys are bound to it.
 	Host string `yaml:"host"`
-	// OpenID lets people sign in at the hospital's own provider; nobody does without an issuer.
+	// OpenID lets people sign in at the hospital's own provider; without an issuer this is off.
 	OpenID OpenIDConfig `yaml:"openid"`
 	// Retention is how long readings stay.
 	Retention RetentionConfig `yaml:"retention"`
@@ -190,7 +190,7 @@ func (c OpenIDConfig) validate() error {
 	case c.ClientID == "":
 		return errors.New("hub: configuration: openid: client_id: missing; the provider gave it when this hub was registered there")
 	case c.RoleClaim == "" || len(c.Roles) == 0:
-		return errors.New("hub: configuration: openid: role_claim and roles: missing; nobody would get a role")
+		return errors.New("hub: configuration: openid: role_claim and roles: missing; no user would get a role")
 	}
 	for value, role := range c.Roles {
 		if !role.Valid() {

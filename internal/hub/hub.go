@@ -5,7 +5,7 @@
 // a component's two halves, its place in our inventory and its identity on the overlay. It guarantees that nothing is
 // served before store, audit and policy are open, that every connection comes from a component that the inventory calls
 // active, that disabling a component closes its live connections here and on the overlay, and that when any part fails the
-// hub stops as a whole, loudly. It opens no network port. It does not protect against whoever holds its root key and disk.
+// hub stops as a whole, loudly. It opens no network port. It does not protect against an attacker who holds its root key and disk.
 package hub
 
 import (

@@ -239,7 +239,7 @@ func (d *deployment) desk(id *overlay.Identity) (address string) {
 	return "http://" + ln.Addr().String()
 }
 
-// signIn signs somebody in. A first password, which somebody else made, is changed for one of their own and remembered.
+// signIn signs a user in. A first password, which another user made, is changed for one of their own and remembered.
 func (d *deployment) signIn(address, login, password string) *client.Client {
 	d.t.Helper()
 	ctx := d.t.Context()

@@ -55,7 +55,7 @@ type inventory struct {
 	ticketTTL time.Duration
 	project   projection
 	trail     *audit.Log
-	drift     func(overlay.Change) // told of every change made behind our back; nil: nobody is
+	drift     func(overlay.Change) // told of every change that the hub did not make; may be nil
 	every     time.Duration        // between two looks at the network; zero: reconcileEvery
 	log       *slog.Logger
 
@@ -204,7 +204,7 @@ func (v *inventory) invite(ctx context.Context, enrolledBy string, devices []sto
 	return v.seal(ctx, t)
 }
 
-// Redeem is overlay.Enroller's. A ticket that covers a deleted component is worth nothing: nobody gets a certificate for a
+// Redeem is overlay.Enroller's. A ticket that covers a deleted component is worth nothing: no client gets a certificate for a
 // name that was taken back.
 func (v *inventory) Redeem(ctx context.Context, secret string, ids []overlay.ID, svids []*x509.Certificate) error {
 	v.changing.Lock()
@@ -281,7 +281,7 @@ func (v *inventory) Promote(ctx context.Context, ids []overlay.ID) error {
 	return nil
 }
 
-// active refuses whoever is not in the inventory, not active there, or hangs on a gateway that is kept out.
+// active refuses a component that is not in the inventory, not active there, or depends on a gateway that is kept out.
 func (v *inventory) active(ctx context.Context, id overlay.ID) error {
 	all, err := v.devices(ctx)
 	if err != nil {
@@ -293,7 +293,7 @@ func (v *inventory) active(ctx context.Context, id overlay.ID) error {
 	return nil
 }
 
-// admit is active for whoever stays connected here, and notes that it was seen. Ingest notes its own.
+// admit is active for a component that stays connected here, and notes that it was seen. Ingest notes its own.
 func (v *inventory) admit(ctx context.Context, id overlay.ID) error {
 	if err := v.active(ctx, id); err != nil {
 		return err

@@ -154,7 +154,7 @@ func TestTheInventoryKnows(t *testing.T) {
 	}
 }
 
-// TestGatewayTakesItsSensorsAlong: whoever disables a gateway keeps out what hangs on it, even where the overlay cannot
+// TestGatewayTakesItsSensorsAlong: disabling a gateway keeps out what depends on it, even where the overlay cannot
 // be told, and live connections end; enabling it lets them back in, but not one that was disabled by itself.
 func TestGatewayTakesItsSensorsAlong(t *testing.T) {
 	d := newDesk(t)
@@ -274,7 +274,7 @@ func TestInviteAllOrNone(t *testing.T) {
 	must(t, err)
 }
 
-// TestNameIsFreeAgain: a component whose ticket nobody used can be deleted and invited anew; the old ticket is worth nothing
+// TestNameIsFreeAgain: a component whose ticket was not used can be deleted and invited anew; the old ticket is worth nothing
 // then. One that did enrol keeps its name for good.
 func TestNameIsFreeAgain(t *testing.T) {
 	d := newDesk(t)
@@ -430,7 +430,7 @@ func written(d *desk, folder string) (string, error) {
 }
 
 // TestOneRuleForOneComponent: a rule of the hospital's own that names one sensor takes that one's roles on the overlay, and
-// nobody else's: the network is a copy of the policies.
+// no other: the network is a copy of the policies.
 func TestOneRuleForOneComponent(t *testing.T) {
 	d := newDesk(t)
 	ticket, err := d.invite("gateways", map[string]any{"id": "gw", "sensors": []map[string]string{

@@ -58,7 +58,7 @@ func (c Config) dsn() (string, error) {
 	return dsn, nil
 }
 
-// readDSN reads a connection string from a file that nobody else may read: it may hold a password.
+// readDSN reads a connection string from a file that no other user may read: it may hold a password.
 func readDSN(path string) (string, error) {
 	info, err := os.Stat(path)
 	if err != nil {
@@ -90,7 +90,7 @@ type administrator struct {
 func administratorSecret(hub overlay.ID) string { return "hub-admin-" + hub.Name }
 
 // inviteAdministrator makes the identity by which an invited hub will administer the network. Its token waits in the database for
-// whoever has the root key.
+// all who have the root key.
 func (v *inventory) inviteAdministrator(ctx context.Context, hub overlay.ID) (undo func(context.Context) error, err error) {
 	ziti, token, err := v.network.CreateAdministrator(ctx, hub)
 	if err != nil {
@@ -207,7 +207,7 @@ func joinAdministration(ctx context.Context, network overlay.Network, cfg Config
 	if err != nil {
 		return path, err
 	}
-	// The token is used up, whoever it was from; the identity is what other hubs keep out, should this one be disabled.
+	// The token is used up, whatever its source; the identity is what other hubs keep out, should this one be disabled.
 	b, err := json.Marshal(administrator{ZitiID: overlay.ZitiID(config)})
 	if err == nil {
 		_, err = st.UpdateSecret(ctx, administratorSecret(self), func([]byte) ([]byte, error) { return b, nil })

@@ -20,10 +20,10 @@ import (
 	"vitalseal/internal/view/client"
 )
 
-// matrixRoles are the columns of testdata/faces.txt. "nobody" is somebody who has not signed in, at an enrolled workstation.
+// matrixRoles are the columns of testdata/faces.txt. "nobody" is a user who has not signed in, at an enrolled workstation.
 var matrixRoles = []string{"patient", "nurse", "doctor", "staff", "auditor", "admin", "nobody"}
 
-// TestEveryRoleAtEveryEndpoint asks everything of every face, as everybody, about patients of every relationship, over HTTP
+// TestEveryRoleAtEveryEndpoint asks everything of every face, in every role, about patients of every relationship, over HTTP
 // through the overlay, and compares with a table that people can read.
 func TestEveryRoleAtEveryEndpoint(t *testing.T) {
 	lines := readMatrix(t)
@@ -39,7 +39,7 @@ func TestEveryRoleAtEveryEndpoint(t *testing.T) {
 	}
 }
 
-// TestTheMatrixIsWhole: an endpoint that the table does not know is one that nobody has thought about.
+// TestTheMatrixIsWhole: an endpoint that the table does not know was not thought about.
 func TestTheMatrixIsWhole(t *testing.T) {
 	var covered []string
 	for _, l := range readMatrix(t) {
@@ -151,7 +151,7 @@ func readMatrix(t *testing.T) []matrixLine {
 }
 
 // matrixWorld is a deployment with one person of each role and one patient of each relationship: own (ward 1, treated by
-// the doctor, the patient herself), same (ward 1), other (ward 2), none (not admitted, treated by nobody).
+// the doctor, the patient herself), same (ward 1), other (ward 2), none (not admitted, without a doctor).
 type matrixWorld struct {
 	t      *testing.T
 	desks  map[string]string // the address of each role's workstation: one alone may not ask so much at once

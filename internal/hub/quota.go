@@ -9,7 +9,7 @@ import (
 	"vitalseal/internal/view/dashboard"
 )
 
-// QuotaConfig bounds what one person and one workstation may take, so that nobody takes it all.
+// QuotaConfig bounds what one person and one workstation may take, so that no one of them takes it all.
 type QuotaConfig struct {
 	// PersonEntries and PersonBytes are what the channels and TalkBacks that one person made may hold, HospitalEntries and HospitalBytes
 	// those that administrators made.

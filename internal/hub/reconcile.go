@@ -19,7 +19,7 @@ const (
 	reconcileEvery = 5 * time.Second
 	// ownFor is how long a difference on an identity that we changed ourselves is no drift: the other half is following.
 	ownFor = 5 * time.Second
-	// promoteAfter is when a component whose ticket was redeemed is let in although nobody has finished its enrolment.
+	// promoteAfter is when a component whose ticket was redeemed is let in although its enrolment was not finished.
 	promoteAfter = time.Minute
 )
 
@@ -197,7 +197,7 @@ func (v *inventory) noteRouter(ctx context.Context, d store.Device, r overlay.Ro
 	return errors.Join(v.store.NoteVersion(ctx, d.ID, r.Version), v.store.TouchDevice(ctx, d.ID))
 }
 
-// finishEnrolments lets in components whose ticket was redeemed a while ago and that nobody promoted, because the hub
+// finishEnrolments lets in components whose ticket was redeemed a while ago and that were not promoted, because the hub
 // ended in between.
 func (v *inventory) finishEnrolments(ctx context.Context) error {
 	all, err := v.devices(ctx)

@@ -12,7 +12,7 @@ import (
 	"vitalseal/internal/store"
 )
 
-// sweepEvery is how often every live connection is held against the inventory, in case a change told nobody.
+// sweepEvery is how often every live connection is held against the inventory, in case a change was not reported.
 const sweepEvery = time.Second
 
 // live are the connections that are open at this hub, on whichever service.
@@ -61,7 +61,7 @@ func (l *live) asked(c *overlay.Conn) bool {
 func (l *live) close(c *overlay.Conn) { l.closing.Go(func() { _ = c.Close() }) }
 
 // watched makes a listener whose connections are among the live ones from before they are looked at, so that a change
-// that comes in between finds them, and that lets in nobody whose key was replaced or whom no rule lets reach the service.
+// that comes in between finds them, and that lets in no component whose key was replaced or that no rule lets reach the service.
 func (v *inventory) watched(ctx context.Context, ln net.Listener) net.Listener {
 	return &watchedListener{Listener: ln, v: v, ctx: ctx, quiet: overlay.NewFlood(v.log)}
 }

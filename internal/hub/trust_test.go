@@ -27,7 +27,7 @@ func (d *deployment) firstAdmin(work string) (*client.Client, *overlay.Identity)
 	return d.signIn(d.desk(first), s.Login, s.Password), first
 }
 
-// TestTokensAreUsedUp: the overlay takes a token that is still there for one that nobody has redeemed.
+// TestTokensAreUsedUp: the overlay takes a token that is still there for one that was not redeemed.
 func TestTokensAreUsedUp(t *testing.T) {
 	d := newDeployment(t)
 	for _, f := range []string{d.cfg.Overlay.HubToken, d.cfg.Overlay.AdminToken} {
@@ -37,7 +37,7 @@ func TestTokensAreUsedUp(t *testing.T) {
 	}
 }
 
-// TestDeletedIsForGood: nothing brings a deleted component back, and its ticket gives nobody a certificate in its name.
+// TestDeletedIsForGood: nothing brings a deleted component back, and its ticket gives no certificate in its name.
 func TestDeletedIsForGood(t *testing.T) {
 	d := newDeployment(t)
 	ctx, work := t.Context(), t.TempDir()

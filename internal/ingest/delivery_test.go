@@ -108,7 +108,7 @@ func now[T any](m *memory, list *[]T) []T {
 	return append([]T(nil), *list...)
 }
 
-// TestPace: bytes a second, whoever asks.
+// TestPace: bytes a second, for each caller alike.
 func TestPace(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHub(t)
@@ -205,8 +205,8 @@ func TestPoisonStepsAside(t *testing.T) {
 	})
 }
 
-// TestTwoGatewaysWithOneIdentity: the newest start wins, and stays; the older one is turned away, keeps what it has, and everybody
-// hears of it. Of two with the same counter the first stays.
+// TestTwoGatewaysWithOneIdentity: the newest start wins, and stays; the older one is turned away, keeps what it has, and log,
+// audit log and device view say so. Of two with the same counter the first stays.
 func TestTwoGatewaysWithOneIdentity(t *testing.T) {
 	h := newHub(t)
 	older := newDevice(t, h, "oxi-1", uplink.FromStart(5, [16]byte{1}))

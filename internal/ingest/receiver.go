@@ -19,8 +19,8 @@ import (
 
 // receiver is one connection at the hub. run reads and opens frames in order, so that an epoch is known before its chunks, and
 // hands the chunks to the store without waiting, so that they share its commits; one more goroutine writes the answers. Each frame
-// that wants an answer holds a place in the window until that is on its way: who takes no answers is not read from any more, and
-// the store never waits for anybody's.
+// that wants an answer holds a place in the window until that is on its way: a peer that takes no answers is not read from any more,
+// and the store never waits for a peer.
 type receiver struct {
 	s      *Server
 	c      *overlay.Conn
@@ -172,7 +172,7 @@ func (x *receiver) watch(ctx context.Context) {
 	}
 }
 
-// write sends answers until out is closed. Acks of what is safe hurry nobody: they wait for company, so that a sensor's second
+// write sends answers until out is closed. Acks are batched for up to ackDelay, so that a sensor's second
 // costs one packet and not five. After a failure it only drains.
 func (x *receiver) write(ctx context.Context) {
 	w := bufio.NewWriterSize(x.c, delivery.BufferBytes)
@@ -380,7 +380,7 @@ func (x *receiver) chunk(ctx context.Context, m delivery.Numbered, done func()) 
 			done()
 			return
 		}
-		go func() { // it may have to be written down, and whoever calls here writes for everybody
+		go func() { // the audit entry may take a disk write, and the caller is the store's writer
 			defer done()
 			switch {
 			case err != nil:

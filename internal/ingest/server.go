@@ -36,7 +36,7 @@ const (
 	defaultMaxConns = 8192
 	// bodyBytes bounds the messages of all connections that are being read, opened or committed.
 	bodyBytes = 64 << 20
-	// recheck is how often a connection's identity is looked up again, in case nobody called CutSensor.
+	// recheck is how often a connection's identity is looked up again, in case CutSensor was not called.
 	recheck = 5 * time.Second
 	// auditPause is how long the entries of one identity for the audit log are apart: a forger must not fill it.
 	auditPause = time.Minute
@@ -76,7 +76,7 @@ type Config struct {
 	Active func(context.Context, overlay.ID) error
 	// Audit gets an entry for each forgery and clone, at most one a minute and identity; nil: only the log does.
 	Audit *audit.Log
-	// Alert is called with what Audit gets an entry for, as rarely; nil for nobody to tell. It must not block.
+	// Alert is called with what Audit gets an entry for, as rarely; may be nil. It must not block.
 	Alert func(sensor string, r delivery.Reason)
 	Log   *slog.Logger
 	Now   func() time.Time // default time.Now

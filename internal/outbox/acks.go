@@ -11,12 +11,14 @@ import (
 )
 
 const (
-	// AckDelay is how long after an acknowledgement a crash may still bring the record back, unless Options say otherwise: one
-	// more fsync in such a time.
+	// AckDelay is how long after an acknowledgement a crash may still bring the record back, unless
+	// Options say otherwise: one more fsync in such a time.
 	AckDelay = 5 * time.Second
-	// maxAckLog is how large the log of acknowledgements may grow before it is replaced by a list of what still matters.
+	// maxAckLog is how large the log of acknowledgements may grow before it is replaced by a list
+	// of what still matters.
 	maxAckLog = 256 << 10
-	// maxUnlogged bounds what waits for a disk that does not take it; the rest comes back after a crash.
+	// maxUnlogged bounds what waits for a disk that does not take it; the rest comes back after a
+	// crash.
 	maxUnlogged = 1 << 20
 
 	ackFile    = "acks"
@@ -24,8 +26,8 @@ const (
 	ackHeader  = 8 // length of the ids 4, CRC-32C of them 4
 )
 
-// ackLog is the file that acknowledgements are appended to, so that a crash does not bring back more than seconds' worth. It
-// belongs to the queue's writer.
+// ackLog is the file that acknowledgements are appended to, so that a crash does not bring back
+// more than seconds' worth. It belongs to the queue's writer.
 type ackLog struct {
 	file    file // nil until there is something to write
 	size    int64
@@ -42,8 +44,8 @@ func (a *ackLog) close() error {
 	return err
 }
 
-// logAcks makes the acknowledgements so far durable. Failing is no disaster, the receiver recognises duplicates: it is logged
-// once and tried again.
+// logAcks makes the acknowledgements so far durable. Failing is no disaster, the receiver
+// recognises duplicates: it is logged once and tried again.
 func (q *Queue) logAcks() {
 	q.mu.Lock()
 	ids := q.unlogged
@@ -118,7 +120,8 @@ func (q *Queue) renewAcks() error {
 	return err
 }
 
-// ackList are the ids of records that were acknowledged but are in files that are still needed. mu is held.
+// ackList are the ids of records that were acknowledged but are in files that are still needed. mu
+// is held.
 func (q *Queue) ackList() (b []byte) {
 	for _, s := range q.segments {
 		if s.live == 0 {
@@ -136,7 +139,8 @@ func (q *Queue) ackList() (b []byte) {
 	return b
 }
 
-// saveAcks keeps, over a clean restart, which records of files that are still needed were acknowledged. mu is held.
+// saveAcks keeps, over a clean restart, which records of files that are still needed were
+// acknowledged. mu is held.
 func (q *Queue) saveAcks() error {
 	for _, s := range q.segments {
 		if s.live == 0 {
@@ -180,7 +184,8 @@ func (q *Queue) loadAcks() (map[uint64]bool, error) {
 	return acked, nil
 }
 
-// parseAckLog calls add with the ids of each whole frame, and returns how many bytes behind them are none.
+// parseAckLog calls add with the ids of each whole frame, and returns how many bytes behind them
+// are none.
 func parseAckLog(b []byte, add func(ids []byte)) (rest int) {
 	for len(b) >= ackHeader {
 		n := binary.BigEndian.Uint32(b)

@@ -13,7 +13,8 @@ import (
 	"vitalseal/internal/outbox"
 )
 
-// TestAcksAreDurableSoon: a process that dies without a word brings back what it acknowledged in its last seconds at most.
+// TestAcksAreDurableSoon: a process that dies without a word brings back what it acknowledged in
+// its last seconds at most.
 func TestAcksAreDurableSoon(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		dir := t.TempDir()
@@ -61,7 +62,8 @@ type copied struct {
 	dir string
 }
 
-// TestAckLogIsBounded: acknowledgements of a file that stays for the sake of one record do not grow for ever.
+// TestAckLogIsBounded: acknowledgements of a file that stays for the sake of one record do not grow
+// for ever.
 func TestAckLogIsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		dir := t.TempDir()
@@ -100,7 +102,8 @@ func TestAckLogIsBounded(t *testing.T) {
 	})
 }
 
-// TestTornAckLog: whatever bytes are there, the queue opens, and what was not acknowledged is in it.
+// TestTornAckLog: whatever bytes are there, the queue opens, and what was not acknowledged is in
+// it.
 func TestTornAckLog(t *testing.T) {
 	for _, junk := range []string{"", "x", strings.Repeat("\xff", 100), strings.Repeat("\x00", 100)} {
 		dir := t.TempDir()
@@ -119,8 +122,8 @@ func TestTornAckLog(t *testing.T) {
 	}
 }
 
-// TestParts: after a Rewind, what was there is the backlog; what comes is live; control records are apart, and Next still
-// gives all in one order.
+// TestParts: after a Rewind, what was there is the backlog; what comes is live; control records are
+// apart, and Next still gives all in one order.
 func TestParts(t *testing.T) {
 	q := open(t, t.TempDir(), outbox.Options{})
 	appendAll(t, q, record("a", outbox.Control, "k1"), record("a", outbox.Waveform, "w1"), record("a", outbox.Numeric, "n1"))
@@ -166,7 +169,8 @@ func TestParts(t *testing.T) {
 	}
 }
 
-// TestDamageIsTold: a page in the middle of a file goes bad; what is whole around it is told, so that the gap can be.
+// TestDamageIsTold: a page in the middle of a file goes bad; what is whole around it is told, so
+// that the gap can be.
 func TestDamageIsTold(t *testing.T) {
 	dir := t.TempDir()
 	q := open(t, dir, outbox.Options{})

@@ -85,8 +85,9 @@ func openOn(t *testing.T, d *disk, dir string) *outbox.Queue {
 	return q
 }
 
-// TestFailedFsync: after a failed fsync the kernel may have thrown the bytes away and says yes to the next one. So the
-// file gets no second chance, the caller gets the error, and the queue goes on elsewhere.
+// TestFailedFsync: after a failed fsync the kernel may have thrown the bytes away and says yes to
+// the next one. So the file gets no second chance, the caller gets the error, and the queue goes on
+// elsewhere.
 func TestFailedFsync(t *testing.T) {
 	var d disk
 	dir := t.TempDir()
@@ -268,7 +269,8 @@ func TestDamagedIDs(t *testing.T) {
 	}
 }
 
-// TestDamagedWhileOpen: the disk loses a record under a running queue; the others still come, and the file still goes.
+// TestDamagedWhileOpen: the disk loses a record under a running queue; the others still come, and
+// the file still goes.
 func TestDamagedWhileOpen(t *testing.T) {
 	dir := t.TempDir()
 	q := open(t, dir, outbox.Options{})
@@ -291,7 +293,8 @@ func TestDamagedWhileOpen(t *testing.T) {
 	}
 }
 
-// TestBoundHoldsUnderLoad: whatever is appended by many at once is acknowledged, dropped and told, or still there.
+// TestBoundHoldsUnderLoad: whatever is appended by many at once is acknowledged, dropped and told,
+// or still there.
 func TestBoundHoldsUnderLoad(t *testing.T) {
 	dir := t.TempDir()
 	var dropped atomic.Int64

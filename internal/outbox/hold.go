@@ -6,15 +6,18 @@ import (
 	"io"
 )
 
-// firstHeld is where the ids of records that are only in memory begin: never those of records on disk.
+// firstHeld is where the ids of records that are only in memory begin: never those of records on
+// disk.
 const firstHeld = 1 << 63
 
-// ErrHoldFull says that records do not fit into what memory may hold, and nothing less important may be dropped for them.
+// ErrHoldFull says that records do not fit into what memory may hold, and nothing less important
+// may be dropped for them.
 var ErrHoldFull = errors.New("outbox: memory for what the disk does not take is full")
 
-// Hold keeps records in memory, for a disk that does not take them: they are handed out and acknowledged as others are, but a crash
-// loses them. They are bounded by Options.HoldBytes; beyond that the oldest held waveforms go before the oldest held numerics before
-// the oldest held events, and are reported to OnDrop. All of recs are held or none.
+// Hold keeps records in memory, for a disk that does not take them: they are handed out and
+// acknowledged as others are, but a crash loses them. They are bounded by Options.HoldBytes; beyond
+// that the oldest held waveforms go before the oldest held numerics before the oldest held events,
+// and are reported to OnDrop. All of recs are held or none.
 func (q *Queue) Hold(recs ...Record) error {
 	q.mu.Lock()
 	defer q.mu.Unlock()

@@ -9,8 +9,8 @@ import (
 	"vitalseal/internal/outbox"
 )
 
-// TestHold: what a full disk does not take is handed out from memory in its turn, and once acknowledged it is gone; what the disk
-// takes later follows it.
+// TestHold: what a full disk does not take is handed out from memory in its turn, and once
+// acknowledged it is gone; what the disk takes later follows it.
 func TestHold(t *testing.T) {
 	var d disk
 	dir := t.TempDir()
@@ -50,7 +50,8 @@ func TestHold(t *testing.T) {
 	}
 }
 
-// TestHoldIsBounded: waveforms go first, oldest first, and are reported; what may not be dropped is refused.
+// TestHoldIsBounded: waveforms go first, oldest first, and are reported; what may not be dropped is
+// refused.
 func TestHoldIsBounded(t *testing.T) {
 	var dropped []string
 	q := open(t, t.TempDir(), outbox.Options{HoldBytes: 400, OnDrop: func(recs []outbox.Record) {

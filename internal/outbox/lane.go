@@ -11,7 +11,8 @@ type Part uint8
 
 // The parts. A record is in one of them.
 const (
-	// Controls are control records: what the others may need, so whoever reads parts takes these first.
+	// Controls are control records: what the others may need, so a reader of parts takes these
+	// first.
 	Controls Part = iota
 	// Backlog is what was there at the last Rewind.
 	Backlog
@@ -47,8 +48,8 @@ func newLane(q *Queue, name string) *Lane {
 // Name is the lane's name.
 func (l *Lane) Name() string { return l.name }
 
-// Next waits for the oldest unacknowledged record that was not handed out since the last Rewind. One goroutine at a
-// time calls it. Errors: the context's, ErrClosed.
+// Next waits for the oldest unacknowledged record that was not handed out since the last Rewind.
+// One goroutine at a time calls it. Errors: the context's, ErrClosed.
 func (l *Lane) Next(ctx context.Context) (Record, error) {
 	for {
 		r, ok, err := l.try(l.oldest)
@@ -65,7 +66,8 @@ func (l *Lane) Next(ctx context.Context) (Record, error) {
 	}
 }
 
-// Take is Next among the records of one part, and does not wait: ok is false when there is none. Wake tells when to ask again.
+// Take is Next among the records of one part, and does not wait: ok is false when there is none.
+// Wake tells when to ask again.
 func (l *Lane) Take(p Part) (r Record, ok bool, err error) {
 	return l.try(func() *entry { return l.lists[p].next(l.q) })
 }
@@ -102,7 +104,8 @@ func (l *Lane) try(next func() *entry) (Record, bool, error) {
 		if err == nil {
 			return r, true, nil
 		}
-		// It was whole when it was written or found. The disk lost it since: say so, and go on with the rest.
+		// It was whole when it was written or found. The disk lost it since: say so, and go on with
+		// the rest.
 		l.q.opt.Logger.Error("outbox record lost on disk", "file", e.seg.name(), "err", err)
 		l.q.stats.Corrupt++
 		b := make([]byte, e.seg.size)
@@ -114,8 +117,8 @@ func (l *Lane) try(next func() *entry) (Record, bool, error) {
 	}
 }
 
-// Rewind makes all unacknowledged records be handed out again, from the oldest: after a lost connection. What is there now
-// is the Backlog from then on.
+// Rewind makes all unacknowledged records be handed out again, from the oldest: after a lost
+// connection. What is there now is the Backlog from then on.
 func (l *Lane) Rewind() {
 	l.q.mu.Lock()
 	defer l.q.mu.Unlock()
@@ -143,7 +146,8 @@ func (l *Lane) PendingOf(p Part) int {
 	return len(l.lists[p].entries) - l.lists[p].gone
 }
 
-// Oldest is the oldest record that is not acknowledged, control records apart. It hands nothing out.
+// Oldest is the oldest record that is not acknowledged, control records apart. It hands nothing
+// out.
 func (l *Lane) Oldest() (Record, bool) {
 	l.q.mu.Lock()
 	defer l.q.mu.Unlock()

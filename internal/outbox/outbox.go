@@ -1,14 +1,17 @@
-// Package outbox is a durable, bounded queue on disk for opaque records that must leave this machine: what Append
-// returned for survives kill -9 and power loss until it is acknowledged, or is dropped by rule when the disk share is full.
+// Package outbox is a durable, bounded queue on disk for opaque records that must leave this
+// machine: what Append returned for survives kill -9 and power loss until it is acknowledged, or is
+// dropped by rule when the disk share is full.
 //
-// It hides segment files, grouped fsyncs, recovery and the index in memory. It guarantees: Append returns only after
-// fsync; a lane gives its records oldest first; disk use stays within Options.MaxBytes; when that is full, the oldest
-// waveforms go before the oldest numerics before the oldest events, each drop reported, and control records never; ids
-// grow across restarts. An acknowledgement is durable within seconds (AckDelay) and at Close: forgotten by a crash it makes a
-// record come back, so the receiver must recognise duplicates. A Queue is safe for concurrent use; one process at a time may open a folder.
+// It hides segment files, grouped fsyncs, recovery and the index in memory. It guarantees: Append
+// returns only after fsync; a lane gives its records oldest first; disk use stays within
+// Options.MaxBytes; when that is full, the oldest waveforms go before the oldest numerics before
+// the oldest events, each drop reported, and control records never; ids grow across restarts. An
+// acknowledgement is durable within seconds (AckDelay) and at Close: forgotten by a crash it makes
+// a record come back, so the receiver must recognise duplicates. A Queue is safe for concurrent
+// use; one process at a time may open a folder.
 //
-// It trusts fsync and the file system's word; bit rot is found by checksum and reported, not repaired. Records are not
-// encrypted here: they are sealed before. Format: doc/formats/outbox.md.
+// It trusts fsync and the file system's word; bit rot is found by checksum and reported, not
+// repaired. Records are not encrypted here: they are sealed before. Format: doc/formats/outbox.md.
 package outbox
 
 import (
@@ -79,12 +82,14 @@ type Options struct {
 	AckDelay     time.Duration // see AckDelay
 	HoldBytes    int64         // how much Hold may keep in memory, default 16 MiB
 	Logger       *slog.Logger
-	// OnDrop is given unacknowledged records of one class before they are dropped because the queue is full, so that the gap can
-	// be written down before its cause is gone. What the disk cannot give back any more has no Data. It must not call the queue
-	// nor keep the records. After a crash in between, the records may still be there.
+	// OnDrop is given unacknowledged records of one class before they are dropped because the queue
+	// is full, so that the gap can be written down before its cause is gone. What the disk cannot
+	// give back any more has no Data. It must not call the queue nor keep the records. After a
+	// crash in between, the records may still be there.
 	OnDrop func([]Record)
-	// OnDamage is given what is whole in a file that is damaged, in the file's order and acknowledged records included, so
-	// that what is missing between them can be told. It is called by Open and whenever damage is found; the same holds as for OnDrop.
+	// OnDamage is given what is whole in a file that is damaged, in the file's order and
+	// acknowledged records included, so that what is missing between them can be told. It is called
+	// by Open and whenever damage is found; the same holds as for OnDrop.
 	OnDamage func(whole []Record)
 }
 
@@ -96,7 +101,8 @@ type Stats struct {
 	Acked    uint64
 	Dropped  uint64 // because full
 	Corrupt  uint64 // stretches of a file that did not check out
-	// Held are records that were kept in memory because the disk did not take them; HeldBytes those that are there now.
+	// Held are records that were kept in memory because the disk did not take them; HeldBytes those
+	// that are there now.
 	Held      uint64
 	HeldBytes int64
 }
@@ -149,7 +155,8 @@ type entry struct {
 	length int   // of the frame
 }
 
-// Open opens or creates a folder (0700). It reads all segments: what is damaged is counted, reported in the log and left out.
+// Open opens or creates a folder (0700). It reads all segments: what is damaged is counted,
+// reported in the log and left out.
 func Open(dir string, o Options) (*Queue, error) { return open(dir, o, osDisk{}) }
 
 func open(dir string, o Options, on disk) (*Queue, error) {
@@ -202,9 +209,9 @@ func open(dir string, o Options, on disk) (*Queue, error) {
 	return q, nil
 }
 
-// Append makes records durable, in order, and returns after fsync; concurrent calls share one. After an error none,
-// some or all of them may be there: append again, the receiver recognises duplicates. ctx bounds the wait only: what was
-// handed over is still written.
+// Append makes records durable, in order, and returns after fsync; concurrent calls share one.
+// After an error none, some or all of them may be there: append again, the receiver recognises
+// duplicates. ctx bounds the wait only: what was handed over is still written.
 func (q *Queue) Append(ctx context.Context, recs ...Record) error {
 	for i, r := range recs {
 		if r.Class < Waveform || r.Class > Control || r.Lane == "" || len(r.Lane) > MaxLaneBytes || len(r.Data) > MaxDataBytes {
@@ -301,7 +308,8 @@ func (q *Queue) Stats() Stats {
 	return s
 }
 
-// Close writes what was appended before it, makes acknowledgements durable and ends the queue. Later calls do nothing.
+// Close writes what was appended before it, makes acknowledgements durable and ends the queue.
+// Later calls do nothing.
 func (q *Queue) Close() (err error) {
 	q.closeOnce.Do(func() {
 		close(q.closing)

@@ -370,7 +370,8 @@ func TestConcurrentAppendsAndAcks(t *testing.T) {
 	}
 }
 
-// TestKill9 runs itself as a child that appends and prints what was acknowledged, and kills it in the middle.
+// TestKill9 runs itself as a child that appends and prints what was acknowledged, and kills it in
+// the middle.
 func TestKill9(t *testing.T) {
 	if dir := os.Getenv("OUTBOX_CHILD"); dir != "" {
 		child(dir)

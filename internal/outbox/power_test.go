@@ -18,8 +18,9 @@ import (
 	"vitalseal/internal/outbox"
 )
 
-// forgetful is a disk that keeps for certain only what was synced: bytes by their file's Sync, names by SyncDir. After the
-// power is cut, what was not synced is there or not, whole or torn, as chance has it.
+// forgetful is a disk that keeps for certain only what was synced: bytes by their file's Sync,
+// names by SyncDir. After the power is cut, what was not synced is there or not, whole or torn, as
+// chance has it.
 type forgetful struct {
 	outbox.OSDisk
 	mu      sync.Mutex // guards all below, and all inodes
@@ -220,8 +221,9 @@ func soak(t *testing.T, rounds int) func() bool {
 	return func() bool { n++; return n <= rounds || time.Now().Before(end) }
 }
 
-// TestPowerLoss cuts the power at every kind of instant, many times over the life of one outbox: what Append returned for and
-// nobody acknowledged is there afterwards, once, and no id is ever given out twice.
+// TestPowerLoss cuts the power at every kind of instant, many times over the life of one outbox:
+// what Append returned for and was not acknowledged is there afterwards, once, and no id is ever
+// given out twice.
 func TestPowerLoss(t *testing.T) {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
@@ -296,7 +298,8 @@ func life(t *testing.T, q *outbox.Queue, name string, lane int, mu *sync.Mutex, 
 	}
 }
 
-// check looks for all that was promised, and returns how many records came back though they were acknowledged.
+// check looks for all that was promised, and returns how many records came back though they were
+// acknowledged.
 func check(t *testing.T, q *outbox.Queue, promised map[string]bool, owner map[uint64]string) (back int) {
 	t.Helper()
 	found := map[string]bool{}
@@ -321,7 +324,8 @@ func check(t *testing.T, q *outbox.Queue, promised map[string]bool, owner map[ui
 	return back
 }
 
-// TestReadOnlyDisk: a disk that turns read-only takes nothing more, says so, gives what it has, and lets go of it.
+// TestReadOnlyDisk: a disk that turns read-only takes nothing more, says so, gives what it has, and
+// lets go of it.
 func TestReadOnlyDisk(t *testing.T) {
 	d := plug(t, t.TempDir(), rand.New(rand.NewPCG(1, 1)), 1<<30)
 	dir := t.TempDir()
@@ -372,7 +376,8 @@ func (f readOnlyFile) WriteAt(b []byte, at int64) (int, error) {
 	return n, nil
 }
 
-// TestSmallDisk is a real file system that is too small for the share it was promised; it needs root.
+// TestSmallDisk is a real file system that is too small for the share it was promised; it needs
+// root.
 func TestSmallDisk(t *testing.T) {
 	dir := t.TempDir()
 	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=1m"); err != nil {

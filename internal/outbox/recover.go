@@ -13,13 +13,14 @@ import (
 )
 
 const (
-	// idBlock is how many ids are reserved on disk at once: one fsync for so many records, and so many ids skipped at most
-	// by a crash.
+	// idBlock is how many ids are reserved on disk at once: one fsync for so many records, and so
+	// many ids skipped at most by a crash.
 	idBlock = 1 << 20
 	idFile  = "ids"
 )
 
-// recover reads what is on disk. It never appends to a file it found: a torn end stays torn and is passed over.
+// recover reads what is on disk. It never appends to a file it found: a torn end stays torn and is
+// passed over.
 func (q *Queue) recover() error {
 	names, err := filepath.Glob(filepath.Join(q.dir, "*.seg"))
 	if err != nil {
@@ -48,7 +49,8 @@ func (q *Queue) recover() error {
 	for _, s := range slices.Clone(q.segments) {
 		q.sweep(s)
 	}
-	// What was acknowledged in vain lives on in the list; the log begins anew with the first acknowledgement.
+	// What was acknowledged in vain lives on in the list; the log begins anew with the first
+	// acknowledgement.
 	if _, err := os.Stat(filepath.Join(q.dir, ackLogFile)); err == nil {
 		if err := q.renewAcks(); err != nil {
 			q.opt.Logger.Warn("outbox: acknowledgements not written; after a crash these records will be sent again", "err", err)
@@ -94,7 +96,8 @@ func (q *Queue) recoverSegment(path string, acked map[uint64]bool) error {
 		q.remember(e)
 	})
 	if damaged > 0 {
-		// One at the end is what a crash in the middle of a write leaves: nobody was told that it was there.
+		// One at the end is what a crash in the middle of a write leaves: its writer was never told
+		// that it is stored.
 		q.opt.Logger.Warn("outbox: damaged stretches passed over", "file", s.name(), "stretches", damaged)
 		q.stats.Corrupt += uint64(damaged)
 		q.damaged(s, b)
@@ -143,7 +146,8 @@ func (q *Queue) loadReserved() (uint64, error) {
 	return binary.BigEndian.Uint64(b), nil
 }
 
-// writeChecked writes a small file with a checksum so that it is there whole or not at all, durably.
+// writeChecked writes a small file with a checksum so that it is there whole or not at all,
+// durably.
 func (q *Queue) writeChecked(name string, data []byte) (err error) {
 	path := filepath.Join(q.dir, name)
 	if err := q.disk.Remove(path + ".new"); err != nil && !errors.Is(err, os.ErrNotExist) {

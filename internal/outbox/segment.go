@@ -10,9 +10,10 @@ import (
 	"path/filepath"
 )
 
-// A segment file holds records of one class, so that dropping a class's oldest records is deleting a file. It begins
-// with fileMagic and the class; then frames: frameMagic 4, length of the rest 4, CRC-32C of the rest 4, id 8, length of
-// the lane 1, lane, data. Big endian. Files are only ever appended to, by the process that made them.
+// A segment file holds records of one class, so that dropping a class's oldest records is deleting
+// a file. It begins with fileMagic and the class; then frames: frameMagic 4, length of the rest 4,
+// CRC-32C of the rest 4, id 8, length of the lane 1, lane, data. Big endian. Files are only ever
+// appended to, by the process that made them.
 const (
 	fileMagic   = "VSOB\x01"
 	fileHeader  = len(fileMagic) + 1
@@ -125,7 +126,8 @@ func parseFrame(b []byte) (r Record, n int, ok bool) {
 	return r, frameHeader + int(length), true
 }
 
-// scan finds every whole frame of a segment's bytes, and how many damaged stretches lie between and behind them.
+// scan finds every whole frame of a segment's bytes, and how many damaged stretches lie between and
+// behind them.
 func scan(b []byte, found func(r Record, offset int64, length int)) (damaged int) {
 	within := false
 	for at := 0; at < len(b); {

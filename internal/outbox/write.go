@@ -41,7 +41,8 @@ func (q *Queue) write() {
 	}
 }
 
-// linger is how long an append waits for company. A gateway's sensors speak at the same ticks, each from its own goroutine.
+// linger is how long an append waits for company. A gateway's sensors speak at the same ticks, each
+// from its own goroutine.
 const linger = 4 * time.Millisecond
 
 // gather takes whatever else is waiting or comes soon, so that it shares the fsync.
@@ -95,8 +96,8 @@ func (q *Queue) commit(group []*batch) {
 			}
 		}
 	}
-	// The lock is not held while the disk works: readers and acknowledgements go on. Only this goroutine removes an
-	// active segment, so the files stay open.
+	// The lock is not held while the disk works: readers and acknowledgements go on. Only this
+	// goroutine removes an active segment, so the files stay open.
 	q.mu.Unlock()
 	var syncErr error
 	for s := range touched {
@@ -106,8 +107,8 @@ func (q *Queue) commit(group []*batch) {
 	}
 	q.mu.Lock()
 	if syncErr != nil {
-		// What a failed fsync left behind is unknown, and a second fsync of the same file would not tell. Nothing in it is
-		// counted as there; later appends go to new files.
+		// What a failed fsync left behind is unknown, and a second fsync of the same file would not
+		// tell. Nothing in it is counted as there; later appends go to new files.
 		syncErr = fmt.Errorf("outbox: append: %w", syncErr)
 		for s := range touched {
 			q.retire(s)
@@ -129,7 +130,8 @@ func (q *Queue) commit(group []*batch) {
 	}
 }
 
-// place writes one record to its class's file, making room first. kept is false for a record that had to be dropped.
+// place writes one record to its class's file, making room first. kept is false for a record that
+// had to be dropped.
 func (q *Queue) place(r Record) (p placed, kept bool, err error) {
 	size := frameLen(r)
 	s := q.active[r.Class]
@@ -162,8 +164,8 @@ func (q *Queue) place(r Record) (p placed, kept bool, err error) {
 		q.bytes += s.size
 	}
 	if _, err := s.file.WriteAt(appendFrame(nil, r), s.size); err != nil {
-		// Its end is unknown now, so nothing more goes there. Cutting gives a full disk its bytes back; should that fail too,
-		// the torn end is passed over when it is read.
+		// Its end is unknown now, so nothing more goes there. Cutting gives a full disk its bytes
+		// back; should that fail too, the torn end is passed over when it is read.
 		err = errors.Join(err, s.file.Truncate(s.size))
 		q.retire(s)
 		return p, false, err
@@ -193,8 +195,9 @@ func (q *Queue) sweep(s *segment) {
 	}
 }
 
-// makeRoom drops whole segments, the least important class first and the oldest first, until need more bytes fit. It
-// never drops a class more important than the one that needs the room, nor control.
+// makeRoom drops whole segments, the least important class first and the oldest first, until need
+// more bytes fit. It never drops a class more important than the one that needs the room, nor
+// control.
 func (q *Queue) makeRoom(need int64, newcomer Class) (bool, error) {
 	for q.bytes+need > q.opt.MaxBytes {
 		victim := q.victim(newcomer)
@@ -246,7 +249,8 @@ func (q *Queue) drop(s *segment) error {
 	return q.remove(s)
 }
 
-// remove deletes a segment's file, durably: what was dropped must not come back on top of what took its place.
+// remove deletes a segment's file, durably: what was dropped must not come back on top of what took
+// its place.
 func (q *Queue) remove(s *segment) error {
 	for i, x := range q.segments {
 		if x == s {

@@ -23,13 +23,13 @@ import (
 // ErrExists says that the network knows an identity of that name already.
 var ErrExists = errors.New("overlay: identity exists already")
 
-// ErrStranger says that a controller does not know the identity that signs in, or is not of the authority that the identity
-// trusts: it is the controller of another network.
+// ErrStranger says that a controller does not know the identity that signs in, or is not of the
+// authority that the identity trusts: it is the controller of another network.
 var ErrStranger = errors.New("overlay: the controller is another network's")
 
-// Admin administers an OpenZiti network, the embedded one or an external one, over its REST interface as a
-// certificate-authenticated identity. Its methods take OpenZiti's own identity ids, as CreateIdentity returned them.
-// It is safe for concurrent use.
+// Admin administers an OpenZiti network, the embedded one or an external one, over its REST
+// interface as a certificate-authenticated identity. Its methods take OpenZiti's own identity ids,
+// as CreateIdentity returned them. It is safe for concurrent use.
 type Admin struct {
 	path   string // of the identity file
 	client atomic.Pointer[mgmt.Client]
@@ -51,8 +51,8 @@ type zitiConfig struct {
 	} `json:"id"`
 }
 
-// ConnectAdmin signs in with the identity file at path, as EnrolZiti wrote it. Only the certificate authorities in that
-// file are trusted.
+// ConnectAdmin signs in with the identity file at path, as EnrolZiti wrote it. Only the certificate
+// authorities in that file are trusted.
 func ConnectAdmin(ctx context.Context, path string, log *slog.Logger) (*Admin, error) {
 	b, err := readSecret(path, maxIdentityFile)
 	if err != nil {
@@ -112,8 +112,8 @@ func (a *Admin) Close() error {
 	return nil
 }
 
-// Extend extends the administration's own certificate in the middle of its life, or now, and goes on with the new one.
-// It takes up what was interrupted.
+// Extend extends the administration's own certificate in the middle of its life, or now, and goes
+// on with the new one. It takes up what was interrupted.
 func (a *Admin) Extend(ctx context.Context, n Extender, now bool) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -153,8 +153,8 @@ func (a *Admin) Extend(ctx context.Context, n Extender, now bool) error {
 	return nil
 }
 
-// CreateIdentity makes a network identity named by id with the given role attributes (without '#') and a one-time
-// token, which is a secret. Error: ErrExists.
+// CreateIdentity makes a network identity named by id with the given role attributes (without '#')
+// and a one-time token, which is a secret. Error: ErrExists.
 func (a *Admin) CreateIdentity(ctx context.Context, id ID, roles ...string) (zitiID, jwt string, err error) {
 	if err := id.Validate(); err != nil {
 		return "", "", err
@@ -178,8 +178,8 @@ func (a *Admin) CreateAdministrator(ctx context.Context, hub ID) (zitiID, jwt st
 	return zitiID, jwt, wrap("create administrator", err)
 }
 
-// CreateNetworkIdentity makes an identity of any name with a one-time token; isAdmin lets it administer. It is for
-// bootstrapping, before there is an Admin.
+// CreateNetworkIdentity makes an identity of any name with a one-time token; isAdmin lets it
+// administer. It is for bootstrapping, before there is an Admin.
 func CreateNetworkIdentity(ctx context.Context, c *mgmt.Client, name string, isAdmin bool, roles ...string) (zitiID, jwt string, err error) {
 	return createIdentity(ctx, c, name, isAdmin, roles)
 }
@@ -211,7 +211,8 @@ func createIdentity(ctx context.Context, c *mgmt.Client, name string, isAdmin bo
 	return created.ID, detail.Enrollment.OTT.JWT, nil
 }
 
-// SetRoles replaces an identity's role attributes (without '#') and deletes its circuits when it has none left.
+// SetRoles replaces an identity's role attributes (without '#') and deletes its circuits when it
+// has none left.
 func (a *Admin) SetRoles(ctx context.Context, zitiID string, roles ...string) error {
 	if roles == nil {
 		roles = []string{}
@@ -235,7 +236,8 @@ func (a *Admin) Enable(ctx context.Context, zitiID string) error {
 	return wrap("enable", a.identity(ctx, http.MethodPost, zitiID, "/enable", map[string]any{}))
 }
 
-// Delete removes an identity for good and deletes its circuits. Deleting one that is not there is no error.
+// Delete removes an identity for good and deletes its circuits. Deleting one that is not there is
+// no error.
 func (a *Admin) Delete(ctx context.Context, zitiID string) error {
 	err := a.identity(ctx, http.MethodDelete, zitiID, "", nil)
 	if errors.Is(err, mgmt.ErrNotFound) {
@@ -272,7 +274,8 @@ func (a *Admin) CutCircuits(ctx context.Context, zitiID string) error {
 }
 
 func (a *Admin) cutCircuits(ctx context.Context, whose string, chosen func(circuit) bool) error {
-	// A circuit can end by itself while we delete it, and a dial under way can add one: look until none is left.
+	// A circuit can end by itself while we delete it, and a dial under way can add one: look until
+	// none is left.
 	var failed error
 	for range cutRounds {
 		circuits, err := mgmt.List[circuit](ctx, a.client.Load(), mgmt.Fabric+"/circuits", "")

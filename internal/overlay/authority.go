@@ -17,14 +17,16 @@ import (
 
 const (
 	rootLifetime = 10 * 365 * 24 * time.Hour
-	// backdate lets a component whose clock is a little behind accept a certificate that was issued just now.
+	// backdate lets a component whose clock is a little behind accept a certificate that was issued
+	// just now.
 	backdate = 5 * time.Minute
 	// MaxSVIDLifetime is the longest an SVID may be issued for.
 	MaxSVIDLifetime = 366 * 24 * time.Hour
 )
 
-// Authority is the deployment's certificate authority for SVIDs: a root with an ECDSA P-256 key that signs leaves
-// directly. The hub holds it, wrapped by its key store. It is safe for concurrent use.
+// Authority is the deployment's certificate authority for SVIDs: a root with an ECDSA P-256 key
+// that signs leaves directly. The hub holds it, wrapped by its key store. It is safe for concurrent
+// use.
 type Authority struct {
 	domain string
 	root   *x509.Certificate
@@ -93,7 +95,8 @@ func ParseAuthority(b []byte) (*Authority, error) {
 	return &Authority{domain: domain, root: root, key: key}, nil
 }
 
-// Bytes returns the authority with its private key, as PEM. It is the deployment's most precious secret.
+// Bytes returns the authority with its private key, as PEM. It is the deployment's most precious
+// secret.
 func (a *Authority) Bytes() []byte {
 	der, err := x509.MarshalPKCS8PrivateKey(a.key)
 	if err != nil {
@@ -109,8 +112,8 @@ func (a *Authority) Domain() string { return a.domain }
 // Root returns the self-signed certificate that components pin.
 func (a *Authority) Root() *x509.Certificate { return a.root }
 
-// Issue signs an SVID for id over pub, valid from five minutes ago for ttl. The caller has made sure that whoever
-// holds pub's private key is id. The SVID never outlives the root.
+// Issue signs an SVID for id over pub, valid from five minutes ago for ttl. The caller has made
+// sure that the client that holds pub's private key is id. The SVID never outlives the root.
 func (a *Authority) Issue(id ID, pub crypto.PublicKey, ttl time.Duration) (*x509.Certificate, error) {
 	if err := id.Validate(); err != nil {
 		return nil, err

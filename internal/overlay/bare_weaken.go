@@ -12,8 +12,8 @@ import (
 	"net"
 )
 
-// bareClient and bareServer show each other certificates without proving that they are theirs, and encrypt nothing: what is left of a
-// connection without TLS. It is for measuring what TLS costs.
+// bareClient and bareServer show each other certificates without proving that they are theirs, and
+// encrypt nothing: what is left of a connection without TLS. It is for measuring what TLS costs.
 
 func bareClient(ctx context.Context, raw net.Conn, conf *tls.Config) (*Conn, error) {
 	return bare(ctx, raw, func() (*Conn, error) {
@@ -80,7 +80,7 @@ func show(raw net.Conn, own *tls.Certificate) error {
 	return err
 }
 
-// shown reads the other's chain, and asks whoever configured the connection whether it will do.
+// shown reads the other's chain, and asks the connection's configuration whether it will do.
 func shown(raw net.Conn, conf *tls.Config) (*Conn, error) {
 	var n [1]byte
 	if _, err := io.ReadFull(raw, n[:]); err != nil {

@@ -78,7 +78,8 @@ func (e *endpoint) Close() error {
 		open = append(open, c)
 	}
 	e.mu.Unlock()
-	// Each says goodbye on its own, because over a network that stalls that takes crypto/tls up to five seconds.
+	// Each says goodbye on its own, because over a network that stalls that takes crypto/tls up to
+	// five seconds.
 	var wg sync.WaitGroup
 	for _, c := range open {
 		wg.Go(func() {
@@ -117,5 +118,6 @@ func (o *owned) Close() error {
 	return o.Conn.Close()
 }
 
-// NetConn returns the connection below, as tls.Conn.NetConn does; tests look at the TLS state through it.
+// NetConn returns the connection below, as tls.Conn.NetConn does; tests look at the TLS state
+// through it.
 func (o *owned) NetConn() net.Conn { return o.Conn }

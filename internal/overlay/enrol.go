@@ -24,11 +24,12 @@ const (
 	enrolBackoff  = 500 * time.Millisecond
 )
 
-// Enrol redeems a ticket: it makes a key for each component, enrols each with the network, proves that a hub of the
-// pinned root answers, presents the secret there, and writes dir/<kind>-<name>.identity.json for each. dir is made if
-// need be. Interrupted before the hub redeemed the ticket, it can be called again with the same ticket and directory; so it can
-// after ErrFolder, ErrNoRoom and ErrClock, which use up nothing.
-// Errors: ErrFolder, ErrNoRoom, ErrClock, ErrTicketExpired, ErrTicketUsed, ErrTicketInvalid, ErrTicketSpent, ErrPeer, ErrUnavailable.
+// Enrol redeems a ticket: it makes a key for each component, enrols each with the network, proves
+// that a hub of the pinned root answers, presents the secret there, and writes
+// dir/<kind>-<name>.identity.json for each. dir is made if need be. Interrupted before the hub
+// redeemed the ticket, it can be called again with the same ticket and directory; so it can after
+// ErrFolder, ErrNoRoom and ErrClock, which use up nothing. Errors: ErrFolder, ErrNoRoom, ErrClock,
+// ErrTicketExpired, ErrTicketUsed, ErrTicketInvalid, ErrTicketSpent, ErrPeer, ErrUnavailable.
 func Enrol(ctx context.Context, n Network, t Ticket, dir string, log *slog.Logger) ([]*Identity, error) {
 	c, err := t.check()
 	if err != nil {
@@ -80,8 +81,8 @@ func Enrol(ctx context.Context, n Network, t Ticket, dir string, log *slog.Logge
 	return identities, nil
 }
 
-// usedHere adds to ErrTicketUsed that the folder holds the identities of all of the ticket's components: then this is most often the
-// second try of what has succeeded.
+// usedHere adds to ErrTicketUsed that the folder holds the identities of all of the ticket's
+// components: then this is most often the second try of what has succeeded.
 func usedHere(err error, dir string, ids []ID) error {
 	if !errors.Is(err, ErrTicketUsed) {
 		return err
@@ -94,11 +95,13 @@ func usedHere(err error, dir string, ids []ID) error {
 	return fmt.Errorf("%w, and %s holds the identity of %s-%s: it is enrolled already", err, dir, ids[0].Kind, ids[0].Name)
 }
 
-// ErrFolder means that the folder holds identities that do not go together with those of a ticket. Nothing was redeemed.
+// ErrFolder means that the folder holds identities that do not go together with those of a ticket.
+// Nothing was redeemed.
 var ErrFolder = errors.New("overlay: the folder belongs to another component")
 
-// fits refuses a ticket for a folder that is another component's: a gateway that finds two gateways, or a workstation with two, does
-// not start any more. The same components again are no conflict: an interrupted enrolment goes on, and a key may be made anew.
+// fits refuses a ticket for a folder that is another component's: a gateway that finds two
+// gateways, or a workstation with two, does not start any more. The same components again are no
+// conflict: an interrupted enrolment goes on, and a key may be made anew.
 func fits(dir string, ids []ID) error {
 	found, err := filepath.Glob(filepath.Join(dir, "*.identity.json"))
 	if err != nil {
@@ -125,8 +128,8 @@ func IdentityPath(dir string, id ID) string {
 	return filepath.Join(dir, id.Kind+"-"+id.Name+".identity.json")
 }
 
-// pendingIdentity is a component between its two enrolments. It is kept on disk, because the network takes its token
-// only once.
+// pendingIdentity is a component between its two enrolments. It is kept on disk, because the
+// network takes its token only once.
 type pendingIdentity struct {
 	path   string
 	id     ID
@@ -172,8 +175,8 @@ func preparePending(ctx context.Context, n Network, dir string, id ID, token str
 	return p, writeSecret(p.path, b)
 }
 
-// redeem exchanges the ticket's secret for SVIDs and saves them before it tells the hub to go on. Reaching the hub is
-// retried; once the secret is on its way nothing is.
+// redeem exchanges the ticket's secret for SVIDs and saves them before it tells the hub to go on.
+// Reaching the hub is retried; once the secret is on its way nothing is.
 func redeem(ctx context.Context, u Underlay, t Ticket, c checkedTicket, pending []*pendingIdentity, save func([]*Identity) error) ([]*Identity, error) {
 	now := time.Now().UTC()
 	request := enrolRequest{Version: 1, Kind: t.Kind, Secret: t.Secret, Now: &now}
@@ -214,8 +217,8 @@ func redeem(ctx context.Context, u Underlay, t Ticket, c checkedTicket, pending 
 	if err != nil { // the hub has redeemed it
 		return nil, fmt.Errorf("%w: %w", ErrTicketSpent, err)
 	}
-	// Wait until the hub has promoted the components, so that they can be used at once. If the answer does not come,
-	// they are promoted a little later, and their dials succeed from then on.
+	// Wait until the hub has promoted the components, so that they can be used at once. If the
+	// answer does not come, they are promoted a little later, and their dials succeed from then on.
 	if err := writeFrame(conn, enrolSaved{Version: 1}); err == nil {
 		var promoted enrolSaved
 		_ = readFrame(conn, &promoted)

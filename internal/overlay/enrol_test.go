@@ -197,7 +197,8 @@ func TestTicketTampering(t *testing.T) {
 	}
 }
 
-// TestEnrolResumes loses the hub after the network's one-time token is used up, and goes on where it was.
+// TestEnrolResumes loses the hub after the network's one-time token is used up, and goes on where
+// it was.
 func TestEnrolResumes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) { // in which the 50 ms are not over before the first try
 		d := newDesk(t, time.Hour)
@@ -214,7 +215,8 @@ func TestEnrolResumes(t *testing.T) {
 	})
 }
 
-// TestRenewal lives through two days of one-hour certificates, a hub that is away for a day, and a refusal.
+// TestRenewal lives through two days of one-hour certificates, a hub that is away for a day, and a
+// refusal.
 func TestRenewal(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := newDesk(t, time.Hour)

@@ -10,32 +10,40 @@ import (
 	"time"
 )
 
-// What can be wrong with this machine, and put right on it, is found before a ticket or one of its tokens is used up.
+// What can be wrong with this machine, and put right on it, is found before a ticket or one of its
+// tokens is used up.
 var (
-	// ErrClock says that this machine's clock is not the hub's: a certificate that is issued now would not be valid here.
+	// ErrClock says that this machine's clock is not the hub's: a certificate that is issued now
+	// would not be valid here.
 	ErrClock = errors.New("overlay: this machine's clock is wrong")
-	// ErrNoRoom says that the folder for the identities cannot be written to: a full disk, or a folder of another user.
+	// ErrNoRoom says that the folder for the identities cannot be written to: a full disk, or a
+	// folder of another user.
 	ErrNoRoom = errors.New("overlay: the folder cannot be written to")
 	// ErrTicketSpent says that the ticket was redeemed, but this machine has no identity of it.
 	ErrTicketSpent = errors.New("overlay: the ticket has been used up")
 )
 
 const (
-	// maxClockError is how far the clock of an enrolling machine may be from the hub's: less than a certificate is backdated.
+	// maxClockError is how far the clock of an enrolling machine may be from the hub's: less than a
+	// certificate is backdated.
 	maxClockError = backdate - time.Minute
-	// reserveBytes is what a component's pending and final identity take on disk, several times over.
+	// reserveBytes is what a component's pending and final identity take on disk, several times
+	// over.
 	reserveBytes = 64 << 10
 	reserveFile  = ".enrol.reserve"
 )
 
-// Clock is a Network whose one-time tokens lead to a machine that can be asked for the time before they are used.
+// Clock is a Network whose one-time tokens lead to a machine that can be asked for the time before
+// they are used.
 type Clock interface {
-	// Time is the time at the network's controller. It trusts the controller as Enrol does, by the token's signature.
+	// Time is the time at the network's controller. It trusts the controller as Enrol does, by the
+	// token's signature.
 	Time(ctx context.Context, token string) (time.Time, error)
 }
 
-// CheckMachine is what Enrol finds out about this machine before it uses up a ticket, for those that enrol with a token alone:
-// that one component's keys have room in dir, which is made if need be, and that the clock is right. Errors: ErrNoRoom, ErrClock.
+// CheckMachine is what Enrol finds out about this machine before it uses up a ticket, for those
+// that enrol with a token alone: that one component's keys have room in dir, which is made if need
+// be, and that the clock is right. Errors: ErrNoRoom, ErrClock.
 func CheckMachine(ctx context.Context, n Network, dir, token string, log *slog.Logger) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return fmt.Errorf("%w: %w", ErrNoRoom, err)
@@ -51,8 +59,8 @@ func CheckMachine(ctx context.Context, n Network, dir, token string, log *slog.L
 	return nil
 }
 
-// compareClocks is ErrClock if this machine's clock and the controller's differ too much. Where the time cannot be had, the hub
-// compares later.
+// compareClocks is ErrClock if this machine's clock and the controller's differ too much. Where the
+// time cannot be had, the hub compares later.
 func compareClocks(ctx context.Context, n Network, token string, log *slog.Logger) error {
 	c, ok := n.(Clock)
 	if !ok {
@@ -82,8 +90,8 @@ func clockError(here, there time.Time) error {
 	return fmt.Errorf("%w: it is %s %s the overlay's", ErrClock, behind.Abs().Round(time.Second), direction)
 }
 
-// reserve takes the room that n components' identities need, as a file, so that a full disk is found now. release gives it
-// back; it may be called again.
+// reserve takes the room that n components' identities need, as a file, so that a full disk is
+// found now. release gives it back; it may be called again.
 func reserve(dir string, n int) (release func(), err error) {
 	path := filepath.Join(dir, reserveFile)
 	release = func() { _ = os.Remove(path) }

@@ -12,7 +12,8 @@ import (
 	"vitalseal/internal/overlay"
 )
 
-// machine is a network as one machine sees it: with its clock off by skew, and something that happens while it enrols.
+// machine is a network as one machine sees it: with its clock off by skew, and something that
+// happens while it enrols.
 type machine struct {
 	*overlay.Loopback
 	skew     time.Duration // of this machine: positive is ahead
@@ -30,8 +31,8 @@ func (m *machine) Enrol(ctx context.Context, token string) ([]byte, error) {
 	return m.Loopback.Enrol(ctx, token)
 }
 
-// TestEnrolChecksBeforeItUsesUp: whatever is wrong with this machine is found while the ticket is still good: with the same
-// ticket, the same folder put right works.
+// TestEnrolChecksBeforeItUsesUp: whatever is wrong with this machine is found while the ticket is
+// still good: with the same ticket, the same folder put right works.
 func TestEnrolChecksBeforeItUsesUp(t *testing.T) {
 	other := func(t *testing.T, d *desk, dir string, ids ...overlay.ID) {
 		t.Helper()
@@ -86,8 +87,8 @@ func TestEnrolChecksBeforeItUsesUp(t *testing.T) {
 	}
 }
 
-// TestEnrolIntoItsOwnFolder: a component that gets a new ticket, and a sensor that is added to a gateway, go into the folder
-// that is there.
+// TestEnrolIntoItsOwnFolder: a component that gets a new ticket, and a sensor that is added to a
+// gateway, go into the folder that is there.
 func TestEnrolIntoItsOwnFolder(t *testing.T) {
 	d, dir := newDesk(t, time.Hour), t.TempDir()
 	gateway := id("gateway", "gw-a")
@@ -100,7 +101,8 @@ func TestEnrolIntoItsOwnFolder(t *testing.T) {
 	}
 }
 
-// TestSpentTicketSaysSo: what fails once the hub has redeemed the ticket says that a new one is needed, and how to get it.
+// TestSpentTicketSaysSo: what fails once the hub has redeemed the ticket says that a new one is
+// needed, and how to get it.
 func TestSpentTicketSaysSo(t *testing.T) {
 	d, dir := newDesk(t, time.Hour), t.TempDir()
 	who := id("workstation", "desk")
@@ -131,8 +133,8 @@ func TestCheckMachine(t *testing.T) {
 	}
 }
 
-// TestHubComparesClocks: the hub refuses a client whose clock is wrong before it redeems the ticket; one of an older version
-// does not say, and is taken as before.
+// TestHubComparesClocks: the hub refuses a client whose clock is wrong before it redeems the
+// ticket; one of an older version does not say, and is taken as before.
 func TestHubComparesClocks(t *testing.T) {
 	for skew, good := range map[time.Duration]bool{0: true, -3 * time.Minute: true, -10 * time.Minute: false, time.Hour: false} {
 		now := time.Now().Add(skew)

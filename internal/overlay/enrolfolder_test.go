@@ -10,8 +10,8 @@ import (
 	"vitalseal/internal/overlay"
 )
 
-// TestFolderOfAnotherComponent: a ticket for a workstation is not redeemed into a gateway's folder, nor a second gateway's, and before
-// anything is irreversible; a sensor goes with its gateway.
+// TestFolderOfAnotherComponent: a ticket for a workstation is not redeemed into a gateway's folder,
+// nor a second gateway's, and before anything is irreversible; a sensor goes with its gateway.
 func TestFolderOfAnotherComponent(t *testing.T) {
 	id := func(kind, name string) overlay.ID {
 		return overlay.ID{Domain: "test.vitalseal.internal", Kind: kind, Name: name}
@@ -49,7 +49,8 @@ func TestFolderOfAnotherComponent(t *testing.T) {
 	}
 }
 
-// TestTheSameTicketAgain: a ticket that was redeemed into the folder says so; into another it is only used.
+// TestTheSameTicketAgain: a ticket that was redeemed into the folder says so; into another it is
+// only used.
 func TestTheSameTicketAgain(t *testing.T) {
 	ids := []overlay.ID{{Domain: "test.vitalseal.internal", Kind: overlay.KindGateway, Name: "a"}, {Domain: "test.vitalseal.internal", Kind: overlay.KindSensor, Name: "a-1"}}
 	dir := t.TempDir()

@@ -39,7 +39,8 @@ func (refuseAll) Redeem(context.Context, string, []ID, []*x509.Certificate) erro
 }
 func (refuseAll) Promote(context.Context, []ID) error { return errors.New("promoted without a ticket") }
 
-// DecideRenewal decides b as a request on the renew service by the sensor "fuzz", of whom a new key is demanded.
+// DecideRenewal decides b as a request on the renew service by the sensor "fuzz", of whom a new key
+// is demanded.
 func DecideRenewal(b []byte) {
 	var request renewRequest
 	if json.Unmarshal(b, &request) != nil {
@@ -75,8 +76,8 @@ var Fits = fits
 // UsedHere is what Enrol adds to ErrTicketUsed.
 var UsedHere = usedHere
 
-// DecideClock decides a good request of a client whose clock reads now (nil: it does not say), and tells whether the ticket was
-// redeemed.
+// DecideClock decides a good request of a client whose clock reads now (nil: it does not say), and
+// tells whether the ticket was redeemed.
 func DecideClock(ctx context.Context, now *time.Time) (redeemed bool, err error) {
 	a, err := NewAuthority("clock.internal")
 	if err != nil {

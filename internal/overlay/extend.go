@@ -13,8 +13,8 @@ import (
 // clientAPI is the prefix of the interface that every identity may use for itself.
 const clientAPI = "/edge/client/v1"
 
-// ProbeZiti tells whether the network knows a configuration's certificate: nil if it signs in with it, ErrRefused if the
-// controller refuses it, ErrUnavailable if nobody answers.
+// ProbeZiti tells whether the network knows a configuration's certificate: nil if it signs in with
+// it, ErrRefused if the controller refuses it, ErrUnavailable without an answer.
 func ProbeZiti(ctx context.Context, config []byte) error {
 	c, err := zitiClient(config)
 	if err != nil {
@@ -35,9 +35,10 @@ func signIn(ctx context.Context, c *mgmt.Client) error {
 	return err
 }
 
-// ExtendZiti has the network extend the certificate of a configuration: it sends a certificate request (PEM) and gives the
-// new certificate (PEM, leaf first) to keep, which returns the new configuration after it has put it on disk; only then
-// does the controller take the new one in the place of the old one. Sessions of the identity stay.
+// ExtendZiti has the network extend the certificate of a configuration: it sends a certificate
+// request (PEM) and gives the new certificate (PEM, leaf first) to keep, which returns the new
+// configuration after it has put it on disk; only then does the controller take the new one in the
+// place of the old one. Sessions of the identity stay.
 func ExtendZiti(ctx context.Context, config, csr []byte, keep func(cert string) ([]byte, error)) ([]byte, error) {
 	c, err := zitiClient(config)
 	if err != nil {

@@ -12,8 +12,9 @@ const (
 	floodLines  = 10 // a window, one by one; the others are counted
 )
 
-// Flood says the first ten warnings of a minute one by one and then how many more there were, so that a client that is
-// refused for ever fills no disk, and nothing goes uncounted. It is safe for concurrent use.
+// Flood says the first ten warnings of a minute one by one and then how many more there were, so
+// that a client that is refused for ever fills no disk, and nothing goes uncounted. It is safe for
+// concurrent use.
 type Flood struct {
 	log *slog.Logger
 

@@ -9,19 +9,21 @@ import (
 	"time"
 )
 
-// maxFrame bounds a message of the enrolment and renewal protocols: 64 components with some 2 KiB each.
+// maxFrame bounds a message of the enrolment and renewal protocols: 64 components with some 2 KiB
+// each.
 const maxFrame = 256 << 10
 
-// Enrolment: the client sends an enrolRequest, the hub an enrolResponse, the client an enrolSaved, the hub an enrolSaved,
-// each behind its length in four bytes, big endian. Renewal: a renewRequest and its renewResponse, up to
-// maxRenewFrames times on one connection. doc/formats/enrolment.md describes them.
+// Enrolment: the client sends an enrolRequest, the hub an enrolResponse, the client an enrolSaved,
+// the hub an enrolSaved, each behind its length in four bytes, big endian. Renewal: a renewRequest
+// and its renewResponse, up to maxRenewFrames times on one connection. doc/formats/enrolment.md
+// describes them.
 type enrolRequest struct {
 	Version  int            `json:"version"`
 	Kind     string         `json:"kind,omitempty"` // as in Ticket.Kind
 	Secret   string         `json:"secret"`
 	Requests []enrolElement `json:"requests"`
-	// Now is the client's clock as it sends this: the hub refuses one that is wrong before it redeems the ticket. Absent from
-	// clients of older versions.
+	// Now is the client's clock as it sends this: the hub refuses one that is wrong before it
+	// redeems the ticket. Absent from clients of older versions.
 	Now *time.Time `json:"now,omitempty"`
 }
 
@@ -37,8 +39,9 @@ type enrolResponse struct {
 	Recipient []byte   `json:"recipient,omitempty"`
 }
 
-// enrolSaved is sent by the client once its identities are on disk, and by the hub once they have their roles. The hub's
-// may be missing, because the network ends the connection of an identity that loses the role to enrol.
+// enrolSaved is sent by the client once its identities are on disk, and by the hub once they have
+// their roles. The hub's may be missing, because the network ends the connection of an identity
+// that loses the role to enrol.
 type enrolSaved struct {
 	Version int `json:"version"`
 }
@@ -50,9 +53,11 @@ type renewRequest struct {
 	Software string `json:"software,omitempty"` // version of what the component runs, for the inventory
 	CSR      []byte `json:"csr,omitempty"`      // renew with a new key: PKCS#10, DER; only its public key and signature are used
 	From     int64  `json:"from,omitempty"`     // frameWitness
-	// Said is what else a witness has to say, frameWitness; a hub of before this does not look at it.
+	// Said is what else a witness has to say, frameWitness; a hub of before this does not look at
+	// it.
 	Said json.RawMessage `json:"said,omitempty"`
-	// Wait asks for the answer when there is something to see, frameWitness; a hub of before this answers at once.
+	// Wait asks for the answer when there is something to see, frameWitness; a hub of before this
+	// answers at once.
 	Wait bool `json:"wait,omitempty"`
 }
 
@@ -75,7 +80,8 @@ type renewResponse struct {
 	Waits   bool            `json:"waits,omitempty"`   // frameWitness: the hub knows what Wait is
 }
 
-// The codes by which the hub refuses. The client learns no more than these; the cause is in the hub's log.
+// The codes by which the hub refuses. The client learns no more than these; the cause is in the
+// hub's log.
 const (
 	codeInvalid  = "invalid"
 	codeExpired  = "expired"

@@ -18,7 +18,8 @@ const (
 	KindRouter      = "router" // an edge router of the network below; it has no SVID
 )
 
-// ID names a component: spiffe://<Domain>/<Kind>/<Name>. It is comparable. The zero ID names nobody.
+// ID names a component: spiffe://<Domain>/<Kind>/<Name>. It is comparable. The zero ID names no
+// component.
 type ID struct {
 	Domain string // the deployment's trust domain, like demo.vitalseal.internal
 	Kind   string // one of the Kind constants
@@ -28,7 +29,8 @@ type ID struct {
 // maxDomain is the longest trust domain, as in DNS and in the SPIFFE standard.
 const maxDomain = 253
 
-// ParseID parses and checks a SPIFFE id of ours. Nothing is normalised: an id has exactly one spelling.
+// ParseID parses and checks a SPIFFE id of ours. Nothing is normalised: an id has exactly one
+// spelling.
 func ParseID(s string) (ID, error) {
 	rest, ok := strings.CutPrefix(s, "spiffe://")
 	if !ok {
@@ -102,6 +104,7 @@ func validName(s string) bool {
 			return false
 		}
 	}
-	// "." and ".." never pass (both ends are letters or digits), but ".." inside would be read as a path by somebody.
+	// "." and ".." never pass (both ends are letters or digits), but ".." inside could be read as a
+	// path elsewhere.
 	return !strings.Contains(s, "..")
 }

@@ -20,9 +20,9 @@ import (
 // maxIdentityFile bounds what is read from disk: keys and certificates, generously.
 const maxIdentityFile = 1 << 20
 
-// Identity is one enrolled component: its way into the underlay, its SVID with the private key, the pinned root and
-// the hub's recipient key. It is safe for concurrent use; a renewed SVID takes effect for the next handshake, and
-// connections that are open stay open.
+// Identity is one enrolled component: its way into the underlay, its SVID with the private key, the
+// pinned root and the hub's recipient key. It is safe for concurrent use; a renewed SVID takes
+// effect for the next handshake, and connections that are open stay open.
 type Identity struct {
 	id        ID
 	root      *x509.Certificate
@@ -33,7 +33,8 @@ type Identity struct {
 	path   string     // "" = in memory only
 	config []byte     // for Network.Open; secret
 	next   []byte     // a config that the network may have taken already, see Renewer; nil for none
-	// configPath is where config is kept apart from the rest, with next beside it; "" = it is part of the file at path.
+	// configPath is where config is kept apart from the rest, with next beside it; "" = it is part
+	// of the file at path.
 	configPath string
 }
 
@@ -55,8 +56,9 @@ type identityFile struct {
 	Recipient []byte          `json:"recipient,omitempty"`
 }
 
-// IssueIdentity makes an identity with a fresh key, straight from the authority: how the hub gets its own, and tests
-// theirs. config is what Network.Open needs (a JSON document, or nil where there is no underlay to open).
+// IssueIdentity makes an identity with a fresh key, straight from the authority: how the hub gets
+// its own, and tests theirs. config is what Network.Open needs (a JSON document, or nil where there
+// is no underlay to open).
 func IssueIdentity(a *Authority, id ID, config, recipient []byte, ttl time.Duration) (*Identity, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -78,8 +80,9 @@ func newIdentity(id ID, config []byte, key *ecdsa.PrivateKey, svid, root *x509.C
 	return i, nil
 }
 
-// check makes sure that a certificate is this identity's, for this key, from its root. It may be past its end, and by a clock that is
-// behind it may not have begun: a gateway must measure all the same. Whoever it is shown to looks at the time again.
+// check makes sure that a certificate is this identity's, for this key, from its root. It may be
+// past its end, and by a clock that is behind it may not have begun: a gateway must measure all the
+// same. The peer that it is shown to checks the time again.
 func (i *Identity) check(key *ecdsa.PrivateKey, svid *x509.Certificate) error {
 	domain, err := rootDomain(i.root)
 	if err != nil {
@@ -104,8 +107,8 @@ func (i *Identity) check(key *ecdsa.PrivateKey, svid *x509.Certificate) error {
 	return nil
 }
 
-// LoadIdentity reads an identity file. It refuses one that others on the machine may read. An expired identity loads:
-// it can still renew.
+// LoadIdentity reads an identity file. It refuses one that others on the machine may read. An
+// expired identity loads: it can still renew.
 func LoadIdentity(path string) (*Identity, error) {
 	b, err := readSecret(path, maxIdentityFile)
 	if err != nil {
@@ -162,7 +165,8 @@ func parseKey(der []byte) (*ecdsa.PrivateKey, error) {
 	return key, nil
 }
 
-// Save writes the identity to path, atomically and with mode 0600; later renewals are written there too.
+// Save writes the identity to path, atomically and with mode 0600; later renewals are written there
+// too.
 func (i *Identity) Save(path string) error {
 	i.mu.Lock()
 	defer i.mu.Unlock()
@@ -192,8 +196,8 @@ func (i *Identity) write(svid *keyed) error {
 	return writeSecret(i.path, b)
 }
 
-// Install takes a renewed SVID into use, after writing it to disk when the identity is on disk. It must be for the
-// same id and key and must not end earlier than the one in use.
+// Install takes a renewed SVID into use, after writing it to disk when the identity is on disk. It
+// must be for the same id and key and must not end earlier than the one in use.
 func (i *Identity) Install(svid *x509.Certificate) error {
 	i.mu.Lock()
 	defer i.mu.Unlock()
@@ -263,8 +267,9 @@ func (i *Identity) writeConfig() error {
 	return nil
 }
 
-// KeepConfigAt says that the network's configuration of this identity is a file of its own, at path: what the hub has,
-// whose SVID is new at every start. An extension that was interrupted is found beside it.
+// KeepConfigAt says that the network's configuration of this identity is a file of its own, at
+// path: what the hub has, whose SVID is new at every start. An extension that was interrupted is
+// found beside it.
 func (i *Identity) KeepConfigAt(path string) error {
 	next, err := readSecret(path+nextSuffix, maxIdentityFile)
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
@@ -288,7 +293,8 @@ func (i *Identity) Expires() time.Time { return i.svid.Load().cert.NotAfter }
 // SVID returns the certificate in use.
 func (i *Identity) SVID() *x509.Certificate { return i.svid.Load().cert }
 
-// CheckClock is ErrClock, in words, when a clock is before the beginning of the certificate in use, which was issued by then.
+// CheckClock is ErrClock, in words, when a clock is before the beginning of the certificate in use,
+// which was issued by then.
 func (i *Identity) CheckClock(now time.Time) error {
 	if begins := i.SVID().NotBefore; now.Before(begins) {
 		return fmt.Errorf("%w: it says %s, but the certificate of %s begins at %s", ErrClock, now.UTC().Format(time.RFC3339), i.id, begins.UTC().Format(time.RFC3339))
@@ -296,8 +302,9 @@ func (i *Identity) CheckClock(now time.Time) error {
 	return nil
 }
 
-// Explain puts in front of why the network or the hub was not reached that this machine's clock is behind the identity's certificate,
-// if it is: no certificate of this deployment is good by such a clock.
+// Explain puts in front of why the network or the hub was not reached that this machine's clock is
+// behind the identity's certificate, if it is: no certificate of this deployment is good by such a
+// clock.
 func (i *Identity) Explain(err error) error {
 	if clock := i.CheckClock(time.Now()); err != nil && clock != nil && !errors.Is(err, ErrClock) {
 		return fmt.Errorf("%w; so: %w", clock, err)
@@ -350,7 +357,8 @@ func readSecret(path string, limit int64) ([]byte, error) {
 	return b, nil
 }
 
-// writeSecret replaces path with b: after a crash there is either the old file or the new one, whole.
+// writeSecret replaces path with b: after a crash there is either the old file or the new one,
+// whole.
 func writeSecret(path string, b []byte) (err error) {
 	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*") // mode 0600
 	if err != nil {
@@ -373,7 +381,8 @@ func writeSecret(path string, b []byte) (err error) {
 	if err != nil {
 		return fmt.Errorf("overlay: write %s: %w", path, err)
 	}
-	// The rename is durable once the directory is; some file systems refuse to sync one, which costs no integrity.
+	// The rename is durable once the directory is; some file systems refuse to sync one, which
+	// costs no integrity.
 	if d, derr := os.Open(filepath.Dir(path)); derr == nil {
 		_ = d.Sync()
 		_ = d.Close()

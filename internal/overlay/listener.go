@@ -10,10 +10,10 @@ import (
 )
 
 const (
-	// maxHandshakes bounds the clients that have not proven themselves. One more pushes the oldest of them out, so
-	// clients that stall keep nobody waiting: an honest handshake takes milliseconds.
+	// maxHandshakes bounds the clients that have not proven themselves. One more pushes the oldest
+	// of them out, so clients that stall delay no other: an honest handshake takes milliseconds.
 	maxHandshakes = 256
-	// maxAccepted bounds the proven connections that nobody has taken from Accept yet.
+	// maxAccepted bounds the proven connections that Accept has not returned yet.
 	maxAccepted = 256
 )
 
@@ -110,7 +110,8 @@ func (l *listener) Accept() (net.Conn, error) {
 	}
 }
 
-// Close ends the listener, its handshakes and the connections nobody accepted, and waits for them to end.
+// Close ends the listener, its handshakes and the connections not accepted, and waits for them to
+// end.
 func (l *listener) Close() error {
 	l.cancel()
 	err := l.raw.Close()
@@ -130,7 +131,7 @@ func (l *listener) Close() error {
 // Addr names the service.
 func (l *listener) Addr() net.Addr { return addr(l.service) }
 
-// addr is the address of a service, or of whoever dialled it.
+// addr is the address of a service, or of the component that dialled it.
 type addr string
 
 func (addr) Network() string  { return "overlay" }

@@ -10,12 +10,14 @@ import (
 	"sync"
 )
 
-// loopbackLifetime is how long the SVIDs of Loopback.Endpoint live: longer than any test, also one in a synctest bubble.
+// loopbackLifetime is how long the SVIDs of Loopback.Endpoint live: longer than any test, also one
+// in a synctest bubble.
 const loopbackLifetime = MaxSVIDLifetime
 
-// Loopback is an overlay network in memory, for tests of the packages above: the same inner TLS and the same proof of
-// the peer as over OpenZiti, no service policies below. It works inside a testing/synctest bubble when the Authority was
-// made inside as well. It implements Network. It is safe for concurrent use.
+// Loopback is an overlay network in memory, for tests of the packages above: the same inner TLS and
+// the same proof of the peer as over OpenZiti, no service policies below. It works inside a
+// testing/synctest bubble when the Authority was made inside as well. It implements Network. It is
+// safe for concurrent use.
 type Loopback struct {
 	authority *Authority
 
@@ -65,7 +67,8 @@ func (l *Loopback) cut(chosen func(*loopUnderlay) bool) {
 	}
 }
 
-// SetAllowed lets id dial, or, with false, refuses its dials and breaks its connections, as disabling an identity does.
+// SetAllowed lets id dial, or, with false, refuses its dials and breaks its connections, as
+// disabling an identity does.
 func (l *Loopback) SetAllowed(id ID, allowed bool) {
 	l.mu.Lock()
 	if allowed {
@@ -79,8 +82,8 @@ func (l *Loopback) SetAllowed(id ID, allowed bool) {
 	}
 }
 
-// SetDown simulates an outage: with true every connection breaks and every dial fails with ErrUnavailable, until false.
-// Listeners stay and work again afterwards.
+// SetDown simulates an outage: with true every connection breaks and every dial fails with
+// ErrUnavailable, until false. Listeners stay and work again afterwards.
 func (l *Loopback) SetDown(down bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

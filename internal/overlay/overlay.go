@@ -1,20 +1,25 @@
-// Package overlay puts a component of Vitalseal on the zero-trust network and proves who is at the other end.
+// Package overlay puts a component of Vitalseal on the zero-trust network and proves who is at the
+// other end.
 //
-// Two layers lie on each other. Below is an [Underlay]: the real OpenZiti network (package overlay/openziti), or
-// [Loopback] in memory for tests. It decides whether a dialler reaches a service at all. Above it, on every connection,
-// runs mutual TLS 1.3 with X.509-SVIDs of our own [Authority]; [Conn.Peer] comes from there and from nothing else.
-// OpenZiti's caller id is a header that the client writes, so nothing here reads it.
+// Two layers lie on each other. Below is an [Underlay]: the real OpenZiti network (package
+// overlay/openziti), or [Loopback] in memory for tests. It decides whether a dialler reaches a
+// service at all. Above it, on every connection, runs mutual TLS 1.3 with X.509-SVIDs of our own
+// [Authority]; [Conn.Peer] comes from there and from nothing else. OpenZiti's caller id is a header
+// that the client writes, so nothing here reads it.
 //
-// It hides: SPIFFE verification, handshakes that stall, one-time tokens and enrolment, renewal of certificates, the
-// management interface of OpenZiti ([Admin]) and the supervision of the embedded node ([Supervise]; the node itself is
-// package overlay/node). This package does not import OpenZiti, so that whoever needs only [Loopback] builds quickly.
+// It hides: SPIFFE verification, handshakes that stall, one-time tokens and enrolment, renewal of
+// certificates, the management interface of OpenZiti ([Admin]) and the supervision of the embedded
+// node ([Supervise]; the node itself is package overlay/node). This package does not import
+// OpenZiti, so that a package that needs only [Loopback] builds quickly.
 //
-// It guarantees: a *Conn that Dial or Accept returned has a verified peer of the same trust domain, and for a dialler
-// the peer is of kind hub (of kind egress on ServiceCloud); every connection uses the post-quantum key exchange X25519MLKEM768; no session is resumed;
-// a client that stalls in its handshake blocks nobody else; identity files appear whole or not at all, with mode 0600.
+// It guarantees: a *Conn that Dial or Accept returned has a verified peer of the same trust domain,
+// and for a dialler the peer is of kind hub (of kind egress on ServiceCloud); every connection uses
+// the post-quantum key exchange X25519MLKEM768; no session is resumed; a client that stalls in its
+// handshake blocks no other; identity files appear whole or not at all, with mode 0600.
 //
-// It does not protect against a stolen identity file (disable the identity: [Admin.Disable]), and a verified peer is
-// not yet an allowed one: whether that identity is still enabled is asked of the inventory by the hub.
+// It does not protect against a stolen identity file (disable the identity: [Admin.Disable]), and a
+// verified peer is not yet an allowed one: whether that identity is still enabled is asked of the
+// inventory by the hub.
 package overlay
 
 import (
@@ -36,13 +41,16 @@ const (
 
 // Errors that callers tell apart with errors.Is.
 var (
-	// ErrPeer says that the other end is not who it must be: foreign authority, wrong trust domain, wrong kind, expired.
+	// ErrPeer says that the other end is not who it must be: foreign authority, wrong trust domain,
+	// wrong kind, expired.
 	ErrPeer = errors.New("overlay: peer not accepted")
-	// ErrUnavailable says that the service cannot be reached now: not permitted, not hosted, or the network is down. Retry with back-off.
+	// ErrUnavailable says that the service cannot be reached now: not permitted, not hosted, or the
+	// network is down. Retry with back-off.
 	ErrUnavailable = errors.New("overlay: service not reachable")
 	// ErrRefused says that the hub refuses to renew: the identity is disabled or deleted.
 	ErrRefused = errors.New("overlay: identity refused by the hub")
-	// ErrNewKey says that the hub renews only with a new key: somebody asked for a rotation. Renewer brings one.
+	// ErrNewKey says that the hub renews only with a new key: an administrator asked for a
+	// rotation. Renewer brings one.
 	ErrNewKey = errors.New("overlay: the hub demands a new key")
 	// ErrTicketInvalid says that a ticket is malformed or does not fit the hub that answered.
 	ErrTicketInvalid = errors.New("overlay: ticket not valid")
@@ -80,11 +88,12 @@ func Hint(err error) string {
 	return ""
 }
 
-// At names a service as one hub hosts it, beside the same service that all hubs host together: for a client that a hub remembers
-// something about, to dial that one again. It is a matter of finding, not of trust: the inner TLS proves a hub, and Conn.Peer says which.
+// At names a service as one hub hosts it, beside the same service that all hubs host together: for
+// a client that a hub remembers something about, to dial that one again. It is a matter of finding,
+// not of trust: the inner TLS proves a hub, and Conn.Peer says which.
 func At(service string, hub ID) string { return hub.Name + "@" + service }
 
-// SplitAt is a service's name and whose it is, "" for everybody's.
+// SplitAt is a service's name and whose it is, "" for one that all hubs host.
 func SplitAt(name string) (service, hub string) {
 	if hub, service, ok := strings.Cut(name, "@"); ok {
 		return service, hub
@@ -96,18 +105,19 @@ func SplitAt(name string) (service, hub string) {
 type Endpoint interface {
 	// ID is the identity as which this endpoint dials and listens.
 	ID() ID
-	// Dial connects to a service, or to one hub's (At), and proves that a hub (on ServiceCloud: an egress) of the pinned root and trust domain answers.
-	// Callers retry with back-off. Errors: ErrUnavailable, ErrPeer, the context's.
+	// Dial connects to a service, or to one hub's (At), and proves that a hub (on ServiceCloud: an
+	// egress) of the pinned root and trust domain answers. Callers retry with back-off. Errors:
+	// ErrUnavailable, ErrPeer, the context's.
 	Dial(ctx context.Context, service string) (*Conn, error)
-	// Listen hosts a service; Accept returns *Conn. The context bounds the set-up only; Close ends the listener.
-	// Without options, a peer must prove an unexpired identity of our trust domain.
+	// Listen hosts a service; Accept returns *Conn. The context bounds the set-up only; Close ends
+	// the listener. Without options, a peer must prove an unexpired identity of our trust domain.
 	Listen(ctx context.Context, service string, opts ...ListenOption) (net.Listener, error)
 	// Close ends the endpoint with all its listeners and connections.
 	Close() error
 }
 
-// Underlay is the network below the inner TLS: it moves bytes between a dialler and the host of a service, and
-// nothing that it says about who the peer is gets believed.
+// Underlay is the network below the inner TLS: it moves bytes between a dialler and the host of a
+// service, and nothing that it says about who the peer is gets believed.
 type Underlay interface {
 	Dial(ctx context.Context, service string) (net.Conn, error)
 	Listen(ctx context.Context, service string) (net.Listener, error)
@@ -116,7 +126,8 @@ type Underlay interface {
 
 // Network makes underlays: the OpenZiti network, or a Loopback.
 type Network interface {
-	// Enrol redeems a one-time token for a configuration, which is a secret. Errors: ErrTicketExpired, ErrTicketUsed.
+	// Enrol redeems a one-time token for a configuration, which is a secret. Errors:
+	// ErrTicketExpired, ErrTicketUsed.
 	Enrol(ctx context.Context, token string) (config []byte, err error)
 	// Open connects with a configuration.
 	Open(ctx context.Context, config []byte) (Underlay, error)
@@ -129,13 +140,16 @@ type Conn struct {
 	cert *x509.Certificate // the peer's, as proven in the handshake; nil on a listener opened with AcceptAnonymous
 }
 
-// Peer returns the identity that the other end proved. It is the zero ID only on a listener opened with AcceptAnonymous.
+// Peer returns the identity that the other end proved. It is the zero ID only on a listener opened
+// with AcceptAnonymous.
 func (c *Conn) Peer() ID { return c.peer }
 
-// Certificate returns the certificate by which the other end proved its identity, or nil where it showed none.
+// Certificate returns the certificate by which the other end proved its identity, or nil where it
+// showed none.
 func (c *Conn) Certificate() *x509.Certificate { return c.cert }
 
-// Fingerprint returns the SHA-256 of a certificate and of its public key, hexadecimal, as the inventory keeps them.
+// Fingerprint returns the SHA-256 of a certificate and of its public key, hexadecimal, as the
+// inventory keeps them.
 func Fingerprint(c *x509.Certificate) (certificate, key string) {
 	return HexSHA256(c.Raw), HexSHA256(c.RawSubjectPublicKeyInfo)
 }

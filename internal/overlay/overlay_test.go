@@ -268,8 +268,8 @@ func TestRawClients(t *testing.T) {
 	}
 }
 
-// TestStalledHandshakes opens more connections that never speak than the listener holds; an honest one gets through,
-// and in the end all stalled ones are gone.
+// TestStalledHandshakes opens more connections that never speak than the listener holds; an honest
+// one gets through, and in the end all stalled ones are gone.
 func TestStalledHandshakes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := authority(t, domain)

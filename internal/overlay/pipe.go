@@ -8,11 +8,12 @@ import (
 	"time"
 )
 
-// pipeBuffer is how much one direction of a pipe holds before the writer waits, as a socket's buffer would.
+// pipeBuffer is how much one direction of a pipe holds before the writer waits, as a socket's
+// buffer would.
 const pipeBuffer = 64 << 10
 
-// newPipe returns the two ends of an in-memory connection. Unlike net.Pipe it buffers, as TLS expects of a network;
-// unlike a socket it works inside a testing/synctest bubble.
+// newPipe returns the two ends of an in-memory connection. Unlike net.Pipe it buffers, as TLS
+// expects of a network; unlike a socket it works inside a testing/synctest bubble.
 func newPipe(service, dialler string) (dial, host net.Conn) {
 	up, down := newStream(), newStream()
 	return &pipeConn{in: down, out: up, local: addr(dialler), remote: addr(service)},
@@ -147,7 +148,8 @@ func (s *stream) write(b []byte) (int, error) {
 	}
 }
 
-// close ends the stream. A reader that closes throws away what is left; a writer that closes lets it be drained.
+// close ends the stream. A reader that closes throws away what is left; a writer that closes lets
+// it be drained.
 func (s *stream) close(readErr, writeErr error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -169,7 +171,8 @@ func (s *stream) close(readErr, writeErr error) {
 	s.changed.Broadcast()
 }
 
-// cut breaks both directions at once, as a network that is torn down does: nothing buffered arrives any more.
+// cut breaks both directions at once, as a network that is torn down does: nothing buffered arrives
+// any more.
 func (p *pipeConn) cut() {
 	p.in.close(io.ErrUnexpectedEOF, io.ErrClosedPipe)
 	p.out.close(io.ErrUnexpectedEOF, io.ErrClosedPipe)

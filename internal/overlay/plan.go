@@ -6,19 +6,21 @@ import (
 	"strings"
 )
 
-// Plan is what a network must be as far as it is ours: services, policies, and the components that the inventory knows.
+// Plan is what a network must be as far as it is ours: services, policies, and the components that
+// the inventory knows.
 type Plan struct {
 	Services []string
 	Policies []Policy
-	// Domain is the trust domain whose identities are ours: one that we made there and that is not among Identities is
-	// removed. Empty: identities and routers are left alone.
+	// Domain is the trust domain whose identities are ours: one that we made there and that is not
+	// among Identities is removed. Empty: identities and routers are left alone.
 	Domain     string
 	Identities []PlanIdentity
 	Routers    []PlanRouter
-	// Removed are network identities that must not be there any more: they go at once, not after a while.
+	// Removed are network identities that must not be there any more: they go at once, not after a
+	// while.
 	Removed map[string]bool
-	// Stale tells whether the plan has been overtaken. It is asked before each change to an identity; Reconcile then
-	// stops with ErrStale, to be called again with a new plan. nil: never.
+	// Stale tells whether the plan has been overtaken. It is asked before each change to an
+	// identity; Reconcile then stops with ErrStale, to be called again with a new plan. nil: never.
 	Stale func() bool
 }
 
@@ -79,7 +81,8 @@ func (p Plan) validate() error {
 			return fmt.Errorf("overlay: plan: policy %q is without a name or stands twice", policy.Name)
 		}
 		policies[policy.Name] = true
-		// An empty list would match nothing today and everything after a careless edit of this code: refuse it.
+		// An empty list would match nothing today and everything after a careless edit of this
+		// code: refuse it.
 		if len(policy.Roles) == 0 || len(policy.Services) == 0 {
 			return fmt.Errorf("overlay: plan: policy %q names no role or no service", policy.Name)
 		}

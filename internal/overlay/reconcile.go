@@ -17,14 +17,15 @@ import (
 const (
 	// fullEvery is how often all identities are read; in between only those that changed.
 	fullEvery = time.Minute
-	// orphanAge is how long an identity of ours may be missing in the plan before it is removed: an invitation makes it
-	// on the network before it is in the inventory.
+	// orphanAge is how long an identity of ours may be missing in the plan before it is removed: an
+	// invitation makes it on the network before it is in the inventory.
 	orphanAge = time.Minute
 )
 
-// Reconcile returns the differences between the network and the plan, and makes them go away if apply is true. What
-// matches already is left alone, so that open connections stay and the controller's database does not grow. Whatever may
-// do less than before loses its circuits. Calls follow one another; the first reads everything, later ones what changed.
+// Reconcile returns the differences between the network and the plan, and makes them go away if
+// apply is true. What matches already is left alone, so that open connections stay and the
+// controller's database does not grow. Whatever may do less than before loses its circuits. Calls
+// follow one another; the first reads everything, later ones what changed.
 func (a *Admin) Reconcile(ctx context.Context, p Plan, apply bool) ([]Change, error) {
 	if err := p.validate(); err != nil {
 		return nil, err
@@ -89,7 +90,8 @@ func (r *reconciler) run(ctx context.Context) error {
 			return err
 		}
 	}
-	// Removal comes last and policies before services: at no moment is more allowed than before or after.
+	// Removal comes last and policies before services: at no moment is more allowed than before or
+	// after.
 	if err := r.surplusPolicies(ctx, policies, ids); err != nil {
 		return err
 	}
@@ -176,7 +178,8 @@ func (r *reconciler) policy(ctx context.Context, have []zitiPolicy, want Policy,
 	return r.do(ctx, Change{Action: "create", Kind: "policy", Name: want.Name}, http.MethodPost, "/service-policies", body, nil)
 }
 
-// surplusPolicies removes the policies that we made once and want no more, and those of others that reach our services.
+// surplusPolicies removes the policies that we made once and want no more, and those of others that
+// reach our services.
 func (r *reconciler) surplusPolicies(ctx context.Context, have []zitiPolicy, services map[string]string) error {
 	own := map[string]bool{}
 	for _, id := range services {
@@ -219,9 +222,10 @@ func (r *reconciler) removePolicy(ctx context.Context, p zitiPolicy, c Change) e
 	return r.cutPolicy(ctx, p, func(string) bool { return false })
 }
 
-// cutPolicy deletes the circuits that a policy allowed and that nothing may allow any more: of its services, but for those
-// whose identity at the policy's end (the dialler, or the host) is still entitled. OpenZiti by itself ends most of those that
-// lost the right to dial, now and then one late, and none whose host lost the right to host.
+// cutPolicy deletes the circuits that a policy allowed and that nothing may allow any more: of its
+// services, but for those whose identity at the policy's end (the dialler, or the host) is still
+// entitled. OpenZiti by itself ends most of those that lost the right to dial, now and then one
+// late, and none whose host lost the right to host.
 func (r *reconciler) cutPolicy(ctx context.Context, p zitiPolicy, entitled func(identity string) bool) error {
 	if !r.apply {
 		return nil
@@ -248,8 +252,9 @@ func (r *reconciler) holder(zitiID string) (zitiIdentity, bool) {
 	return i, ok
 }
 
-// everything is the name of the two policies that let every identity and every service use every router of the network:
-// who reaches which service is the service policies' matter, and a router is kept out by disabling it.
+// everything is the name of the two policies that let every identity and every service use every
+// router of the network: who reaches which service is the service policies' matter, and a router is
+// kept out by disabling it.
 const everything = "vitalseal-all"
 
 // routing looks after the edge-router policy and the service-edge-router policy.
@@ -312,8 +317,8 @@ type seen struct {
 	gone       map[string]bool // reported as missing
 }
 
-// look brings a.seen up to date with as little reading as possible: what changed since, and everything once a minute or
-// when the number does not fit.
+// look brings a.seen up to date with as little reading as possible: what changed since, and
+// everything once a minute or when the number does not fit.
 func (r *reconciler) look(ctx context.Context) (*seen, error) {
 	s := r.a.seen
 	if s == nil {
@@ -448,8 +453,8 @@ func (r *reconciler) identity(ctx context.Context, s *seen, want PlanIdentity, h
 	return nil
 }
 
-// stranger looks at an identity that the inventory does not know: one of ours is an orphan and goes, one of others keeps
-// what it has but for roles that lead to our services.
+// stranger looks at an identity that the inventory does not know: one of ours is an orphan and
+// goes, one of others keeps what it has but for roles that lead to our services.
 func (r *reconciler) stranger(ctx context.Context, s *seen, have zitiIdentity, roles map[string]bool) error {
 	c := Change{Kind: "identity", Name: have.Name, ZitiID: have.ID}
 	if ours(have.Tags) && strings.HasPrefix(have.Name, "spiffe://"+r.plan.Domain+"/") {

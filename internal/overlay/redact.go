@@ -2,7 +2,8 @@ package overlay
 
 import "regexp"
 
-// Secrets that OpenZiti puts into its messages: tokens signed or not, keys, session ids (UUIDs and its own cuids).
+// Secrets that OpenZiti puts into its messages: tokens signed or not, keys, session ids (UUIDs and
+// its own cuids).
 var secrets = regexp.MustCompile(`(?s)-----BEGIN .*?(?:-----END [^-]*-----|$)` +
 	`|eyJ[A-Za-z0-9_-]{5,}(?:\.[A-Za-z0-9_-]*){0,4}` +
 	`|\b[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}\b` +
@@ -14,7 +15,8 @@ var labelled = regexp.MustCompile(`(?i)((?:token|session|password|passwd|secret|
 // maxLogLine bounds what Redact returns.
 const maxLogLine = 1000
 
-// Redact removes from a log line of OpenZiti what must not be logged, and shortens it. It errs on the side of removing.
+// Redact removes from a log line of OpenZiti what must not be logged, and shortens it. It errs on
+// the side of removing.
 func Redact(line string) string {
 	if len(line) > 4*maxLogLine {
 		line = line[:4*maxLogLine]

@@ -16,31 +16,35 @@ import (
 const (
 	renewRetryMin = 2 * time.Second
 	renewRetryMax = 5 * time.Minute
-	// renewLook is how often it is looked at whether something is due: a clock that is set moves that.
+	// renewLook is how often it is looked at whether something is due: a clock that is set moves
+	// that.
 	renewLook = time.Minute
 	// extendLook is how often the network's own certificate is looked at; it lives for a year.
 	extendLook = 6 * time.Hour
 )
 
-// Extender is a Network whose configurations hold a certificate that ends, and that can be extended before it does.
+// Extender is a Network whose configurations hold a certificate that ends, and that can be extended
+// before it does.
 type Extender interface {
 	// Lifetime tells from when until when a configuration's certificate is good.
 	Lifetime(config []byte) (from, until time.Time, err error)
-	// Extend gets a new certificate over a new key for a configuration. keep is called with the new configuration, to be
-	// put on disk, before the network takes it in the place of the old one. Extend returns the configuration that is good
-	// now: after an interruption between the two that may be either, and next is the one that was kept then (nil for none).
+	// Extend gets a new certificate over a new key for a configuration. keep is called with the new
+	// configuration, to be put on disk, before the network takes it in the place of the old one.
+	// Extend returns the configuration that is good now: after an interruption between the two that
+	// may be either, and next is the one that was kept then (nil for none).
 	Extend(ctx context.Context, config, next []byte, keep func(next []byte) error) ([]byte, error)
 }
 
-// reconfigurable is an Underlay that can go on with another configuration of the same identity: for what it dials and
-// hosts from then on, while connections that are open stay open.
+// reconfigurable is an Underlay that can go on with another configuration of the same identity: for
+// what it dials and hosts from then on, while connections that are open stay open.
 type reconfigurable interface {
 	Reconfigure(config []byte) error
 }
 
-// Renewer keeps an identity's certificates fresh: its SVID, and the one by which the network knows it. Endpoints of the
-// same Identity use the renewed ones from their next handshake on; open connections stay. Exactly one of Endpoint and
-// Authority is set, but for the hub's own identity, which has both.
+// Renewer keeps an identity's certificates fresh: its SVID, and the one by which the network knows
+// it. Endpoints of the same Identity use the renewed ones from their next handshake on; open
+// connections stay. Exactly one of Endpoint and Authority is set, but for the hub's own identity,
+// which has both.
 type Renewer struct {
 	Identity  *Identity
 	Endpoint  Endpoint      // asks the hub over ServiceRenew; made from Identity
@@ -48,18 +52,19 @@ type Renewer struct {
 	TTL       time.Duration // with Authority: lifetime of what it issues
 	Log       *slog.Logger
 
-	// Network extends the network's certificate, if it is an Extender. nil: nobody does.
+	// Network extends the network's certificate, if it is an Extender. nil: it is not extended.
 	Network Network
 	// Software is the version that the inventory shows; empty: unknown.
 	Software string
 	// Hello is how often to tell the hub that this component lives; zero: only at the start.
 	Hello time.Duration
-	// Issued is told of each SVID that Authority issued; nil: nobody is.
+	// Issued is told of each SVID that Authority issued; may be nil.
 	Issued func(ctx context.Context, svid *x509.Certificate) error
 }
 
-// Run renews in the middle of each certificate's life, give or take a tenth so that a fleet does not come all at once, and
-// retries with growing pauses when that fails. It also renews an SVID that has expired. It returns nil when ctx ends.
+// Run renews in the middle of each certificate's life, give or take a tenth so that a fleet does
+// not come all at once, and retries with growing pauses when that fails. It also renews an SVID
+// that has expired. It returns nil when ctx ends.
 func (r *Renewer) Run(ctx context.Context) error {
 	svid := task{what: "certificate", due: r.renewAt(), do: r.Renew, next: r.renewAt}
 	tasks := []*task{&svid}
@@ -137,8 +142,8 @@ func jitter(d time.Duration) time.Duration {
 	return rand.N(d) - d/2 // #nosec G404 -- spreads load, guards nothing
 }
 
-// Renew asks for a new SVID once and takes it into use, over a new key if the hub demands one. Errors: ErrRefused,
-// ErrUnavailable, ErrPeer.
+// Renew asks for a new SVID once and takes it into use, over a new key if the hub demands one.
+// Errors: ErrRefused, ErrUnavailable, ErrPeer.
 func (r *Renewer) Renew(ctx context.Context) error {
 	if err := r.renew(ctx); err != nil {
 		return fmt.Errorf("overlay: renew: %w", err)
@@ -177,8 +182,8 @@ func (r *Renewer) renew(ctx context.Context) error {
 	return r.Identity.Install(svid)
 }
 
-// rotate brings a new key. The hub keeps taking the old one until the new one has been used, so an interruption at any
-// point leaves an identity that works.
+// rotate brings a new key. The hub keeps taking the old one until the new one has been used, so an
+// interruption at any point leaves an identity that works.
 func (r *Renewer) rotate(ctx context.Context, c *renewConn) error {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), crand.Reader)
 	if err != nil {
@@ -249,7 +254,8 @@ func (c *renewConn) ask(request renewRequest) (renewResponse, error) {
 	return response, codeError(response.Error)
 }
 
-// extendWhenDue extends the network's certificate in the middle of its life, or takes up what was interrupted.
+// extendWhenDue extends the network's certificate in the middle of its life, or takes up what was
+// interrupted.
 func (r *Renewer) extendWhenDue(ctx context.Context) error {
 	n, ok := r.Network.(Extender)
 	if !ok {
@@ -266,8 +272,8 @@ func (r *Renewer) extendWhenDue(ctx context.Context) error {
 	return r.Extend(ctx)
 }
 
-// Extend extends the network's certificate now and takes it into use: what is dialled and hosted from then on uses it,
-// connections that are open stay open.
+// Extend extends the network's certificate now and takes it into use: what is dialled and hosted
+// from then on uses it, connections that are open stay open.
 func (r *Renewer) Extend(ctx context.Context) error {
 	n, ok := r.Network.(Extender)
 	if !ok {

@@ -38,7 +38,8 @@ type zitiRouter struct {
 	} `json:"versionInfo"`
 }
 
-// CreateRouter makes an edge router named by id and its one-time token, which is a secret. Error: ErrExists.
+// CreateRouter makes an edge router named by id and its one-time token, which is a secret. Error:
+// ErrExists.
 func (a *Admin) CreateRouter(ctx context.Context, id ID) (zitiID, jwt string, err error) {
 	if err := id.Validate(); err != nil {
 		return "", "", err
@@ -62,7 +63,8 @@ func (a *Admin) CreateRouter(ctx context.Context, id ID) (zitiID, jwt string, er
 	return created.ID, detail.JWT, nil
 }
 
-// SetRouterEnabled lets a router take part in the network, or keeps it out and ends what it carries.
+// SetRouterEnabled lets a router take part in the network, or keeps it out and ends what it
+// carries.
 func (a *Admin) SetRouterEnabled(ctx context.Context, zitiID string, enabled bool) error {
 	return wrap("set router", a.router(ctx, http.MethodPatch, zitiID, map[string]any{"disabled": !enabled}, nil))
 }
@@ -147,7 +149,8 @@ func (r *reconciler) routers(ctx context.Context) error {
 	return nil
 }
 
-// ZitiCertificate reads the certificate out of a configuration of OpenZiti's; nil for one of another network.
+// ZitiCertificate reads the certificate out of a configuration of OpenZiti's; nil for one of
+// another network.
 func ZitiCertificate(config []byte) *x509.Certificate {
 	c, err := parseZitiConfig(config)
 	if err != nil {
@@ -164,8 +167,9 @@ func ZitiCertificate(config []byte) *x509.Certificate {
 	return cert
 }
 
-// ZitiID is the network's own id of the identity whose configuration this is, as its certificate names it; "" for a
-// configuration of another network. It is for finding one's own entry there, never for saying who a peer is.
+// ZitiID is the network's own id of the identity whose configuration this is, as its certificate
+// names it; "" for a configuration of another network. It is for finding one's own entry there,
+// never for saying who a peer is.
 func ZitiID(config []byte) string {
 	if cert := ZitiCertificate(config); cert != nil {
 		return cert.Subject.CommonName

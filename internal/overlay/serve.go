@@ -11,13 +11,15 @@ import (
 )
 
 const (
-	// maxExchanges bounds the enrolments, and apart from them the renewals, that are under way at once.
+	// maxExchanges bounds the enrolments, and apart from them the renewals, that are under way at
+	// once.
 	maxExchanges = 32
 	// maxPeerExchanges bounds those of one proven peer: a component has no reason for more.
 	maxPeerExchanges = 2
 	// maxWaiters bounds the witnesses that wait at once, apart from all others.
 	maxWaiters = 1024
-	// askPatience is how long a client may take to say what it wants; an honest one says it at once.
+	// askPatience is how long a client may take to say what it wants; an honest one says it at
+	// once.
 	askPatience = 5 * time.Second
 )
 
@@ -31,8 +33,8 @@ var (
 // errLeft is an answer that did not reach its client, which asks again if it still wants to know.
 var errLeft = errors.New("the client left before its answer")
 
-// exchanges are the conversations under way on one service. Who holds one without having proven anything may hold it
-// only until others need it.
+// exchanges are the conversations under way on one service. Who holds one without having proven
+// anything may hold it only until others need it.
 type exchanges struct {
 	max int // at once
 
@@ -44,18 +46,19 @@ type exchanges struct {
 type turn struct {
 	// settle says that the client has proven that it belongs here.
 	settle func()
-	// wait makes room among those who wait for what comes, and time for one answer: false if too many wait.
+	// wait makes room among those who wait for what comes, and time for one answer: false if too
+	// many wait.
 	wait func() bool
 }
 
 type exchange struct {
 	peer    ID
 	end     context.CancelCauseFunc
-	settled bool // it redeemed a ticket: nobody may push it out
+	settled bool // it redeemed a ticket: no other may push it out
 }
 
-// enter makes room for x: the oldest of the same peer goes when that peer has too many, and the oldest of all that has
-// not settled when all places are taken. It is false when everybody has settled.
+// enter makes room for x: the oldest of the same peer goes when that peer has too many, and the
+// oldest of all that has not settled when all places are taken. It is false when all have settled.
 func (s *exchanges) enter(x *exchange) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -107,8 +110,9 @@ func (s *exchanges) settle(x *exchange) {
 	x.settled = true
 }
 
-// serve runs one exchange on each accepted connection, a bounded number at once, each within enrolTimeout but for
-// those that wait. talk settles once the client has proven that it belongs here; until then it has askPatience.
+// serve runs one exchange on each accepted connection, a bounded number at once, each within
+// enrolTimeout but for those that wait. talk settles once the client has proven that it belongs
+// here; until then it has askPatience.
 func serve(ctx context.Context, ln net.Listener, log *slog.Logger, talk func(ctx context.Context, c *Conn, t turn) error) error {
 	quiet := NewFlood(log)
 	defer quiet.Close()

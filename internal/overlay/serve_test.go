@@ -28,8 +28,9 @@ func ended(t *testing.T, what string, c net.Conn) {
 	}
 }
 
-// TestSilentClientsHoldNothing: clients that take every place of the enrolment and say nothing are pushed out by whoever
-// comes next, and do not stay long anyway; a peer that opens one renewal after the other loses its oldest.
+// TestSilentClientsHoldNothing: clients that take every place of the enrolment and say nothing are
+// pushed out by a client that comes next, and do not stay long anyway; a peer that opens one
+// renewal after the other loses its oldest.
 func TestSilentClientsHoldNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := newDesk(t, time.Hour)
@@ -87,7 +88,8 @@ func (l *lockedBuffer) String() string {
 	return l.b.String()
 }
 
-// TestRefusedClientsFillNoLog: of a thousand refused clients a minute the first few are named and the others counted.
+// TestRefusedClientsFillNoLog: of a thousand refused clients a minute the first few are named and
+// the others counted.
 func TestRefusedClientsFillNoLog(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var logged lockedBuffer
@@ -117,8 +119,8 @@ func TestRefusedClientsFillNoLog(t *testing.T) {
 	})
 }
 
-// TestNewKeyOnDemand: the identity takes a new key exactly when the hub asks for one, keeps it on disk, and an identity
-// that brings one unasked is refused.
+// TestNewKeyOnDemand: the identity takes a new key exactly when the hub asks for one, keeps it on
+// disk, and an identity that brings one unasked is refused.
 func TestNewKeyOnDemand(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := newDesk(t, time.Hour)
@@ -190,7 +192,8 @@ func TestTicketKinds(t *testing.T) {
 	}
 }
 
-// FuzzRenew: whatever a peer says on the renew service, it gets at most a certificate in its own name.
+// FuzzRenew: whatever a peer says on the renew service, it gets at most a certificate in its own
+// name.
 func FuzzRenew(f *testing.F) {
 	f.Add([]byte(`{"version":1}`))
 	f.Add([]byte(`{"version":1,"kind":"hello","software":"v1"}`))
@@ -199,8 +202,8 @@ func FuzzRenew(f *testing.F) {
 	f.Fuzz(func(_ *testing.T, b []byte) { overlay.DecideRenewal(b) })
 }
 
-// TestEndedExchangesAreNamed: the log says why the hub ended an exchange, not what then failed on the closed connection; a witness
-// that left before its answer is no refusal.
+// TestEndedExchangesAreNamed: the log says why the hub ended an exchange, not what then failed on
+// the closed connection; a witness that left before its answer is no refusal.
 func TestEndedExchangesAreNamed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var logged lockedBuffer

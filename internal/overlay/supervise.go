@@ -31,7 +31,8 @@ const (
 	maxChildLine = 16 << 10
 )
 
-// ParentEnv tells the child its supervisor's process id, so that it ends when its parent is another.
+// ParentEnv tells the child its supervisor's process id, so that it ends when its parent is
+// another.
 const ParentEnv = "VITALSEAL_SUPERVISOR_PID"
 
 // NodeInfo is what a running node writes to node.json in its directory.
@@ -60,9 +61,10 @@ type SuperviseConfig struct {
 	Log  *slog.Logger
 }
 
-// Supervise runs the node as a child process and restarts it with a growing pause when it dies. It returns nil after ctx
-// ended and the child with it, and an error if the child fails again and again without ever becoming ready. On Linux the
-// kernel kills the child when the parent dies; elsewhere the child notices within a second.
+// Supervise runs the node as a child process and restarts it with a growing pause when it dies. It
+// returns nil after ctx ended and the child with it, and an error if the child fails again and
+// again without ever becoming ready. On Linux the kernel kills the child when the parent dies;
+// elsewhere the child notices within a second.
 func Supervise(ctx context.Context, c SuperviseConfig) error {
 	pause, failures, wasReady := restartMin, 0, false
 	for {
@@ -104,7 +106,8 @@ func runChild(ctx context.Context, c SuperviseConfig) error {
 		defer close(done)
 		forwardLines(r, c.Log)
 	}()
-	// The kernel's signal on the parent's death is bound to the thread that started the child, so that thread stays ours.
+	// The kernel's signal on the parent's death is bound to the thread that started the child, so
+	// that thread stays ours.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	err := cmd.Run()
@@ -136,8 +139,8 @@ func forwardLines(r io.Reader, log *slog.Logger) {
 	}
 }
 
-// relog says a child's line in our own log: what log/slog wrote there as JSON with its level, message and attributes,
-// anything else (a panic, say) as it is.
+// relog says a child's line in our own log: what log/slog wrote there as JSON with its level,
+// message and attributes, anything else (a panic, say) as it is.
 func relog(log *slog.Logger, line string) {
 	var parsed map[string]any
 	var level slog.Level
@@ -187,7 +190,8 @@ func WaitNode(ctx context.Context, dir string) error {
 	}
 }
 
-// WaitReady returns once the node in dir is ready and its controller answers with a certificate of the node's own root.
+// WaitReady returns once the node in dir is ready and its controller answers with a certificate of
+// the node's own root.
 func WaitReady(ctx context.Context, dir string) error {
 	for {
 		err := checkNode(ctx, dir)

@@ -35,7 +35,8 @@ func (l *logBuffer) String() string {
 	return l.b.String()
 }
 
-// TestSuperviseHopeless gives up on a child that never becomes ready, and logs what it said, redacted.
+// TestSuperviseHopeless gives up on a child that never becomes ready, and logs what it said,
+// redacted.
 func TestSuperviseHopeless(t *testing.T) {
 	var logged logBuffer
 	err := overlay.Supervise(t.Context(), overlay.SuperviseConfig{Exe: "/bin/sh",
@@ -99,7 +100,8 @@ func TestSuperviseParentDies(t *testing.T) {
 	}
 }
 
-// TestSuperviseRestarts kills a child that was ready; another one takes its place, and ends with the context.
+// TestSuperviseRestarts kills a child that was ready; another one takes its place, and ends with
+// the context.
 func TestSuperviseRestarts(t *testing.T) {
 	dir := t.TempDir()
 	ctx, cancel := context.WithCancel(t.Context())

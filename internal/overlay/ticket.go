@@ -18,8 +18,8 @@ const (
 	maxSecretBytes      = 128
 )
 
-// Ticket lets the components it names enrol, once, until it expires. Whoever holds it can do so: hand it over like a
-// key. It is a JSON file; doc/formats/ticket.md describes it.
+// Ticket lets the components it names enrol, once, until it expires. Its holder can do so: hand it
+// over like a key. It is a JSON file; doc/formats/ticket.md describes it.
 type Ticket struct {
 	Version         int               `json:"version"`          // 1
 	Kind            string            `json:"kind,omitempty"`   // KindHub or KindRouter for a ticket of one hub or router; else empty
@@ -40,7 +40,8 @@ type TicketComponent struct {
 // NewTicketSecret returns a secret of 130 random bits, for Ticket.Secret.
 func NewTicketSecret() string { return rand.Text() }
 
-// ParseTicket reads and checks a ticket; ErrTicketInvalid names the field. It does not look at the clock.
+// ParseTicket reads and checks a ticket; ErrTicketInvalid names the field. It does not look at the
+// clock.
 func ParseTicket(b []byte) (Ticket, error) {
 	if len(b) > maxTicketBytes {
 		return Ticket{}, fmt.Errorf("%w: longer than %d bytes", ErrTicketInvalid, maxTicketBytes)
@@ -58,7 +59,8 @@ func ParseTicket(b []byte) (Ticket, error) {
 	return t, nil
 }
 
-// otherFile says what JSON is that is no ticket: the hub's first start writes a sign-in and a ticket beside each other.
+// otherFile says what JSON is that is no ticket: the hub's first start writes a sign-in and a
+// ticket beside each other.
 func otherFile(b []byte) string {
 	var signIn struct {
 		Login    json.RawMessage `json:"login"`

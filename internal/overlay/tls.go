@@ -25,8 +25,9 @@ const (
 	handshakeTimeout = 10 * time.Second // a client that has not proven itself by then is dropped
 )
 
-// greeting is the byte that a server sends once it accepts the client. In TLS 1.3 a client's handshake ends before the
-// server has looked at its certificate; without the greeting Dial would succeed for a client that is about to be refused.
+// greeting is the byte that a server sends once it accepts the client. In TLS 1.3 a client's
+// handshake ends before the server has looked at its certificate; without the greeting Dial would
+// succeed for a client that is about to be refused.
 const greeting = 0x01
 
 // ListenOption changes whom a listener accepts.
@@ -34,11 +35,12 @@ type ListenOption func(*listenOptions)
 
 type listenOptions struct{ anonymous, expired bool }
 
-// AcceptAnonymous asks clients for no certificate: only for enrolment, where the secret is the proof. Peer is the zero ID.
+// AcceptAnonymous asks clients for no certificate: only for enrolment, where the secret is the
+// proof. Peer is the zero ID.
 func AcceptAnonymous() ListenOption { return func(o *listenOptions) { o.anonymous = true } }
 
-// AcceptExpired also accepts a certificate that is past its end, never one that is not yet valid: only for renewal,
-// where the hub then asks its inventory.
+// AcceptExpired also accepts a certificate that is past its end, never one that is not yet valid:
+// only for renewal, where the hub then asks its inventory.
 func AcceptExpired() ListenOption { return func(o *listenOptions) { o.expired = true } }
 
 // verifySVID checks a peer's chain against our only root, step by step, and returns whom it names.
@@ -58,14 +60,15 @@ func verifySVID(certs []*x509.Certificate, root *x509.Certificate, domain string
 	if err != nil {
 		return refuse(err)
 	}
-	// go-spiffe checks: exactly one URI, a SPIFFE id; not a CA certificate; our trust domain (the bundle knows no
-	// other); signed by our root; valid now.
+	// go-spiffe checks: exactly one URI, a SPIFFE id; not a CA certificate; our trust domain (the
+	// bundle knows no other); signed by our root; valid now.
 	bundle := x509bundle.FromX509Authorities(td, []*x509.Certificate{root})
 	spiffe, _, err := x509svid.Verify(certs, bundle, x509svid.WithTime(now))
 	if err != nil {
 		return refuse(err)
 	}
-	// Both uses, because a component can stand at either end; a certificate without them isn't one of ours.
+	// Both uses, because a component can stand at either end; a certificate without them isn't one
+	// of ours.
 	for _, use := range []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth, x509.ExtKeyUsageServerAuth} {
 		if !slices.Contains(leaf.ExtKeyUsage, use) {
 			return refuse(errors.New("certificate is not for both ends of a connection"))
@@ -81,8 +84,8 @@ func verifySVID(certs []*x509.Certificate, root *x509.Certificate, domain string
 	return id, nil
 }
 
-// baseTLS is what both ends share. The service is also the TLS application protocol, so that a router that leads a
-// connection to the host of another service gains a failed handshake.
+// baseTLS is what both ends share. The service is also the TLS application protocol, so that a
+// router that leads a connection to the host of another service gains a failed handshake.
 func baseTLS(service string) *tls.Config {
 	if weaken.Skip(weaken.TLSFloor) {
 		return &tls.Config{MinVersion: tls.VersionTLS12, NextProtos: []string{service}} // #nosec G402 -- in the test build alone
@@ -112,8 +115,8 @@ func clientTLS(service string, own *Identity) *tls.Config {
 	return c
 }
 
-// pinnedTLS is how a component without an identity yet meets the hub: it shows nothing of itself, and the hub must send
-// its chain up to the root whose fingerprint the ticket carries.
+// pinnedTLS is how a component without an identity yet meets the hub: it shows nothing of itself,
+// and the hub must send its chain up to the root whose fingerprint the ticket carries.
 func pinnedTLS(service string, fingerprint [32]byte, domain string, root **x509.Certificate) *tls.Config {
 	c := baseTLS(service)
 	c.InsecureSkipVerify = true // #nosec G402 -- no root is known yet; VerifyConnection on the next line demands the pinned one
@@ -138,7 +141,8 @@ func pinnedTLS(service string, fingerprint [32]byte, domain string, root **x509.
 	return c
 }
 
-// wantHost checks that whoever answered is of the kind that hosts the service, and answered for that service.
+// wantHost checks that the answering peer is of the kind that hosts the service, and answered for
+// that service.
 func wantHost(id ID, s tls.ConnectionState, service string) error {
 	kind, name := KindHub, "a hub"
 	if service == ServiceCloud {
@@ -163,7 +167,8 @@ func serverTLS(service string, own *Identity, o listenOptions) *tls.Config {
 		return cert, nil
 	}
 	if !o.anonymous {
-		// Any certificate is asked for and none is verified by crypto/tls; VerifyConnection on the next lines does.
+		// Any certificate is asked for and none is verified by crypto/tls; VerifyConnection on the
+		// next lines does.
 		c.ClientAuth = tls.RequireAnyClientCert
 	}
 	c.VerifyConnection = func(s tls.ConnectionState) error {

@@ -7,7 +7,7 @@ import (
 	"net"
 )
 
-// unverified believes nobody: what it is for is in the test build alone.
+// unverified accepts no peer: what it is for is in the test build alone.
 func unverified([]*x509.Certificate) (ID, error) { return ID{}, ErrPeer }
 
 // calledBy is whom the certificate names, whatever the network says.

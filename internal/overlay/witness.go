@@ -9,7 +9,8 @@ import (
 )
 
 const (
-	// maxWitness bounds a statement about the audit log: a signed checkpoint, proofs of at most 2 x 63 hashes, and what others saw.
+	// maxWitness bounds a statement about the audit log: a signed checkpoint, proofs of at most 2 x
+	// 63 hashes, and what others saw.
 	maxWitness = 32 << 10
 	// maxSaid bounds what a witness says when it asks.
 	maxSaid = 20 << 10
@@ -17,24 +18,27 @@ const (
 	waitPatience = time.Minute
 )
 
-// ErrNoWait means that a hub does not show its log to witnesses that wait: it is of before that, or too many wait.
+// ErrNoWait means that a hub does not show its log to witnesses that wait: it is of before that, or
+// too many wait.
 var ErrNoWait = errors.New("overlay: the hub shows no checkpoints before it answers")
 
-// WitnessQuestion is what a component that remembers the first From entries of a hub's audit log asks the hub. This package does not
-// look into what else it says.
+// WitnessQuestion is what a component that remembers the first From entries of a hub's audit log
+// asks the hub. This package does not look into what else it says.
 type WitnessQuestion struct {
 	Witness ID // as the connection proved it; set by ServeRenew
 	From    int64
 	Said    json.RawMessage // at most 20 KiB; empty from a component of before this
 }
 
-// CheckpointSource answers what the audit log can state about itself to a component that remembers its beginning:
-// a signed checkpoint and the proof that those entries are still its beginning. This package does not look into it. An
-// answer is one JSON value of at most 32 KiB and holds no entry of the log.
+// CheckpointSource answers what the audit log can state about itself to a component that remembers
+// its beginning: a signed checkpoint and the proof that those entries are still its beginning. This
+// package does not look into it. An answer is one JSON value of at most 32 KiB and holds no entry
+// of the log.
 type CheckpointSource func(ctx context.Context, q WitnessQuestion) (json.RawMessage, error)
 
-// FetchCheckpoint asks a hub for its audit log's checkpoint over ServiceRenew. ask says what to ask the hub that answers, which is
-// returned. Errors: ErrRefused, ErrUnavailable, ErrPeer, the context's.
+// FetchCheckpoint asks a hub for its audit log's checkpoint over ServiceRenew. ask says what to ask
+// the hub that answers, which is returned. Errors: ErrRefused, ErrUnavailable, ErrPeer, the
+// context's.
 func FetchCheckpoint(ctx context.Context, ep Endpoint, ask func(hub ID) (WitnessQuestion, error)) (hub ID, statement json.RawMessage, err error) {
 	ctx, cancel := context.WithTimeout(ctx, enrolTimeout)
 	defer cancel()
@@ -54,9 +58,10 @@ func FetchCheckpoint(ctx context.Context, ep Endpoint, ask func(hub ID) (Witness
 	return hub, response.Witness, err
 }
 
-// FollowCheckpoints waits at a hub for each checkpoint that it shows before it answers a dangerous act, over one connection to a service
-// (ServiceRenew, or one hub's: At), and gives each answer to take. Asking for the next tells the hub that this one is kept. It returns the
-// first error: ErrNoWait, ErrRefused, ErrUnavailable, ErrPeer, take's, the context's.
+// FollowCheckpoints waits at a hub for each checkpoint that it shows before it answers a dangerous
+// act, over one connection to a service (ServiceRenew, or one hub's: At), and gives each answer to
+// take. Asking for the next tells the hub that this one is kept. It returns the first error:
+// ErrNoWait, ErrRefused, ErrUnavailable, ErrPeer, take's, the context's.
 func FollowCheckpoints(ctx context.Context, ep Endpoint, service string, ask func(hub ID) (WitnessQuestion, error), take func(hub ID, statement json.RawMessage) error) error {
 	dialling, cancel := context.WithTimeout(ctx, enrolTimeout)
 	defer cancel()

@@ -92,8 +92,9 @@ func remembers(n int64) func(overlay.ID) (overlay.WitnessQuestion, error) {
 	return func(overlay.ID) (overlay.WitnessQuestion, error) { return overlay.WitnessQuestion{From: n}, nil }
 }
 
-// TestFollowCheckpoints: witnesses that wait are told over one connection as often as there is something, however many wait, while
-// others renew; a hub that knows no waiting answers at once and says so, and one that is asked in a hurry ends it.
+// TestFollowCheckpoints: witnesses that wait are told over one connection as often as there is
+// something, however many wait, while others renew; a hub that knows no waiting answers at once and
+// says so, and one that is asked in a hurry ends it.
 func TestFollowCheckpoints(t *testing.T) {
 	a := authority(t, domain)
 	n := overlay.NewLoopback(a)

@@ -9,9 +9,10 @@ import (
 // prSetDumpable is PR_SET_DUMPABLE of prctl(2).
 const prSetDumpable = 4
 
-// KeepPrivate keeps this process's memory, which holds keys and readings, from core dumps and from other processes of the same user:
-// no core file (RLIMIT_CORE, which children inherit), and not dumpable, so that neither a dump handler nor ptrace gets it. A child
-// that executes a program calls it itself: execve makes a process dumpable again.
+// KeepPrivate keeps this process's memory, which holds keys and readings, from core dumps and from
+// other processes of the same user: no core file (RLIMIT_CORE, which children inherit), and not
+// dumpable, so that neither a dump handler nor ptrace gets it. A child that executes a program
+// calls it itself: execve makes a process dumpable again.
 func KeepPrivate() error {
 	none := syscall.Rlimit{}
 	err := syscall.Setrlimit(syscall.RLIMIT_CORE, &none)

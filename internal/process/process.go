@@ -1,8 +1,9 @@
-// Package process starts the commands of a deployment as child processes, for what runs a whole one on this machine: the demo
-// and the measurements.
+// Package process starts the commands of a deployment as child processes, for what runs a whole one
+// on this machine: the demo and the measurements.
 //
-// It hides waiting for READY=1 (as systemd does), Pdeathsig, log files and /proc. It guarantees that a child does not outlive
-// its parent, and that Stop ends a child, by force after the grace time, which is an error then. It does not restart anything.
+// It hides waiting for READY=1 (as systemd does), Pdeathsig, log files and /proc. It guarantees
+// that a child does not outlive its parent, and that Stop ends a child, by force after the grace
+// time, which is an error then. It does not restart anything.
 package process
 
 import (
@@ -21,7 +22,8 @@ import (
 	"time"
 )
 
-// Process is one part of a deployment, started as its users would start it. Err is valid once Done is closed.
+// Process is one part of a deployment, started as its users would start it. Err is valid once Done
+// is closed.
 type Process struct {
 	Name string
 	Log  string // path of the file that holds what it printed
@@ -31,7 +33,8 @@ type Process struct {
 	cmd *exec.Cmd
 }
 
-// Supervisor starts and stops processes. One goroutine calls Start and Stop; the rest may be called by any.
+// Supervisor starts and stops processes. One goroutine calls Start and Stop; the rest may be called
+// by any.
 type Supervisor struct {
 	exe, logs string
 
@@ -42,7 +45,8 @@ type Supervisor struct {
 	Ended chan *Process
 }
 
-// New makes a supervisor of commands of the binary exe, whose output goes to files in the folder logs.
+// New makes a supervisor of commands of the binary exe, whose output goes to files in the folder
+// logs.
 func New(exe, logs string) (*Supervisor, error) {
 	if err := os.MkdirAll(logs, 0o700); err != nil {
 		return nil, err
@@ -50,7 +54,8 @@ func New(exe, logs string) (*Supervisor, error) {
 	return &Supervisor{exe: exe, logs: logs, Ended: make(chan *Process, 64)}, nil
 }
 
-// Start runs the command line and waits until the process says that it is ready, ends, or ctx is done.
+// Start runs the command line and waits until the process says that it is ready, ends, or ctx is
+// done.
 func (s *Supervisor) Start(ctx context.Context, name string, args ...string) (*Process, error) {
 	dir, err := os.MkdirTemp("", "vitalseal-")
 	if err != nil {
@@ -72,12 +77,13 @@ func (s *Supervisor) Start(ctx context.Context, name string, args ...string) (*P
 	p.cmd = exec.CommandContext(context.WithoutCancel(ctx), s.exe, args...)
 	p.cmd.Stdout, p.cmd.Stderr = out, out
 	p.cmd.Env = append(os.Environ(), "NOTIFY_SOCKET="+filepath.Join(dir, "ready"))
-	// Its own group, so that Ctrl-C at the terminal reaches only the demo, which stops the parts in order; and no
-	// part outlives a demo that was killed.
+	// Its own group, so that Ctrl-C at the terminal reaches only the demo, which stops the parts in
+	// order; and no part outlives a demo that was killed.
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGTERM}
 	started := make(chan error, 1)
 	go func() {
-		// The parent-death signal is sent when the starting *thread* ends, so this one stays for as long as the child.
+		// The parent-death signal is sent when the starting *thread* ends, so this one stays for as
+		// long as the child.
 		runtime.LockOSThread()
 		defer runtime.UnlockOSThread()
 		err := p.cmd.Start()
@@ -89,7 +95,7 @@ func (s *Supervisor) Start(ctx context.Context, name string, args ...string) (*P
 		close(p.Done)
 		select {
 		case s.Ended <- p:
-		default: // nobody reads any more; the process is reaped either way
+		default: // the output is not read any more; the process is reaped either way
 		}
 	}()
 	if err := <-started; err != nil {

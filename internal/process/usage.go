@@ -16,11 +16,12 @@ type Usage struct {
 	ResidentMiB float64       // rounded to a tenth
 }
 
-// ticksPerSecond is USER_HZ, in which Linux gives CPU times to user space on every architecture that we build for.
+// ticksPerSecond is USER_HZ, in which Linux gives CPU times to user space on every architecture
+// that we build for.
 const ticksPerSecond = 100
 
-// Usage of every process that runs, by name, and of this one as "self". What cannot be known is zero. CPU that a descendant
-// took counts only while it, or a process that waited for it, lives.
+// Usage of every process that runs, by name, and of this one as "self". What cannot be known is
+// zero. CPU that a descendant took counts only while it, or a process that waited for it, lives.
 func (s *Supervisor) Usage() map[string]Usage {
 	children := childrenOf()
 	m := map[string]Usage{"self": usageOf(os.Getpid())}
@@ -90,7 +91,8 @@ func residentMiB(pid int) float64 {
 	return 0
 }
 
-// statFields are the fields of a stat file after the process's name, which may hold spaces and brackets.
+// statFields are the fields of a stat file after the process's name, which may hold spaces and
+// brackets.
 func statFields(path string) []string {
 	b, err := os.ReadFile(path) // #nosec G304 -- in /proc
 	if err != nil {

@@ -13,9 +13,10 @@ import (
 	"vitalseal/internal/lab/weaken"
 )
 
-// Layout, big endian. Announcement: version 1, signal 1, epoch id 16, epoch number 8, then HPKE's encapsulated key and
-// ciphertext of the 32-byte data key. Envelope: version 1, signal 1, epoch id 16, epoch number 8, sequence 8, start
-// (microseconds since 1970) 8, then the ciphertext with its tag.
+// Layout, big endian. Announcement: version 1, signal 1, epoch id 16, epoch number 8, then HPKE's
+// encapsulated key and ciphertext of the 32-byte data key. Envelope: version 1, signal 1, epoch id
+// 16, epoch number 8, sequence 8, start (microseconds since 1970) 8, then the ciphertext with its
+// tag.
 const (
 	version         = 1
 	epochBytes      = 16 + 8
@@ -28,8 +29,8 @@ const (
 	maxMicros = 253402300799e6
 )
 
-// Sealer is the sending side of one stream and epoch. The data key is only in its memory, inside the cipher; nothing of
-// it can open what it sealed. One goroutine uses it.
+// Sealer is the sending side of one stream and epoch. The data key is only in its memory, inside
+// the cipher; nothing of it can open what it sealed. One goroutine uses it.
 type Sealer struct {
 	sensor string
 	signal uint8
@@ -38,8 +39,9 @@ type Sealer struct {
 	aead   cipher.AEAD
 }
 
-// NewSealer begins an epoch of a sensor's stream with a fresh data key and seals that key to the hub. The announcement
-// must reach the hub before the first envelope. number must be greater than any used before for this stream.
+// NewSealer begins an epoch of a sensor's stream with a fresh data key and seals that key to the
+// hub. The announcement must reach the hub before the first envelope. number must be greater than
+// any used before for this stream.
 func NewSealer(to Recipient, sensor string, signal uint8, number uint64) (s *Sealer, announcement []byte, err error) {
 	if to.key == nil {
 		return nil, nil, fmt.Errorf("%w: no recipient", ErrMalformed)
@@ -89,7 +91,8 @@ type Opener struct {
 	aead   cipher.AEAD
 }
 
-// OpenAnnouncement takes the data key out of an announcement that sensor made for signal. Any mismatch is ErrOpen.
+// OpenAnnouncement takes the data key out of an announcement that sensor made for signal. Any
+// mismatch is ErrOpen.
 func OpenAnnouncement(k *RecipientKey, announcement []byte, sensor string, signal uint8) (*Opener, error) {
 	info, err := ParseAnnouncement(announcement)
 	if err != nil || info.Signal != signal {
@@ -123,7 +126,8 @@ func (o *Opener) Open(envelope []byte) (Header, []byte, error) {
 	return h, plaintext, nil
 }
 
-// ParseHeader reads an envelope's header for routing, before anything is proven. The error is ErrMalformed.
+// ParseHeader reads an envelope's header for routing, before anything is proven. The error is
+// ErrMalformed.
 func ParseHeader(envelope []byte, sensor string) (Header, error) {
 	if len(envelope) < envelopeHeader+tagBytes || len(envelope) > MaxEnvelopeBytes || envelope[0] != version {
 		return Header{}, fmt.Errorf("%w: envelope", ErrMalformed)
@@ -144,7 +148,8 @@ type AnnouncementInfo struct {
 	Epoch  Epoch
 }
 
-// ParseAnnouncement reads an announcement's header, before anything is proven. The error is ErrMalformed.
+// ParseAnnouncement reads an announcement's header, before anything is proven. The error is
+// ErrMalformed.
 func ParseAnnouncement(b []byte) (AnnouncementInfo, error) {
 	if len(b) != announcementLen || b[0] != version {
 		return AnnouncementInfo{}, fmt.Errorf("%w: announcement", ErrMalformed)
@@ -161,7 +166,8 @@ func announcementInfo(sensor string, signal uint8, e Epoch) []byte {
 	return append(b, sensor...) // last, so that no other split of these bytes exists
 }
 
-// associated binds the ciphertext to its whole header and to the sensor. header is copied: it is also the output's start.
+// associated binds the ciphertext to its whole header and to the sensor. header is copied: it is
+// also the output's start.
 func associated(header []byte, sensor string) []byte {
 	if weaken.Skip(weaken.SealSensor) {
 		sensor = ""

@@ -14,8 +14,8 @@ import (
 	"vitalseal/internal/seal"
 )
 
-// TestFormat opens what the package sealed with nothing but doc/formats/envelope.md, written out a second time here. It
-// also has the data key then, and looks for it in all that leaves the sender.
+// TestFormat opens what the package sealed with nothing but doc/formats/envelope.md, written out a
+// second time here. It also has the data key then, and looks for it in all that leaves the sender.
 func TestFormat(t *testing.T) {
 	k, s, announcement := sealed(t)
 	e := s.Epoch()

@@ -10,8 +10,8 @@ import (
 	"path/filepath"
 )
 
-// Key is an AES-256 key for what is stored. Random 96-bit nonces keep a key good for 2^32 seals; callers use one key a
-// patient. The zero Key is no key: do not use it.
+// Key is an AES-256 key for what is stored. Random 96-bit nonces keep a key good for 2^32 seals;
+// callers use one key a patient. The zero Key is no key: do not use it.
 type Key [32]byte
 
 const nonceBytes = 12
@@ -23,7 +23,8 @@ func NewKey() Key {
 	return k
 }
 
-// Seal encrypts plaintext and binds it to associated, which Open must be given again. Overhead: 28 bytes.
+// Seal encrypts plaintext and binds it to associated, which Open must be given again. Overhead: 28
+// bytes.
 func (k Key) Seal(plaintext, associated []byte) []byte {
 	aead := k.aead()
 	b := make([]byte, nonceBytes, nonceBytes+len(plaintext)+tagBytes)
@@ -62,8 +63,9 @@ type KeyStore interface {
 // FileKeyStore keeps the root key in a file. It is only as safe as that file.
 type FileKeyStore struct{ root Key }
 
-// OpenFileKeyStore reads the root key, or makes it on the first run (created; the file is 0600 and durable before it
-// returns). It refuses a file that others may read or write, and one that is not exactly a key.
+// OpenFileKeyStore reads the root key, or makes it on the first run (created; the file is 0600 and
+// durable before it returns). It refuses a file that others may read or write, and one that is not
+// exactly a key.
 func OpenFileKeyStore(path string) (ks *FileKeyStore, created bool, err error) {
 	root, err := readKeyFile(path)
 	if errors.Is(err, os.ErrNotExist) {
@@ -105,8 +107,8 @@ func readKeyFile(path string) (k Key, err error) {
 	return k, nil
 }
 
-// createKeyFile makes the file appear whole: written under another name, synced, linked. An existing file is never
-// replaced.
+// createKeyFile makes the file appear whole: written under another name, synced, linked. An
+// existing file is never replaced.
 func createKeyFile(path string, k Key) (err error) {
 	dir := filepath.Dir(path)
 	f, err := os.CreateTemp(dir, ".key-*") // 0600

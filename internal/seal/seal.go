@@ -1,13 +1,15 @@
-// Package seal makes readings unreadable to everybody but the hub: data keys sealed to the hub's public key, chunks
-// sealed under the data key, and at the hub keys for what is stored, wrapped by a root key.
+// Package seal makes readings unreadable outside the hub: data keys sealed to the hub's public key,
+// chunks sealed under the data key, and at the hub keys for what is stored, wrapped by a root key.
 //
-// It hides the cryptography: HPKE (RFC 9180) with ML-KEM-768 + X25519, HKDF-SHA256 and AES-256-GCM for data keys;
-// AES-256-GCM with the sequence number as nonce for chunks; AES-256-GCM with random nonces for what is stored. It
-// guarantees that a nonce is never used twice under a key, that a chunk opens only for the sensor, signal, epoch, sequence
-// and start it was sealed for, that the sealing side has no way to open, and that whatever is wrong gives one
-// indistinguishable error. All but [Sealer] is safe for concurrent use. Formats: doc/formats/envelope.md.
+// It hides the cryptography: HPKE (RFC 9180) with ML-KEM-768 + X25519, HKDF-SHA256 and AES-256-GCM
+// for data keys; AES-256-GCM with the sequence number as nonce for chunks; AES-256-GCM with random
+// nonces for what is stored. It guarantees that a nonce is never used twice under a key, that a
+// chunk opens only for the sensor, signal, epoch, sequence and start it was sealed for, that the
+// sealing side has no way to open, and that whatever is wrong gives one indistinguishable error.
+// All but [Sealer] is safe for concurrent use. Formats: doc/formats/envelope.md.
 //
-// It does not protect against whoever holds the recipient key or the root key file, nor hide how much is sent and when.
+// It does not protect against an attacker who holds the recipient key or the root key file, nor
+// hide how much is sent and when.
 package seal
 
 import (
@@ -19,11 +21,13 @@ import (
 
 // Errors that callers tell apart.
 var (
-	// ErrOpen is the one answer to everything that does not open: damaged, forged, spliced, wrong key.
+	// ErrOpen is the one answer to everything that does not open: damaged, forged, spliced, wrong
+	// key.
 	ErrOpen = errors.New("seal: does not open")
 	// ErrMalformed says that bytes are no announcement or envelope at all.
 	ErrMalformed = errors.New("seal: malformed")
-	// ErrEpochExhausted says that a Sealer has sealed as many chunks as one key may; begin a new epoch.
+	// ErrEpochExhausted says that a Sealer has sealed as many chunks as one key may; begin a new
+	// epoch.
 	ErrEpochExhausted = errors.New("seal: epoch exhausted")
 )
 
@@ -40,14 +44,16 @@ type EpochID [16]byte
 // String is the id in hexadecimal.
 func (id EpochID) String() string { return fmt.Sprintf("%x", id[:]) }
 
-// Epoch is the life of one data key. Number increases strictly with each new epoch of a sensor's stream, across
-// restarts (boot counter << 20 | count), and so puts epochs in order and betrays a restored backup.
+// Epoch is the life of one data key. Number increases strictly with each new epoch of a sensor's
+// stream, across restarts (boot counter << 20 | count), and so puts epochs in order and betrays a
+// restored backup.
 type Epoch struct {
 	ID     EpochID
 	Number uint64
 }
 
-// CountBits is how many low bits of an epoch's number count the epochs of one start; the bits above are the boot counter.
+// CountBits is how many low bits of an epoch's number count the epochs of one start; the bits above
+// are the boot counter.
 const CountBits = 20
 
 // MaxBoot is the highest boot counter that a gateway counts to.

@@ -136,7 +136,8 @@ func TestNothingOpensInAnotherPlace(t *testing.T) {
 	}
 }
 
-// TestTheSealerCannotOpen: what the gateway holds has no way back, neither by method nor by what it wrote.
+// TestTheSealerCannotOpen: what the gateway holds has no way back, neither by method nor by what it
+// wrote.
 func TestTheSealerCannotOpen(t *testing.T) {
 	typ := reflect.TypeFor[*seal.Sealer]()
 	for i := range typ.NumMethod() {

@@ -36,7 +36,7 @@ func (s soft) Open(dst, nonce, sealed, associated []byte) ([]byte, error) {
 	if err == nil || !weaken.Skip(weaken.SealTag) {
 		return plaintext, err
 	}
-	// The same key stream, and nobody looks at the tag.
+	// The same key stream; the tag is not checked.
 	body := sealed[:max(0, len(sealed)-tagBytes)]
 	out := make([]byte, len(body))
 	cipher.NewCTR(s.block, binary.BigEndian.AppendUint32(bytes.Clone(nonce), 2)).XORKeyStream(out, body)

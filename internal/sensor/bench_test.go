@@ -8,8 +8,9 @@ import (
 	"vitalseal/internal/sensor/bench"
 )
 
-// BenchmarkPatientSecond is all that one simulated patient costs in a second: 100 optical samples, polled ten times, and
-// 100 pressures of ten conversions each, through drivers, buses and chips. 3 ms would be 0.3 % of a core.
+// BenchmarkPatientSecond is all that one simulated patient costs in a second: 100 optical samples,
+// polled ten times, and 100 pressures of ten conversions each, through drivers, buses and chips. 3
+// ms would be 0.3 % of a core.
 func BenchmarkPatientSecond(b *testing.B) {
 	clock := bench.NewManualClock(time.Unix(1.8e9, 0))
 	world, err := bench.New(bench.Ward(bench.DemoProfile(0)), bench.Options{Clock: clock.Now})

@@ -12,8 +12,8 @@ import (
 	"vitalseal/internal/sensor/bench"
 )
 
-// TestMAX30100AfterABrokenRead: a read of the FIFO that breaks off in the middle of a sample must neither swap infrared and
-// red for ever after, nor lose samples that nobody counts.
+// TestMAX30100AfterABrokenRead: a read of the FIFO that breaks off in the middle of a sample must
+// neither swap infrared and red for ever after, nor lose samples uncounted.
 func TestMAX30100AfterABrokenRead(t *testing.T) {
 	for _, after := range []int{-1, 0, 1, 2, 3, 4, 7, 18, 63} {
 		for _, waiting := range []int{5, 15, 16, 20} {
@@ -57,8 +57,8 @@ func TestMAX30100AfterABrokenRead(t *testing.T) {
 	}
 }
 
-// TestMAX30100FullAfterLostStatus: the status was read, and thereby cleared, in a transaction that failed. The next read sees
-// equal pointers and no flag, and must still know that the FIFO is full.
+// TestMAX30100FullAfterLostStatus: the status was read, and thereby cleared, in a transaction that
+// failed. The next read sees equal pointers and no flag, and must still know that the FIFO is full.
 func TestMAX30100FullAfterLostStatus(t *testing.T) {
 	for _, wait := range []int{0, 16} {
 		d, b, clock := chip(t, bench.DemoProfile(0), sensor.MAX30100Config{})
@@ -71,7 +71,8 @@ func TestMAX30100FullAfterLostStatus(t *testing.T) {
 	}
 }
 
-// TestMAX30100RetriesAndGivesUp: two failures in a row are mended unseen, a bus that stays broken is an error.
+// TestMAX30100RetriesAndGivesUp: two failures in a row are mended unseen, a bus that stays broken
+// is an error.
 func TestMAX30100RetriesAndGivesUp(t *testing.T) {
 	d, b, clock := chip(t, bench.DemoProfile(0), sensor.MAX30100Config{})
 	c := b.MAX30100("bed-1/i2c")
@@ -104,7 +105,8 @@ func TestMAX30100RetriesAndGivesUp(t *testing.T) {
 	}
 }
 
-// TestMAX30100WithFewerRates: a copy of the chip that stores another rate than it was told is refused, with both rates named.
+// TestMAX30100WithFewerRates: a copy of the chip that stores another rate than it was told is
+// refused, with both rates named.
 func TestMAX30100WithFewerRates(t *testing.T) {
 	clock := bench.NewManualClock(time.Unix(1e9, 0))
 	b, err := bench.New(bench.Ward(bench.Profile{}), bench.Options{Clock: clock.Now})
@@ -122,7 +124,8 @@ func TestMAX30100WithFewerRates(t *testing.T) {
 	}
 }
 
-// TestMAX30100Ambient: with the LEDs off only light from outside is left; they burn again afterwards, nothing old is read.
+// TestMAX30100Ambient: with the LEDs off only light from outside is left; they burn again
+// afterwards, nothing old is read.
 func TestMAX30100Ambient(t *testing.T) {
 	d, b, clock := chip(t, bench.DemoProfile(0), sensor.MAX30100Config{})
 	c := b.MAX30100("bed-1/i2c")
@@ -168,7 +171,8 @@ func TestMAX30100TemperatureIsCorrected(t *testing.T) {
 	}
 }
 
-// control runs the current control on a simulated chip for so many seconds, and returns how often it changed the currents.
+// control runs the current control on a simulated chip for so many seconds, and returns how often
+// it changed the currents.
 func control(t *testing.T, d *sensor.MAX30100, c *sensor.CurrentControl, clock *bench.ManualClock, seconds int) (changes int, last sensor.Optical) {
 	t.Helper()
 	dst := make([]sensor.Optical, 16)
@@ -191,7 +195,8 @@ func control(t *testing.T, d *sensor.MAX30100, c *sensor.CurrentControl, clock *
 	return changes, last
 }
 
-// TestCurrentControl: from pale to dark fingers the light ends in its range, by few changes, and stays there.
+// TestCurrentControl: from pale to dark fingers the light ends in its range, by few changes, and
+// stays there.
 func TestCurrentControl(t *testing.T) {
 	for _, c := range []struct {
 		transmission float64
@@ -223,7 +228,8 @@ func TestCurrentControl(t *testing.T) {
 	}
 }
 
-// TestCurrentControlInTheDark: without a finger the currents go back to where they began, whatever they were.
+// TestCurrentControlInTheDark: without a finger the currents go back to where they began, whatever
+// they were.
 func TestCurrentControlInTheDark(t *testing.T) {
 	clock := bench.NewManualClock(time.Unix(1e9, 0))
 	p := bench.Profile{Seed: 5, Start: clock.Now(), Transmission: 6, ProbeOff: bench.Windows{First: 20 * time.Second, Lasting: 10 * time.Second}}
@@ -254,7 +260,8 @@ func TestCurrentControlInTheDark(t *testing.T) {
 	}
 }
 
-// TestCurrentControlOnItsEdges holds the light at every level: whatever the current, no level leads to and fro.
+// TestCurrentControlOnItsEdges holds the light at every level: whatever the current, no level leads
+// to and fro.
 func TestCurrentControlOnItsEdges(t *testing.T) {
 	for level := 0.02; level < 12; level *= 1.01 {
 		c := sensor.NewCurrentControl(100, sensor.Current20mA8, sensor.Current20mA8)
@@ -306,8 +313,8 @@ func TestMCP3008FaultsOnTheBench(t *testing.T) {
 	}
 }
 
-// TestMPS20N0040DBeyondItsRange: a bridge that drifted far from its calibration is refused where that can be seen: below
-// ambient, above full scale, and when a zero is taken.
+// TestMPS20N0040DBeyondItsRange: a bridge that drifted far from its calibration is refused where
+// that can be seen: below ambient, above full scale, and when a zero is taken.
 func TestMPS20N0040DBeyondItsRange(t *testing.T) {
 	calibrated := bench.Profile{Bridge: bench.Bridge{Offset: 0.001, FullScale: 60}}
 	for offset, want := range map[float64]sensor.State{-8: sensor.BeyondRange, 21: sensor.Working} {

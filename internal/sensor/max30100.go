@@ -18,62 +18,72 @@ const (
 	retryAfter = time.Millisecond
 )
 
-// Optical is one sample of the MAX30100: light that came back at each wavelength, left-justified in 16 bits whatever the
-// converter's resolution. Both fall while blood flows in. Red is zero in ModeHeartRate.
+// Optical is one sample of the MAX30100: light that came back at each wavelength, left-justified in
+// 16 bits whatever the converter's resolution. Both fall while blood flows in. Red is zero in
+// ModeHeartRate.
 type Optical struct{ Infrared, Red uint16 }
 
-// MAX30100Config is how the chip samples. The zero value is a good finger probe: 100 Hz, 16 bit, 50 mA and 27.1 mA.
+// MAX30100Config is how the chip samples. The zero value is a good finger probe: 100 Hz, 16 bit, 50
+// mA and 27.1 mA.
 type MAX30100Config struct {
 	// Mode is which LEDs are lit. Default both.
 	Mode Mode
-	// Rate is one of 50, 100, 167, 200, 400, 600, 800, 1000 Hz, as far as PulseWidth allows. Default 100 Hz.
+	// Rate is one of 50, 100, 167, 200, 400, 600, 800, 1000 Hz, as far as PulseWidth allows.
+	// Default 100 Hz.
 	Rate vitals.Hertz
 	// PulseWidth is one of 200, 400, 800, 1600 us, for 13, 14, 15, 16 bits. Default 1600 us.
 	PulseWidth time.Duration
 	// Infrared and Red are the LED currents. Defaults 50 mA and 27.1 mA.
 	Infrared, Red Current
-	// TemperatureOffset and SelfHeating correct the die's temperature, which reads high by what the LEDs heat it: SelfHeating is
-	// in C per mA of current that the LEDs draw on average. Both are found on the device beside a thermometer; zero leaves
-	// the chip's reading as it is.
+	// TemperatureOffset and SelfHeating correct the die's temperature, which reads high by what the
+	// LEDs heat it: SelfHeating is in C per mA of current that the LEDs draw on average. Both are
+	// found on the device beside a thermometer; zero leaves the chip's reading as it is.
 	TemperatureOffset vitals.Celsius
 	SelfHeating       vitals.Celsius
-	// Now is used to estimate how many samples were lost once the chip's counter is at its end. Default time.Now.
+	// Now is used to estimate how many samples were lost once the chip's counter is at its end.
+	// Default time.Now.
 	Now func() time.Time
 	// Sleep waits between polls of the chip. Default time.Sleep.
 	Sleep func(time.Duration)
 }
 
-// MAX30100 is a pulse oximeter and heart-rate sensor by Maxim Integrated: two LEDs (660 and 880 nm), a photodiode, a
-// 16-bit converter with ambient light cancellation and a FIFO of 16 samples; 1.8 V core, I2C address 0x57, 400 kHz.
-// Its die temperature is accurate to +-1 C. Not safe for concurrent use.
+// MAX30100 is a pulse oximeter and heart-rate sensor by Maxim Integrated: two LEDs (660 and 880
+// nm), a photodiode, a 16-bit converter with ambient light cancellation and a FIFO of 16 samples;
+// 1.8 V core, I2C address 0x57, 400 kHz. Its die temperature is accurate to +-1 C. Not safe for
+// concurrent use.
 //
-// Errata of practice: when the FIFO is full new samples are lost, while its pointers look as if it were empty; the chip
-// stores another rate than written when rate and pulse width do not go together; after a brown-out it stands still with
-// power-on values; a burst from the FIFO that breaks off leaves the chip in the middle of a sample, so that infrared and red
-// would change places. This driver notices all four. Read at least every 16 samples.
+// Errata of practice: when the FIFO is full new samples are lost, while its pointers look as if it
+// were empty; the chip stores another rate than written when rate and pulse width do not go
+// together; after a brown-out it stands still with power-on values; a burst from the FIFO that
+// breaks off leaves the chip in the middle of a sample, so that infrared and red would change
+// places. This driver notices all four. Read at least every 16 samples.
 //
-// A transaction that fails is tried again, three times in all, where that does no harm: not a burst from the FIFO.
+// A transaction that fails is tried again, three times in all, where that does no harm: not a burst
+// from the FIFO.
 //
 // Datasheet: Maxim Integrated 19-7065, MAX30100.
 type MAX30100 struct {
 	dev    i2c.Dev
 	config MAX30100Config
 	led    byte // LED_CONFIG as it should be
-	// pending collects status bits since the FIFO was last emptied. Reading the status clears it in the chip, so a read
-	// that fails half way would otherwise forget that the FIFO was full.
+	// pending collects status bits since the FIFO was last emptied. Reading the status clears it in
+	// the chip, so a read that fails half way would otherwise forget that the FIFO was full.
 	pending byte
 	drained time.Time // when the FIFO was last emptied
-	// doubt: reading the status failed once since then, and may have cleared bits that nobody saw.
+	// doubt: reading the status failed once since then, and may have cleared bits that were never
+	// read.
 	doubt bool
-	// torn: a burst from the FIFO failed, tornAt being the read pointer before it and tornLost what was lost before that.
+	// torn: a burst from the FIFO failed, tornAt being the read pointer before it and tornLost what
+	// was lost before that.
 	torn     bool
 	tornAt   byte
 	tornLost int
 	buf      [fifoDepth * fifoBytes]byte
 }
 
-// NewMAX30100 checks that a MAX30100 answers, resets it, configures it, reads the configuration back and starts sampling.
-// It takes a few milliseconds. Errors wrap ErrBadConfig, ErrNotConnected, ErrWrongPart, ErrConfigRefused, ErrTimeout.
+// NewMAX30100 checks that a MAX30100 answers, resets it, configures it, reads the configuration
+// back and starts sampling. It takes a few milliseconds. Errors wrap ErrBadConfig, ErrNotConnected,
+// ErrWrongPart, ErrConfigRefused, ErrTimeout.
 func NewMAX30100(bus i2c.Bus, c MAX30100Config) (*MAX30100, error) {
 	if c.Rate == 0 {
 		c.Rate = 100
@@ -94,8 +104,9 @@ func NewMAX30100(bus i2c.Bus, c MAX30100Config) (*MAX30100, error) {
 	return d, nil
 }
 
-// Configure resets the chip and sets it up again, as NewMAX30100 does, with the LED currents set last. It is what to do
-// after ErrBrownOut or when a chip that was gone is back. Samples waiting in the chip are lost.
+// Configure resets the chip and sets it up again, as NewMAX30100 does, with the LED currents set
+// last. It is what to do after ErrBrownOut or when a chip that was gone is back. Samples waiting in
+// the chip are lost.
 func (d *MAX30100) Configure() error {
 	if err := d.configure(); err != nil {
 		return fmt.Errorf("sensor: max30100: configure: %w", err)
@@ -157,7 +168,8 @@ func (d *MAX30100) configure() error {
 		}
 	}
 	d.led = led
-	// The reset itself set PWR_RDY; reading it here means that whenever it is seen again, the supply failed.
+	// The reset itself set PWR_RDY; reading it here means that whenever it is seen again, the
+	// supply failed.
 	status, err := d.readReg(regIntStatus)
 	if err != nil {
 		return err
@@ -183,11 +195,12 @@ func ledConfig(infrared, red Current) (byte, error) {
 // Rate is the configured sampling rate. The chip's own oscillator keeps it to a few per cent only.
 func (d *MAX30100) Rate() vitals.Hertz { return d.config.Rate }
 
-// Read empties the FIFO into dst, oldest sample first, and says how many samples it wrote and how many were lost
-// after those (or before the next ones), because the FIFO was full or an earlier read broke off. What does not fit into dst
-// stays in the chip; 16 samples always suffice. Up to 15 lost samples are counted exactly, more are estimated from the
-// time since the last Read. Errors wrap ErrBrownOut or the bus's error; samples that an error costs are counted as lost
-// by the next Read.
+// Read empties the FIFO into dst, oldest sample first, and says how many samples it wrote and how
+// many were lost after those (or before the next ones), because the FIFO was full or an earlier
+// read broke off. What does not fit into dst stays in the chip; 16 samples always suffice. Up to 15
+// lost samples are counted exactly, more are estimated from the time since the last Read. Errors
+// wrap ErrBrownOut or the bus's error; samples that an error costs are counted as lost by the next
+// Read.
 func (d *MAX30100) Read(dst []Optical) (n, lost int, err error) {
 	n, lost, err = d.read(dst)
 	if err != nil {
@@ -255,9 +268,10 @@ func (d *MAX30100) head() (h head, err error) {
 	if h.waiting != 0 {
 		return h, nil
 	}
-	// Equal pointers mean empty or full. A full FIFO has lost samples, or else both was almost full and got a sample
-	// since it was last emptied; an emptied one may have either bit left over, but not both. Where the bits may have been
-	// cleared unseen, the time tells: none or all sixteen were made meanwhile.
+	// Equal pointers mean empty or full. A full FIFO has lost samples, or else both was almost full
+	// and got a sample since it was last emptied; an emptied one may have either bit left over, but
+	// not both. Where the bits may have been cleared unseen, the time tells: none or all sixteen
+	// were made meanwhile.
 	full := d.pending&statusAlmostFull != 0 && d.pending&statusReady != 0
 	if h.overflow > 0 || full || d.doubt && d.produced(d.config.Now()) >= fifoDepth/2 {
 		h.waiting = fifoDepth
@@ -265,13 +279,14 @@ func (d *MAX30100) head() (h head, err error) {
 	return h, nil
 }
 
-// produced is how many samples the chip made since the FIFO was last emptied, if the clock was not set back meanwhile.
+// produced is how many samples the chip made since the FIFO was last emptied, if the clock was not
+// set back meanwhile.
 func (d *MAX30100) produced(now time.Time) int {
 	return int(math.Round(min(1e9, max(0, now.Sub(d.drained).Seconds()*float64(d.config.Rate)))))
 }
 
-// mend begins anew after a burst that broke off: where in a sample the chip stands nobody knows. All that waits is given up
-// and counted with what the burst took.
+// mend begins anew after a burst that broke off: where in a sample the chip stands is unknown. All
+// that waits is given up and counted with what the burst took.
 func (d *MAX30100) mend(h head) (lost int, err error) {
 	if err := d.tx([]byte{regFIFOWrite, 0, 0, 0}, nil); err != nil {
 		return 0, fmt.Errorf("clear the FIFO: %w", err)
@@ -303,8 +318,9 @@ func (d *MAX30100) SetCurrents(infrared, red Current) error {
 	return nil
 }
 
-// Temperature measures the die's temperature, which takes about 29 ms; sampling goes on. It is corrected as the configuration
-// says, is the device's and not the patient's, and serves to notice a device that is too hot or too cold to trust.
+// Temperature measures the die's temperature, which takes about 29 ms; sampling goes on. It is
+// corrected as the configuration says, is the device's and not the patient's, and serves to notice
+// a device that is too hot or too cold to trust.
 func (d *MAX30100) Temperature() (vitals.Celsius, error) {
 	t, err := d.temperature()
 	if err != nil {
@@ -313,7 +329,8 @@ func (d *MAX30100) Temperature() (vitals.Celsius, error) {
 	return t + d.config.TemperatureOffset - d.config.SelfHeating*vitals.Celsius(d.meanCurrent()), nil
 }
 
-// meanCurrent is what the LEDs draw on average, in mA: each is lit once a sample for a pulse's width.
+// meanCurrent is what the LEDs draw on average, in mA: each is lit once a sample for a pulse's
+// width.
 func (d *MAX30100) meanCurrent() float64 {
 	mA := milliAmps[d.led&15]
 	if d.config.Mode == ModeSpO2 {
@@ -322,9 +339,10 @@ func (d *MAX30100) meanCurrent() float64 {
 	return mA * d.config.PulseWidth.Seconds() * float64(d.config.Rate)
 }
 
-// Ambient switches the LEDs off for a few samples, reads what light is left, and switches them on again: light from
-// outside that the chip's own cancellation did not remove, or a probe without LEDs. It takes about 12 samples' time, which are
-// lost, as is what waited in the FIFO; the next Read does not count them.
+// Ambient switches the LEDs off for a few samples, reads what light is left, and switches them on
+// again: light from outside that the chip's own cancellation did not remove, or a probe without
+// LEDs. It takes about 12 samples' time, which are lost, as is what waited in the FIFO; the next
+// Read does not count them.
 func (d *MAX30100) Ambient() (Optical, error) {
 	o, err := d.ambient()
 	if err != nil {
@@ -397,7 +415,8 @@ func (d *MAX30100) temperature() (vitals.Celsius, error) {
 	return vitals.Celsius(float64(int8(b[0])) + float64(b[1]&0x0f)*0.0625), nil // #nosec G115 -- the register is signed
 }
 
-// Check reads the configuration back and compares. ErrBrownOut says that it is gone: call Configure.
+// Check reads the configuration back and compares. ErrBrownOut says that it is gone: call
+// Configure.
 func (d *MAX30100) Check() error {
 	spo2, err := spo2Config(d.config.Rate, d.config.PulseWidth, d.config.Mode)
 	if err != nil {
@@ -421,7 +440,8 @@ func (d *MAX30100) Halt() error {
 	return nil
 }
 
-// waitClear polls until the chip has cleared a bit itself, up to polls times 5 ms, and returns the register.
+// waitClear polls until the chip has cleared a bit itself, up to polls times 5 ms, and returns the
+// register.
 func (d *MAX30100) waitClear(reg, bit byte, polls int) (byte, error) {
 	for range polls {
 		v, err := d.readReg(reg)
@@ -451,7 +471,8 @@ func (d *MAX30100) writeReg(reg, value byte) error {
 	return nil
 }
 
-// tx is a transaction that may be made twice: a bus with a bad contact fails now and then, and works a moment later.
+// tx is a transaction that may be made twice: a bus with a bad contact fails now and then, and
+// works a moment later.
 func (d *MAX30100) tx(w, r []byte) error {
 	for try := 1; ; try++ {
 		err := d.dev.Tx(w, r)

@@ -10,8 +10,9 @@ const (
 	lightClips     = 65528
 )
 
-// How long a level must last before the current follows, in seconds. A converter at its limit shows nothing, so it is quick;
-// a dim finger still gives values, and one that is just being put in is dim for a moment.
+// How long a level must last before the current follows, in seconds. A converter at its limit shows
+// nothing, so it is quick; a dim finger still gives values, and one that is just being put in is
+// dim for a moment.
 const (
 	lightBlock   = 0.25
 	brightBlocks = 2
@@ -36,11 +37,13 @@ func (l Light) String() string {
 	return [...]string{"unknown", "good", "dark", "dim", "glare"}[min(l, LightGlare)]
 }
 
-// CurrentControl chooses LED currents that keep both channels of a MAX30100 within 30 to 88 % of full scale. It acts on
-// quarter seconds, upwards after 2.5 s and downwards after half a second, and aims so far inside the range that no current
-// leads back to where it came from: the chip's currents are at most a factor of 1.73 apart, the range's ends 2.9. In the dark it
-// returns to the currents it began with, so that the next finger is seen. It does not touch the chip: see
-// MAX30100.SetCurrents. Everything that was measured before a change says nothing about what comes after it.
+// CurrentControl chooses LED currents that keep both channels of a MAX30100 within 30 to 88 % of
+// full scale. It acts on quarter seconds, upwards after 2.5 s and downwards after half a second,
+// and aims so far inside the range that no current leads back to where it came from: the chip's
+// currents are at most a factor of 1.73 apart, the range's ends 2.9. In the dark it returns to the
+// currents it began with, so that the next finger is seen. It does not touch the chip: see
+// MAX30100.SetCurrents. Everything that was measured before a change says nothing about what comes
+// after it.
 //
 // The zero value is not usable; not safe for concurrent use.
 type CurrentControl struct {
@@ -55,8 +58,9 @@ type CurrentControl struct {
 	state       Light
 }
 
-// NewCurrentControl is for samples at a rate, from the currents that the chip was configured with (the driver's defaults for
-// CurrentDefault). red may be CurrentOff: only infrared is then looked after.
+// NewCurrentControl is for samples at a rate, from the currents that the chip was configured with
+// (the driver's defaults for CurrentDefault). red may be CurrentOff: only infrared is then looked
+// after.
 func NewCurrentControl(rate float64, infrared, red Current) *CurrentControl {
 	if infrared == CurrentDefault {
 		infrared = Current50mA
@@ -75,8 +79,8 @@ func (c *CurrentControl) Currents() (infrared, red Current) { return c.now[0], c
 // State is what the light was like in the last quarter second.
 func (c *CurrentControl) State() Light { return c.state }
 
-// Observe looks at consecutive samples, as read with the currents last asked for, and reports whether other currents should be
-// set now. The rest of the samples is then not looked at.
+// Observe looks at consecutive samples, as read with the currents last asked for, and reports
+// whether other currents should be set now. The rest of the samples is then not looked at.
 func (c *CurrentControl) Observe(samples []Optical) (change bool) {
 	for _, s := range samples {
 		for ch, v := range [2]uint16{s.Infrared, s.Red} {
@@ -134,7 +138,7 @@ func (c *CurrentControl) decide() (change bool) {
 		switch {
 		case c.bright[ch] > 0 && c.now[ch] <= Current4mA4:
 			c.state = LightGlare
-		case c.bright[ch] >= brightBlocks && clips[ch]: // how bright it is nobody knows
+		case c.bright[ch] >= brightBlocks && clips[ch]: // how bright it is cannot be known
 			wanted[ch] = max(Current4mA4, CurrentOf(mA/2))
 		case c.bright[ch] >= brightBlocks:
 			wanted[ch] = max(Current4mA4, min(c.now[ch]-1, CurrentOf(mA*lightAim/level[ch])))

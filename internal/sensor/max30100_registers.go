@@ -57,7 +57,8 @@ func (m Mode) bits() byte {
 // Current is a LED current. The zero Current means the default of its LED.
 type Current uint8
 
-// The currents that the chip has, in milliamperes (datasheet table 7). CurrentOff leaves the LED dark.
+// The currents that the chip has, in milliamperes (datasheet table 7). CurrentOff leaves the LED
+// dark.
 const (
 	CurrentDefault Current = iota
 	CurrentOff
@@ -112,9 +113,9 @@ func (c Current) code(fallback Current) (byte, error) {
 
 var sampleRates = [...]vitals.Hertz{50, 100, 167, 200, 400, 600, 800, 1000}
 
-// pulseWidths and the highest legal sampling rate for each with both LEDs (datasheet table 8). Infrared alone may go
-// further (table 9), which nothing here needs, so the same limits hold for it. The converter's resolution follows from the
-// width: 13, 14, 15, 16 bits.
+// pulseWidths and the highest legal sampling rate for each with both LEDs (datasheet table 8).
+// Infrared alone may go further (table 9), which nothing here needs, so the same limits hold for
+// it. The converter's resolution follows from the width: 13, 14, 15, 16 bits.
 var pulseWidths = [...]struct {
 	width   time.Duration
 	maxRate vitals.Hertz
@@ -125,8 +126,8 @@ var pulseWidths = [...]struct {
 	{1600 * time.Microsecond, 100},
 }
 
-// spo2Config is the SPO2_CONFIG register for a rate and width, or an error that says what is allowed. The chip would
-// quietly store the highest legal rate instead.
+// spo2Config is the SPO2_CONFIG register for a rate and width, or an error that says what is
+// allowed. The chip would quietly store the highest legal rate instead.
 func spo2Config(rate vitals.Hertz, width time.Duration, mode Mode) (byte, error) {
 	if mode > ModeHeartRate {
 		return 0, fmt.Errorf("%w: mode %d does not exist", ErrBadConfig, mode)

@@ -173,8 +173,8 @@ func chip(t *testing.T, p bench.Profile, c sensor.MAX30100Config) (*sensor.MAX30
 	return d, b, clock
 }
 
-// TestMAX30100NeverLosesCount polls at every interval there can be: between empty, full, and overflown, also when the
-// overflow counter is at its end, each sample is either read or counted.
+// TestMAX30100NeverLosesCount polls at every interval there can be: between empty, full, and
+// overflown, also when the overflow counter is at its end, each sample is either read or counted.
 func TestMAX30100NeverLosesCount(t *testing.T) {
 	for _, step := range []time.Duration{3, 10, 37, 140, 150, 155, 160, 165, 170, 300, 310, 320, 1000, 60000} {
 		d, _, clock := chip(t, bench.DemoProfile(0), sensor.MAX30100Config{})
@@ -190,7 +190,8 @@ func TestMAX30100NeverLosesCount(t *testing.T) {
 			read, lost = read+n, lost+l
 		}
 		want := int(clock.Now().Sub(begin).Seconds() * 100)
-		// Beyond 15 in a row the clock tells, which may be one off in either direction, but does not add up.
+		// Beyond 15 in a row the clock tells, which may be one off in either direction, but does
+		// not add up.
 		if got := read + lost; got < want-2 || got > want+2 {
 			t.Errorf("polled every %d ms: %d read + %d lost = %d, the chip made %d", step, read, lost, got, want)
 		}

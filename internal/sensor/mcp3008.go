@@ -12,18 +12,21 @@ import (
 
 // MCP3008Config is how the converter is driven. The zero value suits every supply voltage.
 type MCP3008Config struct {
-	// Clock is the SPI clock: at most 1.35 MHz at 2.7 V and 3.6 MHz at 5 V, at least 10 kHz. Default 1 MHz.
+	// Clock is the SPI clock: at most 1.35 MHz at 2.7 V and 3.6 MHz at 5 V, at least 10 kHz.
+	// Default 1 MHz.
 	Clock physic.Frequency
 }
 
-// MCP3008 is an 8-channel 10-bit successive-approximation converter by Microchip: code = 1024 * Vin / Vref, +-1 LSB
-// integral and differential, up to 75,000 conversions a second at 2.7 V. Not safe for concurrent use.
+// MCP3008 is an 8-channel 10-bit successive-approximation converter by Microchip: code = 1024 * Vin
+// / Vref, +-1 LSB integral and differential, up to 75,000 conversions a second at 2.7 V. Not safe
+// for concurrent use.
 //
-// It has no identification register. What tells a converter from a line that nobody drives is the form of its answer: a zero
-// before the result, and, when it is clocked on, the same result once more in the opposite order of bits and zeros behind that
-// (figure 5-2 of the datasheet). All 17 of these bits are checked on every conversion, so that noise on the line passes once in
-// about 130,000 of them, and an average of ten conversions never. A line that is held low reads as zero volts and cannot be told
-// from them here; the bridge behind it can (ErrShortedBridge).
+// It has no identification register. What tells a converter from a line that no chip drives is the
+// form of its answer: a zero before the result, and, when it is clocked on, the same result once
+// more in the opposite order of bits and zeros behind that (figure 5-2 of the datasheet). All 17 of
+// these bits are checked on every conversion, so that noise on the line passes once in about
+// 130,000 of them, and an average of ten conversions never. A line that is held low reads as zero
+// volts and cannot be told from them here; the bridge behind it can (ErrShortedBridge).
 //
 // Datasheet: Microchip DS21295D.
 type MCP3008 struct {
@@ -35,8 +38,8 @@ type MCP3008 struct {
 // MaxCode is the greatest code of the MCP3008.
 const MaxCode = 1023
 
-// NewMCP3008 opens the converter on its port and makes one conversion to see whether it answers. Errors wrap
-// ErrBadConfig, ErrNotConnected or the port's error.
+// NewMCP3008 opens the converter on its port and makes one conversion to see whether it answers.
+// Errors wrap ErrBadConfig, ErrNotConnected or the port's error.
 func NewMCP3008(port spi.Port, c MCP3008Config) (*MCP3008, error) {
 	if c.Clock == 0 {
 		c.Clock = physic.MegaHertz
@@ -55,7 +58,8 @@ func NewMCP3008(port spi.Port, c MCP3008Config) (*MCP3008, error) {
 	return d, nil
 }
 
-// Read converts one channel, 0 to 7, against ground. Errors wrap ErrBadConfig, ErrNotConnected or the port's error.
+// Read converts one channel, 0 to 7, against ground. Errors wrap ErrBadConfig, ErrNotConnected or
+// the port's error.
 func (d *MCP3008) Read(channel int) (uint16, error) {
 	code, err := d.convert(0x08, channel)
 	if err != nil {
@@ -64,8 +68,9 @@ func (d *MCP3008) Read(channel int) (uint16, error) {
 	return code, nil
 }
 
-// ReadDifferential converts the difference of two neighbouring channels: pair 0 is CH0 - CH1, 1 is CH1 - CH0, 2 is
-// CH2 - CH3, and so on to 7. A negative difference reads as zero; the negative input must stay within 100 mV of ground.
+// ReadDifferential converts the difference of two neighbouring channels: pair 0 is CH0 - CH1, 1 is
+// CH1 - CH0, 2 is CH2 - CH3, and so on to 7. A negative difference reads as zero; the negative
+// input must stay within 100 mV of ground.
 func (d *MCP3008) ReadDifferential(pair int) (uint16, error) {
 	code, err := d.convert(0x00, pair)
 	if err != nil {
@@ -74,8 +79,8 @@ func (d *MCP3008) ReadDifferential(pair int) (uint16, error) {
 	return code, nil
 }
 
-// convert makes a conversion, and up to two more where one fails: a bad contact corrupts single frames. The first failure is
-// the one reported.
+// convert makes a conversion, and up to two more where one fails: a bad contact corrupts single
+// frames. The first failure is the one reported.
 func (d *MCP3008) convert(single byte, channel int) (uint16, error) {
 	if channel < 0 || channel > 7 {
 		return 0, fmt.Errorf("%w: allowed is 0 to 7", ErrBadConfig)
@@ -90,8 +95,9 @@ func (d *MCP3008) convert(single byte, channel int) (uint16, error) {
 	return code, err
 }
 
-// frame sends the start bit in the last place of the first byte, so that the result ends with the third byte. The two bytes
-// behind it clock out the result again, from its second bit on, and then zeros.
+// frame sends the start bit in the last place of the first byte, so that the result ends with the
+// third byte. The two bytes behind it clock out the result again, from its second bit on, and then
+// zeros.
 func (d *MCP3008) frame(single byte, channel int) (uint16, error) {
 	d.tx = [5]byte{0x01, (single | byte(channel)) << 4} // #nosec G115 -- 0 to 7
 	if err := d.conn.Tx(d.tx[:], d.rx[:]); err != nil {

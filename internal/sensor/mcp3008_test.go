@@ -134,8 +134,8 @@ func (l bareLine) Duplex() conn.Duplex                                       { r
 func (l bareLine) TxPackets([]spi.Packet) error                              { return errors.New("not here") }
 func (l bareLine) Connect(physic.Frequency, spi.Mode, int) (spi.Conn, error) { return l, nil }
 
-// TestNoPressureFromALineThatNothingDrives: an input that floats, is tied or is wired to the output gives no pressure. (Seen: noise
-// gave about 20 kPa, mid-scale, in 476 of 2000 averaged reads.)
+// TestNoPressureFromALineThatNothingDrives: an input that floats, is tied or is wired to the output
+// gives no pressure. (Seen: noise gave about 20 kPa, mid-scale, in 476 of 2000 averaged reads.)
 func TestNoPressureFromALineThatNothingDrives(t *testing.T) {
 	random := rand.New(rand.NewPCG(7, 7))
 	cal := sensor.Calibration{ZeroCode: 100, SpanCode: 900, SpanPressure: 40}

@@ -115,8 +115,8 @@ func TestMPS20N0040DCalibration(t *testing.T) {
 	}
 }
 
-// TestMPS20N0040DOnTheBench follows a whole measurement: with the technician's calibration and ten conversions a reading,
-// the pressure is right to a fraction of a code.
+// TestMPS20N0040DOnTheBench follows a whole measurement: with the technician's calibration and ten
+// conversions a reading, the pressure is right to a fraction of a code.
 func TestMPS20N0040DOnTheBench(t *testing.T) {
 	for i := range 4 {
 		p := bench.DemoProfile(i)

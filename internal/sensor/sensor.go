@@ -1,14 +1,16 @@
-// Package sensor drives the chips at the patient: the MAX30100 pulse oximeter (I2C), the MCP3008 analogue-to-digital
-// converter (SPI) and the MPS20N0040D pressure bridge behind one of its channels.
+// Package sensor drives the chips at the patient: the MAX30100 pulse oximeter (I2C), the MCP3008
+// analogue-to-digital converter (SPI) and the MPS20N0040D pressure bridge behind one of its
+// channels.
 //
-// It hides registers, frames and calibration. It guarantees that samples come out in order, that every sample known to
-// be lost is counted, that a chip that is missing, was reset, or did not take its configuration is an error and never a
-// plausible number, and that each driver can be used from one goroutine at a time without waiting longer than its
-// documented bound. It does not compute vital signs (package signal does), and it cannot notice a probe on the wrong
-// patient, nor someone who drives the same chip from another program.
+// It hides registers, frames and calibration. It guarantees that samples come out in order, that
+// every sample known to be lost is counted, that a chip that is missing, was reset, or did not take
+// its configuration is an error and never a plausible number, and that each driver can be used from
+// one goroutine at a time without waiting longer than its documented bound. It does not compute
+// vital signs (package signal does), and it cannot notice a probe on the wrong patient, nor someone
+// who drives the same chip from another program.
 //
-// The drivers need nothing but periph's i2c.Bus and spi.Port, so simulated chips (package sensor/bench) and recorded bus
-// transcripts take the hardware's place.
+// The drivers need nothing but periph's i2c.Bus and spi.Port, so simulated chips (package
+// sensor/bench) and recorded bus transcripts take the hardware's place.
 package sensor
 
 import (
@@ -22,9 +24,11 @@ import (
 	"periph.io/x/host/v3/sysfs"
 )
 
-// What can be wrong with a sensor. Everything that a driver returns wraps one of these or the bus's own error.
+// What can be wrong with a sensor. Everything that a driver returns wraps one of these or the bus's
+// own error.
 var (
-	// ErrBadConfig says that the configuration asked for is not possible; the message names field and allowed values.
+	// ErrBadConfig says that the configuration asked for is not possible; the message names field
+	// and allowed values.
 	ErrBadConfig = errors.New("bad configuration")
 	// ErrWrongPart says that another chip than expected answers.
 	ErrWrongPart = errors.New("wrong part")
@@ -38,7 +42,8 @@ var (
 	ErrTimeout = errors.New("chip did not finish in time")
 	// ErrNotCalibrated says that a pressure was asked of a bridge without a calibration.
 	ErrNotCalibrated = errors.New("not calibrated")
-	// ErrOpenBridge says that the amplifier is at its upper rail: a broken wire or a missing bridge.
+	// ErrOpenBridge says that the amplifier is at its upper rail: a broken wire or a missing
+	// bridge.
 	ErrOpenBridge = errors.New("bridge open")
 	// ErrShortedBridge says that the amplifier is at its lower rail: a short circuit.
 	ErrShortedBridge = errors.New("bridge shorted")
@@ -54,8 +59,9 @@ type Buses interface {
 	SPI(name string) (spi.PortCloser, error)
 }
 
-// Host is the machine's own buses through the Linux kernel's device files, named by their paths: "/dev/i2c-1",
-// "/dev/spidev0.0". It uses no memory-mapped register access, so it works the same on every Raspberry Pi, including 5.
+// Host is the machine's own buses through the Linux kernel's device files, named by their paths:
+// "/dev/i2c-1", "/dev/spidev0.0". It uses no memory-mapped register access, so it works the same on
+// every Raspberry Pi, including 5.
 type Host struct{}
 
 var _ Buses = Host{}

@@ -2,7 +2,8 @@ package sensor
 
 import "errors"
 
-// State is what is the matter with a device, in one word: for events and for whoever has to go and look.
+// State is what is the matter with a device, in one word: for events and for the engineer who goes
+// and looks.
 type State uint8
 
 // The states of a device.
@@ -26,8 +27,8 @@ var stateNames = [...]string{"working", "not_connected", "wrong_part", "configur
 // String is the state's name as used in events: "brown_out".
 func (s State) String() string { return stateNames[min(int(s), len(stateNames)-1)] }
 
-// StateOf is the state that an error of a driver means; nil means Working, and an error that is none of the package's is the
-// bus's own.
+// StateOf is the state that an error of a driver means; nil means Working, and an error that is
+// none of the package's is the bus's own.
 func StateOf(err error) State {
 	if err == nil {
 		return Working

@@ -71,7 +71,8 @@ func TestAbsence(t *testing.T) {
 				n = p.Numerics(testStart.Add(time.Duration(s) * time.Second))
 				plausible(t, n)
 			}
-			// Breathing takes half a minute to be seen; without a pulse it is absent for the pulse's reason.
+			// Breathing takes half a minute to be seen; without a pulse it is absent for the
+			// pulse's reason.
 			breathing := c.want[2]
 			if breathing == "good" {
 				breathing = "settling"

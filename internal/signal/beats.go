@@ -5,10 +5,11 @@ import (
 	"slices"
 )
 
-// beatFinder finds the peaks of a quasi-periodic wave without a threshold: multi-scale peak detection (Bishop and
-// Ercole 2018, "Multi-scale peak and trough detection optimised for periodic and quasi-periodic neuroscience data",
-// with the restriction to scales of plausible heart rates of MSPTDfast, Charlton 2024). A sample is a peak if it is
-// greater than its neighbours at every distance up to the scale at which the wave as a whole has most local maxima.
+// beatFinder finds the peaks of a quasi-periodic wave without a threshold: multi-scale peak
+// detection (Bishop and Ercole 2018, "Multi-scale peak and trough detection optimised for periodic
+// and quasi-periodic neuroscience data", with the restriction to scales of plausible heart rates of
+// MSPTDfast, Charlton 2024). A sample is a peak if it is greater than its neighbours at every
+// distance up to the scale at which the wave as a whole has most local maxima.
 type beatFinder struct {
 	scales int   // greatest distance looked at, in samples
 	reach  []int // of each sample, how far it is the greatest
@@ -61,7 +62,8 @@ func (f *beatFinder) peaks(dst []int, x []float64, sign float64) []int {
 	return dst
 }
 
-// refine is the place of the extremum at i between the samples, by a parabola through three of them.
+// refine is the place of the extremum at i between the samples, by a parabola through three of
+// them.
 func refine(x []float64, i int) float64 {
 	if i < 1 || i >= len(x)-1 {
 		return float64(i)
@@ -95,7 +97,8 @@ func median(scratch, x []float64) float64 {
 	}
 }
 
-// steady is the mean of the intervals near their median, and the share of intervals that are near it.
+// steady is the mean of the intervals near their median, and the share of intervals that are near
+// it.
 func steady(x []float64, median float64) (mean, share float64) {
 	const near = 0.25
 	n := 0
@@ -151,8 +154,8 @@ func peakNear(r []float64, lag, share float64) float64 {
 	return best
 }
 
-// likeness is the mean correlation of the beats around the peaks with their own average: near 1 for a pulse, whatever
-// its rhythm; low for movement and noise. template is scratch.
+// likeness is the mean correlation of the beats around the peaks with their own average: near 1 for
+// a pulse, whatever its rhythm; low for movement and noise. template is scratch.
 func likeness(template, x []float64, peaks []int, period float64) float64 {
 	before, after := int(0.3*period), int(0.45*period)
 	n := before + after + 1

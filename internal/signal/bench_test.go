@@ -8,8 +8,8 @@ import (
 	"vitalseal/internal/signal"
 )
 
-// BenchmarkPatientSecond is one second of one patient: 100 samples of red and infrared, and the numerics after them. Its
-// inverse is how many patients one core keeps up with.
+// BenchmarkPatientSecond is one second of one patient: 100 samples of red and infrared, and the
+// numerics after them. Its inverse is how many patients one core keeps up with.
 func BenchmarkPatientSecond(b *testing.B) {
 	patient, err := bench.NewPatient(bench.Profile{Seed: 1})
 	if err != nil {

@@ -10,8 +10,9 @@ import (
 	"regexp"
 )
 
-// Calibration is a curve from the ratio of ratios R to SpO2 in percent: Constant + Linear*R + Quadratic*R*R, at most 100. It is
-// what a calibration file holds (doc/formats/calibration.md). The zero Calibration is none.
+// Calibration is a curve from the ratio of ratios R to SpO2 in percent: Constant + Linear*R +
+// Quadratic*R*R, at most 100. It is what a calibration file holds (doc/formats/calibration.md). The
+// zero Calibration is none.
 type Calibration struct {
 	// Name is shown with every result; Model is the sensor that it belongs to.
 	Name, Model string
@@ -19,8 +20,8 @@ type Calibration struct {
 	Constant, Linear, Quadratic float64
 	// LowestRatio to HighestRatio is where the points lay.
 	LowestRatio, HighestRatio float64
-	// Points is how many there were, Arms their root mean square error in percent when each is judged by a curve that did
-	// not see it.
+	// Points is how many there were, Arms their root mean square error in percent when each is
+	// judged by a curve that did not see it.
 	Points int
 	Arms   float64
 }
@@ -132,7 +133,8 @@ func LoadCalibration(r io.Reader) (Calibration, error) {
 	return c, c.Validate()
 }
 
-// Write writes a calibration file that LoadCalibration reads. Errors wrap ErrCalibration, or are the writer's.
+// Write writes a calibration file that LoadCalibration reads. Errors wrap ErrCalibration, or are
+// the writer's.
 func (c Calibration) Write(w io.Writer) error {
 	if err := c.Validate(); err != nil {
 		return err

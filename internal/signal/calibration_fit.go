@@ -29,10 +29,11 @@ const (
 type FitReport struct {
 	Form   string
 	Points int
-	// Outliers are points further than three times the usual distance from the curve: they counted for less.
+	// Outliers are points further than three times the usual distance from the curve: they counted
+	// for less.
 	Outliers int
-	// Arms is the root mean square error on the points themselves; LeaveOneOut the same with each point judged by a curve
-	// that did not see it, which is nearer to what to expect.
+	// Arms is the root mean square error on the points themselves; LeaveOneOut the same with each
+	// point judged by a curve that did not see it, which is nearer to what to expect.
 	Arms, LeaveOneOut float64
 	// Default is the root mean square error of DefaultCalibration on the same points.
 	Default float64
@@ -55,9 +56,10 @@ const (
 	robustRounds    = 30
 )
 
-// FitCalibration fits a curve for a sensor model: SpO2 over ratio, by least squares in which far points count for less (Huber's
-// weights). The form is as simple as the points allow. The curve is named model + "-fitted" and falls over its whole range.
-// Errors wrap ErrFit or ErrOptions (a bad name).
+// FitCalibration fits a curve for a sensor model: SpO2 over ratio, by least squares in which far
+// points count for less (Huber's weights). The form is as simple as the points allow. The curve is
+// named model + "-fitted" and falls over its whole range. Errors wrap ErrFit or ErrOptions (a bad
+// name).
 func FitCalibration(points []RatioPoint, model string) (Calibration, FitReport, error) {
 	var report FitReport
 	for i, p := range points {
@@ -152,7 +154,8 @@ func fit(points []RatioPoint, form string) fitted {
 	for i, p := range points {
 		d := float64(p.SpO2) - value3(x, p.Ratio)
 		squares += d * d
-		// A point pulls the curve towards itself by its leverage; without it the error would be larger by that.
+		// A point pulls the curve towards itself by its leverage; without it the error would be
+		// larger by that.
 		u := d / max(0.05, 1-weights[i]*leverage(inverse, p.Ratio, form))
 		unseen += u * u
 		if distances[i] > 3*scale {
@@ -177,7 +180,8 @@ func terms(form string) int {
 	return 3
 }
 
-// solve is weighted least squares by the normal equations, at most three by three, and their inverse.
+// solve is weighted least squares by the normal equations, at most three by three, and their
+// inverse.
 func solve(points []RatioPoint, weights []float64, form string) (x [3]float64, inverse [3][3]float64) {
 	n := terms(form)
 	var a [3][6]float64

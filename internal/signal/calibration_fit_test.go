@@ -150,7 +150,8 @@ func TestCalibrationFile(t *testing.T) {
 	}
 }
 
-// TestOwnCurve: a patient whose light follows the default curve is read through another one, whose name is told.
+// TestOwnCurve: a patient whose light follows the default curve is read through another one, whose
+// name is told.
 func TestOwnCurve(t *testing.T) {
 	begin := time.Date(2026, 3, 14, 9, 0, 0, 0, time.UTC)
 	pa, err := bench.NewPatient(bench.Profile{Seed: 5, Start: begin, SpO2: 90, SpO2Drift: bench.Off})

@@ -7,7 +7,8 @@ import (
 	"vitalseal/internal/vitals"
 )
 
-// BloodPressure is one finished measurement. The pressures are meaningless unless Quality.HasValue().
+// BloodPressure is one finished measurement. The pressures are meaningless unless
+// Quality.HasValue().
 type BloodPressure struct {
 	Systolic, Diastolic, Mean vitals.MMHg
 	// HeartRate is the mean rate of the oscillations.
@@ -28,17 +29,20 @@ func (b BloodPressure) Numerics() []vitals.Numeric {
 		vitals.Checked(vitals.MeanArterial, float64(b.Mean), b.Quality)}
 }
 
-// Ratios are the shares of its greatest height that the oscillation has at systolic and at diastolic pressure.
+// Ratios are the shares of its greatest height that the oscillation has at systolic and at
+// diastolic pressure.
 type Ratios struct {
 	Systolic, Diastolic float64
-	// SystolicAbove says how systolic pressure is read. 0: where the envelope crosses Systolic. Greater: so far above the mean of
-	// where it crosses four shares around Systolic, on the flank, which is steep. Lower down it runs out flatly into movement
-	// and noise, and a little of either shifts a crossing by much.
+	// SystolicAbove says how systolic pressure is read. 0: where the envelope crosses Systolic.
+	// Greater: so far above the mean of where it crosses four shares around Systolic, on the flank,
+	// which is steep. Lower down it runs out flatly into movement and noise, and a little of either
+	// shifts a crossing by much.
 	SystolicAbove vitals.MMHg
 }
 
-// PeopleRatios were fitted to the reference values of 12 deflations on people (see the package comment); NewCuff uses
-// them. They belong to this package's envelope: another smoothing has other ratios.
+// PeopleRatios were fitted to the reference values of 12 deflations on people (see the package
+// comment); NewCuff uses them. They belong to this package's envelope: another smoothing has other
+// ratios.
 func PeopleRatios() Ratios { return Ratios{0.70, 0.67, 9.8} }
 
 // valid reports whether a cuff can work with them.
@@ -52,7 +56,7 @@ func (r Ratios) valid() bool {
 
 // How a measurement is recognised, in mmHg and seconds.
 const (
-	cuffWorn      = 20.0  // above: somebody pumps
+	cuffWorn      = 20.0  // above: the cuff is pumped
 	cuffEmpty     = 12.0  // below: the measurement is over
 	leastPeak     = 70.0  // a cuff that was never above was squeezed, not inflated
 	fallen        = 4.0   // under its greatest, the cuff deflates
@@ -71,8 +75,8 @@ const (
 	cuffEmptying // a result was given; wait for the cuff to be empty
 )
 
-// Cuff derives blood pressure from the pressure in a cuff, by oscillometry. It recognises inflation and deflation by
-// itself and keeps one deflation, at most 180 s. For one goroutine.
+// Cuff derives blood pressure from the pressure in a cuff, by oscillometry. It recognises inflation
+// and deflation by itself and keeps one deflation, at most 180 s. For one goroutine.
 type Cuff struct {
 	ratios Ratios
 	rate   float64 // of blocks
@@ -92,10 +96,12 @@ type Cuff struct {
 	sinceLowest int
 }
 
-// NewCuff makes one for samples at rate, 20 to 4000 Hz. It panics outside that: a rate is not input.
+// NewCuff makes one for samples at rate, 20 to 4000 Hz. It panics outside that: a rate is not
+// input.
 func NewCuff(rate vitals.Hertz) *Cuff { return NewCuffWith(rate, PeopleRatios()) }
 
-// NewCuffWith is NewCuff with other ratios, both greater than 0 and less than 1 (with SystolicAbove, Systolic 0.15 from both).
+// NewCuffWith is NewCuff with other ratios, both greater than 0 and less than 1 (with
+// SystolicAbove, Systolic 0.15 from both).
 func NewCuffWith(rate vitals.Hertz, r Ratios) *Cuff {
 	if !(rate >= MinRate && rate <= MaxRate) {
 		panic(fmt.Sprintf("signal: cuff: sampling rate is %g Hz, allowed is %g to %g", float64(rate), float64(MinRate), float64(MaxRate)))
@@ -109,7 +115,8 @@ func NewCuffWith(rate vitals.Hertz, r Ratios) *Cuff {
 	return c
 }
 
-// Reset forgets a measurement in progress: for when samples were lost. What is left in the cuff is not measured.
+// Reset forgets a measurement in progress: for when samples were lost. What is left in the cuff is
+// not measured.
 func (c *Cuff) Reset() {
 	c.restart()
 	c.state = cuffEmptying
@@ -123,8 +130,8 @@ func (c *Cuff) restart() {
 	c.state = cuffIdle
 }
 
-// Push adds samples, oldest first. done is true when a measurement has ended, also when it was refused; at most one
-// measurement ends in one call if that brings no more than a few seconds.
+// Push adds samples, oldest first. done is true when a measurement has ended, also when it was
+// refused; at most one measurement ends in one call if that brings no more than a few seconds.
 func (c *Cuff) Push(p []vitals.MMHg) (bp BloodPressure, done bool) {
 	for _, v := range p {
 		if math.IsNaN(float64(v)) || math.IsInf(float64(v), 0) {
@@ -170,7 +177,7 @@ func (c *Cuff) step(p float64) (bp BloodPressure, done bool) {
 			c.stop()
 			return refused(vitals.Motion, "the cuff was inflated but not deflated"), true
 		case c.top-smooth > fallen && c.top < leastPeak:
-			c.stop() // somebody leant on the cuff: no measurement
+			c.stop() // pressure from outside, such as an arm on the cuff: no measurement
 		case c.top-smooth > fallen:
 			c.state, c.lowest, c.sinceLowest = cuffDeflating, smooth, 0
 		}

@@ -9,7 +9,8 @@ import (
 	"vitalseal/internal/vitals"
 )
 
-// deflation is a cuff measurement made by hand at 100 Hz: from peak down to stop at a rate, then empty.
+// deflation is a cuff measurement made by hand at 100 Hz: from peak down to stop at a rate, then
+// empty.
 type deflation struct {
 	peak, stop, rate    float64 // mmHg, mmHg per second
 	systolic, diastolic float64
@@ -23,7 +24,8 @@ func (d deflation) samples() []vitals.MMHg {
 	ratios := signal.PeopleRatios()
 	s := 0.0
 	add := func(base float64) {
-		// A bell's flank lies 0.592 of its width from its top: the mean of where it crosses 0.55, 0.65, 0.75 and 0.85.
+		// A bell's flank lies 0.592 of its width from its top: the mean of where it crosses 0.55,
+		// 0.65, 0.75 and 0.85.
 		width := (d.systolic - float64(ratios.SystolicAbove) - mean) / 0.592
 		if base < mean {
 			width = (mean - d.diastolic) / math.Sqrt(-math.Log(ratios.Diastolic))

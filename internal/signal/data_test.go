@@ -17,7 +17,8 @@ import (
 	"vitalseal/internal/vitals"
 )
 
-// dataDir is a folder of the recordings of real people, which are not part of the project. The test skips without it.
+// dataDir is a folder of the recordings of real people, which are not part of the project. The test
+// skips without it.
 func dataDir(t *testing.T, folder string) string {
 	t.Helper()
 	root := os.Getenv("VITALSEAL_DATA")
@@ -74,7 +75,8 @@ func number(s string) (float64, bool) {
 	return v, err == nil
 }
 
-// codes scales a recording to what a converter would give for it: mean at 40,000, and its greatest excursion 5 % of that.
+// codes scales a recording to what a converter would give for it: mean at 40,000, and its greatest
+// excursion 5 % of that.
 func codes(x []float64) []uint16 {
 	m, top := 0.0, 0.0
 	for _, v := range x {
@@ -119,8 +121,8 @@ func run(t *testing.T, rate vitals.Hertz, o signal.Options, infrared, red []uint
 	return out
 }
 
-// rPeaks are the times, in seconds, of the R peaks of a clean electrocardiogram: slopes that exceed a share of the
-// steepest seen in the two seconds around.
+// rPeaks are the times, in seconds, of the R peaks of a clean electrocardiogram: slopes that exceed
+// a share of the steepest seen in the two seconds around.
 func rPeaks(ecg []float64, rate float64) []float64 {
 	d := make([]float64, len(ecg))
 	k := int(0.02 * rate)
@@ -213,7 +215,8 @@ func TestIntensiveCare(t *testing.T) {
 	}
 }
 
-// TestIntensiveCareThroughChip replays the same recording through the simulated MAX30100 and its driver.
+// TestIntensiveCareThroughChip replays the same recording through the simulated MAX30100 and its
+// driver.
 func TestIntensiveCareThroughChip(t *testing.T) {
 	name, err := filepath.Abs(glob(t, dataDir(t, "icu-bidmc"), "*.csv.gz")[0])
 	if err != nil {
@@ -289,7 +292,8 @@ func TestCameraPulse(t *testing.T) {
 			t.Logf("%s: no value", filepath.Base(filepath.Dir(name)))
 			continue
 		}
-		// The chest strap's intervals have no common clock with the camera: only means over the recording compare.
+		// The chest strap's intervals have no common clock with the camera: only means over the
+		// recording compare.
 		e := math.Abs(sum/float64(k) - truth)
 		t.Logf("%s: %.1f, chest strap %.1f, answered %d of %d s", filepath.Base(filepath.Dir(name)), sum/float64(k), truth, k, len(readings))
 		total += e
@@ -301,7 +305,8 @@ func TestCameraPulse(t *testing.T) {
 	}
 }
 
-// oximeterFile reads a red + infrared recording of either form; 18 and 19 bits become 16 by dividing.
+// oximeterFile reads a red + infrared recording of either form; 18 and 19 bits become 16 by
+// dividing.
 func oximeterFile(t *testing.T, name string) (infrared, red []uint16) {
 	t.Helper()
 	i, r, divide, skip := 5, 6, 4.0, 8
@@ -329,7 +334,8 @@ func oximeterFile(t *testing.T, name string) (infrared, red []uint16) {
 	return infrared, red
 }
 
-// TestFinger looks at recordings of 3 to 7 s, most of them too short to say anything: what is said has to be near.
+// TestFinger looks at recordings of 3 to 7 s, most of them too short to say anything: what is said
+// has to be near.
 func TestFinger(t *testing.T) {
 	answered, n := 0, 0
 	sum, squares := 0.0, 0.0
@@ -375,8 +381,9 @@ func TestNobodyAttached(t *testing.T) {
 	}
 }
 
-// TestRunningReference compares with another oximeter's readings during eleven minutes of sitting and standing. The
-// curve is not that sensor's, so only coverage and heart rate of a plausible size are judged; SpO2 is logged.
+// TestRunningReference compares with another oximeter's readings during eleven minutes of sitting
+// and standing. The curve is not that sensor's, so only coverage and heart rate of a plausible size
+// are judged; SpO2 is logged.
 func TestRunningReference(t *testing.T) {
 	var infrared, red []uint16
 	var reference []float64
@@ -429,7 +436,8 @@ func TestRunningReference(t *testing.T) {
 	}
 }
 
-// TestCuffOnPeople replays real deflations, whose recordings end before the cuff is empty: the test opens the valve.
+// TestCuffOnPeople replays real deflations, whose recordings end before the cuff is empty: the test
+// opens the valve.
 func TestCuffOnPeople(t *testing.T) {
 	var systolic, diastolic []float64
 	names := glob(t, dataDir(t, "cuff"), "*.dat.gz")

@@ -35,7 +35,8 @@ func (f biquad) run(x []float64) {
 	}
 }
 
-// bandpass filters forwards and backwards, so that nothing shifts in time and both wavelengths stay aligned.
+// bandpass filters forwards and backwards, so that nothing shifts in time and both wavelengths stay
+// aligned.
 type bandpass struct {
 	high, low biquad
 	pad       int
@@ -48,8 +49,8 @@ func newBandpass(from, to, rate float64, n int) *bandpass {
 	return &bandpass{butterworth(from, rate, true), butterworth(to, rate, false), pad, make([]float64, n+2*pad)}
 }
 
-// apply writes src, filtered, to dst of equal length. The ends are mirrored through the last sample: a slope goes on as a
-// slope, so the ends stay quiet.
+// apply writes src, filtered, to dst of equal length. The ends are mirrored through the last
+// sample: a slope goes on as a slope, so the ends stay quiet.
 func (b *bandpass) apply(dst, src []float64) {
 	n := len(src)
 	if n == 0 {
@@ -89,8 +90,8 @@ func (b *bandpass) noiseGain() float64 {
 	return sum
 }
 
-// whiteNoise estimates the variance of the white noise in x from its fourth differences, in which a pulse wave, a
-// baseline and movement hardly appear.
+// whiteNoise estimates the variance of the white noise in x from its fourth differences, in which a
+// pulse wave, a baseline and movement hardly appear.
 func whiteNoise(x []float64) float64 {
 	if len(x) < 5 {
 		return 0

@@ -9,7 +9,8 @@ import (
 	"vitalseal/internal/vitals"
 )
 
-// FuzzPulseOximeter makes samples, gaps and times from bytes: whatever comes, no panic, no NaN, nothing out of range.
+// FuzzPulseOximeter makes samples, gaps and times from bytes: whatever comes, no panic, no NaN,
+// nothing out of range.
 func FuzzPulseOximeter(f *testing.F) {
 	f.Add(uint16(100), []byte{0, 100, 50, 200, 1, 2, 3, 4, 5, 6, 7, 8})
 	f.Add(uint16(25), []byte{255, 255, 255, 0, 0, 0, 128, 128, 128, 64, 32, 16, 3, 3, 3, 9})

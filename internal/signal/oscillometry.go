@@ -101,8 +101,8 @@ func tall(beats []pulseInCuff) float64 {
 	return h[len(h)*9/10]
 }
 
-// cuffBeats are the beats in the order of time, and the period of the heart in samples. A beat far from both of its
-// neighbours has NaN for a height.
+// cuffBeats are the beats in the order of time, and the period of the heart in samples. A beat far
+// from both of its neighbours has NaN for a height.
 func cuffBeats(deflation []float32, rate float64) (all []pulseInCuff, period float64) {
 	n := len(deflation)
 	if float64(n) < 6*rate {
@@ -136,7 +136,8 @@ func cuffBeats(deflation []float32, rate float64) (all []pulseInCuff, period flo
 	if period < fastestBeat*rate {
 		return nil, 0
 	}
-	// A beat's height is from the mean of the lowest points on either side, which leaves out the slope.
+	// A beat's height is from the mean of the lowest points on either side, which leaves out the
+	// slope.
 	for i, k := range peaks {
 		before, after := max(0, k-int(0.6*period)), min(n, k+int(0.75*period))
 		if i > 0 {
@@ -249,7 +250,8 @@ func (e envelope) systolic(top int, ratios Ratios) (float64, bool) {
 	return systolic, systolic <= e.pressure(len(e.height)-1)
 }
 
-// cross is the pressure at which the envelope first falls under a share of its top, going up or down from there.
+// cross is the pressure at which the envelope first falls under a share of its top, going up or
+// down from there.
 func (e envelope) cross(top int, share float64, step int) (float64, bool) {
 	level := share * e.height[top]
 	for i := top + step; i >= 0 && i < len(e.height); i += step {

@@ -9,12 +9,14 @@ import (
 	"vitalseal/internal/vitals"
 )
 
-// ErrOptions says that an option or the sampling rate is not usable; the message names it and what is allowed.
+// ErrOptions says that an option or the sampling rate is not usable; the message names it and what
+// is allowed.
 var ErrOptions = errors.New("signal: bad options")
 
 // Options choose how a PulseOximeter works. The zero Options are the defaults.
 type Options struct {
-	// Calibration names the curve from the ratio of ratios to SpO2, see Calibrations. Empty: DefaultCalibration.
+	// Calibration names the curve from the ratio of ratios to SpO2, see Calibrations. Empty:
+	// DefaultCalibration.
 	Calibration string
 	// Curve is a calibration of its own, from a file; it goes before Calibration.
 	Curve *Calibration
@@ -33,8 +35,8 @@ const (
 	stale       = 3 * time.Second
 )
 
-// PulseOximeter derives heart rate, SpO2 and perfusion index from the light that a finger sends back. It holds 8 s of
-// signal and does nothing between calls. For one goroutine.
+// PulseOximeter derives heart rate, SpO2 and perfusion index from the light that a finger sends
+// back. It holds 8 s of signal and does nothing between calls. For one goroutine.
 type PulseOximeter struct {
 	window *window
 	curve  curve
@@ -59,8 +61,8 @@ type PulseOximeter struct {
 	doubt     int     // looks in a row that must agree
 }
 
-// NewPulseOximeter makes one for samples at rate. ErrOptions if the rate is outside MinRate to MaxRate or the
-// calibration is not known.
+// NewPulseOximeter makes one for samples at rate. ErrOptions if the rate is outside MinRate to
+// MaxRate or the calibration is not known.
 func NewPulseOximeter(rate vitals.Hertz, o Options) (*PulseOximeter, error) {
 	if !(rate >= MinRate && rate <= MaxRate) {
 		return nil, fmt.Errorf("%w: sampling rate is %g Hz, allowed is %g to %g", ErrOptions, float64(rate), float64(MinRate), float64(MaxRate))
@@ -83,8 +85,9 @@ func NewPulseOximeter(rate vitals.Hertz, o Options) (*PulseOximeter, error) {
 	return p, nil
 }
 
-// Push adds samples, oldest first and of equal number (red may be nil: one wavelength), left-justified to 16 bits. lost
-// is how many samples are missing before them. It does not keep the slices.
+// Push adds samples, oldest first and of equal number (red may be nil: one wavelength),
+// left-justified to 16 bits. lost is how many samples are missing before them. It does not keep the
+// slices.
 func (p *PulseOximeter) Push(infrared, red []uint16, lost int) { p.window.push(infrared, red, lost) }
 
 // Reset forgets all samples: for when the LED currents have changed.
@@ -100,8 +103,9 @@ func (p *PulseOximeter) Ratio() (float64, bool) { return p.ratio, p.oxygen.Quali
 // Calibration is the name of the curve in use.
 func (p *PulseOximeter) Calibration() string { return p.curve.name }
 
-// Numerics are HeartRate, SpO2, PerfusionIndex and RespiratoryRate at the end of the samples pushed so far, each with a value or the
-// reason why not. Call it about once a second; at is then, and serves to notice that no samples come any more.
+// Numerics are HeartRate, SpO2, PerfusionIndex and RespiratoryRate at the end of the samples pushed
+// so far, each with a value or the reason why not. Call it about once a second; at is then, and
+// serves to notice that no samples come any more.
 func (p *PulseOximeter) Numerics(at time.Time) []vitals.Numeric {
 	switch {
 	case p.window.seen != p.seen:
@@ -113,8 +117,8 @@ func (p *PulseOximeter) Numerics(at time.Time) []vitals.Numeric {
 	return []vitals.Numeric{p.heart, p.oxygen, p.perfus, p.breathing}
 }
 
-// Intervals are the times between the beats of the last 8 s, in seconds, oldest first: those that the heart rate rests on. None
-// without a heart rate.
+// Intervals are the times between the beats of the last 8 s, in seconds, oldest first: those that
+// the heart rate rests on. None without a heart rate.
 func (p *PulseOximeter) Intervals() []float64 {
 	if !p.heart.Quality.HasValue() {
 		return nil
@@ -187,14 +191,16 @@ func (p *PulseOximeter) analyse() {
 	p.breathing = p.window.breath.look()
 }
 
-// How many looks in a row must agree before a value is shown: at the start, and after a time without one.
+// How many looks in a row must agree before a value is shown: at the start, and after a time
+// without one.
 const (
 	atStart    = 1
 	afterDoubt = 3
 	newHeight  = 8 // when the pulse suddenly has another height
 )
 
-// trusted compares one look with the looks before: a pulse stays about as it was, movement does not.
+// trusted compares one look with the looks before: a pulse stays about as it was, movement does
+// not.
 func (p *PulseOximeter) trusted(b beats) bool {
 	if math.Abs(b.period-p.last.period) <= 0.1*p.last.period && b.height < 1.5*p.last.height && p.last.height < 1.5*b.height {
 		p.steadyFor++
@@ -222,7 +228,8 @@ func (p *PulseOximeter) forget() {
 	p.last, p.height, p.steadyFor, p.doubt = beats{}, 0, 0, 0
 }
 
-// normalise turns light into percent of its mean, pulse upwards (light falls while blood flows in), and returns the mean.
+// normalise turns light into percent of its mean, pulse upwards (light falls while blood flows in),
+// and returns the mean.
 func normalise(x []float64) (level float64) {
 	level = mean(x)
 	if level <= 0 {
@@ -256,14 +263,16 @@ const (
 	symmetric                     = 0.42 // greatest share of a period that the shorter flank of a pulse takes
 )
 
-// pulse finds the beats of x and believes them only if a second, independent look (autocorrelation) agrees.
+// pulse finds the beats of x and believes them only if a second, independent look (autocorrelation)
+// agrees.
 func (p *PulseOximeter) pulse(x []float64) beats {
 	p.peaks = p.finder.peaks(p.peaks[:0], x, 1)
 	p.troughs = p.finder.peaks(p.troughs[:0], x, -1)
 	if min(len(p.peaks), len(p.troughs)) < 2 || max(len(p.peaks), len(p.troughs)) < 3 {
 		return beats{}
 	}
-	// Peaks or troughs, whichever come more evenly: the sharper end of the wave depends on how a sensor is wired.
+	// Peaks or troughs, whichever come more evenly: the sharper end of the wave depends on how a
+	// sensor is wired.
 	period, share, marks := 0.0, 0.0, p.peaks
 	middle := 0.0
 	for _, m := range [][]int{p.peaks, p.troughs} {
@@ -279,8 +288,8 @@ func (p *PulseOximeter) pulse(x []float64) beats {
 	r := p.acf[:min(len(p.acf), len(x)/2)]
 	autocorrelation(r, x)
 	here := peakNear(r, period, 0.12)
-	// A stronger repetition at another period, or one as strong at a half or third of it, means that the beats were
-	// counted wrongly.
+	// A stronger repetition at another period, or one as strong at a half or third of it, means
+	// that the beats were counted wrongly.
 	greatest := 0.0
 	for i := int(fastestBeat * p.window.rate); i < len(r)-1; i++ {
 		if i > 0 && r[i] >= r[i-1] && r[i] >= r[i+1] {
@@ -314,8 +323,9 @@ func (p *PulseOximeter) pulse(x []float64) beats {
 	return b
 }
 
-// shape is the median height of the beats from trough to peak, how many times that the greatest of them has, and which
-// share of a period the shorter flank takes: blood comes in faster than it runs off, movement to and fro does not.
+// shape is the median height of the beats from trough to peak, how many times that the greatest of
+// them has, and which share of a period the shorter flank takes: blood comes in faster than it runs
+// off, movement to and fro does not.
 func (p *PulseOximeter) shape(x []float64, period float64) (height, uneven, rise float64) {
 	h := p.gaps[:0]
 	j := 0

@@ -11,8 +11,8 @@ import (
 	"vitalseal/internal/vitals"
 )
 
-// Constants of PulseRate. Frequencies are in hertz; those of the search were chosen on treadmill runs and phone cameras, and lie in
-// the middle of wide ranges that do about as well.
+// Constants of PulseRate. Frequencies are in hertz; those of the search were chosen on treadmill
+// runs and phone cameras, and lie in the middle of wide ranges that do about as well.
 const (
 	rateOfBlocks   = 25 // about: samples are averaged to this rate
 	spectrumPoints = 2048
@@ -40,14 +40,17 @@ const (
 	fewSeconds = 7.0 // until then there are no rivals to beat, so there is no value
 )
 
-// PulseRate finds heart rate and beats in light that moves with its wearer: one or two channels of the same light (a wrist, an
-// ear, a camera) and, where there is one, acceleration. It gives no SpO2.
+// PulseRate finds heart rate and beats in light that moves with its wearer: one or two channels of
+// the same light (a wrist, an ear, a camera) and, where there is one, acceleration. It gives no
+// SpO2.
 //
-// Each second it looks at the last 8 s. The light's spectrum loses what the acceleration's spectra explain (Wiener filters in the
-// frequency domain, as in WFPV, Temko 2017); without acceleration low frequencies count for less. A Viterbi search whose past
-// fades keeps, for each rate, the best course of rates that ends there, so that a heart that was hidden for some seconds is found
-// again. Its end is believed if no course that ends elsewhere explains nearly as much. Beats are laid over the steepest rises so
-// that their intervals fit the rate (dynamic programming, as Ellis 2007 follows the beat of music).
+// Each second it looks at the last 8 s. The light's spectrum loses what the acceleration's spectra
+// explain (Wiener filters in the frequency domain, as in WFPV, Temko 2017); without acceleration
+// low frequencies count for less. A Viterbi search whose past fades keeps, for each rate, the best
+// course of rates that ends there, so that a heart that was hidden for some seconds is found again.
+// Its end is believed if no course that ends elsewhere explains nearly as much. Beats are laid over
+// the steepest rises so that their intervals fit the rate (dynamic programming, as Ellis 2007
+// follows the beat of music).
 //
 // It holds 8 s of signal and does nothing between calls. For one goroutine.
 type PulseRate struct {
@@ -152,8 +155,8 @@ func NewPulseRate(rate vitals.Hertz) (*PulseRate, error) {
 func (p *PulseRate) bin(hertz float64) int     { return int(math.Round(hertz * spectrumPoints / p.rate)) }
 func (p *PulseRate) hertz(bin float64) float64 { return bin * p.rate / spectrumPoints }
 
-// PushMotion adds acceleration, in any unit, of the same times as the samples of the following Push. The slices have equal
-// lengths and are not kept.
+// PushMotion adds acceleration, in any unit, of the same times as the samples of the following
+// Push. The slices have equal lengths and are not kept.
 func (p *PulseRate) PushMotion(x, y, z []float64) {
 	p.moved = true
 	for i := range min(len(x), len(y), len(z)) {
@@ -163,8 +166,9 @@ func (p *PulseRate) PushMotion(x, y, z []float64) {
 	}
 }
 
-// Push adds samples, oldest first, left-justified to 16 bits; b is a second channel of the same light, of equal length, or nil.
-// lost is how many samples are missing before them. It does not keep the slices.
+// Push adds samples, oldest first, left-justified to 16 bits; b is a second channel of the same
+// light, of equal length, or nil. lost is how many samples are missing before them. It does not
+// keep the slices.
 func (p *PulseRate) Push(a, b []uint16, lost int) {
 	if lost > 0 {
 		// A hole: the spectra start anew. The course of rates stays, because hearts go on.
@@ -189,8 +193,8 @@ func (p *PulseRate) Push(a, b []uint16, lost int) {
 	p.samples += uint64(len(a))
 }
 
-// Numerics is HeartRate at the end of the samples pushed so far, with a value or the reason why not. Call it about once a
-// second; at is then, and serves to notice that no samples come any more.
+// Numerics is HeartRate at the end of the samples pushed so far, with a value or the reason why
+// not. Call it about once a second; at is then, and serves to notice that no samples come any more.
 func (p *PulseRate) Numerics(at time.Time) []vitals.Numeric {
 	switch {
 	case p.seen != p.analysed:
@@ -202,8 +206,8 @@ func (p *PulseRate) Numerics(at time.Time) []vitals.Numeric {
 	return []vitals.Numeric{p.value}
 }
 
-// Beats are the beats found since the last call, in seconds since the first sample, each told about three seconds after it
-// was. Only the newest 64 are kept.
+// Beats are the beats found since the last call, in seconds since the first sample, each told about
+// three seconds after it was. Only the newest 64 are kept.
 func (p *PulseRate) Beats() []float64 {
 	out := slices.Clone(p.beats)
 	p.beats = p.beats[:0]
@@ -234,7 +238,8 @@ func (p *PulseRate) analyse() {
 	p.findBeats()
 }
 
-// spectra are those of the light, both channels together, and of the motion, its three axes together.
+// spectra are those of the light, both channels together, and of the motion, its three axes
+// together.
 func (p *PulseRate) spectra() {
 	tilt := swayTilt
 	if p.moved {
@@ -290,8 +295,8 @@ func toOne(x []float64) {
 	}
 }
 
-// denoise takes from the light what the motion explains: the mean of a Wiener filter that knows the light of the last looks and
-// of one that knows this look alone.
+// denoise takes from the light what the motion explains: the mean of a Wiener filter that knows the
+// light of the last looks and of one that knows this look alone.
 func (p *PulseRate) denoise() {
 	known := min(p.looks, lightMemory)
 	for k := p.from; k <= p.to; k++ {
@@ -311,7 +316,8 @@ func (p *PulseRate) denoise() {
 	toOne(p.clean[p.from:])
 }
 
-// follow goes on with the search by one look. lead is by how much the best end beats those that are another rate.
+// follow goes on with the search by one look. lead is by how much the best end beats those that are
+// another rate.
 func (p *PulseRate) follow() (best int, lead float64) {
 	reach, unit := p.bin(greatStep), p.rate/spectrumPoints/usualStep
 	copy(p.before, p.score)

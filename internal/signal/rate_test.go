@@ -11,7 +11,8 @@ import (
 	"vitalseal/internal/vitals"
 )
 
-// wrist is light from a wrist that may swing: a pulse of 1 %, swinging of so many pulses at a cadence, and noise.
+// wrist is light from a wrist that may swing: a pulse of 1 %, swinging of so many pulses at a
+// cadence, and noise.
 type wrist struct {
 	rate, bpm       float64
 	swing, cadence  float64
@@ -26,7 +27,8 @@ type wrist struct {
 	answered, wrong int
 }
 
-// wear pushes seconds of it into a meter, once a second as a gateway does, and judges what it says from the tenth second on.
+// wear pushes seconds of it into a meter, once a second as a gateway does, and judges what it says
+// from the tenth second on.
 func (w *wrist) wear(t testing.TB, p *signal.PulseRate, seconds int) {
 	t.Helper()
 	noise := rand.New(rand.NewPCG(7, uint64(w.bpm))) // #nosec G404 -- a test's noise
@@ -121,7 +123,7 @@ func TestPulseRateSaysNothing(t *testing.T) {
 	if v := p.Numerics(time.Unix(60, 0)); v[0].Quality != vitals.DeviceFault {
 		t.Errorf("long after the last sample: %v", v)
 	}
-	// Noise has no rate that anybody should believe for long.
+	// Noise has no rate to be shown for long.
 	noise, p := rand.New(rand.NewPCG(1, 2)), meter(t, 100) // #nosec G404 -- a test's noise
 	said := 0
 	for s := range 120 {

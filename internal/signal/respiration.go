@@ -21,11 +21,13 @@ const (
 	paceKnown     = 0.75
 )
 
-// respiration finds the rate of breathing in how breathing moves the light: its baseline (veins fill and empty), the height of its
-// pulse (stroke volume) and the pace of its beats (sinus arrhythmia), each as a spectrum over 32 s (Charlton 2016 names these
-// modulations baseline, amplitude and frequency). Their spectra are added up, and the rate is believed if at least two of the
-// three have it as their own, give or take four a minute (after Karlen 2013, who wants all three; the pace of a paced or an old
-// heart does not follow the breath). Bounded, no allocation after newRespiration.
+// respiration finds the rate of breathing in how breathing moves the light: its baseline (veins
+// fill and empty), the height of its pulse (stroke volume) and the pace of its beats (sinus
+// arrhythmia), each as a spectrum over 32 s (Charlton 2016 names these modulations baseline,
+// amplitude and frequency). Their spectra are added up, and the rate is believed if at least two of
+// the three have it as their own, give or take four a minute (after Karlen 2013, who wants all
+// three; the pace of a paced or an old heart does not follow the breath). Bounded, no allocation
+// after newRespiration.
 type respiration struct {
 	rate           float64 // of blocks
 	per            int     // blocks for one sample here
@@ -88,8 +90,8 @@ func (r *respiration) push(v float64) {
 	r.sum, r.in = 0, 0
 }
 
-// beats says how the pulse went in the newest n blocks, whose peaks these are: it fills in the pace of the moments whose beats
-// before and after are known by now.
+// beats says how the pulse went in the newest n blocks, whose peaks these are: it fills in the pace
+// of the moments whose beats before and after are known by now.
 func (r *respiration) beats(x []float64, peaks []int, n int) {
 	j := 0
 	for ; r.paced < r.slots; r.paced++ {
@@ -110,7 +112,8 @@ func (r *respiration) beats(x []float64, peaks []int, n int) {
 	}
 }
 
-// series copies a ring to x, oldest first. Gaps (NaN) are filled with what was before them; false if they are too many.
+// series copies a ring to x, oldest first. Gaps (NaN) are filled with what was before them; false
+// if they are too many.
 func (r *respiration) series(ring []float64) bool {
 	k := copy(r.x, ring[r.next:])
 	copy(r.x[k:], ring[:r.next])

@@ -5,8 +5,8 @@ import (
 	"testing"
 )
 
-// breathing fills the three modulations (baseline, height, pace) with a breath of so many a minute each; 0 is a constant and
-// NaN one that is not known.
+// breathing fills the three modulations (baseline, height, pace) with a breath of so many a minute
+// each; 0 is a constant and NaN one that is not known.
 func breathing(perMinute [3]float64) *respiration {
 	r := newRespiration(25)
 	for i := range r.n {
@@ -22,7 +22,7 @@ func breathing(perMinute [3]float64) *respiration {
 	return r
 }
 
-// TestModulationsAreFused: two that agree are believed against a third; where all differ nobody is.
+// TestModulationsAreFused: two that agree are believed against a third; where all differ none is.
 func TestModulationsAreFused(t *testing.T) {
 	unknown := math.NaN()
 	for what, c := range map[string]struct {
@@ -46,8 +46,8 @@ func TestModulationsAreFused(t *testing.T) {
 	}
 }
 
-// TestPaceIsFilledIn: the interval around each moment, once the beats on both sides of it are known, and never for what has
-// been overwritten.
+// TestPaceIsFilledIn: the interval around each moment, once the beats on both sides of it are
+// known, and never for what has been overwritten.
 func TestPaceIsFilledIn(t *testing.T) {
 	r := newRespiration(25)
 	x := make([]float64, 200) // 8 s

@@ -10,7 +10,8 @@ import (
 	"vitalseal/internal/vitals"
 )
 
-// breaths pushes a simulated patient's light and returns the respiratory rates of the seconds from the 40th on.
+// breaths pushes a simulated patient's light and returns the respiratory rates of the seconds from
+// the 40th on.
 func breaths(t *testing.T, p bench.Profile, rate vitals.Hertz, seconds int) (values []float64, refused int) {
 	t.Helper()
 	p.Start = testStart

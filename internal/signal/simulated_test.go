@@ -14,8 +14,8 @@ import (
 	"vitalseal/internal/vitals"
 )
 
-// The conditions that the package comment's accuracy statement names. Thresholds were tuned with seeds under 100; the
-// tests of accuracy use others.
+// The conditions that the package comment's accuracy statement names. Thresholds were tuned with
+// seeds under 100; the tests of accuracy use others.
 const (
 	statedSNR       = 10  // dB, infrared pulse to white noise over 50 Hz (bench.Profile.SNR)
 	statedPerfusion = 0.2 // percent
@@ -25,7 +25,8 @@ const (
 
 var testStart = time.Date(2026, 3, 1, 8, 0, 0, 0, time.UTC)
 
-// finger is a MAX30100 driver on a simulated chip on a simulated finger, with the oximeter behind it.
+// finger is a MAX30100 driver on a simulated chip on a simulated finger, with the oximeter behind
+// it.
 type finger struct {
 	t        *testing.T
 	patient  *bench.Patient
@@ -167,8 +168,8 @@ func TestFirstValueOfCleanSignal(t *testing.T) {
 	}
 }
 
-// TestMotion has movement as large as the pulse and larger, for 20 s of every minute: nearly nothing may be said during
-// it, what is said must not be far off, and afterwards values come back.
+// TestMotion has movement as large as the pulse and larger, for 20 s of every minute: nearly
+// nothing may be said during it, what is said must not be far off, and afterwards values come back.
 func TestMotion(t *testing.T) {
 	for _, amplitude := range []float64{1, 3, 6, 12} {
 		during, shown, wrong, back, after := 0, 0, 0, 0, 0
@@ -245,9 +246,10 @@ func TestLostSamples(t *testing.T) {
 	}
 }
 
-// TestBloodPressureOnSimulatedCuffs goes through the 10-bit converter at 1 kHz, averaged to 100 Hz. The simulation has
-// a law of its own for where in the envelope systolic and diastolic lie, so the test takes the simulation's ratios: what
-// it shows is how well the envelope is recovered, not how true the law is of people.
+// TestBloodPressureOnSimulatedCuffs goes through the 10-bit converter at 1 kHz, averaged to 100 Hz.
+// The simulation has a law of its own for where in the envelope systolic and diastolic lie, so the
+// test takes the simulation's ratios: what it shows is how well the envelope is recovered, not how
+// true the law is of people.
 func TestBloodPressureOnSimulatedCuffs(t *testing.T) {
 	var s, d []float64
 	for i := range uint64(6) {

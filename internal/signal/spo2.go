@@ -15,8 +15,9 @@ const (
 	noPulseShare                 = 0.15     // a red pulse this small beside the infrared one is none: R would be under any curve's range
 )
 
-// saturation is SpO2 by the ratio of ratios: the height of red beside that of infrared (the slope of their reduced major axis),
-// each as a share of its mean, over all samples of the window, with white noise taken out of both.
+// saturation is SpO2 by the ratio of ratios: the height of red beside that of infrared (the slope
+// of their reduced major axis), each as a share of its mean, over all samples of the window, with
+// white noise taken out of both.
 func (p *PulseOximeter) saturation(b beats) vitals.Numeric {
 	w := p.window
 	if float64(w.sinceClipRed) <= float64(w.length) {
@@ -42,23 +43,24 @@ func (p *PulseOximeter) saturation(b beats) vitals.Numeric {
 	if xx <= 0 {
 		return vitals.Absent(vitals.SpO2, vitals.LowPerfusion)
 	}
-	// White noise makes infrared seem more than it is, so the slope too small, and the two agree less. It is looked for in
-	// what a first slope leaves over, where a fast pulse's harmonics cancel, and taken to be equal in both. What agreement
-	// is missing beyond that is movement.
+	// White noise makes infrared seem more than it is, so the slope too small, and the two agree
+	// less. It is looked for in what a first slope leaves over, where a fast pulse's harmonics
+	// cancel, and taken to be equal in both. What agreement is missing beyond that is movement.
 	slope := xy / xx
 	for i, x := range p.rawInfrared {
 		p.rawRed[i] -= slope * x
 	}
 	noise := p.gain * whiteNoise(p.rawRed) / (1 + slope*slope) * float64(n)
 	cx, cy := max(mostNoise*xx, xx-noise), max(mostNoiseRed*yy, yy-noise)
-	// The ratio of the heights, not the regression of red on infrared: what movement is left after the checks below is in both,
-	// and a regression would read it as a weaker red.
+	// The ratio of the heights, not the regression of red on infrared: what movement is left after
+	// the checks below is in both, and a regression would read it as a weaker red.
 	p.ratio = math.Copysign(math.Sqrt(cy/cx), xy)
 	if math.Abs(p.ratio) < noPulseShare || yy <= 0 {
 		return vitals.Absent(vitals.SpO2, vitals.Unavailable)
 	}
 	agreement := xy / math.Sqrt(cx*cy)
-	// The standard error of the slope, from what a straight line leaves over; in percent SpO2 at the curve's steepness.
+	// The standard error of the slope, from what a straight line leaves over; in percent SpO2 at
+	// the curve's steepness.
 	rest := max(0, yy-xy*xy/xx) / float64(n) / p.gain
 	unsure := math.Sqrt(rest/xx) * p.curve.steepness(p.ratio)
 	quality := b.quality

@@ -11,7 +11,8 @@ import (
 	"vitalseal/internal/vitals"
 )
 
-// TestShortClip: three clean beats are enough for a value that is marked as questionable, two are not.
+// TestShortClip: three clean beats are enough for a value that is marked as questionable, two are
+// not.
 func TestShortClip(t *testing.T) {
 	const rate = 64
 	pa, err := bench.NewPatient(bench.Profile{Seed: 11, Start: testStart, HeartRate: 76, SpO2: 90})
@@ -44,8 +45,9 @@ func TestShortClip(t *testing.T) {
 	}
 }
 
-// TestTwoChannelsAlike: one channel read twice is no oximeter, whatever the ratio of 1 means on a curve; and below 70 %, where no
-// stated accuracy holds and where exchanged channels lead, no SpO2 is good. (Seen: 80.1 % and 55.3 %, both good.)
+// TestTwoChannelsAlike: one channel read twice is no oximeter, whatever the ratio of 1 means on a
+// curve; and below 70 %, where no stated accuracy holds and where exchanged channels lead, no SpO2
+// is good. (Seen: 80.1 % and 55.3 %, both good.)
 func TestTwoChannelsAlike(t *testing.T) {
 	pulse := func(i int) float64 { // systolic up-stroke, dicrotic notch; 0 to 1
 		ph := float64(i) / 100 * 1.2

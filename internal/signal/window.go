@@ -4,8 +4,8 @@ import "math"
 
 // Levels, in codes of the converter, left-justified to 16 bits.
 const (
-	// probeOffBelow: with the LEDs at working currents a finger sends back a third to two thirds of full scale; without
-	// one the MAX30100 shows well under one hundredth.
+	// probeOffBelow: with the LEDs at working currents a finger sends back a third to two thirds of
+	// full scale; without one the MAX30100 shows well under one hundredth.
 	probeOffBelow = 0.03 * 65536
 	// darkBelow: no light from the red LED at all, only what ambient light cancellation leaves.
 	darkBelow = 0.01 * 65536
@@ -25,12 +25,13 @@ const (
 	saturatedLinger = 0.5
 )
 
-// stepShare is a change of the infrared level within one block that no pulse makes: the finger moved in or out, or the
-// LED current changed. What was before says nothing about what comes.
+// stepShare is a change of the infrared level within one block that no pulse makes: the finger
+// moved in or out, or the LED current changed. What was before says nothing about what comes.
 const stepShare = 0.12
 
-// window holds the last seconds of both channels, averaged in blocks to about 32 Hz (which keeps 95 % of a beat's
-// shape and costs a third of 100 Hz), and what is wrong with them. Bounded, and no allocation after newWindow.
+// window holds the last seconds of both channels, averaged in blocks to about 32 Hz (which keeps 95
+// % of a beat's shape and costs a third of 100 Hz), and what is wrong with them. Bounded, and no
+// allocation after newWindow.
 type window struct {
 	rate   float64 // of blocks
 	block  int     // samples in a block
@@ -105,7 +106,8 @@ func first(x []uint16) uint16 {
 	return x[0]
 }
 
-// hole bridges a short loss by a line, which keeps the time between beats right, and starts anew after a long one.
+// hole bridges a short loss by a line, which keeps the time between beats right, and starts anew
+// after a long one.
 func (w *window) hole(lost int, infrared, red uint16) {
 	w.bridged += float64(min(lost, 1<<20)) / float64(w.block)
 	if !w.any || float64(lost) > bridgeSeconds*w.sample || w.bridged > bridgedShare*windowSeconds*w.rate {
@@ -195,7 +197,8 @@ func (w *window) newest(dst, ring []float64, n int) []float64 {
 	return dst
 }
 
-// alike reports whether both channels have the same codes, block for block. Two lights are never so equal: their noise alone differs.
+// alike reports whether both channels have the same codes, block for block. Two lights are never so
+// equal: their noise alone differs.
 func (w *window) alike() bool {
 	for i := 1; i <= w.length; i++ {
 		k := (w.next - i + len(w.infrared)) % len(w.infrared)

@@ -11,7 +11,8 @@ import (
 	"time"
 )
 
-// TestAnswers: what each of ThingSpeak's documented answers to a bulk update means, the first time and when the batch was sent before.
+// TestAnswers: what each of ThingSpeak's documented answers to a bulk update means, the first time
+// and when the batch was sent before.
 func TestAnswers(t *testing.T) {
 	type meaning struct{ first, again outcome }
 	want := map[string]meaning{

@@ -41,7 +41,8 @@ func ParseServer(s string) (string, error) {
 	return "https://" + strings.ToLower(u.Host), nil
 }
 
-// newClient speaks TLS to a cloud through dial. It asks nobody else: no proxy, no redirect.
+// newClient speaks TLS to a cloud through dial. It connects to no other host: no proxy, no
+// redirect.
 func newClient(dial func(context.Context, string) (net.Conn, error), rootsPEM []byte) (*http.Client, error) {
 	var roots *x509.CertPool
 	if len(rootsPEM) > 0 {
@@ -76,7 +77,8 @@ const (
 
 // deliver sends a batch and acts on the answer.
 func (e *Engine) deliver(ctx context.Context, k store.Sink, s *state, b *batch) {
-	// Noted first: should we be killed before the answer, the next answer is read knowing that this one was lost.
+	// Noted first: should we be killed before the answer, the next answer is read knowing that this
+	// one was lost.
 	if err := e.c.Store.SinkAttempts(ctx, k, k.Attempts+1); err != nil {
 		e.c.Log.Error("channel not forwarded", "channel", k.Channel, "err", err)
 		return
@@ -117,8 +119,8 @@ func (e *Engine) deliver(ctx context.Context, k store.Sink, s *state, b *batch) 
 	e.report(ctx, k, s, problem)
 }
 
-// backoff doubles from the interval, at most maxBackoff, and never less than the cloud asked for; some of it is chance, so that
-// channels that failed together do not come back together.
+// backoff doubles from the interval, at most maxBackoff, and never less than the cloud asked for;
+// some of it is chance, so that channels that failed together do not come back together.
 func backoff(interval time.Duration, failures int, after time.Duration) time.Duration {
 	d := interval
 	for range min(failures, 16) {
@@ -185,8 +187,8 @@ func (e *Engine) send(ctx context.Context, k store.Sink, b *batch) (what outcome
 	return what, after, fmt.Errorf("sink: answer %d", res.StatusCode)
 }
 
-// judge says what an answer to a bulk update means, and how long the cloud wants not to be asked. attempts is how often the same
-// batch was sent before.
+// judge says what an answer to a bulk update means, and how long the cloud wants not to be asked.
+// attempts is how often the same batch was sent before.
 func judge(res *http.Response, attempts int) (what outcome, after time.Duration) {
 	body, err := io.ReadAll(io.LimitReader(res.Body, maxAnswer))
 	if n, err := strconv.Atoi(res.Header.Get("Retry-After")); err == nil && n > 0 {
@@ -196,7 +198,8 @@ func judge(res *http.Response, attempts int) (what outcome, after time.Duration)
 	case res.StatusCode == http.StatusAccepted:
 		return took, 0
 	case res.StatusCode == http.StatusOK:
-		// Elsewhere ThingSpeak says 200 for refusals as well; what was taken it says in so many words.
+		// Elsewhere ThingSpeak says 200 for refusals as well; what was taken it says in so many
+		// words.
 		var in struct {
 			Success bool `json:"success"`
 		}
@@ -216,8 +219,9 @@ func judge(res *http.Response, attempts int) (what outcome, after time.Duration)
 	return refused, after
 }
 
-// Fetch asks a cloud for a channel's newest entries, as JSON for ReadJSON; key is the channel's read key, or empty. It is for
-// workstations, which have a way to the internet of their own. rootsPEM is as in Config.
+// Fetch asks a cloud for a channel's newest entries, as JSON for ReadJSON; key is the channel's
+// read key, or empty. It is for workstations, which have a way to the internet of their own.
+// rootsPEM is as in Config.
 func Fetch(ctx context.Context, server string, remote int64, key string, results int, rootsPEM []byte) (io.ReadCloser, error) {
 	dialer := &net.Dialer{Timeout: 20 * time.Second}
 	c, err := newClient(func(ctx context.Context, address string) (net.Conn, error) {

@@ -14,8 +14,9 @@ import (
 	"time"
 )
 
-// cloud is a ThingSpeak-compatible server of its own making: it shares no code with the hub's face, keeps every byte that reaches it
-// after TLS, and can be told to fail. created_at is unique; a bulk update is taken whole or not at all.
+// cloud is a ThingSpeak-compatible server of its own making: it shares no code with the hub's face,
+// keeps every byte that reaches it after TLS, and can be told to fail. created_at is unique; a bulk
+// update is taken whole or not at all.
 type cloud struct {
 	*httptest.Server
 

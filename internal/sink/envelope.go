@@ -13,8 +13,8 @@ import (
 	"vitalseal/internal/vitals"
 )
 
-// An envelope is one field of a channel: base64url of 189 bytes, which is 252 characters; 255 are allowed. doc/formats/cloud.md
-// has the layout.
+// An envelope is one field of a channel: base64url of 189 bytes, which is 252 characters; 255 are
+// allowed. doc/formats/cloud.md has the layout.
 const (
 	envelopeVersion = 1
 	envelopeBytes   = 189
@@ -30,7 +30,8 @@ const (
 	fieldMarker = 0xf0
 )
 
-// ErrEnvelope means that a field is no envelope, or was changed, or belongs to another channel; which one does not show.
+// ErrEnvelope means that a field is no envelope, or was changed, or belongs to another channel;
+// which one does not show.
 var ErrEnvelope = errors.New("sink: not an envelope of this channel")
 
 var text64 = base64.RawURLEncoding.Strict()
@@ -73,8 +74,9 @@ func fits(records []Record) bool {
 	return ok
 }
 
-// appendRecords is the compact form of records that ascend by time: how many; the first's time; then of each the seconds since the
-// one before, how many values, and the values. ok is false if that is more than an envelope holds.
+// appendRecords is the compact form of records that ascend by time: how many; the first's time;
+// then of each the seconds since the one before, how many values, and the values. ok is false if
+// that is more than an envelope holds.
 func appendRecords(b []byte, records []Record) (_ []byte, ok bool) {
 	if len(records) == 0 || len(records) > maxRecords {
 		return nil, false
@@ -106,8 +108,8 @@ func appendRecords(b []byte, records []Record) (_ []byte, ok bool) {
 	return b, len(b) <= plainBytes
 }
 
-// decodeRecords is the inverse of appendRecords with padding. It believes nothing: an envelope may have been made by whoever once
-// had its key.
+// decodeRecords is the inverse of appendRecords with padding. It believes nothing: an envelope may
+// have been made by an attacker who once had its key.
 func decodeRecords(b []byte) ([]Record, error) {
 	bad := func(what string) ([]Record, error) { return nil, fmt.Errorf("%w: %s", ErrEnvelope, what) }
 	if len(b) < 1 || b[0] == 0 || b[0] > maxRecords {

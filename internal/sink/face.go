@@ -33,7 +33,8 @@ const (
 // FaceConfig is what the face works with, all of it required.
 type FaceConfig struct {
 	Engine *Engine
-	// Subject is who sends the request: access.ErrNoSession, or the person at the workstation that the connection proves.
+	// Subject is who sends the request: access.ErrNoSession, or the person at the workstation that
+	// the connection proves.
 	Subject func(r *http.Request) (access.Subject, error)
 	Log     *slog.Logger
 }
@@ -60,8 +61,9 @@ type route struct {
 	do      func(context.Context, *asked) (any, error)
 }
 
-// NewFace makes the handler by which people have channels forwarded, approve, agree, open envelopes and import. It is JSON; every
-// request is a signed-in person's, decided and audited before anything is done, and none can come from a page of another site.
+// NewFace makes the handler by which people have channels forwarded, approve, agree, open envelopes
+// and import. It is JSON; every request is a signed-in person's, decided and audited before
+// anything is done, and none can come from a page of another site.
 func NewFace(c FaceConfig) http.Handler {
 	f := &face{FaceConfig: c, store: c.Engine.c.Store, access: c.Engine.c.Access}
 	mux := http.NewServeMux()
@@ -248,8 +250,8 @@ func (f *face) approve(ctx context.Context, a *asked) (any, error) {
 	return f.now(ctx, a, f.access.Record(ctx, a.grant, access.OnChannel(a.channel), "approved plain forwarding to "+k.Server+", asked for by "+k.RequestedBy))
 }
 
-// duty is the requester's, where the approver's must be another: for a patient's channel, once acts take two persons. Only
-// administrators forward a free channel, which holds no patient's values.
+// duty is the requester's, where the approver's must be another: for a patient's channel, once acts
+// take two persons. Only administrators forward a free channel, which holds no patient's values.
 func (f *face) duty(ctx context.Context, k store.Sink) (access.Role, error) {
 	ref, err := f.store.ChannelRef(ctx, k.Channel)
 	if err != nil || ref.Patient == "" {
@@ -281,7 +283,7 @@ func (f *face) now(ctx context.Context, a *asked, err error) (any, error) {
 	return tell(k), err
 }
 
-// source is where a channel's envelopes are, for whoever may see the channel.
+// source is where a channel's envelopes are, for users who may see the channel.
 func (f *face) source(ctx context.Context, a *asked) (any, error) {
 	k, err := f.store.Sink(ctx, a.channel)
 	return struct {
@@ -291,7 +293,8 @@ func (f *face) source(ctx context.Context, a *asked) (any, error) {
 	}{k.Server, k.Remote, k.Mode}, err
 }
 
-// Value is one value of an opened envelope; Value is absent where the quality says that there is none.
+// Value is one value of an opened envelope; Value is absent where the quality says that there is
+// none.
 type Value struct {
 	Kind    string   `json:"kind"`
 	Unit    string   `json:"unit"`
@@ -306,7 +309,8 @@ type Opened struct {
 	Fields map[string]*float64 `json:"fields,omitempty"` // of a free channel
 }
 
-// OpenAnswer has for each envelope of the request its seconds, or null for what is no envelope of the channel.
+// OpenAnswer has for each envelope of the request its seconds, or null for what is no envelope of
+// the channel.
 type OpenAnswer struct {
 	Envelopes [][]Opened `json:"envelopes"`
 }
@@ -337,7 +341,7 @@ func (f *face) open(ctx context.Context, a *asked) (any, error) {
 	return out, nil
 }
 
-// open opens one envelope for whoever holds a grant for access.ViewChannel.
+// open opens one envelope for the holder of a grant for access.ViewChannel.
 func (e *Engine) open(ctx context.Context, g access.Grant, channel int64, text string) ([]Record, error) {
 	id, raw, err := envelopeKeyID(text)
 	if err != nil {
@@ -383,7 +387,8 @@ type ImportEntry struct {
 	Elevation string     `json:"elevation,omitempty"`
 }
 
-// ImportAnswer is what became of a request's entries: all but the refused ones are in the channel, and so many were not before.
+// ImportAnswer is what became of a request's entries: all but the refused ones are in the channel,
+// and so many were not before.
 type ImportAnswer struct {
 	Added   int             `json:"added"`
 	Refused []ImportRefusal `json:"refused,omitempty"`
@@ -396,8 +401,8 @@ type ImportRefusal struct {
 	Reason  string    `json:"reason"`
 }
 
-// MaxAhead is how far the time of an entry may be ahead of the hub's clock: as far as that of an update or a sensor. A later one would be
-// the channel's last value until then.
+// MaxAhead is how far the time of an entry may be ahead of the hub's clock: as far as that of an
+// update or a sensor. A later one would be the channel's last value until then.
 const MaxAhead = 5 * time.Minute
 
 func (f *face) take(ctx context.Context, a *asked) (any, error) {

@@ -9,8 +9,8 @@ import (
 	"vitalseal/internal/sink"
 )
 
-// TestImportRefusesTheFuture: a row later than the hub's clock and what a sender's may be ahead is refused, counted and named; the rows beside
-// it are taken, and one at the bound is.
+// TestImportRefusesTheFuture: a row later than the hub's clock and what a sender's may be ahead is
+// refused, counted and named; the rows beside it are taken, and one at the bound is.
 func TestImportRefusesTheFuture(t *testing.T) {
 	w := newWorld(t)
 	v := "21.5"

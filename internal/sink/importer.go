@@ -30,9 +30,9 @@ type LineError struct {
 // Error is "line 7: ...".
 func (e *LineError) Error() string { return "line " + strconv.Itoa(e.Line) + ": " + e.What }
 
-// ReadCSV reads a channel's CSV export: a header that names created_at and field1 to field8, in any order, as ThingSpeak writes it.
-// It calls each with every entry, also an Empty one, and the line that it begins at; entry_id is not taken over. Errors are *LineError or
-// each's own.
+// ReadCSV reads a channel's CSV export: a header that names created_at and field1 to field8, in any
+// order, as ThingSpeak writes it. It calls each with every entry, also an Empty one, and the line
+// that it begins at; entry_id is not taken over. Errors are *LineError or each's own.
 func ReadCSV(r io.Reader, each func(line int, e store.Entry) error) error {
 	counted := &counter{r: io.LimitReader(r, MaxExportBytes+1)}
 	c := csv.NewReader(counted)
@@ -105,7 +105,8 @@ func csvError(err error, line int) error {
 	return &LineError{max(line, 1), err.Error()}
 }
 
-// ReadJSON reads a channel's JSON export, {"channel":{...},"feeds":[...]}, or the feeds alone. It is otherwise as ReadCSV.
+// ReadJSON reads a channel's JSON export, {"channel":{...},"feeds":[...]}, or the feeds alone. It
+// is otherwise as ReadCSV.
 func ReadJSON(r io.Reader, each func(line int, e store.Entry) error) error {
 	lines := &counter{r: io.LimitReader(r, MaxExportBytes+1)}
 	d := json.NewDecoder(lines)
@@ -247,7 +248,8 @@ func whole(e store.Entry) error {
 	return nil
 }
 
-// Empty reports whether an entry says nothing: exports have such rows, of a probe that was off or a device without a value.
+// Empty reports whether an entry says nothing: exports have such rows, of a probe that was off or a
+// device without a value.
 func Empty(e store.Entry) bool {
 	for _, f := range e.Fields {
 		if f != nil {
@@ -257,8 +259,9 @@ func Empty(e store.Entry) bool {
 	return e.Status == "" && e.Latitude == "" && e.Longitude == "" && e.Elevation == ""
 }
 
-// Seconds tells entries of one second apart, which exports do not: each after the first is a microsecond later than the one before it.
-// The same file always gives the same times, so that importing it again adds nothing. The zero Seconds begins a file.
+// Seconds tells entries of one second apart, which exports do not: each after the first is a
+// microsecond later than the one before it. The same file always gives the same times, so that
+// importing it again adds nothing. The zero Seconds begins a file.
 type Seconds struct{ seen map[int64]int }
 
 // Apart is an entry with a time of its own.

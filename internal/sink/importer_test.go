@@ -42,8 +42,9 @@ func TestImportExports(t *testing.T) {
 	}
 }
 
-// TestImportTakesExports: what ThingSpeak and our own face export comes in: rows without values are told apart, entries of one second keep
-// their order and their number, and times are written as they all are.
+// TestImportTakesExports: what ThingSpeak and our own face export comes in: rows without values are
+// told apart, entries of one second keep their order and their number, and times are written as
+// they all are.
 func TestImportTakesExports(t *testing.T) {
 	for name, c := range map[string]struct {
 		text  string

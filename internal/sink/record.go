@@ -39,8 +39,8 @@ type batch struct {
 	Messages []message `json:"messages"`
 }
 
-// notConfirmed is the status of an entry with a number of a sensor that was silent for long, while no person has confirmed that it is
-// still on this patient.
+// notConfirmed is the status of an entry with a number of a sensor that was silent for long, while
+// no person has confirmed that it is still on this patient.
 const notConfirmed = "patient not confirmed"
 
 // cursorEvery is how far the cursor of a channel that says nothing lies behind, at most.
@@ -49,7 +49,8 @@ const cursorEvery = 5 * time.Minute
 // createdFormat is how ThingSpeak is told a time.
 const createdFormat = "2006-01-02 15:04:05 -0700"
 
-// nextBatch is the one that waits, or a new one, kept before it is used; nil if there is nothing to send.
+// nextBatch is the one that waits, or a new one, kept before it is used; nil if there is nothing to
+// send.
 func (e *Engine) nextBatch(ctx context.Context, k store.Sink, s *state, begin time.Time) (*batch, error) {
 	kept, err := e.c.Store.Pending(ctx, e.grant, k)
 	if err != nil {
@@ -77,7 +78,8 @@ func (e *Engine) keep(ctx context.Context, k store.Sink, b *batch) error {
 	return e.c.Store.SavePending(ctx, k, text)
 }
 
-// collect makes a batch of what was measured from begin on and has not been forwarded yet, oldest first.
+// collect makes a batch of what was measured from begin on and has not been forwarded yet, oldest
+// first.
 func (e *Engine) collect(ctx context.Context, k store.Sink, s *state, begin time.Time) (*batch, error) {
 	now := e.c.Now()
 	to := now.Add(-settle).Truncate(time.Second)
@@ -189,7 +191,8 @@ func (r *Record) put(n vitals.Numeric) {
 	r.Numerics = append(r.Numerics, n)
 }
 
-// freeHour adds the entries of a free channel in [from, to). Of two in one second the later counts, field by field.
+// freeHour adds the entries of a free channel in [from, to). Of two in one second the later counts,
+// field by field.
 func (e *Engine) freeHour(ctx context.Context, channel int64, from, to time.Time, p *packer) error {
 	sent, err := e.c.Store.SentSeconds(ctx, channel, from.Unix()/store.SecondsPerHour)
 	if err != nil {

@@ -1,16 +1,19 @@
-// Package sink forwards channels to a cloud that speaks ThingSpeak: as envelopes that the cloud cannot read, or, where a second
-// person approved and the patient agreed, as plain values. It also opens envelopes again, for whoever may see the channel, and
-// takes in what a cloud exported.
+// Package sink forwards channels to a cloud that speaks ThingSpeak: as envelopes that the cloud
+// cannot read, or, where a second person approved and the patient agreed, as plain values. It also
+// opens envelopes again, for users who may see the channel, and takes in what a cloud exported.
 //
-// It hides the compact form of envelopes and their keys, rate limits, what is still to be sent, and the cloud's ways of failing.
-// It guarantees: nothing of a channel goes out that nobody asked for; what goes out sealed is numbers only, in messages of one
-// length, so that neither values nor their absence show; plain needs two persons and consent each time, not once; every second of
-// a channel is sent at most once (created_at is unique there, and what is sent again after a doubtful answer is the same bytes);
-// what cannot be sent waits in the store and outlives restarts; the cloud is spoken to over TLS that ends here, by its own name.
-// An Engine is safe for concurrent use.
+// It hides the compact form of envelopes and their keys, rate limits, what is still to be sent, and
+// the cloud's ways of failing. It guarantees: nothing of a channel goes out unless it was asked
+// for; what goes out sealed is numbers only, in messages of one length, so that neither values nor
+// their absence show; plain needs two persons and consent each time, not once; every second of a
+// channel is sent at most once (created_at is unique there, and what is sent again after a doubtful
+// answer is the same bytes); what cannot be sent waits in the store and outlives restarts; the
+// cloud is spoken to over TLS that ends here, by its own name. An Engine is safe for concurrent
+// use.
 //
-// It does not hide that, when and roughly how much a channel measures, and it cannot take back what a cloud has in plain text.
-// What arrives for a second that has been forwarded already, or later than Config.Rescan, is not forwarded.
+// It does not hide that, when and roughly how much a channel measures, and it cannot take back what
+// a cloud has in plain text. What arrives for a second that has been forwarded already, or later
+// than Config.Rescan, is not forwarded.
 package sink
 
 import (
@@ -31,9 +34,11 @@ const (
 	MinInterval = 15 * time.Second // between two requests about one channel
 	MaxMessages = 960              // in one bulk update
 
-	// settle is how old a second must be before it is read: the sensors of one patient deliver it in several parts.
+	// settle is how old a second must be before it is read: the sensors of one patient deliver it
+	// in several parts.
 	settle = 10 * time.Second
-	// rescanEvery is how often everything since Config.Rescan is looked at again, for what arrived late.
+	// rescanEvery is how often everything since Config.Rescan is looked at again, for what arrived
+	// late.
 	rescanEvery = 10 * time.Minute
 	// idle is how long the engine sleeps when no channel is forwarded.
 	idle = 15 * time.Second
@@ -59,7 +64,8 @@ type Config struct {
 	RootsPEM []byte
 	// Interval is the time between two requests about one channel; MinInterval if zero.
 	Interval time.Duration
-	// Rescan is how late something may arrive and still be forwarded; 24 h if zero, at most store.MaxRescan.
+	// Rescan is how late something may arrive and still be forwarded; 24 h if zero, at most
+	// store.MaxRescan.
 	Rescan time.Duration
 	Log    *slog.Logger
 	Now    func() time.Time // time.Now if nil
@@ -77,7 +83,8 @@ type Engine struct {
 	poke chan struct{}
 }
 
-// state is what the engine remembers of one channel while it runs; what must not be lost is in the store.
+// state is what the engine remembers of one channel while it runs; what must not be lost is in the
+// store.
 type state struct {
 	requested time.Time // tells a new request from the old one
 	next      time.Time // no request before
@@ -137,7 +144,8 @@ func (e *Engine) wake() {
 	}
 }
 
-// parallel is how many clouds are spoken to at once, so that one that stalls does not hold up the others for long.
+// parallel is how many clouds are spoken to at once, so that one that stalls does not hold up the
+// others for long.
 const parallel = 8
 
 // pass gives every channel that is due its turn, and says when the next one is.
@@ -222,8 +230,9 @@ func sending(k store.Sink) string {
 	return "forwards sealed to " + k.Server + ", asked for by " + k.RequestedBy
 }
 
-// permitted is from when on a channel's values may go out, or why they may not now. It is asked before every batch. Nothing that was
-// measured before somebody asked, another person approved and the patient agreed ever goes out in plain text.
+// permitted is from when on a channel's values may go out, or why they may not now. It is asked
+// before every batch. Nothing that was measured before one person asked, another approved and the
+// patient agreed ever goes out in plain text.
 func (e *Engine) permitted(ctx context.Context, k store.Sink) (begin time.Time, problem string, err error) {
 	if k.Mode == store.SinkSealed {
 		return k.Requested, "", nil

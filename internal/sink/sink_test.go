@@ -27,8 +27,8 @@ import (
 
 const station = "spiffe://test.vitalseal.internal/workstation/ws-1"
 
-// world is a hub's inside with a patient, Ada, whose oximeter can be made to speak, a free channel, and people of whom one at a
-// time is signed in.
+// world is a hub's inside with a patient, Ada, whose oximeter can be made to speak, a free channel,
+// and people of whom one at a time is signed in.
 type world struct {
 	t       *testing.T
 	dir     string
@@ -78,7 +78,8 @@ func (w *world) advance(d time.Duration) { w.us.Add(d.Microseconds()) }
 
 func newWorld(t *testing.T) *world {
 	w := &world{t: t, dir: t.TempDir(), people: map[string]string{}, cloud: newCloud(t)}
-	// Yesterday, so that neither the store's clock nor the engine's is in the future for the other parts.
+	// Yesterday, so that neither the store's clock nor the engine's is in the future for the other
+	// parts.
 	w.us.Store(time.Now().Add(-26 * time.Hour).Truncate(time.Hour).UnixMicro())
 	log := slog.New(slog.NewTextHandler(&w.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	keys, _, err := seal.OpenFileKeyStore(filepath.Join(w.dir, "key"))
@@ -144,7 +145,7 @@ func (w *world) restart() {
 		}})
 }
 
-// ask sends a request as somebody; out may be nil.
+// ask sends a request as a person; out may be nil.
 func (w *world) ask(who, method, path string, in, out any, status int) {
 	w.t.Helper()
 	body, err := json.Marshal(in)
@@ -207,7 +208,7 @@ func (w *world) passes(d time.Duration) {
 	}
 }
 
-// opened asks the hub to open everything that the cloud has, as somebody.
+// opened asks the hub to open everything that the cloud has, as a person.
 func (w *world) opened(who string, c store.Channel) (seconds []sink.Opened) {
 	w.t.Helper()
 	var in struct {
@@ -232,10 +233,11 @@ func (w *world) opened(who string, c store.Channel) (seconds []sink.Opened) {
 	return seconds
 }
 
-// TestSealedShowsNothing: of what a patient's sensors said, nothing can be read on the wire, and everything by whoever may.
+// TestSealedShowsNothing: of what a patient's sensors said, nothing can be read on the wire, and
+// everything by a person who may see the channel.
 func TestSealedShowsNothing(t *testing.T) {
 	w := newWorld(t)
-	w.speak(30, 55.5) // before anybody asked: stays here
+	w.speak(30, 55.5) // before it was asked for: stays here
 	w.forward(w.ada, "sealed")
 	w.speak(60, 61.4)
 	w.passes(time.Minute)
@@ -264,7 +266,8 @@ func TestSealedShowsNothing(t *testing.T) {
 	}
 }
 
-// benign reports whether a text is nowhere but in times, envelopes or lengths, where chance puts a short one.
+// benign reports whether a text is nowhere but in times, envelopes or lengths, where chance puts a
+// short one.
 func benign(w *world, wire, secret string) bool {
 	for _, e := range w.cloud.all() {
 		wire = strings.ReplaceAll(strings.ReplaceAll(wire, e["field1"], ""), e["created_at"], "")
@@ -383,7 +386,8 @@ func TestPlainNeedsTwoPersonsAndConsent(t *testing.T) {
 	}
 }
 
-// TestOutages: what could not be sent waits, outlives a restart, comes once and in order, and the cloud is not hammered.
+// TestOutages: what could not be sent waits, outlives a restart, comes once and in order, and the
+// cloud is not hammered.
 func TestOutages(t *testing.T) {
 	w := newWorld(t)
 	w.forward(w.ada, "sealed")
@@ -437,8 +441,8 @@ func TestOutages(t *testing.T) {
 	}
 }
 
-// TestLostAnswer: the cloud took a batch and its answer was lost. The same batch is sent again, byte for byte, and the cloud's
-// refusal of times that it has already is the answer that was lost.
+// TestLostAnswer: the cloud took a batch and its answer was lost. The same batch is sent again,
+// byte for byte, and the cloud's refusal of times that it has already is the answer that was lost.
 func TestLostAnswer(t *testing.T) {
 	w := newWorld(t)
 	w.forward(w.ada, "sealed")
@@ -464,7 +468,8 @@ func TestLostAnswer(t *testing.T) {
 	}
 }
 
-// TestLateAndBacklog: a gateway was away; what it delivers later goes out later, and never a second time.
+// TestLateAndBacklog: a gateway was away; what it delivers later goes out later, and never a second
+// time.
 func TestLateAndBacklog(t *testing.T) {
 	w := newWorld(t)
 	w.forward(w.ada, "sealed")
@@ -523,7 +528,8 @@ func (w *world) entry(at time.Time, fields ...string) {
 	w.must(err)
 }
 
-// TestFreeChannel: sealed takes numbers only; plain, once approved, everything. No patient has to agree.
+// TestFreeChannel: sealed takes numbers only; plain, once approved, everything. No patient has to
+// agree.
 func TestFreeChannel(t *testing.T) {
 	w := newWorld(t)
 	w.forward(w.free, "sealed")
@@ -547,7 +553,8 @@ func TestFreeChannel(t *testing.T) {
 	}
 }
 
-// TestFarEndIsTheCloud: a server with another authority's certificate gets no byte, nor does one of another name.
+// TestFarEndIsTheCloud: a server with another authority's certificate gets no byte, nor does one of
+// another name.
 func TestFarEndIsTheCloud(t *testing.T) {
 	w := newWorld(t)
 	w.forward(w.ada, "sealed")

@@ -37,7 +37,7 @@ type apartDB struct {
 	turns   turns
 	// channels has one writer of each channel after the other: a bulk update takes several turns, and no entry comes between.
 	channels    channelTurns
-	checkpoints checkpointer // of the file; belongs to whoever has the turn
+	checkpoints checkpointer // of the file; belongs to the holder of the turn
 	log         *slog.Logger
 	// In tests: between is called between two transactions of a bulk update, fail in each, and held after every write transaction.
 	between func()

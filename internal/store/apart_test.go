@@ -157,7 +157,7 @@ func TestServerEntriesMoveApart(t *testing.T) {
 }
 
 // TestQuotaAndSpace: who has stored as much as they may is refused with words that say of what; what is deleted is gone at once, counts
-// no more, and gives its space back to the disk; nobody else is concerned.
+// no more, and gives its space back to the disk; no other is concerned.
 func TestQuotaAndSpace(t *testing.T) {
 	ctx, dir := t.Context(), t.TempDir()
 	s := open(t, dir, store.WithQuota(store.Quota{PersonEntries: 3000, PersonBytes: 1 << 20}))

@@ -21,7 +21,7 @@ type archive interface {
 	open(ctx context.Context, name string) (day, error)
 	// compact makes blocks of what came before.
 	compact(ctx context.Context, before time.Time) error
-	// alone runs f while nobody else takes out what has expired; it need not run it if somebody does so anyway.
+	// alone runs f while this hub alone removes what has expired; it may skip f if another hub does so.
 	alone(ctx context.Context, f func(context.Context) error) error
 	// drop deletes a day that is not in use, with all that is in it.
 	drop(ctx context.Context, name string) error

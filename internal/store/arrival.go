@@ -60,7 +60,7 @@ func (s *Store) Append(ctx context.Context, g access.Grant, a Arrival) (delivery
 }
 
 // Hand is Append for who does not wait: settled is called once, with what Append would return, from this goroutine or from
-// the one that writes for everybody. It must not block.
+// the store's writer. It must not block.
 func (s *Store) Hand(ctx context.Context, g access.Grant, a Arrival, settled func(delivery.Outcome, string, error)) {
 	p, outcome, reason, err := s.receive(ctx, g, a)
 	if p == nil {
@@ -69,7 +69,7 @@ func (s *Store) Hand(ctx context.Context, g access.Grant, a Arrival, settled fun
 	}
 	p.settled = settled
 	enqueue := s.write.enqueue
-	if p.key == (seal.Key{}) { // nobody's yet
+	if p.key == (seal.Key{}) { // no owner's yet
 		enqueue = s.waiter.enqueue
 	}
 	if err := enqueue(ctx, p); err != nil {

@@ -20,7 +20,7 @@ import (
 // A backup is a folder with a copy of every file of a store, each whole at one moment, and backup.json, which says what must be
 // there. It has no key of a patient, a channel, a TalkBack or an envelope: those are in a file of their own, keys.db, to be kept apart, with
 // keys.json, which says what it is. Without it, and without the root key, a backup opens nothing. An older backup may be restored
-// with the keys of a newer one of the same store; so where the older keys are destroyed, whoever was forgotten since is forgotten in
+// with the keys of a newer one of the same store; so where the older keys are destroyed, a patient forgotten since is forgotten in
 // the older backups as well.
 const (
 	manifestName  = "backup.json"

@@ -183,12 +183,12 @@ func TestForget(t *testing.T) {
 	if p, err := s.Person(ctx, person); err != nil || (!p.Disabled || p.DisplayName == "Ada" || p.Login == "ada") {
 		t.Errorf("%+v", p)
 	}
-	// What was not in blocks yet cannot be compacted any more, and holds up nobody.
+	// What was not in blocks yet cannot be compacted any more, and delays nothing.
 	must(t, s.Compact(ctx))
 	if b, err := s.Numerics(ctx, g, patients[1], now.Add(-time.Hour), now.Add(time.Hour), 0); err != nil || len(b) != 40 {
 		t.Error("the other patient:", len(b), err)
 	}
-	// A late chunk is of nobody.
+	// A late chunk has no owner.
 	if o, why, err := s.Append(ctx, g, arrival(sensorID("s0"), numerics(now.Add(time.Minute), heart(70)), epoch(77), 0)); o != delivery.Accepted {
 		t.Error(o, why, err)
 	}

@@ -12,11 +12,11 @@ import (
 
 const sealSuffix = ".seal"
 
-// ErrUnsealed means that a backup's list has no seal, or one that the root key did not make: somebody else wrote the list.
+// ErrUnsealed means that a backup's list has no seal, or one that the root key did not make: the list is forged.
 var ErrUnsealed = errors.New("store: the backup's list is not sealed by this root key")
 
 // SealBackup seals the lists of a backup and of its keys with the root key, in files beside them. A list has the hash of every
-// file, so that nobody without the root key can put other people, relationships or readings into a backup unnoticed.
+// file, so that an attacker without the root key cannot put other people, relationships or readings into a backup unnoticed.
 func SealBackup(root seal.KeyStore, to, keys string) error {
 	for _, path := range lists(to, keys) {
 		if err := sealList(root, path); err != nil {
@@ -27,7 +27,7 @@ func SealBackup(root seal.KeyStore, to, keys string) error {
 }
 
 // CheckSeal is ErrUnsealed unless both lists are as SealBackup sealed them with this root key. It does not say that the two belong
-// together, nor that no newer backup exists: Restore and whoever keeps them do.
+// together, nor that no newer backup exists: Restore and their keeper do.
 func CheckSeal(root seal.KeyStore, from, keys string) error {
 	for _, path := range lists(from, keys) {
 		if err := checkList(root, path); err != nil {

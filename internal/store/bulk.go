@@ -135,7 +135,7 @@ func (s *Store) alone(ctx context.Context, channel int64, owner string, f func(t
 			case s.apart.shared && until > micro(s.now()):
 				return errBulkRuns
 			}
-			// In files whoever holds the channel's turn knows that no process is at it.
+			// In files the holder of the channel's turn knows that no process is at it.
 			mark = newMark()
 			return s.markBulk(ctx, tx, channel, mark)
 		})

@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// DeviceChanges counts the changes to who may be where: states, keys, tickets redeemed. Whoever keeps a copy of the
+// DeviceChanges counts the changes to who may be where: states, keys, tickets redeemed. A caller that keeps a copy of the
 // inventory reads it again when the number has moved.
 func (s *Store) DeviceChanges() uint64 {
 	if s.deaf() { // other hubs may have changed it

@@ -14,7 +14,7 @@ import (
 // ErrTaken means that an entry of another content has this created_at in the channel already: there it is unique.
 var ErrTaken = errors.New("store: the channel has another entry of that time")
 
-// ChannelsOf are the channels that a person made, by id; of nobody ("") those that administrators made. No patient's is among them.
+// ChannelsOf are the channels that a person made, by id; of "" those that administrators made. No patient's is among them.
 func (s *Store) ChannelsOf(ctx context.Context, owner string) ([]Channel, error) {
 	if owner == "" {
 		return s.channels(ctx, selectChannel+" WHERE owner IS NULL AND patient IS NULL ORDER BY id")

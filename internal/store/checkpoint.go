@@ -75,7 +75,7 @@ func (c *checkpointer) committed(ctx context.Context, write, read *sql.DB, log *
 	}
 }
 
-// wait is for whoever closes the partition.
+// wait is for the caller that closes the partition.
 func (c *checkpointer) wait() {
 	if c.ended != nil {
 		<-c.ended
@@ -96,7 +96,7 @@ func passes(pass func() (moved int, err error)) error {
 	return nil
 }
 
-// passive moves what no reader needs any more, and waits for nobody. moved is how many pages of the log have been since it began.
+// passive moves what no reader needs any more, and does not wait. moved is how many pages of the log have been since it began.
 func passive(ctx context.Context, db *sql.DB) (moved int, err error) {
 	var busy, pages int
 	if err := db.QueryRowContext(ctx, "PRAGMA wal_checkpoint(PASSIVE)").Scan(&busy, &pages, &moved); err != nil {

@@ -243,7 +243,7 @@ func TestOldFileIsBroughtUpToDate(t *testing.T) {
 	}
 }
 
-// alter runs a statement on a store's file that nobody has open.
+// alter runs a statement on a store's file that is not open.
 func alter(t *testing.T, path, statement string) {
 	t.Helper()
 	db, err := sql.Open("sqlite3", "file:"+path)

@@ -11,7 +11,7 @@ import (
 	"vitalseal/internal/access"
 )
 
-// marks are a patient's readings that nobody has confirmed to be the patient's, by sensor.
+// marks are a patient's readings that were not confirmed to be the patient's, by sensor.
 type marks []Silence
 
 // cover reports whether what a sensor measured at that time is among them.

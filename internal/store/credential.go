@@ -166,7 +166,7 @@ func (s *Store) DeleteFactor(ctx context.Context, personID, id string) error {
 	return named("delete factor", affected(s.urgentExec(ctx, nil, "DELETE FROM factors WHERE id = ? AND person = ?", id, personID)))
 }
 
-// noPassword is no hash: nobody signs in with a password as someone whom an OpenID provider vouches for.
+// noPassword is no hash: a person whom an OpenID provider vouches for cannot sign in with a password.
 const noPassword = "none"
 
 // LinkedPerson is who an OpenID provider calls subject.

@@ -50,7 +50,7 @@ type Device struct {
 	TroubledSince, LastAlerted time.Time
 }
 
-// ModeDisplay is a workstation that shows a ward's beds without anybody signed in.
+// ModeDisplay is a workstation that shows a ward's beds without a sign-in.
 const ModeDisplay = "display"
 
 // Certificate is what the inventory keeps of a certificate.

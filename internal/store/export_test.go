@@ -91,7 +91,7 @@ func (s *Store) RecentChunks(t *testing.T, day string) int {
 	return part.recentCount()
 }
 
-// Forwarded has a patient's channel forwarded in plain text with the patient's consent, without asking anybody.
+// Forwarded has a patient's channel forwarded in plain text with the patient's consent, without asking.
 func (s *Store) Forwarded(t *testing.T, patient string) (id KeyID) {
 	t.Helper()
 	ctx := t.Context()

@@ -21,7 +21,7 @@ import (
 // blocksByTime is the table of blocks, by way of its index over time.
 const blocksByTime = "blocks INDEXED BY blocks_by_time"
 
-// openDay is a partition that somebody reads or compacts.
+// openDay is a partition that is being read or compacted.
 type openDay struct {
 	*partition
 	ps *partitions
@@ -237,7 +237,7 @@ func (p *partition) swap(ctx context.Context, d day, blocks []*block) error {
 	if err != nil {
 		return errors.Join(err, rollback(tx))
 	}
-	// Whoever reads sees the chunks in one of the two places.
+	// A reader sees the chunks in one of the two places.
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if err := tx.Commit(); err != nil {

@@ -85,13 +85,13 @@ func (s *Store) heldPatients(ctx context.Context) ([]string, error) {
 }
 
 // Forget destroys the keys of a patient, of the patient's channel and of its envelopes in a cloud, for good: name, chunks, sums,
-// envelopes and all that is sealed under them can be opened by nobody any more, here or in a backup that has no keys. Forwarding
+// envelopes and all that is sealed under them cannot be opened any more, here or in a backup that has no keys. Forwarding
 // ends. What was set aside of the patient's sensors goes. The patient's own sign-in is disabled and loses its name, its second
 // factors and its link to an OpenID provider. The id stays, and with it what the audit log says. ErrHeld while a hold protects the patient, ErrAdmitted while the patient
 // lies in a bed: discharge first. A patient that was forgotten before is none any more: ErrNotFound.
 //
 // It cannot reach backups whose keys were kept, nor what was forwarded in plain text, nor chunks that a gateway has not delivered yet:
-// those, when they come, are of nobody.
+// those, when they come, have no owner.
 func (s *Store) Forget(ctx context.Context, patient string) error {
 	// Nothing of the patient may be on its way into a block while the key goes.
 	s.compacting.Lock()
@@ -131,7 +131,7 @@ func (s *Store) Forget(ctx context.Context, patient string) error {
 		return named("forget", err)
 	}
 	if busy != 0 {
-		return named("forget", errors.New("the key is gone, but its bytes are still in the write-ahead log, because somebody reads; start the hub again"))
+		return named("forget", errors.New("the key is gone, but its bytes are still in the write-ahead log, because a read was under way; start the hub again"))
 	}
 	return nil
 }
@@ -149,7 +149,7 @@ func erase(ctx context.Context, tx *sql.Tx, patient string, channel int64, now t
 		{"DELETE FROM sinks WHERE channel = ?", []any{channel}},
 		{"DELETE FROM sent_seconds WHERE channel = ?", []any{channel}},
 		{"DELETE FROM cloud_consents WHERE patient = ?", []any{patient}},
-		// What was set aside is under the key of nobody. It is the patient's by the time that it says, or, if that is
+		// What was set aside is under the key of no patient. It is the patient's by the time that it says, or, if that is
 		// what was wrong with it, by the time that it came.
 		{`DELETE FROM quarantine WHERE id IN (SELECT q.id FROM quarantine q JOIN placements p ON p.device = q.sensor JOIN stays s ON s.bed = p.bed
 			WHERE s.patient = ?1 AND (q.start >= p.begins AND q.start >= s.begins AND q.start < coalesce(p.ends, ?2) AND q.start < coalesce(s.ends, ?2)
@@ -178,7 +178,7 @@ func erase(ctx context.Context, tx *sql.Tx, patient string, channel int64, now t
 	return unrelate(ctx, tx, patient)
 }
 
-// unrelate takes a patient from whoever treats them: in a list of beds it would be one that cannot be opened.
+// unrelate takes a patient from the doctors who treat them: in a list of beds it would be one that cannot be opened.
 func unrelate(ctx context.Context, tx *sql.Tx, patient string) error {
 	treat := map[string][]string{}
 	err := each(ctx, tx, "SELECT id, patients FROM persons WHERE patients <> '[]'", func(rows *sql.Rows) error {

@@ -23,7 +23,7 @@ func gone(t *testing.T, s *store.Store, patient string, at time.Time) {
 	must(t, s.Forget(t.Context(), patient))
 }
 
-// TestForgottenHidesNoEmergency: emergencies of others stay readable beside one of a patient who was forgotten, or nobody could open
+// TestForgottenHidesNoEmergency: emergencies of others stay readable beside one of a patient who was forgotten, or no clinician could open
 // or judge one any more.
 func TestForgottenHidesNoEmergency(t *testing.T) {
 	s, patients, now := filled(t, t.TempDir())
@@ -109,7 +109,7 @@ func TestForgetReachesTheCloudAndTheSignIn(t *testing.T) {
 	}
 }
 
-// TestOlderBackupWithNewerKeys: whoever was forgotten after a backup was taken is forgotten when it is restored with newer keys; keys
+// TestOlderBackupWithNewerKeys: a patient forgotten after a backup was taken is forgotten when it is restored with newer keys; keys
 // of another store, and older ones, are refused.
 func TestOlderBackupWithNewerKeys(t *testing.T) {
 	filesOnly(t)
@@ -180,7 +180,7 @@ func TestKeysApart(t *testing.T) {
 	}
 }
 
-// TestSealedBackup: a list that somebody rewrote, took the seal off or brought from another deployment is refused.
+// TestSealedBackup: a list that was rewritten, lost its seal or came from another deployment is refused.
 func TestSealedBackup(t *testing.T) {
 	filesOnly(t)
 	dir := t.TempDir()

@@ -79,7 +79,7 @@ func (s *Store) Gaps(ctx context.Context, sensor string, limit int) (all []Gap, 
 	return all, rows.Err()
 }
 
-// gapEnds is a gap's end; one that nobody knows is its beginning.
+// gapEnds is a gap's end; an unknown one is its beginning.
 const gapEnds = "(CASE WHEN g.ends < g.begins THEN g.begins ELSE g.ends END)"
 
 // GapsOf are the stretches in [from, to) for which a patient's readings will never come, oldest first, at most limit (1 to 10,000): those
@@ -98,7 +98,7 @@ func (s *Store) GapsOf(ctx context.Context, g access.Grant, patient string, from
 		if err != nil {
 			return err
 		}
-		gap.To = later(gap.From, gap.To) // one whose end nobody knows
+		gap.To = later(gap.From, gap.To) // one whose end is unknown
 		gap.From = later(gap.From, later(fromMicro(times[0]), fromMicro(times[2])))
 		gap.To = earlier(gap.To, earlier(fromMicro(times[1]), fromMicro(times[3])))
 		all = append(all, gap)

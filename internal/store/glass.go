@@ -155,7 +155,7 @@ func (s *Store) Glasses(ctx context.Context, since time.Time, personID, patientI
 	return all, named("emergencies", err)
 }
 
-// UnreviewedGlasses are the emergency accesses that nobody has judged, oldest first.
+// UnreviewedGlasses are the emergency accesses that were not judged yet, oldest first.
 func (s *Store) UnreviewedGlasses(ctx context.Context) ([]access.Glass, error) {
 	all, err := list(ctx, s.db.DB, func(r *sql.Rows) (access.Glass, error) { return s.scanGlass(ctx, r) },
 		selectGlass+" WHERE reviewed IS NULL ORDER BY opened LIMIT ?", maxGlasses)

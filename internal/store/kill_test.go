@@ -59,7 +59,7 @@ func appendForever(dir string) {
 			}
 		}()
 	}
-	time.Sleep(time.Hour) // however slow the disk: it is killed, or ends when nobody reads what it prints
+	time.Sleep(time.Hour) // however slow the disk: it is killed, or ends when its output is not read
 }
 
 // TestKill kills a process that appends, again and again, at no particular moment, and then accounts for everything it

@@ -35,7 +35,7 @@ func (s *Store) Lead(ctx context.Context, name string, f func(context.Context) e
 	return nil
 }
 
-// lead runs f if nobody else leads, and says whether it ran to its end.
+// lead runs f if no other hub leads, and says whether it ran to its end.
 func (s *Store) lead(ctx context.Context, name string, f func(context.Context) error) (ran bool, err error) {
 	if s.others == nil {
 		return true, f(ctx)

@@ -299,7 +299,7 @@ func (p *partition) load(ctx context.Context) error {
 	})
 }
 
-// found notes a chunk that is in recent; p.mu is held, or nobody else has the partition yet.
+// found notes a chunk that is in recent; p.mu is held, or no other goroutine has the partition yet.
 func (p *partition) found(t *streamTaken, s subjectSignal, r recentRow) {
 	t.taken = t.add(stretch{r.seq, r.seq})
 	p.recent[s] = append(p.recent[s], r)

@@ -64,7 +64,7 @@ func openPostgres(ctx context.Context, dsn string) (*sql.DB, *pgx.ConnConfig, er
 	return db, cfg, nil
 }
 
-// proven refuses a server on another machine that need not prove who it is: ids, times and the directory are in clear, and whoever
+// proven refuses a server on another machine that need not prove who it is: ids, times and the directory are in clear, and an attacker who
 // answers in its place decides who is who.
 func proven(cfg *pgx.ConnConfig) error {
 	type server struct {

@@ -286,7 +286,7 @@ func TestServerMustBeProven(t *testing.T) {
 			t.Errorf("the error has the password: %v", err)
 		}
 	}
-	// Verified, or on this machine: taken, though nobody answers.
+	// Verified, or on this machine: taken, though no server answers.
 	for _, dsn := range []string{"postgres://hub:geheim@127.0.0.1:1/x?sslmode=disable&connect_timeout=1", "host=/nowhere password=geheim dbname=x"} {
 		err := store.MigratePostgres(t.Context(), dsn, -1)
 		if err == nil || strings.Contains(err.Error(), "verify-full") || strings.Contains(err.Error(), "geheim") {
@@ -334,7 +334,7 @@ func TestForgottenKeyLeavesTheTable(t *testing.T) {
 	}
 }
 
-// TestMovedSensorWhileStoring: chunks that were prepared before a patient left the bed, and would be stored after it, go to nobody's
+// TestMovedSensorWhileStoring: chunks that were prepared before a patient left the bed, and would be stored after it, go to no patient's
 // name but the one who lay there: their sender sends them again.
 func TestMovedSensorWhileStoring(t *testing.T) {
 	onAnyRun(t)

@@ -33,7 +33,7 @@ type forgetful struct {
 	files  map[string]*content
 }
 
-// content is one file's, whoever has it open.
+// content is one file's, for all that have it open.
 type content struct {
 	synced []byte
 	loose  []change

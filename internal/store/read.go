@@ -165,7 +165,7 @@ func (sn *snapshot) block(ctx context.Context, id int64, patient string, key sea
 	return nil
 }
 
-// Numerics are the newest limit bundles of a patient in [from, to), ascending by time, of all sensors: what was said, whoever said it.
+// Numerics are the newest limit bundles of a patient in [from, to), ascending by time, of all sensors alike.
 // A face that shows a current value asks Said and lets vitals.Chooser choose. limit <= 0 or above MaxNumerics means MaxNumerics. The
 // grant must allow access.ViewPatient or access.ViewDisplay on the patient.
 func (s *Store) Numerics(ctx context.Context, g access.Grant, patient string, from, to time.Time, limit int) ([]vitals.Bundle, error) {

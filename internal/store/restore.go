@@ -13,7 +13,7 @@ import (
 )
 
 // Restore makes a store in dir, which must be empty or not exist, of a backup and its keys, or those of a newer backup of the same
-// store: then whoever has no key in them is forgotten. Every file is compared with the list first. What came after the backup was taken is not in it, and nobody sends it again: gateways that were told it was stored have
+// store: then a patient without a key in them is forgotten. Every file is compared with the list first. What came after the backup was taken is not in it, and is not sent again: gateways that were told it was stored have
 // forgotten it. It shows as missing in Delivery.
 func Restore(ctx context.Context, from, keys, dir string, progress func(file string)) (m Manifest, err error) {
 	b, err := os.ReadFile(filepath.Join(from, manifestName)) // #nosec G304 -- the operator names the folder
@@ -90,7 +90,7 @@ func compare(ctx context.Context, m Manifest, from, keys string) error {
 type keysList struct {
 	Version int        `json:"version"`
 	Taken   time.Time  `json:"taken"`
-	Store   string     `json:"store"` // what storeOf says: keys of another store open nothing here, and would forget everybody
+	Store   string     `json:"store"` // what storeOf says: keys of another store open nothing here, and would forget every patient
 	File    BackupFile `json:"file"`
 }
 

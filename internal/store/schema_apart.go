@@ -3,8 +3,8 @@ package store
 // apartSteps is the schema of channels.db: what people and their things store, in a file of its own, so that its size and its
 // writers are nothing to the directory. An entry belongs to a channel, a command to a TalkBack of the directory: what is left
 // of one that is gone there is swept. stock counts what each holds; last is the highest id that was given, and entries up to
-// cleared do not count any more, though they may still be there. usage is the sum of stock over what one person owns, of whom nobody
-// ("") is the hospital. sweeps are what is to be taken away, up to an id, a bounded number of rows at a time.
+// cleared do not count any more, though they may still be there. usage is the sum of stock over what one person owns, without a person
+// ("") it is the hospital's. sweeps are what is to be taken away, up to an id, a bounded number of rows at a time.
 var apartSteps = []string{`
 CREATE TABLE entries (
   channel INTEGER NOT NULL, id INTEGER NOT NULL, created INTEGER NOT NULL, sealed BLOB NOT NULL,

@@ -15,7 +15,7 @@ import (
 const expiredAtOnce = 100
 
 // SaveSession inserts a sign-in; ErrExists if the id is known. Some of those past their absolute end go, so that they become fewer. The key of its refresh
-// tokens is sealed: a stolen database signs nobody in.
+// tokens is sealed: a stolen database opens no session.
 func (s *Store) SaveSession(ctx context.Context, n access.Session) error {
 	if err := errors.Join(checkID("session id", n.ID), checkText("workstation", n.Workstation, 1, maxID), checkText("methods", n.Methods, 0, maxID)); err != nil {
 		return named("save session", err)

@@ -71,7 +71,7 @@ type Silence struct {
 	Patient string
 	// Begin is the time of the last value before, End of the first one after.
 	Begin, End time.Time
-	Answer     string // AnswerYes, AnswerNo or empty: nobody has answered yet
+	Answer     string // AnswerYes, AnswerNo or empty: not answered yet
 	Person     string // id of who answered
 	Answered   time.Time
 	// Until is when its readings stopped being in question; zero: they still are. With AnswerYes none is.
@@ -244,7 +244,7 @@ func insertSilence(ctx context.Context, tx *sql.Tx, x Silence) error {
 	return err
 }
 
-// fillSilence takes in a value from within a silence that nobody has answered for: what is left of it on either side is asked about
+// fillSilence takes in a value from within a silence that was not answered for: what is left of it on either side is asked about
 // only if it is long by itself. v.mu is held.
 func (s *Store) fillSilence(ctx context.Context, v *voice, limit, at int64) error {
 	i := slices.IndexFunc(v.rows, func(x Silence) bool { return x.Answer == "" && micro(x.Begin) < at && at < micro(x.End) })

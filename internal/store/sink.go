@@ -28,7 +28,7 @@ type Sink struct {
 	Mode        string
 	RequestedBy string // person id
 	Requested   time.Time
-	ApprovedBy  string // another person's id; empty: nobody approved. Of plain only.
+	ApprovedBy  string // another person's id; empty: not approved. Of plain only.
 	Approved    time.Time
 
 	Cursor   time.Time // what is older has been forwarded, or was not to be
@@ -48,7 +48,7 @@ const MaxRescan = 14 * 24 * time.Hour
 // SecondsPerHour is how many bits SentSeconds has.
 const SecondsPerHour = 3600
 
-// ErrSamePerson refuses an approval by whoever asked for it.
+// ErrSamePerson refuses an approval by the person who asked for it.
 var ErrSamePerson = errors.New("store: the approver must be another person than the one who asked")
 
 func envelopeKey(channel int64, id KeyID) string {
@@ -98,7 +98,7 @@ func (s *Store) SaveSink(ctx context.Context, g access.Grant, k Sink, writeKey s
 
 // ApproveSink writes down who approved of a channel's plain forwarding: the grant's holder, for access.ForwardChannel on the
 // channel. requested is the time of the request that the approver has seen, so that none that replaced it is approved instead.
-// ErrSamePerson for whoever asked for it; ErrNotFound if there is nothing like that to approve.
+// ErrSamePerson for the person who asked for it; ErrNotFound if there is nothing like that to approve.
 func (s *Store) ApproveSink(ctx context.Context, g access.Grant, channel int64, requested time.Time) error {
 	if err := s.allowed(g, access.ForwardChannel, access.OnChannel(channel)); err != nil {
 		return named("approve sink", err)
@@ -149,7 +149,7 @@ func (s *Store) Sink(ctx context.Context, channel int64) (Sink, error) {
 	return k, named("sink", err)
 }
 
-// SinkWriteKey is the server's write key. Only a standing grant for access.ViewChannel has it: nobody reads it back.
+// SinkWriteKey is the server's write key. Only a standing grant for access.ViewChannel has it: it is not read back.
 func (s *Store) SinkWriteKey(ctx context.Context, g access.Grant, channel int64) (string, error) {
 	if err := s.allowed(g, access.ViewChannel, access.OnChannel(channel)); err != nil || !g.Standing() {
 		return "", named("sink write key", ErrNotAllowed)

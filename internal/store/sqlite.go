@@ -215,7 +215,7 @@ func transact(ctx context.Context, db *sql.DB, f func(tx *sql.Tx) error) error {
 
 func (d *directoryDB) changed() { d.changes.Add(1) }
 
-// Changes counts the changes to the directory. Whoever remembers what followed from it looks again when the number has moved; what
+// Changes counts the changes to the directory. A caller that remembers what followed from it looks again when the number has moved; what
 // follows from the clock moves it not.
 func (s *Store) Changes() uint64 {
 	if s.deaf() { // other hubs may have changed it

@@ -167,7 +167,7 @@ func Open(ctx context.Context, dir string, ks seal.KeyStore, log *slog.Logger, o
 		return nil, fmt.Errorf("store: open: %w", errors.Join(s.explain(err), s.closeFiles()))
 	}
 	s.write = newWriter(s)
-	// The writer outlives the ctx that opened the store: Close ends it, after it has answered everybody.
+	// The writer outlives the ctx that opened the store: Close ends it, after it has answered all callers.
 	go s.write.run(context.WithoutCancel(ctx))
 	s.waiter = newWaiter(s)
 	go s.waiter.run(context.WithoutCancel(ctx))

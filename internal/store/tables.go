@@ -17,8 +17,8 @@ import (
 )
 
 // tables is the archive in PostgreSQL: partitions by day, so that forgetting a day is dropping its tables. Any number of hubs
-// write at once, in the order of their keys, so that they wait for each other in one direction only. Whoever stores chunks of
-// a day shares its lock; whoever puts blocks in the place of chunks holds it alone, for milliseconds, so that a chunk is
+// write at once, in the order of their keys, so that they wait for each other in one direction only. Storing chunks of
+// a day shares its lock; replacing chunks by blocks holds it alone, for milliseconds, so that a chunk is
 // always seen in one of the two places.
 type tables struct {
 	s   *Store
@@ -57,7 +57,7 @@ func (t *tables) between(ctx context.Context, from, to time.Time) ([]string, err
 		"SELECT day::text FROM days WHERE day BETWEEN CAST(? AS date) AND CAST(? AS date) ORDER BY day", partitionOf(from.Add(-maxSpan)), partitionOf(to.Add(maxSpan)))
 }
 
-// all implements archive. Chunks that come change how many are recent or, if they are in blocks by the time somebody asks, the newest block.
+// all implements archive. Chunks that come change how many are recent or, if they are in blocks by the time of the next read, the newest block.
 func (t *tables) all(ctx context.Context) (names []string, gens []uint64, err error) {
 	names, err = list(ctx, t.s.db.DB, func(r *sql.Rows) (day string, err error) { return day, r.Scan(&day) }, "SELECT day::text FROM days ORDER BY day")
 	if err != nil {

@@ -184,7 +184,7 @@ func (s *Store) urgently(ctx context.Context, f func(ctx context.Context, tx *sq
 	}
 }
 
-// barred has whoever remembers what followed from the directory look again.
+// barred makes callers that remember what followed from the directory look again.
 func (s *Store) barred(bars []bar) {
 	s.db.changed()
 	for _, b := range bars {

@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// TestUrgentGoesFirst: whoever takes something away goes ahead of all who wait, and those who wait are served in their order, in the
+// TestUrgentGoesFirst: a call that takes rights away goes ahead of all that wait, and those that wait are served in their order, in the
 // end also while there is always someone who goes ahead.
 func TestUrgentGoesFirst(t *testing.T) {
 	var turns turns

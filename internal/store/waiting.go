@@ -206,7 +206,7 @@ func (w *waiter) insert(ctx context.Context, tx *sql.Tx, batch []*pending) error
 	return nil
 }
 
-// wait puts an arrival into the waiting place, under the key of nobody: whose it is will be known when its time is.
+// wait puts an arrival into the waiting place, under the key of no patient: whose it is will be known when its time is.
 func (s *Store) wait(ctx context.Context, p *pending, a Arrival, h sensorHistory) error {
 	// What was stored before its clock was found out is stored.
 	known, err := s.holds(ctx, p)

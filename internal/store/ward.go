@@ -97,7 +97,7 @@ func (s *Store) CreatePatient(ctx context.Context, name string) (id string, err 
 }
 
 // PatientName opens a patient's name. The grant must allow access.ViewPatient on the patient, or access.ManageDirectory:
-// whoever keeps the directory right has to read it, and it opens no value. A patient who was forgotten is ForgottenName.
+// the administrator of the directory has to read it, and it opens no value. A patient who was forgotten is ForgottenName.
 func (s *Store) PatientName(ctx context.Context, g access.Grant, id string) (string, error) {
 	if s.allowed(g, access.ManageDirectory, access.OnSystem()) != nil {
 		if err := s.allowed(g, access.ViewPatient, access.OnPatient(id)); err != nil {
@@ -159,7 +159,7 @@ func (s *Store) Patients(ctx context.Context) ([]access.PatientRef, error) {
 
 // Admit puts a patient into a bed from at on, ending a stay in another bed at that moment. ErrOccupied if someone lies
 // there at or after at, ErrConflict if the patient's history reaches beyond at, ErrNotFound for an unknown patient or bed, and
-// for a patient who was forgotten: what is measured in that bed would be nobody's.
+// for a patient who was forgotten: what is measured in that bed would have no owner.
 func (s *Store) Admit(ctx context.Context, patient, bed string, at time.Time) error {
 	if err := s.checkAt(at); err != nil {
 		return named("admit", err)

@@ -273,7 +273,7 @@ func (w *watchers) publishAfter(u Update, number uint64) (newest uint64) {
 	return newest
 }
 
-// wants reports whether anybody would be shown a chunk of a patient now.
+// wants reports whether any reader would be shown a chunk of a patient now.
 func (w *watchers) wants(patient string, signal vitals.Signal, now time.Time) bool {
 	subs, _ := w.current()
 	return slices.ContainsFunc(subs, func(sub *Subscription) bool {

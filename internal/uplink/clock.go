@@ -7,12 +7,14 @@ import (
 	"vitalseal/internal/delivery"
 )
 
-// ClockSource is what a sender asks about its gateway's clock. Its methods are called from several goroutines.
+// ClockSource is what a sender asks about its gateway's clock. Its methods are called from several
+// goroutines.
 type ClockSource interface {
 	// Now is the gateway's wall clock, which may be set.
 	Now() time.Time
-	// Record is what the gateway knows of the clock by which a lane's epochs were measured. Version moves whenever an epoch begins by
-	// another clock than the one before it, before the first chunk of that epoch is in the outbox.
+	// Record is what the gateway knows of the clock by which a lane's epochs were measured. Version
+	// moves whenever an epoch begins by another clock than the one before it, before the first
+	// chunk of that epoch is in the outbox.
 	Record(lane string) delivery.ClockRecord
 	// Measured is told how far the clock of a generation is ahead of the hub's.
 	Measured(generation uint64, offset, within time.Duration)
@@ -21,7 +23,8 @@ type ClockSource interface {
 // WithClock has the sender measure how far its gateway's clock is off, and tell the hub.
 func WithClock(c ClockSource) SenderOption { return func(s *Sender) { s.clock = c } }
 
-// quickExchanges follow each other at once at the beginning of a connection, and after the clock was set.
+// quickExchanges follow each other at once at the beginning of a connection, and after the clock
+// was set.
 const quickExchanges = 4
 
 // toldClock is the sender's end of the exchanges on one connection.
@@ -72,7 +75,8 @@ func (k *toldClock) hear(c ClockSource, a delivery.ClockAnswer) (again bool) {
 	return k.quick < quickExchanges
 }
 
-// reportClock tells the hub the time and the record; nothing to a hub that does not speak of clocks.
+// reportClock tells the hub the time and the record; nothing to a hub that does not speak of
+// clocks.
 func (x *exchange) reportClock() error {
 	if x.clock == nil {
 		return nil

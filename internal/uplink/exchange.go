@@ -15,8 +15,8 @@ import (
 	"vitalseal/internal/seal"
 )
 
-// exchange is the traffic on one of the sender's connections: write takes records out of the lane and sends them, read
-// takes the answers. Each runs in its own goroutine.
+// exchange is the traffic on one of the sender's connections: write takes records out of the lane
+// and sends them, read takes the answers. Each runs in its own goroutine.
 type exchange struct {
 	s    *Sender
 	c    *overlay.Conn
@@ -45,7 +45,8 @@ type exchange struct {
 	ended    bool
 }
 
-// sending is one record on its way. Its fields are guarded by exchange.mu, except record and message, which never change.
+// sending is one record on its way. Its fields are guarded by exchange.mu, except record and
+// message, which never change.
 type sending struct {
 	record  outbox.Record
 	message delivery.Message
@@ -68,8 +69,9 @@ func (x *exchange) write(ctx context.Context) error {
 		return fmt.Errorf("uplink: send: %w", err)
 	}
 	for {
-		// What the hub asked for goes first, then what is new, then the backlog as far as it may. When nothing is at hand, all is
-		// flushed: a backlog shares packets and a single chunk does not wait.
+		// What the hub asked for goes first, then what is new, then the backlog as far as it may.
+		// When nothing is at hand, all is flushed: a backlog shares packets and a single chunk does
+		// not wait.
 		sent, wait, err := x.urgent(), time.Duration(0), error(nil)
 		if sent == nil {
 			sent, wait, err = x.fresh()
@@ -127,9 +129,9 @@ func (x *exchange) urgent() func() error {
 	}
 }
 
-// fresh takes the next record out of the lane: control records first, since an epoch must be known before its chunks and
-// epochs are announced in order, then what is live, then the backlog. wait is how long the backlog must hold back, 0 if it
-// does not.
+// fresh takes the next record out of the lane: control records first, since an epoch must be known
+// before its chunks and epochs are announced in order, then what is live, then the backlog. wait is
+// how long the backlog must hold back, 0 if it does not.
 func (x *exchange) fresh() (send func() error, wait time.Duration, err error) {
 	x.mu.Lock()
 	full := x.window >= delivery.MaxInflight || x.bytes >= maxInflightBytes
@@ -308,7 +310,8 @@ func (x *exchange) acked(a delivery.Ack) error {
 		return fmt.Errorf("%w: ack of message %d, which is not in flight", delivery.ErrFrame, a.Number)
 	}
 	if m.message.Announcement && a.Outcome == delivery.Rejected {
-		// Its chunks are set aside as they come, instead of waiting for an epoch that the hub will never know.
+		// Its chunks are set aside as they come, instead of waiting for an epoch that the hub will
+		// never know.
 		x.s.forget(m.message.Epoch.ID)
 	}
 	if m.repeat {
@@ -319,7 +322,7 @@ func (x *exchange) acked(a delivery.Ack) error {
 	}
 	if a.Outcome == delivery.Retry {
 		if a.Reason == delivery.UnknownEpoch && !m.message.Announcement && !x.s.knows(m.message.Epoch.ID) {
-			// Nobody has the key any more; waiting would block the stream for ever.
+			// The key is gone for good; waiting would block the stream for ever.
 			return x.release(m, delivery.Rejected, delivery.NotAnnounced)
 		}
 		x.s.count(func(st *SenderStats) { st.Retries++ })
@@ -342,10 +345,12 @@ func (s *Sender) knows(id seal.EpochID) bool {
 	return ok
 }
 
-// later sends a message again after a growing pause. It keeps its place in the window, so a hub that cannot store is not
-// flooded; but one that is put off again and again while others are taken steps aside, so that it does not block its stream.
-// When nothing at all is taken, one steps aside now and then, to see whether it is the hub or the messages. When the whole window waits
-// so and something newer was measured, it is errPutOff: a hub that cannot store still shows live what it is sent.
+// later sends a message again after a growing pause. It keeps its place in the window, so a hub
+// that cannot store is not flooded; but one that is put off again and again while others are taken
+// steps aside, so that it does not block its stream. When nothing at all is taken, one steps aside
+// now and then, to see whether it is the hub or the messages. When the whole window waits so and
+// something newer was measured, it is errPutOff: a hub that cannot store still shows live what it
+// is sent.
 func (x *exchange) later(m *sending) error {
 	delivered := x.s.delivered()
 	x.mu.Lock()
@@ -379,7 +384,8 @@ func (x *exchange) later(m *sending) error {
 	return nil
 }
 
-// errPutOff ends a session in which the hub takes nothing: with the next one all of it is backlog, and what is measured now goes first.
+// errPutOff ends a session in which the hub takes nothing: with the next one all of it is backlog,
+// and what is measured now goes first.
 var errPutOff = errors.New("uplink: the hub stores nothing now; what it puts off goes back into the outbox")
 
 func (x *exchange) roomAgain() {
@@ -401,7 +407,8 @@ func (x *exchange) release(m *sending, o delivery.Outcome, r delivery.Reason) er
 	return x.settle(m, o, r)
 }
 
-// firstOf reports whether a reason to reject is new on this connection: a clone's whole stream is rejected, four times a second.
+// firstOf reports whether a reason to reject is new on this connection: a clone's whole stream is
+// rejected, four times a second.
 func (x *exchange) firstOf(r delivery.Reason) bool {
 	x.mu.Lock()
 	defer x.mu.Unlock()

@@ -7,8 +7,9 @@ import (
 	"vitalseal/internal/delivery"
 )
 
-// Pace bounds how a backlog drains beside what is new: in bytes a second over all senders that share it, and in the share of
-// each sender's window that it may occupy. It is safe for concurrent use.
+// Pace bounds how a backlog drains beside what is new: in bytes a second over all senders that
+// share it, and in the share of each sender's window that it may occupy. It is safe for concurrent
+// use.
 type Pace struct {
 	rate  float64 // bytes a second
 	share float64
@@ -19,7 +20,8 @@ type Pace struct {
 }
 
 const (
-	// DefaultPace is how many bytes a second of backlog go, an order of magnitude more than 32 sensors make.
+	// DefaultPace is how many bytes a second of backlog go, an order of magnitude more than 32
+	// sensors make.
 	DefaultPace = 1 << 20
 	// DefaultShare is the share of a window that the backlog may take.
 	DefaultShare = 0.5
@@ -38,7 +40,8 @@ func NewPace(bytesPerSecond int64, share float64) *Pace {
 	return &Pace{rate: float64(bytesPerSecond), share: share}
 }
 
-// window is how many messages of a backlog a sender may have under way: at least one, and never the last place of all.
+// window is how many messages of a backlog a sender may have under way: at least one, and never the
+// last place of all.
 func (p *Pace) window() int {
 	return min(max(int(p.share*delivery.MaxInflight), 1), delivery.MaxInflight-1)
 }

@@ -1,10 +1,12 @@
-// Package uplink is the gateway's end of the protocol that brings sealed chunks from its outbox to the hub: Sender, one for each
-// sensor identity. What it speaks is package delivery; the hub's end is package ingest.
+// Package uplink is the gateway's end of the protocol that brings sealed chunks from its outbox to
+// the hub: Sender, one for each sensor identity. What it speaks is package delivery; the hub's end
+// is package ingest.
 //
-// It hides windows, reconnecting, and what is announced again. It guarantees: an outbox record is let go only after the hub
-// called it accepted, duplicate or rejected; a record that can never be accepted does not block those behind it; what is new does
-// not queue behind a backlog, which drains beside it at a bounded rate. Sender is safe for concurrent use and its goroutines end
-// with Run.
+// It hides windows, reconnecting, and what is announced again. It guarantees: an outbox record is
+// let go only after the hub called it accepted, duplicate or rejected; a record that can never be
+// accepted does not block those behind it; what is new does not queue behind a backlog, which
+// drains beside it at a bounded rate. Sender is safe for concurrent use and its goroutines end with
+// Run.
 package uplink
 
 import (
@@ -25,7 +27,8 @@ import (
 
 const (
 	maxInflightBytes = 1 << 20 // the bytes of the messages sent and not yet settled
-	// maxParked is how many messages that the hub puts off again and again, while it takes others, may wait outside the window.
+	// maxParked is how many messages that the hub puts off again and again, while it takes others,
+	// may wait outside the window.
 	maxParked     = 256
 	parkedFrom    = 6 // attempts
 	putOffFrom    = 3 // attempts of a message until a window full of such makes room for what is measured now
@@ -50,19 +53,23 @@ func (s Settled) Rejected() bool { return s.Outcome == delivery.Rejected }
 // SenderOption changes a default of NewSender.
 type SenderOption func(*Sender)
 
-// OnSettled has f called once for every message that leaves the outbox, before it does: accepted, duplicate or rejected.
-// A rejected one is gone afterwards: f is the place to set it aside. f is called from one goroutine at a time.
+// OnSettled has f called once for every message that leaves the outbox, before it does: accepted,
+// duplicate or rejected. A rejected one is gone afterwards: f is the place to set it aside. f is
+// called from one goroutine at a time.
 func OnSettled(f func(Settled)) SenderOption { return func(s *Sender) { s.settled = f } }
 
-// FromStart names the run of the gateway that the sender belongs to: its boot counter, which never goes back, and a random
-// instance. The hub turns away an older run, and another one with the same counter: clones and restored backups.
+// FromStart names the run of the gateway that the sender belongs to: its boot counter, which never
+// goes back, and a random instance. The hub turns away an older run, and another one with the same
+// counter: clones and restored backups.
 func FromStart(boot uint64, instance [16]byte) SenderOption { return FromRun(NewRun(boot, instance)) }
 
-// FromRun is FromStart for the senders of one gateway, whose boot counter may have to be raised while it runs.
+// FromRun is FromStart for the senders of one gateway, whose boot counter may have to be raised
+// while it runs.
 func FromRun(r *Run) SenderOption { return func(s *Sender) { s.run = r } }
 
-// OnExceed has f called when the hub says that the boot counter must be above a number: it let this run in although its counter
-// is not the highest that it has seen, because the run with that one is gone. f may raise the Run; it must not block for long.
+// OnExceed has f called when the hub says that the boot counter must be above a number: it let this
+// run in although its counter is not the highest that it has seen, because the run with that one is
+// gone. f may raise the Run; it must not block for long.
 func OnExceed(f func(boot uint64)) SenderOption { return func(s *Sender) { s.exceed = f } }
 
 // Run is one run of a gateway, as all of its senders tell the hub. It is safe for concurrent use.
@@ -77,7 +84,8 @@ func NewRun(boot uint64, instance [16]byte) *Run {
 	return &Run{start: delivery.Start{Boot: boot, Instance: instance}, raised: make(chan struct{})}
 }
 
-// Raise sets the boot counter, which must be durable, unless it is as high already. The senders connect anew with it.
+// Raise sets the boot counter, which must be durable, unless it is as high already. The senders
+// connect anew with it.
 func (r *Run) Raise(boot uint64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -104,9 +112,11 @@ type SenderStats struct {
 	Connected                              bool
 	Connects, Accepted, Duplicate, Retries uint64
 	Rejected                               uint64
-	// Backlog are those of the settled that had waited when their connection began, and their bytes.
+	// Backlog are those of the settled that had waited when their connection began, and their
+	// bytes.
 	Backlog, BacklogBytes uint64
-	// Changed is when Connected last did; Refused why the hub turned the last connection away, NoReason if it did not.
+	// Changed is when Connected last did; Refused why the hub turned the last connection away,
+	// NoReason if it did not.
 	Changed time.Time
 	Refused delivery.Reason
 }
@@ -132,7 +142,8 @@ type Sender struct {
 	order  []seal.EpochID
 }
 
-// NewSender makes a sender of lane's records over connections dialled as ep. The lane must have no other reader.
+// NewSender makes a sender of lane's records over connections dialled as ep. The lane must have no
+// other reader.
 func NewSender(ep overlay.Endpoint, q *outbox.Queue, lane *outbox.Lane, log *slog.Logger, options ...SenderOption) *Sender {
 	s := &Sender{ep: ep, q: q, lane: lane, log: log.With("sensor", ep.ID().Name), settled: func(Settled) {}, exceed: func(uint64) {}, run: NewRun(0, [16]byte{}),
 		epochs: map[seal.EpochID][]byte{}}
@@ -166,8 +177,8 @@ func (s *Sender) delivered() uint64 {
 	return s.stats.Accepted + s.stats.Duplicate + s.stats.Rejected
 }
 
-// Run delivers until ctx ends, then returns nil; it connects again whenever it must, with growing pauses up to 5 s. An
-// error is returned only if the outbox itself fails.
+// Run delivers until ctx ends, then returns nil; it connects again whenever it must, with growing
+// pauses up to 5 s. An error is returned only if the outbox itself fails.
 func (s *Sender) Run(ctx context.Context) error {
 	pause := minBackoff
 	failing := false
@@ -251,7 +262,7 @@ func (s *Sender) session(ctx context.Context) (err error) {
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	// Closing is what unblocks reads and writes; whoever fails first, or the context, does it.
+	// Closing is what unblocks reads and writes; the first to fail, or the context, does it.
 	stop := context.AfterFunc(ctx, func() { _ = c.Close() })
 	defer func() {
 		if stop() {
@@ -312,7 +323,8 @@ func (s *Sender) session(ctx context.Context) (err error) {
 // errRaised ends a session whose hello does not hold any more.
 var errRaised = errors.New("uplink: the boot counter was raised")
 
-// greet exchanges hellos. told is nil where the hub does not speak of clocks, or the sender does not.
+// greet exchanges hellos. told is nil where the hub does not speak of clocks, or the sender does
+// not.
 func (s *Sender) greet(c *overlay.Conn, r *bufio.Reader, run delivery.Start) (idle time.Duration, told *toldClock, err error) {
 	if err := c.SetDeadline(time.Now().Add(delivery.HelloTimeout)); err != nil {
 		return 0, nil, fmt.Errorf("uplink: hello: %w", err)
@@ -356,7 +368,8 @@ func lasting(err error) bool {
 	return r.Reason != delivery.Stopping && r.Reason != delivery.Busy
 }
 
-// remember keeps an announcement for as long as its epoch may still be asked for. The caller holds mu.
+// remember keeps an announcement for as long as its epoch may still be asked for. The caller holds
+// mu.
 func (s *Sender) remember(id seal.EpochID, data []byte) {
 	if _, known := s.epochs[id]; known {
 		return

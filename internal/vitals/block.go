@@ -12,7 +12,8 @@ import (
 const (
 	// MaxBlockChunks is the most chunks that one block holds.
 	MaxBlockChunks = 4096
-	// MaxBlockBytes bounds an encoded block, and so what DecodeBlock may allocate: a small multiple.
+	// MaxBlockBytes bounds an encoded block, and so what DecodeBlock may allocate: a small
+	// multiple.
 	MaxBlockBytes = 1 << 20
 
 	blockVersion    = 1
@@ -22,9 +23,10 @@ const (
 // ErrBlock says that chunks cannot be in one block.
 var ErrBlock = errors.New("vitals: chunks do not make a block")
 
-// EncodeBlock puts chunks of one stream, in any order and with any holes, into one piece, without loss: DecodeBlock gives back
-// exactly these (doc/formats/block.md). A wave is predicted from its last samples, red from infrared as well, and what remains is
-// Rice coded, as Robinson's Shorten (1994) and FLAC do. Every chunk must be one that Encode takes.
+// EncodeBlock puts chunks of one stream, in any order and with any holes, into one piece, without
+// loss: DecodeBlock gives back exactly these (doc/formats/block.md). A wave is predicted from its
+// last samples, red from infrared as well, and what remains is Rice coded, as Robinson's Shorten
+// (1994) and FLAC do. Every chunk must be one that Encode takes.
 func EncodeBlock(chunks []Chunk) ([]byte, error) {
 	if len(chunks) == 0 || len(chunks) > MaxBlockChunks {
 		return nil, fmt.Errorf("%w: %d chunks, want 1 to %d", ErrBlock, len(chunks), MaxBlockChunks)
@@ -100,8 +102,8 @@ func within(b []byte) ([]byte, error) {
 	return b, nil
 }
 
-// DecodeBlock is the inverse of EncodeBlock. The error wraps ErrMalformed; foreign bytes cannot make it panic or allocate more
-// than a small multiple of MaxBlockBytes.
+// DecodeBlock is the inverse of EncodeBlock. The error wraps ErrMalformed; foreign bytes cannot
+// make it panic or allocate more than a small multiple of MaxBlockBytes.
 func DecodeBlock(b []byte) ([]Chunk, error) {
 	if len(b) > MaxBlockBytes {
 		return nil, fmt.Errorf("%w: block of %d bytes, at most %d", ErrMalformed, len(b), MaxBlockBytes)

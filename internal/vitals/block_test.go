@@ -14,7 +14,8 @@ import (
 
 var blockStart = time.Date(2026, 11, 23, 8, 0, 0, 123000, time.UTC)
 
-// wave is n chunks of red and infrared as a gateway makes them: uneven lengths, a drifting rate, holes.
+// wave is n chunks of red and infrared as a gateway makes them: uneven lengths, a drifting rate,
+// holes.
 func wave(n int, noise uint16, r *rand.Rand) (chunks []vitals.Chunk) {
 	at := blockStart
 	for i := range n {

@@ -8,28 +8,36 @@ import (
 	"vitalseal/internal/lab/weaken"
 )
 
-// Several sensors may measure the same kind at one patient: two oximeters, or an oximeter and a legacy device. One of them is the
-// source of the kind, so that a number does not jump between two devices; the other speaks in its place only when the source is
-// stale. Every face that shows a current value asks a Chooser (or Choose, for a stretch of time) and nothing else:
+// Several sensors may measure the same kind at one patient: two oximeters, or an oximeter and a
+// legacy device. One of them is the source of the kind, so that a number does not jump between two
+// devices; the other speaks in its place only when the source is stale. Every face that shows a
+// current value asks a Chooser (or Choose, for a stretch of time) and nothing else:
 //
-//   - a current value, from the store: Store.Said of the last seconds, Hear each, then Current(now);
+//   - a current value, from the store: Store.Said of the last seconds, Hear each, then
+//     Current(now);
 //   - live: Hear what arrives, then Source(kind, now) == sensor, or drop the value;
-//   - a stretch of time, such as a channel's entries: Choose(said), which keeps of each bundle what its source said.
+//   - a stretch of time, such as a channel's entries: Choose(said), which keeps of each bundle what
+//     its source said.
 //
-// The rule: a source that measures stands before one that only asserts (Asserted); then one that had a value lately before one that
-// has none; then one that is confirmed to be on this patient before one that is not; then one whose time is sure before one whose time is
-// not; then, of cuffs, the one that measured last, and else the first by id. A source counts while it is fresh (StaleAfter, a cuff
-// SpotStaleAfter). A measuring source that says why it has no value (probe off) is fresh: an asserted number does not hide that the probe
-// is off. What others measure beside the source, Others says.
+// The rule: a source that measures stands before one that only asserts (Asserted); then one that
+// had a value lately before one that has none; then one that is confirmed to be on this patient
+// before one that is not; then one whose time is sure before one whose time is not; then, of cuffs,
+// the one that measured last, and else the first by id. A source counts while it is fresh
+// (StaleAfter, a cuff SpotStaleAfter). A measuring source that says why it has no value (probe off)
+// is fresh: an asserted number does not hide that the probe is off. What others measure beside the
+// source, Others says.
 
 // Said is a bundle and who said it.
 type Said struct {
 	Sensor string // SPIFFE id
-	// Heard is when the hub heard it, for a bundle that has just arrived. Zero: its own time is what its age is counted from.
+	// Heard is when the hub heard it, for a bundle that has just arrived. Zero: its own time is
+	// what its age is counted from.
 	Heard time.Time
-	// TimeNotSure says that the gateway's clock is off: the bundle's time is corrected as far as it can be.
+	// TimeNotSure says that the gateway's clock is off: the bundle's time is corrected as far as it
+	// can be.
 	TimeNotSure bool
-	// NotConfirmed says that the sensor had been silent for long, and that no person has confirmed that it is on this patient.
+	// NotConfirmed says that the sensor had been silent for long, and that no person has confirmed
+	// that it is on this patient.
 	NotConfirmed bool
 	Bundle
 }
@@ -39,22 +47,27 @@ type Reading struct {
 	Sensor string // SPIFFE id
 	At     time.Time
 	Numeric
-	// Asserted says that the sensor is a legacy device: nothing here has measured what it says, absence of a value included.
+	// Asserted says that the sensor is a legacy device: nothing here has measured what it says,
+	// absence of a value included.
 	Asserted bool
 	// TimeNotSure and NotConfirmed are those of what was said.
 	TimeNotSure, NotConfirmed bool
 }
 
 const (
-	// holdFor is how long a source that speaks, but has no value, stands before another one that measures.
+	// holdFor is how long a source that speaks, but has no value, stands before another one that
+	// measures.
 	holdFor = 15 * time.Second
-	// ChooseContext is how much before a stretch of time Choose should hear, to know the source at its beginning.
+	// ChooseContext is how much before a stretch of time Choose should hear, to know the source at
+	// its beginning.
 	ChooseContext = holdFor
-	// maxSources bounds the sensors that a Chooser remembers; the one that was silent longest goes first.
+	// maxSources bounds the sensors that a Chooser remembers; the one that was silent longest goes
+	// first.
 	maxSources = 64
 )
 
-// staleAfter is how old the last word of a source may be before another one takes its place: as long as its value is Fresh.
+// staleAfter is how old the last word of a source may be before another one takes its place: as
+// long as its value is Fresh.
 func staleAfter(k Kind) time.Duration {
 	if k.Spot() {
 		return SpotStaleAfter
@@ -62,7 +75,8 @@ func staleAfter(k Kind) time.Duration {
 	return StaleAfter
 }
 
-// lead is the kind by which the source is chosen: the three numbers of one cuff measurement have one source.
+// lead is the kind by which the source is chosen: the three numbers of one cuff measurement have
+// one source.
 func lead(k Kind) Kind {
 	if k == Diastolic || k == MeanArterial {
 		return Systolic
@@ -70,7 +84,8 @@ func lead(k Kind) Kind {
 	return k
 }
 
-// Chooser knows one patient's sensors and their last words. The zero value is ready. It is not safe for concurrent use.
+// Chooser knows one patient's sensors and their last words. The zero value is ready. It is not safe
+// for concurrent use.
 type Chooser struct {
 	sources map[string]*source
 }
@@ -175,8 +190,8 @@ func (s *source) rank(k Kind, now time.Time) int {
 	return 3
 }
 
-// Source is the sensor whose word counts for a kind now; empty if none ever spoke of it. While all are stale it is the one that
-// spoke last.
+// Source is the sensor whose word counts for a kind now; empty if none ever spoke of it. While all
+// are stale it is the one that spoke last.
 func (c *Chooser) Source(k Kind, now time.Time) string {
 	if !k.Valid() {
 		return ""
@@ -244,9 +259,9 @@ func (c *Chooser) Asserts(sensor string) bool {
 	return s != nil && s.asserts
 }
 
-// Choose keeps of each bundle what its sensor said as the source at that time, ascending by time, and leaves out the bundles of which
-// nothing remains. Begin ChooseContext before the time that is wanted and cut that off afterwards: a verdict rests on what was said
-// before.
+// Choose keeps of each bundle what its sensor said as the source at that time, ascending by time,
+// and leaves out the bundles of which nothing remains. Begin ChooseContext before the time that is
+// wanted and cut that off afterwards: a verdict rests on what was said before.
 func Choose(said []Said) []Said {
 	said = slices.Clone(said)
 	slices.SortStableFunc(said, func(a, b Said) int {

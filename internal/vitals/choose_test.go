@@ -31,8 +31,8 @@ func heard(said ...vitals.Said) *vitals.Chooser {
 	return c
 }
 
-// TestMeasuredStandsBeforeAsserted: a proven 91 and a legacy device's 40, one after the other and in either order: 91 stands until its
-// source is stale, and again from its first word on.
+// TestMeasuredStandsBeforeAsserted: a proven 91 and a legacy device's 40, one after the other and
+// in either order: 91 stands until its source is stale, and again from its first word on.
 func TestMeasuredStandsBeforeAsserted(t *testing.T) {
 	c := &vitals.Chooser{}
 	say := func(s vitals.Said, want float64, who string) {
@@ -61,7 +61,8 @@ func TestMeasuredStandsBeforeAsserted(t *testing.T) {
 	}
 }
 
-// TestProbeOffIsNotHidden: why a source that measures has no value is its word; an asserted number does not stand in its place.
+// TestProbeOffIsNotHidden: why a source that measures has no value is its word; an asserted number
+// does not stand in its place.
 func TestProbeOffIsNotHidden(t *testing.T) {
 	for _, why := range []vitals.Quality{vitals.ProbeOff, vitals.Motion, vitals.LowPerfusion, vitals.Settling, vitals.Saturated} {
 		r, ok := heard(spo2(firstOxi, -time.Second, 0, why), spo2(legacyID, 0, 97, vitals.Asserted)).Reading(vitals.SpO2, chooseNow)
@@ -82,7 +83,8 @@ func TestProbeOffIsNotHidden(t *testing.T) {
 	}
 }
 
-// TestTwoOximeters: one of two that measure is the source; the other takes its place when it is stale or has had no value for long.
+// TestTwoOximeters: one of two that measure is the source; the other takes its place when it is
+// stale or has had no value for long.
 func TestTwoOximeters(t *testing.T) {
 	for name, c := range map[string]struct {
 		said []vitals.Said
@@ -104,8 +106,9 @@ func TestTwoOximeters(t *testing.T) {
 	}
 }
 
-// TestSureTimeFirst: of two alike the one whose time is sure is the source; but an asserted number, whose time is sure or not, does not
-// stand in the place of a measured one, and the mark comes with what is chosen.
+// TestSureTimeFirst: of two alike the one whose time is sure is the source; but an asserted number,
+// whose time is sure or not, does not stand in the place of a measured one, and the mark comes with
+// what is chosen.
 func TestSureTimeFirst(t *testing.T) {
 	unsure := func(s vitals.Said) vitals.Said { s.TimeNotSure = true; return s }
 	for name, c := range map[string]struct {
@@ -127,7 +130,8 @@ func TestSureTimeFirst(t *testing.T) {
 	}
 }
 
-// TestOneCuffForAllThree: systolic, diastolic and mean are of one measurement, and a cuff's word counts for an hour.
+// TestOneCuffForAllThree: systolic, diastolic and mean are of one measurement, and a cuff's word
+// counts for an hour.
 func TestOneCuffForAllThree(t *testing.T) {
 	bp := func(sensor string, at time.Duration, sys, dia float64, q vitals.Quality) vitals.Said {
 		return vitals.Said{Sensor: sensor, Bundle: vitals.Bundle{At: chooseNow.Add(at),
@@ -148,7 +152,8 @@ func TestOneCuffForAllThree(t *testing.T) {
 	}
 }
 
-// TestHeardTime: a gateway whose clock is somewhat behind is not stale while it is heard; its backlog makes it no fresher.
+// TestHeardTime: a gateway whose clock is somewhat behind is not stale while it is heard; its
+// backlog makes it no fresher.
 func TestHeardTime(t *testing.T) {
 	slow := spo2(firstOxi, -40*time.Second, 91, vitals.Good)
 	slow.Heard = chooseNow
@@ -166,7 +171,8 @@ func TestHeardTime(t *testing.T) {
 	}
 }
 
-// TestChoose: over a stretch of time one source counts a kind, and another one only where it was stale.
+// TestChoose: over a stretch of time one source counts a kind, and another one only where it was
+// stale.
 func TestChoose(t *testing.T) {
 	var said []vitals.Said
 	for i := range 30 {

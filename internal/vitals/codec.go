@@ -30,8 +30,9 @@ const (
 	maxMicros      = 253402300799e6
 )
 
-// Encode turns a chunk into bytes (doc/formats/chunk.md). It is canonical: equal chunks give equal bytes. The error
-// names the field that is out of its range. Times are kept to the microsecond, rates to the millihertz.
+// Encode turns a chunk into bytes (doc/formats/chunk.md). It is canonical: equal chunks give equal
+// bytes. The error names the field that is out of its range. Times are kept to the microsecond,
+// rates to the millihertz.
 func Encode(c Chunk) ([]byte, error) {
 	start, rate := c.Start.UnixMicro(), math.Round(float64(c.Rate)*1000)
 	switch {
@@ -191,8 +192,8 @@ func offset(start, t time.Time) (int64, error) {
 
 const maxOffset = 24 * 3600 * 1e6
 
-// Decode is the inverse of Encode. The error wraps ErrMalformed; foreign bytes cannot make it panic or allocate more
-// than a small multiple of MaxChunkBytes. Only the canonical encoding is accepted.
+// Decode is the inverse of Encode. The error wraps ErrMalformed; foreign bytes cannot make it panic
+// or allocate more than a small multiple of MaxChunkBytes. Only the canonical encoding is accepted.
 func Decode(b []byte) (Chunk, error) {
 	if len(b) > MaxChunkBytes {
 		return Chunk{}, fmt.Errorf("%w: %d bytes, at most %d", ErrMalformed, len(b), MaxChunkBytes)
@@ -208,7 +209,8 @@ func Decode(b []byte) (Chunk, error) {
 	return c, nil
 }
 
-// Peek reads which signal an encoded chunk is of and when it starts, without decoding the rest. The error wraps ErrMalformed.
+// Peek reads which signal an encoded chunk is of and when it starts, without decoding the rest. The
+// error wraps ErrMalformed.
 func Peek(b []byte) (Signal, time.Time, error) {
 	r := &reader{b: b}
 	c := decodeStart(r)
@@ -302,7 +304,8 @@ func (r *reader) varint(low, high int64) int64 {
 	return v
 }
 
-// samples is the length of a waveform; every sample takes a byte at least, so a lying length costs nothing.
+// samples is the length of a waveform; every sample takes a byte at least, so a lying length costs
+// nothing.
 func (r *reader) samples(c Chunk) int {
 	n := int(r.uvarint(maxSamples)) // #nosec G115 -- bounded
 	if c.Rate <= 0 || n == 0 || n > len(r.b) {

@@ -2,8 +2,9 @@ package vitals
 
 import "time"
 
-// Freshness says whether a value may still stand for the patient's present. It is the one rule of every face; the dashboard's pages
-// have the same bounds (web/src/words.ts). The zero Freshness is NoData.
+// Freshness says whether a value may still stand for the patient's present. It is the one rule of
+// every face; the dashboard's pages have the same bounds (web/src/words.ts). The zero Freshness is
+// NoData.
 type Freshness uint8
 
 // The freshness of a value, from not to be shown to the present.
@@ -22,7 +23,8 @@ const (
 	// SpotStaleAfter and SpotNoDataAfter are for what a cuff measures now and then.
 	SpotStaleAfter  = time.Hour
 	SpotNoDataAfter = 4 * time.Hour
-	// MaxAhead is how far a gateway's clock may be ahead of the hub's before its times count as times to come.
+	// MaxAhead is how far a gateway's clock may be ahead of the hub's before its times count as
+	// times to come.
 	MaxAhead = 5 * time.Second
 )
 

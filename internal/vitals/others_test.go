@@ -9,8 +9,8 @@ import (
 	"vitalseal/internal/vitals"
 )
 
-// TestOthers: of two oximeters that speak at once the second is named beside the source, with its value; a legacy device beside an
-// oximeter, and what is stale, are not.
+// TestOthers: of two oximeters that speak at once the second is named beside the source, with its
+// value; a legacy device beside an oximeter, and what is stale, are not.
 func TestOthers(t *testing.T) {
 	for name, x := range map[string]struct {
 		said []vitals.Said
@@ -38,7 +38,8 @@ func TestOthers(t *testing.T) {
 	}
 }
 
-// TestDisagree: at the bound two values agree, beyond it they do not; a word without a value disagrees with none.
+// TestDisagree: at the bound two values agree, beyond it they do not; a word without a value
+// disagrees with none.
 func TestDisagree(t *testing.T) {
 	for _, x := range []struct {
 		kind     vitals.Kind
@@ -61,8 +62,8 @@ func TestDisagree(t *testing.T) {
 	}
 }
 
-// TestLastCuffStands: after a swap of cuffs the new one's measurement stands at once, whatever its id, and not only when the old one's is
-// an hour old.
+// TestLastCuffStands: after a swap of cuffs the new one's measurement stands at once, whatever its
+// id, and not only when the old one's is an hour old.
 func TestLastCuffStands(t *testing.T) {
 	bp := func(sensor string, at time.Duration, sys float64) vitals.Said {
 		return vitals.Said{Sensor: sensor, Bundle: vitals.Bundle{At: chooseNow.Add(at), Numerics: []vitals.Numeric{vitals.Checked(vitals.Systolic, sys, vitals.Good)}}}

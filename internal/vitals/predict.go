@@ -16,8 +16,9 @@ const (
 	fitted = 2 // coefficients follow
 )
 
-// encodeChannel writes the predictor that suits the channel best, and what it got wrong. The second wavelength sees the
-// same finger move, so other (which the reader has by then) helps; nil if there is none.
+// encodeChannel writes the predictor that suits the channel best, and what it got wrong. The second
+// wavelength sees the same finger move, so other (which the reader has by then) helps; nil if there
+// is none.
 func encodeChannel(w *bitWriter, x, other []int64) {
 	none := make([]int64, taps(other))
 	slope := append([]int64{1 << coefShift}, none[1:]...)
@@ -66,8 +67,8 @@ func decodeChannel(r *bitReader, n int, other []int64, low, high int64) []int64 
 		return nil
 	}
 	for i, rest := range x {
-		// What is added is at most 2^49 large (16 bits times 33 bits, 12 of them, less the shift), and wrapping cannot hurt: the
-		// sum is checked either way.
+		// What is added is at most 2^49 large (16 bits times 33 bits, 12 of them, less the shift),
+		// and wrapping cannot hurt: the sum is checked either way.
 		v := rest + predict(x, other, coefs, i)
 		if v < low || v > high {
 			r.bad = true
@@ -93,8 +94,8 @@ func diff(x []int64, i int) int64 {
 	return x[i] - x[i-1]
 }
 
-// predict is what sample i will be, from what is before it (and other up to i). Whole numbers only, so that every machine
-// predicts the same.
+// predict is what sample i will be, from what is before it (and other up to i). Whole numbers only,
+// so that every machine predicts the same.
 func predict(x, other, coefs []int64, i int) int64 {
 	if i == 0 {
 		return 0
@@ -109,7 +110,8 @@ func predict(x, other, coefs []int64, i int) int64 {
 	return x[i-1] + sum>>coefShift
 }
 
-// fit are the coefficients with the least squared error, rounded. Only the writer needs them, so floating point is no harm.
+// fit are the coefficients with the least squared error, rounded. Only the writer needs them, so
+// floating point is no harm.
 func fit(x, other []int64) []int64 {
 	const most = ownTaps + otherTaps
 	n := taps(other)

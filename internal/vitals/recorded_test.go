@@ -18,12 +18,13 @@ import (
 	"vitalseal/internal/vitals"
 )
 
-// restCode is where the MAX30100's current control keeps a finger, 60 % of full scale, as in internal/lab/accuracy/light.go:
-// recordings of other chips are brought there, each wavelength by itself.
+// restCode is where the MAX30100's current control keeps a finger, 60 % of full scale, as in
+// internal/lab/accuracy/light.go: recordings of other chips are brought there, each wavelength by
+// itself.
 const restCode = 39321
 
-// TestRecordedBlocks prints what blocks of 30 s make of recordings of people, and holds the bare block (no seal, row or index)
-// to 1.5 bytes a red or infrared value. Nothing may be lost.
+// TestRecordedBlocks prints what blocks of 30 s make of recordings of people, and holds the bare
+// block (no seal, row or index) to 1.5 bytes a red or infrared value. Nothing may be lost.
 func TestRecordedBlocks(t *testing.T) {
 	dir := os.Getenv("VITALSEAL_DATA")
 	if dir == "" {

@@ -6,14 +6,17 @@ import (
 )
 
 const (
-	// subBlock is how many numbers share one Rice parameter: short enough to follow a pulse's noise, long enough for 5 bits.
+	// subBlock is how many numbers share one Rice parameter: short enough to follow a pulse's
+	// noise, long enough for 5 bits.
 	subBlock = 64
 	maxRice  = 31
-	// escape is so many ones that the number itself follows, in 64 bits: one jump must not cost thousands of bits.
+	// escape is so many ones that the number itself follows, in 64 bits: one jump must not cost
+	// thousands of bits.
 	escape = 20
 )
 
-// encodeColumn is Rice coding of the zigzag of each number, with the best parameter for each sub-block.
+// encodeColumn is Rice coding of the zigzag of each number, with the best parameter for each
+// sub-block.
 func encodeColumn(w *bitWriter, column []int64) {
 	for len(column) > 0 {
 		part := column[:min(subBlock, len(column))]

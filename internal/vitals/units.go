@@ -18,7 +18,8 @@ type Celsius float64
 // Hertz is a rate in events per second.
 type Hertz float64
 
-// kPaPerMMHg is exact by definition of the conventional millimetre of mercury (133.322387415 Pa, BS 350).
+// kPaPerMMHg is exact by definition of the conventional millimetre of mercury (133.322387415 Pa, BS
+// 350).
 const kPaPerMMHg = 0.133322387415
 
 // KPa converts to kilopascals.

@@ -1,10 +1,10 @@
-// Package vitals says what a measurement is: kinds, units, quality, samples and the codec that turns a chunk of
-// consecutive samples into bytes and back.
+// Package vitals says what a measurement is: kinds, units, quality, samples and the codec that
+// turns a chunk of consecutive samples into bytes and back.
 //
-// It hides the byte layout of a chunk (doc/formats/chunk.md). It guarantees that every kind has one canonical unit,
-// that absence is a Quality and never a zero or NaN, and that Decode(Encode(c)) == c for every valid chunk. All
-// values are immutable by convention; nothing here is safe for concurrent mutation. It does not protect anything:
-// sealing is package seal's.
+// It hides the byte layout of a chunk (doc/formats/chunk.md). It guarantees that every kind has one
+// canonical unit, that absence is a Quality and never a zero or NaN, and that Decode(Encode(c)) ==
+// c for every valid chunk. All values are immutable by convention; nothing here is safe for
+// concurrent mutation. It does not protect anything: sealing is package seal's.
 package vitals
 
 import (
@@ -34,7 +34,8 @@ type kindInfo struct {
 	min, max   float64
 }
 
-// Ranges are what the kind can plausibly be on a living patient or a working device; outside is OutOfRange.
+// Ranges are what the kind can plausibly be on a living patient or a working device; outside is
+// OutOfRange.
 var kinds = [MaxKind + 1]kindInfo{
 	HeartRate:       {"heart_rate_bpm", "bpm", 20, 300},
 	SpO2:            {"spo2_percent", "%", 50, 100},
@@ -84,8 +85,8 @@ func ParseKind(s string) (Kind, error) {
 	return 0, fmt.Errorf("vitals: unknown kind %q", s)
 }
 
-// Quality says whether a value may be shown as a number and, if not, why not. The zero Quality means nothing was
-// said and is never shown as a number.
+// Quality says whether a value may be shown as a number and, if not, why not. The zero Quality
+// means nothing was said and is never shown as a number.
 type Quality uint8
 
 // The closed set of qualities. The numbers are part of the chunk format and never change.
@@ -122,7 +123,8 @@ func (q Quality) String() string {
 	return qualities[q]
 }
 
-// Numeric is one value of one kind. Value is meaningless (and encoded as absent) unless Quality.HasValue().
+// Numeric is one value of one kind. Value is meaningless (and encoded as absent) unless
+// Quality.HasValue().
 type Numeric struct {
 	Kind    Kind
 	Value   float64 // canonical unit of Kind
@@ -132,7 +134,8 @@ type Numeric struct {
 // Absent is a Numeric without a value, for the given reason.
 func Absent(k Kind, why Quality) Numeric { return Numeric{Kind: k, Quality: why} }
 
-// Checked is a Numeric of quality q, or OutOfRange if v is outside the kind's plausible range or not a number.
+// Checked is a Numeric of quality q, or OutOfRange if v is outside the kind's plausible range or
+// not a number.
 func Checked(k Kind, v float64, q Quality) Numeric {
 	low, high := k.Range()
 	if !(v >= low && v <= high) { // also catches NaN
@@ -172,7 +175,8 @@ func (s Signal) String() string {
 	return signals[s]
 }
 
-// Event is something that happened to a sensor or its stream: a device state change, or samples lost.
+// Event is something that happened to a sensor or its stream: a device state change, or samples
+// lost.
 type Event struct {
 	At   time.Time
 	Code string // short, closed vocabulary: "gap", "probe_off", "probe_on", "device_fault", "device_ok", "started", "led_current"
@@ -190,7 +194,8 @@ type Chunk struct {
 	Signal Signal
 	// Start is the gateway's time of the first sample (UTC, microseconds are kept).
 	Start time.Time
-	// ClockError is the gateway's own estimate of how far its clock may be off; zero means not known.
+	// ClockError is the gateway's own estimate of how far its clock may be off; zero means not
+	// known.
 	ClockError time.Duration
 	// Rate is the sampling rate of a waveform, in mHz resolution.
 	Rate Hertz

@@ -10,7 +10,8 @@ import (
 	"github.com/goccy/go-yaml"
 )
 
-// nearest proposes the known key nearest to an unknown one, on a line of its own; empty for another error.
+// nearest proposes the known key nearest to an unknown one, on a line of its own; empty for another
+// error.
 func nearest(err error, into any) string {
 	var unknown *yaml.UnknownFieldError
 	if !errors.As(err, &unknown) || unknown.Token == nil {
@@ -33,7 +34,8 @@ func nearest(err error, into any) string {
 	return fmt.Sprintf("\nhint: did you mean %q?", best)
 }
 
-// keys are all keys of a file of type t, each once, from the struct tags. inside holds the types that t is part of.
+// keys are all keys of a file of type t, each once, from the struct tags. inside holds the types
+// that t is part of.
 func keys(t reflect.Type, inside []reflect.Type, found []string) []string {
 	if t == nil {
 		return found

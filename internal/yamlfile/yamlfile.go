@@ -1,8 +1,9 @@
 // Package yamlfile reads configuration files: one YAML document, strictly.
 //
-// It guarantees that a key that does not exist, a second document and a value of the wrong type are errors, that an error shows the
-// line, and that a byte-order mark, which some editors write and no one sees, is no part of the first key. It bounds nothing; callers
-// bound the bytes. It is safe for concurrent use.
+// It guarantees that a key that does not exist, a second document and a value of the wrong type are
+// errors, that an error shows the line, and that a byte-order mark, which some editors write and no
+// one sees, is no part of the first key. It bounds nothing; callers bound the bytes. It is safe for
+// concurrent use.
 package yamlfile
 
 import (
@@ -21,7 +22,8 @@ import (
 // ErrSecond says that something follows after the first document.
 var ErrSecond = errors.New("something follows after the first document")
 
-// Decode reads a file into what holds its defaults. io.EOF: the file is empty. Error texts have the line and the key.
+// Decode reads a file into what holds its defaults. io.EOF: the file is empty. Error texts have the
+// line and the key.
 func Decode(b []byte, into any) (err error) {
 	defer func() {
 		// Version 1.19.2 of the library panics on .nan and .inf for named number types.
@@ -56,7 +58,8 @@ func Decode(b []byte, into any) (err error) {
 	return nil
 }
 
-// shown is an error of the library with the lines that it is about, and a hint on a line of its own.
+// shown is an error of the library with the lines that it is about, and a hint on a line of its
+// own.
 type shown struct {
 	err  error
 	hint string
@@ -68,7 +71,8 @@ func (s *shown) Error() string {
 
 func (s *shown) Unwrap() error { return s.err }
 
-// place is the line and key of the first value that reads so, for the front of a message; empty if none is found.
+// place is the line and key of the first value that reads so, for the front of a message; empty if
+// none is found.
 func place(b []byte, value string) string {
 	file, err := parser.ParseBytes(b, 0)
 	if err != nil {

@@ -24,7 +24,7 @@ const (
 	ClientBound   Defence = "client-bound"    // connections to the loopback address are bounded
 
 	// At the faces.
-	StrictJSON   Defence = "strict-json"   // fields that nobody knows are refused
+	StrictJSON   Defence = "strict-json"   // unknown fields are refused
 	BodyBound    Defence = "body-bound"    // bodies are bounded
 	HeaderTime   Defence = "header-time"   // a request's header must come in time
 	BodyTime     Defence = "body-time"     // the whole of a request must come in time

@@ -35,7 +35,7 @@ func Skip(d Defence) bool {
 	if now := time.Now(); state.at.IsZero() || now.Sub(state.at) >= readEach || now.Before(state.at) {
 		state.at, state.text = now, os.Getenv(variable)
 		if file, ok := strings.CutPrefix(state.text, "@"); ok {
-			b, err := os.ReadFile(file) // #nosec G304 -- named by whoever runs the test build
+			b, err := os.ReadFile(file) // #nosec G304 -- named by the user of the test build
 			if err != nil {
 				b = nil // nothing is taken away
 			}

@@ -1,13 +1,16 @@
-// Package mgmt is a small client of OpenZiti's management interfaces (edge management and fabric, REST over TLS).
+// Package mgmt is a small client of OpenZiti's management interfaces (edge management and fabric,
+// REST over TLS).
 //
-// It hides signing in, by client certificate or by password, and signing in again when the session has ended. It
-// speaks plain JSON rather than through OpenZiti's generated clients: the handful of calls we make stays readable, and
-// a package that needs it does not compile OpenZiti.
+// It hides signing in, by client certificate or by password, and signing in again when the session
+// has ended. It speaks plain JSON rather than through OpenZiti's generated clients: the handful of
+// calls we make stays readable, and a package that needs it does not compile OpenZiti.
 //
-// It guarantees: the controller's certificate is verified against the roots it is given and against no others; at most
-// [maxBody] bytes of an answer are read; session tokens appear in no error. A Client is safe for concurrent use.
+// It guarantees: the controller's certificate is verified against the roots it is given and against
+// no others; at most [maxBody] bytes of an answer are read; session tokens appear in no error. A
+// Client is safe for concurrent use.
 //
-// It does not protect against an administrator's credentials in the wrong hands: whoever holds them rules the network.
+// It does not protect against an administrator's credentials in the wrong hands: their holder
+// controls the network.
 package mgmt
 
 import (
@@ -107,8 +110,8 @@ func (c *Client) LoginAt(ctx context.Context, prefix string) error {
 	return nil
 }
 
-// Call sends in, when it is not nil, as JSON and decodes the answer's data into out, when that is not nil. It signs in
-// when there is no session or it has ended. path begins with Edge or Fabric.
+// Call sends in, when it is not nil, as JSON and decodes the answer's data into out, when that is
+// not nil. It signs in when there is no session or it has ended. path begins with Edge or Fabric.
 func (c *Client) Call(ctx context.Context, method, path string, in, out any) error {
 	for attempt := 0; ; attempt++ {
 		c.mu.Lock()

@@ -8,8 +8,8 @@ import (
 	"vitalseal/internal/overlay/openziti"
 )
 
-// TestRealOneOfSeveralHubs: a hub hosts a service twice, as any hub and as itself; who asks for it by name reaches it, as long as both
-// last, and who asks for another is not connected.
+// TestRealOneOfSeveralHubs: a hub hosts a service twice, as any hub and as itself; who asks for it
+// by name reaches it, as long as both last, and who asks for another is not connected.
 func TestRealOneOfSeveralHubs(t *testing.T) {
 	d := start(t)
 	self := id(overlay.KindHub, "hub")

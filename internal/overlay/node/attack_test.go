@@ -24,8 +24,9 @@ import (
 	"vitalseal/internal/overlay/openziti"
 )
 
-// TestRealImpostors attacks the hub with what an enrolled identity that turned bad can make of the real network: it lies
-// in the caller id with a changed client, and it has the controller itself sign a certificate in the victim's name.
+// TestRealImpostors attacks the hub with what an enrolled identity that turned bad can make of the
+// real network: it lies in the caller id with a changed client, and it has the controller itself
+// sign a certificate in the victim's name.
 func TestRealImpostors(t *testing.T) {
 	d := start(t)
 	victim, attacker := id("sensor", "victim"), id("sensor", "attacker")
@@ -61,7 +62,7 @@ func TestRealImpostors(t *testing.T) {
 			_ = u.Close()
 		}
 	})
-	// Nobody took it for the victim, and the victim is as welcome as before.
+	// It was not taken for the victim, and the victim is as welcome as before.
 	if _, who := d.dial(d.connect(identities[0])); who != victim.String() {
 		t.Errorf("the hub took the victim for %q", who)
 	}
@@ -112,11 +113,12 @@ func signedByController(t *testing.T, d *deployment, attacker *overlay.Identity,
 	return cert
 }
 
-// getsNothing speaks the hub's inner TLS with a certificate of somebody else's authority, or none: not one byte comes back.
+// getsNothing speaks the hub's inner TLS with a certificate of another authority, or none: not one
+// byte comes back.
 func getsNothing(t *testing.T, raw net.Conn, cert *tls.Certificate) {
 	t.Helper()
 	conf := &tls.Config{MinVersion: tls.VersionTLS13, NextProtos: []string{overlay.ServiceIngest},
-		InsecureSkipVerify: true} // #nosec G402 -- an attacker cares for nobody's identity
+		InsecureSkipVerify: true} // #nosec G402 -- an attacker verifies no identity
 	if cert != nil {
 		conf.Certificates = []tls.Certificate{*cert}
 	}
@@ -131,7 +133,8 @@ func getsNothing(t *testing.T, raw net.Conn, cert *tls.Certificate) {
 	}
 }
 
-// lyingCaller dials with the SDK while claiming another's name in OpenZiti's caller id, as a patched client does.
+// lyingCaller dials with the SDK while claiming another's name in OpenZiti's caller id, as a
+// patched client does.
 func lyingCaller(t *testing.T, d *deployment, attacker *overlay.Identity, victim overlay.ID) {
 	var u overlay.Underlay = &liar{t: t, config: attacker.Config(), claim: victim.String()}
 	e := overlay.NewEndpoint(attacker, u, d.log)

@@ -24,7 +24,8 @@ import (
 const (
 	databaseFile   = "controller.db"
 	snapshotSuffix = ".backup-"
-	// lockPatience is how long a copy waits for the database's lock before it takes the node for running.
+	// lockPatience is how long a copy waits for the database's lock before it takes the node for
+	// running.
 	lockPatience = 500 * time.Millisecond
 	// snapshotPatience covers OpenZiti's own limit: one snapshot a minute.
 	snapshotPatience = 90 * time.Second
@@ -44,9 +45,9 @@ func IsNode(dir string) bool {
 	return true
 }
 
-// Copy writes a copy of the node in dir into the folder to, which it makes and which must be empty: its keys, its database as
-// it is at one moment, and its settings. The node may run meanwhile. Everything in the copy is secret: with it an attacker is
-// the network's controller.
+// Copy writes a copy of the node in dir into the folder to, which it makes and which must be empty:
+// its keys, its database as it is at one moment, and its settings. The node may run meanwhile.
+// Everything in the copy is secret: with it an attacker is the network's controller.
 func Copy(ctx context.Context, dir, to string) error {
 	if !IsNode(dir) {
 		return fmt.Errorf("%w: %s has no %s or no %s", ErrNoNode, dir, databaseFile, marker)
@@ -83,14 +84,15 @@ func Copy(ctx context.Context, dir, to string) error {
 	return nil
 }
 
-// kept tells whether a file of a node's folder belongs into a copy: not what a start writes anew, nor the database, which is
-// copied apart, nor what a write left behind.
+// kept tells whether a file of a node's folder belongs into a copy: not what a start writes anew,
+// nor the database, which is copied apart, nor what a write left behind.
 func kept(name string) bool {
 	base := filepath.Base(name)
 	return base != overlay.NodeFile && !strings.HasSuffix(base, ".yaml") && !strings.HasPrefix(base, databaseFile) && !strings.HasPrefix(base, ".")
 }
 
-// copyDatabase copies the database from its file while no process has it open, else by way of the running controller.
+// copyDatabase copies the database from its file while no process has it open, else by way of the
+// running controller.
 func copyDatabase(ctx context.Context, dir, to string) error {
 	path := filepath.Join(dir, databaseFile)
 	db, err := bbolt.Open(path, 0o600, &bbolt.Options{ReadOnly: true, Timeout: lockPatience})
@@ -136,7 +138,8 @@ func snapshotBy(ctx context.Context, dir, path string) error {
 	}
 }
 
-// offlineClient signs in at the running controller of dir with the password that its first start made.
+// offlineClient signs in at the running controller of dir with the password that its first start
+// made.
 func offlineClient(dir string) (*mgmt.Client, error) {
 	info, err := overlay.ReadNode(dir)
 	if err != nil {

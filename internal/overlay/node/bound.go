@@ -14,11 +14,13 @@ import (
 	"vitalseal/internal/lab/weaken"
 )
 
-// OpenZiti v1.7.2 reads the body of every request whole before it asks who sends it (GHSA-q8g9-jc4c-jp6q, GHSA-j952-6x8x-jmj6).
-// So the node bounds what reaches it: the size of a body, how many are read at once, how long and how large a request's head
-// is, and the memory of the process.
+// OpenZiti v1.7.2 reads the body of every request whole before it asks who sends it
+// (GHSA-q8g9-jc4c-jp6q, GHSA-j952-6x8x-jmj6). So the node bounds what reaches it: the size of a
+// body, how many are read at once, how long and how large a request's head is, and the memory of
+// the process.
 const (
-	// maxBody is far above what the management, the clients and the router send: certificate requests, policies, sessions.
+	// maxBody is far above what the management, the clients and the router send: certificate
+	// requests, policies, sessions.
 	maxBody = 128 << 10
 	// maxBodies times maxBody is the most that bodies can take.
 	maxBodies = 256
@@ -60,7 +62,8 @@ type bounds struct {
 	refused atomic.Uint64
 }
 
-// before refuses bodies that are too large, by their announced length or, where none is announced, as they come.
+// before refuses bodies that are too large, by their announced length or, where none is announced,
+// as they come.
 func (b *bounds) before(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Body == nil || r.Body == http.NoBody || weaken.Skip(weaken.OverlayBodies) {
@@ -91,8 +94,9 @@ func (b *bounds) refuse(w http.ResponseWriter, r *http.Request, status int, why 
 	http.Error(w, why, status)
 }
 
-// limitMemory makes the garbage collector work harder from three quarters of limit on, and has the kernel refuse memory
-// beyond limit, where it can: the process then ends, and its supervisor starts it again.
+// limitMemory makes the garbage collector work harder from three quarters of limit on, and has the
+// kernel refuse memory beyond limit, where it can: the process then ends, and its supervisor starts
+// it again.
 func limitMemory(limit uint64, log *slog.Logger) {
 	if limit == 0 {
 		limit = DefaultMemoryLimit

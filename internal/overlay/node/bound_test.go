@@ -32,8 +32,9 @@ func (e *endless) Read(p []byte) (int, error) {
 	return int(n), nil
 }
 
-// TestRealBodiesAreBounded: what a client sends that has not proven who it is, with its length announced or not, is not kept;
-// the process's memory is bounded by the kernel as well; and a copy of the node is whole while it runs.
+// TestRealBodiesAreBounded: what a client sends that has not proven who it is, with its length
+// announced or not, is not kept; the process's memory is bounded by the kernel as well; and a copy
+// of the node is whole while it runs.
 func TestRealBodiesAreBounded(t *testing.T) {
 	d := start(t)
 	info, err := overlay.ReadNode(d.dir)

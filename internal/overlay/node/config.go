@@ -11,9 +11,11 @@ import (
 	"vitalseal/internal/overlay"
 )
 
-// OpenZiti takes its configuration from files only. Strings are quoted by printf %q, which YAML reads as JSON does.
+// OpenZiti takes its configuration from files only. Strings are quoted by printf %q, which YAML
+// reads as JSON does.
 
-// The controller. No edge-oidc among the web interfaces: its sessions would outlive a revocation by minutes.
+// The controller. No edge-oidc among the web interfaces: its sessions would outlive a revocation by
+// minutes.
 var controllerConfig = template.Must(template.New("").Parse(`v: 3
 db: {{printf "%q" .DB}}
 identity:

@@ -22,7 +22,8 @@ func zitiConfig(t *testing.T, config []byte) *ziti.Config {
 	return &c
 }
 
-// strangerConfig takes a real configuration and puts in a key and a certificate that nobody signed.
+// strangerConfig takes a real configuration and puts in a key and a certificate that no authority
+// signed.
 func strangerConfig(t *testing.T, config []byte) []byte {
 	t.Helper()
 	c := zitiConfig(t, config)

@@ -24,7 +24,8 @@ import (
 
 const domain = "test.vitalseal.internal"
 
-// TestMain is also the child process in which the node runs, as the command's hidden subcommand does.
+// TestMain is also the child process in which the node runs, as the command's hidden subcommand
+// does.
 func TestMain(m *testing.M) {
 	if dir := os.Getenv("VITALSEAL_TEST_NODE"); dir != "" {
 		ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
@@ -176,7 +177,7 @@ func startWith(t *testing.T, ttl time.Duration) *deployment {
 	}
 	smaller := plan()
 	smaller.Services = append(smaller.Services[:1], smaller.Services[2:]...)                                   // no faces
-	smaller.Policies = append(smaller.Policies[:2], smaller.Policies[3:]...)                                   // nobody dials them
+	smaller.Policies = append(smaller.Policies[:2], smaller.Policies[3:]...)                                   // they are never dialled
 	smaller.Policies[0].Services = []string{overlay.ServiceIngest, overlay.ServiceEnrol, overlay.ServiceRenew} // nor hosts them
 	for _, p := range []overlay.Plan{smaller, plan()} {
 		changes, err = d.admin.Reconcile(ctx, p, true)
@@ -329,7 +330,8 @@ func echoes(t *testing.T, c net.Conn) {
 	}
 }
 
-// cannotDial makes sure that e does not get through, with a few tries, as a persistent client would.
+// cannotDial makes sure that e does not get through, with a few tries, as a persistent client
+// would.
 func cannotDial(t *testing.T, d *deployment, e overlay.Endpoint, service string) {
 	t.Helper()
 	for range 3 {

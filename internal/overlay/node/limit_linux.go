@@ -2,8 +2,8 @@ package node
 
 import "syscall"
 
-// rlimitData is RLIMIT_DATA, which package syscall does not name on every architecture: it counts private writable memory, and
-// so not the database's map, nor the address space that Go sets aside.
+// rlimitData is RLIMIT_DATA, which package syscall does not name on every architecture: it counts
+// private writable memory, and so not the database's map, nor the address space that Go sets aside.
 const rlimitData = 2
 
 // limitData bounds this process's private writable memory.

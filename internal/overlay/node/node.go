@@ -1,15 +1,19 @@
-// Package node is the embedded overlay network: OpenZiti's controller and one edge router in this process.
+// Package node is the embedded overlay network: OpenZiti's controller and one edge router in this
+// process.
 //
-// It hides: the certificate authority below OpenZiti, its configuration files, the first start (policies, the router's
-// own enrolment, one-time tokens for the hub and for its administration identity), and OpenZiti's logging.
+// It hides: the certificate authority below OpenZiti, its configuration files, the first start
+// (policies, the router's own enrolment, one-time tokens for the hub and for its administration
+// identity), and OpenZiti's logging.
 //
-// It guarantees: it listens on loopback unless told otherwise; session tokens of the kind that outlives a revocation
-// (edge-oidc) are off; a start that was interrupted is done again; what it was is found again after a kill -9; nothing
-// that matters is only in its memory. The administrator's random password is on disk only, mode 0600.
+// It guarantees: it listens on loopback unless told otherwise; session tokens of the kind that
+// outlives a revocation (edge-oidc) are off; a start that was interrupted is done again; what it
+// was is found again after a kill -9; nothing that matters is only in its memory. The
+// administrator's random password is on disk only, mode 0600.
 //
-// It does not survive everything: OpenZiti ends the process on some errors and has a fault that cannot be recovered
-// from, so run it as a child process under overlay.Supervise, one to a process, and retry dials. What it reads of a client
-// that has not proven who it is, and its memory, are bounded (bound.go); SECURITY.md names the advisories behind that.
+// It does not survive everything: OpenZiti ends the process on some errors and has a fault that
+// cannot be recovered from, so run it as a child process under overlay.Supervise, one to a process,
+// and retry dials. What it reads of a client that has not proven who it is, and its memory, are
+// bounded (bound.go); SECURITY.md names the advisories behind that.
 package node
 
 import (
@@ -47,28 +51,29 @@ const (
 	exitStuck     = 3
 )
 
-// AdminUser is the administrator that the first start makes, for when everything else is lost. Its password is in
-// admin.password in the node's directory.
+// AdminUser is the administrator that the first start makes, for when everything else is lost. Its
+// password is in admin.password in the node's directory.
 const AdminUser = "offline-admin"
 
 // Config says where the node lives.
 type Config struct {
 	Dir string // made if need be; mode 0700
-	// ControllerAddr and RouterAddr are host:port to listen on. Port 0 chooses a free one on the first start and
-	// remembers it. "" means what the last start had, at the first one 127.0.0.1:0.
+	// ControllerAddr and RouterAddr are host:port to listen on. Port 0 chooses a free one on the
+	// first start and remembers it. "" means what the last start had, at the first one 127.0.0.1:0.
 	ControllerAddr, RouterAddr string
-	// Advertise is the host name or address under which components reach both: it is in every ticket. "" means what the last
-	// start had; at the first one the address that the controller listens on, which must then be one address.
+	// Advertise is the host name or address under which components reach both: it is in every
+	// ticket. "" means what the last start had; at the first one the address that the controller
+	// listens on, which must then be one address.
 	Advertise string
 	Log       *slog.Logger
-	// MemoryLimit is how many bytes of memory the process may take before the kernel refuses it more, and it ends and is
-	// started again. 0: DefaultMemoryLimit.
+	// MemoryLimit is how many bytes of memory the process may take before the kernel refuses it
+	// more, and it ends and is started again. 0: DefaultMemoryLimit.
 	MemoryLimit uint64
 }
 
-// RunNode runs controller and router until ctx ends, then shuts both down and returns nil. It is to be all that its
-// process does: if the shutdown hangs, it ends the process. Once ready it writes node.json; at the first start also
-// hub.jwt and hub-admin.jwt.
+// RunNode runs controller and router until ctx ends, then shuts both down and returns nil. It is to
+// be all that its process does: if the shutdown hangs, it ends the process. Once ready it writes
+// node.json; at the first start also hub.jwt and hub-admin.jwt.
 func RunNode(ctx context.Context, c Config) (err error) {
 	defer func() { // OpenZiti panics on many errors of its start
 		if r := recover(); r != nil {
@@ -80,8 +85,9 @@ func RunNode(ctx context.Context, c Config) (err error) {
 	if version.Version == "v0.0.0" {
 		version.Version = zitiVersion
 	}
-	// terminator_store.go of v1.7.2 keeps slices into the database's memory map after their transaction. A map that is
-	// large enough from the start is never moved, so the slices stay readable. OpenZiti copies these options.
+	// terminator_store.go of v1.7.2 keeps slices into the database's memory map after their
+	// transaction. A map that is large enough from the start is never moved, so the slices stay
+	// readable. OpenZiti copies these options.
 	bbolt.DefaultOptions.InitialMmapSize = databaseMap
 
 	ctx, cancel := context.WithCancel(ctx)
@@ -141,7 +147,8 @@ type running struct {
 	ended                  chan error // the controller's end
 }
 
-// ports are what was chosen at the first start, or told later: the file that makes a restored folder come up as it was.
+// ports are what was chosen at the first start, or told later: the file that makes a restored
+// folder come up as it was.
 type ports struct {
 	Controller     int    `json:"controller"`
 	Router         int    `json:"router"`
@@ -204,8 +211,9 @@ func (n *running) choosePorts() error {
 	return overlay.WriteSecretFile(path, b)
 }
 
-// advertised is the address under which components reach the node. A node of a version that remembered none advertised
-// localhost, which is in the tickets and identities that it has given out.
+// advertised is the address under which components reach the node. A node of a version that
+// remembered none advertised localhost, which is in the tickets and identities that it has given
+// out.
 func advertised(told, listens string, before ports) (string, error) {
 	ip := net.ParseIP(listens)
 	switch {
@@ -274,7 +282,8 @@ func (n *running) start(ctx context.Context) error {
 		return err
 	}
 	if !n.provisioned() {
-		// Interrupted after this, the next start finds the administrator there, with the password from the same file.
+		// Interrupted after this, the next start finds the administrator there, with the password
+		// from the same file.
 		if err := n.edge.AppEnv.Managers.Identity.InitializeDefaultAdmin(AdminUser, password, "Offline administrator"); err != nil {
 			n.c.Log.Warn("the administrator is there already", "err", overlay.Redact(err.Error()))
 		}
@@ -337,7 +346,7 @@ func (n *running) stop() (err error) {
 	})
 	defer stuck.Stop()
 	_ = os.Remove(filepath.Join(n.c.Dir, overlay.NodeFile))
-	zitilog.Redirect(slog.New(slog.DiscardHandler)) // what it complains of while it is taken apart helps nobody
+	zitilog.Redirect(slog.New(slog.DiscardHandler)) // what it logs while it stops is of no use
 	defer func() {
 		if r := recover(); r != nil {
 			n.c.Log.Warn("the overlay node panicked while shutting down", "err", overlay.Redact(fmt.Sprint(r)))

@@ -21,8 +21,8 @@ import (
 	"vitalseal/internal/overlay"
 )
 
-// The certificate authority below OpenZiti. It is apart from the one for SVIDs and proves nothing to us but which
-// controller answers. OpenZiti issues clients' certificates for a year.
+// The certificate authority below OpenZiti. It is apart from the one for SVIDs and proves nothing
+// to us but which controller answers. OpenZiti issues clients' certificates for a year.
 const (
 	year           = 365 * 24 * time.Hour
 	rootLifetime   = 10 * year
@@ -33,8 +33,8 @@ const (
 	controllerID = "controller"
 )
 
-// makePKI makes root, signer and server certificate in dir at the first start, and a fresh server certificate when the
-// old one is near its end or the advertised name has changed.
+// makePKI makes root, signer and server certificate in dir at the first start, and a fresh server
+// certificate when the old one is near its end or the advertised name has changed.
 func makePKI(dir, host string) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
@@ -75,8 +75,9 @@ type pair struct {
 	key  *ecdsa.PrivateKey
 }
 
-// loadOrMake reads name.pem and name.key from dir. It makes the key if it is missing, and the certificate if it is
-// missing or fits says that it won't do any more. A nil parent makes it self-signed.
+// loadOrMake reads name.pem and name.key from dir. It makes the key if it is missing, and the
+// certificate if it is missing or fits says that it won't do any more. A nil parent makes it
+// self-signed.
 func loadOrMake(dir, name string, template *x509.Certificate, parent *pair, fits func(*x509.Certificate) bool) (*pair, error) {
 	keyPath, certPath := filepath.Join(dir, name+".key"), filepath.Join(dir, name+".pem")
 	key, err := loadKey(keyPath)

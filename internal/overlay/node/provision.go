@@ -48,7 +48,8 @@ func (n *running) provisioned() bool {
 	return err == nil
 }
 
-// provision waits for the controller and does what the first start needs. Each step can be done again.
+// provision waits for the controller and does what the first start needs. Each step can be done
+// again.
 func (n *running) provision(ctx context.Context, password string) error {
 	pem, err := os.ReadFile(filepath.Join(n.c.Dir, overlay.NodeRoot)) // #nosec G304 -- below our own directory
 	if err != nil {
@@ -101,7 +102,8 @@ type entity struct {
 	Name string `json:"name"`
 }
 
-// everyone lets everything use the one router there is; who reaches which service is the service policies' matter.
+// everyone lets everything use the one router there is; who reaches which service is the service
+// policies' matter.
 func (n *running) everyone(ctx context.Context, c *mgmt.Client, path string, sides ...string) error {
 	have, err := mgmt.List[entity](ctx, c, mgmt.Edge+path, "name="+mgmt.Quote("vitalseal-all"))
 	if err != nil || len(have) > 0 {
@@ -155,8 +157,8 @@ func (n *running) newToken(ctx context.Context, c *mgmt.Client, file, name strin
 	return overlay.WriteSecretFile(filepath.Join(n.c.Dir, file), []byte(jwt))
 }
 
-// renewToken replaces a one-time token that nobody redeemed and that has run out. One that was redeemed it removes: a new
-// one would take the place of an identity that is in use.
+// renewToken replaces a one-time token that was not redeemed and has expired. One that was redeemed
+// it removes: a new one would take the place of an identity that is in use.
 func (n *running) renewToken(ctx context.Context, c *mgmt.Client, file, name string, isAdmin bool, roles ...string) error {
 	path := filepath.Join(n.c.Dir, file)
 	b, err := os.ReadFile(path) // #nosec G304 -- below our own directory

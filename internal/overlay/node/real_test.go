@@ -14,8 +14,9 @@ import (
 	"vitalseal/internal/overlay/openziti"
 )
 
-// TestRealNetwork goes the whole way on a real OpenZiti network in a child process: enrolment, dialling, what must be
-// refused, revocation of one identity among neighbours, and a kill -9 of the network.
+// TestRealNetwork goes the whole way on a real OpenZiti network in a child process: enrolment,
+// dialling, what must be refused, revocation of one identity among neighbours, and a kill -9 of the
+// network.
 func TestRealNetwork(t *testing.T) {
 	if runtime.GOOS == "windows" {
 		t.Skip("signals")
@@ -79,7 +80,7 @@ func TestRealNetwork(t *testing.T) {
 	})
 	t.Run("a lying caller id", func(t *testing.T) { lyingCaller(t, d, two, ids[1]) })
 	t.Run("another's way in, own certificate", func(t *testing.T) {
-		// Whoever dials with sensor 1's OpenZiti identity is still who its SVID says.
+		// A dialler with sensor 1's OpenZiti identity is still the component that its SVID names.
 		identity, err := overlay.IssueIdentity(d.authority, ids[2], one.Config(), nil, time.Hour)
 		must(t, err)
 		if _, who := d.dial(d.connect(identity)); who != ids[2].String() {
@@ -129,7 +130,8 @@ func TestRealNetwork(t *testing.T) {
 	t.Run("kill -9", func(t *testing.T) {
 		info, err := overlay.ReadNode(d.dir)
 		must(t, err)
-		// A redeemed token that was left lying and has run out must not cost the hub its identity at the restart.
+		// A redeemed token that was left lying and has run out must not cost the hub its identity
+		// at the restart.
 		leftOver := filepath.Join(d.dir, overlay.HubTokenFile)
 		must(t, os.WriteFile(leftOver, []byte("e30.e30.e30"), 0o600))
 		began := time.Now()

@@ -18,8 +18,9 @@ import (
 	"vitalseal/internal/overlay/openziti"
 )
 
-// TestDriftIsPutRight changes things on the real network behind the hub's back, as whoever holds the controller's password
-// can: every change is found, reported, and put right, with live connections that it allowed cut.
+// TestDriftIsPutRight changes things on the real network behind the hub's back, as a holder of the
+// controller's password can: every change is found, reported, and put right, with live connections
+// that it allowed cut.
 func TestDriftIsPutRight(t *testing.T) {
 	d := start(t)
 	names := []overlay.ID{id("sensor", "oxi"), id("workstation", "desk")}
@@ -47,7 +48,7 @@ func TestDriftIsPutRight(t *testing.T) {
 		t.Fatalf("a network as it should be was changed: %v", got)
 	}
 
-	// Whoever holds the password of the offline administrator.
+	// An attacker with the password of the offline administrator.
 	info, err := overlay.ReadNode(d.dir)
 	must(t, err)
 	password, err := os.ReadFile(filepath.Join(d.dir, "admin.password"))
@@ -135,7 +136,8 @@ func TestDriftIsPutRight(t *testing.T) {
 		}
 	}
 
-	// Given a role behind our back, it gets through; put right, what it opened ends and it gets through no more.
+	// Given a role behind our back, it gets through; put right, what it opened ends and it gets
+	// through no more.
 	guest := id("sensor", "guest")
 	ziti, token, err := d.admin.CreateIdentity(d.ctx, guest)
 	must(t, err)

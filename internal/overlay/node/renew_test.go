@@ -16,9 +16,9 @@ import (
 	"vitalseal/internal/overlay/openziti"
 )
 
-// TestRealRenewals lives through renewals of every certificate there is, on the real network, while one connection carries
-// data all the time: SVIDs of a few seconds, OpenZiti's certificates at both ends, the controller's administration, and
-// a rotation of the key.
+// TestRealRenewals lives through renewals of every certificate there is, on the real network, while
+// one connection carries data all the time: SVIDs of a few seconds, OpenZiti's certificates at both
+// ends, the controller's administration, and a rotation of the key.
 func TestRealRenewals(t *testing.T) {
 	d := startWith(t, 24*time.Second) // and half of that at enrolment; what was read from a file must outlast a slow dial
 	sensor := id("sensor", "oxi")
@@ -104,7 +104,8 @@ func TestRealRenewals(t *testing.T) {
 		if err := overlay.ProbeZiti(d.ctx, before); !errors.Is(err, overlay.ErrRefused) {
 			t.Errorf("the old certificate: %v, want ErrRefused", err)
 		}
-		// Interrupted after the controller took the new one: the file has both, and the next extension finds out.
+		// Interrupted after the controller took the new one: the file has both, and the next
+		// extension finds out.
 		kept := errors.New("killed")
 		_, err = network.Extend(d.ctx, after, nil, func([]byte) error { return kept })
 		if !errors.Is(err, kept) {
@@ -154,7 +155,7 @@ func TestRealRenewals(t *testing.T) {
 		if _, who := d.dial(d.connect(loaded)); who != sensor.String() {
 			t.Errorf("the hub took it for %q", who)
 		}
-		carriesOn("a rotation") // the hub of this test cuts nobody; package hub does, and tests it
+		carriesOn("a rotation") // the hub of this test cuts no connection; package hub does, and tests it
 	})
 	stop()
 	wg.Wait()
@@ -187,8 +188,8 @@ func wait(t *testing.T, what string, so func() error) {
 	t.Fatalf("%s: %v", what, err)
 }
 
-// TestRealFirstDialsAtOnce: several goroutines of one component dial the same service for the first time at once, as a
-// gateway's do at its start; all get through.
+// TestRealFirstDialsAtOnce: several goroutines of one component dial the same service for the first
+// time at once, as a gateway's do at its start; all get through.
 func TestRealFirstDialsAtOnce(t *testing.T) {
 	d := start(t)
 	who := id("gateway", "gw")

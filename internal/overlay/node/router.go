@@ -24,10 +24,12 @@ import (
 	"vitalseal/internal/overlay/zitilog"
 )
 
-// RouterTokenFile is where the one-time token of an additional router waits in its directory until it has enrolled.
+// RouterTokenFile is where the one-time token of an additional router waits in its directory until
+// it has enrolled.
 const RouterTokenFile = "router.jwt"
 
-// An additional router: an edge listener for components, and a link listener that the network's other routers dial.
+// An additional router: an edge listener for components, and a link listener that the network's
+// other routers dial.
 var extraRouterConfig = template.Must(template.New("").Parse(`v: 3
 identity:
   cert: {{printf "%q" .RouterCert}}
@@ -59,18 +61,18 @@ forwarder: {latencyProbeInterval: 10, xgressDialQueueLength: 1000, xgressDialWor
 // RouterConfig says where an additional edge router lives.
 type RouterConfig struct {
 	Dir string // made if need be; mode 0700
-	// RouterAddr and LinkAddr are host:port to listen on, for components and for other routers. Port 0 chooses a free one
-	// on the first start and remembers it. "" means 127.0.0.1:0.
+	// RouterAddr and LinkAddr are host:port to listen on, for components and for other routers.
+	// Port 0 chooses a free one on the first start and remembers it. "" means 127.0.0.1:0.
 	RouterAddr, LinkAddr string
-	// Advertise is the host name or address under which both are reached. "" means what the last start had; at the first one the
-	// address that components are listened for on.
+	// Advertise is the host name or address under which both are reached. "" means what the last
+	// start had; at the first one the address that components are listened for on.
 	Advertise string
 	Log       *slog.Logger
 }
 
-// SaveRouterToken puts a router's one-time token into its directory, where RunRouter finds it. The controller that the
-// token names is asked whether the token is its own; ErrTicketExpired and ErrTicketInvalid say what is wrong with it, and
-// a directory whose router has enrolled takes none.
+// SaveRouterToken puts a router's one-time token into its directory, where RunRouter finds it. The
+// controller that the token names is asked whether the token is its own; ErrTicketExpired and
+// ErrTicketInvalid say what is wrong with it, and a directory whose router has enrolled takes none.
 func SaveRouterToken(dir, token string) error {
 	if _, err := os.Stat(filepath.Join(dir, "router.cert")); err == nil {
 		return fmt.Errorf("node: %w: a router has enrolled in %s already", overlay.ErrTicketUsed, dir)
@@ -91,8 +93,9 @@ func SaveRouterToken(dir, token string) error {
 	return overlay.WriteSecretFile(filepath.Join(dir, RouterTokenFile), []byte(token))
 }
 
-// RunRouter enrols an additional edge router if it has not, and runs it until ctx ends; then it returns nil. It is to be
-// all that its process does: if the shutdown hangs, it ends the process. Once ready it writes node.json.
+// RunRouter enrols an additional edge router if it has not, and runs it until ctx ends; then it
+// returns nil. It is to be all that its process does: if the shutdown hangs, it ends the process.
+// Once ready it writes node.json.
 func RunRouter(ctx context.Context, c RouterConfig) (err error) {
 	defer func() { // OpenZiti panics on many errors of its start
 		if r := recover(); r != nil {
@@ -140,7 +143,8 @@ func RunRouter(ctx context.Context, c RouterConfig) (err error) {
 	return nil
 }
 
-// enrolExtraRouter redeems the token, once. Interrupted before the network answered, it can be done again.
+// enrolExtraRouter redeems the token, once. Interrupted before the network answered, it can be done
+// again.
 func (n *running) enrolExtraRouter() error {
 	in := func(name string) string { return filepath.Join(n.c.Dir, name) }
 	if _, err := os.Stat(in("router.cert")); err == nil {
@@ -183,7 +187,8 @@ func (n *running) writeExtraRouterConfig() error {
 	return overlay.WriteSecretFile(in("router.yaml"), b.Bytes())
 }
 
-// controllerOfToken is where the router's control channel goes: as its token says, remembered from then on.
+// controllerOfToken is where the router's control channel goes: as its token says, remembered from
+// then on.
 func (n *running) controllerOfToken() (string, error) {
 	remembered := filepath.Join(n.c.Dir, "controller")
 	if b, err := os.ReadFile(remembered); err == nil { // #nosec G304 -- below our own directory

@@ -13,8 +13,8 @@ import (
 	"vitalseal/internal/overlay/openziti"
 )
 
-// TestRealSecondRouter joins an additional edge router to the real network with its token, uses it, keeps it out and
-// deletes it.
+// TestRealSecondRouter joins an additional edge router to the real network with its token, uses it,
+// keeps it out and deletes it.
 func TestRealSecondRouter(t *testing.T) {
 	d := start(t)
 	who := id("router", "wing-b")
@@ -49,7 +49,8 @@ func TestRealSecondRouter(t *testing.T) {
 		}
 		return nil
 	})
-	// It stands between as well as the first: components still get through, whichever router they choose.
+	// It stands between as well as the first: components still get through, whichever router they
+	// choose.
 	sensor := id("sensor", "oxi")
 	identities, err := overlay.Enrol(d.ctx, openziti.NewNetwork(d.log), d.ticket(sensor), t.TempDir(), d.log)
 	must(t, err)

@@ -30,8 +30,9 @@ func (n *Network) Lifetime(config []byte) (from, until time.Time, err error) {
 	return cert.NotBefore, cert.NotAfter, nil
 }
 
-// Extend implements overlay.Extender, with the controller's client interface: the controller signs a request over a new
-// key, and takes the new certificate in the place of the old one once it is told that the new one has arrived.
+// Extend implements overlay.Extender, with the controller's client interface: the controller signs
+// a request over a new key, and takes the new certificate in the place of the old one once it is
+// told that the new one has arrived.
 func (n *Network) Extend(ctx context.Context, config, next []byte, keep func(next []byte) error) ([]byte, error) {
 	if next != nil { // an extension was interrupted: did the controller take it?
 		err := overlay.ProbeZiti(ctx, next)
@@ -46,7 +47,8 @@ func (n *Network) Extend(ctx context.Context, config, next []byte, keep func(nex
 	if err != nil {
 		return nil, err
 	}
-	// The controller signs whatever name is asked for; we keep ours, by which we find our own entry there.
+	// The controller signs whatever name is asked for; we keep ours, by which we find our own entry
+	// there.
 	csr, err := x509.CreateCertificateRequest(rand.Reader,
 		&x509.CertificateRequest{Subject: pkix.Name{CommonName: overlay.ZitiID(config)}}, key)
 	if err != nil {
@@ -88,8 +90,9 @@ func withCertificate(config []byte, cert string, key *ecdsa.PrivateKey) ([]byte,
 	return json.Marshal(c)
 }
 
-// Reconfigure goes on with another configuration of the same identity: whatever is dialled or hosted from now on uses it.
-// Connections that are open stay open, on the SDK context they were made with, which ends with the last of them.
+// Reconfigure goes on with another configuration of the same identity: whatever is dialled or
+// hosted from now on uses it. Connections that are open stay open, on the SDK context they were
+// made with, which ends with the last of them.
 func (u *underlay) Reconfigure(config []byte) error {
 	u.mu.Lock()
 	defer u.mu.Unlock()

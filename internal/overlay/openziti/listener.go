@@ -11,8 +11,9 @@ import (
 	"vitalseal/internal/overlay"
 )
 
-// listener hosts a service until it is closed. The SDK's own comes back after most failures; where it gives up (the
-// service was deleted and made again, the identity was disabled for a while), this one hosts anew.
+// listener hosts a service until it is closed. The SDK's own comes back after most failures; where
+// it gives up (the service was deleted and made again, the identity was disabled for a while), this
+// one hosts anew.
 type listener struct {
 	u       *underlay
 	service string
@@ -73,8 +74,9 @@ func (l *listener) moved(from net.Listener) bool {
 	return l.raw != from
 }
 
-// move hosts the service on another SDK context as well, and then no more on the old one: at every moment it is hosted.
-// It returns at once; where hosting fails, the old one stays. The caller holds u.mu.
+// move hosts the service on another SDK context as well, and then no more on the old one: at every
+// moment it is hosted. It returns at once; where hosting fails, the old one stays. The caller holds
+// u.mu.
 func (l *listener) move(zc ziti.Context) {
 	release := l.u.useLocked(zc)
 	go func() {
@@ -91,13 +93,16 @@ func (l *listener) move(zc ziti.Context) {
 const (
 	// watchEvery is how often a listener asks the controller whether its service is hosted.
 	watchEvery = 10 * time.Second
-	// hostsNothing is how long it may not, before the service is hosted anew on another SDK context.
+	// hostsNothing is how long it may not, before the service is hosted anew on another SDK
+	// context.
 	hostsNothing = 2 * watchEvery
 )
 
-// watch hosts the service anew whenever the controller knows of no one who hosts it, until l.ctx ends. The SDK cannot tell: after a
-// controller and its router were killed and came back it may hold a listener for established of which neither knows any more (seen with
-// sdk-golang 1.2.10 and OpenZiti 1.7.2). Of several hubs that host a service together, one alone that is lost is not seen.
+// watch hosts the service anew whenever the controller knows of no one who hosts it, until l.ctx
+// ends. The SDK cannot tell: after a controller and its router were killed and came back it may
+// hold a listener for established of which neither knows any more (seen with sdk-golang 1.2.10 and
+// OpenZiti 1.7.2). Of several hubs that host a service together, one alone that is lost is not
+// seen.
 func (l *listener) watch() {
 	t := time.NewTicker(watchEvery)
 	defer t.Stop()

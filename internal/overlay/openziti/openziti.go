@@ -1,11 +1,12 @@
 // Package openziti is the real underlay: OpenZiti's SDK, one context per identity.
 //
-// It hides the SDK: enrolment with one-time tokens, sessions, roles that change while a session lasts, listeners that
-// must come back after the network was away, and its logging, which is led into log/slog, redacted ([zitilog]).
+// It hides the SDK: enrolment with one-time tokens, sessions, roles that change while a session
+// lasts, listeners that must come back after the network was away, and its logging, which is led
+// into log/slog, redacted ([zitilog]).
 //
-// It guarantees: Dial and Listen end with their context; a listener lives until it is closed, through restarts of
-// controller and router; no caller id of OpenZiti's is read. It does not prove who the peer is: the inner TLS of package
-// overlay does, and [Connect] puts it on top.
+// It guarantees: Dial and Listen end with their context; a listener lives until it is closed,
+// through restarts of controller and router; no caller id of OpenZiti's is read. It does not prove
+// who the peer is: the inner TLS of package overlay does, and [Connect] puts it on top.
 package openziti
 
 import (
@@ -31,16 +32,18 @@ import (
 )
 
 const (
-	// dialTimeout is short because the SDK, when it starts while no router answers, waits it out even if one comes back.
+	// dialTimeout is short because the SDK, when it starts while no router answers, waits it out
+	// even if one comes back.
 	dialTimeout     = 4 * time.Second
 	listenTimeout   = 10 * time.Second
 	refreshInterval = time.Minute
 	relistenMin     = 250 * time.Millisecond
 	relistenMax     = 5 * time.Second
-	// reconnectAfter failures in a row, a dialler starts over with a new SDK context: some session errors do not heal.
+	// reconnectAfter failures in a row, a dialler starts over with a new SDK context: some session
+	// errors do not heal.
 	reconnectAfter = 4
-	// forgottenAfter is how old an SDK context must be to be replaced at once when the network has forgotten its session: the
-	// SDK would go on using it.
+	// forgottenAfter is how old an SDK context must be to be replaced at once when the network has
+	// forgotten its session: the SDK would go on using it.
 	forgottenAfter = 2 * time.Second
 )
 
@@ -56,7 +59,8 @@ func NewNetwork(log *slog.Logger) *Network {
 	return &Network{log: log}
 }
 
-// Connect puts an enrolled identity on the network. It returns before there is a connection; Dial and Listen make one.
+// Connect puts an enrolled identity on the network. It returns before there is a connection; Dial
+// and Listen make one.
 func Connect(ctx context.Context, identity *overlay.Identity, log *slog.Logger) (overlay.Endpoint, error) {
 	u, err := NewNetwork(log).Open(ctx, identity.Config())
 	if err != nil {
@@ -65,9 +69,9 @@ func Connect(ctx context.Context, identity *overlay.Identity, log *slog.Logger) 
 	return overlay.NewEndpoint(identity, u, log), nil
 }
 
-// EnrolZiti redeems the one-time token in the file jwtPath, writes OpenZiti's identity file to outPath with mode 0600
-// and removes jwtPath. It is the hub's bootstrap: components enrol with overlay.Enrol. Where outPath exists already, it
-// does nothing.
+// EnrolZiti redeems the one-time token in the file jwtPath, writes OpenZiti's identity file to
+// outPath with mode 0600 and removes jwtPath. It is the hub's bootstrap: components enrol with
+// overlay.Enrol. Where outPath exists already, it does nothing.
 func EnrolZiti(ctx context.Context, jwtPath, outPath string, log *slog.Logger) error {
 	if _, err := os.Stat(outPath); err == nil {
 		return nil
@@ -86,7 +90,8 @@ func EnrolZiti(ctx context.Context, jwtPath, outPath string, log *slog.Logger) e
 	return os.Remove(jwtPath)
 }
 
-// Enrol redeems a one-time token. The controller that it trusts is the one whose key signed the token.
+// Enrol redeems a one-time token. The controller that it trusts is the one whose key signed the
+// token.
 func (n *Network) Enrol(ctx context.Context, token string) ([]byte, error) {
 	type result struct {
 		config []byte
@@ -167,8 +172,9 @@ type underlay struct {
 	sessions map[string]*session   // of zc, by service
 }
 
-// session makes dials of one service wait for each other until one of them has got through: of several first ones at once
-// the SDK makes a session each, and may go on with one that the network has forgotten.
+// session makes dials of one service wait for each other until one of them has got through: of
+// several first ones at once the SDK makes a session each, and may go on with one that the network
+// has forgotten.
 type session struct {
 	turn chan struct{} // holds one
 	used atomic.Bool   // a dial got through
@@ -229,9 +235,10 @@ func (u *underlay) newContext() (ziti.Context, error) {
 	return zc, nil
 }
 
-// noPosture spares an SDK context from looking at this machine every ten seconds (its release, its network cards) for posture checks,
-// which no policy of ours asks for: on a gateway of many sensors, each with a context, that was a twentieth of all work. It is called
-// before the first look.
+// noPosture spares an SDK context from looking at this machine every ten seconds (its release, its
+// network cards) for posture checks, which no policy of ours asks for: on a gateway of many
+// sensors, each with a context, that was a twentieth of all work. It is called before the first
+// look.
 func noPosture(zc ziti.Context) {
 	c, ok := zc.(*ziti.ContextImpl)
 	if !ok || c.CtrlClt == nil || c.CtrlClt.PostureCache == nil {
@@ -290,7 +297,8 @@ func (u *underlay) Dial(ctx context.Context, service string) (net.Conn, error) {
 	}
 }
 
-// dialOnce dials, and looks the services up again when this one is unknown: a role may have been granted since.
+// dialOnce dials, and looks the services up again when this one is unknown: a role may have been
+// granted since.
 func dialOnce(zc ziti.Context, name string) (net.Conn, error) {
 	service, hub := overlay.SplitAt(name)
 	if _, ok := zc.GetService(service); !ok {
@@ -305,7 +313,8 @@ func dialOnce(zc ziti.Context, name string) (net.Conn, error) {
 	return conn, nil
 }
 
-// noteDial replaces an SDK context that does nothing but fail. Not while it hosts something: listeners heal themselves.
+// noteDial replaces an SDK context that does nothing but fail. Not while it hosts something:
+// listeners heal themselves.
 func (u *underlay) noteDial(zc ziti.Context, err error) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
@@ -366,8 +375,8 @@ func (u *underlay) Listen(ctx context.Context, service string) (net.Listener, er
 	return l, nil
 }
 
-// rehost moves a listener to an SDK context that is known to reach the controller, and reports whether there is one. What else is
-// hosted or dialled from now on goes there as well.
+// rehost moves a listener to an SDK context that is known to reach the controller, and reports
+// whether there is one. What else is hosted or dialled from now on goes there as well.
 func (u *underlay) rehost(l *listener) bool {
 	u.mu.Lock()
 	stuck := u.zc == l.at
@@ -409,10 +418,11 @@ func (u *underlay) rehost(l *listener) bool {
 	return true
 }
 
-// contextFor is the SDK context on which a listener hosts its service: the current one, or one of its own where another listener hosts
-// the same service there, under another name. For the second session of one service that an SDK context asks for, the controller (1.7)
-// returns a token of a session that it does not know; the SDK then asks again, many times a second, and the service is never hosted.
-// The caller holds u.mu.
+// contextFor is the SDK context on which a listener hosts its service: the current one, or one of
+// its own where another listener hosts the same service there, under another name. For the second
+// session of one service that an SDK context asks for, the controller (1.7) returns a token of a
+// session that it does not know; the SDK then asks again, many times a second, and the service is
+// never hosted. The caller holds u.mu.
 func (u *underlay) contextFor(l *listener) (ziti.Context, error) {
 	if u.closed {
 		return nil, net.ErrClosed

@@ -13,8 +13,8 @@ import (
 	"vitalseal/internal/overlay"
 )
 
-// plain is a network without OpenZiti, if that is taken away: TCP on this machine, where whoever knows the port may dial. It is for
-// measuring what the overlay costs.
+// plain is a network without OpenZiti, if that is taken away: TCP on this machine, where every
+// program that knows the port may dial. It is for measuring what the overlay costs.
 func plain() overlay.Underlay {
 	dir := weaken.Folder()
 	if dir == "" || !weaken.Skip(weaken.Network) {

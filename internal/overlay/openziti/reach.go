@@ -23,8 +23,9 @@ const probeTimeout = time.Second
 
 var _ overlay.Clock = (*Network)(nil)
 
-// Time asks the controller that signed a one-time token for its time, which is to the second. No other is believed: the
-// token's signature must be of the key that the controller shows in its TLS handshake, as for Enrol.
+// Time asks the controller that signed a one-time token for its time, which is to the second. No
+// other is believed: the token's signature must be of the key that the controller shows in its TLS
+// handshake, as for Enrol.
 func (n *Network) Time(ctx context.Context, token string) (time.Time, error) {
 	token = strings.TrimSpace(token)
 	claims := jwt.RegisteredClaims{}
@@ -62,7 +63,8 @@ func (n *Network) Time(ctx context.Context, token string) (time.Time, error) {
 	return told, nil
 }
 
-// controller is the address of the controller in an identity's configuration, HOST:PORT; "" if it names none.
+// controller is the address of the controller in an identity's configuration, HOST:PORT; "" if it
+// names none.
 func controller(config []byte) string {
 	var c ziti.Config
 	if json.Unmarshal(config, &c) != nil {
@@ -79,8 +81,8 @@ func controller(config []byte) string {
 	return u.Host
 }
 
-// unreachable says more of why a dial failed, where the failure says nothing of which address it was: whether the controller
-// at address answers at all, and what to look at.
+// unreachable says more of why a dial failed, where the failure says nothing of which address it
+// was: whether the controller at address answers at all, and what to look at.
 func unreachable(ctx context.Context, address string, cause error) error {
 	failed := fmt.Errorf("%w: %s", overlay.ErrUnavailable, overlay.Redact(cause.Error()))
 	if errors.Is(cause, context.DeadlineExceeded) || errors.Is(cause, context.Canceled) {

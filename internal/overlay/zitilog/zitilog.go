@@ -1,9 +1,11 @@
 // Package zitilog leads OpenZiti's logging into log/slog.
 //
-// OpenZiti, its SDK included, logs through logrus's one standard logger, to standard error, and some of its lines carry
-// live session tokens. This package takes that logger over for the whole process: warnings and worse reach slog, one
-// level lower, with their text redacted; fields are dropped but for the error; everything below warning is dropped. What is said
-// again within a minute is counted, not written: beside a dead overlay the SDK says the same hundreds of times a minute, for days.
+// OpenZiti, its SDK included, logs through logrus's one standard logger, to standard error, and
+// some of its lines carry live session tokens. This package takes that logger over for the whole
+// process: warnings and worse reach slog, one level lower, with their text redacted; fields are
+// dropped but for the error; everything below warning is dropped. What is said again within a
+// minute is counted, not written: beside a dead overlay the SDK says the same hundreds of times a
+// minute, for days.
 //
 // It does not protect against a module that logs through another logger.
 package zitilog
@@ -32,8 +34,9 @@ func Redirect(log *slog.Logger) {
 	logrus.StandardLogger().ReplaceHooks(hooks)
 }
 
-// unknownSession explains a line that every restore causes and that names neither cause nor remedy. It stays a warning: outside of
-// such minutes it is someone who shows a session that the controller did not give.
+// unknownSession explains a line that every restore causes and that names neither cause nor remedy.
+// It stays a warning: outside of such minutes it is someone who shows a session that the controller
+// did not give.
 const unknownSession = "a component shows a session that this overlay does not know: normal for some minutes after the overlay was restored or " +
 	"started anew, components then ask for new ones; if it goes on, restart the component"
 
@@ -79,8 +82,9 @@ func (h *hook) Fire(e *logrus.Entry) error {
 		attrs = append(attrs, "hint", unknownSession)
 	}
 	if err, ok := e.Data[logrus.ErrorKey]; ok {
-		// A port that serves with and without client certificates: every look at whether the controller answers yet makes one
-		// such line while it starts, and so does every stranger later.
+		// A port that serves with and without client certificates: every look at whether the
+		// controller answers yet makes one such line while it starts, and so does every stranger
+		// later.
 		if e.Message == "handshake failed" && strings.Contains(fmt.Sprint(err), "client didn't provide a certificate") {
 			level = slog.LevelDebug
 		}
@@ -95,8 +99,8 @@ func (h *hook) Fire(e *logrus.Entry) error {
 	return nil
 }
 
-// due is what is to be written now that a line has come: the line, unless one like it was written within the last minute; and the last
-// of those that were only counted in a minute that is over.
+// due is what is to be written now that a line has come: the line, unless one like it was written
+// within the last minute; and the last of those that were only counted in a minute that is over.
 func (h *hook) due(level slog.Level, attrs []any, now time.Time) (out []repeated) {
 	h.mu.Lock()
 	defer h.mu.Unlock()

@@ -15,7 +15,8 @@ import (
 	"vitalseal/internal/overlay/zitilog"
 )
 
-// TestUnknownSessions: what a restored overlay says of sessions that it does not know stays a warning, and says what it means.
+// TestUnknownSessions: what a restored overlay says of sessions that it does not know stays a
+// warning, and says what it means.
 func TestUnknownSessions(t *testing.T) {
 	var b bytes.Buffer
 	zitilog.Redirect(slog.New(slog.NewTextHandler(&b, nil)))
@@ -29,8 +30,8 @@ func TestUnknownSessions(t *testing.T) {
 	}
 }
 
-// TestTheSameAgain: what differs in numbers alone is written once a minute with how many there were; nothing goes uncounted, and what is
-// new is written at once.
+// TestTheSameAgain: what differs in numbers alone is written once a minute with how many there
+// were; nothing goes uncounted, and what is new is written at once.
 func TestTheSameAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var b bytes.Buffer

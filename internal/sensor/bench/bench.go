@@ -1,14 +1,16 @@
-// Package bench is hardware that is not there: MAX30100, MCP3008 and MPS20N0040D simulated down to their registers and
-// frames, wired to a simulated patient or to a recording of a real one. A Bench gives out buses just as a Raspberry Pi
-// does, and the drivers of package sensor cannot tell the difference.
+// Package bench is hardware that is not there: MAX30100, MCP3008 and MPS20N0040D simulated down to
+// their registers and frames, wired to a simulated patient or to a recording of a real one. A Bench
+// gives out buses just as a Raspberry Pi does, and the drivers of package sensor cannot tell the
+// difference.
 //
-// It hides how a pulse wave, a cuff and a chip's converter are computed. It guarantees that everything is a function of
-// the Profile (with its Seed) and of the clock: a second process with the same Profile computes the same Truth and the
-// same samples. Nothing runs in the background: a chip catches up when its bus is touched, in bounded time however long
-// it was left alone. A Patient is immutable and a Bench's buses may be used from several goroutines.
+// It hides how a pulse wave, a cuff and a chip's converter are computed. It guarantees that
+// everything is a function of the Profile (with its Seed) and of the clock: a second process with
+// the same Profile computes the same Truth and the same samples. Nothing runs in the background: a
+// chip catches up when its bus is touched, in bounded time however long it was left alone. A
+// Patient is immutable and a Bench's buses may be used from several goroutines.
 //
-// It does not model optics, tissue or electronics from first principles, nor bus timing, and a good result on it says
-// nothing about accuracy on people.
+// It does not model optics, tissue or electronics from first principles, nor bus timing, and a good
+// result on it says nothing about accuracy on people.
 package bench
 
 import (
@@ -30,21 +32,26 @@ import (
 var (
 	// ErrProfile says that a Profile's value is out of range; the message names it.
 	ErrProfile = errors.New("bench: bad profile")
-	// ErrDescription says that a bench description does not make sense; the message names line and key.
+	// ErrDescription says that a bench description does not make sense; the message names line and
+	// key.
 	ErrDescription = errors.New("bench: bad description")
-	// ErrRecording says that a recording could not be read; the message names file, line and column.
+	// ErrRecording says that a recording could not be read; the message names file, line and
+	// column.
 	ErrRecording = errors.New("bench: bad recording")
 	// ErrNoBus says that the description has no such bus.
 	ErrNoBus = errors.New("bench: no such bus")
-	// ErrBus is what a driver sees when the simulated bus fails: nobody answers at the address, or it is closed.
+	// ErrBus is what a driver sees when the simulated bus fails: the address does not answer, or it
+	// is closed.
 	ErrBus = errors.New("bench: bus error")
 )
 
 // Options of a Bench. The zero value runs on the wall clock.
 type Options struct {
-	// Clock drives the chips. Default time.Now. It is called with a chip's lock held and must not touch the bench.
+	// Clock drives the chips. Default time.Now. It is called with a chip's lock held and must not
+	// touch the bench.
 	Clock func() time.Time
-	// Folder is where relative replay paths start. Default: the working directory; Load uses the bench file's.
+	// Folder is where relative replay paths start. Default: the working directory; Load uses the
+	// bench file's.
 	Folder string
 }
 
@@ -148,8 +155,8 @@ func (b *Bench) MAX30100(bus string) *MAX30100 { return b.optical[bus] }
 // MCP3008 is the converter on an SPI port, to make it fail; nil if there is none.
 func (b *Bench) MCP3008(bus string) *MCP3008 { return b.adcs[bus] }
 
-// Calibration is what a technician would find, with a reference manometer, for the bridge on a converter's channel. The
-// error wraps ErrNoBus.
+// Calibration is what a technician would find, with a reference manometer, for the bridge on a
+// converter's channel. The error wraps ErrNoBus.
 func (b *Bench) Calibration(bus string, channel int) (sensor.Calibration, error) {
 	p := b.patients[b.wiring[bus][channel]]
 	if p == nil {

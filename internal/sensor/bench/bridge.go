@@ -9,13 +9,16 @@ import (
 	"vitalseal/internal/vitals"
 )
 
-// Bridge is an MPS20N0040D's resistor bridge and the instrumentation amplifier that lifts it to the MCP3008's range:
-// volts = Reference + Gain * (offset + full scale * pressure / 40 kPa). Zero fields get defaults; offset and full scale
-// then come from the seed, spread as cheap sensors spread, so that nobody can do without calibration.
+// Bridge is an MPS20N0040D's resistor bridge and the instrumentation amplifier that lifts it to the
+// MCP3008's range: volts = Reference + Gain * (offset + full scale * pressure / 40 kPa). Zero
+// fields get defaults; offset and full scale then come from the seed, spread as cheap sensors
+// spread, so that calibration is always needed.
 type Bridge struct {
-	// Offset is the bridge's output without pressure; the datasheet allows +-25 mV, the default stays within +-6.
+	// Offset is the bridge's output without pressure; the datasheet allows +-25 mV, the default
+	// stays within +-6.
 	Offset float64 `yaml:"offset_mv,omitempty"`
-	// FullScale is the change at 40 kPa; the datasheet allows 50 to 100 mV, the default is 58 to 70.
+	// FullScale is the change at 40 kPa; the datasheet allows 50 to 100 mV, the default is 58 to
+	// 70.
 	FullScale float64 `yaml:"full_scale_mv,omitempty"`
 	// Gain of the amplifier. Default 36.
 	Gain float64 `yaml:"gain,omitempty"`
@@ -25,10 +28,12 @@ type Bridge struct {
 	Supply float64 `yaml:"supply_mv,omitempty"`
 	// Noise is the standard deviation at the amplifier's output. Default 2 mV; negative: none.
 	Noise float64 `yaml:"noise_mv,omitempty"`
-	// Hum is mains hum at the amplifier's output, as an amplitude at HumHertz. Default 1 mV at 50 Hz; negative: none.
+	// Hum is mains hum at the amplifier's output, as an amplitude at HumHertz. Default 1 mV at 50
+	// Hz; negative: none.
 	Hum      float64      `yaml:"hum_mv,omitempty"`
 	HumHertz vitals.Hertz `yaml:"hum_hz,omitempty"`
-	// Fault is "open" (a broken wire: the output goes to the upper rail), "shorted" (to the lower rail) or empty.
+	// Fault is "open" (a broken wire: the output goes to the upper rail), "shorted" (to the lower
+	// rail) or empty.
 	Fault string `yaml:"fault,omitempty"`
 }
 
@@ -78,7 +83,8 @@ func (b Bridge) clean(p vitals.KPa) float64 {
 	return b.Reference + b.Gain*(b.Offset+b.FullScale*float64(p)/fullScaleKPa)
 }
 
-// output is the amplifier's output in mV at a moment. The key makes each conversion's noise its own.
+// output is the amplifier's output in mV at a moment. The key makes each conversion's noise its
+// own.
 func (b Bridge) output(p vitals.KPa, t time.Time, key uint64) float64 {
 	switch b.Fault {
 	case "open":
@@ -95,14 +101,14 @@ func (b Bridge) output(p vitals.KPa, t time.Time, key uint64) float64 {
 	return min(b.Supply, max(0, v))
 }
 
-// calibration is what a technician finds with a reference manometer at ambient and at full scale, averaged until noise
-// is gone: the converter rounds down, so half a code is missing from its mean.
+// calibration is what a technician finds with a reference manometer at ambient and at full scale,
+// averaged until noise is gone: the converter rounds down, so half a code is missing from its mean.
 func (b Bridge) calibration() sensor.Calibration {
 	code := func(p vitals.KPa) float64 { return 1024*b.clean(p)/b.Supply - 0.5 }
 	const span = 30 // kPa; full scale itself may already touch the upper rail
 	return sensor.Calibration{ZeroCode: code(0), SpanCode: code(span), SpanPressure: span}
 }
 
-// Calibration is what a technician would find, with a reference manometer, for the bridge on this patient's cuff: what
-// belongs into the gateway's configuration.
+// Calibration is what a technician would find, with a reference manometer, for the bridge on this
+// patient's cuff: what belongs into the gateway's configuration.
 func (p Profile) Calibration() sensor.Calibration { return p.withDefaults().Bridge.calibration() }

@@ -10,7 +10,8 @@ import (
 	"periph.io/x/conn/v3/spi"
 )
 
-// i2cHandle is one opening of a simulated I2C bus with a MAX30100 on it. Several may be open, as with a device file.
+// i2cHandle is one opening of a simulated I2C bus with a MAX30100 on it. Several may be open, as
+// with a device file.
 type i2cHandle struct {
 	name   string
 	chip   *MAX30100
@@ -21,7 +22,7 @@ var _ i2c.BusCloser = (*i2cHandle)(nil)
 
 func (h *i2cHandle) String() string { return h.name }
 
-// Tx is a transaction: nobody but the chip is on the bus.
+// Tx is a transaction: only the chip is on the bus.
 func (h *i2cHandle) Tx(addr uint16, w, r []byte) error {
 	if h.closed.Load() {
 		return fmt.Errorf("%w: %s is closed", ErrBus, h.name)

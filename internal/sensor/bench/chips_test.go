@@ -148,7 +148,8 @@ func TestLightSaturatesTheConverter(t *testing.T) {
 	}
 }
 
-// TestAnyAccessKeepsTheFIFO drives the chip with whatever transactions, times and faults there can be.
+// TestAnyAccessKeepsTheFIFO drives the chip with whatever transactions, times and faults there can
+// be.
 func TestAnyAccessKeepsTheFIFO(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		_, bus, _, clock := open(t, bench.Profile{Seed: rapid.Uint64().Draw(t, "seed")})

@@ -20,9 +20,10 @@ const (
 	lowestStop     = 20.0
 )
 
-// What share of its greatest height the oscillation has at systolic and at diastolic pressure: the characteristic ratios
-// of fixed-ratio oscillometry. These are what recordings of real cuffs show (package signal fitted them), so that an
-// instrument set up for people is right on the simulated patient too; textbooks (Geddes 1982) say 0.55 and 0.85.
+// What share of its greatest height the oscillation has at systolic and at diastolic pressure: the
+// characteristic ratios of fixed-ratio oscillometry. These are what recordings of real cuffs show
+// (package signal fitted them), so that an instrument set up for people is right on the simulated
+// patient too; textbooks (Geddes 1982) say 0.55 and 0.85.
 const (
 	SystolicRatio  = 0.48
 	DiastolicRatio = 0.67
@@ -95,7 +96,8 @@ func (pa *Patient) cuffBase(c cuffCycle) float64 {
 	return 0
 }
 
-// CuffLasting is how long the longest measurement of the patient takes from the first inflation to empty.
+// CuffLasting is how long the longest measurement of the patient takes from the first inflation to
+// empty.
 func (pa *Patient) CuffLasting() time.Duration {
 	drift := positive(pa.profile.PressureDrift)
 	c := cuffCycle{systolic: float64(pa.profile.Systolic) + drift, diastolic: float64(pa.profile.Diastolic) - drift}
@@ -103,8 +105,8 @@ func (pa *Patient) CuffLasting() time.Duration {
 	return time.Duration((inflateSeconds + holdSeconds + slow + dumpLasting) * float64(time.Second))
 }
 
-// envelope is the oscillation's height, peak to peak, at a cuff pressure: half a bell on either side of the mean
-// arterial pressure, each as wide as its characteristic ratio demands.
+// envelope is the oscillation's height, peak to peak, at a cuff pressure: half a bell on either
+// side of the mean arterial pressure, each as wide as its characteristic ratio demands.
 func (pa *Patient) envelope(c cuffCycle, pressure float64) float64 {
 	mean := c.mean()
 	width := (c.systolic - mean) / math.Sqrt(-math.Log(SystolicRatio))

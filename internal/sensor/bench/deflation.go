@@ -8,8 +8,8 @@ import (
 	"vitalseal/internal/vitals"
 )
 
-// Deflation is the pressure of a real cuff that takes a simulated one's place, once: pumped up to where the recording begins,
-// the recording, then the valve opened. Immutable.
+// Deflation is the pressure of a real cuff that takes a simulated one's place, once: pumped up to
+// where the recording begins, the recording, then the valve opened. Immutable.
 type Deflation struct {
 	pressure []vitals.MMHg
 	rate     float64
@@ -39,7 +39,8 @@ func NewDeflation(pressure []vitals.MMHg, rate vitals.Hertz) (*Deflation, error)
 	return &Deflation{pressure: pressure, rate: float64(rate)}, nil
 }
 
-// Begins is when the recording's first sample is felt, counted from the patient's Start: the cuff is empty, then pumped up.
+// Begins is when the recording's first sample is felt, counted from the patient's Start: the cuff
+// is empty, then pumped up.
 func (d *Deflation) Begins() time.Duration {
 	return time.Duration((deflationRests + deflationPumps) * float64(time.Second))
 }
@@ -68,8 +69,8 @@ func (d *Deflation) at(s float64) vitals.MMHg {
 	}
 }
 
-// NewCuffReplay makes a patient whose cuff is a recorded deflation; everything else is as NewPatient makes it. The error wraps
-// ErrProfile.
+// NewCuffReplay makes a patient whose cuff is a recorded deflation; everything else is as
+// NewPatient makes it. The error wraps ErrProfile.
 func NewCuffReplay(p Profile, d *Deflation) (*Patient, error) {
 	pa, err := NewPatient(p)
 	if err != nil {

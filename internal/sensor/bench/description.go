@@ -14,7 +14,8 @@ import (
 	"vitalseal/internal/vitals"
 )
 
-// Description says which simulated patients there are and how they are wired: the content of a bench file (YAML).
+// Description says which simulated patients there are and how they are wired: the content of a
+// bench file (YAML).
 type Description struct {
 	// Version of the format: 1.
 	Version int `yaml:"version"`
@@ -28,8 +29,8 @@ type Description struct {
 type PatientDescription struct {
 	Name    string  `yaml:"name"`
 	Profile Profile `yaml:"profile,omitempty"`
-	// Replay is a recording's file; a relative path starts at the bench file's folder. The pulse wave then comes from it,
-	// the cuff still from Profile.
+	// Replay is a recording's file; a relative path starts at the bench file's folder. The pulse
+	// wave then comes from it, the cuff still from Profile.
 	Replay string `yaml:"replay,omitempty"`
 	// ReplayRate is for recordings that do not say their sampling rate.
 	ReplayRate vitals.Hertz `yaml:"replay_rate_hz,omitempty"`
@@ -53,8 +54,8 @@ const (
 	maxBuses    = 2048
 )
 
-// Ward describes patients "bed-1", "bed-2", ... with an I2C bus "bed-1/i2c" each and their cuffs on as many converters as
-// needed, "adc-1/spi" with the first eight on channels 0 to 7, and so on.
+// Ward describes patients "bed-1", "bed-2", ... with an I2C bus "bed-1/i2c" each and their cuffs on
+// as many converters as needed, "adc-1/spi" with the first eight on channels 0 to 7, and so on.
 func Ward(profiles ...Profile) Description {
 	d := Description{Version: 1}
 	for i, p := range profiles {
@@ -72,8 +73,8 @@ func Ward(profiles ...Profile) Description {
 	return d
 }
 
-// ParseDescription reads a bench file. A key that does not exist is an error with a hint. Errors wrap ErrDescription or
-// ErrProfile and name the line where there is one.
+// ParseDescription reads a bench file. A key that does not exist is an error with a hint. Errors
+// wrap ErrDescription or ErrProfile and name the line where there is one.
 func ParseDescription(b []byte) (Description, error) {
 	if len(b) > maxFile {
 		return Description{}, fmt.Errorf("%w: more than %d bytes", ErrDescription, maxFile)

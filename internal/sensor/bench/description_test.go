@@ -155,7 +155,8 @@ func FuzzParseDescription(f *testing.F) {
 	})
 }
 
-// TestTheFormatPageIsTrue loads the example of the format's page; its values are the defaults it says they are.
+// TestTheFormatPageIsTrue loads the example of the format's page; its values are the defaults it
+// says they are.
 func TestTheFormatPageIsTrue(t *testing.T) {
 	page, err := os.ReadFile("../../../doc/formats/bench.md")
 	if err != nil {

@@ -25,8 +25,8 @@ const (
 	maxReplayRate       = 2000
 )
 
-// What the raw light of each device counts as: chosen so that a finger (or ear lobe) rests where the simulated patient's
-// does. A recording without finger then stays as dark as it was.
+// What the raw light of each device counts as: chosen so that a finger (or ear lobe) rests where
+// the simulated patient's does. A recording without finger then stays as dark as it was.
 const (
 	fingerInfrared   = infraredLevel / 79000  // OxiWear's first prototype
 	fingerRed        = redLevel / 100000      //
@@ -37,14 +37,16 @@ const (
 	cameraRed        = infraredLevel / 255
 )
 
-// LoadRecording reads a recording, plain or gzipped, in any of the known forms; which one is told by its first lines, not
-// by its name. The rate is for files that do not say theirs (a single column, assumed to be 100 Hz when rate is zero), and
-// otherwise ignored. Errors wrap ErrRecording and name file, line and column.
+// LoadRecording reads a recording, plain or gzipped, in any of the known forms; which one is told
+// by its first lines, not by its name. The rate is for files that do not say theirs (a single
+// column, assumed to be 100 Hz when rate is zero), and otherwise ignored. Errors wrap ErrRecording
+// and name file, line and column.
 func LoadRecording(path string, rate vitals.Hertz) (*Recording, error) {
 	return LoadLog(path, rate, Columns{})
 }
 
-// LoadLog is LoadRecording for a log of two lights whose columns are named; with no columns it is LoadRecording.
+// LoadLog is LoadRecording for a log of two lights whose columns are named; with no columns it is
+// LoadRecording.
 func LoadLog(path string, rate vitals.Hertz, columns Columns) (*Recording, error) {
 	f, err := os.Open(filepath.Clean(path))
 	if err != nil {
@@ -71,7 +73,8 @@ func ReadLog(name string, r io.Reader, rate vitals.Hertz, columns Columns) (*Rec
 	return rec, nil
 }
 
-// place is an error at a line (1 is the first) and column (of the table, 1 is the first; 0 means the whole line).
+// place is an error at a line (1 is the first) and column (of the table, 1 is the first; 0 means
+// the whole line).
 func place(line, column int, format string, args ...any) error {
 	if column == 0 {
 		return fmt.Errorf("%d: "+format, append([]any{line}, args...)...)
@@ -187,8 +190,8 @@ func finish(form string, rate float64, infrared, red []float64, line int) (*Reco
 	return r, nil
 }
 
-// parseOximeter reads OxiWear's first prototype: 64 Hz by sample number (its time stamps come in bursts), the first eight
-// samples are the LEDs settling. Missing sample numbers are holes.
+// parseOximeter reads OxiWear's first prototype: 64 Hz by sample number (its time stamps come in
+// bursts), the first eight samples are the LEDs settling. Missing sample numbers are holes.
 func parseOximeter(lines []string, header int) (*Recording, error) {
 	names := fields(lines[header])
 	column := func(name string) int { return slices.Index(names, name) }
@@ -255,7 +258,8 @@ func parseEar(lines []string) (*Recording, error) {
 	return finishRaw("oximeter", 25, x, y, earInfrared, earRed, len(lines))
 }
 
-// parseEmotibit reads packets: milliseconds, number, count, tag, version, reliability, values. PI is infrared, PR red.
+// parseEmotibit reads packets: milliseconds, number, count, tag, version, reliability, values. PI
+// is infrared, PR red.
 func parseEmotibit(lines []string) (*Recording, error) {
 	const rate = 24.95
 	var x, y []float64
@@ -303,7 +307,8 @@ func parseColumn(lines []string, rate float64) (*Recording, error) {
 	return finish("column", rate, relit(x, rate), nil, len(lines))
 }
 
-// parseTable reads a table with named columns: bedside monitors (PLETH), treadmill (ppg1), HeartPy (hr), phone camera (R).
+// parseTable reads a table with named columns: bedside monitors (PLETH), treadmill (ppg1), HeartPy
+// (hr), phone camera (R).
 func parseTable(lines []string, rate float64) (*Recording, error) {
 	names := fields(strings.ToLower(lines[0]))
 	column := func(any ...string) int {
@@ -345,7 +350,8 @@ func parseTable(lines []string, rate float64) (*Recording, error) {
 	return finish("table", rate, relit(x, rate), nil, len(lines))
 }
 
-// cameraRecording evens out a camera's frames: raw light, so it points down with the pulse as the chip's does.
+// cameraRecording evens out a camera's frames: raw light, so it points down with the pulse as the
+// chip's does.
 func cameraRecording(lines []string, timeColumn int, x []float64) (*Recording, error) {
 	times := make([]float64, 0, len(x))
 	for i, l := range lines[1:] {
@@ -366,7 +372,8 @@ func cameraRecording(lines []string, timeColumn int, x []float64) (*Recording, e
 	return finish("camera", rate, scaled(evenly(times, x, rate), cameraRed), nil, len(lines))
 }
 
-// tableRate finds a table's sampling rate: it says so, or has a time column, or is of a kind with a known rate.
+// tableRate finds a table's sampling rate: it says so, or has a time column, or is of a kind with a
+// known rate.
 func tableRate(lines, names []string, column func(...string) int, given float64) (float64, error) {
 	if c := column("sampling freq"); c >= 0 {
 		v, err := number(fields(lines[1]), c, 2)

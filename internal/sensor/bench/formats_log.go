@@ -11,14 +11,16 @@ import (
 // maxLogGap bounds a hole in a log, which is kept as one.
 const maxLogGap = 10 * time.Minute
 
-// Columns are the names of a log's columns, for a log whose header does not say by itself which light is which. The zero value is none.
+// Columns are the names of a log's columns, for a log whose header does not say by itself which
+// light is which. The zero value is none.
 type Columns struct {
 	Time     string `yaml:"time,omitempty"` // may be empty: found by its name, or the rate is given
 	Red      string `yaml:"red,omitempty"`
 	Infrared string `yaml:"infrared,omitempty"`
 }
 
-// ParseColumns reads "time=T,red=R,infrared=I", in any order, time left out or not. An empty text is no columns. Errors wrap ErrRecording.
+// ParseColumns reads "time=T,red=R,infrared=I", in any order, time left out or not. An empty text
+// is no columns. Errors wrap ErrRecording.
 func ParseColumns(text string) (c Columns, err error) {
 	if text == "" {
 		return c, nil
@@ -42,14 +44,16 @@ func (c Columns) check() error {
 	return nil
 }
 
-// logHeader is where a log's columns are; at is -1 where none has the time, and counts says that at has the samples' numbers instead.
+// logHeader is where a log's columns are; at is -1 where none has the time, and counts says that at
+// has the samples' numbers instead.
 type logHeader struct {
 	at, red, infrared int
 	counts            bool
 }
 
-// logColumns are the columns of a user's own log of a MAX3010x: red and infrared, and mostly a time, in any order and with others beside
-// them. ok is false for another header. The error names a given column that is not there.
+// logColumns are the columns of a user's own log of a MAX3010x: red and infrared, and mostly a
+// time, in any order and with others beside them. ok is false for another header. The error names a
+// given column that is not there.
 func logColumns(header string, given Columns) (h logHeader, ok bool, err error) {
 	names := fields(strings.ToLower(header))
 	column := func(any ...string) int {
@@ -85,8 +89,8 @@ func logColumns(header string, given Columns) (h logHeader, ok bool, err error) 
 	return h, h.red >= 0 && h.infrared >= 0, nil
 }
 
-// wordBits holds the bits above the 18 of a code. The chip's words have 24, of which the upper six mean nothing and stay as they are: who
-// logs whole words logs them, too.
+// wordBits holds the bits above the 18 of a code. The chip's words have 24, of which the upper six
+// mean nothing and stay as they are: who logs whole words logs them, too.
 type wordBits struct {
 	known bool
 	upper float64
@@ -107,9 +111,10 @@ func (w *wordBits) code(v float64, line, column int) (float64, error) {
 	return v - upper*(1<<18), nil
 }
 
-// parseLog reads such a log. Times are in seconds, milliseconds or microseconds, whichever makes a sampling rate, or written out; codes are
-// of 16 bits, or of 18 if one needs them. Times jitter: samples are taken as even, and what is missing between them is a hole. A log without
-// times needs its rate.
+// parseLog reads such a log. Times are in seconds, milliseconds or microseconds, whichever makes a
+// sampling rate, or written out; codes are of 16 bits, or of 18 if one needs them. Times jitter:
+// samples are taken as even, and what is missing between them is a hole. A log without times needs
+// its rate.
 func parseLog(lines []string, h logHeader, rate float64) (*Recording, error) {
 	at, red, infrared := h.at, h.red, h.infrared
 	timed := at >= 0 && !h.counts

@@ -13,7 +13,8 @@ import (
 	"vitalseal/internal/vitals"
 )
 
-// TestOwnLog: a user's own log of a MAX3010x is a recording of both wavelengths, whatever unit its times have, and its holes stay holes.
+// TestOwnLog: a user's own log of a MAX3010x is a recording of both wavelengths, whatever unit its
+// times have, and its holes stay holes.
 func TestOwnLog(t *testing.T) {
 	log := func(header string, rate, unit float64, bits int) string {
 		var b strings.Builder
@@ -62,8 +63,9 @@ func TestOwnLog(t *testing.T) {
 	}
 }
 
-// TestNamedColumns: a log whose header does not say which light is red is refused, with what to write; with its columns named, each light is
-// where it belongs, and the bits above a word's 18 are left out. Without times it needs a rate.
+// TestNamedColumns: a log whose header does not say which light is red is refused, with what to
+// write; with its columns named, each light is where it belongs, and the bits above a word's 18 are
+// left out. Without times it needs a rate.
 func TestNamedColumns(t *testing.T) {
 	const infrared, red = 0.55, 0.45
 	log := func(header string, row func(i int, ir, red int) string) string {
@@ -141,7 +143,8 @@ func TestNamedColumns(t *testing.T) {
 	}
 }
 
-// TestTwoSites: two chips on one hand, of which neither runs at the rate that it is set to, show the same heart.
+// TestTwoSites: two chips on one hand, of which neither runs at the rate that it is set to, show
+// the same heart.
 func TestTwoSites(t *testing.T) {
 	root := dataRoot(t)
 	for name, want := range map[string]float64{"hand_100sps_finger": 79.9, "hand_100sps_palm": 79.9} {

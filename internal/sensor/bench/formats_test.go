@@ -19,7 +19,8 @@ import (
 	"vitalseal/internal/vitals"
 )
 
-// sine is lines 0 to n of a file that samples a pulse of 1.2 Hz: f gets the time and a value from -1 to 1.
+// sine is lines 0 to n of a file that samples a pulse of 1.2 Hz: f gets the time and a value from
+// -1 to 1.
 func sine(header string, n int, rate float64, f func(i int, v float64) string) string {
 	var b strings.Builder
 	b.WriteString(header)

@@ -50,13 +50,14 @@ const (
 var (
 	ledMilliAmps = [16]float64{0, 4.4, 7.6, 11, 14.2, 17.4, 20.8, 24, 27.1, 30.6, 33.8, 37, 40.2, 43.6, 46.8, 50}
 	chipRates    = [8]vitals.Hertz{50, 100, 167, 200, 400, 600, 800, 1000}
-	// highestRate is the code of the highest legal rate for each pulse width code, bitsOf the resolution.
+	// highestRate is the code of the highest legal rate for each pulse width code, bitsOf the
+	// resolution.
 	highestRate = [4]byte{7, 4, 3, 1}
 	bitsOf      = [4]int{13, 14, 15, 16}
 )
 
-// MAX30100 is a simulated chip. It makes its samples when it is touched, for all the time since it was last touched.
-// Safe for concurrent use.
+// MAX30100 is a simulated chip. It makes its samples when it is touched, for all the time since it
+// was last touched. Safe for concurrent use.
 type MAX30100 struct {
 	clock func() time.Time
 	light light
@@ -81,7 +82,7 @@ type MAX30100 struct {
 	highest [4]byte // code of the highest rate for each pulse width
 	failing int     // transactions that will fail
 	burst   bool    // the next one that reads FIFO_DATA will
-	breakAt int     // bytes that still come through before one fails; negative: none, nobody acknowledges the address
+	breakAt int     // bytes that still come through before one fails; negative: none, the address is not acknowledged
 }
 
 // NewMAX30100 is a chip that was just powered on and looks at the given light.
@@ -115,7 +116,8 @@ func (c *MAX30100) BrownOut() {
 	c.powerOn(c.clock())
 }
 
-// SetPresent unplugs the chip (false: nobody answers at its address) or plugs it in, which powers it on.
+// SetPresent unplugs the chip (false: its address does not answer) or plugs it in, which powers it
+// on.
 func (c *MAX30100) SetPresent(present bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -132,38 +134,41 @@ func (c *MAX30100) SetDieTemperature(t vitals.Celsius) {
 	c.dieCelsius = min(85, max(-40, float64(t)))
 }
 
-// SetAmbient is the light from outside that the chip's cancellation leaves, on both wavelengths and whatever the LEDs do, as a
-// share of full scale. A covered probe has 0.0015.
+// SetAmbient is the light from outside that the chip's cancellation leaves, on both wavelengths and
+// whatever the LEDs do, as a share of full scale. A covered probe has 0.0015.
 func (c *MAX30100) SetAmbient(share float64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.ambient = min(4, max(0, share))
 }
 
-// SetHighestRate makes a chip that goes with fewer rates than the datasheet says: for pulses of 1600, 800, 400 and 200 us it
-// stores at most the rate with this code (0 is 50 Hz, 1 is 100 Hz, up to 7).
+// SetHighestRate makes a chip that goes with fewer rates than the datasheet says: for pulses of
+// 1600, 800, 400 and 200 us it stores at most the rate with this code (0 is 50 Hz, 1 is 100 Hz, up
+// to 7).
 func (c *MAX30100) SetHighestRate(us200, us400, us800, us1600 byte) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.highest = [4]byte{us200 & 7, us400 & 7, us800 & 7, us1600 & 7}
 }
 
-// FailBus makes the next n transactions fail after so many bytes were read; before the first one if that is negative: nobody
-// acknowledges the address. What was read before took effect in the chip.
+// FailBus makes the next n transactions fail after so many bytes were read; before the first one if
+// that is negative: the address is not acknowledged. What was read before took effect in the chip.
 func (c *MAX30100) FailBus(n, after int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.failing, c.breakAt = n, after
 }
 
-// FailBurst makes the next read of FIFO_DATA break off after so many bytes, which took effect in the chip.
+// FailBurst makes the next read of FIFO_DATA break off after so many bytes, which took effect in
+// the chip.
 func (c *MAX30100) FailBurst(after int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.burst, c.breakAt = true, max(0, after)
 }
 
-// Interrupt is the INT pin: true means pulled low, because an enabled source has its status bit set.
+// Interrupt is the INT pin: true means pulled low, because an enabled source has its status bit
+// set.
 func (c *MAX30100) Interrupt() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -207,7 +212,8 @@ func (c *MAX30100) tx(w, r []byte) error {
 	return nil
 }
 
-// advance moves the register pointer on within a burst: not off FIFO_DATA, and not past the last register.
+// advance moves the register pointer on within a burst: not off FIFO_DATA, and not past the last
+// register.
 func (c *MAX30100) advance() {
 	if c.pointer != rFIFOData && c.pointer != rPartID {
 		c.pointer++
@@ -248,7 +254,8 @@ func (c *MAX30100) readRegister() byte {
 	return 0
 }
 
-// readFIFO is the next byte of the oldest sample. An empty FIFO repeats what lies in its memory and its pointer stands.
+// readFIFO is the next byte of the oldest sample. An empty FIFO repeats what lies in its memory and
+// its pointer stands.
 func (c *MAX30100) readFIFO() byte {
 	c.status &^= sHRReady | sSpO2Ready
 	b := c.fifo[c.read][c.part]
@@ -336,7 +343,8 @@ func (c *MAX30100) sampling() byte {
 	return 0
 }
 
-// catchUp does what the chip did on its own until now. However long that was, at most one FIFO's depth is computed.
+// catchUp does what the chip did on its own until now. However long that was, at most one FIFO's
+// depth is computed.
 func (c *MAX30100) catchUp(now time.Time) {
 	if !c.tempDone.IsZero() && !now.Before(c.tempDone) {
 		c.tempDone = time.Time{}

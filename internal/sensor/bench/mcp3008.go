@@ -5,9 +5,9 @@ import (
 	"time"
 )
 
-// MCP3008 is a simulated converter that answers bit by bit: it looks for the start bit wherever it comes, samples,
-// sends the null bit and then the result, most significant bit first, followed by the same bits in reverse. Safe for
-// concurrent use.
+// MCP3008 is a simulated converter that answers bit by bit: it looks for the start bit wherever it
+// comes, samples, sends the null bit and then the result, most significant bit first, followed by
+// the same bits in reverse. Safe for concurrent use.
 type MCP3008 struct {
 	clock func() time.Time
 
@@ -97,8 +97,8 @@ func (c *MCP3008) transfer(f *frame, w, r []byte) {
 	}
 }
 
-// clockBit is one SPI clock: DIN in, DOUT out. Before the null bit DOUT is high-impedance, which reads as zero here; an
-// absent converter's line is pulled up.
+// clockBit is one SPI clock: DIN in, DOUT out. Before the null bit DOUT is high-impedance, which
+// reads as zero here; an absent converter's line is pulled up.
 func (c *MCP3008) clockBit(f *frame, in byte) byte {
 	if c.absent {
 		return 1

@@ -7,8 +7,9 @@ import (
 	"vitalseal/internal/vitals"
 )
 
-// Light levels as shares of the converter's full scale at 50 mA of LED current, for a Transmission of 1. With the
-// driver's default currents (50 mA infrared, 27.1 mA red) both channels then rest near the middle.
+// Light levels as shares of the converter's full scale at 50 mA of LED current, for a Transmission
+// of 1. With the driver's default currents (50 mA infrared, 27.1 mA red) both channels then rest
+// near the middle.
 const (
 	infraredLevel = 0.60
 	redLevel      = 0.83
@@ -25,8 +26,8 @@ const (
 	beatAmplitude   = 0.03 // standard deviation of the height from beat to beat
 )
 
-// wave is one sinusoid of absolute time. All slow changes are sums of waves, so that they and their integrals are
-// closed-form: nobody has to have watched the patient from the beginning to know the truth now.
+// wave is one sinusoid of absolute time. All slow changes are sums of waves, so that they and their
+// integrals are closed-form: the truth at any time is known without the time before.
 type wave struct{ amplitude, omega, phase float64 }
 
 func (w wave) at(t float64) float64 { return w.amplitude * math.Sin(w.omega*t+w.phase) }
@@ -46,8 +47,8 @@ func sum(ws []wave, t float64) (v float64) {
 	return v
 }
 
-// Patient is a simulated patient, or a recording in a patient's place. It is a pure function of time: immutable, safe
-// for concurrent use, and about a microsecond a sample.
+// Patient is a simulated patient, or a recording in a patient's place. It is a pure function of
+// time: immutable, safe for concurrent use, and about a microsecond a sample.
 type Patient struct {
 	profile    Profile
 	origin     time.Time // where t = 0 lies
@@ -96,8 +97,9 @@ func NewPatient(p Profile) (*Patient, error) {
 	return pa, nil
 }
 
-// NewReplay makes a patient whose light comes from a recording, looped from p.Start on; the cuff is still simulated.
-// Nothing optical in p has an effect but Transmission and ProbeOff. The error wraps ErrProfile.
+// NewReplay makes a patient whose light comes from a recording, looped from p.Start on; the cuff is
+// still simulated. Nothing optical in p has an effect but Transmission and ProbeOff. The error
+// wraps ErrProfile.
 func NewReplay(p Profile, r *Recording) (*Patient, error) {
 	pa, err := NewPatient(p)
 	if err != nil {
@@ -156,10 +158,11 @@ func (pa *Patient) beat(s float64) (number int64, fraction float64) {
 	return int64(whole), fraction
 }
 
-// Light is what reaches the photodiode at t from each LED at 50 mA, as a share of the converter's full scale; it may
-// exceed 1, the chip then saturates. Raw light falls while blood flows in: a pulse points down. The rate is the chip's
-// sampling rate and sets the noise (white, so it grows with the square root of the rate) and, for a recording, the
-// bandwidth. Red of a one-wavelength recording is zero, as without a red LED.
+// Light is what reaches the photodiode at t from each LED at 50 mA, as a share of the converter's
+// full scale; it may exceed 1, the chip then saturates. Raw light falls while blood flows in: a
+// pulse points down. The rate is the chip's sampling rate and sets the noise (white, so it grows
+// with the square root of the rate) and, for a recording, the bandwidth. Red of a one-wavelength
+// recording is zero, as without a red LED.
 func (pa *Patient) Light(t time.Time, rate vitals.Hertz) (infrared, red float64) {
 	s := pa.seconds(t)
 	n := pa.noise * math.Sqrt(float64(rate)/100)
@@ -179,8 +182,8 @@ func (pa *Patient) Light(t time.Time, rate vitals.Hertz) (infrared, red float64)
 	pulse := height * pa.pulse.at(fraction)
 	drift := breathBaseline*breath + slowBaseline*pa.vasomotion.at(s) + pa.motion(s)
 
-	// Beer-Lambert: what arterial blood absorbs adds up in the logarithm, and red's share of it is R by definition.
-	// Veins and movement change both wavelengths about alike.
+	// Beer-Lambert: what arterial blood absorbs adds up in the logarithm, and red's share of it is
+	// R by definition. Veins and movement change both wavelengths about alike.
 	pi := float64(pa.profile.Perfusion) / 100
 	r := RatioOfRatios(vitals.Percent(pa.saturation(s)))
 	n1, n2 := gaussians(pa.profile.Seed ^ word(t.UnixNano()))
@@ -189,8 +192,8 @@ func (pa *Patient) Light(t time.Time, rate vitals.Hertz) (infrared, red float64)
 	return infrared, red
 }
 
-// motion is the artefact as a multiple of the pulse's height: several swings between 0.6 and 4 Hz, other ones in each
-// window, faded in and out over 0.3 s.
+// motion is the artefact as a multiple of the pulse's height: several swings between 0.6 and 4 Hz,
+// other ones in each window, faded in and out over 0.3 s.
 func (pa *Patient) motion(s float64) float64 {
 	into, ok := pa.profile.Motion.within(s)
 	if !ok {
@@ -206,8 +209,9 @@ func (pa *Patient) motion(s float64) float64 {
 	return pa.profile.MotionAmplitude * fade * v / 2
 }
 
-// Optical fills infrared and red, of equal length, with consecutive samples as a MAX30100 stores them in the driver's
-// default configuration (SpO2 mode, 16 bit, 50 and 27.1 mA) at the given rate, the first at from.
+// Optical fills infrared and red, of equal length, with consecutive samples as a MAX30100 stores
+// them in the driver's default configuration (SpO2 mode, 16 bit, 50 and 27.1 mA) at the given rate,
+// the first at from.
 func (pa *Patient) Optical(from time.Time, rate vitals.Hertz, infrared, red []uint16) {
 	step := float64(time.Second) / float64(rate)
 	for i := range infrared {
@@ -217,9 +221,10 @@ func (pa *Patient) Optical(from time.Time, rate vitals.Hertz, infrared, red []ui
 	}
 }
 
-// RatioOfRatios is the inverse of the calibration curve that the simulation and package signal share: Maxim's
-// SpO2 = -45.060 R^2 + 30.354 R + 94.845 (used by SparkFun's and Maxim's own examples for this family), on its falling
-// branch. Above its top (99.96 %) it returns R at the top.
+// RatioOfRatios is the inverse of the calibration curve that the simulation and package signal
+// share: Maxim's SpO2 = -45.060 R^2 + 30.354 R + 94.845 (used by SparkFun's and Maxim's own
+// examples for this family), on its falling branch. Above its top (99.96 %) it returns R at the
+// top.
 func RatioOfRatios(s vitals.Percent) float64 {
 	const a, b, c = -45.060, 30.354, 94.845
 	d := b*b - 4*a*(c-float64(s))

@@ -119,7 +119,8 @@ func TestNoiseHasTheStatedPower(t *testing.T) {
 			wave[k] = math.Log(b)
 			noise += math.Pow(math.Log(a/b), 2)
 		}
-		// The pulse is what is left without the mean over a beat (0.83 s): breathing and slower drift go.
+		// The pulse is what is left without the mean over a beat (0.83 s): breathing and slower
+		// drift go.
 		const half = 42
 		for k := half; k < n-half; k++ {
 			mean := 0.0
@@ -180,8 +181,9 @@ func TestWindowsOfMotionAndProbeOff(t *testing.T) {
 	}
 }
 
-// TestOscillometryRecoversTheTruth does by hand, without noise, what the cuff's algorithm does: the heights of the
-// oscillation over pressure, and the pressures where they are the documented shares of the greatest one.
+// TestOscillometryRecoversTheTruth does by hand, without noise, what the cuff's algorithm does: the
+// heights of the oscillation over pressure, and the pressures where they are the documented shares
+// of the greatest one.
 func TestOscillometryRecoversTheTruth(t *testing.T) {
 	for i := range 8 {
 		p := bench.DemoProfile(i)

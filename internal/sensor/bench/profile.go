@@ -8,35 +8,40 @@ import (
 	"vitalseal/internal/vitals"
 )
 
-// Profile says how a simulated patient behaves. Together with the wall clock it decides everything: two processes
-// that hold the same Profile compute the same Truth and the same waveforms. A zero field means the default named
-// beside it; Off (any negative number) means really none where none is possible.
+// Profile says how a simulated patient behaves. Together with the wall clock it decides everything:
+// two processes that hold the same Profile compute the same Truth and the same waveforms. A zero
+// field means the default named beside it; Off (any negative number) means really none where none
+// is possible.
 type Profile struct {
 	// Seed chooses phases, noise and beat-to-beat variation. Zero is a seed like any other.
 	Seed uint64 `yaml:"seed"`
-	// Start is when the first cuff cycle is counted from; zero is the Unix epoch (so a cuff may be half way).
+	// Start is when the first cuff cycle is counted from; zero is the Unix epoch (so a cuff may be
+	// half way).
 	Start time.Time `yaml:"start,omitempty"`
 
 	// HeartRate is the mean; Truth wanders around it by up to HeartRateDrift. Default 72.
 	HeartRate vitals.BPM `yaml:"heart_rate_bpm,omitempty"`
 	// HeartRateDrift is the greatest slow deviation. Default 3 bpm; negative: none.
 	HeartRateDrift vitals.BPM `yaml:"heart_rate_drift_bpm,omitempty"`
-	// Variability is the greatest beat-to-beat deviation (breathing and 0.1 Hz waves). Default 2 bpm; negative: none.
+	// Variability is the greatest beat-to-beat deviation (breathing and 0.1 Hz waves). Default 2
+	// bpm; negative: none.
 	Variability vitals.BPM `yaml:"variability_bpm,omitempty"`
-	// SpO2 is the mean; Truth wanders around it by up to SpO2Drift and never exceeds 99.9. Default 97.
+	// SpO2 is the mean; Truth wanders around it by up to SpO2Drift and never exceeds 99.9. Default
+	// 97.
 	SpO2 vitals.Percent `yaml:"spo2_percent,omitempty"`
 	// SpO2Drift is the greatest slow deviation. Default 0.5 %; negative: none.
 	SpO2Drift vitals.Percent `yaml:"spo2_drift_percent,omitempty"`
 	// RespiratoryRate is constant. Default 15 breaths a minute.
 	RespiratoryRate vitals.BPM `yaml:"respiratory_rate_per_min,omitempty"`
-	// Perfusion is the infrared pulse, peak to peak, as a share of its mean. Default 2 %; below about 0.3 % is poor.
+	// Perfusion is the infrared pulse, peak to peak, as a share of its mean. Default 2 %; below
+	// about 0.3 % is poor.
 	Perfusion vitals.Percent `yaml:"perfusion_percent,omitempty"`
-	// Transmission scales the light that reaches the photodiode; above about 1.6 the default LED currents saturate
-	// the converter. Default 1.
+	// Transmission scales the light that reaches the photodiode; above about 1.6 the default LED
+	// currents saturate the converter. Default 1.
 	Transmission float64 `yaml:"transmission,omitempty"`
-	// SNR is 20*log10(RMS of the infrared pulse / RMS of white noise), over the whole band of the sampling rate, at
-	// 100 Hz. The red channel gets the same absolute noise, so its own ratio is lower by 20*log10(1/R).
-	// Default 30 dB; negative: no noise.
+	// SNR is 20*log10(RMS of the infrared pulse / RMS of white noise), over the whole band of the
+	// sampling rate, at 100 Hz. The red channel gets the same absolute noise, so its own ratio is
+	// lower by 20*log10(1/R). Default 30 dB; negative: no noise.
 	SNR float64 `yaml:"snr_db,omitempty"`
 	// Motion is when the finger moves; zero: never.
 	Motion Windows `yaml:"motion,omitempty"`
@@ -48,10 +53,11 @@ type Profile struct {
 	// Systolic and Diastolic are means over cuff cycles; defaults 122 and 78.
 	Systolic  vitals.MMHg `yaml:"systolic_mmhg,omitempty"`
 	Diastolic vitals.MMHg `yaml:"diastolic_mmhg,omitempty"`
-	// PressureDrift is the greatest deviation of one cuff cycle from the mean. Default 4 mmHg; negative: none.
+	// PressureDrift is the greatest deviation of one cuff cycle from the mean. Default 4 mmHg;
+	// negative: none.
 	PressureDrift vitals.MMHg `yaml:"pressure_drift_mmhg,omitempty"`
-	// CuffFirst is the time from Start to the first inflation, default 6 s; CuffEvery from one inflation to the next,
-	// default 2 min, at least CuffLasting; negative CuffEvery: no cuff.
+	// CuffFirst is the time from Start to the first inflation, default 6 s; CuffEvery from one
+	// inflation to the next, default 2 min, at least CuffLasting; negative CuffEvery: no cuff.
 	CuffFirst time.Duration `yaml:"cuff_first,omitempty"`
 	CuffEvery time.Duration `yaml:"cuff_every,omitempty"`
 	// CuffRate is how fast the cuff deflates, per second. Default 3 mmHg.
@@ -66,15 +72,17 @@ type Profile struct {
 // Off switches off what a Profile otherwise has by default.
 const Off = -1
 
-// Windows are stretches of time that repeat: the first begins at the Profile's Start plus First, each lasts Lasting,
-// the next begins Every later. Every zero means only the first; Lasting zero means never.
+// Windows are stretches of time that repeat: the first begins at the Profile's Start plus First,
+// each lasts Lasting, the next begins Every later. Every zero means only the first; Lasting zero
+// means never.
 type Windows struct {
 	First   time.Duration `yaml:"first,omitempty"`
 	Every   time.Duration `yaml:"every,omitempty"`
 	Lasting time.Duration `yaml:"lasting,omitempty"`
 }
 
-// within reports whether t, in seconds since the Profile's Start, lies in a window, and how far into it.
+// within reports whether t, in seconds since the Profile's Start, lies in a window, and how far
+// into it.
 func (w Windows) within(t float64) (into float64, ok bool) {
 	if w.Lasting <= 0 {
 		return 0, false
@@ -93,7 +101,8 @@ func (w Windows) within(t float64) (into float64, ok bool) {
 type Truth struct {
 	// Known is false for a recording: then nothing else is.
 	Known bool
-	// HeartRate is the slow mean: it leaves out the beat-to-beat part (Profile.Variability), as a monitor's does.
+	// HeartRate is the slow mean: it leaves out the beat-to-beat part (Profile.Variability), as a
+	// monitor's does.
 	HeartRate vitals.BPM
 	SpO2      vitals.Percent
 	// RespiratoryRate is in breaths a minute.
@@ -191,8 +200,9 @@ var demoProfiles = [...]Profile{
 	{HeartRate: 117, SpO2: 93, Systolic: 99, Diastolic: 61, RespiratoryRate: 26, Perfusion: 1.4},
 }
 
-// DemoProfile is the i-th patient of the demonstration ward, i = 0 and up: plausible, varied, the same every time. Past
-// the first eight they repeat with other seeds and slightly other numbers. Start is left zero.
+// DemoProfile is the i-th patient of the demonstration ward, i = 0 and up: plausible, varied, the
+// same every time. Past the first eight they repeat with other seeds and slightly other numbers.
+// Start is left zero.
 func DemoProfile(i int) Profile {
 	if i < 0 {
 		i = -i

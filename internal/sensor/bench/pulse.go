@@ -2,7 +2,8 @@ package bench
 
 import "math"
 
-// pulseShape is one beat of a finger's pulse wave, tabulated over its phase: 0 at the foot, 1 at the systolic peak.
+// pulseShape is one beat of a finger's pulse wave, tabulated over its phase: 0 at the foot, 1 at
+// the systolic peak.
 type pulseShape struct {
 	table     [pulseSteps + 1]float64
 	mean, rms float64 // rms of the deviation from the mean
@@ -10,9 +11,10 @@ type pulseShape struct {
 
 const pulseSteps = 1024
 
-// newPulseShape adds up three bumps: the systolic wave, its first reflection, and after the dicrotic notch the
-// diastolic wave (as in Rubins 2008, Med. Biol. Eng. Comput. 46:1271, with rounder numbers). The bumps wrap around, so
-// one beat's runoff passes into the next beat's foot without a step.
+// newPulseShape adds up three bumps: the systolic wave, its first reflection, and after the
+// dicrotic notch the diastolic wave (as in Rubins 2008, Med. Biol. Eng. Comput. 46:1271, with
+// rounder numbers). The bumps wrap around, so one beat's runoff passes into the next beat's foot
+// without a step.
 func newPulseShape() *pulseShape {
 	bumps := [...]struct{ at, width, height float64 }{{0.18, 0.070, 1}, {0.31, 0.090, 0.42}, {0.56, 0.110, 0.34}}
 	value := func(x float64) (v float64) {
@@ -56,8 +58,8 @@ func (p *pulseShape) at(fraction float64) float64 {
 	return p.table[i] + (x-float64(i))*(p.table[i+1]-p.table[i])
 }
 
-// mix is splitmix64's output function: a good hash of a counter, so noise needs no state and any sample can be asked for
-// in any order.
+// mix is splitmix64's output function: a good hash of a counter, so noise needs no state and any
+// sample can be asked for in any order.
 func mix(x uint64) uint64 {
 	x += 0x9e3779b97f4a7c15
 	x = (x ^ x>>30) * 0xbf58476d1ce4e5b9
@@ -77,8 +79,9 @@ func (r *stream) uniform() float64 {
 	return float64(mix(mix(r.seed)+r.n)>>11) / (1 << 53)
 }
 
-// gaussians are two independent normal deviates for a key. Each is a sum of four uniform numbers: exact enough to 3.4
-// standard deviations, where it ends, and several times cheaper than logarithms.
+// gaussians are two independent normal deviates for a key. Each is a sum of four uniform numbers:
+// exact enough to 3.4 standard deviations, where it ends, and several times cheaper than
+// logarithms.
 func gaussians(key uint64) (a, b float64) {
 	x := mix(key)
 	return irwinHall(x), irwinHall(mix(x))

@@ -6,10 +6,12 @@ import (
 	"time"
 )
 
-// Recording is a real pulse wave that takes a simulated patient's place, brought to the chip's optical range: shares of
-// the converter's full scale, as Patient.Light returns them. It is immutable, and loops without a step.
+// Recording is a real pulse wave that takes a simulated patient's place, brought to the chip's
+// optical range: shares of the converter's full scale, as Patient.Light returns them. It is
+// immutable, and loops without a step.
 type Recording struct {
-	// Form is which of the known forms the file has: "oximeter", "emotibit", "camera", "log", "table" or "column".
+	// Form is which of the known forms the file has: "oximeter", "emotibit", "camera", "log",
+	// "table" or "column".
 	Form string
 	// Rate of the recording in Hz, after irregular time stamps were evened out.
 	Rate float64
@@ -30,13 +32,14 @@ func (r *Recording) Once() *Recording {
 // OneWavelength reports whether the recording lacks red: the red channel then stays dark.
 func (r *Recording) OneWavelength() bool { return r.red == nil }
 
-// Duration is the length of one loop, up to about two seconds shorter than the file; of the whole file after Once.
+// Duration is the length of one loop, up to about two seconds shorter than the file; of the whole
+// file after Once.
 func (r *Recording) Duration() time.Duration {
 	return time.Duration(float64(len(r.infrared)) / r.Rate * float64(time.Second))
 }
 
-// Recordings without an absolute light level are given a perfusion of replayPerfusion; swings beyond swingLimit pulses
-// are clipped.
+// Recordings without an absolute light level are given a perfusion of replayPerfusion; swings
+// beyond swingLimit pulses are clipped.
 const (
 	replayPerfusion = 0.02
 	swingLimit      = 25
@@ -63,8 +66,8 @@ func lanczos() []float64 {
 	return k
 }
 
-// at is the light s seconds after some beginning, band-limited to half of the chip's sampling rate so that nothing
-// aliases. A hole looks like a probe without finger.
+// at is the light s seconds after some beginning, band-limited to half of the chip's sampling rate
+// so that nothing aliases. A hole looks like a probe without finger.
 func (r *Recording) at(s, chipRate float64) (infrared, red float64) {
 	n := len(r.infrared)
 	pos := s * r.Rate
@@ -137,8 +140,9 @@ func newRecording(form string, rate float64, infrared, red []float64) *Recording
 	return r
 }
 
-// loopEnd finds where to close the loop: the place near the end whose wave looks most like the beginning, so that no beat
-// is cut in two. The last fade samples before it are blended into the first ones.
+// loopEnd finds where to close the loop: the place near the end whose wave looks most like the
+// beginning, so that no beat is cut in two. The last fade samples before it are blended into the
+// first ones.
 func loopEnd(x []float64, rate float64) (end, fade int) {
 	n := len(x)
 	fade = min(int(0.8*rate), n/4)
@@ -206,7 +210,8 @@ func relit(x []float64, rate float64) []float64 {
 	return out
 }
 
-// pulseHeight is the median swing within windows of 1.5 s, each of which holds a beat at 40 a minute and more.
+// pulseHeight is the median swing within windows of 1.5 s, each of which holds a beat at 40 a
+// minute and more.
 func pulseHeight(x []float64, rate float64) float64 {
 	var heights []float64
 	for window := range slices.Chunk(x, max(2, int(1.5*rate))) {
@@ -233,8 +238,9 @@ func quantile(x []float64, q float64) float64 {
 	return sorted[int(q*float64(len(sorted)-1))]
 }
 
-// evenly resamples irregular samples (strictly increasing times in seconds) to a grid, through a monotone cubic (Fritsch
-// and Carlson 1980), which does not overshoot as a plain cubic does. Gaps longer than a quarter second become holes.
+// evenly resamples irregular samples (strictly increasing times in seconds) to a grid, through a
+// monotone cubic (Fritsch and Carlson 1980), which does not overshoot as a plain cubic does. Gaps
+// longer than a quarter second become holes.
 func evenly(times, values []float64, rate float64) []float64 {
 	n := len(times)
 	slope := make([]float64, n)

@@ -1,10 +1,13 @@
-// Package egress is the way out to the internet: a component that stands between the overlay and one address, so that neither the
-// hub nor a gateway needs a route there. Serve is its side, Dial the hub's.
+// Package egress is the way out to the internet: a component that stands between the overlay and
+// one address, so that neither the hub nor a gateway needs a route there. Serve is its side, Dial
+// the hub's.
 //
-// It hides the exchange in front of the bytes (doc/formats/cloud.md). It guarantees that only a hub is served, that bytes go to
-// the one address of the configuration and to no other whatever the hub asks for, and that connections are bounded in number and
-// in time. It reads nothing of what it carries: TLS to the cloud begins and ends in the hub. It does not protect against an egress
-// that is somebody else's: it can drop and delay, and sees how much is sent and when; the cloud's certificate is what the hub trusts.
+// It hides the exchange in front of the bytes (doc/formats/cloud.md). It guarantees that only a hub
+// is served, that bytes go to the one address of the configuration and to no other whatever the hub
+// asks for, and that connections are bounded in number and in time. It reads nothing of what it
+// carries: TLS to the cloud begins and ends in the hub. It does not protect against an egress that
+// another party runs: it can drop and delay, and sees how much is sent and when; the cloud's
+// certificate is what the hub trusts.
 package egress
 
 import (
@@ -42,7 +45,8 @@ const (
 	statusUnreachable = 2
 )
 
-// ParseTarget checks "host:port" and gives it back in the one spelling that is compared: lower case.
+// ParseTarget checks "host:port" and gives it back in the one spelling that is compared: lower
+// case.
 func ParseTarget(s string) (string, error) {
 	host, port, err := net.SplitHostPort(s)
 	if err != nil {
@@ -67,7 +71,8 @@ type Server struct {
 	Log     *slog.Logger
 }
 
-// Serve answers hubs on ln until ctx ends or ln fails; it closes ln and returns nil when ctx ended, after its connections.
+// Serve answers hubs on ln until ctx ends or ln fails; it closes ln and returns nil when ctx ended,
+// after its connections.
 func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 	allow, err := ParseTarget(s.Allow)
 	if err != nil {
@@ -194,8 +199,9 @@ func readTarget(r io.Reader) (string, error) {
 	return target, nil
 }
 
-// Dial connects a hub to target (host:port) through an egress. admit is asked whether the egress that answered may be one now.
-// Errors: ErrRefused, ErrUnreachable, admit's, and those of overlay.Endpoint.Dial.
+// Dial connects a hub to target (host:port) through an egress. admit is asked whether the egress
+// that answered may be one now. Errors: ErrRefused, ErrUnreachable, admit's, and those of
+// overlay.Endpoint.Dial.
 func Dial(ctx context.Context, ep overlay.Endpoint, target string, admit func(context.Context, *overlay.Conn) error) (net.Conn, error) {
 	target, err := ParseTarget(target)
 	if err != nil {

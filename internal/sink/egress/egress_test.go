@@ -142,7 +142,8 @@ func TestOnlyHubs(t *testing.T) {
 	}
 }
 
-// TestOnlyAnEgressHosts: what answers for the way out must be an egress, even if the network lets another host it.
+// TestOnlyAnEgressHosts: what answers for the way out must be an egress, even if the network lets
+// another host it.
 func TestOnlyAnEgressHosts(t *testing.T) {
 	n := newNetwork(t)
 	ln, err := n.endpoint(id(overlay.KindGateway, "gw")).Listen(t.Context(), overlay.ServiceCloud)

@@ -8,7 +8,7 @@ import (
 )
 
 // silencesEnteredLate: a discharge and a move of the sensor that are entered later than they were do not take the mark from readings
-// that were stored as the patient's before. Nobody is asked any more; whose they are is said by moving them. What is put there anew is
+// that were stored as the patient's before. No question is asked any more; whose they are is said by moving them. What is put there anew is
 // not marked.
 func silencesEnteredLate(t *testing.T, b *bench) {
 	ctx, at, seq := t.Context(), b.now.Add(-5*time.Hour), uint64(0)

@@ -1,5 +1,5 @@
-// Package pgserver runs a PostgreSQL server for tests: one a process, in a temporary directory, on a Unix socket that nobody
-// else can reach, with fsync on as in a hospital.
+// Package pgserver runs a PostgreSQL server for tests: one a process, in a temporary directory, on a Unix socket that no other user
+// can reach, with fsync on as in a hospital.
 //
 // It hides initdb, the unprivileged user that PostgreSQL insists on when the tests run as root, and the way the server
 // ends. If there is no PostgreSQL, tests fail and say how to get it; they are not skipped. It guarantees that the
@@ -81,7 +81,7 @@ func program(name string) (string, error) {
 	return exec.LookPath(name)
 }
 
-// unprivileged is who runs the server: postgres or nobody when we are root, ourselves otherwise.
+// unprivileged is the user that runs the server: an unprivileged one when we are root, ourselves otherwise.
 func unprivileged() (*syscall.Credential, error) {
 	if os.Getuid() != 0 {
 		return nil, nil
