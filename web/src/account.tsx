@@ -75,7 +75,7 @@ export function AccountPage(p: PageProps & { ways: Ways | undefined }) {
       <h1>{tr('Your account')}</h1>
       <p class="lead">
         {p.session.display_name || p.session.login}{tr(', login')}{' '}<code>{p.session.login}</code>
-        {strong === false && tr('. A second factor keeps your account yours, even if somebody learns your password.')}
+        {strong === false && tr('. A second factor keeps your account yours, even if your password becomes known.')}
       </p>
       <Failed text={failed} testid="account-failed" />
       <p class="done" role="status" data-testid="account-done">
@@ -185,7 +185,7 @@ export function AccountPage(p: PageProps & { ways: Ways | undefined }) {
         </section>
         <section class="panel card" aria-label={tr('Sessions')}>
           <h2>{tr('Everywhere')}</h2>
-          <p class="quietly">{tr('If you left a screen open somewhere, or somebody may know your password: end all your sessions, this one too.')}</p>
+          <p class="quietly">{tr('If you left a screen open somewhere, or your password may be known: end all your sessions, this one too.')}</p>
           <button type="button" class="quiet" data-testid="signout-everywhere" onClick={() => void act('', async () => {
             await ask('DELETE', '/api/session/all')
             p.onGone()
@@ -208,7 +208,7 @@ export function AccountPage(p: PageProps & { ways: Ways | undefined }) {
       )}
       {codes && (
         <Dialog title={tr('Your recovery codes')} onClose={() => setCodes(undefined)} testid="recovery">
-          <p>{tr('If you lose your second factor, each of these lets you in once. They are shown now and never again: print them, or write them down, and keep them where nobody else looks.')}</p>
+          <p>{tr('If you lose your second factor, each of these lets you in once. They are shown now and never again: print them, or write them down, and keep them where only you look.')}</p>
           <ul class="codes" data-testid="recovery-codes">
             {codes.map((c) => (
               <li key={c}>

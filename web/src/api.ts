@@ -32,7 +32,7 @@ export interface Reading {
   at: string
   quality: Quality
   time_not_sure?: boolean // the gateway’s clock is off: shown, but on no chart
-  not_confirmed?: boolean // the sensor was silent for long, and nobody has confirmed that it is still on this patient
+  not_confirmed?: boolean // the sensor was silent for long, and it was not confirmed that it is still on this patient
   value?: number
   source?: string // short name of the sensor that counts for this kind
   unverified?: boolean // it is a legacy device: nothing has measured what it says
@@ -51,7 +51,7 @@ export interface Question {
   sensor: string // short name
   silent: string // the last value before
   spoke: string // the first one after
-  no?: boolean // somebody said no, and the sensor is still at the bed
+  no?: boolean // a nurse said no, and the sensor is still at the bed
   by?: string
 }
 
@@ -92,7 +92,7 @@ export interface FailedSignIn {
   last: string
 }
 
-// How somebody may sign in at this workstation.
+// How a person may sign in at this workstation.
 export interface Ways {
   passkey_host: string
   hospital: boolean
@@ -333,7 +333,7 @@ export function onProofNeeded(f: (() => Promise<boolean>) | undefined): void {
 
 // ask sends a request. It refreshes an expired access token, and asks for a fresh proof of identity where one is missing, and
 // then repeats the request, once each. background is for what a page asks by itself: it does not keep the session alive, and
-// nobody is asked for anything.
+// no question is asked.
 export async function ask<T>(method: string, path: string, body?: unknown, background = false): Promise<T> {
   let refreshed = false
   let proven = false

@@ -43,7 +43,7 @@ interface TwoPersons {
 }
 
 type Names = Map<string, string>
-const nobody: Names = new Map()
+const noNames: Names = new Map()
 
 // sentences are what an act will change, in the language of the page: said from its fields, else as the hub says it in English. Of
 // components they have the names, and of patients those that the reader may see.
@@ -53,7 +53,7 @@ function sentences(w: Waiting, names: Names): { said: string[]; lang: 'de' | 'en
   return { said: said.length > 0 ? said : [say('unknownAct')], lang: german || said.length === 0 ? lang : 'en' }
 }
 
-function What({ w, plain, names = nobody }: { w: Waiting; plain?: boolean; names?: Names }) {
+function What({ w, plain, names = noNames }: { w: Waiting; plain?: boolean; names?: Names }) {
   const s = sentences(w, names)
   return (
     <ul class={plain ? 'plain' : ''} lang={s.lang}>
@@ -67,7 +67,7 @@ function What({ w, plain, names = nobody }: { w: Waiting; plain?: boolean; names
 // useNames are the names of patients whom the reader sees on the first page too: those in a doctor's care. They are asked for when a list
 // concerns a patient of whom that is not known yet, and not each time that the list is asked for.
 function useNames(role: string, list: Waiting[] | undefined): Names {
-  const [names, setNames] = useState<Names>(nobody)
+  const [names, setNames] = useState<Names>(noNames)
   const asked = useRef(new Set<string>())
   useEffect(() => {
     const more = role === 'doctor' ? (list ?? []).flatMap((w) => concerned(w.fields)).filter((id) => !asked.current.has(id)) : []

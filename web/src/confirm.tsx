@@ -137,5 +137,5 @@ function sentence(q: TrendQuestion): string {
       : tr('From {0} on {1} is not on this patient, says {2}.', from, q.sensor, q.by ?? '')
   return q.to
     ? tr('From {0} to {1} it was never confirmed that {2} was on this patient.', from, near(q.to), q.sensor)
-    : tr('From {0} on it is not confirmed that {1} is on this patient: nobody has answered yet.', from, q.sensor)
+    : tr('From {0} on it is not confirmed that {1} is on this patient: the question is not answered yet.', from, q.sensor)
 }

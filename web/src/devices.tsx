@@ -334,7 +334,7 @@ function Ticket({ name, text, onClose }: { name: string; text: string; onClose: 
   return (
     <Dialog title={tr('Ticket for {0}', name)} onClose={onClose} testid="ticket">
       <p>
-        {tr('Whoever has it can enrol as this device, once. It is shown now and never again. On the device:')}{' '}<code>vitalseal enrol --ticket {name}.ticket --data DIR</code>
+        {tr('Its holder can enrol as this device, once. It is shown now and never again. On the device:')}{' '}<code>vitalseal enrol --ticket {name}.ticket --data DIR</code>
       </p>
       <QR text={text} label={tr('QR code of the ticket for {0}', name)} />
       <div class="actions">

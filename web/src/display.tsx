@@ -1,4 +1,4 @@
-// The wall screen: beds and big numbers, no names, nobody signed in, and nothing to click but the way to sign in.
+// The wall screen: beds and big numbers, no names, no one signed in, and nothing to click but the way to sign in.
 import { tr } from './lang'
 import { useEffect, useReducer, useState } from 'preact/hooks'
 import { Refused, ask, type Kind, type Reading, type Readings } from './api'

@@ -259,12 +259,12 @@ export function OwnSay({ patient }: { patient: string }) {
     <div class="own-say">
       <section class="panel card" aria-label={tr('Emergencies')} data-testid="accesses">
         <h2>{tr('Who opened your numbers in an emergency')}</h2>
-        {accesses?.length === 0 && <p class="quietly">{tr('Nobody has. If that changes, it stands here.')}</p>}
+        {accesses?.length === 0 && <p class="quietly">{tr('No one so far. If that changes, it stands here.')}</p>}
         {accesses && accesses.length > 0 && (
           <ul class="plain">
             {accesses.map((a) => (
               <li key={a.opened + a.person}>
-                <strong>{a.person || tr('Somebody who no longer works here')}</strong> ({roleIn(a.role)}{tr(') opened them on')}{' '}{day(a.opened)}{' '}{tr('at')}{' '}{clock(a.opened)}{tr(', until')}{' '}
+                <strong>{a.person || tr('A former member of the staff')}</strong> ({roleIn(a.role)}{tr(') opened them on')}{' '}{day(a.opened)}{' '}{tr('at')}{' '}{clock(a.opened)}{tr(', until')}{' '}
                 {clock(a.expires)}{' '}{tr('at the latest. The reason given: “')}{a.reason}”.{' '}
                 <span class="quietly">
                   {!a.reviewed ? tr('It is still to be reviewed.') : a.outcome === 'justified' ? tr('It was reviewed and found justified.') : tr('It was reviewed and found not justified.')}
@@ -294,7 +294,7 @@ export function OwnSay({ patient }: { patient: string }) {
           {tr('These people care for you. You can keep single persons out. In an emergency they may still look; then it stands on the left. Your bed’s safety is never affected.')}
         </p>
         <Failed text={failed} testid="consent-failed" />
-        {carers?.length === 0 && <p class="quietly">{tr('Nobody at the moment.')}</p>}
+        {carers?.length === 0 && <p class="quietly">{tr('No one at the moment.')}</p>}
         <ul class="plain">
           {carers?.map((c) => (
             <li key={c.id} class="switch-row">

@@ -17,8 +17,8 @@ export const german = {
   'Yes, still {0}': 'Ja, noch {0}',
   'No, another patient': 'Nein, ein anderer Patient',
   'Look at the wristband first.': 'Sehen Sie zuerst auf das Armband.',
-  'From {0} on it is not confirmed that {1} is on this patient: nobody has answered yet.':
-    'Ab {0} ist nicht bestätigt, dass {1} an diesem Patienten ist: Noch niemand hat geantwortet.',
+  'From {0} on it is not confirmed that {1} is on this patient: the question is not answered yet.':
+    'Ab {0} ist nicht bestätigt, dass {1} an diesem Patienten ist: Die Frage ist noch nicht beantwortet.',
   'From {0} to {1} it was never confirmed that {2} was on this patient.': 'Von {0} bis {1} wurde nie bestätigt, dass {2} an diesem Patienten war.',
   'From {0} on {1} is not on this patient, says {2}.': 'Ab {0} ist {1} nicht an diesem Patienten, sagt {2}.',
   'From {0} to {1} {2} was not on this patient, says {3}.': 'Von {0} bis {1} war {2} nicht an diesem Patienten, sagt {3}.',
@@ -29,7 +29,7 @@ export const german = {
   'Recovery codes': 'Wiederherstellungscodes',
   'Your account': 'Ihr Konto',
   ', login': ', Anmeldename',
-  '. A second factor keeps your account yours, even if somebody learns your password.': '. Ein zweiter Faktor schützt Ihr Konto, auch wenn jemand Ihr Passwort erfährt.',
+  '. A second factor keeps your account yours, even if your password becomes known.': '. Ein zweiter Faktor schützt Ihr Konto, auch wenn Ihr Passwort bekannt wird.',
   'Second factors': 'Zweite Faktoren',
   'None yet: your password alone lets you in.': 'Noch keiner: Ihr Passwort allein genügt zur Anmeldung.',
   ', used {0}': ', benutzt {0}',
@@ -63,12 +63,12 @@ export const german = {
   'Make a key': 'Schlüssel erzeugen',
   Sessions: 'Sitzungen',
   Everywhere: 'Überall',
-  'If you left a screen open somewhere, or somebody may know your password: end all your sessions, this one too.':
-    'Falls Sie irgendwo einen Bildschirm offen gelassen haben oder jemand Ihr Passwort kennen könnte: Beenden Sie alle Ihre Sitzungen, auch diese.',
+  'If you left a screen open somewhere, or your password may be known: end all your sessions, this one too.':
+    'Falls Sie irgendwo einen Bildschirm offen gelassen haben oder Ihr Passwort bekannt sein könnte: Beenden Sie alle Ihre Sitzungen, auch diese.',
   'Sign out everywhere': 'Überall abmelden',
   'The authenticator app is added.': 'Die Authenticator-App ist hinzugefügt.',
   'Your recovery codes': 'Ihre Wiederherstellungscodes',
-  'If you lose your second factor, each of these lets you in once. They are shown now and never again: print them, or write them down, and keep them where nobody else looks.':
+  'If you lose your second factor, each of these lets you in once. They are shown now and never again: print them, or write them down, and keep them where only you look.':
     'Wenn Sie Ihren zweiten Faktor verlieren, gilt jeder dieser Codes einmal. Sie werden nur jetzt gezeigt: Drucken oder schreiben Sie sie auf, und verwahren Sie sie unzugänglich für andere.',
   Print: 'Drucken',
   'I have kept them': 'Ich habe sie verwahrt',
@@ -134,7 +134,7 @@ export const german = {
   'Making it…': 'Wird erzeugt…',
   'Make the ticket': 'Ticket erzeugen',
   'Ticket for {0}': 'Ticket für {0}',
-  'Whoever has it can enrol as this device, once. It is shown now and never again. On the device:':
+  'Its holder can enrol as this device, once. It is shown now and never again. On the device:':
     'Wer es hat, kann sich einmal als dieses Gerät registrieren. Es wird nur jetzt gezeigt. Auf dem Gerät:',
   'QR code of the ticket for {0}': 'QR-Code des Tickets für {0}',
   'Save the file': 'Datei speichern',
@@ -230,8 +230,8 @@ export const german = {
   '{0} works on your ward since then, and may see your numbers.': '{0} arbeitet seitdem auf Ihrer Station und darf Ihre Werte sehen.',
   Emergencies: 'Notfälle',
   'Who opened your numbers in an emergency': 'Wer Ihre Werte in einem Notfall öffnete',
-  'Nobody has. If that changes, it stands here.': 'Niemand. Wenn sich das ändert, steht es hier.',
-  'Somebody who no longer works here': 'Jemand, der nicht mehr hier arbeitet',
+  'No one so far. If that changes, it stands here.': 'Niemand. Wenn sich das ändert, steht es hier.',
+  'A former member of the staff': 'Eine Person, die nicht mehr hier arbeitet',
   ') opened them on': ') öffnete sie am',
   'at the latest. The reason given: “': 'spätestens. Angegebener Grund: „',
   'It is still to be reviewed.': 'Die Prüfung steht noch aus.',
@@ -244,7 +244,7 @@ export const german = {
   'Who may see your numbers': 'Wer Ihre Werte sehen darf',
   'These people care for you. You can keep single persons out. In an emergency they may still look; then it stands on the left. Your bed’s safety is never affected.':
     'Diese Menschen versorgen Sie. Sie können einzelne ausschließen. Im Notfall dürfen sie trotzdem nachsehen; dann steht es hier. Ihre Sicherheit am Bett ist davon nie betroffen.',
-  'Nobody at the moment.': 'Zurzeit niemand.',
+  'No one at the moment.': 'Zurzeit niemand.',
   '{0} may see my numbers': '{0} darf meine Werte sehen',
   'May not see': 'Darf nicht sehen',
   'May see': 'Darf sehen',
@@ -254,8 +254,8 @@ export const german = {
   'You are signed out.': 'Sie sind abgemeldet.',
   'Signing out did not reach the hub. You are still signed in: close the browser and try again.':
     'Die Abmeldung erreichte den Hub nicht. Sie sind noch angemeldet: Schließen Sie den Browser, und versuchen Sie es erneut.',
-  'You were signed out because nobody used this screen. Sign in again to go on.':
-    'Sie wurden abgemeldet, weil niemand diesen Bildschirm benutzte. Melden Sie sich wieder an, um fortzufahren.',
+  'You were signed out because this screen was not used. Sign in again to go on.':
+    'Sie wurden abgemeldet, weil dieser Bildschirm nicht benutzt wurde. Melden Sie sich wieder an, um fortzufahren.',
   'Sign in · Vitalseal': 'Anmelden · Vitalseal',
   'Patient · Vitalseal': 'Patient · Vitalseal',
   'The hub does not answer': 'Der Hub antwortet nicht',
@@ -263,7 +263,7 @@ export const german = {
   'This page tries again by itself, every': 'Diese Seite versucht es von selbst wieder, alle',
   'seconds.': 'Sekunden.',
   'Are you still there?': 'Sind Sie noch da?',
-  'Nobody has used this screen for a while. You will be signed out in': 'Seit einer Weile hat niemand diesen Bildschirm benutzt. Sie werden abgemeldet in',
+  'This screen has not been used for a while. You will be signed out in': 'Dieser Bildschirm wurde eine Weile nicht benutzt. Sie werden abgemeldet in',
   'I am here': 'Ich bin da',
   'Nothing to show yet': 'Noch nichts zu zeigen',
   'Your sign-in is not linked to a patient. Please ask the ward.': 'Ihr Zugang ist mit keinem Patienten verknüpft. Bitte fragen Sie die Station.',
@@ -281,8 +281,8 @@ export const german = {
   'Back to the wall screen': 'Zurück zum Wandbildschirm',
   'Every look at a patient is written to an audit log.': 'Jeder Blick auf einen Patienten wird im Prüfprotokoll festgehalten.',
   'Welcome,': 'Willkommen,',
-  '. The password that you used was made by somebody else and is good for this once. Choose your own to go on.':
-    '. Ihr bisheriges Passwort hat jemand anderes erzeugt; es gilt nur dieses eine Mal. Wählen Sie Ihr eigenes, um fortzufahren.',
+  '. The password that you used was made by another person and is good for this once. Choose your own to go on.':
+    '. Ihr bisheriges Passwort hat eine andere Person erzeugt; es gilt nur dieses eine Mal. Wählen Sie Ihr eigenes, um fortzufahren.',
   'The two new passwords differ.': 'Die beiden neuen Passwörter sind verschieden.',
   'The old password is not right.': 'Das alte Passwort stimmt nicht.',
   'New password, at least 10 characters': 'Neues Passwort, mindestens 10 Zeichen',
@@ -447,8 +447,8 @@ export const german = {
 
   // Reviews and explanations.
   'Emergency accesses': 'Notfallzugriffe',
-  'Somebody opened a patient without being on the ward or care team, and gave this reason. Was it justified? The patient reads your verdict; the note stays inside the hospital.':
-    'Jemand öffnete einen Patienten, ohne zur Station oder zum Team zu gehören, und gab diesen Grund an. War das gerechtfertigt? Der Patient liest Ihr Urteil; die Notiz bleibt im Haus.',
+  'A member of the staff opened a patient without being on the ward or care team, and gave this reason. Was it justified? The patient reads your verdict; the note stays inside the hospital.':
+    'Eine Person des Personals öffnete einen Patienten, ohne zur Station oder zum Team zu gehören, und gab diesen Grund an. War das gerechtfertigt? Der Patient liest Ihr Urteil; die Notiz bleibt im Haus.',
   Which: 'Welche',
   'To review': 'Zu prüfen',
   'The last 90 days': 'Die letzten 90 Tage',
@@ -456,7 +456,7 @@ export const german = {
   'There was none.': 'Es gab keinen.',
   'Nothing waits for a review.': 'Nichts wartet auf Prüfung.',
   'Emergency access of {0}': 'Notfallzugriff von {0}',
-  Somebody: 'Jemand',
+  'A member of the staff': 'Eine Person des Personals',
   'opened the patient': 'öffnete den Patienten',
   'of {0}, {1}': 'von {0}, {1}',
   'who has left': 'der entlassen ist,',
@@ -465,7 +465,7 @@ export const german = {
   Justified: 'Gerechtfertigt',
   'Not justified': 'Nicht gerechtfertigt',
   'Note, for the hospital': 'Notiz, für das Haus',
-  'Why may somebody, or not?': 'Warum darf jemand, oder nicht?',
+  'Why may a person, or not?': 'Warum darf eine Person, oder nicht?',
   'Asks the policies without doing anything, as if the person had just signed in at this workstation. Names of patients are not shown here.':
     'Fragt die Richtlinien, ohne etwas zu tun, als hätte sich die Person gerade an diesem Arbeitsplatz angemeldet. Namen von Patienten werden hier nicht gezeigt.',
   Who: 'Wer',

@@ -81,7 +81,7 @@ function App() {
       timers.forEach((t) => window.clearTimeout(t))
     }
   }, [])
-  // Whoever switches a wall screen on wants the wall.
+  // A wall screen that is switched on shows the wall.
   useEffect(() => {
     if (ways?.display && session === null && path === '/' && !note && !/sign-in/.test(window.location.search)) window.location.replace('/display')
   }, [ways, session])
@@ -105,7 +105,7 @@ function App() {
     )
   }, [])
 
-  // Someone at the keyboard keeps the session alive, in whichever tab; a screen that nobody touches signs itself off.
+  // Someone at the keyboard keeps the session alive, in whichever tab; a screen that is not touched signs itself off.
   const signedIn = !!session
   // The hub notes use by the minute: the page leaves a little before the hub would end the session without a warning.
   const idle = Math.max((ways?.idle_seconds ?? 0) - 90, (ways?.idle_seconds ?? 0) / 2) * 1000
@@ -138,7 +138,7 @@ function App() {
       if (left > 0) return
       setLeaving(0)
       ask('DELETE', '/api/session').catch(() => {})
-      setNote(tr('You were signed out because nobody used this screen. Sign in again to go on.'))
+      setNote(tr('You were signed out because this screen was not used. Sign in again to go on.'))
       setSession(null)
     }, 1000)
     return () => window.clearInterval(t)
@@ -188,7 +188,7 @@ function App() {
       {leaving > 0 && (
         <Dialog title={tr('Are you still there?')} onClose={used} testid="leaving">
           <p>
-            {tr('Nobody has used this screen for a while. You will be signed out in')}{' '}<strong>{leaving} s</strong>.
+            {tr('This screen has not been used for a while. You will be signed out in')}{' '}<strong>{leaving} s</strong>.
           </p>
           <div class="actions">
             <button

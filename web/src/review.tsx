@@ -43,7 +43,7 @@ export function ReviewsPage(p: PageProps) {
   return (
     <Frame {...p}>
       <h1>{tr('Emergency accesses')}</h1>
-      <p class="lead">{tr('Somebody opened a patient without being on the ward or care team, and gave this reason. Was it justified? The patient reads your verdict; the note stays inside the hospital.')}</p>
+      <p class="lead">{tr('A member of the staff opened a patient without being on the ward or care team, and gave this reason. Was it justified? The patient reads your verdict; the note stays inside the hospital.')}</p>
       <div class="tabs" role="group" aria-label={tr('Which')}>
         <button type="button" class="quiet" aria-pressed={!all} onClick={() => setAll(false)}>
           {tr('To review')}
@@ -81,7 +81,7 @@ function ReviewCard({ review: r, onDone }: { review: Review; onDone: () => void 
   return (
     <section class="panel card" aria-label={tr('Emergency access of {0}', r.person_name)} data-testid="review">
       <h2>
-        {r.person_name || tr('Somebody')} <span class="unit">{roleWords[r.role] ?? r.role}</span>
+        {r.person_name || tr('A member of the staff')} <span class="unit">{roleWords[r.role] ?? r.role}</span>
       </h2>
       <p>
         {tr('opened the patient')}{' '}{r.bed_name ? tr('of {0}, {1}', r.bed_name, r.ward_name) : tr('who has left')} <span class="unit">({r.patient})</span>{' '}{tr('on')}{' '}{day(r.opened)}{' '}{tr('at')}{' '}{clock(r.opened)}{tr(', until')}{' '}
@@ -157,7 +157,7 @@ export function ExplainPage(p: PageProps) {
   }
   return (
     <Frame {...p}>
-      <h1>{tr('Why may somebody, or not?')}</h1>
+      <h1>{tr('Why may a person, or not?')}</h1>
       <p class="lead">{tr('Asks the policies without doing anything, as if the person had just signed in at this workstation. Names of patients are not shown here.')}</p>
       {choices && (
         <form class="panel ask" onSubmit={submit}>

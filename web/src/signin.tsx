@@ -143,7 +143,7 @@ export function ChooseOwnPassword({ session, onDone, onSignOut }: { session: Ses
   return (
     <Brand>
       <p class="signin-lead">
-        {tr('Welcome,')}{' '}{session.display_name || session.login}{tr('. The password that you used was made by somebody else and is good for this once. Choose your own to go on.')}
+        {tr('Welcome,')}{' '}{session.display_name || session.login}{tr('. The password that you used was made by another person and is good for this once. Choose your own to go on.')}
       </p>
       <PasswordForm login={session.login} oldLabel={tr('The one-time password')} onDone={onDone} />
       <button type="button" class="quiet" onClick={onSignOut} data-testid="signout">

@@ -419,7 +419,7 @@ export function clock(iso: string, seconds = false): string {
   return `${two(t.getHours())}:${two(t.getMinutes())}${seconds ? ':' + two(t.getSeconds()) : ''}`
 }
 
-// day is the local date, in the one order that nobody misreads.
+// day is the local date, in an order that cannot be misread.
 export function day(iso: string): string {
   const t = new Date(iso)
   const two = (n: number) => String(n).padStart(2, '0')
