@@ -130,10 +130,10 @@ func auditAttacks() []Attack {
 				_, err = audit.Verify(forged.dir, tr.verifier)
 				return judge(err == nil, failure(err), "passes for the hub's", "not signed by this key", "%v", err)
 			}},
-		{ID: "audit-rewrite", Threat: "erase or change the traces", Position: "whoever holds the hub's disk AND its signing key",
+		{ID: "audit-rewrite", Threat: "erase or change the traces", Position: "an attacker who holds the hub's disk AND its signing key",
 			Does:     "the whole log is written anew with the real key, one entry fewer, and shown to a workstation that saw the old one",
 			Expected: "the witness raises the alarm and keeps the evidence", Right: fails(audit.ErrInconsistent), Control: weaken.Witness, Fast: true, Run: rewrite},
-		{ID: "audit-rollback", Threat: "erase or change the traces", Position: "whoever restores an old copy of the hub's disk",
+		{ID: "audit-rollback", Threat: "erase or change the traces", Position: "an attacker who restores an old copy of the hub's disk",
 			Does:     "the log is rolled back to an earlier, rightly signed state and verified against a witness's checkpoint",
 			Expected: "found as rolled back", Right: fails(audit.ErrTampered), Control: weaken.AuditTree, Fast: true,
 			Run: func(ctx context.Context, t *Target) (Result, error) {

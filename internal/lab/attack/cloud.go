@@ -18,7 +18,7 @@ func cloudAttacks() []Attack {
 			Expected: "403", Right: answers(http.StatusForbidden), Control: weaken.Policy, Run: func(ctx context.Context, t *Target) (Result, error) {
 				return oneAsk(ctx, t, "nurse", forwarding(t.ward.Patients[1].Channel, "sealed"))
 			}},
-		{ID: "cloud-plain-alone", Threat: "send a patient's readings out in clear", Position: "the treating doctor, without anybody else", Does: "plain forwarding is asked for and then approved by the same person",
+		{ID: "cloud-plain-alone", Threat: "send a patient's readings out in clear", Position: "the treating doctor, without a second person", Does: "plain forwarding is asked for and then approved by the same person",
 			Expected: "403: the approver must be another person", Right: reads("403 another person"), Control: weaken.None, Run: plainAlone},
 	}
 }
@@ -54,5 +54,5 @@ func plainAlone(ctx context.Context, t *Target) (Result, error) {
 	if a.Status == http.StatusForbidden && strings.Contains(string(a.Body), "another person than the one who asked") {
 		seen = word("403 another person")
 	}
-	return judge(a.ok(), seen, "approved by whoever asked", "refused", "%s %s: %s", approve.method, approve.path, a)
+	return judge(a.ok(), seen, "approved by the person who asked", "refused", "%s %s: %s", approve.method, approve.path, a)
 }

@@ -57,7 +57,7 @@ func codeAttacks() []Attack {
 	return []Attack{
 		inBureau(Attack{ID: "persons-code-two-hubs", Threat: "use a one-time code that was looked at", Position: "a colleague who saw the password and the code",
 			Does: "shows the code at another hub in the same moment as its owner", Expected: "one of the two sign-ins is refused", Right: fails(access.ErrSignIn), Control: weaken.FactorSwap}, codeAtTwoHubs),
-		inBureau(Attack{ID: "persons-password-over-reset", Threat: "keep a password that was taken away", Position: "whoever learnt a doctor's password and has a session with it",
+		inBureau(Attack{ID: "persons-password-over-reset", Threat: "keep a password that was taken away", Position: "an attacker who learnt a doctor's password and has a session with it",
 			Does: "changes the password at one hub while an administrator resets it at another", Expected: "the reset stands", Right: fails(access.ErrPasswordChanged), Control: weaken.PasswordSwap}, passwordOverReset),
 	}
 }

@@ -25,7 +25,7 @@ func diskAttacks() []Attack {
 			Does: "an outbox full of undelivered chunks is searched for the readings in it", Expected: "only sealed bytes", Right: reads("not in any file"), Control: weaken.SealChunks, Run: gatewayDisk},
 		{ID: "disk-database", Threat: "read names and readings", Position: "a stolen hub database, without the root key", Fast: true,
 			Does: "a hub's files are copied without root.key and opened with another; names are asked for", Expected: "nothing opens", Right: fails(seal.ErrOpen), Control: weaken.SealStored, Run: hubDatabase},
-		{ID: "disk-backup", Threat: "read names and secrets", Position: "whoever holds a backup of a running hub", Does: "a patient and a person are made, and every file of the hub's is searched for name, password and session",
+		{ID: "disk-backup", Threat: "read names and secrets", Position: "an attacker who holds a backup of a running hub", Does: "a patient and a person are made, and every file of the hub's is searched for name, password and session",
 			Expected: "in none of them", Right: reads("not in any file"), Control: weaken.SealStored, Run: backup},
 		{ID: "disk-no-grant", Threat: "read past the decision", Position: "a face with a bug", Fast: true, Does: "the store is asked for a patient's values and name with no grant, and with one for another patient",
 			Expected: "refused by the store itself", Right: fails(store.ErrNotAllowed), Control: weaken.GrantCheck, Run: inOffice(noGrant)},

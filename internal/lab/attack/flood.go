@@ -23,9 +23,9 @@ import (
 
 func floodAttacks() []Attack {
 	return []Attack{
-		{ID: "flood-station", Threat: "keep everybody else out", Position: "an enrolled workstation", Does: "160 connections to the hub's faces at once, each with a request",
+		{ID: "flood-station", Threat: "keep all others out", Position: "an enrolled workstation", Does: "160 connections to the hub's faces at once, each with a request",
 			Expected: "128 at most; a bed's numbers keep moving elsewhere", Right: reads("128 of 160 served"), Control: weaken.StationBound, Run: stationFlood},
-		{ID: "flood-requests", Threat: "keep everybody else out", Position: "an enrolled workstation", Does: "4000 requests as fast as they go",
+		{ID: "flood-requests", Threat: "keep all others out", Position: "an enrolled workstation", Does: "4000 requests as fast as they go",
 			Expected: "429 beyond its allowance; a bed's numbers keep moving elsewhere", Right: answers(http.StatusTooManyRequests), Control: weaken.RequestRate, Run: requestFlood},
 		{ID: "flood-live", Threat: "use up the live views", Position: "a signed-in nurse", Does: "30 live views of one session", Expected: "429 beyond 8", Right: answers(http.StatusTooManyRequests), Control: weaken.LiveBound, Run: liveFlood},
 		{ID: "flood-live-station", Threat: "use up the live views", Position: "people signed in at one workstation", Does: "40 live views of five sessions at one workstation",

@@ -82,16 +82,16 @@ func httpAttacks() []Attack {
 			Run: forged(map[string]string{"Origin": "http://127.0.0.1:9999", "Sec-Fetch-Site": "same-site"})},
 		{ID: "http-rebinding", Threat: "read through the person's browser", Position: "a web page elsewhere that rebinds its name to loopback",
 			Does: "a request with a foreign Host reaches the loopback address", Expected: "421", Right: answers(http.StatusMisdirectedRequest), Control: weaken.HostName, Run: rebinding},
-		{ID: "http-xss", Threat: "run a script in a colleague's browser", Position: "whoever may fill in a text field",
+		{ID: "http-xss", Threat: "run a script in a colleague's browser", Position: "a user who may fill in a text field",
 			Does: "markup is written into every text field that there is and read back everywhere", Expected: "data, never a page: JSON, nosniff, a policy without inline scripts; nothing runs in a real browser", Right: reads(harmless), Control: weaken.SafeMarkup, Run: xss},
 		{ID: "http-sql", Threat: "read the database", Position: "a signed-in nurse", Does: "SQL in ids, logins, query parameters and channel numbers",
 			Expected: "answered like something that does not exist", Right: reads("like nothing"), Control: weaken.BoundQueries, Run: sqlInjection},
-		{ID: "http-traversal", Threat: "read the hub's files", Position: "anybody at a workstation", Does: "ways up out of the front end's folder, in six spellings, for the hub's own files",
+		{ID: "http-traversal", Threat: "read the hub's files", Position: "any user of a workstation", Does: "ways up out of the front end's folder, in six spellings, for the hub's own files",
 			Expected: "no file: the front end's page, 404, or the way to the address without ways up in it", Right: reads("the front end's page", "404 ", "the plain address"), Control: weaken.KnownFiles, Run: traversal},
-		{ID: "http-huge-body", Threat: "fill the hub's memory", Position: "anybody at a workstation", Does: "a sign-in of 300 KiB", Expected: "413, before it is read", Right: answers(http.StatusRequestEntityTooLarge), Control: weaken.BodyBound, Run: hugeBody},
-		{ID: "http-bomb", Threat: "fill the hub's memory", Position: "anybody at a workstation", Does: "a gzip bomb (32 MiB in 32 KiB) as a request's body",
+		{ID: "http-huge-body", Threat: "fill the hub's memory", Position: "any user of a workstation", Does: "a sign-in of 300 KiB", Expected: "413, before it is read", Right: answers(http.StatusRequestEntityTooLarge), Control: weaken.BodyBound, Run: hugeBody},
+		{ID: "http-bomb", Threat: "fill the hub's memory", Position: "any user of a workstation", Does: "a gzip bomb (32 MiB in 32 KiB) as a request's body",
 			Expected: "never inflated: 400, as no JSON", Right: answers(http.StatusBadRequest), Control: weaken.NoInflating, Run: bomb},
-		{ID: "http-token-in-log", Threat: "take tokens out of a log", Position: "whoever reads the logs",
+		{ID: "http-token-in-log", Threat: "take tokens out of a log", Position: "a user who reads the logs",
 			Does: "tokens are sent in the address, as a cookie and as a bearer token; then all logs are searched", Expected: "not one of them is there", Right: reads("in no log"), Control: weaken.QuietLog, Run: tokenInLog},
 	}
 }
@@ -161,7 +161,7 @@ func massAssignment(ctx context.Context, t *Target) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
-	return judge(a.ok(), status(a), "a field that nobody knows was taken along", "refused whole", "%s", a)
+	return judge(a.ok(), status(a), "an unknown field was taken along", "refused whole", "%s", a)
 }
 
 // forged sends a signed-in person's browser request as another page would cause it.

@@ -24,7 +24,7 @@ func randomKey() string {
 // keyAttacks are on ThingSpeak's face, over REST.
 func keyAttacks() []Attack {
 	return []Attack{
-		{ID: "key-guess", Threat: "read a channel without a key", Position: "anybody at a workstation", Does: "300 random API keys, and a real one with each letter changed, for a patient's channel",
+		{ID: "key-guess", Threat: "read a channel without a key", Position: "any user of a workstation", Does: "300 random API keys, and a real one with each letter changed, for a patient's channel",
 			Expected: "400 with -1 for each, as ThingSpeak refuses a key, and 429 once they come too fast", Right: reads("400 -1").or(answers(http.StatusTooManyRequests)), Control: weaken.OwnKeys, Run: guessKeys},
 		{ID: "key-other-channel", Threat: "read another patient with a key for one", Position: "a holder of a read key", Does: "the doctor's key for one channel is used on another",
 			Expected: "400 with -1, as ThingSpeak refuses a key", Right: reads("400 -1"), Control: weaken.Policy, Run: func(ctx context.Context, t *Target) (Result, error) {

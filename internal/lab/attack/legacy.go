@@ -22,13 +22,13 @@ import (
 
 func legacyAttacks() []Attack {
 	return []Attack{
-		{ID: "legacy-guess", Threat: "speak as somebody's device", Position: "somebody on the devices' network", Does: "60 keys at a gateway's local address",
+		{ID: "legacy-guess", Threat: "speak as another user's device", Position: "an attacker on the devices' network", Does: "60 keys at a gateway's local address",
 			Expected: "0, each, as ThingSpeak does; after ten none is even compared for a minute, the right one included", Right: reads("0"), Control: weaken.OwnKeys, Run: guessLegacy},
 		{ID: "legacy-junk", Threat: "impossible values at a bed", Position: "a legacy device with its key", Does: "no numbers, infinities, values that no body has, a field that means nothing, 4 KiB of field",
 			Expected: "400, each, with the reason", Right: answers(http.StatusBadRequest), Control: weaken.Plausible, Run: legacyJunk},
-		{ID: "legacy-flood", Threat: "keep the devices out", Position: "somebody on the devices' network", Does: "60 connections to a gateway's local address at once, each with a request",
+		{ID: "legacy-flood", Threat: "keep the devices out", Position: "an attacker on the devices' network", Does: "60 connections to a gateway's local address at once, each with a request",
 			Expected: "16 at most; a bed's numbers keep moving", Right: reads("16 of 60 served"), Control: weaken.ClientBound, Run: legacyFlood},
-		{ID: "legacy-addresses", Threat: "keep the devices out", Position: "somebody on the devices' network, with many addresses", Does: "170 connections from 11 addresses that say nothing, then a device's message on a new connection",
+		{ID: "legacy-addresses", Threat: "keep the devices out", Position: "an attacker on the devices' network, with many addresses", Does: "170 connections from 11 addresses that say nothing, then a device's message on a new connection",
 			Expected: "the oldest of the 170 go; the message is taken", Right: reads("the device's message was taken"), Control: weaken.LegacyPushOut, Run: legacyAddresses},
 		{ID: "legacy-over-measured", Threat: "show a lie in the place of a measured number", Position: "a legacy device with its key, at a bed with an oximeter",
 			Does: "it says SpO2 99 a hundred times, each time after the oximeter's 81, in time, and ahead of it by 4 s", Expected: "81 stands, with the oximeter's name", Right: reads("81 of the oximeter stands"), Control: weaken.OneSource, Fast: true,

@@ -52,7 +52,7 @@ func overlayAttacks() []Attack {
 				}
 				return forge(hub, signer)
 			}),
-		impostor("overlay-expired", "whoever found an old disk of the hub's", "the hub's own certificate of the past, which has expired, answers", "x509svid: could not verify leaf certificate: x509: certificate has expired", weaken.PeerChain,
+		impostor("overlay-expired", "an attacker who found an old disk of the hub's", "the hub's own certificate of the past, which has expired, answers", "x509svid: could not verify leaf certificate: x509: certificate has expired", weaken.PeerChain,
 			func(a *overlay.Authority, hub overlay.ID) (*tls.Certificate, error) {
 				c, err := certify(a, hub, 2*time.Second)
 				if err == nil {
@@ -66,7 +66,7 @@ func overlayAttacks() []Attack {
 		{ID: "overlay-other-service", Threat: "bring a connection to another service's host", Position: "an OpenZiti router", Fast: true,
 			Does: "a connection for the faces is led to the host of ingest", Expected: "no handshake: no common service", Right: says("no application protocol"), Control: weaken.ServiceName, Run: otherService},
 		{ID: "overlay-unenrolled", Threat: "reach anything without being enrolled", Position: "a laptop on the hospital's network",
-			Does: "the controller is asked for a session with a certificate that nobody signed; the hub is dialled with it", Expected: "no session", Right: fails(mgmt.ErrUnauthorized), Control: weaken.None, Run: unenrolled},
+			Does: "the controller is asked for a session with a certificate that no authority signed; the hub is dialled with it", Expected: "no session", Right: fails(mgmt.ErrUnauthorized), Control: weaken.None, Run: unenrolled},
 		{ID: "overlay-caller-id", Threat: "be taken for another sensor", Position: "an enrolled sensor with a changed OpenZiti client",
 			Does: "it dials ingest with the victim's name as OpenZiti's caller id and announces in the victim's name", Expected: "the hub goes by the inner certificate; it does not open", Right: reads(acked(outcomeRejected, 3)), Control: weaken.OwnName, Run: callerID},
 		{ID: "overlay-controller-signed", Threat: "be taken for another component", Position: "an enrolled sensor that has the controller sign an API-session certificate in another's name",
@@ -75,9 +75,9 @@ func overlayAttacks() []Attack {
 			Does: "the inner TLS is begun without a certificate", Expected: "not one byte comes back: certificate required", Right: says("remote error: tls: certificate required"), Control: weaken.None, Run: noCertificate},
 		{ID: "overlay-no-policy", Threat: "reach another service", Position: "an enrolled workstation", Does: "a workstation dials ingest, for which no policy names it",
 			Expected: "the overlay lists the faces for it, and not ingest, and does not connect it", Right: reads("faces yes, ingest no"), Control: weaken.PeerKind, Run: noPolicy},
-		{ID: "overlay-behind-back", Threat: "open the overlay by hand", Position: "whoever has the overlay's offline administrator password",
-			Does: "a service policy that lets everybody dial everything is written behind the hub's back", Expected: "put right within seconds, and in the audit log", Right: reads("put right and told"), Control: weaken.Drift, Run: behindBack},
-		{ID: "overlay-ticket-twice", Threat: "enrol a second component with one ticket", Position: "whoever copied a ticket", Fast: true,
+		{ID: "overlay-behind-back", Threat: "open the overlay by hand", Position: "an attacker who has the overlay's offline administrator password",
+			Does: "a service policy that lets every component dial every service is written behind the hub's back", Expected: "put right within seconds, and in the audit log", Right: reads("put right and told"), Control: weaken.Drift, Run: behindBack},
+		{ID: "overlay-ticket-twice", Threat: "enrol a second component with one ticket", Position: "an attacker who copied a ticket", Fast: true,
 			Does: "a ticket's secret is redeemed a second time", Expected: "refused as used", Right: fails(store.ErrTicketUsed), Control: weaken.TicketOnce, Run: inOffice(ticketTwice)},
 		{ID: "overlay-ticket-stretched", Threat: "enrol more than a ticket is for", Position: "a technician with a sensor's ticket",
 			Does: "the ticket of a workstation is changed to ask for a hub's certificate", Expected: "refused", Right: fails(overlay.ErrTicketInvalid), Control: weaken.None, Run: ticketStretched},

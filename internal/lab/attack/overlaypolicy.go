@@ -127,7 +127,7 @@ func behindBack(ctx context.Context, t *Target) (Result, error) {
 					}
 				}
 			}
-			return judge(found == "", word("put right and told"), "put right, but nobody is told", "put right, and told", "after %v; in the audit log: %v", took.Round(100*time.Millisecond), found != "")
+			return judge(found == "", word("put right and told"), "put right, but not told", "put right, and told", "after %v; in the audit log: %v", took.Round(100*time.Millisecond), found != "")
 		case looking.Err() != nil && ctx.Err() == nil:
 			return through("it stays", "still there after %v", time.Since(began).Round(time.Second))
 		case err != nil:

@@ -39,7 +39,7 @@ person fresh nurse wards ward-1 one-time-password
 
 // poisoned is a policy file that somebody slipped in; it must be refused whole.
 func poisoned(id, does, names, text string) Attack {
-	return Attack{ID: id, Threat: "open everything by a policy file", Position: "somebody who can change the policy file, or a slip of the pen", Does: does,
+	return Attack{ID: id, Threat: "open everything by a policy file", Position: "a user who can change the policy file, or a slip of the pen", Does: does,
 		Expected: "the file is refused, by line; the hub does not start with half of it", Right: says(names), Control: weaken.PolicyStrict, Fast: true,
 		Run: func(ctx context.Context, _ *Target) (Result, error) {
 			err := access.CheckPolicies("poisoned.cedar", []byte(text))
@@ -49,17 +49,17 @@ func poisoned(id, does, names, text string) Attack {
 
 func policyAttacks() []Attack {
 	return []Attack{
-		table("policy-clock-back", "use a proof of identity for ever", "somebody who can set the hub's clock back",
+		table("policy-clock-back", "use a proof of identity for ever", "a user who can set the hub's clock back",
 			"an act that needs a fresh proof is asked for with a proof of the future", "adam people:manage system with proven=-48h", "step-up", weaken.FutureProof),
 		table("policy-disabled", "go on after being let go", "a former employee with a live session", "a disabled nurse asks for a patient of her ward",
 			"leaver patient:view patient:anna", "refuse", weaken.Policy),
-		table("policy-one-time", "use a one-time password that was read on a note", "whoever found the note", "somebody who has not chosen a password asks for a patient",
+		table("policy-one-time", "use a one-time password that was read on a note", "an attacker who found the note", "a user who has not chosen a password asks for a patient",
 			"fresh patient:view patient:anna", "refuse", weaken.Policy),
 		table("policy-no-workstation", "use a session outside the hospital", "a signed-in person without an enrolled workstation", "a nurse asks for a patient of her ward from nowhere",
 			"nina patient:view patient:anna with no-workstation", "refuse", weaken.Policy),
 		table("policy-move-readings", "put another ward's readings into a patient's chart", "a nurse of another ward", "a nurse asks to move readings of a patient who lies on another ward",
 			"nina readings:move patient:bert", "refuse", weaken.Policy),
-		table("policy-move-nobodys", "put readings of nobody into a patient's chart", "a signed-in nurse", "a nurse asks to move what a sensor measured at no bed",
+		table("policy-move-nobodys", "put readings of no patient into a patient's chart", "a signed-in nurse", "a nurse asks to move what a sensor measured at no bed",
 			"nina readings:move system", "refuse", weaken.Policy),
 		table("policy-move-sensor", "take a sensor away from another ward's patient", "a nurse of another ward", "a nurse asks to move a sensor of a ward that is not hers",
 			"nina sensor:move ward:ward-2", "refuse", weaken.Policy),

@@ -55,7 +55,7 @@ func sensorAttacks() []Attack {
 				}
 				return refused(seen, "not taken for one", "200 tries, the last: %v", last)
 			}},
-		{ID: "sensor-junk-converter", Threat: "show a blood pressure that nobody has", Position: "a loose or cut SPI line", Does: "a converter that answers all ones is read 200 times",
+		{ID: "sensor-junk-converter", Threat: "show a blood pressure that no patient has", Position: "a loose or cut SPI line", Does: "a converter that answers all ones is read 200 times",
 			Expected: "no value, but the fault's name", Right: fails(sensor.ErrNotConnected), Control: weaken.Plausible, Fast: true,
 			Run: func(context.Context, *Target) (Result, error) {
 				adc, err := sensor.NewMCP3008(&ones{}, sensor.MCP3008Config{})
@@ -74,7 +74,7 @@ func sensorAttacks() []Attack {
 				}
 				return refused(seen, "no value", "%v", last)
 			}},
-		{ID: "sensor-junk-chunk", Threat: "crash whoever reads a chunk", Position: "malformed firmware of a gateway, or a bug in one", Does: "30,000 random, cut and changed chunks are decoded",
+		{ID: "sensor-junk-chunk", Threat: "crash a reader of a chunk", Position: "malformed firmware of a gateway, or a bug in one", Does: "30,000 random, cut and changed chunks are decoded",
 			Expected: "an error or a canonical chunk within its ranges, never a crash", Right: fails(vitals.ErrMalformed), Control: weaken.Plausible, Fast: true, Run: junkChunks},
 	}
 }

@@ -25,7 +25,7 @@ import (
 
 // forging is an attack with an access token that the attacker makes of a real one.
 func forging(id, position, does string, control weaken.Defence, forge func(head, body map[string]any, token string, jwks []byte) (string, error)) Attack {
-	return Attack{ID: id, Threat: "be somebody without a password", Position: position, Does: does, Expected: "401", Right: answers(http.StatusUnauthorized), Control: control,
+	return Attack{ID: id, Threat: "be another user without a password", Position: position, Does: does, Expected: "401", Right: answers(http.StatusUnauthorized), Control: control,
 		Run: func(ctx context.Context, t *Target) (Result, error) {
 			s, err := t.as(ctx, "nurse")
 			if err != nil {
@@ -107,12 +107,12 @@ func es256(text string) ([]byte, error) {
 
 func sessionAttacks() []Attack {
 	return []Attack{
-		forging("session-jwt-none", "whoever has seen a token", `a token with "alg": "none" and no signature`, weaken.TokenSignature,
+		forging("session-jwt-none", "an attacker who has seen a token", `a token with "alg": "none" and no signature`, weaken.TokenSignature,
 			func(head, body map[string]any, _ string, _ []byte) (string, error) {
 				head["alg"] = "none"
 				return signed(head, body, func(string) ([]byte, error) { return nil, nil })
 			}),
-		forging("session-jwt-confusion", "whoever has seen a token and the public keys", "a token signed with HMAC, with the public key set as the secret", weaken.TokenSignature,
+		forging("session-jwt-confusion", "an attacker who has seen a token and the public keys", "a token signed with HMAC, with the public key set as the secret", weaken.TokenSignature,
 			func(head, body map[string]any, _ string, jwks []byte) (string, error) {
 				head["alg"] = "HS256"
 				return signed(head, body, func(text string) ([]byte, error) {
@@ -121,7 +121,7 @@ func sessionAttacks() []Attack {
 					return m.Sum(nil), nil
 				})
 			}),
-		forging("session-jwt-own-key", "whoever has seen a token", "a token with the right key id, signed with the attacker's key, which its header brings along", weaken.TokenSignature,
+		forging("session-jwt-own-key", "an attacker who has seen a token", "a token with the right key id, signed with the attacker's key, which its header brings along", weaken.TokenSignature,
 			func(head, body map[string]any, _ string, _ []byte) (string, error) {
 				head["jku"] = "http://127.0.0.1:1/jwks.json"
 				return signed(head, body, es256)
@@ -142,9 +142,9 @@ func sessionAttacks() []Attack {
 			Does: "a doctor's refresh token is shown by another workstation", Expected: "401, and the session ends", Right: answers(http.StatusUnauthorized), Control: weaken.TokenStation, Run: stolenRefresh},
 		{ID: "session-refresh-reuse", Threat: "stay in with a copied refresh token", Position: "malware on the same workstation, with a copy",
 			Does: "a refresh token that was used twice since is shown again", Expected: "401, and the whole family ends", Right: answers(http.StatusUnauthorized), Control: weaken.RefreshOnce, Run: refreshReuse},
-		{ID: "session-fixation", Threat: "get into the session of whoever signs in next", Position: "a colleague who was at the browser before",
+		{ID: "session-fixation", Threat: "get into the session of the next user who signs in", Position: "a colleague who was at the browser before",
 			Does: "the attacker's session is planted in the browser; the victim signs in there; the planted token is used", Expected: "401: the planted token does not become the victim's, and is worth nothing", Right: answers(http.StatusUnauthorized), Control: weaken.FreshSession, Run: fixation},
-		{ID: "session-after-sign-out", Threat: "use a session that was ended", Position: "whoever copied a token before", Does: "a token is used after its owner has signed out",
+		{ID: "session-after-sign-out", Threat: "use a session that was ended", Position: "an attacker who copied a token before", Does: "a token is used after its owner has signed out",
 			Expected: "401", Right: answers(http.StatusUnauthorized), Control: weaken.SignOutEnds, Run: afterSignOut},
 		{ID: "session-brute-force", Threat: "guess a password", Position: "another enrolled workstation", Does: "25 passwords for one login, the right one last",
 			Expected: "401 for the first ones, then 429; the right one is not even looked at", Right: answers(http.StatusUnauthorized, http.StatusTooManyRequests), Control: weaken.Throttle, Run: bruteForce},
@@ -152,7 +152,7 @@ func sessionAttacks() []Attack {
 			Expected: "401 and the same words, each", Right: answers(http.StatusUnauthorized), Control: weaken.SameAnswer, Run: enumeration},
 		{ID: "session-otp-replay", Threat: "use a one-time code that was looked at", Position: "a colleague who saw the password and the code",
 			Does: "the same TOTP code is used for a second sign-in", Expected: "401", Right: answers(http.StatusUnauthorized), Control: weaken.ProofOnce, Run: otpReplay},
-		{ID: "session-without-second", Threat: "get in with a stolen password", Position: "whoever knows the password of somebody with a second factor",
+		{ID: "session-without-second", Threat: "get in with a stolen password", Position: "an attacker who knows the password of a user with a second factor",
 			Does: "a sign-in without the second factor, and with a made-up pending id", Expected: "no tokens: the second step is asked for, and 401 without it", Right: answers(http.StatusUnauthorized).or(reads("second factor asked for")), Control: weaken.SecondFactor, Run: withoutSecond},
 		{ID: "session-live-after-end", Threat: "go on watching", Position: "a nurse who is let go while a live view is open",
 			Does: "a live view is open while an administrator disables its person", Expected: "it ends within a few seconds, and says why", Right: reads("ended"), Control: weaken.LiveRecheck, Run: liveAfterEnd},

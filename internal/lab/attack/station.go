@@ -22,7 +22,7 @@ func stationAttacks() []Attack {
 	return []Attack{
 		{ID: "station-other-user", Threat: "use a colleague's workstation address", Position: "another local user or program that cannot read connect.json",
 			Does: "the loopback address of a workstation is asked without the launch secret, with a wrong one, and with a made-up cookie", Expected: "403", Right: answers(http.StatusForbidden), Control: weaken.LaunchSecret, Run: otherUser},
-		{ID: "station-link-twice", Threat: "get in with a link from the history", Position: "whoever reads the browser's history or the terminal's scroll-back",
+		{ID: "station-link-twice", Threat: "get in with a link from the history", Position: "an attacker who reads the browser's history or the terminal's scroll-back",
 			Does: "a launch link is opened a second time, by another browser", Expected: "403", Right: answers(http.StatusForbidden), Control: weaken.LaunchSecret, Run: linkTwice},
 		{ID: "station-uid", Threat: "use a colleague's workstation address", Position: "another operating-system user of the machine",
 			Does: "a connection is made as another user (only where the suite runs as root)", Expected: "closed before a byte is read", Right: fails(io.EOF).or(fails(syscall.ECONNRESET)), Control: weaken.PeerUser, Needs: otherPossible, Run: foreignUser},
@@ -162,7 +162,7 @@ func doorFlood(ctx context.Context, t *Target) (Result, error) {
 		return err
 	})
 	if err != nil {
-		return through("nobody is served afterwards", "%v", err)
+		return through("no client is served afterwards", "%v", err)
 	}
 	return judge(alive > 128, word("%d of 200 kept", alive), "as many as wanted to", "bounded, and served afterwards", "%d of 200 connections were kept", alive)
 }

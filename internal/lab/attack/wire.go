@@ -240,13 +240,13 @@ func (k *talk) announce(said []byte) error {
 
 func chunkAttacks() []Attack {
 	return append(clockAttacks(), []Attack{
-		wire("wire-replay", "show a reading twice", "whoever holds an enrolled sensor and what it sent", "a chunk that was taken is sent again, on the same and on a new connection",
+		wire("wire-replay", "show a reading twice", "an attacker who holds an enrolled sensor and what it sent", "a chunk that was taken is sent again, on the same and on a new connection",
 			"answered as a duplicate; stored once", reads(acked(outcomeDuplicate, 0)), weaken.Dedupe, replay),
 		wire("wire-stale-epoch", "put old readings in the place of new ones", "a gateway restored from an old backup", "an epoch with a number below the newest is announced",
 			"rejected for good: epoch number reused", reads(acked(outcomeRejected, 6)), weaken.EpochOrder, staleEpoch),
 		wire("wire-restored-gateway", "repeat sequence numbers under another key", "two gateways with one identity, or one restored and started again",
 			"the same epoch number is announced with another key, and its chunk sent", "rejected; the first one's readings stay", reads(acked(outcomeRejected, 6), acked(outcomeRetry, 2)), weaken.EpochOrder, sameEpoch),
-		{ID: "wire-clone", Threat: "be a second source of one sensor's readings", Position: "whoever copied a gateway's folder", Does: "a second connection with the same identity delivers beside the first",
+		{ID: "wire-clone", Threat: "be a second source of one sensor's readings", Position: "an attacker who copied a gateway's folder", Does: "a second connection with the same identity delivers beside the first",
 			Expected: "the first one is ended with goodbye 9 (replaced): two cannot stay unnoticed", Right: says("the hub said goodbye: reason 9"), Control: weaken.OneConnection, Run: clone},
 		wire("wire-other-sensor", "speak for another sensor", "an enrolled sensor that turned bad", "a chunk sealed in a victim's name is sent on the attacker's own connection",
 			"does not open", reads(acked(outcomeRejected, 3)), weaken.SealSensor, speakForOther),
