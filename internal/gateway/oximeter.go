@@ -184,27 +184,40 @@ func (o *oximeter) read(now time.Time) error {
 	if err != nil {
 		return err
 	}
+	if n == len(o.sample) && lostAfter > 0 && !o.good.IsZero() { // the driver's clock may have stood still, as in a suspended machine
+		lostAfter = max(lostAfter, o.samplesIn(now.Sub(o.good))-n)
+	}
 	if n > 0 {
-		o.take(now, n)
+		// What was lost after these samples is newer than they are: they were made before the FIFO was full.
+		made := now.Add(-time.Duration(float64(lostAfter) / float64(o.dev.Rate()) * float64(time.Second)))
+		o.take(now, made, n)
 		if err := o.keepLight(now, n); err != nil {
 			return err
 		}
 	}
-	o.lost += lostAfter
+	if lostAfter > 0 {
+		o.oxi.Lost(lostAfter) // now: a number may be due before the next samples are read
+		o.lost += lostAfter
+	}
 	return nil
 }
 
-// take is given the n samples just read.
-func (o *oximeter) take(now time.Time, n int) {
+// samplesIn is how many samples the chip makes in a time.
+func (o *oximeter) samplesIn(d time.Duration) int {
+	return int(min(d.Seconds()*float64(o.dev.Rate()), 1<<30))
+}
+
+// take is given the n samples just read, the newest of which was made at made.
+func (o *oximeter) take(now, made time.Time, n int) {
 	o.worked(now)
 	if o.away { // what the chip did not measure while it was away is missing, too
 		o.away = false
-		if missed := now.Sub(o.good).Seconds()*float64(o.dev.Rate()) - float64(n); !o.good.IsZero() && missed >= 1 {
-			o.lost += int(min(missed, 1<<30))
+		if missed := o.samplesIn(made.Sub(o.good)) - n; !o.good.IsZero() && missed >= 1 {
+			o.lost += missed
 		}
 	}
 	o.good = now
-	first := o.clock.take(n, o.lost, now)
+	first := o.clock.take(n, o.lost, made)
 	if o.lost > 0 {
 		o.flush()
 		o.gap += uint32(min(o.lost, 1<<30)) // #nosec G115 -- bounded just here
