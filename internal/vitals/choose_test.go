@@ -182,11 +182,17 @@ func TestChoose(t *testing.T) {
 			said = append(said, spo2(firstOxi, at, 91, vitals.Good))
 		}
 	}
-	got := map[float64]int{}
+	got, good := map[float64]int{}, map[float64]int{}
 	for _, s := range vitals.Choose(said) {
 		got[s.Numerics[0].Value]++
+		if s.Numerics[0].Quality == vitals.Good {
+			good[s.Numerics[0].Value]++
+		}
 	}
 	if got[60] != 0 || got[91] != 20 || got[97] != 5 { // five seconds until the first is stale
 		t.Errorf("%v", got)
+	}
+	if good[91] != 0 || good[97] != 5 { // the second disputes the first; the first's silence disputes nothing, nor does a legacy device
+		t.Errorf("good: %v", good)
 	}
 }

@@ -64,3 +64,9 @@ func Disagree(a, b Reading) bool {
 	most, ok := MostApart(a.Kind, min(a.Value, b.Value))
 	return ok && math.Abs(a.Value-b.Value) > most
 }
+
+// Disputed tells whether another sensor that measures a kind now disagrees with its source.
+func (c *Chooser) Disputed(k Kind, now time.Time) bool {
+	r, ok := c.Reading(k, now)
+	return ok && slices.ContainsFunc(c.Others(k, now), func(o Reading) bool { return Disagree(r, o) })
+}

@@ -107,7 +107,10 @@ func merge(said []vitals.Said) []store.Entry {
 				list = append(list, store.Entry{ID: at.Unix(), Created: at})
 			}
 			// ThingSpeak has no place for "questionable": only what meets its accuracy is a number here. Whose it is has one: the status.
-			if n.Quality == vitals.Good {
+			switch {
+			case n.Quality == vitals.Questionable: // also a value of the same second that another sensor now disputes
+				list[len(list)-1].Fields[i-1] = nil
+			case n.Quality == vitals.Good:
 				list[len(list)-1].Fields[i-1] = shown(n)
 				if b.NotConfirmed {
 					list[len(list)-1].Status = NotConfirmed

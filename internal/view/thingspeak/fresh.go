@@ -30,10 +30,20 @@ type said struct {
 	at      time.Time
 	numeric vitals.Numeric
 	asked   bool // no person has confirmed that it is of this patient
+	dispute bool // another sensor of the patient says something else at the same time
 }
 
-// shown reports whether it is a value that this face gives out as a number: ThingSpeak has no place for "questionable".
-func (s said) shown() bool { return s.numeric.Quality == vitals.Good }
+// shown reports whether it is a value that this face gives out as a number: ThingSpeak has no place for "questionable", nor for two
+// sensors that disagree.
+func (s said) shown() bool { return s.numeric.Quality == vitals.Good && !s.dispute }
+
+// why says why there is no value.
+func (s said) why() string {
+	if s.dispute && s.numeric.Quality == vitals.Good {
+		return "two sensors of the patient disagree"
+	}
+	return s.numeric.Quality.String()
+}
 
 // lastSaid is the newest that was said of a field's kind, value or absence; ok is false if nothing was. It reads backwards, as derived
 // does.
@@ -50,7 +60,7 @@ func (f *face) lastSaid(ctx context.Context, g access.Grant, patient string, fie
 		choose.Hear(s)
 	}
 	if r, ok := choose.Reading(kind, now); ok && !r.Asserted {
-		return said{r.At.UTC(), r.Numeric, r.NotConfirmed}, true, nil
+		return said{at: r.At.UTC(), numeric: r.Numeric, asked: r.NotConfirmed, dispute: choose.Disputed(kind, now)}, true, nil
 	}
 	for size, read := minBundles, 0; read < maxBundles; size *= 4 {
 		size = min(size, maxBundles-read)
@@ -62,7 +72,7 @@ func (f *face) lastSaid(ctx context.Context, g access.Grant, patient string, fie
 		for i := len(page) - 1; i >= 0; i-- {
 			for _, n := range page[i].Numerics {
 				if n.Kind == kind && n.Quality != vitals.Asserted { // what only a legacy device says is nobody's last word here
-					return said{page[i].At.UTC(), n, page[i].NotConfirmed}, true, nil
+					return said{at: page[i].At.UTC(), numeric: n, asked: page[i].NotConfirmed}, true, nil
 				}
 			}
 		}
@@ -88,7 +98,7 @@ func (f *face) lastOfPatient(q *request, rd reading) error {
 	fresh := vitals.FreshnessOf(newest.numeric.Kind, newest.at, f.Now())
 	switch {
 	case !newest.shown():
-		told(q.w, fmt.Sprintf("there is no value: %s", newest.numeric.Quality))
+		told(q.w, "there is no value: "+newest.why())
 	case newest.asked && q.plainText(): // a bare number has no place for the mark
 		told(q.w, "the sensor was silent for long, and no person has confirmed that it is still on this patient")
 	case fresh == vitals.NoData, fresh == vitals.Stale && q.plainText():
