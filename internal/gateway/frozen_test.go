@@ -17,8 +17,8 @@ import (
 	"vitalseal/internal/vitals"
 )
 
-// stalling are buses of which the next read of samples comes back as much later as told: what a frozen process, a paused machine or a
-// stalled bus is to an oximeter, which measures on meanwhile.
+// stalling are buses of which the next read of samples comes back as much later as told: what a
+// frozen process, a paused machine or a stalled bus is to an oximeter, which measures on meanwhile.
 type stalling struct {
 	sensor.Buses
 	next atomic.Int64 // ns
@@ -42,8 +42,9 @@ func (s stallingI2C) Tx(addr uint16, w, r []byte) error {
 	return err
 }
 
-// TestNothingOldAfterAStall: after a stall the chip still holds 160 ms from its beginning. No number that rests on them, and no sample of
-// them, gets a time after the stall: another patient may lie in the bed by then.
+// TestNothingOldAfterAStall: after a stall the chip still holds 160 ms from its beginning. No number
+// that rests on them, and no sample of them, gets a time after the stall: another patient may lie in
+// the bed by then.
 func TestNothingOldAfterAStall(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		time.Sleep(time.Hour)

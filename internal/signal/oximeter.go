@@ -90,8 +90,9 @@ func NewPulseOximeter(rate vitals.Hertz, o Options) (*PulseOximeter, error) {
 // slices.
 func (p *PulseOximeter) Push(infrared, red []uint16, lost int) { p.window.push(infrared, red, lost) }
 
-// Lost says that so many samples are missing after those pushed so far. Push is told the same number with the samples that follow;
-// this is for a Numerics that comes before them: after a hole that is too long to bridge, no value rests on what was before it.
+// Lost says that so many samples are missing after those pushed so far. Push is told the same
+// number with the samples that follow; this is for a Numerics that comes before them: after a hole
+// that is too long to bridge, no value rests on what was before it.
 func (p *PulseOximeter) Lost(n int) { p.window.lost(n) }
 
 // Reset forgets all samples: for when the LED currents have changed.

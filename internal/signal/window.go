@@ -99,7 +99,8 @@ func (w *window) push(infrared, red []uint16, lost int) {
 	}
 }
 
-// lost is told of a hole before the samples after it are there: one that hole would not bridge starts anew at once.
+// lost is told of a hole before the samples after it are there: one that hole would not bridge
+// starts anew at once.
 func (w *window) lost(n int) {
 	if float64(n) > bridgeSeconds*w.sample {
 		w.restart()

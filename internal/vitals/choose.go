@@ -261,8 +261,8 @@ func (c *Chooser) Asserts(sensor string) bool {
 
 // Choose keeps of each bundle what its sensor said as the source at that time, ascending by time,
 // and leaves out the bundles of which nothing remains. A value that another sensor disputes at that
-// time (Disputed) is questionable at best: where two sensors at one patient disagree, one of them is
-// wrong or another patient's, and a reader of one number cannot know which. Begin ChooseContext
+// time (Disputed) is questionable at best: where two sensors at one patient disagree, one of them
+// is wrong or another patient's, and a reader of one number cannot know which. Begin ChooseContext
 // before the time that is wanted and cut that off afterwards: a verdict rests on what was said
 // before.
 func Choose(said []Said) []Said {
