@@ -16,7 +16,7 @@ import (
 	"vitalseal/internal/lab/weaken"
 )
 
-// Engine decides and signs in. Its fields are set once, by New; what changes has its own lock.
+// Engine decides. Its fields are set once, by New; what changes has its own lock.
 type Engine struct {
 	dir      Directory
 	audit    *audit.Log
@@ -25,22 +25,14 @@ type Engine struct {
 	persons  *figures[Person]
 	patients *figures[PatientRef]
 
-	grantLife       time.Duration
-	events          func(Event)
-	risks           *risks
-	idle, absolute  time.Duration
-	issuer, host    string
-	keys            tokenKeys
-	pendings        *pendings
-	oidc            *provider // nil: none
-	hashing         *hashing
-	logins          loginKey
-	budgets         *budgets
-	unknownPassword string // a hash that no password has, for sign-ins of nobody
-	looks           *lookBook
-	approvals       Approvals
-	twoPersonsOff   bool // by the operator
-	witness         func(context.Context) error
+	grantLife     time.Duration
+	events        func(Event)
+	risks         *risks
+	budgets       *budgets
+	looks         *lookBook
+	approvals     Approvals
+	twoPersonsOff bool // by the operator
+	witness       func(context.Context) error
 }
 
 // Option changes a default of New.
@@ -62,18 +54,21 @@ func New(dir Directory, log *audit.Log, text []byte, logger *slog.Logger, option
 	}
 	e := &Engine{
 		dir: dir, audit: log, log: logger, policies: set, persons: newPersonFigures(), patients: newPatientFigures(),
-		grantLife: time.Minute, events: func(Event) {}, risks: newRisks(), pendings: newPendings(),
-		issuer: "vitalseal", host: DefaultHost, idle: 30 * time.Minute, absolute: 12 * time.Hour,
-		hashing: newHashing(), budgets: newBudgets(), looks: newLookBook(), unknownPassword: unknownHash(),
+		grantLife: time.Minute, events: func(Event) {}, risks: newRisks(),
+		budgets: newBudgets(), looks: newLookBook(),
 	}
 	for _, o := range options {
 		o(e)
 	}
-	if e.grantLife <= 0 || e.idle <= 0 || e.absolute <= 0 {
-		return nil, errors.New("access: new: lifetimes must be positive")
+	if e.grantLife <= 0 {
+		return nil, errors.New("access: new: the life of a grant must be positive")
 	}
 	return e, nil
 }
+
+// ClockLeeway is how far a proof of identity may lie in the future, for clocks that differ: more
+// proves nothing. Package signin allows as much for the times in a token.
+const ClockLeeway = 5 * time.Second
 
 // question is one Subject asking one thing, with what the directory knows about both.
 type question struct {
@@ -347,7 +342,7 @@ func (e *Engine) subject(ctx context.Context, s Subject, now time.Time) (questio
 	if !s.SessionStarted.IsZero() {
 		q.asked["session_age_seconds"] = cedar.Long(now.Sub(s.SessionStarted) / time.Second)
 	}
-	if !s.Proven.IsZero() && (!s.Proven.After(now.Add(tokenLeeway)) || weaken.Skip(weaken.FutureProof)) { // one of the future, as after a clock set back, proves nothing
+	if !s.Proven.IsZero() && (!s.Proven.After(now.Add(ClockLeeway)) || weaken.Skip(weaken.FutureProof)) { // one of the future, as after a clock set back, proves nothing
 		q.asked["proven_age_seconds"] = cedar.Long(now.Sub(s.Proven) / time.Second)
 	}
 	if s.Key != nil {

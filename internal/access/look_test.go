@@ -14,7 +14,7 @@ import (
 // in ten minutes; another resource, purpose, session or workstation is an entry of its own, and so is every refusal.
 func TestLooksAreJoined(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		d := newDirectory().withEveryRole()
+		d := newDirectory().WithEveryRole()
 		e, log := setup(t, d)
 		s, ward := subject(access.RoleNurse), access.OnWard("ward-1")
 		s.Session = "s1"
@@ -70,7 +70,7 @@ func TestLooksAreJoined(t *testing.T) {
 		// Refused in the middle of a window: an entry each, and the look that is allowed again is joined to what stands.
 		p := person(access.RoleNurse)
 		p.Wards = nil
-		d.set(p)
+		d.Set(p)
 		for range 3 {
 			if err := look(s, ward, "p"); !errors.Is(err, access.ErrDenied) || last(t, log).Seq != seq+1 || last(t, log).Allowed || last(t, log).Action != "sensor:read" {
 				t.Errorf("a refused look: %v, %+v", err, last(t, log))
@@ -83,7 +83,7 @@ func TestLooksAreJoined(t *testing.T) {
 // TestListsAreJoined: a list of patients that a page asks for again is one entry, until another patient is in it.
 func TestListsAreJoined(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		e, log := setup(t, newDirectory().withEveryRole())
+		e, log := setup(t, newDirectory().WithEveryRole())
 		s := subject(access.RoleNurse)
 		ask := func(seq int64, patients ...string) {
 			t.Helper()
@@ -107,7 +107,7 @@ func TestListsAreJoined(t *testing.T) {
 
 // TestLooksAreWrittenFirst: a look that the audit log does not take is refused, and stands for none.
 func TestLooksAreWrittenFirst(t *testing.T) {
-	e, log := setup(t, newDirectory().withEveryRole())
+	e, log := setup(t, newDirectory().WithEveryRole())
 	s := subject(access.RoleNurse)
 	if err := log.Close(); err != nil {
 		t.Fatal(err)

@@ -30,7 +30,7 @@ func entries(t *testing.T, log *audit.Log, a access.Action) (out []audit.Entry) 
 // TestListIsOneEntry: a list of patients is one entry of the audit log, in which each of them is found; who is refused has an entry of
 // their own and no grant.
 func TestListIsOneEntry(t *testing.T) {
-	d := newDirectory().withEveryRole()
+	d := newDirectory().WithEveryRole()
 	e, log := setup(t, d)
 	s := subject(access.RoleNurse)
 	answers, err := e.DecideAll(t.Context(), s, access.ViewPatient, []string{"same-ward", "own", "other-ward", "none"})
@@ -84,7 +84,7 @@ func TestListIsOneEntry(t *testing.T) {
 // emergencies, are not concerned, nor does a key that runs wild take anything from its person.
 func TestAuditQuota(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		d := newDirectory().withEveryRole()
+		d := newDirectory().WithEveryRole()
 		e, log := setup(t, d, access.WithAuditQuota(access.AuditQuota{PersonEntries: 2, StationEntries: 4, PersonWrites: 10}))
 		s, r := subject(access.RoleNurse), access.OnPatient("own")
 		ask := func(s access.Subject) (n int, err error) {
@@ -133,7 +133,7 @@ func TestAuditQuota(t *testing.T) {
 // TestAuditQuotaOfAWorkstation: many persons at one workstation share what it has.
 func TestAuditQuotaOfAWorkstation(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		d := newDirectory().withEveryRole()
+		d := newDirectory().WithEveryRole()
 		e, _ := setup(t, d, access.WithAuditQuota(access.AuditQuota{PersonEntries: 100, StationEntries: 1, StationWrites: 1, PersonWrites: 1}))
 		s := subject(access.RoleNurse)
 		for i := range 41 {
@@ -152,7 +152,7 @@ func TestAuditQuotaOfAWorkstation(t *testing.T) {
 // TestWritesQuota: entries of channels are bounded per person and workstation, whichever channels they are for.
 func TestWritesQuota(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		e, _ := setup(t, newDirectory().withEveryRole(), access.WithAuditQuota(access.AuditQuota{PersonWrites: 10, StationWrites: 30}))
+		e, _ := setup(t, newDirectory().WithEveryRole(), access.WithAuditQuota(access.AuditQuota{PersonWrites: 10, StationWrites: 30}))
 		g, err := e.Decide(t.Context(), subject(access.RoleNurse), access.ViewPatient, access.OnPatient("own"))
 		if err != nil {
 			t.Fatal(err)

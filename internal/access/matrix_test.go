@@ -11,16 +11,12 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"vitalseal/internal/access"
+	"vitalseal/internal/access/accesstest"
 	"vitalseal/internal/audit"
 )
 
-var things = map[string]access.Resource{
-	"own": access.OnPatient("own"), "same-ward": access.OnPatient("same-ward"), "other-ward": access.OnPatient("other-ward"),
-	"nobody": access.OnPatient("nobody"), "ward-1": access.OnWard("ward-1"), "ward-2": access.OnWard("ward-2"),
-	"own-channel": access.OnChannel(1), "same-ward-channel": access.OnChannel(2), "other-ward-channel": access.OnChannel(3),
-	"nobody-channel": access.OnChannel(4), "free-channel": access.OnChannel(5), "system": access.OnSystem(),
-	"talkback": access.OnTalkBack(1), "nurse-channel": access.OnChannel(6),
-}
+// things are what can be asked about.
+var things = accesstest.Things()
 
 // matrix reads the table: cell by action, thing and role. What has no line is "-" for everybody.
 func matrix(t testing.TB) map[access.Action]map[string]map[access.Role]string {
@@ -72,7 +68,7 @@ func cell(e audit.Entry) string {
 }
 
 func TestMatrix(t *testing.T) {
-	e, log := setup(t, newDirectory().withEveryRole())
+	e, log := setup(t, newDirectory().WithEveryRole())
 	table := matrix(t)
 	n := 0
 	for _, a := range access.Actions() {
@@ -118,7 +114,7 @@ func TestMatrix(t *testing.T) {
 
 // TestMatrixWithoutWorkstation asks everything that is allowed again, from nowhere.
 func TestMatrixWithoutWorkstation(t *testing.T) {
-	d := newDirectory().withEveryRole()
+	d := newDirectory().WithEveryRole()
 	e, log := setup(t, d)
 	for a, row := range matrix(t) {
 		for thing, cells := range row {
@@ -139,7 +135,7 @@ func TestMatrixWithoutWorkstation(t *testing.T) {
 	for _, role := range access.Roles() {
 		p := person(role)
 		p.Disabled = true
-		d.set(p)
+		d.Set(p)
 	}
 	for a := range matrix(t) {
 		for thing, r := range things {
@@ -153,7 +149,7 @@ func TestMatrixWithoutWorkstation(t *testing.T) {
 }
 
 func TestFilterAgreesWithTheMatrix(t *testing.T) {
-	d := newDirectory().withEveryRole()
+	d := newDirectory().WithEveryRole()
 	e, log := setup(t, d)
 	refs, _ := d.Patients(t.Context())
 	before, _ := log.Recent(t.Context(), 10)

@@ -13,7 +13,7 @@ import (
 // a change of the password ends it.
 func TestPausedAdministration(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		e, _ := setup(t, newDirectory().withEveryRole())
+		e, _ := setup(t, newDirectory().WithEveryRole())
 		s := subject(access.RoleAdmin)
 		decide := func() error {
 			_, err := e.Decide(t.Context(), s, access.ManageDirectory, access.OnSystem())
@@ -23,7 +23,7 @@ func TestPausedAdministration(t *testing.T) {
 			t.Fatal(err)
 		}
 		for range 9 {
-			e.NoteFailure(s.Person.ID, s.Workstation)
+			e.CountFailure(s.Person.ID, s.Workstation, time.Now())
 		}
 		var denied *access.Denied
 		for range 50 {
@@ -36,12 +36,12 @@ func TestPausedAdministration(t *testing.T) {
 			t.Errorf("a minute later: %v", err)
 		}
 		for range 9 {
-			e.NoteFailure(s.Person.ID, s.Workstation)
+			e.CountFailure(s.Person.ID, s.Workstation, time.Now())
 		}
 		if err := decide(); !errors.As(err, &denied) || !denied.Paused() {
 			t.Fatalf("after nine more: %v", err)
 		}
-		e.ForgetRisk(s.Person.ID, s.Workstation)
+		e.ForgetFailures(s.Person.ID, s.Workstation)
 		if err := decide(); err != nil {
 			t.Errorf("after a change of the password: %v", err)
 		}

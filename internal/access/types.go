@@ -98,7 +98,6 @@ func (k APIKey) Account() bool { return k.Channel == 0 && k.TalkBack == 0 }
 // Directory is what access needs to know about people, patients and channels; package store implements it. Every
 // method returns ErrNotFound (wrapped or not) for what does not exist. It must be safe for concurrent use.
 type Directory interface {
-	PersonByLogin(ctx context.Context, login string) (p Person, passwordHash string, err error)
 	Person(ctx context.Context, id string) (Person, error)
 	Patient(ctx context.Context, id string) (PatientRef, error)
 	Patients(ctx context.Context) ([]PatientRef, error)
@@ -107,12 +106,10 @@ type Directory interface {
 	TalkBackOwner(ctx context.Context, id int64) (string, error)
 
 	Emergencies
-	Sessions
-	Credentials
-	Counts
+	Secrets
 }
 
-// Subject is who asks, and from where. It comes from Engine.Authenticate, AuthenticateKey or Display; a Subject made by
+// Subject is who asks, and from where. It comes from package signin or Display; a Subject made by
 // hand is no more than a question, because Decide looks the person up again.
 type Subject struct {
 	Person         Person
@@ -142,7 +139,7 @@ type AuditEntry = audit.Entry
 // Action is what is asked for. The zero Action is always refused.
 type Action string
 
-// The closed set of actions. Those marked "dangerous" need a fresh proof of identity (Engine.StepUp).
+// The closed set of actions. Those marked "dangerous" need a fresh proof of identity (Service.StepUp of package signin).
 const (
 	ViewPatient      Action = "patient:view"        // vitals, trends, waveform, name: on a patient
 	BreakGlass       Action = "patient:break-glass" // open a patient in an emergency; dangerous
@@ -226,19 +223,12 @@ var (
 	ErrNotFound = errors.New("access: not found")
 	// ErrDenied is what every refusal is (errors.Is); the error itself is a *Denied.
 	ErrDenied = errors.New("access: denied")
-	// ErrSignIn is the one answer to every failed sign-in: unknown login, wrong password, disabled person, throttled.
-	ErrSignIn = errors.New("access: sign-in failed")
-	// ErrPasswordChanged means that another password was set, or the person disabled, while this one's own was being changed or
-	// shown. What was there first stands.
-	ErrPasswordChanged = errors.New("access: the password was changed meanwhile, or the person was disabled")
 	// ErrNoSession is the one answer to every token or key that does not lead to a person here and now.
 	ErrNoSession = errors.New("access: not signed in")
 	// ErrStepUp is a refusal for want of nothing but a fresh proof of identity (errors.Is; the error is a *Denied too).
 	ErrStepUp = errors.New("access: fresh proof of identity needed")
 	// ErrInvalid means an argument that cannot be; the message names it and what is allowed.
 	ErrInvalid = errors.New("access: invalid")
-	// ErrBusy means too many sign-ins are waiting for their password to be hashed; try again.
-	ErrBusy = errors.New("access: too many sign-ins at once")
 )
 
 // Denied is a refusal. Its text is fixed: the details are for the audit log and an administrator, not for the client.

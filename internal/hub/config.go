@@ -10,6 +10,7 @@ import (
 
 	"vitalseal/internal/access"
 	"vitalseal/internal/overlay"
+	"vitalseal/internal/signin"
 	"vitalseal/internal/sink"
 	"vitalseal/internal/store"
 	"vitalseal/internal/view/thingspeak"
@@ -141,7 +142,7 @@ type OverlayConfig struct {
 
 // Default is the configuration that every file starts from.
 func Default() Config {
-	return Config{Name: "hub", IdentityLifetime: 24 * time.Hour, TicketLifetime: 24 * time.Hour, ConfirmAfter: store.DefaultConfirmAfter, Host: access.DefaultHost, TwoPersons: TwoPersonsAuto, Overlay: OverlayConfig{ReconcileEvery: reconcileEvery},
+	return Config{Name: "hub", IdentityLifetime: 24 * time.Hour, TicketLifetime: 24 * time.Hour, ConfirmAfter: store.DefaultConfirmAfter, Host: signin.DefaultHost, TwoPersons: TwoPersonsAuto, Overlay: OverlayConfig{ReconcileEvery: reconcileEvery},
 		ThingSpeak: ThingSpeakConfig{Profile: "generous"}, Quotas: defaultQuotas(), Disk: DiskConfig{}.orDefault(), Cloud: CloudConfig{Interval: sink.MinInterval, Rescan: 24 * time.Hour}}
 }
 
@@ -167,7 +168,7 @@ func (c Config) Validate() error {
 	case c.ConfirmAfter != 0 && (c.ConfirmAfter < store.MinConfirmAfter || c.ConfirmAfter > store.MaxConfirmAfter):
 		return fmt.Errorf("hub: configuration: confirm_after: %v is not within %v to %v", c.ConfirmAfter, store.MinConfirmAfter, store.MaxConfirmAfter)
 	case c.Host == "" || strings.ContainsAny(c.Host, ":/ "):
-		return fmt.Errorf("hub: configuration: host: %q is not a host name, such as %s", c.Host, access.DefaultHost)
+		return fmt.Errorf("hub: configuration: host: %q is not a host name, such as %s", c.Host, signin.DefaultHost)
 	}
 	return errors.Join(c.Retention.validate(), c.OpenID.validate(), c.ThingSpeak.validate(), c.Quotas.validate(), c.Disk.validate(), c.Cloud.validate(), c.validateTwoPersons())
 }

@@ -13,6 +13,7 @@ import (
 
 	"vitalseal/internal/access"
 	"vitalseal/internal/overlay"
+	"vitalseal/internal/signin"
 	"vitalseal/internal/store"
 )
 
@@ -61,7 +62,7 @@ func firstStart(ctx context.Context, cfg Config, st *store.Store, inv *inventory
 	if err := writeSignIn(filepath.Join(cfg.Data, firstSignInFile), "admin", password); err != nil {
 		return err
 	}
-	hash, err := access.HashPassword(password)
+	hash, err := signin.HashPassword(password)
 	if err != nil {
 		return fmt.Errorf("hub: %w", err)
 	}

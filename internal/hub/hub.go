@@ -27,6 +27,7 @@ import (
 	"vitalseal/internal/ingest"
 	"vitalseal/internal/overlay"
 	"vitalseal/internal/seal"
+	"vitalseal/internal/signin"
 	"vitalseal/internal/sink"
 	"vitalseal/internal/store"
 	"vitalseal/internal/view/admin"
@@ -90,7 +91,7 @@ func Run(ctx context.Context, cfg Config, network Network, ready func() error, l
 	self := overlay.ID{Domain: cfg.Deployment, Kind: overlay.KindHub, Name: cfg.Name}
 	guard := newSecurityGuard(self, st, log)
 	room.note = func(ctx context.Context, t string) error { return st.NoteTrouble(ctx, self.String(), t, time.Now()) }
-	options, err := accessOptions(cfg, guard.tell)
+	options, err := signInOptions(cfg)
 	if err != nil {
 		return err
 	}
@@ -100,8 +101,12 @@ func Run(ctx context.Context, cfg Config, network Network, ready func() error, l
 	if err != nil {
 		return err
 	}
-	options = append(options, access.WithWitness(desk.Push), access.WithApprovals(st, cfg.TwoPersons != TwoPersonsOff), access.WithAuditQuota(cfg.Quotas.audit()))
-	engine, err := access.New(st, trail, policies, log, options...)
+	engine, err := access.New(st, trail, policies, log, access.WithEvents(guard.tell), access.WithWitness(desk.Push),
+		access.WithApprovals(st, cfg.TwoPersons != TwoPersonsOff), access.WithAuditQuota(cfg.Quotas.audit()))
+	if err != nil {
+		return fmt.Errorf("hub: %w", err)
+	}
+	people, err := signin.New(engine, st, log, options...)
 	if err != nil {
 		return fmt.Errorf("hub: %w", err)
 	}
@@ -170,7 +175,7 @@ func Run(ctx context.Context, cfg Config, network Network, ready func() error, l
 
 	// Out: the faces.
 	var speak *thingspeak.Face // made below, before anything is asked
-	board, err := dashboard.New(dashboard.Config{MQTTRefused: func(client string) (uint64, string) { return speak.Refusals(client) }, Store: st, Access: engine, Workstation: workstation, Log: log, SecureCookie: cfg.SecureCookies, PasskeyHost: cfg.Host, Live: cfg.Quotas.live(),
+	board, err := dashboard.New(dashboard.Config{MQTTRefused: func(client string) (uint64, string) { return speak.Refusals(client) }, Store: st, Access: engine, SignIn: people, Workstation: workstation, Log: log, SecureCookie: cfg.SecureCookies, PasskeyHost: cfg.Host, Live: cfg.Quotas.live(),
 		Statement: witnessed.toWorkstation})
 	if err != nil {
 		return fmt.Errorf("hub: %w", err)
@@ -179,7 +184,7 @@ func Run(ctx context.Context, cfg Config, network Network, ready func() error, l
 	if err != nil {
 		return fmt.Errorf("hub: %w", err)
 	}
-	speak, err = thingspeak.New(thingspeak.Config{Store: st, Access: engine, Workstation: workstation, Submit: in.Submit, SubmitAll: in.SubmitAll, Limits: limits, Log: log})
+	speak, err = thingspeak.New(thingspeak.Config{Store: st, Access: engine, SignIn: people, Workstation: workstation, Submit: in.Submit, SubmitAll: in.SubmitAll, Limits: limits, Log: log})
 	if err != nil {
 		return fmt.Errorf("hub: %w", err)
 	}
@@ -188,7 +193,7 @@ func Run(ctx context.Context, cfg Config, network Network, ready func() error, l
 		return err
 	}
 	cloud := sink.NewFace(sink.FaceConfig{Engine: forward, Subject: board.Subject, Log: log})
-	administer := admin.New(admin.Config{Store: st, Access: engine, Audit: trail, Proven: witnessed.proven, Search: witnessed.searched, Subject: board.Subject, Domain: cfg.Deployment,
+	administer := admin.New(admin.Config{Store: st, Access: engine, SignIn: people, Audit: trail, Proven: witnessed.proven, Search: witnessed.searched, Subject: board.Subject, Domain: cfg.Deployment,
 		Invite: inv.invite, Disable: inv.disable, Enable: inv.enable, Delete: inv.remove, Rotate: inv.rotate, ResetNumbers: inv.resetNumbers, Reissue: inv.reissue, Log: log, Live: liveOf(board)})
 	out := newFaces(ctx, route(board, board.Limited(speak), board.Limited(administer), board.Limited(cloud)), log)
 	inv.drift = func(c overlay.Change) { guard.tell(access.Event{Kind: access.EventDrift, Detail: c.String()}) }
@@ -344,13 +349,13 @@ func readPolicies(path string) ([]byte, error) {
 	return b, nil
 }
 
-// accessOptions are what the configuration says about signing in.
-func accessOptions(cfg Config, tell func(access.Event)) ([]access.Option, error) {
-	options := []access.Option{access.WithIssuer(cfg.Deployment), access.WithHost(cfg.Host), access.WithEvents(tell)}
+// signInOptions are what the configuration says about signing in.
+func signInOptions(cfg Config) ([]signin.Option, error) {
+	options := []signin.Option{signin.WithIssuer(cfg.Deployment), signin.WithHost(cfg.Host)}
 	if cfg.OpenID.Issuer == "" {
 		return options, nil
 	}
-	o := access.OIDCConfig{Issuer: cfg.OpenID.Issuer, ClientID: cfg.OpenID.ClientID, RoleClaim: cfg.OpenID.RoleClaim, Roles: cfg.OpenID.Roles,
+	o := signin.OIDCConfig{Issuer: cfg.OpenID.Issuer, ClientID: cfg.OpenID.ClientID, RoleClaim: cfg.OpenID.RoleClaim, Roles: cfg.OpenID.Roles,
 		NoAuthTime: cfg.OpenID.NoAuthTime}
 	if cfg.OpenID.ClientSecretFile != "" {
 		b, err := os.ReadFile(cfg.OpenID.ClientSecretFile)
@@ -359,7 +364,7 @@ func accessOptions(cfg Config, tell func(access.Event)) ([]access.Option, error)
 		}
 		o.ClientSecret = strings.TrimSpace(string(b))
 	}
-	return append(options, access.WithOIDC(o)), nil
+	return append(options, signin.WithOIDC(o)), nil
 }
 
 // writeSecretFile writes a 0600 file that is there whole or not at all.

@@ -17,6 +17,7 @@ import (
 	"vitalseal/internal/lab/weaken"
 	"vitalseal/internal/overlay"
 	"vitalseal/internal/seal"
+	"vitalseal/internal/signin"
 	"vitalseal/internal/store"
 )
 
@@ -91,7 +92,7 @@ func Recover(ctx context.Context, cfg Config, network Network, r Recovery, log *
 		return nil
 	}
 	if r.Admin != "" {
-		if out.SignIn, err = recoverAdmin(ctx, cfg, st, engine, r, note); err != nil {
+		if out.SignIn, err = recoverAdmin(ctx, cfg, st, engine, r, note, log); err != nil {
 			return out, err
 		}
 	}
@@ -155,18 +156,22 @@ func openStopped(ctx context.Context, cfg Config, log *slog.Logger) (st *store.S
 	if err != nil {
 		return st, nil, trail, err
 	}
-	options, err := accessOptions(cfg, logEvent(log))
-	if err != nil {
-		return st, nil, trail, err
-	}
-	if engine, err = access.New(st, trail, policies, log, options...); err != nil {
+	if engine, err = access.New(st, trail, policies, log, access.WithEvents(logEvent(log))); err != nil {
 		return st, nil, trail, fmt.Errorf("hub: %w", err)
 	}
 	return st, engine, trail, nil
 }
 
 // recoverAdmin gives an administrator a one-time password.
-func recoverAdmin(ctx context.Context, cfg Config, st *store.Store, engine *access.Engine, r Recovery, note func(resource, reason string) error) (file string, err error) {
+func recoverAdmin(ctx context.Context, cfg Config, st *store.Store, engine *access.Engine, r Recovery, note func(resource, reason string) error, log *slog.Logger) (file string, err error) {
+	options, err := signInOptions(cfg)
+	if err != nil {
+		return "", err
+	}
+	people, err := signin.New(engine, st, log, options...)
+	if err != nil {
+		return "", fmt.Errorf("hub: recover: %w", err)
+	}
 	p, _, err := st.PersonByLogin(ctx, strings.ToLower(r.Admin))
 	if errors.Is(err, store.ErrNotFound) || err == nil && p.Role != access.RoleAdmin {
 		return "", fmt.Errorf("hub: recover: %w: %q is no administrator's login; these are: %s", store.ErrNotFound, r.Admin, administrators(ctx, st))
@@ -185,11 +190,11 @@ func recoverAdmin(ctx context.Context, cfg Config, st *store.Store, engine *acce
 		return "", err
 	}
 	if r.ResetFactors {
-		if err := engine.ResetFactors(ctx, p.ID); err != nil {
+		if err := people.ResetFactors(ctx, p.ID); err != nil {
 			return "", fmt.Errorf("hub: recover: %w", err)
 		}
 	}
-	password, err := engine.OneTimePassword(ctx, p.ID)
+	password, err := people.OneTimePassword(ctx, p.ID)
 	if err == nil {
 		err = writeSignIn(filepath.Join(cfg.Data, recoveredSignIn), p.Login, password)
 	}

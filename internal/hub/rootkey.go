@@ -9,7 +9,6 @@ import (
 	"os"
 	"path/filepath"
 
-	"vitalseal/internal/access"
 	"vitalseal/internal/overlay"
 	"vitalseal/internal/seal"
 	"vitalseal/internal/store"
@@ -60,7 +59,7 @@ func checkFirstStart(cfg Config) error {
 	if _, err := readPolicies(cfg.Policies); err != nil {
 		return err
 	}
-	if _, err := accessOptions(cfg, func(access.Event) {}); err != nil {
+	if _, err := signInOptions(cfg); err != nil {
 		return err
 	}
 	if cfg.Overlay.Ticket != "" {

@@ -132,7 +132,7 @@ func liveStations(ctx context.Context, o *office) (_ Result, err error) {
 	server := &http.Server{Handler: board, ReadHeaderTimeout: 5 * time.Second}
 	go func() { _ = server.Serve(l) }() // until it is closed
 	defer func() { err = errors.Join(err, server.Close()) }()
-	hash, err := o.engine.HashPassword(ctx, officePassword)
+	hash, err := o.signin.HashPassword(ctx, officePassword)
 	if err != nil {
 		return Result{}, err
 	}
@@ -143,7 +143,7 @@ func liveStations(ctx context.Context, o *office) (_ Result, err error) {
 	}
 	view := func(login, at string, n int) (open int, seen []Seen, err error) {
 		name := "spiffe://" + officeDomain + "/workstation/" + at
-		in, err := o.engine.SignIn(ctx, login, officePassword, name)
+		in, err := o.signin.SignIn(ctx, login, officePassword, name)
 		if err != nil {
 			return 0, nil, err
 		}

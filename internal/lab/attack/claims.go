@@ -18,6 +18,7 @@ import (
 	"vitalseal/internal/access"
 	"vitalseal/internal/audit"
 	"vitalseal/internal/seal"
+	"vitalseal/internal/signin"
 	"vitalseal/internal/store"
 )
 
@@ -27,6 +28,7 @@ type office struct {
 	store  *store.Store
 	trail  *audit.Log
 	engine *access.Engine
+	signin *signin.Service
 	log    *slog.Logger
 }
 
@@ -55,7 +57,10 @@ func newOfficeWith(ctx context.Context, t *Target, stored []store.Option, option
 	if o.trail, err = audit.Open(filepath.Join(dir, "audit"), filepath.Join(dir, "audit.key"), t.log); err != nil {
 		return nil, errors.Join(err, o.store.Close())
 	}
-	if o.engine, err = access.New(o.store, o.trail, nil, t.log, append(options, access.WithIssuer(officeDomain))...); err != nil {
+	if o.engine, err = access.New(o.store, o.trail, nil, t.log, options...); err != nil {
+		return nil, errors.Join(err, o.close())
+	}
+	if o.signin, err = signin.New(o.engine, o.store, t.log, signin.WithIssuer(officeDomain)); err != nil {
 		return nil, errors.Join(err, o.close())
 	}
 	return o, nil
@@ -76,15 +81,15 @@ func inOffice(attack func(ctx context.Context, o *office) (Result, error)) func(
 func (o *office) close() error { return errors.Join(o.trail.Close(), o.store.Close()) }
 
 // signIn makes a person of a role and signs it in.
-func (o *office) signIn(ctx context.Context, role access.Role) (access.SignedIn, error) {
-	hash, err := o.engine.HashPassword(ctx, officePassword)
+func (o *office) signIn(ctx context.Context, role access.Role) (signin.SignedIn, error) {
+	hash, err := o.signin.HashPassword(ctx, officePassword)
 	if err != nil {
-		return access.SignedIn{}, err
+		return signin.SignedIn{}, err
 	}
 	if _, err := o.store.CreatePerson(ctx, access.Person{Login: string(role), Role: role, DisplayName: "Somebody"}, hash); err != nil {
-		return access.SignedIn{}, err
+		return signin.SignedIn{}, err
 	}
-	return o.engine.SignIn(ctx, string(role), officePassword, officeDesk)
+	return o.signin.SignIn(ctx, string(role), officePassword, officeDesk)
 }
 
 // sign makes tokens with the hub's real key, as whoever stole one could.
@@ -139,7 +144,7 @@ func foreignClaims(ctx context.Context, o *office) (_ Result, err error) {
 	if err != nil {
 		return Result{}, err
 	}
-	if _, err := o.engine.Check(ctx, same, officeDesk); err != nil {
+	if _, err := o.signin.Check(ctx, same, officeDesk); err != nil {
 		return Result{}, fmt.Errorf("a token that is as it should be: %w", err)
 	}
 	now := time.Now().Unix()
@@ -160,7 +165,7 @@ func foreignClaims(ctx context.Context, o *office) (_ Result, err error) {
 		if err != nil {
 			return Result{}, err
 		}
-		if _, err := o.engine.Check(ctx, token, officeDesk); err == nil {
+		if _, err := o.signin.Check(ctx, token, officeDesk); err == nil {
 			accepted = append(accepted, what)
 		} else {
 			seen = append(seen, failure(err)...)

@@ -11,6 +11,7 @@ import (
 
 	"vitalseal/internal/access"
 	"vitalseal/internal/lab/weaken"
+	"vitalseal/internal/signin"
 	"vitalseal/internal/store"
 )
 
@@ -56,15 +57,15 @@ func (d *hubsAtOnce) SwapFactor(ctx context.Context, was, now access.Factor) err
 func codeAttacks() []Attack {
 	return []Attack{
 		inBureau(Attack{ID: "persons-code-two-hubs", Threat: "use a one-time code that was looked at", Position: "a colleague who saw the password and the code",
-			Does: "shows the code at another hub in the same moment as its owner", Expected: "one of the two sign-ins is refused", Right: fails(access.ErrSignIn), Control: weaken.FactorSwap}, codeAtTwoHubs),
+			Does: "shows the code at another hub in the same moment as its owner", Expected: "one of the two sign-ins is refused", Right: fails(signin.ErrSignIn), Control: weaken.FactorSwap}, codeAtTwoHubs),
 		inBureau(Attack{ID: "persons-password-over-reset", Threat: "keep a password that was taken away", Position: "an attacker who learnt a doctor's password and has a session with it",
-			Does: "changes the password at one hub while an administrator resets it at another", Expected: "the reset stands", Right: fails(access.ErrPasswordChanged), Control: weaken.PasswordSwap}, passwordOverReset),
+			Does: "changes the password at one hub while an administrator resets it at another", Expected: "the reset stands", Right: fails(signin.ErrPasswordChanged), Control: weaken.PasswordSwap}, passwordOverReset),
 	}
 }
 
 func codeAtTwoHubs(ctx context.Context, o *bureau) (Result, error) {
 	const password = "correct horse battery"
-	hash, err := o.engine.HashPassword(ctx, password)
+	hash, err := o.signin.HashPassword(ctx, password)
 	if err != nil {
 		return Result{}, err
 	}
@@ -85,10 +86,10 @@ func codeAtTwoHubs(ctx context.Context, o *bureau) (Result, error) {
 		return Result{}, err
 	}
 	dir := &hubsAtOnce{Store: o.store, both: make(chan struct{})}
-	var hubs [2]*access.Engine
+	var hubs [2]*signin.Service
 	var asked [2]string
 	for i := range hubs {
-		if hubs[i], err = access.New(dir, o.trail, nil, quiet); err != nil {
+		if hubs[i], err = signin.New(o.engine, dir, quiet); err != nil {
 			return Result{}, err
 		}
 		in, err := hubs[i].SignIn(ctx, "doctor", password, bureauDesk)
@@ -100,7 +101,7 @@ func codeAtTwoHubs(ctx context.Context, o *bureau) (Result, error) {
 	var got [2]error
 	var wg sync.WaitGroup
 	for i, hub := range hubs {
-		wg.Go(func() { _, got[i] = hub.SecondFactor(ctx, access.Proof{Pending: asked[i], TOTP: code}, bureauDesk) })
+		wg.Go(func() { _, got[i] = hub.SecondFactor(ctx, signin.Proof{Pending: asked[i], TOTP: code}, bureauDesk) })
 	}
 	wg.Wait()
 	switch {
@@ -137,7 +138,7 @@ func (d *resetMeanwhile) SwapPassword(ctx context.Context, person, was, hash str
 
 func passwordOverReset(ctx context.Context, o *bureau) (Result, error) {
 	const learnt, chosen = "correct horse battery", "chosen by the thief"
-	hash, err := o.engine.HashPassword(ctx, learnt)
+	hash, err := o.signin.HashPassword(ctx, learnt)
 	if err != nil {
 		return Result{}, err
 	}
@@ -145,10 +146,10 @@ func passwordOverReset(ctx context.Context, o *bureau) (Result, error) {
 		return Result{}, err
 	}
 	dir := &resetMeanwhile{Store: o.store, reset: func(ctx context.Context) error {
-		_, err := o.engine.OneTimePassword(ctx, "doctor")
+		_, err := o.signin.OneTimePassword(ctx, "doctor")
 		return err
 	}}
-	hub, err := access.New(dir, o.trail, nil, quiet)
+	hub, err := signin.New(o.engine, dir, quiet)
 	if err != nil {
 		return Result{}, err
 	}
@@ -157,11 +158,11 @@ func passwordOverReset(ctx context.Context, o *bureau) (Result, error) {
 		return Result{}, err
 	}
 	changed := hub.ChangePassword(ctx, in.Subject, learnt, chosen)
-	_, err = o.engine.SignIn(ctx, "doctor", chosen, bureauDesk)
+	_, err = o.signin.SignIn(ctx, "doctor", chosen, bureauDesk)
 	switch {
 	case err == nil:
 		return through("signed in with it after the reset", "the thief's password stands, and not the administrator's")
-	case !errors.Is(err, access.ErrSignIn):
+	case !errors.Is(err, signin.ErrSignIn):
 		return Result{}, err
 	}
 	return refused(failure(changed), "the reset stands", "%v", changed)

@@ -19,6 +19,7 @@ import (
 
 	"vitalseal/internal/access"
 	"vitalseal/internal/lab/weaken"
+	"vitalseal/internal/signin"
 )
 
 // guessAttacks are those on what people prove themselves with, at a hub's inside in this process: the clock of a real one would make
@@ -35,7 +36,7 @@ func guessAttacks() []Attack {
 			Does:     "40 sign-ins with made-up logins and a signed-in nurse's own, before the nurse's step-up there",
 			Expected: "the step-up goes through", Right: reads("step-up goes through"), Control: weaken.OwnCounts, Fast: true, Run: inOffice(junkLocks)},
 		{ID: "session-old-login", Threat: "use a sign-in at the hospital's provider of hours ago", Position: "an unlocked browser of a doctor who has signed in there before",
-			Does: "the provider lets the browser in without asking, and says so in auth_time", Expected: "refused", Right: fails(access.ErrSignIn), Control: weaken.AuthTime,
+			Does: "the provider lets the browser in without asking, and says so in auth_time", Expected: "refused", Right: fails(signin.ErrSignIn), Control: weaken.AuthTime,
 			Fast: true, Run: inOffice(oldLogin)},
 	}
 }
@@ -54,7 +55,7 @@ func budget(judged int) string {
 
 // looked reports whether a try was judged, or had to wait.
 func looked(err error) bool {
-	var wait *access.Throttled
+	var wait *signin.Throttled
 	return !errors.As(err, &wait)
 }
 
@@ -71,17 +72,17 @@ func guessOverStations(ctx context.Context, o *office) (_ Result, err error) {
 		if i == 19 {
 			guess = officePassword
 		}
-		_, err := o.engine.SignIn(ctx, string(access.RoleNurse), guess, officeStation(i))
+		_, err := o.signin.SignIn(ctx, string(access.RoleNurse), guess, officeStation(i))
 		switch {
 		case err == nil:
 			return through("every guess was judged, the right one worked", "%d judged before it", judged)
-		case !errors.Is(err, access.ErrSignIn):
+		case !errors.Is(err, signin.ErrSignIn):
 			return Result{}, err
 		case looked(err):
 			judged++
 		}
 		if i%7 == 0 {
-			if _, err := o.engine.SignIn(ctx, string(access.RoleStaff), officePassword, officeDesk); err != nil {
+			if _, err := o.signin.SignIn(ctx, string(access.RoleStaff), officePassword, officeDesk); err != nil {
 				return Result{}, fmt.Errorf("the attacker's own sign-in: %w", err)
 			}
 		}
@@ -94,7 +95,7 @@ func guessCodes(ctx context.Context, o *office) (_ Result, err error) {
 	if err != nil {
 		return Result{}, err
 	}
-	secret, _, err := o.engine.BeginTOTP(ctx, in.Subject)
+	secret, _, err := o.signin.BeginTOTP(ctx, in.Subject)
 	if err != nil {
 		return Result{}, err
 	}
@@ -102,19 +103,19 @@ func guessCodes(ctx context.Context, o *office) (_ Result, err error) {
 	if err != nil {
 		return Result{}, err
 	}
-	if _, err := o.engine.ConfirmTOTP(ctx, in.Subject, code); err != nil {
+	if _, err := o.signin.ConfirmTOTP(ctx, in.Subject, code); err != nil {
 		return Result{}, err
 	}
 	judged := 0
 	for i := range 40 {
 		at := officeStation(i % 20)
-		half, err := o.engine.SignIn(ctx, string(access.RoleNurse), officePassword, at)
+		half, err := o.signin.SignIn(ctx, string(access.RoleNurse), officePassword, at)
 		if err != nil || half.Pending == nil {
 			return Result{}, fmt.Errorf("the stolen password: %w", err)
 		}
 		// No digit at the end: it is judged as any other, and is never right by chance.
-		_, err = o.engine.SecondFactor(ctx, access.Proof{Pending: half.Pending.ID, TOTP: fmt.Sprintf("%05dx", i)}, at)
-		if !errors.Is(err, access.ErrSignIn) {
+		_, err = o.signin.SecondFactor(ctx, signin.Proof{Pending: half.Pending.ID, TOTP: fmt.Sprintf("%05dx", i)}, at)
+		if !errors.Is(err, signin.ErrSignIn) {
 			return Result{}, fmt.Errorf("a wrong code: %w", err)
 		}
 		if looked(err) {
@@ -134,12 +135,12 @@ func junkLocks(ctx context.Context, o *office) (_ Result, err error) {
 		if i%4 == 0 {
 			login = string(access.RoleNurse)
 		}
-		if _, err := o.engine.SignIn(ctx, login, "wrong horse battery", officeDesk); !errors.Is(err, access.ErrSignIn) {
+		if _, err := o.signin.SignIn(ctx, login, "wrong horse battery", officeDesk); !errors.Is(err, signin.ErrSignIn) {
 			return Result{}, fmt.Errorf("a junk sign-in: %w", err)
 		}
 	}
-	err = o.engine.StepUp(ctx, in.Subject, access.Proof{Password: officePassword})
-	if err != nil && !errors.Is(err, access.ErrSignIn) {
+	err = o.signin.StepUp(ctx, in.Subject, signin.Proof{Password: officePassword})
+	if err != nil && !errors.Is(err, signin.ErrSignIn) {
 		return Result{}, err
 	}
 	return judge(err != nil, []Seen{{Word: "step-up goes through"}}, "the nurse's step-up is locked", "the nurse is not held up", "after 40 junk sign-ins: %v", err)
@@ -182,13 +183,13 @@ func oldLogin(ctx context.Context, o *office) (_ Result, err error) {
 		}
 		err = errors.Join(err, cerr)
 	}()
-	engine, err := access.New(o.store, o.trail, nil, o.log, access.WithIssuer(officeDomain), access.WithOIDC(access.OIDCConfig{Issuer: issuer, ClientID: "vitalseal",
+	people, err := signin.New(o.engine, o.store, o.log, signin.WithIssuer(officeDomain), signin.WithOIDC(signin.OIDCConfig{Issuer: issuer, ClientID: "vitalseal",
 		RoleClaim: "groups", Roles: map[string]access.Role{"physicians": access.RoleDoctor}}))
 	if err != nil {
 		return Result{}, err
 	}
-	const page = "https://" + access.DefaultHost + ":8420"
-	to, err := engine.StartOIDC(ctx, officeDesk, page)
+	const page = "https://" + signin.DefaultHost + ":8420"
+	to, err := people.StartOIDC(ctx, officeDesk, page)
 	if err != nil {
 		return Result{}, err
 	}
@@ -206,8 +207,8 @@ func oldLogin(ctx context.Context, o *office) (_ Result, err error) {
 		"auth_time": now.Add(-3 * time.Hour).Unix(), "groups": []string{"physicians"}, "preferred_username": "somebody", "name": "Somebody"}).Serialize(); err != nil {
 		return Result{}, err
 	}
-	in, err := engine.FinishOIDC(ctx, url.Values{"state": {u.Query().Get("state")}, "code": {"c"}}, officeDesk, page)
-	if err != nil && !errors.Is(err, access.ErrSignIn) {
+	in, err := people.FinishOIDC(ctx, url.Values{"state": {u.Query().Get("state")}, "code": {"c"}}, officeDesk, page)
+	if err != nil && !errors.Is(err, signin.ErrSignIn) {
 		return Result{}, err
 	}
 	return judge(err == nil, failure(err), "a sign-in of three hours ago counts as one of now", "refused", "%v; proven %v ago", err, time.Since(in.Subject.Proven).Round(time.Minute))

@@ -17,6 +17,7 @@ import (
 
 	"vitalseal/internal/access"
 	"vitalseal/internal/lab/weaken"
+	"vitalseal/internal/signin"
 )
 
 // passkeyAttacks are those on passkeys, at a hub's inside in this process.
@@ -24,7 +25,7 @@ func passkeyAttacks() []Attack {
 	return []Attack{
 		{ID: "session-passkey-page", Threat: "use a passkey that another page has asked for", Position: "a program that listens at another port of the person's workstation",
 			Does:     "the person's passkey answers the hub's challenge for a page of the same host name and another port; the program sends the answer through the workstation's own page",
-			Expected: "refused", Right: fails(access.ErrSignIn), Control: weaken.PasskeyPage, Fast: true, Run: passkeyOfAnotherPage},
+			Expected: "refused", Right: fails(signin.ErrSignIn), Control: weaken.PasskeyPage, Fast: true, Run: passkeyOfAnotherPage},
 	}
 }
 
@@ -121,7 +122,7 @@ func (k *softKey) get(raw json.RawMessage, origin string) (json.RawMessage, erro
 }
 
 func passkeyOfAnotherPage(ctx context.Context, t *Target) (_ Result, err error) {
-	const page, other = "https://" + access.DefaultHost + ":8443", "https://" + access.DefaultHost + ":9443"
+	const page, other = "https://" + signin.DefaultHost + ":8443", "https://" + signin.DefaultHost + ":9443"
 	o, err := newOffice(ctx, t)
 	if err != nil {
 		return Result{}, err
@@ -136,19 +137,19 @@ func passkeyOfAnotherPage(ctx context.Context, t *Target) (_ Result, err error) 
 		return Result{}, err
 	}
 	k := &softKey{key: key, id: []byte(rand.Text())}
-	options, err := o.engine.BeginPasskey(ctx, in.Subject)
+	options, err := o.signin.BeginPasskey(ctx, in.Subject)
 	if err != nil {
 		return Result{}, err
 	}
 	made, err := k.create(options, page)
 	if err == nil {
-		err = o.engine.FinishPasskey(ctx, in.Subject, "phone", made, page)
+		err = o.signin.FinishPasskey(ctx, in.Subject, "phone", made, page)
 	}
 	if err != nil {
 		return Result{}, fmt.Errorf("the passkey: %w", err)
 	}
 	show := func(origin string) error {
-		p, err := o.engine.BeginPasskeySignIn(ctx, officeDesk)
+		p, err := o.signin.BeginPasskeySignIn(ctx, officeDesk)
 		if err != nil {
 			return err
 		}
@@ -156,7 +157,7 @@ func passkeyOfAnotherPage(ctx context.Context, t *Target) (_ Result, err error) 
 		if err != nil {
 			return err
 		}
-		_, err = o.engine.FinishPasskeySignIn(ctx, access.Proof{Pending: p.ID, Passkey: shown, Page: page}, officeDesk)
+		_, err = o.signin.FinishPasskeySignIn(ctx, signin.Proof{Pending: p.ID, Passkey: shown, Page: page}, officeDesk)
 		return err
 	}
 	if err := show(page); err != nil {

@@ -18,6 +18,7 @@ import (
 	"vitalseal/internal/audit"
 	"vitalseal/internal/lab/weaken"
 	"vitalseal/internal/seal"
+	"vitalseal/internal/signin"
 	"vitalseal/internal/sink"
 	"vitalseal/internal/store"
 	"vitalseal/internal/view/admin"
@@ -29,6 +30,7 @@ type bureau struct {
 	store   *store.Store
 	trail   *audit.Log
 	engine  *access.Engine
+	signin  *signin.Service
 	admin   http.Handler
 	cloud   http.Handler
 	patient string
@@ -61,6 +63,9 @@ func newBureau(ctx context.Context, t *Target) (*bureau, error) {
 
 func (o *bureau) furnish(ctx context.Context) (err error) {
 	if o.engine, err = access.New(o.store, o.trail, nil, quiet, access.WithApprovals(o.store, true)); err != nil {
+		return err
+	}
+	if o.signin, err = signin.New(o.engine, o.store, quiet); err != nil {
 		return err
 	}
 	if err = o.store.CreateWard(ctx, store.Ward{ID: "ward", Name: "Ward"}); err != nil {

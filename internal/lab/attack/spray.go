@@ -8,6 +8,7 @@ import (
 
 	"vitalseal/internal/access"
 	"vitalseal/internal/lab/weaken"
+	"vitalseal/internal/signin"
 )
 
 func sprayAttacks() []Attack {
@@ -54,11 +55,11 @@ func passwordSpray(ctx context.Context, t *Target) (_ Result, err error) {
 		if i >= 10 {
 			at = officeStation(1 + i%10)
 		}
-		_, err := o.engine.SignIn(ctx, login, "Summer2026-ward", at)
+		_, err := o.signin.SignIn(ctx, login, "Summer2026-ward", at)
 		switch {
 		case err == nil:
 			in++
-		case !errors.Is(err, access.ErrSignIn):
+		case !errors.Is(err, signin.ErrSignIn):
 			return Result{}, err
 		case !looked(err):
 			return Result{}, fmt.Errorf("guess %d had to wait, so it is no spray: %w", i+1, err)

@@ -25,6 +25,7 @@ import (
 
 	"vitalseal/internal/access"
 	"vitalseal/internal/lab/weaken"
+	"vitalseal/internal/signin"
 	"vitalseal/internal/store"
 )
 
@@ -42,6 +43,7 @@ type Trail interface {
 type Config struct {
 	Store  *store.Store
 	Access *access.Engine
+	SignIn *signin.Service
 	Audit  Trail
 	// Proven is the end of the audit log, its newest n entries, in JSON, with the proof that they are, and that the sizes of also are beginnings
 	// of it; nil answers 500.
@@ -293,7 +295,7 @@ func (h *handler) fail(r *http.Request, err error) (int, problem) {
 		return http.StatusForbidden, problem{Error: pausedText}
 	case errors.Is(err, access.ErrDenied):
 		return http.StatusForbidden, problem{Error: "not allowed"}
-	case errors.Is(err, access.ErrBusy):
+	case errors.Is(err, signin.ErrBusy):
 		return http.StatusServiceUnavailable, problem{Error: "too busy, try again", RetryAfter: 2}
 	case errors.Is(err, store.ErrInvalid):
 		return http.StatusBadRequest, problem{Error: cmp.Or(afterSentinel(err, store.ErrInvalid), unnamedValue)}

@@ -19,6 +19,7 @@ import (
 	"vitalseal/internal/access"
 	"vitalseal/internal/audit"
 	"vitalseal/internal/seal"
+	"vitalseal/internal/signin"
 	"vitalseal/internal/store"
 	"vitalseal/internal/view/admin"
 )
@@ -35,6 +36,7 @@ type world struct {
 	t      *testing.T
 	store  *store.Store
 	engine *access.Engine
+	signin *signin.Service
 	trail  *audit.Log
 	logged *syncBuffer
 	url    string
@@ -63,6 +65,8 @@ func openWorld(t *testing.T, dir string) *world {
 	w.must(err)
 	w.engine, err = access.New(w.store, w.trail, nil, log, access.WithApprovals(w.store, true), access.WithEvents(w.tell))
 	w.must(err)
+	w.signin, err = signin.New(w.engine, w.store, log)
+	w.must(err)
 	t.Cleanup(func() {
 		if err := errors.Join(w.store.Close(), w.trail.Close()); err != nil {
 			t.Error(err)
@@ -72,13 +76,13 @@ func openWorld(t *testing.T, dir string) *world {
 		return func(_ context.Context, id string) error { return w.asked(what + " " + id) }
 	}
 	server := httptest.NewServer(admin.New(admin.Config{
-		Store: w.store, Access: w.engine, Audit: w.trail, Domain: "demo.vitalseal.internal", Log: log,
+		Store: w.store, Access: w.engine, SignIn: w.signin, Audit: w.trail, Domain: "demo.vitalseal.internal", Log: log,
 		Subject: func(r *http.Request) (access.Subject, error) {
 			c, err := r.Cookie("session")
 			if err != nil {
 				return access.Subject{}, access.ErrNoSession
 			}
-			return w.engine.Authenticate(r.Context(), c.Value, stationOf(access.Role(r.Header.Get("X-Test-Role"))))
+			return w.signin.Authenticate(r.Context(), c.Value, stationOf(access.Role(r.Header.Get("X-Test-Role"))))
 		},
 		Invite: func(ctx context.Context, by string, devices []store.Device) (json.RawMessage, error) {
 			w.invited = append(w.invited, devices...)
@@ -149,11 +153,11 @@ func stationOf(role access.Role) string {
 // sign signs in a fresh person of the role and remembers the token.
 func (w *world) sign(role access.Role, self string) string {
 	w.t.Helper()
-	hash, err := access.HashPassword(password)
+	hash, err := signin.HashPassword(password)
 	w.must(err)
 	id, err := w.store.CreatePerson(w.t.Context(), access.Person{Login: string(role), DisplayName: "X", Role: role, Self: self}, hash)
 	w.must(err)
-	in, err := w.engine.SignIn(w.t.Context(), string(role), password, stationOf(role))
+	in, err := w.signin.SignIn(w.t.Context(), string(role), password, stationOf(role))
 	w.must(err)
 	w.tokens[role] = in.Tokens.Access
 	return id
@@ -225,15 +229,15 @@ func TestAWholeWard(t *testing.T) {
 	}
 	var nurse, doctor struct{ ID, Login, Password string }
 	w.get(a, "POST", "persons", `{"login":"Nurse","display_name":"N","role":"nurse","wards":["ward-a"]}`, 201, &nurse)
-	in, err := w.engine.SignIn(t.Context(), nurse.Login, nurse.Password, station)
+	in, err := w.signin.SignIn(t.Context(), nurse.Login, nurse.Password, station)
 	if err != nil || nurse.Login != "nurse" || !in.Subject.Person.MustChangePassword {
 		t.Errorf("the one-time password: %+v %v", in.Subject, err)
 	}
 	w.get(a, "POST", "persons", `{"login":"doc","role":"doctor","display_name":"D"}`, 201, &doctor)
 	for _, p := range []struct{ login, once string }{{"nurse", nurse.Password}, {"doc", doctor.Password}} { // as they do at first
-		in, err := w.engine.SignIn(t.Context(), p.login, p.once, station)
+		in, err := w.signin.SignIn(t.Context(), p.login, p.once, station)
 		w.must(err)
-		w.must(w.engine.ChangePassword(t.Context(), in.Subject, p.once, password))
+		w.must(w.signin.ChangePassword(t.Context(), in.Subject, p.once, password))
 	}
 	may := func(id string) bool {
 		_, err := w.engine.Decide(t.Context(), access.Subject{Person: access.Person{ID: id}, Workstation: station}, access.ViewPatient, access.OnPatient(patient.ID))
@@ -282,11 +286,11 @@ func TestPersonsAreCutOff(t *testing.T) {
 	adminID := w.sign(access.RoleAdmin, "")
 	nurse := w.sign(access.RoleNurse, "")
 	live := func() bool {
-		_, err := w.engine.Authenticate(t.Context(), w.tokens[access.RoleNurse], stationOf("nurse"))
+		_, err := w.signin.Authenticate(t.Context(), w.tokens[access.RoleNurse], stationOf("nurse"))
 		return err == nil
 	}
 	again := func(pw string) error {
-		in, err := w.engine.SignIn(t.Context(), "nurse", pw, stationOf("nurse"))
+		in, err := w.signin.SignIn(t.Context(), "nurse", pw, stationOf("nurse"))
 		w.tokens[access.RoleNurse] = in.Tokens.Access
 		return err
 	}
@@ -366,7 +370,7 @@ func TestReviews(t *testing.T) {
 	w.sign(access.RoleAuditor, "")
 	patient, err := w.store.CreatePatient(t.Context(), "Ada Brandt")
 	w.must(err)
-	in, err := w.engine.SignIn(t.Context(), "nurse", password, stationOf("nurse"))
+	in, err := w.signin.SignIn(t.Context(), "nurse", password, stationOf("nurse"))
 	w.must(err)
 	g, err := w.engine.BreakGlass(t.Context(), in.Subject, patient, "collapse in the corridor")
 	w.must(err)

@@ -10,6 +10,7 @@ import (
 
 	"vitalseal/internal/access"
 	"vitalseal/internal/audit"
+	"vitalseal/internal/signin"
 	"vitalseal/internal/store"
 )
 
@@ -121,11 +122,11 @@ func TestTwoPersons(t *testing.T) {
 		t.Fatalf("%+v %v", p, err)
 	}
 	for _, half := range []string{asked.First, made.Second} {
-		if _, err := w.engine.SignIn(t.Context(), "new", half, station+"-new"); !errors.Is(err, access.ErrSignIn) {
+		if _, err := w.signin.SignIn(t.Context(), "new", half, station+"-new"); !errors.Is(err, signin.ErrSignIn) {
 			t.Errorf("half a password: %v", err)
 		}
 	}
-	if _, err := w.engine.SignIn(t.Context(), "new", asked.First+"-"+made.Second, station+"-new"); err != nil {
+	if _, err := w.signin.SignIn(t.Context(), "new", asked.First+"-"+made.Second, station+"-new"); err != nil {
 		t.Error(err)
 	}
 	found := false

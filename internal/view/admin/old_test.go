@@ -59,7 +59,7 @@ func TestOldStore(t *testing.T) {
 	if !strings.Contains(w.logged.String(), "too few who could approve") {
 		t.Error("the log does not say that one administrator alone is enough, and why")
 	}
-	in, err := w.engine.SignIn(t.Context(), "admin", password, station)
+	in, err := w.signin.SignIn(t.Context(), "admin", password, station)
 	w.must(err)
 	w.tokens[access.RoleAdmin] = in.Tokens.Access
 	var s struct {

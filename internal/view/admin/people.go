@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"vitalseal/internal/access"
+	"vitalseal/internal/signin"
 	"vitalseal/internal/store"
 )
 
@@ -21,7 +22,7 @@ type personIn struct {
 
 // check refuses relationships that would have no effect for the role, before someone relies on them.
 func (p *personIn) check() error {
-	login, ok := access.NormalLogin(p.Login)
+	login, ok := signin.NormalLogin(p.Login)
 	switch {
 	case !ok:
 		return invalid("login", "1 to 64 of a-z, 0-9 and . _ @ -, starting with a letter or digit")
@@ -175,7 +176,7 @@ func (h *handler) changePerson(ctx context.Context, rq *request) (any, error) {
 		if err := h.Access.Record(ctx, rq.grant, onPerson(p.ID), "all sessions ended"); err != nil {
 			return nil, err
 		}
-		return nil, h.Access.SignOutAll(ctx, p.ID)
+		return nil, h.SignIn.SignOutAll(ctx, p.ID)
 	case "password":
 		if self {
 			return nil, &badRequest{"one's own password is changed in one's own account"}

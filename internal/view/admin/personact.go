@@ -175,7 +175,7 @@ func (h *handler) doCreatePerson(ctx context.Context, d doing, raw []byte) (any,
 		return nil, err
 	}
 	password, told := oneTime(in.FirstHalf)
-	hash, err := h.Access.HashPassword(ctx, password)
+	hash, err := h.SignIn.HashPassword(ctx, password)
 	if err != nil {
 		return nil, err
 	}
@@ -323,7 +323,7 @@ func (h *handler) doDisable(ctx context.Context, d doing, raw []byte) (any, erro
 		return nil, err
 	}
 	// The sessions end whatever becomes of the entry.
-	return nil, errors.Join(h.record(ctx, d.grant, onPerson(in.Person), "state: "+state(p)+" -> disabled", d.words()), h.Access.SignOutAll(ctx, in.Person))
+	return nil, errors.Join(h.record(ctx, d.grant, onPerson(in.Person), "state: "+state(p)+" -> disabled", d.words()), h.SignIn.SignOutAll(ctx, in.Person))
 }
 
 func state(p access.Person) string {
@@ -342,7 +342,7 @@ func (h *handler) doPassword(ctx context.Context, d doing, raw []byte) (any, err
 	if err := h.record(ctx, d.grant, onPerson(in.Person), "password: own -> one-time", d.words()); err != nil {
 		return nil, err
 	}
-	if err := h.Access.SetOneTimePassword(ctx, in.Person, password); err != nil {
+	if err := h.SignIn.SetOneTimePassword(ctx, in.Person, password); err != nil {
 		return nil, err
 	}
 	return passwordOut{}.with(in.FirstHalf, told), nil
@@ -359,8 +359,8 @@ func (h *handler) doFactors(ctx context.Context, d doing, raw []byte) (any, erro
 	if err := h.Store.PersonChanged(ctx, in.Person); err != nil {
 		return nil, err
 	}
-	if err := h.Access.ResetFactors(ctx, in.Person); err != nil {
+	if err := h.SignIn.ResetFactors(ctx, in.Person); err != nil {
 		return nil, err
 	}
-	return nil, h.Access.SignOutAll(ctx, in.Person)
+	return nil, h.SignIn.SignOutAll(ctx, in.Person)
 }

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"vitalseal/internal/access"
+	"vitalseal/internal/signin"
 	"vitalseal/internal/store"
 )
 
@@ -101,7 +102,7 @@ func (h *handler) quotas(ctx context.Context, _ *request) (any, error) {
 			Entries:   of(store.LimitPerson, p.ID, store.LimitEntries, u.Entries, each.Entries),
 			Bytes:     of(store.LimitPerson, p.ID, store.LimitBytes, u.Bytes, each.Bytes),
 			LiveViews: of(store.LimitPerson, p.ID, store.LimitLive, int64(live.Persons[p.ID]), int64(live.PersonLimit)),
-			Sessions:  &used{sessions[p.ID], access.MaxSessions, false}, Keys: &used{keys[p.ID], access.MaxKeys, false}})
+			Sessions:  &used{sessions[p.ID], signin.MaxSessions, false}, Keys: &used{keys[p.ID], signin.MaxKeys, false}})
 	}
 	stations := map[string]bool{}
 	for _, d := range devices {

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"vitalseal/internal/access"
+	"vitalseal/internal/signin"
 	"vitalseal/internal/store"
 )
 
@@ -49,7 +50,7 @@ func TestQuotas(t *testing.T) {
 		return all[i]
 	}
 	persons, stations := look()
-	if l := of(persons, nurse); l.Entries.Used != 1 || l.Entries.Limit != store.DefaultQuota().PersonEntries || l.Entries.Set || l.Bytes.Used < 1 || l.Sessions.Used != 1 || l.Sessions.Limit != access.MaxSessions || l.Keys.Limit != access.MaxKeys {
+	if l := of(persons, nurse); l.Entries.Used != 1 || l.Entries.Limit != store.DefaultQuota().PersonEntries || l.Entries.Set || l.Bytes.Used < 1 || l.Sessions.Used != 1 || l.Sessions.Limit != signin.MaxSessions || l.Keys.Limit != signin.MaxKeys {
 		t.Errorf("%+v", l)
 	}
 	of(stations, desk)

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"vitalseal/internal/access"
+	"vitalseal/internal/signin"
 	"vitalseal/internal/store"
 )
 
@@ -141,7 +142,7 @@ func (h *handler) explain(ctx context.Context, rq *request) (any, error) {
 func (h *handler) whom(ctx context.Context, who string) (access.Person, error) {
 	p, err := h.Store.Person(ctx, who)
 	if errors.Is(err, store.ErrNotFound) {
-		login, _ := access.NormalLogin(who)
+		login, _ := signin.NormalLogin(who)
 		p, _, err = h.Store.PersonByLogin(ctx, login)
 	}
 	return p, notFoundAs(err, "who", "no person with this login or id")

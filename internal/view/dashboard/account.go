@@ -28,7 +28,7 @@ func (h *Handler) changePassword(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	if err := h.cfg.Access.ChangePassword(r.Context(), s, in.Old, in.New); err != nil {
+	if err := h.cfg.SignIn.ChangePassword(r.Context(), s, in.Old, in.New); err != nil {
 		return err
 	}
 	w.WriteHeader(http.StatusNoContent)
@@ -40,7 +40,7 @@ func (h *Handler) beginTOTP(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	secret, uri, err := h.cfg.Access.BeginTOTP(r.Context(), s)
+	secret, uri, err := h.cfg.SignIn.BeginTOTP(r.Context(), s)
 	if err != nil {
 		return err
 	}
@@ -63,7 +63,7 @@ func (h *Handler) confirmTOTP(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	codes, err := h.cfg.Access.ConfirmTOTP(r.Context(), s, in.Code)
+	codes, err := h.cfg.SignIn.ConfirmTOTP(r.Context(), s, in.Code)
 	if err != nil {
 		return err
 	}
@@ -79,7 +79,7 @@ func (h *Handler) newRecovery(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	codes, err := h.cfg.Access.NewRecovery(r.Context(), s)
+	codes, err := h.cfg.SignIn.NewRecovery(r.Context(), s)
 	if err != nil {
 		return err
 	}
@@ -94,7 +94,7 @@ func (h *Handler) beginPasskey(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	options, err := h.cfg.Access.BeginPasskey(r.Context(), s)
+	options, err := h.cfg.SignIn.BeginPasskey(r.Context(), s)
 	if err != nil {
 		return err
 	}
@@ -114,7 +114,7 @@ func (h *Handler) finishPasskey(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	if err := h.cfg.Access.FinishPasskey(r.Context(), s, in.Name, in.Response, h.origin(r)); err != nil {
+	if err := h.cfg.SignIn.FinishPasskey(r.Context(), s, in.Name, in.Response, h.origin(r)); err != nil {
 		return err
 	}
 	w.WriteHeader(http.StatusNoContent)
@@ -143,7 +143,7 @@ func (h *Handler) factors(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	list, err := h.cfg.Access.Factors(r.Context(), s)
+	list, err := h.cfg.SignIn.Factors(r.Context(), s)
 	if err != nil {
 		return err
 	}
@@ -160,7 +160,7 @@ func (h *Handler) removeFactor(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	if err := h.cfg.Access.RemoveFactor(r.Context(), s, r.PathValue("id")); err != nil {
+	if err := h.cfg.SignIn.RemoveFactor(r.Context(), s, r.PathValue("id")); err != nil {
 		return err
 	}
 	w.WriteHeader(http.StatusNoContent)
@@ -185,7 +185,7 @@ func (h *Handler) keys(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	list, err := h.cfg.Access.Keys(r.Context(), s)
+	list, err := h.cfg.SignIn.Keys(r.Context(), s)
 	if err != nil {
 		return err
 	}
@@ -210,7 +210,7 @@ func (h *Handler) newKey(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	key, k, err := h.cfg.Access.NewKey(r.Context(), s, in.Channel, in.Write)
+	key, k, err := h.cfg.SignIn.NewKey(r.Context(), s, in.Channel, in.Write)
 	if err != nil {
 		return err
 	}
@@ -230,7 +230,7 @@ func (h *Handler) deleteKey(w http.ResponseWriter, r *http.Request) error {
 	if id, err := hex.DecodeString(r.PathValue("id")); err != nil || copy(hash[:], id) != len(hash) || len(id) != len(hash) {
 		return errNoSuchPath
 	}
-	if err := h.cfg.Access.DeleteKey(r.Context(), s, hash); err != nil {
+	if err := h.cfg.SignIn.DeleteKey(r.Context(), s, hash); err != nil {
 		return err
 	}
 	w.WriteHeader(http.StatusNoContent)

@@ -14,6 +14,7 @@ import (
 	"vitalseal/internal/access"
 	"vitalseal/internal/form"
 	"vitalseal/internal/lab/weaken"
+	"vitalseal/internal/signin"
 	"vitalseal/internal/store"
 )
 
@@ -66,23 +67,23 @@ func (h *Handler) api(f func(http.ResponseWriter, *http.Request) error) http.Han
 // statusOf is the one place where an error becomes a status and the fixed text for the client.
 func statusOf(err error) (status int, text string) {
 	var bad badRequest
-	var throttled *access.Throttled
+	var throttled *signin.Throttled
 	switch {
 	case errors.As(err, &throttled):
 		return http.StatusTooManyRequests, signInText
-	case errors.Is(err, access.ErrSignIn):
+	case errors.Is(err, signin.ErrSignIn):
 		return http.StatusUnauthorized, signInText
 	case errors.Is(err, access.ErrNoSession):
 		return http.StatusUnauthorized, "Not signed in."
-	case errors.Is(err, access.ErrPasswordChanged):
+	case errors.Is(err, signin.ErrPasswordChanged):
 		return http.StatusConflict, "Not changed: your password was set anew meanwhile, or your account was locked. Sign in again, with the newer password."
-	case errors.Is(err, access.ErrSuperseded):
+	case errors.Is(err, signin.ErrSuperseded):
 		return http.StatusConflict, "Refreshed just now by another tab."
 	case errors.Is(err, access.ErrStepUp):
 		return http.StatusForbidden, "Prove again who you are; then this goes on."
 	case errors.Is(err, access.ErrGlassRate):
 		return http.StatusTooManyRequests, "Too many patients were opened in emergencies in the last hour. Ask the ward to open this patient for you."
-	case errors.Is(err, access.ErrPassword):
+	case errors.Is(err, signin.ErrPassword):
 		return http.StatusBadRequest, "A password has at least 10 characters and at most 512 bytes, and is not the old one."
 	case errors.Is(err, access.ErrInvalid):
 		return http.StatusBadRequest, invalidText(err)
@@ -112,7 +113,7 @@ func statusOf(err error) (status int, text string) {
 		return http.StatusTooManyRequests, "Too many requests from this workstation. Wait a moment."
 	case errors.Is(err, store.ErrUnwritten):
 		return http.StatusServiceUnavailable, "Done, and in force now. The hub cannot write it down yet and tries until it can."
-	case errors.Is(err, access.ErrBusy):
+	case errors.Is(err, signin.ErrBusy):
 		return http.StatusServiceUnavailable, "Many people are signing in right now. Try again in a moment."
 	case store.Full(err):
 		return http.StatusInsufficientStorage, fullText
@@ -126,7 +127,7 @@ func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, err error) {
 		h.cfg.Log.ErrorContext(r.Context(), "dashboard request failed", "route", r.Pattern, "err", err)
 	}
 	answer := problem{Error: text, StepUp: errors.Is(err, access.ErrStepUp), SignedOut: errors.Is(err, access.ErrNoSession)}
-	var throttled *access.Throttled
+	var throttled *signin.Throttled
 	var quota *access.QuotaError
 	switch {
 	case errors.As(err, &throttled):

@@ -16,7 +16,7 @@ func BenchmarkAccessShare(b *testing.B) {
 	w := newWard(b)
 	w.append("a-1", numerics(time.Now(), good(vitals.HeartRate, 72), good(vitals.SpO2, 97)))
 	nurse := w.signedIn("nurse")
-	in, err := w.engine.SignIn(b.Context(), "nurse", password, station)
+	in, err := w.signin.SignIn(b.Context(), "nurse", password, station)
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -33,7 +33,7 @@ func BenchmarkAccessShare(b *testing.B) {
 			}
 		})
 		var s access.Subject
-		since(&authenticate, func() { s, err = w.engine.Authenticate(b.Context(), in.Tokens.Access, station) })
+		since(&authenticate, func() { s, err = w.signin.Authenticate(b.Context(), in.Tokens.Access, station) })
 		if err != nil {
 			b.Fatal(err)
 		}

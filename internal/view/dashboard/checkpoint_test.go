@@ -18,7 +18,7 @@ import (
 func TestCheckpoint(t *testing.T) {
 	w := newWard(t)
 	from := ""
-	h, err := dashboard.New(dashboard.Config{Store: w.store, Access: w.engine, Log: slog.New(slog.DiscardHandler),
+	h, err := dashboard.New(dashboard.Config{Store: w.store, Access: w.engine, SignIn: w.signin, Log: slog.New(slog.DiscardHandler),
 		Workstation: func(r *http.Request) string { return r.Header.Get("Test-Peer") },
 		Statement: func(_ context.Context, _ string, n int64, said []byte, _ bool) (json.RawMessage, error) {
 			from = fmt.Sprint(n)
@@ -62,7 +62,7 @@ func TestCheckpoint(t *testing.T) {
 func TestSeenByWorkstations(t *testing.T) {
 	w := newWard(t)
 	asked := ""
-	h, err := dashboard.New(dashboard.Config{Store: w.store, Access: w.engine, Log: slog.New(slog.DiscardHandler),
+	h, err := dashboard.New(dashboard.Config{Store: w.store, Access: w.engine, SignIn: w.signin, Log: slog.New(slog.DiscardHandler),
 		Workstation: func(r *http.Request) string { return r.Header.Get("Test-Peer") },
 		Statement: func(_ context.Context, who string, _ int64, said []byte, wait bool) (json.RawMessage, error) {
 			asked = fmt.Sprintf("%s %s %v", who, said, wait)

@@ -28,6 +28,7 @@ import (
 
 	"vitalseal/internal/access"
 	"vitalseal/internal/lab/weaken"
+	"vitalseal/internal/signin"
 	"vitalseal/internal/store"
 )
 
@@ -38,10 +39,11 @@ const RequestHeader = "X-Vitalseal-Request"
 // abandoned screen signs itself off.
 const BackgroundHeader = "X-Vitalseal-Background"
 
-// Config is what a dashboard needs. Store, Access, Workstation and Log are required.
+// Config is what a dashboard needs. Store, Access, SignIn, Workstation and Log are required.
 type Config struct {
 	Store  *store.Store
 	Access *access.Engine
+	SignIn *signin.Service
 	// Workstation is the SPIFFE id that the inner TLS has proven for the request's connection, "" for none (then
 	// nobody can be signed in).
 	Workstation func(*http.Request) string
@@ -82,8 +84,8 @@ type Handler struct {
 
 // New makes the dashboard.
 func New(cfg Config) (*Handler, error) {
-	if cfg.Store == nil || cfg.Access == nil || cfg.Workstation == nil || cfg.Log == nil {
-		return nil, errors.New("dashboard: new: Store, Access, Workstation and Log are required")
+	if cfg.Store == nil || cfg.Access == nil || cfg.SignIn == nil || cfg.Workstation == nil || cfg.Log == nil {
+		return nil, errors.New("dashboard: new: Store, Access, SignIn, Workstation and Log are required")
 	}
 	if cfg.Now == nil {
 		cfg.Now = time.Now

@@ -360,7 +360,7 @@ func TestFlood(t *testing.T) {
 	w := newWard(t)
 	from := station
 	now := time.Now()
-	h, err := dashboard.New(dashboard.Config{Store: w.store, Access: w.engine, Log: slog.New(slog.DiscardHandler), Rate: 10,
+	h, err := dashboard.New(dashboard.Config{Store: w.store, Access: w.engine, SignIn: w.signin, Log: slog.New(slog.DiscardHandler), Rate: 10,
 		Now: func() time.Time { return now }, Workstation: func(*http.Request) string { return from }})
 	if err != nil {
 		t.Fatal(err)

@@ -341,7 +341,7 @@ func (v *liveViewer) recheck(ctx context.Context) error {
 			continue
 		}
 		asked, changes = now, n // before asking: what changes meanwhile is asked about again
-		s, err := v.h.cfg.Access.Recheck(ctx, v.subject)
+		s, err := v.h.cfg.SignIn.Recheck(ctx, v.subject)
 		if errors.Is(err, access.ErrNoSession) {
 			return errSignedOut
 		}

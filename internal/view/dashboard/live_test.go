@@ -242,7 +242,7 @@ func TestLostPermissionEndsLive(t *testing.T) {
 		"patient moved to a ward": {func(w *ward) error {
 			return errors.Join(w.store.Discharge(w.t.Context(), w.bela, time.Now()), w.store.Admit(w.t.Context(), w.ada, "b-1", time.Now()))
 		}, "moved"},
-		"sessions ended elsewhere": {func(w *ward) error { return w.engine.SignOutAll(w.t.Context(), w.nurse) }, "signed_out"},
+		"sessions ended elsewhere": {func(w *ward) error { return w.signin.SignOutAll(w.t.Context(), w.nurse) }, "signed_out"},
 		"person disabled":          {func(w *ward) error { return w.store.SetPersonDisabled(w.t.Context(), w.nurse, true) }, "signed_out"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -302,7 +302,7 @@ func TestLagging(t *testing.T) {
 // administrator has set for a workstation counts in place of the configuration.
 func TestFirstLiveViewsOfAWorkstation(t *testing.T) {
 	w := newWard(t)
-	h, err := dashboard.New(dashboard.Config{Store: w.store, Access: w.engine, Log: slog.New(slog.DiscardHandler), Live: dashboard.LiveBounds{Total: 4},
+	h, err := dashboard.New(dashboard.Config{Store: w.store, Access: w.engine, SignIn: w.signin, Log: slog.New(slog.DiscardHandler), Live: dashboard.LiveBounds{Total: 4},
 		Workstation: func(*http.Request) string { return *w.station.Load() }})
 	if err != nil {
 		t.Fatal(err)

@@ -35,7 +35,7 @@ func (h *Handler) mqttDevices(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	list, err := h.cfg.Access.MQTTDevices(r.Context(), s)
+	list, err := h.cfg.SignIn.MQTTDevices(r.Context(), s)
 	if err != nil {
 		return err
 	}
@@ -67,7 +67,7 @@ func (h *Handler) newMQTTDevice(w http.ResponseWriter, r *http.Request) error {
 	for _, x := range in.Rights {
 		rights = append(rights, access.MQTTRight(x))
 	}
-	password, d, err := h.cfg.Access.NewMQTTDevice(r.Context(), s, rights)
+	password, d, err := h.cfg.SignIn.NewMQTTDevice(r.Context(), s, rights)
 	if err != nil {
 		return err
 	}
@@ -84,7 +84,7 @@ func (h *Handler) deleteMQTTDevice(w http.ResponseWriter, r *http.Request) error
 	if err != nil {
 		return err
 	}
-	if err := h.cfg.Access.DeleteMQTTDevice(r.Context(), s, r.PathValue("id")); err != nil {
+	if err := h.cfg.SignIn.DeleteMQTTDevice(r.Context(), s, r.PathValue("id")); err != nil {
 		return err
 	}
 	w.WriteHeader(http.StatusNoContent)

@@ -21,6 +21,7 @@ import (
 	"vitalseal/internal/audit"
 	"vitalseal/internal/delivery"
 	"vitalseal/internal/seal"
+	"vitalseal/internal/signin"
 	"vitalseal/internal/store"
 	"vitalseal/internal/view/admin"
 	"vitalseal/internal/view/dashboard"
@@ -62,6 +63,8 @@ func newStage(t *testing.T) *stage {
 	t.Cleanup(func() { _ = trail.Close() })
 	engine, err := access.New(st, trail, nil, log, access.WithApprovals(st, true))
 	must(err)
+	people, err := signin.New(engine, st, log)
+	must(err)
 	s := &stage{t: t, store: st, trail: trail, grant: engine.Standing("ingest", access.AppendVitals), patients: map[string]string{}}
 	past := time.Now().Add(-30 * time.Hour)
 	must(st.CreateWard(ctx, store.Ward{ID: "a", Name: "Kardiologie A"}))
@@ -77,7 +80,7 @@ func newStage(t *testing.T) *stage {
 		must(st.Admit(ctx, s.patients[b.bed], b.bed, past))
 		s.sensor("oxi-"+b.bed, "MAX30100", b.bed, past)
 	}
-	hash, err := access.HashPassword(password)
+	hash, err := signin.HashPassword(password)
 	must(err)
 	for _, p := range []access.Person{
 		{Login: "nurse", DisplayName: "Tomas Ek", Role: access.RoleNurse, Wards: []string{"a"}},
@@ -92,10 +95,10 @@ func newStage(t *testing.T) *stage {
 	}
 	desk := func(*http.Request) string { return spiffe("workstation/desk") }
 	must(st.CreateDevice(ctx, store.Device{ID: desk(nil), Kind: "workstation", State: store.DeviceActive}))
-	board, err := dashboard.New(dashboard.Config{Store: st, Access: engine, Log: log, Workstation: desk, PasskeyHost: "localhost"})
+	board, err := dashboard.New(dashboard.Config{Store: st, Access: engine, SignIn: people, Log: log, Workstation: desk, PasskeyHost: "localhost"})
 	must(err)
 	none := func(context.Context, string) error { return errors.New("there is no overlay here") }
-	administer := admin.New(admin.Config{Store: st, Access: engine, Audit: trail, Subject: board.Subject, Domain: "ward.example", Log: log,
+	administer := admin.New(admin.Config{Store: st, Access: engine, SignIn: people, Audit: trail, Subject: board.Subject, Domain: "ward.example", Log: log,
 		Proven: s.proven, Search: s.searched,
 		Invite: func(context.Context, string, []store.Device) (json.RawMessage, error) {
 			return json.RawMessage(`{"ticket":"of a test"}`), nil
@@ -107,7 +110,7 @@ func newStage(t *testing.T) *stage {
 	server := httptest.NewServer(mux)
 	t.Cleanup(server.Close)
 	s.url = server.URL
-	wall, err := dashboard.New(dashboard.Config{Store: st, Access: engine, Log: log, Workstation: func(*http.Request) string { return spiffe("workstation/wall") }})
+	wall, err := dashboard.New(dashboard.Config{Store: st, Access: engine, SignIn: people, Log: log, Workstation: func(*http.Request) string { return spiffe("workstation/wall") }})
 	must(err)
 	there := httptest.NewServer(wall)
 	t.Cleanup(there.Close)

@@ -9,6 +9,7 @@ import (
 	"github.com/chromedp/chromedp"
 
 	"vitalseal/internal/access"
+	"vitalseal/internal/signin"
 	"vitalseal/internal/store"
 	"vitalseal/internal/vitals"
 )
@@ -166,7 +167,7 @@ func (s *stage) wall(t *testing.T) {
 // noEmergency: to who has every bed in care already the emergency dialog says so, and has a way on.
 func (s *stage) noEmergency(t *testing.T) {
 	s.t = t
-	hash, err := access.HashPassword(password)
+	hash, err := signin.HashPassword(password)
 	if err == nil {
 		_, err = s.store.CreatePerson(t.Context(), access.Person{Login: "float", DisplayName: "Flo Springer", Role: access.RoleNurse, Wards: []string{"a", "b"}}, hash)
 	}

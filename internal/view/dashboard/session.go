@@ -12,6 +12,7 @@ import (
 
 	"vitalseal/internal/access"
 	"vitalseal/internal/lab/weaken"
+	"vitalseal/internal/signin"
 	"vitalseal/internal/store"
 )
 
@@ -25,7 +26,7 @@ const (
 
 	oidcCookieName = "vitalseal_oidc"
 	sessionPath    = "/api/session"
-	oidcPath       = sessionPath + "/oidc" // access.CallbackPath is below it
+	oidcPath       = sessionPath + "/oidc" // signin.CallbackPath is below it
 	oidcPatience   = 10 * time.Minute
 )
 
@@ -68,7 +69,7 @@ type pendingAnswer struct {
 	PasskeyOptions json.RawMessage `json:"passkey_options,omitempty"`
 }
 
-func pending(p access.Pending) pendingAnswer { return pendingAnswer{p.ID, p.Methods, p.PasskeyOptions} }
+func pending(p signin.Pending) pendingAnswer { return pendingAnswer{p.ID, p.Methods, p.PasskeyOptions} }
 
 // proofIn is a proof of identity, as a client sends one.
 type proofIn struct {
@@ -81,8 +82,8 @@ type proofIn struct {
 }
 
 // proof is what was sent, for the page that it was sent from.
-func (p proofIn) proof(page string) access.Proof {
-	return access.Proof{Page: page, Password: p.Password, TOTP: p.TOTP, Recovery: p.Recovery, Passkey: p.Passkey, Pending: p.ID}
+func (p proofIn) proof(page string) signin.Proof {
+	return signin.Proof{Page: page, Password: p.Password, TOTP: p.TOTP, Recovery: p.Recovery, Passkey: p.Passkey, Pending: p.ID}
 }
 
 // ways answers how somebody may sign in here, for the page that asks for it. Nobody is signed in yet.
@@ -96,7 +97,7 @@ func (h *Handler) ways(w http.ResponseWriter, r *http.Request) error {
 		Hospital    bool   `json:"hospital"`     // the hospital has a sign-in of its own
 		Display     bool   `json:"display"`      // this workstation is a wall screen
 		IdleSeconds int    `json:"idle_seconds"` // without use, a session ends after this
-	}{h.cfg.PasskeyHost, h.cfg.Access.HasOIDC(), len(wards) > 0, int(h.cfg.Access.IdleLimit() / time.Second)})
+	}{h.cfg.PasskeyHost, h.cfg.SignIn.HasOIDC(), len(wards) > 0, int(h.cfg.SignIn.IdleLimit() / time.Second)})
 	return nil
 }
 
@@ -109,7 +110,7 @@ func (h *Handler) signIn(w http.ResponseWriter, r *http.Request) error {
 	if err := read(r, &in); err != nil {
 		return err
 	}
-	in2, err := h.cfg.Access.SignIn(r.Context(), in.Login, in.Password, h.cfg.Workstation(r))
+	in2, err := h.cfg.SignIn.SignIn(r.Context(), in.Login, in.Password, h.cfg.Workstation(r))
 	return h.signedIn(w, r, in2, err, in.Tokens)
 }
 
@@ -118,12 +119,12 @@ func (h *Handler) secondFactor(w http.ResponseWriter, r *http.Request) error {
 	if err := read(r, &in); err != nil {
 		return err
 	}
-	s, err := h.cfg.Access.SecondFactor(r.Context(), in.proof(h.origin(r)), h.cfg.Workstation(r))
+	s, err := h.cfg.SignIn.SecondFactor(r.Context(), in.proof(h.origin(r)), h.cfg.Workstation(r))
 	return h.signedIn(w, r, s, err, in.Tokens)
 }
 
 func (h *Handler) beginPasskeySignIn(w http.ResponseWriter, r *http.Request) error {
-	p, err := h.cfg.Access.BeginPasskeySignIn(r.Context(), h.cfg.Workstation(r))
+	p, err := h.cfg.SignIn.BeginPasskeySignIn(r.Context(), h.cfg.Workstation(r))
 	if err != nil {
 		return err
 	}
@@ -136,12 +137,12 @@ func (h *Handler) finishPasskeySignIn(w http.ResponseWriter, r *http.Request) er
 	if err := read(r, &in); err != nil {
 		return err
 	}
-	s, err := h.cfg.Access.FinishPasskeySignIn(r.Context(), in.proof(h.origin(r)), h.cfg.Workstation(r))
+	s, err := h.cfg.SignIn.FinishPasskeySignIn(r.Context(), in.proof(h.origin(r)), h.cfg.Workstation(r))
 	return h.signedIn(w, r, s, err, in.Tokens)
 }
 
 // signedIn answers a step of signing in: it is done, or a second factor is still asked for.
-func (h *Handler) signedIn(w http.ResponseWriter, r *http.Request, s access.SignedIn, err error, tokens bool) error {
+func (h *Handler) signedIn(w http.ResponseWriter, r *http.Request, s signin.SignedIn, err error, tokens bool) error {
 	switch {
 	case err != nil:
 		return err
@@ -167,7 +168,7 @@ func (h *Handler) signedIn(w http.ResponseWriter, r *http.Request, s access.Sign
 }
 
 // describeNew is describe for a sign-in.
-func (h *Handler) describeNew(ctx context.Context, s access.SignedIn) sessionAnswer {
+func (h *Handler) describeNew(ctx context.Context, s signin.SignedIn) sessionAnswer {
 	out := h.describe(ctx, s.Subject)
 	out.SessionsEnded = s.Ended
 	return out
@@ -188,7 +189,7 @@ func (h *Handler) replace(r *http.Request, session string) error {
 // lastSubject is who was signed in, also when the access token has expired meanwhile: the refresh token tells.
 func (h *Handler) lastSubject(r *http.Request) (access.Subject, error) {
 	workstation := h.cfg.Workstation(r)
-	s, err := h.cfg.Access.Check(r.Context(), h.accessToken(r), workstation)
+	s, err := h.cfg.SignIn.Check(r.Context(), h.accessToken(r), workstation)
 	if !errors.Is(err, access.ErrNoSession) {
 		return s, err
 	}
@@ -196,7 +197,7 @@ func (h *Handler) lastSubject(r *http.Request) (access.Subject, error) {
 	if refresh == "" {
 		return s, err
 	}
-	return h.cfg.Access.Holder(r.Context(), refresh, workstation)
+	return h.cfg.SignIn.Holder(r.Context(), refresh, workstation)
 }
 
 // refresh changes the refresh token for new tokens. It is no use of the session.
@@ -216,7 +217,7 @@ func (h *Handler) refresh(w http.ResponseWriter, r *http.Request) error {
 	if token == "" || len(token) > maxTokenBytes {
 		return access.ErrNoSession
 	}
-	t, err := h.cfg.Access.Refresh(r.Context(), token, h.cfg.Workstation(r))
+	t, err := h.cfg.SignIn.Refresh(r.Context(), token, h.cfg.Workstation(r))
 	if err != nil {
 		return err
 	}
@@ -234,7 +235,7 @@ func (h *Handler) refresh(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-func (h *Handler) seconds(t access.Tokens) int {
+func (h *Handler) seconds(t signin.Tokens) int {
 	return max(0, int(t.AccessExpires.Sub(h.cfg.Now())/time.Second))
 }
 
@@ -253,7 +254,7 @@ func (h *Handler) beginProof(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	p, err := h.cfg.Access.BeginProof(r.Context(), s)
+	p, err := h.cfg.SignIn.BeginProof(r.Context(), s)
 	if err != nil {
 		return err
 	}
@@ -270,7 +271,7 @@ func (h *Handler) stepUp(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	if err := h.cfg.Access.StepUp(r.Context(), s, in.proof(h.origin(r))); err != nil {
+	if err := h.cfg.SignIn.StepUp(r.Context(), s, in.proof(h.origin(r))); err != nil {
 		return err
 	}
 	h.write(w, http.StatusOK, h.describe(r.Context(), s))
@@ -297,7 +298,7 @@ func (h *Handler) signOutEverywhere(w http.ResponseWriter, r *http.Request) erro
 	if err != nil {
 		return err
 	}
-	if err := h.cfg.Access.SignOutAll(r.Context(), s.Person.ID); err != nil {
+	if err := h.cfg.SignIn.SignOutAll(r.Context(), s.Person.ID); err != nil {
 		return err
 	}
 	h.endLive(s.Session, errSignedOut) // the other sessions' views find out within recheckEvery
@@ -307,7 +308,7 @@ func (h *Handler) signOutEverywhere(w http.ResponseWriter, r *http.Request) erro
 }
 
 func (h *Handler) end(ctx context.Context, s access.Subject) error {
-	if err := h.cfg.Access.SignOut(ctx, s); err != nil {
+	if err := h.cfg.SignIn.SignOut(ctx, s); err != nil {
 		return err
 	}
 	h.endLive(s.Session, errSignedOut)
@@ -317,7 +318,7 @@ func (h *Handler) end(ctx context.Context, s access.Subject) error {
 // startOIDC leads the browser to the hospital's own sign-in. What it sends back counts only in this browser: the state is in
 // a cookie as well.
 func (h *Handler) startOIDC(w http.ResponseWriter, r *http.Request) error {
-	to, err := h.cfg.Access.StartOIDC(r.Context(), h.cfg.Workstation(r), h.origin(r))
+	to, err := h.cfg.SignIn.StartOIDC(r.Context(), h.cfg.Workstation(r), h.origin(r))
 	if err != nil {
 		return err
 	}
@@ -360,18 +361,18 @@ func (h *Handler) finishOIDC(w http.ResponseWriter, r *http.Request) {
 	http.Redirect(w, r, to, http.StatusSeeOther)
 }
 
-func (h *Handler) returned(r *http.Request) (access.SignedIn, error) {
+func (h *Handler) returned(r *http.Request) (signin.SignedIn, error) {
 	query := r.URL.Query()
 	state := h.cookieValue(r, oidcCookieName)
 	if state == "" || subtle.ConstantTimeCompare([]byte(state), []byte(query.Get("state"))) != 1 {
-		return access.SignedIn{}, access.ErrSignIn
+		return signin.SignedIn{}, signin.ErrSignIn
 	}
-	return h.cfg.Access.FinishOIDC(r.Context(), query, h.cfg.Workstation(r), h.origin(r))
+	return h.cfg.SignIn.FinishOIDC(r.Context(), query, h.cfg.Workstation(r), h.origin(r))
 }
 
 // jwks are the public keys of the access tokens.
 func (h *Handler) jwks(w http.ResponseWriter, r *http.Request) error {
-	b, err := h.cfg.Access.JWKS(r.Context())
+	b, err := h.cfg.SignIn.JWKS(r.Context())
 	if err != nil {
 		return err
 	}
@@ -387,13 +388,13 @@ func (h *Handler) Subject(r *http.Request) (access.Subject, error) {
 		return access.Subject{}, access.ErrNoSession
 	}
 	if weaken.Skip(weaken.OwnKeys) {
-		if s, _, err := h.cfg.Access.AuthenticateKey(r.Context(), token, h.cfg.Workstation(r)); err == nil {
+		if s, _, err := h.cfg.SignIn.AuthenticateKey(r.Context(), token, h.cfg.Workstation(r)); err == nil {
 			return s, nil
 		}
 	}
-	find := h.cfg.Access.Authenticate
+	find := h.cfg.SignIn.Authenticate
 	if r.Header.Get(BackgroundHeader) == "1" {
-		find = h.cfg.Access.Check
+		find = h.cfg.SignIn.Check
 	}
 	return find(r.Context(), token, h.cfg.Workstation(r))
 }
@@ -441,7 +442,7 @@ func (h *Handler) cookieName(r *http.Request, name string) string {
 	return "__Secure-" + name
 }
 
-func (h *Handler) setCookies(w http.ResponseWriter, r *http.Request, t access.Tokens) {
+func (h *Handler) setCookies(w http.ResponseWriter, r *http.Request, t signin.Tokens) {
 	http.SetCookie(w, h.cookie(r, CookieName, "/", t.Access, 0))
 	http.SetCookie(w, h.cookie(r, RefreshCookieName, sessionPath, t.Refresh, 0))
 }
@@ -458,7 +459,7 @@ func (h *Handler) cookie(r *http.Request, name, path, value string, maxAge int) 
 }
 
 func (h *Handler) describe(ctx context.Context, s access.Subject) sessionAnswer {
-	failed, err := h.cfg.Access.FailedSignIns(ctx, s)
+	failed, err := h.cfg.SignIn.FailedSignIns(ctx, s)
 	if err != nil { // the session is there all the same, and the next answer tells
 		h.cfg.Log.WarnContext(ctx, "a person was not told of failed sign-ins", "err", err)
 	}

@@ -20,6 +20,7 @@ import (
 	"vitalseal/internal/audit"
 	"vitalseal/internal/delivery"
 	"vitalseal/internal/seal"
+	"vitalseal/internal/signin"
 	"vitalseal/internal/store"
 	"vitalseal/internal/view/dashboard"
 	"vitalseal/internal/vitals"
@@ -55,6 +56,7 @@ type ward struct {
 	t       testing.TB
 	store   *store.Store
 	engine  *access.Engine
+	signin  *signin.Service
 	trail   *audit.Log
 	handler *dashboard.Handler
 	server  *httptest.Server
@@ -92,6 +94,8 @@ func newWard(t testing.TB, options ...store.Option) *ward {
 	t.Cleanup(func() { _ = w.trail.Close() })
 	w.engine, err = access.New(w.store, w.trail, nil, log)
 	must(err)
+	w.signin, err = signin.New(w.engine, w.store, log)
+	must(err)
 
 	past := time.Now().Add(-2 * time.Hour)
 	must(w.store.CreateWard(ctx, store.Ward{ID: "ward-a", Name: "Cardiology"}))
@@ -109,7 +113,7 @@ func newWard(t testing.TB, options ...store.Option) *ward {
 		must(w.store.CreateDevice(ctx, store.Device{ID: sensorOf(p.bed), Kind: "sensor", State: store.DeviceActive}))
 		must(w.store.PlaceDevice(ctx, sensorOf(p.bed), p.bed, past))
 	}
-	hash, err := access.HashPassword(password)
+	hash, err := signin.HashPassword(password)
 	must(err)
 	for _, p := range []access.Person{
 		{Login: "nurse", DisplayName: "Nurse Tomas Ek", Role: access.RoleNurse, Wards: []string{"ward-a"}},
@@ -127,7 +131,7 @@ func newWard(t testing.TB, options ...store.Option) *ward {
 	}
 	w.grant = w.engine.Standing("ingest", access.AppendVitals)
 	w.at(station)
-	cfg := dashboard.Config{Store: w.store, Access: w.engine, Log: log,
+	cfg := dashboard.Config{Store: w.store, Access: w.engine, SignIn: w.signin, Log: log,
 		Workstation: func(*http.Request) string { return *w.station.Load() }}
 	if _, benchmark := t.(*testing.B); benchmark {
 		cfg.Rate = 1e6

@@ -19,7 +19,7 @@ func (h *Handler) kept(r *http.Request, s access.Subject) bool {
 		return false
 	}
 	old, err := h.lastSubject(r)
-	return err == nil && h.cfg.Access.Adopt(r.Context(), old.Session, s.Person.ID) == nil
+	return err == nil && h.cfg.SignIn.Adopt(r.Context(), old.Session, s.Person.ID) == nil
 }
 
 // body inflates what says that it is compressed, however much comes of it.

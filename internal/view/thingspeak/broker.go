@@ -18,6 +18,7 @@ import (
 	"vitalseal/internal/access"
 	"vitalseal/internal/form"
 	"vitalseal/internal/lab/weaken"
+	"vitalseal/internal/signin"
 	"vitalseal/internal/store"
 	"vitalseal/internal/vitals"
 )
@@ -61,7 +62,7 @@ type broker struct {
 // mqttClient is one that has signed in.
 type mqttClient struct {
 	id   string
-	who  access.MQTTClient
+	who  signin.MQTTClient
 	subs map[string]*subscription // by topic filter
 }
 
@@ -205,7 +206,7 @@ func (b *broker) OnConnectAuthenticate(cl *mqtt.Client, pk packets.Packet) bool 
 	if wrong := b.greetingMistake(pk); wrong != "" {
 		return false // OnPacketRead has said so
 	}
-	who, err := b.f.Access.AuthenticateMQTT(context.Background(), pk.Connect.ClientIdentifier, string(pk.Connect.Username), string(pk.Connect.Password), conn.station)
+	who, err := b.f.SignIn.AuthenticateMQTT(context.Background(), pk.Connect.ClientIdentifier, string(pk.Connect.Username), string(pk.Connect.Password), conn.station)
 	if err != nil {
 		b.f.Log.Warn("mqtt client refused", "workstation", conn.station, "err", err)
 		return false
@@ -288,7 +289,7 @@ func (b *broker) OnUnsubscribed(cl *mqtt.Client, pk packets.Packet) {
 }
 
 // decide has a subscription decided, as a read of the channel by key would be.
-func (b *broker) decide(ctx context.Context, who access.MQTTClient, s *subscription) error {
+func (b *broker) decide(ctx context.Context, who signin.MQTTClient, s *subscription) error {
 	var ok bool
 	if s.subject, ok = who.On(s.topic.channel, false); !ok {
 		return access.ErrNoSession
@@ -450,7 +451,7 @@ func (b *broker) recheck(ctx context.Context) {
 		if c == nil {
 			continue
 		}
-		who, err := b.f.Access.RenewMQTT(ctx, c.who)
+		who, err := b.f.SignIn.RenewMQTT(ctx, c.who)
 		if weaken.Skip(weaken.LiveRecheck) {
 			continue
 		}
@@ -470,7 +471,7 @@ func (b *broker) recheck(ctx context.Context) {
 	}
 }
 
-func (b *broker) renew(ctx context.Context, who access.MQTTClient, s *subscription) error {
+func (b *broker) renew(ctx context.Context, who signin.MQTTClient, s *subscription) error {
 	subject, ok := who.On(s.topic.channel, false)
 	if !ok {
 		return access.ErrNoSession

@@ -170,7 +170,7 @@ func (f *face) createChannel(q *request) error {
 	}
 	out := describe(c)
 	for _, mayWrite := range []bool{true, false} {
-		key, err := f.Access.IssueKey(ctx, manage, access.APIKey{Channel: c.ID, Write: mayWrite})
+		key, err := f.SignIn.IssueKey(ctx, manage, access.APIKey{Channel: c.ID, Write: mayWrite})
 		if err != nil {
 			return err
 		}
@@ -276,7 +276,7 @@ func (f *face) createKey(q *request) error {
 		return err
 	}
 	mayWrite := q.p["write_flag"] == "true"
-	key, err := f.Access.IssueKey(q.r.Context(), g, access.APIKey{Channel: c.ID, Write: mayWrite})
+	key, err := f.SignIn.IssueKey(q.r.Context(), g, access.APIKey{Channel: c.ID, Write: mayWrite})
 	if err != nil {
 		return err
 	}

@@ -58,7 +58,7 @@ func (f *face) decideRead(q *request, id int64) (c store.Channel, g access.Grant
 	}
 	subject, key, err := access.Subject{}, access.APIKey{}, error(access.ErrNoSession)
 	if text := keyOf(q.r, q.p); text != "" || !ref.Public {
-		subject, key, err = f.Access.AuthenticateKey(ctx, text, f.Workstation(q.r))
+		subject, key, err = f.SignIn.AuthenticateKey(ctx, text, f.Workstation(q.r))
 	}
 	if ref.Public && ref.Patient == "" && (err != nil || key.Write || key.Channel != id && !key.Account()) {
 		subject, err = access.Subject{Workstation: f.Workstation(q.r), Anonymous: true}, nil

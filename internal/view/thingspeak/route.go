@@ -146,7 +146,7 @@ func (q *request) field() (int, error) {
 
 // account is whose account key the request has.
 func (f *face) account(q *request) (access.Subject, error) {
-	s, k, err := f.Access.AuthenticateKey(q.r.Context(), keyOf(q.r, q.p), f.Workstation(q.r))
+	s, k, err := f.SignIn.AuthenticateKey(q.r.Context(), keyOf(q.r, q.p), f.Workstation(q.r))
 	if err == nil && !k.Account() {
 		err = access.ErrNoSession
 	}

@@ -48,7 +48,7 @@ func (f *face) talkBack(q *request) (int64, access.Grant, error) {
 	if q.p, err = writeParameters(q.w, q.r, maxBodyBytes); err != nil {
 		return 0, access.Grant{}, err
 	}
-	s, _, err := f.Access.AuthenticateKey(q.r.Context(), keyOf(q.r, q.p), f.Workstation(q.r))
+	s, _, err := f.SignIn.AuthenticateKey(q.r.Context(), keyOf(q.r, q.p), f.Workstation(q.r))
 	if err != nil {
 		return 0, access.Grant{}, err
 	}
@@ -58,7 +58,7 @@ func (f *face) talkBack(q *request) (int64, access.Grant, error) {
 
 // talkBackOf has the use of the TalkBack decided that a key is for.
 func (f *face) talkBackOf(q *request, key string) (int64, access.Grant, error) {
-	s, k, err := f.Access.AuthenticateKey(q.r.Context(), key, f.Workstation(q.r))
+	s, k, err := f.SignIn.AuthenticateKey(q.r.Context(), key, f.Workstation(q.r))
 	if err == nil && k.TalkBack == 0 {
 		err = access.ErrNoSession
 	}
@@ -100,7 +100,7 @@ func (f *face) createTalkBack(q *request) error {
 	if err != nil {
 		return err
 	}
-	key, err := f.Access.IssueKey(ctx, use, access.APIKey{TalkBack: t.ID})
+	key, err := f.SignIn.IssueKey(ctx, use, access.APIKey{TalkBack: t.ID})
 	if err != nil {
 		return err
 	}

@@ -26,6 +26,7 @@ import (
 
 	"vitalseal/internal/access"
 	"vitalseal/internal/form"
+	"vitalseal/internal/signin"
 	"vitalseal/internal/store"
 	"vitalseal/internal/vitals"
 )
@@ -41,6 +42,7 @@ const (
 type Config struct {
 	Store  *store.Store
 	Access *access.Engine
+	SignIn *signin.Service
 	// Workstation is the SPIFFE id proven for the request's connection, or "".
 	Workstation func(*http.Request) string
 	// Submit takes in an entry of a free channel; it is ingest's, since a view never appends a measurement itself.
@@ -102,7 +104,7 @@ type face struct {
 
 // New makes the face.
 func New(c Config) (*Face, error) {
-	if c.Store == nil || c.Access == nil || c.Workstation == nil || c.Submit == nil || c.Log == nil {
+	if c.Store == nil || c.Access == nil || c.SignIn == nil || c.Workstation == nil || c.Submit == nil || c.Log == nil {
 		return nil, errors.New("thingspeak: configuration incomplete")
 	}
 	if c.Now == nil {

@@ -106,7 +106,7 @@ func (f *face) writer(q *request, channel int64) (int64, access.Grant, error) {
 	if found := keyOf(q.r, q.p); key == "" || headerKey(q.r) != "" {
 		key = found
 	}
-	subject, k, err := f.Access.AuthenticateKey(q.r.Context(), key, f.Workstation(q.r))
+	subject, k, err := f.SignIn.AuthenticateKey(q.r.Context(), key, f.Workstation(q.r))
 	if err != nil {
 		return 0, access.Grant{}, err
 	}

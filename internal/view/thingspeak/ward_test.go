@@ -22,6 +22,7 @@ import (
 	"vitalseal/internal/audit"
 	"vitalseal/internal/delivery"
 	"vitalseal/internal/seal"
+	"vitalseal/internal/signin"
 	"vitalseal/internal/store"
 	"vitalseal/internal/view/thingspeak"
 	"vitalseal/internal/vitals"
@@ -55,6 +56,7 @@ type ward struct {
 	trail   *audit.Log
 	handler http.Handler
 	engine  *access.Engine
+	signin  *signin.Service
 	slog    *slog.Logger
 	log     logBuffer
 	later   atomic.Int64 // ns that the face's clock is ahead
@@ -96,6 +98,8 @@ func newWard(t testing.TB) *ward {
 	must(err)
 	t.Cleanup(func() { _ = w.trail.Close() })
 	engine, err := access.New(w.store, w.trail, nil, log)
+	must(err)
+	w.signin, err = signin.New(engine, w.store, log)
 	must(err)
 
 	past := time.Now().Add(-50 * time.Hour)
@@ -146,7 +150,7 @@ func newWard(t testing.TB) *ward {
 func (w *ward) limit(l thingspeak.Limits) {
 	w.t.Helper()
 	var err error
-	w.handler, err = thingspeak.New(thingspeak.Config{Store: w.store, Access: w.engine, Log: w.slog, Submit: w.store.AppendEntry, SubmitAll: w.store.AppendEntries,
+	w.handler, err = thingspeak.New(thingspeak.Config{Store: w.store, Access: w.engine, SignIn: w.signin, Log: w.slog, Submit: w.store.AppendEntry, SubmitAll: w.store.AppendEntries,
 		Workstation: func(*http.Request) string { return w.at }, Limits: l, Now: func() time.Time { return w.clock() }})
 	if err != nil {
 		w.t.Fatal(err)
