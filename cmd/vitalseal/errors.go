@@ -51,7 +51,7 @@ func inUse(err error, data string) error {
 
 // layers are the names that packages put in front of their errors.
 var layers = map[string]bool{"access": true, "audit": true, "connect": true, "gateway": true, "hub": true, "ingest": true, "mgmt": true, "node": true,
-	"openziti": true, "outbox": true, "overlay": true, "seal": true, "sink": true, "store": true}
+	"openziti": true, "outbox": true, "overlay": true, "seal": true, "signin": true, "sink": true, "store": true}
 
 // onceNamed takes a layer's name out of an error's text where the same name stands before it: an error that passed through one
 // layer twice reads "store: open: store: in use" otherwise.

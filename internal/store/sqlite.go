@@ -262,7 +262,7 @@ func named(action string, err error) error {
 		err = ErrNotFound
 	}
 	text := err.Error()
-	if strings.HasPrefix(text, "store: ") || strings.HasPrefix(text, "access: ") {
+	if strings.HasPrefix(text, "store: ") || strings.HasPrefix(text, "access: ") || strings.HasPrefix(text, "signin: ") {
 		return fmt.Errorf("store: %s: %w", action, trimmed{err})
 	}
 	return fmt.Errorf("store: %s: %w", action, err)
