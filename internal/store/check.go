@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 
 	"vitalseal/internal/seal"
 	"vitalseal/internal/vitals"
@@ -127,7 +128,7 @@ func (s *Store) checkSubject(ctx context.Context, d day, id int64, subject strin
 		c.Blocks++
 		for i, ch := range chunks {
 			note(stream, seqs[i])
-			said.collect(ch)
+			said.collect(t.key.sensor, ch)
 			numerics = numerics || ch.Signal == vitals.Numerics
 		}
 		return nil
@@ -188,18 +189,27 @@ func (s *Store) checkSums(ctx context.Context, d day, id int64, subject string, 
 	return err
 }
 
-// near tells equal but for the last digits of a sum, which depend on the order of adding, and for values that the chunks say are
-// asserted and a sum of version 1 holds among the measured ones.
+// near tells equal but for the last digits of a sum, which depend on the order of adding. Where either holds values of unknown sensors
+// (an older hub's), the values of all together are compared, and what the chunks say is asserted may be among the measured ones.
 func (c *cell) near(o *cell) bool {
-	for k := range c.measured {
-		if c.asserted[k].count > o.asserted[k].count {
+	if c.unknown() || o.unknown() {
+		a, b := c.total(), o.total()
+		return a.near(&b, true)
+	}
+	return slices.EqualFunc(c.sources, o.sources, func(a, b sourceSums) bool { return a.sensor == b.sensor && a.near(&b, false) })
+}
+
+// near compares the sums of one source; with asserted, what o has asserted may be among what s has measured.
+func (s *sourceSums) near(o *sourceSums, asserted bool) bool {
+	for k := range s.measured {
+		if s.asserted[k].count > o.asserted[k].count {
 			return false
 		}
-		a, b := c.measured[k], o.measured[k]
-		if c.asserted[k].count < o.asserted[k].count {
-			a.merge(c.asserted[k])
+		a, b := s.measured[k], o.measured[k]
+		if asserted && s.asserted[k].count < o.asserted[k].count {
+			a.merge(s.asserted[k])
 			b.merge(o.asserted[k])
-		} else if !c.asserted[k].near(o.asserted[k]) {
+		} else if !s.asserted[k].near(o.asserted[k]) {
 			return false
 		}
 		if !a.near(b) {

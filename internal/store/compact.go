@@ -166,7 +166,7 @@ func (s *Store) makeBlock(ctx context.Context, d day, sp blockSpan, sealed [][]b
 	sp = b.blockSpan
 	for i, r := range sp.rows {
 		b.start, b.first, b.last = min(b.start, r.start), min(b.first, r.first), max(b.last, r.last)
-		b.sums.collect(chunks[i])
+		b.sums.collect(t.key.sensor, chunks[i])
 	}
 	plain := binary.AppendUvarint(nil, uint64(len(sp.rows)))
 	last := sp.rows[0].seq - 1

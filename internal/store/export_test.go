@@ -182,7 +182,7 @@ func (s *Store) OpenMoves(ctx context.Context) (n int, err error) {
 	return n, err
 }
 
-// AsVersion1 writes a patient's sums of the day as hubs before version 2 did: what is asserted among what was measured.
+// AsVersion1 writes a patient's sums of the day as hubs before version 2 did: all sensors in one, and what is asserted among what was measured.
 func AsVersion1(ctx context.Context, s *Store, patient string, at time.Time) (changed int, err error) {
 	key, err := s.key(ctx, patientKey(patient))
 	if err != nil {
@@ -209,11 +209,12 @@ func AsVersion1(ctx context.Context, s *Store, patient string, at time.Time) (ch
 		if err := openCell(c, key, sealed, sumData(patient, name, k)); err != nil {
 			return err
 		}
-		for i, a := range c.asserted {
-			c.measured[i].merge(a)
-			c.asserted[i] = aggregate{}
+		all := c.total()
+		for i, a := range all.asserted {
+			all.measured[i].merge(a)
+			all.asserted[i] = aggregate{}
 		}
-		old[k] = c
+		old[k] = &cell{sources: []sourceSums{all}}
 		return nil
 	}, subject)
 	if err != nil {

@@ -17,6 +17,10 @@ func FuzzTrend(f *testing.F) {
 	f.Add([]byte{2})
 	both := append([]byte{2}, one[1:]...)
 	f.Add(append(both, append([]byte{0x81, 0, 0, 0, 1, 0, 0, 0, 1}, one[10:]...)...))
+	source := append([]byte{3, 0, 1, 'a', 1}, one[1:]...)
+	f.Add(source)
+	f.Add(append(append(bytes.Clone(source), 0, 2, 'a', 'b', 1), one[1:]...))
+	f.Add(append(append([]byte{3, 0, 0, 1}, one[1:]...), source[1:]...))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		again, err := store.RecodeCell(b)
 		if err != nil {

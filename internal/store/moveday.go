@@ -268,7 +268,7 @@ func (s *Store) remakeHour(ctx context.Context, d day, name string, subject int6
 		}
 		for _, c := range chunks {
 			c.Bundles = slices.DeleteFunc(c.Bundles, func(x vitals.Bundle) bool { return micro(x.At) < low || micro(x.At) >= high })
-			made.collect(c)
+			made.collect(t.key.sensor, c)
 		}
 	}
 	minutes := [2]int64{low / 60e6, high / 60e6}

@@ -6,7 +6,6 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
 	"time"
 
@@ -247,23 +246,53 @@ func (s *Store) said(ctx context.Context, g access.Grant, patient string, from, 
 	return got, nil
 }
 
-// Waveform are a patient's chunks of sig that have samples in [from, to), ascending by start; chunks of one stream that
+// Waveform are a patient's chunks of sig that have samples in [from, to), of all sensors, ascending by start; chunks of one stream that
 // start together are in (epoch, sequence) order. ErrTooMuch beyond MaxWaveform. Holes stay holes. The grant must
 // allow access.ViewPatient on the patient.
 func (s *Store) Waveform(ctx context.Context, g access.Grant, patient string, sig vitals.Signal, from, to time.Time) ([]vitals.Chunk, error) {
+	got, err := s.waveform(ctx, g, patient, sig, from, to)
+	return chunksOf(got), named("waveform", err)
+}
+
+// WaveformOf is Waveform of one sensor (SPIFFE id), since a wave of two sensors together is of no use; with an empty sensor it is of the
+// first by id that has one. It tells of which sensor it is: empty where there is no chunk.
+func (s *Store) WaveformOf(ctx context.Context, g access.Grant, patient, sensor string, sig vitals.Signal, from, to time.Time) (string, []vitals.Chunk, error) {
+	got, err := s.waveform(ctx, g, patient, sig, from, to)
+	if err != nil {
+		return "", nil, named("waveform", err)
+	}
+	if sensor == "" && len(got) > 0 {
+		sensor = slices.MinFunc(got, func(a, b opened) int { return cmp.Compare(a.sensor, b.sensor) }).sensor
+	}
+	got = slices.DeleteFunc(got, func(o opened) bool { return o.sensor != sensor })
+	if len(got) == 0 {
+		return "", nil, nil
+	}
+	return sensor, chunksOf(got), nil
+}
+
+func chunksOf(all []opened) []vitals.Chunk {
+	chunks := make([]vitals.Chunk, len(all))
+	for i, o := range all {
+		chunks[i] = o.chunk
+	}
+	return chunks
+}
+
+func (s *Store) waveform(ctx context.Context, g access.Grant, patient string, sig vitals.Signal, from, to time.Time) ([]opened, error) {
 	if err := s.allowed(g, access.ViewPatient, access.OnPatient(patient)); err != nil {
-		return nil, named("waveform", err)
+		return nil, err
 	}
 	if !sig.Valid() {
-		return nil, named("waveform", fmt.Errorf("%w: unknown signal", ErrInvalid))
+		return nil, fmt.Errorf("%w: unknown signal", ErrInvalid)
 	}
 	key, err := s.key(ctx, patientKey(patient))
 	if err != nil {
-		return nil, named("waveform", err)
+		return nil, err
 	}
 	names, err := s.archive.between(ctx, from, to)
 	if err != nil {
-		return nil, named("waveform", err)
+		return nil, err
 	}
 	var got []opened
 	for _, name := range names {
@@ -278,7 +307,7 @@ func (s *Store) Waveform(ctx context.Context, g access.Grant, patient string, si
 			return nil
 		})
 		if err != nil {
-			return nil, named("waveform", err)
+			return nil, err
 		}
 	}
 	slices.SortFunc(got, func(a, b opened) int {
@@ -292,23 +321,5 @@ func (s *Store) Waveform(ctx context.Context, g access.Grant, patient string, si
 		}
 		return cmp.Compare(a.seq, b.seq)
 	})
-	chunks := make([]vitals.Chunk, len(got))
-	for i, o := range got {
-		chunks[i] = o.chunk
-	}
-	return chunks, nil
-}
-
-// points are sums in the order of time.
-func points(sums map[int64]*sum) []TrendPoint {
-	var all []TrendPoint
-	for _, at := range slices.Sorted(maps.Keys(sums)) {
-		a, asserted := sums[at].measured, false
-		if a.count == 0 {
-			a, asserted = sums[at].asserted, true
-		}
-		all = append(all, TrendPoint{At: time.Unix(at, 0).UTC(), Min: a.min, Mean: a.sum / float64(a.count), Max: a.max,
-			Count: int(a.count), Questionable: int(a.questionable), Asserted: asserted})
-	}
-	return all
+	return got, nil
 }

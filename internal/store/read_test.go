@@ -76,7 +76,7 @@ func TestReadsAgainstModel(t *testing.T) {
 		for _, k := range kinds {
 			got, err := s.Trends(ctx, g, p, k, from, to, step)
 			must(t, err)
-			if diff := gocmp.Diff(naiveTrend(model, k, from, to, step), got, cmpopts.EquateApprox(1e-12, 0), cmpopts.EquateEmpty()); diff != "" {
+			if diff := gocmp.Diff(naiveTrend(model, sensor, k, from, to, step), got, cmpopts.EquateApprox(1e-12, 0), cmpopts.EquateEmpty()); diff != "" {
 				rt.Fatalf("%v [%v, %v) %v: %s", k, from, to, step, diff)
 			}
 		}
@@ -99,7 +99,7 @@ func TestReadsAgainstModel(t *testing.T) {
 	}
 }
 
-func naiveTrend(model []vitals.Bundle, k vitals.Kind, from, to time.Time, step time.Duration) (all []store.TrendPoint) {
+func naiveTrend(model []vitals.Bundle, sensor string, k vitals.Kind, from, to time.Time, step time.Duration) (all []store.TrendPoint) {
 	low, high := from.Truncate(time.Minute), to.Add(time.Minute-1).Truncate(time.Minute)
 	if !to.After(from) {
 		return nil
@@ -116,7 +116,7 @@ func naiveTrend(model []vitals.Bundle, k vitals.Kind, from, to time.Time, step t
 		}
 	}
 	for at, vs := range values {
-		p := store.TrendPoint{At: at, Min: math.Inf(1), Max: math.Inf(-1), Count: len(vs)}
+		p := store.TrendPoint{At: at, Min: math.Inf(1), Max: math.Inf(-1), Count: len(vs), Sensor: sensor, Sensors: 1}
 		for _, v := range vs {
 			p.Min, p.Max, p.Mean = min(p.Min, v.Value), max(p.Max, v.Value), p.Mean+v.Value/float64(len(vs))
 			if v.Quality == vitals.Questionable {
@@ -143,7 +143,7 @@ func TestTrendsSurviveReopen(t *testing.T) {
 	}
 	s := open(t, dir)
 	got, err := s.Trends(t.Context(), standing(t, s), p[0], vitals.HeartRate, now, now.Add(time.Minute), time.Minute)
-	want := []store.TrendPoint{{At: now, Min: 60, Mean: 61, Max: 62, Count: 3}}
+	want := []store.TrendPoint{{At: now, Min: 60, Mean: 61, Max: 62, Count: 3, Sensor: sensorID("s0"), Sensors: 1}}
 	if diff := gocmp.Diff(want, got); err != nil || diff != "" {
 		t.Error(err, diff)
 	}

@@ -40,8 +40,9 @@ func TestTrendsOfOldSums(t *testing.T) {
 	say(time.Minute, asserted(50))
 	must(t, s.Compact(t.Context()))
 	second := now.Add(time.Minute)
-	trend("apart", store.TrendPoint{At: now, Min: 118, Mean: 118, Max: 118, Count: 1},
-		store.TrendPoint{At: second, Min: 50, Mean: 50, Max: 50, Count: 1, Questionable: 1, Asserted: true})
+	one := sensorID("s0")
+	trend("apart", store.TrendPoint{At: now, Min: 118, Mean: 118, Max: 118, Count: 1, Sensor: one, Sensors: 1},
+		store.TrendPoint{At: second, Min: 50, Mean: 50, Max: 50, Count: 1, Questionable: 1, Asserted: true, Sensor: one, Sensors: 1})
 
 	n, err := store.AsVersion1(t.Context(), s, patient, now)
 	if err != nil || n != 4 { // two minutes, a quarter, an hour
@@ -55,4 +56,14 @@ func TestTrendsOfOldSums(t *testing.T) {
 	must(t, s.Compact(t.Context()))
 	trend("added to", store.TrendPoint{At: now, Min: 40, Mean: 79, Max: 118, Count: 2, Questionable: 1},
 		store.TrendPoint{At: second, Min: 50, Mean: 83.5, Max: 117, Count: 2, Questionable: 1})
+
+	// Two sensors since: what the older hub summed up stands beside them as of unknown sensors, and in no mean.
+	other := sensorID("s9")
+	must(t, s.CreateDevice(t.Context(), store.Device{ID: other, Kind: "sensor", State: store.DeviceActive}))
+	must(t, s.PlaceDevice(t.Context(), other, "a-0", now.Add(-time.Hour)))
+	appendAs(t, s, g, arrival(other, numerics(now.Add(62*time.Second), heart(60)), epoch(1), 1), delivery.Accepted, "")
+	must(t, s.Compact(t.Context()))
+	trend("two since", store.TrendPoint{At: now, Min: 40, Mean: 79, Max: 118, Count: 2, Questionable: 1},
+		store.TrendPoint{At: second, Min: 117, Mean: 117, Max: 117, Count: 1, Sensor: one, Sensors: 2, Others: []store.TrendOther{
+			{Sensor: other, Min: 60, Mean: 60, Max: 60, Count: 1, Disagree: true}, {Min: 50, Mean: 50, Max: 50, Count: 1, Questionable: 1, Disagree: true}}})
 }

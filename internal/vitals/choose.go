@@ -75,9 +75,9 @@ func staleAfter(k Kind) time.Duration {
 	return StaleAfter
 }
 
-// lead is the kind by which the source is chosen: the three numbers of one cuff measurement have
+// Lead is the kind by which the source is chosen: the three numbers of one cuff measurement have
 // one source.
-func lead(k Kind) Kind {
+func Lead(k Kind) Kind {
 	if k == Diastolic || k == MeanArterial {
 		return Systolic
 	}
@@ -196,7 +196,7 @@ func (c *Chooser) Source(k Kind, now time.Time) string {
 	if !k.Valid() {
 		return ""
 	}
-	k = lead(k)
+	k = Lead(k)
 	best, rank := "", -1
 	for id, s := range c.sources {
 		w := &s.words[k]
