@@ -281,7 +281,7 @@ func (h *Handler) hear(ctx context.Context, g access.Grant, id string, now time.
 	return c, nil
 }
 
-// trendPoint is one minute with values; a minute without is not there.
+// trendPoint is one step with values, of one sensor; a step without is not there.
 type trendPoint struct {
 	At    time.Time `json:"at"`
 	Min   float64   `json:"min"`
@@ -292,6 +292,35 @@ type trendPoint struct {
 	Uncertain int `json:"uncertain,omitempty"`
 	// Asserted says that legacy devices said all of Count. Where one value was measured, theirs are left out.
 	Asserted bool `json:"asserted,omitempty"`
+	// Source is the short name of the sensor that these values are of, and Sensors how many had values in the step. Sensors is 0, and
+	// there is no source, where an older hub summed up all sensors.
+	Source  string `json:"source,omitempty"`
+	Sensors int    `json:"sensors"`
+	// Others are the values of the other sensors; Disagree says that the mean of one of them lies further from Mean than
+	// vitals.MostApart allows.
+	Others   []trendOther `json:"others,omitempty"`
+	Disagree bool         `json:"disagree,omitempty"`
+}
+
+// trendOther is what a sensor that is not the source of a trendPoint says in the same step. Without a source an older hub summed it up.
+type trendOther struct {
+	Source    string  `json:"source,omitempty"`
+	Min       float64 `json:"min"`
+	Mean      float64 `json:"mean"`
+	Max       float64 `json:"max"`
+	Count     int     `json:"count"`
+	Uncertain int     `json:"uncertain,omitempty"`
+	Disagree  bool    `json:"disagree,omitempty"`
+}
+
+func trendPointOf(p store.TrendPoint) trendPoint {
+	out := trendPoint{At: p.At.UTC(), Min: p.Min, Mean: p.Mean, Max: p.Max, Count: p.Count, Uncertain: p.Questionable, Asserted: p.Asserted,
+		Source: shortName(p.Sensor), Sensors: p.Sensors}
+	for _, o := range p.Others {
+		out.Others = append(out.Others, trendOther{shortName(o.Sensor), o.Min, o.Mean, o.Max, o.Count, o.Questionable, o.Disagree})
+		out.Disagree = out.Disagree || o.Disagree
+	}
+	return out
 }
 
 type trendSeries struct {
@@ -394,7 +423,7 @@ func (h *Handler) trends(w http.ResponseWriter, r *http.Request) error {
 		series := trendSeries{Kind: k.String(), Unit: k.Unit(), Points: []trendPoint{}}
 		for _, p := range points {
 			if p.Count > 0 {
-				series.Points = append(series.Points, trendPoint{p.At.UTC(), p.Min, p.Mean, p.Max, p.Count, p.Questionable, p.Asserted})
+				series.Points = append(series.Points, trendPointOf(p))
 			}
 		}
 		answer.Series = append(answer.Series, series)
@@ -403,7 +432,7 @@ func (h *Handler) trends(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// waveform answers ?seconds=10 with the pulse wave of the last seconds.
+// waveform answers ?seconds=10 with the pulse wave of the last seconds, of the one sensor that the live view shows the wave of.
 func (h *Handler) waveform(w http.ResponseWriter, r *http.Request) error {
 	id, g, err := h.open(r)
 	if err != nil {
@@ -414,21 +443,40 @@ func (h *Handler) waveform(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	now := h.cfg.Now()
-	chunks, err := h.cfg.Store.Waveform(r.Context(), g, id, vitals.PPG, now.Add(-time.Duration(seconds)*time.Second), now.Add(aheadSpan))
+	sensor, chunks, err := h.waveOf(r.Context(), g, id, now.Add(-time.Duration(seconds)*time.Second), now)
 	if err != nil {
 		return err
 	}
 	answer := struct {
 		ServerTime time.Time `json:"server_time"`
-		Chunks     []pulse   `json:"chunks"`
+		// Source is the short name of the sensor that all chunks are of; empty where there are none.
+		Source string  `json:"source,omitempty"`
+		Chunks []pulse `json:"chunks"`
 	}{ServerTime: h.now(), Chunks: []pulse{}}
 	for _, c := range chunks {
 		if p, ok := pulseOf(c); ok {
 			answer.Chunks = append(answer.Chunks, p)
 		}
 	}
+	if len(answer.Chunks) > 0 {
+		answer.Source = shortName(sensor)
+	}
 	h.write(w, http.StatusOK, answer)
 	return nil
+}
+
+// waveOf is the wave since a time of the sensor that is the source of the heart rate now. Where none is, or a legacy device, which has no
+// wave, it is of the first sensor by id that has one.
+func (h *Handler) waveOf(ctx context.Context, g access.Grant, id string, from, now time.Time) (string, []vitals.Chunk, error) {
+	c, err := h.hear(ctx, g, id, now)
+	if err != nil {
+		return "", nil, err
+	}
+	source := c.Source(vitals.HeartRate, now)
+	if c.Asserts(source) {
+		source = ""
+	}
+	return h.cfg.Store.WaveformOf(ctx, g, id, source, vitals.PPG, from, now.Add(aheadSpan))
 }
 
 // number reads a whole number of the query.

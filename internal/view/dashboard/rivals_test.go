@@ -5,6 +5,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"vitalseal/internal/delivery"
 	"vitalseal/internal/seal"
 	"vitalseal/internal/store"
@@ -13,13 +15,30 @@ import (
 
 const newcomer = "spiffe://test.vitalseal.internal/sensor/new-9"
 
-// measures stores what a second oximeter at Ada's bed says.
+// second puts a second oximeter to Ada's bed.
+func (w *ward) second() {
+	w.t.Helper()
+	if err := w.store.CreateDevice(w.t.Context(), store.Device{ID: newcomer, Kind: "sensor", Model: "MAX30100", State: store.DeviceActive}); err != nil {
+		w.t.Fatal(err)
+	}
+	if err := w.store.PlaceDevice(w.t.Context(), newcomer, "a-1", time.Now().Add(-time.Hour)); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// measures stores what the second oximeter says.
 func (w *ward) measures(at time.Time, n ...vitals.Numeric) {
 	w.t.Helper()
-	c := numerics(at, n...)
-	w.seq[newcomer]++
-	o, why, err := w.store.Append(context.Background(), w.grant, store.Arrival{Sensor: newcomer, Chunk: c, Received: time.Now(), Header: seal.Header{
-		Sensor: newcomer, Signal: uint8(c.Signal), Start: c.Start, Seq: w.seq[newcomer], Epoch: seal.Epoch{ID: seal.EpochID{4}, Number: 4}}})
+	w.stores(newcomer, numerics(at, n...))
+}
+
+// stores a chunk of a sensor.
+func (w *ward) stores(sensor string, c vitals.Chunk) {
+	w.t.Helper()
+	key := sensor + c.Signal.String()
+	w.seq[key]++
+	o, why, err := w.store.Append(context.Background(), w.grant, store.Arrival{Sensor: sensor, Chunk: c, Received: time.Now(), Header: seal.Header{
+		Sensor: sensor, Signal: uint8(c.Signal), Start: c.Start, Seq: w.seq[key], Epoch: seal.Epoch{ID: seal.EpochID{4}, Number: 4}}})
 	if err != nil || o != delivery.Accepted {
 		w.t.Fatal(o, why, err)
 	}
@@ -29,12 +48,7 @@ func (w *ward) measures(at time.Time, n ...vitals.Numeric) {
 // second one with its value, and say whether the two disagree; once it is silent nothing is said.
 func TestTwoOximetersAtOneBed(t *testing.T) {
 	w := newWard(t)
-	if err := w.store.CreateDevice(t.Context(), store.Device{ID: newcomer, Kind: "sensor", Model: "MAX30100", State: store.DeviceActive}); err != nil {
-		t.Fatal(err)
-	}
-	if err := w.store.PlaceDevice(t.Context(), newcomer, "a-1", time.Now().Add(-time.Hour)); err != nil {
-		t.Fatal(err)
-	}
+	w.second()
 	nurse := w.signedIn("nurse")
 	type other struct {
 		Source   string
@@ -105,4 +119,73 @@ func TestTwoOximetersAtOneBed(t *testing.T) {
 	w.measures(time.Now(), good(vitals.SpO2, 95))
 	live(96, 95, false)
 	told("page", page()["spo2_percent"], 96, 95, false)
+}
+
+// TestTrendsOfTwoOximeters: each point of a chart is of one sensor, with its name; where another one measured too, the point says how
+// many there are and what the other one's values are, and the mean is not that of both.
+func TestTrendsOfTwoOximeters(t *testing.T) {
+	w := newWard(t)
+	w.second()
+	at := time.Now().Truncate(time.Minute).Add(-10 * time.Minute)
+	for i, rates := range [][2]float64{{70, 105}, {72, 107}} {
+		when := at.Add(time.Duration(i) * time.Second)
+		w.append("a-1", numerics(when, good(vitals.HeartRate, rates[0])))
+		w.measures(when, good(vitals.HeartRate, rates[1]))
+	}
+	w.measures(at.Add(time.Minute), good(vitals.HeartRate, 80))
+	type other struct {
+		Source         string
+		Min, Mean, Max float64
+		Count          int
+		Disagree       bool
+	}
+	type point struct {
+		Min, Mean, Max float64
+		Count          int
+		Source         string
+		Sensors        int
+		Others         []other
+		Disagree       bool
+	}
+	var got struct{ Series []struct{ Points []point } }
+	second := other{"oxi-a-1", 70, 71, 72, 2, true}
+	want := []point{{105, 106, 107, 2, "new-9", 2, []other{second}, true}, {80, 80, 80, 1, "new-9", 1, nil, false}}
+	nurse := w.signedIn("nurse")
+	for _, when := range []string{"as they came", "compacted"} {
+		nurse.get("/api/patients/"+w.ada+"/trends?kind=heart_rate_bpm&minutes=60", &got)
+		if d := cmp.Diff(want, got.Series[0].Points); d != "" {
+			t.Errorf("%s (-want +got):\n%s", when, d)
+		}
+		if err := w.store.Compact(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// TestWaveOfOneSensor: the wave before the live one is that of the heart rate's source alone, and named.
+func TestWaveOfOneSensor(t *testing.T) {
+	w := newWard(t)
+	w.second()
+	at := time.Now().Add(-3 * time.Second)
+	w.append("a-1", numerics(at, good(vitals.HeartRate, 70)))
+	w.measures(at, good(vitals.HeartRate, 105))
+	for i := range 3 {
+		when := at.Add(time.Duration(i) * 10 * time.Millisecond)
+		w.append("a-1", ppg(when, 1))
+		w.stores(newcomer, ppg(when.Add(5*time.Millisecond), 2))
+	}
+	var got struct {
+		Source string
+		Chunks []struct{ Pulse []uint16 }
+	}
+	nurse := w.signedIn("nurse")
+	nurse.get("/api/patients/"+w.ada+"/waveform?seconds=10", &got)
+	if got.Source != "new-9" || len(got.Chunks) != 3 {
+		t.Fatalf("%+v", got)
+	}
+	for _, c := range got.Chunks {
+		if len(c.Pulse) != 1 || c.Pulse[0] != 65533 {
+			t.Errorf("a chunk of the other sensor: %v", c.Pulse)
+		}
+	}
 }
