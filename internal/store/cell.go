@@ -11,7 +11,8 @@ import (
 	"vitalseal/internal/vitals"
 )
 
-// aggregate sums up values; merging is associative and commutative, so late and out-of-order arrivals come out the same.
+// aggregate sums up values; merging is associative and commutative, so late and out-of-order
+// arrivals come out the same.
 type aggregate struct {
 	count, questionable uint32
 	min, max, sum       float64
@@ -30,7 +31,8 @@ func (a *aggregate) merge(b aggregate) {
 	a.min, a.max, a.sum = min(a.min, b.min), max(a.max, b.max), a.sum+b.sum
 }
 
-// sourceSums is what one sensor says in a slot: of each kind what was measured, and what a legacy device asserts.
+// sourceSums is what one sensor says in a slot: of each kind what was measured, and what a legacy
+// device asserts.
 type sourceSums struct {
 	sensor             string // SPIFFE id; empty: unknown, as in cells before version 3, and beyond maxCellSources
 	measured, asserted [vitals.MaxKind + 1]aggregate
@@ -65,10 +67,12 @@ func (s *sourceSums) has(k vitals.Kind) bool {
 	return s.measured[k].count > 0 || s.asserted[k].count > 0
 }
 
-// cell is one patient's slot: the sums of each sensor, ascending by its id. The zero value has none.
+// cell is one patient's slot: the sums of each sensor, ascending by its id. The zero value has
+// none.
 type cell struct{ sources []sourceSums }
 
-// maxCellSources bounds the sensors that a cell keeps apart; what more sensors say is summed up as of unknown ones.
+// maxCellSources bounds the sensors that a cell keeps apart; what more sensors say is summed up as
+// of unknown ones.
 const maxCellSources = 64
 
 // unknown tells whether the cell has values of which it does not know the sensor.
@@ -113,10 +117,12 @@ func (c *cell) total() (all sourceSums) {
 }
 
 const (
-	// cellPlain is the version of a cell of which the sensors are not known and that holds nothing asserted. One that a hub before
-	// version 2 wrote holds the asserted values among the measured ones.
+	// cellPlain is the version of a cell of which the sensors are not known and that holds nothing
+	// asserted. One that a hub before version 2 wrote holds the asserted values among the measured
+	// ones.
 	cellPlain = 1
-	// cellMarked is the version of one of which the sensors are not known and that holds asserted values too.
+	// cellMarked is the version of one of which the sensors are not known and that holds asserted
+	// values too.
 	cellMarked = 2
 	// cellSources is the version of one that knows the sensors.
 	cellSources  = 3

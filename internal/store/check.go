@@ -189,8 +189,9 @@ func (s *Store) checkSums(ctx context.Context, d day, id int64, subject string, 
 	return err
 }
 
-// near tells equal but for the last digits of a sum, which depend on the order of adding. Where either holds values of unknown sensors
-// (an older hub's), the values of all together are compared, and what the chunks say is asserted may be among the measured ones.
+// near tells equal but for the last digits of a sum, which depend on the order of adding. Where
+// either holds values of unknown sensors (an older hub's), the values of all together are compared,
+// and what the chunks say is asserted may be among the measured ones.
 func (c *cell) near(o *cell) bool {
 	if c.unknown() || o.unknown() {
 		a, b := c.total(), o.total()
@@ -199,7 +200,8 @@ func (c *cell) near(o *cell) bool {
 	return slices.EqualFunc(c.sources, o.sources, func(a, b sourceSums) bool { return a.sensor == b.sensor && a.near(&b, false) })
 }
 
-// near compares the sums of one source; with asserted, what o has asserted may be among what s has measured.
+// near compares the sums of one source; with asserted, what o has asserted may be among what s has
+// measured.
 func (s *sourceSums) near(o *sourceSums, asserted bool) bool {
 	for k := range s.measured {
 		if s.asserted[k].count > o.asserted[k].count {

@@ -182,7 +182,8 @@ func (s *Store) OpenMoves(ctx context.Context) (n int, err error) {
 	return n, err
 }
 
-// AsVersion1 writes a patient's sums of the day as hubs before version 2 did: all sensors in one, and what is asserted among what was measured.
+// AsVersion1 writes a patient's sums of the day as hubs before version 2 did: all sensors in one,
+// and what is asserted among what was measured.
 func AsVersion1(ctx context.Context, s *Store, patient string, at time.Time) (changed int, err error) {
 	key, err := s.key(ctx, patientKey(patient))
 	if err != nil {

@@ -246,16 +246,17 @@ func (s *Store) said(ctx context.Context, g access.Grant, patient string, from, 
 	return got, nil
 }
 
-// Waveform are a patient's chunks of sig that have samples in [from, to), of all sensors, ascending by start; chunks of one stream that
-// start together are in (epoch, sequence) order. ErrTooMuch beyond MaxWaveform. Holes stay holes. The grant must
-// allow access.ViewPatient on the patient.
+// Waveform are a patient's chunks of sig that have samples in [from, to), of all sensors, ascending
+// by start; chunks of one stream that start together are in (epoch, sequence) order. ErrTooMuch
+// beyond MaxWaveform. Holes stay holes. The grant must allow access.ViewPatient on the patient.
 func (s *Store) Waveform(ctx context.Context, g access.Grant, patient string, sig vitals.Signal, from, to time.Time) ([]vitals.Chunk, error) {
 	got, err := s.waveform(ctx, g, patient, sig, from, to)
 	return chunksOf(got), named("waveform", err)
 }
 
-// WaveformOf is Waveform of one sensor (SPIFFE id), since a wave of two sensors together is of no use; with an empty sensor it is of the
-// first by id that has one. It tells of which sensor it is: empty where there is no chunk.
+// WaveformOf is Waveform of one sensor (SPIFFE id), since a wave of two sensors together is of no
+// use; with an empty sensor it is of the first by id that has one. It tells of which sensor it is:
+// empty where there is no chunk.
 func (s *Store) WaveformOf(ctx context.Context, g access.Grant, patient, sensor string, sig vitals.Signal, from, to time.Time) (string, []vitals.Chunk, error) {
 	got, err := s.waveform(ctx, g, patient, sig, from, to)
 	if err != nil {

@@ -13,21 +13,23 @@ import (
 	"vitalseal/internal/vitals"
 )
 
-// TrendPoint sums up the values of one kind in [At, At+step), of one sensor: a mean of two sensors is a value of neither. A step
-// without values has no point. Values of uncertain quality count, because a reader saw them as numbers; how many of Count they are is
-// told. What a legacy device asserts is never summed up with what was measured: a step with measured values is of these alone.
+// TrendPoint sums up the values of one kind in [At, At+step), of one sensor: a mean of two sensors
+// is a value of neither. A step without values has no point. Values of uncertain quality count,
+// because a reader saw them as numbers; how many of Count they are is told. What a legacy device
+// asserts is never summed up with what was measured: a step with measured values is of these alone.
 type TrendPoint struct {
 	At             time.Time
 	Min, Mean, Max float64 // canonical unit of the kind
 	Count          int     // values, at least 1
 	Questionable   int     // of Count; all of them where Asserted
 	Asserted       bool    // no value of the step was measured: legacy devices say them all
-	// Sensor (SPIFFE id) is whose values these are, and Sensors how many have values in the step, of those that measure or, where
-	// Asserted, of those that assert. Sensors is 0, and Sensor empty, where that is not known: an older hub summed up all sensors.
+	// Sensor (SPIFFE id) is whose values these are, and Sensors how many have values in the step,
+	// of those that measure or, where Asserted, of those that assert. Sensors is 0, and Sensor
+	// empty, where that is not known: an older hub summed up all sensors.
 	Sensor  string
 	Sensors int
-	// Others are the values of the other sensors, by SPIFFE id; there are Sensors-1, and one more of unknown origin where an older
-	// hub summed up some of the step.
+	// Others are the values of the other sensors, by SPIFFE id; there are Sensors-1, and one more
+	// of unknown origin where an older hub summed up some of the step.
 	Others []TrendOther
 }
 
@@ -104,9 +106,10 @@ func sumData(patient, partition string, k slotKey) []byte {
 // maxTrendRange bounds one answer.
 const maxTrendRange = 400 * 24 * time.Hour
 
-// Trends sums up one kind of a patient's values in [from, to), in steps of whole minutes (at least one) aligned to the
-// step since 0001-01-01 as time.Truncate does. Minutes partly before from or after to count whole. Of several sensors each point is of
-// one, chosen as trendStep.choose says; what the others measured is in the point's Others. The grant must allow access.ViewPatient or
+// Trends sums up one kind of a patient's values in [from, to), in steps of whole minutes (at least
+// one) aligned to the step since 0001-01-01 as time.Truncate does. Minutes partly before from or
+// after to count whole. Of several sensors each point is of one, chosen as trendStep.choose says;
+// what the others measured is in the point's Others. The grant must allow access.ViewPatient or
 // access.ViewDisplay on the patient.
 func (s *Store) Trends(ctx context.Context, g access.Grant, patient string, k vitals.Kind, from, to time.Time, step time.Duration) ([]TrendPoint, error) {
 	if err := s.numbersAllowed(g, patient); err != nil {

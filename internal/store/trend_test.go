@@ -57,7 +57,8 @@ func TestTrendsOfOldSums(t *testing.T) {
 	trend("added to", store.TrendPoint{At: now, Min: 40, Mean: 79, Max: 118, Count: 2, Questionable: 1},
 		store.TrendPoint{At: second, Min: 50, Mean: 83.5, Max: 117, Count: 2, Questionable: 1})
 
-	// Two sensors since: what the older hub summed up stands beside them as of unknown sensors, and in no mean.
+	// Two sensors since: what the older hub summed up stands beside them as of unknown sensors, and
+	// in no mean.
 	other := sensorID("s9")
 	must(t, s.CreateDevice(t.Context(), store.Device{ID: other, Kind: "sensor", State: store.DeviceActive}))
 	must(t, s.PlaceDevice(t.Context(), other, "a-0", now.Add(-time.Hour)))

@@ -35,10 +35,12 @@ func (t trendStep) add(s *sourceSums, k vitals.Kind, first, last time.Time) {
 	x.first, x.last = earlier(x.first, first), later(x.last, last)
 }
 
-// choose sorts the sources of a step that counts as measured, or, where none is, as asserted: the one whose values are the point's
-// first. It is the one that vitals.Chooser prefers for most of the step: one that is confirmed to be on this patient before one that is
-// not, then the first by id. One that has less than half as many values as another was the source for the smaller part, and comes
-// after that. Of cuffs too: which of them measured last in a step is chance. What is of unknown sensors is last.
+// choose sorts the sources of a step that counts as measured, or, where none is, as asserted: the
+// one whose values are the point's first. It is the one that vitals.Chooser prefers for most of the
+// step: one that is confirmed to be on this patient before one that is not, then the first by id.
+// One that has less than half as many values as another was the source for the smaller part, and
+// comes after that. Of cuffs too: which of them measured last in a step is chance. What is of
+// unknown sensors is last.
 func (t trendStep) choose(asked marks) (all []*stepSource, asserted bool) {
 	asserted = true
 	for _, x := range t {

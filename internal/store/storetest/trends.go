@@ -42,12 +42,14 @@ func (b *bench) trend(t *testing.T, patient string, k vitals.Kind, from time.Tim
 	}
 }
 
-// trendsOfTwo: of two oximeters at one bed each point is of one, and says how many there are and what the other one measured. It is so
-// before the compaction, halfway and after it, for minutes and for longer steps, and the check finds the sums to be those of the chunks.
+// trendsOfTwo: of two oximeters at one bed each point is of one, and says how many there are and
+// what the other one measured. It is so before the compaction, halfway and after it, for minutes
+// and for longer steps, and the check finds the sums to be those of the chunks.
 func trendsOfTwo(t *testing.T, b *bench) {
 	b.second(t)
 	first, at := b.sensor, b.now.Add(-2*time.Hour).Truncate(time.Hour)
-	// Minute 0: the first alone. 1: both. 2: the second alone. 3: one replaces the other. 4: both, and they agree.
+	// Minute 0: the first alone. 1: both. 2: the second alone. 3: one replaces the other. 4: both,
+	// and they agree.
 	said := []struct {
 		minute        int
 		first, second []float64
@@ -91,7 +93,8 @@ func trendsOfTwo(t *testing.T, b *bench) {
 	}
 }
 
-// trendsOfCuffs: the systolic and the diastolic pressure of a point are of one cuff, and no mean of two.
+// trendsOfCuffs: the systolic and the diastolic pressure of a point are of one cuff, and no mean of
+// two.
 func trendsOfCuffs(t *testing.T, b *bench) {
 	b.second(t)
 	first, at := b.sensor, b.now.Add(-2*time.Hour).Truncate(time.Hour)
@@ -106,7 +109,8 @@ func trendsOfCuffs(t *testing.T, b *bench) {
 		Others: []store.TrendOther{{Sensor: secondSensor, Min: 77, Mean: 77.5, Max: 78, Count: 2}}})
 }
 
-// trendsOfMoved: a move of one sensor's readings takes that sensor off the one chart and onto the other, and leaves no mean of two.
+// trendsOfMoved: a move of one sensor's readings takes that sensor off the one chart and onto the
+// other, and leaves no mean of two.
 func trendsOfMoved(t *testing.T, b *bench) {
 	b.second(t)
 	first, at := b.sensor, b.now.Add(-2*time.Hour).Truncate(time.Hour)

@@ -292,17 +292,19 @@ type trendPoint struct {
 	Uncertain int `json:"uncertain,omitempty"`
 	// Asserted says that legacy devices said all of Count. Where one value was measured, theirs are left out.
 	Asserted bool `json:"asserted,omitempty"`
-	// Source is the short name of the sensor that these values are of, and Sensors how many had values in the step. Sensors is 0, and
-	// there is no source, where an older hub summed up all sensors.
+	// Source is the short name of the sensor that these values are of, and Sensors how many had
+	// values in the step. Sensors is 0, and there is no source, where an older hub summed up all
+	// sensors.
 	Source  string `json:"source,omitempty"`
 	Sensors int    `json:"sensors"`
-	// Others are the values of the other sensors; Disagree says that the mean of one of them lies further from Mean than
-	// vitals.MostApart allows.
+	// Others are the values of the other sensors; Disagree says that the mean of one of them lies
+	// further from Mean than vitals.MostApart allows.
 	Others   []trendOther `json:"others,omitempty"`
 	Disagree bool         `json:"disagree,omitempty"`
 }
 
-// trendOther is what a sensor that is not the source of a trendPoint says in the same step. Without a source an older hub summed it up.
+// trendOther is what a sensor that is not the source of a trendPoint says in the same step. Without
+// a source an older hub summed it up.
 type trendOther struct {
 	Source    string  `json:"source,omitempty"`
 	Min       float64 `json:"min"`
@@ -432,7 +434,8 @@ func (h *Handler) trends(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// waveform answers ?seconds=10 with the pulse wave of the last seconds, of the one sensor that the live view shows the wave of.
+// waveform answers ?seconds=10 with the pulse wave of the last seconds, of the one sensor that the
+// live view shows the wave of.
 func (h *Handler) waveform(w http.ResponseWriter, r *http.Request) error {
 	id, g, err := h.open(r)
 	if err != nil {
@@ -449,7 +452,8 @@ func (h *Handler) waveform(w http.ResponseWriter, r *http.Request) error {
 	}
 	answer := struct {
 		ServerTime time.Time `json:"server_time"`
-		// Source is the short name of the sensor that all chunks are of; empty where there are none.
+		// Source is the short name of the sensor that all chunks are of; empty where there are
+		// none.
 		Source string  `json:"source,omitempty"`
 		Chunks []pulse `json:"chunks"`
 	}{ServerTime: h.now(), Chunks: []pulse{}}
@@ -465,8 +469,8 @@ func (h *Handler) waveform(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// waveOf is the wave since a time of the sensor that is the source of the heart rate now. Where none is, or a legacy device, which has no
-// wave, it is of the first sensor by id that has one.
+// waveOf is the wave since a time of the sensor that is the source of the heart rate now. Where
+// none is, or a legacy device, which has no wave, it is of the first sensor by id that has one.
 func (h *Handler) waveOf(ctx context.Context, g access.Grant, id string, from, now time.Time) (string, []vitals.Chunk, error) {
 	c, err := h.hear(ctx, g, id, now)
 	if err != nil {

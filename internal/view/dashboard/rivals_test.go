@@ -121,8 +121,9 @@ func TestTwoOximetersAtOneBed(t *testing.T) {
 	told("page", page()["spo2_percent"], 96, 95, false)
 }
 
-// TestTrendsOfTwoOximeters: each point of a chart is of one sensor, with its name; where another one measured too, the point says how
-// many there are and what the other one's values are, and the mean is not that of both.
+// TestTrendsOfTwoOximeters: each point of a chart is of one sensor, with its name; where another
+// one measured too, the point says how many there are and what the other one's values are, and the
+// mean is not that of both.
 func TestTrendsOfTwoOximeters(t *testing.T) {
 	w := newWard(t)
 	w.second()
@@ -162,7 +163,8 @@ func TestTrendsOfTwoOximeters(t *testing.T) {
 	}
 }
 
-// TestWaveOfOneSensor: the wave before the live one is that of the heart rate's source alone, and named.
+// TestWaveOfOneSensor: the wave before the live one is that of the heart rate's source alone, and
+// named.
 func TestWaveOfOneSensor(t *testing.T) {
 	w := newWard(t)
 	w.second()
