@@ -23,14 +23,15 @@ help: ## this list
 demo: build ## build, start everything on this machine, print an address and five sign-ins (ARGS="--for 60s --json")
 	@bin/vitalseal demo $(ARGS)
 
-build: web ## bin/vitalseal with the real dashboard
-	@echo "building bin/vitalseal (the first time takes some minutes: OpenZiti is in it)" >&2
+build: web ## bin/vitalseal with the real dashboard, and bin/vitalseal-lab, which attacks and measures it
+	@echo "building bin/vitalseal and bin/vitalseal-lab (the first time takes some minutes: OpenZiti is in them)" >&2
 	@mkdir -p bin
-	@$(GOBUILD) -o bin/vitalseal ./cmd/vitalseal
+	@$(GOBUILD) -o bin/ ./cmd/vitalseal ./cmd/vitalseal-lab
 
-weakened: web ## bin/vitalseal-weakened, for the controls of `vitalseal attack`: never for patients
+weakened: web ## bin/vitalseal-weakened and its bin/vitalseal-lab-weakened, for the controls of `vitalseal attack`: never for patients
 	@mkdir -p bin
 	@$(GOBUILD) -tags weaken -o bin/vitalseal-weakened ./cmd/vitalseal
+	@$(GOBUILD) -tags weaken -o bin/vitalseal-lab-weakened ./cmd/vitalseal-lab
 
 attack: build weakened ## attack a deployment of its own, from every position, with controls (ARGS="--report FILE.md")
 	@bin/vitalseal attack $(ARGS)
@@ -38,7 +39,7 @@ attack: build weakened ## attack a deployment of its own, from every position, w
 bench-cost: weakened ## what each layer of security costs (ARGS="--patients 96 --for 30s --repeats 3"): half an hour, on a machine that does nothing else
 	@bin/vitalseal-weakened bench cost $(ARGS)
 
-reproducible: web ## two builds from two folders are the same, byte for byte
+reproducible: web ## two builds of both binaries from two folders are the same, byte for byte
 	@scripts/reproducible.sh
 
 web: $(DIST) ## the dashboard's front end (needs Node 20 or later)
@@ -105,7 +106,7 @@ fuzzshort: ## every fuzz target for a few seconds, as `make test` does
 	@scripts/fuzz.sh 2000x
 
 e2e: deps build weakened ## the demo by script, and in a real browser
-	VITALSEAL_BIN=$(CURDIR)/bin/vitalseal go test -count=1 -v -timeout 30m ./cmd/vitalseal
+	VITALSEAL_BIN=$(CURDIR)/bin/vitalseal go test -count=1 -v -timeout 30m ./cmd/...
 
 SOAK ?= 30m
 soak: SHELL := /bin/bash
@@ -126,17 +127,20 @@ lint: web $(LINT)
 format:
 	@bad=$$(gofmt -l $$(git ls-files '*.go')); [ -z "$$bad" ] || { echo "not gofmt'd: $$bad"; exit 1; }
 
-cross: web ## one static binary for linux/arm64
+cross: web ## one static binary for linux/arm64, and the laboratory's
 	@mkdir -p bin
 	GOOS=linux GOARCH=arm64 $(GOBUILD) -o bin/vitalseal-arm64 ./cmd/vitalseal
-	@ls -l bin/vitalseal-arm64 | awk '{printf "bin/vitalseal-arm64: %.1f MiB\n", $$5/1048576}'
+	GOOS=linux GOARCH=arm64 $(GOBUILD) -o bin/vitalseal-lab-arm64 ./cmd/vitalseal-lab
+	@ls -l bin/vitalseal-arm64 bin/vitalseal-lab-arm64 | awk '{printf "%s: %.1f MiB\n", $$NF, $$5/1048576}'
 
-sbom: web $(SBOM) ## bin/sbom.cdx.json: every dependency with version and licence
+sbom: web $(SBOM) ## bin/sbom.cdx.json and bin/sbom-lab.cdx.json: every dependency with version and licence
 	@mkdir -p bin
+	$(SBOM) app -json -licenses -packages=false -main cmd/vitalseal-lab -output bin/sbom-lab.cdx.json . 2>/dev/null
 	$(SBOM) app -json -licenses -packages=false -main cmd/vitalseal -output bin/sbom.cdx.json . 2>/dev/null
 
-licences: sbom ## every dependency's licence is one that this project may use
+licences: sbom ## every dependency's licence, of both binaries, is one that this project may use
 	@node scripts/licences.mjs bin/sbom.cdx.json web/package-lock.json
+	@node scripts/licences.mjs bin/sbom-lab.cdx.json web/package-lock.json
 
 layers: ## doc/layers.svg, the picture of the packages and their imports, from the code
 	go run ./scripts/layers internal $(LAYERS)

@@ -44,9 +44,11 @@ var allowed = map[string]string{
 	"process":         "",
 	"demo":            "sensor gateway view/client process",
 	"disk":            "",
+	"recording":       "vitals signal",
+	"cli":             "overlay view/client process",
 	// The laboratory: no product package imports it, lab/weaken excepted, until marks have taken the place of its calls.
 	"lab/weaken":   "",
-	"lab/accuracy": "vitals sensor signal",
+	"lab/accuracy": "vitals sensor signal recording",
 	"lab/attack":   "vitals sensor signal seal outbox overlay audit access signin store delivery uplink ingest view sink connect gateway hub process demo",
 	"lab/bench":    "vitals sensor signal seal outbox overlay audit access store delivery uplink ingest view connect gateway hub process demo",
 }
@@ -64,6 +66,8 @@ var only = []struct{ module, packages string }{
 var never = map[string]string{
 	// What is at the patient holds nothing of the hub: neither its store nor what decides who sees it.
 	"gateway": "store access signin ingest hub view sink github.com/cedar-policy/ github.com/ncruces/ github.com/jackc/",
+	// What a hospital installs holds no attack tool, and nothing to measure or compare with.
+	"cmd/vitalseal": "lab/attack lab/bench lab/accuracy",
 }
 
 // TestImports parses every file itself instead of asking the go command, whose answer the test cache would keep.

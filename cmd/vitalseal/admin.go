@@ -18,6 +18,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"vitalseal/internal/cli"
 	"vitalseal/internal/view/client"
 )
 
@@ -42,7 +43,7 @@ func group(use, short string, sub ...*cobra.Command) *cobra.Command {
 
 These commands sign in at the hub through a workstation's "vitalseal connect" address, as the person named with --login.
 The password is asked for, or taken from $` + passwordEnv + `; so is a second factor, from $` + totpEnv + `.`}
-	onlyGroup(c)
+	cli.OnlyGroup(c)
 	c.AddCommand(sub...)
 	return c
 }
@@ -128,7 +129,7 @@ func addKey() *cobra.Command {
 	c := adminCommand("key CHANNEL", "Make a key for a channel in your own name, shown once", 1, func(ctx context.Context, c *client.Client, s session, a []string) error {
 		n, err := strconv.ParseInt(a[0], 10, 64)
 		if err != nil {
-			return &usageError{fmt.Errorf("channel %q is not a number", a[0]), "`vitalseal patient list` shows them"}
+			return cli.Usage(fmt.Errorf("channel %q is not a number", a[0]), "`vitalseal patient list` shows them")
 		}
 		return send(ctx, c, s, http.MethodPost, "/api/account/keys", map[string]any{"channel": n, "write": write})
 	})
@@ -157,7 +158,7 @@ func mqttCommand() *cobra.Command {
 			}
 		}
 		if len(rights) == 0 {
-			return &usageError{errors.New("a device without channels may do nothing"), "give --publish or --subscribe with numbers of channels"}
+			return cli.Usage(errors.New("a device without channels may do nothing"), "give --publish or --subscribe with numbers of channels")
 		}
 		return send(ctx, c, s, http.MethodPost, "/api/account/mqtt", map[string]any{"channels": slices.Collect(maps.Values(rights))})
 	})
@@ -201,7 +202,7 @@ func mqttCommand() *cobra.Command {
 
 A device acts in the name of the person who made it, on the channels it was made for, as far as that person may: a patient's channel it can
 only listen to. Clients reach the hub's broker through "vitalseal connect --service thingspeak".`}
-	onlyGroup(c)
+	cli.OnlyGroup(c)
 	c.AddCommand(add, list, remove)
 	return c
 }

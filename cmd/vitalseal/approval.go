@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"vitalseal/internal/cli"
 	"vitalseal/internal/view/client"
 )
 
@@ -155,7 +156,7 @@ func approvalCommand() *cobra.Command {
 	})
 	toggle := adminCommand("switch on|off", "Switch two persons on, at once, or ask for it to be switched off, which a second person approves", 1, func(ctx context.Context, c *client.Client, s session, a []string) error {
 		if a[0] != "on" && a[0] != "off" {
-			return &usageError{fmt.Errorf("%q is not on or off", a[0]), "see `vitalseal approval switch --help`"}
+			return cli.Usage(fmt.Errorf("%q is not on or off", a[0]), "see `vitalseal approval switch --help`")
 		}
 		var answer json.RawMessage
 		if err := c.Do(ctx, http.MethodPut, "/api/admin/two-persons", map[string]bool{"on": a[0] == "on"}, &answer); err != nil {

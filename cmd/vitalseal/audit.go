@@ -15,11 +15,12 @@ import (
 	"github.com/spf13/cobra"
 
 	"vitalseal/internal/audit"
+	"vitalseal/internal/cli"
 )
 
 func auditCommand() *cobra.Command {
 	c := &cobra.Command{Use: "audit", Short: "The log of who did what, and why it was allowed or refused", GroupID: "admin"}
-	onlyGroup(c)
+	cli.OnlyGroup(c)
 	c.AddCommand(auditVerify(), auditExport(), auditProve(), auditCheck())
 	return c
 }
@@ -30,12 +31,13 @@ const evidence = "keep the folder as it is; it is evidence"
 func notWhole(dir string, err error) error {
 	switch {
 	case errors.Is(err, audit.ErrOtherKey):
-		return &hinted{fmt.Errorf("%s: the log is %w", dir, audit.ErrOtherKey),
-			"is it this deployment's audit.pub? If it is, the log was replaced: " + evidence}
+		return cli.Hinted(fmt.Errorf("%s: the log is %w", dir, audit.ErrOtherKey),
+			"is it this deployment's audit.pub? If it is, the log was replaced: "+evidence)
+
 	case !audit.Holds(dir) && !emptied(dir):
 		return noLog(dir)
 	}
-	return &hinted{err, evidence}
+	return cli.Hinted(err, evidence)
 }
 
 // noLog names the folder that holds the log, where it lies below the one that was given.
@@ -44,7 +46,7 @@ func noLog(dir string) error {
 	if below := filepath.Join(dir, "audit"); audit.Holds(below) {
 		hint = "give " + below
 	}
-	return &usageError{fmt.Errorf("%s: this folder holds no audit log", dir), hint}
+	return cli.Usage(fmt.Errorf("%s: this folder holds no audit log", dir), hint)
 }
 
 // emptied reports whether dir is where a hub keeps its log, beside the log's public key: an empty one has lost it.
@@ -72,7 +74,7 @@ what they have seen (witness.note in their data folders): --witness proves that 
 is judged together with the witness.note beside it: where the log continues both, they do not contradict each other.`,
 		Example: `  vitalseal audit verify --key-file audit.pub /var/lib/vitalseal/hub/audit
   vitalseal audit verify --key-file audit.pub --witness witness.note /var/lib/vitalseal/hub/audit`,
-		Args: exactArgs(1),
+		Args: cli.ExactArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error {
 			public, err := readAuditKey(key)
 			if err != nil {
@@ -83,13 +85,13 @@ is judged together with the witness.note beside it: where the log continues both
 			for _, file := range files {
 				theirs, c, err := audit.ReadWitness(file)
 				if errors.Is(err, os.ErrNotExist) {
-					return &usageError{err, "gateways and workstations keep witness.note in their data folders"}
+					return cli.Usage(err, "gateways and workstations keep witness.note in their data folders")
 				}
 				if err != nil {
 					return err
 				}
 				if theirs != public {
-					return &hinted{fmt.Errorf("%s: it remembers a log %w", file, audit.ErrOtherKey), "one of the two keys is not the log's; compare them with a copy of your own"}
+					return cli.Hinted(fmt.Errorf("%s: it remembers a log %w", file, audit.ErrOtherKey), "one of the two keys is not the log's; compare them with a copy of your own")
 				}
 				seen = append(seen, c)
 			}
@@ -98,7 +100,7 @@ is judged together with the witness.note beside it: where the log continues both
 				return notWhole(args[0], err)
 			}
 			if errors.Is(err, audit.ErrUnsigned) {
-				return &hinted{err, "the hub was killed and signs them at its next start"}
+				return cli.Hinted(err, "the hub was killed and signs them at its next start")
 			}
 			if err != nil {
 				return err
@@ -162,7 +164,7 @@ func keyFlag(c *cobra.Command, key *string, required bool) {
 func readAuditKey(file string) (string, error) {
 	b, err := os.ReadFile(file) // #nosec G304 -- the auditor names the file
 	if err != nil {
-		return "", &usageError{err, "the hub writes the public key to audit.pub in its data folder; keep a copy of your own"}
+		return "", cli.Usage(err, "the hub writes the public key to audit.pub in its data folder; keep a copy of your own")
 	}
 	return strings.TrimSpace(string(b)), nil
 }
@@ -179,7 +181,7 @@ line (doc/formats/audit.md). With --text it prints columns for people. With --ke
 it only notices what is unreadable or missing.`,
 		Example: `  vitalseal audit export --patient p-3f2a --from 2026-03-01 /var/lib/vitalseal/hub/audit
   vitalseal audit export --text --from 2026-03-01T08:00:00Z --to 2026-03-01T09:00:00Z /var/lib/vitalseal/hub/audit`,
-		Args: exactArgs(1),
+		Args: cli.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) (err error) {
 			if f.From, err = parseTime("from", from); err != nil {
 				return err
@@ -188,7 +190,7 @@ it only notices what is unreadable or missing.`,
 				return err
 			}
 			if err := f.Check(); err != nil {
-				return &usageError{err, "an entry says allowed or refused; --to is after --from"}
+				return cli.Usage(err, "an entry says allowed or refused; --to is after --from")
 			}
 			if key != "" {
 				public, err := readAuditKey(key)
@@ -245,7 +247,7 @@ func parseTime(flag, s string) (time.Time, error) {
 			return t, nil
 		}
 	}
-	return time.Time{}, &usageError{fmt.Errorf("--%s %q: not a time", flag, s), "write 2026-03-01 or 2026-03-01T08:00:00Z"}
+	return time.Time{}, cli.Usage(fmt.Errorf("--%s %q: not a time", flag, s), "write 2026-03-01 or 2026-03-01T08:00:00Z")
 }
 
 // printEntry writes an entry for people. What its texts hold cannot lead a terminal astray: they are quoted as in Go.
@@ -290,7 +292,7 @@ func auditProve() *cobra.Command {
 		Long: `Prove prints, as JSON, one entry of the audit log in DIR, the log's signed checkpoint, and the few hashes that lead from the
 one to the other. Whoever has the log's public key can check it ("vitalseal audit check") and sees no other entry.`,
 		Example: "  vitalseal audit prove --key-file audit.pub --entry 1204 /var/lib/vitalseal/hub/audit > proof.json",
-		Args:    exactArgs(1),
+		Args:    cli.ExactArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error {
 			public, err := readAuditKey(key)
 			if err != nil {
@@ -301,7 +303,7 @@ one to the other. Whoever has the log's public key can check it ("vitalseal audi
 			case errors.Is(err, audit.ErrTampered):
 				return notWhole(args[0], err)
 			case errors.Is(err, audit.ErrNoEntry):
-				return &usageError{err, "`vitalseal audit export` shows the entries with their numbers (seq)"}
+				return cli.Usage(err, "`vitalseal audit export` shows the entries with their numbers (seq)")
 			case err != nil:
 				return err
 			}
@@ -320,7 +322,7 @@ func auditCheck() *cobra.Command {
 		Use:     "check FILE",
 		Short:   "Check a proof that \"audit prove\" printed, with the log's public key alone",
 		Example: "  vitalseal audit check --key-file audit.pub proof.json",
-		Args:    exactArgs(1),
+		Args:    cli.ExactArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error {
 			public, err := readAuditKey(key)
 			if err != nil {
@@ -328,7 +330,7 @@ func auditCheck() *cobra.Command {
 			}
 			f, err := os.Open(args[0]) // #nosec G304 -- the auditor names the file
 			if err != nil {
-				return &usageError{err, "give a file that `vitalseal audit prove` printed"}
+				return cli.Usage(err, "give a file that `vitalseal audit prove` printed")
 			}
 			defer f.Close() // nothing was written
 			b, err := io.ReadAll(io.LimitReader(f, 1<<20))
@@ -337,11 +339,11 @@ func auditCheck() *cobra.Command {
 			}
 			p, err := audit.ParseInclusion(b)
 			if err != nil {
-				return &usageError{err, "give a file that `vitalseal audit prove` printed"}
+				return cli.Usage(err, "give a file that `vitalseal audit prove` printed")
 			}
 			e, at, err := p.Verify(public)
 			if err != nil {
-				return &hinted{err, "the proof, the entry or the key is not genuine"}
+				return cli.Hinted(err, "the proof, the entry or the key is not genuine")
 			}
 			fmt.Printf("proven: entry %d of %d\n", e.Seq, at.Size)
 			return printEntry(os.Stdout, e)

@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"vitalseal/internal/audit"
+	"vitalseal/internal/cli"
 	"vitalseal/internal/seal"
 	"vitalseal/internal/store"
 )
@@ -42,14 +43,14 @@ the readings (doc/scale-out.md).
 Keep the two apart: with the first alone nobody can read a name or a reading, and a patient who is forgotten is forgotten in the backup,
 too, once the older copies of the keys are destroyed. The root key (root.key in the hub's folder) is in neither: without it both are of no use.`,
 		Example: "  vitalseal backup --data /var/lib/vitalseal/hub --to /mnt/backup/2026-11-23 --keys /mnt/escrow/2026-11-23 --config /etc/vitalseal/hub.yaml",
-		Args:    exactArgs(0),
+		Args:    cli.ExactArgs(0),
 		RunE: func(c *cobra.Command, _ []string) error {
 			database := inDatabase(data)
 			if err := folderOf(data); err != nil && !database {
 				return err
 			}
 			if err := store.Apart(to, keys); err != nil {
-				return &usageError{err, "whoever gets the backup must not get the keys with it: name another folder, best on another disk"}
+				return cli.Usage(err, "whoever gets the backup must not get the keys with it: name another folder, best on another disk")
 			}
 			root, err := openRoot(filepath.Join(data, "root.key"))
 			if err != nil {
@@ -129,10 +130,10 @@ What came after the backup was taken is not in it, and gateways that were told i
 the delivery. Gateways and workstations that witnessed the audit log after the backup was taken will say that it was cut; that is
 true, and what they are for. Tell the auditor.`,
 		Example: "  vitalseal restore --from /mnt/backup/2026-11-23 --keys /mnt/escrow/2026-11-23 --root-key /safe/root.key --data /var/lib/vitalseal/hub --overlay /var/lib/vitalseal/overlay",
-		Args:    exactArgs(0),
+		Args:    cli.ExactArgs(0),
 		RunE: func(c *cobra.Command, _ []string) error {
 			if _, err := os.Stat(root); err != nil {
-				return &usageError{fmt.Errorf("--root-key: %w", err), "name the file root.key that was kept apart"}
+				return cli.Usage(fmt.Errorf("--root-key: %w", err), "name the file root.key that was kept apart")
 			}
 			ks, err := openRoot(root)
 			if err != nil {
@@ -202,7 +203,7 @@ whole against its own public key (audit.pub). It prints no value. The hub must n
 
 A copy of audit.pub and a witness that were kept elsewhere prove more: vitalseal audit verify.`,
 		Example: "  vitalseal check --data /var/lib/vitalseal/hub",
-		Args:    exactArgs(0),
+		Args:    cli.ExactArgs(0),
 		RunE: func(c *cobra.Command, _ []string) error {
 			if err := folderOf(data); err != nil {
 				return err
@@ -223,7 +224,7 @@ func checkStore(c *cobra.Command, data string, asJSON bool) (err error) {
 	}
 	st, err := store.Open(c.Context(), filepath.Join(data, "store"), keys, slog.New(slog.DiscardHandler))
 	if errors.Is(err, store.ErrInUse) {
-		return &hinted{inUse(err, data), "stop the hub first; `vitalseal backup` works while it runs"}
+		return cli.Hinted(inUse(err, data), "stop the hub first; `vitalseal backup` works while it runs")
 	}
 	if err != nil {
 		return err
@@ -248,7 +249,7 @@ func checkStore(c *cobra.Command, data string, asJSON bool) (err error) {
 		}
 	}
 	if n := len(found.Problems); n > 0 {
-		return &hinted{fmt.Errorf("check: %d problems", n), "restore the last backup into another folder and compare"}
+		return cli.Hinted(fmt.Errorf("check: %d problems", n), "restore the last backup into another folder and compare")
 	}
 	return nil
 }
@@ -269,11 +270,11 @@ func checkAudit(data string) error {
 // openRoot opens a root key that is there: one that would be made now opens nothing.
 func openRoot(path string) (*seal.FileKeyStore, error) {
 	if _, err := os.Stat(path); err != nil {
-		return nil, &hinted{fmt.Errorf("the root key: %w", err), "name the file root.key that was kept apart, or put it back into the hub's folder"}
+		return nil, cli.Hinted(fmt.Errorf("the root key: %w", err), "name the file root.key that was kept apart, or put it back into the hub's folder")
 	}
 	ks, _, err := seal.OpenFileKeyStore(path)
 	if err != nil {
-		return nil, &hinted{err, "copy it into a folder of your own, chmod 600, and name that"}
+		return nil, cli.Hinted(err, "copy it into a folder of your own, chmod 600, and name that")
 	}
 	return ks, nil
 }
@@ -283,7 +284,7 @@ func tell(what string) { fmt.Fprintln(os.Stderr, "  "+what) }
 
 func folderOf(data string) error {
 	if _, err := os.Stat(filepath.Join(data, "store", "directory.db")); err != nil {
-		return &usageError{fmt.Errorf("--data %s: no hub's data folder: %w", data, err), "name the folder that `data` in the hub's configuration names; a store in PostgreSQL is copied with its own tools (doc/scale-out.md)"}
+		return cli.Usage(fmt.Errorf("--data %s: no hub's data folder: %w", data, err), "name the folder that `data` in the hub's configuration names; a store in PostgreSQL is copied with its own tools (doc/scale-out.md)")
 	}
 	return nil
 }

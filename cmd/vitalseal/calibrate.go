@@ -6,19 +6,17 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"slices"
-	"strings"
 
 	"github.com/spf13/cobra"
 
-	"vitalseal/internal/lab/accuracy"
+	"vitalseal/internal/cli"
+	"vitalseal/internal/recording"
 	"vitalseal/internal/signal"
-	"vitalseal/internal/vitals"
 )
 
 func calibrateCommand() *cobra.Command {
 	c := &cobra.Command{Use: "calibrate", Short: "Fit a sensor's own calibration"}
-	onlyGroup(c)
+	cli.OnlyGroup(c)
 	c.AddCommand(calibrateSpO2Command())
 	return c
 }
@@ -40,14 +38,14 @@ is says the error of each point under a curve that did not see it. A fit on a fe
 a regulator would accept.`,
 		Example: `  vitalseal calibrate spo2 pairs.csv --model max30100 --out max30100.json
   vitalseal calibrate spo2 ../shared/data/oximeter --model maxm86161`,
-		Args: exactArgs(1),
+		Args: cli.ExactArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error {
-			points, skipped, err := accuracy.ReadPoints(args[0])
+			points, skipped, err := recording.ReadPoints(args[0])
 			for _, s := range skipped {
 				fmt.Fprintf(os.Stderr, "vitalseal: left out: %s\n", s)
 			}
 			if err != nil {
-				return &usageError{err, "see `vitalseal calibrate spo2 --help` for what a file may be"}
+				return cli.Usage(err, "see `vitalseal calibrate spo2 --help` for what a file may be")
 			}
 			pairs := make([]signal.RatioPoint, len(points))
 			for i, p := range points {
@@ -55,13 +53,13 @@ a regulator would accept.`,
 			}
 			curve, report, err := signal.FitCalibration(pairs, model)
 			if errors.Is(err, signal.ErrCalibration) {
-				return &usageError{err, "name the model with --model, for instance --model max30100"}
+				return cli.Usage(err, "name the model with --model, for instance --model max30100")
 			}
 			if err != nil {
-				return &hinted{err, "look at the pairs: are ratio and reference of the same moment, and of one sensor?"}
+				return cli.Hinted(err, "look at the pairs: are ratio and reference of the same moment, and of one sensor?")
 			}
 			if out != "" {
-				if err := writeFile(out, curve.Write); err != nil {
+				if err := cli.WriteFile(out, curve.Write); err != nil {
 					return err
 				}
 			}
@@ -119,23 +117,4 @@ func writeFitText(w io.Writer, c signal.Calibration, r signal.FitReport, out str
 	if out != "" {
 		fmt.Fprintf(w, "written to %s; name it in the gateway's configuration: spo2_calibration_file: %s\n", out, out)
 	}
-}
-
-func hertz(v float64) vitals.Hertz { return vitals.Hertz(v) }
-
-// chosenCurve is a calibration by name, or from a file.
-func chosenCurve(s string) (accuracy.Curve, error) {
-	if s == "" || slices.Contains(signal.Calibrations(), s) {
-		return accuracy.Curve{Name: s}, nil
-	}
-	f, err := os.Open(s) // #nosec G304 -- the user names the file
-	if err != nil {
-		return accuracy.Curve{}, &usageError{fmt.Errorf("--calibration %s: %w", s, err), "a calibration file, or one of " + strings.Join(signal.Calibrations(), ", ")}
-	}
-	defer func() { _ = f.Close() }()
-	c, err := signal.LoadCalibration(f)
-	if err != nil {
-		return accuracy.Curve{}, &usageError{fmt.Errorf("--calibration %s: %w", s, err), "`vitalseal calibrate spo2` writes such files"}
-	}
-	return accuracy.Curve{Own: &c}, nil
 }

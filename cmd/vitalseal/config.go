@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 
+	"vitalseal/internal/cli"
 	"vitalseal/internal/yamlfile"
 )
 
@@ -17,7 +18,7 @@ const maxConfigBytes = 1 << 20
 func loadConfig(path string, cfg any) error {
 	f, err := os.Open(path) // #nosec G304 -- the administrator names the file
 	if err != nil {
-		return &usageError{fmt.Errorf("configuration: %w", err), "give a readable file with --config; --print-config shows every key"}
+		return cli.Usage(fmt.Errorf("configuration: %w", err), "give a readable file with --config; --print-config shows every key")
 	}
 	defer f.Close()
 	b, err := io.ReadAll(io.LimitReader(f, maxConfigBytes+1))
@@ -25,10 +26,10 @@ func loadConfig(path string, cfg any) error {
 		return fmt.Errorf("configuration %s: %w", path, err)
 	}
 	if len(b) > maxConfigBytes {
-		return &usageError{fmt.Errorf("configuration %s: over %d bytes", path, maxConfigBytes), "is this the right file?"}
+		return cli.Usage(fmt.Errorf("configuration %s: over %d bytes", path, maxConfigBytes), "is this the right file?")
 	}
 	if err := yamlfile.Decode(b, cfg); err != nil && !errors.Is(err, io.EOF) {
-		return &usageError{fmt.Errorf("configuration %s: %w", path, err), "--print-config shows every key with its meaning"}
+		return cli.Usage(fmt.Errorf("configuration %s: %w", path, err), "--print-config shows every key with its meaning")
 	}
 	return nil
 }

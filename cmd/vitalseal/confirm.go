@@ -10,6 +10,8 @@ import (
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
+
+	"vitalseal/internal/cli"
 )
 
 // confirmation is the question before an act that ends something.
@@ -26,7 +28,7 @@ func (q *confirmation) ask(what string, words ...string) error {
 		return nil
 	}
 	if !term.IsTerminal(int(os.Stdin.Fd())) { // #nosec G115 -- a descriptor fits
-		return &usageError{fmt.Errorf("not confirmed: %s; nothing was done", what), "run this at a terminal, which asks for its name, or give --yes in a script"}
+		return cli.Usage(fmt.Errorf("not confirmed: %s; nothing was done", what), "run this at a terminal, which asks for its name, or give --yes in a script")
 	}
 	return typed(os.Stdin, os.Stderr, what, words...)
 }
@@ -43,7 +45,7 @@ func typed(in io.Reader, out io.Writer, what string, words ...string) error {
 			return nil
 		}
 	}
-	return &usageError{errors.New("that is not it; nothing was done"), "type the id exactly as it stands in the question"}
+	return cli.Usage(errors.New("that is not it; nothing was done"), "type the id exactly as it stands in the question")
 }
 
 // did says what was done, where a script does not read it.

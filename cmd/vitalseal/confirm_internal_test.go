@@ -6,6 +6,8 @@ import (
 	"os"
 	"strings"
 	"testing"
+
+	"vitalseal/internal/cli"
 )
 
 // TestConfirmation: an act that ends something is done only after its name was typed, or with --yes.
@@ -33,8 +35,8 @@ func TestConfirmation(t *testing.T) {
 		t.Fatal(err)
 	}
 	os.Stdin = r
-	var usage *usageError
-	if err := (&confirmation{}).ask("it ends", "p-1"); !errors.As(err, &usage) || !strings.Contains(usage.hint, "--yes") {
+	var usage *cli.UsageError
+	if err := (&confirmation{}).ask("it ends", "p-1"); !errors.As(err, &usage) || !strings.Contains(usage.Hint, "--yes") {
 		t.Errorf("a script without --yes: %v", err)
 	}
 	if err := (&confirmation{yes: true}).ask("it ends", "p-1"); err != nil {
@@ -50,7 +52,7 @@ func TestNamesStandOnce(t *testing.T) {
 		"store: a: b: store":                                 "store: a: b: store",
 		"check: 2 problems":                                  "check: 2 problems",
 	} {
-		if got := onceNamed(in); got != want {
+		if got := cli.OnceNamed(in); got != want {
 			t.Errorf("%q: %q, want %q", in, got, want)
 		}
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
 
+	"vitalseal/internal/cli"
 	"vitalseal/internal/connect"
 	"vitalseal/internal/overlay"
 	"vitalseal/internal/overlay/openziti"
@@ -43,9 +44,9 @@ other page of the hub is to be had. Still only your own programs are answered, u
 		Example: `  vitalseal enrol --ticket desk-1.ticket --data ~/.config/vitalseal/connect
   vitalseal connect
   vitalseal connect --service thingspeak --http 127.0.0.1:8430 --mqtt 127.0.0.1:1883`,
-		Args: exactArgs(0),
+		Args: cli.ExactArgs(0),
 		RunE: func(c *cobra.Command, _ []string) error {
-			log, err := logger(c)
+			log, err := cli.Logger(c)
 			if err != nil {
 				return err
 			}
@@ -55,14 +56,14 @@ other page of the hub is to be had. Still only your own programs are answered, u
 			}
 			for _, s := range services {
 				if s != serviceFaces && s != serviceThingSpeak {
-					return &usageError{fmt.Errorf("--service %q is neither %s nor %s", s, serviceFaces, serviceThingSpeak), "`vitalseal connect --help` says what they are"}
+					return cli.Usage(fmt.Errorf("--service %q is neither %s nor %s", s, serviceFaces, serviceThingSpeak), "`vitalseal connect --help` says what they are")
 				}
 			}
 			cfg := connect.Config{Data: data, Plain: plain, Log: log}
 			if auditKey != "" {
 				b, err := os.ReadFile(auditKey) // #nosec G304 -- the user names the file
 				if err != nil {
-					return &usageError{err, "the hub writes audit.pub into its data folder"}
+					return cli.Usage(err, "the hub writes audit.pub into its data folder")
 				}
 				cfg.AuditKey = strings.TrimSpace(string(b))
 			}
@@ -107,7 +108,7 @@ other page of the hub is to be had. Still only your own programs are answered, u
 					return err
 				}
 			}
-			if err := notifyReady(); err != nil {
+			if err := cli.NotifyReady(); err != nil {
 				return err
 			}
 			g, ctx := errgroup.WithContext(ctx)
@@ -173,11 +174,11 @@ func connectData(c *cobra.Command) (string, error) {
 		return data, nil
 	}
 	if c.Flags().Changed("data") {
-		return "", &usageError{errors.New("--data: empty"), fmt.Sprintf("see `%s --help`", c.CommandPath())}
+		return "", cli.Usage(errors.New("--data: empty"), fmt.Sprintf("see `%s --help`", c.CommandPath()))
 	}
 	dir, err := os.UserConfigDir()
 	if err != nil {
-		return "", &usageError{fmt.Errorf("no configuration directory: %w", err), "give the folder with --data"}
+		return "", cli.Usage(fmt.Errorf("no configuration directory: %w", err), "give the folder with --data")
 	}
 	return filepath.Join(dir, "vitalseal", "connect"), nil
 }
@@ -189,9 +190,9 @@ func connectTrust() *cobra.Command {
 		Long: `Trust prints the commands that make browsers trust the local certificate authority of --data; it changes nothing itself. The
 authority is limited by its own certificate to vitalseal.localhost and loopback addresses: trusting it means nothing for any other
 site. Its key stays on this machine, readable by you alone.`,
-		Args: exactArgs(0),
+		Args: cli.ExactArgs(0),
 		RunE: func(c *cobra.Command, _ []string) error {
-			log, err := logger(c)
+			log, err := cli.Logger(c)
 			if err != nil {
 				return err
 			}
@@ -236,7 +237,7 @@ func connectLaunch() *cobra.Command {
 	return &cobra.Command{
 		Use:   "launch",
 		Short: "Print a new link that lets a browser in at the running connect address, once",
-		Args:  exactArgs(0),
+		Args:  cli.ExactArgs(0),
 		RunE: func(c *cobra.Command, _ []string) error {
 			data, err := connectData(c)
 			if err != nil {
@@ -244,7 +245,7 @@ func connectLaunch() *cobra.Command {
 			}
 			cl, err := client.FromFile(connect.FilePath(data))
 			if err != nil {
-				return &hinted{err, "`vitalseal connect` writes it while it runs; name its folder with --data"}
+				return cli.Hinted(err, "`vitalseal connect` writes it while it runs; name its folder with --data")
 			}
 			if cl.Base().Scheme == "http" {
 				fmt.Println(cl.Base())
@@ -266,10 +267,10 @@ func connectLaunch() *cobra.Command {
 func listenLoopback(address string) (net.Listener, error) {
 	ln, err := connect.Listen(address)
 	if errors.Is(err, connect.ErrNotLoopback) {
-		return nil, &usageError{err, "other machines must not reach it; enrol each as a workstation of its own"}
+		return nil, cli.Usage(err, "other machines must not reach it; enrol each as a workstation of its own")
 	}
 	if err != nil {
-		return nil, &hinted{err, "choose another address with --listen 127.0.0.1:PORT"}
+		return nil, cli.Hinted(err, "choose another address with --listen 127.0.0.1:PORT")
 	}
 	return ln, nil
 }
@@ -283,13 +284,13 @@ func onlyIdentity(dir, kind string) (*overlay.Identity, error) {
 	}
 	switch len(found) {
 	case 0:
-		return nil, &usageError{fmt.Errorf("no %s is enrolled in %s", kind, dir), hint}
+		return nil, cli.Usage(fmt.Errorf("no %s is enrolled in %s", kind, dir), hint)
 	case 1:
 		id, err := overlay.LoadIdentity(found[0])
 		if err != nil {
-			return nil, &hinted{err, hint}
+			return nil, cli.Hinted(err, hint)
 		}
 		return id, nil
 	}
-	return nil, &usageError{fmt.Errorf("%d identities of kind %s in %s, want one", len(found), kind, dir), "use one folder for each"}
+	return nil, cli.Usage(fmt.Errorf("%d identities of kind %s in %s, want one", len(found), kind, dir), "use one folder for each")
 }

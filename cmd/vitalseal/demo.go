@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"vitalseal/internal/cli"
 	"vitalseal/internal/demo"
 )
 
@@ -26,7 +27,7 @@ next start finds its data again. Delete the folder to start afresh.`,
   vitalseal demo --display 127.0.0.1:8421              a wall screen as well, at /display
   vitalseal demo --hubs 3 --database postgres:///vitalseal?host=/run/postgresql
   vitalseal demo --for 60s --json                      ends by itself with one JSON object on stdout`,
-		Args: exactArgs(0),
+		Args: cli.ExactArgs(0),
 		RunE: func(c *cobra.Command, _ []string) error {
 			exe, err := os.Executable()
 			if err != nil {
@@ -38,16 +39,16 @@ next start finds its data again. Delete the folder to start afresh.`,
 				}
 			}
 			if cfg.Patients < 0 || c.Flags().Changed("patients") && cfg.Patients == 0 || cfg.Patients > demo.MaxPatients {
-				return &usageError{fmt.Errorf("--patients %d: out of range", cfg.Patients), fmt.Sprintf("1 to %d", demo.MaxPatients)}
+				return cli.Usage(fmt.Errorf("--patients %d: out of range", cfg.Patients), fmt.Sprintf("1 to %d", demo.MaxPatients))
 			}
 			if cfg.Hubs < 1 || cfg.Hubs > demo.MaxHubs {
-				return &usageError{fmt.Errorf("--hubs %d: out of range", cfg.Hubs), fmt.Sprintf("1 to %d", demo.MaxHubs)}
+				return cli.Usage(fmt.Errorf("--hubs %d: out of range", cfg.Hubs), fmt.Sprintf("1 to %d", demo.MaxHubs))
 			}
 			if cfg.Hubs > 1 && cfg.Database == "" {
-				return &usageError{errors.New("--hubs without --database"), "several hubs share a PostgreSQL database; for instance --database postgres:///vitalseal?host=/run/postgresql"}
+				return cli.Usage(errors.New("--hubs without --database"), "several hubs share a PostgreSQL database; for instance --database postgres:///vitalseal?host=/run/postgresql")
 			}
 			if cfg.For < 0 {
-				return &usageError{fmt.Errorf("--for %v: negative", cfg.For), "for instance --for 60s"}
+				return cli.Usage(fmt.Errorf("--for %v: negative", cfg.For), "for instance --for 60s")
 			}
 			if cfg.Replay != "" {
 				if cfg.Replay, err = filepath.Abs(cfg.Replay); err != nil {
@@ -71,10 +72,10 @@ next start finds its data again. Delete the folder to start afresh.`,
 			cfg.Exe, cfg.Progress, cfg.Result = exe, os.Stderr, os.Stdout
 			err = demo.Run(c.Context(), cfg)
 			if errors.Is(err, demo.ErrOtherWard) || errors.Is(err, demo.ErrForeign) {
-				return &usageError{err, "choose another folder with --data, or delete that one"}
+				return cli.Usage(err, "choose another folder with --data, or delete that one")
 			}
 			if errors.Is(err, demo.ErrReplay) {
-				return &usageError{err, "name one recording; doc/formats/bench.md lists the formats"}
+				return cli.Usage(err, "name one recording; doc/formats/bench.md lists the formats")
 			}
 			return err
 		},
@@ -99,7 +100,7 @@ func defaultDemoData() (string, error) {
 	}
 	home, err := os.UserHomeDir()
 	if err != nil {
-		return "", &usageError{fmt.Errorf("no home directory: %w", err), "give a folder with --data"}
+		return "", cli.Usage(fmt.Errorf("no home directory: %w", err), "give a folder with --data")
 	}
 	return filepath.Join(home, ".local", "state", "vitalseal", "demo"), nil
 }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"vitalseal/internal/cli"
 	"vitalseal/internal/overlay"
 	"vitalseal/internal/overlay/openziti"
 	"vitalseal/internal/sink/egress"
@@ -24,15 +25,15 @@ else the hub asks for is refused. TLS to the cloud begins in the hub: an egress 
 It must have been enrolled into --data ("vitalseal identity invite-egress", "vitalseal enrol").`,
 		Example: `  vitalseal enrol --ticket out-1.ticket --data /var/lib/vitalseal/egress
   vitalseal egress --data /var/lib/vitalseal/egress --allow api.thingspeak.com:443`,
-		Args: exactArgs(0),
+		Args: cli.ExactArgs(0),
 		RunE: func(c *cobra.Command, _ []string) error {
-			log, err := logger(c)
+			log, err := cli.Logger(c)
 			if err != nil {
 				return err
 			}
 			target, err := egress.ParseTarget(allow)
 			if err != nil {
-				return &usageError{fmt.Errorf("--allow: %w", err), "name the cloud's host and port, such as api.thingspeak.com:443"}
+				return cli.Usage(fmt.Errorf("--allow: %w", err), "name the cloud's host and port, such as api.thingspeak.com:443")
 			}
 			ctx := c.Context()
 			id, err := onlyIdentity(data, overlay.KindEgress)
@@ -50,7 +51,7 @@ It must have been enrolled into --data ("vitalseal identity invite-egress", "vit
 				return err
 			}
 			fmt.Fprintf(os.Stderr, "%s leads to %s and nowhere else\n", id.ID(), target)
-			if err := notifyReady(); err != nil {
+			if err := cli.NotifyReady(); err != nil {
 				return errors.Join(err, ln.Close())
 			}
 			return (&egress.Server{Allow: target, Log: log}).Serve(ctx, ln)

@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"vitalseal/internal/cli"
 	"vitalseal/internal/overlay"
 	"vitalseal/internal/overlay/openziti"
 )
@@ -32,9 +33,9 @@ scanner in front of a QR code. A ticket for another hub is taken only with --kin
 "vitalseal router".`,
 		Example: `  vitalseal enrol --ticket gw-a1.ticket --data /var/lib/vitalseal/gateway
   zbarcam --raw --oneshot | vitalseal enrol --ticket - --data /var/lib/vitalseal/connect`,
-		Args: exactArgs(0),
+		Args: cli.ExactArgs(0),
 		RunE: func(c *cobra.Command, _ []string) error {
-			log, err := logger(c)
+			log, err := cli.Logger(c)
 			if err != nil {
 				return err
 			}
@@ -44,12 +45,13 @@ scanner in front of a QR code. A ticket for another hub is taken only with --kin
 			}
 			switch {
 			case t.Kind == overlay.KindRouter:
-				return &usageError{errors.New("this ticket is for an edge router"), "use it with `vitalseal router --ticket " + ticketFile + " --data DIR`"}
+				return cli.Usage(errors.New("this ticket is for an edge router"), "use it with `vitalseal router --ticket "+ticketFile+" --data DIR`")
 			case t.Kind == "" && kind != "":
-				return &usageError{fmt.Errorf("this ticket is for a gateway or workstation, not for a %s", kind), "leave --kind out"}
+				return cli.Usage(fmt.Errorf("this ticket is for a gateway or workstation, not for a %s", kind), "leave --kind out")
 			case t.Kind != kind:
-				return &usageError{fmt.Errorf("this ticket is for a %s, not for a %s", cmp.Or(t.Kind, "gateway or workstation"), cmp.Or(kind, "gateway or workstation")),
-					"a hub's certificate speaks for the whole deployment, so it is made only with --kind hub"}
+				return cli.Usage(fmt.Errorf("this ticket is for a %s, not for a %s", cmp.Or(t.Kind, "gateway or workstation"), cmp.Or(kind, "gateway or workstation")),
+					"a hub's certificate speaks for the whole deployment, so it is made only with --kind hub")
+
 			}
 			ids, err := overlay.Enrol(c.Context(), openziti.NewNetwork(log), t, data, log)
 			if err != nil {
@@ -80,10 +82,10 @@ func readTicket(path string, stdin io.Reader) (t overlay.Ticket, err error) {
 		t, err = overlay.ReadTicket(path)
 	}
 	if errors.Is(err, os.ErrNotExist) {
-		return t, &usageError{err, "an administrator makes tickets (`vitalseal identity invite-... --out FILE`); the first workstation's, first-workstation.ticket, is in the hub's data folder"}
+		return t, cli.Usage(err, "an administrator makes tickets (`vitalseal identity invite-... --out FILE`); the first workstation's, first-workstation.ticket, is in the hub's data folder")
 	}
 	if err != nil {
-		return t, &usageError{err, cmp.Or(overlay.Hint(err), "a ticket is a file that an administrator made; it must be readable by you alone (chmod 600)")}
+		return t, cli.Usage(err, cmp.Or(overlay.Hint(err), "a ticket is a file that an administrator made; it must be readable by you alone (chmod 600)"))
 	}
 	return t, nil
 }

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"vitalseal/internal/cli"
 )
 
 // TestHoldFolder: a second connect on a folder is refused before it changes anything, and may begin when the first has ended.
@@ -52,7 +54,7 @@ func TestHoldNode(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), "another `vitalseal "+command+"` runs on the folder "+dir) {
 			t.Errorf("a second %s: %v", command, err)
 		}
-		if _, hint := explain(err); !strings.Contains(hint, "--data") {
+		if _, hint := cli.Explain(err); !strings.Contains(hint, "--data") {
 			t.Errorf("hint: %q", hint)
 		}
 		release()

@@ -6,6 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"vitalseal/internal/cli"
 	"vitalseal/internal/gateway"
 	"vitalseal/internal/overlay/openziti"
 	"vitalseal/internal/sensor"
@@ -28,16 +29,16 @@ With --bench FILE the buses are simulated down to the chips' registers; nothing 
 		Example: `  vitalseal gateway --print-config > gateway.yaml
   vitalseal enrol --ticket gw-a1.ticket --data /var/lib/vitalseal/gateway
   vitalseal gateway --config gateway.yaml`,
-		Args: exactArgs(0),
+		Args: cli.ExactArgs(0),
 		RunE: func(c *cobra.Command, _ []string) error {
 			if example {
 				_, err := os.Stdout.Write(gateway.Example)
 				return err
 			}
 			if file == "" {
-				return &usageError{errMissingConfig, "vitalseal gateway --print-config shows an example"}
+				return cli.Usage(errMissingConfig, "vitalseal gateway --print-config shows an example")
 			}
-			log, err := logger(c)
+			log, err := cli.Logger(c)
 			if err != nil {
 				return err
 			}
@@ -46,18 +47,18 @@ With --bench FILE the buses are simulated down to the chips' registers; nothing 
 				return err
 			}
 			if err := cfg.Validate(); err != nil {
-				return &usageError{err, "vitalseal gateway --print-config shows every key with its meaning"}
+				return cli.Usage(err, "vitalseal gateway --print-config shows every key with its meaning")
 			}
 			var buses sensor.Buses = sensor.Host{}
 			if benchFile != "" {
 				if buses, err = bench.Load(benchFile, bench.Options{}); err != nil {
-					return &usageError{err, "bench files are made by `vitalseal demo`; see doc/formats/bench.md"}
+					return cli.Usage(err, "bench files are made by `vitalseal demo`; see doc/formats/bench.md")
 				}
 			}
-			collectAt(gatewayGarbage)
-			err = gateway.Run(c.Context(), cfg, gateway.Deps{Buses: buses, Network: openziti.NewNetwork(log), Software: version, Ready: notifyReady, ListenStatus: gateway.ListenStatus, Log: log})
+			cli.CollectAt(cli.GatewayGarbage)
+			err = gateway.Run(c.Context(), cfg, gateway.Deps{Buses: buses, Network: openziti.NewNetwork(log), Software: version, Ready: cli.NotifyReady, ListenStatus: gateway.ListenStatus, Log: log})
 			if errors.Is(err, gateway.ErrNotEnrolled) {
-				return &hinted{err, "vitalseal enrol --ticket FILE --data " + cfg.Data}
+				return cli.Hinted(err, "vitalseal enrol --ticket FILE --data "+cfg.Data)
 			}
 			return err
 		},

@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"vitalseal/internal/cli"
 	"vitalseal/internal/gateway"
 )
 
@@ -32,7 +33,7 @@ network. If no gateway answers, it shows what one last wrote, and says so. It ex
 something is wrong that needs a person: a disk that takes nothing, a sensor without connection, a refusal of the hub.`,
 		Example: `  vitalseal gateway status --data /var/lib/vitalseal/gateway
   vitalseal gateway status --config gateway.yaml --json`,
-		Args: exactArgs(0),
+		Args: cli.ExactArgs(0),
 		RunE: func(c *cobra.Command, _ []string) error {
 			if data == "" && file != "" {
 				cfg := gateway.Default()
@@ -42,12 +43,12 @@ something is wrong that needs a person: a disk that takes nothing, a sensor with
 				data = cfg.Data
 			}
 			if data == "" {
-				return &usageError{errNoGatewayFolder, "name the gateway's data folder with --data, or its configuration with --config"}
+				return cli.Usage(errNoGatewayFolder, "name the gateway's data folder with --data, or its configuration with --config")
 			}
 			raw, st, err := gateway.ReadStatus(c.Context(), data)
 			silent := errors.Is(err, gateway.ErrNotRunning)
 			if err != nil && !silent {
-				return &hinted{err, "is this the data folder of a gateway that has run?"}
+				return cli.Hinted(err, "is this the data folder of a gateway that has run?")
 			}
 			// A gateway of an earlier version has no socket, only its file.
 			if silent && errors.Is(err, fs.ErrNotExist) && time.Since(st.Time).Abs() <= statusStale {
@@ -63,10 +64,10 @@ something is wrong that needs a person: a disk that takes nothing, a sensor with
 				return text
 			}
 			if silent {
-				return &hinted{fmt.Errorf("the gateway does not answer; what is shown was written %s", ago(st.Time, time.Now())), "it does not run: look at its log"}
+				return cli.Hinted(fmt.Errorf("the gateway does not answer; what is shown was written %s", ago(st.Time, time.Now())), "it does not run: look at its log")
 			}
 			if wrong := st.Troubles(); len(wrong) > 0 {
-				return &hinted{fmt.Errorf("the gateway runs, but: %s", strings.Join(wrong, "; ")), "its log says more"}
+				return cli.Hinted(fmt.Errorf("the gateway runs, but: %s", strings.Join(wrong, "; ")), "its log says more")
 			}
 			return nil
 		},

@@ -3,12 +3,14 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"log/slog"
 	"os"
 
 	"github.com/spf13/cobra"
 
+	"vitalseal/internal/cli"
 	"vitalseal/internal/hub"
 	"vitalseal/internal/overlay"
 	"vitalseal/internal/overlay/openziti"
@@ -37,16 +39,16 @@ first-admin.json (a sign-in) and first-workstation.ticket (to enrol the first wo
 workstation has enrolled, the ticket is written again when it has expired. If no person can sign in any more: "vitalseal hub recover".`,
 		Example: `  vitalseal hub --print-config > hub.yaml
   vitalseal hub --config hub.yaml`,
-		Args: exactArgs(0),
+		Args: cli.ExactArgs(0),
 		RunE: func(c *cobra.Command, _ []string) error {
 			if example {
 				_, err := os.Stdout.Write(hub.Example)
 				return err
 			}
 			if file == "" {
-				return &usageError{errMissingConfig, "vitalseal hub --print-config shows an example"}
+				return cli.Usage(errMissingConfig, "vitalseal hub --print-config shows an example")
 			}
-			log, err := logger(c)
+			log, err := cli.Logger(c)
 			if err != nil {
 				return err
 			}
@@ -55,17 +57,17 @@ workstation has enrolled, the ticket is written again when it has expired. If no
 				return err
 			}
 			if err := cfg.Validate(); err != nil {
-				return &usageError{err, "vitalseal hub --print-config shows every key with its meaning"}
+				return cli.Usage(err, "vitalseal hub --print-config shows every key with its meaning")
 			}
 			cfg.Version = version
-			err = hub.Run(c.Context(), cfg, network(log), notifyReady, log)
+			err = hub.Run(c.Context(), cfg, network(log), cli.NotifyReady, log)
 			switch {
 			case errors.Is(err, store.ErrInUse):
-				return &hinted{inUse(err, cfg.Data), "stop the other one first, or give this one a folder of its own with the key data"}
+				return cli.Hinted(inUse(err, cfg.Data), "stop the other one first, or give this one a folder of its own with the key data")
 			case errors.Is(err, hub.ErrNoRootKey):
-				return &hinted{err, "a new root key would open nothing that is stored, so none is made"}
+				return cli.Hinted(err, "a new root key would open nothing that is stored, so none is made")
 			case errors.Is(err, hub.ErrOtherOverlay):
-				return &hinted{err, "restore the overlay's folder from the backup (`vitalseal restore`) and components come back by themselves; if it is lost, `vitalseal hub recover --overlay`"}
+				return cli.Hinted(err, "restore the overlay's folder from the backup (`vitalseal restore`) and components come back by themselves; if it is lost, `vitalseal hub recover --overlay`")
 			}
 			return withFile(cfg, err)
 		},
@@ -84,9 +86,14 @@ func withFile(cfg hub.Config, err error) error {
 	}
 	switch file.Path {
 	case cfg.Overlay.HubToken, cfg.Overlay.AdminToken:
-		return &hinted{err, "`vitalseal overlay` writes the tokens at its first start; name them with hub_token and admin_token"}
+		return cli.Hinted(err, "`vitalseal overlay` writes the tokens at its first start; name them with hub_token and admin_token")
 	case cfg.Policies:
-		return &hinted{err, "name a Cedar file with policies, or leave it out for the built-in ones; `vitalseal policy show` prints those"}
+		return cli.Hinted(err, "name a Cedar file with policies, or leave it out for the built-in ones; `vitalseal policy show` prints those")
 	}
 	return err
+}
+
+// inUse names the folder that another process holds: a machine may run hubs on several.
+func inUse(err error, data string) error {
+	return fmt.Errorf("another `vitalseal hub` runs on the folder %s: %w", data, err)
 }

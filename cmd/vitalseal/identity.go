@@ -17,6 +17,7 @@ import (
 	"github.com/spf13/cobra"
 	"rsc.io/qr"
 
+	"vitalseal/internal/cli"
 	"vitalseal/internal/view/client"
 )
 
@@ -74,9 +75,9 @@ func inviteWorkstation() *cobra.Command {
 		in := map[string]any{"id": a[0]}
 		switch {
 		case display && len(wards) == 0:
-			return &usageError{errors.New("--display without --ward"), "name the wards whose beds the screen shows"}
+			return cli.Usage(errors.New("--display without --ward"), "name the wards whose beds the screen shows")
 		case !display && len(wards) > 0:
-			return &usageError{errors.New("--ward without --display"), "only a wall screen belongs to wards"}
+			return cli.Usage(errors.New("--ward without --display"), "only a wall screen belongs to wards")
 		case display:
 			in["mode"], in["wards"] = "display", wards
 		}
@@ -112,10 +113,11 @@ const (
 func (t *ticketOut) invite(ctx context.Context, c *client.Client, path, id string, components int, in map[string]any) error {
 	switch {
 	case t.file == "" && !t.code:
-		return &usageError{errors.New("no place for the ticket"), "give a new file with --out, or --qr for a code in the terminal"}
+		return cli.Usage(errors.New("no place for the ticket"), "give a new file with --out, or --qr for a code in the terminal")
 	case t.file == "" && components*componentBytes > maxCode:
-		return &usageError{fmt.Errorf("--qr: a ticket for %d components does not fit into one code, which holds %d bytes", components, maxCode),
-			"write it to a file with --out and carry that to the component, or invite a gateway with at most one sensor"}
+		return cli.Usage(fmt.Errorf("--qr: a ticket for %d components does not fit into one code, which holds %d bytes", components, maxCode),
+			"write it to a file with --out and carry that to the component, or invite a gateway with at most one sensor")
+
 	}
 	file := t.file
 	if file == "" {
@@ -124,7 +126,7 @@ func (t *ticketOut) invite(ctx context.Context, c *client.Client, path, id strin
 	// The file first: a ticket that cannot be kept must not be made.
 	f, err := os.OpenFile(file, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600) // #nosec G304 -- the administrator names the file
 	if err != nil {
-		return &usageError{err, "give a new file with --out"}
+		return cli.Usage(err, "give a new file with --out")
 	}
 	var ticket json.RawMessage
 	if err := questioned(ctx, c, "/api/admin/"+path, in, t.yes, &ticket); err != nil {
@@ -140,7 +142,7 @@ func (t *ticketOut) invite(ctx context.Context, c *client.Client, path, id strin
 	}
 	if t.code {
 		if err := showCode(os.Stdout, ticket); err != nil {
-			return &hinted{fmt.Errorf("%w; the ticket is in %s", err, file), "carry that file to the component: vitalseal enrol --ticket " + file + " --data DIR"}
+			return cli.Hinted(fmt.Errorf("%w; the ticket is in %s", err, file), "carry that file to the component: vitalseal enrol --ticket "+file+" --data DIR")
 		}
 		if t.file == "" {
 			fmt.Fprintln(os.Stderr, "scan it once, soon, into: vitalseal enrol --ticket - --data DIR")
@@ -177,7 +179,7 @@ func identityPath(id string) (string, error) {
 		parts = parts[1:]
 	}
 	if len(parts) != 2 || parts[0] == "" || parts[1] == "" {
-		return "", &usageError{fmt.Errorf("%q is no component", id), "write its SPIFFE id, or KIND/NAME such as sensor/oxi-1; `vitalseal identity list` shows them"}
+		return "", cli.Usage(fmt.Errorf("%q is no component", id), "write its SPIFFE id, or KIND/NAME such as sensor/oxi-1; `vitalseal identity list` shows them")
 	}
 	return "identities/" + url.PathEscape(parts[0]) + "/" + url.PathEscape(parts[1]), nil
 }
@@ -193,7 +195,7 @@ func sensorName(id string) (string, error) {
 	}
 	kind, escaped, _ := strings.Cut(strings.TrimPrefix(path, "identities/"), "/")
 	if kind != "sensor" {
-		return "", &usageError{fmt.Errorf("%q is no sensor", id), "write its name, sensor/NAME or its SPIFFE id; `vitalseal identity list` shows them"}
+		return "", cli.Usage(fmt.Errorf("%q is no sensor", id), "write its name, sensor/NAME or its SPIFFE id; `vitalseal identity list` shows them")
 	}
 	return url.PathUnescape(escaped)
 }

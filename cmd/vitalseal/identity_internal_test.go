@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"unicode/utf8"
+
+	"vitalseal/internal/cli"
 )
 
 // TestTicketAsCode: what fits is drawn whole, and what does not says how much would.
@@ -40,7 +42,7 @@ func TestIdentityPath(t *testing.T) {
 		"a/b c": "identities/a/b%20c",
 	} {
 		got, err := identityPath(in)
-		var usage *usageError
+		var usage *cli.UsageError
 		if got != want || (want == "") != errors.As(err, &usage) {
 			t.Errorf("%q: %q, %v", in, got, err)
 		}
@@ -54,7 +56,7 @@ func TestSensorName(t *testing.T) {
 		"gateway/gw-1": "", "spiffe://x.internal/gateway/gw": "", "sensor/": "", "": "", "/": "", "sensor/a/b": "",
 	} {
 		got, err := sensorName(in)
-		var usage *usageError
+		var usage *cli.UsageError
 		if got != want || (want == "") != errors.As(err, &usage) {
 			t.Errorf("%q: %q, %v", in, got, err)
 		}

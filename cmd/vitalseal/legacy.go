@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"vitalseal/internal/cli"
 	"vitalseal/internal/gateway"
 	"vitalseal/internal/gateway/legacy"
 )
@@ -21,7 +22,7 @@ func gatewayLegacyCommand() *cobra.Command {
 		Long: `Legacy devices, such as an Arduino with ThingSpeak's library, send to an address of their gateway (legacy.listen_http and
 legacy.listen_mqtt in its configuration). Each is a sensor of chip "legacy" with a key of its own. Its numbers are sealed like any
 sensor's, and shown as asserted by such a device: nothing vouches for them but the key, which travels in the clear on the devices' network.`,
-		Args: exactArgs(0),
+		Args: cli.ExactArgs(0),
 		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
 	c.AddCommand(legacyKeyCommand(), legacyRevokeCommand())
@@ -37,7 +38,7 @@ func legacyKeyCommand() *cobra.Command {
 hash only. The device sends it as THINGSPEAKAPIKEY or api_key, or over MQTT as the password, with the sensor's name as user name and
 client id. The key before it stops working within a second. The gateway may run meanwhile.`,
 		Example: "  vitalseal gateway legacy key gw-a-arduino-1 --config gateway.yaml",
-		Args:    exactArgs(1),
+		Args:    cli.ExactArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error {
 			cfg, err := legacyConfig(file)
 			if err != nil {
@@ -45,10 +46,10 @@ client id. The key before it stops working within a second. The gateway may run 
 			}
 			key, err := gateway.MakeLegacyKey(cfg, args[0])
 			if errors.Is(err, gateway.ErrNotLegacy) {
-				return &usageError{err, "add it to `sensors` with `chip: legacy`; vitalseal gateway --print-config shows how"}
+				return cli.Usage(err, "add it to `sensors` with `chip: legacy`; vitalseal gateway --print-config shows how")
 			}
 			if err != nil {
-				return &hinted{err, "run this as the user that the gateway runs as"}
+				return cli.Hinted(err, "run this as the user that the gateway runs as")
 			}
 			fmt.Fprintln(os.Stderr, "This key is shown once:")
 			_, err = fmt.Println(key)
@@ -66,7 +67,7 @@ func legacyRevokeCommand() *cobra.Command {
 		Short:   "Take a legacy device's key away",
 		Long:    `Revoke takes a legacy device's key away. The gateway, if it runs, refuses it within a second.`,
 		Example: "  vitalseal gateway legacy revoke gw-a-arduino-1 --config gateway.yaml",
-		Args:    exactArgs(1),
+		Args:    cli.ExactArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error {
 			cfg, err := legacyConfig(file)
 			if err != nil {
@@ -82,13 +83,13 @@ func legacyRevokeCommand() *cobra.Command {
 func legacyConfig(file string) (gateway.Config, error) {
 	cfg := gateway.Default()
 	if file == "" {
-		return cfg, &usageError{errMissingConfig, "name the gateway's configuration file"}
+		return cfg, cli.Usage(errMissingConfig, "name the gateway's configuration file")
 	}
 	if err := loadConfig(file, &cfg); err != nil {
 		return cfg, err
 	}
 	if err := cfg.Validate(); err != nil {
-		return cfg, &usageError{err, "vitalseal gateway --print-config shows every key with its meaning"}
+		return cfg, cli.Usage(err, "vitalseal gateway --print-config shows every key with its meaning")
 	}
 	return cfg, nil
 }

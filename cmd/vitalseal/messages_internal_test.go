@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"vitalseal/internal/cli"
 	"vitalseal/internal/hub"
 	"vitalseal/internal/store"
 	"vitalseal/internal/view/client"
@@ -24,8 +25,8 @@ func TestAnAddressOfAnotherMachine(t *testing.T) {
 		}
 	}
 	err := ownAddresses(t.Context(), listens{"controller", "127.0.0.1:0"}, listens{"router", "192.0.2.99:3022"})
-	code, hint := explain(err)
-	if err == nil || code != exitUsage {
+	code, hint := cli.Explain(err)
+	if err == nil || code != cli.WrongUsage {
 		t.Fatalf("%d: %v", code, err)
 	}
 	for _, want := range []string{"--router 192.0.2.99:3022: this machine has no address 192.0.2.99; it has ", "127.0.0.1"} {
@@ -51,7 +52,7 @@ func TestHints(t *testing.T) {
 		{&client.StatusError{Status: http.StatusBadRequest, Message: `field "bed": no bed "b"`}, "`vitalseal bed list`"},
 		{&client.StatusError{Status: http.StatusBadGateway, Message: "the hub cannot be reached from this workstation"}, "`vitalseal hub`"},
 	} {
-		if _, hint := explain(fmt.Errorf("x: %w", c.err)); !strings.Contains(hint, c.hint) {
+		if _, hint := cli.Explain(fmt.Errorf("x: %w", c.err)); !strings.Contains(hint, c.hint) {
 			t.Errorf("%v: hint %q lacks %q", c.err, hint, c.hint)
 		}
 	}
@@ -74,8 +75,8 @@ func TestNotATicket(t *testing.T) {
 			}
 		}
 		_, err := readTicket(path, nil)
-		code, hint := explain(err)
-		if err == nil || code != exitUsage || !strings.Contains(err.Error(), path) || !strings.Contains(err.Error(), c.want) || !strings.Contains(hint, c.hint) {
+		code, hint := cli.Explain(err)
+		if err == nil || code != cli.WrongUsage || !strings.Contains(err.Error(), path) || !strings.Contains(err.Error(), c.want) || !strings.Contains(hint, c.hint) {
 			t.Errorf("%s: exit %d: %v; hint: %s", c.name, code, err, hint)
 		}
 		if err != nil && strings.Contains(err.Error(), "s3cret") {
@@ -140,7 +141,7 @@ func TestAFileThatIsMissing(t *testing.T) {
 	cfg.Policies, cfg.Overlay.HubToken, cfg.Overlay.AdminToken = filepath.Join(dir, "own.cedar"), filepath.Join(dir, "hub.jwt"), filepath.Join(dir, "hub-admin.jwt")
 	for file, want := range map[string]string{cfg.Policies: "policy show", cfg.Overlay.HubToken: "hub_token", cfg.Overlay.AdminToken: "admin_token", filepath.Join(dir, "x"): ""} {
 		_, err := os.ReadFile(file)
-		_, hint := explain(withFile(cfg, fmt.Errorf("hub: configuration: %w", err)))
+		_, hint := cli.Explain(withFile(cfg, fmt.Errorf("hub: configuration: %w", err)))
 		if !strings.Contains(hint, want) || want == "" && strings.Contains(hint, "token") || want == "policy show" && strings.Contains(hint, "token") {
 			t.Errorf("%s: hint %q", file, hint)
 		}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"vitalseal/internal/cli"
 	"vitalseal/internal/overlay"
 	"vitalseal/internal/overlay/node"
 )
@@ -24,9 +25,9 @@ command an external OpenZiti network may be used.
 
 At the first start it writes two one-time tokens for the hub into its data folder: hub.jwt and hub-admin.jwt.`,
 		Example: "  vitalseal overlay --data /var/lib/vitalseal/overlay",
-		Args:    exactArgs(0),
+		Args:    cli.ExactArgs(0),
 		RunE: func(c *cobra.Command, _ []string) error {
-			log, err := logger(c)
+			log, err := cli.Logger(c)
 			if err != nil {
 				return err
 			}
@@ -49,15 +50,15 @@ At the first start it writes two one-time tokens for the hub into its data folde
 	c.PersistentFlags().Uint64Var(&memory, "memory-mb", node.DefaultMemoryLimit>>20, "`MiB` of memory that the child process may take; beyond that it ends and is started again")
 	_ = c.MarkPersistentFlagRequired("data")
 	c.AddCommand(&cobra.Command{
-		Use: "node", Hidden: true, Args: exactArgs(0),
+		Use: "node", Hidden: true, Args: cli.ExactArgs(0),
 		Short: "The child process of `vitalseal overlay`; not for people",
 		RunE: func(c *cobra.Command, _ []string) error {
-			log, err := logger(c)
+			log, err := cli.Logger(c)
 			if err != nil {
 				return err
 			}
 			cfg.Log, cfg.MemoryLimit = log, memory<<20
-			collectAt(serverGarbage)
+			cli.CollectAt(cli.ServerGarbage)
 			return node.RunNode(c.Context(), cfg)
 		},
 	})
@@ -79,7 +80,7 @@ func supervise(c *cobra.Command, dir string, log *slog.Logger, wait func(context
 	go func() {
 		err := wait(ctx, dir)
 		if err == nil {
-			err = notifyReady()
+			err = cli.NotifyReady()
 		}
 		ready <- err
 	}()

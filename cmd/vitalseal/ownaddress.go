@@ -7,6 +7,8 @@ import (
 	"net"
 	"strings"
 	"syscall"
+
+	"vitalseal/internal/cli"
 )
 
 // listens is an address that a flag gave to listen on.
@@ -26,8 +28,9 @@ func ownAddresses(ctx context.Context, given ...listens) error {
 			continue
 		}
 		if errors.Is(err, syscall.EADDRNOTAVAIL) {
-			return &usageError{fmt.Errorf("--%s %s: this machine has no address %s; it has %s", g.flag, g.address, host, strings.Join(machineAddresses(), ", ")),
-				"give one of them with --" + g.flag + " (0.0.0.0 is all), and the name or address that others reach it under with --advertise"}
+			return cli.Usage(fmt.Errorf("--%s %s: this machine has no address %s; it has %s", g.flag, g.address, host, strings.Join(machineAddresses(), ", ")),
+				"give one of them with --"+g.flag+" (0.0.0.0 is all), and the name or address that others reach it under with --advertise")
+
 		}
 	}
 	return nil

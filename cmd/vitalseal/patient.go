@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"vitalseal/internal/cli"
 	"vitalseal/internal/view/client"
 )
 
@@ -65,7 +66,7 @@ func forgetPatient() *cobra.Command {
 		}
 		i := slices.IndexFunc(all, func(p struct{ ID, Name, Ward, Bed string }) bool { return p.ID == a[0] })
 		if i < 0 {
-			return &hinted{fmt.Errorf("no patient has the id %q", a[0]), "`vitalseal patient list` shows them"}
+			return cli.Hinted(fmt.Errorf("no patient has the id %q", a[0]), "`vitalseal patient list` shows them")
 		}
 		p := all[i]
 		if err := q.ask(fmt.Sprintf("%s (%s): the key will be destroyed here, and no person can ever again open a reading, a chart or the name of this patient", p.Name, p.ID), p.ID, p.Name); err != nil {

@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
+	"vitalseal/internal/cli"
 	"vitalseal/internal/view/client"
 )
 
@@ -32,7 +33,7 @@ func questioned(ctx context.Context, c *client.Client, path string, in map[strin
 		fmt.Fprintln(os.Stderr, q)
 	}
 	if !term.IsTerminal(int(os.Stdin.Fd())) { // #nosec G115 -- a file descriptor
-		return &usageError{errors.New("not done: this looks like a mistake"), "if it is meant, say it again with --yes"}
+		return cli.Usage(errors.New("not done: this looks like a mistake"), "if it is meant, say it again with --yes")
 	}
 	fmt.Fprint(os.Stderr, "Is that meant? [y/N] ")
 	line, _ := bufio.NewReader(os.Stdin).ReadString('\n')
@@ -63,7 +64,7 @@ func past(flag, text string) (time.Time, error) {
 			return at, nil
 		}
 	}
-	return time.Time{}, &usageError{fmt.Errorf("%s: %q is no time", flag, text), "write 10:02, \"2026-11-29 10:02\" (this machine's zone) or 2026-11-29T10:02:00Z"}
+	return time.Time{}, cli.Usage(fmt.Errorf("%s: %q is no time", flag, text), "write 10:02, \"2026-11-29 10:02\" (this machine's zone) or 2026-11-29T10:02:00Z")
 }
 
 // moveSensor puts a sensor at another bed.
@@ -106,7 +107,7 @@ func addSensors() *cobra.Command {
 			return err
 		}
 		if len(specs) == 0 {
-			return &usageError{errors.New("no sensor"), "name at least one with --sensor ID:MODEL:SERIAL[:BED]"}
+			return cli.Usage(errors.New("no sensor"), "name at least one with --sensor ID:MODEL:SERIAL[:BED]")
 		}
 		return out.invite(ctx, c, "gateways/"+url.PathEscape(a[0])+"/sensors", a[0]+"-sensors", len(specs), map[string]any{"sensors": specs})
 	})
@@ -164,7 +165,7 @@ func sensorSpecs(sensors []string) ([]map[string]string, error) {
 	for _, s := range sensors {
 		f := strings.Split(s, ":")
 		if len(f) < 3 || len(f) > 4 {
-			return nil, &usageError{fmt.Errorf("sensor %q", s), "write ID:MODEL:SERIAL or ID:MODEL:SERIAL:BED, for instance oxi-1:MAX30100:A17:a-1"}
+			return nil, cli.Usage(fmt.Errorf("sensor %q", s), "write ID:MODEL:SERIAL or ID:MODEL:SERIAL:BED, for instance oxi-1:MAX30100:A17:a-1")
 		}
 		spec := map[string]string{"id": f[0], "model": f[1], "serial": f[2]}
 		if len(f) == 4 {

@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"vitalseal/internal/access"
+	"vitalseal/internal/cli"
 	"vitalseal/internal/view/client"
 )
 
@@ -23,13 +24,13 @@ func policyCommand() *cobra.Command {
 	c := &cobra.Command{Use: "policy", Short: "What the rules say: check, test, explain and tabulate them", GroupID: "admin",
 		Long: `Policies are Cedar text: who may do what, on whom, from where. The built-in ones are printed by "vitalseal policy show";
 a hub takes a file of your own with "policies:" in its configuration. doc/policy.md explains them.`}
-	onlyGroup(c)
+	cli.OnlyGroup(c)
 	c.AddCommand(showPolicy(), checkPolicy(), testPolicy(), matrixPolicy(), explainPolicy())
 	return c
 }
 
 func showPolicy() *cobra.Command {
-	return &cobra.Command{Use: "show", Short: "Print the built-in policies, to read or to start from", Args: exactArgs(0),
+	return &cobra.Command{Use: "show", Short: "Print the built-in policies, to read or to start from", Args: cli.ExactArgs(0),
 		RunE: func(*cobra.Command, []string) error {
 			_, err := fmt.Print(access.DefaultPolicies())
 			return err
@@ -38,14 +39,14 @@ func showPolicy() *cobra.Command {
 
 func checkPolicy() *cobra.Command {
 	return &cobra.Command{Use: "check FILE", Short: "Check a policy file as a hub does when it starts",
-		Example: "  vitalseal policy check /etc/vitalseal/policies.cedar", Args: exactArgs(1),
+		Example: "  vitalseal policy check /etc/vitalseal/policies.cedar", Args: cli.ExactArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error {
 			text, err := readPolicyFile(args[0])
 			if err != nil {
 				return err
 			}
 			if err := access.CheckPolicies(args[0], text); err != nil {
-				return &hinted{err, "`vitalseal policy show` prints policies that are right"}
+				return cli.Hinted(err, "`vitalseal policy show` prints policies that are right")
 			}
 			fmt.Println("good")
 			return nil
@@ -59,7 +60,7 @@ func readPolicyFile(name string) ([]byte, error) {
 	}
 	b, err := os.ReadFile(name) // #nosec G304 -- the user names the file
 	if err != nil {
-		return nil, &usageError{err, "name a policy file"}
+		return nil, cli.Usage(err, "name a policy file")
 	}
 	return b, nil
 }
@@ -67,12 +68,12 @@ func readPolicyFile(name string) ([]byte, error) {
 func readTable(name string) (*access.World, error) {
 	f, err := os.Open(name) // #nosec G304 -- the user names the file
 	if err != nil {
-		return nil, &usageError{err, "name a table file; doc/policy.md shows one"}
+		return nil, cli.Usage(err, "name a table file; doc/policy.md shows one")
 	}
 	defer f.Close()
 	w, err := access.ReadWorld(f)
 	if err != nil {
-		return nil, &hinted{fmt.Errorf("%s: %w", name, err), "doc/policy.md explains the lines of a table"}
+		return nil, cli.Hinted(fmt.Errorf("%s: %w", name, err), "doc/policy.md explains the lines of a table")
 	}
 	return w, nil
 }
@@ -135,8 +136,9 @@ and says which lines the policies do not meet, and which rule is behind it. It n
 				fmt.Printf("%d of %d lines are met\n", len(out)-failed, len(out))
 			}
 			if failed > 0 {
-				return &hinted{fmt.Errorf("%d of %d expectations are not met", failed, len(out)),
-					"`vitalseal policy explain --table FILE --who ... --what ... --on ...` says what each rule thinks of one"}
+				return cli.Hinted(fmt.Errorf("%d of %d expectations are not met", failed, len(out)),
+					"`vitalseal policy explain --table FILE --who ... --what ... --on ...` says what each rule thinks of one")
+
 			}
 			return nil
 		}}
@@ -161,7 +163,7 @@ func matrixPolicy() *cobra.Command {
 	c := &cobra.Command{Use: "matrix", Short: "Tabulate roles, things and actions",
 		Long: `Matrix asks the policies what each role may do with patients, wards and channels of every relationship, and with the
 system: for people who have just signed in at an enrolled workstation. It needs no hub.`,
-		Args: exactArgs(0),
+		Args: cli.ExactArgs(0),
 		RunE: func(c *cobra.Command, _ []string) error {
 			text, err := readPolicyFile(policies)
 			if err != nil {
@@ -262,7 +264,7 @@ that the directory has. With --table it needs no hub and asks about a table's ho
 	c.RunE = func(c *cobra.Command, args []string) error {
 		if table == "" {
 			if with != "" || policies != "" {
-				return &usageError{errors.New("--with and --policies go with --table"), "a hub answers for its own policies, and for now"}
+				return cli.Usage(errors.New("--with and --policies go with --table"), "a hub answers for its own policies, and for now")
 			}
 			return online(c, args)
 		}
@@ -280,7 +282,7 @@ that the directory has. With --table it needs no hub and asks about a table's ho
 		}
 		x, err := access.ExplainIn(c.Context(), policies, text, w, question)
 		if err != nil {
-			return &usageError{err, "doc/policy.md has the words"}
+			return cli.Usage(err, "doc/policy.md has the words")
 		}
 		asJSON, err := c.Flags().GetBool("json")
 		if err != nil {

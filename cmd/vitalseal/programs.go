@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"vitalseal/internal/cli"
 	"vitalseal/internal/connect"
 	"vitalseal/internal/overlay"
 	"vitalseal/internal/view/thingspeak"
@@ -56,16 +57,16 @@ func (p *programFlags) door(data string, log *slog.Logger) (d door, err error) {
 		}
 		ln, err := connect.Listen(x.address)
 		if errors.Is(err, connect.ErrNotLoopback) {
-			return d, &usageError{err, "other machines must not reach it; enrol each as a workstation of its own"}
+			return d, cli.Usage(err, "other machines must not reach it; enrol each as a workstation of its own")
 		}
 		if err != nil {
-			return d, &hinted{err, "choose another address with --" + x.scheme + " 127.0.0.1:PORT, or none with --" + x.scheme + "="}
+			return d, cli.Hinted(err, "choose another address with --"+x.scheme+" 127.0.0.1:PORT, or none with --"+x.scheme+"=")
 		}
 		*x.to, open = ln, append(open, ln)
 		addresses[x.scheme] = x.scheme + "://" + ln.Addr().String()
 	}
 	if len(open) == 0 {
-		return d, &usageError{errors.New("no address for programs"), "give at least one of --http, --https, --mqtt, --mqtts"}
+		return d, cli.Usage(errors.New("no address for programs"), "give at least one of --http, --https, --mqtt, --mqtts")
 	}
 	var programs *connect.Programs
 	d.run = func(ctx context.Context, ep overlay.Endpoint) error { return programs.Run(ctx, ep) }

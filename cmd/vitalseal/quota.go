@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"vitalseal/internal/cli"
 	"vitalseal/internal/view/client"
 )
 
@@ -100,7 +101,7 @@ func setQuota() *cobra.Command {
 		func(ctx context.Context, c *client.Client, s session, a []string) error {
 			limit, err := strconv.ParseInt(a[3], 10, 64)
 			if err != nil || limit < 0 {
-				return &usageError{fmt.Errorf("limit %q is not a whole number of at least 0", a[3]), "a limit of bytes is in bytes: 1 GiB is 1073741824; 0 is the configuration's again"}
+				return cli.Usage(fmt.Errorf("limit %q is not a whole number of at least 0", a[3]), "a limit of bytes is in bytes: 1 GiB is 1073741824; 0 is the configuration's again")
 			}
 			var id string
 			switch a[0] {
@@ -117,7 +118,7 @@ func setQuota() *cobra.Command {
 			case "hospital":
 				id = ""
 			default:
-				return &usageError{fmt.Errorf("%q is none of person, station and hospital", a[0]), "`vitalseal quota set person LOGIN entries 5000000`"}
+				return cli.Usage(fmt.Errorf("%q is none of person, station and hospital", a[0]), "`vitalseal quota set person LOGIN entries 5000000`")
 			}
 			if err := c.Do(ctx, http.MethodPut, "/api/admin/quotas", map[string]any{"kind": a[0], "id": id, "name": a[2], "limit": limit}, nil); err != nil {
 				return err
@@ -144,5 +145,5 @@ func stationID(ctx context.Context, c *client.Client, name string) (string, erro
 			return l.ID, nil
 		}
 	}
-	return "", &hinted{fmt.Errorf("no workstation has the name %q", name), "`vitalseal quota show` lists them"}
+	return "", cli.Hinted(fmt.Errorf("no workstation has the name %q", name), "`vitalseal quota show` lists them")
 }

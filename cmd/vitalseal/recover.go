@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"vitalseal/internal/cli"
 	"vitalseal/internal/hub"
 	"vitalseal/internal/store"
 )
@@ -37,15 +38,15 @@ its ticket, because the keys that it has on the overlay were certified by an aut
 Everything is written to the audit log before it is done. The hub announces it at its next start, and gateways and workstations witness the log.`,
 		Example: `  vitalseal hub recover --config /etc/vitalseal/hub.yaml --admin admin
   vitalseal hub recover --config /etc/vitalseal/hub.yaml --workstation desk-2`,
-		Args: exactArgs(0),
+		Args: cli.ExactArgs(0),
 		RunE: func(c *cobra.Command, _ []string) error {
 			if file == "" {
-				return &usageError{errMissingConfig, "name the hub's own configuration"}
+				return cli.Usage(errMissingConfig, "name the hub's own configuration")
 			}
 			if r.ResetFactors && r.Admin == "" {
-				return &usageError{errors.New("--reset-factors without --admin"), "name the administrator with --admin"}
+				return cli.Usage(errors.New("--reset-factors without --admin"), "name the administrator with --admin")
 			}
-			log, err := logger(c)
+			log, err := cli.Logger(c)
 			if err != nil {
 				return err
 			}
@@ -58,13 +59,13 @@ Everything is written to the audit log before it is done. The hub announces it a
 			said := sayRecovered(got, asJSON)
 			switch {
 			case errors.Is(err, hub.ErrNothingToRecover):
-				return &usageError{err, "give --admin LOGIN, --workstation NAME or --overlay"}
+				return cli.Usage(err, "give --admin LOGIN, --workstation NAME or --overlay")
 			case errors.Is(err, store.ErrInUse):
-				return &hinted{inUse(err, cfg.Data), "stop the hub first; while it runs, an administrator does this at a workstation"}
+				return cli.Hinted(inUse(err, cfg.Data), "stop the hub first; while it runs, an administrator does this at a workstation")
 			case errors.Is(err, hub.ErrNoRootKey):
-				return &hinted{err, "copy root.key from the place where it was kept apart into the hub's data folder (chmod 600)"}
+				return cli.Hinted(err, "copy root.key from the place where it was kept apart into the hub's data folder (chmod 600)")
 			case errors.Is(err, store.ErrExists):
-				return &hinted{err, "give another name with --workstation"}
+				return cli.Hinted(err, "give another name with --workstation")
 			}
 			return errors.Join(err, said)
 		},

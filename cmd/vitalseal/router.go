@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"vitalseal/internal/cli"
 	"vitalseal/internal/overlay"
 	"vitalseal/internal/overlay/node"
 	"vitalseal/internal/overlay/openziti"
@@ -24,9 +25,9 @@ through any router; what they send is sealed and proven above it, so a router th
 The ticket is needed the first time only. It listens on loopback unless told otherwise; OpenZiti v1.7.2 checks the
 certificates of links between routers badly, so lead --link through a network of its own (SECURITY.md).`,
 		Example: "  vitalseal router --ticket wing-b.ticket --data /var/lib/vitalseal/router --listen 0.0.0.0:3022 --link 0.0.0.0:6000 --advertise wing-b.example.org",
-		Args:    exactArgs(0),
+		Args:    cli.ExactArgs(0),
 		RunE: func(c *cobra.Command, _ []string) error {
-			log, err := logger(c)
+			log, err := cli.Logger(c)
 			if err != nil {
 				return err
 			}
@@ -41,14 +42,14 @@ certificates of links between routers badly, so lead --link through a network of
 			_, statErr := os.Stat(filepath.Join(cfg.Dir, "router.cert"))
 			switch {
 			case ticketFile == "" && errors.Is(statErr, os.ErrNotExist):
-				return &usageError{errors.New("--ticket: missing: no router has enrolled in --data yet"), "an administrator makes one with `vitalseal identity invite-router`"}
+				return cli.Usage(errors.New("--ticket: missing: no router has enrolled in --data yet"), "an administrator makes one with `vitalseal identity invite-router`")
 			case ticketFile != "" && errors.Is(statErr, os.ErrNotExist):
 				t, err := readTicket(ticketFile, c.InOrStdin())
 				if err != nil {
 					return err
 				}
 				if t.Kind != overlay.KindRouter {
-					return &usageError{errors.New("this ticket is not for a router"), "use it with `vitalseal enrol`"}
+					return cli.Usage(errors.New("this ticket is not for a router"), "use it with `vitalseal enrol`")
 				}
 				if err := overlay.CheckMachine(c.Context(), openziti.NewNetwork(log), cfg.Dir, t.Components[0].ZitiJWT, log); err != nil {
 					return err
@@ -68,15 +69,15 @@ certificates of links between routers badly, so lead --link through a network of
 	c.Flags().StringVar(&ticketFile, "ticket", "", "ticket `file`, or - for standard input; the first time only")
 	_ = c.MarkPersistentFlagRequired("data")
 	c.AddCommand(&cobra.Command{
-		Use: "node", Hidden: true, Args: exactArgs(0),
+		Use: "node", Hidden: true, Args: cli.ExactArgs(0),
 		Short: "The child process of `vitalseal router`; not for people",
 		RunE: func(c *cobra.Command, _ []string) error {
-			log, err := logger(c)
+			log, err := cli.Logger(c)
 			if err != nil {
 				return err
 			}
 			cfg.Log = log
-			collectAt(serverGarbage)
+			cli.CollectAt(cli.ServerGarbage)
 			return node.RunRouter(c.Context(), cfg)
 		},
 	})

@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"vitalseal/internal/cli"
 	"vitalseal/internal/overlay/node"
 	"vitalseal/internal/seal"
 	"vitalseal/internal/store"
@@ -36,7 +37,7 @@ func overlayOf(data, given string) (string, error) {
 		return "", nil
 	case given != "":
 		if !node.IsNode(given) {
-			return "", &usageError{fmt.Errorf("--overlay %s: no overlay's folder", given), "name the folder that `vitalseal overlay --data` has, or --overlay none for an external network"}
+			return "", cli.Usage(fmt.Errorf("--overlay %s: no overlay's folder", given), "name the folder that `vitalseal overlay --data` has, or --overlay none for an external network")
 		}
 		return given, nil
 	}
@@ -44,7 +45,7 @@ func overlayOf(data, given string) (string, error) {
 		tell("overlay: " + beside)
 		return beside, nil
 	}
-	return "", &hinted{errNoOverlay, "name the folder that `vitalseal overlay --data` has with --overlay, because no gateway reaches a server that is restored without it; --overlay none for an external network"}
+	return "", cli.Hinted(errNoOverlay, "name the folder that `vitalseal overlay --data` has with --overlay, because no gateway reaches a server that is restored without it; --overlay none for an external network")
 }
 
 // inDatabase tells whether data is the folder of a hub that has run with a PostgreSQL store: all of a hub's folder but a store.
@@ -67,7 +68,7 @@ func backupStore(c *cobra.Command, root seal.KeyStore, data, to, keys string, da
 		m, err = store.Backup(c.Context(), filepath.Join(data, "store"), filepath.Join(to, "store"), keys, tell)
 	}
 	if err != nil {
-		return m, &hinted{err, "give --to and --keys folders that are empty or not there yet"}
+		return m, cli.Hinted(err, "give --to and --keys folders that are empty or not there yet")
 	}
 	if database {
 		return m, nil
@@ -80,7 +81,7 @@ func restoreStore(c *cobra.Command, root seal.KeyStore, from, keys, data string,
 	switch err := store.CheckSeal(root, filepath.Join(from, "store"), keys); {
 	case unsealed:
 	case errors.Is(err, store.ErrUnsealed):
-		return &hinted{err, "another user may have changed the backup, or the root key is another one; for a backup of a version that made no seals: --unsealed"}
+		return cli.Hinted(err, "another user may have changed the backup, or the root key is another one; for a backup of a version that made no seals: --unsealed")
 	case err != nil:
 		return err
 	}
@@ -98,7 +99,7 @@ func emptyData(data string) error {
 		err = fmt.Errorf("%s is not empty: it has %s", data, in[0].Name())
 	}
 	if err != nil {
-		return &usageError{fmt.Errorf("--data: %w", err), "name a folder that is empty or not there yet"}
+		return cli.Usage(fmt.Errorf("--data: %w", err), "name a folder that is empty or not there yet")
 	}
 	return nil
 }
@@ -107,7 +108,7 @@ func emptyData(data string) error {
 func backupOverlay(c *cobra.Command, from, keys string) error {
 	tell("overlay")
 	if err := node.Copy(c.Context(), from, filepath.Join(keys, overlayFolder)); err != nil {
-		return &hinted{fmt.Errorf("backup: %w", err), "run this as a user who may read the overlay's folder; or stop `vitalseal overlay` for the time of the backup"}
+		return cli.Hinted(fmt.Errorf("backup: %w", err), "run this as a user who may read the overlay's folder; or stop `vitalseal overlay` for the time of the backup")
 	}
 	return nil
 }
@@ -131,7 +132,7 @@ func backupConfigs(files []string, keys string) error {
 			}
 		}
 		if err != nil {
-			return &usageError{fmt.Errorf("--config: %w", err), "name files that can be read, each of another name"}
+			return cli.Usage(fmt.Errorf("--config: %w", err), "name files that can be read, each of another name")
 		}
 	}
 	return nil
@@ -153,11 +154,11 @@ func readServer(root seal.KeyStore, keys, overlay string, unsealed bool) (r rest
 	case errors.Is(err, store.ErrNoServerList):
 		// Of a version before the list; without a list nothing is taken for an overlay.
 		if _, err := os.Stat(filepath.Join(keys, overlayFolder)); err == nil {
-			return r, &hinted{fmt.Errorf("%w: %s has an overlay's folder but no list of it", store.ErrBackup, keys), "take another copy of the keys"}
+			return r, cli.Hinted(fmt.Errorf("%w: %s has an overlay's folder but no list of it", store.ErrBackup, keys), "take another copy of the keys")
 		}
 	case unsealed && errors.Is(err, store.ErrUnsealed):
 	case errors.Is(err, store.ErrUnsealed):
-		return r, &hinted{err, "another user may have changed the files beside the keys, or the root key is another one"}
+		return r, cli.Hinted(err, "another user may have changed the files beside the keys, or the root key is another one")
 	case err != nil:
 		return r, err
 	}
@@ -170,13 +171,13 @@ func readServer(root seal.KeyStore, keys, overlay string, unsealed bool) (r rest
 	}
 	switch {
 	case r.hasOverlay && overlay == "":
-		return r, &usageError{errors.New("--overlay: missing"), "the backup has the overlay's folder: name a new folder for it; --overlay none leaves it out, and then no component reaches the server"}
+		return r, cli.Usage(errors.New("--overlay: missing"), "the backup has the overlay's folder: name a new folder for it; --overlay none leaves it out, and then no component reaches the server")
 	case !r.hasOverlay && overlay != "" && overlay != overlayElsewhere:
-		return r, &usageError{fmt.Errorf("--overlay %s: the backup has no overlay's folder", overlay), "leave --overlay out; doc/install.md says how a hub makes an empty overlay work again"}
+		return r, cli.Usage(fmt.Errorf("--overlay %s: the backup has no overlay's folder", overlay), "leave --overlay out; doc/install.md says how a hub makes an empty overlay work again")
 	}
 	if r.hasOverlay && overlay != overlayElsewhere {
 		if in, err := os.ReadDir(overlay); err == nil && len(in) > 0 || err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return r, &usageError{errors.Join(fmt.Errorf("--overlay %s: not an empty folder", overlay), err), "name a folder that is empty or not there yet"}
+			return r, cli.Usage(errors.Join(fmt.Errorf("--overlay %s: not an empty folder", overlay), err), "name a folder that is empty or not there yet")
 		}
 	}
 	return r, nil

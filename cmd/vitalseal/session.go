@@ -17,6 +17,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
+	"vitalseal/internal/cli"
 	"vitalseal/internal/connect"
 	"vitalseal/internal/view/client"
 )
@@ -40,7 +41,7 @@ type session struct {
 // adminCommand is one command that signs in, does its work and signs out.
 func adminCommand(use, short string, args int, do func(ctx context.Context, c *client.Client, s session, args []string) error) *cobra.Command {
 	var s session
-	c := &cobra.Command{Use: use, Short: short, Args: exactArgs(args),
+	c := &cobra.Command{Use: use, Short: short, Args: cli.ExactArgs(args),
 		RunE: func(c *cobra.Command, args []string) (err error) {
 			ctx := c.Context()
 			cl, err := s.client()
@@ -54,7 +55,7 @@ func adminCommand(use, short string, args int, do func(ctx context.Context, c *c
 			err = do(ctx, cl, s, args)
 			var status *client.StatusError
 			if errors.As(err, &status) && status.Status == http.StatusForbidden && mustChange(ctx, cl) {
-				err = &hinted{err, "a one-time password opens nothing but its own change: vitalseal user password " + s.login + " --login " + s.login}
+				err = cli.Hinted(err, "a one-time password opens nothing but its own change: vitalseal user password "+s.login+" --login "+s.login)
 			}
 			return err
 		}}
@@ -79,10 +80,10 @@ func (s session) client() (*client.Client, error) {
 	if s.url != "" {
 		c, err := client.New(s.url)
 		if err != nil {
-			return nil, &usageError{err, "give the address that `vitalseal connect --plain` printed with --url"}
+			return nil, cli.Usage(err, "give the address that `vitalseal connect --plain` printed with --url")
 		}
 		if c.Base().Scheme == "https" {
-			return nil, &usageError{fmt.Errorf("--url %s: TLS needs its certificate authority and launch secret", s.url), "name the connect.json with --connect"}
+			return nil, cli.Usage(fmt.Errorf("--url %s: TLS needs its certificate authority and launch secret", s.url), "name the connect.json with --connect")
 		}
 		return c, nil
 	}
@@ -93,16 +94,16 @@ func (s session) client() (*client.Client, error) {
 	if file == "" {
 		dir, err := os.UserConfigDir()
 		if err != nil {
-			return nil, &usageError{fmt.Errorf("no configuration directory: %w", err), connectHint}
+			return nil, cli.Usage(fmt.Errorf("no configuration directory: %w", err), connectHint)
 		}
 		file = connect.FilePath(filepath.Join(dir, "vitalseal", "connect"))
 	}
 	c, err := client.FromFile(file)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, &hinted{err, connectHint}
+		return nil, cli.Hinted(err, connectHint)
 	}
 	if err != nil {
-		return nil, &usageError{err, connectHint}
+		return nil, cli.Usage(err, connectHint)
 	}
 	return c, nil
 }
@@ -123,7 +124,7 @@ func (s *session) signIn(ctx context.Context, c *client.Client) error {
 		}
 	}
 	if errors.Is(err, syscall.ECONNREFUSED) {
-		return &hinted{err, connectHint}
+		return cli.Hinted(err, connectHint)
 	}
 	return err
 }
@@ -134,7 +135,7 @@ func askPassword(login string) (string, error) {
 	}
 	fd := int(os.Stdin.Fd()) // #nosec G115 -- a descriptor fits
 	if !term.IsTerminal(fd) {
-		return "", &usageError{errors.New("no password"), "set $" + passwordEnv + ", or run this at a terminal"}
+		return "", cli.Usage(errors.New("no password"), "set $"+passwordEnv+", or run this at a terminal")
 	}
 	return askHidden(os.Stdin, os.Stderr, fmt.Sprintf("password of %s: ", login))
 }
@@ -142,12 +143,12 @@ func askPassword(login string) (string, error) {
 // askSecond asks for a code of the authenticator app or, in its place, a recovery code.
 func askSecond(s *client.SecondFactor) (client.Proof, error) {
 	if !slices.Contains(s.Methods, "totp") && !slices.Contains(s.Methods, "recovery") {
-		return client.Proof{}, &hinted{s, "passkeys work in the browser only; add an authenticator app to this account there to use it here"}
+		return client.Proof{}, cli.Hinted(s, "passkeys work in the browser only; add an authenticator app to this account there to use it here")
 	}
 	code := os.Getenv(totpEnv)
 	if code == "" {
 		if !term.IsTerminal(int(os.Stdin.Fd())) { // #nosec G115 -- a descriptor fits
-			return client.Proof{}, &usageError{errors.New("no second factor"), "set $" + totpEnv + ", or run this at a terminal"}
+			return client.Proof{}, cli.Usage(errors.New("no second factor"), "set $"+totpEnv+", or run this at a terminal")
 		}
 		fmt.Fprint(os.Stderr, "code of the authenticator app, or a recovery code: ")
 		line, err := bufio.NewReader(os.Stdin).ReadString('\n')

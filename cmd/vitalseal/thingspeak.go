@@ -18,6 +18,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
+	"vitalseal/internal/cli"
 	"vitalseal/internal/sink"
 	"vitalseal/internal/store"
 	"vitalseal/internal/view/client"
@@ -51,7 +52,7 @@ func list2(path, use, short string, columns ...string) *cobra.Command {
 func channelPath(id, tail string) (string, error) {
 	n, err := strconv.ParseInt(id, 10, 64)
 	if err != nil || n < 1 {
-		return "", &usageError{fmt.Errorf("channel %q is not a number from 1", id), "`vitalseal patient list` shows patients' channels"}
+		return "", cli.Usage(fmt.Errorf("channel %q is not a number from 1", id), "`vitalseal patient list` shows patients' channels")
 	}
 	return "/api/cloud/channels/" + strconv.FormatInt(n, 10) + tail, nil
 }
@@ -65,7 +66,7 @@ func forwardChannel() *cobra.Command {
 			return err
 		}
 		if server, err = sink.ParseServer(server); err != nil {
-			return &usageError{err, "give it with --server"}
+			return cli.Usage(err, "give it with --server")
 		}
 		key, err := askCloudKey("write key of channel "+strconv.FormatInt(remote, 10)+" at "+server, true)
 		if err != nil {
@@ -120,7 +121,7 @@ func askCloudKey(what string, must bool) (string, error) {
 		return key, nil
 	}
 	if !term.IsTerminal(fd) {
-		return "", &usageError{errors.New("no " + what), "set $" + cloudKeyEnv + ", or run this at a terminal"}
+		return "", cli.Usage(errors.New("no "+what), "set $"+cloudKeyEnv+", or run this at a terminal")
 	}
 	fmt.Fprintf(os.Stderr, "%s: ", what)
 	b, err := term.ReadPassword(fd)
@@ -138,7 +139,7 @@ func approveChannel() *cobra.Command {
 			}
 			at, err := time.Parse(time.RFC3339Nano, requested)
 			if err != nil {
-				return &usageError{fmt.Errorf("--requested %q is no time", requested), "copy it from `vitalseal thingspeak forwarded`: it names the very request that you approve"}
+				return cli.Usage(fmt.Errorf("--requested %q is no time", requested), "copy it from `vitalseal thingspeak forwarded`: it names the very request that you approve")
 			}
 			return stepUp(ctx, c, s, http.MethodPost, path, map[string]any{"requested": at}, nil)
 		})
@@ -210,7 +211,7 @@ func (o *opener) run(ctx context.Context, c *client.Client, s session) error {
 		return err
 	}
 	if o.results < 1 || o.results > 8000 {
-		return &usageError{fmt.Errorf("--results %d is not within 1 to 8000", o.results), "fetch more in several exports, with --file"}
+		return cli.Usage(fmt.Errorf("--results %d is not within 1 to 8000", o.results), "fetch more in several exports, with --file")
 	}
 	if o.file == "" && (o.server == "" || o.remote == 0) {
 		var source struct {
@@ -317,12 +318,12 @@ func (o *opener) fetch(ctx context.Context) (entries []fetched, others int, err 
 	}
 	server, err := sink.ParseServer(o.server)
 	if err != nil {
-		return nil, 0, &usageError{err, "give it with --server"}
+		return nil, 0, cli.Usage(err, "give it with --server")
 	}
 	var roots []byte
 	if o.caFile != "" {
 		if roots, err = os.ReadFile(o.caFile); err != nil {
-			return nil, 0, &usageError{err, "name a PEM file with --ca"}
+			return nil, 0, cli.Usage(err, "name a PEM file with --ca")
 		}
 	}
 	key, err := askCloudKey("read key", false)
@@ -331,7 +332,7 @@ func (o *opener) fetch(ctx context.Context) (entries []fetched, others int, err 
 	}
 	body, err := sink.Fetch(ctx, server, o.remote, key, o.results, roots)
 	if err != nil {
-		return nil, 0, &hinted{err, "a private channel needs its read key in $" + cloudKeyEnv}
+		return nil, 0, cli.Hinted(err, "a private channel needs its read key in $"+cloudKeyEnv)
 	}
 	defer body.Close()
 	if err := sink.ReadJSON(body, each); err != nil {
@@ -344,7 +345,7 @@ func (o *opener) fetch(ctx context.Context) (entries []fetched, others int, err 
 func readExport(name string, each func(int, store.Entry) error) error {
 	f, err := os.Open(name) // #nosec G304 -- the user names the file
 	if err != nil {
-		return &usageError{err, "name a channel's CSV or JSON export"}
+		return cli.Usage(err, "name a channel's CSV or JSON export")
 	}
 	defer f.Close()
 	read := sink.ReadCSV
@@ -362,7 +363,7 @@ func readExport(name string, each func(int, store.Entry) error) error {
 		}
 	}
 	if err := read(f, each); err != nil {
-		return &hinted{fmt.Errorf("%s: %w", name, err), "an export is made with https://api.thingspeak.com/channels/ID/feeds.csv?results=8000"}
+		return cli.Hinted(fmt.Errorf("%s: %w", name, err), "an export is made with https://api.thingspeak.com/channels/ID/feeds.csv?results=8000")
 	}
 	return nil
 }
@@ -460,7 +461,7 @@ func (im *importer) say(out, errs io.Writer, asJSON bool) error {
 		}
 	}
 	if n := len(im.refused); n > 0 {
-		return &hinted{fmt.Errorf("%s: %d rows refused", im.name, n), "correct their times and import the file again: only what is missing is added"}
+		return cli.Hinted(fmt.Errorf("%s: %d rows refused", im.name, n), "correct their times and import the file again: only what is missing is added")
 	}
 	return nil
 }
@@ -520,8 +521,9 @@ func (im *importer) send(ctx context.Context, part []sink.ImportEntry, lines []i
 	case !isStatus(err, http.StatusConflict):
 		return fmt.Errorf("%s: lines %d to %d: %w", im.name, lines[0], lines[len(lines)-1], err)
 	case len(part) == 1:
-		return &hinted{fmt.Errorf("%s: line %d: the channel has another entry of that time, %s", im.name, lines[0], part[0].Created.Format(time.RFC3339)),
-			"what stands before this line is imported; take the line out, or import into another channel"}
+		return cli.Hinted(fmt.Errorf("%s: line %d: the channel has another entry of that time, %s", im.name, lines[0], part[0].Created.Format(time.RFC3339)),
+			"what stands before this line is imported; take the line out, or import into another channel")
+
 	}
 	half := len(part) / 2
 	if err := im.send(ctx, part[:half], lines[:half]); err != nil {

@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
+	"vitalseal/internal/cli"
 	"vitalseal/internal/view/client"
 )
 
@@ -54,7 +55,7 @@ func findPerson(ctx context.Context, c *client.Client, name string) (person, err
 	}
 	i := slices.IndexFunc(all, func(p person) bool { return p.Login == strings.ToLower(name) || p.ID == name })
 	if i < 0 {
-		return person{}, &hinted{fmt.Errorf("nobody has the login or id %q", name), "`vitalseal user list` shows them"}
+		return person{}, cli.Hinted(fmt.Errorf("nobody has the login or id %q", name), "`vitalseal user list` shows them")
 	}
 	return all[i], nil
 }
@@ -176,7 +177,7 @@ func changeOwnPassword(ctx context.Context, c *client.Client, s session) error {
 	old := cmp.Or(os.Getenv(passwordEnv), s.password)
 	ask := func(what string) (string, error) { return askHidden(os.Stdin, os.Stderr, what+": ") }
 	if (old == "" || fresh == "") && !term.IsTerminal(fd) {
-		return &usageError{errors.New("no new password"), "set $" + passwordEnv + " and $" + newPasswordEnv + ", or run this at a terminal"}
+		return cli.Usage(errors.New("no new password"), "set $"+passwordEnv+" and $"+newPasswordEnv+", or run this at a terminal")
 	}
 	var err error
 	if old == "" {

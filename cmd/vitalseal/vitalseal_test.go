@@ -60,7 +60,7 @@ func TestScripts(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
-			"feed": feed, "jsonfield": jsonField, "exits": exits, "replace": replace, "pulse": pulse,
+			"feed": feed, "jsonfield": jsonField, "exits": exits, "replace": replace,
 		},
 	})
 }

@@ -57,6 +57,11 @@ func New(exe, logs string) (*Supervisor, error) {
 // Start runs the command line and waits until the process says that it is ready, ends, or ctx is
 // done.
 func (s *Supervisor) Start(ctx context.Context, name string, args ...string) (*Process, error) {
+	return s.StartProgram(ctx, s.exe, name, args...)
+}
+
+// StartProgram is Start with another binary than the supervisor's own.
+func (s *Supervisor) StartProgram(ctx context.Context, exe, name string, args ...string) (*Process, error) {
 	dir, err := os.MkdirTemp("", "vitalseal-")
 	if err != nil {
 		return nil, err
@@ -74,7 +79,7 @@ func (s *Supervisor) Start(ctx context.Context, name string, args ...string) (*P
 		return nil, err
 	}
 	// #nosec G204 -- our own binary with arguments made here
-	p.cmd = exec.CommandContext(context.WithoutCancel(ctx), s.exe, args...)
+	p.cmd = exec.CommandContext(context.WithoutCancel(ctx), exe, args...)
 	p.cmd.Stdout, p.cmd.Stderr = out, out
 	p.cmd.Env = append(os.Environ(), "NOTIFY_SOCKET="+filepath.Join(dir, "ready"))
 	// Its own group, so that Ctrl-C at the terminal reaches only the demo, which stops the parts in

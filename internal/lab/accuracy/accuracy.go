@@ -11,6 +11,8 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+
+	"vitalseal/internal/recording"
 )
 
 // ErrFolder says that there is nothing to measure with; the message says what was looked for.
@@ -43,13 +45,13 @@ type kind struct {
 
 func kinds() []kind {
 	return []kind{
-		{"cuff", filesOf(".dat"), judgeCuff, sumCuffs},
-		{"oximeter", filesOf(".csv"), judgeOximeter, sumOximeters},
-		{"emotibit", filesOf(".csv"), judgeEmotibit, sumEmotibits},
+		{"cuff", recording.FilesOf(".dat"), judgeCuff, sumCuffs},
+		{"oximeter", recording.FilesOf(".csv"), judgeOximeter, sumOximeters},
+		{"emotibit", recording.FilesOf(".csv"), judgeEmotibit, sumEmotibits},
 		{"camera-ppg", subjectsOf("PPG.csv"), judgeCamera, sumCameras},
 		{"troika", treadmills, judgeTroika, sumTroikas},
-		{"icu-bidmc", filesOf(".csv"), judgeICU, sumICUs},
-		{"false-alarm", filesOf(".csv"), judgeFalseAlarm, sumFalseAlarms},
+		{"icu-bidmc", recording.FilesOf(".csv"), judgeICU, sumICUs},
+		{"false-alarm", recording.FilesOf(".csv"), judgeFalseAlarm, sumFalseAlarms},
 	}
 }
 
@@ -173,28 +175,6 @@ func half(paths []string, which string) []string {
 		}
 	}
 	return kept
-}
-
-// stem is a file's name without its folder, ".gz" and extension; ok says whether it has the extension.
-func stem(path, extension string) (string, bool) {
-	return strings.CutSuffix(strings.TrimSuffix(filepath.Base(path), ".gz"), extension)
-}
-
-// filesOf finds the files with an extension, plain or gzipped, sorted by name.
-func filesOf(extension string) func(dir string) ([]string, error) {
-	return func(dir string) ([]string, error) {
-		entries, err := os.ReadDir(dir)
-		if err != nil {
-			return nil, err
-		}
-		var found []string
-		for _, e := range entries {
-			if _, ok := stem(e.Name(), extension); ok && !e.IsDir() && !strings.HasPrefix(e.Name(), ".") {
-				found = append(found, filepath.Join(dir, e.Name()))
-			}
-		}
-		return found, nil
-	}
 }
 
 // subjectsOf finds the folders that hold a file, plain or gzipped, sorted by name.

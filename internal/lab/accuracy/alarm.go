@@ -5,6 +5,7 @@ import (
 	"math"
 	"strings"
 
+	"vitalseal/internal/recording"
 	"vitalseal/internal/vitals"
 )
 
@@ -20,16 +21,16 @@ type oneAlarm struct {
 }
 
 func judgeFalseAlarm(path string) (judged, error) {
-	m, err := load(path, readMonitor(rateIn(path, 250)))
+	m, err := recording.Load(path, readMonitor(rateIn(path, 250)))
 	if err != nil {
 		return nil, err
 	}
 	p, err := newPulse(m.rate)
 	if err != nil {
-		return nil, fmt.Errorf("%w: %s: %w", ErrRecording, path, err)
+		return nil, fmt.Errorf("%w: %s: %w", recording.ErrRecording, path, err)
 	}
-	w := wave{rate: m.rate, a: relit(m.pleth, m.rate, true)}
-	out := feed(p, w, w.seconds())
+	w := recording.Wave{Rate: m.rate, A: relit(m.pleth, m.rate, true)}
+	out := feed(p, w, w.Seconds())
 	v := oneAlarm{seconds: len(out.readings)}
 	name := strings.ToLower(path)
 	switch {

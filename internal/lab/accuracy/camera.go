@@ -6,6 +6,8 @@ import (
 	"math"
 	"path/filepath"
 	"strings"
+
+	"vitalseal/internal/recording"
 )
 
 const (
@@ -18,15 +20,15 @@ const (
 type frames struct{ times, red []float64 }
 
 func readFrames(name string, r io.Reader) (frames, error) {
-	tab, err := readTable(name, r)
+	tab, err := recording.ReadTable(name, r)
 	if err != nil {
 		return frames{}, err
 	}
-	ms, err := tab.need(name, "time")
+	ms, err := tab.Need(name, "time")
 	if err != nil {
 		return frames{}, err
 	}
-	red, err := tab.need(name, "r")
+	red, err := tab.Need(name, "r")
 	if err != nil {
 		return frames{}, err
 	}
@@ -34,7 +36,7 @@ func readFrames(name string, r io.Reader) (frames, error) {
 	for i, v := range ms {
 		at := v / 1000
 		if math.IsNaN(at) || len(f.times) > 0 && (at <= f.times[len(f.times)-1] || at-f.times[0] > longest) {
-			return f, fmt.Errorf("%w: %s:%d: column time: %g ms does not follow what comes before it", ErrRecording, name, i+2, v)
+			return f, fmt.Errorf("%w: %s:%d: column time: %g ms does not follow what comes before it", recording.ErrRecording, name, i+2, v)
 		}
 		if math.IsNaN(red[i]) {
 			continue
@@ -42,7 +44,7 @@ func readFrames(name string, r io.Reader) (frames, error) {
 		f.times, f.red = append(f.times, at), append(f.red, red[i])
 	}
 	if len(f.times) < 2 || f.times[len(f.times)-1]-f.times[0] < 2 {
-		return f, fmt.Errorf("%w: %s: less than two seconds", ErrRecording, name)
+		return f, fmt.Errorf("%w: %s: less than two seconds", recording.ErrRecording, name)
 	}
 	return f, nil
 }
@@ -79,34 +81,34 @@ func (f frames) evenly(rate float64) []float64 {
 
 // readIntervals reads a chest strap's RR intervals in milliseconds, separated by blanks, commas or lines.
 func readIntervals(name string, r io.Reader) ([]float64, error) {
-	t := newText(name, r)
+	t := recording.NewText(name, r)
 	var rr []float64
 	for {
-		line, ok := t.next()
+		line, ok := t.Next()
 		if !ok {
 			break
 		}
 		f := strings.FieldsFunc(line, func(r rune) bool { return r == ' ' || r == '\t' || r == ',' || r == ';' })
 		for i := range f {
-			v, err := t.number(f, i)
+			v, err := t.Number(f, i)
 			if err != nil {
 				return nil, err
 			}
 			if !(v >= 150 && v <= 6000) {
-				return nil, t.bad(i+1, "an interval of %g ms, allowed is 150 to 6000", v)
+				return nil, t.Bad(i+1, "an interval of %g ms, allowed is 150 to 6000", v)
 			}
-			if err := t.room(len(rr)); err != nil {
+			if err := t.Room(len(rr)); err != nil {
 				return nil, err
 			}
 			rr = append(rr, v/1000)
 		}
 	}
-	if err := t.end(); err != nil {
+	if err := t.End(); err != nil {
 		return nil, err
 	}
 	if len(rr) < 5 {
-		t.line = max(1, t.line)
-		return nil, t.bad(0, "%d intervals are too few", len(rr))
+		t.Line = max(1, t.Line)
+		return nil, t.Bad(0, "%d intervals are too few", len(rr))
 	}
 	return rr, nil
 }
@@ -122,24 +124,24 @@ type oneCamera struct {
 }
 
 func judgeCamera(path string) (judged, error) {
-	f, err := load(path, readFrames)
+	f, err := recording.Load(path, readFrames)
 	if err != nil {
 		return nil, err
 	}
 	strap, ok := beside(filepath.Join(filepath.Dir(path), "RR.txt"))
 	if !ok {
-		return nil, fmt.Errorf("%w: %s: no RR.txt beside it", ErrRecording, path)
+		return nil, fmt.Errorf("%w: %s: no RR.txt beside it", recording.ErrRecording, path)
 	}
-	rr, err := load(strap, readIntervals)
+	rr, err := recording.Load(strap, readIntervals)
 	if err != nil {
 		return nil, err
 	}
-	w := wave{rate: cameraRate, a: relit(f.evenly(cameraRate), cameraRate, false)}
+	w := recording.Wave{Rate: cameraRate, A: relit(f.evenly(cameraRate), cameraRate, false)}
 	m, err := newMoving(cameraRate) // a phone in the hand moves, and only this meter tells beats
 	if err != nil {
-		return nil, fmt.Errorf("%w: %s: %w", ErrRecording, path, err)
+		return nil, fmt.Errorf("%w: %s: %w", recording.ErrRecording, path, err)
 	}
-	out := feed(m, w, w.seconds())
+	out := feed(m, w, w.Seconds())
 	span := 0.0
 	for _, v := range rr {
 		span += v
@@ -153,8 +155,8 @@ func judgeCamera(path string) (judged, error) {
 		}
 	}
 	v.heart = total / float64(v.answered) // NaN without answers
-	if _, v.told = m.(beater); v.told {
-		v.beats, v.shift = align(out.beats, rr, float64(len(w.a))/w.rate)
+	if _, v.told = m.(recording.Beater); v.told {
+		v.beats, v.shift = align(out.beats, rr, float64(len(w.A))/w.Rate)
 	}
 	return v, nil
 }

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"vitalseal/internal/recording"
 	"vitalseal/internal/sensor"
 	"vitalseal/internal/sensor/bench"
 	"vitalseal/internal/signal"
@@ -37,11 +38,11 @@ type deflation struct {
 
 // readDeflation reads `time_s filtered raw`, separated by blanks.
 func readDeflation(name string, r io.Reader) (deflation, error) {
-	t := newText(name, r)
+	t := recording.NewText(name, r)
 	var d deflation
 	var first, last float64
 	for {
-		line, ok := t.next()
+		line, ok := t.Next()
 		if !ok {
 			break
 		}
@@ -50,36 +51,36 @@ func readDeflation(name string, r io.Reader) (deflation, error) {
 			continue
 		}
 		if len(f) != 3 {
-			return d, t.bad(0, "%d columns, want time, filtered and raw", len(f))
+			return d, t.Bad(0, "%d columns, want time, filtered and raw", len(f))
 		}
-		at, err := t.number(f, 0)
+		at, err := t.Number(f, 0)
 		if err != nil {
 			return d, err
 		}
-		raw, err := t.number(f, 2)
+		raw, err := t.Number(f, 2)
 		if err != nil {
 			return d, err
 		}
 		if math.IsNaN(at) || math.IsNaN(raw) {
-			return d, t.bad(0, "a value is missing")
+			return d, t.Bad(0, "a value is missing")
 		}
 		if len(d.pressure) == 0 {
 			first = at
 		} else if at <= last {
-			return d, t.bad(1, "time must increase, %g follows %g", at, last)
+			return d, t.Bad(1, "time must increase, %g follows %g", at, last)
 		}
 		last = at
-		if err := t.room(len(d.pressure)); err != nil {
+		if err := t.Room(len(d.pressure)); err != nil {
 			return d, err
 		}
 		d.pressure = append(d.pressure, vitals.MMHg((raw+cuffOffset)/cuffScale))
 	}
-	if err := t.end(); err != nil {
+	if err := t.End(); err != nil {
 		return d, err
 	}
 	if len(d.pressure) < 2 {
-		t.line = max(1, t.line)
-		return d, t.bad(0, "no samples")
+		t.Line = max(1, t.Line)
+		return d, t.Bad(0, "no samples")
 	}
 	// Times are written with too few digits for the last samples to differ evenly: the mean tells.
 	d.rate = vitals.Hertz(math.Round(float64(len(d.pressure)-1)/(last-first)*100) / 100)
@@ -90,15 +91,15 @@ var cuffName = regexp.MustCompile(`(\d{2,3})-(\d{2,3})$`)
 
 // cuffReference is systolic and diastolic from a name such as 11_110-60.dat.gz.
 func cuffReference(path string) (systolic, diastolic float64, err error) {
-	name, _ := stem(path, ".dat")
+	name, _ := recording.Stem(path, ".dat")
 	m := cuffName.FindStringSubmatch(name)
 	if m == nil {
-		return 0, 0, fmt.Errorf("%w: %s: the name does not end in SYSTOLIC-DIASTOLIC", ErrRecording, path)
+		return 0, 0, fmt.Errorf("%w: %s: the name does not end in SYSTOLIC-DIASTOLIC", recording.ErrRecording, path)
 	}
 	systolic, _ = strconv.ParseFloat(m[1], 64)
 	diastolic, _ = strconv.ParseFloat(m[2], 64)
 	if diastolic >= systolic {
-		return 0, 0, fmt.Errorf("%w: %s: the name says %g over %g mmHg", ErrRecording, path, systolic, diastolic)
+		return 0, 0, fmt.Errorf("%w: %s: the name says %g over %g mmHg", recording.ErrRecording, path, systolic, diastolic)
 	}
 	return systolic, diastolic, nil
 }
@@ -114,13 +115,13 @@ func judgeCuff(path string) (judged, error) {
 	if err != nil {
 		return nil, err
 	}
-	d, err := load(path, readDeflation)
+	d, err := recording.Load(path, readDeflation)
 	if err != nil {
 		return nil, err
 	}
 	bp, err := measureCuff(path, d)
 	if err != nil {
-		return nil, fmt.Errorf("%w: %s: %w", ErrRecording, path, err)
+		return nil, fmt.Errorf("%w: %s: %w", recording.ErrRecording, path, err)
 	}
 	return oneCuff{systolic, diastolic, bp}, nil
 }
@@ -151,9 +152,9 @@ var errCuffEnd = errors.New("the recording is over")
 // newCuffChain is for a recording; its name chooses the bridge: each meets another offset, sensitivity and noise, always the same.
 func newCuffChain(name string, d deflation) (*cuffChain, error) {
 	seed := fnv.New64a()
-	stemmed, _ := stem(name, ".dat")
+	stemmed, _ := recording.Stem(name, ".dat")
 	_, _ = io.WriteString(seed, stemmed)
-	profile := bench.Profile{Seed: seed.Sum64(), Start: start}
+	profile := bench.Profile{Seed: seed.Sum64(), Start: recording.Start}
 	recorded, err := bench.NewDeflation(d.pressure, d.rate)
 	if err != nil {
 		return nil, err
@@ -162,7 +163,7 @@ func newCuffChain(name string, d deflation) (*cuffChain, error) {
 	if err != nil {
 		return nil, err
 	}
-	clock := bench.NewManualClock(start)
+	clock := bench.NewManualClock(recording.Start)
 	adc, err := sensor.NewMCP3008(bench.NewMCP3008(map[int]*bench.Patient{0: patient}, clock.Now).Port(name), sensor.MCP3008Config{})
 	if err != nil {
 		return nil, err
@@ -176,7 +177,7 @@ func newCuffChain(name string, d deflation) (*cuffChain, error) {
 
 // step is one sample: ten conversions.
 func (c *cuffChain) step() (at time.Duration, p vitals.MMHg, bp signal.BloodPressure, done bool, err error) {
-	at = c.clock.Now().Sub(start)
+	at = c.clock.Now().Sub(recording.Start)
 	if at >= c.ends {
 		return at, 0, bp, false, errCuffEnd
 	}

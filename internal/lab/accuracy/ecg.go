@@ -3,6 +3,8 @@ package accuracy
 import (
 	"math"
 	"slices"
+
+	"vitalseal/internal/recording"
 )
 
 // The reference's own detectors, which share nothing with package signal: an error common to both would not be seen.
@@ -80,7 +82,7 @@ func usualTop(energy []float64, rate float64) float64 {
 	for w := range slices.Chunk(energy, max(1, int(2*rate))) {
 		tops = append(tops, slices.Max(w))
 	}
-	return quantile(tops, 0.5)
+	return recording.Quantile(tops, 0.5)
 }
 
 // movingMean is centred, over 2*(n/2)+1 samples, fewer at the ends.
@@ -121,7 +123,7 @@ func breathsIn(chest []float64, rate float64) []float64 {
 	for w := range slices.Chunk(smooth, max(2, int(6*rate))) {
 		swings = append(swings, slices.Max(w)-slices.Min(w))
 	}
-	usual := quantile(swings, 0.5)
+	usual := recording.Quantile(swings, 0.5)
 	if usual <= 0 {
 		return nil
 	}

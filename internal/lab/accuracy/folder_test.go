@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"vitalseal/internal/lab/accuracy"
+	"vitalseal/internal/recording"
 	"vitalseal/internal/sensor/bench"
 	"vitalseal/internal/vitals"
 )
@@ -306,7 +307,7 @@ func TestWhatCannotBeRead(t *testing.T) {
 			t.Errorf("%s: %d files, %d unreadable, want all of %d", s.Name, s.Files, s.Unreadable, want[s.Name])
 		}
 		for _, r := range s.Rows {
-			if !errors.Is(r.Err, accuracy.ErrRecording) || !strings.Contains(r.Err.Error(), filepath.Base(filepath.Dir(r.File))) {
+			if !errors.Is(r.Err, recording.ErrRecording) || !strings.Contains(r.Err.Error(), filepath.Base(filepath.Dir(r.File))) {
 				t.Errorf("%s: %v", r.File, r.Err)
 			}
 		}

@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"regexp"
 	"strconv"
+
+	"vitalseal/internal/recording"
 )
 
 // monitor is a bedside monitor's recording: pleth, electrocardiogram and breathing; any but pleth may be nil.
@@ -19,26 +21,26 @@ type monitor struct {
 // bedside monitors give: II first, it has the tallest R waves. rate is for tables that do not say theirs.
 func readMonitor(rate float64) func(name string, r io.Reader) (monitor, error) {
 	return func(name string, r io.Reader) (monitor, error) {
-		tab, err := readTable(name, r)
+		tab, err := recording.ReadTable(name, r)
 		if err != nil {
 			return monitor{}, err
 		}
 		m := monitor{rate: rate}
-		if m.pleth, err = tab.need(name, "pleth", "ppg"); err != nil {
+		if m.pleth, err = tab.Need(name, "pleth", "ppg"); err != nil {
 			return m, err
 		}
-		m.ecg = tab.column("ii", "ecg_ii", "ecg", "mcl1", "i", "iii", "v", "ecg_v", "avr", "avl", "avf")
-		m.chest = tab.column("resp")
-		if f := tab.column("sampling freq"); f != nil && f[0] > 0 {
+		m.ecg = tab.Column("ii", "ecg_ii", "ecg", "mcl1", "i", "iii", "v", "ecg_v", "avr", "avl", "avf")
+		m.chest = tab.Column("resp")
+		if f := tab.Column("sampling freq"); f != nil && f[0] > 0 {
 			m.rate = f[0]
-		} else if at := tab.column("time [s]", "time_s", "time"); len(at) > 1 {
+		} else if at := tab.Column("time [s]", "time_s", "time"); len(at) > 1 {
 			m.rate = float64(len(at)-1) / (at[len(at)-1] - at[0])
 		}
 		if err := checkRate(name, m.rate); err != nil {
 			return m, err
 		}
 		if float64(len(m.pleth)) < 10*m.rate {
-			return m, fmt.Errorf("%w: %s: %d samples at %g Hz, less than 10 s", ErrRecording, name, len(m.pleth), m.rate)
+			return m, fmt.Errorf("%w: %s: %d samples at %g Hz, less than 10 s", recording.ErrRecording, name, len(m.pleth), m.rate)
 		}
 		return m, nil
 	}
@@ -69,19 +71,19 @@ type oneICU struct {
 }
 
 func judgeICU(path string) (judged, error) {
-	m, err := load(path, readMonitor(rateIn(path, 125)))
+	m, err := recording.Load(path, readMonitor(rateIn(path, 125)))
 	if err != nil {
 		return nil, err
 	}
 	if m.ecg == nil {
-		return nil, fmt.Errorf("%w: %s:1: no electrocardiogram: no column named II, V, AVR or ecg", ErrRecording, path)
+		return nil, fmt.Errorf("%w: %s:1: no electrocardiogram: no column named II, V, AVR or ecg", recording.ErrRecording, path)
 	}
 	p, err := newPulse(m.rate)
 	if err != nil {
-		return nil, fmt.Errorf("%w: %s: %w", ErrRecording, path, err)
+		return nil, fmt.Errorf("%w: %s: %w", recording.ErrRecording, path, err)
 	}
-	w := wave{rate: m.rate, a: relit(m.pleth, m.rate, true)}
-	out := feed(p, w, w.seconds())
+	w := recording.Wave{Rate: m.rate, A: relit(m.pleth, m.rate, true)}
+	out := feed(p, w, w.Seconds())
 	v := oneICU{seconds: len(out.readings)}
 	hearts := rPeaks(m.ecg, m.rate)
 	var breaths []float64

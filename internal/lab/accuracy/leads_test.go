@@ -5,6 +5,8 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+
+	"vitalseal/internal/recording"
 )
 
 // TestLeadsAgree: on a real electrocardiogram, each lead must give the same rate every minute, and breaths counted with holes in
@@ -19,18 +21,18 @@ func TestLeadsAgree(t *testing.T) {
 		rate  float64
 		leads []string
 	}{{"icu-bidmc", 125, []string{"ii", "v", "avr"}}, {"false-alarm", 250, []string{"ecg_ii", "ecg_v"}}} {
-		paths, err := filesOf(".csv")(filepath.Join(root, set.name))
+		paths, err := recording.FilesOf(".csv")(filepath.Join(root, set.name))
 		if err != nil || len(paths) == 0 {
 			t.Skipf("no recordings of real people: %v (set VITALSEAL_DATA)", err)
 		}
-		tab, err := load(paths[0], readTable)
+		tab, err := recording.Load(paths[0], recording.ReadTable)
 		if err != nil {
 			t.Fatal(err)
 		}
 		var first []float64
 		for _, lead := range set.leads {
-			beats := rPeaks(tab.column(lead), set.rate)
-			for m := 0.0; (m+1)*60 <= float64(len(tab.columns[0]))/set.rate; m++ {
+			beats := rPeaks(tab.Column(lead), set.rate)
+			for m := 0.0; (m+1)*60 <= float64(len(tab.Columns[0]))/set.rate; m++ {
 				bpm := meanRate(beats, m*60, m*60+60)
 				if lead == set.leads[0] {
 					first = append(first, bpm)

@@ -1,18 +1,19 @@
 package accuracy
 
 import (
+	"vitalseal/internal/recording"
 	"vitalseal/internal/signal"
 	"vitalseal/internal/vitals"
 )
 
 // newPulse is the gateway's oximeter for a light without red: it gives no SpO2.
-func newPulse(rate float64) (meter, error) {
+func newPulse(rate float64) (recording.Meter, error) {
 	return signal.NewPulseOximeter(vitals.Hertz(rate), signal.Options{})
 }
 
 // newMoving is the meter for one or two channels of one light on somebody who moves: no SpO2, but beats, and acceleration is
 // taken into account.
-func newMoving(rate float64) (meter, error) { return signal.NewPulseRate(vitals.Hertz(rate)) }
+func newMoving(rate float64) (recording.Meter, error) { return signal.NewPulseRate(vitals.Hertz(rate)) }
 
 // The names of the curves that belong to the recordings' sensors, where package signal has them.
 const emotibitModel = "max30101"

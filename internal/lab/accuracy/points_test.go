@@ -7,7 +7,7 @@ import (
 	"strings"
 	"testing"
 
-	"vitalseal/internal/lab/accuracy"
+	"vitalseal/internal/recording"
 	"vitalseal/internal/sensor/bench"
 )
 
@@ -16,7 +16,7 @@ func TestReadPoints(t *testing.T) {
 	dir := folder(t)
 	want := bench.RatioOfRatios(95)
 	for _, name := range []string{"oximeter/proto1_0101-95-80_.csv", "emotibit/walk.csv.gz"} {
-		points, _, err := accuracy.ReadPoints(filepath.Join(dir, name))
+		points, _, err := recording.ReadPoints(filepath.Join(dir, name))
 		if err != nil || len(points) == 0 {
 			t.Errorf("%s: %v", name, err)
 			continue
@@ -32,8 +32,8 @@ func TestReadPoints(t *testing.T) {
 		}
 	}
 	put(t, filepath.Join(dir, "oximeter", "x_unattached.csv"), "1,2,3,4,5,6\n1,2,3\n")
-	points, skipped, err := accuracy.ReadPoints(filepath.Join(dir, "oximeter"))
-	if err != nil || len(points) != 2 || len(skipped) != 1 || !strings.Contains(skipped[0], "nobody was attached") {
+	points, skipped, err := recording.ReadPoints(filepath.Join(dir, "oximeter"))
+	if err != nil || len(points) != 2 || len(skipped) != 1 || !strings.Contains(skipped[0], "no finger was attached") {
 		t.Errorf("%v, %q, %v", points, skipped, err)
 	}
 	for name, c := range map[string]struct {
@@ -50,19 +50,19 @@ func TestReadPoints(t *testing.T) {
 	} {
 		path := filepath.Join(t.TempDir(), "pairs.csv")
 		put(t, path, c.text)
-		points, _, err := accuracy.ReadPoints(path)
+		points, _, err := recording.ReadPoints(path)
 		if c.want == "" {
 			if err != nil || len(points) != 2 || points[1].Ratio != 0.8 || points[1].Source != "pairs.csv:5" {
 				t.Errorf("%s: %v, %v", name, points, err)
 			}
 			continue
 		}
-		if !errors.Is(err, accuracy.ErrRecording) || !strings.Contains(err.Error(), c.want) {
+		if !errors.Is(err, recording.ErrRecording) || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: %v, want %q", name, err, c.want)
 		}
 	}
 	for _, path := range []string{filepath.Join(dir, "absent"), t.TempDir()} {
-		if _, _, err := accuracy.ReadPoints(path); !errors.Is(err, accuracy.ErrRecording) {
+		if _, _, err := recording.ReadPoints(path); !errors.Is(err, recording.ErrRecording) {
 			t.Errorf("%s: %v", path, err)
 		}
 	}

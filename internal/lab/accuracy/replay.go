@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"vitalseal/internal/recording"
 	"vitalseal/internal/sensor"
 	"vitalseal/internal/sensor/bench"
 	"vitalseal/internal/signal"
@@ -67,9 +68,9 @@ type ReplayOptions struct {
 // ErrRecording or bench.ErrRecording and name file and line.
 func Replay(ctx context.Context, path string, o ReplayOptions) (*Trace, error) {
 	if _, err := os.Stat(path); err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrRecording, err)
+		return nil, fmt.Errorf("%w: %w", recording.ErrRecording, err)
 	}
-	if _, ok := stem(path, ".dat"); ok {
+	if _, ok := recording.Stem(path, ".dat"); ok {
 		return replayCuff(ctx, path, o)
 	}
 	return replayLight(ctx, path, o)
@@ -80,7 +81,7 @@ func newTrace(path, form string) *Trace {
 }
 
 func replayCuff(ctx context.Context, path string, o ReplayOptions) (*Trace, error) {
-	d, err := load(path, readDeflation)
+	d, err := recording.Load(path, readDeflation)
 	if err != nil {
 		return nil, err
 	}
@@ -92,7 +93,7 @@ func replayCuff(ctx context.Context, path string, o ReplayOptions) (*Trace, erro
 	}
 	chain, err := newCuffChain(path, d)
 	if err != nil {
-		return nil, fmt.Errorf("%w: %s: %w", ErrRecording, path, err)
+		return nil, fmt.Errorf("%w: %s: %w", recording.ErrRecording, path, err)
 	}
 	t.begins = chain.begins.Seconds()
 	next := time.Second
@@ -102,7 +103,7 @@ func replayCuff(ctx context.Context, path string, o ReplayOptions) (*Trace, erro
 			break
 		}
 		if err != nil {
-			return nil, fmt.Errorf("%w: %s: %w", ErrRecording, path, err)
+			return nil, fmt.Errorf("%w: %s: %w", recording.ErrRecording, path, err)
 		}
 		if ctx.Err() != nil {
 			return nil, fmt.Errorf("accuracy: replay: %w", ctx.Err())
@@ -145,8 +146,8 @@ func replayLight(ctx context.Context, path string, o ReplayOptions) (*Trace, err
 		return nil, err
 	}
 	t.referenceNote = ref.note
-	clock := bench.NewManualClock(start)
-	patient, err := bench.NewReplay(bench.Profile{Start: start}, rec)
+	clock := bench.NewManualClock(recording.Start)
+	patient, err := bench.NewReplay(bench.Profile{Start: recording.Start}, rec)
 	if err != nil {
 		return nil, err
 	}
@@ -163,7 +164,7 @@ func replayLight(ctx context.Context, path string, o ReplayOptions) (*Trace, err
 		return nil, err
 	}
 	t.Calibration = oximeter.Calibration()
-	var m meter = oximeter
+	var m recording.Meter = oximeter
 	if ref.motion != nil { // somebody who runs: the meter that takes acceleration into account
 		if m, err = newMoving(float64(chip.Rate())); err != nil {
 			return nil, err
@@ -192,7 +193,7 @@ func replayLight(ctx context.Context, path string, o ReplayOptions) (*Trace, err
 		t.Moments = append(t.Moments, m)
 	}
 	if len(t.Moments) == 0 {
-		return nil, fmt.Errorf("%w: %s: less than a second", ErrRecording, path)
+		return nil, fmt.Errorf("%w: %s: less than a second", recording.ErrRecording, path)
 	}
 	return t, nil
 }
@@ -202,7 +203,7 @@ type lightReplay struct {
 	trace   *Trace
 	clock   *bench.ManualClock
 	chip    *sensor.MAX30100
-	meter   meter
+	meter   recording.Meter
 	control *sensor.CurrentControl
 	motion  *acceleration
 	samples int // read and lost
@@ -215,8 +216,8 @@ func (r *lightReplay) second(at time.Duration) (Moment, error) {
 	var sample [16]sensor.Optical
 	var infrared, red [16]uint16
 	rate := float64(r.chip.Rate())
-	for r.clock.Now().Sub(start) < at {
-		r.clock.Advance(min(poll, at-r.clock.Now().Sub(start)))
+	for r.clock.Now().Sub(recording.Start) < at {
+		r.clock.Advance(min(poll, at-r.clock.Now().Sub(recording.Start)))
 		n, lost, err := r.chip.Read(sample[:])
 		if err != nil {
 			return Moment{}, err
@@ -320,7 +321,7 @@ type acceleration struct {
 
 // push gives the acceleration of the next n samples to a meter that takes it.
 func (a *acceleration) push(m any, from, rate float64, n int) {
-	mv, ok := m.(mover)
+	mv, ok := m.(recording.Mover)
 	if a == nil || !ok {
 		return
 	}
@@ -353,7 +354,7 @@ func referencesOf(path string, rec *bench.Recording) (references, error) {
 	r := references{heart: nothing, oxygen: nothing, breathing: nothing}
 	switch rec.Form {
 	case "oximeter":
-		oxygen, heart, attached, err := fingerReference(path)
+		oxygen, heart, attached, err := recording.FingerReference(path)
 		if err != nil || !attached {
 			r.note = "no reference: the name tells none"
 			return r, nil
@@ -361,14 +362,14 @@ func referencesOf(path string, rec *bench.Recording) (references, error) {
 		r.oxygen, r.heart = constant(oxygen), constant(heart)
 		r.note = "reference: from the file's name, for the whole recording"
 	case "emotibit":
-		e, err := load(path, readEmotibit)
+		e, err := recording.Load(path, recording.ReadEmotibit)
 		if err != nil {
 			return r, nil // light without typed notes is a recording all the same
 		}
 		r.oxygen = func(s float64) float64 {
-			for _, n := range e.notes {
-				if int(float64(n.samples)/emotibitRate) == int(s) {
-					return n.oxygen
+			for _, n := range e.Notes {
+				if int(float64(n.Samples)/recording.EmotibitRate) == int(s) {
+					return n.Oxygen
 				}
 			}
 			return math.NaN()
@@ -380,7 +381,7 @@ func referencesOf(path string, rec *bench.Recording) (references, error) {
 			r.note = "no reference: no RR.txt beside it"
 			return r, nil
 		}
-		rr, err := load(strap, readIntervals)
+		rr, err := recording.Load(strap, readIntervals)
 		if err != nil {
 			return r, err
 		}
@@ -398,17 +399,17 @@ func referencesOf(path string, rec *bench.Recording) (references, error) {
 
 // tableReferences: windows beside a treadmill run, or an electrocardiogram and breathing in the table itself.
 func tableReferences(path string, r references) (references, error) {
-	tab, err := load(path, readTable)
+	tab, err := recording.Load(path, recording.ReadTable)
 	if err != nil {
 		return r, nil // a form without a table's names: bench has read it, and there is nothing to compare with
 	}
-	name, _ := stem(path, ".csv")
+	name, _ := recording.Stem(path, ".csv")
 	if truth, ok := beside(filepath.Join(filepath.Dir(path), name+"_bpm.csv")); ok {
-		windows, err := load(truth, readWindows)
+		windows, err := recording.Load(truth, readWindows)
 		if err != nil {
 			return r, err
 		}
-		if x, y, z := tab.column("acc_x"), tab.column("acc_y"), tab.column("acc_z"); len(x) > 1 && y != nil && z != nil {
+		if x, y, z := tab.Column("acc_x"), tab.Column("acc_y"), tab.Column("acc_z"); len(x) > 1 && y != nil && z != nil {
 			r.motion = &acceleration{troikaRate, x, y, z}
 		}
 		r.heart = func(s float64) float64 {
@@ -422,7 +423,7 @@ func tableReferences(path string, r references) (references, error) {
 		r.note = "reference: the electrocardiogram, means over 8 s"
 		return r, nil
 	}
-	m, err := load(path, readMonitor(rateIn(path, 250)))
+	m, err := recording.Load(path, readMonitor(rateIn(path, 250)))
 	if err != nil || m.ecg == nil {
 		r.note = "no reference: no electrocardiogram in it"
 		return r, nil

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"vitalseal/internal/lab/accuracy/chart"
+	"vitalseal/internal/recording"
 	"vitalseal/internal/vitals"
 )
 
@@ -175,7 +176,7 @@ func (t *Trace) lightPanels() []chart.Panel {
 	}
 	wave := chart.Series{Name: "infrared light", X: t.Wave.Times, Y: make([]float64, len(t.Wave.Values)), Look: chart.Trace}
 	for i, v := range t.Wave.Values {
-		wave.Y[i] = 100 * v / fullScale
+		wave.Y[i] = 100 * v / recording.FullScale
 	}
 	return append(panels, chart.Panel{Title: "Light at the chip, % of full scale", Series: []chart.Series{wave}, Least: 0.2})
 }

@@ -6,6 +6,8 @@ import (
 	"math"
 	"path/filepath"
 	"strings"
+
+	"vitalseal/internal/recording"
 )
 
 // Treadmill recordings (IEEE Signal Processing Cup 2015, TROIKA): 125 Hz, windows of 8 s.
@@ -16,10 +18,10 @@ const (
 
 // treadmills are the recordings but not their references.
 func treadmills(dir string) ([]string, error) {
-	all, err := filesOf(".csv")(dir)
+	all, err := recording.FilesOf(".csv")(dir)
 	var found []string
 	for _, path := range all {
-		if name, _ := stem(path, ".csv"); !strings.HasSuffix(name, "_bpm") {
+		if name, _ := recording.Stem(path, ".csv"); !strings.HasSuffix(name, "_bpm") {
 			found = append(found, path)
 		}
 	}
@@ -30,22 +32,22 @@ func treadmills(dir string) ([]string, error) {
 type window struct{ start, bpm float64 }
 
 func readWindows(name string, r io.Reader) ([]window, error) {
-	tab, err := readTable(name, r)
+	tab, err := recording.ReadTable(name, r)
 	if err != nil {
 		return nil, err
 	}
-	starts, err := tab.need(name, "window_start_s")
+	starts, err := tab.Need(name, "window_start_s")
 	if err != nil {
 		return nil, err
 	}
-	bpm, err := tab.need(name, "bpm")
+	bpm, err := tab.Need(name, "bpm")
 	if err != nil {
 		return nil, err
 	}
 	out := make([]window, len(bpm))
 	for i := range bpm {
 		if !(bpm[i] >= 20 && bpm[i] <= 300) || !(starts[i] >= 0) || i > 0 && !(starts[i] > starts[i-1]) {
-			return nil, fmt.Errorf("%w: %s:%d: a window at %g s with %g bpm", ErrRecording, name, i+2, starts[i], bpm[i])
+			return nil, fmt.Errorf("%w: %s:%d: a window at %g s with %g bpm", recording.ErrRecording, name, i+2, starts[i], bpm[i])
 		}
 		out[i] = window{starts[i], bpm[i]}
 	}
@@ -53,22 +55,22 @@ func readWindows(name string, r io.Reader) ([]window, error) {
 }
 
 // readTreadmill reads two lights and, where there is one, the acceleration.
-func readTreadmill(name string, r io.Reader) (wave, error) {
-	tab, err := readTable(name, r)
+func readTreadmill(name string, r io.Reader) (recording.Wave, error) {
+	tab, err := recording.ReadTable(name, r)
 	if err != nil {
-		return wave{}, err
+		return recording.Wave{}, err
 	}
-	a, err := tab.need(name, "ppg1", "ppg")
+	a, err := tab.Need(name, "ppg1", "ppg")
 	if err != nil {
-		return wave{}, err
+		return recording.Wave{}, err
 	}
-	w := wave{rate: troikaRate, a: relit(a, troikaRate, true)}
-	if b := tab.column("ppg2"); b != nil {
-		w.b = relit(b, troikaRate, true)
+	w := recording.Wave{Rate: troikaRate, A: relit(a, troikaRate, true)}
+	if b := tab.Column("ppg2"); b != nil {
+		w.B = relit(b, troikaRate, true)
 	}
-	x, y, z := tab.column("acc_x"), tab.column("acc_y"), tab.column("acc_z")
+	x, y, z := tab.Column("acc_x"), tab.Column("acc_y"), tab.Column("acc_z")
 	if x != nil && y != nil && z != nil {
-		w.motion = [3][]float64{x, y, z}
+		w.Motion = [3][]float64{x, y, z}
 	}
 	return w, nil
 }
@@ -79,30 +81,30 @@ type oneTroika struct {
 }
 
 func judgeTroika(path string) (judged, error) {
-	name, _ := stem(path, ".csv")
+	name, _ := recording.Stem(path, ".csv")
 	truth, ok := beside(filepath.Join(filepath.Dir(path), name+"_bpm.csv"))
 	if !ok {
-		return nil, fmt.Errorf("%w: %s: no %s_bpm.csv beside it", ErrRecording, path, name)
+		return nil, fmt.Errorf("%w: %s: no %s_bpm.csv beside it", recording.ErrRecording, path, name)
 	}
-	w, err := load(path, readTreadmill)
+	w, err := recording.Load(path, readTreadmill)
 	if err != nil {
 		return nil, err
 	}
-	windows, err := load(truth, readWindows)
+	windows, err := recording.Load(truth, readWindows)
 	if err != nil {
 		return nil, err
 	}
 	m, err := newMoving(troikaRate)
 	if err != nil {
-		return nil, fmt.Errorf("%w: %s: %w", ErrRecording, path, err)
+		return nil, fmt.Errorf("%w: %s: %w", recording.ErrRecording, path, err)
 	}
 	// Once a second like a gateway; windows end at even seconds. Where they do not, their ends are moments of their own.
-	ends, moments := make([]int, len(windows)), w.seconds()
-	length := float64(len(w.a)) / w.rate
+	ends, moments := make([]int, len(windows)), w.Seconds()
+	length := float64(len(w.A)) / w.Rate
 	for i, win := range windows {
 		end := win.start + troikaWindow
 		if end > length+0.5 {
-			return nil, fmt.Errorf("%w: %s:%d: a window at %g s, the recording lasts %.1f s", ErrRecording, truth, i+2, win.start, length)
+			return nil, fmt.Errorf("%w: %s:%d: a window at %g s, the recording lasts %.1f s", recording.ErrRecording, truth, i+2, win.start, length)
 		}
 		ends[i] = nearest(moments, math.Min(end, length))
 	}

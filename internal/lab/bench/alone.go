@@ -31,7 +31,7 @@ import (
 
 // AloneConfig says how much the hub alone is measured with.
 type AloneConfig struct {
-	Exe      string
+	Lab      string // the laboratory's binary, which is also the hub's process
 	Data     string // an empty folder
 	Patients int
 	For      time.Duration
@@ -68,7 +68,7 @@ type aloneState struct {
 // RunAlone measures the hub without OpenZiti: its ingest and store in a process of their own, and in this one as many sensors,
 // which send sealed chunks over a local socket.
 func RunAlone(ctx context.Context, cfg AloneConfig) (r AloneReport, err error) {
-	super, err := process.New(cfg.Exe, filepath.Join(cfg.Data, "logs"))
+	super, err := process.New(cfg.Lab, filepath.Join(cfg.Data, "logs"))
 	if err != nil {
 		return r, fmt.Errorf("measure: %w", err)
 	}

@@ -16,9 +16,10 @@ import (
 	"vitalseal/internal/lab/weaken"
 )
 
-// CostConfig says what the measurement of what security costs is made with. Exe is this very binary: the product can switch nothing off.
+// CostConfig says what the measurement of what security costs is made with.
 type CostConfig struct {
-	Exe, Data  string
+	Exe, Lab   string // the weakened build's two binaries: the product can switch nothing off
+	Data       string
 	Patients   int
 	For        time.Duration
 	Recordings string
@@ -91,7 +92,7 @@ func RunCost(ctx context.Context, cfg CostConfig) (r CostReport, err error) {
 	for n := range cfg.Repeats {
 		for i, layer := range layers {
 			fmt.Fprintf(cfg.Progress, "%d of %d, without %q\n", n+1, cfg.Repeats, layer.name)
-			load := LoadConfig{Exe: cfg.Exe, Data: filepath.Join(cfg.Data, "deployment"), Patients: cfg.Patients, For: cfg.For, Recordings: cfg.Recordings, Progress: cfg.Progress}
+			load := LoadConfig{Exe: cfg.Exe, Lab: cfg.Lab, Data: filepath.Join(cfg.Data, "deployment"), Patients: cfg.Patients, For: cfg.For, Recordings: cfg.Recordings, Progress: cfg.Progress}
 			if n == 0 && i == 0 { // identities can only be made with everything on
 				short := load
 				short.For = time.Second

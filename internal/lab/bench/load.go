@@ -25,6 +25,7 @@ import (
 // LoadConfig says how much to measure.
 type LoadConfig struct {
 	Exe      string // the vitalseal binary
+	Lab      string // the laboratory's binary, which is also the process of many simulated gateways
 	Data     string // folder that keeps the deployment: identities take long to make
 	Patients int
 	For      time.Duration // of measurement, once everybody is connected
@@ -101,9 +102,13 @@ func (l *load) say(format string, args ...any) {
 }
 
 func (l *load) startProcess(ctx context.Context, name string, args ...string) error {
+	return l.startProgram(ctx, l.cfg.Exe, name, args...)
+}
+
+func (l *load) startProgram(ctx context.Context, exe, name string, args ...string) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, loadPatience, fmt.Errorf("measure: %s is not up within %v", name, loadPatience))
 	defer cancel()
-	p, err := l.super.Start(ctx, name, args...)
+	p, err := l.super.StartProgram(ctx, exe, name, args...)
 	if err != nil {
 		if c := context.Cause(ctx); c != nil {
 			err = c
@@ -224,7 +229,7 @@ func (l *load) startGateways(ctx context.Context) error {
 	}
 	if n := l.gatewayCount(); n > 1 {
 		l.say("fleet: starting %d gateways in one process", n-1)
-		return l.startProcess(ctx, "fleet", "bench", "fleet", "--data", l.cfg.Data, "--first", "1", "--count", fmt.Sprint(n-1))
+		return l.startProgram(ctx, l.cfg.Lab, "fleet", "bench", "fleet", "--data", l.cfg.Data, "--first", "1", "--count", fmt.Sprint(n-1))
 	}
 	return nil
 }

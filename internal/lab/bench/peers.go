@@ -20,6 +20,7 @@ import (
 // PeersConfig says what is compared, and how much of it.
 type PeersConfig struct {
 	Exe        string // the vitalseal binary
+	Lab        string // the laboratory's binary, which is also the others' gateways and subscriber
 	Data       string // folder that keeps our own deployment; the others' are made anew below it
 	Patients   []int  // one run of everything for each
 	For        time.Duration
@@ -150,7 +151,7 @@ func compare(rows []PeerRow) {
 
 // ourRow is the bench's own figures. What it watches as a nurse does (the workstation's connect and the watcher) is in them.
 func ourRow(ctx context.Context, cfg PeersConfig, patients int) (row PeerRow, err error) {
-	got, err := RunLoad(ctx, LoadConfig{Exe: cfg.Exe, Data: filepath.Join(cfg.Data, "vitalseal"), Patients: patients, For: cfg.For, Recordings: cfg.Recordings, Progress: cfg.Progress})
+	got, err := RunLoad(ctx, LoadConfig{Exe: cfg.Exe, Lab: cfg.Lab, Data: filepath.Join(cfg.Data, "vitalseal"), Patients: patients, For: cfg.For, Recordings: cfg.Recordings, Progress: cfg.Progress})
 	if err != nil {
 		return row, err
 	}
@@ -171,7 +172,7 @@ func theirRow(ctx context.Context, cfg PeersConfig, system string, patients int,
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 	p := &peerRun{cfg: cfg, dir: dir, task: peerTask{Patients: patients, Recordings: recordings, Batch: cfg.Batch}}
-	if p.super, err = process.New(cfg.Exe, dir); err != nil {
+	if p.super, err = process.New(cfg.Lab, dir); err != nil {
 		return row, fmt.Errorf("measure: %w", err)
 	}
 	defer func() { err = errors.Join(err, p.super.StopAll(2*peerPatience), p.stop()) }()

@@ -1,8 +1,7 @@
-package main
+package cli
 
 import (
 	"errors"
-	"fmt"
 	"net/http"
 	"strings"
 
@@ -10,7 +9,7 @@ import (
 	"vitalseal/internal/view/client"
 )
 
-// isDenied reports whether somebody refused, as opposed to something having failed.
+// isDenied reports whether the hub or the overlay refused, as opposed to a failure.
 func isDenied(err error) bool {
 	var status *client.StatusError
 	if errors.As(err, &status) {
@@ -44,18 +43,13 @@ func hintFor(err error) string {
 	return overlay.Hint(err)
 }
 
-// inUse names the folder that another process holds: a machine may run hubs on several.
-func inUse(err error, data string) error {
-	return fmt.Errorf("another `vitalseal hub` runs on the folder %s: %w", data, err)
-}
-
 // layers are the names that packages put in front of their errors.
 var layers = map[string]bool{"access": true, "audit": true, "connect": true, "gateway": true, "hub": true, "ingest": true, "mgmt": true, "node": true,
 	"openziti": true, "outbox": true, "overlay": true, "seal": true, "signin": true, "sink": true, "store": true}
 
-// onceNamed takes a layer's name out of an error's text where the same name stands before it: an error that passed through one
+// OnceNamed takes a layer's name out of an error's text where the same name stands before it: an error that passed through one
 // layer twice reads "store: open: store: in use" otherwise.
-func onceNamed(text string) string {
+func OnceNamed(text string) string {
 	seen, parts := map[string]bool{}, strings.Split(text, ": ")
 	kept := parts[:0]
 	for i, p := range parts {

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
+	"vitalseal/internal/cli"
 	"vitalseal/internal/lab/accuracy"
 )
 
@@ -33,14 +34,14 @@ figure comes about.`,
 		Example: `  vitalseal accuracy ../shared/data
   vitalseal accuracy ../shared/data --only cuff,troika --files
   vitalseal accuracy ../shared/data --json > accuracy.json`,
-		Args: exactArgs(1),
+		Args: cli.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			p := newProgress(os.Stderr)
 			o.Progress = func(set string, done, of int) { p.show(fmt.Sprintf("%s %d/%d", set, done, of)) }
 			report, err := accuracy.Run(c.Context(), args[0], o)
 			p.clear()
 			if errors.Is(err, accuracy.ErrFolder) {
-				return &usageError{err, "name the folder that holds " + strings.Join(accuracy.Sets(), ", ") + " (or some of them)"}
+				return cli.Usage(err, "name the folder that holds "+strings.Join(accuracy.Sets(), ", ")+" (or some of them)")
 			}
 			if err != nil {
 				return err

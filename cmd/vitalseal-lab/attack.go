@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"vitalseal/internal/cli"
 	"vitalseal/internal/lab/attack"
 )
 
@@ -36,7 +37,7 @@ wants). It exits with 1, naming the attacks, if one got through, was refused for
   vitalseal attack --json --report validation.md
   vitalseal attack --only sessions --no-controls
   vitalseal attack --list`,
-		Args: exactArgs(0),
+		Args: cli.ExactArgs(0),
 		RunE: func(c *cobra.Command, _ []string) (err error) {
 			if list {
 				for _, a := range attack.All() {
@@ -46,22 +47,26 @@ wants). It exits with 1, naming the attacks, if one got through, was refused for
 			}
 			cfg.Log = slog.New(slog.DiscardHandler) // the attackers' own
 			if c.Flags().Changed("log-level") {
-				if cfg.Log, err = logger(c); err != nil {
+				if cfg.Log, err = cli.Logger(c); err != nil {
 					return err
 				}
 			}
-			if cfg.Exe, err = os.Executable(); err != nil {
-				return err
+			if !cfg.Fast {
+				if cfg.Exe, err = product(); err != nil {
+					return err
+				}
 			}
 			switch {
 			case noControls || cfg.Controls:
 				cfg.Weakened = ""
 			case cfg.Weakened == "":
-				cfg.Weakened = filepath.Join(filepath.Dir(cfg.Exe), "vitalseal-weakened")
+				if cfg.Weakened, err = weakened(); err != nil {
+					return err
+				}
 				fallthrough
 			default:
 				if _, err := os.Stat(cfg.Weakened); err != nil {
-					return &usageError{fmt.Errorf("no binary for the controls: %w", err), "`make weakened` builds it; --weakened names another; --no-controls does without"}
+					return cli.Usage(fmt.Errorf("no binary for the controls: %w", err), "`make weakened` builds it; --weakened names another; --no-controls does without")
 				}
 			}
 			if cfg.Data == "" {
@@ -73,7 +78,7 @@ wants). It exits with 1, naming the attacks, if one got through, was refused for
 			cfg.Progress = os.Stderr
 			rep, err := attack.Run(c.Context(), cfg)
 			if errors.Is(err, attack.ErrNothing) {
-				return &usageError{err, "`vitalseal attack --list` lists them"}
+				return cli.Usage(err, "`vitalseal attack --list` lists them")
 			}
 			if rep == nil {
 				return err
@@ -93,7 +98,7 @@ wants). It exits with 1, naming the attacks, if one got through, was refused for
 				rep.Text(os.Stdout)
 			}
 			if bad := rep.Failed(); err == nil && len(bad) > 0 && !cfg.Controls {
-				err = &hinted{fmt.Errorf("not refused: %s", strings.Join(bad, ", ")), "each is in the matrix with what was observed; run one alone with --only NAME --no-controls"}
+				err = cli.Hinted(fmt.Errorf("not refused: %s", strings.Join(bad, ", ")), "each is in the matrix with what was observed; run one alone with --only NAME --no-controls")
 			}
 			return err
 		},
@@ -101,7 +106,7 @@ wants). It exits with 1, naming the attacks, if one got through, was refused for
 	f := c.Flags()
 	f.StringVar(&cfg.Data, "data", "", "empty folder for the deployment that is attacked (default: a temporary one)")
 	f.BoolVar(&asJSON, "json", false, "end with one JSON object on stdout (everything else is on stderr)")
-	f.StringVar(&cfg.Weakened, "weakened", "", "binary built with -tags weaken, for the controls (default: vitalseal-weakened beside this one)")
+	f.StringVar(&cfg.Weakened, "weakened", "", "product's binary built with -tags weaken, for the controls, with its vitalseal-lab-weakened beside it (default: vitalseal-weakened beside this one)")
 	f.BoolVar(&noControls, "no-controls", false, "attack only, without repeating it against the weakened binary")
 	f.StringSliceVar(&cfg.Only, "only", nil, "attack whose name is, or begins with, this; may be repeated")
 	f.BoolVar(&cfg.Fast, "fast", false, "only the attacks that need no running deployment")
@@ -111,6 +116,15 @@ wants). It exits with 1, naming the attacks, if one got through, was refused for
 	f.BoolVar(&cfg.Controls, "controls", false, "this is the weakened binary: take away each attack's defence before it")
 	_ = f.MarkHidden("controls")
 	return c
+}
+
+// weakened is where `make weakened` puts the weakened product: beside this binary.
+func weakened() (string, error) {
+	own, err := os.Executable()
+	if err != nil {
+		return "", err
+	}
+	return filepath.Join(filepath.Dir(own), "vitalseal-weakened"), nil
 }
 
 func writeReport(file string, rep *attack.Report) (err error) {

@@ -1,4 +1,4 @@
-package main
+package cli
 
 import (
 	"context"
@@ -7,9 +7,9 @@ import (
 	"strings"
 )
 
-// notifyReady tells whoever supervises this process (systemd with Type=notify, or the demo) that it is up. It follows
+// NotifyReady tells what supervises this process (systemd with Type=notify, or the demo) that it is up. It follows
 // sd_notify(3): one datagram to the socket named in NOTIFY_SOCKET; without that variable it does nothing.
-func notifyReady() error {
+func NotifyReady() error {
 	path := os.Getenv("NOTIFY_SOCKET")
 	if path == "" {
 		return nil

@@ -8,30 +8,11 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 )
 
 // switchName is what no product may have in it: the variable that takes defences away in the test build.
 const switchName = "VITALSEAL_WEAKEN"
-
-// weakened is the binary for the controls: beside $VITALSEAL_BIN (as `make test` has it), else built here.
-var weakened = sync.OnceValues(func() (string, error) {
-	if b := os.Getenv("VITALSEAL_BIN"); b != "" {
-		b = filepath.Join(filepath.Dir(b), "vitalseal-weakened")
-		if _, err := os.Stat(b); err == nil {
-			return b, nil
-		}
-	}
-	dir, err := os.MkdirTemp("", "vitalseal-weakened-")
-	if err != nil {
-		return "", err
-	}
-	b := filepath.Join(dir, "vitalseal-weakened")
-	cmd := exec.Command("go", "build", "-tags", "weaken", "-o", b, ".")
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-	return b, cmd.Run()
-})
 
 type attacked struct {
 	Matrix []struct {
@@ -117,7 +98,9 @@ func TestNoTraceOfWeakening(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for bin, want := range map[string]bool{vitalseal(t): false, weak: true} {
+	dir := filepath.Dir(vitalseal(t))
+	for bin, want := range map[string]bool{vitalseal(t): false, filepath.Join(dir, "vitalseal-lab"): false, weak: true,
+		filepath.Join(filepath.Dir(weak), "vitalseal-lab-weakened"): true} {
 		b, err := os.ReadFile(bin)
 		if err != nil {
 			t.Fatal(err)

@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"vitalseal/internal/cli"
 	"vitalseal/internal/lab/bench"
 )
 
@@ -32,17 +33,20 @@ fewer, or more: those are added. Let the machine do nothing else meanwhile.`,
   vitalseal bench --patients 500 --for 2m --data ~/bench --recordings recordings/oximeter --json
   vitalseal bench --patients 10,100,500 --for 60s --data ~/bench    how the cost of a patient grows
   vitalseal bench cut                            how long a revocation takes`,
-		Args: exactArgs(0),
+		Args: cli.ExactArgs(0),
 		RunE: func(c *cobra.Command, _ []string) (err error) {
 			for _, n := range sizes {
 				if n < 1 || n > 10000 {
-					return &usageError{fmt.Errorf("--patients %d: out of range", n), "give 1 to 10000, several with commas between them"}
+					return cli.Usage(fmt.Errorf("--patients %d: out of range", n), "give 1 to 10000, several with commas between them")
 				}
 			}
 			if cfg.For < time.Second || cfg.For > 24*time.Hour {
-				return &usageError{fmt.Errorf("--for %v: out of range", cfg.For), "give 1s to 24h"}
+				return cli.Usage(fmt.Errorf("--for %v: out of range", cfg.For), "give 1s to 24h")
 			}
-			if cfg.Exe, err = os.Executable(); err != nil {
+			if cfg.Exe, err = product(); err != nil {
+				return err
+			}
+			if cfg.Lab, err = os.Executable(); err != nil {
 				return err
 			}
 			if cfg.Data == "" {
@@ -77,7 +81,7 @@ fewer, or more: those are added. Let the machine do nothing else meanwhile.`,
 func benchLoad(ctx context.Context, cfg bench.LoadConfig, asJSON bool) error {
 	report, err := bench.RunLoad(ctx, cfg)
 	if errors.Is(err, bench.ErrOtherFleet) || errors.Is(err, bench.ErrRecordings) {
-		return &usageError{err, "choose another folder"}
+		return cli.Usage(err, "choose another folder")
 	}
 	if err != nil {
 		return err
@@ -102,15 +106,15 @@ func benchHub() *cobra.Command {
 		Long: `Hub measures what taking in, opening, attributing, sealing anew and storing durably costs, with each sensor's own identity and
 inner TLS but without OpenZiti: one process for the hub, whose own CPU time counts, and as many sensors in this one, over local sockets.`,
 		Example: "  vitalseal bench hub --patients 5000 --for 30s --json",
-		Args:    exactArgs(0),
+		Args:    cli.ExactArgs(0),
 		RunE: func(c *cobra.Command, _ []string) (err error) {
 			if cfg.Patients < 1 || cfg.Patients > 10000 {
-				return &usageError{fmt.Errorf("--patients %d: out of range", cfg.Patients), "give 1 to 10000"}
+				return cli.Usage(fmt.Errorf("--patients %d: out of range", cfg.Patients), "give 1 to 10000")
 			}
 			if cfg.For < time.Second || cfg.For > 24*time.Hour {
-				return &usageError{fmt.Errorf("--for %v: out of range", cfg.For), "give 1s to 24h"}
+				return cli.Usage(fmt.Errorf("--for %v: out of range", cfg.For), "give 1s to 24h")
 			}
-			if cfg.Exe, err = os.Executable(); err != nil {
+			if cfg.Lab, err = os.Executable(); err != nil {
 				return err
 			}
 			if cfg.Data, err = os.MkdirTemp("", "vitalseal-bench-"); err != nil {
@@ -118,7 +122,7 @@ inner TLS but without OpenZiti: one process for the hub, whose own CPU time coun
 			}
 			defer func() { err = errors.Join(err, os.RemoveAll(cfg.Data)) }()
 			cfg.Progress = os.Stderr
-			collectAt(serverGarbage)
+			cli.CollectAt(cli.ServerGarbage)
 			report, err := bench.RunAlone(c.Context(), cfg)
 			if err != nil {
 				return err
@@ -146,17 +150,17 @@ clients at once write to a channel of their own, each waiting for its answer bef
 client, which has subscribed, is told) and QoS 1 (until it is acknowledged). By then the hub has decided, audited and stored. Then the same over MQTT
 through mosquitto alone, which must be installed (Debian: mosquitto) and does neither.`,
 		Example: "  vitalseal bench thingspeak --for 10s --clients 1,8,32 --json",
-		Args:    exactArgs(0),
+		Args:    cli.ExactArgs(0),
 		RunE: func(c *cobra.Command, _ []string) (err error) {
 			if cfg.For < time.Second || cfg.For > time.Hour {
-				return &usageError{fmt.Errorf("--for %v: out of range", cfg.For), "give 1s to 1h"}
+				return cli.Usage(fmt.Errorf("--for %v: out of range", cfg.For), "give 1s to 1h")
 			}
 			for _, n := range cfg.Clients {
 				if n < 1 || n > 64 {
-					return &usageError{fmt.Errorf("--clients %d: out of range", n), "give 1 to 64"}
+					return cli.Usage(fmt.Errorf("--clients %d: out of range", n), "give 1 to 64")
 				}
 			}
-			if cfg.Exe, err = os.Executable(); err != nil {
+			if cfg.Exe, err = product(); err != nil {
 				return err
 			}
 			if cfg.Data, err = os.MkdirTemp("", "vitalseal-bench-"); err != nil {
@@ -166,7 +170,7 @@ through mosquitto alone, which must be installed (Debian: mosquitto) and does ne
 			cfg.Progress = os.Stderr
 			report, err := bench.RunThingSpeak(c.Context(), cfg)
 			if errors.Is(err, bench.ErrNoMosquitto) {
-				return &hinted{err, "apt-get install mosquitto"}
+				return cli.Hinted(err, "apt-get install mosquitto")
 			}
 			if err != nil {
 				return err
@@ -187,13 +191,13 @@ through mosquitto alone, which must be installed (Debian: mosquitto) and does ne
 func benchAloneHub() *cobra.Command {
 	var data string
 	var patients int
-	c := &cobra.Command{Use: "alone-hub", Hidden: true, Short: "The hub's process of bench hub; not for people", Args: exactArgs(0),
+	c := &cobra.Command{Use: "alone-hub", Hidden: true, Short: "The hub's process of bench hub; not for people", Args: cli.ExactArgs(0),
 		RunE: func(c *cobra.Command, _ []string) error {
-			log, err := logger(c)
+			log, err := cli.Logger(c)
 			if err != nil {
 				return err
 			}
-			return bench.RunAloneHub(c.Context(), data, patients, notifyReady, log)
+			return bench.RunAloneHub(c.Context(), data, patients, cli.NotifyReady, log)
 		}}
 	c.Flags().StringVar(&data, "data", "", "the bench's folder")
 	c.Flags().IntVar(&patients, "patients", 1, "how many patients")
@@ -204,14 +208,14 @@ func benchAloneHub() *cobra.Command {
 func benchFleet() *cobra.Command {
 	var data string
 	var first, count int
-	c := &cobra.Command{Use: "fleet", Hidden: true, Short: "Run many simulated gateways in one process, for bench", Args: exactArgs(0),
+	c := &cobra.Command{Use: "fleet", Hidden: true, Short: "Run many simulated gateways in one process, for bench", Args: cli.ExactArgs(0),
 		RunE: func(c *cobra.Command, _ []string) error {
-			log, err := logger(c)
+			log, err := cli.Logger(c)
 			if err != nil {
 				return err
 			}
-			collectAt(serverGarbage)
-			return bench.RunFleet(c.Context(), data, first, count, version, notifyReady, log)
+			cli.CollectAt(cli.ServerGarbage)
+			return bench.RunFleet(c.Context(), data, first, count, version, cli.NotifyReady, log)
 		}}
 	c.Flags().StringVar(&data, "data", "", "the bench's folder")
 	c.Flags().IntVar(&first, "first", 0, "the first gateway")
@@ -229,18 +233,18 @@ func benchCut() *cobra.Command {
 revokes to the end of an open connection (or live view), and to the moment from which no new one gets through. It takes
 about four minutes with 50 trials of each kind. Let the machine do nothing else meanwhile.`,
 		Example: "  vitalseal bench cut --trials 50 --json",
-		Args:    exactArgs(0),
+		Args:    cli.ExactArgs(0),
 		RunE: func(c *cobra.Command, _ []string) (err error) {
 			if trials < 1 || trials > 10000 {
-				return &usageError{fmt.Errorf("--trials %d", trials), "give 1 to 10000"}
+				return cli.Usage(fmt.Errorf("--trials %d", trials), "give 1 to 10000")
 			}
 			log := slog.New(slog.DiscardHandler) // what is cut on purpose complains a lot
 			if c.Flags().Changed("log-level") {
-				if log, err = logger(c); err != nil {
+				if log, err = cli.Logger(c); err != nil {
 					return err
 				}
 			}
-			exe, err := os.Executable()
+			exe, err := product()
 			if err != nil {
 				return err
 			}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"vitalseal/internal/cli"
 	"vitalseal/internal/lab/bench"
 )
 
@@ -29,20 +30,23 @@ it has it in memory), what is lost, and what it takes on disk; and our patients 
 The programs must be installed (Debian: mosquitto influxdb victoria-metrics postgresql-15). Let the machine do nothing else meanwhile.`,
 		Example: `  vitalseal bench peers --patients 50,200 --for 60s --recordings recordings/oximeter --json
   vitalseal bench peers --patients 200 --for 60s --systems vitalseal,postgresql`,
-		Args: exactArgs(0),
+		Args: cli.ExactArgs(0),
 		RunE: func(c *cobra.Command, _ []string) (err error) {
 			for _, n := range cfg.Patients {
 				if n < 1 || n > 10000 {
-					return &usageError{fmt.Errorf("--patients %d: out of range", n), "give 1 to 10000, several with commas between them"}
+					return cli.Usage(fmt.Errorf("--patients %d: out of range", n), "give 1 to 10000, several with commas between them")
 				}
 			}
 			if cfg.For < time.Second || cfg.For > 24*time.Hour {
-				return &usageError{fmt.Errorf("--for %v: out of range", cfg.For), "give 1s to 24h"}
+				return cli.Usage(fmt.Errorf("--for %v: out of range", cfg.For), "give 1s to 24h")
 			}
 			if cfg.Batch < time.Millisecond || cfg.Batch > time.Minute {
-				return &usageError{fmt.Errorf("--batch %v: out of range", cfg.Batch), "give 1ms to 1m"}
+				return cli.Usage(fmt.Errorf("--batch %v: out of range", cfg.Batch), "give 1ms to 1m")
 			}
-			if cfg.Exe, err = os.Executable(); err != nil {
+			if cfg.Exe, err = product(); err != nil {
+				return err
+			}
+			if cfg.Lab, err = os.Executable(); err != nil {
 				return err
 			}
 			if cfg.Data == "" {
@@ -56,11 +60,11 @@ The programs must be installed (Debian: mosquitto influxdb victoria-metrics post
 			var missing *bench.MissingProgram
 			switch {
 			case errors.As(err, &missing):
-				return &hinted{err, "apt-get install " + missing.Package + ", or leave it out with --systems"}
+				return cli.Hinted(err, "apt-get install "+missing.Package+", or leave it out with --systems")
 			case errors.Is(err, bench.ErrNoPeer):
-				return &usageError{err, "give some of " + strings.Join(bench.PeerSystems, ",")}
+				return cli.Usage(err, "give some of "+strings.Join(bench.PeerSystems, ","))
 			case errors.Is(err, bench.ErrOtherFleet), errors.Is(err, bench.ErrRecordings):
-				return &usageError{err, "choose another folder"}
+				return cli.Usage(err, "choose another folder")
 			case err != nil:
 				return err
 			}
@@ -84,15 +88,15 @@ The programs must be installed (Debian: mosquitto influxdb victoria-metrics post
 // benchPeerParts are the processes of `bench peers` that take the place of our gateways and of a broker's subscriber.
 func benchPeerParts() []*cobra.Command {
 	var data string
-	gateways := &cobra.Command{Use: "peer-gateways", Hidden: true, Short: "The gateways' process of bench peers; not for people", Args: exactArgs(0),
+	gateways := &cobra.Command{Use: "peer-gateways", Hidden: true, Short: "The gateways' process of bench peers; not for people", Args: cli.ExactArgs(0),
 		RunE: func(c *cobra.Command, _ []string) error {
-			collectAt(serverGarbage)
-			return bench.RunPeerGateways(c.Context(), data, notifyReady)
+			cli.CollectAt(cli.ServerGarbage)
+			return bench.RunPeerGateways(c.Context(), data, cli.NotifyReady)
 		}}
-	subscriber := &cobra.Command{Use: "peer-subscriber", Hidden: true, Short: "The subscriber's process of bench peers; not for people", Args: exactArgs(0),
+	subscriber := &cobra.Command{Use: "peer-subscriber", Hidden: true, Short: "The subscriber's process of bench peers; not for people", Args: cli.ExactArgs(0),
 		RunE: func(c *cobra.Command, _ []string) error {
-			collectAt(serverGarbage)
-			return bench.RunPeerSubscriber(c.Context(), data, notifyReady)
+			cli.CollectAt(cli.ServerGarbage)
+			return bench.RunPeerSubscriber(c.Context(), data, cli.NotifyReady)
 		}}
 	for _, c := range []*cobra.Command{gateways, subscriber} {
 		c.Flags().StringVar(&data, "data", "", "the run's folder")

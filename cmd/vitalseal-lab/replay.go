@@ -7,13 +7,18 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"vitalseal/internal/cli"
 	"vitalseal/internal/lab/accuracy"
+	"vitalseal/internal/recording"
 	"vitalseal/internal/sensor/bench"
+	"vitalseal/internal/signal"
+	"vitalseal/internal/vitals"
 )
 
 func replayCommand() *cobra.Command {
@@ -32,35 +37,35 @@ beside the reference, where the recording, its name or a file beside it holds on
   vitalseal replay ../shared/data/cuff/11_110-60.dat.gz --plot cuff.png
   vitalseal replay pulse.csv --rate 50 --for 1m --json
   vitalseal replay max30102.csv --columns time=device_us,red=led1,infrared=led2`,
-		Args: exactArgs(1),
+		Args: cli.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			format := strings.TrimPrefix(strings.ToLower(filepath.Ext(plot)), ".")
 			if plot != "" && format != "png" && format != "svg" {
-				return &usageError{fmt.Errorf("--plot %s: unknown format", plot), "name a file that ends in .png or .svg"}
+				return cli.Usage(fmt.Errorf("--plot %s: unknown format", plot), "name a file that ends in .png or .svg")
 			}
 			if limit < 0 {
-				return &usageError{fmt.Errorf("--for %v: negative", limit), "for instance --for 60s"}
+				return cli.Usage(fmt.Errorf("--for %v: negative", limit), "for instance --for 60s")
 			}
 			if rate != 0 && !(rate >= 5 && rate <= 2000) {
-				return &usageError{fmt.Errorf("--rate %g: out of range", rate), "5 to 2000 Hz"}
+				return cli.Usage(fmt.Errorf("--rate %g: out of range", rate), "5 to 2000 Hz")
 			}
-			o := accuracy.ReplayOptions{Rate: hertz(rate), Limit: limit}
+			o := accuracy.ReplayOptions{Rate: vitals.Hertz(rate), Limit: limit}
 			var err error
 			if o.Columns, err = bench.ParseColumns(columns); err != nil {
-				return &usageError{err, "for instance --columns time=device_us,red=led1,infrared=led2"}
+				return cli.Usage(err, "for instance --columns time=device_us,red=led1,infrared=led2")
 			}
 			if o.Calibration, err = chosenCurve(curve); err != nil {
 				return err
 			}
 			trace, err := accuracy.Replay(c.Context(), args[0], o)
-			if errors.Is(err, accuracy.ErrRecording) || errors.Is(err, bench.ErrRecording) {
-				return &usageError{err, "doc/formats/bench.md lists the forms of recordings"}
+			if errors.Is(err, recording.ErrRecording) || errors.Is(err, bench.ErrRecording) {
+				return cli.Usage(err, "doc/formats/bench.md lists the forms of recordings")
 			}
 			if err != nil {
 				return err
 			}
 			if plot != "" {
-				if err := writeFile(plot, func(w io.Writer) error { return trace.Plot(w, format) }); err != nil {
+				if err := cli.WriteFile(plot, func(w io.Writer) error { return trace.Plot(w, format) }); err != nil {
 					return err
 				}
 			}
@@ -82,24 +87,19 @@ beside the reference, where the recording, its name or a file beside it holds on
 	return c
 }
 
-// writeFile writes a whole file or none.
-func writeFile(path string, write func(io.Writer) error) error {
-	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+"-*")
+// chosenCurve is a calibration by name, or from a file.
+func chosenCurve(s string) (accuracy.Curve, error) {
+	if s == "" || slices.Contains(signal.Calibrations(), s) {
+		return accuracy.Curve{Name: s}, nil
+	}
+	f, err := os.Open(s) // #nosec G304 -- the user names the file
 	if err != nil {
-		return &usageError{err, "name a file in a folder that you may write to"}
+		return accuracy.Curve{}, cli.Usage(fmt.Errorf("--calibration %s: %w", s, err), "a calibration file, or one of "+strings.Join(signal.Calibrations(), ", "))
 	}
-	err = write(f)
-	if err == nil {
-		err = f.Chmod(0o644)
-	}
-	if err2 := f.Close(); err == nil {
-		err = err2
-	}
-	if err == nil {
-		err = os.Rename(f.Name(), path)
-	}
+	defer func() { _ = f.Close() }()
+	c, err := signal.LoadCalibration(f)
 	if err != nil {
-		_ = os.Remove(f.Name())
+		return accuracy.Curve{}, cli.Usage(fmt.Errorf("--calibration %s: %w", s, err), "`vitalseal calibrate spo2` writes such files")
 	}
-	return err
+	return accuracy.Curve{Own: &c}, nil
 }

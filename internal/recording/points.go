@@ -1,4 +1,4 @@
-package accuracy
+package recording
 
 import (
 	"fmt"
@@ -36,7 +36,7 @@ func ReadPoints(path string) (points []Point, skipped []string, err error) {
 		points, err = pointsOf(path)
 		return points, nil, err
 	}
-	files, err := filesOf(".csv")(path)
+	files, err := FilesOf(".csv")(path)
 	if err != nil {
 		return nil, nil, fmt.Errorf("%w: %w", ErrRecording, err)
 	}
@@ -64,7 +64,7 @@ const (
 )
 
 func pointsOf(path string) ([]Point, error) {
-	f, err := load(path, formOf)
+	f, err := Load(path, formOf)
 	if err != nil {
 		return nil, err
 	}
@@ -74,39 +74,39 @@ func pointsOf(path string) ([]Point, error) {
 	case formEmotibit:
 		return emotibitPoints(path)
 	}
-	return load(path, readPairs)
+	return Load(path, readPairs)
 }
 
 // formOf tells the forms apart by their first lines.
 func formOf(name string, r io.Reader) (form, error) {
-	t := newText(name, r)
+	t := NewText(name, r)
 	for range 40 {
-		line, ok := t.next()
+		line, ok := t.Next()
 		if !ok {
 			break
 		}
-		f := fields(line)
+		f := Fields(line)
 		switch {
-		case strings.HasPrefix(line, "timestamp,"), t.line == 1 && strings.HasPrefix(line, "1,2,3,4,5,6"):
+		case strings.HasPrefix(line, "timestamp,"), t.Line == 1 && strings.HasPrefix(line, "1,2,3,4,5,6"):
 			return formTwoLights, nil
-		case t.line == 1 && len(f) > 5 && isNumber(f[0]) && isNumber(f[1]) && !isNumber(f[3]):
+		case t.Line == 1 && len(f) > 5 && IsNumber(f[0]) && IsNumber(f[1]) && !IsNumber(f[3]):
 			return formEmotibit, nil
 		}
 	}
-	return formPairs, t.end()
+	return formPairs, t.End()
 }
 
 // readPairs reads a table with the columns ratio and spo2_percent.
 func readPairs(name string, r io.Reader) ([]Point, error) {
-	tab, err := readTable(name, r)
+	tab, err := ReadTable(name, r)
 	if err != nil {
 		return nil, err
 	}
-	ratio, err := tab.need(name, "ratio", "r")
+	ratio, err := tab.Need(name, "ratio", "r")
 	if err != nil {
 		return nil, err
 	}
-	oxygen, err := tab.need(name, "spo2_percent", "spo2", "reference_spo2_percent")
+	oxygen, err := tab.Need(name, "spo2_percent", "spo2", "reference_spo2_percent")
 	if err != nil {
 		return nil, err
 	}
@@ -132,8 +132,8 @@ func readPairs(name string, r io.Reader) ([]Point, error) {
 }
 
 // ratioAt runs an oximeter over a wave and tells its ratio at each moment, NaN where it gives none.
-func ratioAt(w wave, moments []float64) ([]float64, error) {
-	p, err := signal.NewPulseOximeter(vitals.Hertz(w.rate), signal.Options{})
+func ratioAt(w Wave, moments []float64) ([]float64, error) {
+	p, err := signal.NewPulseOximeter(vitals.Hertz(w.Rate), signal.Options{})
 	if err != nil {
 		return nil, err
 	}
@@ -151,19 +151,19 @@ func ratioAt(w wave, moments []float64) ([]float64, error) {
 
 // fingerPoints is the last ratio of a short recording with one reference in its name.
 func fingerPoints(path string) ([]Point, error) {
-	oxygen, _, attached, err := fingerReference(path)
+	oxygen, _, attached, err := FingerReference(path)
 	if err != nil {
 		return nil, err
 	}
 	if !attached {
-		return nil, fmt.Errorf("%w: %s: nobody was attached", ErrRecording, path)
+		return nil, fmt.Errorf("%w: %s: no finger was attached", ErrRecording, path)
 	}
-	x, err := load(path, readTwoLights)
+	x, err := Load(path, ReadTwoLights)
 	if err != nil {
 		return nil, err
 	}
-	w := x.wave()
-	ratios, err := ratioAt(w, w.seconds())
+	w := x.Wave()
+	ratios, err := ratioAt(w, w.Seconds())
 	if err != nil {
 		return nil, fmt.Errorf("%w: %s: %w", ErrRecording, path, err)
 	}
@@ -177,19 +177,19 @@ func fingerPoints(path string) ([]Point, error) {
 
 // emotibitPoints are the ratios at the times of the typed readings.
 func emotibitPoints(path string) ([]Point, error) {
-	e, err := load(path, readEmotibit)
+	e, err := Load(path, ReadEmotibit)
 	if err != nil {
 		return nil, err
 	}
-	w := e.wave()
-	ratios, err := ratioAt(w, w.seconds())
+	w := e.Wave()
+	ratios, err := ratioAt(w, w.Seconds())
 	if err != nil {
 		return nil, fmt.Errorf("%w: %s: %w", ErrRecording, path, err)
 	}
 	var out []Point
-	for _, n := range e.notes {
-		if i := n.second(); i >= 0 && i < len(ratios) && !math.IsNaN(ratios[i]) {
-			out = append(out, Point{ratios[i], vitals.Percent(n.oxygen), filepath.Base(path)})
+	for _, n := range e.Notes {
+		if i := n.Second(); i >= 0 && i < len(ratios) && !math.IsNaN(ratios[i]) {
+			out = append(out, Point{ratios[i], vitals.Percent(n.Oxygen), filepath.Base(path)})
 		}
 	}
 	if len(out) == 0 {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"vitalseal/internal/cli"
 	"vitalseal/internal/lab/bench"
 )
 
@@ -22,21 +23,21 @@ func benchMonth() *cobra.Command {
 starts an overlay, that hub and a workstation's connect and asks for a chart of one vital sign over all of it, for one patient after
 the other. Filling takes a while (a quarter of an hour for 30 days of 100 patients, which take 10 GiB with a moment every second); it stays in --data for the next run.`,
 		Example: "  vitalseal bench month --data ~/month --json",
-		Args:    exactArgs(0),
+		Args:    cli.ExactArgs(0),
 		RunE: func(c *cobra.Command, _ []string) (err error) {
 			if cfg.Patients < 1 || cfg.Patients > 1000 {
-				return &usageError{fmt.Errorf("--patients %d: out of range", cfg.Patients), "give 1 to 1000"}
+				return cli.Usage(fmt.Errorf("--patients %d: out of range", cfg.Patients), "give 1 to 1000")
 			}
 			if cfg.Days < 1 || cfg.Days > 30 {
-				return &usageError{fmt.Errorf("--days %d: out of range", cfg.Days), "give 1 to 30: older readings are not taken in any more"}
+				return cli.Usage(fmt.Errorf("--days %d: out of range", cfg.Days), "give 1 to 30: older readings are not taken in any more")
 			}
 			if cfg.Every < time.Second || cfg.Every > time.Minute || time.Minute%cfg.Every != 0 || cfg.Every%time.Second != 0 {
-				return &usageError{fmt.Errorf("--every %v: out of range", cfg.Every), "give whole seconds of which a minute is a multiple: 1s to 1m"}
+				return cli.Usage(fmt.Errorf("--every %v: out of range", cfg.Every), "give whole seconds of which a minute is a multiple: 1s to 1m")
 			}
 			if cfg.Requests < 1 || cfg.Requests > 100_000 {
-				return &usageError{fmt.Errorf("--requests %d: out of range", cfg.Requests), "give 1 to 100000"}
+				return cli.Usage(fmt.Errorf("--requests %d: out of range", cfg.Requests), "give 1 to 100000")
 			}
-			if cfg.Exe, err = os.Executable(); err != nil {
+			if cfg.Exe, err = product(); err != nil {
 				return err
 			}
 			if cfg.Data == "" {
@@ -46,10 +47,10 @@ the other. Filling takes a while (a quarter of an hour for 30 days of 100 patien
 				defer func() { err = errors.Join(err, os.RemoveAll(cfg.Data)) }()
 			}
 			cfg.Progress = os.Stderr
-			collectAt(serverGarbage)
+			cli.CollectAt(cli.ServerGarbage)
 			report, err := bench.RunMonth(c.Context(), cfg)
 			if errors.Is(err, bench.ErrOtherFleet) {
-				return &usageError{err, "choose another folder"}
+				return cli.Usage(err, "choose another folder")
 			}
 			if err != nil {
 				return err

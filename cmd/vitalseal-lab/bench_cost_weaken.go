@@ -13,6 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"vitalseal/internal/cli"
 	"vitalseal/internal/lab/bench"
 )
 
@@ -23,20 +24,23 @@ func benchCost() []*cobra.Command {
 	c := &cobra.Command{
 		Use:   "cost",
 		Short: "Measure what each layer of security costs, by taking it away",
-		Args:  exactArgs(0),
+		Args:  cli.ExactArgs(0),
 		RunE: func(c *cobra.Command, _ []string) (err error) {
 			if cfg.Patients < 1 || cfg.Patients > 10000 {
-				return &usageError{fmt.Errorf("--patients %d: out of range", cfg.Patients), "give 1 to 10000"}
+				return cli.Usage(fmt.Errorf("--patients %d: out of range", cfg.Patients), "give 1 to 10000")
 			}
 			if cfg.For < time.Second || cfg.For > time.Hour || cfg.Repeats < 1 || cfg.Repeats > 99 {
-				return &usageError{fmt.Errorf("--for %v --repeats %d: out of range", cfg.For, cfg.Repeats), "give 1s to 1h and 1 to 99"}
+				return cli.Usage(fmt.Errorf("--for %v --repeats %d: out of range", cfg.For, cfg.Repeats), "give 1s to 1h and 1 to 99")
 			}
 			for _, w := range cfg.Without {
 				if !slices.Contains(bench.CostLayers(), w) {
-					return &usageError{fmt.Errorf("--without %q: not known", w), "give some of: " + strings.Join(bench.CostLayers(), ", ")}
+					return cli.Usage(fmt.Errorf("--without %q: not known", w), "give some of: "+strings.Join(bench.CostLayers(), ", "))
 				}
 			}
-			if cfg.Exe, err = os.Executable(); err != nil {
+			if cfg.Exe, err = product(); err != nil {
+				return err
+			}
+			if cfg.Lab, err = os.Executable(); err != nil {
 				return err
 			}
 			if cfg.Data == "" {
