@@ -12,10 +12,11 @@ import (
 
 	"vitalseal/internal/cli"
 	"vitalseal/internal/lab/bench"
+	"vitalseal/internal/lab/peers"
 )
 
 func benchPeers() *cobra.Command {
-	cfg := bench.PeersConfig{Patients: []int{50, 200}, For: time.Minute, Systems: bench.PeerSystems, Batch: 250 * time.Millisecond}
+	cfg := peers.Config{Patients: []int{50, 200}, For: time.Minute, Systems: peers.Systems, Batch: 250 * time.Millisecond}
 	var asJSON bool
 	c := &cobra.Command{
 		Use:   "peers",
@@ -56,13 +57,13 @@ The programs must be installed (Debian: mosquitto influxdb victoria-metrics post
 				defer func() { err = errors.Join(err, os.RemoveAll(cfg.Data)) }()
 			}
 			cfg.Progress = os.Stderr
-			report, err := bench.RunPeers(c.Context(), cfg)
-			var missing *bench.MissingProgram
+			report, err := peers.Run(c.Context(), cfg)
+			var missing *peers.MissingProgram
 			switch {
 			case errors.As(err, &missing):
 				return cli.Hinted(err, "apt-get install "+missing.Package+", or leave it out with --systems")
-			case errors.Is(err, bench.ErrNoPeer):
-				return cli.Usage(err, "give some of "+strings.Join(bench.PeerSystems, ","))
+			case errors.Is(err, peers.ErrNoPeer):
+				return cli.Usage(err, "give some of "+strings.Join(peers.Systems, ","))
 			case errors.Is(err, bench.ErrOtherFleet), errors.Is(err, bench.ErrRecordings):
 				return cli.Usage(err, "choose another folder")
 			case err != nil:
@@ -91,12 +92,12 @@ func benchPeerParts() []*cobra.Command {
 	gateways := &cobra.Command{Use: "peer-gateways", Hidden: true, Short: "The gateways' process of bench peers; not for people", Args: cli.ExactArgs(0),
 		RunE: func(c *cobra.Command, _ []string) error {
 			cli.CollectAt(cli.ServerGarbage)
-			return bench.RunPeerGateways(c.Context(), data, cli.NotifyReady)
+			return peers.RunGateways(c.Context(), data, cli.NotifyReady)
 		}}
 	subscriber := &cobra.Command{Use: "peer-subscriber", Hidden: true, Short: "The subscriber's process of bench peers; not for people", Args: cli.ExactArgs(0),
 		RunE: func(c *cobra.Command, _ []string) error {
 			cli.CollectAt(cli.ServerGarbage)
-			return bench.RunPeerSubscriber(c.Context(), data, cli.NotifyReady)
+			return peers.RunSubscriber(c.Context(), data, cli.NotifyReady)
 		}}
 	for _, c := range []*cobra.Command{gateways, subscriber} {
 		c.Flags().StringVar(&data, "data", "", "the run's folder")

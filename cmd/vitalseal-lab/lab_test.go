@@ -121,7 +121,7 @@ func TestProductHoldsNoLaboratory(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, pkg := range []string{"attack", "bench", "accuracy"} {
+		for _, pkg := range []string{"attack", "bench", "peers", "accuracy"} {
 			if got := bytes.Contains(b, []byte("vitalseal/internal/lab/"+pkg+".")); got != want {
 				t.Errorf("%s holds %s: %v, want %v", filepath.Base(file), pkg, got, want)
 			}

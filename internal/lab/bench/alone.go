@@ -111,11 +111,11 @@ func RunAlone(ctx context.Context, cfg AloneConfig) (r AloneReport, err error) {
 			fmt.Fprintf(cfg.Progress, "%d sensors connected\n", s.Sensors)
 			last = s.Sensors
 		}
-		if err := wait(ctx, time.Second); err != nil {
+		if err := Wait(ctx, time.Second); err != nil {
 			return r, err
 		}
 	}
-	if err := wait(ctx, 5*time.Second); err != nil {
+	if err := Wait(ctx, 5*time.Second); err != nil {
 		return r, err
 	}
 	before, err := d.state()
@@ -123,7 +123,7 @@ func RunAlone(ctx context.Context, cfg AloneConfig) (r AloneReport, err error) {
 		return r, err
 	}
 	usage := super.Usage()["hub"]
-	if err := wait(ctx, cfg.For); err != nil {
+	if err := Wait(ctx, cfg.For); err != nil {
 		return r, err
 	}
 	after, err := d.state()
@@ -135,12 +135,12 @@ func RunAlone(ctx context.Context, cfg AloneConfig) (r AloneReport, err error) {
 	if chunks == 0 {
 		return r, errors.New("measure: the hub stored nothing")
 	}
-	r = AloneReport{Machine: machine(), Patients: cfg.Patients, Seconds: rounded(took, 10), ChunksPerSecond: rounded(chunks/took, 10),
-		Rate: rounded(chunks/took/float64(cfg.Patients*chunksPerPatient), 1000), ResidentMiB: now.ResidentMiB}
+	r = AloneReport{Machine: Machine(), Patients: cfg.Patients, Seconds: Rounded(took, 10), ChunksPerSecond: Rounded(chunks/took, 10),
+		Rate: Rounded(chunks/took/float64(cfg.Patients*chunksPerPatient), 1000), ResidentMiB: now.ResidentMiB}
 	perChunk := (now.CPU - usage.CPU).Seconds() / chunks
-	r.ChunkMicros = rounded(perChunk*1e6, 10)
-	r.HubPer100 = rounded(perChunk*chunksPerPatient*100*100, 1000)
-	q := deliveryAnswer{Latency: after.Latency}.quantilesSince(deliveryAnswer{Latency: before.Latency}, 0.5, 0.99)
+	r.ChunkMicros = Rounded(perChunk*1e6, 10)
+	r.HubPer100 = Rounded(perChunk*chunksPerPatient*100*100, 1000)
+	q := Delivery{Latency: after.Latency}.QuantilesSince(Delivery{Latency: before.Latency}, 0.5, 0.99)
 	r.DurableP50, r.DurableP99 = q[0], q[1]
 	return r, nil
 }
@@ -197,7 +197,7 @@ func (d *aloneDriver) run(ctx context.Context) (err error) {
 		sender := uplink.NewSender(ep, q, q.Lane(lane), log)
 		g.Go(func() error { return sender.Run(ctx) })
 		g.Go(func() error { return d.measure(ctx, i, identity.ID(), lane, q) })
-		if wait(ctx, 2*time.Millisecond) != nil {
+		if Wait(ctx, 2*time.Millisecond) != nil {
 			break
 		}
 	}
@@ -230,7 +230,7 @@ func (d *aloneDriver) measure(ctx context.Context, i int, id overlay.ID, lane st
 		return q.Append(ctx, append(recs, outbox.Record{Lane: lane, Class: class, Data: delivery.EncodeEnvelope(envelope)})...)
 	}
 	// Sensors do not speak all at once.
-	if wait(ctx, time.Duration(i*7919%1000)*time.Millisecond) != nil {
+	if Wait(ctx, time.Duration(i*7919%1000)*time.Millisecond) != nil {
 		return nil
 	}
 	tick := time.NewTicker(250 * time.Millisecond)
@@ -320,7 +320,7 @@ func RunAloneHub(ctx context.Context, data string, patients int, ready func() er
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return in.Serve(ctx, ln) })
 	g.Go(func() error {
-		for wait(ctx, 500*time.Millisecond) == nil {
+		for Wait(ctx, 500*time.Millisecond) == nil {
 			stats, latency := in.Stats(), st.Latency()
 			s := aloneState{At: time.Now(), Accepted: stats.Accepted, Sensors: stats.Connections}
 			for _, l := range latency {

@@ -84,7 +84,7 @@ func RunCost(ctx context.Context, cfg CostConfig) (r CostReport, err error) {
 		return r, err
 	}
 	defer func() { err = errors.Join(err, weaken.Set()) }()
-	r = CostReport{Machine: machine(), Patients: cfg.Patients, Seconds: cfg.For.Seconds(), Repeats: cfg.Repeats}
+	r = CostReport{Machine: Machine(), Patients: cfg.Patients, Seconds: cfg.For.Seconds(), Repeats: cfg.Repeats}
 	layers := slices.DeleteFunc(slices.Clone(costLayers), func(l costLayer) bool {
 		return l.name != "" && len(cfg.Without) > 0 && !slices.Contains(cfg.Without, l.name)
 	})

@@ -104,7 +104,7 @@ func (l *load) grow(ctx context.Context) error {
 			if !errors.As(err, &status) || status.Status != http.StatusTooManyRequests {
 				return err
 			}
-			if err := wait(ctx, time.Second); err != nil { // the workstation's door has its pace
+			if err := Wait(ctx, time.Second); err != nil { // the workstation's door has its pace
 				return err
 			}
 		}
@@ -137,7 +137,7 @@ func (l *load) addGateway(post func(path string, in, out any) error) error {
 	cfg.Data, cfg.OutboxMiB = l.path(name), 64
 	var sensors []sensorSpec
 	var added []FleetPatient
-	for i := range sensorsPerGateway {
+	for i := range SensorsPerGateway {
 		n := len(l.fleet.Patients) + i
 		bed, ward := fmt.Sprintf("bed-%05d", n), fmt.Sprintf("ward-%03d", n/bedsPerWard)
 		if n%bedsPerWard == 0 {
@@ -268,7 +268,7 @@ func (l *load) writeBenches() error {
 		// The last gateway measures only as many patients as were asked for; the others' sensors stay in the drawer.
 		cfg := gateway.Default()
 		cfg.Data, cfg.OutboxMiB = l.path(g.Name), 64
-		want := min(l.cfg.Patients-gi*sensorsPerGateway, sensorsPerGateway)
+		want := min(l.cfg.Patients-gi*SensorsPerGateway, SensorsPerGateway)
 		for _, b := range d.Buses[:want] {
 			cfg.Sensors = append(cfg.Sensors, gateway.Sensor{ID: "oxi-" + strings.TrimSuffix(b.Name, "/i2c"), Chip: gateway.ChipMAX30100, Bus: b.Name})
 		}
@@ -282,8 +282,8 @@ func (l *load) writeBenches() error {
 	return nil
 }
 
-// findRecordings lists the files below a folder that can drive a chip.
-func findRecordings(dir string) ([]string, error) {
+// FindRecordings lists the files below a folder that can drive a chip.
+func FindRecordings(dir string) ([]string, error) {
 	if dir == "" {
 		return nil, nil
 	}
@@ -327,7 +327,7 @@ func RunFleet(ctx context.Context, data string, first, count int, version string
 	g, ctx := errgroup.WithContext(ctx)
 	for i, fg := range fleet.Gateways[first : first+count] {
 		g.Go(func() error {
-			if wait(ctx, time.Duration(i)*250*time.Millisecond) != nil { // as gateways in a building: not all at once
+			if Wait(ctx, time.Duration(i)*250*time.Millisecond) != nil { // as gateways in a building: not all at once
 				return nil
 			}
 			return runOne(ctx, filepath.Join(data, fg.Name), gateway.Deps{Network: network, Software: version, Log: log,

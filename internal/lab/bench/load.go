@@ -46,13 +46,13 @@ var (
 )
 
 const (
-	sensorsPerGateway = 32
+	SensorsPerGateway = 32
 	bedsPerWard       = 50
 	// loadPatience bounds the start of one process.
 	loadPatience = 3 * time.Minute
-	// warmUp is how long the system runs before the measurement, so that the numbers of the first seconds, when everybody
+	// WarmUp is how long the system runs before the measurement, so that the numbers of the first seconds, when everybody
 	// connects, are not in it.
-	warmUp = 10 * time.Second
+	WarmUp = 10 * time.Second
 	// observed is how many patients the bench watches as a nurse does, numbers and waves.
 	observed = 32
 )
@@ -67,7 +67,7 @@ func RunLoad(ctx context.Context, cfg LoadConfig) (report LoadReport, err error)
 		return report, fmt.Errorf("measure: %w", err)
 	}
 	l := &load{cfg: cfg, began: time.Now()}
-	if l.recordings, err = findRecordings(cfg.Recordings); err != nil {
+	if l.recordings, err = FindRecordings(cfg.Recordings); err != nil {
 		return report, err
 	}
 	if l.super, err = process.New(cfg.Exe, l.path("logs")); err != nil {
@@ -156,14 +156,14 @@ func (l *load) startHub(ctx context.Context) error {
 			return fmt.Errorf("measure: %w", err)
 		}
 	}
-	if l.listen, err = freeAddress(); err != nil {
+	if l.listen, err = FreeAddress(); err != nil {
 		return err
 	}
 	return l.startProcess(ctx, "connect", "connect", "--data", l.path("connect"), "--listen", l.listen, "--plain")
 }
 
-// freeAddress is a loopback address that nobody listened on just now.
-func freeAddress() (string, error) {
+// FreeAddress is a loopback address that nobody listened on just now.
+func FreeAddress() (string, error) {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return "", fmt.Errorf("measure: %w", err)
@@ -236,7 +236,7 @@ func (l *load) startGateways(ctx context.Context) error {
 
 // gatewayCount is how many gateways carry the patients that were asked for.
 func (l *load) gatewayCount() int {
-	return (l.cfg.Patients + sensorsPerGateway - 1) / sensorsPerGateway
+	return (l.cfg.Patients + SensorsPerGateway - 1) / SensorsPerGateway
 }
 
 // measure waits until everybody is connected, then measures.
@@ -252,8 +252,8 @@ func (l *load) measure(ctx context.Context) (r LoadReport, err error) {
 	if err != nil {
 		return r, err
 	}
-	l.say("everybody is connected; %v to warm up", warmUp)
-	if err := wait(ctx, warmUp); err != nil {
+	l.say("everybody is connected; %v to warm up", WarmUp)
+	if err := Wait(ctx, WarmUp); err != nil {
 		return r, err
 	}
 	l.say("measuring for %v", l.cfg.For)
@@ -324,10 +324,10 @@ func (l *load) diskPerSample(ctx context.Context, last moment) (_ float64, err e
 		}
 	}
 	// A chunk is 250 ms at 100 Hz, red and infrared.
-	return rounded(float64(size.Used)/float64(waves*50), 100), nil
+	return Rounded(float64(size.Used)/float64(waves*50), 100), nil
 }
 
-// wait lets time pass; a process that ends meanwhile ends it.
+// Wait lets time pass; a process that ends meanwhile ends it.
 func (l *load) wait(ctx context.Context, d time.Duration) error {
 	t := time.NewTimer(d)
 	defer t.Stop()
@@ -341,7 +341,7 @@ func (l *load) wait(ctx context.Context, d time.Duration) error {
 	}
 }
 
-func wait(ctx context.Context, d time.Duration) error {
+func Wait(ctx context.Context, d time.Duration) error {
 	t := time.NewTimer(d)
 	defer t.Stop()
 	select {
@@ -356,7 +356,7 @@ func wait(ctx context.Context, d time.Duration) error {
 type moment struct {
 	at       time.Time
 	usage    map[string]process.Usage
-	delivery deliveryAnswer
+	delivery Delivery
 	loopback int64 // bytes over the loopback interface
 	disk     int64 // of the store
 }
@@ -375,7 +375,7 @@ func (l *load) look(ctx context.Context, admin *client.Client) (m moment, err er
 	return m, err
 }
 
-// machine names what a measurement was made on.
-func machine() string {
+// Machine names what a measurement was made on.
+func Machine() string {
 	return fmt.Sprintf("%d cores, %s/%s", runtime.NumCPU(), runtime.GOOS, runtime.GOARCH)
 }

@@ -50,8 +50,8 @@ type LoadReport struct {
 	DiskPerSample float64 `json:"disk_bytes_per_waveform_sample"`
 }
 
-// deliveryAnswer is the hub's account of what it stored.
-type deliveryAnswer struct {
+// Delivery is the hub's account of what it stored.
+type Delivery struct {
 	Streams []struct {
 		Sensor, Signal           string
 		Chunks, Doubled, Missing int64
@@ -60,15 +60,15 @@ type deliveryAnswer struct {
 	Latency [][2]float64 `json:"stored_latency_histogram"`
 }
 
-func (d deliveryAnswer) chunks() (n int64) {
+func (d Delivery) chunks() (n int64) {
 	for _, s := range d.Streams {
 		n += s.Chunks
 	}
 	return n
 }
 
-// quantilesSince are the quantiles of the chunks stored after an earlier answer.
-func (d deliveryAnswer) quantilesSince(before deliveryAnswer, q ...float64) []float64 {
+// QuantilesSince are the quantiles of the chunks stored after an earlier answer.
+func (d Delivery) QuantilesSince(before Delivery, q ...float64) []float64 {
 	was := map[float64]float64{}
 	for _, b := range before.Latency {
 		was[b[0]] = b[1]
@@ -82,7 +82,7 @@ func (d deliveryAnswer) quantilesSince(before deliveryAnswer, q ...float64) []fl
 		left := math.Ceil(want * total)
 		for _, b := range d.Latency {
 			if left -= b[1] - was[b[0]]; left <= 0 && total > 0 {
-				out[i] = rounded(b[0], 10)
+				out[i] = Rounded(b[0], 10)
 				break
 			}
 		}
@@ -90,33 +90,33 @@ func (d deliveryAnswer) quantilesSince(before deliveryAnswer, q ...float64) []fl
 	return out
 }
 
-func rounded(v, unit float64) float64 { return math.Round(v*unit) / unit }
+func Rounded(v, unit float64) float64 { return math.Round(v*unit) / unit }
 
 func newLoadReport(l *load, before, after moment, s *screen) LoadReport {
 	took := after.at.Sub(before.at).Seconds()
 	n := float64(l.cfg.Patients)
-	r := LoadReport{Machine: machine(), Patients: l.cfg.Patients, Seconds: rounded(took, 10), Waves: "simulator",
-		CPU: map[string]float64{}, ResidentMiB: map[string]float64{}, SoloSensors: min(l.cfg.Patients, sensorsPerGateway)}
+	r := LoadReport{Machine: Machine(), Patients: l.cfg.Patients, Seconds: Rounded(took, 10), Waves: "simulator",
+		CPU: map[string]float64{}, ResidentMiB: map[string]float64{}, SoloSensors: min(l.cfg.Patients, SensorsPerGateway)}
 	if len(l.recordings) > 0 {
 		r.Waves = fmt.Sprintf("%d recordings of people", len(l.recordings))
 	}
 	var all float64
 	for name, u := range after.usage {
 		percent := (u.CPU - before.usage[name].CPU).Seconds() / took * 100
-		r.CPU[name], r.ResidentMiB[name] = rounded(percent, 100), u.ResidentMiB
+		r.CPU[name], r.ResidentMiB[name] = Rounded(percent, 100), u.ResidentMiB
 		all += percent
 	}
-	r.HubPer100 = rounded(r.CPU["hub"]/n*100, 1000)
-	r.OverlayPer100 = rounded(r.CPU["overlay"]/n*100, 1000)
-	r.GatewayPer1 = rounded(r.CPU["gateway"]/float64(r.SoloSensors), 10000)
-	if others := l.cfg.Patients - sensorsPerGateway; others > 0 {
-		r.GatewayPer1 = rounded(r.CPU["fleet"]/float64(others), 10000)
+	r.HubPer100 = Rounded(r.CPU["hub"]/n*100, 1000)
+	r.OverlayPer100 = Rounded(r.CPU["overlay"]/n*100, 1000)
+	r.GatewayPer1 = Rounded(r.CPU["gateway"]/float64(r.SoloSensors), 10000)
+	if others := l.cfg.Patients - SensorsPerGateway; others > 0 {
+		r.GatewayPer1 = Rounded(r.CPU["fleet"]/float64(others), 10000)
 	}
-	r.PatientsPer1 = rounded(n/all*100, 10)
+	r.PatientsPer1 = Rounded(n/all*100, 10)
 	chunks := float64(after.delivery.chunks() - before.delivery.chunks())
-	r.ChunksPerSecond = rounded(chunks/took, 10)
+	r.ChunksPerSecond = Rounded(chunks/took, 10)
 	r.SamplesPerSecond = n * 200
-	q := after.delivery.quantilesSince(before.delivery, 0.5, 0.99, 0.999)
+	q := after.delivery.QuantilesSince(before.delivery, 0.5, 0.99, 0.999)
 	r.DurableP50, r.DurableP99, r.DurableP999 = q[0], q[1], q[2]
 	r.ScreenP50, r.ScreenP99, r.ScreenP999 = quantile(s.waves, 0.5), quantile(s.waves, 0.99), quantile(s.waves, 0.999)
 	r.NumberP50, r.NumberP99 = quantile(s.numbers, 0.5), quantile(s.numbers, 0.99)
@@ -132,7 +132,7 @@ func quantile(times []time.Duration, q float64) float64 {
 	}
 	sorted := slices.Sorted(slices.Values(times))
 	d := sorted[max(int(math.Ceil(q*float64(len(sorted))))-1, 0)]
-	return rounded(float64(d.Microseconds())/1000, 10)
+	return Rounded(float64(d.Microseconds())/1000, 10)
 }
 
 // account compares what was produced with what is stored, once the gateways have stopped.

@@ -94,13 +94,13 @@ func RunMonth(ctx context.Context, cfg MonthConfig) (r MonthReport, err error) {
 	if err != nil {
 		return r, err
 	}
-	r = MonthReport{Machine: machine(), Patients: len(mark.Patients), Days: mark.Days, Requests: cfg.Requests, FillSeconds: mark.Seconds, EverySecond: mark.Every.Seconds(),
+	r = MonthReport{Machine: Machine(), Patients: len(mark.Patients), Days: mark.Days, Requests: cfg.Requests, FillSeconds: mark.Seconds, EverySecond: mark.Every.Seconds(),
 		Bundles: int64(len(mark.Patients)) * int64(mark.Days) * int64(24*time.Hour/mark.Every)}
 	size, err := diskBytes(l.path("hub", "store"))
 	if err != nil {
 		return r, fmt.Errorf("measure: %w", err)
 	}
-	r.DiskMiB = rounded(float64(size)/(1<<20), 1)
+	r.DiskMiB = Rounded(float64(size)/(1<<20), 1)
 	l.say("asking the store")
 	if err := l.withStore(ctx, func(st *store.Store, g access.Grant) error {
 		r.Store, err = askEach(ctx, mark.Patients, cfg.Requests, func(patient string) (int, error) {
@@ -159,7 +159,7 @@ func askEach(ctx context.Context, patients []string, requests int, ask func(pati
 		took := time.Since(began)
 		var status *client.StatusError
 		if errors.As(err, &status) && status.Status == http.StatusTooManyRequests {
-			if err := wait(ctx, 200*time.Millisecond); err != nil {
+			if err := Wait(ctx, 200*time.Millisecond); err != nil {
 				return m, err
 			}
 			continue
@@ -224,7 +224,7 @@ func (l *load) monthOf(ctx context.Context, cfg MonthConfig) (mark monthMark, er
 	}); err != nil {
 		return mark, err
 	}
-	mark.Seconds = rounded(time.Since(began).Seconds(), 1)
+	mark.Seconds = Rounded(time.Since(began).Seconds(), 1)
 	b, err := json.Marshal(mark)
 	if err == nil {
 		err = os.WriteFile(file, b, 0o600)

@@ -104,7 +104,7 @@ func RunThingSpeak(ctx context.Context, cfg ThingSpeakConfig) (r ThingSpeakRepor
 	if err != nil {
 		return r, err
 	}
-	r = ThingSpeakReport{Machine: machine(), Seconds: cfg.For.Seconds()}
+	r = ThingSpeakReport{Machine: Machine(), Seconds: cfg.For.Seconds()}
 	for _, n := range cfg.Clients {
 		for _, way := range []struct {
 			name    string
@@ -158,11 +158,11 @@ func (l *load) speakers(ctx context.Context, n int) (all []*speaker, err error) 
 		if err := l.super.Run(ctx, "enrol", "--ticket", file, "--data", l.path(name)); err != nil {
 			return nil, err
 		}
-		web, err := freeAddress()
+		web, err := FreeAddress()
 		if err != nil {
 			return nil, err
 		}
-		broker, err := freeAddress()
+		broker, err := FreeAddress()
 		if err != nil {
 			return nil, err
 		}
@@ -323,7 +323,7 @@ func exchange[T any](ctx context.Context, clients []T, open func(T) (func() erro
 				at := time.Now()
 				if err := do(); errors.Is(err, errTooMany) {
 					bounded++
-					_ = wait(ctx, 50*time.Millisecond)
+					_ = Wait(ctx, 50*time.Millisecond)
 					continue
 				} else if err != nil {
 					bad, why = bad+1, err
@@ -347,7 +347,7 @@ func exchange[T any](ctx context.Context, clients []T, open func(T) (func() erro
 	}
 	q := quantiles(times)
 	row.Clients, row.PerExchange = len(clients), entries
-	row.PerSecond = rounded(float64(len(times)*entries)/took.Seconds(), 1)
+	row.PerSecond = Rounded(float64(len(times)*entries)/took.Seconds(), 1)
 	row.P50, row.P99 = *ms(q.P50), *ms(q.P99)
 	return row, ctx.Err()
 }
@@ -359,7 +359,7 @@ func (l *load) mosquitto(ctx context.Context, broker string, cfg ThingSpeakConfi
 	if err := os.MkdirAll(dir, 0o755); err != nil { // #nosec G301 -- the broker may give up being root
 		return nil, "", fmt.Errorf("measure: %w", err)
 	}
-	address, err := freeAddress()
+	address, err := FreeAddress()
 	if err != nil {
 		return nil, "", err
 	}

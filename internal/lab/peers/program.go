@@ -1,4 +1,4 @@
-package bench
+package peers
 
 import (
 	"context"
@@ -12,6 +12,7 @@ import (
 	"syscall"
 	"time"
 
+	"vitalseal/internal/lab/bench"
 	"vitalseal/internal/process"
 )
 
@@ -138,7 +139,7 @@ func settledSize(ctx context.Context, unchanged time.Duration, dirs ...string) (
 		if same >= int(unchanged.Seconds()) || time.Now().After(until) {
 			return total, nil
 		}
-		if err := wait(ctx, time.Second); err != nil {
+		if err := bench.Wait(ctx, time.Second); err != nil {
 			return 0, err
 		}
 	}

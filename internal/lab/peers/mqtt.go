@@ -1,4 +1,4 @@
-package bench
+package peers
 
 import (
 	"bufio"
@@ -7,14 +7,14 @@ import (
 	"fmt"
 	"net"
 
-	"vitalseal/internal/lab/bench/peerwire"
+	"vitalseal/internal/lab/peers/wire"
 )
 
 // The packets of MQTT 3.1.1 that are needed to publish and to subscribe with QoS 1.
 const (
 	mqttConnect   = 0x10
 	mqttConnack   = 0x20
-	mqttPublish   = peerwire.Publish
+	mqttPublish   = wire.Publish
 	mqttPuback    = 0x40
 	mqttSubscribe = 0x82
 	mqttSuback    = 0x90
@@ -48,7 +48,7 @@ func newPeerMQTT(conn net.Conn, id, user, password string, clean bool) (*peerMQT
 		return nil, err
 	}
 	if kind != mqttConnack || len(got) != 2 || got[1] != 0 {
-		return nil, fmt.Errorf("%w: it answers packet %#x, % x to a sign-in", peerwire.ErrBroker, kind, got)
+		return nil, fmt.Errorf("%w: it answers packet %#x, % x to a sign-in", wire.ErrBroker, kind, got)
 	}
 	return m, nil
 }
@@ -69,7 +69,7 @@ func (m *peerMQTT) subscribe(filter string) error {
 	}
 	kind, got, err := m.receive()
 	if err == nil && (kind != mqttSuback || len(got) != 3 || got[2] != 1) {
-		err = fmt.Errorf("%w: it answers packet %#x, % x to a subscription", peerwire.ErrBroker, kind, got)
+		err = fmt.Errorf("%w: it answers packet %#x, % x to a subscription", wire.ErrBroker, kind, got)
 	}
 	return err
 }
@@ -100,7 +100,7 @@ func (m *peerMQTT) send(kind byte, head, payload []byte) error {
 
 // receive returns the next packet; what it returns is valid until the next call.
 func (m *peerMQTT) receive() (kind byte, body []byte, err error) {
-	kind, body, err = peerwire.ReadPacket(m.r, m.in)
+	kind, body, err = wire.ReadPacket(m.r, m.in)
 	m.in = body
 	return kind, body, err
 }

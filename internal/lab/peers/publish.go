@@ -1,4 +1,4 @@
-package bench
+package peers
 
 import (
 	"bytes"
@@ -13,7 +13,8 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"vitalseal/internal/lab/bench/peerwire"
+	"vitalseal/internal/lab/bench"
+	"vitalseal/internal/lab/peers/wire"
 )
 
 // peerPublisher sends one sensor's chunks to the broker, with QoS 1 over a TLS connection of its own.
@@ -52,7 +53,7 @@ func (p *peerPublisher) receive() {
 	for {
 		kind, body, err := p.m.receive()
 		if err == nil && (kind != mqttPuback || len(body) != 2) {
-			err = fmt.Errorf("%w: packet %#x for an acknowledgement", peerwire.ErrBroker, kind)
+			err = fmt.Errorf("%w: packet %#x for an acknowledgement", wire.ErrBroker, kind)
 		}
 		p.mu.Lock()
 		if err == nil {
@@ -97,9 +98,9 @@ func (p *peerPublisher) close() error {
 	return p.m.leave()
 }
 
-// RunPeerSubscriber is the process between broker and database: it gathers messages, writes them in batches and acknowledges a message
+// RunSubscriber is the process between broker and database: it gathers messages, writes them in batches and acknowledges a message
 // when the database has said that it has it. dir holds the task.
-func RunPeerSubscriber(ctx context.Context, dir string, ready func() error) error {
+func RunSubscriber(ctx context.Context, dir string, ready func() error) error {
 	task, err := readPeerTask(dir)
 	if err != nil {
 		return err
@@ -164,13 +165,13 @@ func (s *peerSubscriber) receive() error {
 		if err != nil {
 			return err
 		}
-		id, payload, err := peerwire.Message(kind, body)
+		id, payload, err := wire.Message(kind, body)
 		if err != nil {
 			return err
 		}
-		points, oldest, ok := peerwire.Points(payload)
+		points, oldest, ok := wire.Points(payload)
 		if !ok {
-			return fmt.Errorf("%w: a message that no gateway of ours sent", peerwire.ErrBroker)
+			return fmt.Errorf("%w: a message that no gateway of ours sent", wire.ErrBroker)
 		}
 		s.mu.Lock()
 		b := &s.batch
@@ -214,7 +215,7 @@ func (s *peerSubscriber) store(ctx context.Context) error {
 				break
 			}
 			s.tally.failed(err)
-			if wait(ctx, 100*time.Millisecond) != nil {
+			if bench.Wait(ctx, 100*time.Millisecond) != nil {
 				return nil
 			}
 		}

@@ -1,4 +1,4 @@
-package bench
+package peers
 
 import (
 	"context"
@@ -26,6 +26,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"vitalseal/internal/lab/bench"
 )
 
 // peerStore is a database that is measured.
@@ -76,7 +78,7 @@ func startBroker(ctx context.Context, dir string, task *peerTask) (*program, err
 	if err != nil {
 		return nil, err
 	}
-	if task.Broker, err = freeAddress(); err != nil {
+	if task.Broker, err = bench.FreeAddress(); err != nil {
 		return nil, err
 	}
 	_, port, err := net.SplitHostPort(task.Broker)
@@ -176,11 +178,11 @@ func (s *influx) start(ctx context.Context, dir string, task *peerTask) (p *prog
 	if s.path, err = findInflux(); err != nil {
 		return nil, err
 	}
-	web, err := freeAddress()
+	web, err := bench.FreeAddress()
 	if err != nil {
 		return nil, err
 	}
-	other, err := freeAddress()
+	other, err := bench.FreeAddress()
 	if err != nil {
 		return nil, err
 	}
@@ -257,7 +259,7 @@ func (s *victoria) start(ctx context.Context, dir string, task *peerTask) (p *pr
 	if s.path, err = findVictoria(); err != nil {
 		return nil, err
 	}
-	web, err := freeAddress()
+	web, err := bench.FreeAddress()
 	if err != nil {
 		return nil, err
 	}

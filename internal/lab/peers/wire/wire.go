@@ -1,9 +1,9 @@
-// Package peerwire takes apart what comes over the network in `vitalseal bench peers`: the packets of a broker, and the messages that
+// Package wire takes apart what comes over the network in `vitalseal bench peers`: the packets of a broker, and the messages that
 // a gateway of the comparison sent through it.
 //
 // It is a package of its own so that it can be fuzzed without all that a measurement starts. It guarantees that no bytes make it panic
 // or take more than a packet's bound of memory. It is no MQTT client, and protects nothing.
-package peerwire
+package wire
 
 import (
 	"bufio"

@@ -1,4 +1,4 @@
-package bench
+package peers
 
 import (
 	"context"
@@ -14,11 +14,12 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"vitalseal/internal/lab/bench"
 	"vitalseal/internal/process"
 )
 
-// PeersConfig says what is compared, and how much of it.
-type PeersConfig struct {
+// Config says what is compared, and how much of it.
+type Config struct {
 	Exe        string // the vitalseal binary
 	Lab        string // the laboratory's binary, which is also the others' gateways and subscriber
 	Data       string // folder that keeps our own deployment; the others' are made anew below it
@@ -33,22 +34,22 @@ type PeersConfig struct {
 // ourSystem is Vitalseal in a PeersReport.
 const ourSystem = "vitalseal"
 
-// PeerSystems are what can be compared, ours first.
-var PeerSystems = []string{ourSystem, "mosquitto+influxdb", "mosquitto+victoria-metrics", "postgresql", "postgresql-chunks"}
+// Systems are what can be compared, ours first.
+var Systems = []string{ourSystem, "mosquitto+influxdb", "mosquitto+victoria-metrics", "postgresql", "postgresql-chunks"}
 
 // ErrNoPeer says that there is no such system to compare with.
 var ErrNoPeer = errors.New("measure: no system to compare with")
 
-// PeersReport is what RunPeers measured.
-type PeersReport struct {
+// Report is what RunPeers measured.
+type Report struct {
 	Machine string    `json:"machine"`
 	Began   time.Time `json:"began"`
 	Batch   float64   `json:"batch_ms"` // of the others
-	Rows    []PeerRow `json:"rows"`
+	Rows    []Row     `json:"rows"`
 }
 
-// PeerRow is one system with so many patients. CPU is in per cent of a core.
-type PeerRow struct {
+// Row is one system with so many patients. CPU is in per cent of a core.
+type Row struct {
 	System   string   `json:"system"`
 	Versions []string `json:"versions,omitempty"`
 	Patients int      `json:"patients"`
@@ -73,24 +74,24 @@ type PeerRow struct {
 	OursServer float64 `json:"ours_to_theirs_server,omitempty"`
 }
 
-// RunPeers measures the same patients through Vitalseal and through what people would use instead, one after the other on this machine.
-func RunPeers(ctx context.Context, cfg PeersConfig) (r PeersReport, err error) {
+// Run measures the same patients through Vitalseal and through what people would use instead, one after the other on this machine.
+func Run(ctx context.Context, cfg Config) (r Report, err error) {
 	if cfg.Data, err = filepath.Abs(cfg.Data); err != nil {
 		return r, fmt.Errorf("measure: %w", err)
 	}
 	if err := findPeers(cfg.Systems); err != nil {
 		return r, err
 	}
-	recordings, err := findRecordings(cfg.Recordings)
+	recordings, err := bench.FindRecordings(cfg.Recordings)
 	if err != nil {
 		return r, err
 	}
-	r = PeersReport{Machine: machine(), Began: time.Now().UTC().Truncate(time.Second), Batch: float64(cfg.Batch.Milliseconds())}
+	r = Report{Machine: bench.Machine(), Began: time.Now().UTC().Truncate(time.Second), Batch: float64(cfg.Batch.Milliseconds())}
 	for _, n := range cfg.Patients {
-		var rows []PeerRow
+		var rows []Row
 		for _, system := range cfg.Systems {
 			fmt.Fprintf(cfg.Progress, "%s, %d patients\n", system, n)
-			var row PeerRow
+			var row Row
 			if system == ourSystem {
 				row, err = ourRow(ctx, cfg, n)
 			} else {
@@ -110,8 +111,8 @@ func RunPeers(ctx context.Context, cfg PeersConfig) (r PeersReport, err error) {
 // findPeers fails at once if a program is missing, not after minutes.
 func findPeers(systems []string) error {
 	for _, s := range systems {
-		if !slices.Contains(PeerSystems, s) {
-			return fmt.Errorf("%w: %q, not one of %s", ErrNoPeer, s, strings.Join(PeerSystems, ", "))
+		if !slices.Contains(Systems, s) {
+			return fmt.Errorf("%w: %q, not one of %s", ErrNoPeer, s, strings.Join(Systems, ", "))
 		}
 		var all []error
 		for part := range strings.SplitSeq(s, "+") {
@@ -136,33 +137,33 @@ func findPeers(systems []string) error {
 }
 
 // compare puts the ratios to our own row of the same run.
-func compare(rows []PeerRow) {
-	i := slices.IndexFunc(rows, func(r PeerRow) bool { return r.System == ourSystem })
+func compare(rows []Row) {
+	i := slices.IndexFunc(rows, func(r Row) bool { return r.System == ourSystem })
 	if i < 0 {
 		return
 	}
 	for j := range rows {
 		if j != i && rows[j].PatientsPer1 > 0 && rows[j].ServerPer1 > 0 {
-			rows[j].Ours = rounded(rows[i].PatientsPer1/rows[j].PatientsPer1, 100)
-			rows[j].OursServer = rounded(rows[i].ServerPer1/rows[j].ServerPer1, 100)
+			rows[j].Ours = bench.Rounded(rows[i].PatientsPer1/rows[j].PatientsPer1, 100)
+			rows[j].OursServer = bench.Rounded(rows[i].ServerPer1/rows[j].ServerPer1, 100)
 		}
 	}
 }
 
 // ourRow is the bench's own figures. What it watches as a nurse does (the workstation's connect and the watcher) is in them.
-func ourRow(ctx context.Context, cfg PeersConfig, patients int) (row PeerRow, err error) {
-	got, err := RunLoad(ctx, LoadConfig{Exe: cfg.Exe, Lab: cfg.Lab, Data: filepath.Join(cfg.Data, "vitalseal"), Patients: patients, For: cfg.For, Recordings: cfg.Recordings, Progress: cfg.Progress})
+func ourRow(ctx context.Context, cfg Config, patients int) (row Row, err error) {
+	got, err := bench.RunLoad(ctx, bench.LoadConfig{Exe: cfg.Exe, Lab: cfg.Lab, Data: filepath.Join(cfg.Data, "vitalseal"), Patients: patients, For: cfg.For, Recordings: cfg.Recordings, Progress: cfg.Progress})
 	if err != nil {
 		return row, err
 	}
-	row = PeerRow{System: ourSystem, Patients: patients, Seconds: got.Seconds, Waves: got.Waves, CPU: got.CPU, ResidentMiB: got.ResidentMiB, PatientsPer1: got.PatientsPer1,
+	row = Row{System: ourSystem, Patients: patients, Seconds: got.Seconds, Waves: got.Waves, CPU: got.CPU, ResidentMiB: got.ResidentMiB, PatientsPer1: got.PatientsPer1,
 		DurableP50: got.DurableP50, DurableP99: got.DurableP99, Sent: got.ChunksSent, Lost: got.ChunksLost, DiskPerSample: got.DiskPerSample}
-	row.ServerPer1 = rounded(float64(patients)/(got.CPU["hub"]+got.CPU["overlay"])*100, 10)
+	row.ServerPer1 = bench.Rounded(float64(patients)/(got.CPU["hub"]+got.CPU["overlay"])*100, 10)
 	return row, nil
 }
 
 // theirRow starts the other programs, the subscriber and the gateways, and measures them as the bench measures us.
-func theirRow(ctx context.Context, cfg PeersConfig, system string, patients int, recordings []string) (row PeerRow, err error) {
+func theirRow(ctx context.Context, cfg Config, system string, patients int, recordings []string) (row Row, err error) {
 	if err := os.MkdirAll(cfg.Data, 0o700); err != nil {
 		return row, fmt.Errorf("measure: %w", err)
 	}
@@ -179,7 +180,7 @@ func theirRow(ctx context.Context, cfg PeersConfig, system string, patients int,
 	if err := p.start(ctx, system); err != nil {
 		return row, err
 	}
-	row = PeerRow{System: system, Versions: p.versions, Patients: patients, Waves: "simulator", CPU: map[string]float64{}, ResidentMiB: map[string]float64{}}
+	row = Row{System: system, Versions: p.versions, Patients: patients, Waves: "simulator", CPU: map[string]float64{}, ResidentMiB: map[string]float64{}}
 	if len(recordings) > 0 {
 		row.Waves = fmt.Sprintf("%d recordings of people", len(recordings))
 	}
@@ -188,7 +189,7 @@ func theirRow(ctx context.Context, cfg PeersConfig, system string, patients int,
 
 // peerRun is one run of one other system.
 type peerRun struct {
-	cfg      PeersConfig
+	cfg      Config
 	dir      string
 	task     peerTask
 	super    *process.Supervisor
@@ -267,8 +268,8 @@ func (p *peerRun) usage() map[string]process.Usage {
 	return u
 }
 
-func (p *peerRun) measure(ctx context.Context, row *PeerRow) error {
-	if err := p.wait(ctx, warmUp); err != nil {
+func (p *peerRun) measure(ctx context.Context, row *Row) error {
+	if err := p.wait(ctx, bench.WarmUp); err != nil {
 		return err
 	}
 	before, err := readPeerState(p.measured)
@@ -284,20 +285,20 @@ func (p *peerRun) measure(ctx context.Context, row *PeerRow) error {
 	if err != nil {
 		return err
 	}
-	row.Seconds = rounded(took, 10)
+	row.Seconds = bench.Rounded(took, 10)
 	var all, server float64
 	for name, u := range now {
 		percent := (u.CPU - usage[name].CPU).Seconds() / took * 100
-		row.CPU[name], row.ResidentMiB[name] = rounded(percent, 100), u.ResidentMiB
+		row.CPU[name], row.ResidentMiB[name] = bench.Rounded(percent, 100), u.ResidentMiB
 		all += percent
 		if name != "gateways" {
 			server += percent
 		}
 	}
 	if all > 0 && server > 0 {
-		row.PatientsPer1, row.ServerPer1 = rounded(float64(row.Patients)/all*100, 10), rounded(float64(row.Patients)/server*100, 10)
+		row.PatientsPer1, row.ServerPer1 = bench.Rounded(float64(row.Patients)/all*100, 10), bench.Rounded(float64(row.Patients)/server*100, 10)
 	}
-	q := deliveryAnswer{Latency: after.Latency}.quantilesSince(deliveryAnswer{Latency: before.Latency}, 0.5, 0.99)
+	q := bench.Delivery{Latency: after.Latency}.QuantilesSince(bench.Delivery{Latency: before.Latency}, 0.5, 0.99)
 	row.DurableP50, row.DurableP99 = q[0], q[1]
 	return p.account(ctx, row)
 }
@@ -323,7 +324,7 @@ func (p *peerRun) wait(ctx context.Context, d time.Duration) error {
 }
 
 // account stops the gateways, waits until all of theirs is stored, and asks the database what it has.
-func (p *peerRun) account(ctx context.Context, row *PeerRow) error {
+func (p *peerRun) account(ctx context.Context, row *Row) error {
 	fmt.Fprintf(p.cfg.Progress, "%s: stopping, and counting what is stored\n", row.System)
 	if err := p.super.Stop(p.gateways, 2*peerPatience); err != nil {
 		return err
@@ -343,7 +344,7 @@ func (p *peerRun) account(ctx context.Context, row *PeerRow) error {
 		if got >= sent.Points || time.Now().After(until) {
 			break
 		}
-		if err := wait(ctx, 500*time.Millisecond); err != nil {
+		if err := bench.Wait(ctx, 500*time.Millisecond); err != nil {
 			return err
 		}
 	}
@@ -362,12 +363,12 @@ func (p *peerRun) account(ctx context.Context, row *PeerRow) error {
 	if err != nil {
 		return err
 	}
-	row.DiskPerSample = rounded(float64(size)/float64(2*sent.Samples), 100)
+	row.DiskPerSample = bench.Rounded(float64(size)/float64(2*sent.Samples), 100)
 	return nil
 }
 
 // Print writes the report as a table.
-func (r PeersReport) Print(w io.Writer) error {
+func (r Report) Print(w io.Writer) error {
 	t := tabwriter.NewWriter(w, 0, 4, 2, ' ', 0)
 	fmt.Fprintln(t, "patients\tsystem\tpatients/core\tours:theirs\tserver alone\tours:theirs\tdurable p50\tp99\tsent\tlost\tbytes/value\tCPU")
 	ratio := func(v float64) string {

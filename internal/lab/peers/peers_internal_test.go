@@ -1,4 +1,4 @@
-package bench
+package peers
 
 import (
 	"bytes"
@@ -10,7 +10,7 @@ import (
 	"testing"
 	"time"
 
-	"vitalseal/internal/lab/bench/peerwire"
+	"vitalseal/internal/lab/peers/wire"
 	"vitalseal/internal/vitals"
 )
 
@@ -32,13 +32,13 @@ func TestPeerLine(t *testing.T) {
 		if string(got) != c.want {
 			t.Errorf("%s: %q, want %q", c.name, got, c.want)
 		}
-		points, oldest, ok := peerwire.Points(got)
+		points, oldest, ok := wire.Points(got)
 		if !ok || points != c.chunk.points() || !oldest.Equal(c.chunk.at) {
 			t.Errorf("%s read back: %d points of %v, %v", c.name, points, oldest, ok)
 		}
 	}
 	for _, bad := range []string{"", "\n", "ppg 1790000000123", "ppg 179000000012x\n", "1790000000123\n"} {
-		if _, _, ok := peerwire.Points([]byte(bad)); ok {
+		if _, _, ok := wire.Points([]byte(bad)); ok {
 			t.Errorf("%q is taken", bad)
 		}
 	}
@@ -97,7 +97,7 @@ func TestPeerMQTT(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	id, payload, err := peerwire.Message(kind, body)
+	id, payload, err := wire.Message(kind, body)
 	if err != nil || id != 5 || string(payload) != "here" {
 		t.Errorf("message %d %q, %v", id, payload, err)
 	}
@@ -125,7 +125,7 @@ func TestPeerMQTTRefused(t *testing.T) {
 			_, _ = theirs.Write([]byte{0x20, 2, 0, 5})
 		}
 	}()
-	if _, err := newPeerMQTT(ours, "id", "u", "wrong", true); !errors.Is(err, peerwire.ErrBroker) {
+	if _, err := newPeerMQTT(ours, "id", "u", "wrong", true); !errors.Is(err, wire.ErrBroker) {
 		t.Errorf("a broker that refuses: %v", err)
 	}
 }
@@ -142,13 +142,13 @@ func TestMissingProgram(t *testing.T) {
 }
 
 func TestPeersTable(t *testing.T) {
-	rows := []PeerRow{{System: ourSystem, Patients: 50, PatientsPer1: 300, ServerPer1: 600}, {System: "postgresql", Patients: 50, PatientsPer1: 200, ServerPer1: 1200, Versions: []string{"some 1.0"}}}
+	rows := []Row{{System: ourSystem, Patients: 50, PatientsPer1: 300, ServerPer1: 600}, {System: "postgresql", Patients: 50, PatientsPer1: 200, ServerPer1: 1200, Versions: []string{"some 1.0"}}}
 	compare(rows)
 	if rows[0].Ours != 0 || rows[1].Ours != 1.5 || rows[1].OursServer != 0.5 {
 		t.Errorf("%+v", rows)
 	}
 	var b strings.Builder
-	if err := (PeersReport{Rows: rows, Batch: 250}).Print(&b); err != nil {
+	if err := (Report{Rows: rows, Batch: 250}).Print(&b); err != nil {
 		t.Fatal(err)
 	}
 	for _, want := range []string{"vitalseal", "postgresql", "1.50", "0.50", "some 1.0", "250 ms"} {
@@ -156,7 +156,7 @@ func TestPeersTable(t *testing.T) {
 			t.Errorf("no %q in\n%s", want, b.String())
 		}
 	}
-	alone := []PeerRow{{System: "postgresql", PatientsPer1: 1, ServerPer1: 1}}
+	alone := []Row{{System: "postgresql", PatientsPer1: 1, ServerPer1: 1}}
 	if compare(alone); alone[0].Ours != 0 {
 		t.Errorf("a ratio to nothing: %+v", alone)
 	}

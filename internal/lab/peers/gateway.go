@@ -1,4 +1,4 @@
-package bench
+package peers
 
 import (
 	"context"
@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"vitalseal/internal/lab/bench"
 	"vitalseal/internal/sensor"
 	chips "vitalseal/internal/sensor/bench"
 	"vitalseal/internal/signal"
@@ -66,9 +67,9 @@ func (t peerTask) dial(ctx context.Context) (net.Conn, error) {
 	return d.DialContext(ctx, "tcp", t.Broker)
 }
 
-// RunPeerGateways is the process of a peer's gateways: the same simulated chips, recordings, drivers and signal processing as our
+// RunGateways is the process of a peer's gateways: the same simulated chips, recordings, drivers and signal processing as our
 // own, and then MQTT or rows instead of an outbox, sealing, inner TLS and the overlay. dir holds the task.
-func RunPeerGateways(ctx context.Context, dir string, ready func() error) error {
+func RunGateways(ctx context.Context, dir string, ready func() error) error {
 	task, err := readPeerTask(dir)
 	if err != nil {
 		return err
@@ -88,8 +89,8 @@ func RunPeerGateways(ctx context.Context, dir string, ready func() error) error 
 	tally := &peerTally{}
 	g, gctx := errgroup.WithContext(ctx)
 	var outs []peerOut
-	for first := 0; first < task.Patients; first += sensorsPerGateway {
-		last := min(first+sensorsPerGateway, task.Patients)
+	for first := 0; first < task.Patients; first += bench.SensorsPerGateway {
+		last := min(first+bench.SensorsPerGateway, task.Patients)
 		buses, err := chips.New(chips.Description{Version: 1, Patients: d.Patients[first:last], Buses: d.Buses[first:last]}, chips.Options{})
 		if err != nil {
 			return fmt.Errorf("measure: %w", err)
@@ -140,7 +141,7 @@ func peerSensor(ctx context.Context, buses sensor.Buses, bus string, number int,
 	}
 	defer func() { _ = b.Close() }()
 	// Sensors do not speak all at once.
-	if wait(ctx, time.Duration(number*7919%1000)*time.Millisecond) != nil {
+	if bench.Wait(ctx, time.Duration(number*7919%1000)*time.Millisecond) != nil {
 		return nil
 	}
 	dev, err := sensor.NewMAX30100(b, sensor.MAX30100Config{})

@@ -1,4 +1,4 @@
-package bench
+package peers
 
 import (
 	"context"
@@ -8,6 +8,8 @@ import (
 	"os"
 	"sync"
 	"time"
+
+	"vitalseal/internal/lab/bench"
 )
 
 // peerTally is what a peer's process counts.
@@ -103,7 +105,7 @@ func (t *peerTally) run(ctx context.Context, path string) error {
 		if err := t.write(path, false); err != nil {
 			return err
 		}
-		if wait(ctx, 500*time.Millisecond) != nil {
+		if bench.Wait(ctx, 500*time.Millisecond) != nil {
 			return nil
 		}
 	}
