@@ -31,6 +31,7 @@ import (
 	"vitalseal/internal/sink"
 	"vitalseal/internal/store"
 	"vitalseal/internal/view/admin"
+	"vitalseal/internal/view/api"
 	"vitalseal/internal/view/dashboard"
 	"vitalseal/internal/view/thingspeak"
 )
@@ -175,7 +176,11 @@ func Run(ctx context.Context, cfg Config, network Network, ready func() error, l
 
 	// Out: the faces.
 	var speak *thingspeak.Face // made below, before anything is asked
-	board, err := dashboard.New(dashboard.Config{MQTTRefused: func(client string) (uint64, string) { return speak.Refusals(client) }, Store: st, Access: engine, SignIn: people, Workstation: workstation, Log: log, SecureCookie: cfg.SecureCookies, PasskeyHost: cfg.Host, Live: cfg.Quotas.live(),
+	gate, err := api.NewGate(api.Config{SignIn: people, Workstation: workstation, SecureCookie: cfg.SecureCookies})
+	if err != nil {
+		return fmt.Errorf("hub: %w", err)
+	}
+	board, err := dashboard.New(dashboard.Config{MQTTRefused: func(client string) (uint64, string) { return speak.Refusals(client) }, Store: st, Access: engine, SignIn: people, Gate: gate, Log: log, PasskeyHost: cfg.Host, Live: cfg.Quotas.live(),
 		Statement: witnessed.toWorkstation})
 	if err != nil {
 		return fmt.Errorf("hub: %w", err)
@@ -192,10 +197,10 @@ func Run(ctx context.Context, cfg Config, network Network, ready func() error, l
 	if err != nil {
 		return err
 	}
-	cloud := sink.NewFace(sink.FaceConfig{Engine: forward, Subject: board.Subject, Log: log})
-	administer := admin.New(admin.Config{Store: st, Access: engine, SignIn: people, Audit: trail, Proven: witnessed.proven, Search: witnessed.searched, Subject: board.Subject, Domain: cfg.Deployment,
+	cloud := sink.NewFace(sink.FaceConfig{Engine: forward, Subject: gate.Subject, Log: log})
+	administer := admin.New(admin.Config{Store: st, Access: engine, SignIn: people, Audit: trail, Proven: witnessed.proven, Search: witnessed.searched, Subject: gate.Subject, Domain: cfg.Deployment,
 		Invite: inv.invite, Disable: inv.disable, Enable: inv.enable, Delete: inv.remove, Rotate: inv.rotate, ResetNumbers: inv.resetNumbers, Reissue: inv.reissue, Log: log, Live: liveOf(board)})
-	out := newFaces(ctx, route(board, board.Limited(speak), board.Limited(administer), board.Limited(cloud)), log)
+	out := newFaces(ctx, route(board, gate.Limited(speak), gate.Limited(administer), gate.Limited(cloud)), log)
 	inv.drift = func(c overlay.Change) { guard.tell(access.Event{Kind: access.EventDrift, Detail: c.String()}) }
 	inv.cut = func(id overlay.ID) {
 		in.CutSensor(id.String())

@@ -17,6 +17,8 @@ import (
 	"strings"
 	"testing"
 
+	"vitalseal/internal/sink"
+	"vitalseal/internal/view/admin"
 	"vitalseal/internal/view/client"
 )
 
@@ -71,6 +73,7 @@ func endpoints(t *testing.T) []string {
 	files = append(files, "../sink/face.go")
 	pattern := regexp.MustCompile(`^(GET|POST|PUT|PATCH|DELETE) /`)
 	methods := map[string]string{"get": "GET", "post": "POST", "put": "PUT", "del": "DELETE", "patch": "PATCH"}
+	prefixes, tables := map[string]string{"../view/admin": admin.Prefix, "../sink": sink.Prefix}, map[string]int{}
 	for _, name := range files {
 		if strings.HasSuffix(name, "_test.go") {
 			continue
@@ -83,21 +86,28 @@ func endpoints(t *testing.T) []string {
 				if s, err := strconv.Unquote(n.Value); err == nil && pattern.MatchString(s) {
 					out = append(out, s)
 				}
-			case *ast.CompositeLit: // {get, "wards", ...}, below the administration's prefix
-				if len(n.Elts) < 3 || !strings.Contains(name, "admin") {
+			case *ast.CallExpr: // at(get, "wards", ...), below the face's prefix
+				if f, ok := n.Fun.(*ast.Ident); !ok || f.Name != "at" || len(n.Args) < 2 {
 					break
 				}
-				method, ok1 := n.Elts[0].(*ast.Ident)
-				path, ok2 := n.Elts[1].(*ast.BasicLit)
-				if !ok1 || !ok2 || methods[method.Name] == "" {
+				method, ok1 := n.Args[0].(*ast.Ident)
+				path, ok2 := n.Args[1].(*ast.BasicLit)
+				if !ok1 || !ok2 || methods[method.Name] == "" || prefixes[filepath.Dir(name)] == "" {
+					t.Errorf("%s: a route that this test does not understand", name)
 					break
 				}
 				s, err := strconv.Unquote(path.Value)
 				must(t, err)
-				out = append(out, methods[method.Name]+" /api/admin/"+s)
+				out = append(out, methods[method.Name]+" "+prefixes[filepath.Dir(name)]+s)
+				tables[filepath.Dir(name)]++
 			}
 			return true
 		})
+	}
+	for dir := range prefixes {
+		if tables[dir] < 5 {
+			t.Errorf("only %d routes found in %s: the search is broken", tables[dir], dir)
+		}
 	}
 	if len(out) < 20 {
 		t.Fatalf("only %d endpoints found: the search is broken", len(out))

@@ -1,22 +1,18 @@
 package sink
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
-	"mime"
 	"net/http"
 	"strconv"
 	"strings"
 	"time"
 
 	"vitalseal/internal/access"
-	"vitalseal/internal/form"
 	"vitalseal/internal/store"
+	"vitalseal/internal/view/api"
 )
 
 // Prefix is where the handler expects to be mounted.
@@ -45,101 +41,51 @@ type face struct {
 	access *access.Engine
 }
 
-// asked is a request that has been allowed.
-type asked struct {
-	*http.Request
-	w       http.ResponseWriter
-	grant   access.Grant
-	channel int64
-	patient string
-}
-
-// route is one thing that can be done, and the action that the policies decide on.
-type route struct {
-	pattern string
-	action  access.Action
-	do      func(context.Context, *asked) (any, error)
-}
-
 // NewFace makes the handler by which people have channels forwarded, approve, agree, open envelopes
 // and import. It is JSON; every request is a signed-in person's, decided and audited before
 // anything is done, and none can come from a page of another site.
 func NewFace(c FaceConfig) http.Handler {
 	f := &face{FaceConfig: c, store: c.Engine.c.Store, access: c.Engine.c.Access}
-	mux := http.NewServeMux()
-	for _, r := range f.routes() {
-		mux.HandleFunc(r.pattern, func(w http.ResponseWriter, hr *http.Request) {
-			status, out, err := f.handle(r, w, hr)
-			if err != nil {
-				status, out = f.fail(err)
-			}
-			answer(w, status, out)
-		})
-	}
-	mux.HandleFunc(Prefix, func(w http.ResponseWriter, _ *http.Request) {
-		answer(w, http.StatusNotFound, problem{Error: "no such path"})
-	})
-	sameOrigin := http.NewCrossOriginProtection()
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("Cache-Control", "no-store")
-		w.Header().Set("X-Content-Type-Options", "nosniff")
-		if err := sameOrigin.Check(r); err != nil || r.Method != http.MethodGet && r.Header.Get("X-Vitalseal-Request") != "1" {
-			answer(w, http.StatusForbidden, problem{Error: "request from another site"})
-			return
-		}
-		mux.ServeHTTP(w, r)
-	})
+	shared := &api.Face{Prefix: Prefix, Access: f.access, Subject: c.Subject, MaxBody: maxBody, Routes: f.routes(), On: on, Fail: f.fail,
+		Detail: func(rt api.Route, _ *http.Request) string { return "cloud: " + rt.Method + " " + Prefix + rt.Path }}
+	return shared.Handler()
 }
 
-func (f *face) routes() []route {
-	return []route{
-		{"GET /api/cloud/channels", access.ViewDelivery, f.list},
-		{"PUT /api/cloud/channels/{channel}", access.ForwardChannel, f.forward},
-		{"DELETE /api/cloud/channels/{channel}", access.ForwardChannel, f.stop},
-		{"POST /api/cloud/channels/{channel}/approve", access.ForwardChannel, f.approve},
-		{"GET /api/cloud/channels/{channel}", access.ViewChannel, f.source},
-		{"POST /api/cloud/channels/{channel}/open", access.ViewChannel, f.open},
-		{"POST /api/cloud/channels/{channel}/import", access.WriteChannel, f.take},
-		{"PUT /api/cloud/patients/{patient}/consent", access.ManageConsent, f.consent},
-		{"DELETE /api/cloud/patients/{patient}/consent", access.ManageConsent, f.withdraw},
+func (f *face) routes() []api.Route {
+	const get, post, put, del = http.MethodGet, http.MethodPost, http.MethodPut, http.MethodDelete
+	at := api.At
+	return []api.Route{
+		at(get, "channels", access.ViewDelivery, f.list),
+		at(put, "channels/{channel}", access.ForwardChannel, f.forward),
+		at(del, "channels/{channel}", access.ForwardChannel, f.stop),
+		at(post, "channels/{channel}/approve", access.ForwardChannel, f.approve),
+		at(get, "channels/{channel}", access.ViewChannel, f.source),
+		at(post, "channels/{channel}/open", access.ViewChannel, f.open),
+		at(post, "channels/{channel}/import", access.WriteChannel, f.take),
+		at(put, "patients/{patient}/consent", access.ManageConsent, f.consent),
+		at(del, "patients/{patient}/consent", access.ManageConsent, f.withdraw),
 	}
 }
 
-func (f *face) handle(r route, w http.ResponseWriter, hr *http.Request) (int, any, error) {
-	ctx := hr.Context()
-	subject, err := f.Subject(hr)
-	if err != nil {
-		return 0, nil, err
-	}
-	a := &asked{Request: hr, w: w, patient: hr.PathValue("patient")}
-	on := access.OnSystem()
-	switch id := hr.PathValue("channel"); {
+// on is the channel or the patient that the path names, else the system.
+func on(r *http.Request) (access.Resource, error) {
+	switch id := r.PathValue("channel"); {
 	case id != "":
-		if a.channel, err = strconv.ParseInt(id, 10, 64); err != nil || a.channel < 1 {
-			return 0, nil, access.ErrNotFound
+		n, err := strconv.ParseInt(id, 10, 64)
+		if err != nil || n < 1 {
+			return access.Resource{}, access.ErrNotFound
 		}
-		on = access.OnChannel(a.channel)
-	case a.patient != "":
-		on = access.OnPatient(a.patient)
+		return access.OnChannel(n), nil
+	case r.PathValue("patient") != "":
+		return access.OnPatient(r.PathValue("patient")), nil
 	}
-	if a.grant, err = f.access.DecideFor(ctx, subject, r.action, on, "cloud: "+r.pattern); err != nil {
-		return 0, nil, err
-	}
-	out, err := r.do(ctx, a)
-	if err != nil && hr.Method != http.MethodGet {
-		// What was allowed and then not done must not stand in the log as done.
-		_, problem := f.fail(err)
-		if rerr := f.access.RecordRefused(ctx, a.grant, on, "cloud: "+r.pattern+": "+problem.Error); rerr != nil {
-			return 0, nil, errors.Join(err, rerr)
-		}
-	}
-	switch {
-	case err != nil:
-		return 0, nil, err
-	case out == nil:
-		return http.StatusNoContent, nil, nil
-	}
-	return http.StatusOK, out, nil
+	return access.OnSystem(), nil
+}
+
+// channelOf is the channel that the path names; on has let it through.
+func channelOf(r *api.Request) int64 {
+	n, _ := strconv.ParseInt(r.PathValue("channel"), 10, 64)
+	return n
 }
 
 // forwarding is a sink as the face tells of it.
@@ -173,7 +119,7 @@ func tell(k store.Sink) forwarding {
 	return f
 }
 
-func (f *face) list(ctx context.Context, _ *asked) (any, error) {
+func (f *face) list(ctx context.Context, _ *api.Request) (any, error) {
 	all, err := f.store.Sinks(ctx)
 	out := make([]forwarding, 0, len(all))
 	for _, k := range all {
@@ -182,7 +128,7 @@ func (f *face) list(ctx context.Context, _ *asked) (any, error) {
 	return out, err
 }
 
-func (f *face) forward(ctx context.Context, a *asked) (any, error) {
+func (f *face) forward(ctx context.Context, a *api.Request) (any, error) {
 	in, err := decode[struct {
 		Server   string `json:"server"`
 		Remote   int64  `json:"remote_channel"`
@@ -197,31 +143,31 @@ func (f *face) forward(ctx context.Context, a *asked) (any, error) {
 	}
 	switch {
 	case in.Mode != store.SinkSealed && in.Mode != store.SinkPlain:
-		return nil, invalid("mode", "must be sealed or plain")
+		return nil, api.Invalid("mode", "must be sealed or plain")
 	case in.Remote < 1:
-		return nil, invalid("remote_channel", "must be a number from 1")
+		return nil, api.Invalid("remote_channel", "must be a number from 1")
 	case len(in.WriteKey) < 1 || len(in.WriteKey) > 64:
-		return nil, invalid("write_key", "must have 1 to 64 characters")
+		return nil, api.Invalid("write_key", "must have 1 to 64 characters")
 	}
 	if in.Server, err = ParseServer(in.Server); err != nil {
-		return nil, invalid("server", "must be an https address without a path, such as https://api.thingspeak.com")
+		return nil, api.Invalid("server", "must be an https address without a path, such as https://api.thingspeak.com")
 	}
 	before := "none"
-	switch old, err := f.store.Sink(ctx, a.channel); {
+	switch old, err := f.store.Sink(ctx, channelOf(a)); {
 	case err == nil:
 		before = old.Mode + " to " + old.Server
 	case !errors.Is(err, store.ErrNotFound):
 		return nil, err
 	}
-	err = f.store.SaveSink(ctx, a.grant, store.Sink{Channel: a.channel, Server: in.Server, Remote: in.Remote, Mode: in.Mode,
-		RequestedBy: a.grant.Holder()}, in.WriteKey)
+	err = f.store.SaveSink(ctx, a.Grant, store.Sink{Channel: channelOf(a), Server: in.Server, Remote: in.Remote, Mode: in.Mode,
+		RequestedBy: a.Grant.Holder()}, in.WriteKey)
 	if err == nil {
-		err = f.access.Record(ctx, a.grant, access.OnChannel(a.channel), "asked for "+in.Mode+" forwarding to "+in.Server+"; forwarding: "+before+" -> "+in.Mode+" to "+in.Server)
+		err = f.access.Record(ctx, a.Grant, access.OnChannel(channelOf(a)), "asked for "+in.Mode+" forwarding to "+in.Server+"; forwarding: "+before+" -> "+in.Mode+" to "+in.Server)
 	}
 	return f.now(ctx, a, err)
 }
 
-func (f *face) approve(ctx context.Context, a *asked) (any, error) {
+func (f *face) approve(ctx context.Context, a *api.Request) (any, error) {
 	in, err := decode[struct {
 		Requested time.Time `json:"requested"` // of the request that is approved, as the list has it
 	}](a)
@@ -229,9 +175,9 @@ func (f *face) approve(ctx context.Context, a *asked) (any, error) {
 		return nil, err
 	}
 	if in.Requested.IsZero() {
-		return nil, invalid("requested", "must be the time of the request that you approve, as the list shows it")
+		return nil, api.Invalid("requested", "must be the time of the request that you approve, as the list shows it")
 	}
-	k, err := f.store.Sink(ctx, a.channel)
+	k, err := f.store.Sink(ctx, channelOf(a))
 	if err != nil {
 		return nil, err
 	}
@@ -240,14 +186,14 @@ func (f *face) approve(ctx context.Context, a *asked) (any, error) {
 		if err != nil {
 			return nil, err
 		}
-		if err := f.access.SecondPerson(ctx, k.RequestedBy, duty, a.grant.Holder(), k.Requested); err != nil {
+		if err := f.access.SecondPerson(ctx, k.RequestedBy, duty, a.Grant.Holder(), k.Requested); err != nil {
 			return nil, err
 		}
 	}
-	if err := f.store.ApproveSink(ctx, a.grant, a.channel, in.Requested); err != nil {
+	if err := f.store.ApproveSink(ctx, a.Grant, channelOf(a), in.Requested); err != nil {
 		return nil, err
 	}
-	return f.now(ctx, a, f.access.Record(ctx, a.grant, access.OnChannel(a.channel), "approved plain forwarding to "+k.Server+", asked for by "+k.RequestedBy))
+	return f.now(ctx, a, f.access.Record(ctx, a.Grant, access.OnChannel(channelOf(a)), "approved plain forwarding to "+k.Server+", asked for by "+k.RequestedBy))
 }
 
 // duty is the requester's, where the approver's must be another: for a patient's channel, once acts
@@ -265,27 +211,27 @@ func (f *face) duty(ctx context.Context, k store.Sink) (access.Role, error) {
 	return p.Role, err
 }
 
-func (f *face) stop(ctx context.Context, a *asked) (any, error) {
-	err := f.store.RemoveSink(ctx, a.grant, a.channel)
+func (f *face) stop(ctx context.Context, a *api.Request) (any, error) {
+	err := f.store.RemoveSink(ctx, a.Grant, channelOf(a))
 	if err == nil {
-		err = f.access.Record(ctx, a.grant, access.OnChannel(a.channel), "ended forwarding")
+		err = f.access.Record(ctx, a.Grant, access.OnChannel(channelOf(a)), "ended forwarding")
 	}
 	return nil, err
 }
 
 // now is the state after a change.
-func (f *face) now(ctx context.Context, a *asked, err error) (any, error) {
+func (f *face) now(ctx context.Context, a *api.Request, err error) (any, error) {
 	if err != nil {
 		return nil, err
 	}
 	f.Engine.wake()
-	k, err := f.store.Sink(ctx, a.channel)
+	k, err := f.store.Sink(ctx, channelOf(a))
 	return tell(k), err
 }
 
 // source is where a channel's envelopes are, for users who may see the channel.
-func (f *face) source(ctx context.Context, a *asked) (any, error) {
-	k, err := f.store.Sink(ctx, a.channel)
+func (f *face) source(ctx context.Context, a *api.Request) (any, error) {
+	k, err := f.store.Sink(ctx, channelOf(a))
 	return struct {
 		Server string `json:"server"`
 		Remote int64  `json:"remote_channel"`
@@ -315,7 +261,7 @@ type OpenAnswer struct {
 	Envelopes [][]Opened `json:"envelopes"`
 }
 
-func (f *face) open(ctx context.Context, a *asked) (any, error) {
+func (f *face) open(ctx context.Context, a *api.Request) (any, error) {
 	in, err := decode[struct {
 		Envelopes []string `json:"envelopes"`
 	}](a)
@@ -323,11 +269,11 @@ func (f *face) open(ctx context.Context, a *asked) (any, error) {
 		return nil, err
 	}
 	if len(in.Envelopes) == 0 || len(in.Envelopes) > MaxOpen {
-		return nil, invalid("envelopes", "must be 1 to %d", MaxOpen)
+		return nil, api.Invalid("envelopes", "must be 1 to %d", MaxOpen)
 	}
 	out := OpenAnswer{Envelopes: make([][]Opened, len(in.Envelopes))}
 	for i, text := range in.Envelopes {
-		records, err := f.Engine.open(ctx, a.grant, a.channel, text)
+		records, err := f.Engine.open(ctx, a.Grant, channelOf(a), text)
 		switch {
 		case errors.Is(err, ErrEnvelope):
 			continue
@@ -405,7 +351,7 @@ type ImportRefusal struct {
 // update or a sensor. A later one would be the channel's last value until then.
 const MaxAhead = 5 * time.Minute
 
-func (f *face) take(ctx context.Context, a *asked) (any, error) {
+func (f *face) take(ctx context.Context, a *api.Request) (any, error) {
 	in, err := decode[struct {
 		Entries []ImportEntry `json:"entries"`
 	}](a)
@@ -413,9 +359,9 @@ func (f *face) take(ctx context.Context, a *asked) (any, error) {
 		return nil, err
 	}
 	if len(in.Entries) == 0 || len(in.Entries) > MaxImport {
-		return nil, invalid("entries", "must be 1 to %d", MaxImport)
+		return nil, api.Invalid("entries", "must be 1 to %d", MaxImport)
 	}
-	before, err := f.store.Channel(ctx, a.channel)
+	before, err := f.store.Channel(ctx, channelOf(a))
 	if err != nil {
 		return nil, err
 	}
@@ -424,11 +370,11 @@ func (f *face) take(ctx context.Context, a *asked) (any, error) {
 	latest := f.Engine.c.Now().Add(MaxAhead)
 	for i, e := range in.Entries {
 		if e.Created.IsZero() {
-			return nil, invalid("entries", "number %d has no created_at", i+1)
+			return nil, api.Invalid("entries", "number %d has no created_at", i+1)
 		}
 		entry := store.Entry{Created: e.Created, Fields: e.Fields, Status: e.Status, Latitude: e.Latitude, Longitude: e.Longitude, Elevation: e.Elevation}
 		if Empty(entry) {
-			return nil, invalid("entries", "number %d: neither a field nor a status nor a place", i+1)
+			return nil, api.Invalid("entries", "number %d: neither a field nor a status nor a place", i+1)
 		}
 		if e.Created.After(latest) {
 			refused = append(refused, ImportRefusal{i + 1, e.Created, "created_at is in the future"})
@@ -438,7 +384,7 @@ func (f *face) take(ctx context.Context, a *asked) (any, error) {
 	}
 	var got []store.Entry
 	if len(entries) > 0 {
-		if got, err = f.store.AppendEntries(ctx, a.grant, a.channel, entries); err != nil {
+		if got, err = f.store.AppendEntries(ctx, a.Grant, channelOf(a), entries); err != nil {
 			return nil, err
 		}
 	}
@@ -452,106 +398,63 @@ func (f *face) take(ctx context.Context, a *asked) (any, error) {
 	if len(refused) > 0 {
 		what += fmt.Sprintf("; %d of the future refused", len(refused))
 	}
-	return ImportAnswer{len(added), refused}, f.access.Record(ctx, a.grant, access.OnChannel(a.channel), what)
+	return ImportAnswer{len(added), refused}, f.access.Record(ctx, a.Grant, access.OnChannel(channelOf(a)), what)
 }
 
-func (f *face) consent(ctx context.Context, a *asked) (any, error) {
-	err := f.store.GiveConsent(ctx, a.grant, a.patient)
+func (f *face) consent(ctx context.Context, a *api.Request) (any, error) {
+	err := f.store.GiveConsent(ctx, a.Grant, a.PathValue("patient"))
 	if err == nil {
-		err = f.access.Record(ctx, a.grant, access.OnPatient(a.patient), "agreed to values going to a cloud in plain text")
+		err = f.access.Record(ctx, a.Grant, access.OnPatient(a.PathValue("patient")), "agreed to values going to a cloud in plain text")
 	}
 	f.Engine.wake()
 	return nil, err
 }
 
-func (f *face) withdraw(ctx context.Context, a *asked) (any, error) {
-	err := f.store.WithdrawConsent(ctx, a.grant, a.patient)
+func (f *face) withdraw(ctx context.Context, a *api.Request) (any, error) {
+	err := f.store.WithdrawConsent(ctx, a.Grant, a.PathValue("patient"))
 	if err == nil {
-		err = f.access.Record(ctx, a.grant, access.OnPatient(a.patient), "agrees no longer to values going to a cloud in plain text")
+		err = f.access.Record(ctx, a.Grant, access.OnPatient(a.PathValue("patient")), "agrees no longer to values going to a cloud in plain text")
 	}
 	return nil, err
 }
 
-// badRequest is an error whose text the client gets. It never repeats what the client sent.
-type badRequest struct{ text string }
-
-func (b *badRequest) Error() string { return "sink: bad request: " + b.text }
-
-func invalid(field, format string, args ...any) error {
-	return &badRequest{fmt.Sprintf("field %q: ", field) + fmt.Sprintf(format, args...)}
-}
-
-// decode reads a body strictly: one JSON object, known fields, nothing after it.
-func decode[T any](a *asked) (out T, err error) {
-	if t, _, err := mime.ParseMediaType(a.Header.Get("Content-Type")); err != nil || t != "application/json" {
-		return out, &badRequest{"Content-Type must be application/json"}
+// decode reads a body; what is wrong with one is mostly one text.
+func decode[T any](a *api.Request) (T, error) {
+	in, err := api.Decode[T](a)
+	if bad := (*api.BadRequest)(nil); errors.As(err, &bad) && bad.Fault != api.FaultNotJSON && bad.Fault != api.FaultTwice {
+		err = &api.BadRequest{Fault: bad.Fault, Text: "the body must be one JSON object of the fields that doc/cloud.md names"}
 	}
-	body, err := io.ReadAll(http.MaxBytesReader(a.w, a.Body, maxBody))
-	if big := new(http.MaxBytesError); errors.As(err, &big) {
-		return out, err
-	}
-	if twice := form.Twice(body); err == nil && twice != "" {
-		return out, &badRequest{twice}
-	}
-	d := json.NewDecoder(bytes.NewReader(body))
-	d.DisallowUnknownFields()
-	if err = d.Decode(&out); err == nil {
-		if _, err = d.Token(); errors.Is(err, io.EOF) {
-			return out, nil
-		}
-	}
-	return out, &badRequest{"the body must be one JSON object of the fields that doc/cloud.md names"}
-}
-
-// problem is the body of every error answer.
-type problem struct {
-	Error     string `json:"error"`
-	StepUp    bool   `json:"step_up,omitempty"`
-	SignedOut bool   `json:"signed_out,omitempty"`
+	return in, err
 }
 
 // fail is the one place where an error becomes a status and a text.
-func (f *face) fail(err error) (int, problem) {
-	var bad *badRequest
+func (f *face) fail(_ *http.Request, err error) (int, api.Problem) {
+	var bad *api.BadRequest
 	var big *http.MaxBytesError
 	switch {
 	case errors.Is(err, access.ErrNoSession):
-		return http.StatusUnauthorized, problem{Error: "not signed in", SignedOut: true}
+		return http.StatusUnauthorized, api.Problem{Error: "not signed in", SignedOut: true}
 	case errors.Is(err, access.ErrStepUp):
-		return http.StatusForbidden, problem{Error: "a fresh proof of identity is needed", StepUp: true}
+		return http.StatusForbidden, api.Problem{Error: "a fresh proof of identity is needed", StepUp: true}
 	case errors.Is(err, access.ErrApprover):
-		return http.StatusForbidden, problem{Error: strings.TrimPrefix(err.Error(), access.ErrApprover.Error()+": ")}
+		return http.StatusForbidden, api.Problem{Error: strings.TrimPrefix(err.Error(), access.ErrApprover.Error()+": ")}
 	case errors.Is(err, store.ErrSamePerson):
-		return http.StatusForbidden, problem{Error: "the approver must be another person than the one who asked"}
+		return http.StatusForbidden, api.Problem{Error: "the approver must be another person than the one who asked"}
 	case errors.Is(err, access.ErrDenied), errors.Is(err, store.ErrNotAllowed), errors.Is(err, store.ErrPatientChannel):
-		return http.StatusForbidden, problem{Error: "not allowed"}
+		return http.StatusForbidden, api.Problem{Error: "not allowed"}
 	case errors.Is(err, access.ErrNotFound), errors.Is(err, store.ErrNotFound):
-		return http.StatusNotFound, problem{Error: "not found: no such channel, or it is not forwarded"}
+		return http.StatusNotFound, api.Problem{Error: "not found: no such channel, or it is not forwarded"}
 	case errors.Is(err, store.ErrTaken):
-		return http.StatusConflict, problem{Error: "the channel has another entry of one of these times"}
+		return http.StatusConflict, api.Problem{Error: "the channel has another entry of one of these times"}
 	case errors.As(err, &big):
-		return http.StatusRequestEntityTooLarge, problem{Error: "the body is larger than 512 KiB"}
+		return http.StatusRequestEntityTooLarge, api.Problem{Error: "the body is larger than 512 KiB"}
 	case errors.As(err, &bad):
-		return http.StatusBadRequest, problem{Error: bad.text}
+		return http.StatusBadRequest, api.Problem{Error: bad.Text}
 	case errors.Is(err, store.ErrInvalid):
-		return http.StatusBadRequest, problem{Error: "a value is out of its range"}
+		return http.StatusBadRequest, api.Problem{Error: "a value is out of its range"}
 	}
 	if !errors.Is(err, context.Canceled) {
 		f.Log.Error("cloud request failed", "err", err)
 	}
-	return http.StatusInternalServerError, problem{Error: "failed; the hub's log says why"}
-}
-
-func answer(w http.ResponseWriter, status int, body any) {
-	if body == nil {
-		w.WriteHeader(status)
-		return
-	}
-	b, err := json.Marshal(body)
-	if err != nil { // a programmer's error
-		status, b = http.StatusInternalServerError, []byte(`{"error":"failed; the hub's log says why"}`)
-	}
-	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(status)
-	_, _ = w.Write(append(b, '\n')) // a client that is gone needs no answer
+	return http.StatusInternalServerError, api.Problem{Error: "failed; the hub's log says why"}
 }

@@ -12,6 +12,7 @@ import (
 
 	"vitalseal/internal/access"
 	"vitalseal/internal/store"
+	"vitalseal/internal/view/api"
 	"vitalseal/internal/view/dashboard"
 )
 
@@ -120,8 +121,11 @@ func liveStations(ctx context.Context, o *office) (_ Result, err error) {
 		return Result{}, err
 	}
 	const station = "X-Attack-Station" // stands for the proof of the inner TLS
-	board, err := dashboard.New(dashboard.Config{Store: o.store, Access: o.engine, Log: o.log, Live: dashboard.LiveBounds{Total: 12},
-		Workstation: func(r *http.Request) string { return r.Header.Get(station) }})
+	gate, err := api.NewGate(api.Config{SignIn: o.signin, Workstation: func(r *http.Request) string { return r.Header.Get(station) }})
+	if err != nil {
+		return Result{}, err
+	}
+	board, err := dashboard.New(dashboard.Config{Store: o.store, Access: o.engine, SignIn: o.signin, Log: o.log, Live: dashboard.LiveBounds{Total: 12}, Gate: gate})
 	if err != nil {
 		return Result{}, err
 	}

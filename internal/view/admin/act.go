@@ -12,6 +12,7 @@ import (
 
 	"vitalseal/internal/access"
 	"vitalseal/internal/store"
+	"vitalseal/internal/view/api"
 )
 
 // An act is something that gives a person or a screen access to patients, or to another patient's readings. Where acts take two persons, it waits as an
@@ -109,10 +110,10 @@ type askedFor struct {
 	FirstHalf string `json:"password_first_half,omitempty"`
 }
 
-func (askedFor) status() int { return http.StatusAccepted }
+func (askedFor) Status() int { return http.StatusAccepted }
 
 // perform has an act done: at once, or when a second person approves.
-func (h *handler) perform(ctx context.Context, rq *request, kind, target string, params any) (any, error) {
+func (h *handler) perform(ctx context.Context, rq *api.Request, kind, target string, params any) (any, error) {
 	raw, err := json.Marshal(params)
 	if err != nil {
 		return nil, fmt.Errorf("admin: act: %w", err)
@@ -122,13 +123,13 @@ func (h *handler) perform(ctx context.Context, rq *request, kind, target string,
 		return nil, err
 	}
 	if !two {
-		return h.acts()[kind].do(ctx, doing{grant: rq.grant, requester: rq.subject.Person.ID}, raw)
+		return h.acts()[kind].do(ctx, doing{grant: rq.Grant, requester: rq.Subject.Person.ID}, raw)
 	}
 	return h.request(ctx, rq, kind, target, raw)
 }
 
 // request has an act wait.
-func (h *handler) request(ctx context.Context, rq *request, kind, target string, raw []byte) (any, error) {
+func (h *handler) request(ctx context.Context, rq *api.Request, kind, target string, raw []byte) (any, error) {
 	out := askedFor{Approvers: []string{}}
 	if kind == actPersonCreate || kind == actPassword {
 		out.FirstHalf = halfPassword()
@@ -145,11 +146,11 @@ func (h *handler) request(ctx context.Context, rq *request, kind, target string,
 		}
 		patients = act.patients()
 	}
-	a, err := h.Access.RequestApproval(ctx, rq.subject, rq.grant, kind, target, raw, h.acts()[kind].quietly(raw), patients...)
+	a, err := h.Access.RequestApproval(ctx, rq.Subject, rq.Grant, kind, target, raw, h.acts()[kind].quietly(raw), patients...)
 	if err != nil {
 		return nil, err
 	}
-	if out.Waiting, err = h.describeApproval(ctx, a, rq.subject.Person.ID); err != nil {
+	if out.Waiting, err = h.describeApproval(ctx, a, rq.Subject.Person.ID); err != nil {
 		return nil, err
 	}
 	state, err := h.Access.TwoPersons(ctx)
@@ -206,8 +207,8 @@ func (h *handler) describeApproval(ctx context.Context, a access.Approval, reade
 }
 
 // approvals lists the requests of the last 30 days; with waiting=1 only those that wait.
-func (h *handler) approvals(ctx context.Context, rq *request) (any, error) {
-	all, err := h.Access.ListApprovals(ctx, rq.subject)
+func (h *handler) approvals(ctx context.Context, rq *api.Request) (any, error) {
+	all, err := h.Access.ListApprovals(ctx, rq.Subject)
 	if err != nil {
 		return nil, err
 	}
@@ -216,7 +217,7 @@ func (h *handler) approvals(ctx context.Context, rq *request) (any, error) {
 		if rq.URL.Query().Get("waiting") == "1" && !a.Waits(time.Now()) {
 			continue
 		}
-		o, err := h.describeApproval(ctx, a, rq.subject.Person.ID)
+		o, err := h.describeApproval(ctx, a, rq.Subject.Person.ID)
 		if err != nil {
 			return nil, err
 		}
@@ -227,8 +228,8 @@ func (h *handler) approvals(ctx context.Context, rq *request) (any, error) {
 
 // decideApproval approves or refuses a request. What is approved is carried out before the answer, which has what the approver hands
 // on: a ticket, or the second half of a password.
-func (h *handler) decideApproval(ctx context.Context, rq *request) (any, error) {
-	in, err := decode[struct {
+func (h *handler) decideApproval(ctx context.Context, rq *api.Request) (any, error) {
+	in, err := api.Decode[struct {
 		Reason string `json:"reason"` // of a refusal
 	}](rq)
 	if err != nil {
@@ -237,15 +238,15 @@ func (h *handler) decideApproval(ctx context.Context, rq *request) (any, error) 
 	id := rq.PathValue("id")
 	switch rq.PathValue("change") {
 	case "refuse":
-		return nil, h.Access.RefuseApproval(ctx, rq.subject, id, in.Reason)
+		return nil, h.Access.RefuseApproval(ctx, rq.Subject, id, in.Reason)
 	case "approve":
-		a, grant, err := h.Access.Approve(ctx, rq.subject, id)
+		a, grant, err := h.Access.Approve(ctx, rq.Subject, id)
 		if err != nil {
 			return nil, err
 		}
 		kind, ok := h.acts()[a.Kind]
 		if !ok {
-			err = &badRequest{"this hub does not know acts of this kind; a newer hub does"}
+			err = &api.BadRequest{Text: "this hub does not know acts of this kind; a newer hub does"}
 		}
 		var out any
 		if err == nil {
@@ -266,7 +267,7 @@ func (h *handler) decideApproval(ctx context.Context, rq *request) (any, error) 
 		}
 		return out, nil
 	}
-	return nil, &badRequest{"a request can be approved (approve) or refused (refuse)"}
+	return nil, &api.BadRequest{Text: "a request can be approved (approve) or refused (refuse)"}
 }
 
 type twoPersonsOut struct {
@@ -278,7 +279,7 @@ type twoPersonsOut struct {
 }
 
 // twoPersons says whether acts take two persons, for every administration page.
-func (h *handler) twoPersons(ctx context.Context, _ *request) (any, error) {
+func (h *handler) twoPersons(ctx context.Context, _ *api.Request) (any, error) {
 	t, err := h.Access.TwoPersons(ctx)
 	if err != nil {
 		return nil, err
@@ -301,18 +302,18 @@ func (h *handler) twoPersons(ctx context.Context, _ *request) (any, error) {
 }
 
 // switchTwoPersons switches it on at once, and off when a second person approves.
-func (h *handler) switchTwoPersons(ctx context.Context, rq *request) (any, error) {
-	in, err := decode[struct {
+func (h *handler) switchTwoPersons(ctx context.Context, rq *api.Request) (any, error) {
+	in, err := api.Decode[struct {
 		On *bool `json:"on"`
 	}](rq)
 	if err != nil {
 		return nil, err
 	}
 	if in.On == nil {
-		return nil, invalid("on", "true or false")
+		return nil, api.Invalid("on", "true or false")
 	}
 	if *in.On {
-		if err := h.Access.SwitchTwoPersons(ctx, rq.grant, true, "by one act of an administrator"); err != nil {
+		if err := h.Access.SwitchTwoPersons(ctx, rq.Grant, true, "by one act of an administrator"); err != nil {
 			return nil, err
 		}
 		return h.twoPersons(ctx, rq)

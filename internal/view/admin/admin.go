@@ -24,9 +24,9 @@ import (
 	"strings"
 
 	"vitalseal/internal/access"
-	"vitalseal/internal/lab/weaken"
 	"vitalseal/internal/signin"
 	"vitalseal/internal/store"
+	"vitalseal/internal/view/api"
 )
 
 // Prefix is where the handler expects to be mounted.
@@ -72,26 +72,9 @@ type Config struct {
 // New makes the handler.
 func New(c Config) http.Handler {
 	h := &handler{Config: c}
-	mux := http.NewServeMux()
-	for _, r := range h.routes() {
-		mux.Handle(r.method+" "+Prefix+r.path, h.serve(r))
-	}
-	mux.HandleFunc(Prefix, func(w http.ResponseWriter, _ *http.Request) {
-		answer(w, http.StatusNotFound, problem{Error: "no such path"})
-	})
-	// Two defences against other sites: what the browser says about where a request comes from, and a header that a
-	// form cannot set and a script of another site may not.
-	sameOrigin := http.NewCrossOriginProtection()
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("Cache-Control", "no-store")
-		w.Header().Set("X-Content-Type-Options", "nosniff")
-		read := r.Method == http.MethodGet || r.Method == http.MethodHead
-		if err := sameOrigin.Check(r); (err != nil || !read && r.Header.Get("X-Vitalseal-Request") != "1") && !weaken.Skip(weaken.OwnPages) {
-			answer(w, http.StatusForbidden, problem{Error: "request from another site"})
-			return
-		}
-		mux.ServeHTTP(w, r)
-	})
+	f := &api.Face{Prefix: Prefix, Access: c.Access, Subject: c.Subject, MaxBody: maxBody, Routes: h.routes(), Looks: true, Created: true,
+		Detail: detail, Done: h.done, Fail: h.fail}
+	return f.Handler()
 }
 
 type handler struct {
@@ -99,162 +82,80 @@ type handler struct {
 }
 
 // decidedByEngine marks a route whose engine function decides and audits by itself.
-const decidedByEngine access.Action = ""
+const decidedByEngine = api.DecidedByEngine
 
-// route is one thing that can be done, and the action that the policies decide on.
-type route struct {
-	method, path string
-	action       access.Action
-	do           func(context.Context, *request) (any, error)
-}
-
-func (h *handler) routes() []route {
+func (h *handler) routes() []api.Route {
 	const get, post, put = http.MethodGet, http.MethodPost, http.MethodPut
+	at := api.At
 	directory, people, identities := access.ManageDirectory, access.ManagePeople, access.ManageIdentities
-	return []route{
-		{post, "wards", directory, h.createWard},
-		{post, "beds", directory, h.createBed},
-		{post, "patients", directory, h.createPatient},
-		{post, "patients/{id}/{change}", people, h.changePatient},
-		{get, "holds", directory, h.holds},
-		{get, "quarantine", access.ViewDelivery, h.quarantine},
-		{get, "gaps", access.ViewDelivery, h.gaps},
-		{post, "persons", people, h.createPerson},
-		{put, "persons/{id}/wards", people, h.setWards},
-		{put, "persons/{id}/patients", people, h.setPatients},
-		{put, "persons/{id}/role", people, h.setRole},
-		{post, "persons/{id}/{change}", people, h.changePerson},
-		{post, "channels", directory, h.createChannel},
+	return []api.Route{
+		at(post, "wards", directory, h.createWard),
+		at(post, "beds", directory, h.createBed),
+		at(post, "patients", directory, h.createPatient),
+		at(post, "patients/{id}/{change}", people, h.changePatient),
+		at(get, "holds", directory, h.holds),
+		at(get, "quarantine", access.ViewDelivery, h.quarantine),
+		at(get, "gaps", access.ViewDelivery, h.gaps),
+		at(post, "persons", people, h.createPerson),
+		at(put, "persons/{id}/wards", people, h.setWards),
+		at(put, "persons/{id}/patients", people, h.setPatients),
+		at(put, "persons/{id}/role", people, h.setRole),
+		at(post, "persons/{id}/{change}", people, h.changePerson),
+		at(post, "channels", directory, h.createChannel),
 
-		{post, "gateways", identities, h.inviteGateway},
-		{post, "gateways/{name}/sensors", identities, h.inviteSensors},
-		{post, "workstations", identities, h.inviteWorkstation},
-		{post, "routers", identities, h.inviteRouter},
-		{post, "hubs", identities, h.inviteHub},
-		{post, "egresses", identities, h.inviteEgress},
-		{get, "identities/{kind}/{name}", access.ViewDelivery, h.identity},
-		{post, "identities/sensor/{name}/clock", identities, h.settleClock},
-		{post, "identities/{id}/{change}", identities, h.changeIdentity},
-		{post, "identities/{kind}/{name}/{change}", identities, h.changeIdentity},
-		{post, "identities/{kind}/{name}/bed", decidedByEngine, h.placeSensor},
-		{post, "readings/move", decidedByEngine, h.moveReadings},
-		{get, "readings", decidedByEngine, h.previewMove},
-		{get, "sensors", decidedByEngine, h.sensorsHere},
+		at(post, "gateways", identities, h.inviteGateway),
+		at(post, "gateways/{name}/sensors", identities, h.inviteSensors),
+		at(post, "workstations", identities, h.inviteWorkstation),
+		at(post, "routers", identities, h.inviteRouter),
+		at(post, "hubs", identities, h.inviteHub),
+		at(post, "egresses", identities, h.inviteEgress),
+		at(get, "identities/{kind}/{name}", access.ViewDelivery, h.identity),
+		at(post, "identities/sensor/{name}/clock", identities, h.settleClock),
+		at(post, "identities/{id}/{change}", identities, h.changeIdentity),
+		at(post, "identities/{kind}/{name}/{change}", identities, h.changeIdentity),
+		at(post, "identities/{kind}/{name}/bed", decidedByEngine, h.placeSensor),
+		at(post, "readings/move", decidedByEngine, h.moveReadings),
+		at(get, "readings", decidedByEngine, h.previewMove),
+		at(get, "sensors", decidedByEngine, h.sensorsHere),
 
-		{get, "wards", access.ViewDelivery, h.wards},
-		{get, "beds", access.ViewDelivery, h.beds},
-		{get, "patients", directory, h.patients},
-		{get, "persons", directory, h.persons},
-		{get, "persons/{id}", directory, h.person},
-		{get, "inventory", access.ViewDelivery, h.inventory},
-		{get, "delivery", access.ViewDelivery, h.delivery},
-		{get, "quotas", access.ViewDelivery, h.quotas},
-		{put, "quotas", directory, h.setQuota},
-		{get, "audit", access.ViewAudit, h.audit},
-		{get, "audit/proven", access.ViewAudit, h.provenAudit},
-		{get, "audit/search", access.ViewAudit, h.searchAudit},
-		{get, "audit/names", access.ViewAudit, h.auditNames},
-		{get, "reviews", decidedByEngine, h.reviews},
-		{post, "reviews/{id}", decidedByEngine, h.review},
-		{get, "approvals", decidedByEngine, h.approvals},
-		{post, "approvals/{id}/{change}", decidedByEngine, h.decideApproval},
-		{get, "two-persons", directory, h.twoPersons},
-		{put, "two-persons", people, h.switchTwoPersons},
-		{get, "explain", access.ExplainPolicy, h.explain},
-		{get, "explain/choices", access.ExplainPolicy, h.choices},
+		at(get, "wards", access.ViewDelivery, h.wards),
+		at(get, "beds", access.ViewDelivery, h.beds),
+		at(get, "patients", directory, h.patients),
+		at(get, "persons", directory, h.persons),
+		at(get, "persons/{id}", directory, h.person),
+		at(get, "inventory", access.ViewDelivery, h.inventory),
+		at(get, "delivery", access.ViewDelivery, h.delivery),
+		at(get, "quotas", access.ViewDelivery, h.quotas),
+		at(put, "quotas", directory, h.setQuota),
+		at(get, "audit", access.ViewAudit, h.audit),
+		at(get, "audit/proven", access.ViewAudit, h.provenAudit),
+		at(get, "audit/search", access.ViewAudit, h.searchAudit),
+		at(get, "audit/names", access.ViewAudit, h.auditNames),
+		at(get, "reviews", decidedByEngine, h.reviews),
+		at(post, "reviews/{id}", decidedByEngine, h.review),
+		at(get, "approvals", decidedByEngine, h.approvals),
+		at(post, "approvals/{id}/{change}", decidedByEngine, h.decideApproval),
+		at(get, "two-persons", directory, h.twoPersons),
+		at(put, "two-persons", people, h.switchTwoPersons),
+		at(get, "explain", access.ExplainPolicy, h.explain),
+		at(get, "explain/choices", access.ExplainPolicy, h.choices),
 	}
 }
 
-// serve is the way of every request: who, may they, do it, answer.
-func (h *handler) serve(r route) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, hr *http.Request) {
-		status, out, err := h.handle(r, w, hr)
-		if err != nil {
-			status, out = h.fail(hr, err)
-		}
-		answer(w, status, out)
-	})
-}
+// detail is what the audit log has of a request. The path has ids only, so it may be written down; bodies have names and
+// secrets, and may not.
+func detail(rt api.Route, r *http.Request) string { return rt.Method + " " + clipPath(r.URL.Path) }
 
-func (h *handler) handle(r route, w http.ResponseWriter, hr *http.Request) (int, any, error) {
-	ctx := hr.Context()
-	subject, err := h.Subject(hr)
-	if err != nil {
-		return 0, nil, err
+// done has what is dangerous witnessed before it is answered.
+func (h *handler) done(ctx context.Context, rt api.Route, rq *api.Request) error {
+	dangerous := rt.Action == access.ManagePeople || rt.Action == access.ManageIdentities || rt.Action == decidedByEngine
+	if !dangerous || rt.Method == http.MethodGet {
+		return nil
 	}
-	// The path has ids only, so it may be written down; bodies have names and secrets, and may not.
-	var grant access.Grant
-	if r.action != decidedByEngine {
-		decide := h.Access.DecideFor
-		if r.method == http.MethodGet {
-			decide = h.Access.DecideLook
-		}
-		grant, err = decide(ctx, subject, r.action, access.OnSystem(), r.method+" "+clipPath(hr.URL.Path))
-		if err != nil {
-			return 0, nil, err
-		}
-	}
-	out, err := r.do(ctx, &request{Request: hr, w: w, subject: subject, grant: grant})
-	if err != nil {
-		if r.action != decidedByEngine && r.method != http.MethodGet {
-			// What was allowed and then not done must not stand in the log as done.
-			_, problem := h.fail(hr, err)
-			if rerr := h.Access.RecordRefused(ctx, grant, access.OnSystem(), r.method+" "+clipPath(hr.URL.Path)+": "+problem.Error); rerr != nil {
-				return 0, nil, errors.Join(err, rerr)
-			}
-		}
-		return 0, nil, err
-	}
-	if dangerous := r.action == access.ManagePeople || r.action == access.ManageIdentities || r.action == decidedByEngine; dangerous && r.method != http.MethodGet {
-		if err := h.Access.Witness(ctx, subject.Person.ID, subject.Workstation, cmp.Or(r.action, access.GiveApproval), access.OnSystem()); err != nil {
-			return 0, nil, err
-		}
-	}
-	if s, ok := out.(interface{ status() int }); ok {
-		return s.status(), out, nil
-	}
-	switch {
-	case out == nil:
-		return http.StatusNoContent, nil, nil
-	case r.method == http.MethodPost:
-		return http.StatusCreated, out, nil
-	}
-	return http.StatusOK, out, nil
+	return h.Access.Witness(ctx, rq.Subject.Person.ID, rq.Subject.Workstation, cmp.Or(rt.Action, access.GiveApproval), access.OnSystem())
 }
 
 func clipPath(p string) string { return p[:min(len(p), 300)] }
-
-// request is an HTTP request that has been allowed.
-type request struct {
-	*http.Request
-	w       http.ResponseWriter
-	subject access.Subject
-	grant   access.Grant
-}
-
-// problem is the body of every error answer.
-type problem struct {
-	Error      string `json:"error"`
-	StepUp     bool   `json:"step_up,omitempty"`     // a fresh proof of identity is all that is missing
-	SignedOut  bool   `json:"signed_out,omitempty"`  // there is no session, or it has ended
-	RetryAfter int    `json:"retry_after,omitempty"` // seconds
-	// Questions are what looks like a mistake; the same request with "meant": true is done.
-	Questions []string `json:"questions,omitempty"`
-}
-
-func answer(w http.ResponseWriter, status int, body any) {
-	if body == nil {
-		w.WriteHeader(status)
-		return
-	}
-	b, err := json.Marshal(body)
-	if err != nil { // a programmer's error; nothing of body may leak
-		status, b = http.StatusInternalServerError, []byte(`{"error":"failed; the hub's log says why"}`)
-	}
-	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(status)
-	_, _ = w.Write(append(b, '\n')) // a client that is gone needs no answer
-}
 
 // unnamedValue is told of a value that is refused where the refusal does not say which; it should not happen.
 const unnamedValue = "a value in the request is out of its range or not of its form"
@@ -275,60 +176,60 @@ func unknownThing(r *http.Request) string {
 const pausedText = "administration from this workstation is paused, because too many of your sign-ins or requests were refused here; it opens again within ten minutes, or at once after you change your password"
 
 // fail is the one mapping of errors to statuses and texts.
-func (h *handler) fail(r *http.Request, err error) (int, problem) {
-	var bad *badRequest
+func (h *handler) fail(r *http.Request, err error) (int, api.Problem) {
+	var bad *api.BadRequest
 	var big *http.MaxBytesError
 	var asked *question
 	var denied *access.Denied
 	switch {
 	case errors.As(err, &bad):
-		return http.StatusBadRequest, problem{Error: bad.text}
+		return http.StatusBadRequest, api.Problem{Error: bad.Text}
 	case errors.As(err, &asked):
-		return http.StatusConflict, problem{Error: "is this meant? " + strings.Join(asked.found, "; ") + `. If it is, send the same again with "meant": true`, Questions: asked.found}
+		return http.StatusConflict, api.Problem{Error: "is this meant? " + strings.Join(asked.found, "; ") + `. If it is, send the same again with "meant": true`, Questions: asked.found}
 	case errors.As(err, &big):
-		return http.StatusRequestEntityTooLarge, problem{Error: "the body is larger than 64 KiB"}
+		return http.StatusRequestEntityTooLarge, api.Problem{Error: "the body is larger than 64 KiB"}
 	case errors.Is(err, access.ErrNoSession):
-		return http.StatusUnauthorized, problem{Error: "sign in first", SignedOut: true}
+		return http.StatusUnauthorized, api.Problem{Error: "sign in first", SignedOut: true}
 	case errors.Is(err, access.ErrStepUp):
-		return http.StatusForbidden, problem{Error: "prove again who you are, then try again", StepUp: true}
+		return http.StatusForbidden, api.Problem{Error: "prove again who you are, then try again", StepUp: true}
 	case errors.As(err, &denied) && denied.Paused():
-		return http.StatusForbidden, problem{Error: pausedText}
+		return http.StatusForbidden, api.Problem{Error: pausedText}
 	case errors.Is(err, access.ErrDenied):
-		return http.StatusForbidden, problem{Error: "not allowed"}
+		return http.StatusForbidden, api.Problem{Error: "not allowed"}
 	case errors.Is(err, signin.ErrBusy):
-		return http.StatusServiceUnavailable, problem{Error: "too busy, try again", RetryAfter: 2}
+		return http.StatusServiceUnavailable, api.Problem{Error: "too busy, try again", RetryAfter: 2}
 	case errors.Is(err, store.ErrInvalid):
-		return http.StatusBadRequest, problem{Error: cmp.Or(afterSentinel(err, store.ErrInvalid), unnamedValue)}
+		return http.StatusBadRequest, api.Problem{Error: cmp.Or(afterSentinel(err, store.ErrInvalid), unnamedValue)}
 	case errors.Is(err, access.ErrInvalid):
-		return http.StatusBadRequest, problem{Error: cmp.Or(afterSentinel(err, access.ErrInvalid), unnamedValue)}
+		return http.StatusBadRequest, api.Problem{Error: cmp.Or(afterSentinel(err, access.ErrInvalid), unnamedValue)}
 	case errors.Is(err, store.ErrNotFound), errors.Is(err, access.ErrNotFound):
-		return http.StatusNotFound, problem{Error: unknownThing(r)}
+		return http.StatusNotFound, api.Problem{Error: unknownThing(r)}
 	case errors.Is(err, access.ErrApprover):
-		return http.StatusForbidden, problem{Error: afterSentinel(err, access.ErrApprover)}
+		return http.StatusForbidden, api.Problem{Error: afterSentinel(err, access.ErrApprover)}
 	case errors.Is(err, access.ErrApprovalOver):
-		return http.StatusConflict, problem{Error: "the request is decided already, or has expired"}
+		return http.StatusConflict, api.Problem{Error: "the request is decided already, or has expired"}
 	case errors.Is(err, access.ErrFewApprovers):
-		return http.StatusConflict, problem{Error: fmt.Sprintf("too few approvers: it takes %d auditors, doctors or staff who are enabled and have a password of their own", access.MinApprovers)}
+		return http.StatusConflict, api.Problem{Error: fmt.Sprintf("too few approvers: it takes %d auditors, doctors or staff who are enabled and have a password of their own", access.MinApprovers)}
 	case errors.Is(err, store.ErrSecondLogin):
-		return http.StatusConflict, problem{Error: "the patient has a login already; a patient has one: give it a new password instead"}
+		return http.StatusConflict, api.Problem{Error: "the patient has a login already; a patient has one: give it a new password instead"}
 	case errors.Is(err, store.ErrExists):
-		return http.StatusConflict, problem{Error: "exists already"}
+		return http.StatusConflict, api.Problem{Error: "exists already"}
 	case errors.Is(err, store.ErrOccupied):
-		return http.StatusConflict, problem{Error: inWords(err, store.ErrOccupied, "the bed is occupied")}
+		return http.StatusConflict, api.Problem{Error: inWords(err, store.ErrOccupied, "the bed is occupied")}
 	case errors.Is(err, store.ErrHeld):
-		return http.StatusConflict, problem{Error: "the patient is under a legal hold; release it first"}
+		return http.StatusConflict, api.Problem{Error: "the patient is under a legal hold; release it first"}
 	case errors.Is(err, store.ErrAdmitted):
-		return http.StatusConflict, problem{Error: "the patient lies in a bed; discharge the patient first"}
+		return http.StatusConflict, api.Problem{Error: "the patient lies in a bed; discharge the patient first"}
 	case errors.Is(err, access.ErrQuota):
-		return http.StatusTooManyRequests, problem{Error: strings.TrimPrefix(err.Error(), "access: ") + "; wait a moment", RetryAfter: 2}
+		return http.StatusTooManyRequests, api.Problem{Error: strings.TrimPrefix(err.Error(), "access: ") + "; wait a moment", RetryAfter: 2}
 	case errors.Is(err, store.ErrUnwritten):
-		return http.StatusServiceUnavailable, problem{Error: "done, and in force on this hub; the disk or the database does not take it yet, and the hub tries until it does. Look at the hub's log"}
+		return http.StatusServiceUnavailable, api.Problem{Error: "done, and in force on this hub; the disk or the database does not take it yet, and the hub tries until it does. Look at the hub's log"}
 	case store.Full(err):
 		h.Log.ErrorContext(r.Context(), "administration failed", "method", r.Method, "path", clipPath(r.URL.Path), "err", err)
-		return http.StatusInsufficientStorage, problem{Error: "the hub's disk is full, so this is refused; make room on the disk of the hub's folder"}
+		return http.StatusInsufficientStorage, api.Problem{Error: "the hub's disk is full, so this is refused; make room on the disk of the hub's folder"}
 	case errors.Is(err, store.ErrConflict):
-		return http.StatusConflict, problem{Error: inWords(err, store.ErrConflict, "conflicts with what is recorded")}
+		return http.StatusConflict, api.Problem{Error: inWords(err, store.ErrConflict, "conflicts with what is recorded")}
 	}
 	h.Log.ErrorContext(r.Context(), "administration failed", "method", r.Method, "path", clipPath(r.URL.Path), "err", err)
-	return http.StatusInternalServerError, problem{Error: "failed; the hub's log says why"}
+	return http.StatusInternalServerError, api.Problem{Error: "failed; the hub's log says why"}
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"vitalseal/internal/access"
+	"vitalseal/internal/view/api"
 )
 
 // AuditQuestion asks for entries of the audit log, newest first. Empty members choose all.
@@ -41,7 +42,7 @@ var ErrAuditQuestion = errors.New("admin: no such question")
 const maxFound = 100
 
 // searchAudit answers ?size=&before=&n=&person=ID&patient=ID&action=ACTION&answer=allowed|refused&from=TIME&to=TIME.
-func (h *handler) searchAudit(ctx context.Context, rq *request) (any, error) {
+func (h *handler) searchAudit(ctx context.Context, rq *api.Request) (any, error) {
 	if h.Search == nil {
 		return nil, errors.New("admin: no audit log to search")
 	}
@@ -52,11 +53,11 @@ func (h *handler) searchAudit(ctx context.Context, rq *request) (any, error) {
 		value string
 	}{{"person", q.Person}, {"patient", q.Patient}, {"action", q.Action}} {
 		if len(x.value) > 256 {
-			return nil, invalid(x.name, "at most 256 bytes")
+			return nil, api.Invalid(x.name, "at most 256 bytes")
 		}
 	}
 	if q.Answer != "" && q.Answer != "allowed" && q.Answer != "refused" {
-		return nil, invalid("answer", "allowed or refused")
+		return nil, api.Invalid("answer", "allowed or refused")
 	}
 	for _, x := range []struct {
 		name string
@@ -65,7 +66,7 @@ func (h *handler) searchAudit(ctx context.Context, rq *request) (any, error) {
 		if s := get(x.name); s != "" {
 			n, err := strconv.ParseInt(s, 10, 64)
 			if err != nil || n < 0 {
-				return nil, invalid(x.name, "a number of entries")
+				return nil, api.Invalid(x.name, "a number of entries")
 			}
 			*x.to = n
 		} else if x.name == "before" {
@@ -75,7 +76,7 @@ func (h *handler) searchAudit(ctx context.Context, rq *request) (any, error) {
 	if s := get("n"); s != "" {
 		n, err := strconv.Atoi(s)
 		if err != nil || n < 1 || n > maxFound {
-			return nil, invalid("n", "1 to %d", maxFound)
+			return nil, api.Invalid("n", "1 to %d", maxFound)
 		}
 		q.N = n
 	}
@@ -86,24 +87,24 @@ func (h *handler) searchAudit(ctx context.Context, rq *request) (any, error) {
 		if s := get(x.name); s != "" {
 			t, err := time.Parse(time.RFC3339, s)
 			if err != nil {
-				return nil, invalid(x.name, "a time such as 2026-01-31T08:15:00Z")
+				return nil, api.Invalid(x.name, "a time such as 2026-01-31T08:15:00Z")
 			}
 			*x.to = t.UTC()
 		}
 	}
 	if !q.From.IsZero() && !q.To.IsZero() && !q.To.After(q.From) {
-		return nil, invalid("to", "must be after from")
+		return nil, api.Invalid("to", "must be after from")
 	}
 	page, err := h.Search(ctx, q)
 	if errors.Is(err, ErrAuditQuestion) {
-		return nil, invalid("size", "is larger than the log")
+		return nil, api.Invalid("size", "is larger than the log")
 	}
 	return page, err
 }
 
 // auditNames is what the ids of the audit log mean, for its reader: persons, wards and beds by their names; patients, and the persons that are
 // patients' logins, by where they lie now, because their names are not the reader's to see.
-func (h *handler) auditNames(ctx context.Context, _ *request) (any, error) {
+func (h *handler) auditNames(ctx context.Context, _ *api.Request) (any, error) {
 	type person struct {
 		ID    string      `json:"id"`
 		Login string      `json:"login"`

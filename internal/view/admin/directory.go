@@ -10,14 +10,15 @@ import (
 
 	"vitalseal/internal/access"
 	"vitalseal/internal/store"
+	"vitalseal/internal/view/api"
 )
 
 type made struct {
 	ID string `json:"id"`
 }
 
-func (h *handler) createWard(ctx context.Context, rq *request) (any, error) {
-	in, err := decode[struct {
+func (h *handler) createWard(ctx context.Context, rq *api.Request) (any, error) {
+	in, err := api.Decode[struct {
 		ID   string `json:"id"`
 		Name string `json:"name"`
 	}](rq)
@@ -27,11 +28,11 @@ func (h *handler) createWard(ctx context.Context, rq *request) (any, error) {
 	if err := h.Store.CreateWard(ctx, store.Ward{ID: in.ID, Name: in.Name}); err != nil {
 		return nil, err
 	}
-	return made{in.ID}, h.Access.Record(ctx, rq.grant, access.OnWard(in.ID), "created")
+	return made{in.ID}, h.Access.Record(ctx, rq.Grant, access.OnWard(in.ID), "created")
 }
 
-func (h *handler) createBed(ctx context.Context, rq *request) (any, error) {
-	in, err := decode[struct {
+func (h *handler) createBed(ctx context.Context, rq *api.Request) (any, error) {
+	in, err := api.Decode[struct {
 		ID   string `json:"id"`
 		Ward string `json:"ward"`
 		Name string `json:"name"`
@@ -41,16 +42,16 @@ func (h *handler) createBed(ctx context.Context, rq *request) (any, error) {
 	}
 	err = h.Store.CreateBed(ctx, store.Bed{ID: in.ID, Ward: in.Ward, Name: in.Name})
 	if errors.Is(err, store.ErrNotFound) {
-		return nil, invalid("ward", "no ward %.64q", in.Ward)
+		return nil, api.Invalid("ward", "no ward %.64q", in.Ward)
 	}
 	if err != nil {
 		return nil, err
 	}
-	return made{in.ID}, h.Access.Record(ctx, rq.grant, access.Resource{Kind: "bed", ID: in.ID}, "created; ward: "+in.Ward)
+	return made{in.ID}, h.Access.Record(ctx, rq.Grant, access.Resource{Kind: "bed", ID: in.ID}, "created; ward: "+in.Ward)
 }
 
-func (h *handler) createPatient(ctx context.Context, rq *request) (any, error) {
-	in, err := decode[struct {
+func (h *handler) createPatient(ctx context.Context, rq *api.Request) (any, error) {
+	in, err := api.Decode[struct {
 		Name  string `json:"name"`
 		Bed   string `json:"bed"`   // empty: not admitted yet
 		Meant bool   `json:"meant"` // another patient of this name is no mistake
@@ -70,7 +71,7 @@ func (h *handler) createPatient(ctx context.Context, rq *request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := h.Access.Record(ctx, rq.grant, access.OnPatient(id), "created; bed: "+noneOr(in.Bed)); err != nil {
+	if err := h.Access.Record(ctx, rq.Grant, access.OnPatient(id), "created; bed: "+noneOr(in.Bed)); err != nil {
 		return nil, err
 	}
 	if in.Bed != "" {
@@ -90,7 +91,7 @@ func (h *handler) createPatient(ctx context.Context, rq *request) (any, error) {
 
 // namesakes asks whether a patient is meant to be another one than those of the same name: two records of one person, or one record
 // of two, mix up whose readings are whose.
-func (h *handler) namesakes(ctx context.Context, rq *request, name string) error {
+func (h *handler) namesakes(ctx context.Context, rq *api.Request, name string) error {
 	refs, err := h.Store.Patients(ctx)
 	if err != nil {
 		return err
@@ -98,7 +99,7 @@ func (h *handler) namesakes(ctx context.Context, rq *request, name string) error
 	one := func(s string) string { return strings.ToLower(strings.Join(strings.Fields(s), " ")) }
 	var found []string
 	for _, r := range refs {
-		has, err := h.Store.PatientName(ctx, rq.grant, r.ID)
+		has, err := h.Store.PatientName(ctx, rq.Grant, r.ID)
 		switch {
 		case errors.Is(err, store.ErrNotAllowed), errors.Is(err, store.ErrNotFound):
 		case err != nil:
@@ -137,7 +138,7 @@ func (h *handler) free(ctx context.Context, bed string) error {
 		return err
 	}
 	if !slices.ContainsFunc(beds, func(b store.Bed) bool { return b.ID == bed }) {
-		return invalid("bed", "no bed %.64q", bed)
+		return api.Invalid("bed", "no bed %.64q", bed)
 	}
 	refs, err := h.Store.Patients(ctx)
 	if err == nil && slices.ContainsFunc(refs, func(r access.PatientRef) bool { return r.Bed == bed }) {
@@ -147,8 +148,8 @@ func (h *handler) free(ctx context.Context, bed string) error {
 }
 
 // createChannel makes a free channel. Keys for it are made by those who will use them, each in their own name.
-func (h *handler) createChannel(ctx context.Context, rq *request) (any, error) {
-	in, err := decode[struct {
+func (h *handler) createChannel(ctx context.Context, rq *api.Request) (any, error) {
+	in, err := api.Decode[struct {
 		Name   string   `json:"name"`
 		Fields []string `json:"fields"`
 	}](rq)
@@ -157,7 +158,7 @@ func (h *handler) createChannel(ctx context.Context, rq *request) (any, error) {
 	}
 	c := store.Channel{Name: in.Name}
 	if len(in.Fields) > len(c.Fields) {
-		return nil, invalid("fields", "at most %d", len(c.Fields))
+		return nil, api.Invalid("fields", "at most %d", len(c.Fields))
 	}
 	copy(c.Fields[:], in.Fields)
 	if c, err = h.Store.CreateChannel(ctx, c); err != nil {
@@ -165,5 +166,5 @@ func (h *handler) createChannel(ctx context.Context, rq *request) (any, error) {
 	}
 	return struct {
 		ID int64 `json:"id"`
-	}{c.ID}, h.Access.Record(ctx, rq.grant, access.OnChannel(c.ID), "created")
+	}{c.ID}, h.Access.Record(ctx, rq.Grant, access.OnChannel(c.ID), "created")
 }

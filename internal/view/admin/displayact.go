@@ -8,6 +8,7 @@ import (
 
 	"vitalseal/internal/access"
 	"vitalseal/internal/store"
+	"vitalseal/internal/view/api"
 )
 
 // displayAct makes a wall screen, which shows live numbers without a person.
@@ -33,7 +34,7 @@ func displayChange(d store.Device, change string) string {
 }
 
 // performOnDisplay has a wall screen let in: at once, or when a second person approves. What cannot be done is refused now.
-func (h *handler) performOnDisplay(ctx context.Context, rq *request, kind string, d store.Device) (any, error) {
+func (h *handler) performOnDisplay(ctx context.Context, rq *api.Request, kind string, d store.Device) (any, error) {
 	if kind == actDisplayOn && d.State != store.DeviceDisabled {
 		return nil, fmt.Errorf("admin: %s: %w: it is %s, not disabled", d.ID, store.ErrConflict, d.State)
 	}

@@ -9,6 +9,7 @@ import (
 
 	"vitalseal/internal/access"
 	"vitalseal/internal/store"
+	"vitalseal/internal/view/api"
 )
 
 // Kinds of component, as in SPIFFE ids.
@@ -30,8 +31,8 @@ func (h *handler) spiffe(kind, name string) string {
 
 func onIdentity(id string) access.Resource { return access.Resource{Kind: "identity", ID: id} }
 
-func (h *handler) inviteGateway(ctx context.Context, rq *request) (any, error) {
-	in, err := decode[struct {
+func (h *handler) inviteGateway(ctx context.Context, rq *api.Request) (any, error) {
+	in, err := api.Decode[struct {
 		ID      string     `json:"id"`
 		Sensors []sensorIn `json:"sensors"`
 		Meant   bool       `json:"meant"` // what would be questioned is no mistake
@@ -51,8 +52,8 @@ func (h *handler) inviteGateway(ctx context.Context, rq *request) (any, error) {
 }
 
 // inviteWorkstation makes a workstation; with mode "display" one that shows its wards' beds without anybody signed in.
-func (h *handler) inviteWorkstation(ctx context.Context, rq *request) (any, error) {
-	in, err := decode[struct {
+func (h *handler) inviteWorkstation(ctx context.Context, rq *api.Request) (any, error) {
+	in, err := api.Decode[struct {
 		ID    string   `json:"id"`
 		Mode  string   `json:"mode"`  // empty or "display"
 		Wards []string `json:"wards"` // of a display
@@ -65,11 +66,11 @@ func (h *handler) inviteWorkstation(ctx context.Context, rq *request) (any, erro
 	}
 	switch {
 	case in.Mode != "" && in.Mode != store.ModeDisplay:
-		return nil, invalid("mode", "empty or %s", store.ModeDisplay)
+		return nil, api.Invalid("mode", "empty or %s", store.ModeDisplay)
 	case in.Mode == "" && len(in.Wards) > 0:
-		return nil, invalid("wards", "only a display has wards")
+		return nil, api.Invalid("wards", "only a display has wards")
 	case in.Mode == store.ModeDisplay && len(in.Wards) == 0:
-		return nil, invalid("wards", "a display needs at least one")
+		return nil, api.Invalid("wards", "a display needs at least one")
 	}
 	wards, err := h.Store.Wards(ctx)
 	if err != nil {
@@ -77,7 +78,7 @@ func (h *handler) inviteWorkstation(ctx context.Context, rq *request) (any, erro
 	}
 	for _, id := range in.Wards {
 		if !slices.ContainsFunc(wards, func(w store.Ward) bool { return w.ID == id }) {
-			return nil, invalid("wards", "no ward %.64q", id)
+			return nil, api.Invalid("wards", "no ward %.64q", id)
 		}
 	}
 	id := h.spiffe(kindWorkstation, in.ID)
@@ -90,21 +91,21 @@ func (h *handler) inviteWorkstation(ctx context.Context, rq *request) (any, erro
 	return h.invite(ctx, rq, []store.Device{{ID: id, Kind: kindWorkstation}})
 }
 
-func (h *handler) inviteRouter(ctx context.Context, rq *request) (any, error) {
+func (h *handler) inviteRouter(ctx context.Context, rq *api.Request) (any, error) {
 	return h.inviteOne(ctx, rq, kindRouter)
 }
 
-func (h *handler) inviteHub(ctx context.Context, rq *request) (any, error) {
+func (h *handler) inviteHub(ctx context.Context, rq *api.Request) (any, error) {
 	return h.inviteOne(ctx, rq, kindHub)
 }
 
-func (h *handler) inviteEgress(ctx context.Context, rq *request) (any, error) {
+func (h *handler) inviteEgress(ctx context.Context, rq *api.Request) (any, error) {
 	return h.inviteOne(ctx, rq, kindEgress)
 }
 
 // inviteOne makes a component that has nothing but a name.
-func (h *handler) inviteOne(ctx context.Context, rq *request, kind string) (any, error) {
-	in, err := decode[struct {
+func (h *handler) inviteOne(ctx context.Context, rq *api.Request, kind string) (any, error) {
+	in, err := api.Decode[struct {
 		ID string `json:"id"`
 	}](rq)
 	if err != nil {
@@ -117,7 +118,7 @@ func (h *handler) inviteOne(ctx context.Context, rq *request, kind string) (any,
 }
 
 // identity is one component of the inventory.
-func (h *handler) identity(ctx context.Context, rq *request) (any, error) {
+func (h *handler) identity(ctx context.Context, rq *api.Request) (any, error) {
 	d, err := h.Store.Device(ctx, h.spiffe(rq.PathValue("kind"), rq.PathValue("name")))
 	if err != nil {
 		return nil, err
@@ -137,8 +138,8 @@ func (h *handler) identity(ctx context.Context, rq *request) (any, error) {
 const lastOfStart = 1<<20 - 1
 
 // settleClock says when what waits of a sensor was measured: by how many seconds the gateway's clock was ahead, or as the hub measured it.
-func (h *handler) settleClock(ctx context.Context, rq *request) (any, error) {
-	in, err := decode[struct {
+func (h *handler) settleClock(ctx context.Context, rq *api.Request) (any, error) {
+	in, err := api.Decode[struct {
 		Ahead    *float64 `json:"ahead_seconds"` // below zero: behind
 		Measured bool     `json:"as_measured"`   // by what was measured when each chunk came
 	}](rq)
@@ -152,15 +153,15 @@ func (h *handler) settleClock(ctx context.Context, rq *request) (any, error) {
 	const century = 100 * 366 * 24 * 3600
 	switch {
 	case (in.Ahead != nil) == in.Measured:
-		return nil, invalid("ahead_seconds", "either this or as_measured")
+		return nil, api.Invalid("ahead_seconds", "either this or as_measured")
 	case in.Ahead != nil && !(*in.Ahead > -century && *in.Ahead < century): // not for NaN either
-		return nil, invalid("ahead_seconds", "within a hundred years")
+		return nil, api.Invalid("ahead_seconds", "within a hundred years")
 	}
 	w, err := h.Store.Waiting(ctx, id)
 	if err != nil {
 		return nil, err
 	}
-	s := store.Settlement{Low: w.Low, High: w.High | lastOfStart, Measured: in.Measured, By: rq.subject.Person.ID}
+	s := store.Settlement{Low: w.Low, High: w.High | lastOfStart, Measured: in.Measured, By: rq.Subject.Person.ID}
 	what := "clock settled as measured"
 	if in.Ahead != nil {
 		s.Ahead = time.Duration(*in.Ahead * float64(time.Second))
@@ -170,7 +171,7 @@ func (h *handler) settleClock(ctx context.Context, rq *request) (any, error) {
 		what = "clock not settled, nothing waits: " + strings.TrimPrefix(what, "clock ")
 	}
 	// Recorded first: readings must not come to a chart by an act that no entry tells of.
-	if err := h.Access.Record(ctx, rq.grant, onIdentity(id), fmt.Sprintf("%s, %d chunks waiting", what, w.Chunks)); err != nil {
+	if err := h.Access.Record(ctx, rq.Grant, onIdentity(id), fmt.Sprintf("%s, %d chunks waiting", what, w.Chunks)); err != nil {
 		return nil, err
 	}
 	out := struct {
@@ -183,8 +184,8 @@ func (h *handler) settleClock(ctx context.Context, rq *request) (any, error) {
 	return out, err
 }
 
-func (h *handler) invite(ctx context.Context, rq *request, devices []store.Device) (any, error) {
-	return h.invited(ctx, doing{grant: rq.grant, requester: rq.subject.Person.ID}, devices)
+func (h *handler) invite(ctx context.Context, rq *api.Request, devices []store.Device) (any, error) {
+	return h.invited(ctx, doing{grant: rq.Grant, requester: rq.Subject.Person.ID}, devices)
 }
 
 // unused refuses the id of a component that exists.
@@ -218,7 +219,7 @@ func (h *handler) invited(ctx context.Context, by doing, devices []store.Device)
 }
 
 // changeIdentity takes a SPIFFE id as one path segment, or kind and name as two.
-func (h *handler) changeIdentity(ctx context.Context, rq *request) (any, error) {
+func (h *handler) changeIdentity(ctx context.Context, rq *api.Request) (any, error) {
 	id := rq.PathValue("id")
 	if id == "" {
 		id = h.spiffe(rq.PathValue("kind"), rq.PathValue("name"))
@@ -239,7 +240,7 @@ func (h *handler) changeIdentity(ctx context.Context, rq *request) (any, error) 
 	case "ticket":
 		return h.reissue(ctx, rq, id)
 	default:
-		return nil, &badRequest{"an identity can be disabled, enabled, rotated or deleted, and its numbers reset, or given a new ticket (ticket)"}
+		return nil, &api.BadRequest{Text: "an identity can be disabled, enabled, rotated or deleted, and its numbers reset, or given a new ticket (ticket)"}
 	}
 	if !strings.HasPrefix(id, "spiffe://"+h.Domain+"/") {
 		return nil, store.ErrNotFound
@@ -256,13 +257,13 @@ func (h *handler) changeIdentity(ctx context.Context, rq *request) (any, error) 
 	}
 	after := map[string]string{"disable": store.DeviceDisabled, "enable": store.DeviceActive, "delete": store.DeviceDeleted}[rq.PathValue("change")]
 	if after == "" {
-		return nil, h.Access.Record(ctx, rq.grant, onIdentity(id), done)
+		return nil, h.Access.Record(ctx, rq.Grant, onIdentity(id), done)
 	}
-	return nil, h.Access.Record(ctx, rq.grant, onIdentity(id), "state: "+before.State+" -> "+after)
+	return nil, h.Access.Record(ctx, rq.Grant, onIdentity(id), "state: "+before.State+" -> "+after)
 }
 
 // reissue gives a component a new ticket in the place of its keys.
-func (h *handler) reissue(ctx context.Context, rq *request, id string) (any, error) {
+func (h *handler) reissue(ctx context.Context, rq *api.Request, id string) (any, error) {
 	if !strings.HasPrefix(id, "spiffe://"+h.Domain+"/") {
 		return nil, store.ErrNotFound
 	}
@@ -273,7 +274,7 @@ func (h *handler) reissue(ctx context.Context, rq *request, id string) (any, err
 	if kind := displayChange(d, "ticket"); kind != "" {
 		return h.performOnDisplay(ctx, rq, kind, d)
 	}
-	return h.reissued(ctx, doing{grant: rq.grant, requester: rq.subject.Person.ID}, id)
+	return h.reissued(ctx, doing{grant: rq.Grant, requester: rq.Subject.Person.ID}, id)
 }
 
 // reissued records first, as invited does.

@@ -12,6 +12,7 @@ import (
 
 	"vitalseal/internal/access"
 	"vitalseal/internal/store"
+	"vitalseal/internal/view/api"
 	"vitalseal/internal/vitals"
 )
 
@@ -39,13 +40,13 @@ type moved struct {
 	Done bool `json:"done"` // false: noted, and done within seconds
 }
 
-func (moved) status() int { return http.StatusCreated }
+func (moved) Status() int { return http.StatusCreated }
 
 // moveReadings says that what was measured in a span was another patient's. The policies are asked about both patients. Where both were in
 // one ward it is one person's act. From one ward to another it widens who sees the readings: it waits for a second person or, where
 // acts take one, is told as a security event.
-func (h *handler) moveReadings(ctx context.Context, rq *request) (any, error) {
-	in, err := decode[struct {
+func (h *handler) moveReadings(ctx context.Context, rq *api.Request) (any, error) {
+	in, err := api.Decode[struct {
 		From   string    `json:"from"` // a patient, or "unassigned"
 		To     string    `json:"to"`
 		Sensor string    `json:"sensor"` // short name; empty: all that were at the patient's bed
@@ -57,11 +58,11 @@ func (h *handler) moveReadings(ctx context.Context, rq *request) (any, error) {
 		return nil, err
 	}
 	purpose := "POST " + clipPath(rq.URL.Path)
-	from, err := h.Access.DecideFor(ctx, rq.subject, access.MoveReadings, sourceOf(in.From), purpose)
+	from, err := h.Access.DecideFor(ctx, rq.Subject, access.MoveReadings, sourceOf(in.From), purpose)
 	if err != nil {
 		return nil, err
 	}
-	to, err := h.Access.DecideFor(ctx, rq.subject, access.MoveReadings, access.OnPatient(in.To), purpose)
+	to, err := h.Access.DecideFor(ctx, rq.Subject, access.MoveReadings, access.OnPatient(in.To), purpose)
 	if err != nil {
 		return nil, err
 	}
@@ -69,7 +70,7 @@ func (h *handler) moveReadings(ctx context.Context, rq *request) (any, error) {
 	if in.Sensor != "" {
 		act.Sensor = h.spiffe(kindSensor, in.Sensor)
 	}
-	m := act.move(rq.subject.Person.ID)
+	m := act.move(rq.Subject.Person.ID)
 	if err := h.Store.CheckMove(m); err != nil {
 		return nil, err
 	}
@@ -97,12 +98,12 @@ func (h *handler) moveReadings(ctx context.Context, rq *request) (any, error) {
 		if err != nil {
 			return nil, fmt.Errorf("admin: act: %w", err)
 		}
-		rq.grant = from
+		rq.Grant = from
 		return h.request(ctx, rq, actMove, access.OnPatient(act.To).String(), raw)
 	}
 	out, err := h.move(ctx, from, to, act, m.Person, "")
 	if !within && (err == nil || !notNoted(err)) {
-		h.Access.Tell(access.Event{Kind: access.EventMoved, Person: m.Person, Where: rq.subject.Workstation, Patient: act.To,
+		h.Access.Tell(access.Event{Kind: access.EventMoved, Person: m.Person, Where: rq.Subject.Workstation, Patient: act.To,
 			Detail: "from " + act.From + " to " + act.To + ": " + act.span()})
 	}
 	return out, err

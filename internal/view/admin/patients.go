@@ -5,11 +5,12 @@ import (
 	"time"
 
 	"vitalseal/internal/access"
+	"vitalseal/internal/view/api"
 )
 
 // changePatient moves, discharges, holds, releases or forgets a patient. What was done is in the audit log before the answer.
-func (h *handler) changePatient(ctx context.Context, rq *request) (any, error) {
-	in, err := decode[struct {
+func (h *handler) changePatient(ctx context.Context, rq *api.Request) (any, error) {
+	in, err := api.Decode[struct {
 		Bed    string `json:"bed"`    // admit
 		Reason string `json:"reason"` // hold
 		// At is when a patient was admitted, moved or discharged, if that was not now: at most 31 days ago.
@@ -30,28 +31,28 @@ func (h *handler) changePatient(ctx context.Context, rq *request) (any, error) {
 		if err != nil {
 			return nil, err
 		}
-		return nil, h.Access.Record(ctx, rq.grant, access.OnPatient(p.ID), what)
+		return nil, h.Access.Record(ctx, rq.Grant, access.OnPatient(p.ID), what)
 	}
 	switch rq.PathValue("change") {
 	case "admit":
 		if in.Bed == "" {
-			return nil, invalid("bed", "the id of a bed")
+			return nil, api.Invalid("bed", "the id of a bed")
 		}
 		return record("bed: "+noneOr(p.Bed)+" -> "+in.Bed+asOf, h.Store.AdmitFrom(ctx, p.ID, in.Bed, at))
 	case "discharge":
 		return record("discharged; bed: "+noneOr(p.Bed)+" -> none"+asOf, h.Store.DischargeFrom(ctx, p.ID, at))
 	case "hold":
-		return record("legal hold: none -> placed", h.Store.PlaceHold(ctx, p.ID, rq.subject.Person.ID, in.Reason))
+		return record("legal hold: none -> placed", h.Store.PlaceHold(ctx, p.ID, rq.Subject.Person.ID, in.Reason))
 	case "release":
 		return record("legal hold: placed -> released", h.Store.ReleaseHold(ctx, p.ID))
 	case "forget":
 		// First the intention, durably: what is destroyed cannot be asked afterwards who destroyed it.
-		if err := h.Access.Record(ctx, rq.grant, access.OnPatient(p.ID), "to be forgotten"); err != nil {
+		if err := h.Access.Record(ctx, rq.Grant, access.OnPatient(p.ID), "to be forgotten"); err != nil {
 			return nil, err
 		}
 		return record("forgotten", h.Store.Forget(ctx, p.ID))
 	}
-	return nil, invalid("change", "one of admit, discharge, hold, release, forget")
+	return nil, api.Invalid("change", "one of admit, discharge, hold, release, forget")
 }
 
 type holdOut struct {
@@ -61,7 +62,7 @@ type holdOut struct {
 	Reason  string    `json:"reason"`
 }
 
-func (h *handler) holds(ctx context.Context, _ *request) (any, error) {
+func (h *handler) holds(ctx context.Context, _ *api.Request) (any, error) {
 	all, err := h.Store.Holds(ctx)
 	out := []holdOut{}
 	for _, x := range all {
@@ -80,7 +81,7 @@ type quarantinedOut struct {
 }
 
 // quarantine lists the newest chunks that were set aside.
-func (h *handler) quarantine(ctx context.Context, _ *request) (any, error) {
+func (h *handler) quarantine(ctx context.Context, _ *api.Request) (any, error) {
 	all, err := h.Store.Quarantine(ctx, maxQuarantine)
 	out := []quarantinedOut{}
 	for _, q := range all {
@@ -103,7 +104,7 @@ type gapOut struct {
 }
 
 // gaps lists what gateways have said will never arrive, newest first.
-func (h *handler) gaps(ctx context.Context, _ *request) (any, error) {
+func (h *handler) gaps(ctx context.Context, _ *api.Request) (any, error) {
 	all, err := h.Store.Gaps(ctx, "", maxQuarantine)
 	out := []gapOut{}
 	for _, g := range all {

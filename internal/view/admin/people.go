@@ -7,6 +7,7 @@ import (
 	"vitalseal/internal/access"
 	"vitalseal/internal/signin"
 	"vitalseal/internal/store"
+	"vitalseal/internal/view/api"
 )
 
 type personIn struct {
@@ -25,24 +26,24 @@ func (p *personIn) check() error {
 	login, ok := signin.NormalLogin(p.Login)
 	switch {
 	case !ok:
-		return invalid("login", "1 to 64 of a-z, 0-9 and . _ @ -, starting with a letter or digit")
+		return api.Invalid("login", "1 to 64 of a-z, 0-9 and . _ @ -, starting with a letter or digit")
 	case !p.Role.Valid():
-		return invalid("role", "one of %v", access.Roles())
+		return api.Invalid("role", "one of %v", access.Roles())
 	case len(p.Wards) > 0 && p.Role != access.RoleNurse:
-		return invalid("wards", "only for role nurse")
+		return api.Invalid("wards", "only for role nurse")
 	case len(p.Patients) > 0 && p.Role != access.RoleDoctor:
-		return invalid("patients", "only for role doctor")
+		return api.Invalid("patients", "only for role doctor")
 	case p.Self != "" && p.Role != access.RolePatient:
-		return invalid("self", "only for role patient")
+		return api.Invalid("self", "only for role patient")
 	case p.Self == "" && p.Role == access.RolePatient:
-		return invalid("self", "required for role patient: the id of the patient")
+		return api.Invalid("self", "required for role patient: the id of the patient")
 	}
 	p.Login = login
 	return store.CheckDisplayName(p.DisplayName) // now, not when another person has approved it
 }
 
-func (h *handler) createPerson(ctx context.Context, rq *request) (any, error) {
-	in, err := decode[personIn](rq)
+func (h *handler) createPerson(ctx context.Context, rq *api.Request) (any, error) {
+	in, err := api.Decode[personIn](rq)
 	if err != nil {
 		return nil, err
 	}
@@ -69,7 +70,7 @@ func (h *handler) exist(ctx context.Context, wards, patients []string) error {
 	}
 	for _, w := range wards {
 		if !slices.ContainsFunc(known, func(k store.Ward) bool { return k.ID == w }) {
-			return invalid("wards", "no ward %.64q", w)
+			return api.Invalid("wards", "no ward %.64q", w)
 		}
 	}
 	for _, p := range patients {
@@ -83,8 +84,8 @@ func (h *handler) exist(ctx context.Context, wards, patients []string) error {
 	return nil
 }
 
-func (h *handler) setWards(ctx context.Context, rq *request) (any, error) {
-	in, err := decode[struct {
+func (h *handler) setWards(ctx context.Context, rq *api.Request) (any, error) {
+	in, err := api.Decode[struct {
 		Wards []string `json:"wards"`
 	}](rq)
 	if err != nil {
@@ -95,7 +96,7 @@ func (h *handler) setWards(ctx context.Context, rq *request) (any, error) {
 		return nil, err
 	}
 	if p.Role != access.RoleNurse {
-		return nil, invalid("wards", "only for role nurse")
+		return nil, api.Invalid("wards", "only for role nurse")
 	}
 	if err := h.exist(ctx, in.Wards, nil); err != nil {
 		return nil, err
@@ -103,8 +104,8 @@ func (h *handler) setWards(ctx context.Context, rq *request) (any, error) {
 	return h.relate(ctx, rq, p, relations{p.Role, in.Wards, p.Patients})
 }
 
-func (h *handler) setPatients(ctx context.Context, rq *request) (any, error) {
-	in, err := decode[struct {
+func (h *handler) setPatients(ctx context.Context, rq *api.Request) (any, error) {
+	in, err := api.Decode[struct {
 		Patients []string `json:"patients"`
 	}](rq)
 	if err != nil {
@@ -115,7 +116,7 @@ func (h *handler) setPatients(ctx context.Context, rq *request) (any, error) {
 		return nil, err
 	}
 	if p.Role != access.RoleDoctor {
-		return nil, invalid("patients", "only for role doctor")
+		return nil, api.Invalid("patients", "only for role doctor")
 	}
 	if err := h.exist(ctx, nil, in.Patients); err != nil {
 		return nil, err
@@ -125,8 +126,8 @@ func (h *handler) setPatients(ctx context.Context, rq *request) (any, error) {
 
 // setRole changes what a person is, with the relationships that the new role has. The old role's end in the same moment. It takes
 // effect on live views as well.
-func (h *handler) setRole(ctx context.Context, rq *request) (any, error) {
-	in, err := decode[relations](rq)
+func (h *handler) setRole(ctx context.Context, rq *api.Request) (any, error) {
+	in, err := api.Decode[relations](rq)
 	if err != nil {
 		return nil, err
 	}
@@ -135,10 +136,10 @@ func (h *handler) setRole(ctx context.Context, rq *request) (any, error) {
 		return nil, err
 	}
 	switch {
-	case p.ID == rq.subject.Person.ID:
-		return nil, &badRequest{"your own role is changed by another administrator: the last one could be locked out"}
+	case p.ID == rq.Subject.Person.ID:
+		return nil, &api.BadRequest{Text: "your own role is changed by another administrator: the last one could be locked out"}
 	case p.Role == access.RolePatient || in.Role == access.RolePatient:
-		return nil, invalid("role", "a patient's sign-in stays one, and no other becomes one; create another person")
+		return nil, api.Invalid("role", "a patient's sign-in stays one, and no other becomes one; create another person")
 	}
 	check := personIn{Login: p.Login, Role: in.Role, Wards: in.Wards, Patients: in.Patients}
 	if err := check.check(); err != nil {
@@ -152,12 +153,12 @@ func (h *handler) setRole(ctx context.Context, rq *request) (any, error) {
 
 // changePerson disables, enables or signs out a person, makes a one-time password, which is answered once, or takes away
 // all second factors. All but enabling end the person's sessions.
-func (h *handler) changePerson(ctx context.Context, rq *request) (any, error) {
+func (h *handler) changePerson(ctx context.Context, rq *api.Request) (any, error) {
 	p, err := h.Store.Person(ctx, rq.PathValue("id"))
 	if err != nil {
 		return nil, err
 	}
-	self := p.ID == rq.subject.Person.ID
+	self := p.ID == rq.Subject.Person.ID
 	perform := func(kind string) (any, error) {
 		return h.perform(ctx, rq, kind, onPerson(p.ID).String(), personAct{Person: p.ID})
 	}
@@ -169,24 +170,24 @@ func (h *handler) changePerson(ctx context.Context, rq *request) (any, error) {
 		return perform(actEnable)
 	case "disable":
 		if self {
-			return nil, &badRequest{"another administrator disables you: the last one could be locked out"}
+			return nil, &api.BadRequest{Text: "another administrator disables you: the last one could be locked out"}
 		}
 		return h.disable(ctx, rq, p)
 	case "sign-out":
-		if err := h.Access.Record(ctx, rq.grant, onPerson(p.ID), "all sessions ended"); err != nil {
+		if err := h.Access.Record(ctx, rq.Grant, onPerson(p.ID), "all sessions ended"); err != nil {
 			return nil, err
 		}
 		return nil, h.SignIn.SignOutAll(ctx, p.ID)
 	case "password":
 		if self {
-			return nil, &badRequest{"one's own password is changed in one's own account"}
+			return nil, &api.BadRequest{Text: "one's own password is changed in one's own account"}
 		}
 		return perform(actPassword)
 	case "reset-factors":
 		if self {
-			return nil, &badRequest{"one's own second factors are changed in one's own account"}
+			return nil, &api.BadRequest{Text: "one's own second factors are changed in one's own account"}
 		}
 		return perform(actFactors)
 	}
-	return nil, &badRequest{"a person can be disabled (disable), enabled (enable), signed out (sign-out), given a one-time password (password) or have the second factors taken away (reset-factors)"}
+	return nil, &api.BadRequest{Text: "a person can be disabled (disable), enabled (enable), signed out (sign-out), given a one-time password (password) or have the second factors taken away (reset-factors)"}
 }

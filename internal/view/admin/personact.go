@@ -11,6 +11,7 @@ import (
 
 	"vitalseal/internal/access"
 	"vitalseal/internal/store"
+	"vitalseal/internal/view/api"
 )
 
 // personAct is an act on one person.
@@ -188,7 +189,7 @@ func (h *handler) doCreatePerson(ctx context.Context, d doing, raw []byte) (any,
 }
 
 // relate changes a person's relations. What only takes away is done at once: it must not wait.
-func (h *handler) relate(ctx context.Context, rq *request, p access.Person, after relations) (any, error) {
+func (h *handler) relate(ctx context.Context, rq *api.Request, p access.Person, after relations) (any, error) {
 	act := relationsAct{Person: p.ID, Before: relations{p.Role, p.Wards, p.Patients}, After: after}
 	fewer := after.Role == p.Role && containsAll(p.Wards, after.Wards) && containsAll(p.Patients, after.Patients)
 	if fewer {
@@ -196,7 +197,7 @@ func (h *handler) relate(ctx context.Context, rq *request, p access.Person, afte
 		if err != nil {
 			return nil, fmt.Errorf("admin: act: %w", err)
 		}
-		return h.doRelations(ctx, doing{grant: rq.grant, requester: rq.subject.Person.ID}, raw)
+		return h.doRelations(ctx, doing{grant: rq.Grant, requester: rq.Subject.Person.ID}, raw)
 	}
 	return h.perform(ctx, rq, actRelations, onPerson(p.ID).String(), act)
 }
@@ -295,7 +296,7 @@ func (h *handler) doEnable(ctx context.Context, d doing, raw []byte) (any, error
 }
 
 // disable keeps a person out at once, unless that would leave too few to approve anything: then another approver has to agree.
-func (h *handler) disable(ctx context.Context, rq *request, p access.Person) (any, error) {
+func (h *handler) disable(ctx context.Context, rq *api.Request, p access.Person) (any, error) {
 	enough, err := h.Access.EnoughWithout(ctx, p.ID)
 	if err != nil {
 		return nil, err
@@ -307,7 +308,7 @@ func (h *handler) disable(ctx context.Context, rq *request, p access.Person) (an
 	if err != nil {
 		return nil, fmt.Errorf("admin: act: %w", err)
 	}
-	return h.doDisable(ctx, doing{grant: rq.grant, requester: rq.subject.Person.ID}, raw)
+	return h.doDisable(ctx, doing{grant: rq.Grant, requester: rq.Subject.Person.ID}, raw)
 }
 
 func (h *handler) doDisable(ctx context.Context, d doing, raw []byte) (any, error) {

@@ -9,6 +9,7 @@ import (
 
 	"vitalseal/internal/access"
 	"vitalseal/internal/store"
+	"vitalseal/internal/view/api"
 )
 
 // sensorIn is a sensor of an invitation.
@@ -23,7 +24,7 @@ type sensorIn struct {
 // sensors checks the sensors of an invitation, which hang on a gateway, against the inventory and each other.
 func (h *handler) sensors(ctx context.Context, gateway string, in []sensorIn, meant bool) ([]store.Device, error) {
 	if len(in) > maxSensors {
-		return nil, invalid("sensors", "at most %d", maxSensors)
+		return nil, api.Invalid("sensors", "at most %d", maxSensors)
 	}
 	beds, err := h.Store.Beds(ctx)
 	if err != nil {
@@ -48,9 +49,9 @@ func (h *handler) sensors(ctx context.Context, gateway string, in []sensorIn, me
 		}
 		switch {
 		case slices.ContainsFunc(devices, func(o store.Device) bool { return o.ID == d.ID }):
-			return nil, invalid("sensors.id", "%q stands twice", s.ID)
+			return nil, api.Invalid("sensors.id", "%q stands twice", s.ID)
 		case d.Bed != "" && !slices.ContainsFunc(beds, func(b store.Bed) bool { return b.ID == d.Bed }):
-			return nil, invalid("sensors.bed", "no bed %.64q", d.Bed)
+			return nil, api.Invalid("sensors.bed", "no bed %.64q", d.Bed)
 		}
 		devices = append(devices, d)
 	}
@@ -61,8 +62,8 @@ func (h *handler) sensors(ctx context.Context, gateway string, in []sensorIn, me
 }
 
 // inviteSensors makes sensors for a gateway that is there, and their ticket: to be redeemed in the gateway's folder.
-func (h *handler) inviteSensors(ctx context.Context, rq *request) (any, error) {
-	in, err := decode[struct {
+func (h *handler) inviteSensors(ctx context.Context, rq *api.Request) (any, error) {
+	in, err := api.Decode[struct {
 		Sensors []sensorIn `json:"sensors"`
 		Meant   bool       `json:"meant"`
 	}](rq)
@@ -74,10 +75,10 @@ func (h *handler) inviteSensors(ctx context.Context, rq *request) (any, error) {
 		return nil, err
 	}
 	if len(in.Sensors) == 0 {
-		return nil, invalid("sensors", "1 to %d", maxSensors)
+		return nil, api.Invalid("sensors", "1 to %d", maxSensors)
 	}
 	if gateway.State == store.DeviceDeleted {
-		return nil, invalid("gateway", "is deleted and its name is not used again; invite a gateway of another name")
+		return nil, api.Invalid("gateway", "is deleted and its name is not used again; invite a gateway of another name")
 	}
 	devices, err := h.sensors(ctx, gateway.ID, in.Sensors, in.Meant)
 	if err != nil {
@@ -87,8 +88,8 @@ func (h *handler) inviteSensors(ctx context.Context, rq *request) (any, error) {
 }
 
 // placeSensor puts a sensor at a bed, or takes it from the one where it is; the policies are asked about the ward of each.
-func (h *handler) placeSensor(ctx context.Context, rq *request) (any, error) {
-	in, err := decode[struct {
+func (h *handler) placeSensor(ctx context.Context, rq *api.Request) (any, error) {
+	in, err := api.Decode[struct {
 		Bed   string     `json:"bed"` // empty: at none
 		At    *time.Time `json:"at"`  // in the past, at most 31 days; absent: now
 		Meant bool       `json:"meant"`
@@ -123,7 +124,7 @@ func (h *handler) placeSensor(ctx context.Context, rq *request) (any, error) {
 	slices.Sort(wards)
 	var grant access.Grant
 	for _, w := range slices.Compact(wards) {
-		if grant, err = h.Access.DecideFor(ctx, rq.subject, access.MoveSensor, access.OnWard(w), "POST "+clipPath(rq.URL.Path)); err != nil {
+		if grant, err = h.Access.DecideFor(ctx, rq.Subject, access.MoveSensor, access.OnWard(w), "POST "+clipPath(rq.URL.Path)); err != nil {
 			return nil, err
 		}
 	}
@@ -135,13 +136,13 @@ func (h *handler) placeSensor(ctx context.Context, rq *request) (any, error) {
 	case missing != nil:
 		return nil, missing
 	case d.Kind != kindSensor:
-		return nil, invalid("kind", "a %s is at no bed; only a sensor is", d.Kind)
+		return nil, api.Invalid("kind", "a %s is at no bed; only a sensor is", d.Kind)
 	case in.Bed != "" && !slices.ContainsFunc(beds, func(b store.Bed) bool { return b.ID == in.Bed }):
-		return nil, invalid("bed", "no bed %.64q", in.Bed)
+		return nil, api.Invalid("bed", "no bed %.64q", in.Bed)
 	case at.After(time.Now()):
-		return nil, invalid("at", "is in the future")
+		return nil, api.Invalid("at", "is in the future")
 	case at.Before(time.Now().Add(-store.MaxBackdate)):
-		return nil, invalid("at", "is more than %d days ago", int(store.MaxBackdate/(24*time.Hour)))
+		return nil, api.Invalid("at", "is more than %d days ago", int(store.MaxBackdate/(24*time.Hour)))
 	}
 	if !in.Meant && in.Bed != "" && in.Bed != d.Bed {
 		moved := d
@@ -160,7 +161,7 @@ func (h *handler) placeSensor(ctx context.Context, rq *request) (any, error) {
 	}
 	if err := h.Store.PlaceDevice(ctx, id, in.Bed, at); err != nil {
 		if errors.Is(err, store.ErrConflict) {
-			return nil, invalid("at", "the sensor was moved after this time already; a later time, or none, is taken")
+			return nil, api.Invalid("at", "the sensor was moved after this time already; a later time, or none, is taken")
 		}
 		return nil, err
 	}

@@ -11,6 +11,7 @@ import (
 	"vitalseal/internal/access"
 	"vitalseal/internal/signin"
 	"vitalseal/internal/store"
+	"vitalseal/internal/view/api"
 )
 
 // Live is what is known of live views at this hub.
@@ -38,7 +39,7 @@ type used struct {
 }
 
 // quotas are the use and the limits of everyone, and who was refused by which quota since the hub started.
-func (h *handler) quotas(ctx context.Context, _ *request) (any, error) {
+func (h *handler) quotas(ctx context.Context, _ *api.Request) (any, error) {
 	usage, err := h.Store.Usages(ctx, 1000)
 	if err != nil {
 		return nil, err
@@ -125,8 +126,8 @@ func (h *handler) quotas(ctx context.Context, _ *request) (any, error) {
 
 // setQuota sets a limit of one person, one workstation or the hospital in place of the configuration's, which 0 gives back. It takes
 // one administrator: no limit lets anyone see a patient.
-func (h *handler) setQuota(ctx context.Context, rq *request) (any, error) {
-	in, err := decode[struct {
+func (h *handler) setQuota(ctx context.Context, rq *api.Request) (any, error) {
+	in, err := api.Decode[struct {
 		Kind  string `json:"kind"` // "person", "station" or "hospital"
 		ID    string `json:"id"`   // a person's id, or a workstation's SPIFFE id; empty for the hospital
 		Name  string `json:"name"` // "entries", "bytes" or "live_views"
@@ -136,7 +137,7 @@ func (h *handler) setQuota(ctx context.Context, rq *request) (any, error) {
 		return nil, err
 	}
 	if in.Limit == nil {
-		return nil, invalid("limit", "is missing; 0 is the configuration's")
+		return nil, api.Invalid("limit", "is missing; 0 is the configuration's")
 	}
 	switch in.Kind {
 	case store.LimitPerson:
@@ -158,13 +159,13 @@ func (h *handler) setQuota(ctx context.Context, rq *request) (any, error) {
 		}
 		return fmt.Sprint(v)
 	}
-	return nil, h.Access.Record(ctx, rq.grant, access.Resource{Kind: "quota", ID: strings.TrimSuffix(in.Kind+":"+in.ID, ":")}, in.Name+": "+say(was)+" -> "+say(*in.Limit))
+	return nil, h.Access.Record(ctx, rq.Grant, access.Resource{Kind: "quota", ID: strings.TrimSuffix(in.Kind+":"+in.ID, ":")}, in.Name+": "+say(was)+" -> "+say(*in.Limit))
 }
 
 // unknown is a bad request for what is not there, and any other error as it is.
 func unknown(err error, field, format string, args ...any) error {
 	if err == nil || errors.Is(err, store.ErrNotFound) {
-		return invalid(field, format, args...)
+		return api.Invalid(field, format, args...)
 	}
 	return err
 }

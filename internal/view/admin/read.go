@@ -10,6 +10,7 @@ import (
 	"vitalseal/internal/access"
 	"vitalseal/internal/delivery"
 	"vitalseal/internal/store"
+	"vitalseal/internal/view/api"
 )
 
 // maxAudit is how many audit entries one answer has at most.
@@ -23,7 +24,7 @@ type wardOut struct {
 	Name string `json:"name"`
 }
 
-func (h *handler) wards(ctx context.Context, _ *request) (any, error) {
+func (h *handler) wards(ctx context.Context, _ *api.Request) (any, error) {
 	wards, err := h.Store.Wards(ctx)
 	out := make([]wardOut, 0, len(wards))
 	for _, w := range wards {
@@ -38,7 +39,7 @@ type bedOut struct {
 	Name string `json:"name"`
 }
 
-func (h *handler) beds(ctx context.Context, _ *request) (any, error) {
+func (h *handler) beds(ctx context.Context, _ *api.Request) (any, error) {
 	beds, err := h.Store.Beds(ctx)
 	out := make([]bedOut, 0, len(beds))
 	for _, b := range beds {
@@ -56,7 +57,7 @@ type patientOut struct {
 }
 
 // patients is the directory with names, which an administrator keeps right. It has no values.
-func (h *handler) patients(ctx context.Context, rq *request) (any, error) {
+func (h *handler) patients(ctx context.Context, rq *api.Request) (any, error) {
 	refs, err := h.Store.Patients(ctx)
 	if err != nil {
 		return nil, err
@@ -68,7 +69,7 @@ func (h *handler) patients(ctx context.Context, rq *request) (any, error) {
 	out := make([]patientOut, 0, len(refs))
 	for _, r := range refs {
 		o := patientOut{ID: r.ID, Ward: r.Ward, Bed: r.Bed, Channel: channels[r.ID]}
-		switch name, err := h.Store.PatientName(ctx, rq.grant, r.ID); {
+		switch name, err := h.Store.PatientName(ctx, rq.Grant, r.ID); {
 		case err == nil:
 			o.Name = &name
 		case !errors.Is(err, store.ErrNotAllowed):
@@ -97,7 +98,7 @@ func describePerson(p access.Person) personOut {
 		p.Self, p.Disabled, p.MustChangePassword}
 }
 
-func (h *handler) person(ctx context.Context, rq *request) (any, error) {
+func (h *handler) person(ctx context.Context, rq *api.Request) (any, error) {
 	p, err := h.Store.Person(ctx, rq.PathValue("id"))
 	if err != nil {
 		return nil, err
@@ -105,7 +106,7 @@ func (h *handler) person(ctx context.Context, rq *request) (any, error) {
 	return describePerson(p), nil
 }
 
-func (h *handler) persons(ctx context.Context, _ *request) (any, error) {
+func (h *handler) persons(ctx context.Context, _ *api.Request) (any, error) {
 	persons, err := h.Store.Persons(ctx)
 	out := make([]personOut, 0, len(persons))
 	for _, p := range persons {
@@ -203,7 +204,7 @@ func describe(d store.Device) deviceOut {
 	return o
 }
 
-func (h *handler) inventory(ctx context.Context, _ *request) (any, error) {
+func (h *handler) inventory(ctx context.Context, _ *api.Request) (any, error) {
 	devices, err := h.Store.Devices(ctx)
 	out := make([]deviceOut, 0, len(devices))
 	if err != nil {
@@ -229,7 +230,7 @@ type streamOut struct {
 	Gaps    int64  `json:"gaps"` // of missing: those that the gateway has said will never arrive
 }
 
-func (h *handler) delivery(ctx context.Context, _ *request) (any, error) {
+func (h *handler) delivery(ctx context.Context, _ *api.Request) (any, error) {
 	d, err := h.Store.Delivery(ctx)
 	if err != nil {
 		return nil, err
@@ -254,7 +255,7 @@ func milliseconds(d time.Duration) float64 { return float64(d.Microseconds()) / 
 
 // provenAudit answers with the newest n entries as they stand in the log, oldest first, and with the proof that they are its end. also are sizes, with
 // commas between, that the page or the workstation has seen before: they are proven to be beginnings of it.
-func (h *handler) provenAudit(ctx context.Context, rq *request) (any, error) {
+func (h *handler) provenAudit(ctx context.Context, rq *api.Request) (any, error) {
 	n, err := howMany(rq)
 	if err != nil {
 		return nil, err
@@ -264,7 +265,7 @@ func (h *handler) provenAudit(ctx context.Context, rq *request) (any, error) {
 		for _, one := range strings.Split(s, ",") {
 			size, err := strconv.ParseInt(one, 10, 64)
 			if err != nil || size < 1 || len(also) == maxAlso {
-				return nil, invalid("also", "at most %d numbers of entries, with commas between", maxAlso)
+				return nil, api.Invalid("also", "at most %d numbers of entries, with commas between", maxAlso)
 			}
 			also = append(also, size)
 		}
@@ -276,20 +277,20 @@ func (h *handler) provenAudit(ctx context.Context, rq *request) (any, error) {
 }
 
 // howMany is the number of audit entries that are asked for.
-func howMany(rq *request) (int, error) {
+func howMany(rq *api.Request) (int, error) {
 	s := rq.URL.Query().Get("n")
 	if s == "" {
 		return 100, nil
 	}
 	n, err := strconv.Atoi(s)
 	if err != nil || n < 1 || n > maxAudit {
-		return 0, invalid("n", "1 to %d", maxAudit)
+		return 0, api.Invalid("n", "1 to %d", maxAudit)
 	}
 	return n, nil
 }
 
 // audit answers with the newest n entries, newest first.
-func (h *handler) audit(ctx context.Context, rq *request) (any, error) {
+func (h *handler) audit(ctx context.Context, rq *api.Request) (any, error) {
 	n, err := howMany(rq)
 	if err != nil {
 		return nil, err

@@ -11,6 +11,7 @@ import (
 	"vitalseal/internal/access"
 	"vitalseal/internal/signin"
 	"vitalseal/internal/store"
+	"vitalseal/internal/view/api"
 )
 
 // reviewOut is one emergency access, for whoever judges it.
@@ -33,8 +34,8 @@ type reviewOut struct {
 }
 
 // reviews are the emergency accesses; with open=1 only those that nobody has judged yet.
-func (h *handler) reviews(ctx context.Context, rq *request) (any, error) {
-	list, err := h.Access.Glasses(ctx, rq.subject, rq.URL.Query().Get("open") == "1")
+func (h *handler) reviews(ctx context.Context, rq *api.Request) (any, error) {
+	list, err := h.Access.Glasses(ctx, rq.Subject, rq.URL.Query().Get("open") == "1")
 	if err != nil {
 		return nil, err
 	}
@@ -85,20 +86,20 @@ func (h *handler) names(ctx context.Context) (beds, wards map[string]string, err
 	return beds, wards, nil
 }
 
-func (h *handler) review(ctx context.Context, rq *request) (any, error) {
-	in, err := decode[struct {
+func (h *handler) review(ctx context.Context, rq *api.Request) (any, error) {
+	in, err := api.Decode[struct {
 		Outcome string `json:"outcome"`
 		Note    string `json:"note"`
 	}](rq)
 	if err != nil {
 		return nil, err
 	}
-	return nil, h.Access.ReviewGlass(ctx, rq.subject, rq.PathValue("id"), in.Outcome, in.Note)
+	return nil, h.Access.ReviewGlass(ctx, rq.Subject, rq.PathValue("id"), in.Outcome, in.Note)
 }
 
 // explain answers ?who=LOGIN&what=ACTION&on=KIND:ID: what the policies would say, and which rules decide. It supposes that
 // the person has just signed in at the workstation that asks.
-func (h *handler) explain(ctx context.Context, rq *request) (any, error) {
+func (h *handler) explain(ctx context.Context, rq *api.Request) (any, error) {
 	query := rq.URL.Query()
 	who, err := h.whom(ctx, query.Get("who"))
 	if err != nil {
@@ -106,15 +107,15 @@ func (h *handler) explain(ctx context.Context, rq *request) (any, error) {
 	}
 	action := access.Action(query.Get("what"))
 	if !slices.Contains(access.Actions(), action) {
-		return nil, invalid("what", "one of %v", access.Actions())
+		return nil, api.Invalid("what", "one of %v", access.Actions())
 	}
 	kind, id, _ := strings.Cut(query.Get("on"), ":")
 	on := access.Resource{Kind: kind, ID: id}
 	if !slices.Contains([]string{access.KindPatient, access.KindWard, access.KindChannel, access.KindSystem}, kind) || (id == "") != (kind == access.KindSystem) {
-		return nil, invalid("on", "patient:ID, ward:ID, channel:NUMBER or system")
+		return nil, api.Invalid("on", "patient:ID, ward:ID, channel:NUMBER or system")
 	}
 	now := time.Now()
-	x, err := h.Access.Explain(ctx, access.Subject{Person: who, Workstation: rq.subject.Workstation, SessionStarted: now, Proven: now}, action, on)
+	x, err := h.Access.Explain(ctx, access.Subject{Person: who, Workstation: rq.Subject.Workstation, SessionStarted: now, Proven: now}, action, on)
 	if err != nil {
 		return nil, err
 	}
@@ -149,7 +150,7 @@ func (h *handler) whom(ctx context.Context, who string) (access.Person, error) {
 }
 
 // choices are what explain may be asked about: people, actions, and patients by their bed. No names of patients.
-func (h *handler) choices(ctx context.Context, _ *request) (any, error) {
+func (h *handler) choices(ctx context.Context, _ *api.Request) (any, error) {
 	type person struct {
 		Login string      `json:"login"`
 		Name  string      `json:"name"`

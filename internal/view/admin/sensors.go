@@ -9,6 +9,7 @@ import (
 
 	"vitalseal/internal/access"
 	"vitalseal/internal/store"
+	"vitalseal/internal/view/api"
 )
 
 // sensorHere is a sensor that the reader may move, or one at no bed, which the reader may put at a bed of these wards.
@@ -34,7 +35,7 @@ type bedHere struct {
 
 // sensorsHere are the sensors and beds of the wards in which the policies let the person move sensors, and the sensors at no bed. It names
 // no patient. One entry of the audit log names the wards.
-func (h *handler) sensorsHere(ctx context.Context, rq *request) (any, error) {
+func (h *handler) sensorsHere(ctx context.Context, rq *api.Request) (any, error) {
 	all, err := h.Store.Wards(ctx)
 	if err != nil {
 		return nil, err
@@ -42,7 +43,7 @@ func (h *handler) sensorsHere(ctx context.Context, rq *request) (any, error) {
 	wards := map[string]string{}
 	var ids []string
 	for _, w := range all {
-		if h.Access.May(ctx, rq.subject, access.MoveSensor, access.OnWard(w.ID)) {
+		if h.Access.May(ctx, rq.Subject, access.MoveSensor, access.OnWard(w.ID)) {
 			wards[w.ID] = w.Name
 			ids = append(ids, w.ID)
 		}
@@ -51,7 +52,7 @@ func (h *handler) sensorsHere(ctx context.Context, rq *request) (any, error) {
 	if len(ids) > 0 {
 		on = access.OnWard(ids[0])
 	}
-	if _, err := h.Access.DecideLook(ctx, rq.subject, access.MoveSensor, on, "GET "+clipPath(rq.URL.Path)+"; wards: "+strings.Join(ids, " ")); err != nil {
+	if _, err := h.Access.DecideLook(ctx, rq.Subject, access.MoveSensor, on, "GET "+clipPath(rq.URL.Path)+"; wards: "+strings.Join(ids, " ")); err != nil {
 		return nil, err
 	}
 	beds, err := h.Store.Beds(ctx)
@@ -125,19 +126,19 @@ func describeFound(f store.Found) foundOut {
 
 // previewMove answers ?from=PATIENT&to=PATIENT&sensor=NAME&begin=TIME&end=TIME with what readings/move would move, and with what the other
 // patient has of that span already. It is decided as the move itself.
-func (h *handler) previewMove(ctx context.Context, rq *request) (any, error) {
+func (h *handler) previewMove(ctx context.Context, rq *api.Request) (any, error) {
 	q := rq.URL.Query()
-	m := store.Move{From: q.Get("from"), To: q.Get("to"), Person: rq.subject.Person.ID}
+	m := store.Move{From: q.Get("from"), To: q.Get("to"), Person: rq.Subject.Person.ID}
 	source := access.OnPatient(m.From)
 	if m.From == store.Unassigned {
 		source = access.OnSystem()
 	}
 	purpose := "GET " + clipPath(rq.URL.Path)
-	from, err := h.Access.DecideLook(ctx, rq.subject, access.MoveReadings, source, purpose)
+	from, err := h.Access.DecideLook(ctx, rq.Subject, access.MoveReadings, source, purpose)
 	if err != nil {
 		return nil, err
 	}
-	to, err := h.Access.DecideLook(ctx, rq.subject, access.MoveReadings, access.OnPatient(m.To), purpose)
+	to, err := h.Access.DecideLook(ctx, rq.Subject, access.MoveReadings, access.OnPatient(m.To), purpose)
 	if err != nil {
 		return nil, err
 	}
@@ -147,7 +148,7 @@ func (h *handler) previewMove(ctx context.Context, rq *request) (any, error) {
 	}{{"begin", &m.Begin}, {"end", &m.End}} {
 		t, err := time.Parse(time.RFC3339, q.Get(x.name))
 		if err != nil {
-			return nil, invalid(x.name, "a time such as 2026-01-31T08:15:00Z")
+			return nil, api.Invalid(x.name, "a time such as 2026-01-31T08:15:00Z")
 		}
 		*x.t = t.UTC()
 	}

@@ -24,7 +24,7 @@ func (h *Handler) changePassword(w http.ResponseWriter, r *http.Request) error {
 	if err := read(r, &in); err != nil {
 		return err
 	}
-	s, err := h.Subject(r)
+	s, err := h.cfg.Gate.Subject(r)
 	if err != nil {
 		return err
 	}
@@ -36,7 +36,7 @@ func (h *Handler) changePassword(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (h *Handler) beginTOTP(w http.ResponseWriter, r *http.Request) error {
-	s, err := h.Subject(r)
+	s, err := h.cfg.Gate.Subject(r)
 	if err != nil {
 		return err
 	}
@@ -59,7 +59,7 @@ func (h *Handler) confirmTOTP(w http.ResponseWriter, r *http.Request) error {
 	if err := read(r, &in); err != nil {
 		return err
 	}
-	s, err := h.Subject(r)
+	s, err := h.cfg.Gate.Subject(r)
 	if err != nil {
 		return err
 	}
@@ -75,7 +75,7 @@ func (h *Handler) confirmTOTP(w http.ResponseWriter, r *http.Request) error {
 
 // newRecovery replaces the recovery codes; the new ones are in this answer alone.
 func (h *Handler) newRecovery(w http.ResponseWriter, r *http.Request) error {
-	s, err := h.Subject(r)
+	s, err := h.cfg.Gate.Subject(r)
 	if err != nil {
 		return err
 	}
@@ -90,7 +90,7 @@ func (h *Handler) newRecovery(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (h *Handler) beginPasskey(w http.ResponseWriter, r *http.Request) error {
-	s, err := h.Subject(r)
+	s, err := h.cfg.Gate.Subject(r)
 	if err != nil {
 		return err
 	}
@@ -110,7 +110,7 @@ func (h *Handler) finishPasskey(w http.ResponseWriter, r *http.Request) error {
 	if err := read(r, &in); err != nil {
 		return err
 	}
-	s, err := h.Subject(r)
+	s, err := h.cfg.Gate.Subject(r)
 	if err != nil {
 		return err
 	}
@@ -139,7 +139,7 @@ func describeFactor(f access.Factor) factorAnswer {
 }
 
 func (h *Handler) factors(w http.ResponseWriter, r *http.Request) error {
-	s, err := h.Subject(r)
+	s, err := h.cfg.Gate.Subject(r)
 	if err != nil {
 		return err
 	}
@@ -156,7 +156,7 @@ func (h *Handler) factors(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (h *Handler) removeFactor(w http.ResponseWriter, r *http.Request) error {
-	s, err := h.Subject(r)
+	s, err := h.cfg.Gate.Subject(r)
 	if err != nil {
 		return err
 	}
@@ -181,7 +181,7 @@ func describeKey(k access.APIKey) keyAnswer {
 
 // keys are the person's own; a key itself is in no list.
 func (h *Handler) keys(w http.ResponseWriter, r *http.Request) error {
-	s, err := h.Subject(r)
+	s, err := h.cfg.Gate.Subject(r)
 	if err != nil {
 		return err
 	}
@@ -206,7 +206,7 @@ func (h *Handler) newKey(w http.ResponseWriter, r *http.Request) error {
 	if err := read(r, &in); err != nil {
 		return err
 	}
-	s, err := h.Subject(r)
+	s, err := h.cfg.Gate.Subject(r)
 	if err != nil {
 		return err
 	}
@@ -222,7 +222,7 @@ func (h *Handler) newKey(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (h *Handler) deleteKey(w http.ResponseWriter, r *http.Request) error {
-	s, err := h.Subject(r)
+	s, err := h.cfg.Gate.Subject(r)
 	if err != nil {
 		return err
 	}
@@ -239,7 +239,7 @@ func (h *Handler) deleteKey(w http.ResponseWriter, r *http.Request) error {
 
 // channels are those of patients whom the person may see, to choose from when making a key.
 func (h *Handler) channels(w http.ResponseWriter, r *http.Request) error {
-	s, err := h.Subject(r)
+	s, err := h.cfg.Gate.Subject(r)
 	if err != nil {
 		return err
 	}
@@ -276,7 +276,7 @@ func (h *Handler) qr(w http.ResponseWriter, r *http.Request) error {
 	if err := read(r, &in); err != nil {
 		return err
 	}
-	if _, err := h.Subject(r); err != nil {
+	if _, err := h.cfg.Gate.Subject(r); err != nil {
 		return err
 	}
 	if in.Text == "" || len(in.Text) > maxQR {

@@ -1,36 +1,26 @@
 package dashboard
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
-	"io"
-	"mime"
 	"net/http"
 	"strconv"
 	"strings"
 
 	"vitalseal/internal/access"
-	"vitalseal/internal/form"
-	"vitalseal/internal/lab/weaken"
 	"vitalseal/internal/signin"
 	"vitalseal/internal/store"
+	"vitalseal/internal/view/api"
 )
 
-const (
-	maxBodyBytes  = 64 << 10
-	maxTokenBytes = 2 << 10
-)
+const maxBodyBytes = 64 << 10
 
 var (
-	errForeign    = errors.New("dashboard: request from another page")
 	errNoSuchPath = errors.New("dashboard: no such path")
 	errTooLarge   = errors.New("dashboard: body too large")
 	errNotJSON    = errors.New("dashboard: body is not JSON")
 	errTooMany    = errors.New("dashboard: too many live connections")
 	errNotOpen    = errors.New("dashboard: the question is not open any more")
-	errTooFast    = errors.New("dashboard: too many requests")
 )
 
 // signInText is the same for every failed sign-in, whatever was wrong.
@@ -48,13 +38,8 @@ const fullText = "The hub's disk is full. What cannot be written into the audit 
 func (h *Handler) api(f func(http.ResponseWriter, *http.Request) error) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Cache-Control", "no-store")
-		if !weaken.Skip(weaken.BodyBound) {
-			r.Body = http.MaxBytesReader(w, r.Body, maxBodyBytes)
-		}
-		err := SameOrigin(r)
-		if err == nil && !h.rates.take(h.cfg.Workstation(r), h.cfg.Now()) {
-			err = errTooFast
-		}
+		api.Bound(w, r, maxBodyBytes)
+		err := h.cfg.Gate.Check(r)
 		if err == nil {
 			err = f(w, r)
 		}
@@ -89,8 +74,8 @@ func statusOf(err error) (status int, text string) {
 		return http.StatusBadRequest, invalidText(err)
 	case errors.Is(err, access.ErrDenied), errors.Is(err, store.ErrNotAllowed):
 		return http.StatusForbidden, "You are not permitted to see this. The attempt is in the audit log."
-	case errors.Is(err, errForeign):
-		return http.StatusForbidden, "This request did not come from the dashboard itself (header " + RequestHeader + ": 1, same origin)."
+	case errors.Is(err, api.ErrForeign):
+		return http.StatusForbidden, "This request did not come from the dashboard itself (header " + api.RequestHeader + ": 1, same origin)."
 	case errors.Is(err, errNotOpen):
 		return http.StatusConflict, "This question is not open any more: it was answered, or the sensor or the patient was moved. Look at the bed again."
 	case errors.As(err, &bad):
@@ -109,8 +94,8 @@ func statusOf(err error) (status int, text string) {
 		return http.StatusTooManyRequests, "Too many live views are open (" + strings.TrimPrefix(err.Error(), errTooMany.Error()+": ") + "). Close some."
 	case errors.Is(err, access.ErrQuota):
 		return http.StatusTooManyRequests, "Too much was asked for in a short time (" + quotaName(err) + "). Wait a moment."
-	case errors.Is(err, errTooFast):
-		return http.StatusTooManyRequests, "Too many requests from this workstation. Wait a moment."
+	case errors.Is(err, api.ErrTooFast):
+		return http.StatusTooManyRequests, api.TooFast
 	case errors.Is(err, store.ErrUnwritten):
 		return http.StatusServiceUnavailable, "Done, and in force now. The hub cannot write it down yet and tries until it can."
 	case errors.Is(err, signin.ErrBusy):
@@ -126,7 +111,7 @@ func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, err error) {
 	if (status == http.StatusInternalServerError || status == http.StatusInsufficientStorage) && !errors.Is(err, context.Canceled) {
 		h.cfg.Log.ErrorContext(r.Context(), "dashboard request failed", "route", r.Pattern, "err", err)
 	}
-	answer := problem{Error: text, StepUp: errors.Is(err, access.ErrStepUp), SignedOut: errors.Is(err, access.ErrNoSession)}
+	answer := api.Problem{Error: text, StepUp: errors.Is(err, access.ErrStepUp), SignedOut: errors.Is(err, access.ErrNoSession)}
 	var throttled *signin.Throttled
 	var quota *access.QuotaError
 	switch {
@@ -137,20 +122,12 @@ func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, err error) {
 	case errors.As(err, &quota):
 		answer.RetryAfter = int(quota.RetryAfter.Seconds()) + 1
 	case status == http.StatusServiceUnavailable, status == http.StatusTooManyRequests:
-		answer.RetryAfter = retryAfter
+		answer.RetryAfter = api.RetryAfter
 	}
 	if answer.RetryAfter > 0 {
 		w.Header().Set("Retry-After", strconv.Itoa(answer.RetryAfter))
 	}
 	h.write(w, status, answer)
-}
-
-// problem is the body of every error answer.
-type problem struct {
-	Error      string `json:"error"`
-	StepUp     bool   `json:"step_up,omitempty"`     // a fresh proof of identity is all that is missing
-	SignedOut  bool   `json:"signed_out,omitempty"`  // there is no session, or it has ended
-	RetryAfter int    `json:"retry_after,omitempty"` // seconds
 }
 
 // quotaName is which quota an access.ErrQuota is of.
@@ -172,43 +149,31 @@ func invalidText(err error) string {
 }
 
 func (h *Handler) write(w http.ResponseWriter, status int, v any) {
-	b, err := json.Marshal(v)
-	if err != nil {
+	if err := api.Answer(w, status, v); err != nil {
 		h.cfg.Log.Error("dashboard answer not encoded", "err", err)
-		status, b = http.StatusInternalServerError, []byte(`{"error":"The hub cannot answer this now."}`)
 	}
-	if !asPage(w) {
-		w.Header().Set("Content-Type", "application/json")
-	}
-	w.WriteHeader(status)
-	_, _ = w.Write(append(b, '\n')) // the reader has gone: nobody to tell
 }
 
 // read decodes a body of exactly one JSON value with known fields.
 func read(r *http.Request, v any) error {
-	if t, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || t != "application/json" {
+	err := api.ReadJSON(r, v)
+	var large *http.MaxBytesError
+	var bad *api.BadRequest
+	switch {
+	case errors.As(err, &large):
+		return errTooLarge
+	case !errors.As(err, &bad):
+		return err
+	}
+	switch bad.Fault {
+	case api.FaultNotJSON:
 		return errNotJSON
-	}
-	body, err := io.ReadAll(body(r))
-	if err != nil {
-		var large *http.MaxBytesError
-		if errors.As(err, &large) {
-			return errTooLarge
-		}
+	case api.FaultCutOff:
 		return badRequest("The request ended early.")
-	}
-	if twice := form.Twice(body); twice != "" && !weaken.Skip(weaken.StrictJSON) {
-		return badRequest("The request is not clear: " + twice + ".")
-	}
-	d := json.NewDecoder(bytes.NewReader(body))
-	if !weaken.Skip(weaken.StrictJSON) {
-		d.DisallowUnknownFields()
-	}
-	if err := d.Decode(v); err != nil {
-		return badRequest("The request is not the JSON that is expected here.")
-	}
-	if _, err := d.Token(); !errors.Is(err, io.EOF) {
+	case api.FaultTwice:
+		return badRequest("The request is not clear: " + bad.Text + ".")
+	case api.FaultTrailing:
 		return badRequest("The request has something after its JSON.")
 	}
-	return nil
+	return badRequest("The request is not the JSON that is expected here.")
 }

@@ -35,7 +35,7 @@ func (h *Handler) watch(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (h *Handler) state(w http.ResponseWriter, r *http.Request, wait bool) error {
-	station := h.cfg.Workstation(r)
+	station := h.cfg.Gate.Workstation(r)
 	if !access.IsWorkstation(station) {
 		return access.ErrNoSession
 	}

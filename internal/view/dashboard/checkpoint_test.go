@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 
+	"vitalseal/internal/view/api"
 	"vitalseal/internal/view/dashboard"
 )
 
@@ -19,7 +20,7 @@ func TestCheckpoint(t *testing.T) {
 	w := newWard(t)
 	from := ""
 	h, err := dashboard.New(dashboard.Config{Store: w.store, Access: w.engine, SignIn: w.signin, Log: slog.New(slog.DiscardHandler),
-		Workstation: func(r *http.Request) string { return r.Header.Get("Test-Peer") },
+		Gate: gateOf(t, api.Config{SignIn: w.signin, Workstation: func(r *http.Request) string { return r.Header.Get("Test-Peer") }}),
 		Statement: func(_ context.Context, _ string, n int64, said []byte, _ bool) (json.RawMessage, error) {
 			from = fmt.Sprint(n)
 			if said != nil {
@@ -63,7 +64,7 @@ func TestSeenByWorkstations(t *testing.T) {
 	w := newWard(t)
 	asked := ""
 	h, err := dashboard.New(dashboard.Config{Store: w.store, Access: w.engine, SignIn: w.signin, Log: slog.New(slog.DiscardHandler),
-		Workstation: func(r *http.Request) string { return r.Header.Get("Test-Peer") },
+		Gate: gateOf(t, api.Config{SignIn: w.signin, Workstation: func(r *http.Request) string { return r.Header.Get("Test-Peer") }}),
 		Statement: func(_ context.Context, who string, _ int64, said []byte, wait bool) (json.RawMessage, error) {
 			asked = fmt.Sprintf("%s %s %v", who, said, wait)
 			if string(said) == "x" {
@@ -90,7 +91,7 @@ func TestSeenByWorkstations(t *testing.T) {
 		r := httptest.NewRequest(http.MethodPost, "/api/audit/"+c.path, strings.NewReader(c.body))
 		r.Header.Set("Test-Peer", c.peer)
 		if c.own != "" {
-			r.Header.Set(dashboard.RequestHeader, c.own)
+			r.Header.Set(api.RequestHeader, c.own)
 		}
 		a := httptest.NewRecorder()
 		h.ServeHTTP(a, r)

@@ -62,7 +62,7 @@ func (h *Handler) nameOf(ctx context.Context, person string) string {
 
 // confirm answers questions of a bed: {"questions": ["7"], "answer": "yes"}.
 func (h *Handler) confirm(w http.ResponseWriter, r *http.Request) error {
-	s, err := h.Subject(r)
+	s, err := h.cfg.Gate.Subject(r)
 	if err != nil {
 		return err
 	}

@@ -21,45 +21,29 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
-	"net/url"
-	"strings"
 	"sync"
 	"time"
 
 	"vitalseal/internal/access"
-	"vitalseal/internal/lab/weaken"
 	"vitalseal/internal/signin"
 	"vitalseal/internal/store"
+	"vitalseal/internal/view/api"
 )
 
-// RequestHeader must be "1" on every request that changes something. A form on another page cannot send it.
-const RequestHeader = "X-Vitalseal-Request"
-
-// BackgroundHeader is "1" on a request that a page makes by itself: it does not count as use of the session, so an
-// abandoned screen signs itself off.
-const BackgroundHeader = "X-Vitalseal-Background"
-
-// Config is what a dashboard needs. Store, Access, SignIn, Workstation and Log are required.
+// Config is what a dashboard needs. Store, Access, SignIn, Gate and Log are required.
 type Config struct {
 	Store  *store.Store
 	Access *access.Engine
 	SignIn *signin.Service
-	// Workstation is the SPIFFE id that the inner TLS has proven for the request's connection, "" for none (then
-	// nobody can be signed in).
-	Workstation func(*http.Request) string
-	Log         *slog.Logger
+	// Gate is that of all the hub's faces.
+	Gate *api.Gate
+	Log  *slog.Logger
 	// MQTTRefused is how many messages of an MQTT client were refused, and why the last one was; nil if nothing counts them.
 	MQTTRefused func(client string) (uint64, string)
 	// Statement states the audit log's size and root to workstations; nil answers 500.
 	Statement Statement
 	// Now is the clock; nil means time.Now.
 	Now func() time.Time
-	// SecureCookie adds Secure to every cookie: set it when all browsers reach the dashboard by https. Without it the header
-	// X-Forwarded-Proto of the workstation's own door says so for each request.
-	SecureCookie bool
-	// Rate is how many requests a second one workstation may send in the long run, ten times that at once; 150 if zero.
-	// See Limited.
-	Rate float64
 	// Live bounds the live views; the zero value is the default.
 	Live LiveBounds
 	// PasskeyHost is the host name that passkeys are good for (the relying party's id); empty: the page offers none.
@@ -78,20 +62,16 @@ type Handler struct {
 	liveOf   map[string]int // how many a person and a workstation have
 
 	screens screens
-	rates   rates
 	alerts  security
 }
 
 // New makes the dashboard.
 func New(cfg Config) (*Handler, error) {
-	if cfg.Store == nil || cfg.Access == nil || cfg.SignIn == nil || cfg.Workstation == nil || cfg.Log == nil {
-		return nil, errors.New("dashboard: new: Store, Access, SignIn, Workstation and Log are required")
+	if cfg.Store == nil || cfg.Access == nil || cfg.SignIn == nil || cfg.Gate == nil || cfg.Log == nil {
+		return nil, errors.New("dashboard: new: Store, Access, SignIn, Gate and Log are required")
 	}
 	if cfg.Now == nil {
 		cfg.Now = time.Now
-	}
-	if cfg.Rate == 0 {
-		cfg.Rate = defaultRate
 	}
 	cfg.Live = cfg.Live.filled()
 	files, err := embedded()
@@ -99,7 +79,7 @@ func New(cfg Config) (*Handler, error) {
 		return nil, err
 	}
 	h := &Handler{cfg: cfg, files: files, mux: http.NewServeMux(),
-		watching: map[string]map[*liveConn]context.CancelCauseFunc{}, liveOf: map[string]int{}, rates: rates{perSecond: cfg.Rate}}
+		watching: map[string]map[*liveConn]context.CancelCauseFunc{}, liveOf: map[string]int{}}
 	for pattern, f := range map[string]func(http.ResponseWriter, *http.Request) error{
 		// Signing in, going on, signing out.
 		"GET /api/session/ways":            h.ways,
@@ -181,30 +161,4 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	h.mux.ServeHTTP(w, r)
-}
-
-// SameOrigin refuses a request that another web page has caused: by the browser's own word (Sec-Fetch-Site, Origin)
-// and, where something is changed, by demanding a header that no form can send. Other programs send neither of the
-// first two. A different port of the same machine is a different page.
-func SameOrigin(r *http.Request) error {
-	if weaken.Skip(weaken.OwnPages) {
-		return nil
-	}
-	if site := r.Header.Get("Sec-Fetch-Site"); site != "" && site != "same-origin" && site != "none" {
-		return errForeign
-	}
-	if origin := r.Header.Get("Origin"); origin != "" {
-		u, err := url.Parse(origin)
-		if err != nil || u.Host == "" || !strings.EqualFold(u.Host, r.Host) {
-			return errForeign
-		}
-	}
-	switch r.Method {
-	case http.MethodGet, http.MethodHead:
-		return nil
-	}
-	if r.Header.Get(RequestHeader) != "1" {
-		return errForeign
-	}
-	return nil
 }

@@ -18,7 +18,7 @@ import (
 	"vitalseal/internal/access"
 	"vitalseal/internal/seal"
 	"vitalseal/internal/store"
-	"vitalseal/internal/view/dashboard"
+	"vitalseal/internal/view/api"
 	"vitalseal/internal/vitals"
 )
 
@@ -330,7 +330,7 @@ func TestCookie(t *testing.T) {
 	}
 	_ = res.Body.Close()
 	set := res.Header.Get("Set-Cookie")
-	for _, want := range []string{dashboard.CookieName + "=", "HttpOnly", "SameSite=Strict", "Path=/"} {
+	for _, want := range []string{api.CookieName + "=", "HttpOnly", "SameSite=Strict", "Path=/"} {
 		if !strings.Contains(set, want) {
 			t.Errorf("cookie %q lacks %s", set, want)
 		}

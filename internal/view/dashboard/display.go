@@ -68,7 +68,7 @@ func (h *Handler) display(w http.ResponseWriter, r *http.Request) error {
 	if len(wards) == 0 {
 		return &access.Denied{Action: access.ViewDisplay, Resource: access.OnSystem(), Reason: "no display"}
 	}
-	s := access.Display(h.cfg.Workstation(r), wards)
+	s := access.Display(h.cfg.Gate.Workstation(r), wards)
 	rooms, err := h.rooms(ctx)
 	if err != nil {
 		return err

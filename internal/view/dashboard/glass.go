@@ -24,7 +24,7 @@ type openEmergency struct {
 // the viewer may see without one. No reasons.
 func (h *Handler) emergencies(w http.ResponseWriter, r *http.Request) error {
 	ctx := r.Context()
-	s, err := h.Subject(r)
+	s, err := h.cfg.Gate.Subject(r)
 	if err != nil {
 		return err
 	}
@@ -92,7 +92,7 @@ func (h *Handler) brokenBy(ctx context.Context, s access.Subject) (patients []st
 // names, no values. Whether the proof of identity is fresh is asked when one is opened, so the list supposes it is.
 func (h *Handler) emergencyBeds(w http.ResponseWriter, r *http.Request) error {
 	ctx := r.Context()
-	s, err := h.Subject(r)
+	s, err := h.cfg.Gate.Subject(r)
 	if err != nil {
 		return err
 	}
@@ -146,7 +146,7 @@ func (h *Handler) breakGlass(w http.ResponseWriter, r *http.Request) error {
 	if err := read(r, &in); err != nil {
 		return err
 	}
-	s, err := h.Subject(r)
+	s, err := h.cfg.Gate.Subject(r)
 	if err != nil {
 		return err
 	}
@@ -164,7 +164,7 @@ func (h *Handler) breakGlass(w http.ResponseWriter, r *http.Request) error {
 
 // accesses tells a patient who opened their values in an emergency, and why.
 func (h *Handler) accesses(w http.ResponseWriter, r *http.Request) error {
-	s, err := h.Subject(r)
+	s, err := h.cfg.Gate.Subject(r)
 	if err != nil {
 		return err
 	}
@@ -196,7 +196,7 @@ func (h *Handler) accesses(w http.ResponseWriter, r *http.Request) error {
 // consent lists the clinicians of the hospital who can come to see this patient, and whom of them the patient has excluded.
 func (h *Handler) consent(w http.ResponseWriter, r *http.Request) error {
 	ctx := r.Context()
-	s, err := h.Subject(r)
+	s, err := h.cfg.Gate.Subject(r)
 	if err != nil {
 		return err
 	}
@@ -240,7 +240,7 @@ func (h *Handler) setConsent(w http.ResponseWriter, r *http.Request) error {
 	if err := read(r, &in); err != nil {
 		return err
 	}
-	s, err := h.Subject(r)
+	s, err := h.cfg.Gate.Subject(r)
 	if err != nil {
 		return err
 	}

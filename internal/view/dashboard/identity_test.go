@@ -11,6 +11,7 @@ import (
 
 	"vitalseal/internal/access"
 	"vitalseal/internal/store"
+	"vitalseal/internal/view/api"
 	"vitalseal/internal/view/dashboard"
 	"vitalseal/internal/vitals"
 )
@@ -360,12 +361,12 @@ func TestFlood(t *testing.T) {
 	w := newWard(t)
 	from := station
 	now := time.Now()
-	h, err := dashboard.New(dashboard.Config{Store: w.store, Access: w.engine, SignIn: w.signin, Log: slog.New(slog.DiscardHandler), Rate: 10,
-		Now: func() time.Time { return now }, Workstation: func(*http.Request) string { return from }})
+	gate := gateOf(t, api.Config{SignIn: w.signin, Rate: 10, Now: func() time.Time { return now }, Workstation: func(*http.Request) string { return from }})
+	h, err := dashboard.New(dashboard.Config{Store: w.store, Access: w.engine, SignIn: w.signin, Log: slog.New(slog.DiscardHandler), Gate: gate})
 	if err != nil {
 		t.Fatal(err)
 	}
-	another := h.Limited(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusTeapot) }))
+	another := gate.Limited(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusTeapot) }))
 	ask := func(face http.Handler) *httptest.ResponseRecorder {
 		rec := httptest.NewRecorder()
 		face.ServeHTTP(rec, httptest.NewRequestWithContext(t.Context(), "GET", "/api/session", nil))

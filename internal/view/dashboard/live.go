@@ -90,7 +90,7 @@ func (l lostPatient) Unwrap() error { return l.error }
 // liveView answers ?patient=ID&patient=ID...&waveforms=none with a WebSocket. All patients must be permitted: one that
 // is not refuses the whole with 403, before anything is sent.
 func (h *Handler) liveView(w http.ResponseWriter, r *http.Request) error {
-	s, err := h.Subject(r)
+	s, err := h.cfg.Gate.Subject(r)
 	if err != nil {
 		return err
 	}

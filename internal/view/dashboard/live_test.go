@@ -18,6 +18,7 @@ import (
 
 	"vitalseal/internal/access"
 	"vitalseal/internal/store"
+	"vitalseal/internal/view/api"
 	"vitalseal/internal/view/dashboard"
 	"vitalseal/internal/vitals"
 )
@@ -303,7 +304,7 @@ func TestLagging(t *testing.T) {
 func TestFirstLiveViewsOfAWorkstation(t *testing.T) {
 	w := newWard(t)
 	h, err := dashboard.New(dashboard.Config{Store: w.store, Access: w.engine, SignIn: w.signin, Log: slog.New(slog.DiscardHandler), Live: dashboard.LiveBounds{Total: 4},
-		Workstation: func(*http.Request) string { return *w.station.Load() }})
+		Gate: gateOf(t, api.Config{SignIn: w.signin, Workstation: func(*http.Request) string { return *w.station.Load() }})})
 	if err != nil {
 		t.Fatal(err)
 	}

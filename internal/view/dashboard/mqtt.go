@@ -31,7 +31,7 @@ func describeDevice(d access.MQTTDevice) deviceAnswer {
 
 // mqttDevices are the person's own; a password is in no list.
 func (h *Handler) mqttDevices(w http.ResponseWriter, r *http.Request) error {
-	s, err := h.Subject(r)
+	s, err := h.cfg.Gate.Subject(r)
 	if err != nil {
 		return err
 	}
@@ -59,7 +59,7 @@ func (h *Handler) newMQTTDevice(w http.ResponseWriter, r *http.Request) error {
 	if err := read(r, &in); err != nil {
 		return err
 	}
-	s, err := h.Subject(r)
+	s, err := h.cfg.Gate.Subject(r)
 	if err != nil {
 		return err
 	}
@@ -80,7 +80,7 @@ func (h *Handler) newMQTTDevice(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (h *Handler) deleteMQTTDevice(w http.ResponseWriter, r *http.Request) error {
-	s, err := h.Subject(r)
+	s, err := h.cfg.Gate.Subject(r)
 	if err != nil {
 		return err
 	}

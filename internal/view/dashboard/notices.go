@@ -10,7 +10,7 @@ import (
 
 // notices tells a patient what is new about who may see the values, and what happened to the patient's own login.
 func (h *Handler) notices(w http.ResponseWriter, r *http.Request) error {
-	s, err := h.Subject(r)
+	s, err := h.cfg.Gate.Subject(r)
 	if err != nil {
 		return err
 	}

@@ -50,7 +50,7 @@ type bedAnswer struct {
 // beds lists the beds that the person may know of, by ward and bed. Values come only with a Grant for each patient.
 func (h *Handler) beds(w http.ResponseWriter, r *http.Request) error {
 	ctx := r.Context()
-	s, err := h.Subject(r)
+	s, err := h.cfg.Gate.Subject(r)
 	if err != nil {
 		return err
 	}
@@ -163,7 +163,7 @@ func (h *Handler) unreadable(ctx context.Context, bed string, err error) error {
 
 // open is the decision that every request about one patient starts with.
 func (h *Handler) open(r *http.Request) (id string, g access.Grant, err error) {
-	s, err := h.Subject(r)
+	s, err := h.cfg.Gate.Subject(r)
 	if err != nil {
 		return "", access.Grant{}, err
 	}
@@ -178,7 +178,7 @@ func (h *Handler) patient(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	s, err := h.Subject(r)
+	s, err := h.cfg.Gate.Subject(r)
 	if err != nil {
 		return err
 	}

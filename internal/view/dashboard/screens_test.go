@@ -24,6 +24,7 @@ import (
 	"vitalseal/internal/signin"
 	"vitalseal/internal/store"
 	"vitalseal/internal/view/admin"
+	"vitalseal/internal/view/api"
 	"vitalseal/internal/view/dashboard"
 	"vitalseal/internal/vitals"
 )
@@ -95,10 +96,11 @@ func newStage(t *testing.T) *stage {
 	}
 	desk := func(*http.Request) string { return spiffe("workstation/desk") }
 	must(st.CreateDevice(ctx, store.Device{ID: desk(nil), Kind: "workstation", State: store.DeviceActive}))
-	board, err := dashboard.New(dashboard.Config{Store: st, Access: engine, SignIn: people, Log: log, Workstation: desk, PasskeyHost: "localhost"})
+	gate := gateOf(t, api.Config{SignIn: people, Workstation: desk})
+	board, err := dashboard.New(dashboard.Config{Store: st, Access: engine, SignIn: people, Log: log, Gate: gate, PasskeyHost: "localhost"})
 	must(err)
 	none := func(context.Context, string) error { return errors.New("there is no overlay here") }
-	administer := admin.New(admin.Config{Store: st, Access: engine, SignIn: people, Audit: trail, Subject: board.Subject, Domain: "ward.example", Log: log,
+	administer := admin.New(admin.Config{Store: st, Access: engine, SignIn: people, Audit: trail, Subject: gate.Subject, Domain: "ward.example", Log: log,
 		Proven: s.proven, Search: s.searched,
 		Invite: func(context.Context, string, []store.Device) (json.RawMessage, error) {
 			return json.RawMessage(`{"ticket":"of a test"}`), nil
@@ -110,7 +112,8 @@ func newStage(t *testing.T) *stage {
 	server := httptest.NewServer(mux)
 	t.Cleanup(server.Close)
 	s.url = server.URL
-	wall, err := dashboard.New(dashboard.Config{Store: st, Access: engine, SignIn: people, Log: log, Workstation: func(*http.Request) string { return spiffe("workstation/wall") }})
+	wall, err := dashboard.New(dashboard.Config{Store: st, Access: engine, SignIn: people, Log: log,
+		Gate: gateOf(t, api.Config{SignIn: people, Workstation: func(*http.Request) string { return spiffe("workstation/wall") }})})
 	must(err)
 	there := httptest.NewServer(wall)
 	t.Cleanup(there.Close)

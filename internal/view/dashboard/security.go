@@ -117,7 +117,7 @@ func (h *Handler) withOnePerson(ctx context.Context, all []store.SecurityEvent, 
 // securityEvents are what must be shown to the reader now.
 func (h *Handler) securityEvents(w http.ResponseWriter, r *http.Request) error {
 	ctx := r.Context()
-	s, err := h.Subject(r)
+	s, err := h.cfg.Gate.Subject(r)
 	if err != nil {
 		return err
 	}
@@ -197,7 +197,7 @@ func (h *Handler) acknowledgeSecurity(w http.ResponseWriter, r *http.Request) er
 		return err
 	}
 	ctx := r.Context()
-	s, err := h.Subject(r)
+	s, err := h.cfg.Gate.Subject(r)
 	if err != nil {
 		return err
 	}

@@ -7,20 +7,16 @@ import (
 	"errors"
 	"net/http"
 	"net/url"
-	"strings"
 	"time"
 
 	"vitalseal/internal/access"
-	"vitalseal/internal/lab/weaken"
 	"vitalseal/internal/signin"
 	"vitalseal/internal/store"
+	"vitalseal/internal/view/api"
 )
 
-// The cookies of a sign-in. Over TLS their names get a prefix that makes browsers refuse them from anywhere else:
-// __Host- and __Secure-.
+// The cookies of a sign-in beside api.CookieName.
 const (
-	// CookieName carries the access token.
-	CookieName = "vitalseal_session"
 	// RefreshCookieName carries the refresh token, to sessionPath only.
 	RefreshCookieName = "vitalseal_refresh"
 
@@ -110,7 +106,7 @@ func (h *Handler) signIn(w http.ResponseWriter, r *http.Request) error {
 	if err := read(r, &in); err != nil {
 		return err
 	}
-	in2, err := h.cfg.SignIn.SignIn(r.Context(), in.Login, in.Password, h.cfg.Workstation(r))
+	in2, err := h.cfg.SignIn.SignIn(r.Context(), in.Login, in.Password, h.cfg.Gate.Workstation(r))
 	return h.signedIn(w, r, in2, err, in.Tokens)
 }
 
@@ -119,12 +115,12 @@ func (h *Handler) secondFactor(w http.ResponseWriter, r *http.Request) error {
 	if err := read(r, &in); err != nil {
 		return err
 	}
-	s, err := h.cfg.SignIn.SecondFactor(r.Context(), in.proof(h.origin(r)), h.cfg.Workstation(r))
+	s, err := h.cfg.SignIn.SecondFactor(r.Context(), in.proof(h.origin(r)), h.cfg.Gate.Workstation(r))
 	return h.signedIn(w, r, s, err, in.Tokens)
 }
 
 func (h *Handler) beginPasskeySignIn(w http.ResponseWriter, r *http.Request) error {
-	p, err := h.cfg.SignIn.BeginPasskeySignIn(r.Context(), h.cfg.Workstation(r))
+	p, err := h.cfg.SignIn.BeginPasskeySignIn(r.Context(), h.cfg.Gate.Workstation(r))
 	if err != nil {
 		return err
 	}
@@ -137,7 +133,7 @@ func (h *Handler) finishPasskeySignIn(w http.ResponseWriter, r *http.Request) er
 	if err := read(r, &in); err != nil {
 		return err
 	}
-	s, err := h.cfg.SignIn.FinishPasskeySignIn(r.Context(), in.proof(h.origin(r)), h.cfg.Workstation(r))
+	s, err := h.cfg.SignIn.FinishPasskeySignIn(r.Context(), in.proof(h.origin(r)), h.cfg.Gate.Workstation(r))
 	return h.signedIn(w, r, s, err, in.Tokens)
 }
 
@@ -188,12 +184,12 @@ func (h *Handler) replace(r *http.Request, session string) error {
 
 // lastSubject is who was signed in, also when the access token has expired meanwhile: the refresh token tells.
 func (h *Handler) lastSubject(r *http.Request) (access.Subject, error) {
-	workstation := h.cfg.Workstation(r)
-	s, err := h.cfg.SignIn.Check(r.Context(), h.accessToken(r), workstation)
+	workstation := h.cfg.Gate.Workstation(r)
+	s, err := h.cfg.SignIn.Check(r.Context(), h.cfg.Gate.Token(r), workstation)
 	if !errors.Is(err, access.ErrNoSession) {
 		return s, err
 	}
-	refresh := h.cookieValue(r, RefreshCookieName)
+	refresh := h.cfg.Gate.Cookie(r, RefreshCookieName)
 	if refresh == "" {
 		return s, err
 	}
@@ -212,12 +208,12 @@ func (h *Handler) refresh(w http.ResponseWriter, r *http.Request) error {
 	}
 	token, byBody := in.RefreshToken, in.RefreshToken != ""
 	if !byBody {
-		token = h.cookieValue(r, RefreshCookieName)
+		token = h.cfg.Gate.Cookie(r, RefreshCookieName)
 	}
-	if token == "" || len(token) > maxTokenBytes {
+	if token == "" || len(token) > api.MaxToken {
 		return access.ErrNoSession
 	}
-	t, err := h.cfg.SignIn.Refresh(r.Context(), token, h.cfg.Workstation(r))
+	t, err := h.cfg.SignIn.Refresh(r.Context(), token, h.cfg.Gate.Workstation(r))
 	if err != nil {
 		return err
 	}
@@ -240,7 +236,7 @@ func (h *Handler) seconds(t signin.Tokens) int {
 }
 
 func (h *Handler) session(w http.ResponseWriter, r *http.Request) error {
-	s, err := h.Subject(r)
+	s, err := h.cfg.Gate.Subject(r)
 	if err != nil {
 		return err
 	}
@@ -250,7 +246,7 @@ func (h *Handler) session(w http.ResponseWriter, r *http.Request) error {
 
 // beginProof says what a step-up may be proven with.
 func (h *Handler) beginProof(w http.ResponseWriter, r *http.Request) error {
-	s, err := h.Subject(r)
+	s, err := h.cfg.Gate.Subject(r)
 	if err != nil {
 		return err
 	}
@@ -267,7 +263,7 @@ func (h *Handler) stepUp(w http.ResponseWriter, r *http.Request) error {
 	if err := read(r, &in); err != nil {
 		return err
 	}
-	s, err := h.Subject(r)
+	s, err := h.cfg.Gate.Subject(r)
 	if err != nil {
 		return err
 	}
@@ -294,7 +290,7 @@ func (h *Handler) signOut(w http.ResponseWriter, r *http.Request) error {
 
 // signOutEverywhere ends all sessions of the person, this one too.
 func (h *Handler) signOutEverywhere(w http.ResponseWriter, r *http.Request) error {
-	s, err := h.Subject(r)
+	s, err := h.cfg.Gate.Subject(r)
 	if err != nil {
 		return err
 	}
@@ -318,7 +314,7 @@ func (h *Handler) end(ctx context.Context, s access.Subject) error {
 // startOIDC leads the browser to the hospital's own sign-in. What it sends back counts only in this browser: the state is in
 // a cookie as well.
 func (h *Handler) startOIDC(w http.ResponseWriter, r *http.Request) error {
-	to, err := h.cfg.SignIn.StartOIDC(r.Context(), h.cfg.Workstation(r), h.origin(r))
+	to, err := h.cfg.SignIn.StartOIDC(r.Context(), h.cfg.Gate.Workstation(r), h.origin(r))
 	if err != nil {
 		return err
 	}
@@ -327,8 +323,8 @@ func (h *Handler) startOIDC(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	http.SetCookie(w, &http.Cookie{ // #nosec G124 -- Secure follows the way that the browser came
-		Name: h.cookieName(r, oidcCookieName), Value: u.Query().Get("state"), Path: oidcPath, MaxAge: int(oidcPatience / time.Second),
-		HttpOnly: true, Secure: h.secure(r), SameSite: http.SameSiteLaxMode}) // the way back comes from another site
+		Name: h.cfg.Gate.CookieName(r, oidcCookieName), Value: u.Query().Get("state"), Path: oidcPath, MaxAge: int(oidcPatience / time.Second),
+		HttpOnly: true, Secure: h.cfg.Gate.Secure(r), SameSite: http.SameSiteLaxMode}) // the way back comes from another site
 	http.Redirect(w, r, to, http.StatusSeeOther) // #nosec G710 -- the address is of the configured provider
 	return nil
 }
@@ -357,17 +353,17 @@ func (h *Handler) finishOIDC(w http.ResponseWriter, r *http.Request) {
 		h.setCookies(w, r, s.Tokens)
 	}
 	http.SetCookie(w, &http.Cookie{ // #nosec G124 -- as it was set
-		Name: h.cookieName(r, oidcCookieName), Path: oidcPath, MaxAge: -1, HttpOnly: true, Secure: h.secure(r), SameSite: http.SameSiteLaxMode})
+		Name: h.cfg.Gate.CookieName(r, oidcCookieName), Path: oidcPath, MaxAge: -1, HttpOnly: true, Secure: h.cfg.Gate.Secure(r), SameSite: http.SameSiteLaxMode})
 	http.Redirect(w, r, to, http.StatusSeeOther)
 }
 
 func (h *Handler) returned(r *http.Request) (signin.SignedIn, error) {
 	query := r.URL.Query()
-	state := h.cookieValue(r, oidcCookieName)
+	state := h.cfg.Gate.Cookie(r, oidcCookieName)
 	if state == "" || subtle.ConstantTimeCompare([]byte(state), []byte(query.Get("state"))) != 1 {
 		return signin.SignedIn{}, signin.ErrSignIn
 	}
-	return h.cfg.SignIn.FinishOIDC(r.Context(), query, h.cfg.Workstation(r), h.origin(r))
+	return h.cfg.SignIn.FinishOIDC(r.Context(), query, h.cfg.Gate.Workstation(r), h.origin(r))
 }
 
 // jwks are the public keys of the access tokens.
@@ -380,82 +376,27 @@ func (h *Handler) jwks(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// Subject is who makes the request: the session of its cookie or bearer token, at its workstation. It counts as use of the
-// session unless BackgroundHeader says otherwise. The error is access.ErrNoSession or the store's.
-func (h *Handler) Subject(r *http.Request) (access.Subject, error) {
-	token := h.accessToken(r)
-	if token == "" {
-		return access.Subject{}, access.ErrNoSession
-	}
-	if weaken.Skip(weaken.OwnKeys) {
-		if s, _, err := h.cfg.SignIn.AuthenticateKey(r.Context(), token, h.cfg.Workstation(r)); err == nil {
-			return s, nil
-		}
-	}
-	find := h.cfg.SignIn.Authenticate
-	if r.Header.Get(BackgroundHeader) == "1" {
-		find = h.cfg.SignIn.Check
-	}
-	return find(r.Context(), token, h.cfg.Workstation(r))
-}
-
-// accessToken is the request's, or "". A bearer token goes before the cookie: who sends one means it.
-func (h *Handler) accessToken(r *http.Request) string {
-	token, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
-	if !ok {
-		token = h.cookieValue(r, CookieName)
-	}
-	if len(token) > maxTokenBytes {
-		return ""
-	}
-	return token
-}
-
-func (h *Handler) cookieValue(r *http.Request, name string) string {
-	c, err := r.Cookie(h.cookieName(r, name))
-	if err != nil || len(c.Value) > maxTokenBytes {
-		return ""
-	}
-	return c.Value
-}
-
-// secure reports whether the browser came by TLS: as configured, or as the workstation's own door says. A workstation that
-// lies harms only the cookies of those who trust it already.
-func (h *Handler) secure(r *http.Request) bool {
-	return h.cfg.SecureCookie || r.Header.Get("X-Forwarded-Proto") == "https"
-}
-
 func (h *Handler) origin(r *http.Request) string {
-	if h.secure(r) {
+	if h.cfg.Gate.Secure(r) {
 		return "https://" + r.Host
 	}
 	return "http://" + r.Host
 }
 
-func (h *Handler) cookieName(r *http.Request, name string) string {
-	switch {
-	case !h.secure(r):
-		return name
-	case name == CookieName:
-		return "__Host-" + name
-	}
-	return "__Secure-" + name
-}
-
 func (h *Handler) setCookies(w http.ResponseWriter, r *http.Request, t signin.Tokens) {
-	http.SetCookie(w, h.cookie(r, CookieName, "/", t.Access, 0))
+	http.SetCookie(w, h.cookie(r, api.CookieName, "/", t.Access, 0))
 	http.SetCookie(w, h.cookie(r, RefreshCookieName, sessionPath, t.Refresh, 0))
 }
 
 func (h *Handler) clearCookies(w http.ResponseWriter, r *http.Request) {
-	http.SetCookie(w, h.cookie(r, CookieName, "/", "", -1))
+	http.SetCookie(w, h.cookie(r, api.CookieName, "/", "", -1))
 	http.SetCookie(w, h.cookie(r, RefreshCookieName, sessionPath, "", -1))
 }
 
 func (h *Handler) cookie(r *http.Request, name, path, value string, maxAge int) *http.Cookie {
 	return &http.Cookie{ // #nosec G124 -- Secure follows the way that the browser came: over plain loopback HTTP it would never be sent
-		Name: h.cookieName(r, name), Value: value, Path: path, MaxAge: maxAge,
-		HttpOnly: true, Secure: h.secure(r), SameSite: http.SameSiteStrictMode}
+		Name: h.cfg.Gate.CookieName(r, name), Value: value, Path: path, MaxAge: maxAge,
+		HttpOnly: true, Secure: h.cfg.Gate.Secure(r), SameSite: http.SameSiteStrictMode}
 }
 
 func (h *Handler) describe(ctx context.Context, s access.Subject) sessionAnswer {
@@ -475,7 +416,7 @@ func (h *Handler) describe(ctx context.Context, s access.Subject) sessionAnswer 
 
 // displayWards are the wards that this workstation shows as a wall screen; none for any other workstation.
 func (h *Handler) displayWards(r *http.Request) ([]string, error) {
-	workstation := h.cfg.Workstation(r)
+	workstation := h.cfg.Gate.Workstation(r)
 	if !access.IsWorkstation(workstation) {
 		return nil, access.ErrNoSession
 	}

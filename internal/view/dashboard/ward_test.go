@@ -22,6 +22,7 @@ import (
 	"vitalseal/internal/seal"
 	"vitalseal/internal/signin"
 	"vitalseal/internal/store"
+	"vitalseal/internal/view/api"
 	"vitalseal/internal/view/dashboard"
 	"vitalseal/internal/vitals"
 )
@@ -30,7 +31,7 @@ const (
 	station   = "spiffe://test.vitalseal.internal/workstation/ws-1"
 	elsewhere = "spiffe://test.vitalseal.internal/workstation/ws-2"
 	password  = "correct horse battery staple"
-	header    = dashboard.RequestHeader
+	header    = api.RequestHeader
 )
 
 // plainKeys is a key store without keys: what it wraps is only labelled. What it has lost it unwraps no more.
@@ -131,12 +132,11 @@ func newWard(t testing.TB, options ...store.Option) *ward {
 	}
 	w.grant = w.engine.Standing("ingest", access.AppendVitals)
 	w.at(station)
-	cfg := dashboard.Config{Store: w.store, Access: w.engine, SignIn: w.signin, Log: log,
-		Workstation: func(*http.Request) string { return *w.station.Load() }}
+	gate := api.Config{SignIn: w.signin, Workstation: func(*http.Request) string { return *w.station.Load() }}
 	if _, benchmark := t.(*testing.B); benchmark {
-		cfg.Rate = 1e6
+		gate.Rate = 1e6
 	}
-	w.handler, err = dashboard.New(cfg)
+	w.handler, err = dashboard.New(dashboard.Config{Store: w.store, Access: w.engine, SignIn: w.signin, Log: log, Gate: gateOf(t, gate)})
 	must(err)
 	w.server = httptest.NewServer(w.handler)
 	t.Cleanup(w.server.Close)
@@ -254,4 +254,13 @@ func (w *ward) refusals(action access.Action) []audit.Entry {
 		}
 	}
 	return out
+}
+
+func gateOf(t testing.TB, c api.Config) *api.Gate {
+	t.Helper()
+	g, err := api.NewGate(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return g
 }

@@ -3,8 +3,6 @@
 package dashboard
 
 import (
-	"compress/gzip"
-	"io"
 	"net/http"
 	"os"
 	"strings"
@@ -22,16 +20,6 @@ func (h *Handler) kept(r *http.Request, s access.Subject) bool {
 	return err == nil && h.cfg.SignIn.Adopt(r.Context(), old.Session, s.Person.ID) == nil
 }
 
-// body inflates what says that it is compressed, however much comes of it.
-func body(r *http.Request) io.Reader {
-	if weaken.Skip(weaken.NoInflating) && r.Header.Get("Content-Encoding") == "gzip" {
-		if z, err := gzip.NewReader(r.Body); err == nil {
-			return z
-		}
-	}
-	return r.Body
-}
-
 // anyFile serves whatever file the address leads to.
 func anyFile(w http.ResponseWriter, r *http.Request) bool {
 	if !weaken.Skip(weaken.KnownFiles) {
@@ -42,16 +30,5 @@ func anyFile(w http.ResponseWriter, r *http.Request) bool {
 		return false
 	}
 	_, _ = w.Write(b) // #nosec G705 -- likewise
-	return true
-}
-
-// asPage sends an answer as a page, without what keeps scripts from running in it.
-func asPage(w http.ResponseWriter) bool {
-	if !weaken.Skip(weaken.SafeMarkup) {
-		return false
-	}
-	w.Header().Del("Content-Security-Policy")
-	w.Header().Del("X-Content-Type-Options")
-	w.Header().Set("Content-Type", "text/html")
 	return true
 }
