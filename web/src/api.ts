@@ -1,5 +1,6 @@
 // The hub's JSON, and one function to ask for it. Names end in their unit; times are RFC 3339 in UTC.
 
+import { hubClock } from './clock'
 import { hubSays, tr } from './lang'
 
 export type Kind =
@@ -272,6 +273,7 @@ async function once<T>(method: string, path: string, body: unknown, background: 
   if (body !== undefined) headers['Content-Type'] = 'application/json'
   if (background) headers['X-Vitalseal-Background'] = '1'
   let answer: Response
+  const told = hubClock.begin()
   try {
     answer = await fetch(path, {
       method,
@@ -291,6 +293,7 @@ async function once<T>(method: string, path: string, body: unknown, background: 
   } catch {
     json = undefined
   }
+  if (answer.ok) told((json as { server_time?: unknown } | undefined)?.server_time)
   if (!answer.ok) {
     const said = (json ?? {}) as { error?: unknown; step_up?: unknown; signed_out?: unknown; retry_after?: unknown; questions?: unknown }
     throw new Refused(

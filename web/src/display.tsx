@@ -2,12 +2,15 @@
 import { tr } from './lang'
 import { useEffect, useReducer, useState } from 'preact/hooks'
 import { Refused, ask, type Kind, type Reading, type Readings } from './api'
-import { Foot } from './parts'
+import { hubClock } from './clock'
+import { Foot, LateBanner } from './parts'
 import { Split, rivalsOf, several } from './rivals'
 import { FORGET_SECONDS, STALE_SECONDS, clock, doubt, hasValue, say, sourceOf, span, whyAbsent } from './words'
 
 const ASK_MS = 1500
 const LOST_MS = 6000
+// What took longer to come is no present, whatever it holds.
+const LATE_MS = 5000
 
 interface DisplayBed {
   bed: string
@@ -22,20 +25,22 @@ interface Picture {
 }
 
 export function DisplayPage() {
-  const [got, setGot] = useState<{ picture: Picture; heard: number; offset: number }>()
+  const [got, setGot] = useState<{ picture: Picture; heard: number; took: number }>()
   const [refused, setRefused] = useState<Refused>()
   const [, again] = useReducer<number, void>((n) => n + 1, 0)
   useEffect(() => {
     document.title = tr('Wall screen · Vitalseal')
     let over = false
     let t: number
-    const load = () =>
-      ask<Picture>('GET', '/api/display', undefined, true)
+    const load = () => {
+      const sent = performance.now()
+      return ask<Picture>('GET', '/api/display', undefined, true)
         .then(
           (picture) => {
             if (over) return
             setRefused(undefined)
-            setGot({ picture, heard: Date.now(), offset: Date.parse(picture.server_time) - Date.now() })
+            const heard = performance.now()
+            setGot({ picture, heard, took: heard - sent })
           },
           (e: unknown) => {
             if (!over && e instanceof Refused && e.status !== 0) {
@@ -47,6 +52,7 @@ export function DisplayPage() {
         .then(() => {
           if (!over) t = window.setTimeout(load, ASK_MS)
         })
+    }
     void load()
     const tick = window.setInterval(() => again(), 1000)
     return () => {
@@ -55,12 +61,17 @@ export function DisplayPage() {
       window.clearInterval(tick)
     }
   }, [])
-  const lost = got !== undefined && Date.now() - got.heard > LOST_MS
-  const now = Date.now() + (got?.offset ?? 0)
+  const now = hubClock.now()
+  const lost = got !== undefined && performance.now() - got.heard > LOST_MS
+  // How old the picture is, or may be: by the hub's time as known, by how long its answer took, and
+  // by how well that time is known.
+  const unsure = hubClock.unsureMs()
+  const lateMs = got ? Math.max(now - Date.parse(got.picture.server_time), got.took, Number.isFinite(unsure) ? unsure : 0) : 0
+  const late = got !== undefined && !lost && (lateMs > LOST_MS || got.took > LATE_MS || !hubClock.sure())
   const wards = new Map<string, DisplayBed[]>()
   got?.picture.beds.forEach((b) => wards.set(b.ward_name, [...(wards.get(b.ward_name) ?? []), b]))
   return (
-    <div class="frame wall" data-testid="wall" data-state={lost ? 'lost' : got ? 'live' : 'waiting'}>
+    <div class="frame wall" data-testid="wall" data-state={lost ? 'lost' : late ? 'late' : got ? 'live' : 'waiting'}>
       <header class="top">
         <span class="brand">
           <svg viewBox="0 0 32 32" aria-hidden="true">
@@ -74,6 +85,7 @@ export function DisplayPage() {
           {tr('Sign in')}
         </a>
       </header>
+      {late && <LateBanner seconds={lateMs / 1000} />}
       {lost && (
         <div class="banner" role="alert" data-testid="lost">
           <strong>{tr('Connection to the hub lost.')}</strong>{' '}{tr('Nothing below is live. Look at the bedside.')}
@@ -99,7 +111,7 @@ export function DisplayPage() {
             {wards.size > 1 && <h2>{ward}</h2>}
             <div class="wall-grid">
               {beds.map((b) => (
-                <WallBed key={b.bed} bed={b} now={now} lost={lost} />
+                <WallBed key={b.bed} bed={b} now={now} lost={lost || late} />
               ))}
             </div>
           </section>

@@ -1,7 +1,8 @@
 // Emergencies: opening one patient for fifteen minutes, saying so loudly, and telling the patient.
 import { tr } from './lang'
-import { useEffect, useReducer, useRef, useState } from 'preact/hooks'
+import { useEffect, useReducer, useState } from 'preact/hooks'
 import { Refused, ask, type Emergency, type Session } from './api'
+import { hubClock } from './clock'
 import { Dialog, Failed, words } from './dialog'
 import { Link } from './parts'
 import { clock, day, roleIn, roleWords, say } from './words'
@@ -23,12 +24,11 @@ function left(expires: string, now: number): string {
 }
 
 // What was heard stays while a person goes from page to page, so that no page begins without it.
-let kept: { login: string; open: Emergency[]; offset: number } = { login: '', open: [], offset: 0 }
+let kept: { login: string; open: Emergency[] } = { login: '', open: [] }
 
 // EmergencyBanner is on every page of a clinician, for as long as an emergency lasts that concerns them.
 export function EmergencyBanner({ session, go }: { session: Session; go: (to: string) => void }) {
   const [open, setOpen] = useState<Emergency[]>(kept.login === session.login ? kept.open : [])
-  const offset = useRef(kept.offset)
   const [, again] = useReducer<number, void>((n) => n + 1, 0)
   const clinician = mayBreakGlass(session)
   useEffect(() => {
@@ -38,9 +38,8 @@ export function EmergencyBanner({ session, go }: { session: Session; go: (to: st
       ask<{ server_time: string; open: Emergency[] }>('GET', '/api/emergency', undefined, true).then(
         (a) => {
           if (over) return
-          offset.current = Date.parse(a.server_time) - Date.now()
           setOpen(a.open)
-          kept = { login: session.login, open: a.open, offset: offset.current }
+          kept = { login: session.login, open: a.open }
         },
         () => {}, // the page itself says when the hub does not answer
       )
@@ -53,7 +52,7 @@ export function EmergencyBanner({ session, go }: { session: Session; go: (to: st
       window.clearInterval(tick)
     }
   }, [clinician])
-  const now = Date.now() + offset.current
+  const now = hubClock.now()
   const lasting = open.filter((e) => Date.parse(e.expires) > now)
   return (
     <>

@@ -158,6 +158,7 @@ export const german = {
   // The wall and the station.
   'Wall screen · Vitalseal': 'Wandbildschirm · Vitalseal',
   'Sign in': 'Anmelden',
+  'The connection to the hub is {0} late.': 'Die Verbindung zum Hub ist {0} im Rückstand.',
   'Connection to the hub lost.': 'Verbindung zum Hub verloren.',
   'Nothing below is live. Look at the bedside.': 'Nichts hier ist live. Sehen Sie am Bett nach.',
   'This workstation is no wall screen': 'Dieser Arbeitsplatz ist kein Wandbildschirm',

@@ -1,16 +1,24 @@
 // The live connection: one WebSocket for all the patients on the screen. It reconnects by itself, and never lets
 // anything look live that is not: every reading is kept with the time at which this screen heard it.
-import type { EndReason, Kind, LiveMessage, Reading, Readings } from './api'
+import { ask, type EndReason, type Kind, type LiveMessage, type Reading, type Readings } from './api'
+import { hubClock } from './clock'
 import { Wave } from './wave'
 import { STALE_SECONDS } from './words'
 
 // What the hub says every second even when no sensor speaks; without it the connection is as good as lost.
 const SILENCE_MS = 5000
+// How far its newest word may lie behind the hub's time: what comes later is no present.
+const LATE_MS = 5000
+// How often the hub's time is asked for while it is not known well enough, and how long such a
+// request may take before another one.
+const ASK_TIME_MS = 2000
+const ASK_TIME_PATIENCE_MS = 10_000
 // How long two sensors that no longer differ are still shown side by side.
 const DIFFER_MS = 10_000
 const RETRY_MS = [250, 500, 1000, 2000, 4000]
 
-export type LinkState = 'connecting' | 'live' | 'lost' | 'signed-out' | 'changed'
+// late: the connection stands, and what comes over it is older than it may be.
+export type LinkState = 'connecting' | 'live' | 'late' | 'lost' | 'signed-out' | 'changed'
 
 export interface Heard extends Reading {
   heardMs: number // hub's time when this screen heard it
@@ -23,12 +31,14 @@ export interface Vitals {
 }
 
 export class Live {
-  link: LinkState = 'connecting'
+  private connection: LinkState = 'connecting'
   why: EndReason | undefined // when the hub ended it
   whom: string | undefined // the patient who was discharged or moved
   private socket: WebSocket | undefined
   private patients = new Map<string, Vitals>()
-  private offsetMs = 0 // hub's clock minus this machine's
+  private aliveMs = -Infinity // the hub's time in its newest word
+  private timeAsked = -Infinity // by the steady clock
+  private timeWaited = false
   private tries = 0
   private lastHeard = 0
   private closed = false
@@ -43,21 +53,30 @@ export class Live {
     private readonly onReconnect: () => void,
   ) {
     if (ids.length === 0) {
-      this.link = 'live'
+      this.connection = 'live'
       return
     }
     this.connect()
     this.timers.push(window.setInterval(() => this.watch(), 1000))
   }
 
-  // now is the hub's time, so that ages are right on a workstation whose clock is not.
+  // now is the hub's time, so that ages are right on a workstation whose clock is not, and however
+  // late its words come.
   now(): number {
-    return Date.now() + this.offsetMs
+    return hubClock.now()
   }
 
-  syncClock(serverTime: string): void {
-    const t = Date.parse(serverTime)
-    if (Number.isFinite(t)) this.offsetMs = t - Date.now()
+  // link is the connection's state; a connection whose words come late, or may, is not live.
+  get link(): LinkState {
+    if (this.connection !== 'live' || this.ids.length === 0) return this.connection
+    if (hubClock.sure()) return this.now() - this.aliveMs > LATE_MS ? 'late' : 'live'
+    return Number.isFinite(hubClock.unsureMs()) ? 'late' : 'connecting'
+  }
+
+  // lateSeconds is how late what comes over the connection is, or may be.
+  get lateSeconds(): number {
+    const unsure = hubClock.unsureMs()
+    return Math.max(0, this.now() - this.aliveMs, Number.isFinite(unsure) ? unsure : 0) / 1000
   }
 
   of(patient: string): Vitals {
@@ -123,8 +142,8 @@ export class Live {
   }
 
   private setLink(l: LinkState): void {
-    if (this.link === l) return
-    this.link = l
+    if (this.connection === l) return
+    this.connection = l
     this.changed()
   }
 
@@ -135,10 +154,10 @@ export class Live {
     const scheme = window.location.protocol === 'https:' ? 'wss:' : 'ws:'
     const socket = new WebSocket(`${scheme}//${window.location.host}/api/live?${q}`)
     this.socket = socket
-    this.lastHeard = Date.now()
+    this.lastHeard = performance.now()
     socket.onmessage = (e) => {
       if (socket !== this.socket) return
-      this.lastHeard = Date.now()
+      this.lastHeard = performance.now()
       this.receive(JSON.parse(String(e.data)) as LiveMessage)
     }
     socket.onclose = () => {
@@ -149,7 +168,7 @@ export class Live {
 
   private lost(): void {
     this.socket = undefined
-    if (this.closed || this.link === 'signed-out' || this.link === 'changed') return
+    if (this.closed || this.connection === 'signed-out' || this.connection === 'changed') return
     this.setLink('lost')
     // Perhaps it is refused, and not lost: a plain request will tell.
     if (this.tries % 3 === 2) this.onReconnect()
@@ -159,7 +178,8 @@ export class Live {
   }
 
   private watch(): void {
-    if (this.socket && Date.now() - this.lastHeard > SILENCE_MS) {
+    this.askTime()
+    if (this.socket && performance.now() - this.lastHeard > SILENCE_MS) {
       const dead = this.socket
       this.socket = undefined
       dead.close()
@@ -168,16 +188,38 @@ export class Live {
     this.changed() // ages grow even when nothing arrives
   }
 
+  // askTime has the hub say what time it is, when that is not known well enough or the newest words
+  // seem late: only the answer to a request bounds how late they are.
+  private askTime(): void {
+    const waited = performance.now() - this.timeAsked
+    if (this.connection !== 'live' || (this.link === 'live' && !hubClock.due())) return
+    if (waited < (this.timeWaited ? ASK_TIME_PATIENCE_MS : ASK_TIME_MS)) return
+    this.timeAsked = performance.now()
+    this.timeWaited = true
+    const done = () => {
+      this.timeWaited = false
+      if (!this.closed) this.changed()
+    }
+    ask('GET', '/api/session', undefined, true).then(done, done) // a refusal is for the live connection to say
+  }
+
+  private spoke(serverTime: string): void {
+    hubClock.heard(serverTime)
+    const t = Date.parse(serverTime)
+    if (Number.isFinite(t)) this.aliveMs = t
+  }
+
   private receive(m: LiveMessage): void {
     switch (m.type) {
       case 'hello':
-        this.syncClock(m.server_time)
+        this.spoke(m.server_time)
         if (this.tries > 0) this.onReconnect()
         this.tries = 0
         this.setLink('live')
+        this.askTime()
         break
       case 'alive':
-        this.syncClock(m.server_time)
+        this.spoke(m.server_time)
         break
       case 'numerics':
         this.take(m.patient, m.numerics, true)

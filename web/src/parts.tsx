@@ -257,9 +257,22 @@ function Pages({ session, go }: { session: Session; go: (to: string) => void }) 
   )
 }
 
+// LateBanner is said while the connection stands and its words come too late to be live.
+export function LateBanner({ seconds }: { seconds: number }) {
+  return (
+    <div class="banner" role="region" aria-label={tr('Not live')} data-testid="late">
+      <span class="sr" role="alert">
+        {tr('Nothing below is live. Look at the bedside.')}
+      </span>
+      <strong>{tr('The connection to the hub is {0} late.', span(seconds))}</strong>{' '}{tr('Nothing below is live. Look at the bedside.')}
+    </div>
+  )
+}
+
 export function Frame({
   session,
   link,
+  late,
   now,
   silent: quiet,
   go,
@@ -268,6 +281,7 @@ export function Frame({
 }: {
   session: Session
   link?: LinkState
+  late?: number // seconds that the connection's words are late
   now?: () => number
   silent?: Silent
   go: (to: string) => void
@@ -306,6 +320,7 @@ export function Frame({
       <EmergencyBanner session={session} go={go} />
       <SecurityBanner session={session}>{session.role === 'admin' && <TwoPersonsBanner />}</SecurityBanner>
       <FailedSignIns session={session} />
+      {link === 'late' && <LateBanner seconds={late ?? 0} />}
       {link === 'lost' && (
         <div class="banner" role="alert" data-testid="lost">
           <strong>{tr('Connection to the hub lost.')}</strong>{' '}{tr('Nothing below is live. Look at the bedside. Reconnecting by itself…')}

@@ -70,7 +70,6 @@ export function PatientPage({ id, session, go, onSignOut, onGone }: {
   useEffect(() => () => live?.close(), [live])
   useEffect(() => {
     if (!live || !patient) return
-    live.syncClock(patient.server_time)
     live.take(id, patient.numerics, false)
   }, [live, patient])
   useEffect(() => {
@@ -112,7 +111,7 @@ export function PatientPage({ id, session, go, onSignOut, onGone }: {
     return () => window.clearTimeout(t)
   }, [failed, patient])
 
-  const frame = { session, go, onSignOut, ...(live && patient ? { link: live.link, now: () => live.now(), silent: silent(live, [id]) } : {}) }
+  const frame = { session, go, onSignOut, ...(live && patient ? { link: live.link, late: live.lateSeconds, now: () => live.now(), silent: silent(live, [id]) } : {}) }
   if (!patient || !live) {
     return (
       <Frame {...frame}>

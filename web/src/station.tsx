@@ -55,7 +55,6 @@ export function Station({ session, go, onSignOut, onGone }: {
   useEffect(() => () => live?.close(), [live])
   useEffect(() => {
     if (!live || !beds) return
-    live.syncClock(beds.server_time)
     beds.beds.forEach((b) => b.patient && b.numerics && live.take(b.patient, b.numerics, false))
   }, [live, beds])
   useTick(live)
@@ -93,7 +92,7 @@ export function Station({ session, go, onSignOut, onGone }: {
   const wards = new Map<string, Bed[]>()
   beds?.beds.forEach((b) => wards.set(b.ward, [...(wards.get(b.ward) ?? []), b]))
   return (
-    <Frame session={session} go={go} onSignOut={onSignOut} {...(live ? { link: live.link, now: () => live.now(), silent: silent(live, ids) } : {})}>
+    <Frame session={session} go={go} onSignOut={onSignOut} {...(live ? { link: live.link, late: live.lateSeconds, now: () => live.now(), silent: silent(live, ids) } : {})}>
       <h1 class="sr">{tr('Central station')}</h1>
       {changed && (
         <div class="notice" role="status" data-testid="changed">
