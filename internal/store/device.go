@@ -156,6 +156,14 @@ func (s *Store) Devices(ctx context.Context) ([]Device, error) {
 	return all, named("devices", err)
 }
 
+// SensorsAt are the sensors at a bed now, by id.
+func (s *Store) SensorsAt(ctx context.Context, bed string) ([]Device, error) {
+	all, err := list(ctx, s.db.DB, func(r *sql.Rows) (Device, error) { return s.scanDevice(r) },
+		selectDevice+` WHERE d.kind = 'sensor' AND d.id IN (SELECT device FROM placements WHERE bed = ?1 AND begins <= ?2 AND (ends IS NULL OR ends > ?2)) ORDER BY d.id`,
+		bed, micro(s.now()))
+	return all, named("sensors at bed", err)
+}
+
 // AdmitDevice makes a component active that is invited, or is so already; ErrNotFound if it is in neither state (any more).
 func (s *Store) AdmitDevice(ctx context.Context, id string) error {
 	err := affected(s.db.ExecContext(ctx, "UPDATE devices SET state = ? WHERE id = ? AND state IN (?, ?)", DeviceActive, id, DeviceInvited, DeviceActive))

@@ -105,6 +105,9 @@ type word struct {
 	asked  bool      // whether it is of this patient is not confirmed
 	alive  time.Time // when the source last spoke as one that works; zero: not
 	value  time.Time // when it last had a value; zero: never
+	// apart are the sensors whose values lay too far from this one's when both last had one at the
+	// same time.
+	apart map[string]bool
 }
 
 // Hear takes in what a sensor said. Of one sensor the newest counts, in whatever order it comes.
@@ -148,6 +151,7 @@ func (c *Chooser) Hear(s Said) {
 		case n.Quality != Unknown && n.Quality != Unavailable && n.Quality != DeviceFault:
 			w.alive = at
 		}
+		c.compare(s.Sensor, n.Kind)
 	}
 }
 
@@ -160,6 +164,11 @@ func (c *Chooser) forget() {
 		}
 	}
 	delete(c.sources, oldest)
+	for _, s := range c.sources {
+		for k := range s.words {
+			delete(s.words[k].apart, oldest)
+		}
+	}
 }
 
 // recent tells whether t is at most d ago, and not in the future.

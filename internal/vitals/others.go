@@ -11,29 +11,105 @@ import (
 // of them is the source; a face names the others beside it and, where their values differ too much,
 // shows both: which of them is right, the hub cannot know.
 
+// DoubtFor is how long a sensor that disagreed is still named after it fell silent: that it no
+// longer speaks says nothing about which of the two was right.
+const DoubtFor = 5 * time.Minute
+
+// Other is what a sensor says of a kind beside its source.
+type Other struct {
+	Reading
+	// Silent says that it is no word of now: what the sensor last said, before it fell silent or by
+	// its own time too long ago, disagreed with the other one.
+	Silent bool
+}
+
 // Others are the current words of those that measure a kind beside its source now, by id of the
-// sensor; empty while the source is stale. Beside a source that measures, what a legacy device
-// asserts is none of them: it neither stands for the kind nor casts doubt on what was measured.
-// Cuffs have none: each of their values is of a time of its own, which is shown with it.
-func (c *Chooser) Others(k Kind, now time.Time) (all []Reading) {
+// sensor, and the last words of those that disagreed with another sensor when they fell silent, for
+// DoubtFor; empty while the source is stale. Beside a source that measures, what a legacy device
+// asserts is none of them: it neither stands for the kind nor casts doubt on what was measured. Of
+// cuffs they are all that measured within SpotStaleAfter; each of their values is of a time of its
+// own, and they never disagree.
+func (c *Chooser) Others(k Kind, now time.Time) (all []Other) {
 	of := c.Source(k, now)
-	if of == "" || k.Spot() {
+	if of == "" {
 		return nil
 	}
-	first := c.sources[of].rank(k, now)
+	source := c.sources[of]
+	if source.rank(Lead(k), now) == 0 {
+		return nil
+	}
+	its := source.reading(of, k)
 	for id, s := range c.sources {
-		r, w := s.rank(k, now), s.words[k]
-		if id == of || first == 0 || r == 0 || measuring(r) != measuring(first) || w.at.IsZero() || w.at.After(now.Add(MaxAhead)) {
+		w := &s.words[k]
+		if id == of || w.at.IsZero() || w.at.After(now.Add(MaxAhead)) || s.proper() != source.proper() {
 			continue
 		}
-		all = append(all, s.reading(id, k))
+		one := Other{Reading: s.reading(id, k)}
+		speaks := s.rank(Lead(k), now) != 0
+		if old := now.Sub(w.at); !speaks || old > staleAfter(k) {
+			doubted := len(w.apart) > 0 || speaks && Disagree(one.Reading, its)
+			if old > DoubtFor || !doubted || !w.Quality.HasValue() {
+				continue
+			}
+			one.Silent = true
+		}
+		all = append(all, one)
 	}
-	slices.SortFunc(all, func(a, b Reading) int { return cmp.Compare(a.Sensor, b.Sensor) })
+	slices.SortFunc(all, func(a, b Other) int { return cmp.Compare(a.Sensor, b.Sensor) })
 	return all
 }
 
-// measuring tells whether a rank is that of a source that measures.
-func measuring(rank int) bool { return rank >= 3 }
+// OnlyAt forgets the doubt that silent sensors cast that are not among these: a sensor that was
+// taken off the bed casts none on the one that stays.
+func (c *Chooser) OnlyAt(sensors []string, now time.Time) {
+	for id, s := range c.sources {
+		if slices.Contains(sensors, id) || recent(s.last, now, StaleAfter) {
+			continue
+		}
+		for k := range s.words {
+			s.words[k].apart = nil
+		}
+		for _, o := range c.sources {
+			for k := range o.words {
+				delete(o.words[k].apart, id)
+			}
+		}
+	}
+}
+
+// proper tells whether a source measures, and does not assert.
+func (s *source) proper() bool { return s.measures && !s.asserts }
+
+// compare remembers of a new word whether it disagrees with what the others said at about that
+// time.
+func (c *Chooser) compare(sensor string, k Kind) {
+	if _, bounded := MostApart(k, 0); !bounded {
+		return
+	}
+	mine := c.sources[sensor]
+	w := &mine.words[k]
+	for id, s := range c.sources {
+		o := &s.words[k]
+		if id == sensor || s.proper() != mine.proper() || !w.Quality.HasValue() || !o.Quality.HasValue() || w.at.Sub(o.at).Abs() > staleAfter(k) {
+			continue
+		}
+		if !Disagree(mine.reading(sensor, k), s.reading(id, k)) {
+			delete(w.apart, id)
+			delete(o.apart, sensor)
+			continue
+		}
+		w.differs(id)
+		o.differs(sensor)
+	}
+}
+
+// differs marks that another sensor's value lay too far apart.
+func (w *word) differs(from string) {
+	if w.apart == nil {
+		w.apart = map[string]bool{}
+	}
+	w.apart[from] = true
+}
 
 // MostApart is how far two sensors' values of a kind at one patient may lie apart before they
 // disagree, in the kind's unit; v is the smaller of the two. It is the error that the standard of
@@ -68,5 +144,5 @@ func Disagree(a, b Reading) bool {
 // Disputed tells whether another sensor that measures a kind now disagrees with its source.
 func (c *Chooser) Disputed(k Kind, now time.Time) bool {
 	r, ok := c.Reading(k, now)
-	return ok && slices.ContainsFunc(c.Others(k, now), func(o Reading) bool { return Disagree(r, o) })
+	return ok && slices.ContainsFunc(c.Others(k, now), func(o Other) bool { return !o.Silent && Disagree(r, o.Reading) })
 }

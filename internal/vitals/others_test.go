@@ -73,8 +73,71 @@ func TestLastCuffStands(t *testing.T) {
 		if r, _ := c.Reading(vitals.Systolic, chooseNow); r.Sensor != x.now || r.Value != 85 {
 			t.Errorf("%s after %s: %+v", x.now, x.old, r)
 		}
-		if o := c.Others(vitals.Systolic, chooseNow); len(o) != 0 {
-			t.Errorf("a measurement of another time stands beside it: %+v", o)
+		if o := c.Others(vitals.Systolic, chooseNow); len(o) != 1 || o[0].Sensor != x.old || o[0].Value != 120 || o[0].Silent || vitals.Disagree(o[0].Reading, o[0].Reading) {
+			t.Errorf("the other cuff is not named beside it: %+v", o)
 		}
+		if o := c.Others(vitals.Systolic, chooseNow.Add(31*time.Minute)); len(o) != 0 {
+			t.Errorf("a cuff that measured more than an hour ago is named: %+v", o)
+		}
+	}
+}
+
+// TestDoubtOutlivesSilence: two sensors that disagree, of which one falls silent: the other does
+// not stand alone as good, whichever of them it is, until the silent one leaves the bed, or for
+// DoubtFor; two that agreed leave no doubt, and one that agrees again takes it away.
+func TestDoubtOutlivesSilence(t *testing.T) {
+	const second = time.Second
+	for name, x := range map[string]struct {
+		said   []vitals.Said
+		silent map[string]float64
+	}{
+		"the second falls silent":   {[]vitals.Said{spo2(firstOxi, -60*second, 97, vitals.Good), spo2(secondOxi, -60*second, 84, vitals.Good), spo2(firstOxi, 0, 97, vitals.Good)}, map[string]float64{secondOxi: 84}},
+		"the first falls silent":    {[]vitals.Said{spo2(firstOxi, -60*second, 97, vitals.Good), spo2(secondOxi, -60*second, 84, vitals.Good), spo2(secondOxi, 0, 84, vitals.Good)}, map[string]float64{firstOxi: 97}},
+		"the other comes to agree":  {[]vitals.Said{spo2(firstOxi, -60*second, 97, vitals.Good), spo2(secondOxi, -60*second, 84, vitals.Good), spo2(firstOxi, 0, 85, vitals.Good)}, map[string]float64{secondOxi: 84}},
+		"they agreed":               {[]vitals.Said{spo2(firstOxi, -60*second, 97, vitals.Good), spo2(secondOxi, -60*second, 96, vitals.Good), spo2(firstOxi, 0, 97, vitals.Good)}, nil},
+		"they agreed in the end":    {[]vitals.Said{spo2(firstOxi, -61*second, 97, vitals.Good), spo2(secondOxi, -61*second, 84, vitals.Good), spo2(secondOxi, -60*second, 96, vitals.Good), spo2(firstOxi, 0, 97, vitals.Good)}, nil},
+		"a probe that came off":     {[]vitals.Said{spo2(firstOxi, -60*second, 97, vitals.Good), spo2(secondOxi, -60*second, 84, vitals.Good), spo2(secondOxi, -59*second, 0, vitals.ProbeOff), spo2(firstOxi, 0, 97, vitals.Good)}, nil},
+		"longer than doubt lasts":   {[]vitals.Said{spo2(firstOxi, -vitals.DoubtFor-second, 97, vitals.Good), spo2(secondOxi, -vitals.DoubtFor-second, 84, vitals.Good), spo2(firstOxi, 0, 97, vitals.Good)}, nil},
+		"a legacy device":           {[]vitals.Said{spo2(firstOxi, -60*second, 97, vitals.Good), spo2(legacyID, -60*second, 40, vitals.Asserted), spo2(firstOxi, 0, 97, vitals.Good)}, nil},
+		"they never spoke together": {[]vitals.Said{spo2(secondOxi, -60*second, 84, vitals.Good), spo2(firstOxi, 0, 97, vitals.Good)}, nil},
+	} {
+		c := heard(x.said...)
+		var got map[string]float64
+		for _, o := range c.Others(vitals.SpO2, chooseNow) {
+			if got == nil {
+				got = map[string]float64{}
+			}
+			got[o.Sensor] = o.Value
+			if !o.Silent {
+				t.Errorf("%s: stands as a word of now: %+v", name, o)
+			}
+		}
+		if d := cmp.Diff(x.silent, got); d != "" {
+			t.Error(name, d)
+		}
+		c.OnlyAt([]string{firstOxi, secondOxi}, chooseNow)
+		if len(c.Others(vitals.SpO2, chooseNow)) != len(x.silent) {
+			t.Errorf("%s: a look at the bed ended the doubt", name)
+		}
+		c.OnlyAt(nil, chooseNow) // who speaks stays, whatever the directory says
+		if r, _ := c.Reading(vitals.SpO2, chooseNow); len(c.Others(vitals.SpO2, chooseNow)) != 0 || r.At != chooseNow {
+			t.Errorf("%s: the doubt outlives the silent sensor's leaving: %+v", name, r)
+		}
+	}
+}
+
+// TestOldRival: a rival that was heard just now and whose own time is old, as from a backlog, is no
+// word of now beside a fresh one.
+func TestOldRival(t *testing.T) {
+	late := func(value float64) vitals.Said {
+		s := spo2(secondOxi, -14*time.Second, value, vitals.Good)
+		s.Heard = chooseNow
+		return s
+	}
+	if o := heard(spo2(firstOxi, 0, 97, vitals.Good), late(84)).Others(vitals.SpO2, chooseNow); len(o) != 1 || !o[0].Silent || o[0].Value != 84 {
+		t.Errorf("one that disagrees: %+v", o)
+	}
+	if o := heard(spo2(firstOxi, 0, 97, vitals.Good), late(96)).Others(vitals.SpO2, chooseNow); len(o) != 0 {
+		t.Errorf("one that agrees: %+v", o)
 	}
 }

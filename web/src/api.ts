@@ -44,6 +44,7 @@ export interface Reading {
 // What a sensor says that is not the source of its kind.
 export interface Other extends Reading {
   disagree?: boolean // with the source's value
+  silent?: boolean // it disagreed, and has said nothing since
 }
 
 // A question that a bed asks: is this still the right patient?

@@ -4,7 +4,7 @@ import { useEffect, useReducer, useState } from 'preact/hooks'
 import { Refused, ask, type Kind, type Reading, type Readings } from './api'
 import { hubClock } from './clock'
 import { Foot, LateBanner } from './parts'
-import { Split, rivalsOf, several } from './rivals'
+import { Split, cuffs, rivalsOf, several } from './rivals'
 import { FORGET_SECONDS, STALE_SECONDS, clock, doubt, hasValue, say, sourceOf, span, whyAbsent } from './words'
 
 const ASK_MS = 1500
@@ -147,7 +147,7 @@ function WallBed({ bed, now, lost }: { bed: DisplayBed; now: number; lost: boole
               {tr('BP')}{' '}<span class="unit">mmHg</span>
             </span>
             <span class="bp-value">{hasValue(sys) && hasValue(dia) ? `${Math.round(sys.value)}/${Math.round(dia.value)}${doubt(sys) || doubt(dia) ? '?' : ''}` : '– / –'}</span>
-            <span class="number-note">{hasValue(sys) ? clock(sys.at) : ''}</span>
+            <span class="number-note">{hasValue(sys) ? [clock(sys.at), sourceOf(sys), cuffs(n)].filter(Boolean).join(', ') : ''}</span>
           </div>
         </>
       ) : (

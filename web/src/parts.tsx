@@ -6,7 +6,7 @@ import type { Asked, Kind, Reading, Session } from './api'
 import { TwoPersonsBanner } from './approvals'
 import { EmergencyBanner } from './emergency'
 import { FailedSignIns } from './notice'
-import { Split, refusedFor, rivalsOf } from './rivals'
+import { Split, cuffs, refusedFor, rivalsOf } from './rivals'
 import { SecurityBanner } from './security'
 import type { Heard, LinkState, Live, Vitals } from './live'
 import { FORGET_SECONDS, STALE_SECONDS, clock, doubt, hasValue, roleWords, say, sourceOf, span, whyAbsent } from './words'
@@ -143,6 +143,7 @@ export function BloodPressure({ live, v, big, asked, name }: { live: Live; v: Vi
             {note}
             {uncertain ? `, ${uncertain}` : ''}
             {sys && sourceOf(sys) && age < 4 * 3600 ? `, ${sourceOf(sys)}` : ''}
+            {cuffs(v.readings) && <strong data-testid="cuffs">{`, ${cuffs(v.readings)}`}</strong>}
           </>
         )}
       </span>

@@ -2,7 +2,7 @@
 // differ by more than the hub's bound, both stand, each with its sensor's name. Which of them is right the page cannot know.
 import type { Asked, Other, Reading, Readings, Session } from './api'
 import { lang } from './lang'
-import { doubt, hasValue, say } from './words'
+import { clock, doubt, hasValue, say } from './words'
 
 type Valued = Reading & { value: number }
 
@@ -18,33 +18,51 @@ export function rivalsOf(asked: Asked | undefined, r: Reading | undefined): (Oth
   return (r.others ?? []).filter((o): o is Other & Valued => !!o.disagree && hasValue(o) && (refusedFor(asked, r) || !refusedFor(asked, o)))
 }
 
-// Split are the values that disagree, in place of one big number.
-export function Split({ reading, rivals, testid }: { reading: Valued; rivals: Valued[]; testid: string }) {
+// Split are the values that disagree, in place of one big number; those of a sensor that is silent
+// since are grey, with their time.
+export function Split({ reading, rivals, testid }: { reading: Valued; rivals: (Other & Valued)[]; testid: string }) {
   return (
     <span class="number-value is-split" data-testid={testid}>
-      {[reading, ...rivals].map((r) => (
-        <span key={r.source} class="split-one">
+      {[reading as Other & Valued, ...rivals].map((r) => (
+        <span key={r.source} class={r.silent ? 'split-one is-silent' : 'split-one'}>
           <span class="split-value">
             {Math.round(r.value)}
             {doubt(r) && <sup aria-hidden="true">?</sup>}
           </span>{' '}
-          <span class="split-source">{r.source}</span>
+          <span class="split-source">{r.silent ? say('silentSince', r.source ?? '', clock(r.at, true)) : r.source}</span>
         </span>
       ))}
     </span>
   )
 }
 
-// several is what is said of sensors that send at the same time, or undefined while each kind has one.
+const listed = (names: string[]) => new Intl.ListFormat(lang, { type: 'conjunction' }).format(names)
+
+// cuffs is what is said of cuffs that have measured within the hour, or undefined while there is
+// one.
+export function cuffs(readings: Readings): string | undefined {
+  const sys = readings.systolic_mmhg
+  if (!sys?.others?.length) return undefined
+  const names = [sys, ...sys.others].map((r) => r.source ?? '').sort()
+  return names.length === 2 ? say('twoCuffs', listed(names)) : say('manyCuffs', names.length, listed(names))
+}
+
+// several is what is said of sensors that send at the same time, or that disagreed when one fell
+// silent; undefined while each kind has one.
 export function several(asked: Asked | undefined, readings: Readings): { text: string; differ: boolean } | undefined {
-  const of = (r: Reading | undefined): string[] => (r?.others?.length ? [r, ...r.others].map((o) => o.source ?? '') : [])
+  const both = [readings.heart_rate_bpm, readings.spo2_percent]
+  const gone = both.flatMap((r) => (r?.others ?? []).filter((o) => o.silent && (refusedFor(asked, r) || !refusedFor(asked, o))))
+  const present = (r: Reading | undefined): Reading[] => (r?.others ?? []).filter((o) => !o.silent)
+  const of = (r: Reading | undefined): string[] => (r && present(r).length > 0 ? [r, ...present(r)].map((o) => o.source ?? '') : [])
   const oximeters = of(readings.spo2_percent)
   const names = [...new Set([...oximeters, ...of(readings.heart_rate_bpm)])].sort()
-  if (names.length < 2) return undefined
-  const both = [readings.heart_rate_bpm, readings.spo2_percent]
+  if (names.length < 2) {
+    const [first] = gone
+    return first && { text: say('wentSilent', first.source ?? '', clock(first.at, true)), differ: true }
+  }
   const legacy = both.some((r) => r?.unverified && of(r).length > 0)
   const differ = both.some((r) => hasValue(r) && rivalsOf(asked, r).length > 0)
-  const list = new Intl.ListFormat(lang, { type: 'conjunction' }).format(names)
+  const list = listed(names)
   const two = names.length === 2
   if (legacy) return { text: two ? say('twoLegacy', list) : say('manyLegacy', names.length, list), differ }
   // What gives a heart rate alone is no oximeter.

@@ -11,6 +11,10 @@ export const wardTexts = {
   manyRates: { en: '{0} sensors send a heart rate: {1}', de: '{0} Sensoren senden eine Herzfrequenz: {1}' },
   twoLegacy: { en: 'Two legacy devices send: {0}', de: 'Zwei Altgeräte senden: {0}' },
   manyLegacy: { en: '{0} legacy devices send: {1}', de: '{0} Altgeräte senden: {1}' },
+  silentSince: { en: '{0}, silent since {1}', de: '{0}, still seit {1}' },
+  wentSilent: { en: '{0} disagreed, and is silent since {1}', de: '{0} widersprach und ist still seit {1}' },
+  twoCuffs: { en: 'two cuffs measure: {0}', de: 'zwei Manschetten messen: {0}' },
+  manyCuffs: { en: '{0} cuffs measure: {1}', de: '{0} Manschetten messen: {1}' },
   disagree: { en: 'the sensors disagree', de: 'die Sensoren widersprechen sich' },
   rivalsDiffer: {
     en: 'Their values differ too much for both to be right. Look at the patient, and take the sensor off the bed that is not on this patient.',

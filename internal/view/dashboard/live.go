@@ -155,7 +155,7 @@ func (h *Handler) liveView(w http.ResponseWriter, r *http.Request) error {
 	gone := conn.CloseRead(r.Context())
 	context.AfterFunc(gone, func() { stop(context.Canceled) })
 
-	v := &liveViewer{h: h, conn: conn, sub: sub, subject: s, grants: grants, ids: ids, wards: wards, broken: h.brokenBy(r.Context(), s), choose: choose}
+	v := &liveViewer{h: h, conn: conn, sub: sub, subject: s, grants: grants, ids: ids, wards: wards, broken: h.brokenBy(r.Context(), s), choose: choose, placed: map[string]uint64{}}
 	v.run(ctx, stop, ids)
 	return nil
 }
@@ -174,6 +174,9 @@ type liveViewer struct {
 	wards map[string]string
 	// choose knows each patient's sensors, so that one of several counts from the first message on; pump's.
 	choose map[string]*vitals.Chooser
+	// placed is the count of the directory's changes at which each patient's sensors were last
+	// looked up; pump's.
+	placed map[string]uint64
 }
 
 func (v *liveViewer) run(ctx context.Context, stop context.CancelCauseFunc, ids []string) {
@@ -283,16 +286,17 @@ func (v *liveViewer) message(u store.Update) (any, bool) {
 		}
 		// Of what came, those kinds that this sensor is the source of, or measures beside the source; what it said is its newest word.
 		now := v.h.cfg.Now()
+		v.leave(u.Patient, c, now)
 		var mine []vitals.Reading
 		for _, r := range c.Current(now) {
 			its := r
 			if r.Sensor != u.Sensor {
 				others := c.Others(r.Kind, now)
-				i := slices.IndexFunc(others, func(o vitals.Reading) bool { return o.Sensor == u.Sensor })
+				i := slices.IndexFunc(others, func(o vitals.Other) bool { return o.Sensor == u.Sensor })
 				if i < 0 {
 					continue
 				}
-				its = others[i]
+				its = others[i].Reading
 			}
 			if said(u.Chunk, its) {
 				mine = append(mine, r)
@@ -311,6 +315,21 @@ func (v *liveViewer) message(u store.Update) (any, bool) {
 		return waveformMessage{"waveform", u.Patient, u.Sensor, p}, ok
 	}
 	return nil, false
+}
+
+// leave has a chooser forget the silent sensors that were taken off a patient's bed, once what is
+// where may have changed.
+func (v *liveViewer) leave(patient string, c *vitals.Chooser, now time.Time) {
+	changes := v.h.cfg.Store.Changes()
+	if v.placed[patient] == changes {
+		return
+	}
+	ctx, stop := context.WithTimeout(context.Background(), writeWait)
+	defer stop()
+	if at, err := v.h.sensorsOf(ctx, patient); err == nil { // else what is known stays, and the next word asks again
+		c.OnlyAt(at.all, now)
+		v.placed[patient] = changes
+	}
 }
 
 // said tells whether a chunk holds a reading.

@@ -241,6 +241,9 @@ func (h *Handler) hear(ctx context.Context, g access.Grant, id string, now time.
 			}
 		}
 	}
+	if err := h.hearRivals(ctx, g, id, now, take); err != nil { // first: what is older is heard before what is newer
+		return nil, err
+	}
 	take(said)
 	for _, k := range []vitals.Kind{vitals.HeartRate, vitals.Systolic} {
 		if k != vitals.Systolic && heard[k] { // a cuff's last word counts for an hour, beside what another one said just now

@@ -34,7 +34,10 @@ type otherReading struct {
 	Unverified   bool      `json:"unverified,omitempty"`
 	TimeNotSure  bool      `json:"time_not_sure,omitempty"`
 	NotConfirmed bool      `json:"not_confirmed,omitempty"`
-	Disagree     bool      `json:"disagree,omitempty"` // with the source's value
+	Disagree     bool      `json:"disagree,omitempty"` // with the source's value, or with it when both last spoke
+	// Silent: it disagreed, and said nothing since At; it stays beside the others for
+	// vitals.DoubtFor, or until it leaves the bed.
+	Silent bool `json:"silent,omitempty"`
 }
 
 // readings are the current ones of each kind, by the kind's name with its unit ("heart_rate_bpm").
@@ -51,10 +54,10 @@ func readingsOf(c *vitals.Chooser, all []vitals.Reading, now time.Time) readings
 		one := reading{At: r.At.UTC(), Quality: r.Quality.String(), Value: valueOf(r), Source: shortName(r.Sensor), Unverified: r.Asserted, TimeNotSure: r.TimeNotSure,
 			NotConfirmed: r.NotConfirmed}
 		for _, o := range c.Others(r.Kind, now) {
-			apart := vitals.Disagree(r, o)
+			apart := o.Silent || vitals.Disagree(r, o.Reading)
 			one.Disagree = one.Disagree || apart
-			one.Others = append(one.Others, otherReading{At: o.At.UTC(), Quality: o.Quality.String(), Value: valueOf(o), Source: shortName(o.Sensor), Unverified: o.Asserted,
-				TimeNotSure: o.TimeNotSure, NotConfirmed: o.NotConfirmed, Disagree: apart})
+			one.Others = append(one.Others, otherReading{At: o.At.UTC(), Quality: o.Quality.String(), Value: valueOf(o.Reading), Source: shortName(o.Sensor), Unverified: o.Asserted,
+				TimeNotSure: o.TimeNotSure, NotConfirmed: o.NotConfirmed, Disagree: apart, Silent: o.Silent})
 		}
 		out[r.Kind.String()] = one
 	}

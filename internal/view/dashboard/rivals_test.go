@@ -52,6 +52,7 @@ func TestTwoOximetersAtOneBed(t *testing.T) {
 	nurse := w.signedIn("nurse")
 	type other struct {
 		Source   string
+		Silent   bool
 		Value    *float64
 		Disagree bool
 	}
@@ -189,5 +190,76 @@ func TestWaveOfOneSensor(t *testing.T) {
 		if len(c.Pulse) != 1 || c.Pulse[0] != 65533 {
 			t.Errorf("a chunk of the other sensor: %v", c.Pulse)
 		}
+	}
+}
+
+// TestDoubtStaysAtTheBed: two oximeters disagreed, and one said nothing for a minute. The faces
+// that look anew and the live view keep it beside the other one as silent; once it is taken off the
+// bed the other stands alone. Two cuffs are named too.
+func TestDoubtStaysAtTheBed(t *testing.T) {
+	w := newWard(t)
+	const cuff1, cuff2 = "spiffe://test.vitalseal.internal/sensor/cuff-8", "spiffe://test.vitalseal.internal/sensor/cuff-9"
+	for id, model := range map[string]string{newcomer: "MAX30100", cuff1: "MPS20N0040D", cuff2: "MPS20N0040D"} {
+		if err := w.store.CreateDevice(t.Context(), store.Device{ID: id, Kind: "sensor", Model: model, State: store.DeviceActive}); err != nil {
+			t.Fatal(err)
+		}
+		if err := w.store.PlaceDevice(t.Context(), id, "a-1", time.Now().Add(-time.Hour)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	nurse := w.signedIn("nurse")
+	type word struct {
+		Source   string
+		Value    *float64
+		Disagree bool
+		Others   []struct {
+			Source           string
+			Value            *float64
+			Disagree, Silent bool
+		}
+	}
+	page := func() map[string]word {
+		t.Helper()
+		var one struct{ Numerics map[string]word }
+		nurse.get("/api/patients/"+w.ada, &one)
+		return one.Numerics
+	}
+	spo2 := func() word { t.Helper(); return page()["spo2_percent"] }
+	w.stores(cuff1, numerics(time.Now().Add(-30*time.Minute), good(vitals.Systolic, 123), good(vitals.Diastolic, 77)))
+	w.stores(cuff2, numerics(time.Now().Add(-10*time.Minute), good(vitals.Systolic, 110), good(vitals.Diastolic, 66)))
+	if r := page()["systolic_mmhg"]; r.Source != "cuff-9" || *r.Value != 110 || r.Disagree || len(r.Others) != 1 || r.Others[0].Source != "cuff-8" || *r.Others[0].Value != 123 {
+		t.Errorf("two cuffs: %+v", r)
+	}
+	minute := time.Now().Add(-time.Minute)
+	w.append("a-1", numerics(minute, good(vitals.SpO2, 97)))
+	w.measures(minute, good(vitals.SpO2, 84))
+	w.append("a-1", numerics(time.Now(), good(vitals.SpO2, 97)))
+	silent := func(face string, r word) {
+		t.Helper()
+		if !r.Disagree || len(r.Others) != 1 || r.Others[0].Source != "new-9" || !r.Others[0].Silent || !r.Others[0].Disagree || r.Others[0].Value == nil || *r.Others[0].Value != 84 {
+			t.Errorf("%s: the one that fell silent left no doubt: %+v", face, r)
+		}
+	}
+	silent("page", spo2())
+	conn := nurse.watch("patient=" + w.ada)
+	next(t, conn) // hello
+	live := func() (disagree bool, others int) {
+		t.Helper()
+		w.append("a-1", numerics(time.Now(), good(vitals.SpO2, 97)))
+		m, _ := next(t, conn)
+		r := m.Numerics["spo2_percent"]
+		return r.Disagree, len(r.Others)
+	}
+	if disagree, others := live(); !disagree || others != 1 {
+		t.Errorf("live: the one that fell silent left no doubt: %v, %d others", disagree, others)
+	}
+	if err := w.store.PlaceDevice(t.Context(), newcomer, "", time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	if r := spo2(); r.Disagree || len(r.Others) != 0 || r.Value == nil || *r.Value != 97 {
+		t.Errorf("page: it was taken off the bed: %+v", r)
+	}
+	if disagree, others := live(); disagree || others != 0 {
+		t.Errorf("live: it was taken off the bed: %v, %d others", disagree, others)
 	}
 }
