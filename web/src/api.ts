@@ -177,6 +177,20 @@ export interface TrendPoint {
   count: number
   uncertain?: number // of count: questionable, or said by a legacy device
   asserted?: boolean // legacy devices said all of count
+  source?: string // the sensor that the values are of
+  sensors: number // how many had values; 0: not known, an older hub summed up all
+  others?: TrendOther[]
+  disagree?: boolean // the mean of one of them lies too far off
+}
+
+// What a sensor that is not the source of a point gave in the same step; without a source an older hub summed it up.
+export interface TrendOther {
+  source?: string
+  min: number
+  mean: number
+  max: number
+  count: number
+  disagree?: boolean
 }
 
 export interface Trends {
@@ -213,6 +227,8 @@ export interface WaveChunk {
   gap_samples: number
   // Infrared, turned over so that a beat is a peak: 65535 minus the converter's code.
   pulse: number[]
+  // The sensor that it is of.
+  source?: string
 }
 
 export interface AuditEntry {

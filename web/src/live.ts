@@ -3,6 +3,8 @@
 import { ask, type EndReason, type Kind, type LiveMessage, type Reading, type Readings } from './api'
 import { hubClock } from './clock'
 import { Wave } from './wave'
+
+const shortName = (spiffe: string): string => spiffe.slice(spiffe.lastIndexOf('/') + 1)
 import { STALE_SECONDS } from './words'
 
 // What the hub says every second even when no sensor speaks; without it the connection is as good as lost.
@@ -226,7 +228,7 @@ export class Live {
         this.changed()
         break
       case 'waveform':
-        this.of(m.patient).wave.push(m, this.now())
+        this.of(m.patient).wave.push({ ...m, source: shortName(m.sensor) }, this.now())
         break
       case 'lagged':
         break // the hub closes after it; we come back with a fresh picture

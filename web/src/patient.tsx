@@ -74,8 +74,8 @@ export function PatientPage({ id, session, go, onSignOut, onGone }: {
   }, [live, patient])
   useEffect(() => {
     if (!live) return
-    ask<{ chunks: WaveChunk[] }>('GET', `${path}/waveform?seconds=12`, undefined, true).then(
-      (w) => live.of(id).wave.fill(w.chunks),
+    ask<{ source?: string; chunks: WaveChunk[] }>('GET', `${path}/waveform?seconds=12`, undefined, true).then(
+      (w) => live.of(id).wave.fill(w.chunks.map((c) => ({ ...c, source: w.source ?? '' }))),
       () => {}, // the live wave will fill the screen without it
     )
     loadTrends.current()
@@ -191,7 +191,12 @@ export function PatientPage({ id, session, go, onSignOut, onGone }: {
       <div class={`monitor tile-${f.state}`} data-testid="monitor">
         <section class="panel wave-panel" aria-label={tr('Pulse wave')}>
           <span class="panel-label">
-            {tr('Pulse wave')}{' '}<span class="unit">{tr('infrared, height follows the signal')}</span>
+            {tr('Pulse wave')}{' '}<span class="unit">{tr('infrared, height follows the signal')}</span>{' '}
+            {v.wave.source && (
+              <span class="unit" data-testid="wave-source">
+                {say('source', v.wave.source)}
+              </span>
+            )}
           </span>
           <WaveCanvas live={live} patient={id} seconds={8} big />
         </section>

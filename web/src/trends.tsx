@@ -1,5 +1,7 @@
-// Trends of the last hour, or up to a month. A step without values is a hole in the line, never bridged; a hole that its gateway has
-// explained is shaded, and said in words below.
+// Trends of the last hour, or up to a month. A step without values is a hole in the line, never
+// bridged; a hole that its gateway has explained is shaded, and said in words below. The line is of
+// one sensor at a time and breaks where another one takes over; what others gave meanwhile stands
+// in grey, and in words.
 import { tr } from './lang'
 import { useEffect, useRef } from 'preact/hooks'
 import uPlot from 'uplot'
@@ -7,15 +9,8 @@ import 'uplot/dist/uPlot.min.css'
 import { Asks } from './confirm'
 import { lastOf } from './move'
 import type { Gap, Kind, Moved, TrendPoint, Trends } from './api'
+import { Sensors, lines, shared, spanned, type Lines } from './trendsensors'
 import { clock, day, gapReason, say, someUncertain, uncertainties } from './words'
-
-type Column = (number | null)[]
-
-// column lays points on the grid; what is not there is null.
-function column(grid: number[], step: number, points: TrendPoint[], pick: (p: TrendPoint) => number): Column {
-  const at = new Map(points.filter((p) => p.count > 0).map((p) => [Math.floor(Date.parse(p.at) / 1000 / step) * step, pick(p)]))
-  return grid.map((t) => at.get(t) ?? null)
-}
 
 const HEIGHT = 140
 const MOST_GAPS = 5
@@ -23,11 +18,11 @@ const axisFont = '12px system-ui, sans-serif'
 
 const DAY = 86_400
 
-// shade marks gaps behind the lines, at least two pixels wide: a short one must be seen as well.
-function shade(u: uPlot, gaps: [number, number][]) {
+// shade marks spans behind the lines, at least two pixels wide: a short one must be seen as well.
+function shade(u: uPlot, gaps: [number, number][], colour: string) {
   const { left, top, width, height } = u.bbox
   u.ctx.save()
-  u.ctx.fillStyle = 'rgba(255, 176, 32, 0.28)'
+  u.ctx.fillStyle = colour
   for (const [from, to] of gaps) {
     const a = Math.max(u.valToPos(from, 'x', true), left)
     const b = Math.min(u.valToPos(to, 'x', true), left + width)
@@ -36,7 +31,7 @@ function shade(u: uPlot, gaps: [number, number][]) {
   u.ctx.restore()
 }
 
-function options(width: number, low: number, high: number, series: uPlot.Series[], bands: uPlot.Band[], seconds: number, gaps: () => [number, number][]): uPlot.Options {
+function options(width: number, low: number, high: number, series: uPlot.Series[], bands: uPlot.Band[], seconds: number, gaps: () => [number, number][], sensors: () => [number, number][]): uPlot.Options {
   const axis = { stroke: '#9fb0c3', font: axisFont, grid: { stroke: '#1d2935', width: 1 }, ticks: { stroke: '#1d2935', width: 1 } }
   return {
     width,
@@ -54,11 +49,11 @@ function options(width: number, low: number, high: number, series: uPlot.Series[
     ],
     series: [{}, ...series],
     bands,
-    hooks: { drawClear: [(u) => shade(u, gaps())] },
+    hooks: { drawClear: [(u) => shade(u, sensors(), 'rgba(159, 176, 195, 0.16)'), (u) => shade(u, gaps(), 'rgba(255, 176, 32, 0.28)')] },
   }
 }
 
-function Chart({ title, unit, colour, low, high, data, series, bands, seconds, gaps, latest, legend = [] }: {
+function Chart({ title, unit, colour, low, high, data, series, bands, seconds, gaps, sensors, latest, legend = [] }: {
   title: string
   unit: string
   colour: string
@@ -69,6 +64,7 @@ function Chart({ title, unit, colour, low, high, data, series, bands, seconds, g
   bands: uPlot.Band[]
   seconds: number
   gaps: [number, number][]
+  sensors: [number, number][] // spans of several sensors
   latest: string
   legend?: [string, string][]
 }) {
@@ -76,10 +72,12 @@ function Chart({ title, unit, colour, low, high, data, series, bands, seconds, g
   const plot = useRef<uPlot | null>(null)
   const now = useRef(gaps)
   now.current = gaps
+  const several = useRef(sensors)
+  several.current = sensors
   useEffect(() => {
     const box = ref.current
     if (!box) return
-    const u = new uPlot(options(Math.max(box.clientWidth, 200), low, high, series, bands, seconds, () => now.current), data, box)
+    const u = new uPlot(options(Math.max(box.clientWidth, 200), low, high, series, bands, seconds, () => now.current, () => several.current), data, box)
     plot.current = u
     const watch = new ResizeObserver(() => u.setSize({ width: Math.max(box.clientWidth, 200), height: HEIGHT }))
     watch.observe(box)
@@ -114,8 +112,6 @@ export function TrendCharts({ trends }: { trends: Trends }) {
   const step = trends.step_seconds
   const first = Math.floor(Date.parse(trends.from) / 1000 / step) * step
   const last = Math.ceil(Date.parse(trends.to) / 1000 / step) * step
-  const grid: number[] = []
-  for (let t = first; t <= last; t += step) grid.push(t)
   const seconds = last - first
   const gaps = trends.gaps.map((g): [number, number] => [Date.parse(g.from) / 1000, Date.parse(g.to) / 1000])
 
@@ -125,33 +121,35 @@ export function TrendCharts({ trends }: { trends: Trends }) {
     const low = Math.round(Math.min(...some.map((p) => p.min)))
     const high = Math.round(Math.max(...some.map((p) => p.max)))
     const mark = some.every((p) => p.asserted) ? uncertainties.asserted : some.some((p) => p.uncertain) ? someUncertain() : ''
-    return (low === high ? `${low}` : tr('{0} to {1}', low, high)) + (mark ? `, ${mark}` : '')
+    const most = Math.max(...some.map((p) => p.sensors))
+    return [spanned(low, high), mark, most > 1 ? shared(most) : ''].filter((x) => x).join(', ')
   }
   const line = (stroke: string): uPlot.Series => ({ stroke, width: 2, spanGaps: false, points: { show: true, size: 4, fill: stroke } })
   const edge: uPlot.Series = { stroke: 'transparent', width: 0, spanGaps: false, points: { show: false } }
 
-  const ranged = (k: Kind): uPlot.AlignedData => [
-    grid,
-    column(grid, step, of(k), (p) => p.max),
-    column(grid, step, of(k), (p) => p.min),
-    column(grid, step, of(k), (p) => p.mean),
-  ]
-  const dots = (stroke: string): uPlot.Series => ({ stroke, width: 0, spanGaps: false, paths: () => null, points: { show: true, size: 7, fill: stroke } })
+  // What others gave: their range, in grey.
+  const grey: uPlot.Series = { stroke: '#9fb0c3', width: 1, dash: [3, 3], spanGaps: false, points: { show: true, size: 3, fill: '#9fb0c3' } }
+  const ranged = (k: Kind): Lines => lines(first, last, step, [of(k)], (p) => [p.max, p.min, p.mean])
+  const hr = ranged('heart_rate_bpm')
+  const spo2 = ranged('spo2_percent')
+  const dots = (stroke: string, size = 7): uPlot.Series => ({ stroke, width: 0, spanGaps: false, paths: () => null, points: { show: true, size, fill: stroke } })
   const sys = of('systolic_mmhg')
   const dia = of('diastolic_mmhg')
+  const pressure = lines(first, last, step, [sys, dia], (p) => [p.mean])
   return (
     <>
       <div class="trend-grid">
-      <Chart title={tr('Heart rate')} unit="bpm" colour="hr" low={50} high={110} latest={said(of('heart_rate_bpm'))} data={ranged('heart_rate_bpm')}
-        series={[edge, edge, line('#3ddc84')]} bands={[{ series: [1, 2], fill: 'rgba(61,220,132,0.18)' }]} seconds={seconds} gaps={gaps} />
-      <Chart title={tr('SpO₂')} unit="%" colour="spo2" low={88} high={100} latest={said(of('spo2_percent'))} data={ranged('spo2_percent')}
-        series={[edge, edge, line('#35d6f0')]} bands={[{ series: [1, 2], fill: 'rgba(53,214,240,0.18)' }]} seconds={seconds} gaps={gaps} />
+      <Chart title={tr('Heart rate')} unit="bpm" colour="hr" low={50} high={110} latest={said(of('heart_rate_bpm'))} data={hr.data}
+        series={[grey, grey, edge, edge, line('#3ddc84')]} bands={[{ series: [1, 2], fill: 'rgba(159,176,195,0.25)' }, { series: [3, 4], fill: 'rgba(61,220,132,0.18)' }]} seconds={seconds} gaps={gaps} sensors={hr.several} />
+      <Chart title={tr('SpO₂')} unit="%" colour="spo2" low={88} high={100} latest={said(of('spo2_percent'))} data={spo2.data}
+        series={[grey, grey, edge, edge, line('#35d6f0')]} bands={[{ series: [1, 2], fill: 'rgba(159,176,195,0.25)' }, { series: [3, 4], fill: 'rgba(53,214,240,0.18)' }]} seconds={seconds} gaps={gaps} sensors={spo2.several} />
       <Chart title={tr('Blood pressure')} unit="mmHg" colour="pressure" low={50} high={160}
         latest={sys.length === 0 ? tr('no values') : `${said(sys)} / ${said(dia)}`}
         legend={sys.length === 0 ? [] : [['sys', said(sys)], ['dia', said(dia)]]}
-        data={[grid, column(grid, step, sys, (p) => p.mean), column(grid, step, dia, (p) => p.mean)]}
-        series={[dots('#ff7b7b'), dots('#ffffff')]} bands={[]} seconds={seconds} gaps={gaps} />
+        data={pressure.data}
+        series={[dots('#9fb0c3', 4), dots('#9fb0c3', 4), dots('#ff7b7b'), dots('#9fb0c3', 4), dots('#9fb0c3', 4), dots('#ffffff')]} bands={[]} seconds={seconds} gaps={gaps} sensors={pressure.several} />
     </div>
+    <Sensors trends={trends} seconds={seconds} />
     <Moves moves={trends.moves} />
     <Asks list={trends.not_confirmed} />
     <Gaps gaps={trends.gaps} seconds={seconds} />

@@ -20,6 +20,8 @@ export class Wave {
   private low = -1
   private high = 1
   private scaledAt = 0
+  // The sensor that the newest samples are of.
+  source = ''
 
   // push adds a live chunk; now is the hub's time of its arrival.
   push(c: WaveChunk, now: number): void {
@@ -45,13 +47,15 @@ export class Wave {
   }
 
   // append is false for a chunk that is there already, or from a backlog that the screen is past.
-  private append({ start, rate_hz: rateHz, gap_samples: gapSamples, pulse }: WaveChunk): boolean {
+  private append({ start, rate_hz: rateHz, gap_samples: gapSamples, pulse, source = '' }: WaveChunk): boolean {
     const startMs = Date.parse(start)
     if (!(rateHz > 0) || pulse.length === 0 || !Number.isFinite(startMs)) return false
     const step = 1000 / rateHz
     const last = this.samples[this.samples.length - 1]
     if (last && startMs < last.t + step / 2) return false
-    let joined = last !== undefined && gapSamples === 0 && startMs - last.t < 3 * step
+    // Two sensors' waves are never one line.
+    let joined = last !== undefined && source === this.source && gapSamples === 0 && startMs - last.t < 3 * step
+    this.source = source
     if (!joined) this.base = pulse[0]!
     const follow = Math.min(1, (2 * Math.PI * 0.35) / rateHz) // high pass at 0.35 Hz: breathing and drift
     pulse.forEach((p, i) => {

@@ -15,6 +15,17 @@ export const wardTexts = {
   wentSilent: { en: '{0} disagreed, and is silent since {1}', de: '{0} widersprach und ist still seit {1}' },
   twoCuffs: { en: 'two cuffs measure: {0}', de: 'zwei Manschetten messen: {0}' },
   manyCuffs: { en: '{0} cuffs measure: {1}', de: '{0} Manschetten messen: {1}' },
+  twoSensors: { en: 'two sensors', de: 'zwei Sensoren' },
+  manySensors: { en: '{0} sensors', de: '{0} Sensoren' },
+  unknownSensors: { en: 'sensors not known', de: 'nicht bekannte Sensoren' },
+  chartSensors: {
+    en: '{0}, {1} to {2}: {3}. The chart shows {4} ({5}), and in grey {6}.',
+    de: '{0}, {1} bis {2}: {3}. Das Diagramm zeigt {4} ({5}) und in Grau {6}.',
+  },
+  chartOld: {
+    en: 'Up to {0}, values of all sensors are summed up together: an older version did not keep them apart.',
+    de: 'Bis {0} sind die Werte aller Sensoren zusammengefasst: Eine ältere Version hat sie nicht getrennt.',
+  },
   disagree: { en: 'the sensors disagree', de: 'die Sensoren widersprechen sich' },
   rivalsDiffer: {
     en: 'Their values differ too much for both to be right. Look at the patient, and take the sensor off the bed that is not on this patient.',

@@ -245,6 +245,7 @@ func TestScreens(t *testing.T) {
 	t.Run("no emergency", s.noEmergency)
 	t.Run("watching", s.watching)
 	t.Run("two oximeters", s.twoOximeters)
+	t.Run("chart of two sensors", s.chartOfTwo)
 	t.Run("discharged", s.discharged)
 	t.Run("the banner stays", s.bannerStays)
 	t.Run("widths", s.widths)
