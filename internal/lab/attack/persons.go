@@ -96,7 +96,7 @@ func (o *bureau) furnish(ctx context.Context) (err error) {
 		now := time.Now()
 		return access.Subject{Person: access.Person{ID: r.Header.Get("X-Who")}, Workstation: bureauDesk, Session: "s", SessionStarted: now, Proven: now}, nil
 	}
-	o.admin = admin.New(admin.Config{Store: o.store, Access: o.engine, Audit: o.trail, Subject: subject, Domain: "attack.test", Log: quiet,
+	o.admin = admin.New(admin.Config{Store: o.store, Access: o.engine, SignIn: o.signin, Audit: o.trail, Subject: subject, Domain: "attack.test", Log: quiet,
 		Invite: func(context.Context, string, []store.Device) (json.RawMessage, error) {
 			return json.RawMessage(`{"secret":"x"}`), nil
 		}, Reissue: func(context.Context, string, string) (json.RawMessage, error) {
