@@ -122,7 +122,12 @@ is judged together with the witness.note beside it: where the log continues both
 			if s.Entries > 0 {
 				fmt.Printf("  first      %s\n  last       %s\n", s.First.Format(time.RFC3339), s.Last.Format(time.RFC3339))
 			}
-			fmt.Printf("  signed     the first %d, root %s\n  key        %s+%s\n  witnesses  %d agree\n", s.Signed, s.Root, s.KeyName, s.KeyHash, s.Witnesses)
+			fmt.Printf("  signed     the first %d, root %s\n  key        %s+%s\n", s.Signed, s.Root, s.KeyName, s.KeyHash)
+			if s.Witnesses > 0 {
+				fmt.Printf("  witnesses  %d agree\n", s.Witnesses)
+			} else {
+				fmt.Println("  witnesses  none given (--witness)")
+			}
 			for _, file := range conflicts {
 				fmt.Printf("  evidence   %s contradicts nothing: this log continues it and the witness's note beside it (doc/formats/audit.md, \"Judging evidence\")\n", file)
 			}

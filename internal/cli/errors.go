@@ -30,7 +30,7 @@ func hintFor(err error) string {
 	case errors.As(err, &status) && status.Status == http.StatusForbidden && strings.Contains(status.Error(), "is paused"):
 		return "the message says for how long; `vitalseal user password` changes the password"
 	case errors.As(err, &status) && status.Status == http.StatusForbidden:
-		return "your role may not do this, or it takes another person than you; the refusal is in the audit log"
+		return "your role may not do this, it takes another person than you, or what it is about does not exist; the refusal is in the audit log"
 	case errors.As(err, &status) && status.Status == http.StatusBadGateway:
 		return "the workstation cannot reach the hub: is `vitalseal hub` running? What `vitalseal connect` logs here names the address that was not reached"
 	case errors.As(err, &status) && status.Status == http.StatusBadRequest:

@@ -1,6 +1,6 @@
 // The texts of the auditor's page.
 export const auditTexts = {
-  auditNewest: { en: 'The newest {0} entries, and every one before them.', de: 'Die neuesten {0} Einträge, und alle davor.' },
+  auditNewest: { en: 'The newest {0} entries. Filter, or page on, to reach older ones.', de: 'Die neuesten {0} Einträge. Ältere zeigen ein Filter oder die nächste Seite.' },
   auditFilter: { en: 'Find entries', de: 'Einträge suchen' },
   auditPerson: { en: 'Person', de: 'Person' },
   auditPatient: { en: 'Patient, by bed now', de: 'Patient, nach Bett jetzt' },
