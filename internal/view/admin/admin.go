@@ -142,9 +142,15 @@ func (h *handler) routes() []api.Route {
 	}
 }
 
-// detail is what the audit log has of a request. The path has ids only, so it may be written down; bodies have names and
-// secrets, and may not.
-func detail(rt api.Route, r *http.Request) string { return rt.Method + " " + clipPath(r.URL.Path) }
+// detail is what the audit log has of a request. The path has ids only, so it may be written down;
+// bodies have names and secrets, and may not. Of a question it has what was asked for.
+func detail(rt api.Route, r *http.Request) string {
+	line := rt.Method + " " + clipPath(r.URL.Path)
+	if rt.Method == http.MethodGet {
+		line += asked(r.URL.Query())
+	}
+	return line
+}
 
 // done has what is dangerous witnessed before it is answered.
 func (h *handler) done(ctx context.Context, rt api.Route, rq *api.Request) error {

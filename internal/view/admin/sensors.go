@@ -133,7 +133,7 @@ func (h *handler) previewMove(ctx context.Context, rq *api.Request) (any, error)
 	if m.From == store.Unassigned {
 		source = access.OnSystem()
 	}
-	purpose := "GET " + clipPath(rq.URL.Path)
+	purpose := "GET " + clipPath(rq.URL.Path) + asked(rq.URL.Query())
 	from, err := h.Access.DecideLook(ctx, rq.Subject, access.MoveReadings, source, purpose)
 	if err != nil {
 		return nil, err
