@@ -69,7 +69,7 @@ figure comes about.`,
 	return c
 }
 
-// progress is one line on a terminal that replaces itself; nothing if nobody watches.
+// progress is one line on a terminal that replaces itself; nothing where there is no terminal.
 type progress struct {
 	to    *os.File
 	width int

@@ -66,7 +66,7 @@ fewer, or more: those are added. Let the machine do nothing else meanwhile.`,
 	}
 	f := c.Flags()
 	f.IntSliceVar(&sizes, "patients", sizes, "how many patients; with several, a measurement and an object each")
-	f.DurationVar(&cfg.For, "for", cfg.For, "how long to measure, once everybody is connected")
+	f.DurationVar(&cfg.For, "for", cfg.For, "how long to measure, once all are connected")
 	f.StringVar(&cfg.Data, "data", "", "folder that keeps the deployment with its identities for the next run (default: a temporary one)")
 	f.StringVar(&cfg.Database, "database", "", "PostgreSQL connection string for the hub (default: files); its own CPU is not counted")
 	f.StringVar(&cfg.Recordings, "recordings", "", "folder of recordings of people that drive the simulated chips (default: the simulator's own waves)")
@@ -134,7 +134,7 @@ inner TLS but without OpenZiti: one process for the hub, whose own CPU time coun
 		},
 	}
 	c.Flags().IntVar(&cfg.Patients, "patients", cfg.Patients, "how many patients")
-	c.Flags().DurationVar(&cfg.For, "for", cfg.For, "how long to measure, once everybody is connected")
+	c.Flags().DurationVar(&cfg.For, "for", cfg.For, "how long to measure, once all are connected")
 	c.Flags().BoolVar(&asJSON, "json", false, "print the figures as one JSON object")
 	return c
 }

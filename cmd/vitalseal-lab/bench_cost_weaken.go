@@ -62,7 +62,7 @@ func benchCost() []*cobra.Command {
 	}
 	f := c.Flags()
 	f.IntVar(&cfg.Patients, "patients", cfg.Patients, "how many patients")
-	f.DurationVar(&cfg.For, "for", cfg.For, "how long each run lasts, once everybody is connected")
+	f.DurationVar(&cfg.For, "for", cfg.For, "how long each run lasts, once all are connected")
 	f.IntVar(&cfg.Repeats, "repeats", cfg.Repeats, "how many runs of each; the medians are reported")
 	f.StringSliceVar(&cfg.Without, "without", nil, "what to take away, several with commas between them (default: each and all)")
 	f.StringVar(&cfg.Data, "data", "", "folder that keeps the deployment (default: a temporary one)")

@@ -69,7 +69,7 @@ func auditVerify() *cobra.Command {
 		Long: `Verify reads the audit log in DIR (the hub's data folder holds it as "audit") and proves with the log's public key that
 no entry was changed, dropped, added or moved. It needs nothing else, neither the hub nor its private key.
 
-Whoever holds the hub's disk and its signing key could write another log and sign that. Gateways and workstations remember
+The holder of the hub's disk and its signing key could write another log and sign that. Gateways and workstations remember
 what they have seen (witness.note in their data folders): --witness proves that the log continues it. A file of evidence (witness.note.conflict)
 is judged together with the witness.note beside it: where the log continues both, they do not contradict each other.`,
 		Example: `  vitalseal audit verify --key-file audit.pub /var/lib/vitalseal/hub/audit
@@ -295,7 +295,7 @@ func auditProve() *cobra.Command {
 		Use:   "prove DIR",
 		Short: "Print an entry with the proof that it is in the log",
 		Long: `Prove prints, as JSON, one entry of the audit log in DIR, the log's signed checkpoint, and the few hashes that lead from the
-one to the other. Whoever has the log's public key can check it ("vitalseal audit check") and sees no other entry.`,
+one to the other. A user with the log's public key can check it ("vitalseal audit check") and sees no other entry.`,
 		Example: "  vitalseal audit prove --key-file audit.pub --entry 1204 /var/lib/vitalseal/hub/audit > proof.json",
 		Args:    cli.ExactArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error {

@@ -40,7 +40,7 @@ certificate is of the overlay's authority: a server that is restored without tha
 Of a hub whose store is in PostgreSQL it copies everything else: audit log, the hub's own keys and the overlay. PostgreSQL's tools copy
 the readings (doc/scale-out.md).
 
-Keep the two apart: with the first alone nobody can read a name or a reading, and a patient who is forgotten is forgotten in the backup,
+Keep the two apart: the first alone shows no name and no reading, and a patient who is forgotten is forgotten in the backup,
 too, once the older copies of the keys are destroyed. The root key (root.key in the hub's folder) is in neither: without it both are of no use.`,
 		Example: "  vitalseal backup --data /var/lib/vitalseal/hub --to /mnt/backup/2026-11-23 --keys /mnt/escrow/2026-11-23 --config /etc/vitalseal/hub.yaml",
 		Args:    cli.ExactArgs(0),
@@ -50,7 +50,7 @@ too, once the older copies of the keys are destroyed. The root key (root.key in 
 				return err
 			}
 			if err := store.Apart(to, keys); err != nil {
-				return cli.Usage(err, "whoever gets the backup must not get the keys with it: name another folder, best on another disk")
+				return cli.Usage(err, "the backup's holder must not get the keys with it: name another folder, best on another disk")
 			}
 			root, err := openRoot(filepath.Join(data, "root.key"))
 			if err != nil {
@@ -181,7 +181,7 @@ true, and what they are for. Tell the auditor.`,
 	}
 	c.Flags().StringVar(&from, "from", "", "folder of the copy (required)")
 	c.Flags().StringVar(&keys, "keys", "", "folder of the keys (required)")
-	c.Flags().BoolVar(&unsealed, "unsealed", false, "take a backup whose list has no seal: it could be anybody's")
+	c.Flags().BoolVar(&unsealed, "unsealed", false, "take a backup whose list has no seal: it could be from any source")
 	c.Flags().StringVar(&root, "root-key", "", "the file root.key (required)")
 	c.Flags().StringVar(&data, "data", "", "the data folder to make (required)")
 	c.Flags().StringVar(&network, "overlay", "", "the overlay's data `folder` to make, or none to leave it out (required where the backup has one)")

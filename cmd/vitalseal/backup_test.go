@@ -39,7 +39,7 @@ func hubData(t *testing.T) string {
 	return data
 }
 
-// TestBackupCommands: what is backed up comes back, audit log included; keys do not go where the backup goes; a backup that somebody
+// TestBackupCommands: what is backed up comes back, audit log included; keys do not go where the backup goes; a backup that an attacker
 // changed, lists and all, is refused before anything is written.
 func TestBackupCommands(t *testing.T) {
 	data, dir := hubData(t), t.TempDir()

@@ -13,7 +13,7 @@ import (
 )
 
 // TestCloud: a patient's channel goes sealed through an egress to a second, independent deployment in the cloud's place, over TLS; its
-// keeper sees envelopes, and `thingspeak open` at the first one shows the values to whoever may see the patient, and to nobody else.
+// keeper sees envelopes, and `thingspeak open` at the first one shows the values to users who may see the patient, and to no others.
 func TestCloud(t *testing.T) {
 	// The cloud: a deployment of its own, with an address for programs and a free channel.
 	cloud := startDemo(t, "--patients", "1")

@@ -32,7 +32,7 @@ type damagedStore struct {
 
 const damagedSensor = "spiffe://test.vitalseal.internal/sensor/oxi-1"
 
-// TestDamagedPages: pages of a day's file are overwritten, while the hub is down and while it runs. Whoever reads that day gets an error
+// TestDamagedPages: pages of a day's file are overwritten, while the hub is down and while it runs. A reader of that day gets an error
 // or what was stored, never something else; the other days are read and written as before; `vitalseal check` names the file; every chunk is
 // either read or in the day that is named.
 func TestDamagedPages(t *testing.T) {

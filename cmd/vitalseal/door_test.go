@@ -55,7 +55,7 @@ func TestDoorInABrowser(t *testing.T) {
 	p.is("no script can read a secret of the session or of the door", `document.cookie === ''`)
 }
 
-// leafPin is the SHA-256 of the public key that the door shows to somebody who trusts its authority.
+// leafPin is the SHA-256 of the public key that the door shows to a client that trusts its authority.
 func leafPin(t *testing.T, door client.ConnectFile) string {
 	t.Helper()
 	roots := x509.NewCertPool()

@@ -15,7 +15,7 @@ import (
 )
 
 // testFaces is what people do with their identities, in a real browser: first passwords, second factors, passkeys,
-// emergencies, and a wall screen without anybody.
+// emergencies, and a wall screen without a sign-in.
 func testFaces(t *testing.T, d *demo, wall string) {
 	w := d.ward(t)
 	t.Run("second factor", func(t *testing.T) {
@@ -92,7 +92,7 @@ func testFaces(t *testing.T, d *demo, wall string) {
 		p := openBrowser(t, d.url())
 		p.signIn(w.signIn(t, "nurse"))
 		p.do(chromedp.WaitVisible(testid("bed-a-1")))
-		unused := func(minutes float64) { // as if nobody had touched the screen for so long
+		unused := func(minutes float64) { // as if the screen had not been touched for so long
 			t.Helper()
 			js[any](p, fmt.Sprintf(`(localStorage.setItem('vitalseal.used', String(Date.now() - %f * 60_000)), null)`, minutes))
 		}
@@ -107,7 +107,7 @@ func testFaces(t *testing.T, d *demo, wall string) {
 	})
 	t.Run("emergency", func(t *testing.T) {
 		colleague := openBrowser(t, d.url())
-		colleague.signIn(w.signIn(t, "doctor")) // treats everybody
+		colleague.signIn(w.signIn(t, "doctor")) // treats all patients
 		colleague.do(chromedp.WaitVisible(testid("bed-b-1")))
 		once := d.newPerson(t, "nurse", map[string]any{"wards": []string{"ward-a"}})
 		p := openBrowser(t, d.url())
@@ -215,7 +215,7 @@ func testFaces(t *testing.T, d *demo, wall string) {
 	})
 }
 
-// person is somebody who was just made, with a one-time password.
+// person is a user who was just made, with a one-time password.
 type person struct {
 	ID string
 	signIn

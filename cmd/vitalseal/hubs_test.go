@@ -25,7 +25,7 @@ import (
 )
 
 // TestThreeHubs kills each of three hubs on one database while gateways send and a nurse looks: every chunk is stored once, the
-// gateways go on at another hub, and whoever is signed in stays so and sees all patients, whichever hub their readings reach.
+// gateways go on at another hub, and signed-in users stay signed in and see all patients, whichever hub their readings reach.
 func TestThreeHubs(t *testing.T) {
 	dsn := pgserver.Database(t)
 	seed := startDemo(t, "--patients", "4", "--hubs", "3", "--database", dsn, "--for", "1s")

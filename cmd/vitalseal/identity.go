@@ -25,7 +25,7 @@ import (
 func identityCommand() *cobra.Command {
 	return group("identity", "Gateways, sensors, workstations, routers and hubs", inviteGateway(), inviteWorkstation(),
 		inviteOne("router", "Create an edge router of the overlay and write its ticket, for `vitalseal router`"),
-		inviteOne("hub", "Create the identity of another hub and write its ticket: whoever holds it can speak as a hub"),
+		inviteOne("hub", "Create the identity of another hub and write its ticket: its holder can speak as a hub"),
 		inviteOne("egress", "Create an egress, the way out to one address of the internet, and write its ticket"),
 		list("inventory", "List every component with its state", "id", "kind", "state", "model", "bed", "version", "last_seen"),
 		showIdentity(), addSensors(), replaceSensor(), moveSensor(),
@@ -83,7 +83,7 @@ func inviteWorkstation() *cobra.Command {
 		}
 		return out.invite(ctx, c, "workstations", a[0], 1, in)
 	})
-	c.Flags().BoolVar(&display, "display", false, "a wall screen: it shows its wards' beds, without names, while nobody is signed in")
+	c.Flags().BoolVar(&display, "display", false, "a wall screen: it shows its wards' beds, without names, while no user is signed in")
 	c.Flags().StringSliceVar(&wards, "ward", nil, "of a display: a ward whose beds it shows; may be given several times")
 	out.flags(c)
 	return c

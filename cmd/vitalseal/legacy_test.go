@@ -105,7 +105,7 @@ sensors:
 	shown("heart_rate_bpm", 66)
 	shown("spo2_percent", 91)
 
-	// The inventory says what it is; a verified number it is to nobody.
+	// The inventory says what it is; a verified number it is nowhere.
 	var device struct{ Model string }
 	admin.get("/api/admin/identities/sensor/"+name, &device)
 	if device.Model != "legacy" {

@@ -20,8 +20,8 @@ func newRoot() *cobra.Command {
 	root := &cobra.Command{
 		Use:   "vitalseal",
 		Short: "Every vital sign sealed at the sensor; every access proven",
-		Long: `Vitalseal watches patients with cheap medical sensors and trusts nobody: not the network, not the gateway,
-not the cloud, not the user inside the building. Research use, not a cleared medical device.
+		Long: `Vitalseal watches patients with cheap medical sensors and trusts neither the network nor the gateway,
+the cloud or the user inside the building. Research use, not a cleared medical device.
 
 Start with "vitalseal demo": everything on this machine, no hardware, no configuration.
 

@@ -59,7 +59,7 @@ func changePatient() []*cobra.Command {
 // forgetPatient destroys a patient's key, once the user has typed which patient that is.
 func forgetPatient() *cobra.Command {
 	var q confirmation
-	c := adminCommand("forget ID", "Destroy a patient's key, so that nobody can open the patient's data ever again", 1, func(ctx context.Context, c *client.Client, s session, a []string) error {
+	c := adminCommand("forget ID", "Destroy a patient's key, so that the patient's data cannot be opened ever again", 1, func(ctx context.Context, c *client.Client, s session, a []string) error {
 		var all []struct{ ID, Name, Ward, Bed string }
 		if err := c.Do(ctx, http.MethodGet, "/api/admin/patients", nil, &all); err != nil {
 			return err

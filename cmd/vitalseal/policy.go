@@ -92,7 +92,7 @@ func testPolicy() *cobra.Command {
 	var policies string
 	var asJSON bool
 	c := &cobra.Command{Use: "test TABLE...", Short: "Hold the policies against tables of who may and may not",
-		Long: `Test reads tables that anybody can write, such as
+		Long: `Test reads tables in plain words, such as
 
   patient anna on ward-1
   person  nina nurse wards ward-1
@@ -257,7 +257,7 @@ func explainPolicy() *cobra.Command {
 	}
 	c := adminCommand("explain --who LOGIN --what ACTION --on THING", "Say which rule decides, and why each other one does not", 0, do)
 	online := c.RunE
-	c.Long = `Explain asks the hub, as a signed-in administrator or auditor, what the policies say to somebody now: with the relationships
+	c.Long = `Explain asks the hub, as a signed-in administrator or auditor, what the policies say to a person now: with the relationships
 that the directory has. With --table it needs no hub and asks about a table's hospital instead.`
 	c.Example = `  vitalseal policy explain --who nina --what patient:view --on patient:p-abcdefgh
   vitalseal policy explain --table ward.table --who nina --what patient:view --on patient:carl --with broken-glass`

@@ -32,7 +32,7 @@ func TestNoCoreDumps(t *testing.T) {
 	if err != nil || !regexp.MustCompile(`Max core file size +0 +0 `).Match(limits) {
 		t.Errorf("%v: a core file may be written:\n%s", err, limits)
 	}
-	// What is not dumpable belongs to root in /proc, whoever runs it. As root this says nothing; TestKeepPrivate asks the process itself.
+	// What is not dumpable belongs to root in /proc, whichever user runs it. As root this says nothing; TestKeepPrivate asks the process itself.
 	info, err := os.Stat(proc + "environ")
 	if err != nil {
 		t.Fatal(err)

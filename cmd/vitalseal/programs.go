@@ -29,7 +29,7 @@ func (p *programFlags) add(c *cobra.Command) {
 	f.StringVar(&p.https, "https", "127.0.0.1:8431", "likewise for HTTPS and secure WebSockets")
 	f.StringVar(&p.mqtt, "mqtt", "127.0.0.1:1883", "likewise for MQTT over TCP")
 	f.StringVar(&p.mqtts, "mqtts", "127.0.0.1:8883", "likewise for MQTT over TLS")
-	f.BoolVar(&p.anyUser, "any-user", false, "with --service thingspeak: answer programs of every user of this machine; a key or password is a credential of its own, but anybody here may then guess")
+	f.BoolVar(&p.anyUser, "any-user", false, "with --service thingspeak: answer programs of every user of this machine; a key or password is a credential of its own, but every user here may then guess")
 	f.BoolVar(&p.json, "json", false, "with --service thingspeak: print the addresses as one JSON object on stdout")
 }
 

@@ -13,7 +13,7 @@ import (
 	"testing"
 )
 
-// TestCommandsProveTheSecondFactor runs an administration command as somebody who has one, at a hub that asks for it.
+// TestCommandsProveTheSecondFactor runs an administration command as a user who has one, at a hub that asks for it.
 func TestCommandsProveTheSecondFactor(t *testing.T) {
 	var mu sync.Mutex
 	var proofs []map[string]string

@@ -87,9 +87,9 @@ func forwardChannel() *cobra.Command {
 	})
 	c.Long = c.Short + `.
 
-Sealed, the cloud gets envelopes that only this hub opens, for whoever may see the channel. In plain, it gets the values: another
-person must approve, and a patient must agree. The cloud's write key is taken from $` + cloudKeyEnv + ` or asked for; the hub seals it and shows it
-to nobody.`
+Sealed, the cloud gets envelopes that only this hub opens, for users who may see the channel. In plain, it gets the values: another
+person must approve, and a patient must agree. The cloud's write key is taken from $` + cloudKeyEnv + ` or asked for; the hub seals it and
+never shows it.`
 	c.Flags().StringVar(&server, "server", "https://api.thingspeak.com", "the cloud's address, as the egress leads to it")
 	c.Flags().Int64Var(&remote, "remote", 0, "number of the channel there (required)")
 	c.Flags().StringVar(&mode, "mode", store.SinkSealed, "sealed or plain")

@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-// thingspeakClient is a client of ThingSpeak's that nobody here wrote, in the version that its registry has.
+// thingspeakClient is a third-party client of ThingSpeak's, in the version that its registry has.
 const thingspeakClient = "thingspeakclient@0.4.0"
 
 // clientScript drives it: argv is the server, then as JSON the channels and keys. It prints what came back, as JSON.

@@ -34,7 +34,7 @@ func userCommand() *cobra.Command {
 		changeUser("reset-factors", "Take away a person's second factors and passkeys, and end the person's sessions", "has no second factor and no passkey any more"))
 }
 
-// person is somebody, as the hub lists them.
+// person is a user, as the hub lists them.
 type person struct {
 	ID                 string   `json:"id"`
 	Login              string   `json:"login"`
@@ -55,13 +55,13 @@ func findPerson(ctx context.Context, c *client.Client, name string) (person, err
 	}
 	i := slices.IndexFunc(all, func(p person) bool { return p.Login == strings.ToLower(name) || p.ID == name })
 	if i < 0 {
-		return person{}, cli.Hinted(fmt.Errorf("nobody has the login or id %q", name), "`vitalseal user list` shows them")
+		return person{}, cli.Hinted(fmt.Errorf("no user has the login or id %q", name), "`vitalseal user list` shows them")
 	}
 	return all[i], nil
 }
 
 func showUser() *cobra.Command {
-	return adminCommand("show LOGIN", "Show somebody", 1, func(ctx context.Context, c *client.Client, s session, a []string) error {
+	return adminCommand("show LOGIN", "Show a user", 1, func(ctx context.Context, c *client.Client, s session, a []string) error {
 		p, err := findPerson(ctx, c, a[0])
 		if err != nil {
 			return err
@@ -103,10 +103,10 @@ func addUser() *cobra.Command {
 	return c
 }
 
-// roleUser changes what somebody is; relationships of the old role end.
+// roleUser changes a user's role; relationships of the old role end.
 func roleUser() *cobra.Command {
 	var wards, patients []string
-	c := adminCommand("role LOGIN ROLE", "Change somebody's role; the old role's wards or patients go with it", 2, func(ctx context.Context, c *client.Client, s session, a []string) error {
+	c := adminCommand("role LOGIN ROLE", "Change a user's role; the old role's wards or patients go with it", 2, func(ctx context.Context, c *client.Client, s session, a []string) error {
 		p, err := findPerson(ctx, c, a[0])
 		if err != nil {
 			return err
@@ -120,7 +120,7 @@ func roleUser() *cobra.Command {
 
 // assignUser replaces a nurse's wards or a doctor's patients.
 func assignUser(what string) *cobra.Command {
-	return adminCommand(what+" LOGIN ID,ID,...", "Replace somebody's "+what+` ("" for none)`, 2, func(ctx context.Context, c *client.Client, s session, a []string) error {
+	return adminCommand(what+" LOGIN ID,ID,...", "Replace a user's "+what+` ("" for none)`, 2, func(ctx context.Context, c *client.Client, s session, a []string) error {
 		p, err := findPerson(ctx, c, a[0])
 		if err != nil {
 			return err
@@ -147,9 +147,9 @@ func changeUser(change, short, done string) *cobra.Command {
 	})
 }
 
-// passwordUser changes one's own password, or makes a one-time password for somebody else.
+// passwordUser changes one's own password, or makes a one-time password for another user.
 func passwordUser() *cobra.Command {
-	c := adminCommand("password LOGIN", "Change your own password (LOGIN is --login), or make a one-time password for somebody else", 1,
+	c := adminCommand("password LOGIN", "Change your own password (LOGIN is --login), or make a one-time password for another user", 1,
 		func(ctx context.Context, c *client.Client, s session, a []string) error {
 			if strings.EqualFold(a[0], s.login) {
 				return changeOwnPassword(ctx, c, s)

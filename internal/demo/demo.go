@@ -349,7 +349,7 @@ func (d *deploymentRun) watch(ctx context.Context) error {
 		case p := <-d.super.Ended:
 			if n := slices.Index(d.hubs, p); n >= 0 && len(d.hubs) > 1 {
 				d.hubs = slices.Delete(d.hubs, n, n+1)
-				d.say("%s ended; whoever was there goes on at another hub (%d are left)", p.Name, len(d.hubs))
+				d.say("%s ended; its clients go on at another hub (%d are left)", p.Name, len(d.hubs))
 				continue
 			}
 			return fmt.Errorf("demo: %s ended by itself: %w\n%s(whole log: %s)", p.Name, p.Err, process.LastLines(p.Log, 5), p.Log)
@@ -374,7 +374,7 @@ func (d *deploymentRun) printSignIns() {
 	}
 	p := d.ward.Patients[0]
 	if d.cfg.Display != "" {
-		fmt.Fprintf(w, "\n  Wall screen, nobody signed in: http://%s/display\n", d.cfg.Display)
+		fmt.Fprintf(w, "\n  Wall screen, without a sign-in: http://%s/display\n", d.cfg.Display)
 	}
 	fmt.Fprintf(w, "\n  ThingSpeak: %s/channels/%d/feeds.json?api_key=%s&results=2\n", d.address(), p.Channel, d.ward.ReadKey)
 	fmt.Fprintf(w, "\n  Simulated patients. Research use, not a cleared medical device.\n")

@@ -14,7 +14,7 @@ import (
 // maxAside bounds how many rejected messages are kept, each at most delivery.MaxFrame bytes.
 const maxAside = 100
 
-// aside keeps what the hub rejected for good, still sealed, for whoever looks into it. The first ones are kept: they show
+// aside keeps what the hub rejected for good, still sealed, for the engineer who looks into it. The first ones are kept: they show
 // how it began.
 type aside struct {
 	dir string

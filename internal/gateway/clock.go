@@ -18,7 +18,7 @@ const (
 // HostClock is the machine's clock; tests have another.
 type HostClock interface {
 	Now() time.Time // with a monotonic reading
-	// Error is the time service's own estimate of how far the clock may be off; 0 if nobody keeps it right.
+	// Error is the time service's own estimate of how far the clock may be off; 0 if no time service keeps it right.
 	Error() time.Duration
 }
 

@@ -29,7 +29,7 @@ func TestClockWatch(t *testing.T) {
 		{5 * time.Second, time.Hour + 5*time.Second + 150*time.Millisecond, 0},
 		{6 * time.Second, 6 * time.Second, -time.Hour - 150*time.Millisecond},
 		{7 * time.Second, 6*time.Second + 600*time.Millisecond, -400 * time.Millisecond},
-		{90 * time.Second, 89*time.Second + 600*time.Millisecond, 0}, // nobody looked for a while: no step
+		{90 * time.Second, 89*time.Second + 600*time.Millisecond, 0}, // the clock was not read for a while: no step
 	} {
 		if got := at(tc.mono, tc.wall); got != tc.step {
 			t.Errorf("at %v the clock says %v: step %v, want %v", tc.mono, tc.wall, got, tc.step)

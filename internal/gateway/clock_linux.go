@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// staUnsync is STA_UNSYNC of adjtimex(2): nobody keeps the clock right.
+// staUnsync is STA_UNSYNC of adjtimex(2): no time service keeps the clock right.
 const staUnsync = 0x40
 
 // systemClock is the kernel's.

@@ -4,7 +4,7 @@ package gateway
 
 import "time"
 
-// systemClock is one whose error nobody tells.
+// systemClock is one whose error is unknown.
 type systemClock struct{}
 
 func (systemClock) Now() time.Time       { return time.Now() }

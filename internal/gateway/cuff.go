@@ -113,7 +113,7 @@ func (c *cuff) read(ctx context.Context, now time.Time) {
 	c.last, c.lastAt = p, now
 }
 
-// qualityOf says what an error of the driver means for whoever reads the number.
+// qualityOf says what an error of the driver means for the reader of the number.
 func qualityOf(err error) vitals.Quality {
 	switch {
 	case errors.Is(err, sensor.ErrNotCalibrated):

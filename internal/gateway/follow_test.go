@@ -55,7 +55,7 @@ func TestGatewaySeesTheActBeforeItsAnswer(t *testing.T) {
 	must(t, err)
 	background(t, func(ctx context.Context) error {
 		cfg := w.config()
-		cfg.DrainTimeout = 0 // nobody takes in what it measures
+		cfg.DrainTimeout = 0 // no hub takes in what it measures
 		return gateway.Run(ctx, cfg, gateway.Deps{Buses: b, Network: n, Log: quiet})
 	})
 	_, err = l.Append(t.Context(), audit.Entry{Person: "hub", Action: "hub:start", Allowed: true})

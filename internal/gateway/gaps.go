@@ -50,7 +50,7 @@ func openGapBook(path string, led *ledger, log *slog.Logger) (*gapBook, error) {
 	}
 	booked, err := parseGapBook(text)
 	if err != nil {
-		// It is a convenience for whoever reads a chart; measuring is more important.
+		// It is a convenience for the reader of a chart; measuring is more important.
 		log.Error("gaps of an earlier start are lost: their file is damaged", "err", err)
 	}
 	for _, x := range booked {
@@ -205,7 +205,7 @@ func (b *gapBook) save() {
 		err = disk.Replace(b.path, text, true)
 	}
 	if err != nil && !b.failing {
-		b.log.Error("gaps not written down; should this gateway be killed now, nobody will know of them", "err", err)
+		b.log.Error("gaps not written down; if this gateway is killed now, they are lost from the record", "err", err)
 	}
 	b.failing = err != nil
 }

@@ -7,7 +7,7 @@
 // bounded; and that when Run returns everything it started has ended. It cannot open what it sealed. Only what is in memory
 // at a kill, at most the last quarter of a second or so, is lost.
 //
-// It does not protect against whoever holds its running memory or its identities' files, nor notice a probe on the wrong
+// It does not protect against an attacker who holds its running memory or its identities' files, nor notice a probe on the wrong
 // patient.
 package gateway
 
@@ -39,7 +39,7 @@ var ErrNotEnrolled = errors.New("gateway: not enrolled")
 type Deps struct {
 	Buses   sensor.Buses
 	Network overlay.Network
-	// Ready is called once all sensors are being read; nil for nobody who wants to know.
+	// Ready is called once all sensors are being read; may be nil.
 	Ready func() error
 	// Software is the version that the hub's inventory shows; empty for unknown.
 	Software string
@@ -207,7 +207,7 @@ func Run(ctx context.Context, cfg Config, d Deps) (err error) {
 	defer unlink()
 	if d.Ready != nil {
 		if err := d.Ready(); err != nil {
-			log.Warn("nobody could be told that the gateway is up", "err", err)
+			log.Warn("the supervisor could not be told that the gateway is up", "err", err)
 		}
 	}
 	log.Info("gateway measures", "sensors", len(cfg.Sensors))

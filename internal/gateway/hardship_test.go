@@ -146,7 +146,7 @@ func TestOutboxTooSmallForTheOutage(t *testing.T) {
 }
 
 // TestRestoredFromAnOldBackup: a gateway whose folder is put back numbers its epochs as an earlier start did. Nothing of that is
-// stored, and everybody hears of it; with the counter raised it is well again.
+// stored, and hub, log and status say so; with the counter raised it is well again.
 func TestRestoredFromAnOldBackup(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBubble(t)

@@ -103,7 +103,7 @@ func (c Config) validateLegacy(bad func(string, string, ...any) error) error {
 	case devices > 0 && !l.On():
 		return bad("legacy", "listen_http or listen_mqtt is missing: the devices of chip %s have nowhere to send to", legacy.Chip)
 	case devices == 0 && l.On():
-		return bad("legacy", "no sensor has chip %s: nobody could send anything", legacy.Chip)
+		return bad("legacy", "no sensor has chip %s: no device could send anything", legacy.Chip)
 	}
 	return nil
 }

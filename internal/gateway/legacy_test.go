@@ -207,7 +207,7 @@ func TestLegacyConfig(t *testing.T) {
 		"public address": {func(c *gateway.Config) { c.Legacy.ListenMQTT = "8.8.8.8:1883" }, "legacy.listen_mqtt"},
 		"a name":         {func(c *gateway.Config) { c.Legacy.ListenHTTP = "gateway:80" }, "legacy.listen_http"},
 		"nowhere":        {func(c *gateway.Config) { c.Legacy = legacy.Config{} }, "nowhere to send"},
-		"nobody":         {func(c *gateway.Config) { c.Sensors = c.Sensors[:1] }, "nobody could send"},
+		"nobody":         {func(c *gateway.Config) { c.Sensors = c.Sensors[:1] }, "no device could send"},
 		"no channel":     {func(c *gateway.Config) { c.Sensors[1].Legacy = nil }, "sensors[1].legacy.channel"},
 		"bus":            {func(c *gateway.Config) { c.Sensors[1].Bus = "/dev/i2c-1" }, "sensors[1].chip"},
 		"a chip's":       {func(c *gateway.Config) { c.Sensors[0].Legacy = &legacy.Device{Channel: 1} }, "sensors[0].legacy"},

@@ -383,7 +383,7 @@ func (l *ledger) write(path string, q *outbox.Queue) error {
 	return nil
 }
 
-// run writes the status each second. That it cannot be written stops nobody from measuring.
+// run writes the status each second. That it cannot be written does not stop the measurement.
 func (l *ledger) run(ctx context.Context, path string, q *outbox.Queue, log *slog.Logger) error {
 	failing := false
 	for {

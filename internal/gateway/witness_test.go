@@ -88,7 +88,7 @@ func TestGatewayIsAWitness(t *testing.T) {
 		must(t, err)
 		return background(t, func(ctx context.Context) error {
 			cfg := w.config()
-			cfg.DrainTimeout = 0 // nobody takes in what it measures
+			cfg.DrainTimeout = 0 // no hub takes in what it measures
 			return gateway.Run(ctx, cfg, gateway.Deps{Buses: b, Network: n, Log: log})
 		})
 	}

@@ -33,7 +33,7 @@ const (
 // Nothing can be read here.
 func (d *Server) serveHTTP(ctx context.Context, ln net.Listener) error {
 	server := &http.Server{Handler: http.HandlerFunc(d.route), ReadTimeout: legacyReadTime, WriteTimeout: legacyReadTime, IdleTimeout: legacyIdle, MaxHeaderBytes: maxLegacyHeaders,
-		ErrorLog: slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)} // what strangers' bytes do to it is nobody's business
+		ErrorLog: slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)} // errors on strangers' bytes are of no use
 	ln = form.Listener(ln, d.guard.malformed)
 	stop := context.AfterFunc(ctx, func() { _ = server.Close() })
 	defer stop()
@@ -64,7 +64,7 @@ func (d *Server) route(w http.ResponseWriter, r *http.Request) {
 }
 
 // update takes one message. As ThingSpeak has it, the answer is the entry's id, or 0 for a refusal, whose reason is in a header: small
-// devices show it to nobody, but whoever looks for the mistake sees it.
+// devices do not show it, but an engineer who looks for the mistake sees it.
 func (d *Server) update(w http.ResponseWriter, r *http.Request, ext string) {
 	if r.Method != http.MethodGet && r.Method != http.MethodPost {
 		w.Header().Set("Allow", "GET, POST")

@@ -115,7 +115,7 @@ type legacyKeys struct {
 
 func openLegacyKeys(path string) *legacyKeys { return &legacyKeys{path: path} }
 
-// owner is whose key it is; empty for nobody's. Every key is compared, each in constant time.
+// owner is whose key it is; empty for a key of no device. Every key is compared, each in constant time.
 func (k *legacyKeys) owner(key string) (string, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()

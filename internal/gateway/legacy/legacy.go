@@ -200,7 +200,7 @@ func (d *Server) device(key, from string, now time.Time) (*legacyDevice, error) 
 	}
 	id, err := d.keys.owner(key)
 	if err != nil {
-		d.log.Error("legacy devices' keys cannot be read; nobody is let in", "err", err)
+		d.log.Error("legacy devices' keys cannot be read; no device is let in", "err", err)
 		return nil, errLegacyBusy
 	}
 	dev := d.devices[id]

@@ -230,7 +230,7 @@ func (b *legacyBroker) OnPublish(cl *mqtt.Client, pk packets.Packet) (packets.Pa
 	code := legacyCode(err)
 	switch {
 	case err == nil:
-		return pk, packets.CodeSuccessIgnore // nobody subscribes
+		return pk, packets.CodeSuccessIgnore // no client subscribes
 	case errors.Is(err, errLegacyKey):
 		cl.Stop(code) // its key was changed
 	case pk.FixedHeader.Qos == 0:

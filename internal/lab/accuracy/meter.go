@@ -11,7 +11,7 @@ func newPulse(rate float64) (recording.Meter, error) {
 	return signal.NewPulseOximeter(vitals.Hertz(rate), signal.Options{})
 }
 
-// newMoving is the meter for one or two channels of one light on somebody who moves: no SpO2, but beats, and acceleration is
+// newMoving is the meter for one or two channels of one light on a person who moves: no SpO2, but beats, and acceleration is
 // taken into account.
 func newMoving(rate float64) (recording.Meter, error) { return signal.NewPulseRate(vitals.Hertz(rate)) }
 

@@ -165,7 +165,7 @@ func replayLight(ctx context.Context, path string, o ReplayOptions) (*Trace, err
 	}
 	t.Calibration = oximeter.Calibration()
 	var m recording.Meter = oximeter
-	if ref.motion != nil { // somebody who runs: the meter that takes acceleration into account
+	if ref.motion != nil { // a person who runs: the meter that takes acceleration into account
 		if m, err = newMoving(float64(chip.Rate())); err != nil {
 			return nil, err
 		}

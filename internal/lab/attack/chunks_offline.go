@@ -48,7 +48,7 @@ func newStream(sensor string, signal vitals.Signal) (*stream, error) {
 
 var secretReading = []byte("heart rate 71, spo2 97, of somebody")
 
-// capture is an envelope as somebody on the way sees it.
+// capture is an envelope as an attacker on the way sees it.
 func (s *stream) capture() ([]byte, error) {
 	b, _, err := s.sealer.Seal(time.Now(), secretReading)
 	return b, err

@@ -35,7 +35,7 @@ type office struct {
 const officeDesk = "spiffe://" + officeDomain + "/workstation/desk"
 const officeDomain = "attack.vitalseal.internal"
 
-// officePassword is that of everybody there.
+// officePassword is that of every person there.
 const officePassword = "a-Passw0rd-of-the-office" // #nosec G101 -- of people who are made for an attack
 
 func newOffice(ctx context.Context, t *Target) (*office, error) { return newOfficeWith(ctx, t, nil) }
@@ -92,7 +92,7 @@ func (o *office) signIn(ctx context.Context, role access.Role) (signin.SignedIn,
 	return o.signin.SignIn(ctx, string(role), officePassword, officeDesk)
 }
 
-// sign makes tokens with the hub's real key, as whoever stole one could.
+// sign makes tokens with the hub's real key, as a thief of one could.
 func (o *office) sign(ctx context.Context) (func(head, body map[string]any) (string, error), error) {
 	b, err := o.store.Secret(ctx, "token-keys")
 	if err != nil {

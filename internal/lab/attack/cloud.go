@@ -11,7 +11,7 @@ import (
 )
 
 // The way to a cloud: what leaves in clear must have been wanted by more than one. That has no control: the database itself refuses a
-// request that is approved by whoever made it.
+// request that is approved by the person who made it.
 func cloudAttacks() []Attack {
 	return []Attack{
 		{ID: "cloud-nurse", Threat: "send a patient's readings to a server of one's own", Position: "a signed-in nurse of another ward", Does: "forwarding of a patient's channel is asked for",

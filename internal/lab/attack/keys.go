@@ -61,7 +61,7 @@ func byKey(a answer) []Seen {
 }
 
 func guessKeys(ctx context.Context, t *Target) (Result, error) {
-	thief, err := t.mine(ctx) // its own allowance: nobody else is slowed down
+	thief, err := t.mine(ctx) // its own allowance: no other client is slowed down
 	if err != nil {
 		return Result{}, err
 	}

@@ -9,7 +9,7 @@ import (
 	"syscall"
 )
 
-// nobody is a user that owns nothing.
+// The system's user "nobody" owns nothing.
 const nobody = 65534
 
 // errNotRoot says that this process cannot become another user.

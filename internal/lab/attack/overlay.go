@@ -154,7 +154,7 @@ func (p *path) Dial(ctx context.Context, _ string) (net.Conn, error) {
 
 func (p *path) Close() error { return nil }
 
-// impostor is an attack on a dialler by somebody who answers in the hub's place.
+// impostor is an attack on a dialler by an attacker who answers in the hub's place.
 func impostor(id, position, does, refusal string, control weaken.Defence, make func(*overlay.Authority, overlay.ID) (*tls.Certificate, error)) Attack {
 	return Attack{ID: id, Threat: "be taken for the hub, and be sent readings and passwords", Position: position, Does: does, Expected: "the dialler refuses the peer", Right: says(overlay.ErrPeer.Error() + ": " + refusal), Control: control, Fast: true,
 		Run: func(ctx context.Context, _ *Target) (Result, error) {
@@ -399,7 +399,7 @@ func controllerSigned(ctx context.Context, t *Target) (Result, error) {
 		if err != nil {
 			return Result{}, err
 		}
-		n, err := hear(raw, &tls.Config{MinVersion: tls.VersionTLS13, NextProtos: []string{overlay.ServiceIngest}, InsecureSkipVerify: true, Certificates: []tls.Certificate{*cert}}) // #nosec G402 -- an attacker cares for nobody's identity
+		n, err := hear(raw, &tls.Config{MinVersion: tls.VersionTLS13, NextProtos: []string{overlay.ServiceIngest}, InsecureSkipVerify: true, Certificates: []tls.Certificate{*cert}}) // #nosec G402 -- an attacker verifies no identity
 		end()
 		if n > 0 {
 			return through("the hub took it", "as %s", name)

@@ -37,7 +37,7 @@ person leaver nurse wards ward-1 disabled
 person fresh nurse wards ward-1 one-time-password
 `
 
-// poisoned is a policy file that somebody slipped in; it must be refused whole.
+// poisoned is a forged policy file; it must be refused whole.
 func poisoned(id, does, names, text string) Attack {
 	return Attack{ID: id, Threat: "open everything by a policy file", Position: "a user who can change the policy file, or a slip of the pen", Does: does,
 		Expected: "the file is refused, by line; the hub does not start with half of it", Right: says(names), Control: weaken.PolicyStrict, Fast: true,

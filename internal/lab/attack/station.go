@@ -66,7 +66,7 @@ func (t *Target) door(ctx context.Context) (*door, error) {
 	return out, nil
 }
 
-// browser is somebody who talks TLS to the door and cares for no certificate.
+// browser is a client that talks TLS to the workstation's address and verifies no certificate.
 func (d *door) browser() site {
 	return site{d.file.URL, &http.Client{Timeout: 15 * time.Second, CheckRedirect: noRedirect, Transport: &http.Transport{
 		DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
@@ -75,7 +75,7 @@ func (d *door) browser() site {
 		TLSClientConfig: &tls.Config{InsecureSkipVerify: true, MinVersion: tls.VersionTLS13}}}} // #nosec G402 -- the attacker does not care
 }
 
-// reached reports whether an answer came from the hub: it says 401 to whoever is not signed in.
+// reached reports whether an answer came from the hub: it says 401 to a client that is not signed in.
 func reached(a answer) bool { return a.Status == http.StatusUnauthorized || a.ok() }
 
 func otherUser(ctx context.Context, t *Target) (Result, error) {
@@ -153,7 +153,7 @@ func doorFlood(ctx context.Context, t *Target) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
-	// Everybody is gone again: the door's own user is served.
+	// All are gone again: the workstation's own user is served.
 	err = await(ctx, func() error {
 		a, err := d.browser().send(ctx, request{method: "GET", path: "/api/session", header: map[string]string{"X-Vitalseal-Launch": d.file.Secret}})
 		if err == nil && !reached(a) {

@@ -445,7 +445,7 @@ func hugeFrame(ctx context.Context, t *Target, k *talk, me *overlay.Identity) (R
 		if err == nil {
 			kind, body, err = k.read()
 		}
-		// Whoever has begun to wait for so much says nothing until it has come.
+		// A peer that has begun to wait for so much says nothing until it has come.
 		var late net.Error
 		if errors.As(err, &late) && late.Timeout() {
 			return through("the hub waits for it", "%v", err)

@@ -158,7 +158,7 @@ func (w *hubWorld) start(ctx context.Context) error {
 	return w.seed(ctx)
 }
 
-// signIn signs somebody in, who changes a one-time password first.
+// signIn signs a person in, who changes a one-time password first.
 func (w *hubWorld) signIn(ctx context.Context, login, password string) (*client.Client, string, error) {
 	c, err := client.New(w.door)
 	if err != nil {

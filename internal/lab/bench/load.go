@@ -28,7 +28,7 @@ type LoadConfig struct {
 	Lab      string // the laboratory's binary, which is also the process of many simulated gateways
 	Data     string // folder that keeps the deployment: identities take long to make
 	Patients int
-	For      time.Duration // of measurement, once everybody is connected
+	For      time.Duration // of measurement, once all are connected
 	// Recordings is a folder of recordings of people's pulse waves that drive the simulated chips, taking turns; empty: the
 	// simulator's own waves.
 	Recordings string
@@ -50,7 +50,7 @@ const (
 	bedsPerWard       = 50
 	// loadPatience bounds the start of one process.
 	loadPatience = 3 * time.Minute
-	// WarmUp is how long the system runs before the measurement, so that the numbers of the first seconds, when everybody
+	// WarmUp is how long the system runs before the measurement, so that the numbers of the first seconds, when all
 	// connects, are not in it.
 	WarmUp = 10 * time.Second
 	// observed is how many patients the bench watches as a nurse does, numbers and waves.
@@ -239,7 +239,7 @@ func (l *load) gatewayCount() int {
 	return (l.cfg.Patients + SensorsPerGateway - 1) / SensorsPerGateway
 }
 
-// measure waits until everybody is connected, then measures.
+// measure waits until all are connected, then measures.
 func (l *load) measure(ctx context.Context) (r LoadReport, err error) {
 	admin, err := l.admin(ctx)
 	if err != nil {
@@ -252,7 +252,7 @@ func (l *load) measure(ctx context.Context) (r LoadReport, err error) {
 	if err != nil {
 		return r, err
 	}
-	l.say("everybody is connected; %v to warm up", WarmUp)
+	l.say("all are connected; %v to warm up", WarmUp)
 	if err := Wait(ctx, WarmUp); err != nil {
 		return r, err
 	}

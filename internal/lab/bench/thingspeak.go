@@ -353,7 +353,7 @@ func exchange[T any](ctx context.Context, clients []T, open func(T) (func() erro
 }
 
 // mosquitto measures the same over MQTT with Debian's broker alone: a password for each client, persistence on as its package has it,
-// nothing stored for anybody who is not there.
+// nothing stored for a client that is not there.
 func (l *load) mosquitto(ctx context.Context, broker string, cfg ThingSpeakConfig) (rows []ThingSpeakRow, version string, err error) {
 	dir := l.path("mosquitto")
 	if err := os.MkdirAll(dir, 0o755); err != nil { // #nosec G301 -- the broker may give up being root

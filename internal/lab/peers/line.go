@@ -49,7 +49,7 @@ func (c peerChunk) points() int {
 }
 
 // line appends a chunk in InfluxDB's line protocol, times in milliseconds: what InfluxDB and VictoriaMetrics both take in unchanged,
-// so that whoever stores it only has to put messages one after the other. A measurement without any value says so, because the
+// so that the storing program only has to put messages one after the other. A measurement without any value says so, because the
 // protocol has no empty point.
 func (c peerChunk) line(b []byte) []byte {
 	head := func(b []byte, name string) []byte {

@@ -33,7 +33,7 @@ func findProgram(name, pkg string, elsewhere ...string) (string, error) {
 	return "", &MissingProgram{name, pkg}
 }
 
-// program is somebody else's, running.
+// program is a third party's, running.
 type program struct {
 	name string
 	cmd  *exec.Cmd

@@ -22,7 +22,7 @@ type peerTally struct {
 // peerState is a peerTally as its process writes it, twice a second.
 type peerState struct {
 	At       time.Time    `json:"at"`
-	Messages int64        `json:"messages"` // handed out by a gateway, or stored by whoever stores
+	Messages int64        `json:"messages"` // handed out by a gateway, or stored by the program that stores
 	Acked    int64        `json:"acked"`    // of what a gateway handed out
 	Points   int64        `json:"points"`   // samples (red and infrared are one) and numbers' moments
 	Samples  int64        `json:"samples"`  // of these, samples

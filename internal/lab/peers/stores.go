@@ -370,7 +370,7 @@ func (s *postgres) start(ctx context.Context, dir string, task *peerTask) (p *pr
 	return p, err
 }
 
-// unprivileged is the user that Debian's package makes, or nobody.
+// unprivileged is the user that Debian's package makes, or "nobody".
 func unprivileged() (*syscall.Credential, error) {
 	var failed error
 	for _, name := range []string{"postgres", "nobody"} {

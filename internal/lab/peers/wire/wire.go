@@ -56,7 +56,7 @@ func Message(kind byte, body []byte) (id uint16, payload []byte, err error) {
 	return binary.BigEndian.Uint16(body[n:]), body[n+2:], nil
 }
 
-// Points reads back what whoever stores a message has to know of it: how many points, and the time of the oldest. Messages come
+// Points reads back what the storing program has to know of a message: how many points, and the time of the oldest. Messages come
 // over a network, so this takes any bytes; ok is false for what no gateway of the comparison made.
 func Points(b []byte) (points int, oldest time.Time, ok bool) {
 	const digits = 13 // milliseconds since 1970, until the year 2286
