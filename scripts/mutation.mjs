@@ -38,7 +38,7 @@ if (!existsSync(gremlins)) fail(`${gremlins} is missing: run make mutation, whic
 
 const work = mkdtempSync(join(tmpdir(), 'mutation-'));
 process.on('exit', () => rmSync(work, { recursive: true, force: true }));
-process.on('SIGINT', () => process.exit(130));
+for (const s of ['SIGINT', 'SIGTERM']) process.on(s, () => process.exit(130));
 
 const copy = join(work, 'module');
 const folders = new Map();
@@ -149,9 +149,10 @@ function unleash(name, flags) {
   const out = join(work, 'out.json');
   rmSync(out, { force: true });
   const dir = join(copy, folder(name));
+  const quiet = flags.includes('--dry-run'); // else its lines show how far it is: a package takes minutes to hours
   const run = spawnSync(gremlins, ['unleash', dir, '--workers', process.env.WORKERS ?? '1', '--timeout-coefficient', '100000',
-    '-E', '_weaken\\.go$', '-o', out, ...flags], { cwd: dir, env, encoding: 'utf8', maxBuffer: 64 << 20 });
-  if (run.status !== 0 || !existsSync(out)) fail(`${name}: gremlins ended with ${run.status}:\n${run.stdout}${run.stderr}`);
+    '-E', '_weaken\\.go$', '-o', out, ...flags], { cwd: dir, env, encoding: 'utf8', maxBuffer: 64 << 20, stdio: ['ignore', quiet ? 'pipe' : 2, 2] });
+  if (run.status !== 0 || !existsSync(out)) fail(`${name}: gremlins ended with ${run.status}:\n${run.stdout ?? ''}`);
   const mutants = [];
   for (const f of JSON.parse(readFileSync(out, 'utf8')).files ?? []) for (const m of f.mutations) mutants.push({ file: f.file_name, ...m });
   return mutants.sort((a, b) => a.file.localeCompare(b.file) || a.line - b.line || a.column - b.column || a.type.localeCompare(b.type));
