@@ -91,6 +91,34 @@ func TestHelloClockBounds(t *testing.T) {
 	}
 }
 
+// TestClockBounds: the bounds are part of the protocol: 10,000 years of 366 days, and 200 of 365.
+func TestClockBounds(t *testing.T) {
+	if maxClockMicros != 316_224_000_000_000_000 || maxStatedClock != 1_752_000*time.Hour {
+		t.Errorf("times up to %d µs, clocks off by up to %v", maxClockMicros, maxStatedClock)
+	}
+}
+
+// TestExchangesThatTouch: one whose bounds are equal is exact, and one that touches the best one's
+// edge agrees with it.
+func TestExchangesThatTouch(t *testing.T) {
+	var e Exchanges
+	e.Add(Exchanged{7, 7})
+	if o, within, ok := e.Offset(); !ok || o != 7*us || within != 0 {
+		t.Errorf("an exact exchange: %v within %v, %v", o, within, ok)
+	}
+	for _, x := range []Exchanged{{-5, 7}, {7, 20}} {
+		if e.Add(x); e.all[0] != (Exchanged{7, 7}) {
+			t.Errorf("%+v contradicts the one that it touches", x)
+		}
+	}
+	for _, x := range []Exchanged{{-5, 6}, {8, 20}} {
+		e = Exchanges{[]Exchanged{{7, 7}}}
+		if e.Add(x); len(e.all) != 1 || e.all[0] != x {
+			t.Errorf("%+v does not replace what it contradicts: %+v", x, e.all)
+		}
+	}
+}
+
 func TestExchanges(t *testing.T) {
 	var e Exchanges
 	offset := func() [2]time.Duration {
