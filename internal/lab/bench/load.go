@@ -162,7 +162,7 @@ func (l *load) startHub(ctx context.Context) error {
 	return l.startProcess(ctx, "connect", "connect", "--data", l.path("connect"), "--listen", l.listen, "--plain")
 }
 
-// FreeAddress is a loopback address that nobody listened on just now.
+// FreeAddress is a loopback address that no program listened on just now.
 func FreeAddress() (string, error) {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
