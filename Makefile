@@ -30,8 +30,9 @@ build: web ## bin/vitalseal with the real dashboard, and bin/vitalseal-lab, whic
 
 weakened: web ## bin/vitalseal-weakened and its bin/vitalseal-lab-weakened, for the controls of `vitalseal attack`: never for patients
 	@mkdir -p bin
-	@$(GOBUILD) -tags weaken -o bin/vitalseal-weakened ./cmd/vitalseal
-	@$(GOBUILD) -tags weaken -o bin/vitalseal-lab-weakened ./cmd/vitalseal-lab
+	@go run ./internal/lab/mutate/cmd bin/_weakened
+	@$(GOBUILD) -tags weaken -overlay bin/_weakened/overlay.json -o bin/vitalseal-weakened ./cmd/vitalseal
+	@$(GOBUILD) -tags weaken -overlay bin/_weakened/overlay.json -o bin/vitalseal-lab-weakened ./cmd/vitalseal-lab
 
 attack: build weakened ## attack a deployment of its own, from every position, with controls (ARGS="--report FILE.md")
 	@bin/vitalseal attack $(ARGS)
@@ -122,6 +123,8 @@ check: lint format cross licences generated ## golangci-lint, formatting, arm64 
 lint: web $(LINT)
 	$(LINT) run ./...
 	$(LINT) run --build-tags weaken ./...
+	go run ./internal/lab/mutate/cmd bin/_weakened
+	go vet -tags weaken -overlay bin/_weakened/overlay.json ./internal/... ./cmd/...
 	cd web && npm run --silent check
 
 format:

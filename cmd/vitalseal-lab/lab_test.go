@@ -12,6 +12,8 @@ import (
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"vitalseal/internal/lab/mutate"
 )
 
 // folder holds the binaries under test, vitalseal and vitalseal-lab: that of $VITALSEAL_BIN (as `make test` has it), else built here,
@@ -46,7 +48,14 @@ var weakened = sync.OnceValues(func() (string, error) {
 			return b, nil
 		}
 	}
-	dir, err := built("-tags", "weaken")
+	overlay, err := os.MkdirTemp("", "vitalseal-weakened-")
+	if err == nil {
+		err = mutate.Write(mutate.Vitalseal(filepath.Join("..", "..")), overlay)
+	}
+	if err != nil {
+		return "", err
+	}
+	dir, err := built("-tags", "weaken", "-overlay", filepath.Join(overlay, "overlay.json"))
 	for _, name := range []string{"vitalseal", "vitalseal-lab"} {
 		if err == nil {
 			err = os.Rename(filepath.Join(dir, name), filepath.Join(dir, name+"-weakened"))

@@ -9,8 +9,6 @@ import (
 	"slices"
 	"sync"
 	"time"
-
-	"vitalseal/internal/lab/weaken"
 )
 
 // maxPassed is how many sightings of each log an Exchange remembers to pass on.
@@ -102,10 +100,9 @@ func (x *Exchange) Tell(seen []Sighting) []Sighting {
 func (x *Exchange) Found(ctx context.Context, c Contradiction) { x.found(ctx, c) }
 
 // take judges what a witness hands in.
+//
+//defence:gossip a hub compares what witnesses saw of its log and of others'
 func (x *Exchange) take(ctx context.Context, witness string, seen []Sighting) {
-	if weaken.Skip(weaken.Gossip) {
-		return
-	}
 	for _, s := range seen[:min(len(seen), MaxSightings)] {
 		if !s.fits() {
 			continue
@@ -201,10 +198,9 @@ func (x *Exchange) remember(hub, key string, c Checkpoint) {
 
 // pass is what others, and this hub itself, have seen, without what the witness has just said; at
 // most MaxSightings, chosen at random where there are more, so that in time each comes to each.
+//
+//defence:gossip a hub passes on what witnesses saw
 func (x *Exchange) pass(seen []Sighting) (out []Sighting) {
-	if weaken.Skip(weaken.Gossip) {
-		return nil
-	}
 	out = x.others.Sightings()
 	x.mu.Lock()
 	for hub, all := range x.passed {

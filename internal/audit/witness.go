@@ -10,8 +10,6 @@ import (
 	"strings"
 	"sync"
 	"time"
-
-	"vitalseal/internal/lab/weaken"
 )
 
 const (
@@ -253,7 +251,8 @@ func (w *Witness) update(statement []byte) error {
 		if of.Origin == "" {
 			of.Origin = c.Origin
 		}
-	case of.Origin != "" && !weaken.Skip(weaken.LogOwner):
+	//defence:log-owner a log that said of which hub it is goes on saying so
+	case of.Origin != "":
 		return fmt.Errorf("%w: it does not say of which hub it is any more", ErrInconsistent)
 	}
 	if err := w.owners.claim(key, w.name); err != nil {

@@ -9,8 +9,6 @@ import (
 	"strings"
 	"sync"
 	"time"
-
-	"vitalseal/internal/lab/weaken"
 )
 
 const (
@@ -123,10 +121,11 @@ func (d *Door) launched(next http.Handler) http.Handler {
 			w.Header().Set("Content-Type", "application/json")
 			w.Header().Set("Cache-Control", "no-store")
 			_ = json.NewEncoder(w).Encode(map[string]string{"url": d.LaunchURL()})
-		case l.program(r) || l.browser(r) || weaken.Skip(weaken.LaunchSecret):
-			next.ServeHTTP(w, r)
-		default:
+		//defence:launch-secret only programs and browsers with the launch secret are answered
+		case !l.program(r) && !l.browser(r):
 			answer(w, r, http.StatusForbidden, "Only the user who started vitalseal connect is let in. Open the link that it printed; it works once. A new one: vitalseal connect launch.")
+		default:
+			next.ServeHTTP(w, r)
 		}
 	})
 }

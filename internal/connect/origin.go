@@ -4,8 +4,6 @@ import (
 	"html"
 	"net"
 	"net/http"
-
-	"vitalseal/internal/lab/weaken"
 )
 
 // ownPages answers only requests for this very address (so that a web page elsewhere cannot rebind
@@ -14,18 +12,17 @@ import (
 func (d *Door) ownPages(next http.Handler) http.Handler {
 	hosts := d.hosts()
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if !hosts[r.Host] && !weaken.Skip(weaken.HostName) {
+		//defence:host-name a loopback address answers only to its own name
+		if !hosts[r.Host] {
 			answer(w, r, http.StatusMisdirectedRequest, "This address answers only to its own name; open "+d.URL())
 			return
 		}
-		if weaken.Skip(weaken.OwnPages) {
-			next.ServeHTTP(w, r)
-			return
-		}
+		//defence:own-pages requests that another page caused are refused
 		if origin, ok := r.Header["Origin"]; ok && (len(origin) != 1 || origin[0] != d.scheme+"://"+r.Host) {
 			answer(w, r, http.StatusForbidden, "This request comes from another page.")
 			return
 		}
+		//defence:own-pages requests that another page caused are refused
 		if site := r.Header.Get("Sec-Fetch-Site"); site != "" && site != "same-origin" && site != "none" {
 			if enters(r) {
 				comeAgain(w, r)

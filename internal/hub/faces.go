@@ -9,7 +9,6 @@ import (
 	"sync"
 	"time"
 
-	"vitalseal/internal/lab/weaken"
 	"vitalseal/internal/overlay"
 )
 
@@ -52,17 +51,23 @@ func (f *faces) enter(c *overlay.Conn) bool {
 			same++
 		}
 	}
-	if same >= maxWorkstationConns && !weaken.Skip(weaken.StationBound) {
+	//defence:station-bound connections of one workstation are bounded
+	if same >= maxWorkstationConns {
 		return false
 	}
 	f.conns[c] = struct{}{}
 	return true
 }
 
+// newFaces makes the server of the faces. It bounds the time and the size of a request.
+//
+//defence:header-time a request's header must come in time
+//defence:body-time the whole of a request must come in time
+//defence:quiet-log requests, with the secrets in them, reach no log
 func newFaces(ctx context.Context, handler http.Handler, log *slog.Logger) *faces {
 	f := &faces{quiet: overlay.NewFlood(log), conns: map[*overlay.Conn]struct{}{}}
 	f.server = &http.Server{
-		Handler:           http.MaxBytesHandler(talkative(handler, log), maxRequestBytes),
+		Handler:           http.MaxBytesHandler(handler, maxRequestBytes),
 		BaseContext:       func(net.Listener) context.Context { return ctx },
 		ReadHeaderTimeout: headerTime,
 		ReadTimeout:       requestTime,
@@ -128,7 +133,8 @@ func (g *gate) Accept() (net.Conn, error) {
 			continue
 		}
 		peer := oc.Peer()
-		if peer.Kind != overlay.KindWorkstation && !weaken.Skip(weaken.PeerKind) {
+		//defence:peer-kind the faces serve workstations only
+		if peer.Kind != overlay.KindWorkstation {
 			g.faces.quiet.Warn("not a workstation", "identity", peer.String())
 			_ = c.Close()
 			continue

@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"vitalseal/internal/audit"
-	"vitalseal/internal/lab/weaken"
 	"vitalseal/internal/overlay"
 	"vitalseal/internal/store"
 )
@@ -109,8 +108,10 @@ func (v *inventory) devices(ctx context.Context) (map[string]store.Device, error
 }
 
 // standing tells whether a component may be connected: it is active, and so is the gateway that it hangs on.
+//
+//defence:revocation a disabled component stays out
 func standing(d store.Device, all map[string]store.Device) bool {
-	return d.State == store.DeviceActive && !keptOut(d, all) || weaken.Skip(weaken.Revocation)
+	return d.State == store.DeviceActive && !keptOut(d, all)
 }
 
 // keptOut tells whether the gateway that a component hangs on is disabled or deleted.
@@ -353,13 +354,21 @@ func (v *inventory) change(ctx context.Context, spiffeID, state string) error {
 	if d.State == store.DeviceDeleted && state != store.DeviceDeleted { // deleting again is how the overlay catches up
 		return fmt.Errorf("hub: %s: %w: it is deleted, which is for good", id, store.ErrConflict)
 	}
-	if err := v.store.SetDeviceState(ctx, spiffeID, state); err != nil || weaken.Skip(weaken.Revocation) {
+	if err := v.store.SetDeviceState(ctx, spiffeID, state); err != nil {
 		return err
 	}
+	return v.cutOff(ctx, id, d, state)
+}
+
+// cutOff ends the connections of a component that was disabled or deleted, and of what hangs on it,
+// here and on the overlay.
+//
+//defence:revocation a disabled component is cut at once
+func (v *inventory) cutOff(ctx context.Context, id overlay.ID, d store.Device, state string) error {
 	if id == v.self { // this process ends now (alive); the hub that reconciles then does the other half
 		return nil
 	}
-	out := append([]store.Device{d}, v.hanging(ctx, spiffeID)...)
+	out := append([]store.Device{d}, v.hanging(ctx, d.ID)...)
 	v.sweep(ctx) // our half holds even if the overlay cannot be reached now
 	var failed error
 	for _, x := range out {

@@ -9,7 +9,6 @@ import (
 
 	"vitalseal/internal/access"
 	"vitalseal/internal/audit"
-	"vitalseal/internal/lab/weaken"
 	"vitalseal/internal/overlay"
 	"vitalseal/internal/store"
 )
@@ -78,7 +77,7 @@ func (v *inventory) plan(ctx context.Context) (overlay.Plan, error) {
 		if err != nil || d.ZitiID == "" {
 			continue
 		}
-		out := (d.State == store.DeviceDisabled || keptOut(d, all)) && !weaken.Skip(weaken.Revocation)
+		out := barred(d, all)
 		switch {
 		case d.State == store.DeviceDeleted:
 			p.Removed[d.ZitiID] = true
@@ -94,6 +93,21 @@ func (v *inventory) plan(ctx context.Context) (overlay.Plan, error) {
 	return p, nil
 }
 
+// barred tells whether a component is to have no access: it, or the gateway that it hangs on, was
+// disabled.
+//
+//defence:revocation a disabled component has no role and no access on the overlay
+func barred(d store.Device, all map[string]store.Device) bool {
+	return d.State == store.DeviceDisabled || keptOut(d, all)
+}
+
+// putRight makes the overlay what the plan says, and gives what differed.
+//
+//defence:drift what differs on the overlay is put right
+func (v *inventory) putRight(ctx context.Context, plan overlay.Plan) ([]overlay.Change, error) {
+	return v.network.Reconcile(ctx, plan, true)
+}
+
 // reconcile brings the network in line with the inventory and the policies, once. What differs although we did not change
 // it is drift, which is reported after it has been put right. first is the first time since the start: policies may be new.
 func (v *inventory) reconcile(ctx context.Context, first bool) error {
@@ -101,7 +115,7 @@ func (v *inventory) reconcile(ctx context.Context, first bool) error {
 	if err != nil {
 		return err
 	}
-	changes, err := v.network.Reconcile(ctx, plan, !weaken.Skip(weaken.Drift))
+	changes, err := v.putRight(ctx, plan)
 	for _, c := range changes {
 		if first || c.ZitiID != "" && v.own.recent(c.ZitiID) {
 			v.log.Info("overlay follows", "change", c.String())
@@ -288,24 +302,18 @@ func (v *inventory) extendAdministration(ctx context.Context) time.Duration {
 }
 
 // projectionOf is what the policies demand of the overlay.
+//
+//defence:peer-kind each kind of component has its own roles, and reaches its own services only
+//defence:revocation a disabled component has no role
 func projectionOf(engine *access.Engine) projection {
 	p := projection{services: access.OverlayServices()}
 	for _, o := range access.OverlayPolicies() {
 		p.policies = append(p.policies, overlay.Policy{Name: o.Name, Dial: o.Dial, Roles: o.Roles, Services: o.Services})
 	}
 	p.roles = func(d store.Device) []string {
-		if weaken.Skip(weaken.PeerKind) {
-			return everyRole(engine, d)
-		}
-		if d.State == store.DeviceDisabled && weaken.Skip(weaken.Revocation) {
-			d.State = store.DeviceActive
-		}
 		return engine.OverlayRoles(access.Component{ID: d.ID, Kind: d.Kind, State: d.State})
 	}
 	p.may = func(d store.Device, service string) bool {
-		if weaken.Skip(weaken.PeerKind) {
-			return true
-		}
 		return engine.MayDial(access.Component{ID: d.ID, Kind: d.Kind, State: store.DeviceActive}, service)
 	}
 	p.hosts = func(d store.Device, service string) bool {

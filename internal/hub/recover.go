@@ -14,7 +14,6 @@ import (
 
 	"vitalseal/internal/access"
 	"vitalseal/internal/audit"
-	"vitalseal/internal/lab/weaken"
 	"vitalseal/internal/overlay"
 	"vitalseal/internal/seal"
 	"vitalseal/internal/signin"
@@ -79,17 +78,7 @@ func Recover(ctx context.Context, cfg Config, network Network, r Recovery, log *
 	}
 	defer func() { err = errors.Join(err, trail.Close(), st.Close()) }()
 	note := func(resource, reason string) error {
-		if weaken.Skip(weaken.RecoverTrace) {
-			return nil
-		}
-		_, err := trail.Append(ctx, audit.Entry{Person: recoverer, Workstation: self.String(), Action: actionRecover, Resource: resource, Allowed: true, Reason: reason})
-		if err == nil {
-			err = noteRecovery(ctx, st, reason)
-		}
-		if err != nil {
-			return fmt.Errorf("hub: recover: %w", err)
-		}
-		return nil
+		return recordRecovery(ctx, st, trail, self, resource, reason)
 	}
 	if r.Admin != "" {
 		if out.SignIn, err = recoverAdmin(ctx, cfg, st, engine, r, note, log); err != nil {
@@ -122,6 +111,21 @@ func Recover(ctx context.Context, cfg Config, network Network, r Recovery, log *
 		}
 	}
 	return out, nil
+}
+
+// recordRecovery writes what is about to be done into the audit log, and where the hub's next start
+// finds it.
+//
+//defence:recover-trace letting in again offline is in the audit log before it is done
+func recordRecovery(ctx context.Context, st *store.Store, trail *audit.Log, self overlay.ID, resource, reason string) error {
+	_, err := trail.Append(ctx, audit.Entry{Person: recoverer, Workstation: self.String(), Action: actionRecover, Resource: resource, Allowed: true, Reason: reason})
+	if err == nil {
+		err = noteRecovery(ctx, st, reason)
+	}
+	if err != nil {
+		return fmt.Errorf("hub: recover: %w", err)
+	}
+	return nil
 }
 
 // openStopped opens what a stopped hub keeps. It makes nothing that is not there.

@@ -7,7 +7,6 @@ import (
 	"sync"
 	"time"
 
-	"vitalseal/internal/lab/weaken"
 	"vitalseal/internal/overlay"
 	"vitalseal/internal/store"
 )
@@ -126,9 +125,14 @@ func (v *inventory) takeKey(ctx context.Context, c *overlay.Conn, service string
 	if !v.project.may(d, service) {
 		return errNoRule
 	}
-	if weaken.Skip(weaken.PeerChain) || weaken.Skip(weaken.OwnName) {
-		return nil
-	}
+	return v.checkKey(ctx, c, d)
+}
+
+// checkKey checks that a connection's key is one that was issued to the component.
+//
+//defence:peer-chain a peer's key is the one that its certificate was issued for
+//defence:own-name a peer is what its certificate says
+func (v *inventory) checkKey(ctx context.Context, c *overlay.Conn, d store.Device) error {
 	_, key := overlay.Fingerprint(c.Certificate())
 	switch key {
 	case d.Certificate.KeySHA256:

@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"vitalseal/internal/delivery"
-	"vitalseal/internal/lab/weaken"
 	"vitalseal/internal/overlay"
 	"vitalseal/internal/seal"
 	"vitalseal/internal/store"
@@ -54,7 +53,8 @@ func (x *receiver) end(why delivery.Reason) {
 
 // admit decides whether the peer may deliver, and answers its hello.
 func (x *receiver) admit(ctx context.Context) delivery.Reason {
-	if x.peer.Kind != overlay.KindSensor && x.peer.Kind != overlay.KindGateway && !weaken.Skip(weaken.PeerKind) {
+	//defence:peer-kind only sensors and gateways deliver
+	if x.peer.Kind != overlay.KindSensor && x.peer.Kind != overlay.KindGateway {
 		return delivery.WrongKind
 	}
 	if err := x.c.SetDeadline(time.Now().Add(delivery.HelloTimeout)); err != nil {

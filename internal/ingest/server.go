@@ -26,7 +26,6 @@ import (
 	"vitalseal/internal/access"
 	"vitalseal/internal/audit"
 	"vitalseal/internal/delivery"
-	"vitalseal/internal/lab/weaken"
 	"vitalseal/internal/overlay"
 	"vitalseal/internal/seal"
 	"vitalseal/internal/store"
@@ -251,7 +250,8 @@ func (s *Server) enter(x *receiver) delivery.Reason {
 	}
 	s.conns[x.sensor] = x
 	s.mu.Unlock()
-	if old != nil && !weaken.Skip(weaken.OneConnection) {
+	//defence:one-connection an identity has one connection
+	if old != nil {
 		old.end(delivery.Replaced)
 	}
 	return delivery.NoReason

@@ -16,8 +16,6 @@ import (
 	"github.com/spiffe/go-spiffe/v2/bundle/x509bundle"
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
 	"github.com/spiffe/go-spiffe/v2/svid/x509svid"
-
-	"vitalseal/internal/lab/weaken"
 )
 
 const (
@@ -44,10 +42,9 @@ func AcceptAnonymous() ListenOption { return func(o *listenOptions) { o.anonymou
 func AcceptExpired() ListenOption { return func(o *listenOptions) { o.expired = true } }
 
 // verifySVID checks a peer's chain against our only root, step by step, and returns whom it names.
+//
+//defence:peer-chain a peer's certificate is of our own authority
 func verifySVID(certs []*x509.Certificate, root *x509.Certificate, domain string, now time.Time, expired bool) (ID, error) {
-	if weaken.Skip(weaken.PeerChain) {
-		return unverified(certs)
-	}
 	refuse := func(err error) (ID, error) { return ID{}, fmt.Errorf("%w: %w", ErrPeer, err) }
 	if len(certs) == 0 {
 		return refuse(errors.New("no certificate"))
@@ -86,13 +83,10 @@ func verifySVID(certs []*x509.Certificate, root *x509.Certificate, domain string
 
 // baseTLS is what both ends share. The service is also the TLS application protocol, so that a
 // router that leads a connection to the host of another service gains a failed handshake.
+//
+//defence:tls-floor nothing older than TLS 1.3 with ML-KEM
+//defence:service-name a connection is for one service
 func baseTLS(service string) *tls.Config {
-	if weaken.Skip(weaken.TLSFloor) {
-		return &tls.Config{MinVersion: tls.VersionTLS12, NextProtos: []string{service}} // #nosec G402 -- in the test build alone
-	}
-	if weaken.Skip(weaken.ServiceName) {
-		return &tls.Config{MinVersion: tls.VersionTLS13, SessionTicketsDisabled: true}
-	}
 	return &tls.Config{
 		MinVersion:             tls.VersionTLS13,
 		CurvePreferences:       []tls.CurveID{tls.X25519MLKEM768},
@@ -148,10 +142,12 @@ func wantHost(id ID, s tls.ConnectionState, service string) error {
 	if service == ServiceCloud {
 		kind, name = KindEgress, "an egress"
 	}
-	if id.Kind != kind && !weaken.Skip(weaken.PeerKind) {
+	//defence:peer-kind only a hub answers for a hub's services
+	if id.Kind != kind {
 		return fmt.Errorf("%w: %s is not %s", ErrPeer, id, name)
 	}
-	if s.NegotiatedProtocol != service && !weaken.Skip(weaken.ServiceName) {
+	//defence:service-name a connection is for one service
+	if s.NegotiatedProtocol != service {
 		return fmt.Errorf("%w: %s answered for service %q", ErrPeer, id, s.NegotiatedProtocol)
 	}
 	return nil
@@ -172,7 +168,8 @@ func serverTLS(service string, own *Identity, o listenOptions) *tls.Config {
 		c.ClientAuth = tls.RequireAnyClientCert
 	}
 	c.VerifyConnection = func(s tls.ConnectionState) error {
-		if s.NegotiatedProtocol != service && !weaken.Skip(weaken.ServiceName) {
+		//defence:service-name a connection is for one service
+		if s.NegotiatedProtocol != service {
 			return fmt.Errorf("%w: the client did not ask for %s", ErrPeer, service)
 		}
 		if o.anonymous {
@@ -185,10 +182,9 @@ func serverTLS(service string, own *Identity, o listenOptions) *tls.Config {
 }
 
 // clientHandshake runs the dialler's side over raw and closes raw on any error.
+//
+//defence:inner-tls connections are encrypted end to end
 func clientHandshake(ctx context.Context, raw net.Conn, conf *tls.Config) (*Conn, error) {
-	if weaken.Skip(weaken.InnerTLS) {
-		return bareClient(ctx, raw, conf)
-	}
 	t := tls.Client(raw, conf)
 	stop := context.AfterFunc(ctx, func() { _ = raw.Close() })
 	defer stop()
@@ -208,10 +204,9 @@ func clientHandshake(ctx context.Context, raw net.Conn, conf *tls.Config) (*Conn
 }
 
 // serverHandshake runs the host's side over raw and closes raw on any error.
+//
+//defence:inner-tls connections are encrypted end to end
 func serverHandshake(ctx context.Context, raw net.Conn, conf *tls.Config) (*Conn, error) {
-	if weaken.Skip(weaken.InnerTLS) {
-		return bareServer(ctx, raw, conf)
-	}
 	t := tls.Server(raw, conf)
 	stop := context.AfterFunc(ctx, func() { _ = raw.Close() })
 	defer stop()
@@ -247,18 +242,23 @@ func handshakeError(ctx context.Context, err error) error {
 func newConn(t *tls.Conn) *Conn {
 	c := &Conn{Conn: t}
 	if certs := t.ConnectionState().PeerCertificates; len(certs) > 0 {
-		spiffe, err := x509svid.IDFromCert(certs[0])
-		if err == nil {
-			c.peer, err = ParseID(spiffe.String())
-		}
-		if err != nil && weaken.Skip(weaken.PeerChain) {
-			c.peer, err = unverified(certs)
-		}
+		id, err := peerOf(t)
 		if err != nil {
 			panic("overlay: a verified certificate lost its name: " + err.Error())
 		}
-		c.cert = certs[0]
-		c.peer = calledBy(t.NetConn(), c.peer)
+		c.cert, c.peer = certs[0], id
 	}
 	return c
+}
+
+// peerOf is whom the certificate names that the peer of a connection has shown.
+//
+//defence:peer-chain a peer's certificate is of our own authority
+//defence:own-name a peer is what its certificate says, never the caller id
+func peerOf(t *tls.Conn) (ID, error) {
+	spiffe, err := x509svid.IDFromCert(t.ConnectionState().PeerCertificates[0])
+	if err != nil {
+		return ID{}, err
+	}
+	return ParseID(spiffe.String())
 }

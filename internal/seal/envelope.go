@@ -9,8 +9,6 @@ import (
 	"errors"
 	"fmt"
 	"time"
-
-	"vitalseal/internal/lab/weaken"
 )
 
 // Layout, big endian. Announcement: version 1, signal 1, epoch id 16, epoch number 8, then HPKE's
@@ -116,7 +114,11 @@ func (o *Opener) Epoch() Epoch { return o.epoch }
 // Open checks and opens an envelope. The only error is ErrOpen.
 func (o *Opener) Open(envelope []byte) (Header, []byte, error) {
 	h, err := ParseHeader(envelope, o.sensor)
-	if err != nil || (h.Signal != o.signal || h.Epoch != o.epoch) && !weaken.Skip(weaken.SealHeader) {
+	if err != nil {
+		return Header{}, nil, ErrOpen
+	}
+	//defence:seal-header a chunk is bound to its stream and epoch
+	if h.Signal != o.signal || h.Epoch != o.epoch {
 		return Header{}, nil, ErrOpen
 	}
 	plaintext, err := o.aead.Open(nil, nonce(h.Seq), envelope[envelopeHeader:], associated(envelope[:envelopeHeader], o.sensor))
@@ -158,23 +160,19 @@ func ParseAnnouncement(b []byte) (AnnouncementInfo, error) {
 }
 
 // announcementInfo is what HPKE binds the data key to.
+//
+//defence:seal-sensor an announcement is bound to its sensor
 func announcementInfo(sensor string, signal uint8, e Epoch) []byte {
-	if weaken.Skip(weaken.SealSensor) {
-		sensor = ""
-	}
 	b := appendEpoch(append([]byte("vitalseal epoch v1\x00"), signal), e)
 	return append(b, sensor...) // last, so that no other split of these bytes exists
 }
 
 // associated binds the ciphertext to its whole header and to the sensor. header is copied: it is
 // also the output's start.
+//
+//defence:seal-sensor a chunk is bound to its sensor
+//defence:seal-header a chunk is bound to its stream, epoch, number and time
 func associated(header []byte, sensor string) []byte {
-	if weaken.Skip(weaken.SealSensor) {
-		sensor = ""
-	}
-	if weaken.Skip(weaken.SealHeader) {
-		header = nil
-	}
 	b := make([]byte, 0, len(header)+len(sensor))
 	return append(append(b, header...), sensor...)
 }
@@ -199,6 +197,11 @@ func nonce(seq uint64) []byte {
 	return binary.BigEndian.AppendUint64(make([]byte, 4, 12), seq)
 }
 
+// newGCM is AES-256-GCM with this key.
+//
+//defence:seal-tag what was changed does not open
+//defence:seal-chunks chunks are encrypted
+//defence:seal-stored names and readings are sealed at rest
 func newGCM(key []byte) (cipher.AEAD, error) {
 	block, err := aes.NewCipher(key)
 	if err != nil {
@@ -208,5 +211,5 @@ func newGCM(key []byte) (cipher.AEAD, error) {
 	if err != nil {
 		return nil, fmt.Errorf("seal: %w", err)
 	}
-	return soften(aead, block), nil
+	return aead, nil
 }

@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"vitalseal/internal/access"
-	"vitalseal/internal/lab/weaken"
 )
 
 var _ access.Approvals = (*Store)(nil)
@@ -214,7 +213,8 @@ func oneLogin(ctx context.Context, tx *sql.Tx, patient string) error {
 	if err := tx.QueryRowContext(ctx, "SELECT count(*) FROM persons WHERE self = ?", patient).Scan(&n); err != nil {
 		return err
 	}
-	if n > 0 && !weaken.Skip(weaken.OneLogin) {
+	//defence:one-login a patient has one login
+	if n > 0 {
 		return ErrSecondLogin
 	}
 	return nil

@@ -10,7 +10,6 @@ import (
 
 	"vitalseal/internal/access"
 	"vitalseal/internal/delivery"
-	"vitalseal/internal/lab/weaken"
 	"vitalseal/internal/seal"
 	"vitalseal/internal/vitals"
 )
@@ -184,7 +183,8 @@ func (s *Store) prepare(a Arrival, ahead time.Duration, sure bool) (*pending, st
 	}
 	c = shifted(c, ahead)
 	start, now := h.Start.UTC().Add(-ahead), s.now()
-	if sure && !weaken.Skip(weaken.Clock) && (start.Before(now.Add(-s.opt.maxAge)) || start.After(now.Add(s.opt.maxAhead))) {
+	//defence:clock implausible times are refused
+	if sure && (start.Before(now.Add(-s.opt.maxAge)) || start.After(now.Add(s.opt.maxAhead))) {
 		return nil, ReasonTime
 	}
 	first, last := sampleSpan(c)

@@ -15,7 +15,6 @@ import (
 	"time"
 
 	"vitalseal/internal/access"
-	"vitalseal/internal/lab/weaken"
 	"vitalseal/internal/seal"
 )
 
@@ -267,26 +266,25 @@ func (s *Store) AppendEntries(ctx context.Context, g access.Grant, channel int64
 		return nil, named("append entries", err)
 	}
 	defer give()
-	var out []Entry
-	switch {
-	case weaken.Skip(weaken.BulkTurns):
-		err = s.db.locked(ctx, false, func(*sql.Tx) error { // as it once was: all of it, while all others wait
-			out, err = s.appendSome(ctx, ref, key, entries)
-			return err
-		})
-	case len(entries) <= bulkRows:
-		out, err = s.appendSome(ctx, ref, key, entries)
-	default:
-		for try := 1; ; try++ {
-			if out, err = s.appendMany(ctx, ref, key, entries); !errors.Is(err, errCleared) || try == bulkTries {
-				break
-			}
-		}
-	}
+	out, err := s.appendInTurns(ctx, ref, key, entries)
 	if err != nil {
 		return nil, named("append entries", err)
 	}
 	return out, nil
+}
+
+// appendInTurns stores few entries in one transaction, and many in several.
+//
+//defence:bulk-turns a bulk update is stored in pieces, so that other writers get their turns
+func (s *Store) appendInTurns(ctx context.Context, ref access.ChannelRef, key seal.Key, entries []Entry) (out []Entry, err error) {
+	if len(entries) <= bulkRows {
+		return s.appendSome(ctx, ref, key, entries)
+	}
+	for try := 1; ; try++ {
+		if out, err = s.appendMany(ctx, ref, key, entries); !errors.Is(err, errCleared) || try == bulkTries {
+			return out, err
+		}
+	}
 }
 
 // appendSome is AppendEntries in one transaction.

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"vitalseal/internal/delivery"
-	"vitalseal/internal/lab/weaken"
 	"vitalseal/internal/vitals"
 )
 
@@ -40,10 +39,16 @@ func (s *Store) settleDuplicate(ctx context.Context, p *pending) {
 	if err != nil {
 		s.log.Error("a chunk that came again was not compared with what is stored; it is taken for the same", "sensor", p.sensor, "stream", p.signal.String(), "seq", p.seq, "err", err)
 	}
-	if same || err != nil || weaken.Skip(weaken.DuplicateContent) {
-		p.settled(delivery.Duplicate, "", nil)
+	//defence:duplicate-content what comes again is compared with what is stored
+	if !same && err == nil {
+		s.rejectContent(ctx, p)
 		return
 	}
+	p.settled(delivery.Duplicate, "", nil)
+}
+
+// rejectContent sets a chunk aside whose number was used for another reading.
+func (s *Store) rejectContent(ctx context.Context, p *pending) {
 	for _, part := range append([]*pending{p}, p.parts...) {
 		a := Arrival{Sensor: p.sensor, Header: p.header, Chunk: part.chunk, Received: fromMicro(p.received)}
 		a.Header.Start = part.chunk.Start

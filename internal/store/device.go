@@ -9,8 +9,6 @@ import (
 	"slices"
 	"sync"
 	"time"
-
-	"vitalseal/internal/lab/weaken"
 )
 
 // The states of a Device.
@@ -305,7 +303,8 @@ func (s *Store) RedeemTicket(ctx context.Context, secretHash [32]byte, ids []str
 		slices.Sort(a)
 		slices.Sort(b)
 		switch {
-		case redeemed != nil && !weaken.Skip(weaken.TicketOnce):
+		//defence:ticket-once a ticket counts once
+		case redeemed != nil:
 			return ErrTicketUsed
 		case micro(now) >= expires:
 			return ErrTicketExpired

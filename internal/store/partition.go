@@ -14,7 +14,6 @@ import (
 	"time"
 
 	"vitalseal/internal/delivery"
-	"vitalseal/internal/lab/weaken"
 	"vitalseal/internal/vitals"
 )
 
@@ -368,7 +367,8 @@ func (in *insertion) chunk(ctx context.Context, p *pending, now int64) error {
 		return err
 	}
 	seq := int64(p.seq) // #nosec G115 -- prepare checked
-	if (in.in[[2]int64{stream, seq}] || in.part.has(stream, seq)) && !weaken.Skip(weaken.Dedupe) {
+	//defence:dedupe a chunk is stored once
+	if in.in[[2]int64{stream, seq}] || in.part.has(stream, seq) {
 		p.outcome = delivery.Duplicate
 		return nil
 	}

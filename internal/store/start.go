@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"vitalseal/internal/delivery"
-	"vitalseal/internal/lab/weaken"
 	"vitalseal/internal/seal"
 	"vitalseal/internal/vitals"
 )
@@ -130,10 +129,11 @@ func (s *Store) judgeStart(ctx context.Context, q querier, sensor string, st del
 		v.Newest.Boot, v.Newest.Instance = announced, st.Instance
 	}
 	switch {
-	case weaken.Skip(weaken.StartOrder):
-		v.Taken = true
+	//defence:start-order the newest start of a gateway delivers, after a hub's restart too
 	case st.Boot < v.Newest.Boot, st.Boot == v.Newest.Boot && st.Instance != v.Newest.Instance:
-	case st.Boot-v.Newest.Boot > reach && st.Boot > v.Highest && !weaken.Skip(weaken.EpochJump):
+	//defence:start-order the newest start of a gateway delivers, after a hub's restart too
+	//defence:epoch-jump boot counters stay within what a gateway can count to
+	case st.Boot-v.Newest.Boot > reach && st.Boot > v.Highest:
 		v.Jump = true
 	default:
 		v.Taken = true
@@ -240,11 +240,14 @@ func (s *Store) orderly(ctx context.Context, tx *sql.Tx, sensor string, of deliv
 	switch {
 	case again > 0:
 		return false, nil
-	case of.Boot == 0 && number <= highest && !weaken.Skip(weaken.EpochOrder):
+	//defence:epoch-order epochs only go forward
+	case of.Boot == 0 && number <= highest:
 		return false, fmt.Errorf("%w: epoch %d was announced after epoch %d", ErrConflict, number, highest)
-	case of.Boot == 0 && epoch.Boot() > known+firstBootJump && !weaken.Skip(weaken.EpochJump):
+	//defence:epoch-jump numbers stay within what a gateway can count to
+	case of.Boot == 0 && epoch.Boot() > known+firstBootJump:
 		return false, fmt.Errorf("%w: epoch %d after epoch %d", ErrEpochJump, number, highest)
-	case of.Boot != 0 && epoch.Boot() > of.Boot && !weaken.Skip(weaken.EpochJump):
+	//defence:epoch-jump an epoch is of no later start than the one that announces it
+	case of.Boot != 0 && epoch.Boot() > of.Boot:
 		return false, fmt.Errorf("%w: epoch %d of start %d", ErrEpochJump, number, of.Boot)
 	case number > highest:
 		return true, nil
@@ -257,7 +260,8 @@ func (s *Store) orderly(ctx context.Context, tx *sql.Tx, sensor string, of deliv
 		(SELECT count(*) FROM announcements WHERE sensor = ?1 AND number = ?2)`, sensor, number).Scan(&older, &used); err != nil {
 		return false, err
 	}
-	if used > 0 && older == 0 && !weaken.Skip(weaken.EpochOrder) {
+	//defence:epoch-order a start uses each number once
+	if used > 0 && older == 0 {
 		return false, fmt.Errorf("%w: another epoch of this start has number %d", ErrConflict, number)
 	}
 	return false, nil

@@ -13,7 +13,6 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/ncruces/go-sqlite3"
-	"vitalseal/internal/lab/weaken"
 )
 
 // ErrUnwritten means that what was taken from someone has been in force on this hub since the call, but is not on disk yet. The
@@ -48,7 +47,8 @@ func (t *turns) take(ctx context.Context, urgent bool) error {
 	}
 	mine := make(chan struct{})
 	queue := &t.usual
-	if urgent && !weaken.Skip(weaken.Urgent) {
+	//defence:urgent revocations are written before all else
+	if urgent {
 		queue = &t.urgent
 	}
 	*queue = append(*queue, mine)

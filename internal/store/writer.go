@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"vitalseal/internal/delivery"
-	"vitalseal/internal/lab/weaken"
 )
 
 // writer is the one goroutine that writes chunks. While it waits for one fsync the next arrivals gather, so their number
@@ -166,9 +165,8 @@ func (w *writer) settle(ctx context.Context, group []*pending, err error) {
 		err = w.s.explain(err)
 		w.s.unwritten.say(w.s.log, durable, len(group), "chunks were not stored; gateways keep them, and what is of the present is shown live",
 			"partition", group[0].partition, "err", err)
-		if !weaken.Skip(weaken.ShowUnstored) {
-			w.s.showUnstored(ctx, group)
-		}
+		//defence:show-unstored what a full disk does not hold is shown live
+		w.s.showUnstored(ctx, group)
 	}
 	for _, p := range group {
 		if err != nil {

@@ -4,8 +4,6 @@ import (
 	"cmp"
 	"slices"
 	"time"
-
-	"vitalseal/internal/lab/weaken"
 )
 
 // Several sensors may measure the same kind at one patient: two oximeters, or an oximeter and a
@@ -177,10 +175,9 @@ func recent(t, now time.Time, d time.Duration) bool {
 }
 
 // rank says how good a source of a kind is now; 0 for one that is stale.
+//
+//defence:one-source of several sensors the one that measures counts
 func (s *source) rank(k Kind, now time.Time) int {
-	if weaken.Skip(weaken.OneSource) {
-		return 0 // all are alike, and the newest wins
-	}
 	w := &s.words[k]
 	hold := holdFor
 	if k == Systolic {

@@ -8,8 +8,6 @@ import (
 	"slices"
 	"time"
 	"unicode/utf8"
-
-	"vitalseal/internal/lab/weaken"
 )
 
 // MaxChunkBytes bounds an encoded chunk, and so what Decode may allocate.
@@ -139,7 +137,8 @@ func encodeBundles(b []byte, c Chunk) ([]byte, error) {
 			}
 			b = append(b, byte(n.Kind), byte(n.Quality))
 			if n.Quality.HasValue() {
-				if low, high := n.Kind.Range(); !(n.Value >= low && n.Value <= high) && !weaken.Skip(weaken.Plausible) {
+				//defence:plausible a value lies in its kind's range
+				if low, high := n.Kind.Range(); !(n.Value >= low && n.Value <= high) {
 					return nil, fmt.Errorf("bundle %d: %s: value out of range %g to %g", i, n.Kind, low, high)
 				}
 				b = binary.BigEndian.AppendUint64(b, math.Float64bits(n.Value))
@@ -370,7 +369,8 @@ func (r *reader) bundles(start time.Time) []Bundle {
 				}
 				m.Value = math.Float64frombits(binary.BigEndian.Uint64(r.b))
 				r.b = r.b[8:]
-				if low, high := k.Range(); !(m.Value >= low && m.Value <= high) && !weaken.Skip(weaken.Plausible) {
+				//defence:plausible a value lies in its kind's range
+				if low, high := k.Range(); !(m.Value >= low && m.Value <= high) {
 					r.fail("value out of range")
 					return nil
 				}

@@ -15,7 +15,6 @@ import (
 	"time"
 
 	"vitalseal/internal/disk"
-	"vitalseal/internal/lab/weaken"
 )
 
 const (
@@ -125,9 +124,11 @@ func (k *legacyKeys) owner(key string) (string, error) {
 	sum := sha256.Sum256([]byte(key))
 	owner := ""
 	for id, known := range k.sums {
-		if subtle.ConstantTimeCompare(sum[:], known[:]) == 1 || weaken.Skip(weaken.OwnKeys) {
-			owner = id
+		//defence:own-keys a device's key is compared
+		if subtle.ConstantTimeCompare(sum[:], known[:]) != 1 {
+			continue
 		}
+		owner = id
 	}
 	return owner, nil
 }

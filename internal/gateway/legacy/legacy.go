@@ -14,7 +14,6 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"vitalseal/internal/lab/weaken"
 	"vitalseal/internal/vitals"
 )
 
@@ -63,13 +62,11 @@ func (c Config) On() bool { return c.ListenHTTP != "" || c.ListenMQTT != "" }
 var usualFields = [legacyFields]vitals.Kind{vitals.HeartRate, vitals.SpO2}
 
 // Kinds are what field1 to field8 mean; 0 for a field without a meaning. The error names the field.
+//
+//defence:field-names a legacy device's field means nothing until it is named
 func (d Device) Kinds() (k [legacyFields]vitals.Kind, err error) {
 	if len(d.Fields) == 0 {
-		k = usualFields
-		if weaken.Skip(weaken.FieldNames) {
-			k[2] = vitals.Systolic
-		}
-		return k, nil
+		return usualFields, nil
 	}
 	for name, kind := range d.Fields {
 		i := fieldNumber(name)

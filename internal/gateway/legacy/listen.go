@@ -7,8 +7,6 @@ import (
 	"net"
 	"sync"
 	"time"
-
-	"vitalseal/internal/lab/weaken"
 )
 
 const (
@@ -65,15 +63,16 @@ func (b *bounded) enter(x *boundedConn) (in bool, out *boundedConn) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	now := b.now()
-	if !weaken.Skip(weaken.ClientBound) {
-		full := b.open.Len() >= maxLegacyConns
-		if full && b.from[x.from] < maxLegacyConnsOne && !weaken.Skip(weaken.LegacyPushOut) {
-			out = b.oldest(now)
-		}
-		if b.from[x.from] >= maxLegacyConnsOne || full && out == nil {
-			b.tell(now, 0, 1)
-			return false, nil
-		}
+	full := b.open.Len() >= maxLegacyConns
+	//defence:client-bound connections to the local address are bounded
+	//defence:legacy-push-out connections that show no key make room for newer ones
+	if full && b.from[x.from] < maxLegacyConnsOne {
+		out = b.oldest(now)
+	}
+	//defence:client-bound connections to the local address are bounded
+	if b.from[x.from] >= maxLegacyConnsOne || full && out == nil {
+		b.tell(now, 0, 1)
+		return false, nil
 	}
 	if out != nil {
 		b.remove(out)

@@ -15,7 +15,6 @@ import (
 	"github.com/mochi-mqtt/server/v2/packets"
 
 	"vitalseal/internal/form"
-	"vitalseal/internal/lab/weaken"
 )
 
 const (
@@ -236,10 +235,11 @@ func (b *legacyBroker) OnPublish(cl *mqtt.Client, pk packets.Packet) (packets.Pa
 	case pk.FixedHeader.Qos == 0:
 	case cl.Properties.ProtocolVersion >= 5:
 		return pk, code
-	case errors.Is(err, errLegacyBusy), errors.Is(err, errLegacyOften), weaken.Skip(weaken.PoisonDrop):
-		cl.Stop(code)
-	default:
+	//defence:poison-drop what is refused for good is acknowledged, so that it is not sent for ever
+	case !errors.Is(err, errLegacyBusy) && !errors.Is(err, errLegacyOften):
 		return pk, packets.CodeSuccessIgnore
+	default:
+		cl.Stop(code)
 	}
 	return pk, packets.ErrRejectPacket
 }

@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"vitalseal/internal/form"
-	"vitalseal/internal/lab/weaken"
 	"vitalseal/internal/vitals"
 )
 
@@ -149,6 +148,9 @@ func (d *legacyDevice) fieldList() string {
 }
 
 // legacyNumber is a value that a device asserts: never better than asserted. With an error it is the absence of one, and why.
+//
+//defence:plausible what no body can have is no reading
+//defence:asserted-mark what a legacy device says is asserted, whatever it claims
 func legacyNumber(k vitals.Kind, s string) (vitals.Numeric, error) {
 	low, high := k.Range()
 	s = strings.TrimSpace(s)
@@ -156,14 +158,7 @@ func legacyNumber(k vitals.Kind, s string) (vitals.Numeric, error) {
 	if len(s) > maxLegacyValue || err != nil && !errors.Is(err, strconv.ErrRange) || strings.ContainsAny(s, "xXpP_") {
 		return vitals.Absent(k, vitals.DeviceFault), fmt.Errorf("is not a number; %s is %g to %g", k, low, high)
 	}
-	if weaken.Skip(weaken.Plausible) {
-		return vitals.Numeric{Kind: k, Value: v, Quality: vitals.Asserted}, nil
-	}
-	quality := vitals.Asserted
-	if weaken.Skip(weaken.AssertedMark) {
-		quality = vitals.Good
-	}
-	n := vitals.Checked(k, v, quality)
+	n := vitals.Checked(k, v, vitals.Asserted)
 	switch {
 	case math.IsNaN(v) || math.IsInf(v, 0):
 		return n, fmt.Errorf("is not a number; %s is %g to %g", k, low, high)

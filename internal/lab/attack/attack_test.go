@@ -7,10 +7,12 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
 	"vitalseal/internal/lab/attack"
+	"vitalseal/internal/lab/mutate"
 	"vitalseal/internal/lab/weaken"
 )
 
@@ -38,7 +40,8 @@ func TestTheTableIsWhole(t *testing.T) {
 	}
 }
 
-// TestThreatModelNamesEveryAttack: the page may name no attack that does not exist, and must name each that does.
+// TestThreatModelNamesEveryAttack: the page may name no attack that does not exist, and must name
+// each that does.
 func TestThreatModelNamesEveryAttack(t *testing.T) {
 	page, err := os.ReadFile(filepath.Join("..", "..", "..", "doc", "threat-model.md"))
 	if err != nil {
@@ -53,11 +56,43 @@ func TestThreatModelNamesEveryAttack(t *testing.T) {
 			t.Errorf("doc/threat-model.md does not name %s", a.ID)
 		}
 	}
-	// A name of a kind that there is not any more is one as well: each name of this form is an attack's, or stands here as something else.
+	// A name of a kind that there is not any more is one as well: each name of this form is an
+	// attack's, or stands here as something else.
 	other := map[string]bool{"no-store": true}
 	for _, m := range regexp.MustCompile("`([a-z]+(?:-[a-z0-9]+)+)`").FindAllStringSubmatch(string(page), -1) {
 		if kind, _, _ := strings.Cut(m[1], "-"); !exists[m[1]] && (kinds[kind] || !other[m[1]]) {
 			t.Errorf("doc/threat-model.md names %s, which does not exist", m[1])
+		}
+	}
+}
+
+// TestEveryDefence: what is marked in the product's sources is what the laboratory can take away,
+// and an attack's control takes each away. TestThreatModelNamesEveryAttack has a row for each
+// attack.
+func TestEveryDefence(t *testing.T) {
+	cfg := mutate.Vitalseal(filepath.Join("..", "..", ".."))
+	if _, err := mutate.Check(cfg); err != nil { // marks and list
+		t.Error(err)
+	}
+	names, err := mutate.Names(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// What `vitalseal bench cost` takes away and no attack: without it every attack below it would
+	// get through.
+	measured := []string{string(weaken.InnerTLS), string(weaken.Network)}
+	controls := map[string]string{}
+	for _, a := range attack.All() {
+		controls[string(a.Control)] = a.ID
+	}
+	for _, name := range names {
+		if (controls[name] == "") != slices.Contains(measured, name) {
+			t.Errorf("%s: attacked by %q; for measuring only: %v", name, controls[name], slices.Contains(measured, name))
+		}
+	}
+	for name, id := range controls {
+		if name != string(weaken.None) && !slices.Contains(names, name) {
+			t.Errorf("%s takes away %s, which is not in the list", id, name)
 		}
 	}
 }

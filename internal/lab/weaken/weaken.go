@@ -126,3 +126,28 @@ const (
 	// ShowUnstored shows live what a full disk does not take.
 	ShowUnstored Defence = "show-unstored"
 )
+
+// Several says how often a defence is marked in the product's sources, where that is not once: it
+// stands in several places.
+var Several = map[Defence]int{
+	ClientBound: 3,
+	NoRetain:    2,
+	PoisonDrop:  2,
+	PeerChain:   3,
+	PeerKind:    4,
+	ServiceName: 3,
+	OwnName:     3,
+	Revocation:  4,
+	InnerTLS:    2,
+	SealHeader:  2,
+	SealSensor:  2,
+	EpochOrder:  2,
+	StartOrder:  2,
+	EpochJump:   3,
+	Plausible:   6,
+	Clock:       2,
+	AuditTree:   3,
+	Witness:     3,
+	LogOwner:    3,
+	Gossip:      4,
+}

@@ -17,7 +17,6 @@ import (
 
 	"vitalseal/internal/access"
 	"vitalseal/internal/form"
-	"vitalseal/internal/lab/weaken"
 	"vitalseal/internal/signin"
 	"vitalseal/internal/store"
 	"vitalseal/internal/vitals"
@@ -126,19 +125,11 @@ func (b *broker) serve(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer b.leave(station)
-	c, err := websocket.Accept(w, r, &websocket.AcceptOptions{Subprotocols: []string{"mqtt", "mqttv3.1"}, CompressionMode: websocket.CompressionDisabled})
+	c, err := b.accept(w, r)
 	if err != nil {
 		return // it has answered
 	}
 	defer func() { _ = c.CloseNow() }()
-	c.SetReadLimit(2 * maxPacket)
-	if weaken.Skip(weaken.PacketBound) {
-		c.SetReadLimit(-1)
-		b.server.Options.Capabilities.MaximumPacketSize = 0
-	}
-	if weaken.Skip(weaken.NoRetain) {
-		b.server.Options.Capabilities.RetainAvailable = 1
-	}
 	ctx, cancel := context.WithCancel(r.Context())
 	defer cancel()
 	conn := &wire{form.Packets(websocket.NetConn(ctx, c, websocket.MessageBinary), maxPacket-2, cutPacket), c, station, tempo{}}
@@ -151,13 +142,26 @@ func (b *broker) serve(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
+// accept makes a WebSocket of a request, or answers it with an error.
+//
+//defence:packet-bound packets are bounded
+//defence:no-retain nothing is kept for those who listen later
+func (b *broker) accept(w http.ResponseWriter, r *http.Request) (*websocket.Conn, error) {
+	c, err := websocket.Accept(w, r, &websocket.AcceptOptions{Subprotocols: []string{"mqtt", "mqttv3.1"}, CompressionMode: websocket.CompressionDisabled})
+	if err == nil {
+		c.SetReadLimit(2 * maxPacket)
+	}
+	return c, err
+}
+
 func (b *broker) enter(station string) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.closed {
 		return false
 	}
-	if b.stations[station] >= maxMQTTStation && !weaken.Skip(weaken.MQTTClients) {
+	//defence:mqtt-clients MQTT connections of one workstation are bounded
+	if b.stations[station] >= maxMQTTStation {
 		return false
 	}
 	b.stations[station]++
@@ -249,6 +253,8 @@ func (b *broker) OnPacketRead(cl *mqtt.Client, pk packets.Packet) (packets.Packe
 }
 
 // OnACLCheck decides a subscription. What is published is decided when all of it is known.
+//
+//defence:topic-names only ThingSpeak's topics, no wildcards
 func (b *broker) OnACLCheck(cl *mqtt.Client, name string, write bool) bool {
 	c := b.client(cl)
 	if c == nil || write {
@@ -256,7 +262,7 @@ func (b *broker) OnACLCheck(cl *mqtt.Client, name string, write bool) bool {
 	}
 	t, err := parseTopic(name)
 	if err != nil || t.publish {
-		return weaken.Skip(weaken.TopicNames)
+		return false
 	}
 	b.mu.Lock()
 	full := len(c.subs) >= maxSubscription && c.subs[name] == nil
@@ -333,10 +339,11 @@ func (b *broker) OnPublish(cl *mqtt.Client, pk packets.Packet) (packets.Packet, 
 	case pk.FixedHeader.Qos == 0:
 	case cl.Properties.ProtocolVersion >= 5:
 		return pk, code
-	case code == packets.ErrQuotaExceeded, code == packets.ErrUnspecifiedError, weaken.Skip(weaken.PoisonDrop):
-		cl.Stop(code)
-	default:
+	//defence:poison-drop what is refused for good is acknowledged, so that it is not sent for ever
+	case code != packets.ErrQuotaExceeded && code != packets.ErrUnspecifiedError:
 		return pk, packets.CodeSuccessIgnore
+	default:
+		cl.Stop(code)
 	}
 	return pk, packets.ErrRejectPacket
 }
@@ -377,20 +384,23 @@ func (b *broker) publish(ctx context.Context, cl *mqtt.Client, pk packets.Packet
 // value would come to them like a new one. now is zero for a free
 // channel; the values of a patient's stand alone only while they are fresh, and are told with their time otherwise.
 func (b *broker) updated(channel int64, e store.Entry, now time.Time) {
-	retain := weaken.Skip(weaken.NoRetain)
-	tell := func(name string, message func() []byte) {
-		if retain || len(b.server.Topics.Subscribers(name).Subscriptions) != 0 {
-			_ = b.server.Publish(name, message(), retain, 1)
-		}
-	}
 	for i, name := range (topic{channel: channel}).names() {
 		format := formats[max(0, i-1)]
-		tell(name, func() []byte { return feed{shape: written(channel), entries: []store.Entry{e}}.encode(format) })
+		b.tell(name, func() []byte { return feed{shape: written(channel), entries: []store.Entry{e}}.encode(format) })
 	}
 	for i, v := range e.Fields {
 		if v != nil && (now.IsZero() || vitals.FreshnessOf(kindOf(i+1), e.Created, now) == vitals.Fresh) {
-			tell(topic{channel: channel, field: i + 1}.names()[0], func() []byte { return []byte(*v) })
+			b.tell(topic{channel: channel, field: i + 1}.names()[0], func() []byte { return []byte(*v) })
 		}
+	}
+}
+
+// tell publishes a message to those who listen to a topic now.
+//
+//defence:no-retain an entry is told once, to those who listen then
+func (b *broker) tell(name string, message func() []byte) {
+	if len(b.server.Topics.Subscribers(name).Subscriptions) != 0 {
+		_ = b.server.Publish(name, message(), false, 1)
 	}
 }
 
@@ -445,6 +455,8 @@ func (b *broker) connected() map[*mqtt.Client][]*subscription {
 }
 
 // recheck cuts off whoever lost the right to what it listens to. MQTT 3.1.1 knows no other way to end a subscription.
+//
+//defence:live-recheck subscriptions are decided again
 func (b *broker) recheck(ctx context.Context) {
 	for cl, subs := range b.connected() {
 		c := b.client(cl)
@@ -452,9 +464,6 @@ func (b *broker) recheck(ctx context.Context) {
 			continue
 		}
 		who, err := b.f.SignIn.RenewMQTT(ctx, c.who)
-		if weaken.Skip(weaken.LiveRecheck) {
-			continue
-		}
 		for i := 0; err == nil && i < len(subs); i++ {
 			err = b.renew(ctx, who, subs[i])
 		}

@@ -8,7 +8,6 @@ import (
 	"github.com/mochi-mqtt/server/v2/packets"
 
 	"vitalseal/internal/access"
-	"vitalseal/internal/lab/weaken"
 	"vitalseal/internal/store"
 )
 
@@ -20,7 +19,8 @@ func (b *broker) greetingMistake(pk packets.Packet) string {
 	switch {
 	case pk.ProtocolVersion < 4:
 		return "MQTT 3.1 is not spoken here: set the client to 3.1.1 or 5"
-	case pk.Connect.WillFlag && !weaken.Skip(weaken.NoWill):
+	//defence:no-will a last will is refused
+	case pk.Connect.WillFlag:
 		return "a last will has nowhere to go: switch it off in the client"
 	case !pk.Connect.Clean && b.f.Limits.QoS == 0:
 		return "no session is kept here: set clean session in the client"

@@ -1,5 +1,3 @@
-//go:build weaken
-
 package overlay
 
 import (
@@ -10,12 +8,18 @@ import (
 	"fmt"
 	"io"
 	"net"
+
+	"vitalseal/internal/lab/weaken"
 )
 
-// bareClient and bareServer show each other certificates without proving that they are theirs, and
-// encrypt nothing: what is left of a connection without TLS. It is for measuring what TLS costs.
+// clientHandshake and serverHandshake show each other certificates without proving that they are
+// theirs, and encrypt nothing: what is left of a connection without TLS. It is for measuring what
+// TLS costs.
 
-func bareClient(ctx context.Context, raw net.Conn, conf *tls.Config) (*Conn, error) {
+func clientHandshake(ctx context.Context, raw net.Conn, conf *tls.Config) (*Conn, error) {
+	if !weaken.Skip(weaken.InnerTLS) {
+		return strictClientHandshake(ctx, raw, conf)
+	}
 	return bare(ctx, raw, func() (*Conn, error) {
 		var own *tls.Certificate
 		var err error
@@ -37,7 +41,10 @@ func bareClient(ctx context.Context, raw net.Conn, conf *tls.Config) (*Conn, err
 	})
 }
 
-func bareServer(ctx context.Context, raw net.Conn, conf *tls.Config) (*Conn, error) {
+func serverHandshake(ctx context.Context, raw net.Conn, conf *tls.Config) (*Conn, error) {
+	if !weaken.Skip(weaken.InnerTLS) {
+		return strictServerHandshake(ctx, raw, conf)
+	}
 	return bare(ctx, raw, func() (*Conn, error) {
 		own, err := conf.GetCertificate(&tls.ClientHelloInfo{})
 		if err != nil {

@@ -1,5 +1,3 @@
-//go:build weaken
-
 package openziti
 
 import (
@@ -13,14 +11,21 @@ import (
 	"vitalseal/internal/overlay"
 )
 
-// plain is a network without OpenZiti, if that is taken away: TCP on this machine, where every
-// program that knows the port may dial. It is for measuring what the overlay costs.
-func plain() overlay.Underlay {
-	dir := weaken.Folder()
-	if dir == "" || !weaken.Skip(weaken.Network) {
-		return nil
+// Open gives a network without OpenZiti: TCP on this machine, where every program that knows the
+// port may dial. It is for measuring what the overlay costs.
+func (n *Network) Open(ctx context.Context, config []byte) (overlay.Underlay, error) {
+	if dir := weaken.Folder(); dir != "" && weaken.Skip(weaken.Network) {
+		return tcp{dir}, nil
 	}
-	return tcp{dir}
+	return n.strictOpen(ctx, config)
+}
+
+// SourceIdentifier is the caller id that the other end wrote.
+func (c *counted) SourceIdentifier() string {
+	if said, ok := c.Conn.(interface{ SourceIdentifier() string }); ok && weaken.Skip(weaken.OwnName) {
+		return said.SourceIdentifier()
+	}
+	return ""
 }
 
 type tcp struct{ dir string }
