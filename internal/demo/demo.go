@@ -365,7 +365,7 @@ func (d *deploymentRun) printSignIns() {
 	w := d.cfg.Progress
 	fmt.Fprintf(w, "\n  %s\n\n", d.address())
 	admin := d.ward.Admin
-	admin.Sees = "no patient; persons, devices, approvals, quotas"
+	admin.Sees = "names and beds, no values; persons, devices, approvals, quotas"
 	for _, s := range append(slices.Clone(d.ward.SignIns), admin) {
 		fmt.Fprintf(w, "  %-8s password %s   sees %s\n", s.Login, s.Password, s.Sees)
 	}

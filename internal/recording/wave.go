@@ -46,11 +46,11 @@ type Meter interface {
 	Numerics(at time.Time) []vitals.Numeric
 }
 
-// Beater tells beats, Mover takes acceleration; not every meter does.
-type (
-	Beater interface{ Beats() []float64 }
-	Mover  interface{ PushMotion(x, y, z []float64) }
-)
+// Beater tells beats; not every meter does.
+type Beater interface{ Beats() []float64 }
+
+// Mover takes acceleration; not every meter does.
+type Mover interface{ PushMotion(x, y, z []float64) }
 
 // Wave is a recording as a meter takes it: codes at an even rate, NaN for a hole. B and motion may be nil.
 type Wave struct {

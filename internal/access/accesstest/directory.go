@@ -94,6 +94,7 @@ func find[K comparable, V any](d *Directory, m map[K]V, k K) (V, error) {
 	return v, nil
 }
 
+// PersonByLogin implements access.Accounts.
 func (d *Directory) PersonByLogin(_ context.Context, login string) (access.Person, string, error) {
 	d.Mu.Lock()
 	defer d.Mu.Unlock()
@@ -108,14 +109,17 @@ func (d *Directory) PersonByLogin(_ context.Context, login string) (access.Perso
 	return access.Person{}, "", access.ErrNotFound
 }
 
+// Person implements access.Accounts.
 func (d *Directory) Person(_ context.Context, id string) (access.Person, error) {
 	return find(d, d.People, id)
 }
 
+// Patient implements access.Directory.
 func (d *Directory) Patient(_ context.Context, id string) (access.PatientRef, error) {
 	return find(d, d.AllPatients, id)
 }
 
+// Patients implements access.Directory.
 func (d *Directory) Patients(context.Context) ([]access.PatientRef, error) {
 	d.Mu.Lock()
 	defer d.Mu.Unlock()
@@ -126,10 +130,12 @@ func (d *Directory) Patients(context.Context) ([]access.PatientRef, error) {
 	return out, d.Broken
 }
 
+// ChannelRef implements access.Directory.
 func (d *Directory) ChannelRef(_ context.Context, id int64) (access.ChannelRef, error) {
 	return find(d, d.Channels, id)
 }
 
+// TalkBackOwner implements access.Directory.
 func (d *Directory) TalkBackOwner(_ context.Context, id int64) (string, error) {
 	if id != 1 {
 		return "", access.ErrNotFound
@@ -180,6 +186,7 @@ func (d *Directory) session(id string, f func(*access.Session) error) error {
 	})
 }
 
+// SaveSession implements access.Sessions.
 func (d *Directory) SaveSession(_ context.Context, s access.Session) error {
 	d.beforeWrite()
 	return d.change(func() error {
@@ -190,6 +197,7 @@ func (d *Directory) SaveSession(_ context.Context, s access.Session) error {
 	})
 }
 
+// TryCount implements access.Counts.
 func (d *Directory) TryCount(_ context.Context, name string) (access.TryCount, error) {
 	c, err := find(d, d.Counts, name)
 	if errors.Is(err, access.ErrNotFound) {
@@ -198,6 +206,7 @@ func (d *Directory) TryCount(_ context.Context, name string) (access.TryCount, e
 	return c, err
 }
 
+// SwapTryCount implements access.Counts.
 func (d *Directory) SwapTryCount(_ context.Context, name string, was, now access.TryCount) error {
 	return d.change(func() error {
 		if d.Counts[name] != was {
@@ -211,12 +220,14 @@ func (d *Directory) SwapTryCount(_ context.Context, name string, was, now access
 	})
 }
 
+// KnownWorkstation implements access.Counts.
 func (d *Directory) KnownWorkstation(_ context.Context, person, workstation string) (bool, error) {
 	d.Mu.Lock()
 	defer d.Mu.Unlock()
 	return d.Known[person+" "+workstation], d.Broken
 }
 
+// NoteFailedSignIn implements access.Counts.
 func (d *Directory) NoteFailedSignIn(_ context.Context, person, workstation string, at time.Time) error {
 	return d.change(func() error {
 		of := d.Failed[person+" "]
@@ -232,6 +243,7 @@ func (d *Directory) NoteFailedSignIn(_ context.Context, person, workstation stri
 	})
 }
 
+// FailedSignIns implements access.Counts.
 func (d *Directory) FailedSignIns(_ context.Context, person, session string) (all []access.FailedSignIn, err error) {
 	d.Mu.Lock()
 	defer d.Mu.Unlock()
@@ -241,18 +253,22 @@ func (d *Directory) FailedSignIns(_ context.Context, person, session string) (al
 	return all, d.Broken
 }
 
+// Session implements access.Sessions.
 func (d *Directory) Session(_ context.Context, id string) (access.Session, error) {
 	return find(d, d.Sessions, id)
 }
 
+// SessionsOf implements access.Sessions.
 func (d *Directory) SessionsOf(_ context.Context, person string) ([]access.Session, error) {
 	return filter(d, d.Sessions, func(s access.Session) bool { return s.PersonID == person })
 }
 
+// TouchSession implements access.Sessions.
 func (d *Directory) TouchSession(_ context.Context, id string, at time.Time) error {
 	return d.session(id, func(s *access.Session) error { s.LastUsed = at; d.Touches++; return nil })
 }
 
+// ProveSession implements access.Sessions.
 func (d *Directory) ProveSession(_ context.Context, id string, at time.Time, second bool) error {
 	return d.session(id, func(s *access.Session) error {
 		s.Proven, s.SecondFactor = at, s.SecondFactor || second
@@ -260,6 +276,7 @@ func (d *Directory) ProveSession(_ context.Context, id string, at time.Time, sec
 	})
 }
 
+// RotateSession implements access.Sessions.
 func (d *Directory) RotateSession(_ context.Context, id string, from int64, at time.Time) error {
 	return d.session(id, func(s *access.Session) error {
 		if s.Generation != from {
@@ -270,8 +287,10 @@ func (d *Directory) RotateSession(_ context.Context, id string, from int64, at t
 	})
 }
 
+// DeleteSession implements access.Sessions.
 func (d *Directory) DeleteSession(_ context.Context, id string) error { return drop(d, d.Sessions, id) }
 
+// DeleteSessionsOf implements access.Sessions.
 func (d *Directory) DeleteSessionsOf(_ context.Context, person, except string) error {
 	return d.change(func() error {
 		for id, s := range d.Sessions {
@@ -283,6 +302,7 @@ func (d *Directory) DeleteSessionsOf(_ context.Context, person, except string) e
 	})
 }
 
+// SetPassword implements access.Credentials.
 func (d *Directory) SetPassword(_ context.Context, person, hash string, oneTime bool) error {
 	return d.change(func() error {
 		p, ok := d.People[person]
@@ -295,6 +315,7 @@ func (d *Directory) SetPassword(_ context.Context, person, hash string, oneTime 
 	})
 }
 
+// SwapPassword implements access.Credentials.
 func (d *Directory) SwapPassword(_ context.Context, person, was, hash string) error {
 	d.beforeWrite()
 	return d.change(func() error {
@@ -308,6 +329,7 @@ func (d *Directory) SwapPassword(_ context.Context, person, was, hash string) er
 	})
 }
 
+// DeleteFactor implements access.Credentials.
 func (d *Directory) DeleteFactor(_ context.Context, person, id string) error {
 	return d.change(func() error {
 		if d.AllFactors[id].PersonID != person {
@@ -318,6 +340,7 @@ func (d *Directory) DeleteFactor(_ context.Context, person, id string) error {
 	})
 }
 
+// LinkedPerson implements access.Credentials.
 func (d *Directory) LinkedPerson(ctx context.Context, issuer, subject string) (access.Person, error) {
 	id, err := find(d, d.Linked, issuer+" "+subject)
 	if err != nil {
@@ -326,6 +349,7 @@ func (d *Directory) LinkedPerson(ctx context.Context, issuer, subject string) (a
 	return d.Person(ctx, id)
 }
 
+// CreateLinkedPerson implements access.Credentials.
 func (d *Directory) CreateLinkedPerson(_ context.Context, p access.Person, issuer, subject string) (string, error) {
 	p.ID = "linked-" + p.Login
 	return p.ID, d.change(func() error {
@@ -339,6 +363,7 @@ func (d *Directory) CreateLinkedPerson(_ context.Context, p access.Person, issue
 	})
 }
 
+// SetRole implements access.Credentials.
 func (d *Directory) SetRole(_ context.Context, person string, role access.Role) error {
 	return d.change(func() error {
 		p := d.People[person]
@@ -348,22 +373,27 @@ func (d *Directory) SetRole(_ context.Context, person string, role access.Role) 
 	})
 }
 
+// SaveAPIKey implements access.Credentials.
 func (d *Directory) SaveAPIKey(_ context.Context, k access.APIKey) error {
 	return put(d, d.Keys, k.Hash, k)
 }
 
+// SaveMQTTDevice implements access.Credentials.
 func (d *Directory) SaveMQTTDevice(_ context.Context, m access.MQTTDevice) error {
 	return put(d, d.Devices, m.ClientID, m)
 }
 
+// MQTTDevice implements access.Credentials.
 func (d *Directory) MQTTDevice(_ context.Context, client string) (access.MQTTDevice, error) {
 	return find(d, d.Devices, client)
 }
 
+// MQTTDevicesOf implements access.Credentials.
 func (d *Directory) MQTTDevicesOf(_ context.Context, person string) ([]access.MQTTDevice, error) {
 	return filter(d, d.Devices, func(m access.MQTTDevice) bool { return m.PersonID == person })
 }
 
+// DeleteMQTTDevice implements access.Credentials.
 func (d *Directory) DeleteMQTTDevice(_ context.Context, person, client string) error {
 	return d.change(func() error {
 		if d.Devices[client].PersonID != person {
@@ -374,10 +404,12 @@ func (d *Directory) DeleteMQTTDevice(_ context.Context, person, client string) e
 	})
 }
 
+// APIKeysOf implements access.Credentials.
 func (d *Directory) APIKeysOf(_ context.Context, person string) ([]access.APIKey, error) {
 	return filter(d, d.Keys, func(k access.APIKey) bool { return k.PersonID == person })
 }
 
+// DeleteAPIKey implements access.Credentials.
 func (d *Directory) DeleteAPIKey(_ context.Context, person string, h [32]byte) error {
 	return d.change(func() error {
 		if d.Keys[h].PersonID != person {
@@ -388,10 +420,12 @@ func (d *Directory) DeleteAPIKey(_ context.Context, person string, h [32]byte) e
 	})
 }
 
+// Secret implements access.Secrets.
 func (d *Directory) Secret(_ context.Context, name string) ([]byte, error) {
 	return find(d, d.Secrets, name)
 }
 
+// UpdateSecret implements access.Secrets.
 func (d *Directory) UpdateSecret(_ context.Context, name string, change func([]byte) ([]byte, error)) ([]byte, error) {
 	old, err := find(d, d.Secrets, name)
 	if err != nil && !errors.Is(err, access.ErrNotFound) {
@@ -404,24 +438,29 @@ func (d *Directory) UpdateSecret(_ context.Context, name string, change func([]b
 	return b, put(d, d.Secrets, name, b)
 }
 
+// SaveGlass implements access.Emergencies.
 func (d *Directory) SaveGlass(_ context.Context, g access.Glass) error {
 	return put(d, d.AllGlasses, g.ID, g)
 }
 
+// Glass implements access.Emergencies.
 func (d *Directory) Glass(_ context.Context, id string) (access.Glass, error) {
 	return find(d, d.AllGlasses, id)
 }
 
+// Glasses implements access.Emergencies.
 func (d *Directory) Glasses(_ context.Context, since time.Time, person, patient string) ([]access.Glass, error) {
 	return filter(d, d.AllGlasses, func(g access.Glass) bool {
 		return !g.Opened.Before(since) && (person == "" || person == g.PersonID) && (patient == "" || patient == g.PatientID)
 	})
 }
 
+// UnreviewedGlasses implements access.Emergencies.
 func (d *Directory) UnreviewedGlasses(context.Context) ([]access.Glass, error) {
 	return filter(d, d.AllGlasses, func(g access.Glass) bool { return g.ReviewedBy == "" })
 }
 
+// ReviewGlass implements access.Emergencies.
 func (d *Directory) ReviewGlass(_ context.Context, id, reviewer, outcome, note string, at time.Time) error {
 	return d.change(func() error {
 		g, ok := d.AllGlasses[id]
@@ -434,6 +473,7 @@ func (d *Directory) ReviewGlass(_ context.Context, id, reviewer, outcome, note s
 	})
 }
 
+// Exclude implements access.Emergencies.
 func (d *Directory) Exclude(_ context.Context, patient, person string, excluded bool) error {
 	return d.change(func() error {
 		p := d.AllPatients[patient]
@@ -446,6 +486,7 @@ func (d *Directory) Exclude(_ context.Context, patient, person string, excluded 
 	})
 }
 
+// APIKey implements access.Credentials.
 func (d *Directory) APIKey(_ context.Context, h [32]byte) (access.APIKey, error) {
 	return find(d, d.Keys, h)
 }

@@ -9,6 +9,7 @@ import (
 	"vitalseal/internal/access"
 )
 
+// Factors implements access.Credentials.
 func (d *Directory) Factors(_ context.Context, person string) ([]access.Factor, error) {
 	return filter(d, d.AllFactors, func(f access.Factor) bool { return f.PersonID == person })
 }
@@ -23,11 +24,13 @@ func (d *Directory) beforeWrite() {
 	}
 }
 
+// SaveFactor implements access.Credentials.
 func (d *Directory) SaveFactor(_ context.Context, f access.Factor) error {
 	d.beforeWrite()
 	return put(d, d.AllFactors, f.ID, f)
 }
 
+// SwapFactor implements access.Credentials.
 func (d *Directory) SwapFactor(_ context.Context, was, now access.Factor) error {
 	d.beforeWrite()
 	return d.change(func() error {
@@ -39,6 +42,7 @@ func (d *Directory) SwapFactor(_ context.Context, was, now access.Factor) error 
 	})
 }
 
+// ReplaceFactors implements access.Credentials.
 func (d *Directory) ReplaceFactors(_ context.Context, f access.Factor) error {
 	return d.change(func() error {
 		maps.DeleteFunc(d.AllFactors, func(_ string, old access.Factor) bool { return old.PersonID == f.PersonID && old.Kind == f.Kind })
@@ -68,6 +72,7 @@ func (d *Directory) OpenGlass(_ context.Context, g access.Glass, since time.Time
 	return out, err
 }
 
+// CountGlasses implements access.Emergencies.
 func (d *Directory) CountGlasses(_ context.Context, g access.Glass, since time.Time) (c access.GlassCount, err error) {
 	err = d.change(func() error { c = d.tally(g, since); return d.Uncounted })
 	if d.Counted != nil {

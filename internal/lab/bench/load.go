@@ -46,6 +46,7 @@ var (
 )
 
 const (
+	// SensorsPerGateway is how many sensors one gateway of the load has.
 	SensorsPerGateway = 32
 	bedsPerWard       = 50
 	// loadPatience bounds the start of one process.
@@ -341,6 +342,7 @@ func (l *load) wait(ctx context.Context, d time.Duration) error {
 	}
 }
 
+// Wait waits for d, or until ctx ends: its error then.
 func Wait(ctx context.Context, d time.Duration) error {
 	t := time.NewTimer(d)
 	defer t.Stop()

@@ -90,6 +90,7 @@ func (d Delivery) QuantilesSince(before Delivery, q ...float64) []float64 {
 	return out
 }
 
+// Rounded is v with so many parts of one: 10 leaves one decimal.
 func Rounded(v, unit float64) float64 { return math.Round(v*unit) / unit }
 
 func newLoadReport(l *load, before, after moment, s *screen) LoadReport {

@@ -42,7 +42,7 @@ func (g *Gate) Limited(next http.Handler) http.Handler {
 		}
 		w.Header().Set("Cache-Control", "no-store")
 		w.Header().Set("Retry-After", strconv.Itoa(RetryAfter))
-		Answer(w, http.StatusTooManyRequests, Problem{Error: TooFast, RetryAfter: RetryAfter})
+		_ = Answer(w, http.StatusTooManyRequests, Problem{Error: TooFast, RetryAfter: RetryAfter})
 	})
 }
 
