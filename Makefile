@@ -71,7 +71,7 @@ RACEFLAGS = -race -tags cheaphash -gcflags='github.com/ncruces/go-sqlite3-wasm/.
 # What tests write lies in memory where there is room, what go itself writes does not.
 TESTTMP = GOTMPDIR=$${TMPDIR:-/tmp} TMPDIR=$$(scripts/test-tmp.sh)
 
-quick: ## vet and the tests of all that does not embed OpenZiti, without web and browser: for work (under a minute once compiled)
+quick: ## vet and the tests of all that does not embed OpenZiti, without web and browser: for work
 	@[ -n "$(RACED)" ] || { echo "go list found no package without OpenZiti" >&2; exit 1; }
 	go vet -tags cheaphash . ./scripts/... $(RACED)
 	$(TESTTMP) go test -tags cheaphash -skip '$(UNRACED)' . ./scripts/... $(RACED)
