@@ -15,9 +15,12 @@ import (
 
 // report is what a run measured; its JSON form is the demo's machine-readable result.
 type report struct {
-	ChunksSent    int64 `json:"chunks_sent"`    // sealed and handed to the outbox by the gateways, in this run
-	ChunksAcked   int64 `json:"chunks_acked"`   // acknowledged to the gateways, in this run
-	ChunksStored  int64 `json:"chunks_stored"`  // added to the hub's store, in this run
+	ChunksSent   int64 `json:"chunks_sent"`   // sealed and handed to the outbox by the gateways, in this run
+	ChunksAcked  int64 `json:"chunks_acked"`  // acknowledged to the gateways, in this run
+	ChunksStored int64 `json:"chunks_stored"` // added to the hub's store, in this run
+	// ChunksBacklog were produced by an earlier run that was killed and acknowledged in this one. They are not among
+	// ChunksSent and ChunksAcked; those that the hub did not have yet are among ChunksStored.
+	ChunksBacklog int64 `json:"chunks_backlog"`
 	ChunksLost    int64 `json:"chunks_lost"`    // produced and neither stored nor waiting, or a hole in a stream
 	ChunksDoubled int64 `json:"chunks_doubled"` // stored more than once
 	ChunksPending int64 `json:"chunks_pending"` // still in an outbox: delivered at the next start
@@ -51,7 +54,8 @@ func (d delivery) chunks() (n int64) {
 
 // gatewayStatus is a gateway's own account, status.json in its data folder.
 type gatewayStatus struct {
-	Streams []struct {
+	BacklogAcked int64 `json:"backlog_acked"`
+	Streams      []struct {
 		Sensor, Signal           string
 		Produced, Acked, Pending int64
 	} `json:"streams"`
@@ -73,31 +77,17 @@ func (d *deploymentRun) askDelivery(ctx context.Context) (out delivery, err erro
 // report is made after the gateways have stopped and before the hub does.
 func (d *deploymentRun) report(ctx context.Context, resident map[string]float64) (*report, error) {
 	r := &report{ResidentMiB: resident, TimeToFirstNumberMS: milliseconds(d.firstNumber.Seconds())}
-	for _, gw := range d.ward.Gateways {
-		var s gatewayStatus
-		if err := readJSON(d.path(gw, "status.json"), &s); err != nil {
+	gateways := make([]gatewayStatus, len(d.ward.Gateways))
+	for i, gw := range d.ward.Gateways {
+		if err := readJSON(d.path(gw, "status.json"), &gateways[i]); err != nil {
 			return nil, err
-		}
-		for _, x := range s.Streams {
-			r.ChunksSent += x.Produced
-			r.ChunksAcked += x.Acked
-			r.ChunksPending += x.Pending
 		}
 	}
 	after, err := d.askDelivery(ctx)
 	if err != nil {
 		return nil, err
 	}
-	r.ChunksStored = after.chunks() - d.before.chunks()
-	var missing int64
-	for _, s := range after.Streams {
-		r.ChunksDoubled += s.Doubled
-		missing += s.Missing
-	}
-	// Lost is a hole in a stream, or what was produced and is neither stored nor waiting; the two overlap. Refused and
-	// dropped chunks count as lost here.
-	r.ChunksLost = max(0, missing, r.ChunksSent-r.ChunksStored-r.ChunksPending)
-	r.StoredLatencyP50MS, r.StoredLatencyP99MS = after.P50, after.P99
+	r.account(gateways, d.before, after)
 	if worst, all := d.seen.worst(d.seen.hr); all {
 		r.HeartRateErrorBPM = rounded(worst)
 	}
@@ -105,6 +95,28 @@ func (d *deploymentRun) report(ctx context.Context, resident map[string]float64)
 		r.SpO2ErrorPercent = rounded(worst)
 	}
 	return r, nil
+}
+
+// account compares what the gateways say with what the hub says. before is the hub's account at this run's start.
+func (r *report) account(gateways []gatewayStatus, before, after delivery) {
+	for _, s := range gateways {
+		r.ChunksBacklog += s.BacklogAcked
+		for _, x := range s.Streams {
+			r.ChunksSent += x.Produced
+			r.ChunksAcked += x.Acked
+			r.ChunksPending += x.Pending
+		}
+	}
+	r.ChunksStored = after.chunks() - before.chunks()
+	var missing int64
+	for _, s := range after.Streams {
+		r.ChunksDoubled += s.Doubled
+		missing += s.Missing
+	}
+	// Lost is a hole in a stream, or what was produced and is neither stored nor waiting; the two overlap. Refused and
+	// dropped chunks count as lost here. The backlog may hide as many in the second number, never in the first.
+	r.ChunksLost = max(0, missing, r.ChunksSent-r.ChunksStored-r.ChunksPending)
+	r.StoredLatencyP50MS, r.StoredLatencyP99MS = after.P50, after.P99
 }
 
 func milliseconds(seconds float64) float64 { return math.Round(seconds*1e4) / 10 }
@@ -118,6 +130,9 @@ func rounded(v float64) *float64 {
 func (r *report) print(w io.Writer) {
 	fmt.Fprintf(w, "\n  chunks   %d sent, %d acknowledged, %d stored, %d waiting, %d lost, %d doubled\n",
 		r.ChunksSent, r.ChunksAcked, r.ChunksStored, r.ChunksPending, r.ChunksLost, r.ChunksDoubled)
+	if r.ChunksBacklog > 0 {
+		fmt.Fprintf(w, "           and %d of an earlier run acknowledged, which the stored ones may hold\n", r.ChunksBacklog)
+	}
 	fmt.Fprintf(w, "  error    heart rate %s, SpO2 %s (worst patient's mean, against the simulated truth)\n",
 		withUnit(r.HeartRateErrorBPM, "bpm"), withUnit(r.SpO2ErrorPercent, "%"))
 	fmt.Fprintf(w, "  latency  sensor to durable p50 %.0f ms, p99 %.0f ms; first number on the dashboard after %.1f s\n",
