@@ -73,7 +73,7 @@ type Log struct {
 	verifierKey  string
 	lock         *os.File
 	segmentBytes int64
-	disk         disk
+	disk         fileOps
 
 	origin string // SPIFFE id of the hub; set before use
 	known  known  // for Search
@@ -99,13 +99,13 @@ type Log struct {
 	repeats repeats
 }
 
-// disk is what tests put failing disks in place of.
-type disk struct {
+// fileOps are the writes and flushes of the log's files; tests replace them to fail.
+type fileOps struct {
 	write func(*os.File, []byte) (int, error)
 	sync  func(*os.File) error
 }
 
-var realDisk = disk{write: (*os.File).Write, sync: (*os.File).Sync}
+var realDisk = fileOps{write: (*os.File).Write, sync: (*os.File).Sync}
 
 type request struct {
 	entry Entry
@@ -131,7 +131,7 @@ func Open(dir, keyFile string, logger *slog.Logger) (*Log, error) {
 	return open(dir, keyFile, logger, segmentBytes, realDisk)
 }
 
-func open(dir, keyFile string, logger *slog.Logger, segmentBytes int64, disk disk) (_ *Log, err error) {
+func open(dir, keyFile string, logger *slog.Logger, segmentBytes int64, disk fileOps) (_ *Log, err error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("audit: open: %w", err)
 	}

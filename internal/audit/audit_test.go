@@ -20,6 +20,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"vitalseal/internal/audit"
+	"vitalseal/internal/disk"
 )
 
 var quiet = slog.New(slog.DiscardHandler)
@@ -415,7 +416,7 @@ func TestKeyFileMustBePrivate(t *testing.T) {
 	if err := os.Chmod(h.key, 0o640); err != nil { //nolint:gosec // that is the test
 		t.Fatal(err)
 	}
-	if _, err := audit.Open(h.dir, h.key, quiet); err == nil || !strings.Contains(err.Error(), "read by others") {
+	if _, err := audit.Open(h.dir, h.key, quiet); err == nil || !errors.Is(err, disk.ErrShared) {
 		t.Errorf("opened with a key that others may read: %v", err)
 	}
 }

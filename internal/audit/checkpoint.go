@@ -11,6 +11,8 @@ import (
 	"strconv"
 	"strings"
 
+	"vitalseal/internal/disk"
+
 	"golang.org/x/mod/sumdb/note"
 	"golang.org/x/mod/sumdb/tlog"
 )
@@ -20,24 +22,18 @@ const (
 	origin         = "vitalseal.internal/audit/v1" // first line of every checkpoint
 	keyName        = "vitalseal-audit"
 	maxCheckpoint  = 4 << 10
+	maxKeyFile     = 4 << 10
 )
 
 // loadKey reads the signing key, or makes one if it may: a log that is signed already needs the key
 // it was signed with.
 func loadKey(path string, mayCreate bool) (note.Signer, string, error) {
-	b, err := os.ReadFile(path) //nolint:gosec // the caller's own configuration
+	b, err := disk.ReadPrivate(path, maxKeyFile)
 	if errors.Is(err, os.ErrNotExist) && mayCreate {
 		b, err = createKey(path)
 	}
 	if err != nil {
 		return nil, "", fmt.Errorf("audit: signing key: %w", err)
-	}
-	info, err := os.Stat(path)
-	if err != nil {
-		return nil, "", fmt.Errorf("audit: signing key: %w", err)
-	}
-	if info.Mode().Perm()&0o077 != 0 {
-		return nil, "", fmt.Errorf("audit: signing key: %s may be read by others (mode %o, wants 600)", path, info.Mode().Perm())
 	}
 	private, public, _ := strings.Cut(strings.TrimSuffix(string(b), "\n"), "\n")
 	signer, err := note.NewSigner(private)

@@ -10,12 +10,12 @@ import (
 
 // OpenWith is Open with small segments and an fsync of the test's own.
 func OpenWith(dir, keyFile string, logger *slog.Logger, segmentBytes int64, sync func(*os.File) error) (*Log, error) {
-	return open(dir, keyFile, logger, segmentBytes, disk{write: (*os.File).Write, sync: sync})
+	return open(dir, keyFile, logger, segmentBytes, fileOps{write: (*os.File).Write, sync: sync})
 }
 
 // OpenOn is Open with small segments and a disk whose writes are the test's own.
 func OpenOn(dir, keyFile string, logger *slog.Logger, segmentBytes int64, write func(*os.File, []byte) (int, error)) (*Log, error) {
-	return open(dir, keyFile, logger, segmentBytes, disk{write: write, sync: func(*os.File) error { return nil }})
+	return open(dir, keyFile, logger, segmentBytes, fileOps{write: write, sync: func(*os.File) error { return nil }})
 }
 
 // TestRootIsRFC6962's compares the frontier with tlog's own tree for every size up to several

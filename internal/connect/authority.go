@@ -20,6 +20,8 @@ import (
 	"path/filepath"
 	"sync"
 	"time"
+
+	"vitalseal/internal/disk"
 )
 
 const (
@@ -68,12 +70,14 @@ func openAuthority(dir string, log *slog.Logger) (*authority, error) {
 
 func (a *authority) load(dir string) error {
 	keyPath := filepath.Join(dir, caKeyFile)
-	if info, err := os.Stat(keyPath); err != nil {
-		return err
-	} else if info.Mode().Perm()&0o077 != 0 {
-		return fmt.Errorf("%s may be read by others (mode %o, wants 600); delete it and %s, and tell the browsers not to trust the old one", keyPath, info.Mode().Perm(), caFile)
+	b, err := disk.ReadPrivate(keyPath, maxPEM)
+	if errors.Is(err, disk.ErrShared) {
+		return fmt.Errorf("%w; delete it and %s, and tell the browsers not to trust the old one", err, caFile)
 	}
-	key, _, err := readPEM(keyPath, "PRIVATE KEY")
+	if err != nil {
+		return err
+	}
+	key, err := decodePEM(keyPath, b, "PRIVATE KEY")
 	if err != nil {
 		return err
 	}
@@ -109,11 +113,16 @@ func readPEM(path, kind string) (der, whole []byte, err error) {
 	if err != nil {
 		return nil, nil, err
 	}
+	der, err = decodePEM(path, b, kind)
+	return der, b, err
+}
+
+func decodePEM(path string, b []byte, kind string) (der []byte, err error) {
 	block, _ := pem.Decode(b)
 	if block == nil || block.Type != kind {
-		return nil, nil, fmt.Errorf("%s: no %s in PEM", path, kind)
+		return nil, fmt.Errorf("%s: no %s in PEM", path, kind)
 	}
-	return block.Bytes, b, nil
+	return block.Bytes, nil
 }
 
 func (a *authority) create(dir string) (err error) {
@@ -152,10 +161,13 @@ func (a *authority) create(dir string) (err error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
 	}
-	if err := replaceFile(filepath.Join(dir, caKeyFile), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: key}), 0o600); err != nil {
+	if err := disk.Replace(filepath.Join(dir, caKeyFile), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: key}), true); err != nil {
 		return err
 	}
-	if err := replaceFile(filepath.Join(dir, caFile), a.pem, 0o644); err != nil {
+	if err := disk.Replace(filepath.Join(dir, caFile), a.pem, true); err != nil {
+		return err
+	}
+	if err := os.Chmod(filepath.Join(dir, caFile), 0o644); err != nil { // #nosec G302 -- a certificate is public
 		return err
 	}
 	a.log.Info("a local certificate authority was made; `vitalseal connect trust` shows how a browser comes to trust it", "fingerprint", fingerprint(a.cert))

@@ -27,7 +27,6 @@ import (
 	"net/http"
 	"net/http/httputil"
 	"net/url"
-	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -308,21 +307,4 @@ func answer(w http.ResponseWriter, r *http.Request, status int, text string) {
 		return
 	}
 	http.Error(w, text, status)
-}
-
-// replaceFile puts b at path so that there is the old content or the new, nothing else.
-func replaceFile(path string, b []byte, mode os.FileMode) error {
-	tmp := path + ".new"
-	if err := os.Remove(tmp); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return err // a file that another user left, with other permissions, must not be written into
-	}
-	f, err := os.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode) // #nosec G304 -- below the workstation's own folder
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(b)
-	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
-		return err
-	}
-	return os.Rename(tmp, path)
 }

@@ -7,6 +7,8 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+
+	"vitalseal/internal/disk"
 )
 
 const connectFile = "connect.json"
@@ -33,7 +35,7 @@ func (d *Door) writeFile() error {
 	if err := os.MkdirAll(d.cfg.Data, 0o700); err != nil {
 		return fmt.Errorf("connect: %w", err)
 	}
-	if err := replaceFile(FilePath(d.cfg.Data), d.file, 0o600); err != nil {
+	if err := disk.Replace(FilePath(d.cfg.Data), d.file, true); err != nil {
 		return fmt.Errorf("connect: %w", err)
 	}
 	return nil

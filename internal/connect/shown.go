@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"vitalseal/internal/audit"
+	"vitalseal/internal/disk"
 )
 
 const (
@@ -73,7 +74,7 @@ func (d *Door) keepShown(b []byte) error {
 	if _, err := os.Lstat(d.shownFile()); err == nil {
 		return nil
 	}
-	return replaceFile(d.shownFile(), b, 0o600)
+	return disk.Replace(d.shownFile(), b, true)
 }
 
 // shownBefore reports whether such an answer is kept.

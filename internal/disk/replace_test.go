@@ -1,8 +1,10 @@
 package disk
 
 import (
+	"io"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 )
 
@@ -26,5 +28,34 @@ func TestReplace(t *testing.T) {
 	}
 	if err := Replace(filepath.Join(path, "below"), nil, true); err == nil {
 		t.Error("a path below a file: no error")
+	}
+	if _, err := os.Stat(filepath.Join(path, "below") + ".new"); err == nil {
+		t.Error("a failed replacement leaves its own file")
+	}
+}
+
+// TestReplaceLeftBehind: what an interrupted replacement left, or another user put there, is not
+// written into.
+func TestReplaceLeftBehind(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(path+".new", []byte("half of an earlier, longer secret"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(path+".new", 0o666); err != nil {
+		t.Fatal(err)
+	}
+	reader, err := os.Open(path + ".new")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer reader.Close()
+	if err := Replace(path, []byte("new secret"), true); err != nil {
+		t.Fatal(err)
+	}
+	if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("mode %v, %v; want 0600", info.Mode(), err)
+	}
+	if b, err := io.ReadAll(reader); err != nil || strings.Contains(string(b), "new secret") {
+		t.Errorf("the reader of the old file has %q, %v", b, err)
 	}
 }

@@ -24,6 +24,7 @@ import (
 
 	"vitalseal/internal/access"
 	"vitalseal/internal/audit"
+	"vitalseal/internal/disk"
 	"vitalseal/internal/ingest"
 	"vitalseal/internal/overlay"
 	"vitalseal/internal/seal"
@@ -372,13 +373,9 @@ func signInOptions(cfg Config) ([]signin.Option, error) {
 	return append(options, signin.WithOIDC(o)), nil
 }
 
-// writeSecretFile writes a 0600 file that is there whole or not at all.
+// writeSecretFile writes a 0600 file that is there whole or not at all, after a power cut too.
 func writeSecretFile(path string, b []byte) error {
-	tmp := path + ".new"
-	if err := os.WriteFile(tmp, b, 0o600); err != nil { // #nosec G703 -- below the hub's own folder
-		return fmt.Errorf("hub: %w", err)
-	}
-	if err := os.Rename(tmp, path); err != nil {
+	if err := disk.Replace(path, b, true); err != nil {
 		return fmt.Errorf("hub: %w", err)
 	}
 	return nil

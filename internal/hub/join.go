@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"vitalseal/internal/disk"
 	"vitalseal/internal/overlay"
 	"vitalseal/internal/seal"
 	"vitalseal/internal/store"
@@ -60,17 +61,7 @@ func (c Config) dsn() (string, error) {
 
 // readDSN reads a connection string from a file that no other user may read: it may hold a password.
 func readDSN(path string) (string, error) {
-	info, err := os.Stat(path)
-	if err != nil {
-		return "", err
-	}
-	if info.Mode().Perm()&0o077 != 0 {
-		return "", fmt.Errorf("%s may be read by others (mode %o): chmod 600 it", path, info.Mode().Perm())
-	}
-	if info.Size() > maxDSN {
-		return "", fmt.Errorf("%s is longer than a connection string", path)
-	}
-	b, err := os.ReadFile(path) // #nosec G304 -- the administrator names the file
+	b, err := disk.ReadPrivate(path, maxDSN)
 	if err != nil {
 		return "", err
 	}

@@ -17,6 +17,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"vitalseal/internal/disk"
 	"vitalseal/internal/overlay/mgmt"
 )
 
@@ -54,7 +55,7 @@ type zitiConfig struct {
 // ConnectAdmin signs in with the identity file at path, as EnrolZiti wrote it. Only the certificate
 // authorities in that file are trusted.
 func ConnectAdmin(ctx context.Context, path string, log *slog.Logger) (*Admin, error) {
-	b, err := readSecret(path, maxIdentityFile)
+	b, err := disk.ReadPrivate(path, maxIdentityFile)
 	if err != nil {
 		return nil, fmt.Errorf("overlay: connect admin: %w", err)
 	}
@@ -117,12 +118,12 @@ func (a *Admin) Close() error {
 func (a *Admin) Extend(ctx context.Context, n Extender, now bool) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	config, err := readSecret(a.path, maxIdentityFile)
+	config, err := disk.ReadPrivate(a.path, maxIdentityFile)
 	if err != nil {
 		return wrap("extend", err)
 	}
 	nextPath := a.path + nextSuffix
-	next, err := readSecret(nextPath, maxIdentityFile)
+	next, err := disk.ReadPrivate(nextPath, maxIdentityFile)
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return wrap("extend", err)
 	}
@@ -133,11 +134,11 @@ func (a *Admin) Extend(ctx context.Context, n Extender, now bool) error {
 	if !now && next == nil && time.Until(until) > until.Sub(from)/2 {
 		return nil
 	}
-	fresh, err := n.Extend(ctx, config, next, func(next []byte) error { return writeSecret(nextPath, next) })
+	fresh, err := n.Extend(ctx, config, next, func(next []byte) error { return WriteSecretFile(nextPath, next) })
 	if err != nil {
 		return wrap("extend", err)
 	}
-	if err := writeSecret(a.path, fresh); err != nil {
+	if err := WriteSecretFile(a.path, fresh); err != nil {
 		return wrap("extend", err)
 	}
 	_ = os.Remove(nextPath) // left behind it only costs a look next time

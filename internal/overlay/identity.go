@@ -9,12 +9,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"os"
-	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"vitalseal/internal/disk"
 )
 
 // maxIdentityFile bounds what is read from disk: keys and certificates, generously.
@@ -110,7 +110,7 @@ func (i *Identity) check(key *ecdsa.PrivateKey, svid *x509.Certificate) error {
 // LoadIdentity reads an identity file. It refuses one that others on the machine may read. An
 // expired identity loads: it can still renew.
 func LoadIdentity(path string) (*Identity, error) {
-	b, err := readSecret(path, maxIdentityFile)
+	b, err := disk.ReadPrivate(path, maxIdentityFile)
 	if err != nil {
 		return nil, fmt.Errorf("overlay: load identity: %w", err)
 	}
@@ -193,7 +193,7 @@ func (i *Identity) write(svid *keyed) error {
 	if err != nil {
 		return fmt.Errorf("overlay: save identity: %w", err)
 	}
-	return writeSecret(i.path, b)
+	return WriteSecretFile(i.path, b)
 }
 
 // Install takes a renewed SVID into use, after writing it to disk when the identity is on disk. It
@@ -258,9 +258,9 @@ const nextSuffix = ".next"
 // writeConfig writes the configuration's own files. The caller holds mu.
 func (i *Identity) writeConfig() error {
 	if i.next != nil {
-		return writeSecret(i.configPath+nextSuffix, i.next)
+		return WriteSecretFile(i.configPath+nextSuffix, i.next)
 	}
-	if err := writeSecret(i.configPath, i.config); err != nil {
+	if err := WriteSecretFile(i.configPath, i.config); err != nil {
 		return err
 	}
 	_ = os.Remove(i.configPath + nextSuffix) // left behind it only costs a look at the next extension
@@ -271,7 +271,7 @@ func (i *Identity) writeConfig() error {
 // path: what the hub has, whose SVID is new at every start. An extension that was interrupted is
 // found beside it.
 func (i *Identity) KeepConfigAt(path string) error {
-	next, err := readSecret(path+nextSuffix, maxIdentityFile)
+	next, err := disk.ReadPrivate(path+nextSuffix, maxIdentityFile)
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return fmt.Errorf("overlay: %w", err)
 	}
@@ -333,62 +333,10 @@ func (i *Identity) certificate() *tls.Certificate {
 	return &tls.Certificate{Certificate: [][]byte{k.cert.Raw}, PrivateKey: k.key, Leaf: k.cert}
 }
 
-// readSecret reads a file that must be its owner's alone.
-func readSecret(path string, limit int64) ([]byte, error) {
-	f, err := os.Open(path) // #nosec G304 -- the operator names the file
-	if err != nil {
-		return nil, err
-	}
-	defer func() { _ = f.Close() }()
-	info, err := f.Stat()
-	if err != nil {
-		return nil, err
-	}
-	if info.Mode().Perm()&0o077 != 0 {
-		return nil, fmt.Errorf("%s has mode %04o, so others can read it: chmod 600 it", path, info.Mode().Perm())
-	}
-	b, err := io.ReadAll(io.LimitReader(f, limit+1))
-	if err != nil {
-		return nil, err
-	}
-	if int64(len(b)) > limit {
-		return nil, fmt.Errorf("%s is longer than %d bytes", path, limit)
-	}
-	return b, nil
-}
-
-// writeSecret replaces path with b: after a crash there is either the old file or the new one,
-// whole.
-func writeSecret(path string, b []byte) (err error) {
-	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*") // mode 0600
-	if err != nil {
+// WriteSecretFile writes b to path durably, whole or not at all, with mode 0600.
+func WriteSecretFile(path string, b []byte) error {
+	if err := disk.Replace(path, b, true); err != nil {
 		return fmt.Errorf("overlay: write %s: %w", path, err)
-	}
-	defer func() {
-		if err != nil {
-			_ = os.Remove(f.Name())
-		}
-	}()
-	if _, err = f.Write(b); err == nil {
-		err = f.Sync()
-	}
-	if cerr := f.Close(); err == nil {
-		err = cerr
-	}
-	if err == nil {
-		err = os.Rename(f.Name(), path)
-	}
-	if err != nil {
-		return fmt.Errorf("overlay: write %s: %w", path, err)
-	}
-	// The rename is durable once the directory is; some file systems refuse to sync one, which
-	// costs no integrity.
-	if d, derr := os.Open(filepath.Dir(path)); derr == nil {
-		_ = d.Sync()
-		_ = d.Close()
 	}
 	return nil
 }
-
-// WriteSecretFile writes b to path atomically with mode 0600.
-func WriteSecretFile(path string, b []byte) error { return writeSecret(path, b) }

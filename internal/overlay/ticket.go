@@ -7,6 +7,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"time"
+
+	"vitalseal/internal/disk"
 )
 
 const (
@@ -74,7 +76,7 @@ func otherFile(b []byte) string {
 
 // ReadTicket reads a ticket file.
 func ReadTicket(path string) (Ticket, error) {
-	b, err := readSecret(path, maxTicketBytes)
+	b, err := disk.ReadPrivate(path, maxTicketBytes)
 	if err != nil {
 		return Ticket{}, fmt.Errorf("overlay: read ticket: %w", err)
 	}
@@ -94,7 +96,7 @@ func WriteTicket(path string, t Ticket) error {
 	if err != nil {
 		return fmt.Errorf("overlay: write ticket: %w", err)
 	}
-	return writeSecret(path, b)
+	return WriteSecretFile(path, b)
 }
 
 // Expired returns ErrTicketExpired when the ticket's time is over.

@@ -14,6 +14,7 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"vitalseal/internal/disk"
 	"vitalseal/internal/view/client"
 )
 
@@ -256,7 +257,7 @@ func TestFromFile(t *testing.T) {
 	_, err = client.FromFile(path)
 	must(t, err)
 	must(t, os.Chmod(path, 0o644)) //nolint:gosec // that is the test
-	if _, err := client.FromFile(path); err == nil || !strings.Contains(err.Error(), "read by others") {
+	if _, err := client.FromFile(path); err == nil || !errors.Is(err, disk.ErrShared) {
 		t.Errorf("a file that others may read: %v", err)
 	}
 	if _, err := client.FromFile(path + "x"); !errors.Is(err, os.ErrNotExist) {

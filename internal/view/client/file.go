@@ -7,12 +7,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/http"
 	"net/url"
-	"os"
 	"time"
+
+	"vitalseal/internal/disk"
 )
 
 const (
@@ -40,23 +40,14 @@ func FromFile(path string) (*Client, error) {
 
 // ReadConnectFile reads a connect.json. Errors: os.ErrNotExist, and what is wrong with the file.
 func ReadConnectFile(path string) (f ConnectFile, err error) {
-	file, err := os.Open(path) // #nosec G304 -- the user names the file
+	b, err := disk.ReadPrivate(path, maxConnectFile)
+	if errors.Is(err, disk.ErrShared) {
+		return f, fmt.Errorf("client: %w; start `vitalseal connect` again to have a new one written", err)
+	}
 	if err != nil {
 		return f, fmt.Errorf("client: %w", err)
 	}
-	defer file.Close() // nothing was written
-	info, err := file.Stat()
-	if err != nil {
-		return f, fmt.Errorf("client: %w", err)
-	}
-	if info.Mode().Perm()&0o077 != 0 {
-		return f, fmt.Errorf("client: %s may be read by others (mode %o, wants 600); start `vitalseal connect` again to have a new one written", path, info.Mode().Perm())
-	}
-	b, err := io.ReadAll(io.LimitReader(file, maxConnectFile+1))
-	if err != nil {
-		return f, fmt.Errorf("client: %s: %w", path, err)
-	}
-	if len(b) > maxConnectFile || json.Unmarshal(b, &f) != nil { // the cause could quote the secret
+	if json.Unmarshal(b, &f) != nil { // the cause could quote the secret
 		return f, fmt.Errorf("client: %s is not a connect.json of `vitalseal connect`", path)
 	}
 	return f, nil
