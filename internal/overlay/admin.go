@@ -3,16 +3,13 @@ package overlay
 import (
 	"cmp"
 	"context"
-	"crypto/tls"
 	"crypto/x509"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
 	"net/url"
 	"os"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -41,17 +38,6 @@ type Admin struct {
 	strangeRouters map[string]time.Time // routers that the inventory does not know, since when
 }
 
-// zitiConfig is the part of OpenZiti's identity file that the administration needs.
-type zitiConfig struct {
-	API  string   `json:"ztAPI"`
-	APIs []string `json:"ztAPIs"`
-	ID   struct {
-		Cert string `json:"cert"`
-		Key  string `json:"key"`
-		CA   string `json:"ca"`
-	} `json:"id"`
-}
-
 // ConnectAdmin signs in with the identity file at path, as EnrolZiti wrote it. Only the certificate
 // authorities in that file are trusted.
 func ConnectAdmin(ctx context.Context, path string, log *slog.Logger) (*Admin, error) {
@@ -59,7 +45,7 @@ func ConnectAdmin(ctx context.Context, path string, log *slog.Logger) (*Admin, e
 	if err != nil {
 		return nil, fmt.Errorf("overlay: connect admin: %w", err)
 	}
-	client, err := zitiClient(b)
+	client, err := mgmt.FromIdentity(b)
 	if err != nil {
 		return nil, fmt.Errorf("overlay: connect admin: %s: %w", path, err)
 	}
@@ -73,38 +59,6 @@ func ConnectAdmin(ctx context.Context, path string, log *slog.Logger) (*Admin, e
 	a := &Admin{path: path, log: log}
 	a.client.Store(client)
 	return a, nil
-}
-
-// zitiClient is a client of the controller that signs in as the identity of a configuration.
-func zitiClient(config []byte) (*mgmt.Client, error) {
-	c, err := parseZitiConfig(config)
-	if err != nil {
-		return nil, err
-	}
-	api := c.API
-	if api == "" && len(c.APIs) > 0 {
-		api = c.APIs[0]
-	}
-	u, err := url.Parse(api)
-	if err != nil {
-		return nil, fmt.Errorf("controller address: %w", err)
-	}
-	cert, err := tls.X509KeyPair([]byte(strings.TrimPrefix(c.ID.Cert, "pem:")), []byte(strings.TrimPrefix(c.ID.Key, "pem:")))
-	if err != nil {
-		return nil, fmt.Errorf("certificate and key: %w", err)
-	}
-	roots := x509.NewCertPool()
-	if !roots.AppendCertsFromPEM([]byte(strings.TrimPrefix(c.ID.CA, "pem:"))) {
-		return nil, errors.New("no certificate authority")
-	}
-	return mgmt.New(mgmt.Config{URL: "https://" + u.Host, Roots: roots, Certificate: &cert})
-}
-
-func parseZitiConfig(config []byte) (c zitiConfig, err error) {
-	if err := json.Unmarshal(config, &c); err != nil {
-		return c, errors.New("not an OpenZiti identity") // the cause could quote the key
-	}
-	return c, nil
 }
 
 // Close drops the connections.
@@ -142,7 +96,7 @@ func (a *Admin) Extend(ctx context.Context, n Extender, now bool) error {
 		return wrap("extend", err)
 	}
 	_ = os.Remove(nextPath) // left behind it only costs a look next time
-	client, err := zitiClient(fresh)
+	client, err := mgmt.FromIdentity(fresh)
 	if err != nil {
 		return wrap("extend", err)
 	}

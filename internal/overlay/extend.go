@@ -16,7 +16,7 @@ const clientAPI = "/edge/client/v1"
 // ProbeZiti tells whether the network knows a configuration's certificate: nil if it signs in with
 // it, ErrRefused if the controller refuses it, ErrUnavailable without an answer.
 func ProbeZiti(ctx context.Context, config []byte) error {
-	c, err := zitiClient(config)
+	c, err := mgmt.FromIdentity(config)
 	if err != nil {
 		return err
 	}
@@ -40,7 +40,7 @@ func signIn(ctx context.Context, c *mgmt.Client) error {
 // configuration after it has put it on disk; only then does the controller take the new one in the
 // place of the old one. Sessions of the identity stay.
 func ExtendZiti(ctx context.Context, config, csr []byte, keep func(cert string) ([]byte, error)) ([]byte, error) {
-	c, err := zitiClient(config)
+	c, err := mgmt.FromIdentity(config)
 	if err != nil {
 		return nil, err
 	}

@@ -152,7 +152,7 @@ func (r *reconciler) routers(ctx context.Context) error {
 // ZitiCertificate reads the certificate out of a configuration of OpenZiti's; nil for one of
 // another network.
 func ZitiCertificate(config []byte) *x509.Certificate {
-	c, err := parseZitiConfig(config)
+	c, err := mgmt.ParseIdentity(config)
 	if err != nil {
 		return nil
 	}
