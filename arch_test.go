@@ -68,7 +68,9 @@ var only = []struct{ module, packages string }{
 // never is what a package may not reach, over any number of imports: packages below internal/, and modules.
 var never = map[string]string{
 	// What is at the patient holds nothing of the hub: neither its store nor what decides who sees it.
-	"gateway": "store access signin ingest hub view sink github.com/cedar-policy/ github.com/ncruces/ github.com/jackc/",
+	"gateway": "store access signin ingest hub view sink overlay/manage overlay/node github.com/cedar-policy/ github.com/ncruces/ github.com/jackc/",
+	// A workstation administers no network that it uses.
+	"connect": "store access signin ingest hub overlay/manage overlay/node github.com/cedar-policy/ github.com/ncruces/ github.com/jackc/",
 	// What a hospital installs holds no attack tool, and nothing to measure or compare with.
 	"cmd/vitalseal": "lab/attack lab/bench lab/peers lab/accuracy",
 }

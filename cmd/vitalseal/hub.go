@@ -12,7 +12,7 @@ import (
 
 	"vitalseal/internal/cli"
 	"vitalseal/internal/hub"
-	"vitalseal/internal/overlay"
+	"vitalseal/internal/overlay/manage"
 	"vitalseal/internal/overlay/openziti"
 	"vitalseal/internal/store"
 )
@@ -21,7 +21,7 @@ import (
 func network(log *slog.Logger) hub.Network {
 	return hub.Network{Network: openziti.NewNetwork(log),
 		Administer: func(ctx context.Context, file string, log *slog.Logger) (hub.Administration, error) {
-			return overlay.ConnectAdmin(ctx, file, log)
+			return manage.ConnectAdmin(ctx, file, log)
 		}}
 }
 

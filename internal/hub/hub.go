@@ -27,6 +27,7 @@ import (
 	"vitalseal/internal/disk"
 	"vitalseal/internal/ingest"
 	"vitalseal/internal/overlay"
+	"vitalseal/internal/overlay/manage"
 	"vitalseal/internal/seal"
 	"vitalseal/internal/signin"
 	"vitalseal/internal/sink"
@@ -202,7 +203,7 @@ func Run(ctx context.Context, cfg Config, network Network, ready func() error, l
 	administer := admin.New(admin.Config{Store: st, Access: engine, SignIn: people, Audit: trail, Proven: witnessed.proven, Search: witnessed.searched, Subject: gate.Subject, Domain: cfg.Deployment,
 		Invite: inv.invite, Disable: inv.disable, Enable: inv.enable, Delete: inv.remove, Rotate: inv.rotate, ResetNumbers: inv.resetNumbers, Reissue: inv.reissue, Log: log, Live: liveOf(board)})
 	out := newFaces(ctx, route(board, gate.Limited(speak), gate.Limited(administer), gate.Limited(cloud)), log)
-	inv.drift = func(c overlay.Change) { guard.tell(access.Event{Kind: access.EventDrift, Detail: c.String()}) }
+	inv.drift = func(c manage.Change) { guard.tell(access.Event{Kind: access.EventDrift, Detail: c.String()}) }
 	inv.cut = func(id overlay.ID) {
 		in.CutSensor(id.String())
 		out.cut(id)

@@ -21,6 +21,7 @@ import (
 	"vitalseal/internal/gateway"
 	"vitalseal/internal/hub"
 	"vitalseal/internal/overlay"
+	"vitalseal/internal/overlay/manage"
 	"vitalseal/internal/sensor/bench"
 	"vitalseal/internal/view/client"
 )
@@ -57,11 +58,11 @@ type office struct {
 	mu    sync.Mutex
 	ids   map[string]overlay.ID
 	roles map[string][]string
-	plan  overlay.Plan
+	plan  manage.Plan
 	fail  error // what Disable answers instead of disabling
 
-	routers []overlay.RouterState
-	changes []overlay.Change // what Reconcile answers next, once
+	routers []manage.RouterState
+	changes []manage.Change // what Reconcile answers next, once
 
 	failCreate string // name of a component that cannot be made
 }
@@ -107,7 +108,7 @@ func (o *office) Delete(_ context.Context, zitiID string) error {
 	delete(o.ids, zitiID)
 	return nil
 }
-func (o *office) Reconcile(_ context.Context, p overlay.Plan, _ bool) ([]overlay.Change, error) {
+func (o *office) Reconcile(_ context.Context, p manage.Plan, _ bool) ([]manage.Change, error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.plan = p
@@ -121,7 +122,7 @@ func (o *office) CreateAdministrator(_ context.Context, id overlay.ID) (string, 
 func (o *office) CreateRouter(_ context.Context, id overlay.ID) (string, string, error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.routers = append(o.routers, overlay.RouterState{ZitiID: "ziti-" + id.Name, Name: id.String()})
+	o.routers = append(o.routers, manage.RouterState{ZitiID: "ziti-" + id.Name, Name: id.String()})
 	return "ziti-" + id.Name, "jwt", nil
 }
 func (o *office) SetRouterEnabled(_ context.Context, zitiID string, enabled bool) error {
@@ -137,10 +138,10 @@ func (o *office) SetRouterEnabled(_ context.Context, zitiID string, enabled bool
 func (o *office) DeleteRouter(_ context.Context, zitiID string) error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.routers = slices.DeleteFunc(o.routers, func(r overlay.RouterState) bool { return r.ZitiID == zitiID })
+	o.routers = slices.DeleteFunc(o.routers, func(r manage.RouterState) bool { return r.ZitiID == zitiID })
 	return nil
 }
-func (o *office) Routers(context.Context) ([]overlay.RouterState, error) {
+func (o *office) Routers(context.Context) ([]manage.RouterState, error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	return slices.Clone(o.routers), nil

@@ -13,6 +13,7 @@ import (
 
 	"vitalseal/internal/audit"
 	"vitalseal/internal/overlay"
+	"vitalseal/internal/overlay/manage"
 	"vitalseal/internal/store"
 )
 
@@ -36,8 +37,8 @@ type Administration interface {
 	CreateRouter(ctx context.Context, id overlay.ID) (zitiID, token string, err error)
 	SetRouterEnabled(ctx context.Context, zitiID string, enabled bool) error
 	DeleteRouter(ctx context.Context, zitiID string) error
-	Routers(ctx context.Context) ([]overlay.RouterState, error)
-	Reconcile(ctx context.Context, plan overlay.Plan, apply bool) ([]overlay.Change, error)
+	Routers(ctx context.Context) ([]manage.RouterState, error)
+	Reconcile(ctx context.Context, plan manage.Plan, apply bool) ([]manage.Change, error)
 }
 
 // inventory ties the two halves of a component together, its place in our directory and its identity on the overlay,
@@ -54,8 +55,8 @@ type inventory struct {
 	ticketTTL time.Duration
 	project   projection
 	trail     *audit.Log
-	drift     func(overlay.Change) // told of every change that the hub did not make; may be nil
-	every     time.Duration        // between two looks at the network; zero: reconcileEvery
+	drift     func(manage.Change) // told of every change that the hub did not make; may be nil
+	every     time.Duration       // between two looks at the network; zero: reconcileEvery
 	log       *slog.Logger
 
 	cut  func(overlay.ID) // closes the component's live connections at this hub
@@ -71,7 +72,7 @@ type inventory struct {
 
 	hubState map[string]string // of other hubs, when hubsOut last looked; reconcile's alone
 
-	planned   overlay.Plan // the last plan, and the store's change count then; reconcile's alone
+	planned   manage.Plan // the last plan, and the store's change count then; reconcile's alone
 	plannedAt uint64
 }
 

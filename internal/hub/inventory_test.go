@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"vitalseal/internal/overlay"
+	"vitalseal/internal/overlay/manage"
 	"vitalseal/internal/view/client"
 )
 
@@ -178,7 +179,7 @@ func TestGatewayTakesItsSensorsAlong(t *testing.T) {
 	if got := d.inventory()["sensor/oxi-a"].State; got != "active" { // its own state is not touched
 		t.Errorf("the sensor became %s", got)
 	}
-	planned := func(name string) (out overlay.PlanIdentity) {
+	planned := func(name string) (out manage.PlanIdentity) {
 		d.office.mu.Lock()
 		defer d.office.mu.Unlock()
 		for _, i := range d.office.plan.Identities {
@@ -398,7 +399,7 @@ func TestRouterAndSecondHub(t *testing.T) {
 func TestDriftIsReported(t *testing.T) {
 	d := newDesk(t)
 	d.office.mu.Lock()
-	d.office.changes = []overlay.Change{{Action: "update", Kind: "policy", Name: "vitalseal.faces.dial", Detail: "roles"}}
+	d.office.changes = []manage.Change{{Action: "update", Kind: "policy", Name: "vitalseal.faces.dial", Detail: "roles"}}
 	d.office.mu.Unlock()
 	eventually(t, "the drift is in the audit log", func() error {
 		b, err := written(d, "audit")

@@ -14,6 +14,7 @@ import (
 
 	"vitalseal/internal/disk"
 	"vitalseal/internal/overlay"
+	"vitalseal/internal/overlay/manage"
 	"vitalseal/internal/seal"
 	"vitalseal/internal/store"
 )
@@ -217,7 +218,7 @@ func otherOverlay(cfg Config, err error) error {
 			tokens++
 		}
 	}
-	if !errors.Is(err, overlay.ErrStranger) {
+	if !errors.Is(err, manage.ErrStranger) {
 		if tokens == 2 {
 			return fmt.Errorf("hub: %w (the one-time tokens of an overlay are there: if that is a new, empty one at another address, see `vitalseal hub recover --help`)", err)
 		}

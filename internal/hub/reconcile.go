@@ -10,6 +10,7 @@ import (
 	"vitalseal/internal/access"
 	"vitalseal/internal/audit"
 	"vitalseal/internal/overlay"
+	"vitalseal/internal/overlay/manage"
 	"vitalseal/internal/store"
 )
 
@@ -28,7 +29,7 @@ const actionDrift = "overlay:drift"
 // projection is what the policies demand of the overlay: one source, of which the network is a copy.
 type projection struct {
 	services []string
-	policies []overlay.Policy
+	policies []manage.Policy
 	// roles are the role attributes of a component as it stands now.
 	roles func(store.Device) []string
 	// may tells whether the rules let a component reach a service, if it is active: the hub asks on every connection, so
@@ -61,16 +62,16 @@ func (o *ownChanges) recent(zitiID string) bool {
 
 // plan is what the network must be now. As long as nothing changes in the inventory it is the same one: the policies do
 // not change while the hub runs, and asking them about a thousand components takes a while.
-func (v *inventory) plan(ctx context.Context) (overlay.Plan, error) {
+func (v *inventory) plan(ctx context.Context) (manage.Plan, error) {
 	changes := v.store.DeviceChanges()
 	if v.planned.Stale != nil && v.plannedAt == changes {
 		return v.planned, nil
 	}
 	all, err := v.devices(ctx)
 	if err != nil {
-		return overlay.Plan{}, err
+		return manage.Plan{}, err
 	}
-	p := overlay.Plan{Services: v.project.services, Policies: v.project.policies, Domain: v.domain, Removed: map[string]bool{},
+	p := manage.Plan{Services: v.project.services, Policies: v.project.policies, Domain: v.domain, Removed: map[string]bool{},
 		Stale: func() bool { return v.store.DeviceChanges() != changes }}
 	for _, d := range all {
 		id, err := overlay.ParseID(d.ID)
@@ -82,11 +83,11 @@ func (v *inventory) plan(ctx context.Context) (overlay.Plan, error) {
 		case d.State == store.DeviceDeleted:
 			p.Removed[d.ZitiID] = true
 		case d.Kind == overlay.KindRouter:
-			p.Routers = append(p.Routers, overlay.PlanRouter{ID: id, ZitiID: d.ZitiID, Enabled: !out})
+			p.Routers = append(p.Routers, manage.PlanRouter{ID: id, ZitiID: d.ZitiID, Enabled: !out})
 		case out: // no role and no access: either alone would be enough
-			p.Identities = append(p.Identities, overlay.PlanIdentity{ID: id, ZitiID: d.ZitiID})
+			p.Identities = append(p.Identities, manage.PlanIdentity{ID: id, ZitiID: d.ZitiID})
 		default:
-			p.Identities = append(p.Identities, overlay.PlanIdentity{ID: id, ZitiID: d.ZitiID, Enabled: true, Roles: v.project.roles(d)})
+			p.Identities = append(p.Identities, manage.PlanIdentity{ID: id, ZitiID: d.ZitiID, Enabled: true, Roles: v.project.roles(d)})
 		}
 	}
 	v.planned, v.plannedAt = p, changes
@@ -104,7 +105,7 @@ func barred(d store.Device, all map[string]store.Device) bool {
 // putRight makes the overlay what the plan says, and gives what differed.
 //
 //defence:drift what differs on the overlay is put right
-func (v *inventory) putRight(ctx context.Context, plan overlay.Plan) ([]overlay.Change, error) {
+func (v *inventory) putRight(ctx context.Context, plan manage.Plan) ([]manage.Change, error) {
 	return v.network.Reconcile(ctx, plan, true)
 }
 
@@ -123,7 +124,7 @@ func (v *inventory) reconcile(ctx context.Context, first bool) error {
 		}
 		v.reportDrift(ctx, c)
 	}
-	if errors.Is(err, overlay.ErrStale) {
+	if errors.Is(err, manage.ErrStale) {
 		v.poke.reconcile()
 		return nil
 	}
@@ -136,7 +137,7 @@ func (v *inventory) reconcile(ctx context.Context, first bool) error {
 	return errors.Join(v.finishEnrolments(ctx), v.hubsOut(ctx))
 }
 
-func (v *inventory) reportDrift(ctx context.Context, c overlay.Change) {
+func (v *inventory) reportDrift(ctx context.Context, c manage.Change) {
 	v.log.Warn("the overlay was changed behind our back; put right", "change", c.String())
 	e := audit.Entry{Person: "engine:reconcile", Workstation: v.self.String(), Action: actionDrift,
 		Resource: clip("overlay:"+c.Kind+"/"+c.Name, audit.MaxField), Reason: clip("put right: "+c.String(), audit.MaxReason)}
@@ -182,7 +183,7 @@ func (v *inventory) lookAtRouters(ctx context.Context) error {
 	return nil
 }
 
-func (v *inventory) noteRouter(ctx context.Context, d store.Device, r overlay.RouterState) error {
+func (v *inventory) noteRouter(ctx context.Context, d store.Device, r manage.RouterState) error {
 	if d.Enrolled.IsZero() || d.State == store.DeviceInvited { // by its first ticket, or by another
 		if err := v.store.MarkEnrolled(ctx, d.ID, time.Now()); err != nil {
 			return err
@@ -308,7 +309,7 @@ func (v *inventory) extendAdministration(ctx context.Context) time.Duration {
 func projectionOf(engine *access.Engine) projection {
 	p := projection{services: access.OverlayServices()}
 	for _, o := range access.OverlayPolicies() {
-		p.policies = append(p.policies, overlay.Policy{Name: o.Name, Dial: o.Dial, Roles: o.Roles, Services: o.Services})
+		p.policies = append(p.policies, manage.Policy{Name: o.Name, Dial: o.Dial, Roles: o.Roles, Services: o.Services})
 	}
 	p.roles = func(d store.Device) []string {
 		return engine.OverlayRoles(access.Component{ID: d.ID, Kind: d.Kind, State: d.State})

@@ -150,7 +150,7 @@ type pendingFile struct {
 func preparePending(ctx context.Context, n Network, dir string, id ID, token string) (*pendingIdentity, error) {
 	p := &pendingIdentity{path: filepath.Join(dir, id.Kind+"-"+id.Name+".pending.json"), id: id}
 	sum := sha256.Sum256([]byte(token))
-	if b, err := disk.ReadPrivate(p.path, maxIdentityFile); err == nil {
+	if b, err := disk.ReadPrivate(p.path, MaxIdentityFile); err == nil {
 		var f pendingFile
 		if json.Unmarshal(b, &f) == nil && f.Version == 1 && f.ID == id.String() && subtle.ConstantTimeCompare(f.Token, sum[:]) == 1 {
 			if key, err := parseKey(f.Key); err == nil {

@@ -2,10 +2,13 @@ package overlay
 
 import (
 	"context"
+	"crypto/x509"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
+	"strings"
 
 	"vitalseal/internal/overlay/mgmt"
 )
@@ -80,4 +83,32 @@ func ExtendZiti(ctx context.Context, config, csr []byte, keep func(cert string) 
 		return nil, err
 	}
 	return fresh, c.Call(ctx, http.MethodPost, path+"/extend-verify", map[string]string{"clientCert": signed.Cert}, nil)
+}
+
+// ZitiCertificate reads the certificate out of a configuration of OpenZiti's; nil for one of
+// another network.
+func ZitiCertificate(config []byte) *x509.Certificate {
+	c, err := mgmt.ParseIdentity(config)
+	if err != nil {
+		return nil
+	}
+	block, _ := pem.Decode([]byte(strings.TrimPrefix(c.ID.Cert, "pem:")))
+	if block == nil {
+		return nil
+	}
+	cert, err := x509.ParseCertificate(block.Bytes)
+	if err != nil {
+		return nil
+	}
+	return cert
+}
+
+// ZitiID is the network's own id of the identity whose configuration this is, as its certificate
+// names it; "" for a configuration of another network. It is for finding one's own entry there,
+// never for saying who a peer is.
+func ZitiID(config []byte) string {
+	if cert := ZitiCertificate(config); cert != nil {
+		return cert.Subject.CommonName
+	}
+	return ""
 }

@@ -18,7 +18,7 @@ import (
 )
 
 // maxIdentityFile bounds what is read from disk: keys and certificates, generously.
-const maxIdentityFile = 1 << 20
+const MaxIdentityFile = 1 << 20
 
 // Identity is one enrolled component: its way into the underlay, its SVID with the private key, the
 // pinned root and the hub's recipient key. It is safe for concurrent use; a renewed SVID takes
@@ -110,7 +110,7 @@ func (i *Identity) check(key *ecdsa.PrivateKey, svid *x509.Certificate) error {
 // LoadIdentity reads an identity file. It refuses one that others on the machine may read. An
 // expired identity loads: it can still renew.
 func LoadIdentity(path string) (*Identity, error) {
-	b, err := disk.ReadPrivate(path, maxIdentityFile)
+	b, err := disk.ReadPrivate(path, MaxIdentityFile)
 	if err != nil {
 		return nil, fmt.Errorf("overlay: load identity: %w", err)
 	}
@@ -253,17 +253,17 @@ func (i *Identity) keepConfigs(config, next []byte) error {
 }
 
 // nextSuffix names the file of a configuration that may have taken the place of the one beside it.
-const nextSuffix = ".next"
+const NextSuffix = ".next"
 
 // writeConfig writes the configuration's own files. The caller holds mu.
 func (i *Identity) writeConfig() error {
 	if i.next != nil {
-		return WriteSecretFile(i.configPath+nextSuffix, i.next)
+		return WriteSecretFile(i.configPath+NextSuffix, i.next)
 	}
 	if err := WriteSecretFile(i.configPath, i.config); err != nil {
 		return err
 	}
-	_ = os.Remove(i.configPath + nextSuffix) // left behind it only costs a look at the next extension
+	_ = os.Remove(i.configPath + NextSuffix) // left behind it only costs a look at the next extension
 	return nil
 }
 
@@ -271,7 +271,7 @@ func (i *Identity) writeConfig() error {
 // path: what the hub has, whose SVID is new at every start. An extension that was interrupted is
 // found beside it.
 func (i *Identity) KeepConfigAt(path string) error {
-	next, err := disk.ReadPrivate(path+nextSuffix, maxIdentityFile)
+	next, err := disk.ReadPrivate(path+NextSuffix, MaxIdentityFile)
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return fmt.Errorf("overlay: %w", err)
 	}

@@ -8,8 +8,8 @@
 // that the client writes, so nothing here reads it.
 //
 // It hides: SPIFFE verification, handshakes that stall, one-time tokens and enrolment, renewal of
-// certificates, the management interface of OpenZiti ([Admin]) and the supervision of the embedded
-// node ([Supervise]; the node itself is package overlay/node). This package does not import
+// certificates and the supervision of the embedded node ([Supervise]; the node itself is package
+// overlay/node; the network's administration is overlay/manage). This package does not import
 // OpenZiti, so that a package that needs only [Loopback] builds quickly.
 //
 // It guarantees: a *Conn that Dial or Accept returned has a verified peer of the same trust domain,
@@ -17,7 +17,7 @@
 // the post-quantum key exchange X25519MLKEM768; no session is resumed; a client that stalls in its
 // handshake blocks no other; identity files appear whole or not at all, with mode 0600.
 //
-// It does not protect against a stolen identity file (disable the identity: [Admin.Disable]), and a
+// It does not protect against a stolen identity file (disable the identity at the hub), and a
 // verified peer is not yet an allowed one: whether that identity is still enabled is asked of the
 // inventory by the hub.
 package overlay

@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"vitalseal/internal/overlay"
+	"vitalseal/internal/overlay/manage"
 	"vitalseal/internal/overlay/openziti"
 )
 
@@ -50,7 +51,7 @@ type bench struct {
 	cfg     Config
 	network *openziti.Network
 	dir     string
-	admin   *overlay.Admin
+	admin   *manage.Admin
 	report  CutReport
 }
 

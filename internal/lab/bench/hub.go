@@ -21,6 +21,7 @@ import (
 	"vitalseal/internal/connect"
 	"vitalseal/internal/hub"
 	"vitalseal/internal/overlay"
+	"vitalseal/internal/overlay/manage"
 	"vitalseal/internal/overlay/openziti"
 	"vitalseal/internal/view/client"
 )
@@ -107,7 +108,7 @@ func (w *hubWorld) start(ctx context.Context) error {
 	cfg.Data, cfg.Deployment = w.data, domain
 	cfg.Overlay.HubToken, cfg.Overlay.AdminToken = filepath.Join(w.b.dir, overlay.HubTokenFile), filepath.Join(w.b.dir, overlay.AdminTokenFile)
 	network := hub.Network{Network: w.b.network, Administer: func(ctx context.Context, file string, log *slog.Logger) (hub.Administration, error) {
-		a, err := overlay.ConnectAdmin(ctx, file, log)
+		a, err := manage.ConnectAdmin(ctx, file, log)
 		w.b.admin = a
 		return a, err
 	}}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"vitalseal/internal/overlay"
+	"vitalseal/internal/overlay/manage"
 	"vitalseal/internal/overlay/openziti"
 )
 
@@ -22,7 +23,7 @@ func (b *bench) withoutHub(ctx context.Context) (err error) {
 		if err := openziti.EnrolZiti(ctx, filepath.Join(b.dir, overlay.AdminTokenFile), file, b.cfg.Log); err != nil {
 			return fmt.Errorf("measure: %w", err)
 		}
-		if b.admin, err = overlay.ConnectAdmin(ctx, file, b.cfg.Log); err != nil {
+		if b.admin, err = manage.ConnectAdmin(ctx, file, b.cfg.Log); err != nil {
 			return fmt.Errorf("measure: %w", err)
 		}
 	}
@@ -97,16 +98,16 @@ type party struct {
 
 const echoService = "vitalseal.measure"
 
-func (w *echoWorld) dialPolicy() overlay.Policy {
-	return overlay.Policy{Name: "measure.dial", Dial: true, Roles: []string{"dial"}, Services: []string{echoService}}
+func (w *echoWorld) dialPolicy() manage.Policy {
+	return manage.Policy{Name: "measure.dial", Dial: true, Roles: []string{"dial"}, Services: []string{echoService}}
 }
 
-func (w *echoWorld) bindPolicy() overlay.Policy {
-	return overlay.Policy{Name: "measure.bind", Roles: []string{"bind"}, Services: []string{echoService}}
+func (w *echoWorld) bindPolicy() manage.Policy {
+	return manage.Policy{Name: "measure.bind", Roles: []string{"bind"}, Services: []string{echoService}}
 }
 
-func (w *echoWorld) plan(ctx context.Context, policies ...overlay.Policy) error {
-	_, err := w.b.admin.Reconcile(ctx, overlay.Plan{Services: []string{echoService}, Policies: policies}, true)
+func (w *echoWorld) plan(ctx context.Context, policies ...manage.Policy) error {
+	_, err := w.b.admin.Reconcile(ctx, manage.Plan{Services: []string{echoService}, Policies: policies}, true)
 	return err
 }
 

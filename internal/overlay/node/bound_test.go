@@ -17,6 +17,7 @@ import (
 	"testing"
 
 	"vitalseal/internal/overlay"
+	"vitalseal/internal/overlay/manage"
 	"vitalseal/internal/overlay/node"
 )
 
@@ -112,7 +113,7 @@ func TestRealBodiesAreBounded(t *testing.T) {
 	}()
 	defer func() { stop(); must(t, <-ended) }()
 	must(t, overlay.WaitReady(ctx, copied))
-	admin, err := overlay.ConnectAdmin(ctx, filepath.Join(d.dir, "hub-admin.ziti.json"), d.log)
+	admin, err := manage.ConnectAdmin(ctx, filepath.Join(d.dir, "hub-admin.ziti.json"), d.log)
 	must(t, err)
 	must(t, admin.Close())
 }

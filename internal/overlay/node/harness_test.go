@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"vitalseal/internal/overlay"
+	"vitalseal/internal/overlay/manage"
 	"vitalseal/internal/overlay/node"
 	"vitalseal/internal/overlay/openziti"
 )
@@ -57,7 +58,7 @@ type deployment struct {
 	recipient []byte
 	ttl       time.Duration // of issued SVIDs
 	rotate    atomic.Bool   // the hub demands a new key
-	admin     *overlay.Admin
+	admin     *manage.Admin
 	hub       overlay.Endpoint
 	// hubIdentity is the hub's own.
 	hubIdentity *overlay.Identity
@@ -85,7 +86,7 @@ func (l *lockedBuffer) String() string {
 // tickets is the hub's side of enrolment, in memory.
 type tickets struct {
 	mu    sync.Mutex
-	admin *overlay.Admin
+	admin *manage.Admin
 	ziti  map[overlay.ID]string
 	open  map[string]bool
 }
@@ -117,10 +118,10 @@ func (s *tickets) Promote(ctx context.Context, ids []overlay.ID) error {
 
 func id(kind, name string) overlay.ID { return overlay.ID{Domain: domain, Kind: kind, Name: name} }
 
-func plan() overlay.Plan {
-	return overlay.Plan{
+func plan() manage.Plan {
+	return manage.Plan{
 		Services: []string{overlay.ServiceIngest, overlay.ServiceFaces, overlay.ServiceEnrol, overlay.ServiceRenew},
-		Policies: []overlay.Policy{
+		Policies: []manage.Policy{
 			{Name: "hub-bind", Roles: []string{"hub"}, Services: []string{overlay.ServiceIngest, overlay.ServiceFaces, overlay.ServiceEnrol, overlay.ServiceRenew}},
 			{Name: "ingest-dial", Dial: true, Roles: []string{"sensor", "gateway"}, Services: []string{overlay.ServiceIngest}},
 			{Name: "faces-dial", Dial: true, Roles: []string{"#workstation"}, Services: []string{overlay.ServiceFaces}},
@@ -162,7 +163,7 @@ func startWith(t *testing.T, ttl time.Duration) *deployment {
 	file := func(name string) string { return filepath.Join(d.dir, name) }
 	must(t, openziti.EnrolZiti(ctx, file(overlay.HubTokenFile), file("hub.ziti.json"), d.log))
 	must(t, openziti.EnrolZiti(ctx, file(overlay.AdminTokenFile), file("hub-admin.ziti.json"), d.log))
-	d.admin, err = overlay.ConnectAdmin(ctx, file("hub-admin.ziti.json"), d.log)
+	d.admin, err = manage.ConnectAdmin(ctx, file("hub-admin.ziti.json"), d.log)
 	must(t, err)
 	t.Cleanup(func() { _ = d.admin.Close() })
 	changes, err := d.admin.Reconcile(ctx, plan(), true)
@@ -179,7 +180,7 @@ func startWith(t *testing.T, ttl time.Duration) *deployment {
 	smaller.Services = append(smaller.Services[:1], smaller.Services[2:]...)                                   // no faces
 	smaller.Policies = append(smaller.Policies[:2], smaller.Policies[3:]...)                                   // they are never dialled
 	smaller.Policies[0].Services = []string{overlay.ServiceIngest, overlay.ServiceEnrol, overlay.ServiceRenew} // nor hosts them
-	for _, p := range []overlay.Plan{smaller, plan()} {
+	for _, p := range []manage.Plan{smaller, plan()} {
 		changes, err = d.admin.Reconcile(ctx, p, true)
 		must(t, err)
 		if len(changes) != 3 {

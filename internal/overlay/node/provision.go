@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"vitalseal/internal/overlay"
+	"vitalseal/internal/overlay/manage"
 	"vitalseal/internal/overlay/mgmt"
 )
 
@@ -150,7 +151,7 @@ func (n *running) newToken(ctx context.Context, c *mgmt.Client, file, name strin
 	if err := remove(ctx, c, "/identities", name); err != nil {
 		return err
 	}
-	_, jwt, err := overlay.CreateNetworkIdentity(ctx, c, name, isAdmin, roles...)
+	_, jwt, err := manage.CreateNetworkIdentity(ctx, c, name, isAdmin, roles...)
 	if err != nil {
 		return err
 	}

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"vitalseal/internal/overlay"
+	"vitalseal/internal/overlay/manage"
 	"vitalseal/internal/overlay/mgmt"
 	"vitalseal/internal/overlay/node"
 	"vitalseal/internal/overlay/openziti"
@@ -29,7 +30,7 @@ func TestDriftIsPutRight(t *testing.T) {
 	sensor, desk := d.tickets.ziti[names[0]], d.tickets.ziti[names[1]]
 	want := plan()
 	want.Domain = domain
-	want.Identities = []overlay.PlanIdentity{
+	want.Identities = []manage.PlanIdentity{
 		{ID: d.hub.ID(), ZitiID: overlay.ZitiID(d.hubIdentity.Config()), Roles: []string{"hub"}, Enabled: true},
 		{ID: names[0], ZitiID: sensor, Roles: []string{"sensor"}, Enabled: true},
 		{ID: names[1], ZitiID: desk, Roles: []string{"workstation"}, Enabled: true},
@@ -141,7 +142,7 @@ func TestDriftIsPutRight(t *testing.T) {
 	guest := id("sensor", "guest")
 	ziti, token, err := d.admin.CreateIdentity(d.ctx, guest)
 	must(t, err)
-	want.Identities = append(want.Identities, overlay.PlanIdentity{ID: guest, ZitiID: ziti, Enabled: true})
+	want.Identities = append(want.Identities, manage.PlanIdentity{ID: guest, ZitiID: ziti, Enabled: true})
 	config, err := openziti.NewNetwork(d.log).Enrol(d.ctx, token)
 	must(t, err)
 	identity, err := overlay.IssueIdentity(d.authority, guest, config, nil, time.Hour)
@@ -179,7 +180,7 @@ func TestDriftIsPutRight(t *testing.T) {
 	// An overtaken plan changes no identity.
 	call(http.MethodPost, "/identities/"+sensor+"/enable", map[string]any{})
 	want.Stale = func() bool { return true }
-	if _, err := d.admin.Reconcile(d.ctx, want, true); !errors.Is(err, overlay.ErrStale) {
+	if _, err := d.admin.Reconcile(d.ctx, want, true); !errors.Is(err, manage.ErrStale) {
 		t.Errorf("an overtaken plan: %v", err)
 	}
 	want.Stale = nil
@@ -210,13 +211,13 @@ func TestReconcileIsCheap(t *testing.T) {
 	d := start(t)
 	want := plan()
 	want.Domain = domain
-	want.Identities = []overlay.PlanIdentity{{ID: d.hub.ID(), ZitiID: overlay.ZitiID(d.hubIdentity.Config()), Roles: []string{"hub"}, Enabled: true}}
+	want.Identities = []manage.PlanIdentity{{ID: d.hub.ID(), ZitiID: overlay.ZitiID(d.hubIdentity.Config()), Roles: []string{"hub"}, Enabled: true}}
 	began := time.Now()
 	for n := range 1000 {
 		i := id("sensor", "s-"+strconv.Itoa(n))
 		ziti, _, err := d.admin.CreateIdentity(d.ctx, i, "sensor")
 		must(t, err)
-		want.Identities = append(want.Identities, overlay.PlanIdentity{ID: i, ZitiID: ziti, Roles: []string{"sensor"}, Enabled: true})
+		want.Identities = append(want.Identities, manage.PlanIdentity{ID: i, ZitiID: ziti, Roles: []string{"sensor"}, Enabled: true})
 	}
 	t.Logf("measured: 1,000 identities made in %s", time.Since(began).Round(time.Millisecond))
 	for n := range 6 {

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"vitalseal/internal/overlay"
+	"vitalseal/internal/overlay/manage"
 	"vitalseal/internal/overlay/openziti"
 )
 
@@ -137,7 +138,7 @@ func TestRealRenewals(t *testing.T) {
 		}
 		_, err = d.admin.Routers(d.ctx)
 		must(t, err)
-		again, err := overlay.ConnectAdmin(d.ctx, file, d.log)
+		again, err := manage.ConnectAdmin(d.ctx, file, d.log)
 		must(t, err)
 		must(t, again.Close())
 		carriesOn("an extension of the administration's")

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"vitalseal/internal/overlay"
+	"vitalseal/internal/overlay/manage"
 	"vitalseal/internal/overlay/node"
 	"vitalseal/internal/overlay/openziti"
 )
@@ -20,7 +21,7 @@ func TestRealSecondRouter(t *testing.T) {
 	who := id("router", "wing-b")
 	ziti, token, err := d.admin.CreateRouter(d.ctx, who)
 	must(t, err)
-	if _, _, err := d.admin.CreateRouter(d.ctx, who); !errors.Is(err, overlay.ErrExists) {
+	if _, _, err := d.admin.CreateRouter(d.ctx, who); !errors.Is(err, manage.ErrExists) {
 		t.Errorf("the same router again: %v", err)
 	}
 	dir := t.TempDir()
@@ -33,7 +34,7 @@ func TestRealSecondRouter(t *testing.T) {
 		ended <- overlay.Supervise(ctx, overlay.SuperviseConfig{Exe: os.Args[0], Dir: dir, Log: d.log})
 	}()
 	defer func() { cancel(); must(t, <-ended) }()
-	state := func() overlay.RouterState {
+	state := func() manage.RouterState {
 		all, err := d.admin.Routers(d.ctx)
 		must(t, err)
 		for _, r := range all {
@@ -41,7 +42,7 @@ func TestRealSecondRouter(t *testing.T) {
 				return r
 			}
 		}
-		return overlay.RouterState{}
+		return manage.RouterState{}
 	}
 	wait(t, "the router is there", func() error {
 		if s := state(); !s.Online || !s.Verified || s.Certificate == nil || s.Version == "" {
@@ -65,9 +66,9 @@ func TestRealSecondRouter(t *testing.T) {
 	// Kept out by the inventory, and let in behind our back.
 	want := plan()
 	want.Domain = domain
-	want.Identities = []overlay.PlanIdentity{{ID: d.hub.ID(), ZitiID: overlay.ZitiID(d.hubIdentity.Config()), Roles: []string{"hub"}, Enabled: true},
+	want.Identities = []manage.PlanIdentity{{ID: d.hub.ID(), ZitiID: overlay.ZitiID(d.hubIdentity.Config()), Roles: []string{"hub"}, Enabled: true},
 		{ID: sensor, ZitiID: d.tickets.ziti[sensor], Roles: []string{"sensor"}, Enabled: true}}
-	want.Routers = []overlay.PlanRouter{{ID: who, ZitiID: ziti}}
+	want.Routers = []manage.PlanRouter{{ID: who, ZitiID: ziti}}
 	changes, err := d.admin.Reconcile(d.ctx, want, true)
 	must(t, err)
 	if len(changes) != 1 || changes[0].Kind != "router" {

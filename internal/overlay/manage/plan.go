@@ -1,9 +1,11 @@
-package overlay
+package manage
 
 import (
 	"errors"
 	"fmt"
 	"strings"
+
+	"vitalseal/internal/overlay"
 )
 
 // Plan is what a network must be as far as it is ours: services, policies, and the components that
@@ -37,7 +39,7 @@ type Policy struct {
 
 // PlanIdentity is what the network must know of one component.
 type PlanIdentity struct {
-	ID      ID
+	ID      overlay.ID
 	ZitiID  string
 	Roles   []string // role attributes without '#'; no more and no fewer
 	Enabled bool
@@ -45,7 +47,7 @@ type PlanIdentity struct {
 
 // PlanRouter is an edge router in the inventory.
 type PlanRouter struct {
-	ID      ID
+	ID      overlay.ID
 	ZitiID  string
 	Enabled bool
 }

@@ -1,4 +1,4 @@
-package overlay
+package manage
 
 import (
 	"context"
@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"vitalseal/internal/overlay"
 	"vitalseal/internal/overlay/mgmt"
 )
 
@@ -40,7 +41,7 @@ type zitiRouter struct {
 
 // CreateRouter makes an edge router named by id and its one-time token, which is a secret. Error:
 // ErrExists.
-func (a *Admin) CreateRouter(ctx context.Context, id ID) (zitiID, jwt string, err error) {
+func (a *Admin) CreateRouter(ctx context.Context, id overlay.ID) (zitiID, jwt string, err error) {
 	if err := id.Validate(); err != nil {
 		return "", "", err
 	}
@@ -147,32 +148,4 @@ func (r *reconciler) routers(ctx context.Context) error {
 		}
 	}
 	return nil
-}
-
-// ZitiCertificate reads the certificate out of a configuration of OpenZiti's; nil for one of
-// another network.
-func ZitiCertificate(config []byte) *x509.Certificate {
-	c, err := mgmt.ParseIdentity(config)
-	if err != nil {
-		return nil
-	}
-	block, _ := pem.Decode([]byte(strings.TrimPrefix(c.ID.Cert, "pem:")))
-	if block == nil {
-		return nil
-	}
-	cert, err := x509.ParseCertificate(block.Bytes)
-	if err != nil {
-		return nil
-	}
-	return cert
-}
-
-// ZitiID is the network's own id of the identity whose configuration this is, as its certificate
-// names it; "" for a configuration of another network. It is for finding one's own entry there,
-// never for saying who a peer is.
-func ZitiID(config []byte) string {
-	if cert := ZitiCertificate(config); cert != nil {
-		return cert.Subject.CommonName
-	}
-	return ""
 }

@@ -1,4 +1,4 @@
-package overlay
+package manage
 
 import (
 	"context"

@@ -1,4 +1,11 @@
-package overlay
+// Package manage administers an OpenZiti network for a hub: it makes and removes identities, and
+// reconciles the network's identities, policies, services and routers with what the hub's inventory
+// wants ([Admin.Reconcile]); what it finds different it puts right and reports.
+//
+// It hides the management interface (package overlay/mgmt) and the renewal of the administration's
+// own certificate. Only the hub and the embedded node import it: a gateway and a workstation cannot
+// administer the network that they use.
+package manage
 
 import (
 	"cmp"
@@ -15,6 +22,7 @@ import (
 	"time"
 
 	"vitalseal/internal/disk"
+	"vitalseal/internal/overlay"
 	"vitalseal/internal/overlay/mgmt"
 )
 
@@ -41,7 +49,7 @@ type Admin struct {
 // ConnectAdmin signs in with the identity file at path, as EnrolZiti wrote it. Only the certificate
 // authorities in that file are trusted.
 func ConnectAdmin(ctx context.Context, path string, log *slog.Logger) (*Admin, error) {
-	b, err := disk.ReadPrivate(path, maxIdentityFile)
+	b, err := disk.ReadPrivate(path, overlay.MaxIdentityFile)
 	if err != nil {
 		return nil, fmt.Errorf("overlay: connect admin: %w", err)
 	}
@@ -69,15 +77,15 @@ func (a *Admin) Close() error {
 
 // Extend extends the administration's own certificate in the middle of its life, or now, and goes
 // on with the new one. It takes up what was interrupted.
-func (a *Admin) Extend(ctx context.Context, n Extender, now bool) error {
+func (a *Admin) Extend(ctx context.Context, n overlay.Extender, now bool) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	config, err := disk.ReadPrivate(a.path, maxIdentityFile)
+	config, err := disk.ReadPrivate(a.path, overlay.MaxIdentityFile)
 	if err != nil {
 		return wrap("extend", err)
 	}
-	nextPath := a.path + nextSuffix
-	next, err := disk.ReadPrivate(nextPath, maxIdentityFile)
+	nextPath := a.path + overlay.NextSuffix
+	next, err := disk.ReadPrivate(nextPath, overlay.MaxIdentityFile)
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return wrap("extend", err)
 	}
@@ -88,11 +96,11 @@ func (a *Admin) Extend(ctx context.Context, n Extender, now bool) error {
 	if !now && next == nil && time.Until(until) > until.Sub(from)/2 {
 		return nil
 	}
-	fresh, err := n.Extend(ctx, config, next, func(next []byte) error { return WriteSecretFile(nextPath, next) })
+	fresh, err := n.Extend(ctx, config, next, func(next []byte) error { return overlay.WriteSecretFile(nextPath, next) })
 	if err != nil {
 		return wrap("extend", err)
 	}
-	if err := WriteSecretFile(a.path, fresh); err != nil {
+	if err := overlay.WriteSecretFile(a.path, fresh); err != nil {
 		return wrap("extend", err)
 	}
 	_ = os.Remove(nextPath) // left behind it only costs a look next time
@@ -110,7 +118,7 @@ func (a *Admin) Extend(ctx context.Context, n Extender, now bool) error {
 
 // CreateIdentity makes a network identity named by id with the given role attributes (without '#')
 // and a one-time token, which is a secret. Error: ErrExists.
-func (a *Admin) CreateIdentity(ctx context.Context, id ID, roles ...string) (zitiID, jwt string, err error) {
+func (a *Admin) CreateIdentity(ctx context.Context, id overlay.ID, roles ...string) (zitiID, jwt string, err error) {
 	if err := id.Validate(); err != nil {
 		return "", "", err
 	}
@@ -125,7 +133,7 @@ func (a *Admin) CreateIdentity(ctx context.Context, id ID, roles ...string) (zit
 }
 
 // CreateAdministrator makes an identity that administers the network, for another hub.
-func (a *Admin) CreateAdministrator(ctx context.Context, hub ID) (zitiID, jwt string, err error) {
+func (a *Admin) CreateAdministrator(ctx context.Context, hub overlay.ID) (zitiID, jwt string, err error) {
 	zitiID, jwt, err = createIdentity(ctx, a.client.Load(), "vitalseal-admin-"+hub.Name, true, nil)
 	if errors.Is(err, mgmt.ErrExists) {
 		err = fmt.Errorf("%w: the administrator of %s", ErrExists, hub)
@@ -250,7 +258,7 @@ func (a *Admin) cutCircuits(ctx context.Context, whose string, chosen func(circu
 			return nil
 		}
 	}
-	return fmt.Errorf("overlay: cut circuits: %s has circuits that stay or come back: %w", whose, cmp.Or(failed, ErrUnavailable))
+	return fmt.Errorf("overlay: cut circuits: %s has circuits that stay or come back: %w", whose, cmp.Or(failed, overlay.ErrUnavailable))
 }
 
 func wrap(action string, err error) error {
