@@ -33,22 +33,3 @@ func forwarding(cfg Config, st *store.Store, engine *access.Engine, endpoint ove
 	}
 	return e, nil
 }
-
-// admitHost is admit for a component that hosts a service and was dialled, and asks for its key as takeKey does.
-func (v *inventory) admitHost(ctx context.Context, c *overlay.Conn) error {
-	if err := v.admit(ctx, c.Peer()); err != nil {
-		return err
-	}
-	all, err := v.devices(ctx)
-	if err != nil {
-		return err
-	}
-	d := all[c.Peer().String()]
-	if !v.project.hosts(d, overlay.ServiceCloud) {
-		return errNoRule
-	}
-	if _, key := overlay.Fingerprint(c.Certificate()); key != d.Certificate.KeySHA256 && key != d.NextKey {
-		return errOldKey
-	}
-	return nil
-}

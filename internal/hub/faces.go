@@ -6,7 +6,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"sync"
 	"time"
 
 	"vitalseal/internal/overlay"
@@ -32,31 +31,10 @@ func workstation(r *http.Request) string {
 	return id.String()
 }
 
-// faces serves the hub's HTTP faces to workstations, and can cut one off.
+// faces serves the hub's HTTP faces to workstations.
 type faces struct {
 	server *http.Server
 	quiet  *overlay.Flood // for refused connections
-
-	mu    sync.Mutex // guards conns
-	conns map[*overlay.Conn]struct{}
-}
-
-// enter registers a connection, unless its workstation has too many.
-func (f *faces) enter(c *overlay.Conn) bool {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	same := 0
-	for have := range f.conns {
-		if have.Peer() == c.Peer() {
-			same++
-		}
-	}
-	//defence:station-bound connections of one workstation are bounded
-	if same >= maxWorkstationConns {
-		return false
-	}
-	f.conns[c] = struct{}{}
-	return true
 }
 
 // newFaces makes the server of the faces. It bounds the time and the size of a request.
@@ -65,7 +43,7 @@ func (f *faces) enter(c *overlay.Conn) bool {
 //defence:body-time the whole of a request must come in time
 //defence:quiet-log requests, with the secrets in them, reach no log
 func newFaces(ctx context.Context, handler http.Handler, log *slog.Logger) *faces {
-	f := &faces{quiet: overlay.NewFlood(log), conns: map[*overlay.Conn]struct{}{}}
+	f := &faces{quiet: overlay.NewFlood(log)}
 	f.server = &http.Server{
 		Handler:           http.MaxBytesHandler(handler, maxRequestBytes),
 		BaseContext:       func(net.Listener) context.Context { return ctx },
@@ -75,7 +53,7 @@ func newFaces(ctx context.Context, handler http.Handler, log *slog.Logger) *face
 		MaxHeaderBytes:    32 << 10,
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
-			if oc, ok := c.(*guarded); ok {
+			if oc, ok := c.(*overlay.Conn); ok {
 				return context.WithValue(ctx, peerKey{}, oc.Peer())
 			}
 			return ctx // no proven peer: every decision refuses
@@ -100,17 +78,6 @@ func (f *faces) serve(ctx context.Context, ln net.Listener, active func(context.
 		return nil
 	}
 	return err
-}
-
-// cut closes every connection of a workstation, live views included.
-func (f *faces) cut(id overlay.ID) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	for c := range f.conns {
-		if c.Peer() == id {
-			_ = c.Close()
-		}
-	}
 }
 
 // gate lets in connections of active workstations only.
@@ -139,31 +106,11 @@ func (g *gate) Accept() (net.Conn, error) {
 			_ = c.Close()
 			continue
 		}
-		// Registered before it is checked: a disabling that comes in between then finds and closes it.
-		if !g.faces.enter(oc) {
-			g.faces.quiet.Warn("too many connections of one workstation", "identity", peer.String())
+		if err := g.active(g.ctx, peer); err != nil {
+			g.faces.quiet.Warn("workstation refused", "identity", peer.String(), "err", err)
 			_ = oc.Close()
 			continue
 		}
-		gc := &guarded{Conn: oc, faces: g.faces}
-		if err := g.active(g.ctx, peer); err != nil {
-			g.faces.quiet.Warn("workstation refused", "identity", peer.String(), "err", err)
-			_ = gc.Close()
-			continue
-		}
-		return gc, nil
+		return oc, nil
 	}
-}
-
-// guarded forgets the connection when it closes.
-type guarded struct {
-	*overlay.Conn
-	faces *faces
-}
-
-func (g *guarded) Close() error {
-	g.faces.mu.Lock()
-	delete(g.faces.conns, g.Conn)
-	g.faces.mu.Unlock()
-	return g.Conn.Close()
 }

@@ -37,7 +37,7 @@ func firstStart(ctx context.Context, cfg Config, st *store.Store, inv *inventory
 		return fmt.Errorf("hub: %w", err)
 	}
 	if len(people) > 0 {
-		if err := renewFirstTicket(ctx, cfg, inv, time.Now(), log); err != nil {
+		if err := renewFirstTicket(ctx, cfg, st, inv, time.Now(), log); err != nil {
 			log.Warn("no new ticket for the first workstation", "err", err)
 		}
 		return nil
@@ -55,7 +55,7 @@ func firstStart(ctx context.Context, cfg Config, st *store.Store, inv *inventory
 	if err != nil {
 		return err
 	}
-	if err := writeFirstTicket(ctx, cfg, inv, ticket); err != nil {
+	if err := writeFirstTicket(ctx, cfg, st, ticket); err != nil {
 		return err
 	}
 	password := rand.Text()
@@ -83,7 +83,7 @@ func writeSignIn(path, login, password string) error {
 }
 
 // writeFirstTicket writes the first workstation's ticket, and notes when it ends.
-func writeFirstTicket(ctx context.Context, cfg Config, inv *inventory, ticket []byte) error {
+func writeFirstTicket(ctx context.Context, cfg Config, st *store.Store, ticket []byte) error {
 	if err := writeSecretFile(filepath.Join(cfg.Data, firstTicketFile), ticket); err != nil {
 		return err
 	}
@@ -93,7 +93,7 @@ func writeFirstTicket(ctx context.Context, cfg Config, inv *inventory, ticket []
 	}
 	b, err := t.Expires.MarshalText()
 	if err == nil {
-		_, err = inv.store.UpdateSecret(ctx, secretFirstTicket, func([]byte) ([]byte, error) { return b, nil })
+		_, err = st.UpdateSecret(ctx, secretFirstTicket, func([]byte) ([]byte, error) { return b, nil })
 	}
 	if err != nil {
 		return fmt.Errorf("hub: %w", err)
@@ -102,7 +102,7 @@ func writeFirstTicket(ctx context.Context, cfg Config, inv *inventory, ticket []
 }
 
 // keepFirstTicket sees to it that there is a good ticket for the first workstation until one has enrolled.
-func keepFirstTicket(ctx context.Context, cfg Config, inv *inventory, log *slog.Logger) {
+func keepFirstTicket(ctx context.Context, cfg Config, st *store.Store, inv *inventory, log *slog.Logger) {
 	tick := time.NewTicker(firstTicketEvery)
 	defer tick.Stop()
 	for {
@@ -111,7 +111,7 @@ func keepFirstTicket(ctx context.Context, cfg Config, inv *inventory, log *slog.
 			return
 		case <-tick.C:
 		}
-		if err := renewFirstTicket(ctx, cfg, inv, time.Now(), log); err != nil && ctx.Err() == nil {
+		if err := renewFirstTicket(ctx, cfg, st, inv, time.Now(), log); err != nil && ctx.Err() == nil {
 			log.Warn("no new ticket for the first workstation", "err", err)
 		}
 	}
@@ -119,7 +119,7 @@ func keepFirstTicket(ctx context.Context, cfg Config, inv *inventory, log *slog.
 
 // renewFirstTicket writes the first workstation's ticket again if it has ended, or is about to, and no workstation ever
 // enrolled: until then no person has another way to a ticket.
-func renewFirstTicket(ctx context.Context, cfg Config, inv *inventory, now time.Time, log *slog.Logger) error {
+func renewFirstTicket(ctx context.Context, cfg Config, st *store.Store, inv *inventory, now time.Time, log *slog.Logger) error {
 	all, err := inv.devices(ctx)
 	if err != nil {
 		return err
@@ -134,7 +134,7 @@ func renewFirstTicket(ctx context.Context, cfg Config, inv *inventory, now time.
 			first = d.ID
 		}
 	}
-	ends, err := firstTicketEnds(ctx, cfg, inv.store)
+	ends, err := firstTicketEnds(ctx, cfg, st)
 	if err != nil || now.Add(firstTicketLeft).Before(ends) {
 		return err
 	}
@@ -148,7 +148,7 @@ func renewFirstTicket(ctx context.Context, cfg Config, inv *inventory, now time.
 	if err != nil {
 		return err
 	}
-	if err := writeFirstTicket(ctx, cfg, inv, ticket); err != nil {
+	if err := writeFirstTicket(ctx, cfg, st, ticket); err != nil {
 		return err
 	}
 	log.Warn("no workstation has enrolled and the first ticket has ended: a new one is in the data folder", "file", firstTicketFile, "identity", first)

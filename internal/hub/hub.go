@@ -149,9 +149,10 @@ func Run(ctx context.Context, cfg Config, network Network, ready func() error, l
 	endpoint := overlay.NewEndpoint(identity, underlay, log)
 	defer func() { err = errors.Join(err, endpoint.Close()) }()
 
-	inv := &inventory{domain: cfg.Deployment, self: self, store: st, network: administration, authority: secrets.authority,
-		recipient: recipient, ticketTTL: cfg.TicketLifetime, project: projectionOf(engine), trail: trail,
-		every: cfg.Overlay.ReconcileEvery, poke: newPokes(), below: network.Network, log: log}
+	inv := newInventory(Config2{Domain: cfg.Deployment, Self: self, Store: st, Network: administration, Below: network.Network,
+		Authority: secrets.authority, Recipient: recipient, TicketTTL: cfg.TicketLifetime, Rules: engine, Trail: trail,
+		Drift: func(c manage.Change) { guard.tell(access.Event{Kind: access.EventDrift, Detail: c.String()}) },
+		Every: cfg.Overlay.ReconcileEvery, Log: log})
 	if err := inv.registerSelf(ctx, hubConfig, cfg.Version, ticket); err != nil {
 		return err
 	}
@@ -203,11 +204,7 @@ func Run(ctx context.Context, cfg Config, network Network, ready func() error, l
 	administer := admin.New(admin.Config{Store: st, Access: engine, SignIn: people, Audit: trail, Proven: witnessed.proven, Search: witnessed.searched, Subject: gate.Subject, Domain: cfg.Deployment,
 		Invite: inv.invite, Disable: inv.disable, Enable: inv.enable, Delete: inv.remove, Rotate: inv.rotate, ResetNumbers: inv.resetNumbers, Reissue: inv.reissue, Log: log, Live: liveOf(board)})
 	out := newFaces(ctx, route(board, gate.Limited(speak), gate.Limited(administer), gate.Limited(cloud)), log)
-	inv.drift = func(c manage.Change) { guard.tell(access.Event{Kind: access.EventDrift, Detail: c.String()}) }
-	inv.cut = func(id overlay.ID) {
-		in.CutSensor(id.String())
-		out.cut(id)
-	}
+	inv.onCut(func(id overlay.ID) { in.CutSensor(id.String()) })
 
 	if err := announceRecoveries(ctx, st, guard.tell); err != nil {
 		return err
@@ -218,26 +215,30 @@ func Run(ctx context.Context, cfg Config, network Network, ready func() error, l
 
 	// Serve it all; the first part to fail ends the others.
 	enrolTTL := cfg.IdentityLifetime
+	ofFaces := Service{Name: overlay.ServiceFaces, PerPeer: maxWorkstationConns}
+	ofRenew := Service{Name: overlay.ServiceRenew}
 	g, ctx := errgroup.WithContext(ctx)
 	for _, service := range []struct {
 		name  string
 		opts  []overlay.ListenOption
 		serve func(net.Listener) error
 	}{
-		{overlay.ServiceIngest, nil, func(ln net.Listener) error { return in.Serve(ctx, inv.watched(ctx, ln)) }},
-		{overlay.ServiceFaces, nil, func(ln net.Listener) error { return out.serve(ctx, inv.watched(ctx, ln), inv.admit) }},
+		{overlay.ServiceIngest, nil, func(ln net.Listener) error {
+			return in.Serve(ctx, inv.watched(ctx, ln, Service{Name: overlay.ServiceIngest, Goodbye: true}))
+		}},
+		{overlay.ServiceFaces, nil, func(ln net.Listener) error { return out.serve(ctx, inv.watched(ctx, ln, ofFaces), inv.admit) }},
 		// The same for a workstation that has something under way here.
-		{overlay.At(overlay.ServiceFaces, self), nil, func(ln net.Listener) error { return out.serve(ctx, inv.watched(ctx, ln), inv.admit) }},
+		{overlay.At(overlay.ServiceFaces, self), nil, func(ln net.Listener) error { return out.serve(ctx, inv.watched(ctx, ln, ofFaces), inv.admit) }},
 		{overlay.ServiceEnrol, []overlay.ListenOption{overlay.AcceptAnonymous()}, func(ln net.Listener) error {
 			return overlay.ServeEnrol(ctx, ln, secrets.authority, recipient, inv, enrolTTL, log)
 		}},
 		{overlay.ServiceRenew, []overlay.ListenOption{overlay.AcceptExpired()}, func(ln net.Listener) error {
-			return overlay.ServeRenew(ctx, inv.watched(ctx, ln), secrets.authority, overlay.Renewals{Admit: inv.renewable, Issued: inv.issued,
+			return overlay.ServeRenew(ctx, inv.watched(ctx, ln, ofRenew), secrets.authority, overlay.Renewals{Admit: inv.renewable, Issued: inv.issued,
 				Witness: witnessed.toComponent(false), Next: witnessed.toComponent(true)}, enrolTTL, log)
 		}},
 		// The same for another hub, which witnesses this one's audit log.
 		{overlay.At(overlay.ServiceRenew, self), nil, func(ln net.Listener) error {
-			return overlay.ServeRenew(ctx, inv.watched(ctx, ln), secrets.authority, overlay.Renewals{Admit: inv.renewable, Issued: inv.issued,
+			return overlay.ServeRenew(ctx, inv.watched(ctx, ln, ofRenew), secrets.authority, overlay.Renewals{Admit: inv.renewable, Issued: inv.issued,
 				Witness: witnessed.toComponent(false), Next: witnessed.toComponent(true)}, enrolTTL, log)
 		}},
 	} {
@@ -257,13 +258,13 @@ func Run(ctx context.Context, cfg Config, network Network, ready func() error, l
 	g.Go(func() error { return renewer.Run(ctx) })
 	g.Go(func() error { return inv.run(ctx) })
 	g.Go(func() error { return inv.alive(ctx) })
-	g.Go(func() error { keepFirstTicket(ctx, cfg, inv, log); return nil })
+	g.Go(func() error { keepFirstTicket(ctx, cfg, st, inv, log); return nil })
 	g.Go(func() error { return st.Lead(ctx, "forward", forward.Run) }) // one hub forwards for all
 	g.Go(func() error { speak.Run(ctx); return nil })
 	g.Go(func() error { guard.run(ctx); return nil })
 	g.Go(func() error { room.run(ctx); return nil })
 	g.Go(func() error { sayTwoPersons(ctx, engine); return nil })
-	g.Go(func() error { witnessed.witnessOthers(ctx, inv, endpoint); return nil })
+	g.Go(func() error { witnessed.witnessOthers(ctx, self, inv, endpoint); return nil })
 	g.Go(func() error {
 		log.Info("hub ready", "identity", self.String(), "version", cfg.Version, "data", cfg.Data)
 		return ready()

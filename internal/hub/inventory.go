@@ -1,6 +1,7 @@
 package hub
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"crypto/x509"
@@ -11,6 +12,7 @@ import (
 	"sync"
 	"time"
 
+	"vitalseal/internal/access"
 	"vitalseal/internal/audit"
 	"vitalseal/internal/overlay"
 	"vitalseal/internal/overlay/manage"
@@ -41,6 +43,23 @@ type Administration interface {
 	Reconcile(ctx context.Context, plan manage.Plan, apply bool) ([]manage.Change, error)
 }
 
+// Config2 is what an [Inventory] needs; all of it but Below and Drift is required.
+type Config2 struct {
+	Domain    string     // of the deployment
+	Self      overlay.ID // this hub
+	Store     *store.Store
+	Network   Administration
+	Below     overlay.Network // extends the administration's certificate, if it can
+	Authority *overlay.Authority
+	Recipient []byte        // the hub's recipient key, which tickets name
+	TicketTTL time.Duration // how long a ticket can be redeemed
+	Rules     *access.Engine
+	Trail     *audit.Log
+	Drift     func(manage.Change) // told of every change that the hub did not make; may be nil
+	Every     time.Duration       // between two looks at the network; zero: five seconds
+	Log       *slog.Logger
+}
+
 // inventory ties the two halves of a component together, its place in our directory and its identity on the overlay,
 // and makes sure that whatever happens to one happens to the other. Either half alone is enough to keep it out. Our
 // half always changes first: the reconciler (reconcile.go) brings the other one after it, whatever fails in between.
@@ -49,17 +68,17 @@ type inventory struct {
 	self      overlay.ID
 	store     *store.Store
 	network   Administration
-	below     overlay.Network // extends the administration's certificate, if it can
+	below     overlay.Network
 	authority *overlay.Authority
 	recipient []byte
 	ticketTTL time.Duration
 	project   projection
 	trail     *audit.Log
-	drift     func(manage.Change) // told of every change that the hub did not make; may be nil
-	every     time.Duration       // between two looks at the network; zero: reconcileEvery
+	drift     func(manage.Change)
+	every     time.Duration
 	log       *slog.Logger
 
-	cut  func(overlay.ID) // closes the component's live connections at this hub
+	cut  []func(overlay.ID) // what services do besides when a component is cut off; set before anything is served
 	live live
 	poke pokes
 	own  ownChanges
@@ -75,6 +94,17 @@ type inventory struct {
 	planned   manage.Plan // the last plan, and the store's change count then; reconcile's alone
 	plannedAt uint64
 }
+
+// newInventory makes the inventory of one hub. It does nothing by itself until run.
+func newInventory(c Config2) *inventory {
+	return &inventory{domain: c.Domain, self: c.Self, store: c.Store, network: c.Network, below: c.Below, authority: c.Authority,
+		recipient: c.Recipient, ticketTTL: c.TicketTTL, project: projectionOf(c.Rules), trail: c.Trail, drift: c.Drift,
+		every: cmp.Or(c.Every, reconcileEvery), poke: newPokes(), log: c.Log}
+}
+
+// onCut has a service told when a component is cut off, before its connections are closed: it may say goodbye, and
+// forgets what it keeps of the component. Call it before anything is served.
+func (v *inventory) onCut(f func(overlay.ID)) { v.cut = append(v.cut, f) }
 
 // cachedDevices is the inventory as of one of the store's change counts, so that asking who is active costs no query.
 type cachedDevices struct {
@@ -498,4 +528,23 @@ func (v *inventory) rotate(ctx context.Context, spiffeID string) error {
 		return fmt.Errorf("hub: rotate %s: %w: a hub has a new key at every start, and a router's is the network's matter", id, store.ErrConflict)
 	}
 	return v.store.DemandNewKey(ctx, spiffeID)
+}
+
+// admitHost is admit for a component that hosts a service and was dialled, and asks for its key as takeKey does.
+func (v *inventory) admitHost(ctx context.Context, c *overlay.Conn) error {
+	if err := v.admit(ctx, c.Peer()); err != nil {
+		return err
+	}
+	all, err := v.devices(ctx)
+	if err != nil {
+		return err
+	}
+	d := all[c.Peer().String()]
+	if !v.project.hosts(d, overlay.ServiceCloud) {
+		return errNoRule
+	}
+	if _, key := overlay.Fingerprint(c.Certificate()); key != d.Certificate.KeySHA256 && key != d.NextKey {
+		return errOldKey
+	}
+	return nil
 }

@@ -2,15 +2,12 @@ package hub
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
-	"time"
 
 	"vitalseal/internal/disk"
 	"vitalseal/internal/overlay"
@@ -73,81 +70,6 @@ func readDSN(path string) (string, error) {
 	return dsn, nil
 }
 
-// administrator is what is kept of a joined hub's second identity, as one of the database's secrets.
-type administrator struct {
-	ZitiID string `json:"ziti"`
-	Token  string `json:"token,omitempty"` // one-time; gone once it has been used
-}
-
-func administratorSecret(hub overlay.ID) string { return "hub-admin-" + hub.Name }
-
-// inviteAdministrator makes the identity by which an invited hub will administer the network. Its token waits in the database for
-// all who have the root key.
-func (v *inventory) inviteAdministrator(ctx context.Context, hub overlay.ID) (undo func(context.Context) error, err error) {
-	ziti, token, err := v.network.CreateAdministrator(ctx, hub)
-	if err != nil {
-		return nil, err
-	}
-	undo = func(ctx context.Context) error {
-		return errors.Join(v.network.Delete(ctx, ziti), v.store.DeleteSecret(ctx, administratorSecret(hub)))
-	}
-	b, err := json.Marshal(administrator{ziti, token}) // #nosec G117 -- goes into the store sealed
-	if err == nil {
-		err = v.store.SaveSecret(ctx, administratorSecret(hub), b)
-	}
-	return undo, err
-}
-
-// administratorOf is the network's identity by which another hub administers it; "" for none that we made.
-func (v *inventory) administratorOf(ctx context.Context, hub overlay.ID) (string, error) {
-	var a administrator
-	b, err := v.store.Secret(ctx, administratorSecret(hub))
-	if errors.Is(err, store.ErrNotFound) {
-		return "", nil
-	}
-	if err == nil {
-		err = json.Unmarshal(b, &a)
-	}
-	return a.ZitiID, err
-}
-
-// administratorOut keeps out what another hub administers the network by.
-func (v *inventory) administratorOut(ctx context.Context, d store.Device, forGood bool) error {
-	id, err := overlay.ParseID(d.ID)
-	if err != nil {
-		return err
-	}
-	ziti, err := v.administratorOf(ctx, id)
-	switch {
-	case err != nil || ziti == "":
-		return err
-	case forGood:
-		return v.network.Delete(ctx, ziti)
-	}
-	return v.network.Disable(ctx, ziti)
-}
-
-// hubsOut does so for every hub that is disabled or deleted, once: such a hub may have decided that itself, and ended.
-func (v *inventory) hubsOut(ctx context.Context) error {
-	all, err := v.devices(ctx)
-	for _, d := range all {
-		if d.Kind != overlay.KindHub || v.hubState[d.ID] == d.State || d.ID == v.self.String() {
-			continue
-		}
-		if d.State == store.DeviceDisabled || d.State == store.DeviceDeleted {
-			if e := v.administratorOut(ctx, d, d.State == store.DeviceDeleted); e != nil {
-				err = errors.Join(err, e)
-				continue
-			}
-		}
-		if v.hubState == nil {
-			v.hubState = map[string]string{}
-		}
-		v.hubState[d.ID] = d.State
-	}
-	return err
-}
-
 // readTicket reads the ticket of a hub that joins; nil if there is none, or it was used.
 func readTicket(cfg Config, self overlay.ID, authority *overlay.Authority) (*overlay.Ticket, error) {
 	if cfg.Overlay.Ticket == "" {
@@ -183,28 +105,20 @@ func joinOverlay(ctx context.Context, network overlay.Network, cfg Config, ticke
 func joinAdministration(ctx context.Context, network overlay.Network, cfg Config, st *store.Store, self overlay.ID) (path string, err error) {
 	path = filepath.Join(cfg.Data, adminConfigFile)
 	config, err := enrolOnce(ctx, network, path, cfg.Overlay.AdminToken, func() (string, error) {
-		b, err := st.Secret(ctx, administratorSecret(self))
-		if errors.Is(err, store.ErrNotFound) {
+		token, known, err := administratorToken(ctx, st, self)
+		if err == nil && !known {
 			return tokenIn(cfg.Overlay.AdminToken)()
 		}
-		var a administrator
-		if err == nil {
-			err = json.Unmarshal(b, &a)
-		}
-		if err == nil && a.Token == "" {
+		if err == nil && token == "" {
 			err = fmt.Errorf("hub: %s administers the overlay already, from another data folder; use that one, or delete this hub and invite it again", self)
 		}
-		return a.Token, err
+		return token, err
 	})
 	if err != nil {
 		return path, err
 	}
 	// The token is used up, whatever its source; the identity is what other hubs keep out, should this one be disabled.
-	b, err := json.Marshal(administrator{ZitiID: overlay.ZitiID(config)})
-	if err == nil {
-		_, err = st.UpdateSecret(ctx, administratorSecret(self), func([]byte) ([]byte, error) { return b, nil })
-	}
-	return path, err
+	return path, keepAdministrator(ctx, st, self, config)
 }
 
 // ErrOtherOverlay says that the overlay that answers is not the one on which this hub has its identities.
@@ -267,79 +181,4 @@ func enrolOnce(ctx context.Context, network overlay.Network, path, file string, 
 		_ = os.Remove(file) // used up; where it cannot be removed the overlay finds that out
 	}
 	return b, nil
-}
-
-// registerSelf puts this hub into the inventory: the first one by itself, another by its ticket.
-func (v *inventory) registerSelf(ctx context.Context, config []byte, version string, ticket *overlay.Ticket) error {
-	d, err := v.store.Device(ctx, v.self.String())
-	switch {
-	case errors.Is(err, store.ErrNotFound):
-		err = v.first(ctx)
-	case err != nil:
-	case d.State == store.DeviceInvited && ticket == nil:
-		err = fmt.Errorf("%s is invited: name its ticket in overlay: ticket", v.self)
-	case d.State == store.DeviceInvited:
-		_, err = v.store.RedeemTicket(ctx, sha256.Sum256([]byte(ticket.Secret)), []string{v.self.String()}, time.Now())
-		if errors.Is(err, store.ErrTicketUsed) && !d.Enrolled.IsZero() { // by us, interrupted in between
-			err = nil
-		}
-		if err == nil {
-			err = v.store.MarkEnrolled(ctx, v.self.String(), time.Now())
-		}
-		if err == nil {
-			err = v.store.AdmitDevice(ctx, v.self.String())
-		}
-	case d.State != store.DeviceActive:
-		err = fmt.Errorf("%w: %s is %s; an administrator can enable it at another hub", errHubOut, v.self, d.State)
-	}
-	if err == nil {
-		err = v.store.SetZitiID(ctx, v.self.String(), overlay.ZitiID(config))
-	}
-	if err == nil {
-		err = v.store.NoteVersion(ctx, v.self.String(), version)
-	}
-	if err != nil {
-		return fmt.Errorf("hub: inventory: %w", err)
-	}
-	return nil
-}
-
-// first puts the first hub of a deployment into the inventory.
-func (v *inventory) first(ctx context.Context) error {
-	all, err := v.devices(ctx)
-	if err != nil {
-		return err
-	}
-	for _, d := range all {
-		if d.Kind == overlay.KindHub {
-			return fmt.Errorf("this database has hubs already (%s), and %s was not invited: `vitalseal identity invite-hub %s` at one of them makes a ticket; name it in overlay: ticket, and this hub's name in name",
-				d.ID, v.self, v.self.Name)
-		}
-	}
-	return v.store.CreateDevice(ctx, store.Device{ID: v.self.String(), Kind: overlay.KindHub, State: store.DeviceActive,
-		EnrolledBy: "first start", Enrolled: time.Now()})
-}
-
-// errHubOut is why a hub stops, or does not start, that was disabled or deleted at another.
-var errHubOut = errors.New("this hub is not active in the inventory")
-
-// alive notes that this hub is there, until ctx ends or it is not to be any more.
-func (v *inventory) alive(ctx context.Context) error {
-	tick := time.NewTicker(sweepEvery)
-	defer tick.Stop()
-	for n := 0; ; n++ {
-		switch err := v.active(ctx, v.self); {
-		case errors.Is(err, errInactive):
-			return fmt.Errorf("hub: %w; an administrator at another hub decided so", errHubOut)
-		case err == nil && n%10 == 0:
-			if err := v.store.TouchDevice(ctx, v.self.String()); err != nil && ctx.Err() == nil {
-				v.log.Warn("last seen not noted", "identity", v.self.String(), "err", err)
-			}
-		}
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-tick.C:
-		}
-	}
 }

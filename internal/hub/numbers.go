@@ -19,9 +19,7 @@ func (v *inventory) resetNumbers(ctx context.Context, spiffeID string) error {
 			return err
 		}
 		v.log.Warn("an administrator reset the numbers of a component: its next start is taken whatever its boot counter is", "identity", one)
-		if v.cut != nil {
-			v.cut(id)
-		}
+		v.endLive(id)
 	}
 	return nil
 }

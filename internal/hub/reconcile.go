@@ -245,11 +245,7 @@ func (v *inventory) run(ctx context.Context) error {
 
 // reconciling holds the network against the inventory until ctx ends.
 func (v *inventory) reconciling(ctx context.Context) error {
-	every := v.every
-	if every <= 0 {
-		every = reconcileEvery
-	}
-	tick := time.NewTicker(every)
+	tick := time.NewTicker(v.every)
 	defer tick.Stop()
 	failing := false
 	for {

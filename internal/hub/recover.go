@@ -2,7 +2,6 @@ package hub
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -93,7 +92,7 @@ func Recover(ctx context.Context, cfg Config, network Network, r Recovery, log *
 		return out, err
 	}
 	if r.Overlay {
-		if err := inv.recoverOverlay(ctx, cfg, &out); err != nil {
+		if err := recoverOverlay(ctx, inv, cfg, &out); err != nil {
 			return out, err
 		}
 	}
@@ -253,16 +252,13 @@ func stoppedInventory(ctx context.Context, cfg Config, network Network, st *stor
 	if err != nil {
 		return nil, fmt.Errorf("hub: recover: the overlay must run: %w", err)
 	}
-	inv := &inventory{domain: cfg.Deployment, self: self, store: st, network: administration, authority: secrets.authority,
-		recipient: secrets.recipient.Recipient().Bytes(), ticketTTL: cfg.TicketLifetime, project: projectionOf(engine), trail: trail,
-		poke: newPokes(), below: network.Network, log: log}
+	inv := newInventory(Config2{Domain: cfg.Deployment, Self: self, Store: st, Network: administration, Below: network.Network,
+		Authority: secrets.authority, Recipient: secrets.recipient.Recipient().Bytes(), TicketTTL: cfg.TicketLifetime, Rules: engine,
+		Trail: trail, Log: log})
 	if !anew {
 		return inv, nil
 	}
-	b, err := json.Marshal(administrator{ZitiID: overlay.ZitiID(mustRead(filepath.Join(cfg.Data, adminConfigFile)))})
-	if err == nil {
-		_, err = st.UpdateSecret(ctx, administratorSecret(self), func([]byte) ([]byte, error) { return b, nil })
-	}
+	err = keepAdministrator(ctx, st, self, mustRead(filepath.Join(cfg.Data, adminConfigFile)))
 	if err == nil {
 		err = st.SetZitiID(ctx, self.String(), overlay.ZitiID(hubConfig))
 	}
@@ -309,7 +305,7 @@ func enrolAnew(ctx context.Context, network overlay.Network, cfg Config) error {
 }
 
 // recoverOverlay makes the overlay what the inventory says, and writes a ticket for every component.
-func (v *inventory) recoverOverlay(ctx context.Context, cfg Config, out *Recovered) error {
+func recoverOverlay(ctx context.Context, v *inventory, cfg Config, out *Recovered) error {
 	if err := v.firstReconcile(ctx); err != nil { // services and policies, before an identity has a role
 		return err
 	}

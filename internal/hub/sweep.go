@@ -14,20 +14,42 @@ import (
 // sweepEvery is how often every live connection is held against the inventory, in case a change was not reported.
 const sweepEvery = time.Second
 
-// live are the connections that are open at this hub, on whichever service.
+// closeWithin is how long a revocation waits for the connections that it closes: over a network that stalls a close takes
+// seconds, and what was revoked is refused meanwhile.
+const closeWithin = time.Second
+
+// live are the connections that are open at this hub, on whichever service: the one list of them.
 type live struct {
-	mu      sync.Mutex             // guards conns
-	conns   map[*overlay.Conn]bool // true: its end was asked for
-	closing sync.WaitGroup         // connections that are being closed, which over a network that stalls takes seconds
+	mu      sync.Mutex // guards conns
+	conns   map[*overlay.Conn]*liveConn
+	closing sync.WaitGroup // connections that are being closed
 }
 
-func (l *live) enter(c *overlay.Conn) {
+// liveConn is what is known of a connection.
+type liveConn struct {
+	service Service
+	asked   bool // its end was asked for
+}
+
+// enter registers a connection, unless its peer has as many as the service allows.
+func (l *live) enter(c *overlay.Conn, s Service) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.conns == nil {
-		l.conns = map[*overlay.Conn]bool{}
+	same := 0
+	for have, x := range l.conns {
+		if x.service.Name == s.Name && have.Peer() == c.Peer() {
+			same++
+		}
 	}
-	l.conns[c] = false
+	//defence:station-bound connections of one workstation are bounded
+	if s.PerPeer > 0 && same >= s.PerPeer {
+		return false
+	}
+	if l.conns == nil {
+		l.conns = map[*overlay.Conn]*liveConn{}
+	}
+	l.conns[c] = &liveConn{service: s}
+	return true
 }
 
 func (l *live) leave(c *overlay.Conn) {
@@ -46,29 +68,70 @@ func (l *live) all() []*overlay.Conn {
 	return out
 }
 
+// impolite are the connections of a peer on services that say no goodbye.
+func (l *live) impolite(peer overlay.ID) (out []*overlay.Conn) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for c, x := range l.conns {
+		if c.Peer() == peer && !x.service.Goodbye {
+			out = append(out, c)
+		}
+	}
+	return out
+}
+
 // asked tells whether a connection's end was asked for before, and notes that it is now.
 func (l *live) asked(c *overlay.Conn) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	was, ok := l.conns[c]
-	if ok {
-		l.conns[c] = true
+	x, ok := l.conns[c]
+	if !ok {
+		return false
 	}
+	was := x.asked
+	x.asked = true
 	return was
 }
 
 func (l *live) close(c *overlay.Conn) { l.closing.Go(func() { _ = c.Close() }) }
 
+// endLive ends the connections of a component at this hub: it tells the services, closes the connections of those that say
+// no goodbye, and leaves the rest to the next sweep.
+func (v *inventory) endLive(id overlay.ID) {
+	for _, f := range v.cut {
+		f(id)
+	}
+	var each sync.WaitGroup
+	for _, c := range v.live.impolite(id) {
+		each.Add(1)
+		v.live.closing.Go(func() { defer each.Done(); _ = c.Close() })
+	}
+	closed := make(chan struct{})
+	v.live.closing.Go(func() { each.Wait(); close(closed) })
+	select {
+	case <-closed:
+	case <-time.After(closeWithin):
+	}
+}
+
+// Service is one that the hub serves.
+type Service struct {
+	Name    string // the same for listeners that share a bound
+	PerPeer int    // connections of one component at a time; zero: no bound
+	Goodbye bool   // the service ends a connection with a word of its own when it is told of the cut
+}
+
 // watched makes a listener whose connections are among the live ones from before they are looked at, so that a change
 // that comes in between finds them, and that lets in no component whose key was replaced or that no rule lets reach the service.
-func (v *inventory) watched(ctx context.Context, ln net.Listener) net.Listener {
-	return &watchedListener{Listener: ln, v: v, ctx: ctx, quiet: overlay.NewFlood(v.log)}
+func (v *inventory) watched(ctx context.Context, ln net.Listener, s Service) net.Listener {
+	return &watchedListener{Listener: ln, v: v, service: s, ctx: ctx, quiet: overlay.NewFlood(v.log)}
 }
 
 type watchedListener struct {
 	net.Listener
-	v   *inventory
-	ctx context.Context // the serving context; Accept has none of its own
+	v       *inventory
+	service Service
+	ctx     context.Context // the serving context; Accept has none of its own
 
 	quiet *overlay.Flood // for refused connections
 }
@@ -90,7 +153,11 @@ func (w *watchedListener) Accept() (net.Conn, error) {
 			continue
 		}
 		c.Conn = &watchedConn{Conn: c.Conn, left: func() { w.v.live.leave(c) }}
-		w.v.live.enter(c)
+		if !w.v.live.enter(c, w.service) {
+			w.quiet.Warn("too many connections of one component", "identity", c.Peer().String())
+			_ = c.Close()
+			continue
+		}
 		if err := w.v.takeKey(w.ctx, c, w.Addr().String()); err != nil {
 			w.quiet.Warn("connection refused", "identity", c.Peer().String(), "err", err)
 			_ = c.Close()
@@ -169,7 +236,7 @@ func (v *inventory) sweep(ctx context.Context) {
 		case !ok || !standing(d, all):
 			if !v.live.asked(c) { // politely first, where a service has a word for it
 				v.log.Warn("live connection ended", "identity", c.Peer().String())
-				v.cut(c.Peer())
+				v.endLive(c.Peer())
 				continue
 			}
 			v.live.close(c)

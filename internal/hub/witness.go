@@ -149,7 +149,7 @@ func asked(from int64, said []byte) (audit.Ask, error) {
 
 // witnessOthers makes this hub a witness of every other hub's log, until ctx ends: it waits there for what the other shows before
 // it answers a dangerous act, and the two tell each other what their witnesses have seen.
-func (t *testimony) witnessOthers(ctx context.Context, inv *inventory, ep overlay.Endpoint) {
+func (t *testimony) witnessOthers(ctx context.Context, self overlay.ID, inv *inventory, ep overlay.Endpoint) {
 	if t.damaged != nil {
 		return
 	}
@@ -173,7 +173,7 @@ func (t *testimony) witnessOthers(ctx context.Context, inv *inventory, ep overla
 			}
 			for id, d := range all {
 				hub, bad := overlay.ParseID(id)
-				if bad != nil || d.Kind != overlay.KindHub || d.State != store.DeviceActive || hub == inv.self || followed[id] != nil {
+				if bad != nil || d.Kind != overlay.KindHub || d.State != store.DeviceActive || hub == self || followed[id] != nil {
 					continue
 				}
 				one, stop := context.WithCancel(ctx)
