@@ -41,7 +41,8 @@ var allowed = map[string]string{
 	"sink/egress":     "overlay",
 	"gateway":         "vitals sensor signal seal outbox overlay delivery uplink audit disk gateway/legacy",
 	"gateway/legacy":  "vitals form delivery disk",
-	"hub":             "vitals seal overlay audit access signin store delivery ingest view sink disk",
+	"fleet":           "overlay audit access store",
+	"hub":             "vitals seal overlay audit access signin store delivery ingest fleet view sink disk",
 	"process":         "",
 	"demo":            "sensor gateway view/client process",
 	"disk":            "",
@@ -51,8 +52,8 @@ var allowed = map[string]string{
 	"lab/weaken":   "",
 	"lab/mutate":   "",
 	"lab/accuracy": "vitals sensor signal recording",
-	"lab/attack":   "vitals sensor signal seal outbox overlay audit access signin store delivery uplink ingest view sink connect gateway hub process demo",
-	"lab/bench":    "vitals sensor signal seal outbox overlay audit access store delivery uplink ingest view connect gateway hub process demo",
+	"lab/attack":   "vitals sensor signal seal outbox overlay audit access signin store delivery uplink ingest fleet view sink connect gateway hub process demo",
+	"lab/bench":    "vitals sensor signal seal outbox overlay audit access store delivery uplink ingest fleet view connect gateway hub process demo",
 	"lab/peers":    "vitals sensor signal gateway process lab/bench",
 }
 
@@ -68,9 +69,9 @@ var only = []struct{ module, packages string }{
 // never is what a package may not reach, over any number of imports: packages below internal/, and modules.
 var never = map[string]string{
 	// What is at the patient holds nothing of the hub: neither its store nor what decides who sees it.
-	"gateway": "store access signin ingest hub view sink overlay/manage overlay/node github.com/cedar-policy/ github.com/ncruces/ github.com/jackc/",
+	"gateway": "store access signin ingest hub fleet view sink overlay/manage overlay/node github.com/cedar-policy/ github.com/ncruces/ github.com/jackc/",
 	// A workstation administers no network that it uses.
-	"connect": "store access signin ingest hub overlay/manage overlay/node github.com/cedar-policy/ github.com/ncruces/ github.com/jackc/",
+	"connect": "store access signin ingest hub fleet overlay/manage overlay/node github.com/cedar-policy/ github.com/ncruces/ github.com/jackc/",
 	// What a hospital installs holds no attack tool, and nothing to measure or compare with.
 	"cmd/vitalseal": "lab/attack lab/bench lab/peers lab/accuracy",
 }

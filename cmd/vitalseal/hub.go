@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"vitalseal/internal/cli"
+	"vitalseal/internal/fleet"
 	"vitalseal/internal/hub"
 	"vitalseal/internal/overlay/manage"
 	"vitalseal/internal/overlay/openziti"
@@ -20,7 +21,7 @@ import (
 // network is the real one: OpenZiti, embedded or external.
 func network(log *slog.Logger) hub.Network {
 	return hub.Network{Network: openziti.NewNetwork(log),
-		Administer: func(ctx context.Context, file string, log *slog.Logger) (hub.Administration, error) {
+		Administer: func(ctx context.Context, file string, log *slog.Logger) (fleet.Administration, error) {
 			return manage.ConnectAdmin(ctx, file, log)
 		}}
 }

@@ -8,6 +8,8 @@ import (
 	"net"
 	"strings"
 	"time"
+
+	"vitalseal/internal/fleet"
 )
 
 const (
@@ -28,7 +30,7 @@ func notYet(err error) bool {
 
 // awaitAdministration opens the network's management, and tries again for as long as its controller is not up. Every other error
 // (a certificate that is not known, a file that does not read) ends it at once.
-func awaitAdministration(ctx context.Context, network Network, file string, log *slog.Logger) (Administration, error) {
+func awaitAdministration(ctx context.Context, network Network, file string, log *slog.Logger) (fleet.Administration, error) {
 	until := time.Now().Add(administrationPatience)
 	for told := false; ; told = true {
 		a, err := network.Administer(ctx, file, log)

@@ -14,6 +14,8 @@ import (
 	"syscall"
 	"testing"
 	"testing/synctest"
+
+	"vitalseal/internal/fleet"
 )
 
 // TestHubWaitsForTheOverlay: a controller that is not there yet is waited for; one that refuses, and one that never comes, end the start.
@@ -35,7 +37,7 @@ func TestHubWaitsForTheOverlay(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				tries := 0
-				_, err := awaitAdministration(t.Context(), Network{Administer: func(context.Context, string, *slog.Logger) (Administration, error) {
+				_, err := awaitAdministration(t.Context(), Network{Administer: func(context.Context, string, *slog.Logger) (fleet.Administration, error) {
 					err := x.errs[min(tries, len(x.errs)-1)]
 					tries++
 					return nil, err

@@ -8,6 +8,7 @@ import (
 	"os"
 
 	"vitalseal/internal/access"
+	"vitalseal/internal/fleet"
 	"vitalseal/internal/overlay"
 	"vitalseal/internal/sink"
 	"vitalseal/internal/sink/egress"
@@ -16,7 +17,7 @@ import (
 
 // forwarding makes the engine that forwards channels to clouds. Its way out is an egress that the inventory calls active and that
 // shows the key the inventory knows; TLS to the cloud begins above that, here.
-func forwarding(cfg Config, st *store.Store, engine *access.Engine, endpoint overlay.Endpoint, inv *inventory, log *slog.Logger) (*sink.Engine, error) {
+func forwarding(cfg Config, st *store.Store, engine *access.Engine, endpoint overlay.Endpoint, inv *fleet.Inventory, log *slog.Logger) (*sink.Engine, error) {
 	var roots []byte
 	if cfg.Cloud.CAFile != "" {
 		var err error
@@ -26,7 +27,7 @@ func forwarding(cfg Config, st *store.Store, engine *access.Engine, endpoint ove
 	}
 	e, err := sink.New(sink.Config{Store: st, Access: engine, RootsPEM: roots, Interval: cfg.Cloud.Interval, Rescan: cfg.Cloud.Rescan, Log: log,
 		Dial: func(ctx context.Context, target string) (net.Conn, error) {
-			return egress.Dial(ctx, endpoint, target, inv.admitHost)
+			return egress.Dial(ctx, endpoint, target, inv.AdmitHost)
 		}})
 	if err != nil {
 		return nil, fmt.Errorf("hub: %w", err)

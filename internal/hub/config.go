@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"vitalseal/internal/access"
+	"vitalseal/internal/fleet"
 	"vitalseal/internal/overlay"
 	"vitalseal/internal/signin"
 	"vitalseal/internal/sink"
@@ -142,7 +143,7 @@ type OverlayConfig struct {
 
 // Default is the configuration that every file starts from.
 func Default() Config {
-	return Config{Name: "hub", IdentityLifetime: 24 * time.Hour, TicketLifetime: 24 * time.Hour, ConfirmAfter: store.DefaultConfirmAfter, Host: signin.DefaultHost, TwoPersons: TwoPersonsAuto, Overlay: OverlayConfig{ReconcileEvery: reconcileEvery},
+	return Config{Name: "hub", IdentityLifetime: 24 * time.Hour, TicketLifetime: 24 * time.Hour, ConfirmAfter: store.DefaultConfirmAfter, Host: signin.DefaultHost, TwoPersons: TwoPersonsAuto, Overlay: OverlayConfig{ReconcileEvery: fleet.ReconcileEvery},
 		ThingSpeak: ThingSpeakConfig{Profile: "generous"}, Quotas: defaultQuotas(), Disk: DiskConfig{}.orDefault(), Cloud: CloudConfig{Interval: sink.MinInterval, Rescan: 24 * time.Hour}}
 }
 

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"vitalseal/internal/access"
+	"vitalseal/internal/fleet"
 	"vitalseal/internal/overlay"
 	"vitalseal/internal/signin"
 	"vitalseal/internal/store"
@@ -31,7 +32,7 @@ const (
 
 // firstStart makes the first administrator and the first workstation's ticket, so that there is a way in. Each is written
 // once; the files are the operator's to use and delete. The ticket is written again while no workstation has enrolled.
-func firstStart(ctx context.Context, cfg Config, st *store.Store, inv *inventory, log *slog.Logger) error {
+func firstStart(ctx context.Context, cfg Config, st *store.Store, inv *fleet.Inventory, log *slog.Logger) error {
 	people, err := st.Persons(ctx)
 	if err != nil {
 		return fmt.Errorf("hub: %w", err)
@@ -46,12 +47,12 @@ func firstStart(ctx context.Context, cfg Config, st *store.Store, inv *inventory
 	device := store.Device{ID: overlay.ID{Domain: cfg.Deployment, Kind: overlay.KindWorkstation, Name: "first"}.String(),
 		Kind: overlay.KindWorkstation}
 	if old, err := st.Device(ctx, device.ID); err == nil && old.State == store.DeviceInvited {
-		if err := inv.remove(ctx, device.ID); err != nil {
+		if err := inv.Remove(ctx, device.ID); err != nil {
 			return err
 		}
 		device.ID = overlay.ID{Domain: cfg.Deployment, Kind: overlay.KindWorkstation, Name: "first-" + shortRandom()}.String()
 	}
-	ticket, err := inv.invite(ctx, "first start", []store.Device{device})
+	ticket, err := inv.Invite(ctx, "first start", []store.Device{device})
 	if err != nil {
 		return err
 	}
@@ -102,7 +103,7 @@ func writeFirstTicket(ctx context.Context, cfg Config, st *store.Store, ticket [
 }
 
 // keepFirstTicket sees to it that there is a good ticket for the first workstation until one has enrolled.
-func keepFirstTicket(ctx context.Context, cfg Config, st *store.Store, inv *inventory, log *slog.Logger) {
+func keepFirstTicket(ctx context.Context, cfg Config, st *store.Store, inv *fleet.Inventory, log *slog.Logger) {
 	tick := time.NewTicker(firstTicketEvery)
 	defer tick.Stop()
 	for {
@@ -119,8 +120,8 @@ func keepFirstTicket(ctx context.Context, cfg Config, st *store.Store, inv *inve
 
 // renewFirstTicket writes the first workstation's ticket again if it has ended, or is about to, and no workstation ever
 // enrolled: until then no person has another way to a ticket.
-func renewFirstTicket(ctx context.Context, cfg Config, st *store.Store, inv *inventory, now time.Time, log *slog.Logger) error {
-	all, err := inv.devices(ctx)
+func renewFirstTicket(ctx context.Context, cfg Config, st *store.Store, inv *fleet.Inventory, now time.Time, log *slog.Logger) error {
+	all, err := inv.Devices(ctx)
 	if err != nil {
 		return err
 	}
@@ -140,10 +141,10 @@ func renewFirstTicket(ctx context.Context, cfg Config, st *store.Store, inv *inv
 	}
 	var ticket []byte
 	if first != "" {
-		ticket, err = inv.reissueAny(ctx, "first start", first)
+		ticket, err = inv.ReissueAny(ctx, "first start", first)
 	} else {
 		first = overlay.ID{Domain: cfg.Deployment, Kind: overlay.KindWorkstation, Name: "first-" + shortRandom()}.String()
-		ticket, err = inv.invite(ctx, "first start", []store.Device{{ID: first, Kind: overlay.KindWorkstation}})
+		ticket, err = inv.Invite(ctx, "first start", []store.Device{{ID: first, Kind: overlay.KindWorkstation}})
 	}
 	if err != nil {
 		return err

@@ -25,6 +25,7 @@ import (
 	"vitalseal/internal/access"
 	"vitalseal/internal/audit"
 	"vitalseal/internal/disk"
+	"vitalseal/internal/fleet"
 	"vitalseal/internal/ingest"
 	"vitalseal/internal/overlay"
 	"vitalseal/internal/overlay/manage"
@@ -42,7 +43,7 @@ import (
 type Network struct {
 	overlay.Network
 	// Administer opens the management of the network with an administrator's configuration file.
-	Administer func(ctx context.Context, configFile string, log *slog.Logger) (Administration, error)
+	Administer func(ctx context.Context, configFile string, log *slog.Logger) (fleet.Administration, error)
 }
 
 // Run is the hub, until ctx ends or a part of it fails. ready is called once everything is being served.
@@ -149,20 +150,20 @@ func Run(ctx context.Context, cfg Config, network Network, ready func() error, l
 	endpoint := overlay.NewEndpoint(identity, underlay, log)
 	defer func() { err = errors.Join(err, endpoint.Close()) }()
 
-	inv := newInventory(Config2{Domain: cfg.Deployment, Self: self, Store: st, Network: administration, Below: network.Network,
+	inv := fleet.New(fleet.Config{Domain: cfg.Deployment, Self: self, Store: st, Network: administration, Below: network.Network,
 		Authority: secrets.authority, Recipient: recipient, TicketTTL: cfg.TicketLifetime, Rules: engine, Trail: trail,
 		Drift: func(c manage.Change) { guard.tell(access.Event{Kind: access.EventDrift, Detail: c.String()}) },
 		Every: cfg.Overlay.ReconcileEvery, Log: log})
-	if err := inv.registerSelf(ctx, hubConfig, cfg.Version, ticket); err != nil {
+	if err := inv.RegisterSelf(ctx, hubConfig, cfg.Version, ticket); err != nil {
 		return err
 	}
 	if ticket != nil {
 		_ = os.Remove(cfg.Overlay.Ticket) // used up
 	}
-	if err := inv.issuedToSelf(ctx, identity.SVID()); err != nil {
+	if err := inv.IssuedToSelf(ctx, identity.SVID()); err != nil {
 		return fmt.Errorf("hub: inventory: %w", err)
 	}
-	if err := inv.firstReconcile(ctx); err != nil {
+	if err := inv.FirstReconcile(ctx); err != nil {
 		return err
 	}
 
@@ -170,7 +171,7 @@ func Run(ctx context.Context, cfg Config, network Network, ready func() error, l
 	in, err := ingest.NewServer(ingest.Config{
 		Store: st, Recipient: secrets.recipient, Log: log,
 		Grant:  engine.Standing("ingest", access.AppendVitals),
-		Active: inv.active, Audit: trail,
+		Active: inv.Active, Audit: trail,
 		Alert: guard.forged,
 	})
 	if err != nil {
@@ -202,9 +203,9 @@ func Run(ctx context.Context, cfg Config, network Network, ready func() error, l
 	}
 	cloud := sink.NewFace(sink.FaceConfig{Engine: forward, Subject: gate.Subject, Log: log})
 	administer := admin.New(admin.Config{Store: st, Access: engine, SignIn: people, Audit: trail, Proven: witnessed.proven, Search: witnessed.searched, Subject: gate.Subject, Domain: cfg.Deployment,
-		Invite: inv.invite, Disable: inv.disable, Enable: inv.enable, Delete: inv.remove, Rotate: inv.rotate, ResetNumbers: inv.resetNumbers, Reissue: inv.reissue, Log: log, Live: liveOf(board)})
+		Invite: inv.Invite, Disable: inv.Disable, Enable: inv.Enable, Delete: inv.Remove, Rotate: inv.Rotate, ResetNumbers: inv.ResetNumbers, Reissue: inv.Reissue, Log: log, Live: liveOf(board)})
 	out := newFaces(ctx, route(board, gate.Limited(speak), gate.Limited(administer), gate.Limited(cloud)), log)
-	inv.onCut(func(id overlay.ID) { in.CutSensor(id.String()) })
+	inv.OnCut(func(id overlay.ID) { in.CutSensor(id.String()) })
 
 	if err := announceRecoveries(ctx, st, guard.tell); err != nil {
 		return err
@@ -215,8 +216,8 @@ func Run(ctx context.Context, cfg Config, network Network, ready func() error, l
 
 	// Serve it all; the first part to fail ends the others.
 	enrolTTL := cfg.IdentityLifetime
-	ofFaces := Service{Name: overlay.ServiceFaces, PerPeer: maxWorkstationConns}
-	ofRenew := Service{Name: overlay.ServiceRenew}
+	ofFaces := fleet.Service{Name: overlay.ServiceFaces, PerPeer: maxWorkstationConns}
+	ofRenew := fleet.Service{Name: overlay.ServiceRenew}
 	g, ctx := errgroup.WithContext(ctx)
 	for _, service := range []struct {
 		name  string
@@ -224,21 +225,21 @@ func Run(ctx context.Context, cfg Config, network Network, ready func() error, l
 		serve func(net.Listener) error
 	}{
 		{overlay.ServiceIngest, nil, func(ln net.Listener) error {
-			return in.Serve(ctx, inv.watched(ctx, ln, Service{Name: overlay.ServiceIngest, Goodbye: true}))
+			return in.Serve(ctx, inv.Watched(ctx, ln, fleet.Service{Name: overlay.ServiceIngest, Goodbye: true}))
 		}},
-		{overlay.ServiceFaces, nil, func(ln net.Listener) error { return out.serve(ctx, inv.watched(ctx, ln, ofFaces), inv.admit) }},
+		{overlay.ServiceFaces, nil, func(ln net.Listener) error { return out.serve(ctx, inv.Watched(ctx, ln, ofFaces), inv.Admit) }},
 		// The same for a workstation that has something under way here.
-		{overlay.At(overlay.ServiceFaces, self), nil, func(ln net.Listener) error { return out.serve(ctx, inv.watched(ctx, ln, ofFaces), inv.admit) }},
+		{overlay.At(overlay.ServiceFaces, self), nil, func(ln net.Listener) error { return out.serve(ctx, inv.Watched(ctx, ln, ofFaces), inv.Admit) }},
 		{overlay.ServiceEnrol, []overlay.ListenOption{overlay.AcceptAnonymous()}, func(ln net.Listener) error {
 			return overlay.ServeEnrol(ctx, ln, secrets.authority, recipient, inv, enrolTTL, log)
 		}},
 		{overlay.ServiceRenew, []overlay.ListenOption{overlay.AcceptExpired()}, func(ln net.Listener) error {
-			return overlay.ServeRenew(ctx, inv.watched(ctx, ln, ofRenew), secrets.authority, overlay.Renewals{Admit: inv.renewable, Issued: inv.issued,
+			return overlay.ServeRenew(ctx, inv.Watched(ctx, ln, ofRenew), secrets.authority, overlay.Renewals{Admit: inv.Renewable, Issued: inv.Issued,
 				Witness: witnessed.toComponent(false), Next: witnessed.toComponent(true)}, enrolTTL, log)
 		}},
 		// The same for another hub, which witnesses this one's audit log.
 		{overlay.At(overlay.ServiceRenew, self), nil, func(ln net.Listener) error {
-			return overlay.ServeRenew(ctx, inv.watched(ctx, ln, ofRenew), secrets.authority, overlay.Renewals{Admit: inv.renewable, Issued: inv.issued,
+			return overlay.ServeRenew(ctx, inv.Watched(ctx, ln, ofRenew), secrets.authority, overlay.Renewals{Admit: inv.Renewable, Issued: inv.Issued,
 				Witness: witnessed.toComponent(false), Next: witnessed.toComponent(true)}, enrolTTL, log)
 		}},
 	} {
@@ -254,15 +255,15 @@ func Run(ctx context.Context, cfg Config, network Network, ready func() error, l
 		})
 	}
 	renewer := &overlay.Renewer{Identity: identity, Endpoint: endpoint, Authority: secrets.authority, TTL: cfg.IdentityLifetime,
-		Network: network.Network, Issued: inv.issuedToSelf, Log: log}
+		Network: network.Network, Issued: inv.IssuedToSelf, Log: log}
 	g.Go(func() error { return renewer.Run(ctx) })
-	g.Go(func() error { return inv.run(ctx) })
-	g.Go(func() error { return inv.alive(ctx) })
+	g.Go(func() error { return inv.Run(ctx) })
+	g.Go(func() error { return inv.Alive(ctx) })
 	g.Go(func() error { keepFirstTicket(ctx, cfg, st, inv, log); return nil })
 	g.Go(func() error { return st.Lead(ctx, "forward", forward.Run) }) // one hub forwards for all
 	g.Go(func() error { speak.Run(ctx); return nil })
-	g.Go(func() error { guard.run(ctx); return nil })
-	g.Go(func() error { room.run(ctx); return nil })
+	g.Go(func() error { guard.Run(ctx); return nil })
+	g.Go(func() error { room.Run(ctx); return nil })
 	g.Go(func() error { sayTwoPersons(ctx, engine); return nil })
 	g.Go(func() error { witnessed.witnessOthers(ctx, self, inv, endpoint); return nil })
 	g.Go(func() error {

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"vitalseal/internal/connect"
+	"vitalseal/internal/fleet"
 	"vitalseal/internal/gateway"
 	"vitalseal/internal/hub"
 	"vitalseal/internal/overlay"
@@ -198,7 +199,7 @@ func (d *deployment) start() {
 	d.t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	ready, ended := make(chan struct{}), make(chan error, 1)
-	network := hub.Network{Network: d.net, Administer: func(context.Context, string, *slog.Logger) (hub.Administration, error) { return d.office, nil }}
+	network := hub.Network{Network: d.net, Administer: func(context.Context, string, *slog.Logger) (fleet.Administration, error) { return d.office, nil }}
 	go func() {
 		ended <- hub.Run(ctx, d.cfg, network, func() error { close(ready); return nil }, slog.New(slog.NewTextHandler(d.log, nil)))
 	}()

@@ -63,7 +63,7 @@ func (d *desk) inventory() map[string]component {
 	return m
 }
 
-func (d *desk) invite(path string, in any) (overlay.Ticket, error) {
+func (d *desk) Invite(path string, in any) (overlay.Ticket, error) {
 	d.t.Helper()
 	var raw json.RawMessage
 	if err := d.Do(d.t.Context(), http.MethodPost, "/api/admin/"+path, in, &raw); err != nil {
@@ -119,11 +119,11 @@ func ends(t *testing.T, what string, c net.Conn) {
 func TestTheInventoryKnows(t *testing.T) {
 	d := newDesk(t)
 	must(t, d.Do(t.Context(), http.MethodPost, "/api/admin/wards", map[string]string{"id": "w1", "name": "One"}, nil))
-	ticket, err := d.invite("workstations", map[string]any{"id": "wall", "mode": "display", "wards": []string{"w1"}})
+	ticket, err := d.Invite("workstations", map[string]any{"id": "wall", "mode": "display", "wards": []string{"w1"}})
 	must(t, err)
 	for _, bad := range []map[string]any{{"id": "x", "mode": "display"}, {"id": "x", "wards": []string{"w1"}}, {"id": "x", "mode": "other"},
 		{"id": "x", "mode": "display", "wards": []string{"nowhere"}}} {
-		if _, err := d.invite("workstations", bad); status(err) != http.StatusBadRequest {
+		if _, err := d.Invite("workstations", bad); status(err) != http.StatusBadRequest {
 			t.Errorf("%v: %v, want 400", bad, err)
 		}
 	}
@@ -159,7 +159,7 @@ func TestTheInventoryKnows(t *testing.T) {
 // be told, and live connections end; enabling it lets them back in, but not one that was disabled by itself.
 func TestGatewayTakesItsSensorsAlong(t *testing.T) {
 	d := newDesk(t)
-	ticket, err := d.invite("gateways", map[string]any{"id": "gw", "sensors": []map[string]string{
+	ticket, err := d.Invite("gateways", map[string]any{"id": "gw", "sensors": []map[string]string{
 		{"id": "oxi-a", "model": "MAX30100", "serial": "1"}, {"id": "oxi-b", "model": "MAX30100", "serial": "2"}}})
 	must(t, err)
 	ids, err := d.redeem(ticket)
@@ -219,7 +219,7 @@ func TestGatewayTakesItsSensorsAlong(t *testing.T) {
 // ticket was redeemed while it was disabled gets its working roles when it is enabled.
 func TestEnableLeadsBackWhereItWas(t *testing.T) {
 	d := newDesk(t)
-	early, err := d.invite("workstations", map[string]any{"id": "early"})
+	early, err := d.Invite("workstations", map[string]any{"id": "early"})
 	must(t, err)
 	must(t, d.change("workstation/early", "disable"))
 	must(t, d.change("workstation/early", "enable"))
@@ -230,7 +230,7 @@ func TestEnableLeadsBackWhereItWas(t *testing.T) {
 	must(t, err)
 	d.state("workstation/early", "active")
 
-	ticket, err := d.invite("gateways", map[string]any{"id": "gw", "sensors": []map[string]string{{"id": "oxi", "model": "MAX30100", "serial": "1"}}})
+	ticket, err := d.Invite("gateways", map[string]any{"id": "gw", "sensors": []map[string]string{{"id": "oxi", "model": "MAX30100", "serial": "1"}}})
 	must(t, err)
 	must(t, d.change("sensor/oxi", "disable"))
 	_, err = d.redeem(ticket)
@@ -253,7 +253,7 @@ func TestInviteAllOrNone(t *testing.T) {
 	d.office.mu.Lock()
 	d.office.failCreate = "oxi-b"
 	d.office.mu.Unlock()
-	if _, err := d.invite("gateways", body); err == nil || strings.Contains(err.Error(), "409") {
+	if _, err := d.Invite("gateways", body); err == nil || strings.Contains(err.Error(), "409") {
 		t.Fatalf("it did not fail at the overlay: %v", err)
 	}
 	for id := range d.inventory() {
@@ -269,7 +269,7 @@ func TestInviteAllOrNone(t *testing.T) {
 		}
 	}
 	d.office.mu.Unlock()
-	ticket, err := d.invite("gateways", body)
+	ticket, err := d.Invite("gateways", body)
 	must(t, err)
 	_, err = d.redeem(ticket)
 	must(t, err)
@@ -279,10 +279,10 @@ func TestInviteAllOrNone(t *testing.T) {
 // then. One that did enrol keeps its name for good.
 func TestNameIsFreeAgain(t *testing.T) {
 	d := newDesk(t)
-	old, err := d.invite("workstations", map[string]any{"id": "desk"})
+	old, err := d.Invite("workstations", map[string]any{"id": "desk"})
 	must(t, err)
 	must(t, d.change("workstation/desk", "delete"))
-	fresh, err := d.invite("workstations", map[string]any{"id": "desk"})
+	fresh, err := d.Invite("workstations", map[string]any{"id": "desk"})
 	must(t, err)
 	mixed := old
 	mixed.Components = fresh.Components // the thief has a way onto the overlay
@@ -291,13 +291,13 @@ func TestNameIsFreeAgain(t *testing.T) {
 	}
 	// The token is used up by that; another invitation, for the component this time.
 	must(t, d.change("workstation/desk", "delete"))
-	fresh, err = d.invite("workstations", map[string]any{"id": "desk"})
+	fresh, err = d.Invite("workstations", map[string]any{"id": "desk"})
 	must(t, err)
 	_, err = d.redeem(fresh)
 	must(t, err)
 	d.state("workstation/desk", "active")
 	must(t, d.change("workstation/desk", "delete"))
-	if _, err := d.invite("workstations", map[string]any{"id": "desk"}); status(err) != http.StatusConflict {
+	if _, err := d.Invite("workstations", map[string]any{"id": "desk"}); status(err) != http.StatusConflict {
 		t.Errorf("the name of a component that enrolled: %v", err)
 	}
 }
@@ -305,7 +305,7 @@ func TestNameIsFreeAgain(t *testing.T) {
 // TestRotation: the hub demands a new key; once it has been used, the old one is refused, also where it is still connected.
 func TestRotation(t *testing.T) {
 	d := newDesk(t)
-	ticket, err := d.invite("workstations", map[string]any{"id": "desk"})
+	ticket, err := d.Invite("workstations", map[string]any{"id": "desk"})
 	must(t, err)
 	if err := d.change("workstation/desk", "rotate"); status(err) != http.StatusConflict {
 		t.Errorf("rotating what never enrolled: %v", err)
@@ -353,7 +353,7 @@ func TestRotation(t *testing.T) {
 // a ticket of that very kind.
 func TestRouterAndSecondHub(t *testing.T) {
 	d := newDesk(t)
-	ticket, err := d.invite("routers", map[string]any{"id": "wing-b"})
+	ticket, err := d.Invite("routers", map[string]any{"id": "wing-b"})
 	must(t, err)
 	if ticket.Kind != overlay.KindRouter || len(ticket.Components) != 1 {
 		t.Errorf("the router's ticket: kind %q with %d components", ticket.Kind, len(ticket.Components))
@@ -379,7 +379,7 @@ func TestRouterAndSecondHub(t *testing.T) {
 	}
 	d.office.mu.Unlock()
 
-	second, err := d.invite("hubs", map[string]any{"id": "hub-2"})
+	second, err := d.Invite("hubs", map[string]any{"id": "hub-2"})
 	must(t, err)
 	plain := second
 	plain.Kind = ""
@@ -434,7 +434,7 @@ func written(d *desk, folder string) (string, error) {
 // no other: the network is a copy of the policies.
 func TestOneRuleForOneComponent(t *testing.T) {
 	d := newDesk(t)
-	ticket, err := d.invite("gateways", map[string]any{"id": "gw", "sensors": []map[string]string{
+	ticket, err := d.Invite("gateways", map[string]any{"id": "gw", "sensors": []map[string]string{
 		{"id": "oxi-a", "model": "MAX30100", "serial": "1"}, {"id": "oxi-b", "model": "MAX30100", "serial": "2"}}})
 	must(t, err)
 	ids, err := d.redeem(ticket)

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"vitalseal/internal/disk"
+	"vitalseal/internal/fleet"
 	"vitalseal/internal/overlay"
 	"vitalseal/internal/overlay/manage"
 	"vitalseal/internal/seal"
@@ -105,7 +106,7 @@ func joinOverlay(ctx context.Context, network overlay.Network, cfg Config, ticke
 func joinAdministration(ctx context.Context, network overlay.Network, cfg Config, st *store.Store, self overlay.ID) (path string, err error) {
 	path = filepath.Join(cfg.Data, adminConfigFile)
 	config, err := enrolOnce(ctx, network, path, cfg.Overlay.AdminToken, func() (string, error) {
-		token, known, err := administratorToken(ctx, st, self)
+		token, known, err := fleet.AdministratorToken(ctx, st, self)
 		if err == nil && !known {
 			return tokenIn(cfg.Overlay.AdminToken)()
 		}
@@ -118,7 +119,7 @@ func joinAdministration(ctx context.Context, network overlay.Network, cfg Config
 		return path, err
 	}
 	// The token is used up, whatever its source; the identity is what other hubs keep out, should this one be disabled.
-	return path, keepAdministrator(ctx, st, self, config)
+	return path, fleet.KeepAdministrator(ctx, st, self, config)
 }
 
 // ErrOtherOverlay says that the overlay that answers is not the one on which this hub has its identities.

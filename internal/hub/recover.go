@@ -13,6 +13,7 @@ import (
 
 	"vitalseal/internal/access"
 	"vitalseal/internal/audit"
+	"vitalseal/internal/fleet"
 	"vitalseal/internal/overlay"
 	"vitalseal/internal/seal"
 	"vitalseal/internal/signin"
@@ -100,7 +101,7 @@ func Recover(ctx context.Context, cfg Config, network Network, r Recovery, log *
 		if err := note("identity:"+desk.String(), "a new workstation is invited"); err != nil {
 			return out, err
 		}
-		ticket, err := inv.invite(ctx, recoverer, []store.Device{{ID: desk.String(), Kind: overlay.KindWorkstation}})
+		ticket, err := inv.Invite(ctx, recoverer, []store.Device{{ID: desk.String(), Kind: overlay.KindWorkstation}})
 		if err != nil {
 			return out, err
 		}
@@ -231,7 +232,7 @@ func administrators(ctx context.Context, st *store.Store) string {
 // stoppedInventory is the inventory with the network's administration, for a hub that does not run. With anew the hub enrols
 // on the overlay with the one-time tokens that a new, empty one wrote; what it knew of the old one is kept beside.
 func stoppedInventory(ctx context.Context, cfg Config, network Network, st *store.Store, engine *access.Engine, trail *audit.Log, self overlay.ID,
-	anew bool, note func(resource, reason string) error, log *slog.Logger) (*inventory, error) {
+	anew bool, note func(resource, reason string) error, log *slog.Logger) (*fleet.Inventory, error) {
 	secrets, err := loadSecrets(ctx, st, cfg.Deployment)
 	if err != nil {
 		return nil, err
@@ -252,13 +253,13 @@ func stoppedInventory(ctx context.Context, cfg Config, network Network, st *stor
 	if err != nil {
 		return nil, fmt.Errorf("hub: recover: the overlay must run: %w", err)
 	}
-	inv := newInventory(Config2{Domain: cfg.Deployment, Self: self, Store: st, Network: administration, Below: network.Network,
+	inv := fleet.New(fleet.Config{Domain: cfg.Deployment, Self: self, Store: st, Network: administration, Below: network.Network,
 		Authority: secrets.authority, Recipient: secrets.recipient.Recipient().Bytes(), TicketTTL: cfg.TicketLifetime, Rules: engine,
 		Trail: trail, Log: log})
 	if !anew {
 		return inv, nil
 	}
-	err = keepAdministrator(ctx, st, self, mustRead(filepath.Join(cfg.Data, adminConfigFile)))
+	err = fleet.KeepAdministrator(ctx, st, self, mustRead(filepath.Join(cfg.Data, adminConfigFile)))
 	if err == nil {
 		err = st.SetZitiID(ctx, self.String(), overlay.ZitiID(hubConfig))
 	}
@@ -305,11 +306,11 @@ func enrolAnew(ctx context.Context, network overlay.Network, cfg Config) error {
 }
 
 // recoverOverlay makes the overlay what the inventory says, and writes a ticket for every component.
-func recoverOverlay(ctx context.Context, v *inventory, cfg Config, out *Recovered) error {
-	if err := v.firstReconcile(ctx); err != nil { // services and policies, before an identity has a role
+func recoverOverlay(ctx context.Context, v *fleet.Inventory, cfg Config, out *Recovered) error {
+	if err := v.FirstReconcile(ctx); err != nil { // services and policies, before an identity has a role
 		return err
 	}
-	tickets, failed := v.reissueAll(ctx, recoverer)
+	tickets, failed := v.ReissueAll(ctx, recoverer)
 	dir := filepath.Join(cfg.Data, recoveredTickets)
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return errors.Join(failed, fmt.Errorf("hub: recover: %w", err))
@@ -326,7 +327,7 @@ func recoverOverlay(ctx context.Context, v *inventory, cfg Config, out *Recovere
 		}
 		out.Tickets[spiffeID] = path
 	}
-	all, err := v.devices(ctx)
+	all, err := v.Devices(ctx)
 	for id, d := range all {
 		if d.State == store.DeviceDisabled {
 			out.Disabled = append(out.Disabled, id)

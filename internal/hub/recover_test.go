@@ -12,13 +12,14 @@ import (
 	"strings"
 	"testing"
 
+	"vitalseal/internal/fleet"
 	"vitalseal/internal/hub"
 	"vitalseal/internal/overlay"
 	"vitalseal/internal/store"
 )
 
 func (d *deployment) network() hub.Network {
-	return hub.Network{Network: d.net, Administer: func(context.Context, string, *slog.Logger) (hub.Administration, error) { return d.office, nil }}
+	return hub.Network{Network: d.net, Administer: func(context.Context, string, *slog.Logger) (fleet.Administration, error) { return d.office, nil }}
 }
 
 func (d *deployment) recover(r hub.Recovery) (hub.Recovered, error) {
@@ -101,7 +102,7 @@ func (d *deployment) recoveries() (n int) {
 // TestRecoverAnEmptyOverlay: an overlay that knows none of the components gets them all again, with a ticket for each.
 func TestRecoverAnEmptyOverlay(t *testing.T) {
 	d := newDesk(t)
-	ticket, err := d.invite("gateways", map[string]any{"id": "gw", "sensors": []map[string]string{{"id": "oxi", "model": "MAX30100", "serial": "1"}}})
+	ticket, err := d.Invite("gateways", map[string]any{"id": "gw", "sensors": []map[string]string{{"id": "oxi", "model": "MAX30100", "serial": "1"}}})
 	must(t, err)
 	old, err := d.redeem(ticket)
 	must(t, err)
@@ -162,13 +163,13 @@ func TestOneWayInStays(t *testing.T) {
 		conflict(change+" of the last workstation", d.change("workstation/first", change))
 	}
 	must(t, d.Do(t.Context(), http.MethodPost, "/api/admin/wards", map[string]string{"id": "w1", "name": "One"}, nil))
-	wall, err := d.invite("workstations", map[string]any{"id": "wall", "mode": "display", "wards": []string{"w1"}})
+	wall, err := d.Invite("workstations", map[string]any{"id": "wall", "mode": "display", "wards": []string{"w1"}})
 	must(t, err)
 	_, err = d.redeem(wall)
 	must(t, err)
 	d.state("workstation/wall", "active")
 	conflict("beside a wall display, where no person signs in", d.change("workstation/first", "disable"))
-	other, err := d.invite("workstations", map[string]any{"id": "other"})
+	other, err := d.Invite("workstations", map[string]any{"id": "other"})
 	must(t, err)
 	conflict("beside one that has only a ticket", d.change("workstation/first", "disable"))
 	_, err = d.redeem(other)
@@ -182,9 +183,9 @@ func TestOneWayInStays(t *testing.T) {
 // TestNewTicketForAComponent: what lost its keys gets a new ticket in the same place; the keys and tickets of before end.
 func TestNewTicketForAComponent(t *testing.T) {
 	d := newDesk(t)
-	unused, err := d.invite("gateways", map[string]any{"id": "gw", "sensors": []map[string]string{{"id": "oxi", "model": "MAX30100", "serial": "1"}}})
+	unused, err := d.Invite("gateways", map[string]any{"id": "gw", "sensors": []map[string]string{{"id": "oxi", "model": "MAX30100", "serial": "1"}}})
 	must(t, err)
-	ticket, err := d.invite("identities/gateway/gw/ticket", map[string]any{})
+	ticket, err := d.Invite("identities/gateway/gw/ticket", map[string]any{})
 	must(t, err)
 	if len(ticket.Components) != 2 {
 		t.Errorf("the gateway's ticket names %d components, want it and its sensor", len(ticket.Components))
@@ -196,7 +197,7 @@ func TestNewTicketForAComponent(t *testing.T) {
 	must(t, err)
 	d.state("sensor/oxi", "active")
 	c := d.dial(old["oxi"], overlay.ServiceIngest)
-	second, err := d.invite("identities/gateway/gw/ticket", map[string]any{})
+	second, err := d.Invite("identities/gateway/gw/ticket", map[string]any{})
 	must(t, err)
 	ends(t, "a new ticket was made", c)
 	must(t, d.change("sensor/oxi", "disable"))

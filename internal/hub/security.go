@@ -78,7 +78,10 @@ func (g *securityGuard) note(e store.SecurityEvent) {
 	e.Times += g.pending[id].Times
 	g.pending[id] = e
 	g.mu.Unlock()
-	poke(g.wake)
+	select {
+	case g.wake <- struct{}{}:
+	default: // it is told already
+	}
 }
 
 // clipText cuts s to most bytes, at the end of a letter.
@@ -104,7 +107,7 @@ func (g *securityGuard) forged(sensor string, r delivery.Reason) {
 }
 
 // run writes events, and looks for proofs that no witness asked for, until ctx ends. What waits then is written before it returns.
-func (g *securityGuard) run(ctx context.Context) {
+func (g *securityGuard) Run(ctx context.Context) {
 	tick := time.NewTicker(proofsEvery)
 	defer tick.Stop()
 	defer func() {
@@ -125,7 +128,10 @@ func (g *securityGuard) run(ctx context.Context) {
 			case <-ctx.Done():
 				return
 			case <-time.After(securityRetry):
-				poke(g.wake)
+				select {
+				case g.wake <- struct{}{}:
+				default: // it is told already
+				}
 			}
 		}
 	}

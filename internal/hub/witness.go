@@ -12,6 +12,7 @@ import (
 
 	"vitalseal/internal/access"
 	"vitalseal/internal/audit"
+	"vitalseal/internal/fleet"
 	"vitalseal/internal/overlay"
 	"vitalseal/internal/store"
 	"vitalseal/internal/view/dashboard"
@@ -149,7 +150,7 @@ func asked(from int64, said []byte) (audit.Ask, error) {
 
 // witnessOthers makes this hub a witness of every other hub's log, until ctx ends: it waits there for what the other shows before
 // it answers a dangerous act, and the two tell each other what their witnesses have seen.
-func (t *testimony) witnessOthers(ctx context.Context, self overlay.ID, inv *inventory, ep overlay.Endpoint) {
+func (t *testimony) witnessOthers(ctx context.Context, self overlay.ID, inv *fleet.Inventory, ep overlay.Endpoint) {
 	if t.damaged != nil {
 		return
 	}
@@ -163,7 +164,7 @@ func (t *testimony) witnessOthers(ctx context.Context, self overlay.ID, inv *inv
 	}()
 	said := ""
 	for {
-		all, err := inv.devices(ctx)
+		all, err := inv.Devices(ctx)
 		if err == nil {
 			for id, stop := range followed {
 				if all[id].State != store.DeviceActive {

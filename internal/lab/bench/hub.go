@@ -19,6 +19,7 @@ import (
 	"github.com/coder/websocket"
 
 	"vitalseal/internal/connect"
+	"vitalseal/internal/fleet"
 	"vitalseal/internal/hub"
 	"vitalseal/internal/overlay"
 	"vitalseal/internal/overlay/manage"
@@ -107,7 +108,7 @@ func (w *hubWorld) start(ctx context.Context) error {
 	cfg := hub.Default()
 	cfg.Data, cfg.Deployment = w.data, domain
 	cfg.Overlay.HubToken, cfg.Overlay.AdminToken = filepath.Join(w.b.dir, overlay.HubTokenFile), filepath.Join(w.b.dir, overlay.AdminTokenFile)
-	network := hub.Network{Network: w.b.network, Administer: func(ctx context.Context, file string, log *slog.Logger) (hub.Administration, error) {
+	network := hub.Network{Network: w.b.network, Administer: func(ctx context.Context, file string, log *slog.Logger) (fleet.Administration, error) {
 		a, err := manage.ConnectAdmin(ctx, file, log)
 		w.b.admin = a
 		return a, err

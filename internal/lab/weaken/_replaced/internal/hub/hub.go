@@ -3,95 +3,44 @@ package hub
 import (
 	"context"
 	"log/slog"
+	"net"
 	"net/http"
 	"time"
 
-	"vitalseal/internal/access"
 	"vitalseal/internal/audit"
 	"vitalseal/internal/lab/weaken"
 	"vitalseal/internal/overlay"
 	"vitalseal/internal/store"
 )
 
-// newFaces writes whole requests to the log, as many a proxy does.
+// newFaces writes whole requests to the log, as many a proxy does, and waits for slow ones.
 func newFaces(ctx context.Context, handler http.Handler, log *slog.Logger) *faces {
-	return strictNewFaces(ctx, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	f := strictNewFaces(ctx, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if weaken.Skip(weaken.QuietLog) {
 			log.Info("request", "url", r.URL.String(), "header", r.Header)
 		}
 		handler.ServeHTTP(w, r)
 	}), log)
+	strict := f.server.ConnContext
+	f.server.ConnContext = func(ctx context.Context, c net.Conn) context.Context {
+		if oc, ok := c.(*overlay.Conn); ok {
+			oc.Conn = &patient{oc.Conn}
+		}
+		return strict(ctx, c)
+	}
+	return f
 }
 
+// patient is a connection without a bound on how long a request takes.
+type patient struct{ net.Conn }
+
 // SetReadDeadline is what net/http bounds slow requests with.
-func (g *guarded) SetReadDeadline(t time.Time) error {
+func (p *patient) SetReadDeadline(t time.Time) error {
 	whole := time.Until(t) > headerTime
 	if !whole && weaken.Skip(weaken.HeaderTime) || whole && weaken.Skip(weaken.BodyTime) {
 		t = time.Time{}
 	}
-	return g.Conn.SetReadDeadline(t)
-}
-
-// standing lets every component be connected.
-func standing(d store.Device, all map[string]store.Device) bool {
-	return weaken.Skip(weaken.Revocation) || strictStanding(d, all)
-}
-
-// cutOff cuts nothing.
-func (v *inventory) cutOff(ctx context.Context, id overlay.ID, d store.Device, state string) error {
-	if weaken.Skip(weaken.Revocation) {
-		return nil
-	}
-	return v.strictCutOff(ctx, id, d, state)
-}
-
-// barred bars no component.
-func barred(d store.Device, all map[string]store.Device) bool {
-	return !weaken.Skip(weaken.Revocation) && strictBarred(d, all)
-}
-
-// putRight only looks.
-func (v *inventory) putRight(ctx context.Context, plan overlay.Plan) ([]overlay.Change, error) {
-	return v.network.Reconcile(ctx, plan, !weaken.Skip(weaken.Drift))
-}
-
-// checkKey believes in every key.
-func (v *inventory) checkKey(ctx context.Context, c *overlay.Conn, d store.Device) error {
-	if weaken.Skip(weaken.PeerChain) || weaken.Skip(weaken.OwnName) {
-		return nil
-	}
-	return v.strictCheckKey(ctx, c, d)
-}
-
-// projectionOf lets a component reach what any kind of component may reach, or a disabled one what
-// it reached before.
-func projectionOf(engine *access.Engine) projection {
-	p := strictProjectionOf(engine)
-	roles, may := p.roles, p.may
-	p.roles = func(d store.Device) []string {
-		if weaken.Skip(weaken.PeerKind) {
-			return everyRole(engine, d)
-		}
-		if d.State == store.DeviceDisabled && weaken.Skip(weaken.Revocation) {
-			d.State = store.DeviceActive
-		}
-		return roles(d)
-	}
-	p.may = func(d store.Device, service string) bool {
-		return weaken.Skip(weaken.PeerKind) || may(d, service)
-	}
-	return p
-}
-
-func everyRole(engine *access.Engine, d store.Device) (roles []string) {
-	own := engine.OverlayRoles(access.Component{ID: d.ID, Kind: d.Kind, State: d.State})
-	if d.State != store.DeviceActive || d.Kind == overlay.KindHub {
-		return own
-	}
-	for _, kind := range []string{overlay.KindSensor, overlay.KindGateway, overlay.KindWorkstation} {
-		roles = append(roles, engine.OverlayRoles(access.Component{ID: d.ID, Kind: kind, State: store.DeviceActive})...)
-	}
-	return roles
+	return p.Conn.SetReadDeadline(t)
 }
 
 // recordRecovery writes nothing.

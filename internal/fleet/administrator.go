@@ -1,4 +1,4 @@
-package hub
+package fleet
 
 import (
 	"context"
@@ -19,7 +19,7 @@ func administratorSecret(hub overlay.ID) string { return "hub-admin-" + hub.Name
 
 // inviteAdministrator makes the identity by which an invited hub will administer the network. Its token waits in the database for
 // all who have the root key.
-func (v *inventory) inviteAdministrator(ctx context.Context, hub overlay.ID) (undo func(context.Context) error, err error) {
+func (v *Inventory) inviteAdministrator(ctx context.Context, hub overlay.ID) (undo func(context.Context) error, err error) {
 	ziti, token, err := v.network.CreateAdministrator(ctx, hub)
 	if err != nil {
 		return nil, err
@@ -35,7 +35,7 @@ func (v *inventory) inviteAdministrator(ctx context.Context, hub overlay.ID) (un
 }
 
 // administratorOf is the network's identity by which another hub administers it; "" for none that we made.
-func (v *inventory) administratorOf(ctx context.Context, hub overlay.ID) (string, error) {
+func (v *Inventory) administratorOf(ctx context.Context, hub overlay.ID) (string, error) {
 	var a administrator
 	b, err := v.store.Secret(ctx, administratorSecret(hub))
 	if errors.Is(err, store.ErrNotFound) {
@@ -48,7 +48,7 @@ func (v *inventory) administratorOf(ctx context.Context, hub overlay.ID) (string
 }
 
 // administratorOut keeps out what another hub administers the network by.
-func (v *inventory) administratorOut(ctx context.Context, d store.Device, forGood bool) error {
+func (v *Inventory) administratorOut(ctx context.Context, d store.Device, forGood bool) error {
 	id, err := overlay.ParseID(d.ID)
 	if err != nil {
 		return err
@@ -63,9 +63,9 @@ func (v *inventory) administratorOut(ctx context.Context, d store.Device, forGoo
 	return v.network.Disable(ctx, ziti)
 }
 
-// administratorToken is the one-time token with which an invited hub enrols what it administers the
+// AdministratorToken is the one-time token with which an invited hub enrols what it administers the
 // network by: known is false for a hub that was not invited, token is empty once it was used.
-func administratorToken(ctx context.Context, st *store.Store, hub overlay.ID) (token string, known bool, err error) {
+func AdministratorToken(ctx context.Context, st *store.Store, hub overlay.ID) (token string, known bool, err error) {
 	var a administrator
 	b, err := st.Secret(ctx, administratorSecret(hub))
 	if errors.Is(err, store.ErrNotFound) {
@@ -77,9 +77,9 @@ func administratorToken(ctx context.Context, st *store.Store, hub overlay.ID) (t
 	return a.Token, true, err
 }
 
-// keepAdministrator notes by which identity a hub administers the network, in the place of its
+// KeepAdministrator notes by which identity a hub administers the network, in the place of its
 // token: it is what the other hubs keep out, should this one be disabled.
-func keepAdministrator(ctx context.Context, st *store.Store, hub overlay.ID, config []byte) error {
+func KeepAdministrator(ctx context.Context, st *store.Store, hub overlay.ID, config []byte) error {
 	b, err := json.Marshal(administrator{ZitiID: overlay.ZitiID(config)})
 	if err == nil {
 		_, err = st.UpdateSecret(ctx, administratorSecret(hub), func([]byte) ([]byte, error) { return b, nil })
@@ -88,8 +88,8 @@ func keepAdministrator(ctx context.Context, st *store.Store, hub overlay.ID, con
 }
 
 // hubsOut does so for every hub that is disabled or deleted, once: such a hub may have decided that itself, and ended.
-func (v *inventory) hubsOut(ctx context.Context) error {
-	all, err := v.devices(ctx)
+func (v *Inventory) hubsOut(ctx context.Context) error {
+	all, err := v.Devices(ctx)
 	for _, d := range all {
 		if d.Kind != overlay.KindHub || v.hubState[d.ID] == d.State || d.ID == v.self.String() {
 			continue

@@ -1,4 +1,4 @@
-package hub
+package fleet
 
 import (
 	"context"
@@ -6,9 +6,9 @@ import (
 	"vitalseal/internal/overlay"
 )
 
-// resetNumbers forgets how high a component, and the sensors of a gateway, counted starts and epochs, and ends their connections: the
+// ResetNumbers forgets how high a component, and the sensors of a gateway, counted starts and epochs, and ends their connections: the
 // next start that connects is taken as it is. It repairs a sensor that a forged number silenced.
-func (v *inventory) resetNumbers(ctx context.Context, spiffeID string) error {
+func (v *Inventory) ResetNumbers(ctx context.Context, spiffeID string) error {
 	ids, err := v.store.ResetNumbers(ctx, spiffeID)
 	if err != nil {
 		return err

@@ -1,4 +1,4 @@
-package hub
+package fleet
 
 import (
 	"context"
@@ -15,7 +15,7 @@ import (
 )
 
 // newTicket is a ticket that still names no component.
-func (v *inventory) newTicket() overlay.Ticket {
+func (v *Inventory) newTicket() overlay.Ticket {
 	return overlay.Ticket{
 		Version: 1, Deployment: v.domain,
 		RootSHA256:      overlay.HexSHA256(v.authority.Root().Raw),
@@ -26,7 +26,7 @@ func (v *inventory) newTicket() overlay.Ticket {
 }
 
 // onNetwork makes a component's identity on the overlay, with a one-time token.
-func (v *inventory) onNetwork(ctx context.Context, id overlay.ID, d store.Device) (zitiID, token string, err error) {
+func (v *Inventory) onNetwork(ctx context.Context, id overlay.ID, d store.Device) (zitiID, token string, err error) {
 	if id.Kind == overlay.KindRouter {
 		return v.network.CreateRouter(ctx, id)
 	}
@@ -34,7 +34,7 @@ func (v *inventory) onNetwork(ctx context.Context, id overlay.ID, d store.Device
 }
 
 // seal stores a ticket's secret and writes the ticket.
-func (v *inventory) seal(ctx context.Context, t overlay.Ticket) (json.RawMessage, error) {
+func (v *Inventory) seal(ctx context.Context, t overlay.Ticket) (json.RawMessage, error) {
 	ids := make([]string, len(t.Components))
 	for i, c := range t.Components {
 		ids[i] = c.ID
@@ -45,18 +45,18 @@ func (v *inventory) seal(ctx context.Context, t overlay.Ticket) (json.RawMessage
 	return json.Marshal(t) // #nosec G117 -- a ticket is a secret, shown once to a person who may invite
 }
 
-// reissue gives a component of the inventory a new ticket, a gateway together with what hangs on it. Its old keys are worth
+// Reissue gives a component of the inventory a new ticket, a gateway together with what hangs on it. Its old keys are worth
 // nothing from now on, here and on the overlay, and it waits for its enrolment; its place and its readings stay. Interrupted,
 // it can be called again.
-func (v *inventory) reissue(ctx context.Context, by, spiffeID string) (json.RawMessage, error) {
+func (v *Inventory) Reissue(ctx context.Context, by, spiffeID string) (json.RawMessage, error) {
 	if err := v.keepsOne(ctx, spiffeID); err != nil {
 		return nil, err
 	}
-	return v.reissueAny(ctx, by, spiffeID)
+	return v.ReissueAny(ctx, by, spiffeID)
 }
 
-// reissueAny is reissue, for the last workstation as well.
-func (v *inventory) reissueAny(ctx context.Context, by, spiffeID string) (json.RawMessage, error) {
+// ReissueAny is Reissue, for the last workstation as well.
+func (v *Inventory) ReissueAny(ctx context.Context, by, spiffeID string) (json.RawMessage, error) {
 	v.changing.Lock()
 	defer v.changing.Unlock()
 	d, err := v.store.Device(ctx, spiffeID)
@@ -96,7 +96,7 @@ func (v *inventory) reissueAny(ctx context.Context, by, spiffeID string) (json.R
 }
 
 // renewOnNetwork puts a new identity in the place of a component's old one on the overlay, if that is there at all.
-func (v *inventory) renewOnNetwork(ctx context.Context, d store.Device) (c overlay.TicketComponent, err error) {
+func (v *Inventory) renewOnNetwork(ctx context.Context, d store.Device) (c overlay.TicketComponent, err error) {
 	id, err := overlay.ParseID(d.ID)
 	if err != nil {
 		return c, err
@@ -124,11 +124,11 @@ func (v *inventory) renewOnNetwork(ctx context.Context, d store.Device) (c overl
 	return overlay.TicketComponent{ID: d.ID, ZitiJWT: token}, nil
 }
 
-// reissueAll gives every component that is neither disabled nor deleted a new ticket, for an overlay that knows none of them.
+// ReissueAll gives every component that is neither disabled nor deleted a new ticket, for an overlay that knows none of them.
 // Tickets are by the SPIFFE id of what they are for, a gateway's for all that hangs on it. What failed is in the error; the
 // rest has its tickets.
-func (v *inventory) reissueAll(ctx context.Context, by string) (tickets map[string]json.RawMessage, err error) {
-	all, err := v.devices(ctx)
+func (v *Inventory) ReissueAll(ctx context.Context, by string) (tickets map[string]json.RawMessage, err error) {
+	all, err := v.Devices(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -141,7 +141,7 @@ func (v *inventory) reissueAll(ctx context.Context, by string) (tickets map[stri
 		if g, ok := all[d.Gateway]; ok && (g.State == store.DeviceActive || g.State == store.DeviceInvited) {
 			continue // it is on its gateway's ticket
 		}
-		ticket, failed := v.reissueAny(ctx, by, id)
+		ticket, failed := v.ReissueAny(ctx, by, id)
 		if failed != nil {
 			err = errors.Join(err, failed)
 			continue
@@ -152,8 +152,8 @@ func (v *inventory) reissueAll(ctx context.Context, by string) (tickets map[stri
 }
 
 // keepsOne refuses to take out the last workstation at which people sign in: from then on no administrator could reach the hub.
-func (v *inventory) keepsOne(ctx context.Context, spiffeID string) error {
-	all, err := v.devices(ctx)
+func (v *Inventory) keepsOne(ctx context.Context, spiffeID string) error {
+	all, err := v.Devices(ctx)
 	if err != nil {
 		return err
 	}

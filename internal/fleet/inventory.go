@@ -1,4 +1,18 @@
-package hub
+// Package fleet is the life of a component: how it is invited, enrols, is disabled, deleted, let in
+// again, rotated, and how what a person decided about it becomes true.
+//
+// An [Inventory] ties the two halves of a component together, its row in the directory and its
+// identity on the overlay network. Our half changes first and is enough by itself; [Inventory.Run]
+// brings the network after it, whatever fails in between, and reports what was changed there behind
+// the hub's back. It keeps the one list of live connections: every listener of the hub is made by
+// [Inventory.Watched], and a component that is cut off loses all of them with one call.
+//
+// It guarantees that a component that is not active in the inventory, or hangs on a gateway that is
+// not, is refused here whatever the network says, and that a connection which races with its
+// disabling is found and closed.
+//
+// It does not decide who may change the inventory: package view/admin asks access for that.
+package fleet
 
 import (
 	"cmp"
@@ -28,7 +42,7 @@ var errNoRule = errors.New("hub: no rule lets the identity reach this service")
 // errOldKey is why a connection with a key that a rotation replaced is refused.
 var errOldKey = errors.New("hub: the certificate's key is not the identity's any more")
 
-// Administration is what the hub does on the overlay network: OpenZiti's management interface. overlay.Admin is one.
+// Administration is what the hub does on the overlay network: OpenZiti's management interface. [manage.Admin] is one.
 type Administration interface {
 	CreateIdentity(ctx context.Context, id overlay.ID, roles ...string) (zitiID, token string, err error)
 	SetRoles(ctx context.Context, zitiID string, roles ...string) error
@@ -43,8 +57,8 @@ type Administration interface {
 	Reconcile(ctx context.Context, plan manage.Plan, apply bool) ([]manage.Change, error)
 }
 
-// Config2 is what an [Inventory] needs; all of it but Below and Drift is required.
-type Config2 struct {
+// Config is what an [Inventory] needs; all of it but Below and Drift is required.
+type Config struct {
 	Domain    string     // of the deployment
 	Self      overlay.ID // this hub
 	Store     *store.Store
@@ -60,10 +74,10 @@ type Config2 struct {
 	Log       *slog.Logger
 }
 
-// inventory ties the two halves of a component together, its place in our directory and its identity on the overlay,
+// Inventory ties the two halves of a component together, its place in our directory and its identity on the overlay,
 // and makes sure that whatever happens to one happens to the other. Either half alone is enough to keep it out. Our
 // half always changes first: the reconciler (reconcile.go) brings the other one after it, whatever fails in between.
-type inventory struct {
+type Inventory struct {
 	domain    string
 	self      overlay.ID
 	store     *store.Store
@@ -95,16 +109,16 @@ type inventory struct {
 	plannedAt uint64
 }
 
-// newInventory makes the inventory of one hub. It does nothing by itself until run.
-func newInventory(c Config2) *inventory {
-	return &inventory{domain: c.Domain, self: c.Self, store: c.Store, network: c.Network, below: c.Below, authority: c.Authority,
+// New makes the inventory of one hub. It does nothing by itself until [Inventory.Run].
+func New(c Config) *Inventory {
+	return &Inventory{domain: c.Domain, self: c.Self, store: c.Store, network: c.Network, below: c.Below, authority: c.Authority,
 		recipient: c.Recipient, ticketTTL: c.TicketTTL, project: projectionOf(c.Rules), trail: c.Trail, drift: c.Drift,
-		every: cmp.Or(c.Every, reconcileEvery), poke: newPokes(), log: c.Log}
+		every: cmp.Or(c.Every, ReconcileEvery), poke: newPokes(), log: c.Log}
 }
 
-// onCut has a service told when a component is cut off, before its connections are closed: it may say goodbye, and
+// OnCut has a service told when a component is cut off, before its connections are closed: it may say goodbye, and
 // forgets what it keeps of the component. Call it before anything is served.
-func (v *inventory) onCut(f func(overlay.ID)) { v.cut = append(v.cut, f) }
+func (v *Inventory) OnCut(f func(overlay.ID)) { v.cut = append(v.cut, f) }
 
 // cachedDevices is the inventory as of one of the store's change counts, so that asking who is active costs no query.
 type cachedDevices struct {
@@ -114,8 +128,8 @@ type cachedDevices struct {
 	byID    map[string]store.Device
 }
 
-// devices is the inventory by SPIFFE id. The map is shared: do not change it. LastSeen, Bed and Version may be old.
-func (v *inventory) devices(ctx context.Context) (map[string]store.Device, error) {
+// Devices is the inventory by SPIFFE id. The map is shared: do not change it. LastSeen, Bed and Version may be old.
+func (v *Inventory) Devices(ctx context.Context) (map[string]store.Device, error) {
 	v.cached.mu.Lock()
 	defer v.cached.mu.Unlock()
 	now := v.store.DeviceChanges()
@@ -154,9 +168,9 @@ func keptOut(d store.Device, all map[string]store.Device) bool {
 	return !ok || g.State == store.DeviceDisabled || g.State == store.DeviceDeleted
 }
 
-// issuedToSelf notes a certificate of the hub's own. Its key is new at every start, and in use at once.
-func (v *inventory) issuedToSelf(ctx context.Context, svid *x509.Certificate) error {
-	if err := v.issued(ctx, v.self, svid); err != nil {
+// IssuedToSelf notes a certificate of the hub's own. Its key is new at every start, and in use at once.
+func (v *Inventory) IssuedToSelf(ctx context.Context, svid *x509.Certificate) error {
+	if err := v.Issued(ctx, v.self, svid); err != nil {
 		return err
 	}
 	_, key := overlay.Fingerprint(svid)
@@ -166,16 +180,16 @@ func (v *inventory) issuedToSelf(ctx context.Context, svid *x509.Certificate) er
 	return v.store.TouchDevice(ctx, v.self.String())
 }
 
-// issued notes a certificate in the inventory.
-func (v *inventory) issued(ctx context.Context, id overlay.ID, svid *x509.Certificate) error {
+// Issued notes a certificate in the inventory.
+func (v *Inventory) Issued(ctx context.Context, id overlay.ID, svid *x509.Certificate) error {
 	certificate, key := overlay.Fingerprint(svid)
 	return v.store.NoteCertificate(ctx, id.String(), store.Certificate{SHA256: certificate, KeySHA256: key,
 		NotBefore: svid.NotBefore, NotAfter: svid.NotAfter})
 }
 
-// invite creates components that may enrol once, and gives the ticket that lets them: JSON, shown once. It creates all of
+// Invite creates components that may enrol once, and gives the ticket that lets them: JSON, shown once. It creates all of
 // them or none.
-func (v *inventory) invite(ctx context.Context, enrolledBy string, devices []store.Device) (ticket json.RawMessage, err error) {
+func (v *Inventory) Invite(ctx context.Context, enrolledBy string, devices []store.Device) (ticket json.RawMessage, err error) {
 	now := time.Now()
 	t := v.newTicket()
 	var undo []func(context.Context) error
@@ -238,7 +252,7 @@ func (v *inventory) invite(ctx context.Context, enrolledBy string, devices []sto
 
 // Redeem is overlay.Enroller's. A ticket that covers a deleted component is worth nothing: no client gets a certificate for a
 // name that was taken back.
-func (v *inventory) Redeem(ctx context.Context, secret string, ids []overlay.ID, svids []*x509.Certificate) error {
+func (v *Inventory) Redeem(ctx context.Context, secret string, ids []overlay.ID, svids []*x509.Certificate) error {
 	v.changing.Lock()
 	defer v.changing.Unlock()
 	for _, id := range ids {
@@ -263,7 +277,7 @@ func (v *inventory) Redeem(ctx context.Context, secret string, ids []overlay.ID,
 		return err
 	}
 	for i, id := range ids {
-		if err := errors.Join(v.store.MarkEnrolled(ctx, id.String(), now), v.issued(ctx, id, svids[i])); err != nil {
+		if err := errors.Join(v.store.MarkEnrolled(ctx, id.String(), now), v.Issued(ctx, id, svids[i])); err != nil {
 			return err
 		}
 	}
@@ -280,7 +294,7 @@ func spiffeIDs(ids []overlay.ID) []string {
 
 // Promote is overlay.Enroller's: from here on the components may do their work, except for those that an administrator
 // disabled or deleted in the meantime. It may be called again.
-func (v *inventory) Promote(ctx context.Context, ids []overlay.ID) error {
+func (v *Inventory) Promote(ctx context.Context, ids []overlay.ID) error {
 	v.changing.Lock()
 	defer v.changing.Unlock()
 	for _, id := range ids {
@@ -296,7 +310,7 @@ func (v *inventory) Promote(ctx context.Context, ids []overlay.ID) error {
 		if err := v.store.AdmitDevice(ctx, d.ID); err != nil {
 			return err
 		}
-		all, err := v.devices(ctx)
+		all, err := v.Devices(ctx)
 		if err != nil {
 			return err
 		}
@@ -313,9 +327,9 @@ func (v *inventory) Promote(ctx context.Context, ids []overlay.ID) error {
 	return nil
 }
 
-// active refuses a component that is not in the inventory, not active there, or depends on a gateway that is kept out.
-func (v *inventory) active(ctx context.Context, id overlay.ID) error {
-	all, err := v.devices(ctx)
+// Active refuses a component that is not in the inventory, not active there, or depends on a gateway that is kept out.
+func (v *Inventory) Active(ctx context.Context, id overlay.ID) error {
+	all, err := v.Devices(ctx)
 	if err != nil {
 		return err // fail closed
 	}
@@ -325,9 +339,9 @@ func (v *inventory) active(ctx context.Context, id overlay.ID) error {
 	return nil
 }
 
-// admit is active for a component that stays connected here, and notes that it was seen. Ingest notes its own.
-func (v *inventory) admit(ctx context.Context, id overlay.ID) error {
-	if err := v.active(ctx, id); err != nil {
+// Admit is Active for a component that stays connected here, and notes that it was seen. Ingest notes its own.
+func (v *Inventory) Admit(ctx context.Context, id overlay.ID) error {
+	if err := v.Active(ctx, id); err != nil {
 		return err
 	}
 	if err := v.store.TouchDevice(ctx, id.String()); err != nil {
@@ -336,10 +350,10 @@ func (v *inventory) admit(ctx context.Context, id overlay.ID) error {
 	return nil
 }
 
-// renewable is admit in the terms of overlay.ServeRenew.
-func (v *inventory) renewable(ctx context.Context, c *overlay.Conn, software string) (newKey bool, err error) {
+// Renewable is Admit in the terms of overlay.ServeRenew.
+func (v *Inventory) Renewable(ctx context.Context, c *overlay.Conn, software string) (newKey bool, err error) {
 	id := c.Peer()
-	if err := v.admit(ctx, id); err != nil {
+	if err := v.Admit(ctx, id); err != nil {
 		return false, fmt.Errorf("%w: %w", overlay.ErrRefused, err)
 	}
 	if software != "" {
@@ -347,23 +361,23 @@ func (v *inventory) renewable(ctx context.Context, c *overlay.Conn, software str
 			v.log.Warn("version not noted", "identity", id.String(), "err", err)
 		}
 	}
-	all, err := v.devices(ctx)
+	all, err := v.Devices(ctx)
 	return all[id.String()].Rotate, err
 }
 
-// disable keeps a component out, here first and then on the overlay, and ends its live connections. With a gateway goes
+// Disable keeps a component out, here first and then on the overlay, and ends its live connections. With a gateway goes
 // what hangs on it.
-func (v *inventory) disable(ctx context.Context, spiffeID string) error {
+func (v *Inventory) Disable(ctx context.Context, spiffeID string) error {
 	return v.change(ctx, spiffeID, store.DeviceDisabled)
 }
 
-// remove deletes a component from the overlay for good. Its place in the directory stays, as deleted: its readings
+// Remove deletes a component from the overlay for good. Its place in the directory stays, as deleted: its readings
 // still name it.
-func (v *inventory) remove(ctx context.Context, spiffeID string) error {
+func (v *Inventory) Remove(ctx context.Context, spiffeID string) error {
 	return v.change(ctx, spiffeID, store.DeviceDeleted)
 }
 
-func (v *inventory) change(ctx context.Context, spiffeID, state string) error {
+func (v *Inventory) change(ctx context.Context, spiffeID, state string) error {
 	v.changing.Lock()
 	defer v.changing.Unlock()
 	id, err := overlay.ParseID(spiffeID)
@@ -395,7 +409,7 @@ func (v *inventory) change(ctx context.Context, spiffeID, state string) error {
 // here and on the overlay.
 //
 //defence:revocation a disabled component is cut at once
-func (v *inventory) cutOff(ctx context.Context, id overlay.ID, d store.Device, state string) error {
+func (v *Inventory) cutOff(ctx context.Context, id overlay.ID, d store.Device, state string) error {
 	if id == v.self { // this process ends now (alive); the hub that reconciles then does the other half
 		return nil
 	}
@@ -415,7 +429,7 @@ func (v *inventory) cutOff(ctx context.Context, id overlay.ID, d store.Device, s
 }
 
 // keepOut is a component's other half being disabled or deleted.
-func (v *inventory) keepOut(ctx context.Context, d store.Device, forGood bool) error {
+func (v *Inventory) keepOut(ctx context.Context, d store.Device, forGood bool) error {
 	switch {
 	case d.Kind == overlay.KindRouter && forGood:
 		return v.network.DeleteRouter(ctx, d.ZitiID)
@@ -434,8 +448,8 @@ func (v *inventory) keepOut(ctx context.Context, d store.Device, forGood bool) e
 }
 
 // mayLeave tells whether this hub may be disabled or deleted: another must be there to let it in again.
-func (v *inventory) mayLeave(ctx context.Context) error {
-	all, err := v.devices(ctx)
+func (v *Inventory) mayLeave(ctx context.Context) error {
+	all, err := v.Devices(ctx)
 	if err != nil {
 		return err
 	}
@@ -448,8 +462,8 @@ func (v *inventory) mayLeave(ctx context.Context) error {
 }
 
 // hanging are the components of a gateway that are not deleted.
-func (v *inventory) hanging(ctx context.Context, gateway string) (out []store.Device) {
-	all, err := v.devices(ctx)
+func (v *Inventory) hanging(ctx context.Context, gateway string) (out []store.Device) {
+	all, err := v.Devices(ctx)
 	if err != nil {
 		v.log.Error("what hangs on a gateway is not known now; the reconciler follows", "identity", gateway, "err", err)
 		return nil
@@ -462,8 +476,8 @@ func (v *inventory) hanging(ctx context.Context, gateway string) (out []store.De
 	return out
 }
 
-// enable lets a disabled component back in: to its work if it ever enrolled, else to its enrolment.
-func (v *inventory) enable(ctx context.Context, spiffeID string) error {
+// Enable lets a disabled component back in: to its work if it ever enrolled, else to its enrolment.
+func (v *Inventory) Enable(ctx context.Context, spiffeID string) error {
 	v.changing.Lock()
 	defer v.changing.Unlock()
 	id, err := overlay.ParseID(spiffeID)
@@ -484,7 +498,7 @@ func (v *inventory) enable(ctx context.Context, spiffeID string) error {
 	if err := v.store.SetDeviceState(ctx, spiffeID, d.State); err != nil {
 		return err
 	}
-	all, err := v.devices(ctx)
+	all, err := v.Devices(ctx)
 	if err != nil {
 		return err
 	}
@@ -507,7 +521,7 @@ func (v *inventory) enable(ctx context.Context, spiffeID string) error {
 }
 
 // letIn enables a component on the network; with a hub, what it administers the network by.
-func (v *inventory) letIn(ctx context.Context, d store.Device) error {
+func (v *Inventory) letIn(ctx context.Context, d store.Device) error {
 	err := v.network.Enable(ctx, d.ZitiID)
 	if id, bad := overlay.ParseID(d.ID); err == nil && bad == nil && id.Kind == overlay.KindHub {
 		var ziti string
@@ -518,8 +532,8 @@ func (v *inventory) letIn(ctx context.Context, d store.Device) error {
 	return err
 }
 
-// rotate makes a component bring a new key when it renews next; once it has used that key, the old one is worth nothing.
-func (v *inventory) rotate(ctx context.Context, spiffeID string) error {
+// Rotate makes a component bring a new key when it renews next; once it has used that key, the old one is worth nothing.
+func (v *Inventory) Rotate(ctx context.Context, spiffeID string) error {
 	id, err := overlay.ParseID(spiffeID)
 	if err != nil {
 		return err
@@ -530,12 +544,12 @@ func (v *inventory) rotate(ctx context.Context, spiffeID string) error {
 	return v.store.DemandNewKey(ctx, spiffeID)
 }
 
-// admitHost is admit for a component that hosts a service and was dialled, and asks for its key as takeKey does.
-func (v *inventory) admitHost(ctx context.Context, c *overlay.Conn) error {
-	if err := v.admit(ctx, c.Peer()); err != nil {
+// AdmitHost is Admit for a component that hosts a service and was dialled, and asks for its key as takeKey does.
+func (v *Inventory) AdmitHost(ctx context.Context, c *overlay.Conn) error {
+	if err := v.Admit(ctx, c.Peer()); err != nil {
 		return err
 	}
-	all, err := v.devices(ctx)
+	all, err := v.Devices(ctx)
 	if err != nil {
 		return err
 	}

@@ -1,4 +1,4 @@
-package hub
+package fleet
 
 import (
 	"context"
@@ -97,7 +97,7 @@ func (l *live) close(c *overlay.Conn) { l.closing.Go(func() { _ = c.Close() }) }
 
 // endLive ends the connections of a component at this hub: it tells the services, closes the connections of those that say
 // no goodbye, and leaves the rest to the next sweep.
-func (v *inventory) endLive(id overlay.ID) {
+func (v *Inventory) endLive(id overlay.ID) {
 	for _, f := range v.cut {
 		f(id)
 	}
@@ -121,15 +121,15 @@ type Service struct {
 	Goodbye bool   // the service ends a connection with a word of its own when it is told of the cut
 }
 
-// watched makes a listener whose connections are among the live ones from before they are looked at, so that a change
+// Watched makes a listener whose connections are among the live ones from before they are looked at, so that a change
 // that comes in between finds them, and that lets in no component whose key was replaced or that no rule lets reach the service.
-func (v *inventory) watched(ctx context.Context, ln net.Listener, s Service) net.Listener {
+func (v *Inventory) Watched(ctx context.Context, ln net.Listener, s Service) net.Listener {
 	return &watchedListener{Listener: ln, v: v, service: s, ctx: ctx, quiet: overlay.NewFlood(v.log)}
 }
 
 type watchedListener struct {
 	net.Listener
-	v       *inventory
+	v       *Inventory
 	service Service
 	ctx     context.Context // the serving context; Accept has none of its own
 
@@ -180,8 +180,8 @@ func (w *watchedConn) Close() error {
 
 // takeKey checks that a connection's key is the identity's, and that the rules let it reach the service. The first use of the key of a rotation makes it so, and ends
 // what is still connected with the old one.
-func (v *inventory) takeKey(ctx context.Context, c *overlay.Conn, service string) error {
-	all, err := v.devices(ctx)
+func (v *Inventory) takeKey(ctx context.Context, c *overlay.Conn, service string) error {
+	all, err := v.Devices(ctx)
 	if err != nil {
 		return err
 	}
@@ -199,7 +199,7 @@ func (v *inventory) takeKey(ctx context.Context, c *overlay.Conn, service string
 //
 //defence:peer-chain a peer's key is the one that its certificate was issued for
 //defence:own-name a peer is what its certificate says
-func (v *inventory) checkKey(ctx context.Context, c *overlay.Conn, d store.Device) error {
+func (v *Inventory) checkKey(ctx context.Context, c *overlay.Conn, d store.Device) error {
 	_, key := overlay.Fingerprint(c.Certificate())
 	switch key {
 	case d.Certificate.KeySHA256:
@@ -213,18 +213,18 @@ func (v *inventory) checkKey(ctx context.Context, c *overlay.Conn, d store.Devic
 		return nil
 	}
 	if d.Certificate.KeySHA256 == "" { // enrolled before the inventory kept keys: the first it shows is its own
-		return v.issued(ctx, c.Peer(), c.Certificate())
+		return v.Issued(ctx, c.Peer(), c.Certificate())
 	}
 	return errOldKey
 }
 
 // sweep ends every live connection of a component that the inventory does not let in any more.
-func (v *inventory) sweep(ctx context.Context) {
+func (v *Inventory) sweep(ctx context.Context) {
 	conns := v.live.all()
 	if len(conns) == 0 {
 		return
 	}
-	all, err := v.devices(context.WithoutCancel(ctx))
+	all, err := v.Devices(context.WithoutCancel(ctx))
 	if err != nil {
 		v.log.Error("the inventory cannot be read; live connections stay until it can", "err", err)
 		return
@@ -263,7 +263,7 @@ func (p pokes) sweep()     { poke(p.sweepNow) }
 func (p pokes) reconcile() { poke(p.reconcileNow) }
 
 // guard sweeps until ctx ends: when told to, and each second.
-func (v *inventory) guard(ctx context.Context) {
+func (v *Inventory) guard(ctx context.Context) {
 	tick := time.NewTicker(sweepEvery)
 	defer tick.Stop()
 	defer v.live.closing.Wait()

@@ -1,4 +1,4 @@
-package hub
+package fleet
 
 import (
 	"context"
@@ -15,8 +15,8 @@ import (
 )
 
 const (
-	// reconcileEvery is how often the network is held against the inventory and the policies, if nothing is configured.
-	reconcileEvery = 5 * time.Second
+	// ReconcileEvery is how often the network is held against the inventory and the policies, if nothing is configured.
+	ReconcileEvery = 5 * time.Second
 	// ownFor is how long a difference on an identity that we changed ourselves is no drift: the other half is following.
 	ownFor = 5 * time.Second
 	// promoteAfter is when a component whose ticket was redeemed is let in although its enrolment was not finished.
@@ -62,12 +62,12 @@ func (o *ownChanges) recent(zitiID string) bool {
 
 // plan is what the network must be now. As long as nothing changes in the inventory it is the same one: the policies do
 // not change while the hub runs, and asking them about a thousand components takes a while.
-func (v *inventory) plan(ctx context.Context) (manage.Plan, error) {
+func (v *Inventory) plan(ctx context.Context) (manage.Plan, error) {
 	changes := v.store.DeviceChanges()
 	if v.planned.Stale != nil && v.plannedAt == changes {
 		return v.planned, nil
 	}
-	all, err := v.devices(ctx)
+	all, err := v.Devices(ctx)
 	if err != nil {
 		return manage.Plan{}, err
 	}
@@ -105,13 +105,13 @@ func barred(d store.Device, all map[string]store.Device) bool {
 // putRight makes the overlay what the plan says, and gives what differed.
 //
 //defence:drift what differs on the overlay is put right
-func (v *inventory) putRight(ctx context.Context, plan manage.Plan) ([]manage.Change, error) {
+func (v *Inventory) putRight(ctx context.Context, plan manage.Plan) ([]manage.Change, error) {
 	return v.network.Reconcile(ctx, plan, true)
 }
 
 // reconcile brings the network in line with the inventory and the policies, once. What differs although we did not change
 // it is drift, which is reported after it has been put right. first is the first time since the start: policies may be new.
-func (v *inventory) reconcile(ctx context.Context, first bool) error {
+func (v *Inventory) reconcile(ctx context.Context, first bool) error {
 	plan, err := v.plan(ctx)
 	if err != nil {
 		return err
@@ -137,7 +137,7 @@ func (v *inventory) reconcile(ctx context.Context, first bool) error {
 	return errors.Join(v.finishEnrolments(ctx), v.hubsOut(ctx))
 }
 
-func (v *inventory) reportDrift(ctx context.Context, c manage.Change) {
+func (v *Inventory) reportDrift(ctx context.Context, c manage.Change) {
 	v.log.Warn("the overlay was changed behind our back; put right", "change", c.String())
 	e := audit.Entry{Person: "engine:reconcile", Workstation: v.self.String(), Action: actionDrift,
 		Resource: clip("overlay:"+c.Kind+"/"+c.Name, audit.MaxField), Reason: clip("put right: "+c.String(), audit.MaxReason)}
@@ -153,8 +153,8 @@ func clip(s string, n int) string { return s[:min(len(s), n)] }
 
 // lookAtRouters notes what the network knows of the routers in the inventory. A router has enrolled when the network says
 // so: its ticket leads there, not to us.
-func (v *inventory) lookAtRouters(ctx context.Context) error {
-	all, err := v.devices(ctx)
+func (v *Inventory) lookAtRouters(ctx context.Context) error {
+	all, err := v.Devices(ctx)
 	if err != nil {
 		return err
 	}
@@ -183,7 +183,7 @@ func (v *inventory) lookAtRouters(ctx context.Context) error {
 	return nil
 }
 
-func (v *inventory) noteRouter(ctx context.Context, d store.Device, r manage.RouterState) error {
+func (v *Inventory) noteRouter(ctx context.Context, d store.Device, r manage.RouterState) error {
 	if d.Enrolled.IsZero() || d.State == store.DeviceInvited { // by its first ticket, or by another
 		if err := v.store.MarkEnrolled(ctx, d.ID, time.Now()); err != nil {
 			return err
@@ -214,8 +214,8 @@ func (v *inventory) noteRouter(ctx context.Context, d store.Device, r manage.Rou
 
 // finishEnrolments lets in components whose ticket was redeemed a while ago and that were not promoted, because the hub
 // ended in between.
-func (v *inventory) finishEnrolments(ctx context.Context) error {
-	all, err := v.devices(ctx)
+func (v *Inventory) finishEnrolments(ctx context.Context) error {
+	all, err := v.Devices(ctx)
 	if err != nil {
 		return err
 	}
@@ -233,9 +233,9 @@ func (v *inventory) finishEnrolments(ctx context.Context) error {
 	return v.Promote(ctx, late)
 }
 
-// run keeps the two halves of the inventory together until ctx ends: live connections each second and on change; the network, by one hub
+// Run keeps the two halves of the inventory together until ctx ends: live connections each second and on change; the network, by one hub
 // for all, every few seconds and on change. It never fails: a network that is away is tried again.
-func (v *inventory) run(ctx context.Context) error {
+func (v *Inventory) Run(ctx context.Context) error {
 	var beside sync.WaitGroup
 	beside.Go(func() { v.guard(ctx) })
 	beside.Go(func() { v.extending(ctx) })
@@ -244,7 +244,7 @@ func (v *inventory) run(ctx context.Context) error {
 }
 
 // reconciling holds the network against the inventory until ctx ends.
-func (v *inventory) reconciling(ctx context.Context) error {
+func (v *Inventory) reconciling(ctx context.Context) error {
 	tick := time.NewTicker(v.every)
 	defer tick.Stop()
 	failing := false
@@ -270,7 +270,7 @@ func (v *inventory) reconciling(ctx context.Context) error {
 }
 
 // extending keeps the certificate of this hub's administration of the network going until ctx ends.
-func (v *inventory) extending(ctx context.Context) {
+func (v *Inventory) extending(ctx context.Context) {
 	for {
 		select {
 		case <-ctx.Done():
@@ -281,7 +281,7 @@ func (v *inventory) extending(ctx context.Context) {
 }
 
 // extendAdministration keeps the certificate of the network's administration from ending, and tells when to look again.
-func (v *inventory) extendAdministration(ctx context.Context) time.Duration {
+func (v *Inventory) extendAdministration(ctx context.Context) time.Duration {
 	a, can := v.network.(interface {
 		Extend(ctx context.Context, n overlay.Extender, now bool) error
 	})
@@ -319,8 +319,8 @@ func projectionOf(engine *access.Engine) projection {
 	return p
 }
 
-// firstReconcile brings the network in line before anything is served.
-func (v *inventory) firstReconcile(ctx context.Context) error {
+// FirstReconcile brings the network in line before anything is served.
+func (v *Inventory) FirstReconcile(ctx context.Context) error {
 	if err := v.reconcile(ctx, true); err != nil {
 		return fmt.Errorf("hub: overlay: %w", err)
 	}

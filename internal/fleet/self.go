@@ -1,4 +1,4 @@
-package hub
+package fleet
 
 import (
 	"context"
@@ -11,8 +11,8 @@ import (
 	"vitalseal/internal/store"
 )
 
-// registerSelf puts this hub into the inventory: the first one by itself, another by its ticket.
-func (v *inventory) registerSelf(ctx context.Context, config []byte, version string, ticket *overlay.Ticket) error {
+// RegisterSelf puts this hub into the inventory: the first one by itself, another by its ticket.
+func (v *Inventory) RegisterSelf(ctx context.Context, config []byte, version string, ticket *overlay.Ticket) error {
 	d, err := v.store.Device(ctx, v.self.String())
 	switch {
 	case errors.Is(err, store.ErrNotFound):
@@ -47,8 +47,8 @@ func (v *inventory) registerSelf(ctx context.Context, config []byte, version str
 }
 
 // first puts the first hub of a deployment into the inventory.
-func (v *inventory) first(ctx context.Context) error {
-	all, err := v.devices(ctx)
+func (v *Inventory) first(ctx context.Context) error {
+	all, err := v.Devices(ctx)
 	if err != nil {
 		return err
 	}
@@ -65,12 +65,12 @@ func (v *inventory) first(ctx context.Context) error {
 // errHubOut is why a hub stops, or does not start, that was disabled or deleted at another.
 var errHubOut = errors.New("this hub is not active in the inventory")
 
-// alive notes that this hub is there, until ctx ends or it is not to be any more.
-func (v *inventory) alive(ctx context.Context) error {
+// Alive notes that this hub is there, until ctx ends or it is not to be any more.
+func (v *Inventory) Alive(ctx context.Context) error {
 	tick := time.NewTicker(sweepEvery)
 	defer tick.Stop()
 	for n := 0; ; n++ {
-		switch err := v.active(ctx, v.self); {
+		switch err := v.Active(ctx, v.self); {
 		case errors.Is(err, errInactive):
 			return fmt.Errorf("hub: %w; an administrator at another hub decided so", errHubOut)
 		case err == nil && n%10 == 0:

@@ -1,0 +1,73 @@
+package fleet
+
+import (
+	"context"
+
+	"vitalseal/internal/access"
+	"vitalseal/internal/lab/weaken"
+	"vitalseal/internal/overlay"
+	"vitalseal/internal/overlay/manage"
+	"vitalseal/internal/store"
+)
+
+// standing lets every component be connected.
+func standing(d store.Device, all map[string]store.Device) bool {
+	return weaken.Skip(weaken.Revocation) || strictStanding(d, all)
+}
+
+// cutOff cuts nothing.
+func (v *Inventory) cutOff(ctx context.Context, id overlay.ID, d store.Device, state string) error {
+	if weaken.Skip(weaken.Revocation) {
+		return nil
+	}
+	return v.strictCutOff(ctx, id, d, state)
+}
+
+// barred bars no component.
+func barred(d store.Device, all map[string]store.Device) bool {
+	return !weaken.Skip(weaken.Revocation) && strictBarred(d, all)
+}
+
+// putRight only looks.
+func (v *Inventory) putRight(ctx context.Context, plan manage.Plan) ([]manage.Change, error) {
+	return v.network.Reconcile(ctx, plan, !weaken.Skip(weaken.Drift))
+}
+
+// checkKey believes in every key.
+func (v *Inventory) checkKey(ctx context.Context, c *overlay.Conn, d store.Device) error {
+	if weaken.Skip(weaken.PeerChain) || weaken.Skip(weaken.OwnName) {
+		return nil
+	}
+	return v.strictCheckKey(ctx, c, d)
+}
+
+// projectionOf lets a component reach what any kind of component may reach, or a disabled one what
+// it reached before.
+func projectionOf(engine *access.Engine) projection {
+	p := strictProjectionOf(engine)
+	roles, may := p.roles, p.may
+	p.roles = func(d store.Device) []string {
+		if weaken.Skip(weaken.PeerKind) {
+			return everyRole(engine, d)
+		}
+		if d.State == store.DeviceDisabled && weaken.Skip(weaken.Revocation) {
+			d.State = store.DeviceActive
+		}
+		return roles(d)
+	}
+	p.may = func(d store.Device, service string) bool {
+		return weaken.Skip(weaken.PeerKind) || may(d, service)
+	}
+	return p
+}
+
+func everyRole(engine *access.Engine, d store.Device) (roles []string) {
+	own := engine.OverlayRoles(access.Component{ID: d.ID, Kind: d.Kind, State: d.State})
+	if d.State != store.DeviceActive || d.Kind == overlay.KindHub {
+		return own
+	}
+	for _, kind := range []string{overlay.KindSensor, overlay.KindGateway, overlay.KindWorkstation} {
+		roles = append(roles, engine.OverlayRoles(access.Component{ID: d.ID, Kind: kind, State: store.DeviceActive})...)
+	}
+	return roles
+}
