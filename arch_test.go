@@ -47,6 +47,7 @@ var allowed = map[string]string{
 	"demo":            "sensor gateway view/client process",
 	"disk":            "",
 	"recording":       "vitals signal",
+	"administer":      "access store sink connect view/client cli",
 	"cli":             "overlay view/client process",
 	// The laboratory: no product package imports it, lab/weaken excepted, until marks have taken the place of its calls.
 	"lab/weaken":   "",

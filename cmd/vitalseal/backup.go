@@ -64,7 +64,7 @@ too, once the older copies of the keys are destroyed. The root key (root.key in 
 			if err != nil {
 				return err
 			}
-			tell("audit log")
+			cli.Progress("audit log")
 			if err := audit.Copy(filepath.Join(data, "audit"), filepath.Join(to, "audit")); err != nil {
 				return fmt.Errorf("backup: %w", err)
 			}
@@ -150,7 +150,7 @@ true, and what they are for. Tell the auditor.`,
 			} else if err := restoreStore(c, ks, from, keys, data, unsealed); err != nil {
 				return err
 			}
-			tell("audit log")
+			cli.Progress("audit log")
 			if err := audit.Copy(filepath.Join(from, "audit"), filepath.Join(data, "audit")); err != nil {
 				return fmt.Errorf("restore: %w", err)
 			}
@@ -230,7 +230,7 @@ func checkStore(c *cobra.Command, data string, asJSON bool) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, st.Close()) }()
-	found, err := st.Check(c.Context(), tell)
+	found, err := st.Check(c.Context(), cli.Progress)
 	if err != nil {
 		return err
 	}
@@ -256,7 +256,7 @@ func checkStore(c *cobra.Command, data string, asJSON bool) (err error) {
 
 // checkAudit proves a stopped hub's audit log whole.
 func checkAudit(data string) error {
-	tell("audit log")
+	cli.Progress("audit log")
 	public, err := os.ReadFile(filepath.Join(data, "audit.pub")) // #nosec G304 -- the operator names the folder
 	if err == nil {
 		_, err = audit.Verify(filepath.Join(data, "audit"), strings.TrimSpace(string(public)))
@@ -278,9 +278,6 @@ func openRoot(path string) (*seal.FileKeyStore, error) {
 	}
 	return ks, nil
 }
-
-// tell shows progress.
-func tell(what string) { fmt.Fprintln(os.Stderr, "  "+what) }
 
 func folderOf(data string) error {
 	if _, err := os.Stat(filepath.Join(data, "store", "directory.db")); err != nil {

@@ -8,6 +8,8 @@ package main
 import (
 	"github.com/spf13/cobra"
 
+	"vitalseal/internal/administer"
+
 	"vitalseal/internal/cli"
 )
 
@@ -42,11 +44,11 @@ Exit codes: 0 done; 1 tried and failed; 2 wrong command line or configuration, n
 		c.GroupID = "run"
 		root.AddCommand(c)
 	}
-	for _, c := range adminCommands() {
+	for _, c := range administer.Commands() {
 		c.GroupID = "admin"
 		root.AddCommand(c)
 	}
-	for _, c := range []*cobra.Command{backupCommand(), restoreCommand(), checkCommand(), auditCommand(), policyCommand()} {
+	for _, c := range []*cobra.Command{backupCommand(), restoreCommand(), checkCommand(), auditCommand(), administer.Policy()} {
 		c.GroupID = "keep"
 		root.AddCommand(c)
 	}

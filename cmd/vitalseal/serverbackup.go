@@ -42,7 +42,7 @@ func overlayOf(data, given string) (string, error) {
 		return given, nil
 	}
 	if beside := filepath.Join(filepath.Dir(filepath.Clean(data)), overlayFolder); node.IsNode(beside) {
-		tell("overlay: " + beside)
+		cli.Progress("overlay: " + beside)
 		return beside, nil
 	}
 	return "", cli.Hinted(errNoOverlay, "name the folder that `vitalseal overlay --data` has with --overlay, because no gateway reaches a server that is restored without it; --overlay none for an external network")
@@ -65,7 +65,7 @@ func backupStore(c *cobra.Command, root seal.KeyStore, data, to, keys string, da
 		m.Taken = time.Now().UTC().Truncate(time.Microsecond)
 		err = store.BackupFolders(to, keys)
 	} else {
-		m, err = store.Backup(c.Context(), filepath.Join(data, "store"), filepath.Join(to, "store"), keys, tell)
+		m, err = store.Backup(c.Context(), filepath.Join(data, "store"), filepath.Join(to, "store"), keys, cli.Progress)
 	}
 	if err != nil {
 		return m, cli.Hinted(err, "give --to and --keys folders that are empty or not there yet")
@@ -85,7 +85,7 @@ func restoreStore(c *cobra.Command, root seal.KeyStore, from, keys, data string,
 	case err != nil:
 		return err
 	}
-	_, err := store.Restore(c.Context(), filepath.Join(from, "store"), keys, filepath.Join(data, "store"), tell)
+	_, err := store.Restore(c.Context(), filepath.Join(from, "store"), keys, filepath.Join(data, "store"), cli.Progress)
 	return err
 }
 
@@ -106,7 +106,7 @@ func emptyData(data string) error {
 
 // backupOverlay copies the overlay's folder beside the keys: with it an attacker is the network's controller.
 func backupOverlay(c *cobra.Command, from, keys string) error {
-	tell("overlay")
+	cli.Progress("overlay")
 	if err := node.Copy(c.Context(), from, filepath.Join(keys, overlayFolder)); err != nil {
 		return cli.Hinted(fmt.Errorf("backup: %w", err), "run this as a user who may read the overlay's folder; or stop `vitalseal overlay` for the time of the backup")
 	}
@@ -188,7 +188,7 @@ func (r restored) overlayBack() error {
 	if !r.hasOverlay || r.overlay == overlayElsewhere {
 		return nil
 	}
-	tell("overlay")
+	cli.Progress("overlay")
 	if err := os.MkdirAll(r.overlay, 0o700); err != nil {
 		return fmt.Errorf("restore: overlay: %w", err)
 	}

@@ -24,7 +24,7 @@ import (
 // groups are the bands of the picture from top to bottom. Most arrows then point down.
 var groups = []struct{ title, names string }{
 	{"laboratory", "lab attack measure peers accuracy weaken weakened mutate demo testward"},
-	{"at the workstation", "workstation connect client"},
+	{"at the workstation", "workstation connect administer client"},
 	{"out of the hub", "view sink"},
 	{"at the hub", "hub fleet ingest store sealdb directory archive channel access signin audit"},
 	{"at the patient", "patient gateway uplink sensor signal"},

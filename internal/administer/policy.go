@@ -1,4 +1,4 @@
-package main
+package administer
 
 import (
 	"context"
@@ -19,8 +19,8 @@ import (
 	"vitalseal/internal/view/client"
 )
 
-// policyCommand answers what the rules say, mostly without a hub.
-func policyCommand() *cobra.Command {
+// Policy answers what the rules say, mostly without a hub.
+func Policy() *cobra.Command {
 	c := &cobra.Command{Use: "policy", Short: "What the rules say: check, test, explain and tabulate them", GroupID: "admin",
 		Long: `Policies are Cedar text: who may do what, on whom, from where. The built-in ones are printed by "vitalseal policy show";
 a hub takes a file of your own with "policies:" in its configuration. doc/policy.md explains them.`}

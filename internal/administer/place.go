@@ -1,4 +1,4 @@
-package main
+package administer
 
 import (
 	"bufio"
@@ -197,7 +197,7 @@ func moveReadings() *cobra.Command {
 		}
 		var answer json.RawMessage
 		in := map[string]any{"from": a[0], "to": a[1], "begin": begin, "end": wholeSecond(end), "sensor": name}
-		tell("from " + begin.UTC().Format("2006-01-02 15:04:05") + " to " + end.UTC().Format("2006-01-02 15:04:05") + " UTC, that second included")
+		cli.Progress("from " + begin.UTC().Format("2006-01-02 15:04:05") + " to " + end.UTC().Format("2006-01-02 15:04:05") + " UTC, that second included")
 		if err := questioned(ctx, c, "/api/admin/readings/move", in, yes, &answer); err != nil {
 			return err
 		}

@@ -1,4 +1,8 @@
-package main
+// Package administer holds the commands by which a person administers a deployment through a
+// workstation: persons, wards, beds, patients, components, approvals, quotas, channels. Each signs
+// in at the hub's faces as its user ([vitalseal/internal/view/client]) and may do what that user
+// may do; none opens a store. [Policy] alone works on a file and asks no hub.
+package administer
 
 import (
 	"context"
@@ -22,8 +26,8 @@ import (
 	"vitalseal/internal/view/client"
 )
 
-// adminCommands are clients of the hub's administration face, never of its database.
-func adminCommands() []*cobra.Command {
+// Commands are clients of the hub's administration face, never of its database.
+func Commands() []*cobra.Command {
 	return []*cobra.Command{
 		group("ward", "Wards", addWard(), list("wards", "List the wards", "id", "name")),
 		group("bed", "Beds", addBed(), list("beds", "List the beds", "id", "ward", "name")),
