@@ -119,6 +119,9 @@ is judged together with the witness.note beside it: where the log continues both
 				return json.NewEncoder(os.Stdout).Encode(out)
 			}
 			fmt.Printf("whole\n  entries    %d, %d refusals among them\n", s.Entries, s.Refused)
+			if s.Undecided > 0 {
+				fmt.Printf("  undecided  %d: the hub could not decide them; they are no refusals\n", s.Undecided)
+			}
 			if s.Entries > 0 {
 				fmt.Printf("  first      %s\n  last       %s\n", s.First.Format(time.RFC3339), s.Last.Format(time.RFC3339))
 			}
@@ -195,7 +198,7 @@ it only notices what is unreadable or missing.`,
 				return err
 			}
 			if err := f.Check(); err != nil {
-				return cli.Usage(err, "an entry says allowed or refused; --to is after --from")
+				return cli.Usage(err, "an entry says allowed, refused or undecided; --to is after --from")
 			}
 			if key != "" {
 				public, err := readAuditKey(key)
@@ -235,7 +238,7 @@ it only notices what is unreadable or missing.`,
 	c.Flags().StringVar(&f.Person, "person", "", "only what the person with this `id` did")
 	c.Flags().StringVar(&f.Patient, "patient", "", "only what concerns the patient with this `id`")
 	c.Flags().StringVar(&f.Action, "action", "", "only this `action`, such as patient:view")
-	c.Flags().StringVar(&f.Answer, "answer", "", "only what was `allowed` or refused")
+	c.Flags().StringVar(&f.Answer, "answer", "", "only what was `allowed`, refused or undecided")
 	c.Flags().BoolVar(&text, "text", false, "columns for people")
 	c.Flags().BoolVar(&asJSON, "json", false, "JSON lines, which is the default")
 	c.MarkFlagsMutuallyExclusive("text", "json")
@@ -265,11 +268,14 @@ func printEntry(w io.Writer, e audit.Entry) error {
 		return q[1 : len(q)-1]
 	}
 	word := "refused"
-	if e.Allowed {
+	switch {
+	case e.Allowed:
 		word = "allowed"
+	case e.Undecided():
+		word = "not decided"
 	}
 	if e.Count > 1 {
-		word = fmt.Sprintf("refused %d times", e.Count)
+		word += fmt.Sprintf(" %d times", e.Count)
 	}
 	// An entry about several patients has their number for a resource ("patient:2 of them") where it is a list, and all their ids apart.
 	on, whom := safe(e.Resource), "patient "+safe(e.Patient)

@@ -334,7 +334,7 @@ func (e *Engine) decideApproval(ctx context.Context, s Subject, id, outcome, not
 		a, err = e.approvals.Approval(ctx, id)
 	}
 	if err != nil && !errors.Is(err, ErrNotFound) {
-		return a, Grant{}, fmt.Errorf("access: approval: %w", err)
+		return a, Grant{}, fmt.Errorf("%w: approval: %w", ErrUndecided, err)
 	}
 	now := time.Now()
 	action := GiveApproval
@@ -369,7 +369,7 @@ func (e *Engine) decideApproval(ctx context.Context, s Subject, id, outcome, not
 		return a, Grant{}, ErrApprovalOver
 	case err != nil:
 		// The entry above says what was meant; without this one it would say what did not happen.
-		_, noted := e.decideUnless(ctx, s, action, OnSystem(), words, "not "+outcome+": the hub could not write it down")
+		_, noted := e.decideUnless(ctx, s, action, OnSystem(), words, audit.NotDecided+"not "+outcome+", the hub could not write it down")
 		if errors.Is(noted, errVeto) {
 			noted = nil
 		}

@@ -285,7 +285,7 @@ func (e *Engine) ReviewGlass(ctx context.Context, s Subject, id, outcome, note s
 	}
 	g, found := e.dir.Glass(ctx, id)
 	if found != nil && !errors.Is(found, ErrNotFound) {
-		return found
+		return fmt.Errorf("%w: %w", ErrUndecided, found)
 	}
 	veto, against := "", found
 	switch {
@@ -332,11 +332,11 @@ func (e *Engine) EmergencyAccesses(ctx context.Context, s Subject, patientID str
 func (e *Engine) Exclude(ctx context.Context, s Subject, patientID, personID string, excluded bool) error {
 	p, found := e.dir.Person(ctx, personID)
 	if found != nil && !errors.Is(found, ErrNotFound) {
-		return found
+		return fmt.Errorf("%w: %w", ErrUndecided, found)
 	}
 	now, err := e.dir.Patient(ctx, patientID)
 	if err != nil && !errors.Is(err, ErrNotFound) {
-		return err
+		return fmt.Errorf("%w: %w", ErrUndecided, err)
 	}
 	say := map[bool]string{true: "excluded", false: "not excluded"}
 	what := "person:" + personID[:min(len(personID), 100)] + ": " + say[slices.Contains(now.Excluded, personID)] + " -> " + say[excluded]

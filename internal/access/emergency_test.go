@@ -56,8 +56,8 @@ func TestBreakGlass(t *testing.T) {
 		if open, err := e.OpenGlasses(t.Context()); err != nil || len(open) != 1 || open[0].Reason != "" {
 			t.Errorf("for banners: %+v %v", open, err)
 		}
-		if got := e.Filter(t.Context(), s, access.ViewPatient, []access.PatientRef{{ID: "other-ward", Ward: "ward-2"}, {ID: "nobody"}}); len(got) != 1 {
-			t.Errorf("in a list: %v", got)
+		if got, err := e.Filter(t.Context(), s, access.ViewPatient, []access.PatientRef{{ID: "other-ward", Ward: "ward-2"}, {ID: "nobody"}}); err != nil || len(got) != 1 {
+			t.Errorf("in a list: %v, %v", got, err)
 		}
 		time.Sleep(access.GlassLife - time.Second)
 		if _, err := e.Renew(t.Context(), s, grant); err != nil {

@@ -146,11 +146,11 @@ func (e *Engine) Witness(ctx context.Context, holder, workstation string, a Acti
 	return nil
 }
 
-// May reports whether the policies permit s something, without an entry in the audit log: for what a page shows by itself and
-// that names no patient. Where that cannot be found out, it is false.
+// May reports whether the policies permit s something, without an entry in the audit log: for what a
+// page shows by itself and that names no patient. Where that cannot be found out, it is false.
 func (e *Engine) May(ctx context.Context, s Subject, a Action, r Resource) bool {
 	_, v, err := e.weigh(ctx, s, a, r, time.Now())
-	if err != nil {
+	if err != nil && ctx.Err() == nil {
 		e.log.Error("access: a notice is left out because the directory could not be asked", "err", err)
 	}
 	return err == nil && v.allowed
@@ -200,15 +200,25 @@ func concerned(r Resource, patients []string) (one string, several []string) {
 	return "", several
 }
 
-// RecordRefused adds to the audit log that a granted action was not done after all, and in fixed words why not.
+// RecordRefused adds to the audit log that a granted action was not done after all, and in fixed
+// words why not: for a mistake in the request.
 func (e *Engine) RecordRefused(ctx context.Context, g Grant, r Resource, why string) error {
+	return e.recordUndone(ctx, g, r, "not done: "+why)
+}
+
+// RecordFailed is RecordRefused for an act that the hub could not do: no refusal of the person.
+func (e *Engine) RecordFailed(ctx context.Context, g Grant, r Resource, why string) error {
+	return e.recordUndone(ctx, g, r, audit.NotDecided+"not done, the hub failed: "+why)
+}
+
+func (e *Engine) recordUndone(ctx context.Context, g Grant, r Resource, reason string) error {
 	if len(g.actions) == 0 {
 		return ErrDenied
 	}
 	one, several := concerned(r, nil)
 	_, err := e.audit.Append(context.WithoutCancel(ctx), audit.Entry{
 		Person: clip(g.holder), Workstation: clip(g.workstation), Action: string(g.actions[0]), Resource: clip(r.String()),
-		Patient: one, Patients: several, Reason: clipTo("not done: "+why, audit.MaxReason),
+		Patient: one, Patients: several, Reason: clipTo(reason, audit.MaxReason),
 	})
 	if err != nil {
 		return fmt.Errorf("access: record: %w", err)
@@ -216,94 +226,18 @@ func (e *Engine) RecordRefused(ctx context.Context, g Grant, r Resource, why str
 	return nil
 }
 
-// Renew is Decide for a live view that goes on: the same person, at the same workstation, for what g is about. A
-// refusal is audited; a yes is not, unless g has been expired for longer than it lasted.
+// Renew is Decide for a live view that goes on: the same person, at the same workstation, for what g
+// is about. A refusal is audited; a yes is not, unless g has been expired for longer than it lasted.
 func (e *Engine) Renew(ctx context.Context, s Subject, g Grant) (Grant, error) {
 	if g.standing || g.holder == "" || g.holder != s.holder() || g.workstation != s.Workstation || g.key != (s.Key != nil) {
 		return Grant{}, &Denied{Action: "", Resource: g.resource, Reason: "not this subject's grant"}
 	}
-	return e.decide(ctx, s, g.actions[0], g.resource, decision{auditYes: time.Since(g.expires) > e.grantLife})
-}
-
-// decision is how decide answers, and what the audit log says of it.
-type decision struct {
-	purpose, veto string
-	auditYes      bool // a yes is an entry, too
-	look          bool // it changes nothing (DecideLook)
-}
-
-func (e *Engine) decide(ctx context.Context, s Subject, a Action, r Resource, d decision) (Grant, error) {
-	now := time.Now()
-	q, v, err := e.weigh(ctx, s, a, r, now)
-	if err != nil {
-		v = verdict{reason: "the directory could not be asked"}
+	n, err := e.decide(ctx, s, g.actions[0], g.resource, decision{auditYes: time.Since(g.expires) > e.grantLife})
+	if err == nil && g.view != "" {
+		n.view = g.view
+		e.looks.seen(g.view, time.Now())
 	}
-	vetoed := d.veto != "" && v.allowed
-	if vetoed {
-		v = verdict{reason: d.veto, policies: v.policies}
-	}
-	called := a
-	if d.look {
-		called = lookOf(a)
-	}
-	entry := audit.Entry{
-		Time: now, Person: clip(s.holder()), Role: clip(string(q.person.Role)), Workstation: clip(s.Workstation),
-		Action: clip(string(called)), Resource: clip(r.String()), Patient: clip(q.patient),
-		Allowed: v.allowed, Policies: v.policies, Reason: v.reason,
-	}
-	if s.Key != nil && v.allowed {
-		entry.Reason = "by API key"
-	}
-	purpose := strings.ToValidUTF8(d.purpose[:min(len(d.purpose), 512)], "") // cut, perhaps in the middle of a letter
-	entry.Reason = strings.TrimPrefix(entry.Reason+"; "+purpose, "; ")
-	entry.Reason = strings.TrimSuffix(entry.Reason, "; ")
-	paused := (&Denied{Policies: v.policies}).Paused() // counting it again would keep a person out who tries again
-	if !v.allowed && err == nil && !v.stepUp && !vetoed && !paused {
-		e.risks.note(s, now)
-	}
-	if v.allowed && d.auditYes {
-		if qerr := e.afford(ctx, s, a, entry, now); qerr != nil {
-			return Grant{}, qerr
-		}
-	}
-	if !v.allowed || d.auditYes {
-		if aerr := e.note(ctx, s, entry, d.look, now); aerr != nil {
-			return Grant{}, fmt.Errorf("access: refused, the audit log cannot be written: %w", errors.Join(aerr, err))
-		}
-	}
-	if err != nil {
-		return Grant{}, fmt.Errorf("access: refused: %w", err)
-	}
-	if vetoed {
-		return Grant{}, errVeto
-	}
-	if !v.allowed {
-		return Grant{}, &Denied{Action: a, Resource: r, Policies: v.policies, Reason: v.reason, StepUp: v.stepUp}
-	}
-	return Grant{holder: s.holder(), workstation: s.Workstation, actions: []Action{a}, resource: r, key: s.Key != nil,
-		expires: now.Add(e.grantLife)}, nil
-}
-
-// weigh asks directory and policies. The question it returns is filled as far as it got.
-func (e *Engine) weigh(ctx context.Context, s Subject, a Action, r Resource, now time.Time) (question, verdict, error) {
-	q, err := e.subject(ctx, s, now)
-	if errors.Is(err, ErrNotFound) {
-		return q, verdict{reason: "unknown person"}, nil
-	}
-	if err != nil {
-		return q, verdict{}, err
-	}
-	err = e.resource(ctx, &q, r)
-	if err == nil && r.Kind == KindPatient && q.glassPossible(a) {
-		err = e.look(ctx, &q, s, r.ID, now)
-	}
-	switch {
-	case errors.Is(err, ErrNotFound):
-		return q, verdict{reason: "unknown resource"}, nil
-	case err != nil:
-		return q, verdict{}, err
-	}
-	return q, e.policies.ask(q.entities, q.principal, a, q.resource, cedar.NewRecord(q.asked)), nil
+	return n, err
 }
 
 // subject starts a question: person and context.
@@ -454,19 +388,21 @@ func (e *Engine) talkBack(ctx context.Context, q *question, id int64) (cedar.Ent
 	return entity.UID, nil
 }
 
-// Filter is those of refs on which s may do a, for lists. Opening what is listed takes a Decide of its own. If the
-// directory cannot be asked the list is empty.
-func (e *Engine) Filter(ctx context.Context, s Subject, a Action, refs []PatientRef) []PatientRef {
-	q, err := e.subject(ctx, s, time.Now())
-	if err != nil {
-		if !errors.Is(err, ErrNotFound) {
-			e.log.Error("access: a list is empty because the directory could not be asked", "err", err)
-		}
-		return nil
+// Filter is those of refs on which s may do a, for lists. Opening what is listed takes a Decide of
+// its own. The error is an ErrUndecided: a list that is empty because the directory did not answer
+// would look like an empty ward.
+func (e *Engine) Filter(ctx context.Context, s Subject, a Action, refs []PatientRef) ([]PatientRef, error) {
+	now := time.Now()
+	q, err := e.subject(ctx, s, now)
+	if errors.Is(err, ErrNotFound) {
+		return nil, nil
 	}
-	broken, err := e.broken(ctx, q, a, s, time.Now())
+	var broken []string
+	if err == nil {
+		broken, err = e.broken(ctx, q, a, s, now)
+	}
 	if err != nil {
-		e.log.Error("access: emergencies are left out of a list because the directory could not be asked", "err", err)
+		return nil, fmt.Errorf("%w: a list: %w", ErrUndecided, err)
 	}
 	usual := cedar.NewRecord(q.asked)
 	q.asked["break_glass"] = cedar.True
@@ -484,7 +420,7 @@ func (e *Engine) Filter(ctx context.Context, s Subject, a Action, refs []Patient
 		}
 		delete(q.entities, entity.UID)
 	}
-	return out
+	return out, nil
 }
 
 // Standing is a grant for an engine of the hub (such as "ingest"), on every resource and without expiry, of those

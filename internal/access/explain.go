@@ -39,7 +39,7 @@ func (e *Engine) Explain(ctx context.Context, who Subject, a Action, r Resource)
 	now := time.Now()
 	q, v, err := e.weigh(ctx, who, a, r, now)
 	if err != nil {
-		return Explanation{}, fmt.Errorf("access: explain: %w", err)
+		return Explanation{}, fmt.Errorf("%w: explain: %w", ErrUndecided, err)
 	}
 	if q.resource == (cedar.EntityUID{}) {
 		return Explanation{}, fmt.Errorf("access: explain: %s: %w", v.reason, ErrNotFound)

@@ -16,6 +16,7 @@ type Grant struct {
 	standing    bool
 	key         bool // an API key asked
 	expires     time.Time
+	view        string // of a view that is joined with like ones (DecideView); empty: of no view
 }
 
 // Allows reports whether the grant covers a on r at the moment now.

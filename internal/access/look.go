@@ -2,6 +2,7 @@ package access
 
 import (
 	"context"
+	"fmt"
 	"strings"
 	"sync"
 	"time"
@@ -10,11 +11,26 @@ import (
 )
 
 const (
-	// LookWindow is how long an entry about a look stands for those that are like it: a page that asks again every ten
-	// seconds would write 2,880 entries a shift, and what was done would be lost among them.
+	// LookWindow is how long an entry about a look stands for those that are like it: a page that
+	// asks again every ten seconds would write 2,880 entries a shift, and what was done would be
+	// lost among them.
 	LookWindow = 10 * time.Minute
-	// maxLooks bounds the looks that are remembered. Beyond it all are forgotten, and the next ones are written again.
+	// ViewPause is how long a view of a patient may have been gone for opening it again to be the
+	// same one: a connection that is dropped comes back within seconds.
+	ViewPause = 30 * time.Second
+	// maxLooks bounds the looks that are remembered. Beyond it they are written one by one.
 	maxLooks = 4096
+	// maxJoined bounds how many entries about joined views one decision writes.
+	maxJoined = 16
+)
+
+// join is which like decisions one entry of the audit log stands for. Only allowed ones are joined.
+type join int
+
+const (
+	joinNothing join = iota
+	joinLooks        // a page that asks again and again, within LookWindow
+	joinViews        // a view that is opened again within ViewPause and LookWindow: counted
 )
 
 // looks are the names under which the audit log has a look that is decided by the action of an act. No policy knows them.
@@ -44,29 +60,65 @@ func lookOf(a Action) Action {
 	return a
 }
 
-// DecideLook is DecideFor for a request that changes nothing. It is decided as a, and the audit log says that it was a look
-// (LookActions). A look that was allowed stands for those like it (person, role, workstation, session, resource, policies and
-// purpose) within LookWindow after it; every refusal is an entry, as everywhere.
+// DecideLook is DecideFor for a request that changes nothing. It is decided as a, and the audit log
+// says that it was a look (LookActions). A look that was allowed stands for those like it (person,
+// role, workstation, session, resource, policies and purpose) within LookWindow after it; every
+// refusal is an entry, as everywhere.
 func (e *Engine) DecideLook(ctx context.Context, s Subject, a Action, r Resource, purpose string) (Grant, error) {
-	return e.decide(ctx, s, a, r, decision{purpose: purpose, auditYes: true, look: true})
+	return e.decide(ctx, s, a, r, decision{purpose: purpose, auditYes: true, join: joinLooks})
 }
 
-// LookAll is DecideAll for a list that a page asks for again and again: what was allowed is joined as by DecideLook.
+// LookAll is DecideAll for a list that a page asks for again and again: what was allowed is joined as
+// by DecideLook.
 func (e *Engine) LookAll(ctx context.Context, s Subject, a Action, patients []string) ([]Answer, error) {
-	return e.decideAll(ctx, s, a, patients, true)
+	return e.decideAll(ctx, s, a, patients, joinLooks)
+}
+
+// DecideView is Decide for a view that its client opens again by itself when its connection breaks.
+// One that is opened again within ViewPause after the last one, or after the last Renew of its
+// grant, and within LookWindow after the entry, is joined with that: a second entry says how often,
+// and when the last time was. After a longer pause it is an entry of its own.
+func (e *Engine) DecideView(ctx context.Context, s Subject, a Action, r Resource) (Grant, error) {
+	return e.decide(ctx, s, a, r, decision{auditYes: true, join: joinViews})
+}
+
+// ViewAll is DecideAll for a view of several patients, joined as by DecideView.
+func (e *Engine) ViewAll(ctx context.Context, s Subject, a Action, patients []string) ([]Answer, error) {
+	return e.decideAll(ctx, s, a, patients, joinViews)
+}
+
+// viewKey is key where like views are joined, and empty otherwise.
+func (j join) viewKey(key string) string {
+	if j == joinViews {
+		return key
+	}
+	return ""
 }
 
 // lookBook remembers which looks stand in the audit log. Its methods are safe for concurrent use.
 type lookBook struct {
-	mu   sync.Mutex
-	seen map[string]time.Time // when the entry was made, by lookKey
+	mu    sync.Mutex
+	known map[string]*known // by lookKey
+	due   time.Time         // when joined views were last looked through
 }
 
-func newLookBook() *lookBook { return &lookBook{seen: map[string]time.Time{}} }
+// known is an entry that stands for the looks like it.
+type known struct {
+	entry audit.Entry
+	join  join
+	made  time.Time
+	seen  time.Time // when the view was last opened or renewed
+	last  time.Time // when the last one was joined
+	count int64     // how many were
+}
 
-// lookKey is what makes two looks alike: all of the entry but the time, and the session, which is not in it.
-func lookKey(s Subject, e audit.Entry) string {
+func newLookBook() *lookBook { return &lookBook{known: map[string]*known{}} }
+
+// lookKey is what makes two looks alike: all of the entry but the time, and the session, which is not
+// in it. A list and a view are two things.
+func lookKey(s Subject, e audit.Entry, j join) string {
 	var b strings.Builder
+	b.WriteByte(byte('a' + j))
 	for _, part := range [][]string{{s.Session, e.Person, e.Role, e.Workstation, e.Action, e.Resource, e.Patient, e.Reason}, e.Policies, e.Patients} {
 		for _, x := range part {
 			b.WriteString(x)
@@ -77,47 +129,100 @@ func lookKey(s Subject, e audit.Entry) string {
 	return b.String()
 }
 
-// stands reports whether an entry of the last LookWindow says it already. A clock that was set back makes a new entry.
+// open reports whether more looks may be joined with k. A clock that was set back ends it.
+func (k *known) open(now time.Time) bool {
+	since, pause := now.Sub(k.made), now.Sub(k.seen)
+	return since >= 0 && since < LookWindow && (k.join != joinViews || pause < ViewPause)
+}
+
+// stands reports whether an entry says it already, and counts it there.
 func (l *lookBook) stands(key string, now time.Time) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	at, ok := l.seen[key]
-	since := now.Sub(at)
-	return ok && since >= 0 && since < LookWindow
+	k := l.known[key]
+	if k == nil || !k.open(now) {
+		return false
+	}
+	k.count++
+	k.last = now
+	if now.After(k.seen) {
+		k.seen = now
+	}
+	return true
 }
 
-// written notes an entry that is on disk.
-func (l *lookBook) written(key string, now time.Time) {
+// seen notes that a view goes on.
+func (l *lookBook) seen(key string, now time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if len(l.seen) >= maxLooks {
-		for k, at := range l.seen {
-			if since := now.Sub(at); since < 0 || since >= LookWindow {
-				delete(l.seen, k)
-			}
-		}
-		if len(l.seen) >= maxLooks {
-			clear(l.seen)
-		}
+	if k := l.known[key]; k != nil && k.open(now) && now.After(k.seen) {
+		k.seen = now
 	}
-	l.seen[key] = now
 }
 
-// note appends an entry, unless it is an allowed look that another stands for.
-func (e *Engine) note(ctx context.Context, s Subject, entry audit.Entry, look bool, now time.Time) error {
-	join := look && entry.Allowed
-	var key string
-	if join {
-		if key = lookKey(s, entry); e.looks.stands(key, now) {
-			return nil
+// written notes an entry that is on disk. One before it whose joined views are not written down yet
+// is kept until they are.
+func (l *lookBook) written(key string, e audit.Entry, j join, now time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if old := l.known[key]; old != nil && old.owes() {
+		delete(l.known, key)
+		l.known[fmt.Sprintf("%s%d", key, old.entry.Seq)] = old // no lookKey ends in a digit
+	}
+	if len(l.known) >= maxLooks {
+		for k, old := range l.known {
+			if !old.open(now) && !old.owes() {
+				delete(l.known, k)
+			}
 		}
 	}
-	// A request that was cancelled still leaves its trace.
-	if _, err := e.audit.Append(context.WithoutCancel(ctx), entry); err != nil {
-		return err
+	if len(l.known) < maxLooks {
+		l.known[key] = &known{entry: e, join: j, made: now, seen: now}
 	}
-	if join {
-		e.looks.written(key, now)
-	}
-	return nil
 }
+
+// owes reports whether views were joined that no entry counts yet.
+func (k *known) owes() bool { return k.join == joinViews && k.count > 0 }
+
+// joined takes out the entries about views that are over, or all of them.
+func (l *lookBook) joined(now time.Time, all bool) (out []*known) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if since := now.Sub(l.due); !all && since >= 0 && since < time.Second {
+		return nil
+	}
+	l.due = now
+	for key, k := range l.known {
+		if k.owes() && (all || !k.open(now)) && (all || len(out) < maxJoined) {
+			out = append(out, k)
+			delete(l.known, key)
+		}
+	}
+	return out
+}
+
+// back puts an entry that could not be written to those that wait.
+func (l *lookBook) back(k *known) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.known[fmt.Sprintf("back %d", k.entry.Seq)] = k
+}
+
+// writeJoined writes one entry for the views that were joined with each that is over: how many, and
+// as its time when the last was opened.
+func (e *Engine) writeJoined(ctx context.Context, now time.Time, all bool) {
+	for _, k := range e.looks.joined(now, all) {
+		entry := k.entry
+		entry.Seq, entry.Time = 0, k.last
+		how := fmt.Sprintf("opened again %d times since entry %d of %s", k.count, k.entry.Seq, k.entry.Time.UTC().Format(time.RFC3339))
+		entry.Reason = clipTo(strings.TrimPrefix(entry.Reason+"; "+how, "; "), audit.MaxReason)
+		if _, err := e.audit.Append(context.WithoutCancel(ctx), entry); err != nil {
+			e.log.ErrorContext(ctx, "access: views that were joined are not in the audit log yet, trying again", "count", k.count, "err", err)
+			e.looks.back(k)
+		}
+	}
+}
+
+// WriteJoined writes down which views were joined with entries of the audit log. Those that are over
+// are also written with later decisions; all: the others too, as before the log is closed.
+func (e *Engine) WriteJoined(ctx context.Context, all bool) { e.writeJoined(ctx, time.Now(), all) }

@@ -18,28 +18,32 @@ type Answer struct {
 	Err     error
 }
 
-// DecideAll is Decide about several patients at once, for a list or a live view: each is decided by itself, and those that are
-// allowed are one entry of the audit log that names them all (one for each set of policies, such as an emergency among patients of
-// the ward, and for each 256 patients), durable before it returns. Refused ones have an entry each. An error refuses all.
+// DecideAll is Decide about several patients at once, for a list or a live view: each is decided by
+// itself, and those that are allowed are one entry of the audit log that names them all (one for each
+// set of policies, such as an emergency among patients of the ward, and for each 256 patients),
+// durable before it returns. Refused ones have an entry each. An error, such as ErrUndecided about
+// one of them, refuses all.
 func (e *Engine) DecideAll(ctx context.Context, s Subject, a Action, patients []string) ([]Answer, error) {
-	return e.decideAll(ctx, s, a, patients, false)
+	return e.decideAll(ctx, s, a, patients, joinNothing)
 }
 
-func (e *Engine) decideAll(ctx context.Context, s Subject, a Action, patients []string, look bool) ([]Answer, error) {
+func (e *Engine) decideAll(ctx context.Context, s Subject, a Action, patients []string, j join) ([]Answer, error) {
 	now := time.Now()
 	answers := make([]Answer, len(patients))
 	called := a
-	if look {
+	if j == joinLooks {
 		called = lookOf(a)
 	}
 	groups := map[string]*audit.Entry{}
 	var order []*audit.Entry
 	bytes := map[*audit.Entry]int{}
+	of := map[*audit.Entry][]int{} // indices of answers
 	for i, id := range patients {
 		answers[i].Patient = id
 		q, v, err := e.weigh(ctx, s, a, OnPatient(id), now)
 		if err != nil || !v.allowed { // the one way of refusing
-			if answers[i].Grant, answers[i].Err = e.decide(ctx, s, a, OnPatient(id), decision{auditYes: true, look: look}); answers[i].Err != nil && !errors.Is(answers[i].Err, ErrDenied) {
+			answers[i].Grant, answers[i].Err = e.decide(ctx, s, a, OnPatient(id), decision{auditYes: true, join: j})
+			if answers[i].Err != nil && !errors.Is(answers[i].Err, ErrDenied) {
 				return nil, answers[i].Err
 			}
 			continue
@@ -56,6 +60,7 @@ func (e *Engine) decideAll(ctx context.Context, s Subject, a Action, patients []
 		}
 		entry.Patients = append(entry.Patients, clip(id))
 		bytes[entry] += len(id)
+		of[entry] = append(of[entry], i)
 		answers[i].Grant = Grant{holder: s.holder(), workstation: s.Workstation, actions: []Action{a}, resource: OnPatient(id), key: s.Key != nil,
 			expires: now.Add(e.grantLife)}
 	}
@@ -66,11 +71,12 @@ func (e *Engine) decideAll(ctx context.Context, s Subject, a Action, patients []
 			slices.Sort(entry.Patients)
 			entry.Resource = fmt.Sprintf("%s:%d of them", KindPatient, len(entry.Patients))
 		}
-		if err := e.afford(ctx, s, a, *entry, now); err != nil {
+		view, err := e.write(ctx, s, a, *entry, j, now)
+		if err != nil {
 			return nil, err
 		}
-		if err := e.note(ctx, s, *entry, look, now); err != nil {
-			return nil, fmt.Errorf("access: refused, the audit log cannot be written: %w", err)
+		for _, i := range of[entry] {
+			answers[i].Grant.view = view
 		}
 	}
 	return answers, nil

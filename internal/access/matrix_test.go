@@ -161,7 +161,11 @@ func TestFilterAgreesWithTheMatrix(t *testing.T) {
 				want[ref.ID] = cells != nil && cells[role] != "-"
 			}
 			got := map[string]bool{"own": false, "same-ward": false, "other-ward": false, "nobody": false}
-			for _, ref := range e.Filter(t.Context(), subject(role), a, refs) {
+			list, err := e.Filter(t.Context(), subject(role), a, refs)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, ref := range list {
 				got[ref.ID] = true
 			}
 			if diff := cmp.Diff(want, got); diff != "" {
@@ -172,7 +176,7 @@ func TestFilterAgreesWithTheMatrix(t *testing.T) {
 	if after, _ := log.Recent(t.Context(), 10); len(after) != len(before) {
 		t.Error("a list was audited bed by bed")
 	}
-	if got := e.Filter(t.Context(), access.Subject{Person: access.Person{ID: "nurse"}}, access.ViewPatient, refs); len(got) != 0 {
-		t.Errorf("a list from no workstation: %v", got)
+	if got, err := e.Filter(t.Context(), access.Subject{Person: access.Person{ID: "nurse"}}, access.ViewPatient, refs); err != nil || len(got) != 0 {
+		t.Errorf("a list from no workstation: %v, %v", got, err)
 	}
 }

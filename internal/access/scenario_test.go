@@ -201,8 +201,8 @@ func BenchmarkFilter(b *testing.B) {
 	refs, _ := d.Patients(b.Context())
 	s := access.Subject{Person: access.Person{ID: "u1"}, Workstation: station, Session: "s"}
 	for b.Loop() {
-		if len(e.Filter(b.Context(), s, access.ViewPatient, refs)) != 80 {
-			b.Fatal("another list")
+		if list, err := e.Filter(b.Context(), s, access.ViewPatient, refs); err != nil || len(list) != 80 {
+			b.Fatal("another list", err)
 		}
 	}
 }

@@ -39,12 +39,29 @@ type Entry struct {
 	// Patients are the ids of all patients concerned, where one request was about several: a list,
 	// a live view. Then Patient is empty.
 	Patients []string `json:"patients,omitempty"`
-	Allowed  bool     `json:"allowed"`
+	Allowed  bool     `json:"allowed"`  // false: refused, or Undecided
 	Policies []string `json:"policies"` // ids of the policies that decided
 	Reason   string   `json:"reason"`   // in words, when there is more to say
-	// Count says that this entry stands for so many refusals that were like it in everything but
-	// the time, the last of them at Time. 0 means one.
+	// Count says that this entry stands for so many refusals, or things not decided, that were
+	// like it in everything but the time, the last of them at Time. 0 means one.
 	Count int64 `json:"count,omitempty"`
+}
+
+// NotDecided begins the reason of an entry that says neither yes nor no: the hub could not finish a
+// decision, or do what it had allowed. Such an entry has Allowed false, so that a reader of before
+// this takes it for the refusal that its hub would have written. No other reason begins like it.
+const NotDecided = "not decided: "
+
+// formerlyNotDecided is how earlier versions began the reason of such an entry.
+const formerlyNotDecided = "the directory could not be asked"
+
+// Undecided reports whether the entry is of something that was not decided: no refusal.
+func (e Entry) Undecided() bool {
+	if e.Allowed {
+		return false
+	}
+	first, _, _ := strings.Cut(e.Reason, "; ")
+	return strings.HasPrefix(e.Reason, NotDecided) || first == formerlyNotDecided
 }
 
 // times is how many things the entry stands for.

@@ -7,7 +7,7 @@ import (
 
 const (
 	// repeatWindow is how long like refusals are taken together, repeatFirst how many of them are
-	// written one by one.
+	// written one by one. Of what was not decided the first is, because no person caused it.
 	repeatWindow = time.Minute
 	repeatFirst  = 10
 	// maxRepeats bounds the kinds of refusals that are told apart within a window. Beyond it they
@@ -44,8 +44,13 @@ func (r repeats) count(e Entry, now time.Time) bool {
 		e.Resource, e.Patient = kind+":*", ""
 		key.resource = e.Resource
 		if w = r.windows[key]; w == nil && len(r.windows) >= 2*maxRepeats {
-			e = Entry{Action: "*", Resource: "*", Reason: "too many kinds of refusals to tell apart"}
-			key = refusal{action: e.Action}
+			const many = "too many kinds of refusals to tell apart"
+			reason := many
+			if e.Undecided() {
+				reason = NotDecided + many
+			}
+			e = Entry{Action: "*", Resource: "*", Reason: reason}
+			key = refusal{action: e.Action, reason: reason}
 			w = r.windows[key]
 		}
 	}
@@ -53,7 +58,11 @@ func (r repeats) count(e Entry, now time.Time) bool {
 		w = &window{first: now}
 		r.windows[key] = w
 	}
-	if w.n < repeatFirst {
+	first := int64(repeatFirst)
+	if e.Undecided() {
+		first = 1
+	}
+	if w.n < first {
 		w.n++
 		return false
 	}

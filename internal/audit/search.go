@@ -247,8 +247,8 @@ var ErrFilter = errors.New("audit: no such filter")
 // ErrFilter.
 func (f Filter) Check() error {
 	switch {
-	case f.Answer != "" && f.Answer != Allowed && f.Answer != Refused:
-		return fmt.Errorf("%w: the answer is %s or %s", ErrFilter, Allowed, Refused)
+	case f.Answer != "" && f.Answer != Allowed && f.Answer != Refused && f.Answer != Undecided:
+		return fmt.Errorf("%w: the answer is %s, %s or %s", ErrFilter, Allowed, Refused, Undecided)
 	case !f.From.IsZero() && !f.To.IsZero() && !f.To.After(f.From):
 		return fmt.Errorf("%w: the end is not after the beginning", ErrFilter)
 	}

@@ -20,7 +20,8 @@ type Summary struct {
 	Entries     int64     `json:"entries"`
 	Signed      int64     `json:"signed"` // of them, covered by the checkpoint
 	Refused     int64     `json:"refused"`
-	First, Last time.Time `json:"-"` // of the first and the last entry; zero for an empty log
+	Undecided   int64     `json:"undecided"` // not decided: no refusals
+	First, Last time.Time `json:"-"`         // of the first and the last entry; zero for an empty log
 	Root        string    `json:"root"`
 	KeyName     string    `json:"key_name"`
 	KeyHash     string    `json:"key_hash"` // hexadecimal, as in the key itself
@@ -103,8 +104,11 @@ func scan(dir, verifierKey string, witnesses []Checkpoint) (s scanned, err error
 		if x.size == 1 {
 			s.First = e.Time
 		}
-		if !e.Allowed {
+		switch e.answer() {
+		case Refused:
 			s.Refused += e.times()
+		case Undecided:
+			s.Undecided += e.times()
 		}
 		//defence:audit-tree the entries are those that were signed and witnessed
 		if want, ok := roots[x.size]; ok && want != x.root() {
@@ -180,18 +184,22 @@ type Filter struct {
 	From, To        time.Time // From <= time < To; zero: no bound
 	Person, Patient string    // ids; empty: any
 	Action          string    // such as "patient:view"; empty: any
-	Answer          string    // Allowed or Refused; empty: any
+	Answer          string    // Allowed, Refused or Undecided; empty: any
 }
 
 // The answers that a Filter chooses by.
 const (
-	Allowed = "allowed"
-	Refused = "refused"
+	Allowed   = "allowed"
+	Refused   = "refused"
+	Undecided = "undecided"
 )
 
 func (e Entry) answer() string {
-	if e.Allowed {
+	switch {
+	case e.Allowed:
 		return Allowed
+	case e.Undecided():
+		return Undecided
 	}
 	return Refused
 }

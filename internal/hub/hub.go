@@ -110,6 +110,7 @@ func Run(ctx context.Context, cfg Config, network Network, ready func() error, l
 	if err != nil {
 		return fmt.Errorf("hub: %w", err)
 	}
+	defer engine.WriteJoined(context.WithoutCancel(ctx), true)
 	people, err := signin.New(engine, st, log, options...)
 	if err != nil {
 		return fmt.Errorf("hub: %w", err)
@@ -265,6 +266,7 @@ func Run(ctx context.Context, cfg Config, network Network, ready func() error, l
 	g.Go(func() error { guard.Run(ctx); return nil })
 	g.Go(func() error { room.Run(ctx); return nil })
 	g.Go(func() error { sayTwoPersons(ctx, engine); return nil })
+	g.Go(func() error { writeJoined(ctx, engine); return nil })
 	g.Go(func() error { witnessed.witnessOthers(ctx, self, inv, endpoint); return nil })
 	g.Go(func() error {
 		log.Info("hub ready", "identity", self.String(), "version", cfg.Version, "data", cfg.Data)

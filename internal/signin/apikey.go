@@ -138,5 +138,5 @@ func (svc *Service) AuthenticateKey(ctx context.Context, key, workstation string
 	if err == nil || errors.Is(err, access.ErrNotFound) {
 		return access.Subject{}, access.APIKey{}, access.ErrNoSession
 	}
-	return access.Subject{}, access.APIKey{}, fmt.Errorf("signin: key: %w", err)
+	return access.Subject{}, access.APIKey{}, fmt.Errorf("%w: signin: key: %w", access.ErrUndecided, err)
 }

@@ -147,5 +147,5 @@ func mqttError(err error) error {
 	if errors.Is(err, access.ErrNotFound) {
 		return access.ErrNoSession
 	}
-	return fmt.Errorf("signin: mqtt device: %w", err)
+	return fmt.Errorf("%w: signin: mqtt device: %w", access.ErrUndecided, err)
 }

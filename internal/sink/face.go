@@ -456,5 +456,8 @@ func (f *face) fail(_ *http.Request, err error) (int, api.Problem) {
 	if !errors.Is(err, context.Canceled) {
 		f.Log.Error("cloud request failed", "err", err)
 	}
+	if errors.Is(err, access.ErrUndecided) {
+		return http.StatusServiceUnavailable, api.Problem{Error: api.Undecided, RetryAfter: api.RetryAfter}
+	}
 	return http.StatusInternalServerError, api.Problem{Error: "failed; the hub's log says why"}
 }

@@ -256,7 +256,7 @@ export type LiveMessage =
   | { type: 'lagged' }
   | { type: 'ended'; reason: EndReason; patient?: string } // who was discharged or moved
 
-export type EndReason = 'signed_out' | 'permission' | 'emergency_over' | 'consent' | 'discharged' | 'moved' | 'stopping'
+export type EndReason = 'signed_out' | 'permission' | 'emergency_over' | 'consent' | 'discharged' | 'moved' | 'undecided' | 'stopping'
 
 // What a workstation's own address answers while the hub is away, or a proxy before it: try again.
 const AWAY = [0, 502, 503, 504]

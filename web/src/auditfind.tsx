@@ -6,7 +6,7 @@ import { Failed } from './dialog'
 import { local, ofLocal } from './move'
 import { Table } from './office'
 import { isIn, NotProven, type Proven } from './proof'
-import { actionWords, actionsBeside, reasonWords } from './words-audit'
+import { actionWords, actionsBeside, answerOf, reasonWords } from './words-audit'
 import { clock, day, roleIn, roleWords, say } from './words'
 import { tr } from './lang'
 
@@ -78,6 +78,19 @@ export async function find(q: Query, before: number | undefined, proven: Proven 
   return out
 }
 
+// answerIn is an entry's outcome in words, with how many it stands for.
+function answerIn(e: AuditEntry): string {
+  const times = e.count ?? 0
+  switch (answerOf(e)) {
+    case 'allowed':
+      return say('allowed')
+    case 'undecided':
+      return times > 1 ? say('undecidedTimes', times) : say('undecidedAnswer')
+    default:
+      return times > 1 ? say('refusedTimes', times) : say('refusedAnswer')
+  }
+}
+
 const moment = (iso: string): string => `${day(iso)} ${clock(iso, true)}`
 
 function Select({ label, value, options, testid, onPick }: { label: string; value: string; options: [string, string][]; testid: string; onPick: (v: string) => void }) {
@@ -122,7 +135,7 @@ export function Find({ names, onFind, onClear }: { names: Names | undefined; onF
         options={(names?.patients ?? []).map((p): [string, string] => [p.id, `${bedOf(p)} (${p.id})`]).sort(byName)} />
       <Select label={say('auditAction')} value={q.action} testid="find-action" onPick={(action) => set({ action })}
         options={[...(names?.actions ?? []), ...actionsBeside].map((a): [string, string] => [a, actionWords(a)]).sort(byName)} />
-      <Select label={say('auditAnswer')} value={q.answer} testid="find-answer" onPick={(answer) => set({ answer })} options={[['allowed', say('allowed')], ['refused', say('refusedAnswer')]]} />
+      <Select label={say('auditAnswer')} value={q.answer} testid="find-answer" onPick={(answer) => set({ answer })} options={[['allowed', say('allowed')], ['refused', say('refusedAnswer')], ['undecided', say('undecidedAnswer')]]} />
       <label>
         {say('auditFrom')}
         <input type="datetime-local" step={1} value={local(q.from)} data-testid="find-from" onInput={(e) => set({ from: ofLocal(e.currentTarget.value) })} />
@@ -210,7 +223,7 @@ export function Entries({ rows, names }: { rows: Line[]; names: Names | undefine
   return (
     <Table head={[tr('No.'), tr('Time'), tr('Person'), tr('Workstation'), tr('Action'), say('onWhat'), tr('Answer'), say('decidedBy')]} testid="audit" label={say('auditLog')}>
       {rows.map(({ entry: e }) => (
-        <tr key={e.seq} class={e.allowed ? '' : 'refused-row'} data-testid={`entry-${e.seq}`}>
+        <tr key={e.seq} class={answerOf(e) === 'refused' ? 'refused-row' : ''} data-testid={`entry-${e.seq}`}>
           <td class="num">{e.seq}</td>
           <td>
             <time dateTime={e.time}>{moment(e.time)}</time>
@@ -222,7 +235,7 @@ export function Entries({ rows, names }: { rows: Line[]; names: Names | undefine
           </td>
           <td class="wrap">{on(e)}</td>
           <td>
-            <span class={e.allowed ? 'mark-ok' : 'mark-no'}>{e.allowed ? say('allowed') : (e.count ?? 0) > 1 ? say('refusedTimes', e.count ?? 0) : say('refusedAnswer')}</span>
+            <span class={{ allowed: 'mark-ok', refused: 'mark-no', undecided: 'mark-none' }[answerOf(e)]} data-testid="answer">{answerIn(e)}</span>
           </td>
           <td class="wrap">{why(e)}</td>
         </tr>

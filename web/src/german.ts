@@ -513,6 +513,10 @@ export const german = {
   'You are not permitted to see this. The attempt is in the audit log.': 'Sie dürfen dies nicht sehen. Der Versuch steht im Prüfprotokoll.',
   'This address does not exist. Go back to the first page.': 'Diese Adresse gibt es nicht. Gehen Sie zur ersten Seite zurück.',
   'What this address names does not exist, or not any more. Go back and choose again.': 'Was diese Adresse nennt, gibt es nicht oder nicht mehr. Gehen Sie zurück und wählen Sie neu.',
+  'The hub could not decide this now, because its directory does not answer. This is no refusal and counts as none. Try again.':
+    'Der Hub konnte das jetzt nicht entscheiden, weil sein Verzeichnis nicht antwortet. Das ist keine Ablehnung und zählt nicht als eine. Versuchen Sie es noch einmal.',
+  'not decided: the hub\'s directory does not answer. This is no refusal and counts as none; try again':
+    'Nicht entschieden: Das Verzeichnis des Hubs antwortet nicht. Das ist keine Ablehnung und zählt nicht als eine; versuchen Sie es noch einmal.',
   'The hub cannot answer this now.': 'Der Hub kann das jetzt nicht beantworten.',
   'The hub\'s disk is full. What cannot be written into the audit log is refused. Live numbers go on. Tell those who run the hub now: they must make room.':
     'Die Platte des Hubs ist voll. Was nicht ins Prüfprotokoll geschrieben werden kann, wird abgewiesen. Live-Werte laufen weiter. Sagen Sie es sofort den Verantwortlichen des Hubs: Sie müssen Platz schaffen.',

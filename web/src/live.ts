@@ -236,7 +236,7 @@ export class Live {
         this.why = m.reason
         this.whom = m.patient
         if (m.reason === 'signed_out') this.setLink('signed-out')
-        else if (m.reason !== 'stopping') this.setLink('changed')
+        else if (m.reason !== 'stopping' && m.reason !== 'undecided') this.setLink('changed')
         break
     }
   }

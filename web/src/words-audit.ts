@@ -12,6 +12,8 @@ export const auditTexts = {
   allowed: { en: 'allowed', de: 'erlaubt' },
   refusedAnswer: { en: 'refused', de: 'abgelehnt' },
   refusedTimes: { en: 'refused {0} times', de: '{0}-mal abgelehnt' },
+  undecidedAnswer: { en: 'not decided', de: 'nicht entschieden' },
+  undecidedTimes: { en: 'not decided {0} times', de: '{0}-mal nicht entschieden' },
   auditFind: { en: 'Search', de: 'Suchen' },
   auditClear: { en: 'Show the newest', de: 'Die neuesten zeigen' },
   auditOlder: { en: 'Older entries', de: 'Ältere Einträge' },
@@ -96,11 +98,25 @@ const reasons: Record<string, string> = {
   'by API key': 'Mit API-Schlüssel',
   'the directory could not be asked': 'Das Verzeichnis war nicht erreichbar',
   'not a question of this system': 'Keine Frage dieses Systems',
+  'not decided: the directory could not be asked': 'Nicht entschieden: Das Verzeichnis war nicht erreichbar',
+  'not decided: the time for it was over': 'Nicht entschieden: Die Zeit dafür war abgelaufen',
 }
+
+// What begins the reason of an entry that is no refusal, in this version and in earlier ones.
+const notDecided = /^(not decided: |the directory could not be asked($|; ))/
+
+// answerOf is an entry's outcome. What the hub could not decide is no refusal of the person.
+export const answerOf = (e: { allowed: boolean; reason: string }): 'allowed' | 'refused' | 'undecided' =>
+  e.allowed ? 'allowed' : notDecided.test(e.reason) ? 'undecided' : 'refused'
+
+// again is what the hub writes of a view that was opened again and again.
+const again = /^opened again (\d+) times since entry (\d+) of (.*)$/
 
 // reasonWords is the beginning of a reason that the page knows, in its language, and the rest as it stands in the log.
 export function reasonWords(reason: string): { said: string; rest: string } {
   const [first = '', ...more] = reason.split('; ')
   const german = document.documentElement.lang.startsWith('de') ? reasons[first] : undefined
+  const often = document.documentElement.lang.startsWith('de') ? again.exec(first) : null
+  if (often) return { said: `${often[1]}-mal wieder geöffnet seit Eintrag ${often[2]} von ${often[3]}`, rest: more.join('; ') }
   return german ? { said: german, rest: more.join('; ') } : { said: '', rest: reason }
 }

@@ -256,8 +256,8 @@ func (h *handler) decideApproval(ctx context.Context, rq *api.Request) (any, err
 			return nil, errors.Join(err, ferr)
 		}
 		if err != nil {
-			_, problem := h.fail(rq.Request, err)
-			if rerr := h.Access.RecordRefused(ctx, grant, access.Resource{Kind: "approval", ID: a.ID}, problem.Error); rerr != nil {
+			status, problem := h.fail(rq.Request, err)
+			if rerr := api.Undone(h.Access, status)(ctx, grant, access.Resource{Kind: "approval", ID: a.ID}, problem.Error); rerr != nil {
 				return nil, rerr
 			}
 			return nil, err

@@ -233,6 +233,11 @@ func (h *handler) fail(r *http.Request, err error) (int, api.Problem) {
 	case store.Full(err):
 		h.Log.ErrorContext(r.Context(), "administration failed", "method", r.Method, "path", clipPath(r.URL.Path), "err", err)
 		return http.StatusInsufficientStorage, api.Problem{Error: "the hub's disk is full, so this is refused; make room on the disk of the hub's folder"}
+	case errors.Is(err, access.ErrUndecided):
+		if r.Context().Err() == nil {
+			h.Log.ErrorContext(r.Context(), "administration not decided", "method", r.Method, "path", clipPath(r.URL.Path), "err", err)
+		}
+		return http.StatusServiceUnavailable, api.Problem{Error: api.Undecided, RetryAfter: api.RetryAfter}
 	case errors.Is(err, store.ErrConflict):
 		return http.StatusConflict, api.Problem{Error: inWords(err, store.ErrConflict, "conflicts with what is recorded")}
 	}

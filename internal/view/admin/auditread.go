@@ -41,7 +41,7 @@ var ErrAuditQuestion = errors.New("admin: no such question")
 // maxFound is how many entries one page has at most.
 const maxFound = 100
 
-// searchAudit answers ?size=&before=&n=&person=ID&patient=ID&action=ACTION&answer=allowed|refused&from=TIME&to=TIME.
+// searchAudit answers ?size=&before=&n=&person=ID&patient=ID&action=ACTION&answer=allowed|refused|undecided&from=TIME&to=TIME.
 func (h *handler) searchAudit(ctx context.Context, rq *api.Request) (any, error) {
 	if h.Search == nil {
 		return nil, errors.New("admin: no audit log to search")
@@ -56,8 +56,10 @@ func (h *handler) searchAudit(ctx context.Context, rq *api.Request) (any, error)
 			return nil, api.Invalid(x.name, "at most 256 bytes")
 		}
 	}
-	if q.Answer != "" && q.Answer != "allowed" && q.Answer != "refused" {
-		return nil, api.Invalid("answer", "allowed or refused")
+	switch q.Answer {
+	case "", "allowed", "refused", "undecided":
+	default:
+		return nil, api.Invalid("answer", "allowed, refused or undecided")
 	}
 	for _, x := range []struct {
 		name string

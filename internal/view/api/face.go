@@ -19,6 +19,18 @@ type Problem struct {
 	Questions []string `json:"questions,omitempty"`
 }
 
+// Undecided is the text of an access.ErrUndecided, which is answered 503.
+const Undecided = "not decided: the hub's directory does not answer. This is no refusal and counts as none; try again"
+
+// Undone is what writes down that an act was allowed and then answered with status: a refusal for a
+// mistake in the request, and no refusal where the hub failed.
+func Undone(e *access.Engine, status int) func(context.Context, access.Grant, access.Resource, string) error {
+	if status >= http.StatusInternalServerError {
+		return e.RecordFailed
+	}
+	return e.RecordRefused
+}
+
 // failed is the answer where there is none that can be written.
 const failed = "failed; the hub's log says why"
 
@@ -159,8 +171,8 @@ func (f *Face) handle(rt Route, r *http.Request) (int, any, error) {
 	if err != nil {
 		if rt.Action != DecidedByEngine && rt.Method != http.MethodGet {
 			// What was allowed and then not done must not stand in the log as done.
-			_, problem := f.Fail(r, err)
-			if rerr := f.Access.RecordRefused(ctx, rq.Grant, rq.On, f.Detail(rt, r)+": "+problem.Error); rerr != nil {
+			status, problem := f.Fail(r, err)
+			if rerr := Undone(f.Access, status)(ctx, rq.Grant, rq.On, f.Detail(rt, r)+": "+problem.Error); rerr != nil {
 				return 0, nil, errors.Join(err, rerr)
 			}
 		}

@@ -20,6 +20,7 @@ package api
 
 import (
 	"errors"
+	"fmt"
 	"net/http"
 	"strings"
 	"time"
@@ -92,7 +93,7 @@ func (g *Gate) Check(r *http.Request) error {
 
 // Subject is who makes the request: the session of its cookie or bearer token, at its workstation.
 // It counts as use of the session unless BackgroundHeader says otherwise. The error is
-// access.ErrNoSession or the store's.
+// access.ErrNoSession, or an access.ErrUndecided that has the store's.
 func (g *Gate) Subject(r *http.Request) (access.Subject, error) {
 	token := g.Token(r)
 	if token == "" {
@@ -107,7 +108,11 @@ func (g *Gate) Subject(r *http.Request) (access.Subject, error) {
 	if r.Header.Get(BackgroundHeader) == "1" {
 		find = g.cfg.SignIn.Check
 	}
-	return find(r.Context(), token, g.cfg.Workstation(r))
+	s, err := find(r.Context(), token, g.cfg.Workstation(r))
+	if err != nil && !errors.Is(err, access.ErrNoSession) {
+		err = fmt.Errorf("%w: %w", access.ErrUndecided, err)
+	}
+	return s, err
 }
 
 // Token is the request's access token, or "". A bearer token goes before the cookie: a client that

@@ -256,7 +256,11 @@ func (h *Handler) channels(w http.ResponseWriter, r *http.Request) error {
 		place
 	}
 	out := []channel{}
-	for _, p := range h.cfg.Access.Filter(r.Context(), s, access.ViewPatient, refs) {
+	visible, err := h.cfg.Access.Filter(r.Context(), s, access.ViewPatient, refs)
+	if err != nil {
+		return err
+	}
+	for _, p := range visible {
 		c, err := h.cfg.Store.ChannelOf(r.Context(), p.ID)
 		if err != nil {
 			return err

@@ -34,6 +34,9 @@ func (b badRequest) Error() string { return "dashboard: bad request: " + string(
 // fullText is of what was refused because it could not be written down, in the audit log or the directory.
 const fullText = "The hub's disk is full. What cannot be written into the audit log is refused. Live numbers go on. Tell those who run the hub now: they must make room."
 
+// undecidedText is of what the hub could not decide: no refusal.
+const undecidedText = "The hub could not decide this now, because its directory does not answer. This is no refusal and counts as none. Try again."
+
 // api makes a handler of f: refuses requests from elsewhere, bounds the body, forbids caching and maps the error.
 func (h *Handler) api(f func(http.ResponseWriter, *http.Request) error) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -102,13 +105,16 @@ func statusOf(err error) (status int, text string) {
 		return http.StatusServiceUnavailable, "Many people are signing in right now. Try again in a moment."
 	case store.Full(err):
 		return http.StatusInsufficientStorage, fullText
+	case errors.Is(err, access.ErrUndecided):
+		return http.StatusServiceUnavailable, undecidedText
 	}
 	return http.StatusInternalServerError, "The hub cannot answer this now."
 }
 
 func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, err error) {
 	status, text := statusOf(err)
-	if (status == http.StatusInternalServerError || status == http.StatusInsufficientStorage) && !errors.Is(err, context.Canceled) {
+	ours := status == http.StatusInternalServerError || status == http.StatusInsufficientStorage || errors.Is(err, access.ErrUndecided)
+	if ours && !errors.Is(err, context.Canceled) && !errors.Is(r.Context().Err(), context.Canceled) {
 		h.cfg.Log.ErrorContext(r.Context(), "dashboard request failed", "route", r.Pattern, "err", err)
 	}
 	answer := api.Problem{Error: text, StepUp: errors.Is(err, access.ErrStepUp), SignedOut: errors.Is(err, access.ErrNoSession)}

@@ -38,7 +38,9 @@ func BenchmarkAccessShare(b *testing.B) {
 			b.Fatal(err)
 		}
 		since(&decide, func() {
-			w.engine.Filter(b.Context(), s, access.ViewPatient, []access.PatientRef{{ID: w.ada, Ward: "ward-a"}})
+			if _, err := w.engine.Filter(b.Context(), s, access.ViewPatient, []access.PatientRef{{ID: w.ada, Ward: "ward-a"}}); err != nil {
+				b.Fatal(err)
+			}
 		})
 		since(&audited, func() { _, err = w.engine.Decide(b.Context(), s, access.ViewPatient, access.OnPatient(w.ada)) })
 		if err != nil {

@@ -46,8 +46,9 @@ func (h *Handler) questions(ctx context.Context, s access.Subject, g access.Gran
 		}
 		q.Questions = append(q.Questions, one)
 	}
-	q.MayAnswer = len(h.cfg.Access.Filter(ctx, s, access.ConfirmPatient, []access.PatientRef{p})) > 0
-	return q, nil
+	may, err := h.cfg.Access.Filter(ctx, s, access.ConfirmPatient, []access.PatientRef{p})
+	q.MayAnswer = len(may) > 0
+	return q, err
 }
 
 func shortName(sensor string) string { return sensor[strings.LastIndexByte(sensor, '/')+1:] }

@@ -33,7 +33,7 @@ func (c *screens) grant(ctx context.Context, e *access.Engine, s access.Subject,
 	if known {
 		g, err = e.Renew(ctx, s, old)
 	}
-	if !known || err != nil {
+	if !known || err != nil && !errors.Is(err, access.ErrUndecided) {
 		g, err = e.Decide(ctx, s, access.ViewDisplay, access.OnPatient(patient))
 	}
 	c.mu.Lock()
@@ -78,7 +78,11 @@ func (h *Handler) display(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	in := map[string]string{} // patient by bed
-	for _, p := range h.cfg.Access.Filter(ctx, s, access.ViewDisplay, refs) {
+	shown, err := h.cfg.Access.Filter(ctx, s, access.ViewDisplay, refs)
+	if err != nil {
+		return err
+	}
+	for _, p := range shown {
 		in[p.Bed] = p.ID
 	}
 	answer := struct {

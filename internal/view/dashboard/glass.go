@@ -64,8 +64,11 @@ func (h *Handler) emergency(ctx context.Context, s access.Subject, g access.Glas
 	if err != nil {
 		return e, false, err
 	}
-	if !mine && len(h.cfg.Access.Filter(ctx, s, access.ViewPatient, []access.PatientRef{ref})) == 0 {
-		return e, false, nil
+	if !mine {
+		visible, err := h.cfg.Access.Filter(ctx, s, access.ViewPatient, []access.PatientRef{ref})
+		if err != nil || len(visible) == 0 {
+			return e, false, err
+		}
 	}
 	person, err := h.cfg.Store.Person(ctx, g.PersonID)
 	if err != nil {
@@ -111,7 +114,11 @@ func (h *Handler) emergencyBeds(w http.ResponseWriter, r *http.Request) error {
 	proven := s
 	proven.Proven = h.cfg.Now()
 	seen := map[string]bool{}
-	for _, p := range h.cfg.Access.Filter(ctx, s, access.ViewPatient, refs) {
+	visible, err := h.cfg.Access.Filter(ctx, s, access.ViewPatient, refs)
+	if err != nil {
+		return err
+	}
+	for _, p := range visible {
 		seen[p.ID] = true
 	}
 	type bed struct {
@@ -121,7 +128,11 @@ func (h *Handler) emergencyBeds(w http.ResponseWriter, r *http.Request) error {
 	answer := struct {
 		Beds []bed `json:"beds"`
 	}{[]bed{}}
-	for _, p := range h.cfg.Access.Filter(ctx, proven, access.BreakGlass, refs) {
+	openable, err := h.cfg.Access.Filter(ctx, proven, access.BreakGlass, refs)
+	if err != nil {
+		return err
+	}
+	for _, p := range openable {
 		if !seen[p.ID] {
 			answer.Beds = append(answer.Beds, bed{rooms.place(p), p.ID})
 		}

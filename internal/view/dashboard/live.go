@@ -73,7 +73,7 @@ type (
 	}
 	endMessage struct {
 		Type   string `json:"type"`             // "ended" or "lagged"
-		Reason string `json:"reason,omitempty"` // signed_out, permission, emergency_over, consent, discharged, moved, stopping
+		Reason string `json:"reason,omitempty"` // signed_out, permission, emergency_over, consent, discharged, moved, undecided, stopping
 		// Patient is the one who was discharged or moved, of whom the view was.
 		Patient string `json:"patient,omitempty"`
 	}
@@ -111,7 +111,7 @@ func (h *Handler) liveView(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	defer leave()
-	all, err := h.cfg.Access.DecideAll(r.Context(), s, access.ViewPatient, ids)
+	all, err := h.cfg.Access.ViewAll(r.Context(), s, access.ViewPatient, ids)
 	if err != nil {
 		return err
 	}
@@ -230,6 +230,8 @@ func (v *liveViewer) farewell(why error) {
 		m.Reason, status = "discharged", websocket.StatusPolicyViolation
 	case errors.Is(why, errMovedAway):
 		m.Reason, status = "moved", websocket.StatusPolicyViolation
+	case errors.Is(why, access.ErrUndecided):
+		m.Reason, status = "undecided", websocket.StatusTryAgainLater
 	case errors.Is(why, errLagged):
 		m, status = endMessage{Type: "lagged"}, websocket.StatusTryAgainLater
 	}
@@ -249,8 +251,8 @@ func (v *liveViewer) pump(ctx context.Context, out chan<- any) error {
 		switch {
 		case errors.Is(err, store.ErrLagged):
 			return errLagged
-		case errors.Is(err, store.ErrGrantExpired):
-			return errPermission
+		case errors.Is(err, store.ErrGrantExpired): // recheck, which would know of a refusal, got no answer in all that time
+			return access.ErrUndecided
 		case err != nil:
 			return err
 		}
@@ -365,7 +367,7 @@ func (v *liveViewer) recheck(ctx context.Context) error {
 			return errSignedOut
 		}
 		if err != nil {
-			return err
+			return fmt.Errorf("%w: %w", access.ErrUndecided, err)
 		}
 		for i, g := range v.grants {
 			renewed, err := v.h.cfg.Access.Renew(ctx, s, g)

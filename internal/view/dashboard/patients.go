@@ -76,9 +76,16 @@ func (h *Handler) beds(w http.ResponseWriter, r *http.Request) error {
 			refs = append(refs, access.PatientRef{Ward: b.Ward, Bed: b.ID})
 		}
 	}
-	list := h.cfg.Access.Filter(ctx, s, access.ListBeds, refs)
+	list, err := h.cfg.Access.Filter(ctx, s, access.ListBeds, refs)
+	if err != nil {
+		return err
+	}
+	seen, err := h.cfg.Access.Filter(ctx, s, access.ViewPatient, list)
+	if err != nil {
+		return err
+	}
 	visible := map[string]bool{}
-	for _, p := range h.cfg.Access.Filter(ctx, s, access.ViewPatient, list) {
+	for _, p := range seen {
 		visible[p.ID] = p.ID != ""
 	}
 	answer := struct {
@@ -168,7 +175,7 @@ func (h *Handler) open(r *http.Request) (id string, g access.Grant, err error) {
 		return "", access.Grant{}, err
 	}
 	id = r.PathValue("id")
-	g, err = h.cfg.Access.Decide(r.Context(), s, access.ViewPatient, access.OnPatient(id))
+	g, err = h.cfg.Access.DecideView(r.Context(), s, access.ViewPatient, access.OnPatient(id))
 	return id, g, err
 }
 

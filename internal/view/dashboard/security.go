@@ -185,7 +185,7 @@ func (h *Handler) whoseBeds(ctx context.Context, s access.Subject, beds []access
 			}
 		}
 	}
-	return h.cfg.Access.Filter(ctx, s, access.ListBeds, beds), nil
+	return h.cfg.Access.Filter(ctx, s, access.ListBeds, beds)
 }
 
 // acknowledgeSecurity notes that the person has seen an event. It is shown again if it comes again, or goes on for long.

@@ -58,6 +58,8 @@ func classify(err error) (status int, code, message string) {
 		return http.StatusInsufficientStorage, "error_quota", "Your channels and TalkBacks hold as much as they may: delete entries, or ask an administrator."
 	case store.Full(err):
 		return http.StatusInsufficientStorage, "error_disk_full", "The hub's disk is full. Try again when those who run it have made room."
+	case errors.Is(err, access.ErrUndecided):
+		return http.StatusServiceUnavailable, "error_undecided", "The hub could not decide this now. It is no refusal: try again."
 	case errors.As(err, &bad):
 		return http.StatusBadRequest, "error_bad_request", bad.message
 	case errors.Is(err, store.ErrInvalid):
@@ -69,7 +71,8 @@ func classify(err error) (status int, code, message string) {
 // fail tells a refusal the way that the clients of this endpoint understand.
 func (f *face) fail(q *request, err error, how tell) {
 	status, code, message := classify(err)
-	if status >= http.StatusInternalServerError && status != http.StatusInsufficientStorage && !errors.Is(err, context.Canceled) {
+	if status >= http.StatusInternalServerError && status != http.StatusInsufficientStorage && !errors.Is(err, context.Canceled) &&
+		!errors.Is(q.r.Context().Err(), context.Canceled) {
 		f.Log.Error("thingspeak request failed", "err", err)
 	}
 	switch {

@@ -63,6 +63,8 @@ type mqttClient struct {
 	id   string
 	who  signin.MQTTClient
 	subs map[string]*subscription // by topic filter
+
+	undecided time.Time // when it was last logged that the hub could not decide about a message
 }
 
 // subscription is one decided filter. Its grants are renewed while it lasts.
@@ -212,6 +214,11 @@ func (b *broker) OnConnectAuthenticate(cl *mqtt.Client, pk packets.Packet) bool 
 	}
 	who, err := b.f.SignIn.AuthenticateMQTT(context.Background(), pk.Connect.ClientIdentifier, string(pk.Connect.Username), string(pk.Connect.Password), conn.station)
 	if err != nil {
+		if !errors.Is(err, access.ErrNoSession) && !errors.Is(err, access.ErrDenied) {
+			b.f.Log.Error("mqtt client not let in yet: the hub could not decide about it", "workstation", conn.station, "err", err)
+			_ = conn.Close() // the client tries again, and is not told that its password is wrong
+			return false
+		}
 		b.f.Log.Warn("mqtt client refused", "workstation", conn.station, "err", err)
 		return false
 	}
@@ -272,6 +279,10 @@ func (b *broker) OnACLCheck(cl *mqtt.Client, name string, write bool) bool {
 	}
 	sub := &subscription{topic: t}
 	if err := b.decide(context.Background(), c.who, sub); err != nil {
+		if errors.Is(err, access.ErrUndecided) { // the client asks again, and is not told that it may not
+			b.notDecided(cl, err)
+			cut(cl, packets.ErrServerBusy)
+		}
 		return false
 	}
 	b.mu.Lock()
@@ -300,7 +311,7 @@ func (b *broker) decide(ctx context.Context, who signin.MQTTClient, s *subscript
 	if s.subject, ok = who.On(s.topic.channel, false); !ok {
 		return access.ErrNoSession
 	}
-	g, err := b.f.Access.Decide(ctx, s.subject, access.ViewChannel, access.OnChannel(s.topic.channel))
+	g, err := b.f.Access.DecideView(ctx, s.subject, access.ViewChannel, access.OnChannel(s.topic.channel))
 	if err != nil {
 		return err
 	}
@@ -309,7 +320,7 @@ func (b *broker) decide(ctx context.Context, who signin.MQTTClient, s *subscript
 		return err
 	}
 	if s.channel.Patient != "" {
-		if g, err = b.f.Access.Decide(ctx, s.subject, access.ViewPatient, access.OnPatient(s.channel.Patient)); err != nil {
+		if g, err = b.f.Access.DecideView(ctx, s.subject, access.ViewPatient, access.OnPatient(s.channel.Patient)); err != nil {
 			return err
 		}
 		s.grants = append(s.grants, g)
@@ -334,13 +345,17 @@ func (b *broker) OnPublish(cl *mqtt.Client, pk packets.Packet) (packets.Packet, 
 	if bad := (*badRequest)(nil); errors.As(err, &bad) {
 		reason = bad.message
 	}
-	b.refused(cl, reason)
+	if errors.Is(err, access.ErrUndecided) {
+		b.notDecided(cl, err)
+	} else {
+		b.refused(cl, reason)
+	}
 	switch {
 	case pk.FixedHeader.Qos == 0:
 	case cl.Properties.ProtocolVersion >= 5:
 		return pk, code
 	//defence:poison-drop what is refused for good is acknowledged, so that it is not sent for ever
-	case code != packets.ErrQuotaExceeded && code != packets.ErrUnspecifiedError:
+	case code != packets.ErrQuotaExceeded && code != packets.ErrUnspecifiedError && code != packets.ErrServerBusy:
 		return pk, packets.CodeSuccessIgnore
 	default:
 		cl.Stop(code)
@@ -475,7 +490,11 @@ func (b *broker) recheck(ctx context.Context) {
 		b.mu.Unlock()
 		if err != nil {
 			b.f.Log.Info("mqtt client cut off", "err", err)
-			cut(cl, packets.ErrNotAuthorized)
+			why := packets.ErrServerBusy
+			if errors.Is(err, access.ErrNoSession) || errors.Is(err, access.ErrDenied) {
+				why = packets.ErrNotAuthorized
+			}
+			cut(cl, why)
 		}
 	}
 }

@@ -73,6 +73,21 @@ func (x *Face) Refusals(client string) (uint64, string) {
 	return 0, ""
 }
 
+// notDecided logs, once a minute of each client, that the hub could not decide about a message: no
+// refusal, and counted as none.
+func (b *broker) notDecided(cl *mqtt.Client, err error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	c := b.clients[cl]
+	if c == nil {
+		return
+	}
+	if now := time.Now(); now.Sub(c.undecided) >= time.Minute {
+		c.undecided = now
+		b.f.Log.Error("mqtt message not taken: the hub could not decide about it", "client", c.id, "err", err)
+	}
+}
+
 // codeOf is a refusal in MQTT's words.
 func codeOf(err error) packets.Code {
 	var bad *badRequest
@@ -83,6 +98,8 @@ func codeOf(err error) packets.Code {
 		return packets.ErrNotAuthorized
 	case errors.Is(err, errTooOften), errors.Is(err, access.ErrQuota), errors.Is(err, store.ErrQuota):
 		return packets.ErrQuotaExceeded
+	case errors.Is(err, access.ErrUndecided):
+		return packets.ErrServerBusy
 	case errors.Is(err, errTooLarge), errors.As(err, &bad):
 		return packets.ErrPayloadFormatInvalid
 	}

@@ -1,6 +1,7 @@
 package thingspeak
 
 import (
+	"fmt"
 	"net/http"
 	"slices"
 	"strconv"
@@ -54,7 +55,7 @@ func (f *face) decideRead(q *request, id int64) (c store.Channel, g access.Grant
 	ctx := q.r.Context()
 	ref, err := f.Store.ChannelRef(ctx, id)
 	if err != nil && !isNotFound(err) {
-		return c, g, subject, err
+		return c, g, subject, fmt.Errorf("%w: %w", access.ErrUndecided, err)
 	}
 	subject, key, err := access.Subject{}, access.APIKey{}, error(access.ErrNoSession)
 	if text := keyOf(q.r, q.p); text != "" || !ref.Public {

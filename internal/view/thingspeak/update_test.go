@@ -347,12 +347,12 @@ func TestLogs(t *testing.T) {
 	w.do("GET", "/update?field1=gnarly&api_key="+w.writeFree, "")
 	w.do("GET", "/update?field1=%zz&api_key="+w.writeFree, "")
 	_ = w.store.Close()
-	if rec := w.do("GET", "/update?field1=gnarly&api_key="+w.writeFree, ""); rec.Code != 500 || rec.Body.String() != "0" {
+	if rec := w.do("GET", "/update?field1=gnarly&api_key="+w.writeFree, ""); rec.Code != 503 || rec.Body.String() != "0" {
 		t.Errorf("%d %s", rec.Code, rec.Body)
 	}
 	for _, path := range []string{"feeds.json", "feeds/last.json"} {
 		rec := w.do("GET", fmt.Sprintf("/channels/%d/%s?key=%s", w.ada.ID, path, w.readAda), "")
-		if rec.Code != 500 || strings.Contains(rec.Body.String(), "store") {
+		if rec.Code != 503 || strings.Contains(rec.Body.String(), "store") {
 			t.Errorf("%d %s", rec.Code, rec.Body)
 		}
 	}
