@@ -19,7 +19,7 @@ var allowed = map[string]string{
 	"form":            "",
 	"yamlfile":        "",
 	"sensor":          "vitals yamlfile",
-	"signal":          "vitals",
+	"signal":          "vitals form",
 	"seal":            "",
 	"outbox":          "",
 	"overlay":         "disk",

@@ -8,6 +8,8 @@ import (
 	"io"
 	"math"
 	"regexp"
+
+	"vitalseal/internal/form"
 )
 
 // Calibration is a curve from the ratio of ratios R to SpO2 in percent: Constant + Linear*R +
@@ -115,6 +117,9 @@ func LoadCalibration(r io.Reader) (Calibration, error) {
 	}
 	if len(b) > calibrationLimit {
 		return Calibration{}, fmt.Errorf("%w: more than %d bytes", ErrCalibration, calibrationLimit)
+	}
+	if twice := form.Twice(b); twice != "" { // which of two coefficients counts would be chance
+		return Calibration{}, fmt.Errorf("%w: %s", ErrCalibration, twice)
 	}
 	d := json.NewDecoder(bytes.NewReader(b))
 	d.DisallowUnknownFields()

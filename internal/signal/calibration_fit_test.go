@@ -136,13 +136,15 @@ func TestCalibrationFile(t *testing.T) {
 		}
 	}
 	for name, s := range map[string]string{
-		"empty":   "",
-		"unknown": strings.Replace(text, `"points"`, `"punkte"`, 1),
-		"version": strings.Replace(text, `"version": 1`, `"version": 2`, 1),
-		"twice":   text + text,
-		"rising":  strings.Replace(text, `"linear_percent": -`, `"linear_percent": `, 1),
-		"name":    strings.Replace(text, `"maxm86161-fitted"`, `"../x"`, 1),
-		"long":    text + strings.Repeat(" ", 1<<17),
+		"empty":           "",
+		"unknown":         strings.Replace(text, `"points"`, `"punkte"`, 1),
+		"version":         strings.Replace(text, `"version": 1`, `"version": 2`, 1),
+		"twice":           text + text,
+		"key twice":       strings.Replace(text, `"linear_percent"`, `"constant_percent": 200, "linear_percent"`, 1),
+		"key in capitals": strings.Replace(text, `"linear_percent"`, `"CONSTANT_PERCENT": 200, "linear_percent"`, 1),
+		"rising":          strings.Replace(text, `"linear_percent": -`, `"linear_percent": `, 1),
+		"name":            strings.Replace(text, `"maxm86161-fitted"`, `"../x"`, 1),
+		"long":            text + strings.Repeat(" ", 1<<17),
 	} {
 		if _, err := signal.LoadCalibration(strings.NewReader(s)); !errors.Is(err, signal.ErrCalibration) {
 			t.Errorf("%s: %v", name, err)

@@ -17,6 +17,7 @@ import (
 	"strings"
 	"time"
 
+	"vitalseal/internal/form"
 	"vitalseal/internal/store"
 )
 
@@ -203,7 +204,7 @@ func judge(res *http.Response, attempts int) (what outcome, after time.Duration)
 		var in struct {
 			Success bool `json:"success"`
 		}
-		if err == nil && json.Unmarshal(body, &in) == nil && in.Success {
+		if err == nil && form.Twice(body) == "" && json.Unmarshal(body, &in) == nil && in.Success {
 			return took, 0
 		}
 		return failing, after

@@ -1,6 +1,7 @@
 package sink
 
 import (
+	"bytes"
 	"encoding/csv"
 	"encoding/json"
 	"errors"
@@ -124,17 +125,40 @@ func ReadJSON(r io.Reader, each func(line int, e store.Entry) error) error {
 	if err != nil {
 		return fail(err)
 	}
-	if first == json.Delim('[') {
-		return feeds(d, lines, fail, each)
+	switch first {
+	case json.Delim('['):
+		err = feeds(d, lines, fail, each)
+	case json.Delim('{'):
+		err = export(d, lines, fail, each)
+	default:
+		err = fail(errors.New("neither an object nor an array: this is not a channel's export"))
 	}
-	if first != json.Delim('{') {
-		return fail(errors.New("neither an object nor an array: this is not a channel's export"))
+	if err != nil {
+		return err
 	}
+	if _, err := d.Token(); !errors.Is(err, io.EOF) {
+		return &LineError{lines.line(d.InputOffset()), "something stands behind the export"}
+	}
+	return nil
+}
+
+// export reads the members of an object that has begun: its feeds, and no name twice.
+func export(d *json.Decoder, lines *counter, fail func(error) error, each func(int, store.Entry) error) error {
+	seen := map[string]bool{}
 	for d.More() {
-		name, err := d.Token()
+		t, err := d.Token()
 		if err != nil {
 			return fail(err)
 		}
+		name, _ := t.(string)
+		folded := strings.ToLower(strings.ToUpper(name))
+		if seen[folded] {
+			return &LineError{lines.line(d.InputOffset()), fmt.Sprintf("the name %.40q is given twice", name)}
+		}
+		if len(seen) >= maxMembers {
+			return &LineError{lines.line(d.InputOffset()), fmt.Sprintf("more than %d names: this is not a channel's export", maxMembers)}
+		}
+		seen[folded] = true
 		if name != "feeds" {
 			var skip json.RawMessage
 			if err := d.Decode(&skip); err != nil {
@@ -145,10 +169,21 @@ func ReadJSON(r io.Reader, each func(line int, e store.Entry) error) error {
 		if t, err := d.Token(); err != nil || t != json.Delim('[') {
 			return fail(errors.Join(err, errors.New("feeds is not an array")))
 		}
-		return feeds(d, lines, fail, each)
+		if err := feeds(d, lines, fail, each); err != nil {
+			return err
+		}
 	}
-	return fail(errors.New("no feeds: this is not a channel's export"))
+	if _, err := d.Token(); err != nil {
+		return fail(err)
+	}
+	if !seen["feeds"] {
+		return fail(errors.New("no feeds: this is not a channel's export"))
+	}
+	return nil
 }
+
+// maxMembers bounds the names of an export's object; ThingSpeak's has two.
+const maxMembers = 64
 
 // feeds reads the entries of an array that has begun.
 func feeds(d *json.Decoder, lines *counter, fail func(error) error, each func(int, store.Entry) error) error {
@@ -157,13 +192,21 @@ func feeds(d *json.Decoder, lines *counter, fail func(error) error, each func(in
 			return fail(errors.New("the export is larger than 1 GiB; split it"))
 		}
 		before := d.InputOffset()
-		var in map[string]any
-		d.UseNumber()
-		if err := d.Decode(&in); err != nil {
+		var raw json.RawMessage
+		if err := d.Decode(&raw); err != nil {
 			return fail(err)
 		}
 		line := lines.line(d.InputOffset())
 		lines.forget(before)
+		if twice := form.Twice(raw); twice != "" { // which of two values counts would be chance
+			return &LineError{line, twice}
+		}
+		var in map[string]any
+		one := json.NewDecoder(bytes.NewReader(raw))
+		one.UseNumber()
+		if err := one.Decode(&in); err != nil {
+			return &LineError{line, "an entry is not a JSON object"}
+		}
 		var e store.Entry
 		for name, v := range in {
 			name = strings.ToLower(name)

@@ -109,6 +109,14 @@ func TestImportErrorsNameTheLine(t *testing.T) {
 		{json: true, text: "{\"feeds\":7}", line: 1, what: "not an array"},
 		{json: true, text: "7", line: 1, what: "neither an object nor an array"},
 		{json: true, text: "{\"feeds\":[]x", line: 0},
+		// Which of two values counts would be chance: it was another one each time.
+		{json: true, text: "{\"feeds\":[\n{\"created_at\":\"2014-02-26T21:27:21Z\",\"field1\":\"97\",\"FIELD1\":\"40\"}]}", line: 2, what: `field "field1" is given twice`},
+		{json: true, text: "{\"feeds\":[\n{\"created_at\":\"2014-02-26T21:27:21Z\",\"field1\":\"97\",\"field1\":\"40\"}]}", line: 2, what: `field "field1" is given twice`},
+		{json: true, text: "[\n{\"created_at\":\"2014-02-26T21:27:21Z\",\n\"Created_At\":\"2014-02-26T21:27:22Z\",\"field1\":\"1\"}]", line: 3, what: `field "created_at" is given twice`},
+		{json: true, text: "{\"feeds\":[],\n\"channel\":{},\"Feeds\":[]}", line: 2, what: `"Feeds" is given twice`},
+		{json: true, text: "{\"feeds\":[]\n}{}", line: 2, what: "stands behind"},
+		{json: true, text: "[]\n[]", line: 2, what: "stands behind"},
+		{json: true, text: "{\"feeds\":[7]}", line: 1, what: "not a JSON object"},
 	} {
 		read := sink.ReadCSV
 		if c.json {
@@ -154,4 +162,8 @@ func fuzzImport(f *testing.F, read func(io.Reader, func(int, store.Entry) error)
 }
 
 func FuzzReadCSV(f *testing.F)  { fuzzImport(f, sink.ReadCSV, "export.csv", "export-zone.csv") }
-func FuzzReadJSON(f *testing.F) { fuzzImport(f, sink.ReadJSON, "export.json", "export-feeds.json") }
+func FuzzReadJSON(f *testing.F) {
+	f.Add([]byte(`{"feeds":[{"created_at":"2014-02-26T21:27:21Z","field1":"97","FIELD1":"40"}]}`))
+	f.Add([]byte(`{"feeds":[],"FEEDS":[]}`))
+	fuzzImport(f, sink.ReadJSON, "export.json", "export-feeds.json")
+}

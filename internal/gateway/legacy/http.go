@@ -222,6 +222,9 @@ func legacyBulkBody(w http.ResponseWriter, r *http.Request) (p map[string]string
 		Key     string            `json:"write_api_key"`
 		Updates []json.RawMessage `json:"updates"`
 	}
+	if twice := form.Twice(b); twice != "" {
+		return p, nil, &legacyMistake{"", "the body is not clear: " + twice}
+	}
 	if err := json.Unmarshal(b, &in); err != nil {
 		return p, nil, &legacyMistake{"", "the body is not a JSON object with write_api_key and updates"}
 	}
