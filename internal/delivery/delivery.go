@@ -26,6 +26,9 @@ var (
 	// ErrFrame means the other end sent bytes that are not a frame of the protocol; the connection
 	// ends.
 	ErrFrame = errors.New("delivery: bad frame")
+	// ErrBroken means that the connection ended inside a frame: nothing says that the other end
+	// sent a wrong one.
+	ErrBroken = errors.New("delivery: connection broke inside a frame")
 	// ErrVersion means the other end speaks another version of the protocol.
 	ErrVersion = errors.New("delivery: protocol version not supported")
 	// ErrRefused means the hub ended the connection for a reason it gave: not active, replaced,
@@ -59,7 +62,8 @@ const (
 	StartJump     Reason = 18 // connection refused: the boot counter is above what a gateway can have counted to
 	OtherContent  Reason = 19 // rejected: another chunk is stored under this stream, epoch and sequence number
 	OlderStart    Reason = 20 // never sent: an older start was let in, because the newest has not been seen
-	maxReason            = OlderStart
+	Broken        Reason = 21 // never sent: the connection broke before the hello was whole, or inside a frame
+	maxReason            = Broken
 )
 
 var reasonNames = [maxReason + 1]string{"none", "hub cannot store now", "unknown epoch", "does not open", "malformed",
@@ -68,7 +72,8 @@ var reasonNames = [maxReason + 1]string{"none", "hub cannot store now", "unknown
 	"announcement of its epoch is lost", "a newer start of this gateway delivers (restored backup or clone?)",
 	"epoch number beyond what the gateway can have counted to", "boot counter beyond what the gateway can have counted to",
 	"another chunk is stored under this number (snapshot started twice, or forged?)",
-	"an older start delivers, because the newest was not seen (restored backup?); it was told the number to exceed"}
+	"an older start delivers, because the newest was not seen (restored backup?); it was told the number to exceed",
+	"the connection broke"}
 
 // String is the reason in words, for logs.
 func (r Reason) String() string {

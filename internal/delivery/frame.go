@@ -132,10 +132,14 @@ func AppendReannounce(b []byte, id seal.EpochID) []byte {
 // AppendGoodbye appends the frame.
 func AppendGoodbye(b []byte, r Reason) []byte { return AppendFrame(b, FrameGoodbye, []byte{byte(r)}) }
 
-// ReadHead reads a frame's length in bytes and checks it. It wraps ErrFrame.
+// ReadHead reads a frame's length in bytes and checks it. It wraps ErrFrame, and ErrBroken where
+// the connection ended inside the head; between frames it is the connection's own error.
 func ReadHead(r io.Reader) (int, error) {
 	var head [headBytes]byte
-	if _, err := io.ReadFull(r, head[:]); err != nil {
+	if got, err := io.ReadFull(r, head[:]); err != nil {
+		if got > 0 {
+			err = fmt.Errorf("%w: %w", ErrBroken, err)
+		}
 		return 0, err
 	}
 	n := binary.BigEndian.Uint32(head[:])
@@ -155,11 +159,11 @@ func ReadFrame(r io.Reader) (FrameType, []byte, error) {
 	return ReadBody(r, n)
 }
 
-// ReadBody reads the n bytes behind a head.
+// ReadBody reads the n bytes behind a head. Its error wraps ErrBroken.
 func ReadBody(r io.Reader, n int) (FrameType, []byte, error) {
 	body := make([]byte, n)
 	if _, err := io.ReadFull(r, body); err != nil {
-		return 0, nil, err
+		return 0, nil, fmt.Errorf("%w: %w", ErrBroken, err)
 	}
 	return FrameType(body[0]), body[1:], nil
 }

@@ -316,6 +316,43 @@ func TestRefuses(t *testing.T) {
 	}
 }
 
+// TestBrokenIsNoBadFrame: a connection that breaks before its hello is whole, or inside a frame, is
+// counted and logged as that, and not as a peer that sent what is no frame.
+func TestBrokenIsNoBadFrame(t *testing.T) {
+	for _, tc := range []struct {
+		name, where string
+		send        []byte
+	}{
+		{"before its hello", "before its hello was whole", nil},
+		{"inside its hello", "before its hello was whole", hello[:7]},
+		{"inside a head", "inside a frame", append(append([]byte(nil), hello...), 0, 0)},
+		{"inside a body", "inside a frame", append(append([]byte(nil), hello...), 0, 0, 0, 40, 4, 1)},
+		{"before a body", "inside a frame", append(append([]byte(nil), hello...), 0, 0, 0, 40)},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			h := newHub(t)
+			ep, err := h.net.Endpoint(overlay.ID{Domain: domain, Kind: overlay.KindSensor, Name: "x"})
+			must(t, err)
+			c, err := ep.Dial(t.Context(), overlay.ServiceIngest)
+			must(t, err)
+			if len(tc.send) > 0 {
+				_, err = c.Write(tc.send)
+				must(t, err)
+			}
+			must(t, c.Close())
+			for h.server.Stats().Ended[delivery.Broken] == 0 {
+				if t.Context().Err() != nil || h.server.Stats().Ended[delivery.BadFrame] > 0 {
+					t.Fatalf("counted as %v", h.server.Stats().Ended)
+				}
+				time.Sleep(time.Millisecond)
+			}
+			if n := len(h.server.Stats().Ended); n != 1 {
+				t.Errorf("counted as %v", h.server.Stats().Ended)
+			}
+		})
+	}
+}
+
 func TestSubmit(t *testing.T) {
 	h := newHub(t)
 	long, ok := string(make([]byte, 256)), "21.5"

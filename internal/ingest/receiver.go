@@ -58,11 +58,14 @@ func (x *receiver) admit(ctx context.Context) delivery.Reason {
 		return delivery.WrongKind
 	}
 	if err := x.c.SetDeadline(time.Now().Add(delivery.HelloTimeout)); err != nil {
-		return delivery.BadFrame
+		return x.broke("before its hello", err)
 	}
 	t, body, err := delivery.ReadFrame(x.r)
-	if err != nil {
+	switch {
+	case errors.Is(err, delivery.ErrFrame):
 		return delivery.BadFrame
+	case err != nil:
+		return x.broke("before its hello was whole", err)
 	}
 	h, err := delivery.ParseHello(t, body)
 	if err != nil {
@@ -98,12 +101,18 @@ func (x *receiver) admit(ctx context.Context) delivery.Reason {
 		answer = delivery.AppendExceed(answer, x.exceed)
 	}
 	if _, err := x.c.Write(answer); err != nil {
-		return delivery.BadFrame
+		return x.broke("before it had the answer to its hello", err)
 	}
-	if x.c.SetDeadline(time.Time{}) != nil {
-		return delivery.BadFrame
+	if err := x.c.SetDeadline(time.Time{}); err != nil {
+		return x.broke("after its hello", err)
 	}
 	return delivery.NoReason
+}
+
+// broke says that the connection broke: the peer did nothing that is wrong.
+func (x *receiver) broke(where string, err error) delivery.Reason {
+	x.log.Info("a sensor's connection broke", "where", where, "err", err)
+	return delivery.Broken
 }
 
 // refuse tells the peer why, as far as it listens.
@@ -113,7 +122,8 @@ func (x *receiver) refuse(why delivery.Reason) {
 	}
 }
 
-// run is the connection's life after hello. It returns why the hub ended it, NoReason if the peer or the network did.
+// run is the connection's life after hello. It returns why the hub ended it; NoReason if the peer or
+// the network did between two frames, Broken if inside one.
 func (x *receiver) run(ctx context.Context) delivery.Reason {
 	var wg sync.WaitGroup
 	writing, stopWriting := context.WithCancel(context.WithoutCancel(ctx))
@@ -131,12 +141,15 @@ func (x *receiver) run(ctx context.Context) delivery.Reason {
 	x.mu.Lock()
 	why := x.why
 	x.mu.Unlock()
+	broken := delivery.NoReason
 	switch {
 	case why != delivery.NoReason:
 	case ctx.Err() != nil:
 		why = delivery.Stopping
 	case errors.Is(err, delivery.ErrFrame):
 		why = delivery.BadFrame
+	case errors.Is(err, delivery.ErrBroken):
+		broken = x.broke("inside a frame", err)
 	}
 	x.cancel()
 	wg.Wait() // those in commit still answer
@@ -147,6 +160,9 @@ func (x *receiver) run(ctx context.Context) delivery.Reason {
 	<-wrote
 	if why == delivery.Stopping {
 		why = delivery.NoReason
+	}
+	if why == delivery.NoReason {
+		why = broken // nothing that a goodbye would tell the peer
 	}
 	return why
 }

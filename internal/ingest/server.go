@@ -92,7 +92,7 @@ type ServerStats struct {
 	Connects, Accepted, Duplicate, Retries uint64
 	Announcements                          uint64
 	Rejected                               map[delivery.Reason]uint64 // chunks and announcements
-	Ended                                  map[delivery.Reason]uint64 // connections that the hub refused or ended
+	Ended                                  map[delivery.Reason]uint64 // connections that the hub refused or ended, and those that broke
 }
 
 // Server takes in what Senders deliver.
@@ -225,14 +225,18 @@ func (s *Server) handle(ctx context.Context, c *overlay.Conn) {
 		s.leave(x)
 	} else {
 		s.leave(x)
-		x.refuse(why)
+		if why != delivery.Broken {
+			x.refuse(why)
+		}
 		if why == delivery.Fenced || why == delivery.StartJump {
 			s.loud(ctx, x.sensor, why)
 		}
 	}
 	if why != delivery.NoReason {
 		s.count(func(st *ServerStats) { st.Ended[why]++ })
-		x.log.Warn("connection ended", "reason", why.String(), "identity", x.sensor)
+		if why != delivery.Broken { // which has been said
+			x.log.Warn("connection ended", "reason", why.String(), "identity", x.sensor)
+		}
 	}
 }
 

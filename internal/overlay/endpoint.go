@@ -10,7 +10,7 @@ import (
 
 // NewEndpoint puts an identity on an underlay. The endpoint owns the underlay from then on.
 func NewEndpoint(identity *Identity, u Underlay, log *slog.Logger) Endpoint {
-	return &endpoint{identity: identity, underlay: u, log: log.With("identity", identity.id.String()), open: map[closer]struct{}{}}
+	return &endpoint{identity: identity, underlay: u, log: log.With("at", identity.id.String()), open: map[closer]struct{}{}}
 }
 
 type closer interface{ Close() error }

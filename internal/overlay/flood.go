@@ -16,7 +16,9 @@ const (
 // that a client that is refused for ever fills no disk, and nothing goes uncounted. It is safe for
 // concurrent use.
 type Flood struct {
-	log *slog.Logger
+	log     *slog.Logger
+	level   slog.Level
+	summary string // what is said of the others, with their count
 
 	mu     sync.Mutex // guards the fields below
 	said   int
@@ -26,7 +28,14 @@ type Flood struct {
 }
 
 // NewFlood makes one that writes to log. Close it.
-func NewFlood(log *slog.Logger) *Flood { return &Flood{log: log} }
+func NewFlood(log *slog.Logger) *Flood {
+	return &Flood{log: log, level: slog.LevelWarn, summary: "more clients were refused and not named one by one"}
+}
+
+// newLeft makes one for clients that nothing refused: they left, or their connection broke.
+func newLeft(log *slog.Logger) *Flood {
+	return &Flood{log: log, level: slog.LevelInfo, summary: "more clients left during the handshake and are not named one by one"}
+}
 
 // Warn logs or counts a warning.
 func (f *Flood) Warn(text string, args ...any) {
@@ -42,7 +51,7 @@ func (f *Flood) Warn(text string, args ...any) {
 	}
 	f.mu.Unlock()
 	if !silent {
-		f.log.Log(context.Background(), slog.LevelWarn, text, args...)
+		f.log.Log(context.Background(), f.level, text, args...)
 	}
 }
 
@@ -57,7 +66,7 @@ func (f *Flood) flush() {
 	}
 	f.mu.Unlock()
 	if more > 0 {
-		f.log.Warn("more clients were refused and not named one by one", "count", more, "within", floodWindow.String())
+		f.log.Log(context.Background(), f.level, f.summary, "count", more, "within", floodWindow.String())
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"container/list"
 	"context"
 	"crypto/tls"
+	"errors"
 	"log/slog"
 	"net"
 	"sync"
@@ -25,6 +26,7 @@ type listener struct {
 	e       *endpoint
 	log     *slog.Logger
 	quiet   *Flood // for refused clients
+	left    *Flood // for clients that left during the handshake
 	ready   chan *Conn
 	ctx     context.Context // ends with the listener; bounds its handshakes
 	cancel  context.CancelFunc
@@ -37,7 +39,7 @@ type listener struct {
 func newListener(raw net.Listener, service string, conf *tls.Config, e *endpoint) *listener {
 	l := &listener{raw: raw, service: service, conf: conf, e: e, log: e.log.With("service", service),
 		ready: make(chan *Conn, maxAccepted), pending: list.New()}
-	l.quiet = NewFlood(l.log)
+	l.quiet, l.left = NewFlood(l.log), newLeft(l.log)
 	l.ctx, l.cancel = context.WithCancel(context.Background())
 	l.wg.Go(l.run)
 	return l
@@ -82,7 +84,15 @@ func (l *listener) leave(slot *list.Element) {
 func (l *listener) handshake(ctx context.Context, raw net.Conn) {
 	c, err := serverHandshake(ctx, raw, l.conf)
 	if err != nil {
-		if l.ctx.Err() == nil {
+		switch {
+		case l.ctx.Err() != nil:
+		case errors.Is(err, context.DeadlineExceeded):
+			l.quiet.Warn("overlay client refused: it did not finish the handshake in time", "within", handshakeTimeout.String())
+		case ctx.Err() != nil:
+			l.quiet.Warn("overlay client refused: too many handshakes at once, and its was the oldest", "most", maxHandshakes)
+		case errors.Is(err, ErrUnavailable): // it has shown nothing that could be refused
+			l.left.Warn("overlay client closed the connection during the handshake", "err", errors.Unwrap(err))
+		default:
 			l.quiet.Warn("overlay client refused", "err", err)
 		}
 		return
@@ -117,6 +127,7 @@ func (l *listener) Close() error {
 	err := l.raw.Close()
 	l.wg.Wait()
 	l.quiet.Close()
+	l.left.Close()
 	l.e.disown(l)
 	for {
 		select {

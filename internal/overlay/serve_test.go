@@ -119,6 +119,42 @@ func TestRefusedClientsFillNoLog(t *testing.T) {
 	})
 }
 
+// TestClientsThatLeave: a client that closes the connection during the handshake has shown nothing
+// that could be refused: the log says that it left, counts such clients apart from refused ones, and
+// names the endpoint and not a client that it does not know.
+func TestClientsThatLeave(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var logged lockedBuffer
+		a := authority(t, domain)
+		n := overlay.NewLoopback(a)
+		hub := n.Connect(identity(t, a, id("hub", "hub"), time.Hour), slog.New(slog.NewTextHandler(&logged, nil)))
+		ln, err := hub.Listen(t.Context(), overlay.ServiceIngest)
+		must(t, err)
+		u, err := n.Open(t.Context(), []byte(`{"loopback":"`+id("sensor", "friend").String()+`"}`))
+		must(t, err)
+		for range 30 {
+			raw, err := u.Dial(t.Context(), overlay.ServiceIngest)
+			must(t, err)
+			must(t, raw.Close())
+			synctest.Wait()
+		}
+		log := logged.String()
+		if left, refused := strings.Count(log, "overlay client closed the connection during the handshake"), strings.Count(log, "refused"); left != 10 || refused != 0 || strings.Contains(log, " identity=") {
+			t.Errorf("%d left, %d refused:\n%s", left, refused, log)
+		}
+		stalls, err := u.Dial(t.Context(), overlay.ServiceIngest)
+		must(t, err)
+		time.Sleep(2 * time.Minute)
+		log = logged.String()
+		if !strings.Contains(log, "more clients left during the handshake") || !strings.Contains(log, "count=20") || !strings.Contains(log, "it did not finish the handshake in time") {
+			t.Errorf("not told apart:\n%s", log)
+		}
+		must(t, stalls.Close())
+		must(t, ln.Close())
+		must(t, hub.Close())
+	})
+}
+
 // TestNewKeyOnDemand: the identity takes a new key exactly when the hub asks for one, keeps it on
 // disk, and an identity that brings one unasked is refused.
 func TestNewKeyOnDemand(t *testing.T) {
