@@ -181,14 +181,20 @@ func auditExport() *cobra.Command {
 	var key, from, to string
 	var text, asJSON bool
 	var f audit.Filter
+	var s session
 	c := &cobra.Command{
 		Use:   "export DIR",
 		Short: "Print the entries of an audit log, as JSON lines or for people",
 		Long: `Export prints the entries of the audit log in DIR in their order, each exactly as it stands in the log: one JSON object a
 line (doc/formats/audit.md). With --text it prints columns for people. With --key-file it proves the log whole first; without,
-it only notices what is unreadable or missing.`,
+it only notices what is unreadable or missing.
+
+The log holds ids and no names. With --text --login it asks the hub what they mean, through a workstation's "vitalseal connect" address, as
+the person who signs in, and writes names beside the ids: to an auditor those of persons, wards and beds, and of patients the bed where they
+lie now; to an administrator the patients' names too. A patient who was forgotten is "forgotten". The names are those of now.`,
 		Example: `  vitalseal audit export --patient p-3f2a --from 2026-03-01 /var/lib/vitalseal/hub/audit
-  vitalseal audit export --text --from 2026-03-01T08:00:00Z --to 2026-03-01T09:00:00Z /var/lib/vitalseal/hub/audit`,
+  vitalseal audit export --text --from 2026-03-01T08:00:00Z --to 2026-03-01T09:00:00Z /var/lib/vitalseal/hub/audit
+  vitalseal audit export --text --login auditor /var/lib/vitalseal/hub/audit`,
 		Args: cli.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) (err error) {
 			if f.From, err = parseTime("from", from); err != nil {
@@ -214,6 +220,10 @@ it only notices what is unreadable or missing.`,
 			if !audit.Holds(args[0]) {
 				return noLog(args[0])
 			}
+			names, err := exportNames(c, &s, text)
+			if err != nil {
+				return err
+			}
 			w, entries, found := bufio.NewWriter(os.Stdout), 0, 0
 			err = audit.Export(args[0], func(e audit.Entry, line []byte) error {
 				if entries++; !f.Match(e) {
@@ -221,7 +231,7 @@ it only notices what is unreadable or missing.`,
 				}
 				found++
 				if text {
-					return printEntry(w, e)
+					return printEntry(w, e, names)
 				}
 				_, err := w.Write(append(line[:len(line):len(line)], '\n'))
 				return err
@@ -241,6 +251,8 @@ it only notices what is unreadable or missing.`,
 	c.Flags().StringVar(&f.Answer, "answer", "", "only what was `allowed`, refused or undecided")
 	c.Flags().BoolVar(&text, "text", false, "columns for people")
 	c.Flags().BoolVar(&asJSON, "json", false, "JSON lines, which is the default")
+	c.Flags().StringVar(&s.login, "login", "", "who asks the hub for names, with --text; the password is asked for, or taken from $"+passwordEnv+", a second factor from $"+totpEnv)
+	s.addressFlags(c)
 	c.MarkFlagsMutuallyExclusive("text", "json")
 	return c
 }
@@ -258,8 +270,9 @@ func parseTime(flag, s string) (time.Time, error) {
 	return time.Time{}, cli.Usage(fmt.Errorf("--%s %q: not a time", flag, s), "write 2026-03-01 or 2026-03-01T08:00:00Z")
 }
 
-// printEntry writes an entry for people. What its texts hold cannot lead a terminal astray: they are quoted as in Go.
-func printEntry(w io.Writer, e audit.Entry) error {
+// printEntry writes an entry for people, with what its ids mean beside them, as far as names knows. What
+// its texts hold cannot lead a terminal astray: they are quoted as in Go.
+func printEntry(w io.Writer, e audit.Entry, names *auditNames) error {
 	safe := func(s string) string {
 		if s == "" {
 			return "-"
@@ -278,11 +291,12 @@ func printEntry(w io.Writer, e audit.Entry) error {
 		word += fmt.Sprintf(" %d times", e.Count)
 	}
 	// An entry about several patients has their number for a resource ("patient:2 of them") where it is a list, and all their ids apart.
-	on, whom := safe(e.Resource), "patient "+safe(e.Patient)
+	kind, id, _ := strings.Cut(e.Resource, ":")
+	on, whom := safe(e.Resource)+names.beside(kind, id), "patient "+safe(e.Patient)+names.beside(kindPatient, e.Patient)
 	if len(e.Patients) > 0 {
 		ids := make([]string, len(e.Patients))
 		for i, id := range e.Patients {
-			ids[i] = safe(id)
+			ids[i] = safe(id) + names.beside(kindPatient, id)
 		}
 		if e.Resource == fmt.Sprintf("patient:%d of them", len(e.Patients)) {
 			on = fmt.Sprintf("%d patients", len(e.Patients))
@@ -290,7 +304,8 @@ func printEntry(w io.Writer, e audit.Entry) error {
 		whom = "patients " + strings.Join(ids, ",")
 	}
 	_, err := fmt.Fprintf(w, "%d  %s  %s  %s %s  at %s  %s on %s  %s  by %s  %s\n", e.Seq, e.Time.Format(time.RFC3339), word,
-		safe(e.Role), safe(e.Person), safe(e.Workstation), safe(e.Action), on, whom, safe(strings.Join(e.Policies, ",")), safe(e.Reason))
+		safe(e.Role), safe(e.Person)+names.beside(kindPerson, e.Person), safe(e.Workstation), safe(e.Action), on, whom,
+		safe(strings.Join(e.Policies, ",")), names.within(safe(e.Reason)))
 	return err
 }
 
@@ -357,7 +372,7 @@ func auditCheck() *cobra.Command {
 				return cli.Hinted(err, "the proof, the entry or the key is not genuine")
 			}
 			fmt.Printf("proven: entry %d of %d\n", e.Seq, at.Size)
-			return printEntry(os.Stdout, e)
+			return printEntry(os.Stdout, e, nil)
 		},
 	}
 	keyFlag(c, &key, true)

@@ -18,7 +18,7 @@ func TestEntriesAboutSeveralPatients(t *testing.T) {
 		`patient:view on 2 patients  patients \x1b[2J,p-2  by`: {Action: "patient:view", Resource: "patient:2 of them", Patients: []string{"\x1b[2J", "p-2"}},
 	} {
 		var b bytes.Buffer
-		if err := printEntry(&b, e); err != nil || !strings.Contains(b.String(), want) || strings.Contains(b.String(), "of them") {
+		if err := printEntry(&b, e, nil); err != nil || !strings.Contains(b.String(), want) || strings.Contains(b.String(), "of them") {
 			t.Errorf("%q, %v; want %q in it", b.String(), err, want)
 		}
 	}

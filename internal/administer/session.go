@@ -59,12 +59,17 @@ func adminCommand(use, short string, args int, do func(ctx context.Context, c *c
 			}
 			return err
 		}}
-	c.Flags().StringVar(&s.file, "connect", "", "`file` that \"vitalseal connect\" wrote, connect.json in its data folder (default: $"+connectEnv+", else the one in your configuration directory)")
-	c.Flags().StringVar(&s.url, "url", "", "`address` of a \"vitalseal connect --plain\"")
-	c.MarkFlagsMutuallyExclusive("connect", "url")
+	s.addressFlags(c)
 	c.Flags().StringVar(&s.login, "login", "admin", "who signs in; the password is asked for, or taken from $"+passwordEnv+", a second factor from $"+totpEnv)
 	c.Flags().BoolVar(&s.json, "json", false, "print the hub's answer as JSON")
 	return c
+}
+
+// addressFlags are where the hub is reached.
+func (s *session) addressFlags(c *cobra.Command) {
+	c.Flags().StringVar(&s.file, "connect", "", "`file` that \"vitalseal connect\" wrote, connect.json in its data folder (default: $"+connectEnv+", else the one in your configuration directory)")
+	c.Flags().StringVar(&s.url, "url", "", "`address` of a \"vitalseal connect --plain\"")
+	c.MarkFlagsMutuallyExclusive("connect", "url")
 }
 
 // mustChange tells whether who is signed in has a one-time password.

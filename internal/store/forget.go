@@ -25,6 +25,15 @@ var (
 // ForgottenName stands where a name was.
 const ForgottenName = "(forgotten)"
 
+// ForgottenPatients are the ids of the patients who were forgotten: they have no name any more.
+func (s *Store) ForgottenPatients(ctx context.Context) ([]string, error) {
+	ids, err := list(ctx, s.db.DB, func(r *sql.Rows) (id string, err error) {
+		err = r.Scan(&id)
+		return id, err
+	}, "SELECT id FROM patients WHERE length(sealed_name) = 0 ORDER BY id")
+	return ids, named("forgotten patients", err)
+}
+
 // forgetStep is the part of the directory's schema about legal holds and forgetting.
 const forgetStep = `
 CREATE TABLE holds (

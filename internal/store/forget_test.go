@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
@@ -132,6 +133,9 @@ func TestOlderBackupWithNewerKeys(t *testing.T) {
 	must(t, err)
 	if name, err := r.PatientName(ctx, standing(t, r), patients[0]); err != nil || name != store.ForgottenName {
 		t.Error(name, err)
+	}
+	if ids, err := r.ForgottenPatients(ctx); err != nil || !slices.Equal(ids, patients[:1]) {
+		t.Errorf("forgotten: %v, %v", ids, err)
 	}
 	if b, err := r.Numerics(ctx, standing(t, r), patients[1], now.Add(-time.Hour), now.Add(time.Hour), 0); err != nil || len(b) != 40 {
 		t.Error("the other patient:", len(b), err)

@@ -25,7 +25,7 @@ export const filtered = (q: Query): boolean => Object.values(q).some((v) => v !=
 
 export interface Names {
   persons: { id: string; login: string; name: string; role: string; self?: string }[]
-  patients: { id: string; bed_name: string; ward_name: string }[]
+  patients: { id: string; bed_name: string; ward_name: string; forgotten?: boolean }[]
   wards: Record<string, string>
   beds: Record<string, string>
   actions: string[]
@@ -109,7 +109,7 @@ function Select({ label, value, options, testid, onPick }: { label: string; valu
   )
 }
 
-const bedOf = (p: { bed_name: string; ward_name: string } | undefined): string => (!p ? say('auditGone') : p.bed_name ? `${p.bed_name}, ${p.ward_name}` : say('auditNoBed'))
+const bedOf = (p: { bed_name: string; ward_name: string; forgotten?: boolean } | undefined): string => (!p ? say('auditGone') : p.forgotten ? say('auditForgotten') : p.bed_name ? `${p.bed_name}, ${p.ward_name}` : say('auditNoBed'))
 
 // Find is the form.
 export function Find({ names, onFind, onClear }: { names: Names | undefined; onFind: (q: Query) => void; onClear: () => void }) {

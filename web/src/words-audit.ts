@@ -33,6 +33,7 @@ export const auditTexts = {
   auditSave: { en: 'Save these entries (JSON lines)', de: 'Diese Einträge speichern (JSON-Zeilen)' },
   auditExport: { en: 'All of them, where the hub runs: ', de: 'Alle, auf dem Rechner des Hubs: ' },
   auditNoBed: { en: 'at no bed now', de: 'jetzt an keinem Bett' },
+  auditForgotten: { en: 'forgotten', de: 'gelöscht' },
   auditGone: { en: 'not known any more', de: 'nicht mehr bekannt' },
   auditPatients: { en: '{0} patients', de: '{0} Patienten' },
   auditSpan: { en: 'The end must be after the beginning.', de: 'Das Ende muss nach dem Anfang liegen.' },

@@ -118,6 +118,8 @@ func (h *handler) auditNames(ctx context.Context, _ *api.Request) (any, error) {
 		ID       string `json:"id"`
 		BedName  string `json:"bed_name"` // empty: at no bed now
 		WardName string `json:"ward_name"`
+		// Forgotten says that there is nothing left by which the patient could be called.
+		Forgotten bool `json:"forgotten,omitempty"`
 	}
 	out := struct {
 		Persons  []person          `json:"persons"`
@@ -145,8 +147,13 @@ func (h *handler) auditNames(ctx context.Context, _ *api.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	forgotten, err := h.Store.ForgottenPatients(ctx)
+	if err != nil {
+		return nil, err
+	}
 	for _, p := range refs {
-		out.Patients = append(out.Patients, patient{p.ID, out.Beds[p.Bed], out.Wards[p.Ward]})
+		_, gone := slices.BinarySearch(forgotten, p.ID)
+		out.Patients = append(out.Patients, patient{p.ID, out.Beds[p.Bed], out.Wards[p.Ward], gone})
 	}
 	slices.Sort(out.Actions)
 	return out, nil

@@ -61,11 +61,16 @@ func TestNamesOfTheAuditLog(t *testing.T) {
 			ID   string
 			Bed  string `json:"bed_name"`
 			Ward string `json:"ward_name"`
+
+			Forgotten bool
 		}
 		Wards, Beds map[string]string
 		Actions     []string
 	}
 	w.sign(access.RolePatient, a)
+	gone, err := w.store.CreatePatient(t.Context(), "Gone Unerhört")
+	w.must(err)
+	w.must(w.store.Forget(t.Context(), gone))
 	text := w.get("auditor", "GET", "audit/names", "", http.StatusOK, &got)
 	if strings.Contains(text, "Unerh") || strings.Contains(text, `"login":"patient"`) {
 		t.Errorf("a patient's name: %s", text)
@@ -73,8 +78,11 @@ func TestNamesOfTheAuditLog(t *testing.T) {
 	beds := map[string]string{}
 	for _, p := range got.Patients {
 		beds[p.ID] = p.Bed + "/" + p.Ward
+		if p.Forgotten != (p.ID == gone) {
+			t.Errorf("forgotten: %+v", p)
+		}
 	}
-	if len(got.Persons) != 5 || len(beds) != 3 || beds[a] != "a-1/ward-a" || beds[secret] != "/" || got.Wards["ward-b"] == "" || got.Beds["a-2"] == "" || len(got.Actions) < 20 {
+	if len(got.Persons) != 5 || len(beds) != 4 || beds[a] != "a-1/ward-a" || beds[secret] != "/" || got.Wards["ward-b"] == "" || got.Beds["a-2"] == "" || len(got.Actions) < 20 {
 		t.Errorf("%s", text)
 	}
 }
