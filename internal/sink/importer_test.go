@@ -161,7 +161,7 @@ func fuzzImport(f *testing.F, read func(io.Reader, func(int, store.Entry) error)
 	})
 }
 
-func FuzzReadCSV(f *testing.F)  { fuzzImport(f, sink.ReadCSV, "export.csv", "export-zone.csv") }
+func FuzzReadCSV(f *testing.F) { fuzzImport(f, sink.ReadCSV, "export.csv", "export-zone.csv") }
 func FuzzReadJSON(f *testing.F) {
 	f.Add([]byte(`{"feeds":[{"created_at":"2014-02-26T21:27:21Z","field1":"97","FIELD1":"40"}]}`))
 	f.Add([]byte(`{"feeds":[],"FEEDS":[]}`))
