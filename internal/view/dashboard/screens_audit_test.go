@@ -61,6 +61,9 @@ func (s *stage) audit(t *testing.T) {
 		case i%50 == 1:
 			e.Person, e.Role, e.Action, e.Resource, e.Patient, e.Allowed, e.Policies = ids["doctor"], "doctor", "patient:view", "patient:"+s.patients["b-1"], s.patients["b-1"], false, nil
 			e.Reason = fmt.Sprint("no policy permits it; asked for ", ids["nurse"], " at ", i)
+		case i == 3 || i == 5: // as this version writes it, and as earlier ones did
+			e.Person, e.Role, e.Action, e.Resource, e.Patient, e.Allowed, e.Policies = ids["doctor"], "doctor", "patient:view", "patient:"+s.patients["b-1"], s.patients["b-1"], false, nil
+			e.Reason = map[int]string{3: audit.NotDecided, 5: ""}[i] + "the directory could not be asked"
 		}
 		if _, err := s.trail.Append(t.Context(), e); err != nil {
 			t.Fatal(err)
@@ -72,9 +75,10 @@ func (s *stage) audit(t *testing.T) {
 		width            int
 		bed, begins      string
 		see, refused, no string
+		undecided        string
 	}{
-		{"en", "en", 1280, "Bett b-1, Chirurgie B", "The log begins here.", "see a patient", "refused", "No entry fits."},
-		{"de-390", "de", 390, "Bett b-1, Chirurgie B", "Hier beginnt das Protokoll.", "Patient ansehen", "abgelehnt", "Kein Eintrag passt."},
+		{"en", "en", 1280, "Bett b-1, Chirurgie B", "The log begins here.", "see a patient", "refused", "No entry fits.", "not decided"},
+		{"de-390", "de", 390, "Bett b-1, Chirurgie B", "Hier beginnt das Protokoll.", "Patient ansehen", "abgelehnt", "Kein Eintrag passt.", "nicht entschieden"},
 	} {
 		p := s.open("auditor", x.language, x.width)
 		state := func(want string) string {
@@ -104,6 +108,16 @@ func (s *stage) audit(t *testing.T) {
 		if x.language == "de" {
 			p.onlyGerman("audit-found", words)
 		}
+		// What was not decided is no refusal, in this version's words and in earlier ones'.
+		p.choose("find-answer", "undecided")
+		p.do(chromedp.Click(testid("find")))
+		p.await("the two that were not decided", `document.querySelectorAll('[data-testid="audit"] tbody tr').length === 2 && [...document.querySelectorAll('[data-testid="audit"] tbody tr')]
+			.every(r => r.querySelector('[data-testid="answer"]').innerText === '`+x.undecided+`' && !r.classList.contains('refused-row') && !r.innerText.includes('`+x.refused+`'))`)
+		p.fits("audit-undecided-" + x.name)
+		if x.language == "de" {
+			p.onlyGerman("audit-undecided", words)
+		}
+		p.choose("find-answer", "refused")
 		p.choose("find-action", "audit:read")
 		p.do(chromedp.Click(testid("find")))
 		p.await("nothing fits", `document.querySelector('[data-testid="audit-status"]').innerText.includes('`+x.no+`')`)
