@@ -331,7 +331,7 @@ func (v *Inventory) Promote(ctx context.Context, ids []overlay.ID) error {
 func (v *Inventory) Active(ctx context.Context, id overlay.ID) error {
 	all, err := v.Devices(ctx)
 	if err != nil {
-		return err // fail closed
+		return fmt.Errorf("%w: %w", access.ErrUndecided, err) // fail closed, and no refusal
 	}
 	if d, ok := all[id.String()]; !ok || !standing(d, all) {
 		return errInactive
@@ -350,11 +350,20 @@ func (v *Inventory) Admit(ctx context.Context, id overlay.ID) error {
 	return nil
 }
 
+// refusedBy is why a component is kept out, in the terms of package overlay: that the inventory could
+// not be read is no refusal, and the component asks again.
+func refusedBy(err error) error {
+	if errors.Is(err, access.ErrUndecided) {
+		return err
+	}
+	return fmt.Errorf("%w: %w", overlay.ErrRefused, err)
+}
+
 // Renewable is Admit in the terms of overlay.ServeRenew.
 func (v *Inventory) Renewable(ctx context.Context, c *overlay.Conn, software string) (newKey bool, err error) {
 	id := c.Peer()
 	if err := v.Admit(ctx, id); err != nil {
-		return false, fmt.Errorf("%w: %w", overlay.ErrRefused, err)
+		return false, refusedBy(err)
 	}
 	if software != "" {
 		if err := v.store.NoteVersion(ctx, id.String(), software); err != nil {

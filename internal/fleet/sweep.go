@@ -3,10 +3,12 @@ package fleet
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"sync"
 	"time"
 
+	"vitalseal/internal/access"
 	"vitalseal/internal/overlay"
 	"vitalseal/internal/store"
 )
@@ -159,12 +161,20 @@ func (w *watchedListener) Accept() (net.Conn, error) {
 			continue
 		}
 		if err := w.v.takeKey(w.ctx, c, w.Addr().String()); err != nil {
-			w.quiet.Warn("connection refused", "identity", c.Peer().String(), "err", err)
+			w.quiet.Warn(Refusal("connection", err), "identity", c.Peer().String(), "err", err)
 			_ = c.Close()
 			continue
 		}
 		return c, nil
 	}
+}
+
+// Refusal says, for the log, that something is kept out: refused, or not decided.
+func Refusal(what string, err error) string {
+	if errors.Is(err, access.ErrUndecided) {
+		return what + " not let in yet: the hub could not decide about it"
+	}
+	return what + " refused"
 }
 
 // watchedConn leaves the live ones when it closes.
@@ -183,7 +193,7 @@ func (w *watchedConn) Close() error {
 func (v *Inventory) takeKey(ctx context.Context, c *overlay.Conn, service string) error {
 	all, err := v.Devices(ctx)
 	if err != nil {
-		return err
+		return fmt.Errorf("%w: %w", access.ErrUndecided, err)
 	}
 	d, ok := all[c.Peer().String()]
 	if !ok {

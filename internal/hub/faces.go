@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"time"
 
+	"vitalseal/internal/fleet"
 	"vitalseal/internal/overlay"
 )
 
@@ -107,7 +108,7 @@ func (g *gate) Accept() (net.Conn, error) {
 			continue
 		}
 		if err := g.active(g.ctx, peer); err != nil {
-			g.faces.quiet.Warn("workstation refused", "identity", peer.String(), "err", err)
+			g.faces.quiet.Warn(fleet.Refusal("workstation", err), "identity", peer.String(), "err", err)
 			_ = oc.Close()
 			continue
 		}

@@ -186,6 +186,7 @@ type hub struct {
 	log      *audit.Log
 	mu       sync.Mutex
 	inactive map[overlay.ID]bool
+	unknown  bool // the inventory does not answer
 	alerts   []string
 }
 
@@ -220,6 +221,9 @@ func newHub(t testing.TB) *hub {
 func (h *hub) active(_ context.Context, id overlay.ID) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	if h.unknown {
+		return fmt.Errorf("%w: no inventory", access.ErrUndecided)
+	}
 	if h.inactive[id] {
 		return errors.New("not active")
 	}

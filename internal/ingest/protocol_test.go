@@ -316,6 +316,40 @@ func TestRefuses(t *testing.T) {
 	}
 }
 
+// TestUnknownIsNotInactive: a hub that cannot look an identity up says that it is busy, before the
+// hello and on a connection that stands, and not that the identity is not active.
+func TestUnknownIsNotInactive(t *testing.T) {
+	for _, late := range []bool{false, true} {
+		h := newHub(t)
+		ep, err := h.net.Endpoint(overlay.ID{Domain: domain, Kind: overlay.KindSensor, Name: "x"})
+		must(t, err)
+		forget := func() {
+			h.mu.Lock()
+			h.unknown = true
+			h.mu.Unlock()
+		}
+		if !late {
+			forget()
+		}
+		c, err := ep.Dial(t.Context(), overlay.ServiceIngest)
+		must(t, err)
+		defer c.Close()
+		must(t, c.SetReadDeadline(time.Now().Add(patience)))
+		_, _ = c.Write(hello)
+		if late {
+			answer := make([]byte, len(hello))
+			_, err = io.ReadFull(c, answer)
+			must(t, err)
+			forget()
+		}
+		got, err := io.ReadAll(c)
+		must(t, err)
+		if len(got) < 6 || got[len(got)-2] != 8 || delivery.Reason(got[len(got)-1]) != delivery.Busy {
+			t.Errorf("late %t: answer %v, want a goodbye with %v", late, got, delivery.Busy)
+		}
+	}
+}
+
 // TestBrokenIsNoBadFrame: a connection that breaks before its hello is whole, or inside a frame, is
 // counted and logged as that, and not as a peer that sent what is no frame.
 func TestBrokenIsNoBadFrame(t *testing.T) {

@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"vitalseal/internal/access"
 	"vitalseal/internal/delivery"
 	"vitalseal/internal/overlay"
 	"vitalseal/internal/seal"
@@ -78,7 +79,7 @@ func (x *receiver) admit(ctx context.Context) delivery.Reason {
 	heard := x.s.c.Now()
 	// Who is not let in changes nothing of what the fence remembers.
 	if err := x.s.c.Active(ctx, x.peer); err != nil {
-		return delivery.NotActive
+		return x.kept(err)
 	}
 	if r := x.s.fence(ctx, x); r != delivery.NoReason {
 		return r
@@ -88,7 +89,7 @@ func (x *receiver) admit(ctx context.Context) delivery.Reason {
 		return r
 	}
 	if err := x.s.c.Active(ctx, x.peer); err != nil {
-		return delivery.NotActive
+		return x.kept(err)
 	}
 	mine := delivery.Hello{Version: delivery.Version, Idle: delivery.IdleTimeout}
 	if h.Clock.Speaks {
@@ -107,6 +108,16 @@ func (x *receiver) admit(ctx context.Context) delivery.Reason {
 		return x.broke("after its hello", err)
 	}
 	return delivery.NoReason
+}
+
+// kept is why a peer may not deliver now. That the hub could not look it up is no word about the
+// peer, which is asked to come again.
+func (x *receiver) kept(err error) delivery.Reason {
+	if errors.Is(err, access.ErrUndecided) {
+		x.log.Error("whether the identity may deliver is not known; it is asked to come again", "identity", x.sensor, "err", err)
+		return delivery.Busy
+	}
+	return delivery.NotActive
 }
 
 // broke says that the connection broke: the peer did nothing that is wrong.
@@ -181,7 +192,7 @@ func (x *receiver) watch(ctx context.Context) {
 			return
 		case <-t.C:
 			if err := x.s.c.Active(ctx, x.peer); err != nil && ctx.Err() == nil {
-				x.end(delivery.NotActive)
+				x.end(x.kept(err))
 				return
 			}
 		}

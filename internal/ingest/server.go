@@ -71,7 +71,8 @@ type Config struct {
 	Recipient *seal.RecipientKey
 	// Grant must allow access.AppendVitals: the engine's standing grant.
 	Grant access.Grant
-	// Active returns nil for an identity that may deliver now. It is asked on connect and every few seconds.
+	// Active returns nil for an identity that may deliver now, and an access.ErrUndecided where that
+	// could not be looked up. It is asked on connect and every few seconds.
 	Active func(context.Context, overlay.ID) error
 	// Audit gets an entry for each forgery and clone, at most one a minute and identity; nil: only the log does.
 	Audit *audit.Log
