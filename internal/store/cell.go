@@ -36,6 +36,8 @@ func (a *aggregate) merge(b aggregate) {
 type sourceSums struct {
 	sensor             string // SPIFFE id; empty: unknown, as in cells before version 3, and beyond maxCellSources
 	measured, asserted [vitals.MaxKind + 1]aggregate
+	// failed counts a cuff's attempts that gave no value, by why; nothing where the sensor is unknown.
+	failed [vitals.MaxQuality + 1]uint32
 }
 
 func (s *sourceSums) merge(o *sourceSums) {
@@ -43,10 +45,20 @@ func (s *sourceSums) merge(o *sourceSums) {
 		s.measured[k].merge(o.measured[k])
 		s.asserted[k].merge(o.asserted[k])
 	}
+	if s.sensor == "" {
+		return
+	}
+	for q := range s.failed {
+		s.failed[q] += o.failed[q]
+	}
 }
 
-// add takes in one value, and tells whether it is one.
+// add takes in one value, or an attempt that gave none, and tells whether it is one of these.
 func (s *sourceSums) add(n vitals.Numeric) bool {
+	if vitals.Failed(n) {
+		s.failed[n.Quality]++
+		return true
+	}
 	if !n.Quality.HasValue() || !n.Kind.Valid() || math.IsNaN(n.Value) || math.IsInf(n.Value, 0) {
 		return false
 	}
@@ -65,6 +77,16 @@ func (s *sourceSums) add(n vitals.Numeric) bool {
 // has tells whether there are values of a kind.
 func (s *sourceSums) has(k vitals.Kind) bool {
 	return s.measured[k].count > 0 || s.asserted[k].count > 0
+}
+
+// values tells whether there are values of any kind.
+func (s *sourceSums) values() bool {
+	for k := range s.measured {
+		if s.has(vitals.Kind(k)) { // #nosec G115 -- an index of ten
+			return true
+		}
+	}
+	return false
 }
 
 // cell is one patient's slot: the sums of each sensor, ascending by its id. The zero value has
@@ -99,7 +121,9 @@ func (c *cell) mergeOne(o *sourceSums) {
 	sensor := o.sensor
 	i, there := find(sensor)
 	if !there && sensor != "" && c.known() >= maxCellSources {
-		sensor = ""
+		if sensor = ""; !o.values() {
+			return
+		}
 		i, there = find(sensor)
 	}
 	if !there {
@@ -127,6 +151,7 @@ const (
 	// cellSources is the version of one that knows the sensors.
 	cellSources  = 3
 	cellAsserted = 0x80            // this bit of the kind: values that are asserted
+	cellFailed   = 0x40            // this bit: a count of a cuff's failed attempts, and the quality in place of the kind
 	cellRecord   = 1 + 4 + 4 + 3*8 // kind, count, questionable, min, max, sum
 )
 
@@ -172,6 +197,13 @@ func (s *sourceSums) append(b []byte) (_ []byte, records int) {
 		}
 	}
 	write(&s.measured, 0)
+	for q, n := range s.failed {
+		if n > 0 {
+			records++
+			b = append(b, byte(q)|cellFailed) // #nosec G115 -- an index of twelve
+			b = append(binary.BigEndian.AppendUint32(b, n), make([]byte, cellRecord-5)...)
+		}
+	}
 	write(&s.asserted, cellAsserted)
 	return b, records
 }
@@ -210,7 +242,7 @@ func (c *cell) decodeSources(b []byte) error {
 		if b = b[2:]; len(b) < n+1 {
 			return errCell
 		}
-		s := sourceSums{sensor: string(b[:n])}
+		s := sourceSums{sensor: string(b[:n])} // with its name, so that decode takes failed attempts
 		records := int(b[n]) * cellRecord
 		b = b[n+1:]
 		if records == 0 || len(b) < records || len(c.sources) > 0 && s.sensor <= c.sources[len(c.sources)-1].sensor {
@@ -235,6 +267,14 @@ func (s *sourceSums) decode(b []byte) (last byte, err error) {
 	for ; len(b) > 0; b = b[cellRecord:] {
 		f := func(i int) float64 { return math.Float64frombits(binary.BigEndian.Uint64(b[9+8*i:])) }
 		a := aggregate{binary.BigEndian.Uint32(b[1:]), binary.BigEndian.Uint32(b[5:]), f(0), f(1), f(2)}
+		if b[0]&^15 == cellFailed {
+			q := vitals.Quality(b[0] &^ cellFailed)
+			if s.sensor == "" || b[0] <= last || a.count == 0 || !vitals.Failed(vitals.Absent(vitals.Systolic, q)) || slices.Max(b[5:cellRecord]) != 0 {
+				return 0, errCell
+			}
+			last, s.failed[q] = b[0], a.count
+			continue
+		}
 		all, kind := &s.measured, b[0]
 		if kind&cellAsserted != 0 {
 			all, kind = &s.asserted, kind&^cellAsserted

@@ -181,8 +181,8 @@ func (s *Store) checkSums(ctx context.Context, d day, id int64, subject string, 
 		}
 		return nil
 	}, id)
-	for k := range said {
-		if !kept[k] {
+	for k, want := range said {
+		if !kept[k] && want.values() {
 			c.wrong("%s: the sum of %d minutes at slot %d is missing", d.label(), k.minutes, k.slot)
 		}
 	}
@@ -197,7 +197,16 @@ func (c *cell) near(o *cell) bool {
 		a, b := c.total(), o.total()
 		return a.near(&b, true)
 	}
-	return slices.EqualFunc(c.sources, o.sources, func(a, b sourceSums) bool { return a.sensor == b.sensor && a.near(&b, false) })
+	some := func(all []sourceSums) []sourceSums {
+		return slices.DeleteFunc(slices.Clone(all), func(s sourceSums) bool { return !s.values() })
+	}
+	return slices.EqualFunc(some(c.sources), some(o.sources), func(a, b sourceSums) bool { return a.sensor == b.sensor && a.near(&b, false) })
+}
+
+// values tells whether any source has values: a cell may hold failed attempts alone, which an older
+// hub did not count.
+func (c *cell) values() bool {
+	return slices.ContainsFunc(c.sources, func(s sourceSums) bool { return s.values() })
 }
 
 // near compares the sums of one source; with asserted, what o has asserted may be among what s has

@@ -190,6 +190,11 @@ func (s *Store) SetDeviceState(ctx context.Context, id, state string) error {
 // PlaceDevice puts a component at a bed from at on, and takes it from where it was at that moment; an empty bed only takes it
 // away. Where it already stands, nothing changes. ErrConflict if its history reaches beyond at.
 func (s *Store) PlaceDevice(ctx context.Context, device, bed string, at time.Time) error {
+	return s.PlaceDeviceBy(ctx, device, bed, "", at)
+}
+
+// PlaceDeviceBy is PlaceDevice with the id of the person who does it, for Departures.
+func (s *Store) PlaceDeviceBy(ctx context.Context, device, bed, person string, at time.Time) error {
 	if err := s.checkAt(at); err != nil {
 		return named("place device", err)
 	}
@@ -214,7 +219,7 @@ func (s *Store) PlaceDevice(ctx context.Context, device, bed string, at time.Tim
 		case late > 0:
 			return fmt.Errorf("%w: the device's history reaches beyond this time", ErrConflict)
 		}
-		if _, err := tx.ExecContext(ctx, "UPDATE placements SET ends = ?, told = ? WHERE device = ? AND ends IS NULL", micro(at), s.toldBy(micro(at)), device); err != nil || bed == "" {
+		if _, err := tx.ExecContext(ctx, "UPDATE placements SET ends = ?, told = ?, mover = ? WHERE device = ? AND ends IS NULL", micro(at), s.toldBy(micro(at)), person, device); err != nil || bed == "" {
 			return err
 		}
 		_, err := tx.ExecContext(ctx, "INSERT INTO placements (device, bed, begins) VALUES (?, ?, ?)", device, bed, micro(at))

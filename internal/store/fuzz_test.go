@@ -19,6 +19,7 @@ func FuzzTrend(f *testing.F) {
 	f.Add(append(both, append([]byte{0x81, 0, 0, 0, 1, 0, 0, 0, 1}, one[10:]...)...))
 	source := append([]byte{3, 0, 1, 'a', 1}, one[1:]...)
 	f.Add(source)
+	f.Add(append([]byte{3, 0, 1, 'a', 1, 0x44, 0, 0, 0, 2}, make([]byte, 28)...))
 	f.Add(append(append(bytes.Clone(source), 0, 2, 'a', 'b', 1), one[1:]...))
 	f.Add(append(append([]byte{3, 0, 0, 1}, one[1:]...), source[1:]...))
 	f.Fuzz(func(t *testing.T, b []byte) {

@@ -50,7 +50,7 @@ CREATE TABLE quarantine (
   id INTEGER PRIMARY KEY AUTOINCREMENT, sensor TEXT NOT NULL, signal INTEGER NOT NULL, epoch BLOB NOT NULL, seq INTEGER NOT NULL,
   start INTEGER NOT NULL, received INTEGER NOT NULL, reason TEXT NOT NULL, sealed BLOB NOT NULL,
   UNIQUE (sensor, signal, epoch, seq, start));
-`, glassStep, sessionStep, deviceStep, gapStep, forgetStep, thingspeakStep, sinkStep, mqttStep, waitingStep, apartStep, startStep, troubleStep, approvalStep, triesStep, moveStep, findStep, noticesStep, securityStep, silenceStep, toldStep}
+`, glassStep, sessionStep, deviceStep, gapStep, forgetStep, thingspeakStep, sinkStep, mqttStep, waitingStep, apartStep, startStep, troubleStep, approvalStep, triesStep, moveStep, findStep, noticesStep, securityStep, silenceStep, toldStep, moverStep}
 
 // partitionSteps is the schema of one day's chunks. New chunks are appended to recent, all streams together, so that a commit
 // writes few pages; compaction moves them into blocks of half a minute of one stream, and adds what they say to sums. taken are the

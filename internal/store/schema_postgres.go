@@ -24,6 +24,7 @@ DROP TABLE recent, damaged, blocks, taken, sums, streams, subjects, days; DROP S
 	pgSilence,
 	pgTold,
 	{up: collated(pgLimit), down: "DROP TABLE limits;"},
+	pgMover,
 }
 
 func collated(schema string) string { return strings.ReplaceAll(schema, " TEXT", ` TEXT COLLATE "C"`) }

@@ -131,7 +131,7 @@ func (s *Store) Trends(ctx context.Context, g access.Grant, patient string, k vi
 	}
 	got := map[int64]trendStep{} // by Unix second of the step's begin
 	several := false
-	note := func(at time.Time, length time.Duration, c *cell) {
+	err = s.eachCell(ctx, key, patient, from, to, step, func(at time.Time, length time.Duration, c *cell) {
 		begin := at.UTC().Truncate(step).Unix()
 		for i := range c.sources {
 			if !c.sources[i].has(k) {
@@ -143,16 +143,9 @@ func (s *Store) Trends(ctx context.Context, g access.Grant, patient string, k vi
 			got[begin].add(&c.sources[i], k, at, at.Add(length-1))
 			several = several || len(got[begin]) > 1
 		}
-	}
-	low, high := minuteOf(from), minuteOf(to.Add(time.Minute-1))
-	names, err := s.archive.between(ctx, from, to)
+	})
 	if err != nil {
 		return nil, named("trends", err)
-	}
-	for _, name := range names {
-		if err := s.trendsIn(ctx, name, key, patient, low, high, coarsest(step), note); err != nil {
-			return nil, named("trends", err)
-		}
 	}
 	var asked marks
 	if several {
@@ -161,6 +154,21 @@ func (s *Store) Trends(ctx context.Context, g access.Grant, patient string, k vi
 		}
 	}
 	return points(got, k, asked), nil
+}
+
+// eachCell visits what is kept of a patient's values in [from, to), in slots no longer than a step.
+func (s *Store) eachCell(ctx context.Context, key seal.Key, patient string, from, to time.Time, step time.Duration, note func(time.Time, time.Duration, *cell)) error {
+	low, high := minuteOf(from), minuteOf(to.Add(time.Minute-1))
+	names, err := s.archive.between(ctx, from, to)
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		if err := s.trendsIn(ctx, name, key, patient, low, high, coarsest(step), note); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // coarsest is the longest slot that divides a step.

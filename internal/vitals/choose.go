@@ -93,6 +93,7 @@ type source struct {
 	measures bool // it has shown that it measures
 	last     time.Time
 	words    [MaxKind + 1]word
+	spots    [MaxKind + 1]spot // of the kinds that are measured now and then
 }
 
 // word is the newest that a source said of a kind.
@@ -137,6 +138,9 @@ func (c *Chooser) Hear(s Said) {
 			from.asserts = true
 		case Good, Questionable, ProbeOff, Motion, LowPerfusion, Saturated, Settling:
 			from.measures = true // a legacy device has no way to say these
+		}
+		if n.Kind.Spot() {
+			from.spots[n.Kind].hear(n, s)
 		}
 		w := &from.words[n.Kind]
 		if !w.at.IsZero() && !s.At.After(w.at) {
