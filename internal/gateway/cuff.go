@@ -127,7 +127,7 @@ func qualityOf(err error) vitals.Quality {
 func (c *cuff) failed(now time.Time, err error) {
 	c.flush()
 	if !c.lastAt.IsZero() {
-		c.bp.Reset()
+		c.interrupted(now, "the sensor failed")
 	}
 	c.lastAt, c.inflated, c.why = time.Time{}, false, qualityOf(err)
 	c.w.led.device(c.s.ID, sensor.StateOf(err))
@@ -154,7 +154,7 @@ func (c *cuff) sample(now time.Time, p vitals.KPa) {
 		if !c.lastAt.IsZero() && c.inflated {
 			c.flush()
 			c.gap += uint32(min(max(pause/cuffPeriod, 0), 1<<20)) // #nosec G115 -- bounded just here
-			c.bp.Reset()
+			c.interrupted(now, "samples were lost")
 			c.w.event(now, "gap", fmt.Sprintf("%v", pause))
 		}
 		c.grid = now
@@ -173,8 +173,25 @@ func (c *cuff) sample(now time.Time, p vitals.KPa) {
 		n++
 	}
 	if bp, done := c.bp.Push(made[:n]); done {
-		c.w.numerics(now, bp.Numerics())
-		c.log.Debug("cuff measurement ended", "quality", bp.Quality.String(), "reason", bp.Reason)
+		c.ended(now, bp)
+	}
+}
+
+// ended hands over what a measurement came to. One without a value is logged, once: its last number
+// stands on the screens until another attempt.
+func (c *cuff) ended(now time.Time, bp signal.BloodPressure) {
+	c.w.numerics(now, bp.Numerics())
+	if bp.Quality.HasValue() {
+		c.log.Debug("cuff measurement ended", "quality", bp.Quality.String())
+		return
+	}
+	c.log.Warn("a cuff measurement gave no value; look at the patient and the cuff, and measure again", "quality", bp.Quality.String(), "reason", bp.Reason)
+}
+
+// interrupted ends a measurement that lost its sensor: it is an attempt without a value.
+func (c *cuff) interrupted(now time.Time, why string) {
+	if bp, busy := c.bp.Interrupt(why); busy {
+		c.ended(now, bp)
 	}
 }
 

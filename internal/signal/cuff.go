@@ -122,6 +122,14 @@ func (c *Cuff) Reset() {
 	c.state = cuffEmptying
 }
 
+// Interrupt is Reset that says whether a measurement was in progress, and what became of it: no
+// value, because of what happened to the sensor.
+func (c *Cuff) Interrupt(reason string) (bp BloodPressure, busy bool) {
+	busy = c.state == cuffDeflating || c.state == cuffInflating && c.top >= leastPeak
+	c.Reset()
+	return refused(vitals.DeviceFault, reason), busy
+}
+
 func (c *Cuff) restart() {
 	c.sum, c.inBlock, c.bad = 0, 0, false
 	c.at, c.filled, c.recentSum = 0, 0, 0

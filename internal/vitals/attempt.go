@@ -55,7 +55,8 @@ func (x *spot) hear(n Numeric, s Said) {
 
 // Standing is the value of a kind that stands now: for what is measured every second the word of
 // its source, which may have no value. For what a cuff measures, where the source's newest word has
-// no value, it is the newest value of any cuff, at its own time; its numbers are of one measurement.
+// no value, it is the newest value of any cuff, at its own time; its numbers are of one
+// measurement.
 func (c *Chooser) Standing(k Kind, now time.Time) (Reading, bool) {
 	r, ok := c.Reading(k, now)
 	if !k.Spot() {

@@ -7,8 +7,8 @@ import (
 	"vitalseal/internal/vitals"
 )
 
-// TestAttempt: a cuff that tries and gives no value leaves the last value standing, at its own time,
-// and its attempt beside it, in whatever order they are heard; a value since then ends it.
+// TestAttempt: a cuff that tries and gives no value leaves the last value standing, at its own
+// time, and its attempt beside it, in whatever order they are heard; a value since then ends it.
 func TestAttempt(t *testing.T) {
 	now := time.Date(2026, 11, 30, 14, 30, 0, 0, time.UTC)
 	measured := func(sensor string, ago time.Duration, sys, dia float64) vitals.Said {
