@@ -61,7 +61,7 @@ RACED = $(shell go list -test -f '{{.ImportPath}} {{join .Deps " "}}' ./internal
 
 # UNRACED are tests of these packages that say nothing about races: the browser is not ours, and what a password costs is the product's. norace
 # has them.
-UNRACED = ^(TestScreens|TestLateScreens|TestGerman|TestPasswordHash|TestForeignHashes)$$
+UNRACED = ^(TestScreens|TestLateScreens|TestAbsentScreens|TestSteppedScreens|TestGerman|TestPasswordHash|TestForeignHashes)$$
 UNRACEDIN = ./internal/signin ./internal/view/dashboard
 
 # SQLite comes as Go code, half of the time under the race detector, and locks nothing that we could get wrong: its own memory is not watched, ours

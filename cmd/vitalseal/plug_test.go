@@ -30,7 +30,7 @@ func testPulledPlugs(t *testing.T, d *demo) {
 	p.await("no live number from a gateway that is silent", wardB+` === 0`)
 	p.is("the age of what is shown", `/no data for \d+ s/i.test(document.querySelector('[data-testid="bed-b-1"]').innerText)`)
 	p.is("the other ward goes on", wardA+` === 2`)
-	p.await("beds without data beside the connection", `document.querySelector('[data-testid="link"]').textContent === '2 of 4 beds without data'`)
+	p.await("beds without data beside the connection", `document.querySelector('[data-testid="link"]').textContent === '2 of 4 beds without oximeter data'`)
 	p.shot("silent-gateway")
 	signal(t, gateway, syscall.SIGCONT)
 	p.await("live numbers again", wardB+` === 2`)

@@ -39,6 +39,42 @@ export interface Reading {
   unverified?: boolean // it is a legacy device: nothing has measured what it says
   others?: Other[] // what other sensors say of this kind at the same time
   disagree?: boolean // one of them differs by more than the hub's bound: none is shown as the right one
+  attempt?: Attempt // of the systolic pressure: a cuff's try after at that gave no value
+}
+
+// A cuff's try that gave no value.
+export interface Attempt {
+  at: string
+  why: Quality
+  source: string // short name of the cuff
+}
+
+// What is at a bed, and what was taken off it lately.
+export interface AtBed {
+  sensors: BedSensor[]
+  left?: LeftSensor[]
+}
+
+export type Purpose = 'oximeter' | 'cuff' | 'legacy'
+
+export interface BedSensor {
+  sensor: string // short name
+  purpose: Purpose
+  state?: string // where it is not active
+  gateway?: string // short name
+  gateway_silent?: boolean // it is not heard any more
+  gateway_heard?: string // when it last was, if ever
+}
+
+// Where it is now and who moved it is there for those who may know of that bed.
+export interface LeftSensor {
+  sensor: string
+  purpose: Purpose
+  at: string
+  bed_name?: string
+  ward_name?: string
+  off?: boolean // it is at no bed
+  by?: string
 }
 
 // What a sensor says that is not the source of its kind.
@@ -151,6 +187,8 @@ export interface Bed extends Asked {
   patient?: string
   patient_name?: string
   numerics?: Readings
+  at_bed?: AtBed
+  unreadable?: boolean // what is stored of the patient cannot be read now
 }
 
 export interface Beds {
@@ -167,6 +205,7 @@ export interface Patient extends Asked {
   ward: string
   ward_name: string
   numerics: Readings
+  at_bed?: AtBed
 }
 
 export interface TrendPoint {
@@ -201,6 +240,15 @@ export interface Trends {
   gaps: Gap[]
   moves: Moved[]
   not_confirmed: TrendQuestion[]
+  attempts: TrendAttempt[]
+}
+
+// Attempts of a cuff that gave no value, in one step.
+export interface TrendAttempt {
+  at: string
+  why: Quality
+  source: string
+  count: number
 }
 
 // A span of which readings were moved to another patient (away), or came from one.
@@ -253,6 +301,7 @@ export type LiveMessage =
   | { type: 'alive'; server_time: string }
   | { type: 'numerics'; patient: string; sensor: string; numerics: Readings }
   | ({ type: 'waveform'; patient: string; sensor: string } & WaveChunk)
+  | { type: 'bedside'; patient: string; at_bed: AtBed }
   | { type: 'lagged' }
   | { type: 'ended'; reason: EndReason; patient?: string } // who was discharged or moved
 

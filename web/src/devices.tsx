@@ -7,7 +7,7 @@ import { Dialog, Failed, words } from './dialog'
 import { Table, type PageProps } from './office'
 import { Frame } from './parts'
 import { Pick } from './people'
-import { AddSensors, MoveSensor, Questions, sensorsOf, useMeant } from './place'
+import { AddSensors, MoveSensor, Questions, purposeOf, sensorsOf, useMeant } from './place'
 import { QR } from './qr'
 import { Detail } from './security'
 import { clock, day, hubFinds, say, span } from './words'
@@ -170,7 +170,8 @@ export function DevicesPage(p: PageProps) {
             )}
           </dl>
           {open.kind === 'sensor' && open.state !== 'deleted' && (
-            <MoveSensor key={open.id} name={short(open.id).replace(/^sensor\//, '')} bed={open.bed}
+            <MoveSensor key={open.id} name={short(open.id).replace(/^sensor\//, '')} bed={open.bed} model={open.model}
+              others={(devices ?? []).some((d) => d.id !== open.id && d.kind === 'sensor' && d.state === 'active' && d.bed === open.bed && purposeOf(d.model) === purposeOf(open.model))}
               onDone={(said) => {
                 setOpen(undefined)
                 setDone(`${short(open.id)}: ${said}`)

@@ -1,11 +1,12 @@
 // The wall screen: beds and big numbers, no names, no one signed in, and nothing to click but the way to sign in.
 import { tr } from './lang'
 import { useEffect, useReducer, useState } from 'preact/hooks'
-import { Refused, ask, type Kind, type Reading, type Readings } from './api'
+import { Refused, ask, type AtBed, type Kind, type Reading, type Readings } from './api'
 import { hubClock } from './clock'
-import { Foot, LateBanner } from './parts'
+import { absentNote, ageWords, attemptWords, pressureNote, type Seen } from './absent'
+import { BedLine, Foot, LateBanner } from './parts'
 import { Split, cuffs, rivalsOf, several } from './rivals'
-import { FORGET_SECONDS, STALE_SECONDS, clock, doubt, hasValue, say, sourceOf, span, whyAbsent } from './words'
+import { FORGET_SECONDS, STALE_SECONDS, clock, doubt, hasValue, say, sourceOf, span } from './words'
 
 const ASK_MS = 1500
 const LOST_MS = 6000
@@ -17,6 +18,8 @@ interface DisplayBed {
   ward_name: string
   occupied: boolean
   numerics?: Readings
+  at_bed?: AtBed
+  unreadable?: boolean
 }
 
 interface Picture {
@@ -88,7 +91,7 @@ export function DisplayPage() {
       {late && <LateBanner seconds={lateMs / 1000} />}
       {lost && (
         <div class="banner" role="alert" data-testid="lost">
-          <strong>{tr('Connection to the hub lost.')}</strong>{' '}{tr('Nothing below is live. Look at the bedside.')}
+          <strong>{tr('Connection to the hub lost.')}</strong>{' '}{say('hubHeard', clock(got.picture.server_time, true))}{' '}{tr('Nothing below is live. Look at the bedside.')}
         </div>
       )}
       <main id="main">
@@ -111,7 +114,7 @@ export function DisplayPage() {
             {wards.size > 1 && <h2>{ward}</h2>}
             <div class="wall-grid">
               {beds.map((b) => (
-                <WallBed key={b.bed} bed={b} now={now} lost={lost || late} />
+                <WallBed key={b.bed} bed={b} now={now} hub={{ state: lost ? 'lost' : late ? 'late' : 'live', heard: got?.picture.server_time }} />
               ))}
             </div>
           </section>
@@ -122,32 +125,36 @@ export function DisplayPage() {
   )
 }
 
-function WallBed({ bed, now, lost }: { bed: DisplayBed; now: number; lost: boolean }) {
+function WallBed({ bed, now, hub }: { bed: DisplayBed; now: number; hub: Seen['hub'] }) {
+  const lost = hub.state !== 'live'
   const n = bed.numerics ?? {}
   const sys = n.systolic_mmhg
   const dia = n.diastolic_mmhg
   const age = Math.min(ageSeconds(n.heart_rate_bpm, now), ageSeconds(n.spo2_percent, now))
   const stale = lost || age > STALE_SECONDS
+  const seen: Seen = { hub, now, readings: n, seconds: (r) => ageSeconds(r, now), at: bed.at_bed, unreadable: bed.unreadable }
+  const both = hasValue(sys) && hasValue(dia)
   const more = several(undefined, n)
   return (
     <div class={`tile wall-bed ${!bed.occupied ? 'tile-empty' : stale ? 'tile-stale' : ''}`} data-testid={`wall-${bed.bed}`} data-state={!bed.occupied ? 'empty' : stale ? 'stale' : 'live'}>
       <div class="tile-head">
         <span class="bed-name">{bed.bed}</span>
-        {bed.occupied && stale && <strong class="age age-stale">{Number.isFinite(age) ? tr('no data for {0}', span(age)) : tr('no data yet')}</strong>}
+        {bed.occupied && stale && <strong class="age age-stale">{ageWords(seen, age)}</strong>}
       </div>
       {bed.occupied ? (
         <>
           <div class="wall-numbers">
-            <Big kind="heart_rate_bpm" label={tr('HR')} unit="bpm" colour="hr" r={n.heart_rate_bpm} now={now} lost={lost} />
-            <Big kind="spo2_percent" label={tr('SpO₂')} unit="%" colour="spo2" r={n.spo2_percent} now={now} lost={lost} />
+            <Big kind="heart_rate_bpm" label={tr('HR')} unit="bpm" colour="hr" r={n.heart_rate_bpm} seen={seen} />
+            <Big kind="spo2_percent" label={tr('SpO₂')} unit="%" colour="spo2" r={n.spo2_percent} seen={seen} />
           </div>
+          <BedLine seen={seen} testid="wall-line" />
           {more && !stale && <strong class="wall-rivals" data-testid="wall-rivals">{more.text}</strong>}
-          <div class={`bp ${hasValue(sys) && hasValue(dia) ? '' : 'is-absent'} ${lost || ageSeconds(sys, now) > 3600 ? 'is-stale' : ''}`}>
+          <div class={`bp ${both ? '' : 'is-absent'} ${lost || ageSeconds(sys, now) > 3600 || attemptWords(seen) ? 'is-stale' : ''} ${attemptWords(seen) ? 'is-tried' : ''}`} data-testid="wall-bp">
             <span class="number-label">
               {tr('BP')}{' '}<span class="unit">mmHg</span>
             </span>
-            <span class="bp-value">{hasValue(sys) && hasValue(dia) ? `${Math.round(sys.value)}/${Math.round(dia.value)}${doubt(sys) || doubt(dia) ? '?' : ''}` : '– / –'}</span>
-            <span class="number-note">{hasValue(sys) ? [clock(sys.at), sourceOf(sys), cuffs(n)].filter(Boolean).join(', ') : ''}</span>
+            <span class="bp-value">{both ? `${Math.round(sys.value)}/${Math.round(dia.value)}${doubt(sys) || doubt(dia) ? '?' : ''}` : '– / –'}</span>
+            <span class="number-note">{[pressureNote(seen), both && sourceOf(sys), cuffs(n)].filter(Boolean).join(', ')}</span>
           </div>
         </>
       ) : (
@@ -162,9 +169,9 @@ function ageSeconds(r: Reading | undefined, now: number): number {
 }
 
 // Big is one number, as old as it itself is: that another one of the bed is live says nothing about it.
-function Big({ kind, label, unit, colour, r, now, lost }: { kind: Kind; label: string; unit: string; colour: string; r: Reading | undefined; now: number; lost: boolean }) {
-  const age = ageSeconds(r, now)
-  const stale = lost || age > STALE_SECONDS
+function Big({ kind, label, unit, colour, r, seen }: { kind: Kind; label: string; unit: string; colour: string; r: Reading | undefined; seen: Seen }) {
+  const age = seen.seconds(r)
+  const stale = seen.hub.state !== 'live' || age > STALE_SECONDS
   const recent = age < FORGET_SECONDS
   const shown = recent && hasValue(r)
   const uncertain = shown && doubt(r)
@@ -183,7 +190,7 @@ function Big({ kind, label, unit, colour, r, now, lost }: { kind: Kind; label: s
           {uncertain && <sup aria-hidden="true">?</sup>}
         </span>
       )}
-      <span class="number-note">{shown ? (stale ? tr('old: {0} ago', span(age)) : doubts || '\u00a0') : r && recent ? whyAbsent(kind, r.quality) : tr('no data')}</span>
+      <span class="number-note">{shown ? (stale ? tr('old: {0} ago', span(age)) : doubts || '\u00a0') : absentNote(seen, kind, r)}</span>
       <span class={`number-source ${r?.unverified ? 'is-unverified' : ''}`}>{recent && rivals.length === 0 && sourceOf(r)}</span>
     </div>
   )

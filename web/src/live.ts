@@ -1,6 +1,6 @@
 // The live connection: one WebSocket for all the patients on the screen. It reconnects by itself, and never lets
 // anything look live that is not: every reading is kept with the time at which this screen heard it.
-import { ask, type EndReason, type Kind, type LiveMessage, type Reading, type Readings } from './api'
+import { ask, type AtBed, type EndReason, type Kind, type LiveMessage, type Reading, type Readings } from './api'
 import { hubClock } from './clock'
 import { Wave } from './wave'
 
@@ -17,6 +17,8 @@ const ASK_TIME_MS = 2000
 const ASK_TIME_PATIENCE_MS = 10_000
 // How long two sensors that no longer differ are still shown side by side.
 const DIFFER_MS = 10_000
+// So long an attempt that came live stands before what was fetched, which may be older.
+const ATTEMPT_MS = 60_000
 const RETRY_MS = [250, 500, 1000, 2000, 4000]
 
 // late: the connection stands, and what comes over it is older than it may be.
@@ -25,11 +27,13 @@ export type LinkState = 'connecting' | 'live' | 'late' | 'lost' | 'signed-out' |
 export interface Heard extends Reading {
   heardMs: number // hub's time when this screen heard it
   differMs?: number // when another sensor's value last differed too much; 0: never
+  since?: string | undefined // of one without a value: the time of the last that had one, as this screen heard it
 }
 
 export interface Vitals {
   readings: Partial<Record<Kind, Heard>>
   wave: Wave
+  at?: AtBed // what is at the bed
 }
 
 export class Live {
@@ -81,6 +85,16 @@ export class Live {
     return Math.max(0, this.now() - this.aliveMs, Number.isFinite(unsure) ? unsure : 0) / 1000
   }
 
+  // heard is the hub's time in its newest word; undefined before the first.
+  get heard(): string | undefined {
+    return Number.isFinite(this.aliveMs) ? new Date(this.aliveMs).toISOString() : undefined
+  }
+
+  // bedside keeps what is at a patient's bed.
+  bedside(patient: string, at: AtBed | undefined): void {
+    if (at) this.of(patient).at = at
+  }
+
   of(patient: string): Vitals {
     let v = this.patients.get(patient)
     if (!v) {
@@ -104,11 +118,19 @@ export class Live {
       if (have && have.at === r.at && have.source === r.source) {
         if (!live) have.not_confirmed = r.not_confirmed ?? false // it may have been confirmed since
         Object.assign(have, this.differing(have, r)) // another sensor may have spoken since
+        if (live || r.attempt || (have.attempt && this.now() - Date.parse(have.attempt.at) > ATTEMPT_MS)) this.tried(have, r)
         continue
       }
       if (have && have.source !== r.source ? !live && this.ageSeconds(have) <= STALE_SECONDS : older) continue
-      v.readings[kind] = { ...r, ...this.differing(have, r), heardMs: live ? now : Math.min(now, at) }
+      const since = r.value !== undefined ? undefined : have && have.value !== undefined ? have.at : have?.since
+      v.readings[kind] = { ...r, ...this.differing(have, r), since, heardMs: live ? now : Math.min(now, at) }
     }
+  }
+
+  // tried takes over what is known of a cuff's attempt since a value.
+  private tried(have: Heard, r: Reading): void {
+    if (r.attempt) have.attempt = r.attempt
+    else delete have.attempt
   }
 
   // differing is what other sensors say beside a reading. Two that differ by about the bound stay two for a while, so that one number
@@ -229,6 +251,10 @@ export class Live {
         break
       case 'waveform':
         this.of(m.patient).wave.push({ ...m, source: shortName(m.sensor) }, this.now())
+        break
+      case 'bedside':
+        this.bedside(m.patient, m.at_bed)
+        this.changed()
         break
       case 'lagged':
         break // the hub closes after it; we come back with a fresh picture

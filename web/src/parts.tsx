@@ -2,6 +2,7 @@
 import { chooseLang, lang, tr, type Lang } from './lang'
 import type { ComponentChildren } from 'preact'
 import { useEffect, useReducer, useRef } from 'preact/hooks'
+import { absentNote, attemptWords, bedLine, pressureNote, type Seen } from './absent'
 import type { Asked, Kind, Reading, Session } from './api'
 import { TwoPersonsBanner } from './approvals'
 import { EmergencyBanner } from './emergency'
@@ -9,7 +10,7 @@ import { FailedSignIns } from './notice'
 import { Split, cuffs, refusedFor, rivalsOf } from './rivals'
 import { SecurityBanner } from './security'
 import type { Heard, LinkState, Live, Vitals } from './live'
-import { FORGET_SECONDS, STALE_SECONDS, clock, doubt, hasValue, roleWords, say, sourceOf, span, whyAbsent } from './words'
+import { FORGET_SECONDS, STALE_SECONDS, clock, doubt, hasValue, roleWords, say, sourceOf, span } from './words'
 
 export function useTick(live: Live | undefined): void {
   const [, again] = useReducer<number, void>((n) => n + 1, 0)
@@ -23,6 +24,23 @@ export function freshness(live: Live, v: Vitals): { state: Freshness; seconds: n
   const seconds = Math.min(live.ageSeconds(v.readings.heart_rate_bpm), live.ageSeconds(v.readings.spo2_percent))
   if (!Number.isFinite(seconds)) return { state: 'none', seconds }
   return { state: seconds > STALE_SECONDS || live.link !== 'live' ? 'stale' : 'live', seconds }
+}
+
+// seenOf is what this screen knows of a patient's bed now.
+export function seenOf(live: Live, v: Vitals, unreadable?: boolean | undefined): Seen {
+  const state = live.link === 'live' || live.link === 'late' || live.link === 'lost' ? live.link : 'connecting'
+  return { hub: { state, heard: live.heard }, now: live.now(), readings: v.readings, seconds: (r) => live.ageSeconds(r as Heard | undefined), at: v.at, unreadable }
+}
+
+// BedLine is the one line of a bed whose numbers are missing.
+export function BedLine({ seen, testid }: { seen: Seen; testid: string }) {
+  const l = bedLine(seen)
+  if (!l) return null
+  return (
+    <p class="bed-line" data-testid={testid} data-state={l.state}>
+      <strong>{l.what}</strong> {l.todo}
+    </p>
+  )
 }
 
 export interface Silent {
@@ -40,15 +58,16 @@ function linkWords(link: LinkState, quiet: Silent | undefined): { state: string;
   if (link !== 'live') return { state: link, text: link === 'connecting' ? tr('Connecting') : tr('Not live') }
   if (!quiet || quiet.of === 0) return { state: 'idle', text: tr('Connected') }
   if (quiet.without === 0) return { state: 'live', text: tr('Live') }
-  if (quiet.of === 1) return { state: 'silent', text: tr('No data from this bed') }
-  if (quiet.without === quiet.of) return { state: 'silent', text: tr('No data from any of {0} beds', quiet.of) }
-  return { state: 'partly', text: tr('{0} of {1} beds without data', quiet.without, quiet.of) }
+  if (quiet.of === 1) return { state: 'silent', text: tr('No oximeter data from this bed') }
+  if (quiet.without === quiet.of) return { state: 'silent', text: tr('No oximeter data from any of {0} beds', quiet.of) }
+  return { state: 'partly', text: tr('{0} of {1} beds without oximeter data', quiet.without, quiet.of) }
 }
 
 const notOf = (name: string | undefined): string => (name ? tr('not of {0}?', name) : tr('whose?'))
 
 export function NumberBox({
   live,
+  v,
   kind,
   reading,
   label,
@@ -59,6 +78,7 @@ export function NumberBox({
   name,
 }: {
   live: Live
+  v: Vitals
   kind: Kind
   reading: Heard | undefined
   label: string
@@ -75,8 +95,7 @@ export function NumberBox({
   const uncertain = shown && doubt(reading, refused && notOf(name))
   const rivals = shown ? rivalsOf(asked, reading) : []
   let note = ''
-  if (!reading || age >= FORGET_SECONDS) note = tr('no data')
-  else if (!hasValue(reading)) note = stale ? tr('old: {0}', whyAbsent(kind, reading.quality)) : whyAbsent(kind, reading.quality)
+  if (!shown) note = absentNote(seenOf(live, v), kind, reading)
   else if (stale) note = [tr('old: {0} ago', span(age)), refused && notOf(name)].filter(Boolean).join(', ')
   else if (uncertain) note = uncertain
   if (rivals.length > 0) note = [note, say('disagree')].filter(Boolean).join(', ')
@@ -106,7 +125,7 @@ export function NumberBox({
 const MMHG_PER_KPA = 7.50062
 
 // Pressure is measured now and then: what matters is when.
-export function BloodPressure({ live, v, big, asked, name }: { live: Live; v: Vitals; big?: boolean; asked?: Asked; name?: string | undefined }) {
+export function BloodPressure({ live, v, big, asked, name, unreadable }: { live: Live; v: Vitals; big?: boolean; unreadable?: boolean | undefined; asked?: Asked; name?: string | undefined }) {
   const doubtOf = (r: Reading | undefined) => doubt(r, refusedFor(asked, r) && notOf(name))
   const sys = v.readings.systolic_mmhg
   const dia = v.readings.diastolic_mmhg
@@ -116,15 +135,14 @@ export function BloodPressure({ live, v, big, asked, name }: { live: Live; v: Vi
   const cuff = v.readings.pressure_kpa
   const cuffAge = live.ageSeconds(cuff)
   const measuring = hasValue(cuff) && cuffAge <= STALE_SECONDS && live.link === 'live' && cuff.value >= 2
-  const old = both && age > 3600
-  let note: string
-  if (both) note = tr('measured {0}, {1}', clock(sys.at), age < 60 ? tr('just now') : tr('{0} ago', span(age)))
-  else if (sys && age < 3600) note = whyAbsent('systolic_mmhg', sys.quality)
-  else note = tr('not measured yet')
+  const seen = seenOf(live, v, unreadable)
+  const tried = attemptWords(seen)
+  const old = both && (age > 3600 || tried !== '')
+  const note = pressureNote(seen)
   const uncertain = both && (doubtOf(sys) || doubtOf(dia) || (hasValue(mean) && doubtOf(mean)))
   const refused = both && [sys, dia, mean].some((r) => refusedFor(asked, r))
   return (
-    <div class={`bp ${big ? 'bp-big' : ''} ${old || live.link !== 'live' ? 'is-stale' : ''} ${both ? '' : 'is-absent'} ${refused ? 'is-refused' : ''}`} data-testid="bp">
+    <div class={`bp ${big ? 'bp-big' : ''} ${old || live.link !== 'live' ? 'is-stale' : ''} ${both ? '' : 'is-absent'} ${tried ? 'is-tried' : ''} ${refused ? 'is-refused' : ''}`} data-testid="bp">
       <span class="number-label">
         {tr('BP')}{' '}<span class="unit">mmHg</span>
       </span>
@@ -136,7 +154,7 @@ export function BloodPressure({ live, v, big, asked, name }: { live: Live; v: Vi
       <span class="number-note">
         {measuring ? (
           <span class="cuff" data-testid="cuff">
-            {both && tr('from {0}; ', clock(sys.at))}{tr('cuff')}{' '}{Math.round(cuff.value * MMHG_PER_KPA)} mmHg{doubtOf(cuff) && ` (${doubtOf(cuff)})`}{tr(', measuring')}
+            {tried && `${tried}; `}{both && tr('from {0}; ', clock(sys.at))}{tr('cuff')}{' '}{Math.round(cuff.value * MMHG_PER_KPA)} mmHg{doubtOf(cuff) && ` (${doubtOf(cuff)})`}{tr(', measuring')}
           </span>
         ) : (
           <>
@@ -274,6 +292,7 @@ export function Frame({
   session,
   link,
   late,
+  heard,
   now,
   silent: quiet,
   go,
@@ -282,6 +301,7 @@ export function Frame({
 }: {
   session: Session
   link?: LinkState
+  heard?: string | undefined // the hub's time in its newest word
   late?: number // seconds that the connection's words are late
   now?: () => number
   silent?: Silent
@@ -324,7 +344,7 @@ export function Frame({
       {link === 'late' && <LateBanner seconds={late ?? 0} />}
       {link === 'lost' && (
         <div class="banner" role="alert" data-testid="lost">
-          <strong>{tr('Connection to the hub lost.')}</strong>{' '}{tr('Nothing below is live. Look at the bedside. Reconnecting by itself…')}
+          <strong>{tr('Connection to the hub lost.')}</strong>{' '}{heard && `${say('hubHeard', clock(heard, true))} `}{tr('Nothing below is live. Look at the bedside. Reconnecting by itself…')}
         </div>
       )}
       <main id="main" tabIndex={-1}>

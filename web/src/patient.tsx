@@ -1,11 +1,12 @@
 // One patient: the pulse wave, the numbers, the last hour.
+import { absentNote } from './absent'
 import { tr } from './lang'
 import { useEffect, useMemo, useRef, useState } from 'preact/hooks'
 import { AGAIN_MS, Refused, ask, type EndReason, type Patient, type Session, type Trends, type WaveChunk } from './api'
 import { AskPatient, marked } from './confirm'
 import { BreakGlass, OwnSay, mayBreakGlass } from './emergency'
 import { Live } from './live'
-import { BloodPressure, Frame, Link, Message, NumberBox, WaveCanvas, freshness, silent, useTick } from './parts'
+import { BedLine, BloodPressure, Frame, Link, Message, NumberBox, WaveCanvas, freshness, seenOf, silent, useTick } from './parts'
 import { Rivals } from './rivals'
 import { Age } from './station'
 import { TrendCharts } from './trends'
@@ -71,6 +72,7 @@ export function PatientPage({ id, session, go, onSignOut, onGone }: {
   useEffect(() => {
     if (!live || !patient) return
     live.take(id, patient.numerics, false)
+    live.bedside(id, patient.at_bed)
   }, [live, patient])
   useEffect(() => {
     if (!live) return
@@ -111,7 +113,7 @@ export function PatientPage({ id, session, go, onSignOut, onGone }: {
     return () => window.clearTimeout(t)
   }, [failed, patient])
 
-  const frame = { session, go, onSignOut, ...(live && patient ? { link: live.link, late: live.lateSeconds, now: () => live.now(), silent: silent(live, [id]) } : {}) }
+  const frame = { session, go, onSignOut, ...(live && patient ? { link: live.link, late: live.lateSeconds, heard: live.heard, now: () => live.now(), silent: silent(live, [id]) } : {}) }
   if (!patient || !live) {
     return (
       <Frame {...frame}>
@@ -165,6 +167,7 @@ export function PatientPage({ id, session, go, onSignOut, onGone }: {
   }
   const v = live.of(id)
   const f = freshness(live, v)
+  const seen = seenOf(live, v)
   const perfusion = v.readings.perfusion_index_percent
   return (
     <Frame {...frame}>
@@ -181,8 +184,9 @@ export function PatientPage({ id, session, go, onSignOut, onGone }: {
             {patient.ward_name && `, ${patient.ward_name}`}
           </span>
         </h1>
-        <Age state={f.state} seconds={f.seconds} prefix={`${tr('last number')} `} />
+        <Age state={f.state} seconds={f.seconds} seen={seen} prefix={`${tr('last number')} `} />
       </div>
+      <BedLine seen={seen} testid="bed-line" />
       <Rivals asked={patient} readings={v.readings} session={session} go={go} testid={`rivals-${id}`} />
       <AskPatient patient={id} name={patient.patient_name} asked={patient} go={go} onAnswered={() => {
         load.current(true)
@@ -201,8 +205,8 @@ export function PatientPage({ id, session, go, onSignOut, onGone }: {
           <WaveCanvas live={live} patient={id} seconds={8} big />
         </section>
         <section class="panel numbers-panel" aria-label={tr('Numbers')}>
-          <NumberBox live={live} kind="heart_rate_bpm" reading={v.readings.heart_rate_bpm} label={tr('Heart rate')} unit="bpm" colour="hr" testid="hr" asked={patient} name={patient.patient_name} />
-          <NumberBox live={live} kind="spo2_percent" reading={v.readings.spo2_percent} label={tr('SpO₂')} unit="%" colour="spo2" testid="spo2" asked={patient} name={patient.patient_name} />
+          <NumberBox live={live} v={v} kind="heart_rate_bpm" reading={v.readings.heart_rate_bpm} label={tr('Heart rate')} unit="bpm" colour="hr" testid="hr" asked={patient} name={patient.patient_name} />
+          <NumberBox live={live} v={v} kind="spo2_percent" reading={v.readings.spo2_percent} label={tr('SpO₂')} unit="%" colour="spo2" testid="spo2" asked={patient} name={patient.patient_name} />
           <BloodPressure live={live} v={v} big asked={patient} name={patient.patient_name} />
           <div class={`small ${live.ageSeconds(perfusion) > 5 || live.link !== 'live' ? 'is-stale' : ''}`}>
             <span class="number-label">
@@ -211,6 +215,7 @@ export function PatientPage({ id, session, go, onSignOut, onGone }: {
             <span class="small-value" data-testid="perfusion">
               {hasValue(perfusion) && live.ageSeconds(perfusion) < 120 ? perfusion.value.toFixed(1) + (doubt(perfusion) ? '?' : '') : '– –'}
             </span>
+            {!(hasValue(perfusion) && live.ageSeconds(perfusion) < 120) && <span class="number-note">{absentNote(seen, 'perfusion_index_percent', perfusion)}</span>}
           </div>
         </section>
       </div>

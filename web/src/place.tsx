@@ -60,8 +60,29 @@ export function sensorsOf(text: string): { id: string; model: string; serial: st
     })
 }
 
+// NoneLeft says, before a sensor is moved, that its bed will have none of its purpose left.
+export function NoneLeft({ bed, purpose, others, testid }: {
+  bed: string // its name
+  purpose: string // oximeter, cuff or legacy device
+  others: boolean // another active one of that purpose stays there
+  testid: string
+}) {
+  if (!bed || !purpose || others) return null
+  return (
+    <p class="asks-hint" role="status" data-testid={testid}>
+      {say('noneLeft', bed, say(purpose === 'cuff' ? 'noneCuff' : purpose === 'oximeter' ? 'noneOximeter' : 'noneLegacy'))}
+    </p>
+  )
+}
+
+// purposeOf is what a sensor of a model is for; a converter is for others.
+export const purposeOf = (model: string): string => {
+  const m = model.toLowerCase()
+  return m === 'mps20n0040d' ? 'cuff' : m === 'legacy' ? 'legacy device' : m === 'mcp3008' ? '' : 'oximeter'
+}
+
 // MoveSensor is the choice of a bed in a sensor's dialog.
-export function MoveSensor({ name, bed, onDone }: { name: string; bed: string; onDone: (said: string) => void }) {
+export function MoveSensor({ name, bed, model, others, onDone }: { name: string; bed: string; model: string; others: boolean; onDone: (said: string) => void }) {
   const [beds, setBeds] = useState<{ id: string; name: string }[]>([])
   const [to, setTo] = useState(bed)
   const m = useMeant()
@@ -96,6 +117,7 @@ export function MoveSensor({ name, bed, onDone }: { name: string; bed: string; o
           ))}
         </select>
       </label>
+      {to !== bed && <NoneLeft bed={beds.find((b) => b.id === bed)?.name ?? bed} purpose={purposeOf(model)} others={others} testid="move-none-left" />}
       <Questions found={m.questions} />
       <Failed text={m.failed} testid="move-failed" />
       <button type="submit" class="quiet" data-testid="move-sensor" disabled={m.busy || (to === bed && m.questions.length === 0)}>

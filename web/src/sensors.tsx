@@ -7,7 +7,7 @@ import { Dialog, Failed, words } from './dialog'
 import { MoveReadings, local, moment, ofLocal, wholeSecond, type Lying, type Wrong } from './move'
 import { Asked, Table, type PageProps } from './office'
 import { Frame } from './parts'
-import { Questions, useMeant } from './place'
+import { NoneLeft, Questions, useMeant } from './place'
 import { hubFinds, say, span } from './words'
 
 interface Sensor {
@@ -146,7 +146,7 @@ export function SensorsPage(p: PageProps) {
         </section>
       )}
       {open && here && lies && (
-        <MoveDialog sensor={open} beds={here.beds} since={since} lying={lying} patientAt={patientAt} lyingAt={lyingAt} onClose={() => {
+        <MoveDialog sensor={open} others={here.sensors.some((s) => s.id !== open.id && s.bed === open.bed && s.purpose === open.purpose && s.state === 'active')} beds={here.beds} since={since} lying={lying} patientAt={patientAt} lyingAt={lyingAt} onClose={() => {
           setOpen(undefined)
           setSince('')
         }} onDone={finish} />
@@ -156,8 +156,9 @@ export function SensorsPage(p: PageProps) {
 }
 
 // MoveDialog asks where a sensor is, and since when; what it measured since then is shown and moved next.
-function MoveDialog({ sensor, beds, since, lying, patientAt, lyingAt, onClose, onDone }: {
+function MoveDialog({ sensor, others, beds, since, lying, patientAt, lyingAt, onClose, onDone }: {
   sensor: Sensor
+  others: boolean // another one of its purpose stays at its bed
   beds: Place[]
   since: string
   lying: Lying[]
@@ -252,6 +253,7 @@ function MoveDialog({ sensor, beds, since, lying, patientAt, lyingAt, onClose, o
           </label>
         )}
         {now && <p class="asks-hint">{say('wristband')}</p>}
+        {to !== undefined && to !== sensor.bed && sensor.state === 'active' && <NoneLeft bed={sensor.bed && sensor.bed_name} purpose={sensor.purpose} others={others} testid="none-left" />}
         <Questions found={m.questions} />
         <Failed text={m.failed && hubFinds(m.failed)} testid="move-failed" />
         <div class="actions">

@@ -2,10 +2,11 @@
 import { hubSays, tr } from './lang'
 import { useEffect, useMemo, useRef, useState } from 'preact/hooks'
 import { AGAIN_MS, Refused, ask, type Bed, type Beds, type Session } from './api'
+import { ageWords, type Seen } from './absent'
 import { AskPatient, marked } from './confirm'
 import { BreakGlass, mayBreakGlass } from './emergency'
 import { Live } from './live'
-import { BloodPressure, Frame, Link, Message, NumberBox, WaveCanvas, freshness, silent, useTick } from './parts'
+import { BedLine, BloodPressure, Frame, Link, Message, NumberBox, WaveCanvas, freshness, seenOf, silent, useTick } from './parts'
 import { Rivals } from './rivals'
 import { BedSecurity } from './security'
 import { say, span } from './words'
@@ -55,7 +56,11 @@ export function Station({ session, go, onSignOut, onGone }: {
   useEffect(() => () => live?.close(), [live])
   useEffect(() => {
     if (!live || !beds) return
-    beds.beds.forEach((b) => b.patient && b.numerics && live.take(b.patient, b.numerics, false))
+    beds.beds.forEach((b) => {
+      if (!b.patient) return
+      if (b.numerics) live.take(b.patient, b.numerics, false)
+      live.bedside(b.patient, b.at_bed)
+    })
   }, [live, beds])
   useTick(live)
   // What a live reading says of a question, and the list of beds does not, or the other way round: the list is old.
@@ -92,7 +97,7 @@ export function Station({ session, go, onSignOut, onGone }: {
   const wards = new Map<string, Bed[]>()
   beds?.beds.forEach((b) => wards.set(b.ward, [...(wards.get(b.ward) ?? []), b]))
   return (
-    <Frame session={session} go={go} onSignOut={onSignOut} {...(live ? { link: live.link, late: live.lateSeconds, now: () => live.now(), silent: silent(live, ids) } : {})}>
+    <Frame session={session} go={go} onSignOut={onSignOut} {...(live ? { link: live.link, late: live.lateSeconds, heard: live.heard, now: () => live.now(), silent: silent(live, ids) } : {})}>
       <h1 class="sr">{tr('Central station')}</h1>
       {changed && (
         <div class="notice" role="status" data-testid="changed">
@@ -164,21 +169,22 @@ function Tile({ bed, patient, live, go }: { bed: Bed; patient: string; live: Liv
       aria-label={tr('{0}, {1}: open', bed.bed_name, bed.patient_name ?? 'patient')}>
       <div class="tile-head">
         <span class="bed-name">{hubSays(bed.bed_name)}</span>
-        <Age state={f.state} seconds={f.seconds} />
+        <Age state={f.state} seconds={f.seconds} seen={seenOf(live, v)} />
       </div>
       <div class="patient-name">{bed.patient_name}</div>
       <div class="tile-numbers">
-        <NumberBox live={live} kind="heart_rate_bpm" reading={v.readings.heart_rate_bpm} label={tr('HR')} unit="bpm" colour="hr" testid="hr" asked={bed} name={bed.patient_name} />
-        <NumberBox live={live} kind="spo2_percent" reading={v.readings.spo2_percent} label={tr('SpO₂')} unit="%" colour="spo2" testid="spo2" asked={bed} name={bed.patient_name} />
+        <NumberBox live={live} v={v} kind="heart_rate_bpm" reading={v.readings.heart_rate_bpm} label={tr('HR')} unit="bpm" colour="hr" testid="hr" asked={bed} name={bed.patient_name} />
+        <NumberBox live={live} v={v} kind="spo2_percent" reading={v.readings.spo2_percent} label={tr('SpO₂')} unit="%" colour="spo2" testid="spo2" asked={bed} name={bed.patient_name} />
       </div>
+      <BedLine seen={seenOf(live, v, bed.unreadable)} testid="bed-line" />
       <WaveCanvas live={live} patient={patient} seconds={6} />
-      <BloodPressure live={live} v={v} asked={bed} name={bed.patient_name} />
+      <BloodPressure live={live} v={v} unreadable={bed.unreadable} asked={bed} name={bed.patient_name} />
       <BedSecurity bed={bed.bed} />
     </Link>
   )
 }
 
-export function Age({ state, seconds, prefix = '' }: { state: 'live' | 'stale' | 'none'; seconds: number; prefix?: string }) {
+export function Age({ state, seconds, seen, prefix = '' }: { state: 'live' | 'stale' | 'none'; seconds: number; seen: Seen; prefix?: string }) {
   if (state === 'live')
     return (
       <span class="age age-live" data-testid="age">
@@ -188,7 +194,7 @@ export function Age({ state, seconds, prefix = '' }: { state: 'live' | 'stale' |
     )
   return (
     <strong class="age age-stale" data-testid="age">
-      {state === 'none' ? tr('no data yet') : tr('no data for {0}', span(seconds))}
+      {ageWords(seen, seconds)}
     </strong>
   )
 }

@@ -8,7 +8,8 @@ import uPlot from 'uplot'
 import 'uplot/dist/uPlot.min.css'
 import { Asks } from './confirm'
 import { lastOf } from './move'
-import type { Gap, Kind, Moved, TrendPoint, Trends } from './api'
+import { whyFailed } from './absent'
+import type { Gap, Kind, Moved, TrendAttempt, TrendPoint, Trends } from './api'
 import { Sensors, lines, shared, spanned, type Lines } from './trendsensors'
 import { clock, day, gapReason, say, someUncertain, uncertainties } from './words'
 
@@ -31,7 +32,28 @@ function shade(u: uPlot, gaps: [number, number][], colour: string) {
   u.ctx.restore()
 }
 
-function options(width: number, low: number, high: number, series: uPlot.Series[], bands: uPlot.Band[], seconds: number, gaps: () => [number, number][], sensors: () => [number, number][]): uPlot.Options {
+// crosses marks attempts without a value, at the foot of a chart.
+function crosses(u: uPlot, at: number[]) {
+  const { left, top, width, height } = u.bbox
+  const r = 5 * devicePixelRatio
+  const y = top + height - 1.6 * r
+  u.ctx.save()
+  u.ctx.strokeStyle = '#ffb020'
+  u.ctx.lineWidth = 2 * devicePixelRatio
+  for (const t of at) {
+    const x = u.valToPos(t, 'x', true)
+    if (x < left || x > left + width) continue
+    u.ctx.beginPath()
+    u.ctx.moveTo(x - r, y - r)
+    u.ctx.lineTo(x + r, y + r)
+    u.ctx.moveTo(x - r, y + r)
+    u.ctx.lineTo(x + r, y - r)
+    u.ctx.stroke()
+  }
+  u.ctx.restore()
+}
+
+function options(width: number, low: number, high: number, series: uPlot.Series[], bands: uPlot.Band[], seconds: number, gaps: () => [number, number][], sensors: () => [number, number][], tried: () => number[]): uPlot.Options {
   const axis = { stroke: '#9fb0c3', font: axisFont, grid: { stroke: '#1d2935', width: 1 }, ticks: { stroke: '#1d2935', width: 1 } }
   return {
     width,
@@ -49,11 +71,11 @@ function options(width: number, low: number, high: number, series: uPlot.Series[
     ],
     series: [{}, ...series],
     bands,
-    hooks: { drawClear: [(u) => shade(u, sensors(), 'rgba(159, 176, 195, 0.16)'), (u) => shade(u, gaps(), 'rgba(255, 176, 32, 0.28)')] },
+    hooks: { drawClear: [(u) => shade(u, sensors(), 'rgba(159, 176, 195, 0.16)'), (u) => shade(u, gaps(), 'rgba(255, 176, 32, 0.28)')], draw: [(u) => crosses(u, tried())] },
   }
 }
 
-function Chart({ title, unit, colour, low, high, data, series, bands, seconds, gaps, sensors, latest, legend = [] }: {
+function Chart({ title, unit, colour, low, high, data, series, bands, seconds, gaps, sensors, latest, legend = [], tried = [] }: {
   title: string
   unit: string
   colour: string
@@ -67,6 +89,7 @@ function Chart({ title, unit, colour, low, high, data, series, bands, seconds, g
   sensors: [number, number][] // spans of several sensors
   latest: string
   legend?: [string, string][]
+  tried?: number[] // when attempts gave no value
 }) {
   const ref = useRef<HTMLDivElement>(null)
   const plot = useRef<uPlot | null>(null)
@@ -74,10 +97,12 @@ function Chart({ title, unit, colour, low, high, data, series, bands, seconds, g
   now.current = gaps
   const several = useRef(sensors)
   several.current = sensors
+  const failed = useRef(tried)
+  failed.current = tried
   useEffect(() => {
     const box = ref.current
     if (!box) return
-    const u = new uPlot(options(Math.max(box.clientWidth, 200), low, high, series, bands, seconds, () => now.current, () => several.current), data, box)
+    const u = new uPlot(options(Math.max(box.clientWidth, 200), low, high, series, bands, seconds, () => now.current, () => several.current, () => failed.current), data, box)
     plot.current = u
     const watch = new ResizeObserver(() => u.setSize({ width: Math.max(box.clientWidth, 200), height: HEIGHT }))
     watch.observe(box)
@@ -147,11 +172,12 @@ export function TrendCharts({ trends }: { trends: Trends }) {
         latest={sys.length === 0 ? tr('no values') : `${said(sys)} / ${said(dia)}`}
         legend={sys.length === 0 ? [] : [['sys', said(sys)], ['dia', said(dia)]]}
         data={pressure.data}
-        series={[dots('#9fb0c3', 4), dots('#9fb0c3', 4), dots('#ff7b7b'), dots('#9fb0c3', 4), dots('#9fb0c3', 4), dots('#ffffff')]} bands={[]} seconds={seconds} gaps={gaps} sensors={pressure.several} />
+        series={[dots('#9fb0c3', 4), dots('#9fb0c3', 4), dots('#ff7b7b'), dots('#9fb0c3', 4), dots('#9fb0c3', 4), dots('#ffffff')]} bands={[]} seconds={seconds} gaps={gaps} sensors={pressure.several} tried={trends.attempts.map((a) => Date.parse(a.at) / 1000)} />
     </div>
     <Sensors trends={trends} seconds={seconds} />
     <Moves moves={trends.moves} />
     <Asks list={trends.not_confirmed} />
+    <Attempts all={trends.attempts} seconds={seconds} />
     <Gaps gaps={trends.gaps} seconds={seconds} />
     </>
   )
@@ -170,6 +196,23 @@ function Moves({ moves }: { moves: Moved[] }) {
           {say(m.away ? 'movedAway' : 'movedHere', when(m.from), when(lastOf(m.to)), m.by, `${day(m.at)} ${clock(m.at)}`)} {!m.done && say('moving')}
         </li>
       ))}
+    </ul>
+  )
+}
+
+// Attempts says the crosses of the chart of blood pressure in words: the newest few.
+function Attempts({ all, seconds }: { all: TrendAttempt[]; seconds: number }) {
+  if (all.length === 0) return null
+  const time = (t: string) => (seconds <= DAY ? clock(t) : `${day(t)} ${clock(t)}`)
+  const shown = all.slice(-MOST_GAPS)
+  return (
+    <ul class="gaps" data-testid="attempts">
+      {shown.map((a) => (
+        <li key={`${a.at} ${a.why} ${a.source}`}>
+          {say('attemptsOf', time(a.at), a.count === 1 ? say('attemptOne', whyFailed(a.why)) : say('attemptMany', a.count, whyFailed(a.why)), a.source)}
+        </li>
+      ))}
+      {all.length > shown.length && <li>{tr('and')}{' '}{all.length - shown.length}{' '}{tr('before that')}</li>}
     </ul>
   )
 }

@@ -1,5 +1,6 @@
 // How a reading is said to a person: a number, or the reason why there is none. Never a zero, never a guess.
 import { hubSays, lang, tr } from './lang'
+import { absentTexts } from './words-absent'
 import { auditTexts } from './words-audit'
 import { wardFindings, wardTexts } from './words-ward'
 import type { FailedSignIn, Kind, Quality, Reading } from './api'
@@ -255,7 +256,7 @@ const texts = {
   proofReported: { en: 'It was reported: remove this note', de: 'Es wurde gemeldet: diesen Hinweis entfernen' },
 } as const
 
-const all = { ...texts, ...wardTexts, ...auditTexts }
+const all = { ...texts, ...wardTexts, ...auditTexts, ...absentTexts }
 
 export function say(key: keyof typeof all, ...values: (string | number)[]): string {
   const text: string = all[key][document.documentElement.lang.startsWith('de') ? 'de' : 'en']

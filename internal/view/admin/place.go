@@ -159,7 +159,7 @@ func (h *handler) placeSensor(ctx context.Context, rq *api.Request) (any, error)
 	if err != nil {
 		return nil, err
 	}
-	if err := h.Store.PlaceDevice(ctx, id, in.Bed, at); err != nil {
+	if err := h.Store.PlaceDeviceBy(ctx, id, in.Bed, rq.Subject.Person.ID, at); err != nil {
 		if errors.Is(err, store.ErrConflict) {
 			return nil, api.Invalid("at", "the sensor was moved after this time already; a later time, or none, is taken")
 		}

@@ -62,6 +62,7 @@ type Handler struct {
 	liveOf   map[string]int // how many a person and a workstation have
 
 	screens screens
+	known   inventory
 	alerts  security
 }
 

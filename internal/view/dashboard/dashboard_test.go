@@ -232,9 +232,10 @@ func TestOneUnreadablePatient(t *testing.T) {
 		status, body := b.do("GET", path, nil, nil)
 		var got struct {
 			Beds []struct {
-				Bed      string         `json:"bed"`
-				Occupied bool           `json:"occupied"`
-				Numerics map[string]any `json:"numerics"`
+				Bed        string         `json:"bed"`
+				Occupied   bool           `json:"occupied"`
+				Numerics   map[string]any `json:"numerics"`
+				Unreadable bool           `json:"unreadable"`
 			} `json:"beds"`
 		}
 		if err := json.Unmarshal([]byte(body), &got); err != nil || status != 200 {
@@ -244,6 +245,9 @@ func TestOneUnreadablePatient(t *testing.T) {
 		for _, b := range got.Beds {
 			if b.Occupied {
 				numbers[strings.ToLower(strings.TrimPrefix(b.Bed, "Bed "))] = len(b.Numerics)
+				if b.Unreadable != (len(b.Numerics) == 0) {
+					t.Errorf("%s: bed %s is said to be readable: %v", path, b.Bed, !b.Unreadable)
+				}
 			}
 		}
 		if d := cmp.Diff(map[string]int{"a-1": 0, "a-2": 1}, numbers); d != "" {

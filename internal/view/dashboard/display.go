@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"vitalseal/internal/access"
+	"vitalseal/internal/store"
 )
 
 // maxScreens bounds the grants that are remembered for wall screens.
@@ -55,6 +56,9 @@ type displayBed struct {
 	WardName string   `json:"ward_name"`
 	Occupied bool     `json:"occupied"`
 	Numerics readings `json:"numerics,omitempty"`
+	AtBed    *atBed   `json:"at_bed,omitempty"`
+	// Unreadable: what is stored of the patient cannot be read now.
+	Unreadable bool `json:"unreadable,omitempty"`
 }
 
 // display is the picture of a wall screen: the beds of its wards with their numbers, without names or ids of patients, and
@@ -89,6 +93,11 @@ func (h *Handler) display(w http.ResponseWriter, r *http.Request) error {
 		ServerTime time.Time    `json:"server_time"`
 		Beds       []displayBed `json:"beds"`
 	}{Beds: []displayBed{}}
+	// A wall says of a sensor that left where it is within the wards of the wall, and names no person.
+	what := &house{h: h, rooms: rooms, sees: func(b store.Bed) bool { return slices.Contains(wards, b.Ward) }}
+	if err := what.read(ctx); err != nil {
+		return err
+	}
 	for _, b := range rooms.beds {
 		if !slices.Contains(wards, b.Ward) {
 			continue
@@ -102,10 +111,14 @@ func (h *Handler) display(w http.ResponseWriter, r *http.Request) error {
 				return err
 			default:
 				d.Occupied = true
-				if d.Numerics, err = h.latest(ctx, g, patient); err != nil {
+				if d.Numerics, err = h.latest(ctx, g, patient); err == nil {
+					d.AtBed, err = what.bedside(ctx, b.ID, h.cfg.Now())
+				}
+				if err != nil {
 					if err := h.unreadable(ctx, b.ID, err); err != nil {
 						return err
 					}
+					d.Unreadable = true
 				}
 			}
 		}

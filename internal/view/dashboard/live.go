@@ -160,8 +160,8 @@ func (h *Handler) liveView(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// liveViewer is one live connection at work. Three goroutines: pump reads the store, recheck asks access again, and
-// run, which alone writes to conn.
+// liveViewer is one live connection at work. Four goroutines: pump reads the store, recheck asks access again,
+// bedsides looks what is at the beds, and run alone writes to conn.
 type liveViewer struct {
 	h       *Handler
 	conn    *websocket.Conn
@@ -181,10 +181,11 @@ type liveViewer struct {
 
 func (v *liveViewer) run(ctx context.Context, stop context.CancelCauseFunc, ids []string) {
 	out := make(chan any)
-	done := make(chan struct{}, 2)
+	done := make(chan struct{}, 3)
 	go func() { stop(v.pump(ctx, out)); done <- struct{}{} }()
 	go func() { stop(v.recheck(ctx)); done <- struct{}{} }()
-	defer func() { <-done; <-done }()
+	go func() { v.bedsides(ctx, out); done <- struct{}{} }()
+	defer func() { <-done; <-done; <-done }()
 
 	alive := time.NewTicker(aliveEvery)
 	defer alive.Stop()
@@ -334,8 +335,12 @@ func (v *liveViewer) leave(patient string, c *vitals.Chooser, now time.Time) {
 	}
 }
 
-// said tells whether a chunk holds a reading.
+// said tells whether a chunk holds a reading, or an attempt at one that gave no value: then the last
+// value stands.
 func said(c vitals.Chunk, r vitals.Reading) bool {
+	if r.Kind == vitals.Systolic && slices.ContainsFunc(c.Bundles, func(b vitals.Bundle) bool { return slices.ContainsFunc(b.Numerics, vitals.Failed) }) {
+		return true
+	}
 	return slices.ContainsFunc(c.Bundles, func(b vitals.Bundle) bool {
 		return b.At.Equal(r.At) && slices.ContainsFunc(b.Numerics, func(n vitals.Numeric) bool { return n.Kind == r.Kind })
 	})

@@ -61,6 +61,7 @@ type liveMessage struct {
 		Quality  string
 		Value    *float64
 		Disagree bool
+		Attempt  *struct{ Why, Source string }
 		Others   []struct {
 			Source string
 			Value  *float64
@@ -68,7 +69,7 @@ type liveMessage struct {
 	}
 }
 
-// next is the next message that is not a sign of life; ok is false when the connection has ended.
+// next is the next message that is neither a sign of life nor says what is at a bed; ok is false when the connection has ended.
 func next(t *testing.T, conn *websocket.Conn) (m liveMessage, ok bool) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
@@ -85,7 +86,7 @@ func next(t *testing.T, conn *websocket.Conn) (m liveMessage, ok bool) {
 		if err := json.Unmarshal(b, &m); err != nil {
 			t.Fatal(err)
 		}
-		if m.Type != "alive" {
+		if m.Type != "alive" && m.Type != "bedside" {
 			return m, true
 		}
 	}

@@ -44,6 +44,8 @@ type bedAnswer struct {
 	Patient     string   `json:"patient,omitempty"`
 	PatientName string   `json:"patient_name,omitempty"`
 	Numerics    readings `json:"numerics,omitempty"`
+	AtBed       *atBed   `json:"at_bed,omitempty"`
+	Unreadable  bool     `json:"unreadable,omitempty"` // what is stored of the patient cannot be read now
 	questioned
 }
 
@@ -96,6 +98,10 @@ func (h *Handler) beds(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	what, err := h.house(ctx, s, rooms)
+	if err != nil {
+		return err
+	}
 	for _, p := range list {
 		if p.Bed == "" && !visible[p.ID] {
 			continue // a person without a bed is no bed
@@ -113,6 +119,9 @@ func (h *Handler) beds(w http.ResponseWriter, r *http.Request) error {
 			if err == nil {
 				b.questioned, err = h.questions(ctx, s, g, p)
 			}
+			if err == nil {
+				b.AtBed, err = what.bedside(ctx, p.Bed, h.cfg.Now())
+			}
 			switch {
 			case errors.Is(err, store.ErrNotFound) && p.Bed == "":
 				continue // forgotten
@@ -120,6 +129,7 @@ func (h *Handler) beds(w http.ResponseWriter, r *http.Request) error {
 				if err := h.unreadable(ctx, p.Bed, err); err != nil {
 					return err
 				}
+				b.Unreadable = true
 			}
 		}
 		answer.Beds = append(answer.Beds, b)
@@ -203,6 +213,7 @@ func (h *Handler) patient(w http.ResponseWriter, r *http.Request) error {
 		PatientName string    `json:"patient_name"`
 		place
 		Numerics readings `json:"numerics"`
+		AtBed    *atBed   `json:"at_bed"`
 		questioned
 	}{Patient: id, place: rooms.place(ref)}
 	if answer.PatientName, err = h.cfg.Store.PatientName(ctx, g, id); err != nil {
@@ -212,6 +223,13 @@ func (h *Handler) patient(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	if answer.questioned, err = h.questions(ctx, s, g, ref); err != nil {
+		return err
+	}
+	what, err := h.house(ctx, s, rooms)
+	if err != nil {
+		return err
+	}
+	if answer.AtBed, err = what.bedside(ctx, ref.Bed, h.cfg.Now()); err != nil {
 		return err
 	}
 	answer.ServerTime = h.now()
@@ -280,6 +298,17 @@ func (h *Handler) hear(ctx context.Context, g access.Grant, id string, now time.
 			}
 			take(said)
 		}
+	}
+	failed, err := h.cfg.Store.Attempts(ctx, g, id, now.Add(-lookBack), now.Add(aheadSpan), time.Minute)
+	if err != nil {
+		return nil, err
+	}
+	if n := len(failed); n > 0 { // the newest is the one that is told
+		said, err := h.cfg.Store.Said(ctx, g, id, failed[n-1].At, failed[n-1].At.Add(time.Minute), maxLatest)
+		if err != nil {
+			return nil, err
+		}
+		take(said)
 	}
 	unsure, err := h.cfg.Store.Unsure(ctx, g, id)
 	if err != nil {
@@ -409,6 +438,8 @@ func (h *Handler) trends(w http.ResponseWriter, r *http.Request) error {
 		Moves       []trendMove   `json:"moves"`
 		// NotConfirmed are the stretches of which a person had to say, or still has to, that they are this patient's.
 		NotConfirmed []trendQuestion `json:"not_confirmed"`
+		// Attempts are a cuff's that gave no value.
+		Attempts []trendAttempt `json:"attempts"`
 	}{From: from, To: to, StepSeconds: int(step / time.Second), Gaps: []trendGap{}}
 	gaps, err := h.cfg.Store.GapsOf(r.Context(), g, id, from, to, maxTrendGaps)
 	if err != nil {
@@ -421,6 +452,9 @@ func (h *Handler) trends(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	if answer.NotConfirmed, err = h.notConfirmed(r.Context(), g, id, from, to); err != nil {
+		return err
+	}
+	if answer.Attempts, err = h.attempts(r.Context(), g, id, from, to, step); err != nil {
 		return err
 	}
 	for _, name := range names {

@@ -23,6 +23,15 @@ type reading struct {
 	// from Value than vitals.MostApart allows: neither is shown as the right one.
 	Others   []otherReading `json:"others,omitempty"`
 	Disagree bool           `json:"disagree,omitempty"`
+	// Attempt is, of the systolic pressure, a cuff's try after At that gave no value.
+	Attempt *attempt `json:"attempt,omitempty"`
+}
+
+// attempt is a cuff's try that gave no value.
+type attempt struct {
+	At     time.Time `json:"at"`
+	Why    string    `json:"why"`    // a quality
+	Source string    `json:"source"` // short name of the cuff
 }
 
 // otherReading is the current word of a sensor that is not the source of its kind, with the marks of a reading.
@@ -51,9 +60,18 @@ func readingsOf(c *vitals.Chooser, all []vitals.Reading, now time.Time) readings
 		if r.Kind == vitals.DieTemperature {
 			continue
 		}
+		if s, ok := c.Standing(r.Kind, now); ok {
+			r = s
+		}
 		one := reading{At: r.At.UTC(), Quality: r.Quality.String(), Value: valueOf(r), Source: shortName(r.Sensor), Unverified: r.Asserted, TimeNotSure: r.TimeNotSure,
 			NotConfirmed: r.NotConfirmed}
+		if a, ok := c.Attempt(now); ok && r.Kind == vitals.Systolic {
+			one.Attempt = &attempt{At: a.At.UTC(), Why: a.Why.String(), Source: shortName(a.Sensor)}
+		}
 		for _, o := range c.Others(r.Kind, now) {
+			if o.Sensor == r.Sensor { // the value that stands is not the source's
+				continue
+			}
 			apart := o.Silent || vitals.Disagree(r, o.Reading)
 			one.Disagree = one.Disagree || apart
 			one.Others = append(one.Others, otherReading{At: o.At.UTC(), Quality: o.Quality.String(), Value: valueOf(o.Reading), Source: shortName(o.Sensor), Unverified: o.Asserted,
@@ -80,12 +98,16 @@ func (r readings) settle(now time.Time) {
 		if err != nil {
 			continue // there are only kinds
 		}
+		if a := one.Attempt; a != nil && vitals.FreshnessOf(kind, a.At, now) == vitals.NoData {
+			one.Attempt = nil
+			r[name] = one
+		}
 		switch vitals.FreshnessOf(kind, one.At, now) {
 		case vitals.ToCome:
 			delete(r, name)
 		case vitals.NoData:
 			if one.Value != nil {
-				r[name] = reading{At: one.At, Quality: vitals.Unknown.String(), Source: one.Source, Unverified: one.Unverified}
+				r[name] = reading{At: one.At, Quality: vitals.Unknown.String(), Source: one.Source, Unverified: one.Unverified, Attempt: one.Attempt}
 			}
 		case vitals.Stale, vitals.Fresh: // the page marks what is old, by the same bounds
 		}

@@ -7,6 +7,7 @@ import (
 	"github.com/chromedp/chromedp"
 
 	"vitalseal/internal/store"
+	"vitalseal/internal/vitals"
 )
 
 // twoOximeters: in the middle of a swap two oximeters at one bed both send. The tile, the patient's page and the wall say so; where they
@@ -53,5 +54,54 @@ func (s *stage) twoOximeters(t *testing.T) {
 		p.do(chromedp.Focus(testid("rivals-sensors")))
 		p.do(chromedp.KeyEvent("\r"))
 		p.await("the keyboard leads to the sensors", `location.pathname === '/sensors' && document.body.innerText.includes('new-a-31')`)
+	}
+}
+
+// silentRival: of two oximeters that disagreed one falls silent: its value stays beside the other,
+// grey, with its name and since when, and the bed says so. Two cuffs that measured within the hour are
+// both named beside the pressure.
+func (s *stage) silentRival(t *testing.T) {
+	s.t = t
+	past := time.Now().Add(-30 * time.Hour)
+	s.bedded("a-33", "Xaver Still")
+	s.sensor("oxi-a-33", "MAX30100", "a-33", past)
+	s.sensor("new-a-33", "MAX30100", "a-33", past)
+	s.sensor("cuff-a-33", "MPS20N0040D", "a-33", past)
+	s.sensor("kuff-a-33", "MPS20N0040D", "a-33", past)
+	pressure := func(sensor string, ago time.Duration, sys, dia float64) {
+		s.say(sensor, time.Now().Add(-ago), store.Clock{}, vitals.Checked(vitals.Systolic, sys, vitals.Good), vitals.Checked(vitals.Diastolic, dia, vitals.Good))
+	}
+	pressure("cuff-a-33", 20*time.Minute, 109, 66)
+	pressure("kuff-a-33", 10*time.Minute, 123, 77)
+	last := time.Now().Add(-20 * time.Second)
+	for i := range 10 {
+		at := last.Add(-time.Duration(9-i) * time.Second)
+		s.say("oxi-a-33", at, store.Clock{}, beat(70, 97)...)
+		s.say("new-a-33", at, store.Clock{}, beat(70, 84)...)
+	}
+	s.keepBeating("oxi-a-33")
+	since := last.Local().Format("15:04:05")
+	for _, x := range []struct {
+		name, language     string
+		width              int
+		silent, line, cuff string
+	}{
+		{"en", "en", 1280, "new-a-33, silent since " + since, "new-a-33 disagreed, and is silent since " + since, "two cuffs measure: cuff-a-33 and kuff-a-33"},
+		{"de-390", "de", 390, "new-a-33, still seit " + since, "new-a-33 widersprach und ist still seit " + since, "zwei Manschetten messen: cuff-a-33 und kuff-a-33"},
+	} {
+		p := s.open("nurse", x.language, x.width)
+		grey := func(in string) string {
+			return `(e => e?.innerText.includes('84') && e.innerText.includes('` + x.silent + `') && getComputedStyle(e.querySelector('.split-value')).color !== getComputedStyle(e.parentElement.querySelector('.split-one:not(.is-silent) .split-value')).color)(document.querySelector('` + in + ` [data-testid="spo2-value"] .is-silent'))`
+		}
+		p.await("the silent one beside the other, grey, since when", grey(`[data-testid="bed-a-33"]`))
+		p.await("the bed says so", `(e => e?.innerText.includes('`+x.line+`') && e.dataset.state === 'differ')(document.querySelector('[data-testid="rivals-`+s.patients["a-33"]+`"]'))`)
+		p.await("both cuffs are named, the newest value stands", `(e => e?.innerText.includes('`+x.cuff+`') && e.querySelector('[data-testid="bp-value"]').innerText.includes('123/77'))(document.querySelector('[data-testid="bed-a-33"] [data-testid="bp"]'))`)
+		p.fits("silent-rival-station-" + x.name)
+		if x.language == "de" {
+			p.onlyGerman("silent rival", english(t))
+		}
+		p.do(chromedp.Click(testid("bed-a-33")), chromedp.WaitVisible(testid("monitor")))
+		p.await("on the patient's page", grey(`[data-testid="monitor"]`)+` && document.querySelector('[data-testid="monitor"] [data-testid="cuffs"]')?.innerText.includes('`+x.cuff+`')`)
+		p.fits("silent-rival-patient-" + x.name)
 	}
 }

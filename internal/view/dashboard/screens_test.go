@@ -12,6 +12,7 @@ import (
 	"regexp"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -43,7 +44,13 @@ type stage struct {
 	patients map[string]string // by bed
 	mu       sync.Mutex        // guards seq
 	seq      uint64
+	ahead    atomic.Int64 // how far the faces' clock is ahead of this test's, in ns
+	behind   atomic.Int64 // how far the store's is behind it
 }
+
+// now is the time that the faces go by, and storeNow the store's.
+func (s *stage) now() time.Time      { return time.Now().Add(time.Duration(s.ahead.Load())) }
+func (s *stage) storeNow() time.Time { return time.Now().Add(-time.Duration(s.behind.Load())) }
 
 func newStage(t *testing.T) *stage {
 	t.Helper()
@@ -56,7 +63,8 @@ func newStage(t *testing.T) *stage {
 	}
 	keys, _, err := seal.OpenFileKeyStore(filepath.Join(dir, "root.key"))
 	must(err)
-	st, err := store.Open(ctx, filepath.Join(dir, "store"), keys, log)
+	s := &stage{t: t, patients: map[string]string{}}
+	st, err := store.Open(ctx, filepath.Join(dir, "store"), keys, log, store.WithClock(s.storeNow))
 	must(err)
 	t.Cleanup(func() { _ = st.Close() })
 	trail, err := audit.Open(filepath.Join(dir, "audit"), filepath.Join(dir, "audit.key"), log)
@@ -66,7 +74,7 @@ func newStage(t *testing.T) *stage {
 	must(err)
 	people, err := signin.New(engine, st, log)
 	must(err)
-	s := &stage{t: t, store: st, trail: trail, grant: engine.Standing("ingest", access.AppendVitals), patients: map[string]string{}}
+	s.store, s.trail, s.grant = st, trail, engine.Standing("ingest", access.AppendVitals)
 	past := time.Now().Add(-30 * time.Hour)
 	must(st.CreateWard(ctx, store.Ward{ID: "a", Name: "Kardiologie A"}))
 	must(st.CreateWard(ctx, store.Ward{ID: "b", Name: "Chirurgie B"}))
@@ -97,7 +105,7 @@ func newStage(t *testing.T) *stage {
 	desk := func(*http.Request) string { return spiffe("workstation/desk") }
 	must(st.CreateDevice(ctx, store.Device{ID: desk(nil), Kind: "workstation", State: store.DeviceActive}))
 	gate := gateOf(t, api.Config{SignIn: people, Workstation: desk})
-	board, err := dashboard.New(dashboard.Config{Store: st, Access: engine, SignIn: people, Log: log, Gate: gate, PasskeyHost: "localhost"})
+	board, err := dashboard.New(dashboard.Config{Store: st, Access: engine, SignIn: people, Log: log, Gate: gate, PasskeyHost: "localhost", Now: s.now})
 	must(err)
 	none := func(context.Context, string) error { return errors.New("there is no overlay here") }
 	administer := admin.New(admin.Config{Store: st, Access: engine, SignIn: people, Audit: trail, Subject: gate.Subject, Domain: "ward.example", Log: log,
@@ -112,7 +120,7 @@ func newStage(t *testing.T) *stage {
 	server := httptest.NewServer(mux)
 	t.Cleanup(server.Close)
 	s.url = server.URL
-	wall, err := dashboard.New(dashboard.Config{Store: st, Access: engine, SignIn: people, Log: log,
+	wall, err := dashboard.New(dashboard.Config{Store: st, Access: engine, SignIn: people, Log: log, Now: s.now,
 		Gate: gateOf(t, api.Config{SignIn: people, Workstation: func(*http.Request) string { return spiffe("workstation/wall") }})})
 	must(err)
 	there := httptest.NewServer(wall)
@@ -245,6 +253,7 @@ func TestScreens(t *testing.T) {
 	t.Run("no emergency", s.noEmergency)
 	t.Run("watching", s.watching)
 	t.Run("two oximeters", s.twoOximeters)
+	t.Run("silent rival", s.silentRival)
 	t.Run("chart of two sensors", s.chartOfTwo)
 	t.Run("discharged", s.discharged)
 	t.Run("the banner stays", s.bannerStays)
@@ -291,10 +300,11 @@ func english(t *testing.T) []string {
 	var out []string
 	const pair = `en: '((?:[^'\\]|\\.)*)'(,)\s+de: '((?:[^'\\]|\\.)*)'`
 	for file, pattern := range map[string]string{
-		"german.ts":      `(?m)^  (?:'((?:[^'\\]|\\.)*)'|([A-Za-z]+)):\s+'((?:[^'\\]|\\.)*)',$`,
-		"words.ts":       pair,
-		"words-audit.ts": pair,
-		"words-ward.ts":  pair,
+		"german.ts":       `(?m)^  (?:'((?:[^'\\]|\\.)*)'|([A-Za-z]+)):\s+'((?:[^'\\]|\\.)*)',$`,
+		"words.ts":        pair,
+		"words-audit.ts":  pair,
+		"words-ward.ts":   pair,
+		"words-absent.ts": pair,
 	} {
 		text, err := os.ReadFile("../../../web/src/" + file)
 		if err != nil {

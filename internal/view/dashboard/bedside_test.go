@@ -1,0 +1,203 @@
+package dashboard_test
+
+import (
+	"encoding/json"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"vitalseal/internal/store"
+	"vitalseal/internal/vitals"
+)
+
+type tried struct {
+	Quality string
+	Value   *float64
+	Source  string
+	Attempt *struct{ Why, Source string }
+}
+
+// TestCuffAttempt: a cuff's attempt without a value stands beside the last value, in the list, on the
+// page, live and on the chart, in answers that are made from what is on disk; a value since then ends
+// it.
+func TestCuffAttempt(t *testing.T) {
+	w := newWard(t)
+	nurse := w.signedIn("nurse")
+	now := time.Now()
+	failed := func(at time.Time, q vitals.Quality) {
+		w.append("a-1", numerics(at, vitals.Absent(vitals.Systolic, q), vitals.Absent(vitals.Diastolic, q), vitals.Absent(vitals.MeanArterial, q)))
+	}
+	see := func(when, why string, values ...float64) {
+		t.Helper()
+		var beds struct {
+			Beds []struct {
+				Bed      string
+				Numerics map[string]tried
+			}
+		}
+		var page struct{ Numerics map[string]tried }
+		nurse.get("/api/beds", &beds)
+		nurse.get("/api/patients/"+w.ada, &page)
+		for face, n := range map[string]map[string]tried{"list": beds.Beds[0].Numerics, "page": page.Numerics} {
+			sys := n["systolic_mmhg"]
+			var got []float64
+			for _, k := range []string{"systolic_mmhg", "diastolic_mmhg"} {
+				if v := n[k].Value; v != nil {
+					got = append(got, *v)
+				}
+			}
+			if d := cmp.Diff(values, got); d != "" {
+				t.Errorf("%s, %s: values (-want +got):\n%s", when, face, d)
+			}
+			if (why != "") != (sys.Attempt != nil) || sys.Attempt != nil && (sys.Attempt.Why != why || sys.Attempt.Source != "oxi-a-1") {
+				t.Errorf("%s, %s: attempt %+v, want %q", when, face, sys.Attempt, why)
+			}
+		}
+	}
+	failed(now.Add(-60*time.Minute), vitals.OutOfRange)
+	see("an attempt alone", "out_of_range")
+	w.append("a-1", numerics(now.Add(-31*time.Minute), good(vitals.Systolic, 128), good(vitals.Diastolic, 79)))
+	see("a value since", "", 128, 79)
+	conn := nurse.watch("waveforms=none&patient=" + w.ada)
+	next(t, conn) // hello
+	failed(now.Add(-4*time.Minute), vitals.Motion)
+	see("an attempt after a value", "motion", 128, 79)
+	m, _ := next(t, conn)
+	if sys := m.Numerics["systolic_mmhg"]; m.Type != "numerics" || sys.Value == nil || *sys.Value != 128 || sys.Attempt == nil || sys.Attempt.Why != "motion" {
+		t.Errorf("live: %+v", m)
+	}
+	if err := w.store.Compact(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	see("compacted", "motion", 128, 79)
+	var trends struct {
+		Attempts []struct {
+			At          time.Time
+			Why, Source string
+			Count       int
+		}
+	}
+	nurse.get("/api/patients/"+w.ada+"/trends?kind=systolic_mmhg&minutes=120", &trends)
+	if got := trends.Attempts; len(got) != 2 || got[0].Why != "out_of_range" || got[1].Why != "motion" || got[1].Count != 1 || got[1].Source != "oxi-a-1" ||
+		!got[1].At.Equal(now.Add(-4*time.Minute).UTC().Truncate(time.Minute)) {
+		t.Errorf("chart: %+v", got)
+	}
+	w.append("a-1", numerics(now, good(vitals.Systolic, 131), good(vitals.Diastolic, 82)))
+	see("a value again", "", 131, 82)
+}
+
+// TestMovedOximeter: a bed whose oximeter was moved says where it is, since when and by whom, to a
+// reader who may know of the other bed; to another one, when it left, and no more. The wall names no
+// person.
+func TestMovedOximeter(t *testing.T) {
+	w := newWard(t)
+	ctx := t.Context()
+	type bedside struct {
+		Sensors []struct{ Sensor, Purpose string }
+		Left    []struct {
+			Sensor, By string
+			BedName    string `json:"bed_name"`
+			WardName   string `json:"ward_name"`
+			Off        bool
+		}
+	}
+	of := func(login string) bedside {
+		t.Helper()
+		var page struct {
+			AtBed bedside `json:"at_bed"`
+		}
+		w.signedIn(login).get("/api/patients/"+w.ada, &page)
+		return page.AtBed
+	}
+	if b := of("nurse"); len(b.Sensors) != 1 || b.Sensors[0].Sensor != "oxi-a-1" || b.Sensors[0].Purpose != "oximeter" || len(b.Left) != 0 {
+		t.Errorf("at the bed: %+v", b)
+	}
+	move := func(bed string, ago time.Duration) {
+		t.Helper()
+		if err := w.store.PlaceDeviceBy(ctx, sensorOf("a-1"), bed, w.nurse, time.Now().Add(-ago)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	move("a-10", 20*time.Minute)
+	b := of("nurse")
+	if len(b.Sensors) != 0 || len(b.Left) != 1 || b.Left[0].Sensor != "oxi-a-1" || b.Left[0].BedName != "Bed a-10" || b.Left[0].WardName != "Cardiology" || b.Left[0].By == "" {
+		t.Errorf("moved on the ward: %+v", b)
+	}
+	move("b-1", 10*time.Minute)
+	if b := of("nurse"); len(b.Left) != 1 || b.Left[0].BedName+b.Left[0].WardName+b.Left[0].By != "" || b.Left[0].Off {
+		t.Errorf("moved to a ward that the nurse does not know of: %+v", b)
+	}
+	move("", 5*time.Minute)
+	if b := of("nurse"); len(b.Left) != 1 || !b.Left[0].Off || b.Left[0].By == "" {
+		t.Errorf("taken off: %+v", b)
+	}
+	move("a-10", time.Minute)
+	if err := w.store.CreateDevice(ctx, store.Device{ID: station + "-wall", Kind: "workstation", State: store.DeviceActive, Mode: store.ModeDisplay, Wards: []string{"ward-a"}}); err != nil {
+		t.Fatal(err)
+	}
+	w.at(station + "-wall")
+	status, body := w.browser().do("GET", "/api/display", nil, nil)
+	var wall struct {
+		Beds []struct {
+			Bed   string
+			AtBed bedside `json:"at_bed"`
+		}
+	}
+	if err := json.Unmarshal([]byte(body), &wall); err != nil || status != 200 {
+		t.Fatal(status, err, body)
+	}
+	if l := wall.Beds[0].AtBed.Left; wall.Beds[0].Bed != "Bed a-1" || len(l) != 1 || l[0].BedName != "Bed a-10" || l[0].By != "" {
+		t.Errorf("the wall: %+v", wall.Beds[0])
+	}
+}
+
+// TestSilentGateway: a gateway that is not heard is told with the time when it last was, also by a
+// live view that was open before.
+func TestSilentGateway(t *testing.T) {
+	w := newWard(t)
+	type at struct {
+		Sensors []struct {
+			Gateway       string
+			GatewaySilent bool       `json:"gateway_silent"`
+			GatewayHeard  *time.Time `json:"gateway_heard"`
+		}
+	}
+	const gateway, sensor = "spiffe://test.vitalseal.internal/gateway/gw-9", "spiffe://test.vitalseal.internal/sensor/oxi-9"
+	for _, d := range []store.Device{{ID: gateway, Kind: "gateway", State: store.DeviceActive}, {ID: sensor, Kind: "sensor", Model: "MAX30100", Gateway: gateway, State: store.DeviceActive}} {
+		if err := w.store.CreateDevice(t.Context(), d); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := w.store.PlaceDevice(t.Context(), sensor, "a-2", time.Now().Add(-time.Hour)); err != nil {
+		t.Fatal(err)
+	}
+	nurse := w.signedIn("nurse")
+	its := func() (silent bool, heard *time.Time) {
+		t.Helper()
+		var page struct {
+			AtBed at `json:"at_bed"`
+		}
+		nurse.get("/api/patients/"+w.emil, &page)
+		for _, s := range page.AtBed.Sensors {
+			if s.Gateway == "gw-9" {
+				return s.GatewaySilent, s.GatewayHeard
+			}
+		}
+		t.Fatalf("the sensor is not at the bed: %+v", page)
+		return false, nil
+	}
+	if silent, heard := its(); !silent || heard != nil {
+		t.Errorf("a gateway that was never heard: %v %v", silent, heard)
+	}
+	// What a sensor's connection says, its gateway says.
+	if err := w.store.TouchDevice(t.Context(), sensor); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.store.CreateWard(t.Context(), store.Ward{ID: "other", Name: "Other"}); err != nil { // so that the inventory is read anew at once
+		t.Fatal(err)
+	}
+	if silent, _ := its(); silent {
+		t.Error("a gateway that was heard just now is silent")
+	}
+}

@@ -1,0 +1,183 @@
+package dashboard_test
+
+import (
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/chromedp/chromedp"
+
+	"vitalseal/internal/store"
+	"vitalseal/internal/vitals"
+)
+
+// absent is what TestAbsentScreens expects in one language.
+type absent struct {
+	name, language string
+	width          int
+	attempt        string // the blood pressure of a-51, with the last value
+	attemptOnly    string // of a-52
+	chart          string
+	moved, away    string // a-53, whose oximeter is at another bed of the ward, and a-54
+	silent         string // the badge of a-55
+	silentLine     string
+	gateway        string // a-56
+	off            string // a-57
+	noCuff         string
+	hub, wait      string
+	none           string // the move dialog
+}
+
+// TestAbsentScreens: where a bed has no number, the tile, the patient's page and the wall name what is
+// silent, since when, and what to do: a cuff's attempt without a result beside the last value, an
+// oximeter that is at another bed, one that fell silent beside a cuff that measures, a gateway that is
+// not heard, a hub that is not reached.
+func TestAbsentScreens(t *testing.T) {
+	s := newStage(t)
+	ctx, past := t.Context(), time.Now().Add(-30*time.Hour)
+	must := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	must(s.store.CreateDevice(ctx, store.Device{ID: spiffe("workstation/wall"), Kind: "workstation", State: store.DeviceActive, Mode: store.ModeDisplay, Wards: []string{"a"}}))
+	must(s.store.CreateDevice(ctx, store.Device{ID: spiffe("gateway/gw-dead"), Kind: "gateway", State: store.DeviceActive}))
+	for bed, name := range map[string]string{"a-51": "Abel Eins", "a-52": "Berta Zwei", "a-53": "Cleo Drei", "a-54": "Dirk Vier", "a-55": "Edda Fünf", "a-56": "Falk Sechs", "a-57": "Gila Sieben"} {
+		s.bedded(bed, name)
+		s.sensor("oxi-"+bed, "MAX30100", bed, past)
+	}
+	for _, bed := range []string{"a-51", "a-52", "a-55"} {
+		s.sensor("cuff-"+bed, "MPS20N0040D", bed, past)
+	}
+	nurse := ""
+	persons, err := s.store.Persons(ctx)
+	must(err)
+	for _, p := range persons {
+		if p.Login == "nurse" {
+			nurse = p.ID
+		}
+	}
+	now := time.Now()
+	pressure := func(q vitals.Quality) []vitals.Numeric {
+		return []vitals.Numeric{vitals.Absent(vitals.Systolic, q), vitals.Absent(vitals.Diastolic, q), vitals.Absent(vitals.MeanArterial, q)}
+	}
+	measured, tried := now.Add(-31*time.Minute), now.Add(-4*time.Minute)
+	s.say("cuff-a-51", measured, store.Clock{}, vitals.Checked(vitals.Systolic, 128, vitals.Good), vitals.Checked(vitals.Diastolic, 79, vitals.Good), vitals.Checked(vitals.MeanArterial, 95, vitals.Good))
+	s.say("cuff-a-51", tried, store.Clock{}, pressure(vitals.Motion)...)
+	s.say("cuff-a-52", tried, store.Clock{}, pressure(vitals.OutOfRange)...)
+	left := now.Add(-20 * time.Minute)
+	for _, bed := range []string{"a-53", "a-54"} {
+		s.say("oxi-"+bed, left.Add(-time.Minute), store.Clock{}, beat(66, 98)...)
+	}
+	must(errors.Join(s.store.PlaceDeviceBy(ctx, spiffe("sensor/oxi-a-53"), "a-3", nurse, left), s.store.PlaceDeviceBy(ctx, spiffe("sensor/oxi-a-54"), "b-1", nurse, left)))
+	silent := now.Add(-13 * time.Minute)
+	s.say("oxi-a-55", silent, store.Clock{}, beat(66, 98)...)
+	// A sensor of a gateway that was killed 10 minutes ago, by the hub's clock of then.
+	dead := store.Device{ID: spiffe("sensor/oxi-dead"), Kind: "sensor", Model: "MAX30100", Gateway: spiffe("gateway/gw-dead"), State: store.DeviceActive}
+	must(errors.Join(s.store.CreateDevice(ctx, dead), s.store.PlaceDevice(ctx, dead.ID, "a-56", past), s.store.PlaceDevice(ctx, spiffe("sensor/oxi-a-56"), "", past.Add(time.Hour))))
+	killed := now.Add(-10 * time.Minute)
+	s.say("oxi-dead", killed, store.Clock{}, beat(66, 98)...)
+	s.behind.Store(int64(10 * time.Minute))
+	must(s.store.TouchDevice(ctx, spiffe("gateway/gw-dead")))
+	s.behind.Store(0)
+	gateway, err := s.store.Device(ctx, spiffe("gateway/gw-dead"))
+	must(err)
+	heard := gateway.LastSeen
+	s.eachSecond(func(int) {
+		if err := s.store.TouchDevice(ctx, spiffe("gateway/gw-a1")); err != nil && ctx.Err() == nil {
+			t.Error(err)
+		}
+		at := time.Now()
+		for _, bed := range []string{"a-51", "a-52"} {
+			s.say("oxi-"+bed, at, store.Clock{}, beat(70, 97)...)
+			s.say("cuff-"+bed, at, store.Clock{}, vitals.Checked(vitals.CuffPressure, 0, vitals.Good))
+		}
+		s.say("cuff-a-55", at, store.Clock{}, vitals.Checked(vitals.CuffPressure, 16, vitals.Good))
+		s.say("oxi-a-57", at, store.Clock{}, vitals.Absent(vitals.HeartRate, vitals.ProbeOff), vitals.Absent(vitals.SpO2, vitals.Settling))
+	})
+	hm := func(at time.Time) string { return at.Local().Format("15:04") }
+	hms := func(at time.Time) string { return at.Local().Format("15:04:05") }
+	for _, x := range []absent{
+		{"en", "en", 1280, "attempt " + hm(tried) + " without result: too much movement; last value " + hm(measured) + ", 3", "attempt " + hm(tried) + " without result: not inflated far enough",
+			"Blood pressure, " + hm(tried) + ": an attempt without result (too much movement), by cuff-a-51.",
+			"No oximeter at this bed: oxi-a-53 was moved to Bett a-3, Kardiologie A at " + hm(left) + ", by Tomas Ek. Look at the bedside.",
+			"No oximeter at this bed: oxi-a-54 was moved away at " + hm(left) + ". Look at the bedside.",
+			"Oximeter oxi-a-55: no data for 1", "Oximeter oxi-a-55 is silent since " + hms(silent) + ". Look at the bedside",
+			"Gateway gw-dead is not heard since " + hms(heard) + ". Look at the bedside, then at the gateway", "probe off", "no cuff at this bed",
+			"The hub is not reached since ", "please wait", "Bett a-57 will have no oximeter left"},
+		{"de-390", "de", 390, "Versuch " + hm(tried) + " ohne Ergebnis: zu viel Bewegung; letzter Wert " + hm(measured) + ", vor 3", "Versuch " + hm(tried) + " ohne Ergebnis: nicht weit genug aufgepumpt",
+			"Blutdruck, " + hm(tried) + ": ein Versuch ohne Ergebnis (zu viel Bewegung), von cuff-a-51.",
+			"Kein Oximeter an diesem Bett: oxi-a-53 ist seit " + hm(left) + " an Bett a-3, Kardiologie A, umgesetzt von Tomas Ek. Sehen Sie am Bett nach.",
+			"Kein Oximeter an diesem Bett: oxi-a-54 wurde um " + hm(left) + " an ein anderes Bett umgesetzt. Sehen Sie am Bett nach.",
+			"Oximeter oxi-a-55: keine Daten seit 1", "Oximeter oxi-a-55 ist still seit " + hms(silent) + ". Sehen Sie am Bett nach",
+			"Gateway gw-dead ist seit " + hms(heard) + " nicht zu hören. Sehen Sie am Bett nach, danach", "Sensor ab", "keine Manschette an diesem Bett",
+			"Der Hub ist seit ", "bitte warten", "Bett a-57 hat danach kein Oximeter mehr"},
+	} {
+		s.absentOn(t, x)
+	}
+}
+
+// absentOn looks at the tiles, a patient's page, the wall and the move dialog in one language.
+func (s *stage) absentOn(t *testing.T, x absent) {
+	t.Helper()
+	s.t = t
+	words := english(t)
+	p := s.open("", x.language, x.width)
+	road := newSlowRoad(t, s.url)
+	p.url = road.url
+	p.do(chromedp.Navigate(p.url), chromedp.WaitVisible(testid("signin-form")), chromedp.SendKeys(testid("login"), "nurse"),
+		chromedp.SendKeys(testid("password"), password), chromedp.Click(testid("signin")))
+	in := func(bed, id string) string {
+		return `document.querySelector('[data-testid="bed-` + bed + `"] [data-testid="` + id + `"]')?.innerText.replaceAll('\n', ' ')`
+	}
+	p.await("an attempt, and the last value", in("a-51", "bp")+`.includes('`+x.attempt+`') && `+in("a-51", "bp-value")+`.includes('128/79')`)
+	p.is("the last value is not as of now", `document.querySelector('[data-testid="bed-a-51"] [data-testid="bp"]').classList.contains('is-stale')`)
+	p.await("an attempt alone", in("a-52", "bp")+`.includes('`+x.attemptOnly+`')`)
+	p.await("where the oximeter is, since when, by whom", in("a-53", "bed-line")+`.includes('`+x.moved+`')`)
+	p.await("moved to a bed that the nurse does not know of", in("a-54", "bed-line")+`.includes('`+x.away+`')`)
+	p.is("that bed is not named, nor who did it", `!/b-1|Chirurgie|Tomas Ek/.test(`+in("a-54", "bed-line")+`)`)
+	p.await("the badge names the sensor that is silent", in("a-55", "age")+`.includes('`+x.silent+`') && `+in("a-55", "bed-line")+`.includes('`+x.silentLine+`')`)
+	p.await("the cuff beside it measures", in("a-55", "cuff")+`?.includes('120 mmHg')`)
+	p.await("the gateway that is not heard", in("a-56", "bed-line")+`.includes('`+x.gateway+`')`)
+	p.await("a probe that is off", in("a-57", "bed-line")+`.includes('`+x.off+`') && `+in("a-57", "bp")+`.includes('`+x.noCuff+`')`)
+	p.is("nothing is said where all is well", `document.querySelector('[data-testid="bed-a-51"] [data-testid="bed-line"]') === null`)
+	p.fits("absent-station-" + x.name)
+	if x.language == "de" {
+		p.onlyGerman("absent-station", words)
+	}
+	p.do(chromedp.Navigate(p.url+"/patient/"+s.patients["a-51"]), chromedp.WaitVisible(testid("monitor")))
+	p.await("the attempt on the patient's page and its chart", `document.querySelector('[data-testid="monitor"] [data-testid="bp"]').innerText.replaceAll('\n', ' ').includes('`+x.attempt+`') &&
+		document.querySelector('[data-testid="attempts"]')?.innerText.includes('`+x.chart+`')`)
+	p.fits("absent-patient-" + x.name)
+	p.do(chromedp.Navigate(p.url+"/sensors"), chromedp.WaitVisible(testid("sensor-move-oxi-a-57")), chromedp.Click(testid("sensor-move-oxi-a-57")), chromedp.WaitVisible(testid("to-a-3")))
+	p.is("nothing is said before a bed is chosen", `document.querySelector('[data-testid="none-left"]') === null`)
+	p.do(chromedp.Click(testid("to-a-3")))
+	p.await("the old bed will have none left", `document.querySelector('[data-testid="none-left"]')?.innerText.includes('`+x.none+`')`)
+	p.fits("absent-move-" + x.name)
+
+	w := s.open("", x.language, x.width)
+	w.do(chromedp.Navigate(s.wallURL+"/display"), chromedp.WaitVisible(testid("wall-Bett a-51")))
+	on := func(bed string) string {
+		return `document.querySelector('[data-testid="wall-Bett ` + bed + `"]')?.innerText.replaceAll('\n', ' ')`
+	}
+	w.await("the attempt on the wall", on("a-51")+`.includes('`+x.attempt+`') && `+on("a-51")+`.includes('128/79')`)
+	w.await("the reasons on the wall", on("a-52")+`.includes('`+x.attemptOnly+`') && `+on("a-55")+`.includes('`+x.silentLine+`') && `+on("a-56")+`.includes('`+x.gateway+`') && `+on("a-57")+`.includes('`+x.noCuff+`')`)
+	w.is("no person is named on the wall", `!/Tomas Ek|Abel|Cleo/.test(document.body.innerText)`)
+	w.fits("absent-wall-" + x.name)
+	if x.language == "de" {
+		w.onlyGerman("absent-wall", words)
+	}
+
+	// The hub is gone: nothing is said to be measured, or silent, as of now.
+	p.do(chromedp.Navigate(p.url))
+	p.await("a sensor that begins to measure", in("a-57", "spo2")+`?.includes('`+x.wait+`') && document.querySelector('[data-testid="link"]').dataset.link === 'partly'`)
+	road.delay.Store(int64(time.Hour))
+	p.await("the hub is named, and the bedside", in("a-57", "bed-line")+`.includes('`+x.hub+`') && `+in("a-51", "bed-line")+`.includes('`+x.hub+`')`)
+	p.is("nothing is said to be measured now", `!document.querySelector('main').innerText.includes('`+x.wait+`') && document.querySelector('[data-testid="cuff"]') === null`)
+	p.is("no sensor is said to be silent", `!`+in("a-55", "age")+`.includes('oxi-a-55')`)
+	p.fits("absent-lost-" + x.name)
+	if x.language == "de" {
+		p.onlyGerman("absent-lost", words)
+	}
+}
