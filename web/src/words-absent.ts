@@ -59,7 +59,7 @@ export const absentTexts = {
   failPulse: { en: 'no pulse felt in the cuff', de: 'kein Puls in der Manschette gefühlt' },
   failRange: { en: 'not inflated far enough, deflated too fast (a leak?), or not plausible', de: 'nicht weit genug aufgepumpt, zu schnell entleert (undicht?) oder nicht plausibel' },
   failOff: { en: 'cuff not on the arm', de: 'Manschette nicht am Arm' },
-  failFault: { en: 'the cuff’s sensor failed', de: 'der Sensor der Manschette fiel aus' },
+  failFault: { en: 'the cuff’s sensor failed or lost samples', de: 'der Sensor der Manschette fiel aus oder verlor Messwerte' },
   cuffSince: { en: 'cuff {0} is silent since {1}', de: 'Manschette {0} ist still seit {1}' },
   cuffNever: { en: 'cuff {0} has sent nothing lately', de: 'Manschette {0} hat zuletzt nichts gesendet' },
   cuffWhy: { en: 'cuff {0}: {1}', de: 'Manschette {0}: {1}' },
