@@ -14,6 +14,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"vitalseal/internal/administer"
 	"vitalseal/internal/audit"
 	"vitalseal/internal/cli"
 )
@@ -181,7 +182,7 @@ func auditExport() *cobra.Command {
 	var key, from, to string
 	var text, asJSON bool
 	var f audit.Filter
-	var s session
+	var login administer.Login
 	c := &cobra.Command{
 		Use:   "export DIR",
 		Short: "Print the entries of an audit log, as JSON lines or for people",
@@ -220,7 +221,7 @@ lie now; to an administrator the patients' names too. A patient who was forgotte
 			if !audit.Holds(args[0]) {
 				return noLog(args[0])
 			}
-			names, err := exportNames(c, &s, text)
+			names, err := exportNames(c, &login, text)
 			if err != nil {
 				return err
 			}
@@ -251,8 +252,7 @@ lie now; to an administrator the patients' names too. A patient who was forgotte
 	c.Flags().StringVar(&f.Answer, "answer", "", "only what was `allowed`, refused or undecided")
 	c.Flags().BoolVar(&text, "text", false, "columns for people")
 	c.Flags().BoolVar(&asJSON, "json", false, "JSON lines, which is the default")
-	c.Flags().StringVar(&s.login, "login", "", "who asks the hub for names, with --text; the password is asked for, or taken from $"+passwordEnv+", a second factor from $"+totpEnv)
-	s.addressFlags(c)
+	login.Flags(c, "who asks the hub for names, with --text")
 	c.MarkFlagsMutuallyExclusive("text", "json")
 	return c
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"vitalseal/internal/administer"
 	"vitalseal/internal/cli"
 	"vitalseal/internal/view/client"
 )
@@ -30,23 +31,18 @@ const forgotten = "forgotten"
 type auditNames map[string]map[string]string
 
 // exportNames asks the hub for the names, if a login is given.
-func exportNames(c *cobra.Command, s *session, text bool) (*auditNames, error) {
-	if s.login == "" {
+func exportNames(c *cobra.Command, login *administer.Login, text bool) (names *auditNames, err error) {
+	if !login.Given() {
 		return nil, nil //nolint:nilnil // no names is an answer
 	}
 	if !text {
 		return nil, cli.Usage(errors.New("--login without --text: JSON lines are as they stand in the log"), "add --text")
 	}
-	cl, err := s.client()
-	if err != nil {
-		return nil, err
-	}
-	ctx := c.Context()
-	if err := s.signIn(ctx, cl); err != nil {
-		return nil, err
-	}
-	names, err := askNames(ctx, cl)
-	return names, errors.Join(err, cl.SignOut(context.WithoutCancel(ctx)))
+	err = login.Do(c.Context(), func(ctx context.Context, cl *client.Client) error {
+		names, err = askNames(ctx, cl)
+		return err
+	})
+	return names, err
 }
 
 // askNames asks by the way that the person's role has: what a person may see of names the hub decides.
