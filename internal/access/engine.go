@@ -13,7 +13,6 @@ import (
 	"github.com/cedar-policy/cedar-go"
 
 	"vitalseal/internal/audit"
-	"vitalseal/internal/lab/weaken"
 )
 
 // Engine decides. Its fields are set once, by New; what changes has its own lock.
@@ -276,8 +275,13 @@ func (e *Engine) subject(ctx context.Context, s Subject, now time.Time) (questio
 	if !s.SessionStarted.IsZero() {
 		q.asked["session_age_seconds"] = cedar.Long(now.Sub(s.SessionStarted) / time.Second)
 	}
-	if !s.Proven.IsZero() && (!s.Proven.After(now.Add(ClockLeeway)) || weaken.Skip(weaken.FutureProof)) { // one of the future, as after a clock set back, proves nothing
-		q.asked["proven_age_seconds"] = cedar.Long(now.Sub(s.Proven) / time.Second)
+	proven := s.Proven
+	//defence:future-proof a proof of the future, as after a clock set back, proves nothing
+	if proven.After(now.Add(ClockLeeway)) {
+		proven = time.Time{}
+	}
+	if !proven.IsZero() {
+		q.asked["proven_age_seconds"] = cedar.Long(now.Sub(proven) / time.Second)
 	}
 	if s.Key != nil {
 		return q, e.key(ctx, &q, *s.Key)
