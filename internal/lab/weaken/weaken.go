@@ -154,4 +154,11 @@ var Several = map[Defence]int{
 	Policy:       2,
 	GlassRate:    2,
 	PolicyStrict: 3,
+	RefreshOnce:  2,
+	PasswordSwap: 2,
+	FreshSession: 2,
+	LiveRecheck:  2,
+	OwnPages:     3,
+	OwnKeys:      3,
+	StrictJSON:   2,
 }

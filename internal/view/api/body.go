@@ -11,7 +11,6 @@ import (
 	"strings"
 
 	"vitalseal/internal/form"
-	"vitalseal/internal/lab/weaken"
 )
 
 // BadRequest is a request that is wrong in itself. It never repeats a value of the request, which
@@ -43,30 +42,30 @@ func Invalid(field, format string, args ...any) error {
 
 // Bound gives a request's body a limit in bytes: reading beyond it is an *http.MaxBytesError.
 func Bound(w http.ResponseWriter, r *http.Request, most int64) {
-	if weaken.Skip(weaken.BodyBound) {
-		return
-	}
+	//defence:body-bound bodies are bounded
 	r.Body = http.MaxBytesReader(w, r.Body, most)
 }
 
 // ReadJSON reads the body of a request, which has been Bound, into v: one JSON value with known
 // fields, each once, of the right types, and nothing after it. The error is a *BadRequest or an
 // *http.MaxBytesError.
+//
+//defence:no-inflating bodies are never decompressed
 func ReadJSON(r *http.Request, v any) error {
 	if t, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || t != "application/json" {
 		return &BadRequest{FaultNotJSON, "Content-Type must be application/json"}
 	}
-	b, err := io.ReadAll(body(r))
+	b, err := io.ReadAll(r.Body)
 	if err != nil {
 		return explain(err, FaultCutOff)
 	}
-	if twice := form.Twice(b); twice != "" && !weaken.Skip(weaken.StrictJSON) {
+	//defence:strict-json a field that is given twice is refused
+	if twice := form.Twice(b); twice != "" {
 		return &BadRequest{FaultTwice, twice}
 	}
 	d := json.NewDecoder(bytes.NewReader(b))
-	if !weaken.Skip(weaken.StrictJSON) {
-		d.DisallowUnknownFields()
-	}
+	//defence:strict-json unknown fields are refused
+	d.DisallowUnknownFields()
 	if err := d.Decode(v); err != nil {
 		return explain(err, FaultMalformed)
 	}

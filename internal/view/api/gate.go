@@ -26,7 +26,6 @@ import (
 	"time"
 
 	"vitalseal/internal/access"
-	"vitalseal/internal/lab/weaken"
 	"vitalseal/internal/signin"
 )
 
@@ -94,15 +93,12 @@ func (g *Gate) Check(r *http.Request) error {
 // Subject is who makes the request: the session of its cookie or bearer token, at its workstation.
 // It counts as use of the session unless BackgroundHeader says otherwise. The error is
 // access.ErrNoSession, or an access.ErrUndecided that has the store's.
+//
+//defence:own-keys an API key is no session
 func (g *Gate) Subject(r *http.Request) (access.Subject, error) {
 	token := g.Token(r)
 	if token == "" {
 		return access.Subject{}, access.ErrNoSession
-	}
-	if weaken.Skip(weaken.OwnKeys) {
-		if s, _, err := g.cfg.SignIn.AuthenticateKey(r.Context(), token, g.cfg.Workstation(r)); err == nil {
-			return s, nil
-		}
 	}
 	find := g.cfg.SignIn.Authenticate
 	if r.Header.Get(BackgroundHeader) == "1" {
