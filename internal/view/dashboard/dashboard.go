@@ -150,6 +150,8 @@ func New(cfg Config) (*Handler, error) {
 }
 
 // ServeHTTP serves the dashboard's pages and its interface below /api.
+//
+//defence:known-files only embedded files are served
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	head := w.Header()
 	head.Set("Content-Security-Policy", "default-src 'self'; base-uri 'none'; object-src 'none'; form-action 'self'; frame-ancestors 'none'")
@@ -158,8 +160,5 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	head.Set("Referrer-Policy", "no-referrer")
 	head.Set("Cross-Origin-Opener-Policy", "same-origin")
 	head.Set("Cross-Origin-Resource-Policy", "same-origin")
-	if anyFile(w, r) {
-		return
-	}
 	h.mux.ServeHTTP(w, r)
 }

@@ -13,7 +13,6 @@ import (
 	"github.com/coder/websocket"
 
 	"vitalseal/internal/access"
-	"vitalseal/internal/lab/weaken"
 	"vitalseal/internal/store"
 	"vitalseal/internal/vitals"
 )
@@ -346,8 +345,10 @@ func said(c vitals.Chunk, r vitals.Reading) bool {
 	})
 }
 
-// recheck asks again, every recheckEvery, whether the session lives and every patient is still permitted, and renews
-// the subscription's grants. Watching does not count as use of the session.
+// recheck asks again, every recheckEvery, whether the session lives and every patient is still
+// permitted, and renews the subscription's grants. Watching does not count as use of the session.
+//
+//defence:live-recheck live views are asked again
 func (v *liveViewer) recheck(ctx context.Context) error {
 	tick := time.NewTicker(recheckEvery)
 	defer tick.Stop()
@@ -358,9 +359,6 @@ func (v *liveViewer) recheck(ctx context.Context) error {
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		case <-tick.C:
-		}
-		if weaken.Skip(weaken.LiveRecheck) {
-			continue
 		}
 		now, n := time.Now(), v.h.cfg.Store.Changes()
 		if n == changes && now.Sub(asked) < recheckClock {
@@ -461,7 +459,10 @@ func (h *Handler) tooManyLive(s access.Subject, b LiveBounds) (bound, who string
 		return "live views of a person", s.Person.ID
 	case at >= b.Station:
 		return "live views of a workstation", s.Workstation
-	case h.shared() >= b.Total && (at >= FirstViews || weaken.Skip(weaken.FirstViews)):
+	//defence:first-views each workstation has its first live views for itself
+	case at < FirstViews:
+		return "", ""
+	case h.shared() >= b.Total:
 		return "live views of all", s.Workstation
 	}
 	return "", ""
@@ -473,7 +474,8 @@ func (h *Handler) enter(s access.Subject, bounds LiveBounds, stop context.Cancel
 	session := s.Session
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if bound, who := h.tooManyLive(s, bounds); bound != "" && !weaken.Skip(weaken.LiveBound) {
+	//defence:live-bound live views of one session are bounded
+	if bound, who := h.tooManyLive(s, bounds); bound != "" {
 		h.cfg.Access.NoteRefused(bound, who)
 		return nil, fmt.Errorf("%w: %s", errTooMany, bound)
 	}

@@ -151,10 +151,13 @@ func (h *Handler) signedIn(w http.ResponseWriter, r *http.Request, s signin.Sign
 		h.write(w, http.StatusOK, tokensAnswer{s.Tokens.Access, s.Tokens.Refresh, h.seconds(s.Tokens), h.describeNew(r.Context(), s)})
 		return nil
 	}
-	if h.kept(r, s.Subject) {
-		h.write(w, http.StatusOK, h.describe(r.Context(), s.Subject))
-		return nil
-	}
+	return h.begin(w, r, s)
+}
+
+// begin gives the browser the session that a sign-in has made, and ends the one that it came with.
+//
+//defence:fresh-session signing in makes a new session
+func (h *Handler) begin(w http.ResponseWriter, r *http.Request, s signin.SignedIn) error {
 	if err := h.replace(r, s.Subject.Session); err != nil {
 		return err
 	}
