@@ -15,7 +15,6 @@ import (
 	"github.com/pquerna/otp/totp"
 
 	"vitalseal/internal/access"
-	"vitalseal/internal/lab/weaken"
 )
 
 const (
@@ -163,9 +162,8 @@ func (svc *Service) totpOnce(ctx context.Context, p access.Person, code string, 
 			continue
 		}
 		if step, ok := matches(d, plainCode(code), now); ok {
-			if !weaken.Skip(weaken.ProofOnce) {
-				d.Step = step
-			}
+			//defence:proof-once a one-time code counts once
+			d.Step = step
 			return "otp", svc.keep(ctx, f, d, now)
 		}
 	}
@@ -321,13 +319,15 @@ func (svc *Service) keep(ctx context.Context, f access.Factor, data any, now tim
 	}
 	next := f
 	next.Data, next.LastUsed = b, now
-	if weaken.Skip(weaken.FactorSwap) {
-		err = svc.dir.SaveFactor(ctx, next)
-	} else {
-		err = svc.dir.SwapFactor(ctx, f, next)
-	}
-	if err != nil {
+	if err := svc.swapFactor(ctx, f, next); err != nil {
 		return fmt.Errorf("signin: factor: %w", err)
 	}
 	return nil
+}
+
+// swapFactor writes a factor over the one that was read.
+//
+//defence:factor-swap what a code's use changes is written only over what was read
+func (svc *Service) swapFactor(ctx context.Context, was, next access.Factor) error {
+	return svc.dir.SwapFactor(ctx, was, next)
 }

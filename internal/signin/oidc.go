@@ -15,7 +15,6 @@ import (
 	"golang.org/x/oauth2"
 
 	"vitalseal/internal/access"
-	"vitalseal/internal/lab/weaken"
 )
 
 // CallbackPath is where an OpenID provider sends people back to.
@@ -177,22 +176,9 @@ func (svc *Service) FinishOIDC(ctx context.Context, query url.Values, workstatio
 		svc.log.WarnContext(ctx, "sign-in at the OpenID provider refused", "err", reason, "role_claim", svc.oidc.config.RoleClaim)
 		return SignedIn{}, svc.signInRefused(ctx, access.Person{}, workstation, reason)
 	}
-	proven := claims.authTime
-	switch {
-	case weaken.Skip(weaken.AuthTime):
-		proven = now
-	case proven.IsZero() && svc.oidc.config.NoAuthTime:
-		proven = now
-	case proven.IsZero():
-		proven = time.Unix(0, 0).UTC() // older than any proof that counts; a token must say some time
-		svc.log.WarnContext(ctx, "the OpenID provider does not say when the person proved who they are (auth_time): this sign-in does not count as a fresh proof of identity; "+
-			"have the provider send auth_time, or set openid: no_auth_time: true in the hub's configuration to take its word")
-	case proven.Before(n.started.Add(-authTimeSlack)):
-		return SignedIn{}, svc.signInRefused(ctx, access.Person{}, workstation, "the OpenID provider let in a person who had signed in there before (auth_time)")
-	case proven.After(now.Add(authTimeSlack)):
-		return SignedIn{}, svc.signInRefused(ctx, access.Person{}, workstation, "the OpenID provider's auth_time is in the future")
-	case proven.After(now):
-		proven = now
+	proven, reason := svc.provenThere(ctx, claims.authTime, n.started, now)
+	if reason != "" {
+		return SignedIn{}, svc.signInRefused(ctx, access.Person{}, workstation, reason)
 	}
 	p, err := svc.linked(ctx, claims, role)
 	if err != nil {
@@ -202,6 +188,28 @@ func (svc *Service) FinishOIDC(ctx context.Context, query url.Values, workstatio
 		return SignedIn{}, svc.signInRefused(ctx, p, workstation, "person disabled")
 	}
 	return svc.startSessionProven(ctx, p, workstation, "fed", false, now, proven)
+}
+
+// provenThere is when a person proved to the provider who they are, by its own word, for a sign-in
+// that was started at a time; or why that cannot be taken.
+//
+//defence:auth-time a provider's sign-in of some time ago is no proof of now
+func (svc *Service) provenThere(ctx context.Context, proven, started, now time.Time) (at time.Time, refused string) {
+	switch {
+	case proven.IsZero() && svc.oidc.config.NoAuthTime:
+		return now, ""
+	case proven.IsZero():
+		svc.log.WarnContext(ctx, "the OpenID provider does not say when the person proved who they are (auth_time): this sign-in does not count as a fresh proof of identity; "+
+			"have the provider send auth_time, or set openid: no_auth_time: true in the hub's configuration to take its word")
+		return time.Unix(0, 0).UTC(), "" // older than any proof that counts; a token must say some time
+	case proven.Before(started.Add(-authTimeSlack)):
+		return proven, "the OpenID provider let in a person who had signed in there before (auth_time)"
+	case proven.After(now.Add(authTimeSlack)):
+		return proven, "the OpenID provider's auth_time is in the future"
+	case proven.After(now):
+		return now, ""
+	}
+	return proven, ""
 }
 
 // providerClaims are what we take from an ID token.

@@ -15,7 +15,6 @@ import (
 	"github.com/go-webauthn/webauthn/webauthn"
 
 	"vitalseal/internal/access"
-	"vitalseal/internal/lab/weaken"
 )
 
 // DefaultHost is the one name under which workstations reach the faces. Passkeys are bound to it.
@@ -52,7 +51,8 @@ func (svc *Service) relyingParty(origin string) (*webauthn.WebAuthn, error) {
 // through: scheme, host name and port of the workstation's connect (page), which has our host name and is reached over TLS or on
 // loopback. Ports differ from workstation to workstation; a page of another port is another program's, however like ours it looks.
 func (svc *Service) ourOrigin(origin, page string) bool {
-	if origin != page && !weaken.Skip(weaken.PasskeyPage) {
+	//defence:passkey-page a passkey counts for the page that it was shown to
+	if origin != page {
 		return false
 	}
 	u, err := url.Parse(origin)

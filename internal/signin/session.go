@@ -14,7 +14,6 @@ import (
 	"time"
 
 	"vitalseal/internal/access"
-	"vitalseal/internal/lab/weaken"
 )
 
 // Actions that are no question of policy, as the audit log calls them.
@@ -111,12 +110,15 @@ func (svc *Service) startSession(ctx context.Context, p access.Person, workstati
 	return svc.startSessionProven(ctx, p, workstation, methods, second, now, now)
 }
 
-// startSessionShown is startSession for who showed the password with the hash shown, at this hub and some moments ago; empty: none was
-// shown. A change or a reset of the password sets the new one and then ends the sessions that are there, over all hubs: a session that
-// is made after that is found by its password, which is another by now.
+// startSessionShown is startSession for who showed the password with the hash shown, at this hub and
+// some moments ago; empty: none was shown. A change or a reset of the password sets the new one and
+// then ends the sessions that are there, over all hubs: a session that is made after that is found by
+// its password, which is another by now.
+//
+//defence:password-swap a password lets in only while it is the person's
 func (svc *Service) startSessionShown(ctx context.Context, p access.Person, workstation, methods string, second bool, now time.Time, shown string) (SignedIn, error) {
 	in, err := svc.startSession(ctx, p, workstation, methods, second, now)
-	if err != nil || shown == "" || weaken.Skip(weaken.PasswordSwap) {
+	if err != nil || shown == "" {
 		return in, err
 	}
 	was, hash, err := svc.dir.PersonByLogin(ctx, p.Login)
@@ -250,10 +252,10 @@ func (svc *Service) ofRefresh(ctx context.Context, refresh, workstation string, 
 		return s, p, false, err
 	}
 	switch {
-	case weaken.Skip(weaken.RefreshOnce):
-		// whoever holds any token of the family gets the next one
+	//defence:refresh-once the token before the newest is good for nothing but another tab's
 	case generation == s.Generation-1 && now.Sub(s.Rotated) < supersededGrace:
 		return s, p, true, nil
+	//defence:refresh-once a used refresh token ends its session
 	case generation != s.Generation:
 		svc.log.WarnContext(ctx, "a used refresh token was shown again; its session has ended", "person", s.PersonID, "workstation", workstation)
 		svc.access.Tell(access.Event{Kind: access.EventTheft, Person: s.PersonID, Where: workstation, Detail: "a used refresh token was shown again"})
@@ -291,7 +293,11 @@ func (svc *Service) authenticate(ctx context.Context, token, workstation string,
 	if err != nil {
 		return access.Subject{}, fmt.Errorf("signin: authenticate: %w", err)
 	}
-	if s.PersonID != c.Subject && !weaken.Skip(weaken.FreshSession) || s.Workstation != c.Confirmation.Workstation {
+	//defence:fresh-session a session is of the person who signed in
+	if s.PersonID != c.Subject {
+		return access.Subject{}, access.ErrNoSession
+	}
+	if s.Workstation != c.Confirmation.Workstation {
 		return access.Subject{}, access.ErrNoSession
 	}
 	p, err := svc.alive(ctx, s, workstation, now)
@@ -329,7 +335,8 @@ func (svc *Service) Recheck(ctx context.Context, was access.Subject) (access.Sub
 // alive ends a session that may not go on, and gives the person of one that may.
 func (svc *Service) alive(ctx context.Context, s access.Session, workstation string, now time.Time) (access.Person, error) {
 	switch {
-	case s.Workstation != workstation && !weaken.Skip(weaken.TokenStation):
+	//defence:token-station tokens are bound to their workstation
+	case s.Workstation != workstation:
 		svc.access.Tell(access.Event{Kind: access.EventTheft, Person: s.PersonID, Where: workstation, Detail: "a token was shown by another workstation"})
 		return access.Person{}, svc.end(ctx, s, workstation, actionUse, "token shown by another workstation")
 	case !now.Before(s.Expires):
@@ -363,8 +370,10 @@ func (svc *Service) end(ctx context.Context, s access.Session, workstation, acti
 func (svc *Service) IdleLimit() time.Duration { return svc.idle }
 
 // SignOut ends the session of s.
+//
+//defence:sign-out-ends signing out ends the session at the hub
 func (svc *Service) SignOut(ctx context.Context, s access.Subject) error {
-	if s.Session == "" || weaken.Skip(weaken.SignOutEnds) {
+	if s.Session == "" {
 		return nil
 	}
 	if err := svc.dir.DeleteSession(ctx, s.Session); err != nil {

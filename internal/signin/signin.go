@@ -16,7 +16,6 @@ import (
 	"github.com/go-webauthn/webauthn/webauthn"
 
 	"vitalseal/internal/access"
-	"vitalseal/internal/lab/weaken"
 )
 
 var loginText = regexp.MustCompile(`^[a-z0-9][a-z0-9._@-]{0,63}$`)
@@ -150,6 +149,8 @@ func (p *pendings) done(id string) {
 // factor. Every failure of login, password, person or workstation is ErrSignIn, after the same work; too many are a
 // *Throttled, which is one too. ErrBusy and errors of directory or audit log may be tried again. Success and failure are
 // audited; a login that belongs to nobody is not written down, because people type passwords there.
+//
+//defence:same-answer every failed sign-in looks the same
 func (svc *Service) SignIn(ctx context.Context, login, password, workstation string) (SignedIn, error) {
 	now := time.Now().UTC()
 	login, plausible := NormalLogin(login)
@@ -194,8 +195,6 @@ func (svc *Service) SignIn(ctx context.Context, login, password, workstation str
 	}
 	reason := ""
 	switch {
-	case !known && weaken.Skip(weaken.SameAnswer):
-		return SignedIn{}, access.ErrNotFound
 	case !known:
 		reason = "unknown login"
 	case !right:
@@ -216,8 +215,12 @@ func (svc *Service) SignIn(ctx context.Context, login, password, workstation str
 		return SignedIn{}, err
 	}
 	ask, err := svc.ask(ctx, p, workstation, "", "pwd", hash, now)
-	if err != nil || ask != nil && !weaken.Skip(weaken.SecondFactor) {
-		return SignedIn{Pending: ask}, err
+	if err != nil {
+		return SignedIn{}, err
+	}
+	//defence:second-factor a second factor is asked for
+	if ask != nil {
+		return SignedIn{Pending: ask}, nil
 	}
 	return svc.startSessionShown(ctx, p, workstation, "pwd", false, now, hash)
 }
@@ -447,12 +450,7 @@ func (svc *Service) ChangePassword(ctx context.Context, s access.Subject, old, n
 	if err := svc.record(ctx, s.Person, s.Workstation, actionPassword, true, "own"); err != nil {
 		return err
 	}
-	if weaken.Skip(weaken.PasswordSwap) {
-		err = svc.dir.SetPassword(ctx, s.Person.ID, hash, false)
-	} else {
-		err = svc.dir.SwapPassword(ctx, s.Person.ID, was, hash)
-	}
-	switch {
+	switch err := svc.swapPassword(ctx, s.Person.ID, was, hash); {
 	case errors.Is(err, access.ErrConflict): // the entry above must not stand alone
 		return errors.Join(ErrPasswordChanged, svc.record(ctx, s.Person, s.Workstation, actionPassword, false, "not done: changed meanwhile, or the person disabled"))
 	case err != nil:
@@ -464,6 +462,13 @@ func (svc *Service) ChangePassword(ctx context.Context, s access.Subject, old, n
 	svc.pendings.forget(s.Person.ID) // sign-ins for which the old password was shown
 	svc.access.ForgetFailures(s.Person.ID, s.Workstation)
 	return svc.forgive(ctx, s.Person.ID)
+}
+
+// swapPassword writes a new password over the one that was shown for it.
+//
+//defence:password-swap a password replaces the one that it was shown for, and no other
+func (svc *Service) swapPassword(ctx context.Context, person, was, hash string) error {
+	return svc.dir.SwapPassword(ctx, person, was, hash)
 }
 
 // forgive clears what was counted against a login: the guesses were about a password that is no longer one.

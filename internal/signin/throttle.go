@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"vitalseal/internal/access"
-	"vitalseal/internal/lab/weaken"
 )
 
 // Throttled is the answer to a proof of identity that comes too soon after wrong ones of the same kind. It is an ErrSignIn
@@ -103,21 +102,17 @@ type counted struct {
 	failures int // with this try
 }
 
-// attempt counts a try in pools before its outcome is known. It is a *Throttled while one of them makes it wait; the first
-// refusal after a failure is audited. p is the person whom the try is about; without an id it is a login of no person.
+// attempt counts a try in pools before its outcome is known. It is a *Throttled while one of them
+// makes it wait; the first refusal after a failure is audited. p is the person whom the try is about;
+// without an id it is a login of no person.
+//
+//defence:throttle failures slow down
+//defence:own-counts a step-up is not counted with the sign-ins
+//defence:counts-together failures count over all workstations
 func (svc *Service) attempt(ctx context.Context, p access.Person, workstation, action string, now time.Time, pools ...pool) (*attempt, error) {
 	a := &attempt{svc: svc}
-	if weaken.Skip(weaken.Throttle) {
-		return a, nil
-	}
 	now = now.UTC().Truncate(time.Microsecond)
 	for _, in := range pools {
-		switch {
-		case weaken.Skip(weaken.OwnCounts): // one for everything at a workstation
-			in.name = "all@" + workstation
-		case weaken.Skip(weaken.CountsTogether): // each workstation for itself
-			in.name += "@" + workstation
-		}
 		if err := a.count(ctx, in, p, workstation, action, now); err != nil {
 			if werr := a.withdraw(ctx); werr != nil {
 				return nil, werr
