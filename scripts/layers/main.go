@@ -138,8 +138,7 @@ func boxes(imports map[string][]string) []*box {
 			byName[name].subs = append(byName[name].subs, sub)
 		}
 		for _, to := range tos {
-			// weaken is a constant false in the product and imported wherever a defence stands.
-			if to = head(to); to != name && path.Base(to) != "weaken" {
+			if to = head(to); to != name {
 				reach[name][to] = true
 			}
 		}

@@ -113,11 +113,8 @@ func Check(cfg Config) ([]Mark, error) {
 			errs = append(errs, fmt.Errorf("%s:%d: %s is not in the list of defences, %s", m.File, m.Line, m.Name, cfg.List))
 		}
 	}
-	old, err := cfg.oldCalls(constants)
-	errs = append(errs, err)
 	for name, l := range names {
 		switch have := places[name]; {
-		case old[name]:
 		case len(have) == 0:
 			errs = append(errs, fmt.Errorf("%s:%d: no mark in the sources has the name %s", cfg.List, l.line, name))
 		case len(have) != l.places:
@@ -219,26 +216,6 @@ func skips(call *ast.CallExpr) string {
 		return ""
 	}
 	return of(call.Args[0])
-}
-
-// oldCalls are the names for which product code asks Skip itself: packages that have no marks yet.
-func (cfg Config) oldCalls(constants map[string]string) (map[string]bool, error) {
-	out := map[string]bool{}
-	var errs []error
-	err := cfg.files(func(file string, src []byte) {
-		if !strings.Contains(string(src), "weaken.Skip(") {
-			return
-		}
-		tree, err := parser.ParseFile(token.NewFileSet(), file, src, parser.SkipObjectResolution)
-		errs = append(errs, err)
-		ast.Inspect(tree, func(n ast.Node) bool {
-			if call, ok := n.(*ast.CallExpr); ok {
-				out[constants[skips(call)]] = true
-			}
-			return true
-		})
-	})
-	return out, errors.Join(append(errs, err)...)
 }
 
 // Write checks, and writes the copies and overlay.json into the folder out, which it empties first.

@@ -5,6 +5,7 @@ package weaken
 import (
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"time"
@@ -82,4 +83,13 @@ func Set(ds ...Defence) error {
 	defer state.mu.Unlock()
 	state.at = time.Time{}
 	return nil
+}
+
+// Folder is where the shared file lies (see Share), for what weakened processes have to tell each other; empty without one.
+func Folder() string {
+	file, ok := strings.CutPrefix(os.Getenv(variable), "@")
+	if !ok {
+		return ""
+	}
+	return filepath.Dir(file)
 }
