@@ -9,7 +9,6 @@ import (
 	"math"
 	"os"
 	"path/filepath"
-	"slices"
 	"time"
 )
 
@@ -70,48 +69,14 @@ func (d *apartDB) locked(ctx context.Context, f func(tx *sql.Tx) error) error {
 	return transact(ctx, d.writes, f)
 }
 
-// openDirectory brings the directory in dir to the newest schema and opens it. What one of an older schema holds of entries and commands
-// goes to channels.db before it is dropped: after a kill at any moment it is in at least one of the two.
-func openDirectory(ctx context.Context, dir string, conns int) (*sql.DB, error) {
-	path := filepath.Join(dir, directoryFile)
-	before := slices.Index(directorySteps, apartStep)
-	moved := false
-	if _, err := os.Stat(path); err == nil {
-		db, err := openFile(ctx, path, nil, 1, "&_pragma=secure_delete(ON)")
-		if err != nil {
-			return nil, err
-		}
-		var version int
-		err = db.QueryRowContext(ctx, "PRAGMA user_version").Scan(&version)
-		if moved = err == nil && version > 0 && version <= before; moved {
-			err = migrate(ctx, db, directorySteps[:before])
-		}
-		if err = errors.Join(err, db.Close()); err != nil {
-			return nil, err
-		}
-	}
-	if moved {
-		if err := moveApart(ctx, dir); err != nil {
-			return nil, fmt.Errorf("move entries to %s: %w", apartFile, err)
-		}
-	}
-	db, err := openFile(ctx, path, directorySteps, conns, "&_pragma=secure_delete(ON)")
-	if err == nil && moved { // the space that they took; without it the file stays as large as it is
-		_, err = db.ExecContext(ctx, "VACUUM")
-		if err != nil {
-			err = errors.Join(fmt.Errorf("%s: %w", directoryFile, err), db.Close())
-		}
-	}
-	return db, err
-}
-
-func moveApart(ctx context.Context, dir string) (err error) {
+// moveApart copies what a directory of an older schema holds of entries and commands to channels.db.
+func moveApart(ctx context.Context, dir, directory string) (err error) {
 	db, err := openApart(ctx, dir, 1)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, db.Close()) }()
-	if _, err := db.ExecContext(ctx, "ATTACH ? AS old", filepath.Join(dir, directoryFile)); err != nil {
+	if _, err := db.ExecContext(ctx, "ATTACH ? AS old", directory); err != nil {
 		return err
 	}
 	err = transact(ctx, db, func(tx *sql.Tx) error {
@@ -144,17 +109,14 @@ func openApart(ctx context.Context, dir string, conns int) (*sql.DB, error) {
 	return openFile(ctx, path, apartSteps, conns, extra)
 }
 
-// givesBack in what dsn is told comes before the file is written to.
-const givesBack = "&_pragma=auto_vacuum(INCREMENTAL)"
-
 // openApartFiles opens what belongs to the open directory.
-func (s *Store) openApartFiles(ctx context.Context) error {
-	read, err := openApart(ctx, s.dir, 4)
+func (s *Registry) openApartFiles(ctx context.Context) error {
+	read, err := openApart(ctx, s.db.dir, 4)
 	if err != nil {
 		return err
 	}
-	s.apart = &apartDB{DB: read, log: s.log, checkpoints: checkpointer{log: filepath.Join(s.dir, apartFile) + "-wal"}}
-	s.apart.writes, err = openFile(ctx, filepath.Join(s.dir, apartFile), nil, 1, "&_pragma=secure_delete(ON)&_pragma=wal_autocheckpoint(0)")
+	s.apart = &apartDB{DB: read, log: s.db.log, checkpoints: checkpointer{log: filepath.Join(s.db.dir, apartFile) + "-wal"}}
+	s.apart.writes, err = openFile(ctx, filepath.Join(s.db.dir, apartFile), nil, 1, "&_pragma=secure_delete(ON)&_pragma=wal_autocheckpoint(0)")
 	if err != nil {
 		s.apart.writes = read
 	}
@@ -176,7 +138,7 @@ func lockStock(ctx context.Context, tx *sql.Tx, kind string, id int64, owner str
 
 // grow counts what came to a channel or TalkBack, or left it, and sets the highest id that was given. What would be over the quota
 // is refused, and the caller's transaction with it.
-func (s *Store) grow(ctx context.Context, tx *sql.Tx, kind string, id int64, owner string, last, entries, bytes int64) error {
+func (s *Registry) grow(ctx context.Context, tx *sql.Tx, kind string, id int64, owner string, last, entries, bytes int64) error {
 	if _, err := tx.ExecContext(ctx, "UPDATE stock SET last = ?, entries = entries + ?, bytes = bytes + ? WHERE kind = ? AND id = ?",
 		last, entries, bytes, kind, id); err != nil {
 		return err
@@ -203,7 +165,7 @@ func (s *Store) grow(ctx context.Context, tx *sql.Tx, kind string, id int64, own
 // standing is what readers need to know of a channel or TalkBack. The zero value is of one that holds nothing.
 type standing struct{ last, cleared int64 }
 
-func (s *Store) standing(ctx context.Context, kind string, id int64) (st standing, err error) {
+func (s *Registry) standing(ctx context.Context, kind string, id int64) (st standing, err error) {
 	err = s.apart.QueryRowContext(ctx, "SELECT last, cleared FROM stock WHERE kind = ? AND id = ?", kind, id).Scan(&st.last, &st.cleared)
 	if errors.Is(err, sql.ErrNoRows) {
 		err = nil
@@ -225,13 +187,13 @@ func toSweep(ctx context.Context, tx *sql.Tx, kind string, id, upto int64) error
 const gone = int64(math.MaxInt64)
 
 // sweepGone has swept what a channel or TalkBack that is in the directory no more has left.
-func (s *Store) sweepGone(ctx context.Context, kind string, id int64) error {
+func (s *Registry) sweepGone(ctx context.Context, kind string, id int64) error {
 	err := s.apart.locked(ctx, func(tx *sql.Tx) error { return toSweep(ctx, tx, kind, id, gone) })
 	s.kickSweep()
 	return err
 }
 
-func (s *Store) kickSweep() {
+func (s *Registry) kickSweep() {
 	select {
 	case s.sweepNow <- struct{}{}:
 	default: // it has been told
@@ -239,12 +201,12 @@ func (s *Store) kickSweep() {
 }
 
 // sweeper takes away what was cleared or deleted, until ctx ends: a bounded number of rows a transaction.
-func (s *Store) sweeper(ctx context.Context) {
+func (s *Registry) sweeper(ctx context.Context) {
 	if err := s.orphans(ctx); err != nil && ctx.Err() == nil {
-		s.log.Warn("what is left of channels that are gone was not looked for", "err", err)
+		s.db.log.Warn("what is left of channels that are gone was not looked for", "err", err)
 	}
 	if err := s.halfBulks(ctx); err != nil && ctx.Err() == nil {
-		s.log.Warn("what is left of bulk updates that were not finished was not taken away", "err", err)
+		s.db.log.Warn("what is left of bulk updates that were not finished was not taken away", "err", err)
 	}
 	retry := time.NewTimer(0)
 	defer retry.Stop()
@@ -256,14 +218,14 @@ func (s *Store) sweeper(ctx context.Context) {
 		case <-retry.C:
 		}
 		if err := s.sweepAll(ctx); err != nil && ctx.Err() == nil {
-			s.log.Warn("deleted entries take space still; trying again", "err", err)
+			s.db.log.Warn("deleted entries take space still; trying again", "err", err)
 			retry.Reset(time.Minute)
 		}
 	}
 }
 
 // orphans finds what a kill between the directory's transaction and that of channels.db has left.
-func (s *Store) orphans(ctx context.Context) error {
+func (s *Registry) orphans(ctx context.Context) error {
 	for kind, table := range map[string]string{kindChannel: "channels", kindTalkBack: "talkbacks"} {
 		ids, err := list(ctx, s.apart.DB, func(r *sql.Rows) (id int64, err error) { return id, r.Scan(&id) }, "SELECT id FROM stock WHERE kind = ? ORDER BY id", kind)
 		if err != nil {
@@ -288,7 +250,7 @@ type sweep struct {
 	id   int64
 }
 
-func (s *Store) sweepAll(ctx context.Context) error {
+func (s *Registry) sweepAll(ctx context.Context) error {
 	for {
 		all, err := list(ctx, s.apart.DB, func(r *sql.Rows) (w sweep, err error) { return w, r.Scan(&w.kind, &w.id) }, "SELECT kind, id FROM sweeps ORDER BY kind, id LIMIT 100")
 		if err != nil || len(all) == 0 {
@@ -313,7 +275,7 @@ func (s *Store) sweepAll(ctx context.Context) error {
 }
 
 // sweepSome takes the next rows away and says whether there are more.
-func (s *Store) sweepSome(ctx context.Context, w sweep) (more bool, err error) {
+func (s *Registry) sweepSome(ctx context.Context, w sweep) (more bool, err error) {
 	remove := "DELETE FROM entries WHERE channel = ?1 AND id IN (SELECT id FROM entries WHERE channel = ?1 AND id <= ?2 ORDER BY id LIMIT ?3) RETURNING length(sealed)"
 	if w.kind == kindTalkBack {
 		remove = "DELETE FROM commands WHERE talkback = ?1 AND id IN (SELECT id FROM commands WHERE talkback = ?1 AND id <= ?2 ORDER BY id LIMIT ?3) RETURNING length(sealed)"
@@ -360,7 +322,7 @@ func (s *Store) sweepSome(ctx context.Context, w sweep) (more bool, err error) {
 }
 
 // giveBack makes the file smaller by what is free in it, a bounded number of pages at a time. PostgreSQL's own autovacuum does so there.
-func (s *Store) giveBack(ctx context.Context) error {
+func (s *Registry) giveBack(ctx context.Context) error {
 	if s.apart.shared {
 		return nil
 	}

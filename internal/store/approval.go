@@ -11,7 +11,7 @@ import (
 	"vitalseal/internal/access"
 )
 
-var _ access.Approvals = (*Store)(nil)
+var _ access.Approvals = (*Directory)(nil)
 
 // approvalStep is the part of the directory's schema about acts that take two persons, and about what a patient is told of new
 // logins and relationships. A person of before it has created and changed 0. notices are of a patient or of a ward; one of a ward
@@ -63,7 +63,7 @@ const (
 var ErrSecondLogin = errors.New("store: the patient has a login already")
 
 // SaveApproval adds a request that waits. What is to be done is sealed.
-func (s *Store) SaveApproval(ctx context.Context, a access.Approval) error {
+func (s *Directory) SaveApproval(ctx context.Context, a access.Approval) error {
 	err := errors.Join(checkID("approval id", a.ID), checkText("approval kind", a.Kind, 1, maxID), checkText("approval target", a.Target, 1, maxField),
 		checkText("workstation", a.Workstation, 1, maxID))
 	if err == nil && len(a.Act) > maxSealedAct {
@@ -72,7 +72,7 @@ func (s *Store) SaveApproval(ctx context.Context, a access.Approval) error {
 	if err != nil {
 		return named("save approval", err)
 	}
-	key, err := s.key(ctx, directoryKey)
+	key, err := s.db.key(ctx, directoryKey)
 	if err != nil {
 		return named("save approval", err)
 	}
@@ -85,7 +85,7 @@ func (s *Store) SaveApproval(ctx context.Context, a access.Approval) error {
 const selectApproval = `SELECT id, kind, target, sealed_act, requester, role, workstation, requested, expires, decider, decided, outcome, sealed_note
 	FROM approvals`
 
-func (s *Store) scanApproval(ctx context.Context, r scanner) (a access.Approval, err error) {
+func (s *Directory) scanApproval(ctx context.Context, r scanner) (a access.Approval, err error) {
 	var act, note []byte
 	var requested, expires int64
 	var decided *int64
@@ -94,7 +94,7 @@ func (s *Store) scanApproval(ctx context.Context, r scanner) (a access.Approval,
 		return access.Approval{}, err
 	}
 	a.Requested, a.Expires, a.Decided = fromMicro(requested), fromMicro(expires), fromOptional(decided)
-	key, err := s.key(ctx, directoryKey)
+	key, err := s.db.key(ctx, directoryKey)
 	if err != nil {
 		return access.Approval{}, err
 	}
@@ -112,13 +112,13 @@ func (s *Store) scanApproval(ctx context.Context, r scanner) (a access.Approval,
 }
 
 // Approval is the request with this id.
-func (s *Store) Approval(ctx context.Context, id string) (access.Approval, error) {
+func (s *Directory) Approval(ctx context.Context, id string) (access.Approval, error) {
 	a, err := s.scanApproval(ctx, s.db.QueryRowContext(ctx, selectApproval+" WHERE id = ?", id))
 	return a, named("approval", err)
 }
 
 // Approvals are the requests since a time, newest first, at most 1,000.
-func (s *Store) Approvals(ctx context.Context, since time.Time) ([]access.Approval, error) {
+func (s *Directory) Approvals(ctx context.Context, since time.Time) ([]access.Approval, error) {
 	all, err := list(ctx, s.db.DB, func(r *sql.Rows) (access.Approval, error) { return s.scanApproval(ctx, r) },
 		selectApproval+fmt.Sprintf(" WHERE requested >= ? ORDER BY requested DESC, id LIMIT %d", maxApprovals), micro(since))
 	return all, named("approvals", err)
@@ -126,11 +126,11 @@ func (s *Store) Approvals(ctx context.Context, since time.Time) ([]access.Approv
 
 // DecideApproval writes the outcome of a request that has none: of two decisions one is ErrNotFound. What a refused or withdrawn
 // request would have done is destroyed.
-func (s *Store) DecideApproval(ctx context.Context, id, decider, outcome, note string, at time.Time) error {
+func (s *Directory) DecideApproval(ctx context.Context, id, decider, outcome, note string, at time.Time) error {
 	if err := errors.Join(checkText("outcome", outcome, 1, maxID), checkText("note", note, 0, maxField)); err != nil {
 		return named("decide approval", err)
 	}
-	key, err := s.key(ctx, directoryKey)
+	key, err := s.db.key(ctx, directoryKey)
 	if err != nil {
 		return named("decide approval", err)
 	}
@@ -143,7 +143,7 @@ func (s *Store) DecideApproval(ctx context.Context, id, decider, outcome, note s
 }
 
 // FinishApproval replaces the outcome of a request that was approved.
-func (s *Store) FinishApproval(ctx context.Context, id, outcome string) error {
+func (s *Directory) FinishApproval(ctx context.Context, id, outcome string) error {
 	return named("finish approval", affected(s.db.ExecContext(ctx, "UPDATE approvals SET outcome = ? WHERE id = ? AND outcome = ?", outcome, id, access.ApprovalApproved)))
 }
 
@@ -167,7 +167,7 @@ type Notice struct {
 
 // Notices are what a patient is told of the last 400 days, newest first, at most 100: of the patient, and of the ward since the
 // patient came to lie there.
-func (s *Store) Notices(ctx context.Context, patient string) ([]Notice, error) {
+func (s *Directory) Notices(ctx context.Context, patient string) ([]Notice, error) {
 	all, err := list(ctx, s.db.DB, func(r *sql.Rows) (n Notice, err error) {
 		var at int64
 		err = r.Scan(&at, &n.Kind, &n.Person)
@@ -176,13 +176,13 @@ func (s *Store) Notices(ctx context.Context, patient string) ([]Notice, error) {
 	}, fmt.Sprintf(`SELECT at, kind, person FROM notices WHERE patient = ?1 AND at >= ?2 UNION ALL
 		SELECT n.at, n.kind, n.person FROM stays t JOIN beds b ON b.id = t.bed JOIN notices n ON n.ward = b.ward
 		WHERE t.patient = ?1 AND t.ends IS NULL AND n.at >= t.begins AND n.at >= ?2 ORDER BY 1 DESC LIMIT %d`, maxNotices),
-		patient, micro(s.now().Add(-noticeLife)))
+		patient, micro(s.db.now().Add(-noticeLife)))
 	return all, named("notices", err)
 }
 
 // note adds notices about a person: of patients and of wards.
-func (s *Store) note(ctx context.Context, tx *sql.Tx, person, kind string, patients []string) error {
-	now := micro(s.now())
+func (s *Directory) note(ctx context.Context, tx *sql.Tx, person, kind string, patients []string) error {
+	now := micro(s.db.now())
 	for _, id := range patients {
 		patient, ward := id, ""
 		if kind == NoticeWard {
@@ -196,7 +196,7 @@ func (s *Store) note(ctx context.Context, tx *sql.Tx, person, kind string, patie
 }
 
 // noteReset tells a patient that the own login was changed by another person.
-func (s *Store) noteReset(ctx context.Context, tx *sql.Tx, person string) error {
+func (s *Directory) noteReset(ctx context.Context, tx *sql.Tx, person string) error {
 	var self sql.NullString
 	if err := tx.QueryRowContext(ctx, "SELECT self FROM persons WHERE id = ?", person).Scan(&self); err != nil {
 		return err
@@ -221,9 +221,9 @@ func oneLogin(ctx context.Context, tx *sql.Tx, patient string) error {
 }
 
 // PersonChanged notes that another person changed the means by which this one signs in, and tells the patient whose login it is.
-func (s *Store) PersonChanged(ctx context.Context, person string) error {
-	return named("person changed", s.inTx(ctx, func(tx *sql.Tx) error {
-		if err := affected(tx.ExecContext(ctx, "UPDATE persons SET changed = ? WHERE id = ?", micro(s.now()), person)); err != nil {
+func (s *Directory) PersonChanged(ctx context.Context, person string) error {
+	return named("person changed", s.db.inTx(ctx, func(tx *sql.Tx) error {
+		if err := affected(tx.ExecContext(ctx, "UPDATE persons SET changed = ? WHERE id = ?", micro(s.db.now()), person)); err != nil {
 			return err
 		}
 		return s.noteReset(ctx, tx, person)
@@ -232,11 +232,11 @@ func (s *Store) PersonChanged(ctx context.Context, person string) error {
 
 // SetRelations replaces a person's role, wards and patients at once, if they are still what before has: else it is ErrConflict. The
 // patients concerned are told of what is new.
-func (s *Store) SetRelations(ctx context.Context, before access.Person, role access.Role, wards, patients []string) error {
+func (s *Directory) SetRelations(ctx context.Context, before access.Person, role access.Role, wards, patients []string) error {
 	if !role.Valid() {
 		return named("set relations", fmt.Errorf("%w: role must be one of %v", ErrInvalid, access.Roles()))
 	}
-	return named("set relations", s.urgently(ctx, func(ctx context.Context, tx *sql.Tx) error {
+	return named("set relations", s.db.urgently(ctx, func(ctx context.Context, tx *sql.Tx) error {
 		now, _, err := s.scanPerson(ctx, tx.QueryRowContext(ctx, selectPerson+" WHERE id = ?", before.ID))
 		if err != nil {
 			return err
@@ -258,7 +258,7 @@ func (s *Store) SetRelations(ctx context.Context, before access.Person, role acc
 			return err
 		}
 		if err := affected(tx.ExecContext(ctx, "UPDATE persons SET role = ?, wards = ?, patients = ?, changed = ? WHERE id = ?", string(role), newWards, newPatients,
-			micro(s.now()), before.ID)); err != nil {
+			micro(s.db.now()), before.ID)); err != nil {
 			return err
 		}
 		return errors.Join(s.note(ctx, tx, before.ID, NoticeWard, without(wards, before.Wards)),

@@ -3,7 +3,6 @@ package store
 import (
 	"context"
 	"database/sql"
-	"encoding/binary"
 	"errors"
 	"math"
 	"time"
@@ -13,16 +12,6 @@ import (
 	"vitalseal/internal/seal"
 	"vitalseal/internal/vitals"
 )
-
-// Arrival is a chunk that ingest has authenticated and opened.
-type Arrival struct {
-	Sensor   string // SPIFFE id of the peer that sent it
-	Header   seal.Header
-	Chunk    vitals.Chunk
-	Encoded  []byte // what vitals.Decode made Chunk of, not changed afterwards; nil: Chunk was made here and is encoded here
-	Received time.Time
-	Clock    Clock // by which its times were read
-}
 
 // The reasons of Rejected, and of the Retry that a disabled sensor gets.
 const (
@@ -34,14 +23,11 @@ const (
 	ReasonDeleted  = "sensor is deleted"
 )
 
-// maxSpan bounds how far samples lie from their chunk's start, and so which partitions a range of time concerns.
-const maxSpan = 10 * time.Minute
-
 // Append stores one chunk under the key of the patient it belongs to, together with its share of the minute trends, and
 // returns when that is fsynced; concurrent calls share a commit. The grant must allow access.AppendVitals on the system.
 // Each sample belongs to the patient who lay at its time in the bed where its sensor then was, else to Unassigned: a chunk that
 // reaches over such a boundary is split there. An error comes with Retry only and says why.
-func (s *Store) Append(ctx context.Context, g access.Grant, a Arrival) (delivery.Outcome, string, error) {
+func (s *Archive) Append(ctx context.Context, g access.Grant, a Arrival) (delivery.Outcome, string, error) {
 	type result struct {
 		outcome delivery.Outcome
 		reason  string
@@ -60,7 +46,7 @@ func (s *Store) Append(ctx context.Context, g access.Grant, a Arrival) (delivery
 
 // Hand is Append for who does not wait: settled is called once, with what Append would return, from this goroutine or from
 // the store's writer. It must not block.
-func (s *Store) Hand(ctx context.Context, g access.Grant, a Arrival, settled func(delivery.Outcome, string, error)) {
+func (s *Archive) Hand(ctx context.Context, g access.Grant, a Arrival, settled func(delivery.Outcome, string, error)) {
 	p, outcome, reason, err := s.receive(ctx, g, a)
 	if p == nil {
 		settled(outcome, reason, err)
@@ -77,8 +63,8 @@ func (s *Store) Hand(ctx context.Context, g access.Grant, a Arrival, settled fun
 }
 
 // receive makes an arrival ready for the writer, or says what became of it.
-func (s *Store) receive(ctx context.Context, g access.Grant, a Arrival) (*pending, delivery.Outcome, string, error) {
-	if err := s.allowed(g, access.AppendVitals, access.OnSystem()); err != nil {
+func (s *Archive) receive(ctx context.Context, g access.Grant, a Arrival) (*pending, delivery.Outcome, string, error) {
+	if err := s.db.allowed(g, access.AppendVitals, access.OnSystem()); err != nil {
 		return nil, delivery.Retry, "", named("append", err)
 	}
 	if err := checkIdentity("sensor", a.Sensor); err != nil {
@@ -113,7 +99,7 @@ func (s *Store) receive(ctx context.Context, g access.Grant, a Arrival) (*pendin
 }
 
 // place makes an arrival whose times are ahead by so much ready for the writer, or says what became of it.
-func (s *Store) place(ctx context.Context, a Arrival, h sensorHistory, ahead time.Duration) (*pending, delivery.Outcome, string, error) {
+func (s *Archive) place(ctx context.Context, a Arrival, h sensorHistory, ahead time.Duration) (*pending, delivery.Outcome, string, error) {
 	p, reason := s.prepare(a, ahead, true)
 	if reason == "" {
 		switch h.state {
@@ -136,55 +122,25 @@ func (s *Store) place(ctx context.Context, a Arrival, h sensorHistory, ahead tim
 }
 
 // reject sets an arrival aside for good.
-func (s *Store) reject(ctx context.Context, a Arrival, reason string) (*pending, delivery.Outcome, string, error) {
+func (s *Archive) reject(ctx context.Context, a Arrival, reason string) (*pending, delivery.Outcome, string, error) {
 	if err := s.setAside(ctx, a, reason); err != nil {
 		return nil, delivery.Retry, "", named("append: quarantine", err)
 	}
 	return nil, delivery.Rejected, reason, nil
 }
 
-// row is what identifies a stored chunk; all of it is bound to the sealed bytes.
-type row struct {
-	sensor string
-	signal vitals.Signal
-	epoch  seal.Epoch
-	seq    uint64
-	start  int64
-}
-
-// pending is an arrival on its way through the writer.
-type pending struct {
-	row
-	partition   string
-	first, last int64 // µs of the earliest and the latest sample
-	received    int64
-	subject     string
-	places      int64 // the generation that says so
-	key         seal.Key
-	encoded     []byte
-	sealed      []byte
-	chunk       vitals.Chunk
-	header      seal.Header
-	clock       Clock      // of one that waits
-	live        *Update    // what of one that waits is shown now
-	parts       []*pending // later shares of a chunk that was split, stored with it or not at all
-	inQuestion  bool       // whether it is of the patient is not confirmed
-	outcome     delivery.Outcome
-	settled     func(delivery.Outcome, string, error) // called by the writer, once
-}
-
 // prepare checks an arrival and brings it into the form of its row, its times corrected by what they are ahead, or says why it can
 // never be stored. Times that are not sure are not looked at.
-func (s *Store) prepare(a Arrival, ahead time.Duration, sure bool) (*pending, string) {
+func (s *Archive) prepare(a Arrival, ahead time.Duration, sure bool) (*pending, string) {
 	h, c := a.Header, a.Chunk
 	if !c.Signal.Valid() || vitals.Signal(h.Signal) != c.Signal || h.Sensor != a.Sensor ||
 		h.Start.UnixMicro() != c.Start.UnixMicro() || h.Seq > math.MaxInt64 || h.Epoch.Number > math.MaxInt64 {
 		return nil, ReasonHeader
 	}
 	c = shifted(c, ahead)
-	start, now := h.Start.UTC().Add(-ahead), s.now()
+	start, now := h.Start.UTC().Add(-ahead), s.db.now()
 	//defence:clock implausible times are refused
-	if sure && (start.Before(now.Add(-s.opt.maxAge)) || start.After(now.Add(s.opt.maxAhead))) {
+	if sure && (start.Before(now.Add(-s.opt.MaxAge)) || start.After(now.Add(s.opt.MaxAhead))) {
 		return nil, ReasonTime
 	}
 	first, last := sampleSpan(c)
@@ -214,58 +170,12 @@ func encodes(encoded []byte, c vitals.Chunk) bool {
 	return err == nil && signal == c.Signal && start.Equal(c.Start)
 }
 
-// sampleSpan is the time of the earliest and the latest sample; a waveform's end is just after its last one.
-func sampleSpan(c vitals.Chunk) (first, last time.Time) {
-	first, last = c.Start, c.End()
-	for _, b := range c.Bundles {
-		first, last = earlier(first, b.At), later(last, b.At)
-	}
-	for _, e := range c.Events {
-		first, last = earlier(first, e.At), later(last, e.At)
-	}
-	return first, later(first, last)
-}
-
-func earlier(a, b time.Time) time.Time {
-	if b.Before(a) {
-		return b
-	}
-	return a
-}
-
-func later(a, b time.Time) time.Time {
-	if b.After(a) {
-		return b
-	}
-	return a
-}
-
-// chunkData is the associated data of a stored chunk: moved to another row or patient, it does not open.
-func chunkData(r row, subject string) []byte {
-	b := associated("chunk", r.sensor, subject)
-	b = append(b, byte(r.signal))
-	b = append(b, r.epoch.ID[:]...)
-	b = binary.BigEndian.AppendUint64(b, r.epoch.Number)
-	b = binary.BigEndian.AppendUint64(b, r.seq)
-	return binary.BigEndian.AppendUint64(b, uint64(r.start)) // #nosec G115 -- the bits, not the number
-}
-
-// associated spells what a sealed value is and where it belongs; lengths in front keep two lists apart.
-func associated(what string, where ...string) []byte {
-	b := append([]byte("vitalseal store v1 "), what...)
-	for _, w := range where {
-		b = binary.BigEndian.AppendUint16(b, uint16(len(w))) // #nosec G115 -- ids are bounded by validation
-		b = append(b, w...)
-	}
-	return b
-}
-
 // maxQuarantine bounds what is set aside; the oldest goes first.
 const maxQuarantine = 10_000
 
 // setAside keeps a rejected chunk, durably, because its sender will now forget it. Sent again it is not kept again.
-func (s *Store) setAside(ctx context.Context, a Arrival, reason string) error {
-	key, err := s.key(ctx, patientKey(Unassigned))
+func (s *Archive) setAside(ctx context.Context, a Arrival, reason string) error {
+	key, err := s.db.key(ctx, patientKey(Unassigned))
 	if err != nil {
 		return err
 	}
@@ -279,7 +189,7 @@ func (s *Store) setAside(ctx context.Context, a Arrival, reason string) error {
 	epoch, seq, start := a.Header.Epoch.ID, a.Header.Seq, a.Header.Start.UnixMicro()
 	where := chunkData(row{a.Sensor, vitals.Signal(a.Header.Signal), a.Header.Epoch, seq, start}, "quarantine")
 	var id int64
-	err = s.inTx(ctx, func(tx *sql.Tx) error {
+	err = s.db.inTx(ctx, func(tx *sql.Tx) error {
 		return tx.QueryRowContext(ctx, `INSERT INTO quarantine (sensor, signal, epoch, seq, start, received, reason, sealed)
 		VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING RETURNING id`,
 			a.Sensor, a.Header.Signal, epoch[:], int64(seq), start, micro(a.Received), reason, key.Seal(encoded, where)).Scan(&id) // #nosec G115 -- the bits are the key
@@ -303,7 +213,7 @@ type Quarantined struct {
 }
 
 // Quarantine lists what was set aside, newest first, at most limit (1 to 10,000).
-func (s *Store) Quarantine(ctx context.Context, limit int) ([]Quarantined, error) {
+func (s *Archive) Quarantine(ctx context.Context, limit int) ([]Quarantined, error) {
 	rows, err := s.db.QueryContext(ctx, "SELECT sensor, signal, seq, start, received, reason FROM quarantine ORDER BY id DESC LIMIT ?",
 		min(max(limit, 1), maxQuarantine))
 	if err != nil {

@@ -22,8 +22,8 @@ type Attempt struct {
 // Attempts are a patient's in [from, to), in the order of time, with steps as Trends has them. What
 // was compacted before hubs counted them is not there. The grant must allow access.ViewPatient or
 // access.ViewDisplay on the patient.
-func (s *Store) Attempts(ctx context.Context, g access.Grant, patient string, from, to time.Time, step time.Duration) ([]Attempt, error) {
-	if err := s.numbersAllowed(g, patient); err != nil {
+func (s *Archive) Attempts(ctx context.Context, g access.Grant, patient string, from, to time.Time, step time.Duration) ([]Attempt, error) {
+	if err := s.db.numbersAllowed(g, patient); err != nil {
 		return nil, named("attempts", err)
 	}
 	switch {
@@ -34,7 +34,7 @@ func (s *Store) Attempts(ctx context.Context, g access.Grant, patient string, fr
 	case !to.After(from):
 		return nil, nil
 	}
-	key, err := s.key(ctx, patientKey(patient))
+	key, err := s.db.key(ctx, patientKey(patient))
 	if err != nil {
 		return nil, named("attempts", err)
 	}

@@ -13,13 +13,12 @@ import (
 
 // attribution caches, for each sensor, whose it was when: its placements crossed with the stays in those beds.
 type attribution struct {
-	mu  sync.RWMutex // guards all below
-	gen uint64       // of the histories; entries of an older one are stale
-	m   map[string]sensorHistory
+	mu sync.RWMutex // guards m
+	m  map[string]sensorHistory
 }
 
 type sensorHistory struct {
-	gen    uint64
+	gen    uint64    // of the places; of an older one it is stale
 	places int64     // in PostgreSQL: the generation that it was read in
 	state  string    // of the device; empty when it is not in the inventory
 	lay    intervals // whose its readings are: stood, with the spans that were moved to another patient
@@ -41,18 +40,12 @@ type intervals []interval
 
 func (a *attribution) init() { a.m = map[string]sensorHistory{} }
 
-// changed makes every cached history stale; it is called after a placement, a stay or a device's state has committed.
-func (a *attribution) changed() {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.gen++
-}
-
-func (a *attribution) get(sensor string) (h sensorHistory, gen uint64, ok bool) {
+// get is a history of that generation.
+func (a *attribution) get(sensor string, gen uint64) (h sensorHistory, ok bool) {
 	a.mu.RLock()
 	defer a.mu.RUnlock()
 	h, ok = a.m[sensor]
-	return h, a.gen, ok && h.gen == a.gen
+	return h, ok && h.gen == gen
 }
 
 func (a *attribution) put(sensor string, h sensorHistory) {
@@ -65,9 +58,10 @@ func (a *attribution) put(sensor string, h sensorHistory) {
 }
 
 // placesOf is whose a sensor was when, and its state in the inventory.
-func (s *Store) placesOf(ctx context.Context, sensor string) (sensorHistory, error) {
-	h, gen, ok := s.where.get(sensor)
-	if !ok || s.deaf() {
+func (s *Attribution) placesOf(ctx context.Context, sensor string) (sensorHistory, error) {
+	gen := s.db.placeChanges()
+	h, ok := s.where.get(sensor, gen)
+	if !ok || s.db.deaf() {
 		// The generation is from before the read: a change meanwhile makes what is read stale at once.
 		var err error
 		if h, err = s.history(ctx, sensor); err != nil {
@@ -109,8 +103,8 @@ func (all intervals) during(first, last int64) (patient string, steady bool) {
 	return patient, true
 }
 
-func (s *Store) history(ctx context.Context, sensor string) (h sensorHistory, err error) {
-	if s.others != nil {
+func (s *Attribution) history(ctx context.Context, sensor string) (h sensorHistory, err error) {
+	if s.db.isShared() {
 		if err := s.db.QueryRowContext(ctx, selectPlaces).Scan(&h.places); err != nil {
 			return h, err
 		}
@@ -124,7 +118,7 @@ func (s *Store) history(ctx context.Context, sensor string) (h sensorHistory, er
 	case err != nil:
 		return h, err
 	}
-	if state, ok := s.barredDevice(sensor); ok {
+	if state, ok := s.dir.barredDevice(sensor); ok {
 		h.state = state
 	}
 	rows, err := s.db.QueryContext(ctx, `SELECT p.begins, s.begins, coalesce(p.ends, ?1), coalesce(s.ends, ?1),
@@ -158,7 +152,7 @@ func (s *Store) history(ctx context.Context, sensor string) (h sensorHistory, er
 }
 
 // clockHistory adds what was said of the clock that a sensor's times are read from.
-func (s *Store) clockHistory(ctx context.Context, sensor string, h *sensorHistory) error {
+func (s *Attribution) clockHistory(ctx context.Context, sensor string, h *sensorHistory) error {
 	return each(ctx, s.db, "SELECT low, high, clock FROM clock_settled WHERE sensor = ? ORDER BY at, low, high", func(rows *sql.Rows) error {
 		var x settlement
 		var clock int64

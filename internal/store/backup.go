@@ -27,7 +27,6 @@ const (
 	keysBackup    = "keys.db"
 	keysManifest  = "keys.json"
 	backupVersion = 1
-	directoryFile = "directory.db"
 	separateKeys  = "name LIKE 'patient/%' OR name LIKE 'channel/%' OR name LIKE 'envelope/%' OR name LIKE 'talkback/%'"
 )
 

@@ -105,7 +105,7 @@ func (c *channelTurns) take(ctx context.Context, channel int64) (give func(), er
 }
 
 // onChannel runs f in a write transaction when no bulk update of the channel is under way, with the channel's stock row locked.
-func (s *Store) onChannel(ctx context.Context, channel int64, owner string, f func(tx *sql.Tx, st standing) error) error {
+func (s *Registry) onChannel(ctx context.Context, channel int64, owner string, f func(tx *sql.Tx, st standing) error) error {
 	give, err := s.apart.channels.take(ctx, channel)
 	if err != nil {
 		return err
@@ -115,7 +115,7 @@ func (s *Store) onChannel(ctx context.Context, channel int64, owner string, f fu
 }
 
 // alone is onChannel for the holder of the channel's turn. What a killed hub has left of a bulk update is taken away first.
-func (s *Store) alone(ctx context.Context, channel int64, owner string, f func(tx *sql.Tx, st standing) error) error {
+func (s *Registry) alone(ctx context.Context, channel int64, owner string, f func(tx *sql.Tx, st standing) error) error {
 	for {
 		mark := int64(0)
 		err := s.apart.locked(ctx, func(tx *sql.Tx) error {
@@ -131,7 +131,7 @@ func (s *Store) alone(ctx context.Context, channel int64, owner string, f func(t
 			switch {
 			case bulk == 0:
 				return f(tx, st)
-			case s.apart.shared && until > micro(s.now()):
+			case s.apart.shared && until > micro(s.db.now()):
 				return errBulkRuns
 			}
 			// In files the holder of the channel's turn knows that no process is at it.
@@ -162,18 +162,18 @@ func newMark() int64 {
 	return int64(binary.LittleEndian.Uint64(b[:])>>1) | 1 // #nosec G115 -- 63 bits, and not 0
 }
 
-func (s *Store) markBulk(ctx context.Context, tx *sql.Tx, channel, mark int64) error {
-	_, err := tx.ExecContext(ctx, "UPDATE stock SET bulk = ?, bulk_until = ? WHERE kind = ? AND id = ?", mark, micro(s.now().Add(bulkLease)), kindChannel, channel)
+func (s *Registry) markBulk(ctx context.Context, tx *sql.Tx, channel, mark int64) error {
+	_, err := tx.ExecContext(ctx, "UPDATE stock SET bulk = ?, bulk_until = ? WHERE kind = ? AND id = ?", mark, micro(s.db.now().Add(bulkLease)), kindChannel, channel)
 	return err
 }
 
 // bulkTurn runs f in a write transaction of a bulk update; errBulkLost if it is another's by now, or the channel is gone.
-func (s *Store) bulkTurn(ctx context.Context, channel, mark int64, f func(tx *sql.Tx, st standing, owner string) error) error {
+func (s *Registry) bulkTurn(ctx context.Context, channel, mark int64, f func(tx *sql.Tx, st standing, owner string) error) error {
 	return s.apart.locked(ctx, func(tx *sql.Tx) error {
 		var st standing
 		var owner string
 		err := tx.QueryRowContext(ctx, "UPDATE stock SET bulk_until = ? WHERE kind = ? AND id = ? AND bulk = ? RETURNING last, cleared, owner",
-			micro(s.now().Add(bulkLease)), kindChannel, channel, mark).Scan(&st.last, &st.cleared, &owner)
+			micro(s.db.now().Add(bulkLease)), kindChannel, channel, mark).Scan(&st.last, &st.cleared, &owner)
 		if errors.Is(err, sql.ErrNoRows) {
 			return errBulkLost
 		}
@@ -185,7 +185,7 @@ func (s *Store) bulkTurn(ctx context.Context, channel, mark int64, f func(tx *sq
 }
 
 // undoBulk takes away what a bulk update has stored, in bounded pieces, and its mark.
-func (s *Store) undoBulk(ctx context.Context, channel, mark int64) error {
+func (s *Registry) undoBulk(ctx context.Context, channel, mark int64) error {
 	for more := true; more; {
 		err := s.bulkTurn(ctx, channel, mark, func(tx *sql.Tx, st standing, owner string) error {
 			var n, bytes int64
@@ -216,13 +216,13 @@ func (s *Store) undoBulk(ctx context.Context, channel, mark int64) error {
 	return nil
 }
 
-func (s *Store) unmarkBulk(ctx context.Context, tx *sql.Tx, channel int64) error {
+func (s *Registry) unmarkBulk(ctx context.Context, tx *sql.Tx, channel int64) error {
 	_, err := tx.ExecContext(ctx, "UPDATE stock SET bulk = 0, bulk_until = 0 WHERE kind = ? AND id = ?", kindChannel, channel)
 	return err
 }
 
 // halfBulks takes away what a killed process has left of bulk updates.
-func (s *Store) halfBulks(ctx context.Context) error {
+func (s *Registry) halfBulks(ctx context.Context) error {
 	ids, err := list(ctx, s.apart.DB, func(r *sql.Rows) (id int64, err error) { return id, r.Scan(&id) }, "SELECT id FROM stock WHERE bulk <> 0 ORDER BY id")
 	if err != nil {
 		return err
@@ -242,11 +242,11 @@ func (s *Store) halfBulks(ctx context.Context) error {
 //
 // Many entries are stored in several transactions: who writes to other channels, and the sweep, get their turns between, and who
 // writes to this one waits. None of them is read before all are stored; what an error or a kill leaves is taken away.
-func (s *Store) AppendEntries(ctx context.Context, g access.Grant, channel int64, entries []Entry) ([]Entry, error) {
-	if err := s.allowed(g, access.WriteChannel, access.OnChannel(channel)); err != nil {
+func (s *Registry) AppendEntries(ctx context.Context, g access.Grant, channel int64, entries []Entry) ([]Entry, error) {
+	if err := s.db.allowed(g, access.WriteChannel, access.OnChannel(channel)); err != nil {
 		return nil, named("append entries", err)
 	}
-	if err := s.mayStore(); err != nil {
+	if err := s.db.mayStore(); err != nil {
 		return nil, named("append entries", err)
 	}
 	if len(entries) > MaxBulk {
@@ -276,7 +276,7 @@ func (s *Store) AppendEntries(ctx context.Context, g access.Grant, channel int64
 // appendInTurns stores few entries in one transaction, and many in several.
 //
 //defence:bulk-turns a bulk update is stored in pieces, so that other writers get their turns
-func (s *Store) appendInTurns(ctx context.Context, ref access.ChannelRef, key seal.Key, entries []Entry) (out []Entry, err error) {
+func (s *Registry) appendInTurns(ctx context.Context, ref access.ChannelRef, key seal.Key, entries []Entry) (out []Entry, err error) {
 	if len(entries) <= bulkRows {
 		return s.appendSome(ctx, ref, key, entries)
 	}
@@ -288,9 +288,9 @@ func (s *Store) appendInTurns(ctx context.Context, ref access.ChannelRef, key se
 }
 
 // appendSome is AppendEntries in one transaction.
-func (s *Store) appendSome(ctx context.Context, ref access.ChannelRef, key seal.Key, entries []Entry) (out []Entry, err error) {
+func (s *Registry) appendSome(ctx context.Context, ref access.ChannelRef, key seal.Key, entries []Entry) (out []Entry, err error) {
 	err = s.alone(ctx, ref.ID, ref.Owner, func(tx *sql.Tx, st standing) error {
-		p := plan{Entries: slices.Clone(entries), now: s.now, channel: ref.ID, key: key}
+		p := plan{Entries: slices.Clone(entries), now: s.db.now, channel: ref.ID, key: key}
 		if err := p.make(ctx, tx, st); err != nil {
 			return err
 		}
@@ -301,7 +301,7 @@ func (s *Store) appendSome(ctx context.Context, ref access.ChannelRef, key seal.
 }
 
 // appendMany is AppendEntries in several transactions.
-func (s *Store) appendMany(ctx context.Context, ref access.ChannelRef, key seal.Key, entries []Entry) (_ []Entry, err error) {
+func (s *Registry) appendMany(ctx context.Context, ref access.ChannelRef, key seal.Key, entries []Entry) (_ []Entry, err error) {
 	mark := newMark()
 	var st standing
 	err = s.alone(ctx, ref.ID, ref.Owner, func(tx *sql.Tx, now standing) error {
@@ -317,10 +317,10 @@ func (s *Store) appendMany(ctx context.Context, ref access.ChannelRef, key seal.
 			return
 		}
 		if undo := s.undoBulk(run, ref.ID, mark); undo != nil && !errors.Is(undo, errBulkLost) {
-			s.log.Warn("entries of a bulk update that failed are read by no one, and take space until the next one", "channel", ref.ID, "err", undo)
+			s.db.log.Warn("entries of a bulk update that failed are read by no one, and take space until the next one", "channel", ref.ID, "err", undo)
 		}
 	}()
-	p := plan{Entries: slices.Clone(entries), now: s.now, channel: ref.ID, key: key}
+	p := plan{Entries: slices.Clone(entries), now: s.db.now, channel: ref.ID, key: key}
 	if err := p.make(ctx, s.apart.DB, st); err != nil {
 		return nil, err
 	}
@@ -376,7 +376,7 @@ func (s *Store) appendMany(ctx context.Context, ref access.ChannelRef, key seal.
 }
 
 // room refuses what the quota will refuse, before any of it is stored.
-func (s *Store) room(ctx context.Context, owner string, rows []entryRow) error {
+func (s *Registry) room(ctx context.Context, owner string, rows []entryRow) error {
 	if len(rows) == 0 {
 		return nil
 	}
@@ -397,7 +397,7 @@ func (s *Store) room(ctx context.Context, owner string, rows []entryRow) error {
 }
 
 // insert stores rows, counts them and sets the highest id that may be read.
-func (s *Store) insert(ctx context.Context, tx *sql.Tx, channel int64, owner string, rows []entryRow, last int64) error {
+func (s *Registry) insert(ctx context.Context, tx *sql.Tx, channel int64, owner string, rows []entryRow, last int64) error {
 	var bytes int64
 	for rest := rows; len(rest) > 0; {
 		some, query := rest[:1], insertEntry

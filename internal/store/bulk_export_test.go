@@ -5,7 +5,6 @@ import (
 	"database/sql"
 	"errors"
 	"testing"
-	"time"
 
 	"vitalseal/internal/access"
 )
@@ -14,10 +13,10 @@ import (
 const BulkRows = bulkRows
 
 // BetweenTurns has f run after each transaction of a bulk update but the last.
-func (s *Store) BetweenTurns(f func()) { s.apart.between = f }
+func (s *Registry) BetweenTurns(f func()) { s.apart.between = f }
 
 // FailTurn has the nth transaction of the next bulk update fail after its work.
-func (s *Store) FailTurn(nth int, err error) {
+func (s *Registry) FailTurn(nth int, err error) {
 	n := 0
 	s.apart.fail = func() error {
 		if n++; n == nth {
@@ -28,7 +27,7 @@ func (s *Store) FailTurn(nth int, err error) {
 }
 
 // LeaveBulk leaves what a kill in the middle of a bulk update leaves.
-func (s *Store) LeaveBulk(t *testing.T, g access.Grant, channel int64, entries []Entry) {
+func (s *Registry) LeaveBulk(t *testing.T, g access.Grant, channel int64, entries []Entry) {
 	t.Helper()
 	ctx := t.Context()
 	ref, key, err := s.freeChannel(ctx, channel)
@@ -44,7 +43,7 @@ func (s *Store) LeaveBulk(t *testing.T, g access.Grant, channel int64, entries [
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := plan{Entries: entries, now: s.now, channel: channel, key: key}
+	p := plan{Entries: entries, now: s.db.now, channel: channel, key: key}
 	err = p.make(ctx, s.apart.DB, st)
 	for rest := p.rows; err == nil && len(rest) > bulkRows; rest = rest[bulkRows:] {
 		err = s.bulkTurn(ctx, channel, mark, func(tx *sql.Tx, now standing, owner string) error {
@@ -57,7 +56,7 @@ func (s *Store) LeaveBulk(t *testing.T, g access.Grant, channel int64, entries [
 }
 
 // StoredEntries is how many rows of a channel are on disk, read or not.
-func (s *Store) StoredEntries(t *testing.T, channel int64) (n int) {
+func (s *Registry) StoredEntries(t *testing.T, channel int64) (n int) {
 	t.Helper()
 	if err := s.apart.QueryRowContext(t.Context(), "SELECT count(*) FROM entries WHERE channel = ?", channel).Scan(&n); err != nil {
 		t.Fatal(err)
@@ -66,7 +65,7 @@ func (s *Store) StoredEntries(t *testing.T, channel int64) (n int) {
 }
 
 // EndLeases ends the time that other hubs leave to bulk updates.
-func (s *Store) EndLeases(t *testing.T) {
+func (s *Registry) EndLeases(t *testing.T) {
 	t.Helper()
 	err := s.apart.locked(t.Context(), func(tx *sql.Tx) error {
 		_, err := tx.ExecContext(t.Context(), "UPDATE stock SET bulk_until = 1 WHERE bulk <> 0 AND id = id")
@@ -78,7 +77,7 @@ func (s *Store) EndLeases(t *testing.T) {
 }
 
 // HalfBulks takes away what is left of bulk updates, as at a start.
-func (s *Store) HalfBulks(t *testing.T) {
+func (s *Registry) HalfBulks(t *testing.T) {
 	t.Helper()
 	s.EndLeases(t)
 	if err := s.halfBulks(t.Context()); err != nil {
@@ -87,28 +86,10 @@ func (s *Store) HalfBulks(t *testing.T) {
 }
 
 // TakeOver takes a channel's bulk update away, as another hub does when its time is over.
-func (s *Store) TakeOver(t *testing.T, channel int64) {
+func (s *Registry) TakeOver(t *testing.T, channel int64) {
 	t.Helper()
 	s.EndLeases(t)
 	if err := s.alone(context.WithoutCancel(t.Context()), channel, "", func(*sql.Tx, standing) error { return nil }); err != nil && !errors.Is(err, context.Canceled) {
 		t.Fatal(err)
 	}
 }
-
-// OnHeld has f told how long each write transaction was open, of the directory or of what lies apart.
-func (s *Store) OnHeld(f func(apart bool, d time.Duration)) {
-	s.db.held = func(d time.Duration) { f(false, d) }
-	s.apart.held = func(d time.Duration) { f(true, d) }
-}
-
-// TakeTurn holds the directory, as a writer does, until give.
-func (s *Store) TakeTurn(t *testing.T) (give func()) {
-	t.Helper()
-	if err := s.db.turns.take(t.Context(), false); err != nil {
-		t.Fatal(err)
-	}
-	return s.db.turns.give
-}
-
-// TurnsWaiting is how many writers of the directory wait.
-func (s *Store) TurnsWaiting() int { return s.db.turns.waiting() }

@@ -11,51 +11,38 @@ import (
 
 // DeviceChanges counts the changes to who may be where: states, keys, tickets redeemed. A caller that keeps a copy of the
 // inventory reads it again when the number has moved.
-func (s *Store) DeviceChanges() uint64 {
-	if s.deaf() { // other hubs may have changed it
-		s.deviceChanged()
+func (s *Directory) DeviceChanges() uint64 {
+	if s.db.deaf() { // other hubs may have changed it
+		s.db.devicesChanged()
 	}
-	return s.devices.Load()
-}
-
-func (s *Store) deviceChanged() {
-	s.where.changed()
-	s.devices.Add(1)
-}
-
-func toOptional(t time.Time) *int64 {
-	if t.IsZero() {
-		return nil
-	}
-	us := micro(t)
-	return &us
+	return s.db.deviceChanges()
 }
 
 // SetZitiID notes which identity of the overlay a component is.
-func (s *Store) SetZitiID(ctx context.Context, id, ziti string) error {
+func (s *Directory) SetZitiID(ctx context.Context, id, ziti string) error {
 	err := checkText("ziti id", ziti, 0, maxID)
 	if err == nil {
 		err = affected(s.db.ExecContext(ctx, "UPDATE devices SET ziti = ? WHERE id = ?", ziti, id))
 	}
-	s.deviceChanged()
+	s.db.devicesChanged()
 	return named("set ziti id", err)
 }
 
 // MarkEnrolled notes that a component's ticket was redeemed at this time: it counts its starts and epochs from 1 again. Its state
 // does not change by it.
-func (s *Store) MarkEnrolled(ctx context.Context, id string, at time.Time) error {
-	err := s.inTx(ctx, func(tx *sql.Tx) error {
+func (s *Directory) MarkEnrolled(ctx context.Context, id string, at time.Time) error {
+	err := s.db.inTx(ctx, func(tx *sql.Tx) error {
 		if err := affected(tx.ExecContext(ctx, "UPDATE devices SET enrolled = ? WHERE id = ?", micro(at), id)); err != nil {
 			return err
 		}
 		return forgetNumbers(ctx, tx, id)
 	})
-	s.deviceChanged()
+	s.db.devicesChanged()
 	return named("mark enrolled", err)
 }
 
 // NoteVersion notes what software a component runs.
-func (s *Store) NoteVersion(ctx context.Context, id, version string) error {
+func (s *Directory) NoteVersion(ctx context.Context, id, version string) error {
 	if err := checkText("version", version, 0, maxName); err != nil {
 		return named("note version", err)
 	}
@@ -65,11 +52,11 @@ func (s *Store) NoteVersion(ctx context.Context, id, version string) error {
 
 // NoteCertificate notes a certificate that was issued for a component. If its key is another than the one in use, it becomes
 // NextKey: the one in use stays good until UseKey. A component's first key is in use at once.
-func (s *Store) NoteCertificate(ctx context.Context, id string, c Certificate) error {
+func (s *Directory) NoteCertificate(ctx context.Context, id string, c Certificate) error {
 	if err := errors.Join(checkText("certificate", c.SHA256, 64, 64), checkText("public key", c.KeySHA256, 64, 64)); err != nil {
 		return named("note certificate", err)
 	}
-	err := s.inTx(ctx, func(tx *sql.Tx) error {
+	err := s.db.inTx(ctx, func(tx *sql.Tx) error {
 		var key string
 		if err := tx.QueryRowContext(ctx, "SELECT public_key FROM devices WHERE id = ?", id).Scan(&key); err != nil {
 			return err
@@ -85,13 +72,13 @@ func (s *Store) NoteCertificate(ctx context.Context, id string, c Certificate) e
 			c.SHA256, micro(c.NotBefore), micro(c.NotAfter), key, next, id)
 		return err
 	})
-	s.deviceChanged()
+	s.db.devicesChanged()
 	return named("note certificate", err)
 }
 
 // DemandNewKey makes a component bring a new key when it renews next; ErrConflict for one that never enrolled or was deleted.
-func (s *Store) DemandNewKey(ctx context.Context, id string) error {
-	err := s.inTx(ctx, func(tx *sql.Tx) error {
+func (s *Directory) DemandNewKey(ctx context.Context, id string) error {
+	err := s.db.inTx(ctx, func(tx *sql.Tx) error {
 		var state string
 		var enrolled *int64
 		if err := tx.QueryRowContext(ctx, "SELECT state, enrolled FROM devices WHERE id = ?", id).Scan(&state, &enrolled); err != nil {
@@ -103,18 +90,18 @@ func (s *Store) DemandNewKey(ctx context.Context, id string) error {
 		_, err := tx.ExecContext(ctx, "UPDATE devices SET rotate = ? WHERE id = ?", true, id)
 		return err
 	})
-	s.deviceChanged()
+	s.db.devicesChanged()
 	return named("demand new key", err)
 }
 
 // UseKey makes the component's NextKey the one in use: it has proven to hold it. From then on the old key is worth nothing.
 // ErrConflict if key is not NextKey.
-func (s *Store) UseKey(ctx context.Context, id, key string) error {
+func (s *Directory) UseKey(ctx context.Context, id, key string) error {
 	if key == "" {
 		return named("use key", ErrInvalid)
 	}
 	res, err := s.db.ExecContext(ctx, "UPDATE devices SET public_key = next_key, next_key = '', rotate = ? WHERE id = ? AND next_key = ?", false, id, key)
-	s.deviceChanged()
+	s.db.devicesChanged()
 	if err = affected(res, err); errors.Is(err, ErrNotFound) {
 		err = fmt.Errorf("%w: the key is not the next one", ErrConflict)
 	}
@@ -127,8 +114,8 @@ func (d Device) Forgettable() bool { return d.State == DeviceDeleted && d.Enroll
 
 // ForgetDevice removes a component that never enrolled, with every ticket that names it, so that its name is free again.
 // ErrConflict for one that did enrol: its readings name it.
-func (s *Store) ForgetDevice(ctx context.Context, id string) error {
-	err := s.urgently(ctx, func(ctx context.Context, tx *sql.Tx) error {
+func (s *Directory) ForgetDevice(ctx context.Context, id string) error {
+	err := s.db.urgently(ctx, func(ctx context.Context, tx *sql.Tx) error {
 		var enrolled *int64
 		if err := tx.QueryRowContext(ctx, "SELECT enrolled FROM devices WHERE id = ?", id).Scan(&enrolled); err != nil {
 			return err
@@ -148,6 +135,6 @@ func (s *Store) ForgetDevice(ctx context.Context, id string) error {
 		}
 		return err
 	})
-	s.deviceChanged()
+	s.db.devicesChanged()
 	return named("forget device", err)
 }

@@ -49,10 +49,7 @@ type Entry struct {
 	Status, Latitude, Longitude, Elevation string
 }
 
-const (
-	maxField   = 255
-	maxEntries = 8000
-)
+const maxEntries = 8000
 
 // channelText and entryText are what is sealed, as JSON.
 type channelText struct {
@@ -80,7 +77,7 @@ type entryText struct {
 }
 
 // CreateChannel makes a free channel; ID, Created and LastEntryID are set, Patient must be empty.
-func (s *Store) CreateChannel(ctx context.Context, c Channel) (Channel, error) {
+func (s *Registry) CreateChannel(ctx context.Context, c Channel) (Channel, error) {
 	err := checkChannel(c)
 	if c.Patient != "" {
 		err = errors.Join(err, fmt.Errorf("%w: a patient's channel is made with the patient", ErrInvalid))
@@ -88,8 +85,8 @@ func (s *Store) CreateChannel(ctx context.Context, c Channel) (Channel, error) {
 	if err != nil {
 		return Channel{}, named("create channel", err)
 	}
-	c.Created, c.LastEntryID = s.now(), 0
-	err = s.inTx(ctx, func(tx *sql.Tx) error {
+	c.Created, c.LastEntryID = s.db.now(), 0
+	err = s.db.inTx(ctx, func(tx *sql.Tx) error {
 		if c.Owner != "" {
 			var n int
 			if err := tx.QueryRowContext(ctx, "SELECT count(*) FROM channels WHERE owner = ?", c.Owner).Scan(&n); err != nil {
@@ -128,7 +125,7 @@ func checkChannel(c Channel) error {
 }
 
 // insertChannel adds c under a key of its own; the next free id is its id.
-func (s *Store) insertChannel(ctx context.Context, tx *sql.Tx, c Channel) (Channel, error) {
+func (s *Registry) insertChannel(ctx context.Context, tx *sql.Tx, c Channel) (Channel, error) {
 	c.Created = c.Created.Truncate(time.Microsecond)
 	c.Updated = c.Created
 	if err := tx.QueryRowContext(ctx, `INSERT INTO channels (patient, created, last_entry, sealed, owner, public, updated)
@@ -136,7 +133,7 @@ func (s *Store) insertChannel(ctx context.Context, tx *sql.Tx, c Channel) (Chann
 		Scan(&c.ID); err != nil {
 		return Channel{}, err
 	}
-	key, err := s.newKey(ctx, tx, channelKey(c.ID))
+	key, err := s.db.newKey(ctx, tx, channelKey(c.ID))
 	if err != nil {
 		return Channel{}, err
 	}
@@ -157,7 +154,7 @@ func scanChannel(r scanner) (c Channel, sealed []byte, err error) {
 	return c, sealed, err
 }
 
-func (s *Store) openChannel(ctx context.Context, c *Channel, sealed []byte) error {
+func (s *Registry) openChannel(ctx context.Context, c *Channel, sealed []byte) error {
 	if c.Patient == "" {
 		st, err := s.standing(ctx, kindChannel, c.ID)
 		if err != nil {
@@ -165,7 +162,7 @@ func (s *Store) openChannel(ctx context.Context, c *Channel, sealed []byte) erro
 		}
 		c.LastEntryID = st.last
 	}
-	key, err := s.key(ctx, channelKey(c.ID))
+	key, err := s.db.key(ctx, channelKey(c.ID))
 	if errors.Is(err, ErrNotFound) && c.Patient != "" {
 		c.Name = ForgottenName
 		return nil
@@ -188,7 +185,7 @@ func (s *Store) openChannel(ctx context.Context, c *Channel, sealed []byte) erro
 }
 
 // Channel is the channel with this id: its description, no entries.
-func (s *Store) Channel(ctx context.Context, id int64) (Channel, error) {
+func (s *Registry) Channel(ctx context.Context, id int64) (Channel, error) {
 	c, sealed, err := scanChannel(s.db.QueryRowContext(ctx, selectChannel+" WHERE id = ?", id))
 	if err == nil {
 		err = s.openChannel(ctx, &c, sealed)
@@ -200,11 +197,11 @@ func (s *Store) Channel(ctx context.Context, id int64) (Channel, error) {
 }
 
 // Channels are all channels by id.
-func (s *Store) Channels(ctx context.Context) ([]Channel, error) {
+func (s *Registry) Channels(ctx context.Context) ([]Channel, error) {
 	return s.channels(ctx, selectChannel+" ORDER BY id")
 }
 
-func (s *Store) channels(ctx context.Context, query string, args ...any) ([]Channel, error) {
+func (s *Registry) channels(ctx context.Context, query string, args ...any) ([]Channel, error) {
 	type both struct {
 		Channel
 		sealed []byte
@@ -227,7 +224,7 @@ func (s *Store) channels(ctx context.Context, query string, args ...any) ([]Chan
 }
 
 // ChannelRef is a channel as policies see one.
-func (s *Store) ChannelRef(ctx context.Context, id int64) (access.ChannelRef, error) {
+func (s *Registry) ChannelRef(ctx context.Context, id int64) (access.ChannelRef, error) {
 	ref := access.ChannelRef{ID: id}
 	err := s.db.QueryRowContext(ctx, "SELECT coalesce(patient, ''), coalesce(owner, ''), public FROM channels WHERE id = ?", id).Scan(&ref.Patient, &ref.Owner, &ref.Public)
 	if err != nil {
@@ -237,7 +234,7 @@ func (s *Store) ChannelRef(ctx context.Context, id int64) (access.ChannelRef, er
 }
 
 // ChannelOf is the channel of a patient.
-func (s *Store) ChannelOf(ctx context.Context, patient string) (Channel, error) {
+func (s *Registry) ChannelOf(ctx context.Context, patient string) (Channel, error) {
 	c, sealed, err := scanChannel(s.db.QueryRowContext(ctx, selectChannel+" WHERE patient = ?", patient))
 	if err == nil {
 		err = s.openChannel(ctx, &c, sealed)
@@ -250,15 +247,15 @@ func (s *Store) ChannelOf(ctx context.Context, patient string) (Channel, error) 
 
 // AppendEntry adds an entry to a free channel, durably, and gives it the next id. A zero Created is now. The grant must
 // allow access.WriteChannel on the channel. ErrPatientChannel for a patient's.
-func (s *Store) AppendEntry(ctx context.Context, g access.Grant, channel int64, e Entry) (Entry, error) {
-	if err := s.allowed(g, access.WriteChannel, access.OnChannel(channel)); err != nil {
+func (s *Registry) AppendEntry(ctx context.Context, g access.Grant, channel int64, e Entry) (Entry, error) {
+	if err := s.db.allowed(g, access.WriteChannel, access.OnChannel(channel)); err != nil {
 		return Entry{}, named("append entry", err)
 	}
-	if err := errors.Join(checkEntry(e), s.mayStore()); err != nil {
+	if err := errors.Join(checkEntry(e), s.db.mayStore()); err != nil {
 		return Entry{}, named("append entry", err)
 	}
 	if e.Created.IsZero() {
-		e.Created = s.now()
+		e.Created = s.db.now()
 	}
 	e.Created = fromMicro(micro(e.Created))
 	text, err := json.Marshal(entryText{e.Fields, e.Status, e.Latitude, e.Longitude, e.Elevation})
@@ -287,11 +284,11 @@ func (s *Store) AppendEntry(ctx context.Context, g access.Grant, channel int64, 
 // freeChannel is what an entry needs to know of its channel; ErrPatientChannel, with the rest all the same, for a patient's.
 //
 //defence:policy only the patient's own sensors write into a patient's channel
-func (s *Store) freeChannel(ctx context.Context, id int64) (ref access.ChannelRef, key seal.Key, err error) {
+func (s *Registry) freeChannel(ctx context.Context, id int64) (ref access.ChannelRef, key seal.Key, err error) {
 	if ref, err = s.ChannelRef(ctx, id); err != nil {
 		return ref, key, err
 	}
-	if key, err = s.key(ctx, channelKey(id)); err == nil && ref.Patient != "" {
+	if key, err = s.db.key(ctx, channelKey(id)); err == nil && ref.Patient != "" {
 		err = ErrPatientChannel
 	}
 	return ref, key, err
@@ -348,8 +345,8 @@ func openEntry(key seal.Key, channel int64, e *Entry, sealed []byte) error {
 
 // Entries are the newest limit entries of a free channel created in [from, to), ascending by time, then id. limit <= 0 or above
 // 8,000 means 8,000. The grant must allow access.ViewChannel on the channel.
-func (s *Store) Entries(ctx context.Context, g access.Grant, channel int64, from, to time.Time, limit int) ([]Entry, error) {
-	if err := s.allowed(g, access.ViewChannel, access.OnChannel(channel)); err != nil {
+func (s *Registry) Entries(ctx context.Context, g access.Grant, channel int64, from, to time.Time, limit int) ([]Entry, error) {
+	if err := s.db.allowed(g, access.ViewChannel, access.OnChannel(channel)); err != nil {
 		return nil, named("entries", err)
 	}
 	_, key, err := s.freeChannel(ctx, channel)

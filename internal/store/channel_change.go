@@ -15,7 +15,7 @@ import (
 var ErrTaken = errors.New("store: the channel has another entry of that time")
 
 // ChannelsOf are the channels that a person made, by id; of "" those that administrators made. No patient's is among them.
-func (s *Store) ChannelsOf(ctx context.Context, owner string) ([]Channel, error) {
+func (s *Registry) ChannelsOf(ctx context.Context, owner string) ([]Channel, error) {
 	if owner == "" {
 		return s.channels(ctx, selectChannel+" WHERE owner IS NULL AND patient IS NULL ORDER BY id")
 	}
@@ -23,20 +23,20 @@ func (s *Store) ChannelsOf(ctx context.Context, owner string) ([]Channel, error)
 }
 
 // PublicChannels are the channels that may be read without a key, by id.
-func (s *Store) PublicChannels(ctx context.Context) ([]Channel, error) {
+func (s *Registry) PublicChannels(ctx context.Context) ([]Channel, error) {
 	return s.channels(ctx, selectChannel+" WHERE public AND patient IS NULL ORDER BY id")
 }
 
 // ChangeChannel replaces the settings of a free channel: Name to Fields, Public, Place, Metadata, URL and Tags. The grant must allow
 // access.ManageChannel on it.
-func (s *Store) ChangeChannel(ctx context.Context, g access.Grant, c Channel) (Channel, error) {
+func (s *Registry) ChangeChannel(ctx context.Context, g access.Grant, c Channel) (Channel, error) {
 	if err := s.mayChange(ctx, g, c.ID); err != nil {
 		return Channel{}, named("change channel", err)
 	}
 	if err := checkChannel(c); err != nil {
 		return Channel{}, named("change channel", err)
 	}
-	key, err := s.key(ctx, channelKey(c.ID))
+	key, err := s.db.key(ctx, channelKey(c.ID))
 	if err != nil {
 		return Channel{}, named("change channel", err)
 	}
@@ -45,7 +45,7 @@ func (s *Store) ChangeChannel(ctx context.Context, g access.Grant, c Channel) (C
 		return Channel{}, named("change channel", err)
 	}
 	err = affected(s.db.ExecContext(ctx, "UPDATE channels SET sealed = ?, public = ?, updated = ? WHERE id = ? AND patient IS NULL",
-		key.Seal(text, associated("channel", channelKey(c.ID))), c.Public, micro(s.now()), c.ID))
+		key.Seal(text, associated("channel", channelKey(c.ID))), c.Public, micro(s.db.now()), c.ID))
 	if err != nil {
 		return Channel{}, named("change channel", err)
 	}
@@ -54,7 +54,7 @@ func (s *Store) ChangeChannel(ctx context.Context, g access.Grant, c Channel) (C
 
 // ClearChannel takes all entries away; their numbers are not used again. None is read from then on; what they take on disk, and of
 // the quota, is given back within seconds, or minutes for millions. The grant must allow access.ManageChannel.
-func (s *Store) ClearChannel(ctx context.Context, g access.Grant, id int64) error {
+func (s *Registry) ClearChannel(ctx context.Context, g access.Grant, id int64) error {
 	if err := s.mayChange(ctx, g, id); err != nil {
 		return named("clear channel", err)
 	}
@@ -72,11 +72,11 @@ func (s *Store) ClearChannel(ctx context.Context, g access.Grant, id int64) erro
 // DeleteChannel takes a free channel away, with its API keys and the key that sealed it, so that its entries can be read no more;
 // they are taken away as ClearChannel does. The grant must allow
 // access.ManageChannel.
-func (s *Store) DeleteChannel(ctx context.Context, g access.Grant, id int64) error {
+func (s *Registry) DeleteChannel(ctx context.Context, g access.Grant, id int64) error {
 	if err := s.mayChange(ctx, g, id); err != nil {
 		return named("delete channel", err)
 	}
-	err := s.inTx(ctx, func(tx *sql.Tx) error {
+	err := s.db.inTx(ctx, func(tx *sql.Tx) error {
 		if _, err := tx.ExecContext(ctx, "DELETE FROM api_keys WHERE channel = ?", id); err != nil {
 			return err
 		}
@@ -85,7 +85,7 @@ func (s *Store) DeleteChannel(ctx context.Context, g access.Grant, id int64) err
 		}
 		return affected(tx.ExecContext(ctx, "DELETE FROM channels WHERE id = ? AND patient IS NULL", id))
 	})
-	s.keys.forget(func(name string) bool { return name == channelKey(id) || strings.HasPrefix(name, envelopeKeys(id)) })
+	s.db.forgetKeys(func(name string) bool { return name == channelKey(id) || strings.HasPrefix(name, envelopeKeys(id)) })
 	if err == nil {
 		err = s.sweepGone(ctx, kindChannel, id)
 	}
@@ -93,8 +93,8 @@ func (s *Store) DeleteChannel(ctx context.Context, g access.Grant, id int64) err
 }
 
 // mayChange is the gate in front of a free channel's settings.
-func (s *Store) mayChange(ctx context.Context, g access.Grant, id int64) error {
-	if err := s.allowed(g, access.ManageChannel, access.OnChannel(id)); err != nil {
+func (s *Registry) mayChange(ctx context.Context, g access.Grant, id int64) error {
+	if err := s.db.allowed(g, access.ManageChannel, access.OnChannel(id)); err != nil {
 		return err
 	}
 	ref, err := s.ChannelRef(ctx, id)
@@ -106,8 +106,8 @@ func (s *Store) mayChange(ctx context.Context, g access.Grant, id int64) error {
 
 // EntriesByID are the entries of a free channel with ids in [low, high], ascending by id: the first limit, or with newest the last
 // limit. limit <= 0 or above 8,000 means 8,000. The grant must allow access.ViewChannel on the channel.
-func (s *Store) EntriesByID(ctx context.Context, g access.Grant, channel, low, high int64, limit int, newest bool) ([]Entry, error) {
-	if err := s.allowed(g, access.ViewChannel, access.OnChannel(channel)); err != nil {
+func (s *Registry) EntriesByID(ctx context.Context, g access.Grant, channel, low, high int64, limit int, newest bool) ([]Entry, error) {
+	if err := s.db.allowed(g, access.ViewChannel, access.OnChannel(channel)); err != nil {
 		return nil, named("entries", err)
 	}
 	_, key, err := s.freeChannel(ctx, channel)

@@ -38,10 +38,6 @@ const (
 	checkpointRest // what was written meanwhile is left, for the writer
 )
 
-func (p *partition) checkpoint(ctx context.Context, log *slog.Logger) {
-	p.checkpoints.committed(ctx, p.write, p.read, log, p.name)
-}
-
 // committed is called by a file's writer after each commit. A failure costs disk, not data, and comes again.
 func (c *checkpointer) committed(ctx context.Context, write, read *sql.DB, log *slog.Logger, name string) {
 	var err error

@@ -219,8 +219,8 @@ type ClockState struct {
 }
 
 // NoteClock keeps what was measured of the clock of a sensor's gateway. It writes at most every ten seconds, and only what is news.
-func (s *Store) NoteClock(ctx context.Context, sensor string, c Clock) error {
-	now := s.now()
+func (s *Attribution) NoteClock(ctx context.Context, sensor string, c Clock) error {
+	now := s.db.now()
 	if !s.clocks.news(sensor, c, now) {
 		return nil
 	}
@@ -260,7 +260,7 @@ func (n *clockNotes) news(sensor string, c Clock, now time.Time) bool {
 }
 
 // Clocks are the states of the clocks by sensor: those that were measured, and those of sensors with chunks that wait.
-func (s *Store) Clocks(ctx context.Context) (map[string]ClockState, error) {
+func (s *Attribution) Clocks(ctx context.Context) (map[string]ClockState, error) {
 	all := map[string]ClockState{}
 	err := each(ctx, s.db, "SELECT sensor, known, clock, error, at, waiting FROM clocks", func(rows *sql.Rows) error {
 		var sensor string
@@ -278,11 +278,11 @@ func (s *Store) Clocks(ctx context.Context) (map[string]ClockState, error) {
 
 // Unsure are a patient's last readings whose time is not sure, as an open page saw them: of each kind the last, of the sensors that
 // stand at the patient's bed now, as a vitals.Chooser hears them. The grant must allow access.ViewPatient or access.ViewDisplay on the patient.
-func (s *Store) Unsure(ctx context.Context, g access.Grant, patient string) (all []vitals.Said, err error) {
-	if err := s.numbersAllowed(g, patient); err != nil {
+func (s *Attribution) Unsure(ctx context.Context, g access.Grant, patient string) (all []vitals.Said, err error) {
+	if err := s.db.numbersAllowed(g, patient); err != nil {
 		return nil, named("unsure", err)
 	}
-	now := s.now()
+	now := s.db.now()
 	marks, err := s.marksOf(ctx, patient)
 	if err != nil {
 		return nil, named("unsure", err)

@@ -27,47 +27,6 @@ const (
 	maxRead = 50_000
 )
 
-// compactor moves recent chunks into blocks, and takes out what has expired, in the background.
-func (s *Store) compactor(ctx context.Context) {
-	t := time.NewTicker(s.opt.compactEvery)
-	defer t.Stop()
-	hourly := time.NewTicker(time.Hour)
-	defer hourly.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-t.C:
-		case <-hourly.C:
-			if err := s.Expire(ctx); err != nil && ctx.Err() == nil {
-				s.log.Error("what has expired was not taken out, trying again in an hour", "err", err)
-			}
-			continue
-		}
-		if s.held.Load() {
-			continue // compaction writes before it frees
-		}
-		if err := s.compactOlder(ctx, s.opt.settled); err != nil && ctx.Err() == nil {
-			s.log.Error("chunks not compacted, trying again", "err", err)
-		}
-		if _, err := s.finishMoves(ctx); err != nil && ctx.Err() == nil { // what a crash or another hub left
-			s.log.Error("readings are not with their patient yet, trying again", "err", err)
-		}
-	}
-}
-
-// Compact moves all recent chunks into blocks now, those included that more may follow.
-func (s *Store) Compact(ctx context.Context) error {
-	return named("compact", s.compactOlder(ctx, -time.Hour))
-}
-
-// compactOlder makes blocks of what had its last addition so long ago. One at a time does.
-func (s *Store) compactOlder(ctx context.Context, age time.Duration) error {
-	s.compacting.Lock()
-	defer s.compacting.Unlock()
-	return s.archive.compact(ctx, s.now().Add(-age))
-}
-
 // blockSpan is the chunks that become one block.
 type blockSpan struct {
 	subjectSignal
@@ -122,7 +81,7 @@ type block struct {
 }
 
 // makeBlocks reads spans and makes blocks of them.
-func (s *Store) makeBlocks(ctx context.Context, d day, spans []blockSpan, names map[int64]string) ([]*block, error) {
+func (s *Days) makeBlocks(ctx context.Context, d day, spans []blockSpan, names map[int64]string) ([]*block, error) {
 	sealed, err := d.sealed(ctx, spans)
 	if err != nil {
 		return nil, err
@@ -138,7 +97,7 @@ func (s *Store) makeBlocks(ctx context.Context, d day, spans []blockSpan, names 
 }
 
 // makeBlock opens a span's chunks and seals them anew as one.
-func (s *Store) makeBlock(ctx context.Context, d day, sp blockSpan, sealed [][]byte, names map[int64]string) (*block, error) {
+func (s *Days) makeBlock(ctx context.Context, d day, sp blockSpan, sealed [][]byte, names map[int64]string) (*block, error) {
 	b := &block{blockSpan: sp, start: math.MaxInt64, first: math.MaxInt64, last: math.MinInt64, sums: sums{}}
 	var err error
 	if b.name, err = subjectName(ctx, d, sp.subject, names); err != nil {
@@ -151,7 +110,7 @@ func (s *Store) makeBlock(ctx context.Context, d day, sp blockSpan, sealed [][]b
 	if err != nil {
 		return nil, err
 	}
-	b.key, err = s.key(ctx, patientKey(b.name))
+	b.key, err = s.db.key(ctx, patientKey(b.name))
 	if errors.Is(err, ErrNotFound) { // forgotten
 		b.damaged, b.rows = sp.rows, nil
 		return b, nil
@@ -246,12 +205,12 @@ func subjectName(ctx context.Context, d day, id int64, names map[int64]string) (
 }
 
 // openRecent opens the chunks of a block in the making. Those that do not open go to damaged.
-func (s *Store) openRecent(d day, t *streamTaken, b *block, sealed [][]byte) (chunks []vitals.Chunk) {
+func (s *Days) openRecent(d day, t *streamTaken, b *block, sealed [][]byte) (chunks []vitals.Chunk) {
 	var good []recentRow
 	for i, r := range b.rows {
 		c, err := openChunk(b.key, t.rowOf(b.signal, r), b.name, sealed[i])
 		if err != nil {
-			s.log.Error("a stored chunk cannot be opened and is set aside as damaged", "partition", d.label(), "seq", r.seq, "err", err)
+			s.db.log.Error("a stored chunk cannot be opened and is set aside as damaged", "partition", d.label(), "seq", r.seq, "err", err)
 			b.damaged = append(b.damaged, r)
 			continue
 		}

@@ -56,7 +56,7 @@ func (h sensorHistory) bound(x Silence) Silence {
 
 // marksOf are those of a patient, with where each ends: a sensor that went to another bed and came back was put there by a person,
 // as was a patient who was admitted anew.
-func (s *Store) marksOf(ctx context.Context, patient string) (marks, error) {
+func (s *Attribution) marksOf(ctx context.Context, patient string) (marks, error) {
 	all, err := list(ctx, s.db.DB, scanSilence, selectSilence+"WHERE patient = ? AND answer <> 'yes' ORDER BY ends DESC LIMIT ?", patient, maxSilences)
 	if err != nil {
 		return nil, err
@@ -70,7 +70,7 @@ func (s *Store) marksOf(ctx context.Context, patient string) (marks, error) {
 }
 
 // bound is sensorHistory.bound, by the history of the silence's sensor.
-func (s *Store) bound(ctx context.Context, x *Silence) error {
+func (s *Attribution) bound(ctx context.Context, x *Silence) error {
 	h, err := s.placesOf(ctx, x.Sensor)
 	if err == nil {
 		*x = h.bound(*x)
@@ -80,8 +80,8 @@ func (s *Store) bound(ctx context.Context, x *Silence) error {
 
 // Questions are the silences of a patient's sensors that a person must still answer for, or that were answered "no" while the sensor
 // is still at the patient's bed, newest first. The grant must allow access.ViewPatient or access.ViewDisplay on the patient.
-func (s *Store) Questions(ctx context.Context, g access.Grant, patient string) ([]Silence, error) {
-	if err := s.numbersAllowed(g, patient); err != nil {
+func (s *Attribution) Questions(ctx context.Context, g access.Grant, patient string) ([]Silence, error) {
+	if err := s.db.numbersAllowed(g, patient); err != nil {
 		return nil, named("questions", err)
 	}
 	all, err := s.marksOf(ctx, patient)
@@ -90,8 +90,8 @@ func (s *Store) Questions(ctx context.Context, g access.Grant, patient string) (
 
 // NotConfirmed are the silences of a patient's sensors after which readings of [from, to) were in question, and those that a person
 // confirmed then, ascending: what a chart says of them. The grant must allow access.ViewPatient or access.ViewDisplay on the patient.
-func (s *Store) NotConfirmed(ctx context.Context, g access.Grant, patient string, from, to time.Time) ([]Silence, error) {
-	if err := s.numbersAllowed(g, patient); err != nil {
+func (s *Attribution) NotConfirmed(ctx context.Context, g access.Grant, patient string, from, to time.Time) ([]Silence, error) {
+	if err := s.db.numbersAllowed(g, patient); err != nil {
 		return nil, named("not confirmed", err)
 	}
 	all, err := list(ctx, s.db.DB, scanSilence, selectSilence+"WHERE patient = ? AND ends < ? ORDER BY ends DESC LIMIT ?", patient, micro(to), maxSilences)
@@ -120,14 +120,14 @@ func (s *Store) NotConfirmed(ctx context.Context, g access.Grant, patient string
 // are not in question any more; with no they stay so, until the sensor or the patient is elsewhere or a person says yes after all,
 // which then counts from now on. It gives the questions as they were. The grant must allow access.ConfirmPatient on the patient.
 // ErrConflict: one of them is not open any more, and none is answered.
-func (s *Store) Confirm(ctx context.Context, g access.Grant, patient string, ids []int64, yes bool) ([]Silence, error) {
-	if err := s.allowed(g, access.ConfirmPatient, access.OnPatient(patient)); err != nil {
+func (s *Attribution) Confirm(ctx context.Context, g access.Grant, patient string, ids []int64, yes bool) ([]Silence, error) {
+	if err := s.db.allowed(g, access.ConfirmPatient, access.OnPatient(patient)); err != nil {
 		return nil, named("confirm", err)
 	}
 	if len(ids) == 0 || len(ids) > maxSilences {
 		return nil, named("confirm", fmt.Errorf("%w: questions: name 1 to %d", ErrInvalid, maxSilences))
 	}
-	now, found := s.now(), []Silence{}
+	now, found := s.db.now(), []Silence{}
 	for _, id := range ids {
 		rows, err := list(ctx, s.db.DB, scanSilence, selectSilence+"WHERE id = ? AND patient = ?", id, patient)
 		if err != nil {
@@ -144,7 +144,7 @@ func (s *Store) Confirm(ctx context.Context, g access.Grant, patient string, ids
 		}
 		found = append(found, rows[0])
 	}
-	err := s.inTx(ctx, func(tx *sql.Tx) error {
+	err := s.db.inTx(ctx, func(tx *sql.Tx) error {
 		for _, x := range found {
 			query, args := "UPDATE silences SET answer = ?, person = ?, answered = ? WHERE id = ? AND answer = ?", []any{AnswerNo, g.Holder(), micro(now), x.ID, x.Answer}
 			switch {

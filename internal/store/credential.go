@@ -16,15 +16,15 @@ const maxFactorData = 16 << 10
 
 // SetPassword replaces a person's password hash. A one-time one must be changed before anything else, and is made by
 // another person: the patient whose login it is is told.
-func (s *Store) SetPassword(ctx context.Context, person, passwordHash string, oneTime bool) error {
+func (s *Directory) SetPassword(ctx context.Context, person, passwordHash string, oneTime bool) error {
 	if err := checkText("password hash", passwordHash, 1, 512); err != nil {
 		return named("set password", err)
 	}
-	return named("set password", s.urgently(ctx, func(ctx context.Context, tx *sql.Tx) error {
+	return named("set password", s.db.urgently(ctx, func(ctx context.Context, tx *sql.Tx) error {
 		if err := affected(tx.ExecContext(ctx, "UPDATE persons SET password = ?, one_time = ? WHERE id = ?", passwordHash, oneTime, person)); err != nil || !oneTime {
 			return err
 		}
-		if _, err := tx.ExecContext(ctx, "UPDATE persons SET changed = ? WHERE id = ?", micro(s.now()), person); err != nil {
+		if _, err := tx.ExecContext(ctx, "UPDATE persons SET changed = ? WHERE id = ?", micro(s.db.now()), person); err != nil {
 			return err
 		}
 		return s.noteReset(ctx, tx, person)
@@ -33,11 +33,11 @@ func (s *Store) SetPassword(ctx context.Context, person, passwordHash string, on
 
 // SwapPassword replaces the hash was of a person's password by one of their own: access.ErrConflict if the person has another by now, is
 // disabled, or is not known. The condition is decided by the database, over all hubs.
-func (s *Store) SwapPassword(ctx context.Context, person, was, passwordHash string) error {
+func (s *Directory) SwapPassword(ctx context.Context, person, was, passwordHash string) error {
 	if err := checkText("password hash", passwordHash, 1, 512); err != nil {
 		return named("change password", err)
 	}
-	return named("change password", s.urgently(ctx, func(ctx context.Context, tx *sql.Tx) error {
+	return named("change password", s.db.urgently(ctx, func(ctx context.Context, tx *sql.Tx) error {
 		err := affected(tx.ExecContext(ctx, "UPDATE persons SET password = ?, one_time = ? WHERE id = ? AND password = ? AND disabled = ?",
 			passwordHash, false, person, was, false))
 		if !errors.Is(err, ErrNotFound) {
@@ -70,12 +70,12 @@ func optionalMicro(t time.Time) *int64 {
 }
 
 // SaveFactor inserts a second factor, or replaces the one with its id. What it holds is sealed.
-func (s *Store) SaveFactor(ctx context.Context, f access.Factor) error {
+func (s *Directory) SaveFactor(ctx context.Context, f access.Factor) error {
 	return named("save factor", s.writeFactor(ctx, f, nil))
 }
 
 // ReplaceFactors inserts a second factor in the place of all of its kind that its person has.
-func (s *Store) ReplaceFactors(ctx context.Context, f access.Factor) error {
+func (s *Directory) ReplaceFactors(ctx context.Context, f access.Factor) error {
 	return named("replace factors", s.writeFactor(ctx, f, func(tx *sql.Tx) error {
 		_, err := tx.ExecContext(ctx, "DELETE FROM factors WHERE person = ? AND kind = ?", f.PersonID, f.Kind)
 		return err
@@ -83,15 +83,15 @@ func (s *Store) ReplaceFactors(ctx context.Context, f access.Factor) error {
 }
 
 // writeFactor inserts a factor or replaces the one with its id, after first.
-func (s *Store) writeFactor(ctx context.Context, f access.Factor, first func(*sql.Tx) error) error {
+func (s *Directory) writeFactor(ctx context.Context, f access.Factor, first func(*sql.Tx) error) error {
 	if err := checkFactor(f); err != nil {
 		return err
 	}
-	key, err := s.key(ctx, directoryKey)
+	key, err := s.db.key(ctx, directoryKey)
 	if err != nil {
 		return err
 	}
-	return s.inTx(ctx, func(tx *sql.Tx) error {
+	return s.db.inTx(ctx, func(tx *sql.Tx) error {
 		if first != nil {
 			if err := first(tx); err != nil {
 				return err
@@ -106,15 +106,15 @@ func (s *Store) writeFactor(ctx context.Context, f access.Factor, first func(*sq
 
 // SwapFactor replaces was by now: access.ErrConflict if it is gone, or does not hold was.Data any more. What is sealed differs each time,
 // so that it is opened to compare; the directory has one writer at a time, over all hubs, and the condition says it once more.
-func (s *Store) SwapFactor(ctx context.Context, was, now access.Factor) error {
+func (s *Directory) SwapFactor(ctx context.Context, was, now access.Factor) error {
 	if err := checkFactor(now); err != nil {
 		return named("use factor", err)
 	}
-	key, err := s.key(ctx, directoryKey)
+	key, err := s.db.key(ctx, directoryKey)
 	if err != nil {
 		return named("use factor", err)
 	}
-	return named("use factor", s.inTx(ctx, func(tx *sql.Tx) error {
+	return named("use factor", s.db.inTx(ctx, func(tx *sql.Tx) error {
 		var sealed []byte
 		err := tx.QueryRowContext(ctx, "SELECT sealed FROM factors WHERE id = ? AND person = ?", was.ID, was.PersonID).Scan(&sealed)
 		if errors.Is(err, sql.ErrNoRows) {
@@ -140,8 +140,8 @@ func (s *Store) SwapFactor(ctx context.Context, was, now access.Factor) error {
 }
 
 // Factors are a person's second factors, oldest first.
-func (s *Store) Factors(ctx context.Context, personID string) ([]access.Factor, error) {
-	key, err := s.key(ctx, directoryKey)
+func (s *Directory) Factors(ctx context.Context, personID string) ([]access.Factor, error) {
+	key, err := s.db.key(ctx, directoryKey)
 	if err != nil {
 		return nil, named("factors", err)
 	}
@@ -162,15 +162,15 @@ func (s *Store) Factors(ctx context.Context, personID string) ([]access.Factor, 
 }
 
 // DeleteFactor takes a second factor away; ErrNotFound if the person has none of that id.
-func (s *Store) DeleteFactor(ctx context.Context, personID, id string) error {
-	return named("delete factor", affected(s.urgentExec(ctx, nil, "DELETE FROM factors WHERE id = ? AND person = ?", id, personID)))
+func (s *Directory) DeleteFactor(ctx context.Context, personID, id string) error {
+	return named("delete factor", affected(s.db.urgentExec(ctx, nil, "DELETE FROM factors WHERE id = ? AND person = ?", id, personID)))
 }
 
 // noPassword is no hash: a person whom an OpenID provider vouches for cannot sign in with a password.
 const noPassword = "none"
 
 // LinkedPerson is who an OpenID provider calls subject.
-func (s *Store) LinkedPerson(ctx context.Context, issuer, subject string) (access.Person, error) {
+func (s *Directory) LinkedPerson(ctx context.Context, issuer, subject string) (access.Person, error) {
 	if issuer == "" {
 		return access.Person{}, named("linked person", ErrNotFound)
 	}
@@ -179,7 +179,7 @@ func (s *Store) LinkedPerson(ctx context.Context, issuer, subject string) (acces
 }
 
 // CreateLinkedPerson adds someone whom an OpenID provider vouches for; access.ErrConflict if the login is taken.
-func (s *Store) CreateLinkedPerson(ctx context.Context, p access.Person, issuer, subject string) (id string, err error) {
+func (s *Directory) CreateLinkedPerson(ctx context.Context, p access.Person, issuer, subject string) (id string, err error) {
 	if err := errors.Join(checkText("issuer", issuer, 1, 512), checkText("subject", subject, 1, 255)); err != nil {
 		return "", named("create linked person", err)
 	}
@@ -194,7 +194,7 @@ func (s *Store) CreateLinkedPerson(ctx context.Context, p access.Person, issuer,
 }
 
 // SaveAPIKey stores a key; ErrNotFound for an unknown person, channel or TalkBack.
-func (s *Store) SaveAPIKey(ctx context.Context, k access.APIKey) error {
+func (s *Directory) SaveAPIKey(ctx context.Context, k access.APIKey) error {
 	_, err := s.db.ExecContext(ctx, "INSERT INTO api_keys (hash, person, channel, writes, talkback) VALUES (?, ?, nullif(CAST(? AS BIGINT), 0), ?, nullif(CAST(? AS BIGINT), 0))",
 		k.Hash[:], k.PersonID, k.Channel, k.Write, k.TalkBack)
 	return named("save api key", err)
@@ -210,21 +210,21 @@ func scanKey(r scanner) (k access.APIKey, err error) {
 }
 
 // APIKey is the key with this hash.
-func (s *Store) APIKey(ctx context.Context, keyHash [32]byte) (access.APIKey, error) {
+func (s *Directory) APIKey(ctx context.Context, keyHash [32]byte) (access.APIKey, error) {
 	k, err := scanKey(s.db.QueryRowContext(ctx, selectKey+" WHERE hash = ?", keyHash[:]))
-	if err == nil && s.bars.has(barKey, k.PersonID+" "+string(keyHash[:])) {
+	if err == nil && s.db.barred(barKey, k.PersonID+" "+string(keyHash[:])) {
 		k, err = access.APIKey{}, ErrNotFound
 	}
 	return k, named("api key", err)
 }
 
 // APIKeysOf are a person's keys.
-func (s *Store) APIKeysOf(ctx context.Context, personID string) ([]access.APIKey, error) {
+func (s *Directory) APIKeysOf(ctx context.Context, personID string) ([]access.APIKey, error) {
 	all, err := list(ctx, s.db.DB, func(r *sql.Rows) (access.APIKey, error) { return scanKey(r) }, selectKey+" WHERE person = ? ORDER BY channel, talkback, hash", personID)
 	return all, named("api keys", err)
 }
 
 // DeleteAPIKey takes a person's key out of use; ErrNotFound if the person has none of that hash.
-func (s *Store) DeleteAPIKey(ctx context.Context, personID string, keyHash [32]byte) error {
-	return named("delete api key", affected(s.urgentExec(ctx, []bar{{barKey, personID + " " + string(keyHash[:])}}, "DELETE FROM api_keys WHERE hash = ? AND person = ?", keyHash[:], personID)))
+func (s *Directory) DeleteAPIKey(ctx context.Context, personID string, keyHash [32]byte) error {
+	return named("delete api key", affected(s.db.urgentExec(ctx, []bar{{barKey, personID + " " + string(keyHash[:])}}, "DELETE FROM api_keys WHERE hash = ? AND person = ?", keyHash[:], personID)))
 }

@@ -55,19 +55,19 @@ type countedAt struct {
 func (c *partitionCounts) init() { c.m = map[string]countedAt{} }
 
 // Delivery counts what is stored, from the intervals of sequences that are there.
-func (s *Store) Delivery(ctx context.Context) (Delivery, error) {
+func (s *Archive) Delivery(ctx context.Context) (Delivery, error) {
 	s.stats.mu.Lock()
 	defer s.stats.mu.Unlock()
 	var d Delivery
 	epochs := map[streamKey]*epochCount{}
-	names, gens, err := s.archive.all(ctx)
+	names, gens, err := s.days.all(ctx)
 	if err != nil {
 		return Delivery{}, named("delivery", err)
 	}
 	for i, name := range names {
 		counted, ok := s.stats.m[name]
 		if !ok || counted.gen != gens[i] {
-			streams, err := s.takenIn(ctx, name)
+			streams, err := s.days.takenIn(ctx, name)
 			if err != nil {
 				return Delivery{}, named("delivery", err)
 			}
@@ -152,16 +152,6 @@ func (e *epochCount) highest() int64 {
 	return h
 }
 
-// takenIn is what a day holds.
-func (s *Store) takenIn(ctx context.Context, name string) ([]streamTaken, error) {
-	d, err := s.archive.open(ctx, name)
-	if err != nil {
-		return nil, err
-	}
-	defer d.release()
-	return d.streams(ctx)
-}
-
 // latency is a histogram whose buckets grow by 2 %, from 100 µs to above a month.
 type latency struct {
 	mu      sync.Mutex // guards all below
@@ -186,7 +176,7 @@ func (l *latency) observe(d time.Duration) {
 }
 
 // Latency is the distribution that Delivery tells, without counting anything.
-func (s *Store) Latency() []LatencyBucket { return s.lat.distribution() }
+func (s *Archive) Latency() []LatencyBucket { return s.lat.distribution() }
 
 // distribution are the buckets that hold something.
 func (l *latency) distribution() (all []LatencyBucket) {

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 )
@@ -76,7 +77,7 @@ func checkState(state string) error {
 }
 
 // CreateDevice adds a component; ErrExists if the id is known.
-func (s *Store) CreateDevice(ctx context.Context, d Device) error {
+func (s *Directory) CreateDevice(ctx context.Context, d Device) error {
 	if d.State == "" {
 		d.State = DeviceInvited
 	}
@@ -89,7 +90,7 @@ func (s *Store) CreateDevice(ctx context.Context, d Device) error {
 	if err != nil {
 		return named("create device", err)
 	}
-	err = s.inTx(ctx, func(tx *sql.Tx) error {
+	err = s.db.inTx(ctx, func(tx *sql.Tx) error {
 		for _, w := range d.Wards {
 			if err := exists(ctx, tx, "ward", "wards", w); err != nil {
 				return err
@@ -100,7 +101,7 @@ func (s *Store) CreateDevice(ctx context.Context, d Device) error {
 			d.Mode, string(wards), d.Version, toOptional(d.Enrolled))
 		return err
 	})
-	s.deviceChanged()
+	s.db.devicesChanged()
 	return named("create device "+d.ID, err)
 }
 
@@ -122,7 +123,7 @@ const selectDevice = `SELECT d.id, d.kind, d.model, d.serial, d.gateway, d.ziti,
 	d.mode, d.wards, d.version, d.enrolled, d.cert, d.cert_begins, d.cert_ends, d.public_key, d.next_key, d.rotate, d.trouble, d.troubled, d.alert, d.alerted
 	FROM devices d LEFT JOIN placements p ON p.device = d.id AND p.ends IS NULL`
 
-func (s *Store) scanDevice(r scanner) (d Device, err error) {
+func (s *Directory) scanDevice(r scanner) (d Device, err error) {
 	var seen, enrolled, begins, ends, troubled, alerted *int64
 	var wards string
 	err = r.Scan(&d.ID, &d.Kind, &d.Model, &d.Serial, &d.Gateway, &d.ZitiID, &d.State, &d.Bed, &d.EnrolledBy, &seen,
@@ -140,7 +141,7 @@ func (s *Store) scanDevice(r scanner) (d Device, err error) {
 }
 
 // Device is the component with this id.
-func (s *Store) Device(ctx context.Context, id string) (Device, error) {
+func (s *Directory) Device(ctx context.Context, id string) (Device, error) {
 	d, err := s.scanDevice(s.db.QueryRowContext(ctx, selectDevice+" WHERE d.id = ?", id))
 	if err != nil {
 		return Device{}, named("device", err)
@@ -149,56 +150,56 @@ func (s *Store) Device(ctx context.Context, id string) (Device, error) {
 }
 
 // Devices are all components by id.
-func (s *Store) Devices(ctx context.Context) ([]Device, error) {
+func (s *Directory) Devices(ctx context.Context) ([]Device, error) {
 	all, err := list(ctx, s.db.DB, func(r *sql.Rows) (Device, error) { return s.scanDevice(r) }, selectDevice+" ORDER BY d.id")
 	return all, named("devices", err)
 }
 
 // SensorsAt are the sensors at a bed now, by id.
-func (s *Store) SensorsAt(ctx context.Context, bed string) ([]Device, error) {
+func (s *Directory) SensorsAt(ctx context.Context, bed string) ([]Device, error) {
 	all, err := list(ctx, s.db.DB, func(r *sql.Rows) (Device, error) { return s.scanDevice(r) },
 		selectDevice+` WHERE d.kind = 'sensor' AND d.id IN (SELECT device FROM placements WHERE bed = ?1 AND begins <= ?2 AND (ends IS NULL OR ends > ?2)) ORDER BY d.id`,
-		bed, micro(s.now()))
+		bed, micro(s.db.now()))
 	return all, named("sensors at bed", err)
 }
 
 // AdmitDevice makes a component active that is invited, or is so already; ErrNotFound if it is in neither state (any more).
-func (s *Store) AdmitDevice(ctx context.Context, id string) error {
+func (s *Directory) AdmitDevice(ctx context.Context, id string) error {
 	err := affected(s.db.ExecContext(ctx, "UPDATE devices SET state = ? WHERE id = ? AND state IN (?, ?)", DeviceActive, id, DeviceInvited, DeviceActive))
-	s.deviceChanged()
+	s.db.devicesChanged()
 	return named("admit device", err)
 }
 
 // SetDeviceState changes a component's state; from then on Append goes by it. Live connections are the caller's to cut. What disables
 // or deletes is in force on this hub from the call on, and goes ahead of what others write; ErrUnwritten if it could not be written
 // in seconds.
-func (s *Store) SetDeviceState(ctx context.Context, id, state string) error {
+func (s *Directory) SetDeviceState(ctx context.Context, id, state string) error {
 	if err := checkState(state); err != nil {
 		return named("set device state", err)
 	}
 	const query = "UPDATE devices SET state = ? WHERE id = ?"
 	var err error
 	if state == DeviceDisabled || state == DeviceDeleted {
-		err = affected(s.urgentExec(ctx, []bar{{barDevice, id + " " + state}}, query, state, id))
+		err = affected(s.db.urgentExec(ctx, []bar{{barDevice, id + " " + state}}, query, state, id))
 	} else {
 		err = affected(s.db.ExecContext(ctx, query, state, id))
 	}
-	s.deviceChanged()
+	s.db.devicesChanged()
 	return named("set device state", err)
 }
 
 // PlaceDevice puts a component at a bed from at on, and takes it from where it was at that moment; an empty bed only takes it
 // away. Where it already stands, nothing changes. ErrConflict if its history reaches beyond at.
-func (s *Store) PlaceDevice(ctx context.Context, device, bed string, at time.Time) error {
+func (s *Directory) PlaceDevice(ctx context.Context, device, bed string, at time.Time) error {
 	return s.PlaceDeviceBy(ctx, device, bed, "", at)
 }
 
 // PlaceDeviceBy is PlaceDevice with the id of the person who does it, for Departures.
-func (s *Store) PlaceDeviceBy(ctx context.Context, device, bed, person string, at time.Time) error {
-	if err := s.checkAt(at); err != nil {
+func (s *Directory) PlaceDeviceBy(ctx context.Context, device, bed, person string, at time.Time) error {
+	if err := s.db.checkAt(at); err != nil {
 		return named("place device", err)
 	}
-	err := s.inTx(ctx, func(tx *sql.Tx) error {
+	err := s.db.inTx(ctx, func(tx *sql.Tx) error {
 		if err := exists(ctx, tx, "device", "devices", device); err != nil {
 			return err
 		}
@@ -225,7 +226,7 @@ func (s *Store) PlaceDeviceBy(ctx context.Context, device, bed, person string, a
 		_, err := tx.ExecContext(ctx, "INSERT INTO placements (device, bed, begins) VALUES (?, ?, ?)", device, bed, micro(at))
 		return err
 	})
-	s.where.changed()
+	s.db.placesChanged()
 	return named("place device", err)
 }
 
@@ -264,15 +265,15 @@ func (t *touches) note(id string, at time.Time) bool {
 }
 
 // TouchDevice notes that a component is alive now. It is cheap: it writes at most twice a minute.
-func (s *Store) TouchDevice(ctx context.Context, id string) error {
-	if now := s.now(); s.seen.note(id, now) {
+func (s *Directory) TouchDevice(ctx context.Context, id string) error {
+	if now := s.db.now(); s.seen.note(id, now) {
 		return named("touch device", affected(s.db.ExecContext(ctx, "UPDATE devices SET seen = ? WHERE id = ?", micro(now), id)))
 	}
 	return nil
 }
 
 // CreateTicket stores the hash of a one-time secret that lets exactly these components enrol before expires.
-func (s *Store) CreateTicket(ctx context.Context, secretHash [32]byte, ids []string, expires time.Time) error {
+func (s *Directory) CreateTicket(ctx context.Context, secretHash [32]byte, ids []string, expires time.Time) error {
 	if len(ids) == 0 || len(ids) > maxRelations {
 		return named("create ticket", fmt.Errorf("%w: a ticket is for 1 to %d components", ErrInvalid, maxRelations))
 	}
@@ -291,9 +292,9 @@ func (s *Store) CreateTicket(ctx context.Context, secretHash [32]byte, ids []str
 
 // RedeemTicket uses up a ticket, once, for exactly the components it was made for in any order, and gives their ids.
 // ErrNotFound, ErrTicketUsed, ErrTicketExpired or ErrTicketMismatch leave it as it was.
-func (s *Store) RedeemTicket(ctx context.Context, secretHash [32]byte, ids []string, now time.Time) ([]string, error) {
+func (s *Directory) RedeemTicket(ctx context.Context, secretHash [32]byte, ids []string, now time.Time) ([]string, error) {
 	var want []string
-	err := s.inTx(ctx, func(tx *sql.Tx) error {
+	err := s.db.inTx(ctx, func(tx *sql.Tx) error {
 		var list string
 		var expires int64
 		var redeemed *int64
@@ -323,4 +324,15 @@ func (s *Store) RedeemTicket(ctx context.Context, secretHash [32]byte, ids []str
 		return nil, named("redeem ticket", err)
 	}
 	return want, nil
+}
+
+// barredDevice is the state that a component is in, though only memory says so yet.
+func (s *Directory) barredDevice(id string) (state string, ok bool) {
+	s.db.eachBarred(barDevice, func(b string) {
+		device, to, _ := strings.Cut(b, " ")
+		if device == id && state != DeviceDeleted {
+			state, ok = to, true
+		}
+	})
+	return state, ok
 }

@@ -37,9 +37,7 @@ func ExecDirectory(ctx context.Context, s *Store, query string, args ...any) err
 
 // PartitionsOpen is how many days' files are open.
 func (s *Store) PartitionsOpen() int {
-	s.parts.mu.Lock()
-	defer s.parts.mu.Unlock()
-	return len(s.parts.files)
+	return s.days.FilesOpen()
 }
 
 // RecodeCell decodes a trend and encodes it again.
@@ -59,11 +57,11 @@ func OnRealDisk() { onDisk = "" }
 
 // WithCompaction makes the compaction look so often, and not wait for more.
 func WithCompaction(every time.Duration) Option {
-	return func(o *options) { o.compactEvery, o.settled = every, -time.Hour }
+	return func(o *options) { o.archive.CompactEvery, o.archive.Settled = every, -time.Hour }
 }
 
 // WithMaxWaiting bounds the chunks of one sensor that wait.
-func WithMaxWaiting(n int64) Option { return func(o *options) { o.maxWaiting = n } }
+func WithMaxWaiting(n int64) Option { return func(o *options) { o.archive.MaxWaiting = n } }
 
 // FirstPartitionStep makes those tables of the first schema that a later one took away.
 func FirstPartitionStep() string {
@@ -83,12 +81,11 @@ func (s *Store) WrappedKey(t *testing.T, patient string) (b []byte) {
 // RecentChunks is how many of a day's chunks are in no block yet.
 func (s *Store) RecentChunks(t *testing.T, day string) int {
 	t.Helper()
-	part, err := s.parts.acquire(t.Context(), day, false)
+	n, err := s.days.Recent(t.Context(), day)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer s.parts.release(part)
-	return part.recentCount()
+	return n
 }
 
 // Forwarded has a patient's channel forwarded in plain text with the patient's consent, without asking.
@@ -104,7 +101,7 @@ func (s *Store) Forwarded(t *testing.T, patient string) (id KeyID) {
 		t.Fatal(err)
 	}
 	copy(id[:], patient[len(patient)-8:])
-	if err := s.ensureKey(ctx, envelopeKey(c.ID, id)); err != nil {
+	if err := s.db.ensureKey(ctx, envelopeKey(c.ID, id)); err != nil {
 		t.Fatal(err)
 	}
 	for _, q := range []string{
@@ -141,7 +138,7 @@ func ServerApartVersion() int {
 
 // Urgently runs f as a revocation.
 func (s *Store) Urgently(ctx context.Context, f func() error) error {
-	return s.urgently(ctx, func(context.Context, *sql.Tx) error { return f() })
+	return s.db.urgently(ctx, func(context.Context, *sql.Tx) error { return f() })
 }
 
 // Swept waits until nothing is to be swept, and gives the pages that are free in channels.db and their number in all.
@@ -149,7 +146,7 @@ func (s *Store) Swept(t testing.TB) (free, all int64) {
 	t.Helper()
 	for {
 		var n int
-		if err := s.apart.QueryRowContext(t.Context(), "SELECT count(*) FROM sweeps").Scan(&n); err != nil {
+		if err := s.Registry.File().QueryRowContext(t.Context(), "SELECT count(*) FROM sweeps").Scan(&n); err != nil {
 			t.Fatal(err)
 		}
 		if n == 0 {
@@ -159,14 +156,14 @@ func (s *Store) Swept(t testing.TB) (free, all int64) {
 			t.Fatal(err)
 		}
 	}
-	if s.apart.shared {
+	if s.db.isShared() {
 		return 0, 0
 	}
 	if err := s.giveBack(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	for q, to := range map[string]*int64{"PRAGMA freelist_count": &free, "PRAGMA page_count": &all} {
-		if err := s.apart.QueryRowContext(t.Context(), q).Scan(to); err != nil {
+		if err := s.Registry.File().QueryRowContext(t.Context(), q).Scan(to); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -185,12 +182,12 @@ func (s *Store) OpenMoves(ctx context.Context) (n int, err error) {
 // AsVersion1 writes a patient's sums of the day as hubs before version 2 did: all sensors in one,
 // and what is asserted among what was measured.
 func AsVersion1(ctx context.Context, s *Store, patient string, at time.Time) (changed int, err error) {
-	key, err := s.key(ctx, patientKey(patient))
+	key, err := s.db.key(ctx, patientKey(patient))
 	if err != nil {
 		return 0, err
 	}
 	name := partitionOf(at)
-	d, err := s.archive.open(ctx, name)
+	d, err := s.days.open(ctx, name)
 	if err != nil {
 		return 0, err
 	}
@@ -221,7 +218,7 @@ func AsVersion1(ctx context.Context, s *Store, patient string, at time.Time) (ch
 	if err != nil {
 		return 0, err
 	}
-	return len(old), s.change(ctx, d, func(tx *sql.Tx) error {
+	return len(old), s.days.change(ctx, d, func(tx *sql.Tx) error {
 		for k, c := range old {
 			if _, err := tx.ExecContext(ctx, "UPDATE "+d.table("sums")+" SET sealed = ? WHERE subject = ? AND minutes = ? AND slot = ?",
 				key.Seal(c.encode(), sumData(patient, name, k)), subject, k.minutes, k.slot); err != nil {
@@ -234,3 +231,22 @@ func AsVersion1(ctx context.Context, s *Store, patient string, at time.Time) (ch
 
 // WithFailingWrites has what stores chunks and entries ask f first.
 func WithFailingWrites(f func() error) Option { return func(o *options) { o.writeFails = f } }
+
+// OnHeld has f told how long each write transaction was open, of the directory or of what lies apart.
+func (s *Store) OnHeld(f func(apart bool, d time.Duration)) {
+	s.db.OnHeld(func(d time.Duration) { f(false, d) })
+	s.Registry.OnHeld(func(d time.Duration) { f(true, d) })
+}
+
+// TakeTurn holds the directory, as a writer does, until give.
+func (s *Store) TakeTurn(t *testing.T) (give func()) {
+	t.Helper()
+	give, err := s.db.takeTurn(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return give
+}
+
+// TurnsWaiting is how many writers of the directory wait.
+func (s *Store) TurnsWaiting() int { return s.db.turnsWaiting() }

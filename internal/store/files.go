@@ -69,7 +69,7 @@ func (ps *partitions) write(ctx context.Context, name string, group []*pending) 
 		return err
 	}
 	in := insertion{tx: tx, part: part, in: map[[2]int64]bool{}, known: map[int64]*streamTaken{}}
-	now := ps.s.now().Unix()
+	now := ps.s.db.now().Unix()
 	for _, p := range group {
 		if err = in.chunk(ctx, p, now); err != nil {
 			break
@@ -86,7 +86,7 @@ func (ps *partitions) write(ctx context.Context, name string, group []*pending) 
 	}
 	in.committed()
 	ps.changed(name)
-	part.checkpoint(ctx, ps.s.log)
+	part.checkpoint(ctx, ps.s.db.log)
 	return nil
 }
 
@@ -124,22 +124,22 @@ func (ps *partitions) compactDay(ctx context.Context, name string, before int64)
 		}
 		spans = spans[len(some):]
 		for some := range slices.Chunk(blocks, maxSwap) {
-			if err := ps.s.write.between(ctx, func(ctx context.Context) error { return part.swap(ctx, openDay{part, ps}, some) }); err != nil {
+			if err := ps.s.exclusively(ctx, func(ctx context.Context) error { return part.swap(ctx, openDay{part, ps}, some) }); err != nil {
 				return 0, err
 			}
 		}
 	}
 	// Asked between two batches, all rows below the next id are known to the index.
 	var oldest int64
-	if err := ps.s.write.between(ctx, func(context.Context) error { oldest = part.next; return nil }); err != nil {
+	if err := ps.s.exclusively(ctx, func(context.Context) error { oldest = part.next; return nil }); err != nil {
 		return 0, err
 	}
 	oldest = part.oldestRecent(oldest)
 	for {
 		var purged int64
-		err := ps.s.write.between(ctx, func(ctx context.Context) (err error) {
+		err := ps.s.exclusively(ctx, func(ctx context.Context) (err error) {
 			purged, err = part.purge(ctx, oldest)
-			part.checkpoint(ctx, ps.s.log)
+			part.checkpoint(ctx, ps.s.db.log)
 			return err
 		})
 		if err != nil {
@@ -336,14 +336,6 @@ func (ps *partitions) drop(_ context.Context, name string) error {
 
 // check implements archive.
 func (ps *partitions) check(ctx context.Context, c *Checked, progress func(string)) error {
-	progress("directory")
-	if err := c.integrity(ctx, "directory", ps.s.db.DB); err != nil {
-		return err
-	}
-	progress("channels")
-	if err := c.integrity(ctx, "channels", ps.s.apart.DB); err != nil {
-		return err
-	}
 	names, _, err := ps.all(ctx)
 	if err != nil {
 		return err
@@ -368,18 +360,6 @@ func (ps *partitions) checkFile(ctx context.Context, c *Checked, name string) er
 	return c.integrity(ctx, name, p.read)
 }
 
-func (c *Checked) integrity(ctx context.Context, name string, db *sql.DB) error {
-	c.Files++
-	return each(ctx, db, "PRAGMA integrity_check(10)", func(rows *sql.Rows) error {
-		var said string
-		err := rows.Scan(&said)
-		if err == nil && said != "ok" {
-			c.wrong("%s: %s", name, said)
-		}
-		return err
-	})
-}
-
 // size implements archive: the pages of all files, tables, indexes and bookkeeping included; write-ahead logs are not.
 func (ps *partitions) size(ctx context.Context) (total Size, err error) {
 	names, _, err := ps.all(ctx)
@@ -402,4 +382,21 @@ func (ps *partitions) sizeOf(ctx context.Context, name string, total *Size) erro
 	total.Used += (pages - free) * page
 	total.Free += free * page
 	return err
+}
+
+// FilesOpen is how many days' files are open.
+func (s *Days) FilesOpen() int {
+	s.parts.mu.Lock()
+	defer s.parts.mu.Unlock()
+	return len(s.parts.files)
+}
+
+// Recent is how many of a day's chunks are in no block yet. With PostgreSQL it is ErrNotFound.
+func (s *Days) Recent(ctx context.Context, day string) (int, error) {
+	part, err := s.parts.acquire(ctx, day, false)
+	if err != nil {
+		return 0, err
+	}
+	defer s.parts.release(part)
+	return part.recentCount(), nil
 }

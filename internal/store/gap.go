@@ -38,7 +38,7 @@ type Gap struct {
 
 // SaveGaps notes what a sensor's gateway says will never arrive, durably. The same again is no error. That some of it is stored
 // all the same does no harm: Delivery counts what is missing.
-func (s *Store) SaveGaps(ctx context.Context, sensor string, gaps []Gap) error {
+func (s *Archive) SaveGaps(ctx context.Context, sensor string, gaps []Gap) error {
 	if err := checkIdentity("sensor", sensor); err != nil {
 		return named("save gaps", err)
 	}
@@ -47,11 +47,11 @@ func (s *Store) SaveGaps(ctx context.Context, sensor string, gaps []Gap) error {
 			return named("save gaps", fmt.Errorf("%w: signal, sequence numbers or reason", ErrInvalid))
 		}
 	}
-	return named("save gaps", s.inTx(ctx, func(tx *sql.Tx) error {
+	return named("save gaps", s.db.inTx(ctx, func(tx *sql.Tx) error {
 		for _, g := range gaps {
 			if _, err := tx.ExecContext(ctx, `INSERT INTO gaps (sensor, signal, epoch, first, last, begins, ends, reason, noted)
 				VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`, sensor, uint8(g.Signal), g.Epoch[:], int64(g.First), int64(g.Last), // #nosec G115 -- checked above
-				micro(g.From), micro(g.To), g.Reason, micro(s.now())); err != nil {
+				micro(g.From), micro(g.To), g.Reason, micro(s.db.now())); err != nil {
 				return err
 			}
 		}
@@ -62,7 +62,7 @@ func (s *Store) SaveGaps(ctx context.Context, sensor string, gaps []Gap) error {
 }
 
 // Gaps lists what will never arrive, newest first, at most limit (1 to 10,000); of all sensors if none is named.
-func (s *Store) Gaps(ctx context.Context, sensor string, limit int) (all []Gap, err error) {
+func (s *Archive) Gaps(ctx context.Context, sensor string, limit int) (all []Gap, err error) {
 	rows, err := s.db.QueryContext(ctx, `SELECT sensor, signal, epoch, first, last, begins, ends, reason, noted FROM gaps
 		WHERE ?1 = '' OR sensor = ?1 ORDER BY id DESC LIMIT ?2`, sensor, min(max(limit, 1), maxGaps))
 	if err != nil {
@@ -85,8 +85,8 @@ const gapEnds = "(CASE WHEN g.ends < g.begins THEN g.begins ELSE g.ends END)"
 // GapsOf are the stretches in [from, to) for which a patient's readings will never come, oldest first, at most limit (1 to 10,000): those
 // of the sensors that stood at the patient's bed, as far as they did. From and To are cut to that. The grant must allow
 // access.ViewPatient or access.ViewDisplay on the patient.
-func (s *Store) GapsOf(ctx context.Context, g access.Grant, patient string, from, to time.Time, limit int) (all []Gap, err error) {
-	if err := s.numbersAllowed(g, patient); err != nil {
+func (s *Archive) GapsOf(ctx context.Context, g access.Grant, patient string, from, to time.Time, limit int) (all []Gap, err error) {
+	if err := s.db.numbersAllowed(g, patient); err != nil {
 		return nil, named("gaps of a patient", err)
 	}
 	err = each(ctx, s.db, `SELECT g.sensor, g.signal, g.epoch, g.first, g.last, g.begins, g.ends, g.reason, g.noted, p.begins, coalesce(p.ends, ?1), s.begins, coalesce(s.ends, ?1)
@@ -121,7 +121,7 @@ func scanGap(rows *sql.Rows, more ...any) (g Gap, err error) {
 }
 
 // gapsByEpoch are all gaps, for Delivery: the sequence numbers that they name, without overlaps.
-func (s *Store) gapsByEpoch(ctx context.Context) (all map[streamKey]taken, err error) {
+func (s *Archive) gapsByEpoch(ctx context.Context) (all map[streamKey]taken, err error) {
 	all = map[streamKey]taken{}
 	err = each(ctx, s.db, "SELECT sensor, signal, epoch, first, last, begins, ends, reason, noted FROM gaps", func(rows *sql.Rows) error {
 		g, err := scanGap(rows)

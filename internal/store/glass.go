@@ -19,29 +19,29 @@ const maxExclusions = 200
 const maxGlasses = 10_000
 
 // SaveGlass records an emergency access. What was typed about the patient is sealed under the patient's key.
-func (s *Store) SaveGlass(ctx context.Context, g access.Glass) error {
+func (s *Directory) SaveGlass(ctx context.Context, g access.Glass) error {
 	if err := checkGlass(g); err != nil {
 		return named("save emergency", err)
 	}
-	key, err := s.key(ctx, patientKey(g.PatientID))
+	key, err := s.db.key(ctx, patientKey(g.PatientID))
 	if err != nil {
 		return named("save emergency", err)
 	}
-	return named("save emergency", s.urgently(ctx, func(ctx context.Context, tx *sql.Tx) error { return insertGlass(ctx, tx, key, g) }))
+	return named("save emergency", s.db.urgently(ctx, func(ctx context.Context, tx *sql.Tx) error { return insertGlass(ctx, tx, key, g) }))
 }
 
 // OpenGlass is SaveGlass within a limit: see access.Emergencies. The directory has one writer at a time, over all hubs, so that what it
 // counts stays so until it is written.
-func (s *Store) OpenGlass(ctx context.Context, g access.Glass, since time.Time, most int) (access.Glass, error) {
+func (s *Directory) OpenGlass(ctx context.Context, g access.Glass, since time.Time, most int) (access.Glass, error) {
 	if err := checkGlass(g); err != nil {
 		return access.Glass{}, named("open emergency", err)
 	}
-	key, err := s.key(ctx, patientKey(g.PatientID))
+	key, err := s.db.key(ctx, patientKey(g.PatientID))
 	if err != nil {
 		return access.Glass{}, named("open emergency", err)
 	}
 	var renewed string
-	err = s.urgently(ctx, func(ctx context.Context, tx *sql.Tx) error {
+	err = s.db.urgently(ctx, func(ctx context.Context, tx *sql.Tx) error {
 		c, err := countGlasses(ctx, tx, g, since)
 		if err != nil {
 			return err
@@ -61,7 +61,7 @@ func (s *Store) OpenGlass(ctx context.Context, g access.Glass, since time.Time, 
 }
 
 // CountGlasses says how things stand before OpenGlass.
-func (s *Store) CountGlasses(ctx context.Context, g access.Glass, since time.Time) (access.GlassCount, error) {
+func (s *Directory) CountGlasses(ctx context.Context, g access.Glass, since time.Time) (access.GlassCount, error) {
 	c, err := countGlasses(ctx, s.db.DB, g, since)
 	if err == nil {
 		err = s.db.QueryRowContext(ctx, "SELECT count(*) FROM glasses WHERE opened >= ?", micro(since)).Scan(&c.All)
@@ -102,7 +102,7 @@ func insertGlass(ctx context.Context, tx *sql.Tx, key seal.Key, g access.Glass) 
 const selectGlass = `SELECT id, person, patient, workstation, session, sealed_reason, opened, expires, coalesce(reviewer, ''), reviewed,
 	outcome, sealed_note FROM glasses`
 
-func (s *Store) scanGlass(ctx context.Context, r scanner) (g access.Glass, err error) {
+func (s *Directory) scanGlass(ctx context.Context, r scanner) (g access.Glass, err error) {
 	var reason, note []byte
 	var opened, expires int64
 	var reviewed *int64
@@ -111,7 +111,7 @@ func (s *Store) scanGlass(ctx context.Context, r scanner) (g access.Glass, err e
 		return access.Glass{}, err
 	}
 	g.Opened, g.Expires, g.Reviewed = fromMicro(opened), fromMicro(expires), fromOptional(reviewed)
-	key, err := s.key(ctx, patientKey(g.PatientID))
+	key, err := s.db.key(ctx, patientKey(g.PatientID))
 	if errors.Is(err, ErrNotFound) {
 		// The patient was forgotten. That it was opened, by whom and when, stays, and must not hide the others.
 		g.Reason = ForgottenName
@@ -132,17 +132,17 @@ const DamagedText = "(damaged: cannot be read)"
 
 // glassText opens what was written about an emergency. One that is damaged must neither hide the others nor end an access that lasts:
 // that one was opened stands beside it in clear.
-func (s *Store) glassText(ctx context.Context, key seal.Key, sealed []byte, what, id string) string {
+func (s *Directory) glassText(ctx context.Context, key seal.Key, sealed []byte, what, id string) string {
 	text, err := key.Open(sealed, associated(what, id))
 	if err != nil {
-		s.log.ErrorContext(ctx, "the text of an emergency is damaged, or was changed; the audit log has its reason", "emergency", id, "which", what)
+		s.db.log.ErrorContext(ctx, "the text of an emergency is damaged, or was changed; the audit log has its reason", "emergency", id, "which", what)
 		return DamagedText
 	}
 	return string(text)
 }
 
 // Glasses are the emergency accesses opened since then, newest first, of one person and one patient if they are given.
-func (s *Store) Glasses(ctx context.Context, since time.Time, personID, patientID string) ([]access.Glass, error) {
+func (s *Directory) Glasses(ctx context.Context, since time.Time, personID, patientID string) ([]access.Glass, error) {
 	where, args := []string{"opened >= ?"}, []any{micro(since)}
 	if personID != "" {
 		where, args = append(where, "person = ?"), append(args, personID)
@@ -156,21 +156,21 @@ func (s *Store) Glasses(ctx context.Context, since time.Time, personID, patientI
 }
 
 // UnreviewedGlasses are the emergency accesses that were not judged yet, oldest first.
-func (s *Store) UnreviewedGlasses(ctx context.Context) ([]access.Glass, error) {
+func (s *Directory) UnreviewedGlasses(ctx context.Context) ([]access.Glass, error) {
 	all, err := list(ctx, s.db.DB, func(r *sql.Rows) (access.Glass, error) { return s.scanGlass(ctx, r) },
 		selectGlass+" WHERE reviewed IS NULL ORDER BY opened LIMIT ?", maxGlasses)
 	return all, named("emergencies", err)
 }
 
 // Glass is one emergency access.
-func (s *Store) Glass(ctx context.Context, id string) (access.Glass, error) {
+func (s *Directory) Glass(ctx context.Context, id string) (access.Glass, error) {
 	g, err := s.scanGlass(ctx, s.db.QueryRowContext(ctx, selectGlass+" WHERE id = ?", id))
 	return g, named("emergency", err)
 }
 
 // ReviewGlass writes what a reviewer says; ErrNotFound if there is no such emergency or it has been judged. Of a patient who was
 // forgotten meanwhile the verdict is kept, and a note is ErrInvalid: there is no key left to seal it under.
-func (s *Store) ReviewGlass(ctx context.Context, id, reviewer, outcome, note string, at time.Time) error {
+func (s *Directory) ReviewGlass(ctx context.Context, id, reviewer, outcome, note string, at time.Time) error {
 	g, err := s.Glass(ctx, id)
 	if err != nil {
 		return named("review emergency", err)
@@ -178,7 +178,7 @@ func (s *Store) ReviewGlass(ctx context.Context, id, reviewer, outcome, note str
 	if err := checkText("note", note, 0, 4*access.MaxGlassReason); err != nil {
 		return named("review emergency", err)
 	}
-	key, err := s.key(ctx, patientKey(g.PatientID))
+	key, err := s.db.key(ctx, patientKey(g.PatientID))
 	var sealed []byte
 	switch {
 	case errors.Is(err, ErrNotFound) && note != "":
@@ -196,12 +196,12 @@ func (s *Store) ReviewGlass(ctx context.Context, id, reviewer, outcome, note str
 }
 
 // Exclude adds or takes away a person whom a patient does not let see the values.
-func (s *Store) Exclude(ctx context.Context, patientID, personID string, excluded bool) error {
+func (s *Directory) Exclude(ctx context.Context, patientID, personID string, excluded bool) error {
 	if !excluded {
 		_, err := s.db.ExecContext(ctx, "DELETE FROM exclusions WHERE patient = ? AND person = ?", patientID, personID)
 		return named("consent", err)
 	}
-	return named("consent", s.urgently(ctx, func(ctx context.Context, tx *sql.Tx) error {
+	return named("consent", s.db.urgently(ctx, func(ctx context.Context, tx *sql.Tx) error {
 		if err := errors.Join(exists(ctx, tx, "patient", "patients", patientID), exists(ctx, tx, "person", "persons", personID)); err != nil {
 			return err
 		}
@@ -213,7 +213,7 @@ func (s *Store) Exclude(ctx context.Context, patientID, personID string, exclude
 			return fmt.Errorf("%w: at most %d excluded persons", ErrInvalid, maxExclusions)
 		}
 		_, err := tx.ExecContext(ctx, "INSERT INTO exclusions (patient, person, since) VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
-			patientID, personID, micro(s.now()))
+			patientID, personID, micro(s.db.now()))
 		return err
 	}, bar{barExclude, patientID + " " + personID}))
 }

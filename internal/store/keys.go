@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"maps"
 	"strconv"
 	"sync"
 
@@ -58,13 +59,13 @@ func (r *keyring) put(name string, k seal.Key, gone uint64) {
 }
 
 // key is an existing key, ErrNotFound if there is none of that name.
-func (s *Store) key(ctx context.Context, name string) (seal.Key, error) {
+func (s *DB) key(ctx context.Context, name string) (seal.Key, error) {
 	if k, ok := s.keys.get(name); ok && !s.deaf() {
 		return k, nil
 	}
 	gone := s.keys.destroyed()
 	var wrapped []byte
-	err := s.db.QueryRowContext(ctx, "SELECT wrapped FROM keys WHERE name = ?", name).Scan(&wrapped)
+	err := s.QueryRowContext(ctx, "SELECT wrapped FROM keys WHERE name = ?", name).Scan(&wrapped)
 	if errors.Is(err, sql.ErrNoRows) {
 		err = ErrNotFound
 	}
@@ -86,7 +87,7 @@ func (s *Store) key(ctx context.Context, name string) (seal.Key, error) {
 }
 
 // newKey makes a key inside tx. It is not cached: only what has committed may be used.
-func (s *Store) newKey(ctx context.Context, tx *sql.Tx, name string) (seal.Key, error) {
+func (s *DB) newKey(ctx context.Context, tx *sql.Tx, name string) (seal.Key, error) {
 	k := seal.NewKey()
 	wrapped, err := s.ks.Wrap(keyPurpose(name), k[:])
 	if err != nil {
@@ -98,25 +99,10 @@ func (s *Store) newKey(ctx context.Context, tx *sql.Tx, name string) (seal.Key, 
 	return k, nil
 }
 
-func (s *Store) ensureKey(ctx context.Context, name string) error {
-	_, err := s.key(ctx, name)
-	if !errors.Is(err, ErrNotFound) {
-		return err
-	}
-	err = s.inTx(ctx, func(tx *sql.Tx) error {
-		_, err := s.newKey(ctx, tx, name)
-		return err
-	})
-	if errors.Is(named("", err), ErrExists) { // another hub was faster
-		_, err = s.key(ctx, name)
-	}
-	return err
-}
-
 func secretPurpose(name string) string { return "vitalseal store secret: " + name }
 
 // SaveSecret stores a secret of the hub (authority key, recipient key), wrapped by the key store, replacing an older one.
-func (s *Store) SaveSecret(ctx context.Context, name string, b []byte) error {
+func (s *DB) SaveSecret(ctx context.Context, name string, b []byte) error {
 	if err := checkID("secret name", name); err != nil {
 		return named("save secret", err)
 	}
@@ -124,13 +110,13 @@ func (s *Store) SaveSecret(ctx context.Context, name string, b []byte) error {
 	if err != nil {
 		return named("save secret", err)
 	}
-	_, err = s.db.ExecContext(ctx, "INSERT INTO secrets (name, wrapped) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET wrapped = excluded.wrapped", name, wrapped)
+	_, err = s.ExecContext(ctx, "INSERT INTO secrets (name, wrapped) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET wrapped = excluded.wrapped", name, wrapped)
 	return named("save secret", err)
 }
 
 // UpdateSecret gives change the stored secret of a name, nil if there is none, and stores what it returns; nil leaves what there is. It
 // returns what is stored then. Of several hubs that do so at once, each sees what the one before made.
-func (s *Store) UpdateSecret(ctx context.Context, name string, change func(old []byte) ([]byte, error)) (now []byte, err error) {
+func (s *DB) UpdateSecret(ctx context.Context, name string, change func(old []byte) ([]byte, error)) (now []byte, err error) {
 	if err := checkID("secret name", name); err != nil {
 		return nil, named("update secret", err)
 	}
@@ -162,26 +148,26 @@ func (s *Store) UpdateSecret(ctx context.Context, name string, change func(old [
 }
 
 // DeleteSecret destroys a secret; none is no error.
-func (s *Store) DeleteSecret(ctx context.Context, name string) error {
-	_, err := s.db.ExecContext(ctx, "DELETE FROM secrets WHERE name = ?", name)
+func (s *DB) DeleteSecret(ctx context.Context, name string) error {
+	_, err := s.ExecContext(ctx, "DELETE FROM secrets WHERE name = ?", name)
 	return named("delete secret", err)
 }
 
-func (s *Store) wrapSecret(name string, b []byte) ([]byte, error) {
+func (s *DB) wrapSecret(name string, b []byte) ([]byte, error) {
 	if len(b) > 1<<16 {
 		return nil, fmt.Errorf("%w: a secret may have 65536 bytes", ErrInvalid)
 	}
 	return s.ks.Wrap(secretPurpose(name), b)
 }
 
-func (s *Store) unwrapSecret(name string, wrapped []byte) ([]byte, error) {
+func (s *DB) unwrapSecret(name string, wrapped []byte) ([]byte, error) {
 	return s.ks.Unwrap(secretPurpose(name), wrapped)
 }
 
 // Secret is a stored secret; ErrNotFound if there is none of that name.
-func (s *Store) Secret(ctx context.Context, name string) ([]byte, error) {
+func (s *DB) Secret(ctx context.Context, name string) ([]byte, error) {
 	var wrapped []byte
-	if err := s.db.QueryRowContext(ctx, "SELECT wrapped FROM secrets WHERE name = ?", name).Scan(&wrapped); err != nil {
+	if err := s.QueryRowContext(ctx, "SELECT wrapped FROM secrets WHERE name = ?", name).Scan(&wrapped); err != nil {
 		return nil, named("secret", err)
 	}
 	b, err := s.unwrapSecret(name, wrapped)
@@ -198,3 +184,17 @@ func (r *keyring) drop(name string) {
 	r.gone++
 	delete(r.m, name)
 }
+
+// forget drops keys that have been destroyed.
+func (r *keyring) forget(which func(name string) bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.gone++
+	maps.DeleteFunc(r.m, func(name string, _ seal.Key) bool { return which(name) })
+}
+
+// forgetKeys drops keys that have been destroyed.
+func (s *DB) forgetKeys(which func(name string) bool) { s.keys.forget(which) }
+
+// dropKey drops a key that has been destroyed.
+func (s *DB) dropKey(name string) { s.keys.drop(name) }

@@ -18,7 +18,7 @@ const leaseIdle = 10 * time.Second
 // Lead runs f whenever this hub is the one of all on the same database that does what name says, until ctx ends: at once if no other
 // does. The ctx of f ends when that is so no more, which is noticed within seconds; until then another may have begun. With files there
 // is one hub, and it always is. Lead returns what f returned for another reason, or nil.
-func (s *Store) Lead(ctx context.Context, name string, f func(context.Context) error) error {
+func (s *DB) Lead(ctx context.Context, name string, f func(context.Context) error) error {
 	for ctx.Err() == nil {
 		ran, err := s.lead(ctx, name, f)
 		if ran {
@@ -36,11 +36,11 @@ func (s *Store) Lead(ctx context.Context, name string, f func(context.Context) e
 }
 
 // lead runs f if no other hub leads, and says whether it ran to its end.
-func (s *Store) lead(ctx context.Context, name string, f func(context.Context) error) (ran bool, err error) {
-	if s.others == nil {
+func (s *DB) lead(ctx context.Context, name string, f func(context.Context) error) (ran bool, err error) {
+	if !s.shared {
 		return true, f(ctx)
 	}
-	conn, err := s.db.Conn(ctx)
+	conn, err := s.Conn(ctx)
 	if err != nil {
 		return false, err
 	}
@@ -92,7 +92,7 @@ func keep(ctx context.Context, conn *sql.Conn, lost context.CancelCauseFunc) {
 			return
 		case <-t.C:
 		}
-		ask, cancel := context.WithTimeout(ctx, followPatience)
+		ask, cancel := context.WithTimeout(ctx, listenPatience)
 		_, err := conn.ExecContext(ask, "SELECT 1")
 		cancel()
 		if err != nil && ctx.Err() == nil {
@@ -100,10 +100,4 @@ func keep(ctx context.Context, conn *sql.Conn, lost context.CancelCauseFunc) {
 			return
 		}
 	}
-}
-
-// alone implements archive: the hub that leads does it.
-func (t *tables) alone(ctx context.Context, f func(context.Context) error) error {
-	_, err := t.s.lead(ctx, "archive", f)
-	return err
 }

@@ -73,7 +73,7 @@ func (l Limit) check() error {
 
 // SetLimit sets a limit in place of the configuration's; Value 0 is the configuration's again. was is the one before, 0 for the
 // configuration's. It holds from the next entry or view on; what is over it already stays.
-func (s *Store) SetLimit(ctx context.Context, l Limit) (was int64, err error) {
+func (s *Registry) SetLimit(ctx context.Context, l Limit) (was int64, err error) {
 	if err := l.check(); err != nil {
 		return 0, named("set limit", err)
 	}
@@ -94,14 +94,14 @@ func (s *Store) SetLimit(ctx context.Context, l Limit) (was int64, err error) {
 }
 
 // Limits are those that administrators have set, at most 10,000.
-func (s *Store) Limits(ctx context.Context) ([]Limit, error) {
+func (s *Registry) Limits(ctx context.Context) ([]Limit, error) {
 	all, err := list(ctx, s.apart.DB, func(r *sql.Rows) (l Limit, err error) { return l, r.Scan(&l.Kind, &l.ID, &l.Name, &l.Value) },
 		"SELECT kind, id, name, value FROM limits ORDER BY kind, id, name LIMIT ?", mostLimits)
 	return all, named("limits", err)
 }
 
 // LimitOf is a limit that an administrator has set, 0 for none.
-func (s *Store) LimitOf(ctx context.Context, kind, id, name string) (value int64, err error) {
+func (s *Registry) LimitOf(ctx context.Context, kind, id, name string) (value int64, err error) {
 	err = s.apart.QueryRowContext(ctx, "SELECT value FROM limits WHERE kind = ? AND id = ? AND name = ?", kind, id, name).Scan(&value)
 	if errors.Is(err, sql.ErrNoRows) {
 		err = nil
@@ -110,10 +110,10 @@ func (s *Store) LimitOf(ctx context.Context, kind, id, name string) (value int64
 }
 
 // limited is the two bounds for an owner, those that were set in place of the configuration's.
-func (s *Store) limited(ctx context.Context, q interface {
+func (s *Registry) limited(ctx context.Context, q interface {
 	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
 }, owner string) (most Usage, err error) {
-	most = s.opt.quota.Of(owner)
+	most = s.quota.Of(owner)
 	kind := LimitPerson
 	if owner == "" {
 		kind = LimitHospital
@@ -140,7 +140,7 @@ func (s *Store) limited(ctx context.Context, q interface {
 }
 
 // SignIns are how many sessions and API keys each person has, those that are over included until they are swept.
-func (s *Store) SignIns(ctx context.Context) (sessions, keys map[string]int64, err error) {
+func (s *Registry) SignIns(ctx context.Context) (sessions, keys map[string]int64, err error) {
 	sessions, keys = map[string]int64{}, map[string]int64{}
 	for query, to := range map[string]map[string]int64{
 		"SELECT person, count(*) FROM sessions GROUP BY person": sessions,

@@ -25,29 +25,29 @@ type Found struct {
 // MeasuredIn finds what numbers of a patient are stored for [begin, end), at most most of them (the newest), of one sensor (SPIFFE id)
 // or, with "", of all; other inverts that to all but one. With kinds, numbers of another kind are not counted. The grant must allow access.MoveReadings on the patient, for Unassigned on the
 // system. A span that cannot be moved, because it is empty or longer than MaxMove, has nothing.
-func (s *Store) MeasuredIn(ctx context.Context, g access.Grant, patient, sensor string, other bool, kinds []vitals.Kind, begin, end time.Time, most int) (f Found, err error) {
+func (s *Archive) MeasuredIn(ctx context.Context, g access.Grant, patient, sensor string, other bool, kinds []vitals.Kind, begin, end time.Time, most int) (f Found, err error) {
 	on := access.OnPatient(patient)
 	if patient == Unassigned {
 		on = access.OnSystem()
 	}
-	if err := s.allowed(g, access.MoveReadings, on); err != nil {
+	if err := s.db.allowed(g, access.MoveReadings, on); err != nil {
 		return Found{}, named("measured", err)
 	}
 	if !end.After(begin) || end.Sub(begin) > MaxMove {
 		return Found{}, nil // MoveReadings says what is wrong
 	}
-	key, err := s.key(ctx, patientKey(patient))
+	key, err := s.db.key(ctx, patientKey(patient))
 	if err != nil {
 		return Found{}, named("measured", err)
 	}
-	names, err := s.archive.between(ctx, begin, end)
+	names, err := s.days.between(ctx, begin, end)
 	if err != nil {
 		return Found{}, named("measured", err)
 	}
 	slices.Sort(names) // the days, by their dates
 	slices.Reverse(names)
 	for _, name := range names {
-		err := s.scan(ctx, name, key, patient, vitals.Numerics, micro(begin), micro(end), func(int64) bool { return f.Count <= most }, func(o opened) error {
+		err := s.days.scan(ctx, name, key, patient, vitals.Numerics, micro(begin), micro(end), func(int64) bool { return f.Count <= most }, func(o opened) error {
 			if sensor != "" && (o.sensor == sensor) == other {
 				return nil
 			}

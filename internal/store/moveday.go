@@ -19,10 +19,10 @@ import (
 // transaction from its source to its target, and sums are made from the blocks, not from what they were.
 
 // change runs f in a write transaction of a day, between two batches of the writer.
-func (s *Store) change(ctx context.Context, d day, f func(tx *sql.Tx) error) error {
+func (s *Days) change(ctx context.Context, d day, f func(tx *sql.Tx) error) error {
 	switch d := d.(type) {
 	case openDay:
-		return s.write.between(ctx, func(ctx context.Context) error { return transact(ctx, d.write, f) })
+		return s.exclusively(ctx, func(ctx context.Context) error { return transact(ctx, d.write, f) })
 	case tablesDay:
 		return transact(ctx, s.db.DB, func(tx *sql.Tx) error {
 			if _, err := tx.ExecContext(ctx, "SELECT pg_advisory_xact_lock(?, ?)", dayClass, dayNumber(d.name)); err != nil {
@@ -56,7 +56,7 @@ func blocksOf(ctx context.Context, db interface {
 }
 
 // moveDay does a day's part of a move.
-func (s *Store) moveDay(ctx context.Context, name string, m Move) error {
+func (s *Days) moveDay(ctx context.Context, name string, m Move) error {
 	d, err := s.archive.open(ctx, name)
 	if errors.Is(err, ErrNotFound) {
 		return nil
@@ -65,14 +65,14 @@ func (s *Store) moveDay(ctx context.Context, name string, m Move) error {
 		return err
 	}
 	defer d.release()
-	source, err := s.key(ctx, patientKey(m.From))
+	source, err := s.db.key(ctx, patientKey(m.From))
 	if errors.Is(err, ErrNotFound) { // forgotten since: there is nothing that can be opened
 		return nil
 	}
 	if err != nil {
 		return err
 	}
-	target, err := s.key(ctx, patientKey(m.To))
+	target, err := s.db.key(ctx, patientKey(m.To))
 	if errors.Is(err, ErrNotFound) {
 		return nil
 	}
@@ -88,7 +88,7 @@ func (s *Store) moveDay(ctx context.Context, name string, m Move) error {
 		return err
 	}
 	for signal := vitals.Signal(1); signal <= vitals.MaxSignal; signal++ {
-		blocks, err := blocksOf(ctx, d.reader(), d, from, signal, m.begin, m.last)
+		blocks, err := blocksOf(ctx, d.reader(), d, from, signal, micro(m.Begin), micro(m.End))
 		if err != nil {
 			return err
 		}
@@ -98,11 +98,11 @@ func (s *Store) moveDay(ctx context.Context, name string, m Move) error {
 			}
 		}
 	}
-	return errors.Join(s.remakeSums(ctx, d, m.From, from, source, m.begin, m.last), s.remakeSums(ctx, d, m.To, to, target, m.begin, m.last))
+	return errors.Join(s.remakeSums(ctx, d, m.From, from, source, micro(m.Begin), micro(m.End)), s.remakeSums(ctx, d, m.To, to, target, micro(m.Begin), micro(m.End)))
 }
 
 // subjectOf is the short number of a patient in a day, given if there is none.
-func (s *Store) subjectOf(ctx context.Context, d day, name string) (id int64, err error) {
+func (s *Days) subjectOf(ctx context.Context, d day, name string) (id int64, err error) {
 	const find = "SELECT id FROM subjects WHERE name = ?"
 	if err = d.reader().QueryRowContext(ctx, find, name).Scan(&id); !errors.Is(err, sql.ErrNoRows) {
 		return id, err
@@ -118,7 +118,7 @@ func (s *Store) subjectOf(ctx context.Context, d day, name string) (id int64, er
 }
 
 // moveBlocks splits blocks into what stays and what goes, and puts both in their place in one transaction.
-func (s *Store) moveBlocks(ctx context.Context, d day, m Move, blocks []storedBlock, source, target seal.Key, to int64) error {
+func (s *Days) moveBlocks(ctx context.Context, d day, m Move, blocks []storedBlock, source, target seal.Key, to int64) error {
 	var gone []int64
 	var made []storedBlock
 	for _, b := range blocks {
@@ -134,10 +134,10 @@ func (s *Store) moveBlocks(ctx context.Context, d day, m Move, blocks []storedBl
 		}
 		chunks, seqs, err := openBlock(source, t, b.signal, m.From, b.seq, b.start, b.sealed)
 		if err != nil { // it stays where it is, as damaged as it was
-			s.log.Error("a damaged block cannot be moved to its patient", "partition", d.label(), "seq", b.seq, "err", err)
+			s.db.log.Error("a damaged block cannot be moved to its patient", "partition", d.label(), "seq", b.seq, "err", err)
 			continue
 		}
-		stays, goes := split(chunks, seqs, m.begin, m.last)
+		stays, goes := split(chunks, seqs, micro(m.Begin), micro(m.End))
 		if len(goes.chunks) == 0 {
 			continue
 		}
@@ -240,7 +240,7 @@ func (n numbered) seal(key seal.Key, t *streamTaken, was storedBlock, subject in
 }
 
 // remakeSums makes a patient's sums of all slots that touch [begin, end) anew, from the blocks that are there.
-func (s *Store) remakeSums(ctx context.Context, d day, name string, subject int64, key seal.Key, begin, end int64) error {
+func (s *Days) remakeSums(ctx context.Context, d day, name string, subject int64, key seal.Key, begin, end int64) error {
 	hour := levels[len(levels)-1] * 60e6
 	for low := begin / hour * hour; low < end; low += hour { // an hour at a time: the writer waits for none for long
 		if err := s.remakeHour(ctx, d, name, subject, key, low, low+hour); err != nil {
@@ -250,7 +250,7 @@ func (s *Store) remakeSums(ctx context.Context, d day, name string, subject int6
 	return nil
 }
 
-func (s *Store) remakeHour(ctx context.Context, d day, name string, subject int64, key seal.Key, low, high int64) error {
+func (s *Days) remakeHour(ctx context.Context, d day, name string, subject int64, key seal.Key, low, high int64) error {
 	blocks, err := blocksOf(ctx, d.reader(), d, subject, vitals.Numerics, low, high)
 	if err != nil {
 		return err
@@ -263,7 +263,7 @@ func (s *Store) remakeHour(ctx context.Context, d day, name string, subject int6
 		}
 		chunks, _, err := openBlock(key, t, b.signal, name, b.seq, b.start, b.sealed)
 		if err != nil {
-			s.log.Error("a damaged block is left out of the sums", "partition", d.label(), "seq", b.seq, "err", err)
+			s.db.log.Error("a damaged block is left out of the sums", "partition", d.label(), "seq", b.seq, "err", err)
 			continue
 		}
 		for _, c := range chunks {

@@ -26,7 +26,7 @@ type Departure struct {
 const maxDepartures = 16
 
 // Departures are the sensors that left a bed since a time and have not come back, the last first.
-func (s *Store) Departures(ctx context.Context, bed string, since time.Time) ([]Departure, error) {
+func (s *Directory) Departures(ctx context.Context, bed string, since time.Time) ([]Departure, error) {
 	rows, err := list(ctx, s.db.DB, func(r *sql.Rows) (d Departure, err error) {
 		var at int64
 		err = r.Scan(&d.Sensor, &d.Model, &at, &d.Person, &d.Bed)
@@ -35,7 +35,7 @@ func (s *Store) Departures(ctx context.Context, bed string, since time.Time) ([]
 	}, `SELECT p.device, d.model, p.ends, p.mover, coalesce(n.bed, '') FROM placements p JOIN devices d ON d.id = p.device
 		LEFT JOIN placements n ON n.device = p.device AND n.ends IS NULL
 		WHERE p.bed = ?1 AND p.ends > ?2 AND p.ends <= ?3 AND d.kind = 'sensor' ORDER BY p.ends DESC, p.device LIMIT ?4`,
-		bed, micro(since), micro(s.now()), maxDepartures)
+		bed, micro(since), micro(s.db.now()), maxDepartures)
 	if err != nil {
 		return nil, named("departures", err)
 	}

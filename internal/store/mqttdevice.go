@@ -19,10 +19,10 @@ CREATE INDEX mqtt_rights_by_channel ON mqtt_rights (channel);
 `
 
 // SaveMQTTDevice stores a device with its rights; ErrNotFound for an unknown person or channel.
-func (s *Store) SaveMQTTDevice(ctx context.Context, d access.MQTTDevice) error {
-	return named("save mqtt device", s.inTx(ctx, func(tx *sql.Tx) error {
+func (s *Directory) SaveMQTTDevice(ctx context.Context, d access.MQTTDevice) error {
+	return named("save mqtt device", s.db.inTx(ctx, func(tx *sql.Tx) error {
 		if _, err := tx.ExecContext(ctx, "INSERT INTO mqtt_devices (client, hash, person, created) VALUES (?, ?, ?, ?)",
-			d.ClientID, d.Hash[:], d.PersonID, micro(s.now())); err != nil {
+			d.ClientID, d.Hash[:], d.PersonID, micro(s.db.now())); err != nil {
 			return err
 		}
 		for _, r := range d.Rights {
@@ -39,7 +39,7 @@ const selectMQTTDevice = `SELECT d.client, d.hash, d.person, coalesce(r.channel,
 	FROM mqtt_devices d LEFT JOIN mqtt_rights r ON r.client = d.client`
 
 // mqttDevices reads rows of selectMQTTDevice, one a right, those of a device together.
-func (s *Store) mqttDevices(ctx context.Context, where string, arg string) (all []access.MQTTDevice, err error) {
+func (s *Directory) mqttDevices(ctx context.Context, where string, arg string) (all []access.MQTTDevice, err error) {
 	rows, err := s.db.QueryContext(ctx, selectMQTTDevice+where, arg)
 	if err != nil {
 		return nil, err
@@ -64,9 +64,9 @@ func (s *Store) mqttDevices(ctx context.Context, where string, arg string) (all 
 }
 
 // MQTTDevice is the device with this client id; ErrNotFound if there is none.
-func (s *Store) MQTTDevice(ctx context.Context, clientID string) (access.MQTTDevice, error) {
+func (s *Directory) MQTTDevice(ctx context.Context, clientID string) (access.MQTTDevice, error) {
 	all, err := s.mqttDevices(ctx, " WHERE d.client = ? ORDER BY r.channel", clientID)
-	if err == nil && (len(all) == 0 || s.bars.has(barMQTT, all[0].PersonID+" "+clientID)) {
+	if err == nil && (len(all) == 0 || s.db.barred(barMQTT, all[0].PersonID+" "+clientID)) {
 		err = ErrNotFound
 	}
 	if err != nil {
@@ -76,12 +76,12 @@ func (s *Store) MQTTDevice(ctx context.Context, clientID string) (access.MQTTDev
 }
 
 // MQTTDevicesOf are a person's.
-func (s *Store) MQTTDevicesOf(ctx context.Context, personID string) ([]access.MQTTDevice, error) {
+func (s *Directory) MQTTDevicesOf(ctx context.Context, personID string) ([]access.MQTTDevice, error) {
 	all, err := s.mqttDevices(ctx, " WHERE d.person = ? ORDER BY d.client, r.channel", personID)
 	return all, named("mqtt devices", err)
 }
 
 // DeleteMQTTDevice takes a person's device out of use; ErrNotFound if the person has none of that name.
-func (s *Store) DeleteMQTTDevice(ctx context.Context, personID, clientID string) error {
-	return named("delete mqtt device", affected(s.urgentExec(ctx, []bar{{barMQTT, personID + " " + clientID}}, "DELETE FROM mqtt_devices WHERE client = ? AND person = ?", clientID, personID)))
+func (s *Directory) DeleteMQTTDevice(ctx context.Context, personID, clientID string) error {
+	return named("delete mqtt device", affected(s.db.urgentExec(ctx, []bar{{barMQTT, personID + " " + clientID}}, "DELETE FROM mqtt_devices WHERE client = ? AND person = ?", clientID, personID)))
 }

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"log/slog"
 	"maps"
 	"os"
 	"path/filepath"
@@ -24,7 +25,7 @@ func partitionOf(start time.Time) string { return start.UTC().Format(time.DateOn
 
 // partitions are the days on disk, of which a bounded number is open.
 type partitions struct {
-	s   *Store
+	s   *Days
 	dir string
 	max int
 
@@ -59,12 +60,6 @@ type partition struct {
 	recent map[subjectSignal][]recentRow
 }
 
-type streamKey struct {
-	sensor string
-	signal uint8
-	epoch  [16]byte
-}
-
 type streamTaken struct {
 	key    streamKey
 	number int64
@@ -83,8 +78,8 @@ type recentRow struct {
 	added              int64 // Unix second
 }
 
-func (ps *partitions) init(s *Store) {
-	ps.s, ps.dir, ps.max = s, s.dir, s.opt.partitions
+func (ps *partitions) init(s *Days) {
+	ps.s, ps.dir, ps.max = s, s.db.dir, s.maxOpen
 	ps.files, ps.gens, ps.loose = map[string]*partition{}, map[string]uint64{}, map[string]bool{}
 }
 
@@ -304,23 +299,6 @@ func (p *partition) found(t *streamTaken, s subjectSignal, r recentRow) {
 	p.recent[s] = append(p.recent[s], r)
 }
 
-// each visits the rows of a query.
-func each(ctx context.Context, db interface {
-	QueryContext(context.Context, string, ...any) (*sql.Rows, error)
-}, query string, visit func(*sql.Rows) error, args ...any) (err error) {
-	rows, err := db.QueryContext(ctx, query, args...)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, rows.Close()) }()
-	for rows.Next() {
-		if err := visit(rows); err != nil {
-			return err
-		}
-	}
-	return rows.Err()
-}
-
 func (p *partition) close() error {
 	p.checkpoints.wait()
 	var err error
@@ -332,9 +310,6 @@ func (p *partition) close() error {
 	}
 	return err
 }
-
-// maxCached bounds each of a partition's caches.
-const maxCached = 1 << 17
 
 // forget drops the caches; they fill again from the file.
 func (p *partition) forget() {
@@ -450,4 +425,8 @@ func (in *insertion) stream(ctx context.Context, p *pending) (int64, error) {
 	in.part.streamIDs[k] = id
 	in.known[id] = &streamTaken{key: k, number: number}
 	return id, nil
+}
+
+func (p *partition) checkpoint(ctx context.Context, log *slog.Logger) {
+	p.checkpoints.committed(ctx, p.write, p.read, log, p.name)
 }

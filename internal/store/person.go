@@ -11,14 +11,12 @@ import (
 	"vitalseal/internal/access"
 )
 
-var _ access.Directory = (*Store)(nil)
-
 // maxRelations bounds a person's wards and patients.
 const maxRelations = 1000
 
 // CreatePerson adds someone who may sign in and gives the id, which is made at random if p.ID is empty. ErrExists if the id
 // or the login is taken, ErrSecondLogin if the patient of p.Self has a login, ErrNotFound for an unknown ward or patient. The display name is sealed.
-func (s *Store) CreatePerson(ctx context.Context, p access.Person, passwordHash string) (id string, err error) {
+func (s *Directory) CreatePerson(ctx context.Context, p access.Person, passwordHash string) (id string, err error) {
 	if p.ID == "" {
 		var b [5]byte
 		if _, err := rand.Read(b[:]); err != nil {
@@ -34,11 +32,11 @@ func (s *Store) CreatePerson(ctx context.Context, p access.Person, passwordHash 
 	if err != nil {
 		return "", named("create person", err)
 	}
-	key, err := s.key(ctx, directoryKey)
+	key, err := s.db.key(ctx, directoryKey)
 	if err != nil {
 		return "", named("create person", err)
 	}
-	err = s.inTx(ctx, func(tx *sql.Tx) error {
+	err = s.db.inTx(ctx, func(tx *sql.Tx) error {
 		wards, err := relations(ctx, tx, "ward", "wards", p.Wards)
 		if err != nil {
 			return err
@@ -61,11 +59,11 @@ func (s *Store) CreatePerson(ctx context.Context, p access.Person, passwordHash 
 		_, err = tx.ExecContext(ctx, `INSERT INTO persons (id, login, password, sealed_name, role, wards, patients, self, disabled, one_time, created)
 			VALUES (?, ?, ?, ?, ?, ?, ?, nullif(?, ''), ?, ?, ?)`, p.ID, p.Login, passwordHash,
 			key.Seal([]byte(p.DisplayName), associated("person name", p.ID)), string(p.Role), wards, patients, p.Self, p.Disabled, p.MustChangePassword,
-			micro(s.now()))
+			micro(s.db.now()))
 		if err != nil {
 			return err
 		}
-		if _, err := tx.ExecContext(ctx, "DELETE FROM notices WHERE at < ?1 AND id IN (SELECT id FROM notices WHERE at < ?1 ORDER BY at LIMIT ?2)", micro(s.now().Add(-noticeLife)), noticesAtOnce); err != nil {
+		if _, err := tx.ExecContext(ctx, "DELETE FROM notices WHERE at < ?1 AND id IN (SELECT id FROM notices WHERE at < ?1 ORDER BY at LIMIT ?2)", micro(s.db.now().Add(-noticeLife)), noticesAtOnce); err != nil {
 			return err
 		}
 		return errors.Join(s.note(ctx, tx, p.ID, NoticeWard, p.Wards), s.note(ctx, tx, p.ID, NoticeTreats, p.Patients))
@@ -90,9 +88,7 @@ func relations(ctx context.Context, tx *sql.Tx, what, table string, ids []string
 const selectPerson = `SELECT id, login, password, sealed_name, role, wards, patients, coalesce(self, ''), disabled, one_time,
 	created, changed FROM persons`
 
-type scanner interface{ Scan(...any) error }
-
-func (s *Store) scanPerson(ctx context.Context, r scanner) (p access.Person, hash string, err error) {
+func (s *Directory) scanPerson(ctx context.Context, r scanner) (p access.Person, hash string, err error) {
 	var sealed []byte
 	var wards, patients string
 	var created, changed int64
@@ -105,7 +101,7 @@ func (s *Store) scanPerson(ctx context.Context, r scanner) (p access.Person, has
 	if changed > 0 {
 		p.Changed = fromMicro(changed)
 	}
-	key, err := s.key(ctx, directoryKey)
+	key, err := s.db.key(ctx, directoryKey)
 	if err != nil {
 		return access.Person{}, "", err
 	}
@@ -120,24 +116,24 @@ func (s *Store) scanPerson(ctx context.Context, r scanner) (p access.Person, has
 	if err := errors.Join(json.Unmarshal([]byte(wards), &p.Wards), json.Unmarshal([]byte(patients), &p.Patients)); err != nil {
 		return access.Person{}, "", err
 	}
-	p.Disabled = p.Disabled || s.bars.has(barPerson, p.ID)
+	p.Disabled = p.Disabled || s.db.barred(barPerson, p.ID)
 	return p, hash, nil
 }
 
 // PersonByLogin is the person who signs in as login, and the hash of the password.
-func (s *Store) PersonByLogin(ctx context.Context, login string) (p access.Person, passwordHash string, err error) {
+func (s *Directory) PersonByLogin(ctx context.Context, login string) (p access.Person, passwordHash string, err error) {
 	p, passwordHash, err = s.scanPerson(ctx, s.db.QueryRowContext(ctx, selectPerson+" WHERE login = ?", login))
 	return p, passwordHash, named("person", err)
 }
 
 // Person is the person with this id.
-func (s *Store) Person(ctx context.Context, id string) (access.Person, error) {
+func (s *Directory) Person(ctx context.Context, id string) (access.Person, error) {
 	p, _, err := s.scanPerson(ctx, s.db.QueryRowContext(ctx, selectPerson+" WHERE id = ?", id))
 	return p, named("person", err)
 }
 
 // Persons are all persons by login.
-func (s *Store) Persons(ctx context.Context) ([]access.Person, error) {
+func (s *Directory) Persons(ctx context.Context) ([]access.Person, error) {
 	all, err := list(ctx, s.db.DB, func(r *sql.Rows) (access.Person, error) {
 		p, _, err := s.scanPerson(ctx, r)
 		return p, err
@@ -146,7 +142,7 @@ func (s *Store) Persons(ctx context.Context) ([]access.Person, error) {
 }
 
 // SetWards replaces the wards a nurse is on.
-func (s *Store) SetWards(ctx context.Context, person string, wards []string) error {
+func (s *Directory) SetWards(ctx context.Context, person string, wards []string) error {
 	p, err := s.Person(ctx, person)
 	if err != nil {
 		return err
@@ -155,7 +151,7 @@ func (s *Store) SetWards(ctx context.Context, person string, wards []string) err
 }
 
 // SetPatients replaces the patients a doctor treats.
-func (s *Store) SetPatients(ctx context.Context, person string, patients []string) error {
+func (s *Directory) SetPatients(ctx context.Context, person string, patients []string) error {
 	p, err := s.Person(ctx, person)
 	if err != nil {
 		return err
@@ -166,13 +162,13 @@ func (s *Store) SetPatients(ctx context.Context, person string, patients []strin
 // SetPersonDisabled locks a person out or lets them back in; live sessions are the caller's to end. Locking out is in force on this
 // hub from the call on, and goes ahead of what others write; ErrUnwritten if it could not be written in seconds. ErrConflict for
 // the last administrator who may sign in: without one no person could let another in.
-func (s *Store) SetPersonDisabled(ctx context.Context, person string, disabled bool) error {
+func (s *Directory) SetPersonDisabled(ctx context.Context, person string, disabled bool) error {
 	const query = "UPDATE persons SET disabled = ?, changed = ? WHERE id = ?"
 	if disabled {
-		return named("disable person", s.unlessLast(ctx, person, []bar{{barPerson, person}}, query, disabled, micro(s.now()), person))
+		return named("disable person", s.unlessLast(ctx, person, []bar{{barPerson, person}}, query, disabled, micro(s.db.now()), person))
 	}
-	return named("enable person", s.inTx(ctx, func(tx *sql.Tx) error {
-		if err := affected(tx.ExecContext(ctx, query, disabled, micro(s.now()), person)); err != nil {
+	return named("enable person", s.db.inTx(ctx, func(tx *sql.Tx) error {
+		if err := affected(tx.ExecContext(ctx, query, disabled, micro(s.db.now()), person)); err != nil {
 			return err
 		}
 		return s.noteReset(ctx, tx, person)
@@ -181,24 +177,24 @@ func (s *Store) SetPersonDisabled(ctx context.Context, person string, disabled b
 
 // SetRole changes what a person is, as an OpenID provider says. Relationships that do not belong to the new role have no effect.
 // ErrConflict as SetPersonDisabled.
-func (s *Store) SetRole(ctx context.Context, person string, role access.Role) error {
+func (s *Directory) SetRole(ctx context.Context, person string, role access.Role) error {
 	if !role.Valid() {
 		return named("set role", fmt.Errorf("%w: role must be one of %v", ErrInvalid, access.Roles()))
 	}
 	const query = "UPDATE persons SET role = ?, changed = ? WHERE id = ?"
 	if role == access.RoleAdmin {
-		return named("set role", affected(s.urgentExec(ctx, nil, query, string(role), micro(s.now()), person)))
+		return named("set role", affected(s.db.urgentExec(ctx, nil, query, string(role), micro(s.db.now()), person)))
 	}
-	return named("set role", s.unlessLast(ctx, person, nil, query, string(role), micro(s.now()), person))
+	return named("set role", s.unlessLast(ctx, person, nil, query, string(role), micro(s.db.now()), person))
 }
 
 // unlessLast changes a person urgently, unless it is the only administrator who may sign in.
-func (s *Store) unlessLast(ctx context.Context, person string, bars []bar, query string, args ...any) error {
+func (s *Directory) unlessLast(ctx context.Context, person string, bars []bar, query string, args ...any) error {
 	// Before anything is barred. Where that cannot be read now, locking out comes first.
 	if err := keepsAdministrator(ctx, s.db, person); errors.Is(err, ErrConflict) {
 		return err
 	}
-	return s.urgently(ctx, func(ctx context.Context, tx *sql.Tx) error {
+	return s.db.urgently(ctx, func(ctx context.Context, tx *sql.Tx) error {
 		if err := keepsAdministrator(ctx, tx, person); err != nil {
 			return err
 		}

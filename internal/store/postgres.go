@@ -16,10 +16,6 @@ import (
 	"github.com/jackc/pgx/v5/stdlib"
 )
 
-// WithPostgres keeps everything in the PostgreSQL database of dsn (a URL or key=value words) instead of files in Open's
-// directory. Several hubs may then have the same store open at once. Empty means files.
-func WithPostgres(dsn string) Option { return func(o *options) { o.postgres = dsn } }
-
 // The advisory locks. Ours are (class, number), where the class is the word "vita" and keeps us apart from others' locks; those of
 // days and of leases have classes of their own.
 const (
@@ -172,18 +168,8 @@ const (
 // step is one change of the schema in PostgreSQL and the way back. Going back loses what only the newer schema can hold.
 type step struct{ up, down string }
 
-// MigratePostgres brings the database of dsn to a schema version: 0 is empty, a negative one the newest. No hub may have it open.
-// Open always goes to the newest by itself.
-func MigratePostgres(ctx context.Context, dsn string, to int) error {
-	db, _, err := openPostgres(ctx, dsn)
-	if err != nil {
-		return named("migrate", err)
-	}
-	return named("migrate", errors.Join(migratePostgres(ctx, db, to), db.Close()))
-}
-
 // migratePostgres goes up or down to a version; to < 0 means the newest, and refuses a newer one.
-func migratePostgres(ctx context.Context, db *sql.DB, to int) error {
+func migratePostgres(ctx context.Context, db *sql.DB, steps []step, to int) error {
 	tx, err := db.BeginTx(ctx, nil)
 	if err != nil {
 		return err
@@ -202,7 +188,7 @@ func migratePostgres(ctx context.Context, db *sql.DB, to int) error {
 	if err := tx.QueryRowContext(ctx, "SELECT version FROM schema_version").Scan(&version); err != nil {
 		return err
 	}
-	newest := len(postgresSteps)
+	newest := len(steps)
 	if version > newest {
 		return fmt.Errorf("%w: its schema is %d, this program knows %d", ErrNewer, version, newest)
 	}
@@ -213,12 +199,12 @@ func migratePostgres(ctx context.Context, db *sql.DB, to int) error {
 		to = newest
 	}
 	for ; version < to; version++ {
-		if _, err := tx.ExecContext(ctx, postgresSteps[version].up); err != nil {
+		if _, err := tx.ExecContext(ctx, steps[version].up); err != nil {
 			return fmt.Errorf("schema step %d: %w", version+1, err)
 		}
 	}
 	for ; version > to; version-- {
-		if _, err := tx.ExecContext(ctx, postgresSteps[version-1].down); err != nil {
+		if _, err := tx.ExecContext(ctx, steps[version-1].down); err != nil {
 			return fmt.Errorf("schema step %d, back: %w", version, err)
 		}
 	}
@@ -228,18 +214,4 @@ func migratePostgres(ctx context.Context, db *sql.DB, to int) error {
 	return tx.Commit()
 }
 
-// HoldsSecrets tells whether the PostgreSQL database of dsn has the store of a hub, whose keys a root key wrapped. It changes
-// nothing there.
-func HoldsSecrets(ctx context.Context, dsn string) (held bool, err error) {
-	db, _, err := openPostgres(ctx, dsn)
-	if err != nil {
-		return false, err
-	}
-	defer func() { err = errors.Join(err, db.Close()) }()
-	var table bool
-	if err := db.QueryRowContext(ctx, "SELECT to_regclass('keys') IS NOT NULL").Scan(&table); err != nil || !table {
-		return false, err
-	}
-	err = db.QueryRowContext(ctx, "SELECT EXISTS (SELECT 1 FROM keys WHERE name = ?)", directoryKey).Scan(&held)
-	return held, err
-}
+func collated(schema string) string { return strings.ReplaceAll(schema, " TEXT", ` TEXT COLLATE "C"`) }

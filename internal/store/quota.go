@@ -36,9 +36,6 @@ func (q Quota) filled() Quota {
 	return q
 }
 
-// WithQuota sets what may be stored in free channels and TalkBacks.
-func WithQuota(q Quota) Option { return func(o *options) { o.quota = q.filled() } }
-
 // Usage is what is stored of one owner.
 type Usage struct {
 	Owner   string `json:"person"` // empty: the hospital
@@ -71,10 +68,10 @@ func (most Usage) check(owner string, have Usage) error {
 }
 
 // Quota is what the store was opened with.
-func (s *Store) Quota() Quota { return s.opt.quota }
+func (s *Registry) Quota() Quota { return s.quota }
 
 // Usages are who has stored how much, most bytes first, at most limit (1 to 1,000).
-func (s *Store) Usages(ctx context.Context, limit int) ([]Usage, error) {
+func (s *Registry) Usages(ctx context.Context, limit int) ([]Usage, error) {
 	all, err := list(ctx, s.apart.DB, func(r *sql.Rows) (u Usage, err error) { return u, r.Scan(&u.Owner, &u.Entries, &u.Bytes) },
 		"SELECT owner, entries, bytes FROM usage ORDER BY bytes DESC, owner LIMIT ?", min(max(limit, 1), 1000))
 	return all, named("usage", err)

@@ -10,11 +10,11 @@ import (
 // ReinviteDevices makes components that are in the inventory wait for a ticket again, as after an invitation: what was noted of
 // their certificates and keys is taken away, and so is every ticket that names one of them and was not redeemed. Their place,
 // their readings and when they first enrolled stay. ErrConflict for one that is disabled or deleted; then nothing has changed.
-func (s *Store) ReinviteDevices(ctx context.Context, ids []string, by string) error {
+func (s *Directory) ReinviteDevices(ctx context.Context, ids []string, by string) error {
 	if err := checkText("enrolled by", by, 0, maxID); err != nil {
 		return named("reinvite", err)
 	}
-	err := s.inTx(ctx, func(tx *sql.Tx) error {
+	err := s.db.inTx(ctx, func(tx *sql.Tx) error {
 		for _, id := range ids {
 			var state string
 			if err := tx.QueryRowContext(ctx, "SELECT state FROM devices WHERE id = ?", id).Scan(&state); err != nil {
@@ -37,6 +37,6 @@ func (s *Store) ReinviteDevices(ctx context.Context, ids []string, by string) er
 		}
 		return nil
 	})
-	s.deviceChanged()
+	s.db.devicesChanged()
 	return named("reinvite", err)
 }

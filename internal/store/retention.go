@@ -2,10 +2,8 @@ package store
 
 import (
 	"context"
-	"database/sql"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"vitalseal/internal/vitals"
@@ -22,9 +20,6 @@ type Retention struct {
 // taken out comes back as new.
 const MinRetention = 32 * 24 * time.Hour
 
-// WithRetention sets how long chunks stay; the default is for ever.
-func WithRetention(r Retention) Option { return func(o *options) { o.retention = r } }
-
 func (r Retention) check() error {
 	for _, x := range []struct {
 		name string
@@ -39,14 +34,14 @@ func (r Retention) check() error {
 }
 
 // Expire takes out what its retention has ended for, now. The background does it once an hour.
-func (s *Store) Expire(ctx context.Context) error {
+func (s *Archive) Expire(ctx context.Context) error {
 	s.compacting.Lock()
 	defer s.compacting.Unlock()
-	return named("expire", s.archive.alone(ctx, s.expire))
+	return named("expire", s.days.alone(ctx, s.expire))
 }
 
-func (s *Store) expire(ctx context.Context) error {
-	names, _, err := s.archive.all(ctx)
+func (s *Archive) expire(ctx context.Context) error {
+	names, _, err := s.days.all(ctx)
 	if err != nil {
 		return err
 	}
@@ -54,7 +49,7 @@ func (s *Store) expire(ctx context.Context) error {
 	for _, name := range names {
 		day, err := time.Parse(time.DateOnly, name)
 		if err == nil {
-			err = s.expireDay(ctx, name, s.now().Sub(day.Add(24*time.Hour+maxSpan)))
+			err = s.expireDay(ctx, name, s.db.now().Sub(day.Add(24*time.Hour+maxSpan)))
 		}
 		if err != nil {
 			failed = errors.Join(failed, fmt.Errorf("partition %s: %w", name, err))
@@ -63,9 +58,9 @@ func (s *Store) expire(ctx context.Context) error {
 	return failed
 }
 
-func (s *Store) expireDay(ctx context.Context, name string, age time.Duration) error {
+func (s *Archive) expireDay(ctx context.Context, name string, age time.Duration) error {
 	over := func(d time.Duration) bool { return d != 0 && age > d }
-	r := s.opt.retention
+	r := s.opt.Retention
 	var signals []vitals.Signal
 	if over(r.Waveforms) {
 		signals = append(signals, vitals.PPG, vitals.Pressure)
@@ -76,88 +71,19 @@ func (s *Store) expireDay(ctx context.Context, name string, age time.Duration) e
 	if len(signals) == 0 && !over(r.Sums) {
 		return nil
 	}
-	held, err := s.heldPatients(ctx)
+	held, err := s.dir.heldPatients(ctx)
 	if err != nil {
 		return err
 	}
 	if over(r.Sums) {
-		kept, err := s.holdsAny(ctx, name, held)
+		kept, err := s.days.holdsAny(ctx, name, held)
 		if err != nil {
 			return err
 		}
 		if !kept {
-			return s.archive.drop(ctx, name)
+			return s.days.drop(ctx, name)
 		}
 		signals = []vitals.Signal{vitals.PPG, vitals.Pressure, vitals.Numerics, vitals.Events}
 	}
-	return s.expireSignals(ctx, name, signals, held)
-}
-
-// holdsAny reports whether a partition has something of one of the patients.
-func (s *Store) holdsAny(ctx context.Context, name string, patients []string) (bool, error) {
-	d, err := s.archive.open(ctx, name)
-	if err != nil {
-		return false, err
-	}
-	defer d.release()
-	for _, p := range patients {
-		var n int
-		err := d.reader().QueryRowContext(ctx, "SELECT (SELECT count(*) FROM "+d.table("blocks")+" WHERE subject = x.id) + (SELECT count(*) FROM "+
-			d.table("recent")+" WHERE subject = x.id) + (SELECT count(*) FROM "+d.table("sums")+" WHERE subject = x.id) FROM subjects x WHERE name = ?", p).Scan(&n)
-		if errors.Is(err, sql.ErrNoRows) {
-			continue
-		}
-		if err != nil || n > 0 {
-			return n > 0, err
-		}
-	}
-	return false, nil
-}
-
-// expireSignals takes out the blocks of some signals, of all patients but those held. What is not in blocks yet is too young.
-func (s *Store) expireSignals(ctx context.Context, name string, signals []vitals.Signal, held []string) error {
-	d, err := s.archive.open(ctx, name)
-	if err != nil {
-		return err
-	}
-	defer d.release()
-	var keep []int64
-	for _, p := range held {
-		var id int64
-		if err := d.reader().QueryRowContext(ctx, "SELECT coalesce(max(id), -1) FROM subjects WHERE name = ?", p).Scan(&id); err != nil {
-			return err
-		}
-		keep = append(keep, id)
-	}
-	removed := int64(0)
-	var subjects []int64
-	if err := each(ctx, d.reader(), "SELECT DISTINCT subject FROM "+d.table("blocks"), func(rows *sql.Rows) error {
-		var id int64
-		err := rows.Scan(&id)
-		subjects = append(subjects, id)
-		return err
-	}); err != nil {
-		return err
-	}
-	for _, id := range subjects {
-		if slices.Contains(keep, id) {
-			continue
-		}
-		for _, sig := range signals {
-			r, err := d.writer().ExecContext(ctx, "DELETE FROM "+d.table("blocks")+" WHERE subject = ? AND signal = ?", id, uint8(sig))
-			if err != nil {
-				return err
-			}
-			n, err := r.RowsAffected()
-			if err != nil {
-				return err
-			}
-			removed += n
-		}
-	}
-	if removed == 0 {
-		return nil
-	}
-	s.log.Info("retention has ended", "partition", name, "blocks", removed)
-	return d.shrink(ctx)
+	return s.days.expireSignals(ctx, name, signals, held)
 }

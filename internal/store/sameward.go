@@ -12,7 +12,7 @@ const wardWindow = 2 * MaxBackdate
 // One look at where they lie now would be passed by a transfer, one at where they lay in the span by a transfer that is entered
 // late. It is false for a patient who was in no bed in that time. Readings of no patient are within the ward if their sensor stood at
 // beds of it alone in that time, and at one of them in all of the span.
-func (s *Store) WithinWard(ctx context.Context, m Move) (bool, error) {
+func (s *Archive) WithinWard(ctx context.Context, m Move) (bool, error) {
 	target, err := s.wardsOf(ctx, m.To)
 	if err != nil {
 		return false, named("ward of a move", err)
@@ -29,15 +29,15 @@ func (s *Store) WithinWard(ctx context.Context, m Move) (bool, error) {
 // wardsOf are the wards in which a patient lay in the last wardWindow.
 //
 //defence:ward-history a move of readings looks at where both patients were, not only where they are
-func (s *Store) wardsOf(ctx context.Context, patient string) ([]string, error) {
+func (s *Archive) wardsOf(ctx context.Context, patient string) ([]string, error) {
 	return list(ctx, s.db.DB, func(r *sql.Rows) (ward string, err error) { return ward, r.Scan(&ward) },
 		`SELECT DISTINCT b.ward FROM stays s JOIN beds b ON b.id = s.bed WHERE s.patient = ? AND (s.ends IS NULL OR s.ends > ?)`,
-		patient, micro(s.now().Add(-wardWindow)))
+		patient, micro(s.db.now().Add(-wardWindow)))
 }
 
 // wardsOfSensor are the wards in which the sensor of a move stood in the last wardWindow; "" is one of them if it was at no bed in a
 // part of the span.
-func (s *Store) wardsOfSensor(ctx context.Context, m Move) (wards []string, err error) {
+func (s *Archive) wardsOfSensor(ctx context.Context, m Move) (wards []string, err error) {
 	type placed struct {
 		begins int64
 		ends   *int64
@@ -45,7 +45,7 @@ func (s *Store) wardsOfSensor(ctx context.Context, m Move) (wards []string, err 
 	}
 	all, err := list(ctx, s.db.DB, func(r *sql.Rows) (p placed, err error) { return p, r.Scan(&p.begins, &p.ends, &p.ward) },
 		`SELECT p.begins, p.ends, b.ward FROM placements p JOIN beds b ON b.id = p.bed WHERE p.device = ? AND (p.ends IS NULL OR p.ends > ?) ORDER BY p.begins`,
-		m.Sensor, micro(s.now().Add(-wardWindow)))
+		m.Sensor, micro(s.db.now().Add(-wardWindow)))
 	if err != nil {
 		return nil, err
 	}

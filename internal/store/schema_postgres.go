@@ -27,8 +27,6 @@ DROP TABLE recent, damaged, blocks, taken, sums, streams, subjects, days; DROP S
 	pgMover,
 }
 
-func collated(schema string) string { return strings.ReplaceAll(schema, " TEXT", ` TEXT COLLATE "C"`) }
-
 // pgDirectory is directorySteps in one.
 const pgDirectory = `
 CREATE TABLE keys (name TEXT PRIMARY KEY, wrapped BYTEA NOT NULL);
@@ -198,19 +196,4 @@ CREATE TABLE blocks (
   seq BIGINT NOT NULL, start BIGINT NOT NULL, first BIGINT NOT NULL, last BIGINT NOT NULL, sealed BYTEA NOT NULL) PARTITION BY LIST (day);
 CREATE TABLE taken (day DATE NOT NULL, stream BIGINT NOT NULL, low BIGINT NOT NULL, high BIGINT NOT NULL) PARTITION BY LIST (day);
 CREATE TABLE sums (day DATE NOT NULL, subject BIGINT NOT NULL, minutes BIGINT NOT NULL, slot BIGINT NOT NULL, sealed BYTEA NOT NULL) PARTITION BY LIST (day);
-`
-
-// dayTables are the partitions of one day; %[1]s is what their names end in, %[2]s the day.
-const dayTables = `
-CREATE TABLE IF NOT EXISTS recent_%[1]s PARTITION OF recent (day DEFAULT '%[2]s', PRIMARY KEY (stream, seq)) FOR VALUES IN ('%[2]s');
-CREATE INDEX IF NOT EXISTS recent_%[1]s_by_time ON recent_%[1]s (subject, signal, last);
-CREATE INDEX IF NOT EXISTS recent_%[1]s_by_id ON recent_%[1]s (hub, id);
-CREATE TABLE IF NOT EXISTS damaged_%[1]s PARTITION OF damaged (day DEFAULT '%[2]s', PRIMARY KEY (id)) FOR VALUES IN ('%[2]s');
-CREATE TABLE IF NOT EXISTS blocks_%[1]s PARTITION OF blocks (day DEFAULT '%[2]s', PRIMARY KEY (id)) FOR VALUES IN ('%[2]s');
-CREATE INDEX IF NOT EXISTS blocks_%[1]s_by_time ON blocks_%[1]s (subject, signal, last);
-CREATE TABLE IF NOT EXISTS taken_%[1]s PARTITION OF taken (day DEFAULT '%[2]s', PRIMARY KEY (stream, low)) FOR VALUES IN ('%[2]s');
-CREATE TABLE IF NOT EXISTS sums_%[1]s PARTITION OF sums (day DEFAULT '%[2]s', PRIMARY KEY (subject, minutes, slot)) FOR VALUES IN ('%[2]s');
-ALTER TABLE blocks_%[1]s ALTER COLUMN sealed SET STORAGE EXTERNAL;
-ALTER TABLE recent_%[1]s ALTER COLUMN sealed SET STORAGE EXTERNAL;
-INSERT INTO days (day) VALUES ('%[2]s') ON CONFLICT DO NOTHING;
 `

@@ -6,11 +6,9 @@ import (
 	"database/sql"
 	"encoding/hex"
 	"errors"
-	"slices"
 	"time"
 
 	"vitalseal/internal/access"
-	"vitalseal/internal/delivery"
 )
 
 // securityStep is the part of the directory's schema about what people who watch over security must see until one of them has said that
@@ -82,20 +80,20 @@ func SecurityID(kind, place, person string) string {
 
 // NoteSecurity notes that an event happened Times times, the last time at Last. What was noted before under its kind, place and person is
 // the same event: it came again. Hubs on one database count together. ErrInvalid: a field is too long.
-func (s *Store) NoteSecurity(ctx context.Context, e SecurityEvent) error {
+func (s *Directory) NoteSecurity(ctx context.Context, e SecurityEvent) error {
 	if err := errors.Join(checkText("kind", e.Kind, 1, maxID), checkText("place", e.Place, 0, maxID), checkText("person", e.Person, 0, maxID),
 		checkText("detail", e.Detail, 0, maxField)); err != nil {
 		return named("note security event", err)
 	}
 	id, at := SecurityID(e.Kind, e.Place, e.Person), micro(e.Last)
-	return named("note security event", s.inTx(ctx, func(tx *sql.Tx) error {
+	return named("note security event", s.db.inTx(ctx, func(tx *sql.Tx) error {
 		if _, err := tx.ExecContext(ctx, `INSERT INTO security_events (id, kind, place, person, detail, first, last, times, seen, seen_by)
 			VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?6, ?7, 0, '') ON CONFLICT (id) DO UPDATE SET detail = excluded.detail,
 			last = CASE WHEN security_events.last > excluded.last THEN security_events.last ELSE excluded.last END,
 			times = security_events.times + excluded.times`, id, e.Kind, e.Place, e.Person, e.Detail, at, max(e.Times, 1)); err != nil {
 			return err
 		}
-		if _, err := tx.ExecContext(ctx, "DELETE FROM security_events WHERE last < ?", micro(s.now().Add(-securityLife))); err != nil {
+		if _, err := tx.ExecContext(ctx, "DELETE FROM security_events WHERE last < ?", micro(s.db.now().Add(-securityLife))); err != nil {
 			return err
 		}
 		// What a person has seen goes first, then guesses, of which a person who has not signed in can make as many as there are logins.
@@ -106,7 +104,7 @@ func (s *Store) NoteSecurity(ctx context.Context, e SecurityEvent) error {
 }
 
 // AcknowledgeSecurity notes that a person has seen an event, as it stood at the time seen. e is one of SecurityEvents.
-func (s *Store) AcknowledgeSecurity(ctx context.Context, e SecurityEvent, person string, seen time.Time) error {
+func (s *Directory) AcknowledgeSecurity(ctx context.Context, e SecurityEvent, person string, seen time.Time) error {
 	if err := checkID("person", person); err != nil {
 		return named("acknowledge security event", err)
 	}
@@ -116,9 +114,9 @@ func (s *Store) AcknowledgeSecurity(ctx context.Context, e SecurityEvent, person
 	return named("acknowledge security event", err)
 }
 
-// SecurityEvents are what lasts by the inventory at now and all events that are kept, each the newest first, acknowledged or not.
-func (s *Store) SecurityEvents(ctx context.Context, now time.Time) ([]SecurityEvent, error) {
-	noted, err := list(ctx, s.db.DB, func(r *sql.Rows) (e SecurityEvent, err error) {
+// notedSecurity are the events that are kept, the newest first, acknowledged or not.
+func (s *Directory) notedSecurity(ctx context.Context) ([]SecurityEvent, error) {
+	return list(ctx, s.db.DB, func(r *sql.Rows) (e SecurityEvent, err error) {
 		var first, last, seen int64
 		err = r.Scan(&e.ID, &e.Kind, &e.Place, &e.Person, &e.Detail, &first, &last, &e.Times, &seen, &e.SeenBy)
 		e.First, e.Last = fromMicro(first), fromMicro(last)
@@ -127,65 +125,4 @@ func (s *Store) SecurityEvents(ctx context.Context, now time.Time) ([]SecurityEv
 		}
 		return e, err
 	}, `SELECT id, kind, place, person, detail, first, last, times, seen, seen_by FROM security_events ORDER BY last DESC, id LIMIT ?`, maxSecurityEvents)
-	if err != nil {
-		return nil, named("security events", err)
-	}
-	devices, err := s.Devices(ctx)
-	if err != nil {
-		return nil, named("security events", err)
-	}
-	clocks, err := s.Clocks(ctx)
-	if err != nil {
-		return nil, named("security events", err)
-	}
-	byID := map[string]SecurityEvent{}
-	for _, e := range noted {
-		byID[e.ID] = e
-	}
-	var lasting []SecurityEvent
-	beds := map[string][]string{}
-	add := func(kind, place, detail string, since time.Time) {
-		id := SecurityID(kind, place, "")
-		if slices.ContainsFunc(lasting, func(e SecurityEvent) bool { return e.ID == id }) {
-			return
-		}
-		e := SecurityEvent{ID: id, Kind: kind, Place: place, Detail: detail, First: since, Last: now, Times: 1, Lasts: true}
-		if was, ok := byID[id]; ok {
-			e.Seen, e.SeenBy = was.Seen, was.SeenBy
-		}
-		lasting = append(lasting, e)
-	}
-	for _, d := range devices {
-		if d.Bed != "" {
-			beds[d.ID] = append(beds[d.ID], d.Bed)
-			if d.Gateway != "" && !slices.Contains(beds[d.Gateway], d.Bed) {
-				beds[d.Gateway] = append(beds[d.Gateway], d.Bed)
-			}
-		}
-		if d.State != DeviceActive {
-			continue
-		}
-		at := d.Gateway // what its sensors say, a gateway says once
-		if at == "" {
-			at = d.ID
-		}
-		if d.Trouble != "" {
-			kind := SecurityTrouble
-			if d.Kind == "hub" {
-				kind = SecurityHubDisk
-			}
-			add(kind, at, d.Trouble, d.TroubledSince)
-		}
-		if c := clocks[d.ID]; c.Known && !(Clock{Known: true, Offset: c.Offset, Error: c.Error}).Sure() {
-			add(SecurityClock, at, delivery.ClockWords(c.Offset), c.At)
-		}
-	}
-	noted = slices.DeleteFunc(noted, func(e SecurityEvent) bool {
-		return e.Kind == SecurityTrouble || e.Kind == SecurityClock || e.Kind == SecurityHubDisk
-	})
-	all := append(lasting, noted...)
-	for i := range all {
-		all[i].Beds = beds[all[i].Place]
-	}
-	return all, nil
 }

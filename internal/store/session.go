@@ -16,17 +16,17 @@ const expiredAtOnce = 100
 
 // SaveSession inserts a sign-in; ErrExists if the id is known. Some of those past their absolute end go, so that they become fewer. The key of its refresh
 // tokens is sealed: a stolen database opens no session.
-func (s *Store) SaveSession(ctx context.Context, n access.Session) error {
+func (s *Directory) SaveSession(ctx context.Context, n access.Session) error {
 	if err := errors.Join(checkID("session id", n.ID), checkText("workstation", n.Workstation, 1, maxID), checkText("methods", n.Methods, 0, maxID)); err != nil {
 		return named("save session", err)
 	}
-	key, err := s.key(ctx, directoryKey)
+	key, err := s.db.key(ctx, directoryKey)
 	if err != nil {
 		return named("save session", err)
 	}
-	return named("save session", s.inTx(ctx, func(tx *sql.Tx) error {
+	return named("save session", s.db.inTx(ctx, func(tx *sql.Tx) error {
 		if _, err := tx.ExecContext(ctx, "DELETE FROM sessions WHERE id IN (SELECT id FROM sessions WHERE expires <= ? ORDER BY expires LIMIT ?)",
-			micro(s.now()), expiredAtOnce); err != nil {
+			micro(s.db.now()), expiredAtOnce); err != nil {
 			return err
 		}
 		_, err := tx.ExecContext(ctx, `INSERT INTO sessions (id, person, workstation, started, used, expires, proven, second, methods, generation,
@@ -42,7 +42,7 @@ func (s *Store) SaveSession(ctx context.Context, n access.Session) error {
 
 const selectSession = `SELECT id, person, workstation, started, used, expires, proven, second, methods, generation, rotated, sealed_key FROM sessions`
 
-func (s *Store) scanSession(ctx context.Context, r scanner) (n access.Session, err error) {
+func (s *Directory) scanSession(ctx context.Context, r scanner) (n access.Session, err error) {
 	var started, used, expires, proven, rotated int64
 	var sealed []byte
 	if err := r.Scan(&n.ID, &n.PersonID, &n.Workstation, &started, &used, &expires, &proven, &n.SecondFactor, &n.Methods, &n.Generation,
@@ -51,7 +51,7 @@ func (s *Store) scanSession(ctx context.Context, r scanner) (n access.Session, e
 	}
 	n.Started, n.LastUsed, n.Expires = fromMicro(started), fromMicro(used), fromMicro(expires)
 	n.Proven, n.Rotated = fromMicro(proven), fromMicro(rotated)
-	key, err := s.key(ctx, directoryKey)
+	key, err := s.db.key(ctx, directoryKey)
 	if err != nil {
 		return access.Session{}, err
 	}
@@ -64,7 +64,7 @@ func (s *Store) scanSession(ctx context.Context, r scanner) (n access.Session, e
 }
 
 // Session is the sign-in with this id, expired or not.
-func (s *Store) Session(ctx context.Context, id string) (access.Session, error) {
+func (s *Directory) Session(ctx context.Context, id string) (access.Session, error) {
 	n, err := s.scanSession(ctx, s.db.QueryRowContext(ctx, selectSession+" WHERE id = ?", id))
 	if err == nil && s.ended(n) {
 		n, err = access.Session{}, ErrNotFound
@@ -73,7 +73,7 @@ func (s *Store) Session(ctx context.Context, id string) (access.Session, error) 
 }
 
 // SessionsOf are a person's sign-ins, oldest first.
-func (s *Store) SessionsOf(ctx context.Context, personID string) ([]access.Session, error) {
+func (s *Directory) SessionsOf(ctx context.Context, personID string) ([]access.Session, error) {
 	all, err := list(ctx, s.db.DB, func(r *sql.Rows) (access.Session, error) { return s.scanSession(ctx, r) },
 		selectSession+" WHERE person = ? ORDER BY started", personID)
 	all = slices.DeleteFunc(all, s.ended)
@@ -81,12 +81,12 @@ func (s *Store) SessionsOf(ctx context.Context, personID string) ([]access.Sessi
 }
 
 // ended reports whether a sign-in was ended, and only the disk does not know yet.
-func (s *Store) ended(n access.Session) bool {
-	if s.bars.has(barSession, n.ID) {
+func (s *Directory) ended(n access.Session) bool {
+	if s.db.barred(barSession, n.ID) {
 		return true
 	}
 	gone := false
-	s.bars.each(barSessionsOf, func(id string) {
+	s.db.eachBarred(barSessionsOf, func(id string) {
 		person, except, _ := strings.Cut(id, " ")
 		gone = gone || person == n.PersonID && except != n.ID
 	})
@@ -94,19 +94,19 @@ func (s *Store) ended(n access.Session) bool {
 }
 
 // TouchSession sets when a session was last used; ErrNotFound if it has been deleted meanwhile.
-func (s *Store) TouchSession(ctx context.Context, id string, lastUsed time.Time) error {
+func (s *Directory) TouchSession(ctx context.Context, id string, lastUsed time.Time) error {
 	return named("touch session", affected(s.db.ExecContext(ctx, "UPDATE sessions SET used = ? WHERE id = ?", micro(lastUsed), id)))
 }
 
 // ProveSession sets when the person last proved who they are.
-func (s *Store) ProveSession(ctx context.Context, id string, at time.Time, secondFactor bool) error {
+func (s *Directory) ProveSession(ctx context.Context, id string, at time.Time, secondFactor bool) error {
 	return named("prove session", affected(s.db.ExecContext(ctx, "UPDATE sessions SET proven = ?, second = (second OR ?) WHERE id = ?",
 		micro(at), secondFactor, id)))
 }
 
 // RotateSession goes to the next generation of refresh tokens; access.ErrConflict if the session is at another one.
-func (s *Store) RotateSession(ctx context.Context, id string, from int64, at time.Time) error {
-	return named("rotate session", s.inTx(ctx, func(tx *sql.Tx) error {
+func (s *Directory) RotateSession(ctx context.Context, id string, from int64, at time.Time) error {
+	return named("rotate session", s.db.inTx(ctx, func(tx *sql.Tx) error {
 		var now int64
 		if err := tx.QueryRowContext(ctx, "SELECT generation FROM sessions WHERE id = ?", id).Scan(&now); err != nil {
 			return err
@@ -120,13 +120,13 @@ func (s *Store) RotateSession(ctx context.Context, id string, from int64, at tim
 }
 
 // DeleteSession ends a sign-in; none is no error.
-func (s *Store) DeleteSession(ctx context.Context, id string) error {
-	_, err := s.urgentExec(ctx, []bar{{barSession, id}}, "DELETE FROM sessions WHERE id = ?", id)
+func (s *Directory) DeleteSession(ctx context.Context, id string) error {
+	_, err := s.db.urgentExec(ctx, []bar{{barSession, id}}, "DELETE FROM sessions WHERE id = ?", id)
 	return named("delete session", err)
 }
 
 // DeleteSessionsOf ends all sign-ins of a person, but for the one named except; none is no error.
-func (s *Store) DeleteSessionsOf(ctx context.Context, personID, except string) error {
-	_, err := s.urgentExec(ctx, []bar{{barSessionsOf, personID + " " + except}}, "DELETE FROM sessions WHERE person = ? AND id <> ?", personID, except)
+func (s *Directory) DeleteSessionsOf(ctx context.Context, personID, except string) error {
+	_, err := s.db.urgentExec(ctx, []bar{{barSessionsOf, personID + " " + except}}, "DELETE FROM sessions WHERE person = ? AND id <> ?", personID, except)
 	return named("delete sessions", err)
 }

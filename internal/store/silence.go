@@ -49,15 +49,6 @@ const (
 	MaxConfirmAfter = 12 * time.Hour
 )
 
-// WithConfirmAfter sets how long a sensor must have been silent for its return to be questioned; zero means DefaultConfirmAfter.
-func WithConfirmAfter(d time.Duration) Option {
-	return func(o *options) {
-		if d > 0 {
-			o.confirmAfter = d
-		}
-	}
-}
-
 // The answers to a Silence's question.
 const (
 	AnswerYes = "yes"
@@ -149,7 +140,7 @@ func speaks(b vitals.Bundle) bool {
 // listen notes that a sensor speaks, raises a question where it had been silent for long, and reports whether what it says is in
 // question. What cannot be written is tried again with the next chunk; the reading is marked and goes on: a monitor must not
 // fall silent for a question.
-func (s *Store) listen(ctx context.Context, h sensorHistory, sensor, subject string, c vitals.Chunk) (inQuestion bool) {
+func (s *Attribution) listen(ctx context.Context, h sensorHistory, sensor, subject string, c vitals.Chunk) (inQuestion bool) {
 	if c.Signal != vitals.Numerics {
 		return false
 	}
@@ -158,8 +149,8 @@ func (s *Store) listen(ctx context.Context, h sensorHistory, sensor, subject str
 	defer v.mu.Unlock()
 	err := s.hearVoice(ctx, h, v, gen, sensor, c)
 	if err != nil {
-		s.unnoted.say(s.log, s.now(), 1, "whether a sensor was silent for long could not be noted; its readings are marked as not confirmed",
-			"sensor", sensor, "err", s.explain(err))
+		s.unnoted.say(s.db.log, s.db.now(), 1, "whether a sensor was silent for long could not be noted; its readings are marked as not confirmed",
+			"sensor", sensor, "err", s.db.explain(err))
 		return subject != Unassigned
 	}
 	_, last := sampleSpan(c)
@@ -167,13 +158,13 @@ func (s *Store) listen(ctx context.Context, h sensorHistory, sensor, subject str
 }
 
 // hearVoice is listen; v.mu is held.
-func (s *Store) hearVoice(ctx context.Context, h sensorHistory, v *voice, gen uint64, sensor string, c vitals.Chunk) error {
-	if !v.has || v.gen != gen || s.deaf() {
+func (s *Attribution) hearVoice(ctx context.Context, h sensorHistory, v *voice, gen uint64, sensor string, c vitals.Chunk) error {
+	if !v.has || v.gen != gen || s.db.deaf() {
 		if err := s.readSilences(ctx, v, gen, sensor); err != nil {
 			return err
 		}
 	}
-	limit := s.opt.confirmAfter.Microseconds()
+	limit := s.confirmAfter.Microseconds()
 	for _, b := range c.Bundles {
 		if !speaks(b) {
 			continue
@@ -216,7 +207,7 @@ func (s *Store) hearVoice(ctx context.Context, h sensorHistory, v *voice, gen ui
 // maxSilences bounds the silences of one sensor, or of one patient, that are looked at: the newest.
 const maxSilences = 500
 
-func (s *Store) readSilences(ctx context.Context, v *voice, gen uint64, sensor string) error {
+func (s *Attribution) readSilences(ctx context.Context, v *voice, gen uint64, sensor string) error {
 	rows, err := list(ctx, s.db.DB, scanSilence, selectSilence+"WHERE sensor = ? AND answer <> 'yes' ORDER BY ends DESC LIMIT ?", sensor, maxSilences)
 	if err == nil {
 		v.rows, v.gen, v.has = rows, gen, true
@@ -225,15 +216,15 @@ func (s *Store) readSilences(ctx context.Context, v *voice, gen uint64, sensor s
 }
 
 // raise puts a question. v.mu is held.
-func (s *Store) raise(ctx context.Context, v *voice, x Silence) error {
-	err := s.inTx(ctx, func(tx *sql.Tx) error {
+func (s *Attribution) raise(ctx context.Context, v *voice, x Silence) error {
+	err := s.db.inTx(ctx, func(tx *sql.Tx) error {
 		return insertSilence(ctx, tx, x)
 	})
 	if err != nil {
 		return err
 	}
 	s.voices.changed()
-	s.log.Warn("a sensor speaks again after a long silence: is it still on the same patient? The bed asks", "sensor", x.Sensor, "silent", x.End.Sub(x.Begin).Round(time.Second))
+	s.db.log.Warn("a sensor speaks again after a long silence: is it still on the same patient? The bed asks", "sensor", x.Sensor, "silent", x.End.Sub(x.Begin).Round(time.Second))
 	v.rows = append(v.rows, x) // until the next reading of the rows, which has the id
 	return nil
 }
@@ -246,7 +237,7 @@ func insertSilence(ctx context.Context, tx *sql.Tx, x Silence) error {
 
 // fillSilence takes in a value from within a silence that was not answered for: what is left of it on either side is asked about
 // only if it is long by itself. v.mu is held.
-func (s *Store) fillSilence(ctx context.Context, v *voice, limit, at int64) error {
+func (s *Attribution) fillSilence(ctx context.Context, v *voice, limit, at int64) error {
 	i := slices.IndexFunc(v.rows, func(x Silence) bool { return x.Answer == "" && micro(x.Begin) < at && at < micro(x.End) })
 	if i < 0 {
 		return nil
@@ -261,7 +252,7 @@ func (s *Store) fillSilence(ctx context.Context, v *voice, limit, at int64) erro
 			return nil
 		}
 	}
-	err := s.inTx(ctx, func(tx *sql.Tx) error {
+	err := s.db.inTx(ctx, func(tx *sql.Tx) error {
 		if _, err := tx.ExecContext(ctx, "DELETE FROM silences WHERE sensor = ? AND ends = ? AND answer = ''", x.Sensor, ends); err != nil {
 			return err
 		}
@@ -283,7 +274,7 @@ func (s *Store) fillSilence(ctx context.Context, v *voice, limit, at int64) erro
 	}
 	s.voices.changed()
 	if !before && !after {
-		s.log.Info("the question whether a sensor is still on the same patient is withdrawn: readings from that time have arrived", "sensor", x.Sensor)
+		s.db.log.Info("the question whether a sensor is still on the same patient is withdrawn: readings from that time have arrived", "sensor", x.Sensor)
 	}
 	_, gen := s.voices.of(x.Sensor)
 	return s.readSilences(ctx, v, gen, x.Sensor)

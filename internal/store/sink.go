@@ -61,8 +61,8 @@ func envelopeKeys(channel int64) string { return "envelope/" + strconv.FormatInt
 // SaveSink has a channel forwarded from now on, under a new envelope key, and forgets an approval given before. writeKey is
 // the server's write key of the remote channel; it is sealed. Of k, the first four fields and RequestedBy count. The grant
 // must allow access.ForwardChannel on the channel and be RequestedBy's.
-func (s *Store) SaveSink(ctx context.Context, g access.Grant, k Sink, writeKey string) error {
-	err := s.allowed(g, access.ForwardChannel, access.OnChannel(k.Channel))
+func (s *Registry) SaveSink(ctx context.Context, g access.Grant, k Sink, writeKey string) error {
+	err := s.db.allowed(g, access.ForwardChannel, access.OnChannel(k.Channel))
 	if err == nil && g.Holder() != k.RequestedBy {
 		err = ErrNotAllowed
 	}
@@ -75,14 +75,14 @@ func (s *Store) SaveSink(ctx context.Context, g access.Grant, k Sink, writeKey s
 	if err != nil {
 		return named("save sink", err)
 	}
-	key, err := s.key(ctx, channelKey(k.Channel))
+	key, err := s.db.key(ctx, channelKey(k.Channel))
 	if err != nil {
 		return named("save sink", err)
 	}
 	_, _ = rand.Read(k.KeyID[:])
-	now := micro(s.now())
-	err = s.inTx(ctx, func(tx *sql.Tx) error {
-		if _, err := s.newKey(ctx, tx, envelopeKey(k.Channel, k.KeyID)); err != nil {
+	now := micro(s.db.now())
+	err = s.db.inTx(ctx, func(tx *sql.Tx) error {
+		if _, err := s.db.newKey(ctx, tx, envelopeKey(k.Channel, k.KeyID)); err != nil {
 			return err
 		}
 		if _, err := tx.ExecContext(ctx, "DELETE FROM sinks WHERE channel = ?", k.Channel); err != nil {
@@ -99,8 +99,8 @@ func (s *Store) SaveSink(ctx context.Context, g access.Grant, k Sink, writeKey s
 // ApproveSink writes down who approved of a channel's plain forwarding: the grant's holder, for access.ForwardChannel on the
 // channel. requested is the time of the request that the approver has seen, so that none that replaced it is approved instead.
 // ErrSamePerson for the person who asked for it; ErrNotFound if there is nothing like that to approve.
-func (s *Store) ApproveSink(ctx context.Context, g access.Grant, channel int64, requested time.Time) error {
-	if err := s.allowed(g, access.ForwardChannel, access.OnChannel(channel)); err != nil {
+func (s *Registry) ApproveSink(ctx context.Context, g access.Grant, channel int64, requested time.Time) error {
+	if err := s.db.allowed(g, access.ForwardChannel, access.OnChannel(channel)); err != nil {
 		return named("approve sink", err)
 	}
 	k, err := s.Sink(ctx, channel)
@@ -112,12 +112,12 @@ func (s *Store) ApproveSink(ctx context.Context, g access.Grant, channel int64, 
 	}
 	return named("approve sink", affected(s.db.ExecContext(ctx, `UPDATE sinks SET approved_by = ?, approved = ?, cursor = ?
 		WHERE channel = ? AND mode = 'plain' AND requested = ? AND approved_by IS NULL AND requested_by <> ?`,
-		g.Holder(), micro(s.now()), micro(s.now()), channel, micro(requested), g.Holder())))
+		g.Holder(), micro(s.db.now()), micro(s.db.now()), channel, micro(requested), g.Holder())))
 }
 
 // RemoveSink ends a channel's forwarding. What is in the cloud can still be opened. The grant must allow access.ForwardChannel.
-func (s *Store) RemoveSink(ctx context.Context, g access.Grant, channel int64) error {
-	if err := s.allowed(g, access.ForwardChannel, access.OnChannel(channel)); err != nil {
+func (s *Registry) RemoveSink(ctx context.Context, g access.Grant, channel int64) error {
+	if err := s.db.allowed(g, access.ForwardChannel, access.OnChannel(channel)); err != nil {
 		return named("remove sink", err)
 	}
 	return named("remove sink", affected(s.db.ExecContext(ctx, "DELETE FROM sinks WHERE channel = ?", channel)))
@@ -138,20 +138,20 @@ func scanSink(r scanner) (k Sink, err error) {
 }
 
 // Sinks are all channels that are to be forwarded, by number.
-func (s *Store) Sinks(ctx context.Context) ([]Sink, error) {
+func (s *Registry) Sinks(ctx context.Context) ([]Sink, error) {
 	all, err := list(ctx, s.db.DB, func(r *sql.Rows) (Sink, error) { return scanSink(r) }, selectSink+" ORDER BY channel")
 	return all, named("sinks", err)
 }
 
 // Sink is how one channel is forwarded; ErrNotFound if it is not.
-func (s *Store) Sink(ctx context.Context, channel int64) (Sink, error) {
+func (s *Registry) Sink(ctx context.Context, channel int64) (Sink, error) {
 	k, err := scanSink(s.db.QueryRowContext(ctx, selectSink+" WHERE channel = ?", channel))
 	return k, named("sink", err)
 }
 
 // SinkWriteKey is the server's write key. Only a standing grant for access.ViewChannel has it: it is not read back.
-func (s *Store) SinkWriteKey(ctx context.Context, g access.Grant, channel int64) (string, error) {
-	if err := s.allowed(g, access.ViewChannel, access.OnChannel(channel)); err != nil || !g.Standing() {
+func (s *Registry) SinkWriteKey(ctx context.Context, g access.Grant, channel int64) (string, error) {
+	if err := s.db.allowed(g, access.ViewChannel, access.OnChannel(channel)); err != nil || !g.Standing() {
 		return "", named("sink write key", ErrNotAllowed)
 	}
 	var sealed []byte
@@ -162,8 +162,8 @@ func (s *Store) SinkWriteKey(ctx context.Context, g access.Grant, channel int64)
 	return string(b), named("sink write key", err)
 }
 
-func (s *Store) openOfChannel(ctx context.Context, channel int64, what string, sealed []byte) ([]byte, error) {
-	key, err := s.key(ctx, channelKey(channel))
+func (s *Registry) openOfChannel(ctx context.Context, channel int64, what string, sealed []byte) ([]byte, error) {
+	key, err := s.db.key(ctx, channelKey(channel))
 	if err != nil {
 		return nil, err
 	}
@@ -176,36 +176,36 @@ func (s *Store) openOfChannel(ctx context.Context, channel int64, what string, s
 
 // EnvelopeKey is the key of a channel's envelopes of that id; ErrNotFound if the channel never had it. The grant must allow
 // access.ViewChannel on the channel.
-func (s *Store) EnvelopeKey(ctx context.Context, g access.Grant, channel int64, id KeyID) (seal.Key, error) {
-	if err := s.allowed(g, access.ViewChannel, access.OnChannel(channel)); err != nil {
+func (s *Registry) EnvelopeKey(ctx context.Context, g access.Grant, channel int64, id KeyID) (seal.Key, error) {
+	if err := s.db.allowed(g, access.ViewChannel, access.OnChannel(channel)); err != nil {
 		return seal.Key{}, named("envelope key", err)
 	}
-	key, err := s.key(ctx, envelopeKey(channel, id))
+	key, err := s.db.key(ctx, envelopeKey(channel, id))
 	return key, named("envelope key", err)
 }
 
 // SinkProblem notes why nothing goes out, or with "" that nothing is wrong.
-func (s *Store) SinkProblem(ctx context.Context, k Sink, problem string) error {
+func (s *Registry) SinkProblem(ctx context.Context, k Sink, problem string) error {
 	_, err := s.db.ExecContext(ctx, "UPDATE sinks SET problem = ? WHERE channel = ? AND requested = ?", problem, k.Channel, micro(k.Requested))
 	return named("sink problem", err)
 }
 
 // SinkAttempts notes how often the pending batch may have reached the cloud: before it is sent, and again when the cloud said
 // that it did not take it.
-func (s *Store) SinkAttempts(ctx context.Context, k Sink, n int) error {
+func (s *Registry) SinkAttempts(ctx context.Context, k Sink, n int) error {
 	return named("sink attempts", affected(s.db.ExecContext(ctx, "UPDATE sinks SET attempts = ? WHERE channel = ? AND requested = ?", n, k.Channel, micro(k.Requested))))
 }
 
 // SinkCursor notes that nothing before cursor is left to forward.
-func (s *Store) SinkCursor(ctx context.Context, k Sink, cursor time.Time) error {
+func (s *Registry) SinkCursor(ctx context.Context, k Sink, cursor time.Time) error {
 	_, err := s.db.ExecContext(ctx, "UPDATE sinks SET cursor = CASE WHEN cursor > ?1 THEN cursor ELSE ?1 END WHERE channel = ?2 AND requested = ?3",
 		micro(cursor), k.Channel, micro(k.Requested))
 	return named("sink cursor", err)
 }
 
 // Pending is the batch of a sink that waits for the cloud's answer; nil if there is none. Standing grants only.
-func (s *Store) Pending(ctx context.Context, g access.Grant, k Sink) ([]byte, error) {
-	if err := s.allowed(g, access.ViewChannel, access.OnChannel(k.Channel)); err != nil || !g.Standing() {
+func (s *Registry) Pending(ctx context.Context, g access.Grant, k Sink) ([]byte, error) {
+	if err := s.db.allowed(g, access.ViewChannel, access.OnChannel(k.Channel)); err != nil || !g.Standing() {
 		return nil, named("pending", ErrNotAllowed)
 	}
 	var sealed []byte
@@ -218,8 +218,8 @@ func (s *Store) Pending(ctx context.Context, g access.Grant, k Sink) ([]byte, er
 }
 
 // SavePending keeps a batch before it is sent for the first time, in the place of another.
-func (s *Store) SavePending(ctx context.Context, k Sink, batch []byte) error {
-	key, err := s.key(ctx, channelKey(k.Channel))
+func (s *Registry) SavePending(ctx context.Context, k Sink, batch []byte) error {
+	key, err := s.db.key(ctx, channelKey(k.Channel))
 	if err != nil {
 		return named("save pending", err)
 	}
@@ -228,20 +228,20 @@ func (s *Store) SavePending(ctx context.Context, k Sink, batch []byte) error {
 }
 
 // FinishPending forgets the pending batch: the cloud has it. seconds are those that it was about, messages how many it took.
-func (s *Store) FinishPending(ctx context.Context, k Sink, seconds []int64, cursor time.Time, messages int) error {
+func (s *Registry) FinishPending(ctx context.Context, k Sink, seconds []int64, cursor time.Time, messages int) error {
 	hours := map[int64][]int64{}
 	for _, at := range seconds {
 		hours[at/SecondsPerHour] = append(hours[at/SecondsPerHour], at%SecondsPerHour)
 	}
-	err := s.inTx(ctx, func(tx *sql.Tx) error {
+	err := s.db.inTx(ctx, func(tx *sql.Tx) error {
 		err := affected(tx.ExecContext(ctx, `UPDATE sinks SET pending = NULL, attempts = 0, problem = '', sent = sent + ?, last_sent = ?,
 			cursor = CASE WHEN cursor > ? THEN cursor ELSE ? END WHERE channel = ? AND requested = ?`,
-			messages, micro(s.now()), micro(cursor), micro(cursor), k.Channel, micro(k.Requested)))
+			messages, micro(s.db.now()), micro(cursor), micro(cursor), k.Channel, micro(k.Requested)))
 		if err != nil {
 			return err
 		}
 		if _, err := tx.ExecContext(ctx, "DELETE FROM sent_seconds WHERE channel = ? AND hour < ?", k.Channel,
-			s.now().Add(-MaxRescan-time.Hour).Unix()/SecondsPerHour); err != nil {
+			s.db.now().Add(-MaxRescan-time.Hour).Unix()/SecondsPerHour); err != nil {
 			return err
 		}
 		for hour, list := range hours {
@@ -264,7 +264,7 @@ func (s *Store) FinishPending(ctx context.Context, k Sink, seconds []int64, curs
 }
 
 // SentSeconds has a bit for each second of an hour (counted since 1970): byte i/8, bit i%8 is set if second i was forwarded.
-func (s *Store) SentSeconds(ctx context.Context, channel, hour int64) ([]byte, error) {
+func (s *Registry) SentSeconds(ctx context.Context, channel, hour int64) ([]byte, error) {
 	bits := make([]byte, SecondsPerHour/8)
 	err := s.db.QueryRowContext(ctx, "SELECT seconds FROM sent_seconds WHERE channel = ? AND hour = ?", channel, hour).Scan(&bits)
 	if err != nil && !errors.Is(err, sql.ErrNoRows) {
@@ -278,22 +278,22 @@ func (s *Store) SentSeconds(ctx context.Context, channel, hour int64) ([]byte, e
 
 // GiveConsent writes down that a patient agrees to values of theirs, from now on, going to a cloud in plain text; the grant's holder
 // is who said so, for access.ManageConsent on the patient. Consent that is on record stays as it is.
-func (s *Store) GiveConsent(ctx context.Context, g access.Grant, patient string) error {
-	if err := s.allowed(g, access.ManageConsent, access.OnPatient(patient)); err != nil {
+func (s *Registry) GiveConsent(ctx context.Context, g access.Grant, patient string) error {
+	if err := s.db.allowed(g, access.ManageConsent, access.OnPatient(patient)); err != nil {
 		return named("give consent", err)
 	}
 	_, err := s.db.ExecContext(ctx, "INSERT INTO cloud_consents (patient, person, given) VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
-		patient, g.Holder(), micro(s.now()))
+		patient, g.Holder(), micro(s.db.now()))
 	return named("give consent", err)
 }
 
 // WithdrawConsent takes it back, from the next batch on; what waits to be sent in plain text is forgotten. No consent is nothing to
 // take back, and no error. The grant is as for GiveConsent.
-func (s *Store) WithdrawConsent(ctx context.Context, g access.Grant, patient string) error {
-	if err := s.allowed(g, access.ManageConsent, access.OnPatient(patient)); err != nil {
+func (s *Registry) WithdrawConsent(ctx context.Context, g access.Grant, patient string) error {
+	if err := s.db.allowed(g, access.ManageConsent, access.OnPatient(patient)); err != nil {
 		return named("withdraw consent", err)
 	}
-	return named("withdraw consent", s.urgently(ctx, func(ctx context.Context, tx *sql.Tx) error {
+	return named("withdraw consent", s.db.urgently(ctx, func(ctx context.Context, tx *sql.Tx) error {
 		if _, err := tx.ExecContext(ctx, "DELETE FROM cloud_consents WHERE patient = ?", patient); err != nil {
 			return err
 		}
@@ -304,7 +304,7 @@ func (s *Store) WithdrawConsent(ctx context.Context, g access.Grant, patient str
 }
 
 // Consented is since when a patient's consent is on record; the zero time if it is not.
-func (s *Store) Consented(ctx context.Context, patient string) (time.Time, error) {
+func (s *Registry) Consented(ctx context.Context, patient string) (time.Time, error) {
 	var given int64
 	err := s.db.QueryRowContext(ctx, "SELECT given FROM cloud_consents WHERE patient = ?", patient).Scan(&given)
 	if errors.Is(err, sql.ErrNoRows) {

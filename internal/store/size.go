@@ -9,7 +9,7 @@ type Size struct {
 }
 
 // Size counts the pages of all partitions, tables, indexes and bookkeeping included; write-ahead logs are not.
-func (s *Store) Size(ctx context.Context) (total Size, err error) {
+func (s *Days) Size(ctx context.Context) (total Size, err error) {
 	total, err = s.archive.size(ctx)
 	return total, named("size", err)
 }

@@ -2,78 +2,20 @@ package store
 
 import (
 	"context"
-	"errors"
-	"fmt"
-	"log/slog"
 	"strings"
 	"sync"
-	"syscall"
 	"time"
-
-	"github.com/ncruces/go-sqlite3"
-
-	"vitalseal/internal/disk"
 )
 
 // A disk that takes nothing more must not silence a monitor: what cannot be stored is shown live, once, and the gateway keeps it. Before the
 // disk is full to the last byte, readings and entries of channels give way to what care needs: sign-in, emergency access and the audit log.
 
-// errHeld is the answer to readings and entries of channels while their storage is held.
-var errHeld = fmt.Errorf("%w: what is left of it is kept for sign-in, emergency access and the audit log", disk.ErrFull)
-
 const (
-	// saidEvery is the least time between two lines of the log about the same failure.
-	saidEvery = 10 * time.Second
 	// maxUnstored bounds the chunks that are remembered to have been shown before they were stored.
 	maxUnstored = 1 << 17
 	// confirmWithin bounds the question to PostgreSQL whose sensors are, before what it did not store is shown.
 	confirmWithin = 2 * time.Second
 )
-
-// Full reports whether err says that a disk has no room: this one's, or the database server's.
-func Full(err error) bool {
-	return errors.Is(err, disk.ErrFull) || errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) || errors.Is(err, sqlite3.FULL) ||
-		pgCode(err) == pgDiskFull
-}
-
-// pgDiskFull is PostgreSQL's code for a server without room.
-const pgDiskFull = "53100"
-
-// HoldReadings stops the storage of readings, of entries of channels and the compaction, or lets them go on. Meanwhile Append answers Retry and
-// shows live what is of the present; entries are refused with an error for which Full holds. All else is stored on.
-func (s *Store) HoldReadings(hold bool) { s.held.Store(hold) }
-
-// mayStore is nil where readings and entries are stored now.
-func (s *Store) mayStore() error {
-	if s.held.Load() {
-		return errHeld
-	}
-	if s.opt.writeFails != nil {
-		return s.opt.writeFails()
-	}
-	return nil
-}
-
-// sparse says a failure that comes again and again at most once in saidEvery, with how often it came. Its zero value is ready.
-type sparse struct {
-	mu   sync.Mutex // guards all below
-	said time.Time
-	n    int // since
-}
-
-// say counts n failures and logs them when it is time.
-func (q *sparse) say(log *slog.Logger, now time.Time, n int, text string, args ...any) {
-	q.mu.Lock()
-	q.n += n
-	age := now.Sub(q.said)
-	if !q.said.IsZero() && age >= 0 && age < saidEvery {
-		q.mu.Unlock()
-		return
-	}
-	n, q.n, q.said = q.n, 0, now
-	q.mu.Unlock()
-	log.Error(text, append([]any{"chunks", n}, args...)...)
-}
 
 // unstored remembers which chunks were shown live before they were stored, and to which subscriptions: once stored, those are not shown
 // them again.
@@ -118,12 +60,12 @@ func (u *unstored) take(k unstoredKey) unstoredShown {
 	return x
 }
 
-func (p *pending) unstoredKey() unstoredKey {
+func unstoredKeyOf(p *pending) unstoredKey {
 	return unstoredKey{streamKey{p.sensor, uint8(p.signal), p.epoch.ID}, p.seq}
 }
 
-// subjects are the patients of a chunk and its later shares.
-func (p *pending) subjects() string {
+// subjectsOf are the patients of a chunk and its later shares.
+func subjectsOf(p *pending) string {
 	all := []string{p.subject}
 	for _, x := range p.parts {
 		all = append(all, x.subject)
@@ -131,26 +73,26 @@ func (p *pending) subjects() string {
 	return strings.Join(all, " ")
 }
 
-// update is what live readers are shown of p.
-func (p *pending) update(durable time.Time) Update {
+// updateOf is what live readers are shown of p.
+func updateOf(p *pending, durable time.Time) Update {
 	return Update{Patient: p.subject, Sensor: p.sensor, Header: p.header, Chunk: p.chunk, Durable: durable, NotConfirmed: p.inQuestion}
 }
 
 // showStored shows live what has just been stored, except to those who were shown it before.
-func (s *Store) showStored(p *pending, durable time.Time) {
+func (s *Archive) showStored(p *pending, durable time.Time) {
 	var newest uint64
-	if x := s.unstored.take(p.unstoredKey()); x.subjects == p.subjects() {
+	if x := s.unstored.take(unstoredKeyOf(p)); x.subjects == subjectsOf(p) {
 		newest = x.newest
 	}
 	for _, x := range append([]*pending{p}, p.parts...) {
-		s.watch.publishAfter(x.update(durable), newest)
+		s.watch.publishAfter(updateOf(x, durable), newest)
 	}
 }
 
 // showUnstored shows live, once each, what of a group is of the present and could not be stored. Whose it is was found out before the
 // write failed; where that cannot be relied on any more, nothing is shown: a number on a wrong bed is worse than none.
-func (s *Store) showUnstored(ctx context.Context, group []*pending) {
-	now := s.now()
+func (s *Archive) showUnstored(ctx context.Context, group []*pending) {
+	now := s.db.now()
 	var places int64
 	asked := false
 	for _, p := range group {
@@ -158,10 +100,10 @@ func (s *Store) showUnstored(ctx context.Context, group []*pending) {
 		for _, x := range p.parts {
 			last = max(last, x.last)
 		}
-		if fromMicro(last).Before(now.Add(-presentFor)) || s.unstored.has(p.unstoredKey()) {
+		if fromMicro(last).Before(now.Add(-presentFor)) || s.unstored.has(unstoredKeyOf(p)) {
 			continue
 		}
-		if s.others != nil && !asked { // another hub may have moved the sensor or the patient
+		if s.db.isShared() && !asked { // another hub may have moved the sensor or the patient
 			asked = true
 			ctx, cancel := context.WithTimeout(ctx, confirmWithin)
 			if err := s.db.QueryRowContext(ctx, selectPlaces).Scan(&places); err != nil {
@@ -169,17 +111,17 @@ func (s *Store) showUnstored(ctx context.Context, group []*pending) {
 			}
 			cancel()
 		}
-		if s.others != nil && p.places != places {
+		if s.db.isShared() && p.places != places {
 			continue
 		}
 		// What is stored already was shown then: it came again because its answer was lost.
-		if known, err := s.holds(ctx, p); err == nil && known {
+		if known, err := s.days.holds(ctx, p); err == nil && known {
 			continue
 		}
-		x := unstoredShown{subjects: p.subjects()}
+		x := unstoredShown{subjects: subjectsOf(p)}
 		for _, part := range append([]*pending{p}, p.parts...) {
-			x.newest = s.watch.publishAfter(part.update(now), 0)
+			x.newest = s.watch.publishAfter(updateOf(part, now), 0)
 		}
-		s.unstored.put(p.unstoredKey(), x)
+		s.unstored.put(unstoredKeyOf(p), x)
 	}
 }

@@ -9,13 +9,9 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync/atomic"
-	"time"
 
 	"github.com/ncruces/go-sqlite3"
 	_ "github.com/ncruces/go-sqlite3/driver" // registers "sqlite3" with database/sql
-
-	"vitalseal/internal/disk"
 )
 
 // dsn spells a connection: every commit is fsynced (synchronous FULL also in WAL mode), and write transactions take the
@@ -140,115 +136,6 @@ func syncDir(dir string) error {
 	return errors.Join(d.Sync(), d.Close())
 }
 
-// directoryDB is the directory's database, which counts its own changes.
-type directoryDB struct {
-	*sql.DB         // for readers
-	writes  *sql.DB // of one connection, apart: readers who hold all of theirs hold up no write
-	shared  bool    // with other hubs, in PostgreSQL
-	turns   turns   // of this hub's writers
-	changes atomic.Uint64
-	held    func(time.Duration) // in tests: how long a write transaction was open
-}
-
-func (d *directoryDB) close() error {
-	if d.writes == nil {
-		return d.DB.Close()
-	}
-	return errors.Join(d.writes.Close(), d.DB.Close())
-}
-
-// ExecContext changes something.
-func (d *directoryDB) ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error) {
-	defer d.changed() // also after an error, which may have come too late
-	var r sql.Result
-	err := d.locked(ctx, false, func(tx *sql.Tx) (err error) {
-		r, err = tx.ExecContext(ctx, query, args...)
-		return err
-	})
-	return r, err
-}
-
-// statement is ExecContext for one statement that says nothing about patients, places or rights: it wakes no memory of the directory.
-// In PostgreSQL it locks no more than its rows.
-func (d *directoryDB) statement(ctx context.Context, query string, args ...any) (sql.Result, error) {
-	if d.shared {
-		return d.DB.ExecContext(ctx, query, args...)
-	}
-	if err := d.turns.take(ctx, false); err != nil {
-		return nil, err
-	}
-	defer d.turns.give()
-	return d.writes.ExecContext(ctx, query, args...)
-}
-
-// locked runs f in a write transaction. They run one at a time, in PostgreSQL too and over all hubs: what f reads cannot change
-// before it commits. So f does a bounded amount of work, whatever a user has stored: all others wait for it, who is to be locked out
-// included.
-func (d *directoryDB) locked(ctx context.Context, urgent bool, f func(tx *sql.Tx) error) error {
-	if err := d.turns.take(ctx, urgent); err != nil {
-		return err
-	}
-	defer d.turns.give()
-	if d.held != nil {
-		defer func(began time.Time) { d.held(time.Since(began)) }(time.Now())
-	}
-	return transact(ctx, d.writes, func(tx *sql.Tx) error {
-		if d.shared {
-			if _, err := tx.ExecContext(ctx, "SELECT pg_advisory_xact_lock(?, ?)", lockClass, lockDirectory); err != nil {
-				return err
-			}
-		}
-		return f(tx)
-	})
-}
-
-func transact(ctx context.Context, db *sql.DB, f func(tx *sql.Tx) error) error {
-	tx, err := db.BeginTx(ctx, nil)
-	if err != nil {
-		return err
-	}
-	if err := f(tx); err != nil {
-		return errors.Join(err, rollback(tx))
-	}
-	return tx.Commit()
-}
-
-func (d *directoryDB) changed() { d.changes.Add(1) }
-
-// Changes counts the changes to the directory. A caller that remembers what followed from it looks again when the number has moved; what
-// follows from the clock moves it not.
-func (s *Store) Changes() uint64 {
-	if s.deaf() { // other hubs may have changed it
-		s.db.changed()
-	}
-	return s.db.changes.Load()
-}
-
-// inTx runs f in a write transaction of the directory.
-func (s *Store) inTx(ctx context.Context, f func(tx *sql.Tx) error) error {
-	defer s.db.changed()
-	return s.explain(s.db.locked(ctx, false, f))
-}
-
-func rollback(tx *sql.Tx) error {
-	if err := tx.Rollback(); err != nil && !errors.Is(err, sql.ErrTxDone) {
-		return err
-	}
-	return nil
-}
-
-// explain names the disk and the folder in an error that comes from a disk that is full or fails: SQLite says "disk I/O error". The disk
-// of a server is not ours to look at, and the server says itself that it is full.
-func (s *Store) explain(err error) error {
-	if s.opt.postgres != "" {
-		if pgCode(err) == pgDiskFull && !errors.Is(err, disk.ErrFull) {
-			return fmt.Errorf("%w: the disk of the database server; make room there, or give it a larger disk: %w", disk.ErrFull, err)
-		}
-		return err
-	}
-	return disk.Explain(err, s.dir, errors.Is(err, sqlite3.FULL) || errors.Is(err, sqlite3.IOERR))
-}
-
 // named says which action failed and gives the database's errors our names.
 func named(action string, err error) error {
 	switch {
@@ -278,14 +165,5 @@ func (t trimmed) Error() string {
 
 func (t trimmed) Unwrap() error { return t.error }
 
-// affected turns "no row changed" into ErrNotFound.
-func affected(r sql.Result, err error) error {
-	if err != nil {
-		return err
-	}
-	n, err := r.RowsAffected()
-	if err == nil && n == 0 {
-		err = ErrNotFound
-	}
-	return err
-}
+// givesBack in what dsn is told comes before the file is written to.
+const givesBack = "&_pragma=auto_vacuum(INCREMENTAL)"

@@ -62,7 +62,7 @@ type StartVerdict struct {
 // TakeStart decides whether a run of a gateway may deliver as an identity, and remembers it, durably, as the newest. The newest
 // run wins: a lower boot counter is not taken, nor is another run with the same counter, nor a counter that no gateway can have
 // counted to. With anyway it is taken whatever its counter is: for the caller who knows that there is no other.
-func (s *Store) TakeStart(ctx context.Context, sensor string, st delivery.Start, anyway bool) (v StartVerdict, err error) {
+func (s *Directory) TakeStart(ctx context.Context, sensor string, st delivery.Start, anyway bool) (v StartVerdict, err error) {
 	if err := checkIdentity("sensor", sensor); err != nil {
 		return v, named("take start", err)
 	}
@@ -73,7 +73,7 @@ func (s *Store) TakeStart(ctx context.Context, sensor string, st delivery.Start,
 	if v, known, err := s.judgeStart(ctx, s.db.DB, sensor, st); err != nil || v.Taken && known && v.Newest == st || !v.Taken && !anyway {
 		return v, named("take start", err)
 	}
-	err = s.inTx(ctx, func(tx *sql.Tx) error {
+	err = s.db.inTx(ctx, func(tx *sql.Tx) error {
 		var known bool
 		var err error
 		if v, known, err = s.judgeStart(ctx, tx, sensor, st); err != nil || !v.Taken && !anyway || v.Taken && known && v.Newest == st {
@@ -83,7 +83,7 @@ func (s *Store) TakeStart(ctx context.Context, sensor string, st delivery.Start,
 		v.Taken, v.Jump, v.Newest, v.Highest = true, false, st, max(v.Highest, st.Boot)
 		_, err = tx.ExecContext(ctx, `INSERT INTO starts (sensor, boot, instance, highest, older, noted) VALUES (?, ?, ?, ?, ?, ?)
 			ON CONFLICT (sensor) DO UPDATE SET boot = excluded.boot, instance = excluded.instance, highest = excluded.highest, older = excluded.older,
-			noted = excluded.noted`, sensor, int64(st.Boot), st.Instance[:], int64(v.Highest), asNumber(v.Older), micro(s.now())) // #nosec G115 -- checked above
+			noted = excluded.noted`, sensor, int64(st.Boot), st.Instance[:], int64(v.Highest), asNumber(v.Older), micro(s.db.now())) // #nosec G115 -- checked above
 		return err
 	})
 	return v, named("take start", err)
@@ -96,13 +96,8 @@ func asNumber(b bool) int64 {
 	return 0
 }
 
-// querier is a database or a transaction.
-type querier interface {
-	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
-}
-
 // judgeStart says whether a start would be taken; known is whether the identity's newest start is remembered.
-func (s *Store) judgeStart(ctx context.Context, q querier, sensor string, st delivery.Start) (v StartVerdict, known bool, err error) {
+func (s *Directory) judgeStart(ctx context.Context, q querier, sensor string, st delivery.Start) (v StartVerdict, known bool, err error) {
 	var boot, highest, older, noted, number int64
 	var instance []byte
 	var seen *int64
@@ -123,7 +118,7 @@ func (s *Store) judgeStart(ctx context.Context, q querier, sensor string, st del
 	copy(v.Newest.Instance[:], instance)
 	reach := uint64(firstBootJump)
 	if known {
-		reach = bootJump + uint64(max(s.now().Sub(fromMicro(noted)), 0)/time.Second) // #nosec G115 -- not negative
+		reach = bootJump + uint64(max(s.db.now().Sub(fromMicro(noted)), 0)/time.Second) // #nosec G115 -- not negative
 	} else {
 		// A store from before starts were remembered: its epochs say which was the newest, but not which run it was.
 		v.Newest.Boot, v.Newest.Instance = announced, st.Instance
@@ -143,8 +138,8 @@ func (s *Store) judgeStart(ctx context.Context, q querier, sensor string, st del
 
 // ResetNumbers forgets which start of a component delivers and how high its epochs were numbered, and the same for the sensors of a
 // gateway: the next start that connects is taken whatever its counter is. What is stored stays. It gives the ids that were reset.
-func (s *Store) ResetNumbers(ctx context.Context, id string) (ids []string, err error) {
-	err = s.inTx(ctx, func(tx *sql.Tx) error {
+func (s *Directory) ResetNumbers(ctx context.Context, id string) (ids []string, err error) {
+	err = s.db.inTx(ctx, func(tx *sql.Tx) error {
 		ids = nil
 		if err := exists(ctx, tx, "device", "devices", id); err != nil {
 			return err
@@ -189,14 +184,14 @@ const (
 // ErrEpochJump: a number above what the start counts to, or without one beyond what a gateway can have counted to. With a start,
 // epochs of that start and of earlier ones are taken in any order: they are its backlog. Of a sensor's announcements those that came
 // first go beyond 4,096; the highest number is never forgotten.
-func (s *Store) SaveAnnouncement(ctx context.Context, sensor string, of delivery.Start, epoch seal.Epoch, signal uint8, announcement []byte) error {
+func (s *Directory) SaveAnnouncement(ctx context.Context, sensor string, of delivery.Start, epoch seal.Epoch, signal uint8, announcement []byte) error {
 	if err := checkIdentity("sensor", sensor); err != nil {
 		return named("save announcement", err)
 	}
 	if !vitals.Signal(signal).Valid() || len(announcement) == 0 || len(announcement) > maxAnnouncement || epoch.Number > math.MaxInt64 {
 		return named("save announcement", fmt.Errorf("%w: signal, number or length (1 to %d bytes)", ErrInvalid, maxAnnouncement))
 	}
-	return named("save announcement", s.inTx(ctx, func(tx *sql.Tx) error {
+	return named("save announcement", s.db.inTx(ctx, func(tx *sql.Tx) error {
 		var had []byte
 		switch err := tx.QueryRowContext(ctx, "SELECT sealed FROM announcements WHERE sensor = ? AND epoch = ?", sensor, epoch.ID[:]).Scan(&had); {
 		case err == nil && bytes.Equal(had, announcement):
@@ -218,7 +213,7 @@ func (s *Store) SaveAnnouncement(ctx context.Context, sensor string, of delivery
 			}
 		}
 		if _, err := tx.ExecContext(ctx, "INSERT INTO announcements (sensor, epoch, signal, number, sealed, noted) VALUES (?, ?, ?, ?, ?, ?)",
-			sensor, epoch.ID[:], signal, int64(epoch.Number), announcement, micro(s.now())); err != nil { // #nosec G115 -- checked above
+			sensor, epoch.ID[:], signal, int64(epoch.Number), announcement, micro(s.db.now())); err != nil { // #nosec G115 -- checked above
 			return err
 		}
 		return dropOldest(ctx, tx, sensor)
@@ -226,7 +221,7 @@ func (s *Store) SaveAnnouncement(ctx context.Context, sensor string, of delivery
 }
 
 // orderly reports whether a new epoch's number is the highest that the sensor had, over all its streams, or why it is not taken.
-func (s *Store) orderly(ctx context.Context, tx *sql.Tx, sensor string, of delivery.Start, epoch seal.Epoch) (newest bool, err error) {
+func (s *Directory) orderly(ctx context.Context, tx *sql.Tx, sensor string, of delivery.Start, epoch seal.Epoch) (newest bool, err error) {
 	number := int64(epoch.Number) // #nosec G115 -- SaveAnnouncement checked
 	var highest int64
 	if err := tx.QueryRowContext(ctx, "SELECT coalesce(max(number), -1) FROM newest_epochs WHERE sensor = ?", sensor).Scan(&highest); err != nil {
@@ -279,7 +274,7 @@ func dropOldest(ctx context.Context, tx *sql.Tx, sensor string) error {
 }
 
 // Announcement is what SaveAnnouncement kept; ErrNotFound if nothing.
-func (s *Store) Announcement(ctx context.Context, sensor string, epoch seal.EpochID) ([]byte, error) {
+func (s *Directory) Announcement(ctx context.Context, sensor string, epoch seal.EpochID) ([]byte, error) {
 	var b []byte
 	err := s.db.QueryRowContext(ctx, "SELECT sealed FROM announcements WHERE sensor = ? AND epoch = ?", sensor, epoch[:]).Scan(&b)
 	return b, named("announcement", err)

@@ -21,7 +21,7 @@ import (
 // a day shares its lock; replacing chunks by blocks holds it alone, for milliseconds, so that a chunk is
 // always seen in one of the two places.
 type tables struct {
-	s   *Store
+	s   *Days
 	hub int64 // this process
 
 	mu    sync.Mutex // guards all below; what the maps hold has committed and never changes
@@ -33,7 +33,7 @@ type tables struct {
 	subjects  map[string]int64
 }
 
-func newTables(s *Store, hub int64) *tables {
+func newTables(s *Days, hub int64) *tables {
 	return &tables{s: s, hub: hub, days: map[string]struct{}{}, known: map[int64]*streamTaken{}, streamIDs: map[streamKey]int64{}, subjects: map[string]int64{}}
 }
 
@@ -142,7 +142,7 @@ func (t *tables) write(ctx context.Context, name string, group []*pending) error
 			}
 		}
 		if len(now) < len(group) {
-			t.s.where.changed()
+			t.s.db.placesChanged()
 		}
 		if err := t.insert(ctx, tx, suffix(name), now); err != nil {
 			return err
@@ -166,12 +166,10 @@ func (t *tables) write(ctx context.Context, name string, group []*pending) error
 	}
 	// Not inside: commits that notify wait for each other. Should this get lost, the others look by themselves soon.
 	if _, err := t.s.db.DB.ExecContext(ctx, "SELECT pg_notify('vitalseal', ?)", noticeOfChunks(t.hub, name)); err != nil {
-		t.s.log.Warn("other hubs were not told of new chunks; they look by themselves", "err", err)
+		t.s.db.log.Warn("other hubs were not told of new chunks; they look by themselves", "err", err)
 	}
 	return nil
 }
-
-const selectPlaces = "SELECT n FROM generations WHERE name = 'places'"
 
 // identify sees to it that the short numbers of a chunk's subject and stream are known.
 func (t *tables) identify(ctx context.Context, p *pending) error {
@@ -258,7 +256,7 @@ func (t *tables) insert(ctx context.Context, tx *sql.Tx, suffix string, group []
 func (t *tables) compact(ctx context.Context, before time.Time) error {
 	return t.alone(ctx, func(ctx context.Context) error {
 		// A chunk comes for a day that its time lets it come for.
-		names, err := t.between(ctx, t.s.now().Add(-t.s.opt.maxAge-24*time.Hour), t.s.now().Add(24*time.Hour))
+		names, err := t.between(ctx, t.s.db.now().Add(-t.s.maxAge-24*time.Hour), t.s.db.now().Add(24*time.Hour))
 		if err != nil {
 			return err
 		}
@@ -545,5 +543,11 @@ func (d tablesDay) sealed(ctx context.Context, spans []blockSpan) ([][][]byte, e
 // shrink implements day.
 func (d tablesDay) shrink(ctx context.Context) error {
 	_, err := d.writer().ExecContext(ctx, "VACUUM "+d.table("blocks"))
+	return err
+}
+
+// alone implements archive: the hub that leads does it.
+func (t *tables) alone(ctx context.Context, f func(context.Context) error) error {
+	_, err := t.s.db.lead(ctx, "archive", f)
 	return err
 }

@@ -35,12 +35,12 @@ const MaxCommands = 8000
 func talkBackKey(id int64) string { return "talkback/" + strconv.FormatInt(id, 10) }
 
 // CreateTalkBack makes an empty queue. ErrInvalid if the person has MaxOwned of them, ErrNotFound for an unknown person.
-func (s *Store) CreateTalkBack(ctx context.Context, owner, name string) (TalkBack, error) {
-	t := TalkBack{Owner: owner, Name: name, Created: fromMicro(micro(s.now()))}
+func (s *Registry) CreateTalkBack(ctx context.Context, owner, name string) (TalkBack, error) {
+	t := TalkBack{Owner: owner, Name: name, Created: fromMicro(micro(s.db.now()))}
 	if err := checkText("talkback name", name, 1, maxName); err != nil {
 		return TalkBack{}, named("create talkback", err)
 	}
-	err := s.inTx(ctx, func(tx *sql.Tx) error {
+	err := s.db.inTx(ctx, func(tx *sql.Tx) error {
 		var n int
 		if err := tx.QueryRowContext(ctx, "SELECT count(*) FROM talkbacks WHERE person = ?", owner).Scan(&n); err != nil {
 			return err
@@ -52,7 +52,7 @@ func (s *Store) CreateTalkBack(ctx context.Context, owner, name string) (TalkBac
 			owner, micro(t.Created), []byte{}).Scan(&t.ID); err != nil {
 			return err
 		}
-		key, err := s.newKey(ctx, tx, talkBackKey(t.ID))
+		key, err := s.db.newKey(ctx, tx, talkBackKey(t.ID))
 		if err != nil {
 			return err
 		}
@@ -72,18 +72,18 @@ func (s *Store) CreateTalkBack(ctx context.Context, owner, name string) (TalkBac
 }
 
 // TalkBackOwner is whose queue it is.
-func (s *Store) TalkBackOwner(ctx context.Context, id int64) (person string, err error) {
+func (s *Registry) TalkBackOwner(ctx context.Context, id int64) (person string, err error) {
 	err = s.db.QueryRowContext(ctx, "SELECT person FROM talkbacks WHERE id = ?", id).Scan(&person)
 	return person, named("talkback", err)
 }
 
 // DeleteTalkBack takes a queue away, with its commands, its API keys and the key that sealed it. The grant must allow
 // access.UseTalkBack on it, like all that follows.
-func (s *Store) DeleteTalkBack(ctx context.Context, g access.Grant, id int64) error {
-	if err := s.allowed(g, access.UseTalkBack, access.OnTalkBack(id)); err != nil {
+func (s *Registry) DeleteTalkBack(ctx context.Context, g access.Grant, id int64) error {
+	if err := s.db.allowed(g, access.UseTalkBack, access.OnTalkBack(id)); err != nil {
 		return named("delete talkback", err)
 	}
-	err := s.inTx(ctx, func(tx *sql.Tx) error {
+	err := s.db.inTx(ctx, func(tx *sql.Tx) error {
 		if _, err := tx.ExecContext(ctx, "DELETE FROM api_keys WHERE talkback = ?", id); err != nil {
 			return err
 		}
@@ -92,7 +92,7 @@ func (s *Store) DeleteTalkBack(ctx context.Context, g access.Grant, id int64) er
 		}
 		return affected(tx.ExecContext(ctx, "DELETE FROM talkbacks WHERE id = ?", id))
 	})
-	s.keys.drop(talkBackKey(id))
+	s.db.dropKey(talkBackKey(id))
 	if err == nil {
 		err = s.sweepGone(ctx, kindTalkBack, id)
 	}
@@ -114,13 +114,13 @@ type queue struct {
 }
 
 // queue is the gate in front of a TalkBack's commands.
-func (s *Store) queue(ctx context.Context, g access.Grant, id int64) (q queue, err error) {
-	if err := s.allowed(g, access.UseTalkBack, access.OnTalkBack(id)); err != nil {
+func (s *Registry) queue(ctx context.Context, g access.Grant, id int64) (q queue, err error) {
+	if err := s.db.allowed(g, access.UseTalkBack, access.OnTalkBack(id)); err != nil {
 		return q, err
 	}
 	q.id = id
 	if q.owner, err = s.TalkBackOwner(ctx, id); err == nil {
-		q.key, err = s.key(ctx, talkBackKey(id))
+		q.key, err = s.db.key(ctx, talkBackKey(id))
 	}
 	return q, err
 }
@@ -143,7 +143,7 @@ func (q queue) open(r scanner) (c Command, err error) {
 }
 
 // talkBack runs f in a transaction that has the queue to itself.
-func (s *Store) talkBack(ctx context.Context, g access.Grant, id int64, f func(tx *sql.Tx, q queue) error) error {
+func (s *Registry) talkBack(ctx context.Context, g access.Grant, id int64, f func(tx *sql.Tx, q queue) error) error {
 	q, err := s.queue(ctx, g, id)
 	if err != nil {
 		return named("talkback", err)
@@ -157,7 +157,7 @@ func (s *Store) talkBack(ctx context.Context, g access.Grant, id int64, f func(t
 }
 
 // shrink runs a DELETE ... RETURNING length(sealed), and counts what it took away.
-func (s *Store) shrink(ctx context.Context, tx *sql.Tx, q queue, query string, args ...any) error {
+func (s *Registry) shrink(ctx context.Context, tx *sql.Tx, q queue, query string, args ...any) error {
 	var n, bytes int64
 	err := each(ctx, tx, query, func(rows *sql.Rows) error {
 		var b int64
@@ -174,7 +174,7 @@ func (s *Store) shrink(ctx context.Context, tx *sql.Tx, q queue, query string, a
 }
 
 // Commands are those that wait, in their order.
-func (s *Store) Commands(ctx context.Context, g access.Grant, talkBack int64) (all []Command, err error) {
+func (s *Registry) Commands(ctx context.Context, g access.Grant, talkBack int64) (all []Command, err error) {
 	q, err := s.queue(ctx, g, talkBack)
 	if err == nil {
 		all, err = list(ctx, s.apart.DB, func(r *sql.Rows) (Command, error) { return q.open(r) },
@@ -184,7 +184,7 @@ func (s *Store) Commands(ctx context.Context, g access.Grant, talkBack int64) (a
 }
 
 // Command is one command, waiting or the last executed.
-func (s *Store) Command(ctx context.Context, g access.Grant, talkBack, id int64) (c Command, err error) {
+func (s *Registry) Command(ctx context.Context, g access.Grant, talkBack, id int64) (c Command, err error) {
 	q, err := s.queue(ctx, g, talkBack)
 	if err == nil {
 		c, err = q.open(s.apart.QueryRowContext(ctx, selectCommand+" WHERE talkback = ? AND id = ?", talkBack, id))
@@ -193,7 +193,7 @@ func (s *Store) Command(ctx context.Context, g access.Grant, talkBack, id int64)
 }
 
 // LastCommand is the one that was executed last.
-func (s *Store) LastCommand(ctx context.Context, g access.Grant, talkBack int64) (c Command, err error) {
+func (s *Registry) LastCommand(ctx context.Context, g access.Grant, talkBack int64) (c Command, err error) {
 	q, err := s.queue(ctx, g, talkBack)
 	if err == nil {
 		c, err = q.open(s.apart.QueryRowContext(ctx, selectCommand+" WHERE talkback = ? AND position IS NULL ORDER BY executed DESC, id DESC LIMIT 1", talkBack))
@@ -209,7 +209,7 @@ func checkCommand(text string) error {
 }
 
 // AddCommand puts a command into the queue: at position (from 1; those from there move back), or at the end for 0 or beyond it.
-func (s *Store) AddCommand(ctx context.Context, g access.Grant, talkBack int64, text string, position int) (c Command, err error) {
+func (s *Registry) AddCommand(ctx context.Context, g access.Grant, talkBack int64, text string, position int) (c Command, err error) {
 	if err := checkCommand(text); err != nil {
 		return c, named("talkback", err)
 	}
@@ -221,7 +221,7 @@ func (s *Store) AddCommand(ctx context.Context, g access.Grant, talkBack int64, 
 		if n >= MaxCommands {
 			return fmt.Errorf("%w: the queue is full (%d commands)", ErrInvalid, MaxCommands)
 		}
-		c = Command{ID: q.last + 1, Text: text, Position: position, Created: fromMicro(micro(s.now()))}
+		c = Command{ID: q.last + 1, Text: text, Position: position, Created: fromMicro(micro(s.db.now()))}
 		if c.Position < 1 || c.Position > n {
 			c.Position = n + 1
 		} else if _, err := tx.ExecContext(ctx, "UPDATE commands SET position = position + 1 WHERE talkback = ? AND position >= ?", talkBack, c.Position); err != nil {
@@ -238,7 +238,7 @@ func (s *Store) AddCommand(ctx context.Context, g access.Grant, talkBack int64, 
 }
 
 // ChangeCommand gives a waiting command another text ("" leaves it) or place (0 leaves it).
-func (s *Store) ChangeCommand(ctx context.Context, g access.Grant, talkBack, id int64, text string, position int) (c Command, err error) {
+func (s *Registry) ChangeCommand(ctx context.Context, g access.Grant, talkBack, id int64, text string, position int) (c Command, err error) {
 	if text != "" {
 		if err := checkCommand(text); err != nil {
 			return c, named("talkback", err)
@@ -281,13 +281,13 @@ func (s *Store) ChangeCommand(ctx context.Context, g access.Grant, talkBack, id 
 }
 
 // ExecuteCommand takes the first command out of the queue; ErrNotFound if it is empty. The one executed before is forgotten.
-func (s *Store) ExecuteCommand(ctx context.Context, g access.Grant, talkBack int64) (c Command, err error) {
+func (s *Registry) ExecuteCommand(ctx context.Context, g access.Grant, talkBack int64) (c Command, err error) {
 	err = s.talkBack(ctx, g, talkBack, func(tx *sql.Tx, q queue) error {
 		if c, err = q.open(tx.QueryRowContext(ctx, selectCommand+" WHERE talkback = ? AND position IS NOT NULL ORDER BY position LIMIT 1", talkBack)); err != nil {
 			return err
 		}
 		from := c.Position
-		c.Position, c.Executed = 0, fromMicro(micro(s.now()))
+		c.Position, c.Executed = 0, fromMicro(micro(s.db.now()))
 		if err := s.shrink(ctx, tx, q, "DELETE FROM commands WHERE talkback = ? AND position IS NULL RETURNING length(sealed)", talkBack); err != nil {
 			return err
 		}
@@ -300,7 +300,7 @@ func (s *Store) ExecuteCommand(ctx context.Context, g access.Grant, talkBack int
 }
 
 // DeleteCommand takes one command away, DeleteCommands all of them.
-func (s *Store) DeleteCommand(ctx context.Context, g access.Grant, talkBack, id int64) (c Command, err error) {
+func (s *Registry) DeleteCommand(ctx context.Context, g access.Grant, talkBack, id int64) (c Command, err error) {
 	err = s.talkBack(ctx, g, talkBack, func(tx *sql.Tx, q queue) error {
 		if c, err = q.open(tx.QueryRowContext(ctx, selectCommand+" WHERE talkback = ? AND id = ?", talkBack, id)); err != nil {
 			return err
@@ -315,7 +315,7 @@ func (s *Store) DeleteCommand(ctx context.Context, g access.Grant, talkBack, id 
 }
 
 // DeleteCommands empties the queue.
-func (s *Store) DeleteCommands(ctx context.Context, g access.Grant, talkBack int64) error {
+func (s *Registry) DeleteCommands(ctx context.Context, g access.Grant, talkBack int64) error {
 	return s.talkBack(ctx, g, talkBack, func(tx *sql.Tx, q queue) error {
 		return s.shrink(ctx, tx, q, "DELETE FROM commands WHERE talkback = ? RETURNING length(sealed)", talkBack)
 	})

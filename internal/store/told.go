@@ -14,4 +14,4 @@ ALTER TABLE placements ADD COLUMN told BIGINT;
 `, down: "ALTER TABLE stays DROP COLUMN told; ALTER TABLE placements DROP COLUMN told;"}
 
 // toldBy is when an end at µs at is known to the hub, which writes it down now.
-func (s *Store) toldBy(at int64) int64 { return max(at, micro(s.now())) }
+func (s *Directory) toldBy(at int64) int64 { return max(at, micro(s.db.now())) }

@@ -78,8 +78,6 @@ func (x *stepSource) of(asserted bool) aggregate {
 	return x.measured
 }
 
-func (a aggregate) mean() float64 { return a.sum / float64(a.count) }
-
 // points are the steps' values of a kind in the order of time.
 func points(steps map[int64]trendStep, k vitals.Kind, asked marks) []TrendPoint {
 	var all []TrendPoint

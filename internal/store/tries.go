@@ -56,7 +56,7 @@ INSERT INTO known_workstations SELECT person, workstation, max(started) FROM ses
 const pgTriesBack = `DROP TABLE tries, known_workstations, failed_sign_ins;`
 
 // TryCount is what is counted under a name; the zero one if nothing is.
-func (s *Store) TryCount(ctx context.Context, name string) (c access.TryCount, err error) {
+func (s *Directory) TryCount(ctx context.Context, name string) (c access.TryCount, err error) {
 	var at, until int64
 	err = s.db.QueryRowContext(ctx, "SELECT failures, at, until, told, person FROM tries WHERE name = ?", name).Scan(&c.Failures, &at, &until, &c.Told, &c.Person)
 	if errors.Is(err, sql.ErrNoRows) {
@@ -67,7 +67,7 @@ func (s *Store) TryCount(ctx context.Context, name string) (c access.TryCount, e
 }
 
 // SwapTryCount replaces was by now; access.ErrConflict if something else is there.
-func (s *Store) SwapTryCount(ctx context.Context, name string, was, now access.TryCount) error {
+func (s *Directory) SwapTryCount(ctx context.Context, name string, was, now access.TryCount) error {
 	if err := errors.Join(checkText("name of a count", name, 1, 2*maxID), checkText("person", now.Person, 0, maxID)); err != nil {
 		return named("count a try", err)
 	}
@@ -98,9 +98,9 @@ func (s *Store) SwapTryCount(ctx context.Context, name string, was, now access.T
 }
 
 // sweepTries drops the counts that are over, and of logins that belong to no person those that end first where there are more than most.
-func (s *Store) sweepTries(ctx context.Context, most int) error {
+func (s *Directory) sweepTries(ctx context.Context, most int) error {
 	for _, stranger := range []bool{false, true} {
-		if err := s.sweepTriesUntil(ctx, stranger, micro(s.now()), ""); err != nil {
+		if err := s.sweepTriesUntil(ctx, stranger, micro(s.db.now()), ""); err != nil {
 			return err
 		}
 	}
@@ -118,7 +118,7 @@ func (s *Store) sweepTries(ctx context.Context, most int) error {
 
 // sweepTriesUntil drops the counts that end before a moment, and those of names up to a last one that end then, or all of them if
 // it is empty; a bounded number at a time.
-func (s *Store) sweepTriesUntil(ctx context.Context, stranger bool, gone int64, name string) error {
+func (s *Directory) sweepTriesUntil(ctx context.Context, stranger bool, gone int64, name string) error {
 	for {
 		r, err := s.db.statement(ctx, `DELETE FROM tries WHERE name IN (SELECT name FROM tries
 			WHERE stranger = ?1 AND gone <= ?2 AND (gone < ?2 OR ?3 = '' OR name <= ?3) ORDER BY gone LIMIT ?4)`, stranger, gone, name, triesAtOnce)
@@ -132,21 +132,21 @@ func (s *Store) sweepTriesUntil(ctx context.Context, stranger bool, gone int64, 
 }
 
 // KnownWorkstation reports whether a person has signed in at a workstation lately.
-func (s *Store) KnownWorkstation(ctx context.Context, personID, workstation string) (known bool, err error) {
+func (s *Directory) KnownWorkstation(ctx context.Context, personID, workstation string) (known bool, err error) {
 	err = s.db.QueryRowContext(ctx, "SELECT EXISTS (SELECT 1 FROM known_workstations WHERE person = ? AND workstation = ? AND used > ?)",
-		personID, workstation, micro(s.now().Add(-knownFor))).Scan(&known)
+		personID, workstation, micro(s.db.now().Add(-knownFor))).Scan(&known)
 	return known, named("known workstation", err)
 }
 
 // signedIn makes a workstation known to a person, and the failed sign-ins that no session has told of this session's.
-func (s *Store) signedIn(ctx context.Context, tx *sql.Tx, n access.Session) error {
+func (s *Directory) signedIn(ctx context.Context, tx *sql.Tx, n access.Session) error {
 	for _, q := range []struct {
 		text string
 		args []any
 	}{
 		{"INSERT INTO known_workstations (person, workstation, used) VALUES (?, ?, ?) ON CONFLICT (person, workstation) DO UPDATE SET used = excluded.used",
 			[]any{n.PersonID, n.Workstation, micro(n.Started)}},
-		{"DELETE FROM known_workstations WHERE person = ? AND used <= ?", []any{n.PersonID, micro(s.now().Add(-knownFor))}},
+		{"DELETE FROM known_workstations WHERE person = ? AND used <= ?", []any{n.PersonID, micro(s.db.now().Add(-knownFor))}},
 		{`DELETE FROM known_workstations WHERE person = ?1 AND workstation IN (SELECT workstation FROM known_workstations WHERE person = ?1
 			ORDER BY used DESC, workstation LIMIT 1000000 OFFSET ?2)`, []any{n.PersonID, mostKnown}},
 		{"DELETE FROM failed_sign_ins WHERE person = ? AND session <> ''", []any{n.PersonID}},
@@ -161,7 +161,7 @@ func (s *Store) signedIn(ctx context.Context, tx *sql.Tx, n access.Session) erro
 
 // NoteFailedSignIn counts a failed sign-in for the notice at the person's next session. Beyond mostNoticed workstations the others
 // are counted together.
-func (s *Store) NoteFailedSignIn(ctx context.Context, personID, workstation string, at time.Time) error {
+func (s *Directory) NoteFailedSignIn(ctx context.Context, personID, workstation string, at time.Time) error {
 	if err := checkText("workstation", workstation, 1, maxID); err != nil {
 		return named("note failed sign-in", err)
 	}
@@ -174,7 +174,7 @@ func (s *Store) NoteFailedSignIn(ctx context.Context, personID, workstation stri
 }
 
 // FailedSignIns are those between a session's sign-in and the one before it, the newest first. Only the newest session has them.
-func (s *Store) FailedSignIns(ctx context.Context, personID, session string) ([]access.FailedSignIn, error) {
+func (s *Directory) FailedSignIns(ctx context.Context, personID, session string) ([]access.FailedSignIn, error) {
 	all, err := list(ctx, s.db.DB, func(r *sql.Rows) (f access.FailedSignIn, err error) {
 		var first, last int64
 		err = r.Scan(&f.Workstation, &f.Count, &first, &last)

@@ -23,11 +23,11 @@ ALTER TABLE devices DROP COLUMN trouble, DROP COLUMN troubled, DROP COLUMN alert
 
 // NoteTrouble notes what a sensor says is wrong with its gateway since a time, for the sensor and the gateway; empty text: nothing any
 // more. What is older than what is noted changes nothing. An unknown id is no error: the inventory may lack it.
-func (s *Store) NoteTrouble(ctx context.Context, sensor, text string, at time.Time) error {
+func (s *Directory) NoteTrouble(ctx context.Context, sensor, text string, at time.Time) error {
 	if err := checkText("trouble", text, 0, maxName); err != nil {
 		return named("note trouble", err)
 	}
-	return named("note trouble", s.inTx(ctx, func(tx *sql.Tx) error {
+	return named("note trouble", s.db.inTx(ctx, func(tx *sql.Tx) error {
 		_, err := tx.ExecContext(ctx, `UPDATE devices SET trouble = ?2, troubled = ?3 WHERE (troubled IS NULL OR troubled <= ?3)
 			AND (id = ?1 OR id = (SELECT gateway FROM devices WHERE id = ?1))`, sensor, text, micro(at))
 		return err
@@ -35,7 +35,7 @@ func (s *Store) NoteTrouble(ctx context.Context, sensor, text string, at time.Ti
 }
 
 // NoteAlert notes what the hub last had to refuse of a component, or let in against the rule.
-func (s *Store) NoteAlert(ctx context.Context, id, text string, at time.Time) error {
+func (s *Directory) NoteAlert(ctx context.Context, id, text string, at time.Time) error {
 	if err := checkText("alert", text, 1, maxName); err != nil {
 		return named("note alert", err)
 	}

@@ -6,12 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"strings"
 	"sync"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
-
 	"github.com/ncruces/go-sqlite3"
 )
 
@@ -156,12 +154,18 @@ func (b *bars) each(kind string, f func(id string)) {
 	}
 }
 
+// barred reports whether something was taken from someone and is not on disk yet.
+func (s *DB) barred(kind, id string) bool { return s.bars.has(kind, id) }
+
+// eachBarred gives the ids of a kind that are barred.
+func (s *DB) eachBarred(kind string, f func(id string)) { s.bars.each(kind, f) }
+
 // urgently runs f, as inTx does, ahead of usual writers, and again until it has committed or cannot: a busy or full disk, a lost
 // connection or a caller who has gone does not undo what someone decided. What bars say is in force at once. It returns after
 // urgentPatience with ErrUnwritten at the latest, and goes on.
-func (s *Store) urgently(ctx context.Context, f func(ctx context.Context, tx *sql.Tx) error, bars ...bar) error {
+func (s *DB) urgently(ctx context.Context, f func(ctx context.Context, tx *sql.Tx) error, bars ...bar) error {
 	s.bars.set(bars)
-	s.barred(bars)
+	s.wake(bars)
 	done := make(chan error, 1)
 	s.tasks.Add(1)
 	run := context.WithoutCancel(ctx)
@@ -170,7 +174,7 @@ func (s *Store) urgently(ctx context.Context, f func(ctx context.Context, tx *sq
 		err := s.untilDone(run, f)
 		if !errors.Is(err, ErrClosed) {
 			s.bars.lift(bars)
-			s.barred(bars)
+			s.wake(bars)
 		}
 		done <- err
 	}()
@@ -184,31 +188,20 @@ func (s *Store) urgently(ctx context.Context, f func(ctx context.Context, tx *sq
 	}
 }
 
-// barred makes callers that remember what followed from the directory look again.
-func (s *Store) barred(bars []bar) {
-	s.db.changed()
+// wake makes callers that remember what followed from the directory look again.
+func (s *DB) wake(bars []bar) {
+	s.changed()
 	for _, b := range bars {
 		if b.kind == barDevice {
-			s.deviceChanged()
+			s.devicesChanged()
 			return
 		}
 	}
 }
 
-// barredDevice is the state that a component is in, though only memory says so yet.
-func (s *Store) barredDevice(id string) (state string, ok bool) {
-	s.bars.each(barDevice, func(b string) {
-		device, to, _ := strings.Cut(b, " ")
-		if device == id && state != DeviceDeleted {
-			state, ok = to, true
-		}
-	})
-	return state, ok
-}
-
-func (s *Store) untilDone(ctx context.Context, f func(ctx context.Context, tx *sql.Tx) error) error {
+func (s *DB) untilDone(ctx context.Context, f func(ctx context.Context, tx *sql.Tx) error) error {
 	for wait := urgentFirst; ; wait = min(2*wait, urgentMost) {
-		err := s.db.locked(ctx, true, func(tx *sql.Tx) error { return f(ctx, tx) })
+		err := s.locked(ctx, true, func(tx *sql.Tx) error { return f(ctx, tx) })
 		if err == nil || !passing(err) {
 			return err
 		}
@@ -222,7 +215,7 @@ func (s *Store) untilDone(ctx context.Context, f func(ctx context.Context, tx *s
 }
 
 // urgentExec is urgently for one statement.
-func (s *Store) urgentExec(ctx context.Context, bars []bar, query string, args ...any) (r sql.Result, err error) {
+func (s *DB) urgentExec(ctx context.Context, bars []bar, query string, args ...any) (r sql.Result, err error) {
 	err = s.urgently(ctx, func(ctx context.Context, tx *sql.Tx) (err error) {
 		r, err = tx.ExecContext(ctx, query, args...)
 		return err
@@ -247,3 +240,11 @@ func passing(err error) bool {
 	var lost *pgconn.ConnectError
 	return errors.As(err, &lost) || pgconn.Timeout(err) || pgconn.SafeToRetry(err) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF)
 }
+
+// takeTurn holds the directory, as a writer does, until give.
+func (s *DB) takeTurn(ctx context.Context) (give func(), err error) {
+	return s.turns.give, s.turns.take(ctx, false)
+}
+
+// turnsWaiting is how many writers of the directory wait.
+func (s *DB) turnsWaiting() int { return s.turns.waiting() }

@@ -61,8 +61,8 @@ func checkIdentity(field, v string) error {
 }
 
 // checkAt keeps history out of the future, where it would silently change.
-func (s *Store) checkAt(at time.Time) error {
-	if at.IsZero() || at.Year() < 2000 || at.After(s.now().Add(s.opt.maxAhead)) {
+func (s *DB) checkAt(at time.Time) error {
+	if at.IsZero() || at.Year() < 2000 || at.After(s.now().Add(s.cfg.MaxAhead)) {
 		return fmt.Errorf("%w: the time must be after 2000 and not in the future", ErrInvalid)
 	}
 	return nil
@@ -79,3 +79,17 @@ func fromOptional(us *int64) time.Time {
 	}
 	return fromMicro(*us)
 }
+
+func toOptional(t time.Time) *int64 {
+	if t.IsZero() {
+		return nil
+	}
+	us := micro(t)
+	return &us
+}
+
+// ForgottenName stands where a name was.
+const ForgottenName = "(forgotten)"
+
+// maxField is how many bytes a field of text may have.
+const maxField = 255

@@ -62,7 +62,7 @@ const ReasonClock = "time not sure, and no more chunks may wait for that"
 
 // waiter is the one goroutine that puts chunks into the waiting place, so that those whose time is sure never wait for it.
 type waiter struct {
-	s     *Store
+	s     *Archive
 	queue chan *pending
 	stop  chan struct{}
 	done  chan struct{}
@@ -71,7 +71,7 @@ type waiter struct {
 	closed bool
 }
 
-func newWaiter(s *Store) *waiter {
+func newWaiter(s *Archive) *waiter {
 	return &waiter{s: s, queue: make(chan *pending, waitingBatch), stop: make(chan struct{}), done: make(chan struct{})}
 }
 
@@ -112,7 +112,7 @@ func (w *waiter) run(ctx context.Context) {
 			w.commit(ctx, batch)
 			return
 		}
-		quiet := time.NewTimer(w.s.opt.linger / 5)
+		quiet := time.NewTimer(w.s.opt.Linger / 5)
 		for more := true; more && len(batch) < waitingBatch; {
 			select {
 			case p := <-w.queue:
@@ -131,12 +131,12 @@ func (w *waiter) commit(ctx context.Context, batch []*pending) {
 	if len(batch) == 0 {
 		return
 	}
-	err := w.s.mayStore()
+	err := w.s.db.mayStore()
 	if err == nil {
 		err = transact(ctx, w.s.db.DB, func(tx *sql.Tx) error { return w.insert(ctx, tx, batch) })
 	}
 	if err != nil {
-		w.s.unkept.say(w.s.log, w.s.now(), len(batch), "chunks whose time is not sure were not stored; gateways keep them", "err", w.s.explain(err))
+		w.s.unkept.say(w.s.db.log, w.s.db.now(), len(batch), "chunks whose time is not sure were not stored; gateways keep them", "err", w.s.db.explain(err))
 	}
 	for _, p := range batch {
 		w.s.showUnsure(p)
@@ -152,12 +152,12 @@ func (w *waiter) commit(ctx context.Context, batch []*pending) {
 }
 
 // showUnsure shows live, once, what is of the present, whether it could be stored or not: a monitor must not fall silent.
-func (s *Store) showUnsure(p *pending) {
+func (s *Archive) showUnsure(p *pending) {
 	if p.live == nil || p.outcome == delivery.Duplicate || !s.unsure.first(streamKey{p.sensor, uint8(p.signal), p.epoch.ID}, p.seq) {
 		return
 	}
 	u := *p.live
-	u.Durable = s.now()
+	u.Durable = s.db.now()
 	s.unsure.note(u)
 	s.watch.publish(u)
 }
@@ -178,7 +178,7 @@ func (w *waiter) insert(ctx context.Context, tx *sql.Tx, batch []*pending) error
 			there[p.sensor] = n
 		}
 		a := added[p.sensor]
-		if there[p.sensor]+a.chunks >= w.s.opt.maxWaiting || total >= maxWaitingBytes {
+		if there[p.sensor]+a.chunks >= w.s.opt.MaxWaiting || total >= maxWaitingBytes {
 			p.outcome = delivery.Retry
 			continue
 		}
@@ -207,40 +207,27 @@ func (w *waiter) insert(ctx context.Context, tx *sql.Tx, batch []*pending) error
 }
 
 // wait puts an arrival into the waiting place, under the key of no patient: whose it is will be known when its time is.
-func (s *Store) wait(ctx context.Context, p *pending, a Arrival, h sensorHistory) error {
+func (s *Archive) wait(ctx context.Context, p *pending, a Arrival, h sensorHistory) error {
 	// What was stored before its clock was found out is stored.
-	known, err := s.holds(ctx, p)
+	known, err := s.days.holds(ctx, p)
 	if err != nil || known {
 		p.outcome = delivery.Duplicate
 		return err
 	}
-	key, err := s.key(ctx, patientKey(Unassigned))
+	key, err := s.db.key(ctx, patientKey(Unassigned))
 	if err != nil {
 		return err
 	}
 	p.clock, p.sealed = a.Clock, key.Seal(p.encoded, chunkData(p.row, "waiting"))
-	if u, ok := h.present(a, s.now()); ok {
+	if u, ok := h.present(a, s.db.now()); ok {
 		u.NotConfirmed = s.listen(ctx, h, u.Sensor, u.Patient, u.Chunk)
 		p.live = &u
 	}
 	return nil
 }
 
-// holds reports whether a chunk is in the archive, at the day that its own time says.
-func (s *Store) holds(ctx context.Context, p *pending) (bool, error) {
-	d, err := s.archive.open(ctx, p.partition)
-	if errors.Is(err, ErrNotFound) {
-		return false, nil
-	}
-	if err != nil {
-		return false, err
-	}
-	defer d.release()
-	return d.holds(ctx, streamKey{p.sensor, uint8(p.signal), p.epoch.ID}, int64(p.seq)) // #nosec G115 -- prepare checked
-}
-
 // waits reports whether a chunk is in the waiting place.
-func (s *Store) waits(ctx context.Context, p *pending) (bool, error) {
+func (s *Archive) waits(ctx context.Context, p *pending) (bool, error) {
 	var n int
 	err := s.db.QueryRowContext(ctx, "SELECT count(*) FROM waiting WHERE sensor = ? AND signal = ? AND epoch = ? AND seq = ?",
 		p.sensor, int64(p.signal), p.epoch.ID[:], int64(p.seq)).Scan(&n) // #nosec G115 -- prepare checked
@@ -261,7 +248,7 @@ type Settlement struct {
 // SettleClock says what was wrong with a sensor's clock: chunks of those epochs that wait are corrected and stored with the patients
 // whose they are, and later ones likewise, as long as their clock is off by that much. What was settled before stays as it is. It
 // gives how many chunks were released; after an error the rest still waits, and the same call goes on.
-func (s *Store) SettleClock(ctx context.Context, sensor string, x Settlement) (released int, err error) {
+func (s *Archive) SettleClock(ctx context.Context, sensor string, x Settlement) (released int, err error) {
 	if err := errors.Join(checkIdentity("sensor", sensor), checkText("by", x.By, 1, maxID)); err != nil {
 		return 0, named("settle clock", err)
 	}
@@ -271,9 +258,9 @@ func (s *Store) SettleClock(ctx context.Context, sensor string, x Settlement) (r
 	low, high := int64(x.Low), int64(x.High) // #nosec G115 -- checked
 	x.Ahead = x.Ahead.Truncate(time.Microsecond)
 	if !x.Measured {
-		err := s.inTx(ctx, func(tx *sql.Tx) error {
+		err := s.db.inTx(ctx, func(tx *sql.Tx) error {
 			if _, err := tx.ExecContext(ctx, "INSERT INTO clock_settled (sensor, low, high, clock, person, at) VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
-				sensor, low, high, x.Ahead.Microseconds(), x.By, micro(s.now())); err != nil {
+				sensor, low, high, x.Ahead.Microseconds(), x.By, micro(s.db.now())); err != nil {
 				return err
 			}
 			_, err := tx.ExecContext(ctx, `DELETE FROM clock_settled WHERE sensor = ?1 AND at <
@@ -283,7 +270,7 @@ func (s *Store) SettleClock(ctx context.Context, sensor string, x Settlement) (r
 		if err != nil {
 			return 0, named("settle clock", err)
 		}
-		s.where.changed()
+		s.db.placesChanged()
 	}
 	s.releasing.Lock()
 	defer s.releasing.Unlock()
@@ -321,7 +308,7 @@ func (r waitingRow) arrival(c vitals.Chunk, clock Clock) Arrival {
 }
 
 // waitingRows are the chunks in the waiting place that a condition, a constant of the caller, picks.
-func (s *Store) waitingRows(ctx context.Context, where string, args ...any) (all []waitingRow, err error) {
+func (s *Archive) waitingRows(ctx context.Context, where string, args ...any) (all []waitingRow, err error) {
 	err = each(ctx, s.db, "SELECT id, sensor, signal, epoch, number, seq, start, received, known, clock, sealed FROM waiting WHERE "+where, func(rows *sql.Rows) error {
 		var x waitingRow
 		var signal uint8
@@ -341,8 +328,8 @@ func (s *Store) waitingRows(ctx context.Context, where string, args ...any) (all
 
 // release stores waiting chunks with their patients and takes them out of the waiting place. Interrupted, it is done again: the
 // archive knows what it has.
-func (s *Store) release(ctx context.Context, sensor string, rows []waitingRow, x Settlement) (released int, err error) {
-	key, err := s.key(ctx, patientKey(Unassigned))
+func (s *Archive) release(ctx context.Context, sensor string, rows []waitingRow, x Settlement) (released int, err error) {
+	key, err := s.db.key(ctx, patientKey(Unassigned))
 	if err != nil {
 		return 0, err
 	}
@@ -417,7 +404,7 @@ func (s *Store) release(ctx context.Context, sensor string, rows []waitingRow, x
 }
 
 // Waiting tells how many chunks of a sensor wait, and which epochs they are of.
-func (s *Store) Waiting(ctx context.Context, sensor string) (w WaitingChunks, err error) {
+func (s *Archive) Waiting(ctx context.Context, sensor string) (w WaitingChunks, err error) {
 	var low, high, first *int64
 	err = s.db.QueryRowContext(ctx, `SELECT coalesce((SELECT waiting FROM clocks WHERE sensor = ?1), 0),
 		(SELECT number FROM waiting WHERE sensor = ?1 ORDER BY number LIMIT 1), (SELECT number FROM waiting WHERE sensor = ?1 ORDER BY number DESC LIMIT 1),

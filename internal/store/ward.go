@@ -28,7 +28,7 @@ type Bed struct {
 }
 
 // CreateWard adds a ward; ErrExists if the id is taken.
-func (s *Store) CreateWard(ctx context.Context, w Ward) error {
+func (s *Directory) CreateWard(ctx context.Context, w Ward) error {
 	if err := errors.Join(checkID("ward id", w.ID), checkText("ward name", w.Name, 1, maxName)); err != nil {
 		return named("create ward", err)
 	}
@@ -37,18 +37,18 @@ func (s *Store) CreateWard(ctx context.Context, w Ward) error {
 }
 
 // Wards are all wards by id.
-func (s *Store) Wards(ctx context.Context) ([]Ward, error) {
+func (s *Directory) Wards(ctx context.Context) ([]Ward, error) {
 	all, err := list(ctx, s.db.DB, func(r *sql.Rows) (w Ward, err error) { return w, r.Scan(&w.ID, &w.Name) },
 		"SELECT id, name FROM wards ORDER BY id")
 	return all, named("wards", err)
 }
 
 // CreateBed adds a bed to a ward; ErrExists if the id is taken, ErrNotFound if there is no such ward.
-func (s *Store) CreateBed(ctx context.Context, b Bed) error {
+func (s *Directory) CreateBed(ctx context.Context, b Bed) error {
 	if err := errors.Join(checkID("bed id", b.ID), checkText("bed name", b.Name, 1, maxName)); err != nil {
 		return named("create bed", err)
 	}
-	return named("create bed "+b.ID, s.inTx(ctx, func(tx *sql.Tx) error {
+	return named("create bed "+b.ID, s.db.inTx(ctx, func(tx *sql.Tx) error {
 		if err := exists(ctx, tx, "ward", "wards", b.Ward); err != nil {
 			return err
 		}
@@ -58,7 +58,7 @@ func (s *Store) CreateBed(ctx context.Context, b Bed) error {
 }
 
 // Beds are all beds by id.
-func (s *Store) Beds(ctx context.Context) ([]Bed, error) {
+func (s *Directory) Beds(ctx context.Context) ([]Bed, error) {
 	all, err := list(ctx, s.db.DB, func(r *sql.Rows) (b Bed, err error) { return b, r.Scan(&b.ID, &b.Ward, &b.Name) },
 		"SELECT id, ward, name FROM beds ORDER BY id")
 	return all, named("beds", err)
@@ -69,7 +69,7 @@ var patientIDs = base32.NewEncoding("abcdefghijklmnopqrstuvwxyz234567").WithPadd
 
 // CreatePatient adds a patient with a key and a ThingSpeak channel of its own and gives its random id, "p-" and eight
 // characters. The name, 1 to 200 bytes, is sealed.
-func (s *Store) CreatePatient(ctx context.Context, name string) (id string, err error) {
+func (s *Directory) CreatePatient(ctx context.Context, name string) (id string, err error) {
 	if err := checkText("patient name", name, 1, maxName); err != nil {
 		return "", named("create patient", err)
 	}
@@ -78,18 +78,18 @@ func (s *Store) CreatePatient(ctx context.Context, name string) (id string, err 
 		return "", named("create patient", err)
 	}
 	id = "p-" + patientIDs.EncodeToString(b[:])
-	err = s.inTx(ctx, func(tx *sql.Tx) error {
-		key, err := s.newKey(ctx, tx, patientKey(id))
+	err = s.db.inTx(ctx, func(tx *sql.Tx) error {
+		key, err := s.db.newKey(ctx, tx, patientKey(id))
 		if err != nil {
 			return err
 		}
-		now := s.now()
+		now := s.db.now()
 		if _, err := tx.ExecContext(ctx, "INSERT INTO patients (id, sealed_name, created) VALUES (?, ?, ?)",
 			id, key.Seal([]byte(name), associated("patient name", id)), micro(now)); err != nil {
 			return err
 		}
 		c := Channel{Name: "Patient " + id, Patient: id, Created: now} // the face names its fields
-		_, err = s.insertChannel(ctx, tx, c)
+		_, err = s.channels.insertChannel(ctx, tx, c)
 		return err
 	})
 	return id, named("create patient", err)
@@ -97,9 +97,9 @@ func (s *Store) CreatePatient(ctx context.Context, name string) (id string, err 
 
 // PatientName opens a patient's name. The grant must allow access.ViewPatient on the patient, or access.ManageDirectory:
 // the administrator of the directory has to read it, and it opens no value. A patient who was forgotten is ForgottenName.
-func (s *Store) PatientName(ctx context.Context, g access.Grant, id string) (string, error) {
-	if s.allowed(g, access.ManageDirectory, access.OnSystem()) != nil {
-		if err := s.allowed(g, access.ViewPatient, access.OnPatient(id)); err != nil {
+func (s *Directory) PatientName(ctx context.Context, g access.Grant, id string) (string, error) {
+	if s.db.allowed(g, access.ManageDirectory, access.OnSystem()) != nil {
+		if err := s.db.allowed(g, access.ViewPatient, access.OnPatient(id)); err != nil {
 			return "", named("patient name", err)
 		}
 	}
@@ -110,7 +110,7 @@ func (s *Store) PatientName(ctx context.Context, g access.Grant, id string) (str
 	if len(sealed) == 0 {
 		return ForgottenName, nil
 	}
-	key, err := s.key(ctx, patientKey(id))
+	key, err := s.db.key(ctx, patientKey(id))
 	if err != nil {
 		return "", named("patient name", err)
 	}
@@ -125,13 +125,13 @@ const selectPatient = `SELECT p.id, coalesce(b.ward, ''), coalesce(b.id, ''),
 	(SELECT string_agg(x.person, ' ') FROM exclusions x WHERE x.patient = p.id) FROM patients p
 	LEFT JOIN stays s ON s.patient = p.id AND s.ends IS NULL LEFT JOIN beds b ON b.id = s.bed`
 
-func (s *Store) scanPatient(r scanner) (p access.PatientRef, err error) {
+func (s *Directory) scanPatient(r scanner) (p access.PatientRef, err error) {
 	var excluded *string
 	err = r.Scan(&p.ID, &p.Ward, &p.Bed, &excluded)
 	if excluded != nil {
 		p.Excluded = strings.Fields(*excluded) // ids have no spaces
 	}
-	s.bars.each(barExclude, func(id string) {
+	s.db.eachBarred(barExclude, func(id string) {
 		patient, person, _ := strings.Cut(id, " ")
 		if patient == p.ID && !slices.Contains(p.Excluded, person) {
 			p.Excluded = append(p.Excluded, person)
@@ -143,13 +143,13 @@ func (s *Store) scanPatient(r scanner) (p access.PatientRef, err error) {
 // Patient is where a patient lies now, and whom the patient excludes.
 //
 //defence:bound-queries values reach the database as parameters
-func (s *Store) Patient(ctx context.Context, id string) (access.PatientRef, error) {
+func (s *Directory) Patient(ctx context.Context, id string) (access.PatientRef, error) {
 	p, err := s.scanPatient(s.db.QueryRowContext(ctx, selectPatient+" WHERE p.id = ?", id))
 	return p, named("patient", err)
 }
 
 // Patients are all patients by id, whether admitted or not.
-func (s *Store) Patients(ctx context.Context) ([]access.PatientRef, error) {
+func (s *Directory) Patients(ctx context.Context) ([]access.PatientRef, error) {
 	all, err := list(ctx, s.db.DB, func(r *sql.Rows) (access.PatientRef, error) { return s.scanPatient(r) }, selectPatient+" ORDER BY p.id")
 	return all, named("patients", err)
 }
@@ -157,11 +157,11 @@ func (s *Store) Patients(ctx context.Context) ([]access.PatientRef, error) {
 // Admit puts a patient into a bed from at on, ending a stay in another bed at that moment. ErrOccupied if someone lies
 // there at or after at, ErrConflict if the patient's history reaches beyond at, ErrNotFound for an unknown patient or bed, and
 // for a patient who was forgotten: what is measured in that bed would have no owner.
-func (s *Store) Admit(ctx context.Context, patient, bed string, at time.Time) error {
-	if err := s.checkAt(at); err != nil {
+func (s *Directory) Admit(ctx context.Context, patient, bed string, at time.Time) error {
+	if err := s.db.checkAt(at); err != nil {
 		return named("admit", err)
 	}
-	err := s.inTx(ctx, func(tx *sql.Tx) error {
+	err := s.db.inTx(ctx, func(tx *sql.Tx) error {
 		var keys int
 		if err := tx.QueryRowContext(ctx, "SELECT count(*) FROM keys WHERE name = ?", patientKey(patient)).Scan(&keys); err != nil {
 			return err
@@ -190,16 +190,16 @@ func (s *Store) Admit(ctx context.Context, patient, bed string, at time.Time) er
 		_, err := tx.ExecContext(ctx, "INSERT INTO stays (patient, bed, begins) VALUES (?, ?, ?)", patient, bed, micro(at))
 		return err
 	})
-	s.where.changed()
+	s.db.placesChanged()
 	return named("admit", err)
 }
 
 // Discharge ends a patient's stay at at; ErrNotFound if there is none, ErrConflict if it begins later.
-func (s *Store) Discharge(ctx context.Context, patient string, at time.Time) error {
-	if err := s.checkAt(at); err != nil {
+func (s *Directory) Discharge(ctx context.Context, patient string, at time.Time) error {
+	if err := s.db.checkAt(at); err != nil {
 		return named("discharge", err)
 	}
-	err := s.inTx(ctx, func(tx *sql.Tx) error {
+	err := s.db.inTx(ctx, func(tx *sql.Tx) error {
 		var begins int64
 		if err := tx.QueryRowContext(ctx, "SELECT begins FROM stays WHERE patient = ? AND ends IS NULL", patient).Scan(&begins); err != nil {
 			return err
@@ -210,33 +210,6 @@ func (s *Store) Discharge(ctx context.Context, patient string, at time.Time) err
 		_, err := tx.ExecContext(ctx, "UPDATE stays SET ends = ?, told = ? WHERE patient = ? AND ends IS NULL", micro(at), s.toldBy(micro(at)), patient)
 		return err
 	})
-	s.where.changed()
+	s.db.placesChanged()
 	return named("discharge", err)
-}
-
-// exists is ErrNotFound, naming what, if the table has no such id. The table's name is ours.
-func exists(ctx context.Context, tx *sql.Tx, what, table, id string) error {
-	var one int
-	err := tx.QueryRowContext(ctx, "SELECT 1 FROM "+table+" WHERE id = ?", id).Scan(&one) // #nosec G202 -- a constant of the caller
-	if errors.Is(err, sql.ErrNoRows) {
-		return fmt.Errorf("%s %.64q: %w", what, id, ErrNotFound)
-	}
-	return err
-}
-
-// list collects the rows of a query.
-func list[T any](ctx context.Context, db *sql.DB, scan func(*sql.Rows) (T, error), query string, args ...any) (all []T, err error) {
-	rows, err := db.QueryContext(ctx, query, args...)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, rows.Close()) }()
-	for rows.Next() {
-		v, err := scan(rows)
-		if err != nil {
-			return nil, err
-		}
-		all = append(all, v)
-	}
-	return all, rows.Err()
 }

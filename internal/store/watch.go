@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"vitalseal/internal/access"
-	"vitalseal/internal/seal"
 	"vitalseal/internal/vitals"
 )
 
@@ -20,20 +19,6 @@ var (
 	ErrGrantExpired = errors.New("store: grant has expired")
 )
 
-// Update is one chunk that has just become durable, or that is of the present and could not be stored yet: its gateway keeps it. Readers share its slices and must not change them.
-type Update struct {
-	Patient string // or Unassigned
-	Sensor  string
-	Header  seal.Header
-	Chunk   vitals.Chunk
-	Durable time.Time // when its commit was fsynced, or could not be
-	// TimeNotSure: the gateway's clock is off, so that the chart waits. Times are corrected as far as they can be, and Patient is who
-	// lies now where the sensor is placed now.
-	TimeNotSure bool
-	// NotConfirmed: the sensor had been silent for long, and no person has confirmed yet that it is on this patient.
-	NotConfirmed bool
-}
-
 // watchers are the live subscriptions.
 type watchers struct {
 	mu     sync.Mutex // guards all below
@@ -44,7 +29,7 @@ type watchers struct {
 
 // Subscription delivers committed chunks in commit order. Its methods are safe for concurrent use.
 type Subscription struct {
-	s       *Store
+	s       *Archive
 	number  uint64 // set by add; later ones have higher ones
 	signals [vitals.MaxSignal + 1]bool
 	unhook  func() bool
@@ -63,8 +48,8 @@ type Subscription struct {
 // Watch subscribes to the chunks of every patient that one of grants allows access.ViewPatient on, of the named signals or,
 // with none named, of all. It starts with the next commit. It ends with ctx, Close, Store.Close, or with
 // ErrGrantExpired as soon as any of the grants expires; Renew prevents that.
-func (s *Store) Watch(ctx context.Context, grants []access.Grant, signals ...vitals.Signal) (*Subscription, error) {
-	sub := &Subscription{s: s, wake: make(chan struct{}, 1), queue: make([]Update, s.opt.watchQueue)}
+func (s *Archive) Watch(ctx context.Context, grants []access.Grant, signals ...vitals.Signal) (*Subscription, error) {
+	sub := &Subscription{s: s, wake: make(chan struct{}, 1), queue: make([]Update, s.opt.WatchQueue)}
 	for _, sig := range signals {
 		if !sig.Valid() {
 			return nil, named("watch", ErrInvalid)
@@ -137,7 +122,7 @@ func (sub *Subscription) sleep(ctx context.Context, d time.Duration) error {
 func (sub *Subscription) take() (u Update, wait time.Duration, err error) {
 	sub.mu.Lock()
 	defer sub.mu.Unlock()
-	now := sub.s.now()
+	now := sub.s.db.now()
 	if sub.end == nil && !sub.expires.IsZero() && !now.Before(sub.expires) {
 		sub.end = ErrGrantExpired
 		sub.s.watch.remove(sub)

@@ -11,7 +11,7 @@ import (
 // writer is the one goroutine that writes chunks. While it waits for one fsync the next arrivals gather, so their number
 // per commit grows with the load.
 type writer struct {
-	s     *Store
+	s     *Archive
 	queue chan *pending
 	jobs  chan job // of the compaction
 	stop  chan struct{}
@@ -45,8 +45,8 @@ func (w *writer) between(ctx context.Context, do func(context.Context) error) er
 	}
 }
 
-func newWriter(s *Store) *writer {
-	return &writer{s: s, queue: make(chan *pending, s.opt.batch), jobs: make(chan job), stop: make(chan struct{}), done: make(chan struct{})}
+func newWriter(s *Archive) *writer {
+	return &writer{s: s, queue: make(chan *pending, s.opt.Batch), jobs: make(chan job), stop: make(chan struct{}), done: make(chan struct{})}
 }
 
 func (w *writer) enqueue(ctx context.Context, p *pending) error {
@@ -74,7 +74,7 @@ func (w *writer) close() {
 
 func (w *writer) run(ctx context.Context) {
 	defer close(w.done)
-	batch := make([]*pending, 0, w.s.opt.batch)
+	batch := make([]*pending, 0, w.s.opt.Batch)
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
 	for {
@@ -95,20 +95,20 @@ func (w *writer) run(ctx context.Context) {
 				}
 			}
 		}
-		timer.Reset(w.s.opt.linger)
+		timer.Reset(w.s.opt.Linger)
 		w.commit(ctx, w.gather(batch, timer.C))
 	}
 }
 
 // gather waits for company: as long as others keep coming, but not for ever.
 func (w *writer) gather(batch []*pending, enough <-chan time.Time) []*pending {
-	quiet := time.NewTimer(w.s.opt.linger / 5)
+	quiet := time.NewTimer(w.s.opt.Linger / 5)
 	defer quiet.Stop()
 	for len(batch) < cap(batch) {
 		select {
 		case p := <-w.queue:
 			batch = append(batch, p)
-			quiet.Reset(w.s.opt.linger / 5)
+			quiet.Reset(w.s.opt.Linger / 5)
 		case <-quiet.C:
 			return batch
 		case <-enough:
@@ -152,18 +152,18 @@ func (w *writer) commit(ctx context.Context, batch []*pending) {
 
 // store writes a group, unless readings are not stored now.
 func (w *writer) store(ctx context.Context, name string, group []*pending) error {
-	if err := w.s.mayStore(); err != nil {
+	if err := w.s.db.mayStore(); err != nil {
 		return err
 	}
-	return w.s.archive.write(ctx, name, group)
+	return w.s.days.write(ctx, name, group)
 }
 
 // settle publishes what was accepted, and what could not be stored, and tells the callers.
 func (w *writer) settle(ctx context.Context, group []*pending, err error) {
-	durable := w.s.now()
+	durable := w.s.db.now()
 	if err != nil {
-		err = w.s.explain(err)
-		w.s.unwritten.say(w.s.log, durable, len(group), "chunks were not stored; gateways keep them, and what is of the present is shown live",
+		err = w.s.db.explain(err)
+		w.s.unwritten.say(w.s.db.log, durable, len(group), "chunks were not stored; gateways keep them, and what is of the present is shown live",
 			"partition", group[0].partition, "err", err)
 		//defence:show-unstored what a full disk does not hold is shown live
 		w.s.showUnstored(ctx, group)
@@ -178,7 +178,7 @@ func (w *writer) settle(ctx context.Context, group []*pending, err error) {
 			w.s.showStored(p, durable)
 		}
 		if p.outcome == delivery.Duplicate {
-			w.s.unstored.take(p.unstoredKey())
+			w.s.unstored.take(unstoredKeyOf(p))
 			w.s.compares.Go(func() { w.s.settleDuplicate(ctx, p) })
 			continue
 		}

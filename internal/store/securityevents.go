@@ -1,0 +1,75 @@
+package store
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"vitalseal/internal/delivery"
+)
+
+// SecurityEvents are what lasts by the inventory at now and all events that are kept, each the newest first, acknowledged or not.
+func (s *Store) SecurityEvents(ctx context.Context, now time.Time) ([]SecurityEvent, error) {
+	noted, err := s.notedSecurity(ctx)
+	if err != nil {
+		return nil, named("security events", err)
+	}
+	devices, err := s.Devices(ctx)
+	if err != nil {
+		return nil, named("security events", err)
+	}
+	clocks, err := s.Clocks(ctx)
+	if err != nil {
+		return nil, named("security events", err)
+	}
+	byID := map[string]SecurityEvent{}
+	for _, e := range noted {
+		byID[e.ID] = e
+	}
+	var lasting []SecurityEvent
+	beds := map[string][]string{}
+	add := func(kind, place, detail string, since time.Time) {
+		id := SecurityID(kind, place, "")
+		if slices.ContainsFunc(lasting, func(e SecurityEvent) bool { return e.ID == id }) {
+			return
+		}
+		e := SecurityEvent{ID: id, Kind: kind, Place: place, Detail: detail, First: since, Last: now, Times: 1, Lasts: true}
+		if was, ok := byID[id]; ok {
+			e.Seen, e.SeenBy = was.Seen, was.SeenBy
+		}
+		lasting = append(lasting, e)
+	}
+	for _, d := range devices {
+		if d.Bed != "" {
+			beds[d.ID] = append(beds[d.ID], d.Bed)
+			if d.Gateway != "" && !slices.Contains(beds[d.Gateway], d.Bed) {
+				beds[d.Gateway] = append(beds[d.Gateway], d.Bed)
+			}
+		}
+		if d.State != DeviceActive {
+			continue
+		}
+		at := d.Gateway // what its sensors say, a gateway says once
+		if at == "" {
+			at = d.ID
+		}
+		if d.Trouble != "" {
+			kind := SecurityTrouble
+			if d.Kind == "hub" {
+				kind = SecurityHubDisk
+			}
+			add(kind, at, d.Trouble, d.TroubledSince)
+		}
+		if c := clocks[d.ID]; c.Known && !(Clock{Known: true, Offset: c.Offset, Error: c.Error}).Sure() {
+			add(SecurityClock, at, delivery.ClockWords(c.Offset), c.At)
+		}
+	}
+	noted = slices.DeleteFunc(noted, func(e SecurityEvent) bool {
+		return e.Kind == SecurityTrouble || e.Kind == SecurityClock || e.Kind == SecurityHubDisk
+	})
+	all := append(lasting, noted...)
+	for i := range all {
+		all[i].Beds = beds[all[i].Place]
+	}
+	return all, nil
+}
