@@ -98,7 +98,7 @@ race: web ## the unit tests under the race detector: all that do not embed OpenZ
 	CGO_ENABLED=1 $(TESTTMP) go test $(RACEFLAGS) -timeout 20m $(RACED)
 
 postgres: deps ## the store's tests once more, with PostgreSQL in place of files
-	VITALSEAL_STORE=postgres $(TESTTMP) go test -count=1 -timeout 20m ./internal/store
+	VITALSEAL_STORE=postgres $(TESTTMP) go test -count=1 -timeout 20m ./internal/store ./internal/channel ./internal/archive/...
 
 fuzz: ## every fuzz target for FUZZTIME (2m)
 	@scripts/fuzz.sh $(FUZZTIME)

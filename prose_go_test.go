@@ -18,7 +18,7 @@ import (
 // A package is meant wherever a folder of its name stands, with its sub-packages. The lists may
 // only grow.
 var (
-	proseWords   = strings.Fields("seal outbox uplink delivery signal sensor sink audit vitals form disk process yamlfile connect overlay hub store ingest gateway demo lab vitalseal")
+	proseWords   = strings.Fields("seal outbox uplink delivery signal sensor sink audit vitals form disk process yamlfile connect overlay hub store sealdb directory channel archive ingest gateway demo lab vitalseal")
 	proseColumns = strings.Fields("seal outbox uplink delivery signal sensor sink audit vitals form disk process yamlfile connect")
 )
 

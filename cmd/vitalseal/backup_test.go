@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"vitalseal/internal/audit"
+	"vitalseal/internal/directory"
 	"vitalseal/internal/seal"
 	"vitalseal/internal/store"
 )
@@ -26,7 +27,7 @@ func hubData(t *testing.T) string {
 	must(err)
 	s, err := store.Open(t.Context(), filepath.Join(data, "store"), keys, quiet)
 	must(err)
-	must(s.CreateWard(t.Context(), store.Ward{ID: "a", Name: "A"}))
+	must(s.CreateWard(t.Context(), directory.Ward{ID: "a", Name: "A"}))
 	_, err = s.CreatePatient(t.Context(), "Ada Brandt")
 	must(err)
 	must(s.Close())

@@ -11,8 +11,10 @@ import (
 	"time"
 
 	"vitalseal/internal/access"
+	"vitalseal/internal/archive"
 	"vitalseal/internal/audit"
 	"vitalseal/internal/delivery"
+	"vitalseal/internal/directory"
 	"vitalseal/internal/seal"
 	"vitalseal/internal/store"
 	"vitalseal/internal/vitals"
@@ -41,13 +43,13 @@ func TestDamagedPages(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			d := &damagedStore{t: t, data: hubData(t), first: time.Now().UTC().Truncate(24 * time.Hour).Add(-36 * time.Hour)}
 			d.open()
-			d.must(d.store.CreateBed(t.Context(), store.Bed{ID: "a-1", Ward: "a", Name: "A1"}))
+			d.must(d.store.CreateBed(t.Context(), directory.Bed{ID: "a-1", Ward: "a", Name: "A1"}))
 			var err error
 			d.patient, err = d.store.CreatePatient(t.Context(), "Emil Example")
 			d.must(err)
 			long := d.first.Add(-24 * time.Hour)
 			d.must(d.store.Admit(t.Context(), d.patient, "a-1", long))
-			d.must(d.store.CreateDevice(t.Context(), store.Device{ID: damagedSensor, Kind: "sensor", State: store.DeviceActive}))
+			d.must(d.store.CreateDevice(t.Context(), directory.Device{ID: damagedSensor, Kind: "sensor", State: directory.DeviceActive}))
 			d.must(d.store.PlaceDevice(t.Context(), damagedSensor, "a-1", long))
 			const each = 120
 			second := d.first.Add(24 * time.Hour)
@@ -118,7 +120,7 @@ func (d *damagedStore) put(at time.Time) {
 	for i := range c.Infrared {
 		c.Infrared[i] = uint16(noise[2*i])<<8 | uint16(noise[2*i+1])
 	}
-	o, why, err := d.store.Append(d.t.Context(), d.engine.Standing("ingest", access.AppendVitals), store.Arrival{Sensor: damagedSensor, Chunk: c,
+	o, why, err := d.store.Append(d.t.Context(), d.engine.Standing("ingest", access.AppendVitals), archive.Arrival{Sensor: damagedSensor, Chunk: c,
 		Received: time.Now(), Header: seal.Header{Sensor: damagedSensor, Signal: uint8(c.Signal), Start: c.Start, Seq: d.seq, Epoch: seal.Epoch{ID: seal.EpochID{1}, Number: 1}}})
 	d.seq++
 	if o != delivery.Accepted {

@@ -11,8 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"vitalseal/internal/channel"
 	"vitalseal/internal/sink"
-	"vitalseal/internal/store"
 	"vitalseal/internal/view/client"
 )
 
@@ -48,7 +48,7 @@ func TestImportNamesRefusedRows(t *testing.T) {
 		if line == 3 || line == 7 {
 			at = time.Date(2099, 1, 1, 0, 0, line, 0, time.UTC)
 		}
-		if err := im.take(context.Background(), line, store.Entry{Created: at, Fields: [8]*string{&v}}); err != nil {
+		if err := im.take(context.Background(), line, channel.Entry{Created: at, Fields: [8]*string{&v}}); err != nil {
 			t.Fatal(err)
 		}
 		if line == 5 {

@@ -18,9 +18,9 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
+	"vitalseal/internal/channel"
 	"vitalseal/internal/cli"
 	"vitalseal/internal/sink"
-	"vitalseal/internal/store"
 	"vitalseal/internal/view/client"
 )
 
@@ -80,7 +80,7 @@ func forwardChannel() *cobra.Command {
 		if s.json {
 			return json.NewEncoder(os.Stdout).Encode(out)
 		}
-		if mode == store.SinkPlain {
+		if mode == channel.SinkPlain {
 			fmt.Fprintln(os.Stderr, "nothing goes out until another person has approved (`vitalseal thingspeak approve`) and, for a patient's channel, the patient has agreed")
 		}
 		return nil
@@ -92,7 +92,7 @@ person must approve, and a patient must agree. The cloud's write key is taken fr
 never shows it.`
 	c.Flags().StringVar(&server, "server", "https://api.thingspeak.com", "the cloud's address, as the egress leads to it")
 	c.Flags().Int64Var(&remote, "remote", 0, "number of the channel there (required)")
-	c.Flags().StringVar(&mode, "mode", store.SinkSealed, "sealed or plain")
+	c.Flags().StringVar(&mode, "mode", channel.SinkSealed, "sealed or plain")
 	_ = c.MarkFlagRequired("remote")
 	return c
 }
@@ -304,7 +304,7 @@ func showOpened(asJSON bool) func(sink.Opened, bool) error {
 
 // fetch is a channel's entries that look like envelopes, and how many do not.
 func (o *opener) fetch(ctx context.Context) (entries []fetched, others int, err error) {
-	each := func(_ int, e store.Entry) error {
+	each := func(_ int, e channel.Entry) error {
 		if f := e.Fields[0]; f != nil && len(*f) == sink.EnvelopeChars {
 			entries = append(entries, fetched{e.Created, *f})
 		} else {
@@ -342,7 +342,7 @@ func (o *opener) fetch(ctx context.Context) (entries []fetched, others int, err 
 }
 
 // readExport reads a file by its name's end, or what it begins with.
-func readExport(name string, each func(int, store.Entry) error) error {
+func readExport(name string, each func(int, channel.Entry) error) error {
 	f, err := os.Open(name) // #nosec G304 -- the user names the file
 	if err != nil {
 		return cli.Usage(err, "name a channel's CSV or JSON export")
@@ -369,20 +369,20 @@ func readExport(name string, each func(int, store.Entry) error) error {
 }
 
 func importChannel() *cobra.Command {
-	var channel string
+	var channelID string
 	c := adminCommand("import FILE", "Take a channel's CSV or JSON export into a free channel", 1,
 		func(ctx context.Context, c *client.Client, s session, a []string) error {
-			path, err := channelPath(channel, "/import")
+			path, err := channelPath(channelID, "/import")
 			if err != nil {
 				return err
 			}
 			im := importer{client: c, path: path, name: a[0]}
 			// Read once without sending: a file with a mistake changes nothing.
-			if err := readExport(a[0], func(int, store.Entry) error { im.total++; return nil }); err != nil {
+			if err := readExport(a[0], func(int, channel.Entry) error { im.total++; return nil }); err != nil {
 				return err
 			}
 			seconds := sink.Seconds{}
-			err = readExport(a[0], func(line int, e store.Entry) error {
+			err = readExport(a[0], func(line int, e channel.Entry) error {
 				if sink.Empty(e) {
 					im.empty++
 					return nil
@@ -404,7 +404,7 @@ The file is checked whole before anything is sent; an error names its line. Rows
 out and counted. Rows whose time is more than 5 minutes ahead of the hub's clock are refused: each is named with its line, and
 the exit code is 1. Entries of one second come in as that, each a microsecond after the one before. Importing a file again, or going on
 after an interruption, adds only what is missing. A time at which the channel has another entry is an error.`
-	c.Flags().StringVar(&channel, "channel", "", "number of the free channel at the hub (required)")
+	c.Flags().StringVar(&channelID, "channel", "", "number of the free channel at the hub (required)")
 	_ = c.MarkFlagRequired("channel")
 	return c
 }
@@ -466,7 +466,7 @@ func (im *importer) say(out, errs io.Writer, asJSON bool) error {
 	return nil
 }
 
-func (im *importer) take(ctx context.Context, line int, e store.Entry) error {
+func (im *importer) take(ctx context.Context, line int, e channel.Entry) error {
 	size := len(e.Status) + len(e.Latitude) + len(e.Longitude) + len(e.Elevation)
 	for _, f := range e.Fields {
 		if f != nil {

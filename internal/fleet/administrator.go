@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 
+	"vitalseal/internal/directory"
 	"vitalseal/internal/overlay"
 	"vitalseal/internal/store"
 )
@@ -48,7 +49,7 @@ func (v *Inventory) administratorOf(ctx context.Context, hub overlay.ID) (string
 }
 
 // administratorOut keeps out what another hub administers the network by.
-func (v *Inventory) administratorOut(ctx context.Context, d store.Device, forGood bool) error {
+func (v *Inventory) administratorOut(ctx context.Context, d directory.Device, forGood bool) error {
 	id, err := overlay.ParseID(d.ID)
 	if err != nil {
 		return err
@@ -94,8 +95,8 @@ func (v *Inventory) hubsOut(ctx context.Context) error {
 		if d.Kind != overlay.KindHub || v.hubState[d.ID] == d.State || d.ID == v.self.String() {
 			continue
 		}
-		if d.State == store.DeviceDisabled || d.State == store.DeviceDeleted {
-			if e := v.administratorOut(ctx, d, d.State == store.DeviceDeleted); e != nil {
+		if d.State == directory.DeviceDisabled || d.State == directory.DeviceDeleted {
+			if e := v.administratorOut(ctx, d, d.State == directory.DeviceDeleted); e != nil {
 				err = errors.Join(err, e)
 				continue
 			}

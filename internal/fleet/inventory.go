@@ -28,6 +28,7 @@ import (
 
 	"vitalseal/internal/access"
 	"vitalseal/internal/audit"
+	"vitalseal/internal/directory"
 	"vitalseal/internal/overlay"
 	"vitalseal/internal/overlay/manage"
 	"vitalseal/internal/store"
@@ -125,11 +126,11 @@ type cachedDevices struct {
 	mu      sync.Mutex // guards the fields below; held while reading, so that one reads for all
 	valid   bool
 	changes uint64
-	byID    map[string]store.Device
+	byID    map[string]directory.Device
 }
 
 // Devices is the inventory by SPIFFE id. The map is shared: do not change it. LastSeen, Bed and Version may be old.
-func (v *Inventory) Devices(ctx context.Context) (map[string]store.Device, error) {
+func (v *Inventory) Devices(ctx context.Context) (map[string]directory.Device, error) {
 	v.cached.mu.Lock()
 	defer v.cached.mu.Unlock()
 	now := v.store.DeviceChanges()
@@ -140,7 +141,7 @@ func (v *Inventory) Devices(ctx context.Context) (map[string]store.Device, error
 	if err != nil {
 		return nil, err
 	}
-	byID := make(map[string]store.Device, len(all))
+	byID := make(map[string]directory.Device, len(all))
 	for _, d := range all {
 		byID[d.ID] = d
 		// Whichever hub changed it: its other half is following, which is no drift.
@@ -155,17 +156,17 @@ func (v *Inventory) Devices(ctx context.Context) (map[string]store.Device, error
 // standing tells whether a component may be connected: it is active, and so is the gateway that it hangs on.
 //
 //defence:revocation a disabled component stays out
-func standing(d store.Device, all map[string]store.Device) bool {
-	return d.State == store.DeviceActive && !keptOut(d, all)
+func standing(d directory.Device, all map[string]directory.Device) bool {
+	return d.State == directory.DeviceActive && !keptOut(d, all)
 }
 
 // keptOut tells whether the gateway that a component hangs on is disabled or deleted.
-func keptOut(d store.Device, all map[string]store.Device) bool {
+func keptOut(d directory.Device, all map[string]directory.Device) bool {
 	if d.Gateway == "" {
 		return false
 	}
 	g, ok := all[d.Gateway]
-	return !ok || g.State == store.DeviceDisabled || g.State == store.DeviceDeleted
+	return !ok || g.State == directory.DeviceDisabled || g.State == directory.DeviceDeleted
 }
 
 // IssuedToSelf notes a certificate of the hub's own. Its key is new at every start, and in use at once.
@@ -183,13 +184,13 @@ func (v *Inventory) IssuedToSelf(ctx context.Context, svid *x509.Certificate) er
 // Issued notes a certificate in the inventory.
 func (v *Inventory) Issued(ctx context.Context, id overlay.ID, svid *x509.Certificate) error {
 	certificate, key := overlay.Fingerprint(svid)
-	return v.store.NoteCertificate(ctx, id.String(), store.Certificate{SHA256: certificate, KeySHA256: key,
+	return v.store.NoteCertificate(ctx, id.String(), directory.Certificate{SHA256: certificate, KeySHA256: key,
 		NotBefore: svid.NotBefore, NotAfter: svid.NotAfter})
 }
 
 // Invite creates components that may enrol once, and gives the ticket that lets them: JSON, shown once. It creates all of
 // them or none.
-func (v *Inventory) Invite(ctx context.Context, enrolledBy string, devices []store.Device) (ticket json.RawMessage, err error) {
+func (v *Inventory) Invite(ctx context.Context, enrolledBy string, devices []directory.Device) (ticket json.RawMessage, err error) {
 	now := time.Now()
 	t := v.newTicket()
 	var undo []func(context.Context) error
@@ -213,7 +214,7 @@ func (v *Inventory) Invite(ctx context.Context, enrolledBy string, devices []sto
 				return nil, err
 			}
 		}
-		d.State, d.EnrolledBy = store.DeviceInvited, enrolledBy
+		d.State, d.EnrolledBy = directory.DeviceInvited, enrolledBy
 		var token string
 		remove := v.network.Delete
 		if id.Kind == overlay.KindRouter {
@@ -257,7 +258,7 @@ func (v *Inventory) Redeem(ctx context.Context, secret string, ids []overlay.ID,
 	defer v.changing.Unlock()
 	for _, id := range ids {
 		d, err := v.store.Device(ctx, id.String())
-		if errors.Is(err, store.ErrNotFound) || err == nil && d.State == store.DeviceDeleted {
+		if errors.Is(err, store.ErrNotFound) || err == nil && d.State == directory.DeviceDeleted {
 			return fmt.Errorf("%w: %s is not in the inventory", overlay.ErrTicketInvalid, id)
 		}
 		if err != nil {
@@ -267,11 +268,11 @@ func (v *Inventory) Redeem(ctx context.Context, secret string, ids []overlay.ID,
 	now := time.Now()
 	_, err := v.store.RedeemTicket(ctx, sha256.Sum256([]byte(secret)), spiffeIDs(ids), now)
 	switch {
-	case errors.Is(err, store.ErrTicketExpired):
+	case errors.Is(err, directory.ErrTicketExpired):
 		return fmt.Errorf("%w: %w", overlay.ErrTicketExpired, err)
-	case errors.Is(err, store.ErrTicketUsed):
+	case errors.Is(err, directory.ErrTicketUsed):
 		return fmt.Errorf("%w: %w", overlay.ErrTicketUsed, err)
-	case errors.Is(err, store.ErrNotFound), errors.Is(err, store.ErrTicketMismatch):
+	case errors.Is(err, store.ErrNotFound), errors.Is(err, directory.ErrTicketMismatch):
 		return fmt.Errorf("%w: %w", overlay.ErrTicketInvalid, err)
 	case err != nil:
 		return err
@@ -302,11 +303,11 @@ func (v *Inventory) Promote(ctx context.Context, ids []overlay.ID) error {
 		if err != nil {
 			return err
 		}
-		if d.State != store.DeviceInvited && d.State != store.DeviceActive {
+		if d.State != directory.DeviceInvited && d.State != directory.DeviceActive {
 			v.log.Warn("component enrolled but not let in", "identity", d.ID, "state", d.State)
 			continue
 		}
-		d.State = store.DeviceActive
+		d.State = directory.DeviceActive
 		if err := v.store.AdmitDevice(ctx, d.ID); err != nil {
 			return err
 		}
@@ -377,13 +378,13 @@ func (v *Inventory) Renewable(ctx context.Context, c *overlay.Conn, software str
 // Disable keeps a component out, here first and then on the overlay, and ends its live connections. With a gateway goes
 // what hangs on it.
 func (v *Inventory) Disable(ctx context.Context, spiffeID string) error {
-	return v.change(ctx, spiffeID, store.DeviceDisabled)
+	return v.change(ctx, spiffeID, directory.DeviceDisabled)
 }
 
 // Remove deletes a component from the overlay for good. Its place in the directory stays, as deleted: its readings
 // still name it.
 func (v *Inventory) Remove(ctx context.Context, spiffeID string) error {
-	return v.change(ctx, spiffeID, store.DeviceDeleted)
+	return v.change(ctx, spiffeID, directory.DeviceDeleted)
 }
 
 func (v *Inventory) change(ctx context.Context, spiffeID, state string) error {
@@ -405,7 +406,7 @@ func (v *Inventory) change(ctx context.Context, spiffeID, state string) error {
 	if err := v.keepsOne(ctx, spiffeID); err != nil {
 		return err
 	}
-	if d.State == store.DeviceDeleted && state != store.DeviceDeleted { // deleting again is how the overlay catches up
+	if d.State == directory.DeviceDeleted && state != directory.DeviceDeleted { // deleting again is how the overlay catches up
 		return fmt.Errorf("hub: %s: %w: it is deleted, which is for good", id, store.ErrConflict)
 	}
 	if err := v.store.SetDeviceState(ctx, spiffeID, state); err != nil {
@@ -418,16 +419,16 @@ func (v *Inventory) change(ctx context.Context, spiffeID, state string) error {
 // here and on the overlay.
 //
 //defence:revocation a disabled component is cut at once
-func (v *Inventory) cutOff(ctx context.Context, id overlay.ID, d store.Device, state string) error {
+func (v *Inventory) cutOff(ctx context.Context, id overlay.ID, d directory.Device, state string) error {
 	if id == v.self { // this process ends now (alive); the hub that reconciles then does the other half
 		return nil
 	}
-	out := append([]store.Device{d}, v.hanging(ctx, d.ID)...)
+	out := append([]directory.Device{d}, v.hanging(ctx, d.ID)...)
 	v.sweep(ctx) // our half holds even if the overlay cannot be reached now
 	var failed error
 	for _, x := range out {
 		v.own.note(x.ZitiID)
-		failed = errors.Join(failed, v.keepOut(ctx, x, state == store.DeviceDeleted && x.ID == d.ID))
+		failed = errors.Join(failed, v.keepOut(ctx, x, state == directory.DeviceDeleted && x.ID == d.ID))
 	}
 	v.sweep(ctx)
 	v.poke.reconcile()
@@ -438,7 +439,7 @@ func (v *Inventory) cutOff(ctx context.Context, id overlay.ID, d store.Device, s
 }
 
 // keepOut is a component's other half being disabled or deleted.
-func (v *Inventory) keepOut(ctx context.Context, d store.Device, forGood bool) error {
+func (v *Inventory) keepOut(ctx context.Context, d directory.Device, forGood bool) error {
 	switch {
 	case d.Kind == overlay.KindRouter && forGood:
 		return v.network.DeleteRouter(ctx, d.ZitiID)
@@ -463,7 +464,7 @@ func (v *Inventory) mayLeave(ctx context.Context) error {
 		return err
 	}
 	for _, d := range all {
-		if d.Kind == overlay.KindHub && d.ID != v.self.String() && d.State == store.DeviceActive {
+		if d.Kind == overlay.KindHub && d.ID != v.self.String() && d.State == directory.DeviceActive {
 			return nil
 		}
 	}
@@ -471,14 +472,14 @@ func (v *Inventory) mayLeave(ctx context.Context) error {
 }
 
 // hanging are the components of a gateway that are not deleted.
-func (v *Inventory) hanging(ctx context.Context, gateway string) (out []store.Device) {
+func (v *Inventory) hanging(ctx context.Context, gateway string) (out []directory.Device) {
 	all, err := v.Devices(ctx)
 	if err != nil {
 		v.log.Error("what hangs on a gateway is not known now; the reconciler follows", "identity", gateway, "err", err)
 		return nil
 	}
 	for _, d := range all {
-		if d.Gateway == gateway && d.State != store.DeviceDeleted {
+		if d.Gateway == gateway && d.State != directory.DeviceDeleted {
 			out = append(out, d)
 		}
 	}
@@ -497,12 +498,12 @@ func (v *Inventory) Enable(ctx context.Context, spiffeID string) error {
 	if err != nil {
 		return err
 	}
-	if d.State != store.DeviceDisabled {
+	if d.State != directory.DeviceDisabled {
 		return fmt.Errorf("hub: enable %s: %w: it is %s, not disabled", id, store.ErrConflict, d.State)
 	}
-	d.State = store.DeviceActive
+	d.State = directory.DeviceActive
 	if d.Enrolled.IsZero() || d.Certificate.SHA256 == "" { // it waits for its ticket, perhaps a second one, to be redeemed
-		d.State = store.DeviceInvited
+		d.State = directory.DeviceInvited
 	}
 	if err := v.store.SetDeviceState(ctx, spiffeID, d.State); err != nil {
 		return err
@@ -512,8 +513,8 @@ func (v *Inventory) Enable(ctx context.Context, spiffeID string) error {
 		return err
 	}
 	defer v.poke.reconcile()
-	for _, x := range append([]store.Device{d}, v.hanging(ctx, spiffeID)...) {
-		if x.State == store.DeviceDisabled || keptOut(x, all) {
+	for _, x := range append([]directory.Device{d}, v.hanging(ctx, spiffeID)...) {
+		if x.State == directory.DeviceDisabled || keptOut(x, all) {
 			continue
 		}
 		v.own.note(x.ZitiID)
@@ -530,7 +531,7 @@ func (v *Inventory) Enable(ctx context.Context, spiffeID string) error {
 }
 
 // letIn enables a component on the network; with a hub, what it administers the network by.
-func (v *Inventory) letIn(ctx context.Context, d store.Device) error {
+func (v *Inventory) letIn(ctx context.Context, d directory.Device) error {
 	err := v.network.Enable(ctx, d.ZitiID)
 	if id, bad := overlay.ParseID(d.ID); err == nil && bad == nil && id.Kind == overlay.KindHub {
 		var ziti string

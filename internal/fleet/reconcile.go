@@ -9,6 +9,7 @@ import (
 
 	"vitalseal/internal/access"
 	"vitalseal/internal/audit"
+	"vitalseal/internal/directory"
 	"vitalseal/internal/overlay"
 	"vitalseal/internal/overlay/manage"
 	"vitalseal/internal/store"
@@ -31,12 +32,12 @@ type projection struct {
 	services []string
 	policies []manage.Policy
 	// roles are the role attributes of a component as it stands now.
-	roles func(store.Device) []string
+	roles func(directory.Device) []string
 	// may tells whether the rules let a component reach a service, if it is active: the hub asks on every connection, so
 	// that a rule holds where the overlay does not keep it.
-	may func(d store.Device, service string) bool
+	may func(d directory.Device, service string) bool
 	// hosts is may for hosting a service.
-	hosts func(d store.Device, service string) bool
+	hosts func(d directory.Device, service string) bool
 }
 
 // ownChanges remembers which of the network's identities we changed lately.
@@ -80,7 +81,7 @@ func (v *Inventory) plan(ctx context.Context) (manage.Plan, error) {
 		}
 		out := barred(d, all)
 		switch {
-		case d.State == store.DeviceDeleted:
+		case d.State == directory.DeviceDeleted:
 			p.Removed[d.ZitiID] = true
 		case d.Kind == overlay.KindRouter:
 			p.Routers = append(p.Routers, manage.PlanRouter{ID: id, ZitiID: d.ZitiID, Enabled: !out})
@@ -98,8 +99,8 @@ func (v *Inventory) plan(ctx context.Context) (manage.Plan, error) {
 // disabled.
 //
 //defence:revocation a disabled component has no role and no access on the overlay
-func barred(d store.Device, all map[string]store.Device) bool {
-	return d.State == store.DeviceDisabled || keptOut(d, all)
+func barred(d directory.Device, all map[string]directory.Device) bool {
+	return d.State == directory.DeviceDisabled || keptOut(d, all)
 }
 
 // putRight makes the overlay what the plan says, and gives what differed.
@@ -158,9 +159,9 @@ func (v *Inventory) lookAtRouters(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	byZiti := map[string]store.Device{}
+	byZiti := map[string]directory.Device{}
 	for _, d := range all {
-		if d.Kind == overlay.KindRouter && d.State != store.DeviceDeleted {
+		if d.Kind == overlay.KindRouter && d.State != directory.DeviceDeleted {
 			byZiti[d.ZitiID] = d
 		}
 	}
@@ -183,13 +184,13 @@ func (v *Inventory) lookAtRouters(ctx context.Context) error {
 	return nil
 }
 
-func (v *Inventory) noteRouter(ctx context.Context, d store.Device, r manage.RouterState) error {
-	if d.Enrolled.IsZero() || d.State == store.DeviceInvited { // by its first ticket, or by another
+func (v *Inventory) noteRouter(ctx context.Context, d directory.Device, r manage.RouterState) error {
+	if d.Enrolled.IsZero() || d.State == directory.DeviceInvited { // by its first ticket, or by another
 		if err := v.store.MarkEnrolled(ctx, d.ID, time.Now()); err != nil {
 			return err
 		}
-		if d.State == store.DeviceInvited {
-			if err := v.store.SetDeviceState(ctx, d.ID, store.DeviceActive); err != nil {
+		if d.State == directory.DeviceInvited {
+			if err := v.store.SetDeviceState(ctx, d.ID, directory.DeviceActive); err != nil {
 				return err
 			}
 			v.log.Info("router enrolled", "identity", d.ID, "enrolled_by", d.EnrolledBy)
@@ -197,7 +198,7 @@ func (v *Inventory) noteRouter(ctx context.Context, d store.Device, r manage.Rou
 	}
 	if r.Certificate != nil {
 		if certificate, key := overlay.Fingerprint(r.Certificate); certificate != d.Certificate.SHA256 {
-			if err := v.store.NoteCertificate(ctx, d.ID, store.Certificate{SHA256: certificate, KeySHA256: key,
+			if err := v.store.NoteCertificate(ctx, d.ID, directory.Certificate{SHA256: certificate, KeySHA256: key,
 				NotBefore: r.Certificate.NotBefore, NotAfter: r.Certificate.NotAfter}); err != nil {
 				return err
 			}
@@ -221,7 +222,7 @@ func (v *Inventory) finishEnrolments(ctx context.Context) error {
 	}
 	var late []overlay.ID
 	for _, d := range all {
-		if d.State == store.DeviceInvited && !d.Enrolled.IsZero() && d.Certificate.SHA256 != "" && time.Since(d.Enrolled) > promoteAfter {
+		if d.State == directory.DeviceInvited && !d.Enrolled.IsZero() && d.Certificate.SHA256 != "" && time.Since(d.Enrolled) > promoteAfter {
 			if id, err := overlay.ParseID(d.ID); err == nil && id.Kind != overlay.KindRouter {
 				late = append(late, id)
 			}
@@ -307,14 +308,14 @@ func projectionOf(engine *access.Engine) projection {
 	for _, o := range access.OverlayPolicies() {
 		p.policies = append(p.policies, manage.Policy{Name: o.Name, Dial: o.Dial, Roles: o.Roles, Services: o.Services})
 	}
-	p.roles = func(d store.Device) []string {
+	p.roles = func(d directory.Device) []string {
 		return engine.OverlayRoles(access.Component{ID: d.ID, Kind: d.Kind, State: d.State})
 	}
-	p.may = func(d store.Device, service string) bool {
-		return engine.MayDial(access.Component{ID: d.ID, Kind: d.Kind, State: store.DeviceActive}, service)
+	p.may = func(d directory.Device, service string) bool {
+		return engine.MayDial(access.Component{ID: d.ID, Kind: d.Kind, State: directory.DeviceActive}, service)
 	}
-	p.hosts = func(d store.Device, service string) bool {
-		return engine.MayBind(access.Component{ID: d.ID, Kind: d.Kind, State: store.DeviceActive}, service)
+	p.hosts = func(d directory.Device, service string) bool {
+		return engine.MayBind(access.Component{ID: d.ID, Kind: d.Kind, State: directory.DeviceActive}, service)
 	}
 	return p
 }

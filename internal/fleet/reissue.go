@@ -10,6 +10,7 @@ import (
 	"slices"
 	"time"
 
+	"vitalseal/internal/directory"
 	"vitalseal/internal/overlay"
 	"vitalseal/internal/store"
 )
@@ -26,7 +27,7 @@ func (v *Inventory) newTicket() overlay.Ticket {
 }
 
 // onNetwork makes a component's identity on the overlay, with a one-time token.
-func (v *Inventory) onNetwork(ctx context.Context, id overlay.ID, d store.Device) (zitiID, token string, err error) {
+func (v *Inventory) onNetwork(ctx context.Context, id overlay.ID, d directory.Device) (zitiID, token string, err error) {
 	if id.Kind == overlay.KindRouter {
 		return v.network.CreateRouter(ctx, id)
 	}
@@ -66,9 +67,9 @@ func (v *Inventory) ReissueAny(ctx context.Context, by, spiffeID string) (json.R
 	if d.ID == v.self.String() {
 		return nil, fmt.Errorf("hub: %s: %w: this hub needs no ticket", v.self, store.ErrConflict)
 	}
-	group := []store.Device{d}
+	group := []directory.Device{d}
 	for _, x := range v.hanging(ctx, spiffeID) {
-		if x.State != store.DeviceDisabled {
+		if x.State != directory.DeviceDisabled {
 			group = append(group, x)
 		}
 	}
@@ -96,7 +97,7 @@ func (v *Inventory) ReissueAny(ctx context.Context, by, spiffeID string) (json.R
 }
 
 // renewOnNetwork puts a new identity in the place of a component's old one on the overlay, if that is there at all.
-func (v *Inventory) renewOnNetwork(ctx context.Context, d store.Device) (c overlay.TicketComponent, err error) {
+func (v *Inventory) renewOnNetwork(ctx context.Context, d directory.Device) (c overlay.TicketComponent, err error) {
 	id, err := overlay.ParseID(d.ID)
 	if err != nil {
 		return c, err
@@ -107,14 +108,14 @@ func (v *Inventory) renewOnNetwork(ctx context.Context, d store.Device) (c overl
 			return c, err
 		}
 	}
-	d.State = store.DeviceInvited
+	d.State = directory.DeviceInvited
 	ziti, token, err := v.onNetwork(ctx, id, d)
 	if err != nil {
 		return c, err
 	}
 	v.own.note(ziti)
 	if err := v.store.SetZitiID(ctx, d.ID, ziti); err != nil {
-		return c, errors.Join(err, v.keepOut(ctx, store.Device{ID: d.ID, Kind: d.Kind, ZitiID: ziti}, true))
+		return c, errors.Join(err, v.keepOut(ctx, directory.Device{ID: d.ID, Kind: d.Kind, ZitiID: ziti}, true))
 	}
 	if id.Kind == overlay.KindHub {
 		if _, err := v.inviteAdministrator(ctx, id); err != nil {
@@ -135,10 +136,10 @@ func (v *Inventory) ReissueAll(ctx context.Context, by string) (tickets map[stri
 	tickets = map[string]json.RawMessage{}
 	for _, id := range slices.Sorted(maps.Keys(all)) {
 		d := all[id]
-		if d.ID == v.self.String() || d.State != store.DeviceActive && d.State != store.DeviceInvited {
+		if d.ID == v.self.String() || d.State != directory.DeviceActive && d.State != directory.DeviceInvited {
 			continue
 		}
-		if g, ok := all[d.Gateway]; ok && (g.State == store.DeviceActive || g.State == store.DeviceInvited) {
+		if g, ok := all[d.Gateway]; ok && (g.State == directory.DeviceActive || g.State == directory.DeviceInvited) {
 			continue // it is on its gateway's ticket
 		}
 		ticket, failed := v.ReissueAny(ctx, by, id)
@@ -169,6 +170,6 @@ func (v *Inventory) keepsOne(ctx context.Context, spiffeID string) error {
 }
 
 // worksHere tells whether people sign in at a component.
-func worksHere(d store.Device) bool {
-	return d.Kind == overlay.KindWorkstation && d.Mode != store.ModeDisplay && d.State == store.DeviceActive
+func worksHere(d directory.Device) bool {
+	return d.Kind == overlay.KindWorkstation && d.Mode != directory.ModeDisplay && d.State == directory.DeviceActive
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"time"
 
+	"vitalseal/internal/directory"
 	"vitalseal/internal/overlay"
 	"vitalseal/internal/store"
 )
@@ -18,11 +19,11 @@ func (v *Inventory) RegisterSelf(ctx context.Context, config []byte, version str
 	case errors.Is(err, store.ErrNotFound):
 		err = v.first(ctx)
 	case err != nil:
-	case d.State == store.DeviceInvited && ticket == nil:
+	case d.State == directory.DeviceInvited && ticket == nil:
 		err = fmt.Errorf("%s is invited: name its ticket in overlay: ticket", v.self)
-	case d.State == store.DeviceInvited:
+	case d.State == directory.DeviceInvited:
 		_, err = v.store.RedeemTicket(ctx, sha256.Sum256([]byte(ticket.Secret)), []string{v.self.String()}, time.Now())
-		if errors.Is(err, store.ErrTicketUsed) && !d.Enrolled.IsZero() { // by us, interrupted in between
+		if errors.Is(err, directory.ErrTicketUsed) && !d.Enrolled.IsZero() { // by us, interrupted in between
 			err = nil
 		}
 		if err == nil {
@@ -31,7 +32,7 @@ func (v *Inventory) RegisterSelf(ctx context.Context, config []byte, version str
 		if err == nil {
 			err = v.store.AdmitDevice(ctx, v.self.String())
 		}
-	case d.State != store.DeviceActive:
+	case d.State != directory.DeviceActive:
 		err = fmt.Errorf("%w: %s is %s; an administrator can enable it at another hub", errHubOut, v.self, d.State)
 	}
 	if err == nil {
@@ -58,7 +59,7 @@ func (v *Inventory) first(ctx context.Context) error {
 				d.ID, v.self, v.self.Name)
 		}
 	}
-	return v.store.CreateDevice(ctx, store.Device{ID: v.self.String(), Kind: overlay.KindHub, State: store.DeviceActive,
+	return v.store.CreateDevice(ctx, directory.Device{ID: v.self.String(), Kind: overlay.KindHub, State: directory.DeviceActive,
 		EnrolledBy: "first start", Enrolled: time.Now()})
 }
 

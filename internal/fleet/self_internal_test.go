@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"vitalseal/internal/directory"
 	"vitalseal/internal/overlay"
 	"vitalseal/internal/seal"
 	"vitalseal/internal/store"
@@ -44,21 +45,21 @@ func TestWhoMayJoin(t *testing.T) {
 		noError(t, st.CreateTicket(ctx, sha256.Sum256([]byte(secret)), []string{second.self.String()}, time.Now().Add(ends)))
 		return &overlay.Ticket{Secret: secret, Components: []overlay.TicketComponent{{ID: second.self.String()}}}
 	}
-	noError(t, st.CreateDevice(ctx, store.Device{ID: second.self.String(), Kind: overlay.KindHub, State: store.DeviceInvited}))
+	noError(t, st.CreateDevice(ctx, directory.Device{ID: second.self.String(), Kind: overlay.KindHub, State: directory.DeviceInvited}))
 	refused("without its ticket", second.RegisterSelf(ctx, nil, "1", nil), "overlay: ticket")
 	refused("a ticket of another secret", second.RegisterSelf(ctx, nil, "1", &overlay.Ticket{Secret: "guessed"}), "not found")
 	refused("a ticket that has ended", second.RegisterSelf(ctx, nil, "1", invited("old", -time.Minute)), "expired")
 	good := invited("good", time.Hour)
 	noError(t, second.RegisterSelf(ctx, nil, "1", good))
 	noError(t, second.RegisterSelf(ctx, nil, "1", nil)) // later starts need none
-	if d, err := st.Device(ctx, second.self.String()); err != nil || d.State != store.DeviceActive || d.Enrolled.IsZero() {
+	if d, err := st.Device(ctx, second.self.String()); err != nil || d.State != directory.DeviceActive || d.Enrolled.IsZero() {
 		t.Errorf("joined: %+v, %v", d, err)
 	}
 	third := joiner(t, st, "hub-3")
-	noError(t, st.CreateDevice(ctx, store.Device{ID: third.self.String(), Kind: overlay.KindHub, State: store.DeviceInvited}))
+	noError(t, st.CreateDevice(ctx, directory.Device{ID: third.self.String(), Kind: overlay.KindHub, State: directory.DeviceInvited}))
 	refused("another hub's ticket", third.RegisterSelf(ctx, nil, "1", good), "")
 
-	noError(t, st.SetDeviceState(ctx, second.self.String(), store.DeviceDisabled))
+	noError(t, st.SetDeviceState(ctx, second.self.String(), directory.DeviceDisabled))
 	if err := second.RegisterSelf(ctx, nil, "1", nil); !errors.Is(err, errHubOut) {
 		t.Errorf("a disabled hub starts: %v", err)
 	}
@@ -68,7 +69,7 @@ func TestWhoMayJoin(t *testing.T) {
 	if err := first.mayLeave(ctx); err == nil {
 		t.Error("the only hub that is active may be disabled: no other could let it in again")
 	}
-	noError(t, st.SetDeviceState(ctx, second.self.String(), store.DeviceActive))
+	noError(t, st.SetDeviceState(ctx, second.self.String(), directory.DeviceActive))
 	noError(t, first.mayLeave(ctx))
 }
 

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"vitalseal/internal/access"
+	"vitalseal/internal/directory"
 	"vitalseal/internal/overlay"
 	"vitalseal/internal/store"
 )
@@ -209,7 +210,7 @@ func (v *Inventory) takeKey(ctx context.Context, c *overlay.Conn, service string
 //
 //defence:peer-chain a peer's key is the one that its certificate was issued for
 //defence:own-name a peer is what its certificate says
-func (v *Inventory) checkKey(ctx context.Context, c *overlay.Conn, d store.Device) error {
+func (v *Inventory) checkKey(ctx context.Context, c *overlay.Conn, d directory.Device) error {
 	_, key := overlay.Fingerprint(c.Certificate())
 	switch key {
 	case d.Certificate.KeySHA256:

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"vitalseal/internal/access"
+	"vitalseal/internal/archive"
+	"vitalseal/internal/directory"
 	"vitalseal/internal/gateway"
 	"vitalseal/internal/overlay"
 	"vitalseal/internal/sensor/bench"
@@ -24,15 +26,15 @@ func TestSlowGatewayAfterADischarge(t *testing.T) {
 	now := func() time.Time { return time.Now().Add(45 * time.Minute) } // of the hub
 	w := newWardAt(t, bench.Profile{Seed: 3, Start: time.Now()}, now)
 	ctx, began := t.Context(), now()
-	must(t, w.store.CreateWard(ctx, store.Ward{ID: "a", Name: "Ward A"}))
-	must(t, w.store.CreateBed(ctx, store.Bed{ID: "a-1", Ward: "a", Name: "Bed"}))
+	must(t, w.store.CreateWard(ctx, directory.Ward{ID: "a", Name: "Ward A"}))
+	must(t, w.store.CreateBed(ctx, directory.Bed{ID: "a-1", Ward: "a", Name: "Bed"}))
 	left, err := w.store.CreatePatient(ctx, "Ada Lovelace")
 	must(t, err)
 	here, err := w.store.CreatePatient(ctx, "Grace Hopper")
 	must(t, err)
 	for _, name := range []string{oximeter, adc, cuff} {
 		id := spiffe(overlay.KindSensor, name).String()
-		must(t, w.store.CreateDevice(ctx, store.Device{ID: id, Kind: overlay.KindSensor, State: store.DeviceActive}))
+		must(t, w.store.CreateDevice(ctx, directory.Device{ID: id, Kind: overlay.KindSensor, State: directory.DeviceActive}))
 		must(t, w.store.PlaceDevice(ctx, id, "a-1", began.Add(-5*time.Hour)))
 	}
 	must(t, w.store.Admit(ctx, left, "a-1", began.Add(-4*time.Hour)))
@@ -84,7 +86,7 @@ func TestSlowGatewayAfterADischarge(t *testing.T) {
 
 	stop()
 	for _, name := range []string{oximeter, adc, cuff} {
-		n, err := w.store.SettleClock(ctx, spiffe(overlay.KindSensor, name).String(), store.Settlement{High: 1 << 40, Measured: true, By: "person"})
+		n, err := w.store.SettleClock(ctx, spiffe(overlay.KindSensor, name).String(), archive.Settlement{High: 1 << 40, Measured: true, By: "person"})
 		must(t, err)
 		if n == 0 {
 			t.Errorf("nothing of %s waited", name)
@@ -109,13 +111,13 @@ func TestClockBehindTheCertificate(t *testing.T) {
 	real := time.Now()
 	w := newWard(t, bench.Profile{Seed: 3, Start: time.Now()})
 	ctx := t.Context()
-	must(t, w.store.CreateWard(ctx, store.Ward{ID: "a", Name: "Ward A"}))
-	must(t, w.store.CreateBed(ctx, store.Bed{ID: "a-1", Ward: "a", Name: "Bed"}))
+	must(t, w.store.CreateWard(ctx, directory.Ward{ID: "a", Name: "Ward A"}))
+	must(t, w.store.CreateBed(ctx, directory.Bed{ID: "a-1", Ward: "a", Name: "Bed"}))
 	patient, err := w.store.CreatePatient(ctx, "Ada Lovelace")
 	must(t, err)
 	must(t, w.store.Admit(ctx, patient, "a-1", real.Add(-time.Hour)))
 	id := spiffe(overlay.KindSensor, oximeter).String()
-	must(t, w.store.CreateDevice(ctx, store.Device{ID: id, Kind: overlay.KindSensor, State: store.DeviceActive}))
+	must(t, w.store.CreateDevice(ctx, directory.Device{ID: id, Kind: overlay.KindSensor, State: directory.DeviceActive}))
 	must(t, w.store.PlaceDevice(ctx, id, "a-1", real.Add(-time.Hour)))
 
 	var kept int64

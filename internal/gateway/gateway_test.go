@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"vitalseal/internal/access"
+	"vitalseal/internal/archive"
 	"vitalseal/internal/audit"
 	"vitalseal/internal/delivery"
 	"vitalseal/internal/gateway"
@@ -46,7 +47,7 @@ type counting struct {
 	*store.Store
 	mu       sync.Mutex
 	accepted map[chunkKey]int
-	chunks   []store.Arrival
+	chunks   []archive.Arrival
 	delay    atomic.Int64 // ns that every chunk takes longer
 }
 
@@ -59,7 +60,7 @@ type chunkKey struct {
 	seq    uint64
 }
 
-func (c *counting) Hand(ctx context.Context, g access.Grant, a store.Arrival, settled func(delivery.Outcome, string, error)) {
+func (c *counting) Hand(ctx context.Context, g access.Grant, a archive.Arrival, settled func(delivery.Outcome, string, error)) {
 	hand := func() {
 		c.Store.Hand(ctx, g, a, func(o delivery.Outcome, reason string, err error) {
 			c.note(a, o)
@@ -73,7 +74,7 @@ func (c *counting) Hand(ctx context.Context, g access.Grant, a store.Arrival, se
 	hand()
 }
 
-func (c *counting) note(a store.Arrival, o delivery.Outcome) {
+func (c *counting) note(a archive.Arrival, o delivery.Outcome) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	key := chunkKey{a.Sensor, a.Header.Signal, a.Header.Epoch.ID, a.Header.Seq}

@@ -12,11 +12,11 @@ import (
 	"testing/synctest"
 	"time"
 
+	"vitalseal/internal/archive"
 	"vitalseal/internal/delivery"
 	"vitalseal/internal/gateway"
 	"vitalseal/internal/overlay"
 	"vitalseal/internal/sensor/bench"
-	"vitalseal/internal/store"
 	"vitalseal/internal/vitals"
 )
 
@@ -64,7 +64,7 @@ func (b *bubble) run() (stop func()) {
 }
 
 // check closes the account: produced = stored + gap records + quarantined, doubled = 0.
-func (w *ward) check(t *testing.T, produced uint64) store.Delivery {
+func (w *ward) check(t *testing.T, produced uint64) archive.Delivery {
 	t.Helper()
 	d, err := w.store.Delivery(t.Context())
 	must(t, err)

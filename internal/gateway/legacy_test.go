@@ -14,11 +14,11 @@ import (
 	"testing"
 	"time"
 
+	"vitalseal/internal/directory"
 	"vitalseal/internal/gateway"
 	"vitalseal/internal/gateway/legacy"
 	"vitalseal/internal/overlay"
 	"vitalseal/internal/sensor/bench"
-	"vitalseal/internal/store"
 	"vitalseal/internal/vitals"
 )
 
@@ -248,14 +248,14 @@ func TestLegacyClockAtAPatientChange(t *testing.T) {
 			now := func() time.Time { return time.Now().Add(-c.gateway) } // of the hub
 			w := newWardAt(t, bench.Profile{Seed: 3, Start: time.Now()}, now)
 			ctx, began := t.Context(), now()
-			must(t, w.store.CreateWard(ctx, store.Ward{ID: "a", Name: "Ward A"}))
-			must(t, w.store.CreateBed(ctx, store.Bed{ID: "a-1", Ward: "a", Name: "Bed"}))
+			must(t, w.store.CreateWard(ctx, directory.Ward{ID: "a", Name: "Ward A"}))
+			must(t, w.store.CreateBed(ctx, directory.Bed{ID: "a-1", Ward: "a", Name: "Bed"}))
 			left, err := w.store.CreatePatient(ctx, "Otto Old")
 			must(t, err)
 			here, err := w.store.CreatePatient(ctx, "Nora New")
 			must(t, err)
 			id := spiffe(overlay.KindSensor, arduino).String()
-			must(t, w.store.CreateDevice(ctx, store.Device{ID: id, Kind: overlay.KindSensor, State: store.DeviceActive}))
+			must(t, w.store.CreateDevice(ctx, directory.Device{ID: id, Kind: overlay.KindSensor, State: directory.DeviceActive}))
 			must(t, w.store.PlaceDevice(ctx, id, "a-1", began.Add(-5*time.Hour)))
 			must(t, w.store.Admit(ctx, left, "a-1", began.Add(-4*time.Hour)))
 			must(t, w.store.Discharge(ctx, left, began.Add(-20*time.Second)))

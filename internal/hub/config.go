@@ -9,11 +9,12 @@ import (
 	"time"
 
 	"vitalseal/internal/access"
+	"vitalseal/internal/archive"
+	"vitalseal/internal/channel"
 	"vitalseal/internal/fleet"
 	"vitalseal/internal/overlay"
 	"vitalseal/internal/signin"
 	"vitalseal/internal/sink"
-	"vitalseal/internal/store"
 	"vitalseal/internal/view/thingspeak"
 )
 
@@ -72,9 +73,9 @@ type RetentionConfig struct {
 	TrendDays    int `yaml:"trend_days"`
 }
 
-func (c RetentionConfig) retention() store.Retention {
+func (c RetentionConfig) retention() archive.Retention {
 	const day = 24 * time.Hour
-	return store.Retention{Waveforms: time.Duration(c.WaveformDays) * day, Numerics: time.Duration(c.NumericDays) * day, Sums: time.Duration(c.TrendDays) * day}
+	return archive.Retention{Waveforms: time.Duration(c.WaveformDays) * day, Numerics: time.Duration(c.NumericDays) * day, Sums: time.Duration(c.TrendDays) * day}
 }
 
 func (c RetentionConfig) validate() error {
@@ -82,7 +83,7 @@ func (c RetentionConfig) validate() error {
 	for _, x := range []struct {
 		key       string
 		days, low int
-	}{{"waveform_days", c.WaveformDays, 1}, {"numeric_days", c.NumericDays, 1}, {"trend_days", c.TrendDays, int(store.MinRetention / (24 * time.Hour))}} {
+	}{{"waveform_days", c.WaveformDays, 1}, {"numeric_days", c.NumericDays, 1}, {"trend_days", c.TrendDays, int(archive.MinRetention / (24 * time.Hour))}} {
 		if x.days != 0 && (x.days < x.low || x.days > most) {
 			return fmt.Errorf("hub: configuration: retention: %s: %d is not 0 (for ever) or %d to %d", x.key, x.days, x.low, most)
 		}
@@ -123,8 +124,8 @@ func (c CloudConfig) validate() error {
 	switch {
 	case c.Interval != 0 && (c.Interval < time.Second || c.Interval > time.Hour):
 		return fmt.Errorf("hub: configuration: cloud: interval: %v is not within 1s to 1h", c.Interval)
-	case c.Rescan != 0 && (c.Rescan < time.Minute || c.Rescan > store.MaxRescan):
-		return fmt.Errorf("hub: configuration: cloud: rescan: %v is not within 1m to %v", c.Rescan, store.MaxRescan)
+	case c.Rescan != 0 && (c.Rescan < time.Minute || c.Rescan > channel.MaxRescan):
+		return fmt.Errorf("hub: configuration: cloud: rescan: %v is not within 1m to %v", c.Rescan, channel.MaxRescan)
 	}
 	return nil
 }
@@ -143,7 +144,7 @@ type OverlayConfig struct {
 
 // Default is the configuration that every file starts from.
 func Default() Config {
-	return Config{Name: "hub", IdentityLifetime: 24 * time.Hour, TicketLifetime: 24 * time.Hour, ConfirmAfter: store.DefaultConfirmAfter, Host: signin.DefaultHost, TwoPersons: TwoPersonsAuto, Overlay: OverlayConfig{ReconcileEvery: fleet.ReconcileEvery},
+	return Config{Name: "hub", IdentityLifetime: 24 * time.Hour, TicketLifetime: 24 * time.Hour, ConfirmAfter: archive.DefaultConfirmAfter, Host: signin.DefaultHost, TwoPersons: TwoPersonsAuto, Overlay: OverlayConfig{ReconcileEvery: fleet.ReconcileEvery},
 		ThingSpeak: ThingSpeakConfig{Profile: "generous"}, Quotas: defaultQuotas(), Disk: DiskConfig{}.orDefault(), Cloud: CloudConfig{Interval: sink.MinInterval, Rescan: 24 * time.Hour}}
 }
 
@@ -166,8 +167,8 @@ func (c Config) Validate() error {
 		return fmt.Errorf("hub: configuration: overlay: reconcile_every: %v is not within 1s to 1h", c.Overlay.ReconcileEvery)
 	case c.TicketLifetime < time.Minute || c.TicketLifetime > 30*24*time.Hour:
 		return fmt.Errorf("hub: configuration: ticket_lifetime: %v is not within 1m to 720h", c.TicketLifetime)
-	case c.ConfirmAfter != 0 && (c.ConfirmAfter < store.MinConfirmAfter || c.ConfirmAfter > store.MaxConfirmAfter):
-		return fmt.Errorf("hub: configuration: confirm_after: %v is not within %v to %v", c.ConfirmAfter, store.MinConfirmAfter, store.MaxConfirmAfter)
+	case c.ConfirmAfter != 0 && (c.ConfirmAfter < archive.MinConfirmAfter || c.ConfirmAfter > archive.MaxConfirmAfter):
+		return fmt.Errorf("hub: configuration: confirm_after: %v is not within %v to %v", c.ConfirmAfter, archive.MinConfirmAfter, archive.MaxConfirmAfter)
 	case c.Host == "" || strings.ContainsAny(c.Host, ":/ "):
 		return fmt.Errorf("hub: configuration: host: %q is not a host name, such as %s", c.Host, signin.DefaultHost)
 	}

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"vitalseal/internal/access"
+	"vitalseal/internal/directory"
 	"vitalseal/internal/fleet"
 	"vitalseal/internal/overlay"
 	"vitalseal/internal/signin"
@@ -44,15 +45,15 @@ func firstStart(ctx context.Context, cfg Config, st *store.Store, inv *fleet.Inv
 		return nil
 	}
 	// The ticket goes first: if we are interrupted in between, the next start makes both again.
-	device := store.Device{ID: overlay.ID{Domain: cfg.Deployment, Kind: overlay.KindWorkstation, Name: "first"}.String(),
+	device := directory.Device{ID: overlay.ID{Domain: cfg.Deployment, Kind: overlay.KindWorkstation, Name: "first"}.String(),
 		Kind: overlay.KindWorkstation}
-	if old, err := st.Device(ctx, device.ID); err == nil && old.State == store.DeviceInvited {
+	if old, err := st.Device(ctx, device.ID); err == nil && old.State == directory.DeviceInvited {
 		if err := inv.Remove(ctx, device.ID); err != nil {
 			return err
 		}
 		device.ID = overlay.ID{Domain: cfg.Deployment, Kind: overlay.KindWorkstation, Name: "first-" + shortRandom()}.String()
 	}
-	ticket, err := inv.Invite(ctx, "first start", []store.Device{device})
+	ticket, err := inv.Invite(ctx, "first start", []directory.Device{device})
 	if err != nil {
 		return err
 	}
@@ -131,7 +132,7 @@ func renewFirstTicket(ctx context.Context, cfg Config, st *store.Store, inv *fle
 		case d.Kind != overlay.KindWorkstation:
 		case !d.Enrolled.IsZero():
 			return nil
-		case d.State == store.DeviceInvited && d.Mode == "" && (first == "" || d.ID < first):
+		case d.State == directory.DeviceInvited && d.Mode == "" && (first == "" || d.ID < first):
 			first = d.ID
 		}
 	}
@@ -144,7 +145,7 @@ func renewFirstTicket(ctx context.Context, cfg Config, st *store.Store, inv *fle
 		ticket, err = inv.ReissueAny(ctx, "first start", first)
 	} else {
 		first = overlay.ID{Domain: cfg.Deployment, Kind: overlay.KindWorkstation, Name: "first-" + shortRandom()}.String()
-		ticket, err = inv.Invite(ctx, "first start", []store.Device{{ID: first, Kind: overlay.KindWorkstation}})
+		ticket, err = inv.Invite(ctx, "first start", []directory.Device{{ID: first, Kind: overlay.KindWorkstation}})
 	}
 	if err != nil {
 		return err

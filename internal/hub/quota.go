@@ -4,7 +4,7 @@ import (
 	"fmt"
 
 	"vitalseal/internal/access"
-	"vitalseal/internal/store"
+	"vitalseal/internal/channel"
 	"vitalseal/internal/view/admin"
 	"vitalseal/internal/view/dashboard"
 )
@@ -32,7 +32,7 @@ type QuotaConfig struct {
 }
 
 func defaultQuotas() QuotaConfig {
-	s, a := store.DefaultQuota(), access.DefaultAuditQuota()
+	s, a := channel.DefaultQuota(), access.DefaultAuditQuota()
 	return QuotaConfig{PersonEntries: s.PersonEntries, PersonBytes: s.PersonBytes, HospitalEntries: s.HospitalEntries, HospitalBytes: s.HospitalBytes,
 		PersonWrites: a.PersonWrites, StationWrites: a.StationWrites, PersonAudit: a.PersonEntries, StationAudit: a.StationEntries,
 		PersonAuditBytes: a.PersonBytes, StationAuditBytes: a.StationBytes, LiveTotal: 512, LiveStation: 32, LivePerson: 32}
@@ -56,8 +56,8 @@ func (c QuotaConfig) validate() error {
 	return nil
 }
 
-func (c QuotaConfig) store() store.Quota {
-	return store.Quota{PersonEntries: c.PersonEntries, PersonBytes: c.PersonBytes, HospitalEntries: c.HospitalEntries, HospitalBytes: c.HospitalBytes}
+func (c QuotaConfig) store() channel.Quota {
+	return channel.Quota{PersonEntries: c.PersonEntries, PersonBytes: c.PersonBytes, HospitalEntries: c.HospitalEntries, HospitalBytes: c.HospitalBytes}
 }
 
 func (c QuotaConfig) audit() access.AuditQuota {

@@ -13,6 +13,7 @@ import (
 
 	"vitalseal/internal/access"
 	"vitalseal/internal/audit"
+	"vitalseal/internal/directory"
 	"vitalseal/internal/fleet"
 	"vitalseal/internal/overlay"
 	"vitalseal/internal/seal"
@@ -101,7 +102,7 @@ func Recover(ctx context.Context, cfg Config, network Network, r Recovery, log *
 		if err := note("identity:"+desk.String(), "a new workstation is invited"); err != nil {
 			return out, err
 		}
-		ticket, err := inv.Invite(ctx, recoverer, []store.Device{{ID: desk.String(), Kind: overlay.KindWorkstation}})
+		ticket, err := inv.Invite(ctx, recoverer, []directory.Device{{ID: desk.String(), Kind: overlay.KindWorkstation}})
 		if err != nil {
 			return out, err
 		}
@@ -329,7 +330,7 @@ func recoverOverlay(ctx context.Context, v *fleet.Inventory, cfg Config, out *Re
 	}
 	all, err := v.Devices(ctx)
 	for id, d := range all {
-		if d.State == store.DeviceDisabled {
+		if d.State == directory.DeviceDisabled {
 			out.Disabled = append(out.Disabled, id)
 		}
 	}

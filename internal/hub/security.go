@@ -11,6 +11,7 @@ import (
 	"vitalseal/internal/access"
 	"vitalseal/internal/audit"
 	"vitalseal/internal/delivery"
+	"vitalseal/internal/directory"
 	"vitalseal/internal/overlay"
 	"vitalseal/internal/store"
 )
@@ -39,14 +40,14 @@ type securityGuard struct {
 	wake chan struct{}
 
 	mu      sync.Mutex // guards all below
-	pending map[string]store.SecurityEvent
+	pending map[string]directory.SecurityEvent
 	// proven is when a witness last got a statement of the log, and followers when each workstation last waited for one.
 	proven    time.Time
 	followers map[string]time.Time
 }
 
 func newSecurityGuard(self overlay.ID, st *store.Store, log *slog.Logger) *securityGuard {
-	return &securityGuard{self: self, st: st, log: log, now: time.Now, wake: make(chan struct{}, 1), pending: map[string]store.SecurityEvent{},
+	return &securityGuard{self: self, st: st, log: log, now: time.Now, wake: make(chan struct{}, 1), pending: map[string]directory.SecurityEvent{},
 		proven: time.Now(), followers: map[string]time.Time{}}
 }
 
@@ -63,17 +64,17 @@ func (g *securityGuard) tell(e access.Event) {
 	if e.Kind == access.EventGlass || e.Kind == access.EventApproval {
 		return // pages of their own show these: the emergency's banner and its review, the approvals
 	}
-	g.note(store.SecurityEvent{Kind: e.Kind, Place: e.Where, Person: e.Person, Detail: e.Detail})
+	g.note(directory.SecurityEvent{Kind: e.Kind, Place: e.Where, Person: e.Person, Detail: e.Detail})
 }
 
-func (g *securityGuard) note(e store.SecurityEvent) {
+func (g *securityGuard) note(e directory.SecurityEvent) {
 	e.Last, e.Times = g.now().UTC(), 1
 	e.Detail = clipText(e.Detail, 255)
 	g.mu.Lock()
-	id := store.SecurityID(e.Kind, e.Place, e.Person)
+	id := directory.SecurityID(e.Kind, e.Place, e.Person)
 	if _, ok := g.pending[id]; !ok && len(g.pending) >= maxPendingEvents {
 		e.Place, e.Person = g.self.String(), "" // too many at once to tell them apart; the log has each
-		id = store.SecurityID(e.Kind, e.Place, "")
+		id = directory.SecurityID(e.Kind, e.Place, "")
 	}
 	e.Times += g.pending[id].Times
 	g.pending[id] = e
@@ -141,7 +142,7 @@ func (g *securityGuard) Run(ctx context.Context) {
 func (g *securityGuard) write(ctx context.Context) bool {
 	g.mu.Lock()
 	batch := g.pending
-	g.pending = map[string]store.SecurityEvent{}
+	g.pending = map[string]directory.SecurityEvent{}
 	g.mu.Unlock()
 	whole := true
 	for id, e := range batch {
@@ -192,7 +193,7 @@ func (g *securityGuard) lookForProofs(ctx context.Context) {
 	}
 	for _, id := range gone {
 		d, err := g.st.Device(ctx, id)
-		if err == nil && d.State == store.DeviceActive && now.Sub(d.LastSeen) < worksWithin {
+		if err == nil && d.State == directory.DeviceActive && now.Sub(d.LastSeen) < worksWithin {
 			g.tell(access.Event{Kind: access.EventWitnessGone, Where: id, Detail: fmt.Sprintf("for %d minutes, while it works at the hub", int(audit.UnprovenAfter/time.Minute))})
 			continue
 		}

@@ -12,6 +12,7 @@ import (
 	"vitalseal/internal/access"
 	"vitalseal/internal/audit"
 	"vitalseal/internal/delivery"
+	"vitalseal/internal/directory"
 	"vitalseal/internal/overlay"
 	"vitalseal/internal/seal"
 	"vitalseal/internal/store"
@@ -52,7 +53,7 @@ func TestSecurityEventsAreKept(t *testing.T) {
 	for r, want := range map[delivery.Reason]string{delivery.OtherContent: access.EventNonce, delivery.EpochJump: access.EventJump, delivery.StartJump: access.EventJump,
 		delivery.Fenced: access.EventCopy, delivery.OlderStart: access.EventCopy, delivery.EpochReused: access.EventCopy, delivery.DoesNotOpen: access.EventForgery} {
 		g.forged("spiffe://test.internal/sensor/oxi-1", r)
-		if id := store.SecurityID(want, "spiffe://test.internal/sensor/oxi-1", ""); g.pending[id].Detail != r.String() {
+		if id := directory.SecurityID(want, "spiffe://test.internal/sensor/oxi-1", ""); g.pending[id].Detail != r.String() {
 			t.Errorf("%v is shown as %+v", r, g.pending[id])
 		}
 	}
@@ -86,7 +87,7 @@ func TestMissingProofs(t *testing.T) {
 	g, st := testGuard(t)
 	const desk, off = "spiffe://test.internal/workstation/desk-1", "spiffe://test.internal/workstation/desk-2"
 	for _, id := range []string{desk, off} {
-		if err := st.CreateDevice(t.Context(), store.Device{ID: id, Kind: "workstation", State: store.DeviceActive}); err != nil {
+		if err := st.CreateDevice(t.Context(), directory.Device{ID: id, Kind: "workstation", State: directory.DeviceActive}); err != nil {
 			t.Fatal(err)
 		}
 		g.asked(id)

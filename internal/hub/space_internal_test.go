@@ -9,7 +9,7 @@ import (
 	"strings"
 	"testing"
 
-	"vitalseal/internal/store"
+	"vitalseal/internal/directory"
 )
 
 // TestHubsOwnDisk: a disk that fills is told of, then the reserve is given up and readings are held; with room again all of it is undone. A
@@ -22,7 +22,7 @@ func TestHubsOwnDisk(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	must(st.CreateDevice(t.Context(), store.Device{ID: guard.self.String(), Kind: "hub", State: store.DeviceActive}))
+	must(st.CreateDevice(t.Context(), directory.Device{ID: guard.self.String(), Kind: "hub", State: directory.DeviceActive}))
 	dir := t.TempDir()
 	var said strings.Builder
 	const size = int64(200 << 20) // so the reserve is 10 MiB, and below 20 people are told
@@ -53,10 +53,10 @@ func TestHubsOwnDisk(t *testing.T) {
 		log     string
 	}{
 		{100, false, true, "", ""},
-		{171, false, true, store.SecurityHubDisk + " hub", "NEARLY FULL"},
-		{186, true, false, store.SecurityHubDisk + " hub", "THE HUB'S DISK IS FULL"},
-		{180, true, false, store.SecurityHubDisk + " hub", ""}, // too little for a reserve
-		{174, false, true, store.SecurityHubDisk + " hub", "readings are stored"},
+		{171, false, true, directory.SecurityHubDisk + " hub", "NEARLY FULL"},
+		{186, true, false, directory.SecurityHubDisk + " hub", "THE HUB'S DISK IS FULL"},
+		{180, true, false, directory.SecurityHubDisk + " hub", ""}, // too little for a reserve
+		{174, false, true, directory.SecurityHubDisk + " hub", "readings are stored"},
 		{100, false, true, "", "enough room again"},
 	} {
 		used = x.used << 20

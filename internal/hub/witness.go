@@ -12,9 +12,9 @@ import (
 
 	"vitalseal/internal/access"
 	"vitalseal/internal/audit"
+	"vitalseal/internal/directory"
 	"vitalseal/internal/fleet"
 	"vitalseal/internal/overlay"
-	"vitalseal/internal/store"
 	"vitalseal/internal/view/dashboard"
 )
 
@@ -167,14 +167,14 @@ func (t *testimony) witnessOthers(ctx context.Context, self overlay.ID, inv *fle
 		all, err := inv.Devices(ctx)
 		if err == nil {
 			for id, stop := range followed {
-				if all[id].State != store.DeviceActive {
+				if all[id].State != directory.DeviceActive {
 					stop()
 					delete(followed, id)
 				}
 			}
 			for id, d := range all {
 				hub, bad := overlay.ParseID(id)
-				if bad != nil || d.Kind != overlay.KindHub || d.State != store.DeviceActive || hub == self || followed[id] != nil {
+				if bad != nil || d.Kind != overlay.KindHub || d.State != directory.DeviceActive || hub == self || followed[id] != nil {
 					continue
 				}
 				one, stop := context.WithCancel(ctx)

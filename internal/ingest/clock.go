@@ -4,8 +4,8 @@ import (
 	"slices"
 	"time"
 
+	"vitalseal/internal/archive"
 	"vitalseal/internal/delivery"
-	"vitalseal/internal/store"
 	"vitalseal/internal/vitals"
 )
 
@@ -37,7 +37,7 @@ func (k *peerClock) report(r delivery.ClockReport, now time.Time) {
 }
 
 // of is what is known of the clock by which a chunk was measured that came just now.
-func (k *peerClock) of(number uint64, c vitals.Chunk, received time.Time) store.Clock {
+func (k *peerClock) of(number uint64, c vitals.Chunk, received time.Time) archive.Clock {
 	if !k.measures {
 		return k.front.clock(c, received)
 	}
@@ -48,7 +48,7 @@ func (k *peerClock) of(number uint64, c vitals.Chunk, received time.Time) store.
 		return 1
 	})
 	if i == 0 {
-		return store.Clock{Judged: true}
+		return archive.Clock{Judged: true}
 	}
 	if k.spans[i-1].Kind == delivery.ClockOfDevice {
 		return k.deviceClock(c, received)
@@ -58,42 +58,42 @@ func (k *peerClock) of(number uint64, c vitals.Chunk, received time.Time) store.
 
 // deviceClock judges a device's own clock by what comes live. A device may rightly say what it measured a while ago, so one that comes late
 // again and again is not known to be wrong: that is for the store to say, which knows whether the patient has changed meanwhile.
-func (k *peerClock) deviceClock(c vitals.Chunk, received time.Time) store.Clock {
+func (k *peerClock) deviceClock(c vitals.Chunk, received time.Time) archive.Clock {
 	clock := k.device.clock(c, received)
 	if clock.Known && !clock.Sure() {
-		return store.Clock{Judged: true, Late: -clock.Offset}
+		return archive.Clock{Judged: true, Late: -clock.Offset}
 	}
 	return clock
 }
 
-func (k *peerClock) clockOf(s delivery.ClockSpan) store.Clock {
+func (k *peerClock) clockOf(s delivery.ClockSpan) archive.Clock {
 	offset, within, ok := k.measured.Offset()
 	switch {
 	case s.Kind == delivery.ClockSet && ok:
-		return store.Clock{Judged: true, Known: true, Offset: offset - s.Value, Error: within}
+		return archive.Clock{Judged: true, Known: true, Offset: offset - s.Value, Error: within}
 	case s.Kind == delivery.ClockMeasured:
-		return store.Clock{Judged: true, Known: true, Offset: s.Value, Error: s.Error}
+		return archive.Clock{Judged: true, Known: true, Offset: s.Value, Error: s.Error}
 	}
-	return store.Clock{Judged: true}
+	return archive.Clock{Judged: true}
 }
 
 // now is the clock as it is.
-func (k *peerClock) now() store.Clock {
+func (k *peerClock) now() archive.Clock {
 	if !k.measures {
 		return k.front.now
 	}
 	offset, within, ok := k.measured.Offset()
-	return store.Clock{Judged: true, Known: ok, Offset: offset, Error: within}
+	return archive.Clock{Judged: true, Known: ok, Offset: offset, Error: within}
 }
 
 // settlements are what the record and the measurement say together of epochs between two numbers, once the clock is right. high is
 // the end of a start's numbers.
-func (k *peerClock) settlements(low, high uint64) (all []store.Settlement) {
+func (k *peerClock) settlements(low, high uint64) (all []archive.Settlement) {
 	if now := k.now(); !k.measures || !now.Known || !now.Sure() {
 		return nil
 	}
 	for i, s := range k.spans {
-		x := store.Settlement{Low: s.From, High: s.From | lastOfStart, By: "clock"}
+		x := archive.Settlement{Low: s.From, High: s.From | lastOfStart, By: "clock"}
 		if i+1 < len(k.spans) {
 			x.High = k.spans[i+1].From - 1
 		}
@@ -122,7 +122,7 @@ const lastOfStart = 1<<20 - 1
 type front struct {
 	newest time.Time // by the gateway's clock
 	lags   []lag     // of the readings that were the newest when they came; at most frontKept
-	now    store.Clock
+	now    archive.Clock
 }
 
 type lag struct {
@@ -136,8 +136,8 @@ const (
 	frontKept   = 256
 )
 
-func (f *front) clock(c vitals.Chunk, received time.Time) store.Clock {
-	unknown := store.Clock{Judged: true}
+func (f *front) clock(c vitals.Chunk, received time.Time) archive.Clock {
+	unknown := archive.Clock{Judged: true}
 	if c.Signal == vitals.Events {
 		return unknown // they are told when they are known
 	}
@@ -159,16 +159,16 @@ func (f *front) clock(c vitals.Chunk, received time.Time) store.Clock {
 	return unknown // a backlog, by a clock that nothing is known of
 }
 
-func (f *front) judge(now time.Time) store.Clock {
+func (f *front) judge(now time.Time) archive.Clock {
 	low, high := f.lags[0].by, f.lags[0].by
 	for _, l := range f.lags {
 		low, high = min(low, l.by), max(high, l.by)
 	}
 	if low <= delivery.ClockSlack && low >= -delivery.ClockSlack { // one that came at once is enough
-		return store.Clock{Judged: true, Known: true, Error: delivery.ClockSlack}
+		return archive.Clock{Judged: true, Known: true, Error: delivery.ClockSlack}
 	}
 	if len(f.lags) < 8 || now.Sub(f.lags[0].at) < frontLasts || high-low > frontSteady {
-		return store.Clock{Judged: true}
+		return archive.Clock{Judged: true}
 	}
-	return store.Clock{Judged: true, Known: true, Offset: -low, Error: frontSteady}
+	return archive.Clock{Judged: true, Known: true, Offset: -low, Error: frontSteady}
 }

@@ -5,8 +5,8 @@ import (
 	"testing"
 	"time"
 
+	"vitalseal/internal/archive"
 	"vitalseal/internal/delivery"
-	"vitalseal/internal/store"
 	"vitalseal/internal/vitals"
 )
 
@@ -57,7 +57,7 @@ func TestBacklogByTheRecordOfSteps(t *testing.T) {
 		k.report(r, hub)
 		hub = hub.Add(10 * time.Millisecond)
 	}
-	of := func(number uint64) store.Clock { return k.of(number, vitals.Chunk{}, hub) }
+	of := func(number uint64) archive.Clock { return k.of(number, vitals.Chunk{}, hub) }
 	const slow = -45 * time.Minute
 	first := []delivery.ClockSpan{{From: 3, Kind: delivery.ClockMeasured, Value: time.Minute, Error: time.Second}, {From: 8}, {From: 10, Kind: delivery.ClockSet}}
 	report(slow, 1, 0, first...)
@@ -89,7 +89,7 @@ func TestBacklogByTheRecordOfSteps(t *testing.T) {
 	report(0, 2, -slow, second...)
 	near(21, 0)
 	near(12, slow)
-	got := map[uint64]store.Settlement{}
+	got := map[uint64]archive.Settlement{}
 	for _, s := range k.settlements(0, 100) {
 		if !s.Measured {
 			got[s.Low] = s
@@ -125,7 +125,7 @@ func TestClockOfAnOldGateway(t *testing.T) {
 	})
 	t.Run("slow", func(t *testing.T) {
 		var k peerClock
-		var c store.Clock
+		var c archive.Clock
 		for i := range 15 {
 			at := start.Add(time.Duration(i) * time.Second)
 			c = k.of(1, chunk(at.Add(-45*time.Minute)), at.Add(200*time.Millisecond))
@@ -150,7 +150,7 @@ func TestClockOfAnOldGateway(t *testing.T) {
 	})
 	t.Run("ahead", func(t *testing.T) {
 		var k peerClock
-		var c store.Clock
+		var c archive.Clock
 		for i := range 15 {
 			at := start.Add(time.Duration(i) * time.Second)
 			c = k.of(1, chunk(at.Add(time.Hour)), at)
@@ -169,7 +169,7 @@ func TestClockOfADevice(t *testing.T) {
 		k.measured.Add(delivery.Exchanged{Low: time.Minute.Microseconds(), High: time.Minute.Microseconds()})
 		return k
 	}
-	said := func(k *peerClock, late time.Duration, n int) (c store.Clock) {
+	said := func(k *peerClock, late time.Duration, n int) (c archive.Clock) {
 		for i := range n {
 			at := start.Add(time.Duration(i) * time.Second)
 			c = k.of(2, vitals.Chunk{Signal: vitals.Numerics, Start: at.Add(-late), Bundles: []vitals.Bundle{{At: at.Add(-late)}}}, at)

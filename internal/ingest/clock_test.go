@@ -6,8 +6,8 @@ import (
 	"testing"
 	"time"
 
+	"vitalseal/internal/archive"
 	"vitalseal/internal/delivery"
-	"vitalseal/internal/store"
 	"vitalseal/internal/uplink"
 )
 
@@ -42,8 +42,8 @@ func (c *hostClock) Measured(_ uint64, offset, _ time.Duration) {
 // an epoch that began after the clock was set with that, and an old gateway's with what can be said of it.
 func TestClockIsKnownBeforeTheFirstReading(t *testing.T) {
 	h := newHub(t)
-	arrivals := make(chan store.Arrival, 100)
-	h.store.answer = func(a store.Arrival) (delivery.Outcome, error) {
+	arrivals := make(chan archive.Arrival, 100)
+	h.store.answer = func(a archive.Arrival) (delivery.Outcome, error) {
 		arrivals <- a
 		return 0, nil
 	}
@@ -53,13 +53,13 @@ func TestClockIsKnownBeforeTheFirstReading(t *testing.T) {
 	d := newDevice(t, h, "oxi-1", uplink.WithClock(clock))
 	d.announced(1).send(3)
 	d.run()
-	near := func(a store.Arrival, want time.Duration) {
+	near := func(a archive.Arrival, want time.Duration) {
 		t.Helper()
 		if c := a.Clock; !c.Judged || !c.Known || (c.Offset-want).Abs() > c.Error+time.Second {
 			t.Errorf("epoch %d, chunk %d: the clock is %+v, want %v", a.Header.Epoch.Number, a.Header.Seq, c, want)
 		}
 	}
-	next := func() store.Arrival {
+	next := func() archive.Arrival {
 		t.Helper()
 		ctx, cancel := context.WithTimeout(t.Context(), patience)
 		defer cancel()
@@ -68,7 +68,7 @@ func TestClockIsKnownBeforeTheFirstReading(t *testing.T) {
 			return a
 		case <-ctx.Done():
 			t.Fatal("no chunk came")
-			return store.Arrival{}
+			return archive.Arrival{}
 		}
 	}
 	for range 3 {

@@ -5,15 +5,15 @@ import (
 	"sync"
 	"time"
 
+	"vitalseal/internal/archive"
 	"vitalseal/internal/delivery"
-	"vitalseal/internal/store"
 )
 
 // clockStore is what the server needs of a store that keeps what waits for a clock; *store.Store is one.
 type clockStore interface {
-	NoteClock(ctx context.Context, sensor string, c store.Clock) error
-	Waiting(ctx context.Context, sensor string) (store.WaitingChunks, error)
-	SettleClock(ctx context.Context, sensor string, x store.Settlement) (released int, err error)
+	NoteClock(ctx context.Context, sensor string, c archive.Clock) error
+	Waiting(ctx context.Context, sensor string) (archive.WaitingChunks, error)
+	SettleClock(ctx context.Context, sensor string, x archive.Settlement) (released int, err error)
 }
 
 // judgeClock notes what is known of the gateway's clock, says when it is wrong and when it is right again, and settles what waits once
@@ -46,7 +46,7 @@ func (x *receiver) judgeClock(ctx context.Context, wg *sync.WaitGroup) {
 	})
 }
 
-func (x *receiver) settleClock(ctx context.Context, keeper clockStore, now store.Clock, clock *peerClock) error {
+func (x *receiver) settleClock(ctx context.Context, keeper clockStore, now archive.Clock, clock *peerClock) error {
 	if err := keeper.NoteClock(ctx, x.sensor, now); err != nil {
 		return err
 	}

@@ -10,10 +10,10 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"vitalseal/internal/archive"
 	"vitalseal/internal/delivery"
 	"vitalseal/internal/outbox"
 	"vitalseal/internal/seal"
-	"vitalseal/internal/store"
 	"vitalseal/internal/uplink"
 	"vitalseal/internal/vitals"
 )
@@ -28,7 +28,7 @@ func TestLiveFirst(t *testing.T) {
 			at          time.Time
 		}
 		var came []arrival // guarded by the store's lock
-		h.store.answer = func(a store.Arrival) (delivery.Outcome, error) {
+		h.store.answer = func(a archive.Arrival) (delivery.Outcome, error) {
 			came = append(came, arrival{a.Header.Epoch.Number, a.Header.Seq, time.Now()})
 			return 0, nil
 		}
@@ -147,7 +147,7 @@ func TestGapReachesTheStore(t *testing.T) {
 	d.append(outbox.Control, a, s(vitals.Event{At: at, Code: "gap", Detail: "12 samples"}, g.Event()))
 	d.run()
 	d.awaitSettled(2)
-	want := []store.Gap{{Sensor: d.id.String(), Signal: g.Signal, Epoch: g.Epoch, First: 10, Last: 2000, From: g.From, To: g.To, Reason: g.Reason}}
+	want := []archive.Gap{{Sensor: d.id.String(), Signal: g.Signal, Epoch: g.Epoch, First: 10, Last: 2000, From: g.From, To: g.To, Reason: g.Reason}}
 	if diff := cmp.Diff(want, now(h.store, &h.store.gaps)); diff != "" {
 		t.Error(diff)
 	}
@@ -175,7 +175,7 @@ func (d *device) events(number uint64) (sealed func(...vitals.Event) []byte, ann
 func TestPoisonStepsAside(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHub(t)
-		h.store.answer = func(a store.Arrival) (delivery.Outcome, error) {
+		h.store.answer = func(a archive.Arrival) (delivery.Outcome, error) {
 			if a.Header.Seq < 100 {
 				return delivery.Retry, errors.New("this one breaks the disk")
 			}

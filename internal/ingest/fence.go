@@ -5,7 +5,7 @@ import (
 	"time"
 
 	"vitalseal/internal/delivery"
-	"vitalseal/internal/store"
+	"vitalseal/internal/directory"
 )
 
 // fence lets in the newest start of a gateway and turns away an older one, a copy of it, and one whose counter no gateway can have
@@ -61,7 +61,7 @@ const knockEvery = 45 * time.Second
 
 // waited reports whether the newest start of an identity has been away for long enough while an older one knocked. Whether it was
 // seen is told by its connection here, and by what the store says for all hubs; clocks are not compared.
-func (s *Server) waited(x *receiver, v store.StartVerdict) bool {
+func (s *Server) waited(x *receiver, v directory.StartVerdict) bool {
 	now := time.Now()
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -12,8 +12,11 @@ import (
 	"time"
 
 	"vitalseal/internal/access"
+	"vitalseal/internal/archive"
 	"vitalseal/internal/audit"
+	"vitalseal/internal/channel"
 	"vitalseal/internal/delivery"
+	"vitalseal/internal/directory"
 	"vitalseal/internal/ingest"
 	"vitalseal/internal/outbox"
 	"vitalseal/internal/overlay"
@@ -40,9 +43,9 @@ type memory struct {
 	starts        map[string]delivery.Start
 	seen          time.Time // of every device
 	troubles      []string
-	gaps          []store.Gap
-	answer        func(store.Arrival) (delivery.Outcome, error) // nil: stores
-	changed       chan struct{}                                 // closed and renewed at each chunk
+	gaps          []archive.Gap
+	answer        func(archive.Arrival) (delivery.Outcome, error) // nil: stores
+	changed       chan struct{}                                   // closed and renewed at each chunk
 }
 
 func newMemory() *memory {
@@ -50,11 +53,11 @@ func newMemory() *memory {
 }
 
 // Hand settles from another goroutine, as the real store does.
-func (m *memory) Hand(_ context.Context, _ access.Grant, a store.Arrival, settled func(delivery.Outcome, string, error)) {
+func (m *memory) Hand(_ context.Context, _ access.Grant, a archive.Arrival, settled func(delivery.Outcome, string, error)) {
 	go func() { settled(m.take(a)) }()
 }
 
-func (m *memory) take(a store.Arrival) (delivery.Outcome, string, error) {
+func (m *memory) take(a archive.Arrival) (delivery.Outcome, string, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.answer != nil {
@@ -79,7 +82,7 @@ func (m *memory) SaveAnnouncement(_ context.Context, sensor string, of delivery.
 	if old, ok := m.announcements[sensor+e.ID.String()]; ok && bytes.Equal(old, a) {
 		return nil
 	} else if of.Boot != 0 && e.Boot() > of.Boot {
-		return store.ErrEpochJump
+		return directory.ErrEpochJump
 	} else if ok || of.Boot == 0 && seen && e != newest && e.Number <= newest.Number {
 		return store.ErrConflict
 	}
@@ -91,11 +94,11 @@ func (m *memory) SaveAnnouncement(_ context.Context, sensor string, of delivery.
 }
 
 // TakeStart lets the newest run in. What the real store does beyond that is tested with it.
-func (m *memory) TakeStart(_ context.Context, sensor string, st delivery.Start, anyway bool) (store.StartVerdict, error) {
+func (m *memory) TakeStart(_ context.Context, sensor string, st delivery.Start, anyway bool) (directory.StartVerdict, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	newest := m.starts[sensor]
-	v := store.StartVerdict{Newest: newest, Highest: newest.Boot, Seen: m.seen}
+	v := directory.StartVerdict{Newest: newest, Highest: newest.Boot, Seen: m.seen}
 	if older := st.Boot < newest.Boot || st.Boot == newest.Boot && st.Instance != newest.Instance; older && !anyway {
 		return v, nil
 	} else {
@@ -126,7 +129,7 @@ func (m *memory) NoteAlert(context.Context, string, string, time.Time) error { r
 
 func (m *memory) TouchDevice(context.Context, string) error { return nil }
 
-func (m *memory) AppendEntries(ctx context.Context, g access.Grant, channel int64, entries []store.Entry) ([]store.Entry, error) {
+func (m *memory) AppendEntries(ctx context.Context, g access.Grant, channel int64, entries []channel.Entry) ([]channel.Entry, error) {
 	for i := range entries {
 		var err error
 		if entries[i], err = m.AppendEntry(ctx, g, channel, entries[i]); err != nil {
@@ -136,12 +139,12 @@ func (m *memory) AppendEntries(ctx context.Context, g access.Grant, channel int6
 	return entries, nil
 }
 
-func (m *memory) AppendEntry(_ context.Context, _ access.Grant, _ int64, e store.Entry) (store.Entry, error) {
+func (m *memory) AppendEntry(_ context.Context, _ access.Grant, _ int64, e channel.Entry) (channel.Entry, error) {
 	e.ID = 1
 	return e, nil
 }
 
-func (m *memory) SaveGaps(_ context.Context, sensor string, gaps []store.Gap) error {
+func (m *memory) SaveGaps(_ context.Context, sensor string, gaps []archive.Gap) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for _, g := range gaps {

@@ -8,6 +8,7 @@ import (
 	"sync"
 
 	"vitalseal/internal/delivery"
+	"vitalseal/internal/directory"
 	"vitalseal/internal/seal"
 	"vitalseal/internal/store"
 	"vitalseal/internal/vitals"
@@ -119,10 +120,10 @@ func (o *openers) announce(ctx context.Context, sensor string, of delivery.Start
 	}
 	// The store takes a new one only if its number can be: of this start or an earlier one, or else above all before it.
 	switch err := o.s.c.Store.SaveAnnouncement(ctx, sensor, of, info.Epoch, info.Signal, announcement); {
-	case errors.Is(err, store.ErrEpochJump) && of.Boot != 0 && info.Epoch.Boot()-of.Boot <= maxStarted:
+	case errors.Is(err, directory.ErrEpochJump) && of.Boot != 0 && info.Epoch.Boot()-of.Boot <= maxStarted:
 		// A gateway that was told a number to exceed connects anew with it; this was sealed a moment before.
 		return delivery.EpochJump, delivery.Retry, err
-	case errors.Is(err, store.ErrEpochJump):
+	case errors.Is(err, directory.ErrEpochJump):
 		return delivery.EpochJump, delivery.Rejected, err
 	case errors.Is(err, store.ErrConflict):
 		return delivery.EpochReused, delivery.Rejected, err

@@ -10,11 +10,12 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"vitalseal/internal/access"
+	"vitalseal/internal/archive"
+	"vitalseal/internal/channel"
 	"vitalseal/internal/delivery"
 	"vitalseal/internal/ingest"
 	"vitalseal/internal/outbox"
 	"vitalseal/internal/overlay"
-	"vitalseal/internal/store"
 	"vitalseal/internal/uplink"
 )
 
@@ -191,7 +192,7 @@ func TestHubForgets(t *testing.T) {
 func TestStoreFailsForAWhile(t *testing.T) {
 	h := newHub(t)
 	failures := 7
-	h.store.answer = func(store.Arrival) (delivery.Outcome, error) {
+	h.store.answer = func(archive.Arrival) (delivery.Outcome, error) {
 		if failures > 0 {
 			failures--
 			return delivery.Retry, errors.New("disk full")
@@ -392,13 +393,13 @@ func TestSubmit(t *testing.T) {
 	long, ok := string(make([]byte, 256)), "21.5"
 	for _, tc := range []struct {
 		name  string
-		entry store.Entry
+		entry channel.Entry
 		want  error
 	}{
-		{"a field", store.Entry{Fields: [8]*string{1: &ok}}, nil},
-		{"nothing", store.Entry{}, ingest.ErrEntry},
-		{"too long", store.Entry{Fields: [8]*string{&long}}, ingest.ErrEntry},
-		{"status not UTF-8", store.Entry{Status: "\xff"}, ingest.ErrEntry},
+		{"a field", channel.Entry{Fields: [8]*string{1: &ok}}, nil},
+		{"nothing", channel.Entry{}, ingest.ErrEntry},
+		{"too long", channel.Entry{Fields: [8]*string{&long}}, ingest.ErrEntry},
+		{"status not UTF-8", channel.Entry{Status: "\xff"}, ingest.ErrEntry},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			e, err := h.server.Submit(context.Background(), access.Grant{}, 1, tc.entry)

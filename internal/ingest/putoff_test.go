@@ -7,8 +7,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"vitalseal/internal/archive"
 	"vitalseal/internal/delivery"
-	"vitalseal/internal/store"
 )
 
 // TestLiveGoesOnWhileTheHubStoresNothing: a hub whose disk is full puts off all that it is sent. What is measured now still reaches it in
@@ -18,7 +18,7 @@ func TestLiveGoesOnWhileTheHubStoresNothing(t *testing.T) {
 		h := newHub(t)
 		var mu sync.Mutex
 		heard := map[uint64]time.Time{}
-		h.store.answer = func(a store.Arrival) (delivery.Outcome, error) {
+		h.store.answer = func(a archive.Arrival) (delivery.Outcome, error) {
 			mu.Lock()
 			defer mu.Unlock()
 			if heard[a.Header.Seq].IsZero() {

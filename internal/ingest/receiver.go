@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"vitalseal/internal/access"
+	"vitalseal/internal/archive"
 	"vitalseal/internal/delivery"
 	"vitalseal/internal/overlay"
 	"vitalseal/internal/seal"
@@ -414,7 +415,7 @@ func (x *receiver) chunk(ctx context.Context, m delivery.Numbered, done func()) 
 				x.retry(ctx, m, err)
 			case o == delivery.Rejected:
 				why := delivery.StoreRejected
-				if reason == store.ReasonContent {
+				if reason == archive.ReasonContent {
 					why = delivery.OtherContent
 				}
 				x.reject(ctx, m, why, errors.New(reason), a.Header)
@@ -432,7 +433,7 @@ func (x *receiver) reject(ctx context.Context, m delivery.Numbered, r delivery.R
 }
 
 // open makes an arrival of a message, or answers why not.
-func (x *receiver) open(ctx context.Context, m delivery.Numbered) (a store.Arrival, ok bool) {
+func (x *receiver) open(ctx context.Context, m delivery.Numbered) (a archive.Arrival, ok bool) {
 	reject := func(r delivery.Reason, err error, h seal.Header) { x.reject(ctx, m, r, err, h) }
 	outside, err := seal.ParseHeader(m.Data, x.sensor)
 	if err != nil {
@@ -475,15 +476,15 @@ func (x *receiver) open(ctx context.Context, m delivery.Numbered) (a store.Arriv
 		return a, false
 	}
 	received := x.s.c.Now().UTC()
-	return store.Arrival{Sensor: x.sensor, Header: h, Chunk: chunk, Encoded: plain, Received: received, Clock: x.clock.of(h.Epoch.Number, chunk, received)}, true
+	return archive.Arrival{Sensor: x.sensor, Header: h, Chunk: chunk, Encoded: plain, Received: received, Clock: x.clock.of(h.Epoch.Number, chunk, received)}, true
 }
 
 // gaps notes what a chunk of events says will never arrive, before the chunk itself: whatever is lost in between comes again.
 func (x *receiver) gaps(ctx context.Context, c vitals.Chunk) error {
-	var gaps []store.Gap
+	var gaps []archive.Gap
 	for _, e := range c.Events {
 		if g, ok := delivery.ParseGap(e); ok {
-			gaps = append(gaps, store.Gap{Signal: g.Signal, Epoch: g.Epoch, First: g.First, Last: g.Last, From: g.From, To: g.To, Reason: g.Reason})
+			gaps = append(gaps, archive.Gap{Signal: g.Signal, Epoch: g.Epoch, First: g.First, Last: g.Last, From: g.From, To: g.To, Reason: g.Reason})
 		}
 	}
 	if len(gaps) == 0 {

@@ -24,11 +24,13 @@ import (
 	"golang.org/x/sync/semaphore"
 
 	"vitalseal/internal/access"
+	"vitalseal/internal/archive"
 	"vitalseal/internal/audit"
+	"vitalseal/internal/channel"
 	"vitalseal/internal/delivery"
+	"vitalseal/internal/directory"
 	"vitalseal/internal/overlay"
 	"vitalseal/internal/seal"
-	"vitalseal/internal/store"
 )
 
 const (
@@ -46,9 +48,9 @@ const (
 // Store is what the server needs of the store; *store.Store is one.
 type Store interface {
 	// Hand calls settled once, when a chunk's outcome is durable; until then it may have returned. Chunks in hand share commits.
-	Hand(ctx context.Context, g access.Grant, a store.Arrival, settled func(o delivery.Outcome, reason string, err error))
+	Hand(ctx context.Context, g access.Grant, a archive.Arrival, settled func(o delivery.Outcome, reason string, err error))
 	// TakeStart decides whether a run of a gateway may deliver as an identity, and remembers the newest one durably.
-	TakeStart(ctx context.Context, sensor string, st delivery.Start, anyway bool) (store.StartVerdict, error)
+	TakeStart(ctx context.Context, sensor string, st delivery.Start, anyway bool) (directory.StartVerdict, error)
 	// SaveAnnouncement is store.ErrConflict for an epoch that cannot be, number or id used before, and store.ErrEpochJump for a
 	// number that no gateway can have counted to.
 	SaveAnnouncement(ctx context.Context, sensor string, of delivery.Start, epoch seal.Epoch, signal uint8, announcement []byte) error
@@ -59,10 +61,10 @@ type Store interface {
 	// NoteTrouble notes what a sensor says is wrong with its gateway, NoteAlert what the hub refused of an identity.
 	NoteTrouble(ctx context.Context, sensor, text string, at time.Time) error
 	NoteAlert(ctx context.Context, id, text string, at time.Time) error
-	AppendEntry(ctx context.Context, g access.Grant, channel int64, e store.Entry) (store.Entry, error)
+	AppendEntry(ctx context.Context, g access.Grant, channelID int64, e channel.Entry) (channel.Entry, error)
 	// SaveGaps notes, durably, what a sensor's gateway says will never arrive. The same again is no error.
-	SaveGaps(ctx context.Context, sensor string, gaps []store.Gap) error
-	AppendEntries(ctx context.Context, g access.Grant, channel int64, entries []store.Entry) ([]store.Entry, error)
+	SaveGaps(ctx context.Context, sensor string, gaps []archive.Gap) error
+	AppendEntries(ctx context.Context, g access.Grant, channelID int64, entries []channel.Entry) ([]channel.Entry, error)
 }
 
 // Config is what a Server works with.

@@ -17,8 +17,8 @@ import (
 	"strings"
 	"time"
 
+	"vitalseal/internal/channel"
 	"vitalseal/internal/form"
-	"vitalseal/internal/store"
 )
 
 const (
@@ -77,7 +77,7 @@ const (
 )
 
 // deliver sends a batch and acts on the answer.
-func (e *Engine) deliver(ctx context.Context, k store.Sink, s *state, b *batch) {
+func (e *Engine) deliver(ctx context.Context, k channel.Sink, s *state, b *batch) {
 	// Noted first: should we be killed before the answer, the next answer is read knowing that this
 	// one was lost.
 	if err := e.c.Store.SinkAttempts(ctx, k, k.Attempts+1); err != nil {
@@ -153,7 +153,7 @@ func (m message) update() update {
 }
 
 // send is one bulk update. after is how long the cloud wants not to be asked.
-func (e *Engine) send(ctx context.Context, k store.Sink, b *batch) (what outcome, after time.Duration, err error) {
+func (e *Engine) send(ctx context.Context, k channel.Sink, b *batch) (what outcome, after time.Duration, err error) {
 	key, err := e.c.Store.SinkWriteKey(ctx, e.grant, k.Channel)
 	if err != nil {
 		return refused, 0, err

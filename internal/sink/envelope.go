@@ -8,8 +8,8 @@ import (
 	"math"
 	"time"
 
+	"vitalseal/internal/channel"
 	"vitalseal/internal/seal"
-	"vitalseal/internal/store"
 	"vitalseal/internal/vitals"
 )
 
@@ -39,7 +39,7 @@ var text64 = base64.RawURLEncoding.Strict()
 func associated(head []byte) []byte { return append([]byte("vitalseal cloud envelope\x00"), head...) }
 
 // sealEnvelope seals text, which is padded: all envelopes have one length.
-func sealEnvelope(key seal.Key, id store.KeyID, text []byte) string {
+func sealEnvelope(key seal.Key, id channel.KeyID, text []byte) string {
 	head := append([]byte{envelopeVersion}, id[:]...)
 	padded := make([]byte, plainBytes)
 	copy(padded, text)
@@ -47,7 +47,7 @@ func sealEnvelope(key seal.Key, id store.KeyID, text []byte) string {
 }
 
 // envelopeKeyID is the id of the key that an envelope names.
-func envelopeKeyID(envelope string) (id store.KeyID, raw []byte, err error) {
+func envelopeKeyID(envelope string) (id channel.KeyID, raw []byte, err error) {
 	if len(envelope) != EnvelopeChars {
 		return id, nil, ErrEnvelope
 	}

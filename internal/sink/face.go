@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"vitalseal/internal/access"
+	"vitalseal/internal/channel"
 	"vitalseal/internal/store"
 	"vitalseal/internal/view/api"
 )
@@ -104,7 +105,7 @@ type forwarding struct {
 	Problem     string     `json:"problem,omitempty"`
 }
 
-func tell(k store.Sink) forwarding {
+func tell(k channel.Sink) forwarding {
 	f := forwarding{Channel: k.Channel, Server: k.Server, Remote: k.Remote, Mode: k.Mode, RequestedBy: k.RequestedBy, Requested: k.Requested,
 		ApprovedBy: k.ApprovedBy, Forwarded: k.Cursor, Messages: k.Sent, Problem: k.Problem}
 	if !k.Approved.IsZero() {
@@ -113,7 +114,7 @@ func tell(k store.Sink) forwarding {
 	if !k.LastSent.IsZero() {
 		f.LastSent = &k.LastSent
 	}
-	if f.Problem == "" && k.Mode == store.SinkPlain && k.ApprovedBy == "" {
+	if f.Problem == "" && k.Mode == channel.SinkPlain && k.ApprovedBy == "" {
 		f.Problem = ProblemApproval
 	}
 	return f
@@ -139,10 +140,10 @@ func (f *face) forward(ctx context.Context, a *api.Request) (any, error) {
 		return nil, err
 	}
 	if in.Mode == "" {
-		in.Mode = store.SinkSealed
+		in.Mode = channel.SinkSealed
 	}
 	switch {
-	case in.Mode != store.SinkSealed && in.Mode != store.SinkPlain:
+	case in.Mode != channel.SinkSealed && in.Mode != channel.SinkPlain:
 		return nil, api.Invalid("mode", "must be sealed or plain")
 	case in.Remote < 1:
 		return nil, api.Invalid("remote_channel", "must be a number from 1")
@@ -159,7 +160,7 @@ func (f *face) forward(ctx context.Context, a *api.Request) (any, error) {
 	case !errors.Is(err, store.ErrNotFound):
 		return nil, err
 	}
-	err = f.store.SaveSink(ctx, a.Grant, store.Sink{Channel: channelOf(a), Server: in.Server, Remote: in.Remote, Mode: in.Mode,
+	err = f.store.SaveSink(ctx, a.Grant, channel.Sink{Channel: channelOf(a), Server: in.Server, Remote: in.Remote, Mode: in.Mode,
 		RequestedBy: a.Grant.Holder()}, in.WriteKey)
 	if err == nil {
 		err = f.access.Record(ctx, a.Grant, access.OnChannel(channelOf(a)), "asked for "+in.Mode+" forwarding to "+in.Server+"; forwarding: "+before+" -> "+in.Mode+" to "+in.Server)
@@ -198,7 +199,7 @@ func (f *face) approve(ctx context.Context, a *api.Request) (any, error) {
 
 // duty is the requester's, where the approver's must be another: for a patient's channel, once acts
 // take two persons. Only administrators forward a free channel, which holds no patient's values.
-func (f *face) duty(ctx context.Context, k store.Sink) (access.Role, error) {
+func (f *face) duty(ctx context.Context, k channel.Sink) (access.Role, error) {
 	ref, err := f.store.ChannelRef(ctx, k.Channel)
 	if err != nil || ref.Patient == "" {
 		return "", err
@@ -365,14 +366,14 @@ func (f *face) take(ctx context.Context, a *api.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	entries := make([]store.Entry, 0, len(in.Entries))
+	entries := make([]channel.Entry, 0, len(in.Entries))
 	var refused []ImportRefusal
 	latest := f.Engine.c.Now().Add(MaxAhead)
 	for i, e := range in.Entries {
 		if e.Created.IsZero() {
 			return nil, api.Invalid("entries", "number %d has no created_at", i+1)
 		}
-		entry := store.Entry{Created: e.Created, Fields: e.Fields, Status: e.Status, Latitude: e.Latitude, Longitude: e.Longitude, Elevation: e.Elevation}
+		entry := channel.Entry{Created: e.Created, Fields: e.Fields, Status: e.Status, Latitude: e.Latitude, Longitude: e.Longitude, Elevation: e.Elevation}
 		if Empty(entry) {
 			return nil, api.Invalid("entries", "number %d: neither a field nor a status nor a place", i+1)
 		}
@@ -382,7 +383,7 @@ func (f *face) take(ctx context.Context, a *api.Request) (any, error) {
 		}
 		entries = append(entries, entry)
 	}
-	var got []store.Entry
+	var got []channel.Entry
 	if len(entries) > 0 {
 		if got, err = f.store.AppendEntries(ctx, a.Grant, channelOf(a), entries); err != nil {
 			return nil, err
@@ -438,13 +439,13 @@ func (f *face) fail(_ *http.Request, err error) (int, api.Problem) {
 		return http.StatusForbidden, api.Problem{Error: "a fresh proof of identity is needed", StepUp: true}
 	case errors.Is(err, access.ErrApprover):
 		return http.StatusForbidden, api.Problem{Error: strings.TrimPrefix(err.Error(), access.ErrApprover.Error()+": ")}
-	case errors.Is(err, store.ErrSamePerson):
+	case errors.Is(err, channel.ErrSamePerson):
 		return http.StatusForbidden, api.Problem{Error: "the approver must be another person than the one who asked"}
-	case errors.Is(err, access.ErrDenied), errors.Is(err, store.ErrNotAllowed), errors.Is(err, store.ErrPatientChannel):
+	case errors.Is(err, access.ErrDenied), errors.Is(err, store.ErrNotAllowed), errors.Is(err, channel.ErrPatientChannel):
 		return http.StatusForbidden, api.Problem{Error: "not allowed"}
 	case errors.Is(err, access.ErrNotFound), errors.Is(err, store.ErrNotFound):
 		return http.StatusNotFound, api.Problem{Error: "not found: no such channel, or it is not forwarded"}
-	case errors.Is(err, store.ErrTaken):
+	case errors.Is(err, channel.ErrTaken):
 		return http.StatusConflict, api.Problem{Error: "the channel has another entry of one of these times"}
 	case errors.As(err, &big):
 		return http.StatusRequestEntityTooLarge, api.Problem{Error: "the body is larger than 512 KiB"}

@@ -4,7 +4,7 @@ import (
 	"strings"
 	"testing"
 
-	"vitalseal/internal/store"
+	"vitalseal/internal/channel"
 )
 
 func TestCellsComeBackAsWritten(t *testing.T) {
@@ -13,9 +13,9 @@ func TestCellsComeBackAsWritten(t *testing.T) {
 			t.Errorf("%q comes back as %q, want %q", cell, got, want)
 		}
 	}
-	var got []store.Entry
+	var got []channel.Entry
 	err := ReadCSV(strings.NewReader("created_at,entry_id,field1,field2,status\n2026-01-02 03:04:05 UTC,1,'=1+1,-5.2,'@home\n"),
-		func(_ int, e store.Entry) error { got = append(got, e); return nil })
+		func(_ int, e channel.Entry) error { got = append(got, e); return nil })
 	if err != nil || len(got) != 1 || *got[0].Fields[0] != "=1+1" || *got[0].Fields[1] != "-5.2" || got[0].Status != "@home" {
 		t.Errorf("%+v, %v", got, err)
 	}

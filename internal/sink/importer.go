@@ -13,8 +13,8 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"vitalseal/internal/channel"
 	"vitalseal/internal/form"
-	"vitalseal/internal/store"
 )
 
 // MaxExportBytes bounds an export that is read.
@@ -34,7 +34,7 @@ func (e *LineError) Error() string { return "line " + strconv.Itoa(e.Line) + ": 
 // ReadCSV reads a channel's CSV export: a header that names created_at and field1 to field8, in any
 // order, as ThingSpeak writes it. It calls each with every entry, also an Empty one, and the line
 // that it begins at; entry_id is not taken over. Errors are *LineError or each's own.
-func ReadCSV(r io.Reader, each func(line int, e store.Entry) error) error {
+func ReadCSV(r io.Reader, each func(line int, e channel.Entry) error) error {
 	counted := &counter{r: io.LimitReader(r, MaxExportBytes+1)}
 	c := csv.NewReader(counted)
 	c.ReuseRecord, c.FieldsPerRecord = true, -1
@@ -79,7 +79,7 @@ func ReadCSV(r io.Reader, each func(line int, e store.Entry) error) error {
 		if len(row) != len(columns) {
 			return &LineError{line, fmt.Sprintf("%d values, but %d columns", len(row), len(columns))}
 		}
-		var e store.Entry
+		var e channel.Entry
 		for i, v := range row {
 			v = asWritten(v)
 			if err := set(&e, columns[i], &v); err != nil {
@@ -108,7 +108,7 @@ func csvError(err error, line int) error {
 
 // ReadJSON reads a channel's JSON export, {"channel":{...},"feeds":[...]}, or the feeds alone. It
 // is otherwise as ReadCSV.
-func ReadJSON(r io.Reader, each func(line int, e store.Entry) error) error {
+func ReadJSON(r io.Reader, each func(line int, e channel.Entry) error) error {
 	lines := &counter{r: io.LimitReader(r, MaxExportBytes+1)}
 	d := json.NewDecoder(lines)
 	fail := func(err error) error {
@@ -143,7 +143,7 @@ func ReadJSON(r io.Reader, each func(line int, e store.Entry) error) error {
 }
 
 // export reads the members of an object that has begun: its feeds, and no name twice.
-func export(d *json.Decoder, lines *counter, fail func(error) error, each func(int, store.Entry) error) error {
+func export(d *json.Decoder, lines *counter, fail func(error) error, each func(int, channel.Entry) error) error {
 	seen := map[string]bool{}
 	for d.More() {
 		t, err := d.Token()
@@ -186,7 +186,7 @@ func export(d *json.Decoder, lines *counter, fail func(error) error, each func(i
 const maxMembers = 64
 
 // feeds reads the entries of an array that has begun.
-func feeds(d *json.Decoder, lines *counter, fail func(error) error, each func(int, store.Entry) error) error {
+func feeds(d *json.Decoder, lines *counter, fail func(error) error, each func(int, channel.Entry) error) error {
 	for d.More() {
 		if d.InputOffset() > MaxExportBytes {
 			return fail(errors.New("the export is larger than 1 GiB; split it"))
@@ -207,7 +207,7 @@ func feeds(d *json.Decoder, lines *counter, fail func(error) error, each func(in
 		if err := one.Decode(&in); err != nil {
 			return &LineError{line, "an entry is not a JSON object"}
 		}
-		var e store.Entry
+		var e channel.Entry
 		for name, v := range in {
 			name = strings.ToLower(name)
 			if !known(name) {
@@ -252,7 +252,7 @@ func known(name string) bool {
 }
 
 // set takes one value over. Empty is not given, as in ThingSpeak's exports.
-func set(e *store.Entry, name string, value *string) (err error) {
+func set(e *channel.Entry, name string, value *string) (err error) {
 	v := form.Value(*value)
 	switch {
 	case v == "" || v == "null" && name != "status":
@@ -284,7 +284,7 @@ func set(e *store.Entry, name string, value *string) (err error) {
 }
 
 // whole refuses an entry that says nothing about when.
-func whole(e store.Entry) error {
+func whole(e channel.Entry) error {
 	if e.Created.IsZero() {
 		return errors.New("created_at is missing")
 	}
@@ -293,7 +293,7 @@ func whole(e store.Entry) error {
 
 // Empty reports whether an entry says nothing: exports have such rows, of a probe that was off or a
 // device without a value.
-func Empty(e store.Entry) bool {
+func Empty(e channel.Entry) bool {
 	for _, f := range e.Fields {
 		if f != nil {
 			return false
@@ -308,7 +308,7 @@ func Empty(e store.Entry) bool {
 type Seconds struct{ seen map[int64]int }
 
 // Apart is an entry with a time of its own.
-func (s *Seconds) Apart(e store.Entry) store.Entry {
+func (s *Seconds) Apart(e channel.Entry) channel.Entry {
 	if s.seen == nil || len(s.seen) >= 1<<20 { // exports ascend: a second of a million entries ago does not come again
 		s.seen = map[int64]int{}
 	}

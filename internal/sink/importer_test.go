@@ -11,19 +11,19 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"vitalseal/internal/channel"
 	"vitalseal/internal/sink"
-	"vitalseal/internal/store"
 )
 
 func str(s string) *string { return &s }
 
 // TestImportExports reads exports in each of the forms that ThingSpeak documents.
 func TestImportExports(t *testing.T) {
-	want := []store.Entry{
+	want := []channel.Entry{
 		{Created: time.Date(2014, 2, 26, 21, 27, 21, 0, time.UTC), Fields: [8]*string{str("21.50"), nil, str("open, \"wide\"")}, Status: "first", Latitude: "48.1"},
 		{Created: time.Date(2014, 2, 26, 21, 27, 36, 0, time.UTC), Fields: [8]*string{str("-3")}, Status: "null"},
 	}
-	for name, read := range map[string]func(io.Reader, func(int, store.Entry) error) error{
+	for name, read := range map[string]func(io.Reader, func(int, channel.Entry) error) error{
 		"export.csv": sink.ReadCSV, "export-zone.csv": sink.ReadCSV, "export.json": sink.ReadJSON, "export-feeds.json": sink.ReadJSON} {
 		t.Run(name, func(t *testing.T) {
 			f, err := os.Open("testdata/" + name)
@@ -31,8 +31,8 @@ func TestImportExports(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer f.Close()
-			var got []store.Entry
-			if err := read(f, func(_ int, e store.Entry) error { got = append(got, e); return nil }); err != nil {
+			var got []channel.Entry
+			if err := read(f, func(_ int, e channel.Entry) error { got = append(got, e); return nil }); err != nil {
 				t.Fatal(err)
 			}
 			if diff := cmp.Diff(want, got); diff != "" {
@@ -63,7 +63,7 @@ func TestImportTakesExports(t *testing.T) {
 	} {
 		var got []string
 		empty, seconds := 0, sink.Seconds{}
-		if err := sink.ReadCSV(strings.NewReader(c.text), func(_ int, e store.Entry) error {
+		if err := sink.ReadCSV(strings.NewReader(c.text), func(_ int, e channel.Entry) error {
 			if sink.Empty(e) {
 				empty++
 				return nil
@@ -122,7 +122,7 @@ func TestImportErrorsNameTheLine(t *testing.T) {
 		if c.json {
 			read = sink.ReadJSON
 		}
-		err := read(strings.NewReader(c.text), func(int, store.Entry) error { return nil })
+		err := read(strings.NewReader(c.text), func(int, channel.Entry) error { return nil })
 		if c.line == 0 {
 			continue
 		}
@@ -133,7 +133,7 @@ func TestImportErrorsNameTheLine(t *testing.T) {
 	}
 }
 
-func fuzzImport(f *testing.F, read func(io.Reader, func(int, store.Entry) error) error, seeds ...string) {
+func fuzzImport(f *testing.F, read func(io.Reader, func(int, channel.Entry) error) error, seeds ...string) {
 	for _, name := range seeds {
 		b, err := os.ReadFile("testdata/" + name)
 		if err != nil {
@@ -143,7 +143,7 @@ func fuzzImport(f *testing.F, read func(io.Reader, func(int, store.Entry) error)
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
 		n := strings.Count(string(b), "\n") + 1
-		err := read(strings.NewReader(string(b)), func(line int, e store.Entry) error {
+		err := read(strings.NewReader(string(b)), func(line int, e channel.Entry) error {
 			if line < 1 || line > n || e.Created.Year() < 1970 || e.Created.Year() > 9999 {
 				t.Fatalf("entry of line %d of %d, created %v", line, n, e.Created)
 			}

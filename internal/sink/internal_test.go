@@ -9,8 +9,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"vitalseal/internal/channel"
 	"vitalseal/internal/seal"
-	"vitalseal/internal/store"
 	"vitalseal/internal/vitals"
 )
 
@@ -30,7 +30,7 @@ func someRecords(n int) (all []Record) {
 }
 
 func TestEnvelopeRoundTrip(t *testing.T) {
-	key, id := seal.NewKey(), store.KeyID{1, 2, 3, 4, 5, 6, 7, 8}
+	key, id := seal.NewKey(), channel.KeyID{1, 2, 3, 4, 5, 6, 7, 8}
 	for n := 1; ; n++ {
 		want := someRecords(n)
 		text, ok := appendRecords(nil, want)
@@ -75,7 +75,7 @@ func TestOneRecordAlwaysFits(t *testing.T) {
 }
 
 func TestEnvelopeChangedOrForeign(t *testing.T) {
-	key, id := seal.NewKey(), store.KeyID{9}
+	key, id := seal.NewKey(), channel.KeyID{9}
 	text, _ := appendRecords(nil, someRecords(3))
 	envelope := sealEnvelope(key, id, text)
 	_, raw, err := envelopeKeyID(envelope)
@@ -126,7 +126,7 @@ func FuzzDecodeRecords(f *testing.F) {
 }
 
 func FuzzOpenEnvelope(f *testing.F) {
-	key, id := seal.NewKey(), store.KeyID{1}
+	key, id := seal.NewKey(), channel.KeyID{1}
 	text, _ := appendRecords(nil, someRecords(2))
 	f.Add(sealEnvelope(key, id, text))
 	f.Add("AQ")

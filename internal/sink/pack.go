@@ -5,15 +5,15 @@ import (
 	"strconv"
 	"time"
 
+	"vitalseal/internal/channel"
 	"vitalseal/internal/seal"
-	"vitalseal/internal/store"
 	"vitalseal/internal/vitals"
 )
 
 // packer turns records into messages: one each in plain mode, as many as fit into an envelope else.
 type packer struct {
 	engine *Engine
-	sink   store.Sink
+	sink   channel.Sink
 	most   int
 	key    seal.Key
 	open   []Record // not yet in a message
@@ -22,7 +22,7 @@ type packer struct {
 }
 
 func (p *packer) init(ctx context.Context) (err error) {
-	if p.sink.Mode == store.SinkSealed {
+	if p.sink.Mode == channel.SinkSealed {
 		p.key, err = p.engine.c.Store.EnvelopeKey(ctx, p.engine.grant, p.sink.Channel, p.sink.KeyID)
 	}
 	return err
@@ -31,8 +31,8 @@ func (p *packer) init(ctx context.Context) (err error) {
 func (p *packer) full() bool { return len(p.batch.Messages) >= p.most }
 
 // add takes the next second; the packer must not be full.
-func (p *packer) add(r Record, e store.Entry) error {
-	if p.sink.Mode == store.SinkPlain {
+func (p *packer) add(r Record, e channel.Entry) error {
+	if p.sink.Mode == channel.SinkPlain {
 		p.plain(r, e)
 		return nil
 	}
@@ -77,7 +77,7 @@ func (p *packer) flush() {
 }
 
 // plain is an entry as the hub's own face shows it: only what meets its accuracy is a number.
-func (p *packer) plain(r Record, e store.Entry) {
+func (p *packer) plain(r Record, e channel.Entry) {
 	m := message{CreatedAt: r.At.Format(createdFormat), Status: e.Status, Latitude: e.Latitude, Longitude: e.Longitude, Elevation: e.Elevation,
 		Seconds: []int64{r.At.Unix()}}
 	some := m.Status != ""

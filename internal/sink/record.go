@@ -9,7 +9,8 @@ import (
 	"strings"
 	"time"
 
-	"vitalseal/internal/store"
+	"vitalseal/internal/archive"
+	"vitalseal/internal/channel"
 	"vitalseal/internal/vitals"
 )
 
@@ -51,7 +52,7 @@ const createdFormat = "2006-01-02 15:04:05 -0700"
 
 // nextBatch is the one that waits, or a new one, kept before it is used; nil if there is nothing to
 // send.
-func (e *Engine) nextBatch(ctx context.Context, k store.Sink, s *state, begin time.Time) (*batch, error) {
+func (e *Engine) nextBatch(ctx context.Context, k channel.Sink, s *state, begin time.Time) (*batch, error) {
 	kept, err := e.c.Store.Pending(ctx, e.grant, k)
 	if err != nil {
 		return nil, err
@@ -70,7 +71,7 @@ func (e *Engine) nextBatch(ctx context.Context, k store.Sink, s *state, begin ti
 	return b, e.keep(ctx, k, b)
 }
 
-func (e *Engine) keep(ctx context.Context, k store.Sink, b *batch) error {
+func (e *Engine) keep(ctx context.Context, k channel.Sink, b *batch) error {
 	text, err := json.Marshal(b)
 	if err != nil {
 		return err
@@ -80,7 +81,7 @@ func (e *Engine) keep(ctx context.Context, k store.Sink, b *batch) error {
 
 // collect makes a batch of what was measured from begin on and has not been forwarded yet, oldest
 // first.
-func (e *Engine) collect(ctx context.Context, k store.Sink, s *state, begin time.Time) (*batch, error) {
+func (e *Engine) collect(ctx context.Context, k channel.Sink, s *state, begin time.Time) (*batch, error) {
 	now := e.c.Now()
 	to := now.Add(-settle).Truncate(time.Second)
 	from := k.Cursor
@@ -139,11 +140,11 @@ func (e *Engine) collect(ctx context.Context, k store.Sink, s *state, begin time
 
 // patientHour adds what a patient's sensors said in [from, to), which lies within one hour.
 func (e *Engine) patientHour(ctx context.Context, patient string, from, to time.Time, p *packer) error {
-	sent, err := e.c.Store.SentSeconds(ctx, p.sink.Channel, from.Unix()/store.SecondsPerHour)
+	sent, err := e.c.Store.SentSeconds(ctx, p.sink.Channel, from.Unix()/channel.SecondsPerHour)
 	if err != nil {
 		return err
 	}
-	said, err := e.c.Store.Said(ctx, e.grant, patient, from.Add(-vitals.ChooseContext), to, store.MaxNumerics)
+	said, err := e.c.Store.Said(ctx, e.grant, patient, from.Add(-vitals.ChooseContext), to, archive.MaxNumerics)
 	if err != nil {
 		return err
 	}
@@ -153,7 +154,7 @@ func (e *Engine) patientHour(ctx context.Context, patient string, from, to time.
 		if len(r.Numerics) == 0 || isSet(sent, r.At) || p.full() {
 			return nil
 		}
-		return p.add(r, store.Entry{Status: mark})
+		return p.add(r, channel.Entry{Status: mark})
 	}
 	for _, b := range vitals.Choose(said) {
 		if b.At.Before(from) { // only there to know which sensor counts
@@ -168,7 +169,7 @@ func (e *Engine) patientHour(ctx context.Context, patient string, from, to time.
 		}
 		for _, n := range b.Numerics {
 			if b.NotConfirmed && n.Quality == vitals.Good {
-				if p.sink.Mode == store.SinkPlain {
+				if p.sink.Mode == channel.SinkPlain {
 					mark = notConfirmed
 				} else {
 					n.Quality = vitals.Questionable // an envelope has no other place for it
@@ -193,16 +194,16 @@ func (r *Record) put(n vitals.Numeric) {
 
 // freeHour adds the entries of a free channel in [from, to). Of two in one second the later counts,
 // field by field.
-func (e *Engine) freeHour(ctx context.Context, channel int64, from, to time.Time, p *packer) error {
-	sent, err := e.c.Store.SentSeconds(ctx, channel, from.Unix()/store.SecondsPerHour)
+func (e *Engine) freeHour(ctx context.Context, channelID int64, from, to time.Time, p *packer) error {
+	sent, err := e.c.Store.SentSeconds(ctx, channelID, from.Unix()/channel.SecondsPerHour)
 	if err != nil {
 		return err
 	}
-	entries, err := e.c.Store.Entries(ctx, e.grant, channel, from, to, 0)
+	entries, err := e.c.Store.Entries(ctx, e.grant, channelID, from, to, 0)
 	if err != nil {
 		return err
 	}
-	var one store.Entry
+	var one channel.Entry
 	add := func() error {
 		if one.ID == 0 || isSet(sent, one.Created) || p.full() {
 			return nil
@@ -235,7 +236,7 @@ func (e *Engine) freeHour(ctx context.Context, channel int64, from, to time.Time
 }
 
 func isSet(bits []byte, at time.Time) bool {
-	i := at.Unix() % store.SecondsPerHour
+	i := at.Unix() % channel.SecondsPerHour
 	return bits[i/8]&(1<<(i%8)) != 0
 }
 

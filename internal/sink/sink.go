@@ -26,6 +26,7 @@ import (
 	"time"
 
 	"vitalseal/internal/access"
+	"vitalseal/internal/channel"
 	"vitalseal/internal/store"
 )
 
@@ -105,7 +106,7 @@ func New(c Config) (*Engine, error) {
 	if c.Rescan == 0 {
 		c.Rescan = 24 * time.Hour
 	}
-	if c.Interval < 0 || c.Rescan < 0 || c.Rescan > store.MaxRescan {
+	if c.Interval < 0 || c.Rescan < 0 || c.Rescan > channel.MaxRescan {
 		return nil, errors.New("sink: interval or rescan out of range")
 	}
 	if c.Now == nil {
@@ -192,7 +193,7 @@ func (e *Engine) pass(ctx context.Context) (next time.Time) {
 }
 
 // turn is one channel's: what may go out, what there is, and what the cloud says.
-func (e *Engine) turn(ctx context.Context, k store.Sink, s *state) {
+func (e *Engine) turn(ctx context.Context, k channel.Sink, s *state) {
 	s.next = e.c.Now().Add(e.c.Interval)
 	begin, problem, err := e.permitted(ctx, k)
 	if err == nil && problem != "" {
@@ -223,8 +224,8 @@ func (e *Engine) turn(ctx context.Context, k store.Sink, s *state) {
 	e.deliver(ctx, k, s, b)
 }
 
-func sending(k store.Sink) string {
-	if k.Mode == store.SinkPlain {
+func sending(k channel.Sink) string {
+	if k.Mode == channel.SinkPlain {
 		return "forwards in plain text to " + k.Server + ", asked for by " + k.RequestedBy + ", approved by " + k.ApprovedBy
 	}
 	return "forwards sealed to " + k.Server + ", asked for by " + k.RequestedBy
@@ -233,8 +234,8 @@ func sending(k store.Sink) string {
 // permitted is from when on a channel's values may go out, or why they may not now. It is asked
 // before every batch. Nothing that was measured before one person asked, another approved and the
 // patient agreed ever goes out in plain text.
-func (e *Engine) permitted(ctx context.Context, k store.Sink) (begin time.Time, problem string, err error) {
-	if k.Mode == store.SinkSealed {
+func (e *Engine) permitted(ctx context.Context, k channel.Sink) (begin time.Time, problem string, err error) {
+	if k.Mode == channel.SinkSealed {
 		return k.Requested, "", nil
 	}
 	if k.ApprovedBy == "" || k.ApprovedBy == k.RequestedBy {
@@ -258,7 +259,7 @@ func (e *Engine) permitted(ctx context.Context, k store.Sink) (begin time.Time, 
 }
 
 // report keeps what is wrong where an administrator sees it.
-func (e *Engine) report(ctx context.Context, k store.Sink, s *state, problem string) {
+func (e *Engine) report(ctx context.Context, k channel.Sink, s *state, problem string) {
 	if problem == k.Problem {
 		return
 	}

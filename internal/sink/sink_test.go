@@ -17,8 +17,11 @@ import (
 	"time"
 
 	"vitalseal/internal/access"
+	"vitalseal/internal/archive"
 	"vitalseal/internal/audit"
+	"vitalseal/internal/channel"
 	"vitalseal/internal/delivery"
+	"vitalseal/internal/directory"
 	"vitalseal/internal/seal"
 	"vitalseal/internal/sink"
 	"vitalseal/internal/store"
@@ -41,8 +44,8 @@ type world struct {
 	face    http.Handler
 	log     lockedBuffer
 	grant   access.Grant
-	ada     store.Channel
-	free    store.Channel
+	ada     channel.Channel
+	free    channel.Channel
 	people  map[string]string
 	who     string
 	seq     uint64
@@ -95,16 +98,16 @@ func newWorld(t *testing.T) *world {
 	w.grant = w.access.Standing("ingest", access.AppendVitals)
 
 	ctx, past := t.Context(), w.now().Add(-48*time.Hour)
-	w.must(w.store.CreateWard(ctx, store.Ward{ID: "ward", Name: "Ward"}))
-	w.must(w.store.CreateBed(ctx, store.Bed{ID: "bed", Ward: "ward", Name: "Bed"}))
+	w.must(w.store.CreateWard(ctx, directory.Ward{ID: "ward", Name: "Ward"}))
+	w.must(w.store.CreateBed(ctx, directory.Bed{ID: "bed", Ward: "ward", Name: "Bed"}))
 	ada, err := w.store.CreatePatient(ctx, "Ada Brandt")
 	w.must(err)
 	w.must(w.store.Admit(ctx, ada, "bed", past))
-	w.must(w.store.CreateDevice(ctx, store.Device{ID: sensor, Kind: "sensor", State: store.DeviceActive}))
+	w.must(w.store.CreateDevice(ctx, directory.Device{ID: sensor, Kind: "sensor", State: directory.DeviceActive}))
 	w.must(w.store.PlaceDevice(ctx, sensor, "bed", past))
 	w.ada, err = w.store.ChannelOf(ctx, ada)
 	w.must(err)
-	w.free, err = w.store.CreateChannel(ctx, store.Channel{Name: "Fridge", Fields: [8]string{"temperature", "note"}})
+	w.free, err = w.store.CreateChannel(ctx, channel.Channel{Name: "Fridge", Fields: [8]string{"temperature", "note"}})
 	w.must(err)
 	for login, p := range map[string]access.Person{
 		"admin": {Role: access.RoleAdmin}, "second": {Role: access.RoleAdmin}, "doctor": {Role: access.RoleDoctor, Patients: []string{ada}},
@@ -164,11 +167,11 @@ func (w *world) ask(who, method, path string, in, out any, status int) {
 	}
 }
 
-func (w *world) path(c store.Channel, tail string) string {
+func (w *world) path(c channel.Channel, tail string) string {
 	return "/api/cloud/channels/" + strings.TrimPrefix(access.OnChannel(c.ID).String(), "channel:") + tail
 }
 
-func (w *world) forward(c store.Channel, mode string) (requested time.Time) {
+func (w *world) forward(c channel.Channel, mode string) (requested time.Time) {
 	w.t.Helper()
 	var out struct{ Requested time.Time }
 	w.ask("admin", "PUT", w.path(c, ""), map[string]any{"server": w.cloud.URL, "remote_channel": 77, "write_key": cloudKey, "mode": mode}, &out, 200)
@@ -188,7 +191,7 @@ func (w *world) speak(n int, rate float64) {
 
 func (w *world) say(at time.Time, n ...vitals.Numeric) {
 	w.t.Helper()
-	a := store.Arrival{Sensor: sensor, Received: w.now(),
+	a := archive.Arrival{Sensor: sensor, Received: w.now(),
 		Chunk:  vitals.Chunk{Signal: vitals.Numerics, Start: at, Bundles: []vitals.Bundle{{At: at, Numerics: n}}},
 		Header: seal.Header{Sensor: sensor, Signal: uint8(vitals.Numerics), Start: at, Seq: w.seq, Epoch: seal.Epoch{ID: seal.EpochID{1}, Number: 1}}}
 	w.seq++
@@ -209,7 +212,7 @@ func (w *world) passes(d time.Duration) {
 }
 
 // opened asks the hub to open everything that the cloud has, as a person.
-func (w *world) opened(who string, c store.Channel) (seconds []sink.Opened) {
+func (w *world) opened(who string, c channel.Channel) (seconds []sink.Opened) {
 	w.t.Helper()
 	var in struct {
 		Envelopes []string `json:"envelopes"`
@@ -520,7 +523,7 @@ func TestTooLarge(t *testing.T) {
 
 func (w *world) entry(at time.Time, fields ...string) {
 	w.t.Helper()
-	e := store.Entry{Created: at, Status: "door open"}
+	e := channel.Entry{Created: at, Status: "door open"}
 	for i, f := range fields {
 		e.Fields[i] = &f
 	}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"vitalseal/internal/access"
+	"vitalseal/internal/directory"
 	"vitalseal/internal/store"
 	"vitalseal/internal/store/storetest/pgserver"
 )
@@ -69,24 +70,24 @@ func reinvite(t *testing.T, s *store.Store) {
 	}
 	const one, two = "spiffe://x.example/sensor/one", "spiffe://x.example/sensor/two"
 	for _, id := range []string{one, two} {
-		ok(s.CreateDevice(ctx, store.Device{ID: id, Kind: "sensor", ZitiID: "z"}))
+		ok(s.CreateDevice(ctx, directory.Device{ID: id, Kind: "sensor", ZitiID: "z"}))
 	}
 	first, enrolled := sha256.Sum256([]byte("first")), time.Now().UTC().Truncate(time.Second)
 	ok(s.CreateTicket(ctx, first, []string{one}, time.Now().Add(time.Hour)))
 	ok(s.MarkEnrolled(ctx, one, enrolled))
-	ok(s.NoteCertificate(ctx, one, store.Certificate{SHA256: strings.Repeat("a", 64), KeySHA256: strings.Repeat("b", 64), NotBefore: enrolled, NotAfter: enrolled.Add(time.Hour)}))
+	ok(s.NoteCertificate(ctx, one, directory.Certificate{SHA256: strings.Repeat("a", 64), KeySHA256: strings.Repeat("b", 64), NotBefore: enrolled, NotAfter: enrolled.Add(time.Hour)}))
 	ok(s.AdmitDevice(ctx, one))
-	ok(s.SetDeviceState(ctx, two, store.DeviceDisabled))
+	ok(s.SetDeviceState(ctx, two, directory.DeviceDisabled))
 	if err := s.ReinviteDevices(ctx, []string{one, two}, "p"); !errors.Is(err, store.ErrConflict) {
 		t.Errorf("with one that is disabled: %v, want a conflict", err)
 	}
-	if d, err := s.Device(ctx, one); err != nil || d.State != store.DeviceActive || d.Certificate.SHA256 == "" {
+	if d, err := s.Device(ctx, one); err != nil || d.State != directory.DeviceActive || d.Certificate.SHA256 == "" {
 		t.Errorf("the other one of the group changed: %+v, %v", d, err)
 	}
 	ok(s.ReinviteDevices(ctx, []string{one}, "p"))
 	d, err := s.Device(ctx, one)
 	ok(err)
-	if d.State != store.DeviceInvited || d.Certificate != (store.Certificate{}) || d.NextKey != "" || d.EnrolledBy != "p" || !d.Enrolled.Equal(enrolled) {
+	if d.State != directory.DeviceInvited || d.Certificate != (directory.Certificate{}) || d.NextKey != "" || d.EnrolledBy != "p" || !d.Enrolled.Equal(enrolled) {
 		t.Errorf("%+v, want invited by p, without keys, enrolled first as before", d)
 	}
 	if _, err := s.RedeemTicket(ctx, first, []string{one}, time.Now()); !errors.Is(err, store.ErrNotFound) {

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"vitalseal/internal/access"
+	"vitalseal/internal/channel"
 	"vitalseal/internal/store"
 	"vitalseal/internal/store/storetest/pgserver"
 )
@@ -24,7 +25,7 @@ func TestEntriesMoveApart(t *testing.T) {
 			ctx, dir := t.Context(), t.TempDir()
 			s := open(t, dir)
 			e, nora := engineOn(t, s)
-			c, err := s.CreateChannel(ctx, store.Channel{Name: "old", Owner: nora.Person.ID})
+			c, err := s.CreateChannel(ctx, channel.Channel{Name: "old", Owner: nora.Person.ID})
 			must(t, err)
 			q, err := s.CreateTalkBack(ctx, nora.Person.ID, "queue")
 			must(t, err)
@@ -33,7 +34,7 @@ func TestEntriesMoveApart(t *testing.T) {
 			g := standing(t, s)
 			for i := range int64(3) {
 				v := fmt.Sprint(i)
-				_, err := s.AppendEntry(ctx, g, c.ID, store.Entry{Created: time1(i), Fields: [8]*string{&v}})
+				_, err := s.AppendEntry(ctx, g, c.ID, channel.Entry{Created: time1(i), Fields: [8]*string{&v}})
 				must(t, err)
 				_, err = s.AddCommand(ctx, use, q.ID, "do "+v, 0)
 				must(t, err)
@@ -56,7 +57,7 @@ func TestEntriesMoveApart(t *testing.T) {
 			if err != nil || len(after) != 1 || after[0] != before[0] || after[0].Entries != 6 {
 				t.Errorf("usage was %+v, is %+v, %v", before, after, err)
 			}
-			next, err := s.AppendEntry(ctx, g, c.ID, store.Entry{Status: "new"})
+			next, err := s.AppendEntry(ctx, g, c.ID, channel.Entry{Status: "new"})
 			if err != nil || next.ID != 4 {
 				t.Errorf("the next entry is %d, %v", next.ID, err)
 			}
@@ -134,10 +135,10 @@ func TestServerEntriesMoveApart(t *testing.T) {
 	ctx, dsn, ks := t.Context(), pgserver.Database(t), keys(t, t.TempDir())
 	s := hubOn(t, dsn, ks)
 	g := standing(t, s)
-	c, err := s.CreateChannel(ctx, store.Channel{Name: "old"})
+	c, err := s.CreateChannel(ctx, channel.Channel{Name: "old"})
 	must(t, err)
 	for i := range int64(3) {
-		_, err := s.AppendEntry(ctx, g, c.ID, store.Entry{Created: time1(i), Status: fmt.Sprint(i)})
+		_, err := s.AppendEntry(ctx, g, c.ID, channel.Entry{Created: time1(i), Status: fmt.Sprint(i)})
 		must(t, err)
 	}
 	must(t, s.Close())
@@ -147,7 +148,7 @@ func TestServerEntriesMoveApart(t *testing.T) {
 	if err != nil || len(got) != 3 {
 		t.Fatalf("%d entries, %v", len(got), err)
 	}
-	next, err := s.AppendEntry(ctx, g, c.ID, store.Entry{Status: "new"})
+	next, err := s.AppendEntry(ctx, g, c.ID, channel.Entry{Status: "new"})
 	if err != nil || next.ID != 4 {
 		t.Errorf("the next entry is %d, %v", next.ID, err)
 	}
@@ -160,26 +161,26 @@ func TestServerEntriesMoveApart(t *testing.T) {
 // no more, and gives its space back to the disk; no other is concerned.
 func TestQuotaAndSpace(t *testing.T) {
 	ctx, dir := t.Context(), t.TempDir()
-	s := open(t, dir, store.WithQuota(store.Quota{PersonEntries: 3000, PersonBytes: 1 << 20}))
+	s := open(t, dir, store.WithQuota(channel.Quota{PersonEntries: 3000, PersonBytes: 1 << 20}))
 	e, nora := engineOn(t, s)
 	g, other := standing(t, s), nurse(t, s, "olga")
-	channel := func(owner string) int64 {
-		c, err := s.CreateChannel(ctx, store.Channel{Name: "c", Owner: owner})
+	channelID := func(owner string) int64 {
+		c, err := s.CreateChannel(ctx, channel.Channel{Name: "c", Owner: owner})
 		must(t, err)
 		return c.ID
 	}
-	mine, second, theirs := channel(nora.Person.ID), channel(nora.Person.ID), channel(other)
+	mine, second, theirs := channelID(nora.Person.ID), channelID(nora.Person.ID), channelID(other)
 	v := strings.Repeat("x", 200)
-	many := func(from, n int) []store.Entry {
-		all := make([]store.Entry, n)
+	many := func(from, n int) []channel.Entry {
+		all := make([]channel.Entry, n)
 		for i := range all {
-			all[i] = store.Entry{Created: time1(int64(from + i)), Status: v}
+			all[i] = channel.Entry{Created: time1(int64(from + i)), Status: v}
 		}
 		return all
 	}
 	_, err := s.AppendEntries(ctx, g, mine, many(0, 600))
 	must(t, err)
-	usage := func() store.Usage {
+	usage := func() channel.Usage {
 		all, err := s.Usages(ctx, 10)
 		must(t, err)
 		for _, u := range all {
@@ -187,29 +188,29 @@ func TestQuotaAndSpace(t *testing.T) {
 				return u
 			}
 		}
-		return store.Usage{}
+		return channel.Usage{}
 	}
 	if u := usage(); u.Entries != 600 || u.Bytes < 600*200 {
 		t.Errorf("usage %+v", u)
 	}
-	if _, err := s.AppendEntries(ctx, g, mine, many(600, 3000)); !errors.Is(err, store.ErrQuota) {
+	if _, err := s.AppendEntries(ctx, g, mine, many(600, 3000)); !errors.Is(err, channel.ErrQuota) {
 		t.Errorf("beyond the quota: %v", err)
 	}
 	if u := usage(); u.Entries != 600 {
 		t.Errorf("what was refused counts: %+v", u)
 	}
 	for i := 0; err == nil; i++ { // another channel of the same person shares the quota
-		if _, err = s.AppendEntry(ctx, g, second, store.Entry{Status: v}); i > 3000 {
+		if _, err = s.AppendEntry(ctx, g, second, channel.Entry{Status: v}); i > 3000 {
 			t.Fatal("no bound")
 		}
 		if i > 5 {
 			_, err = s.AppendEntries(ctx, g, second, many(10_000+i*600, 600))
 		}
 	}
-	if !errors.Is(err, store.ErrQuota) {
+	if !errors.Is(err, channel.ErrQuota) {
 		t.Fatal(err)
 	}
-	if _, err := s.AppendEntry(ctx, g, theirs, store.Entry{Status: v}); err != nil {
+	if _, err := s.AppendEntry(ctx, g, theirs, channel.Entry{Status: v}); err != nil {
 		t.Errorf("another person: %v", err)
 	}
 	_, full := s.Swept(t)
@@ -242,9 +243,9 @@ func TestGoneChannelsLeaveNothing(t *testing.T) {
 	filesOnly(t)
 	ctx, dir := t.Context(), t.TempDir()
 	s := open(t, dir)
-	c, err := s.CreateChannel(ctx, store.Channel{Name: "c"})
+	c, err := s.CreateChannel(ctx, channel.Channel{Name: "c"})
 	must(t, err)
-	_, err = s.AppendEntry(ctx, standing(t, s), c.ID, store.Entry{Status: "x"})
+	_, err = s.AppendEntry(ctx, standing(t, s), c.ID, channel.Entry{Status: "x"})
 	must(t, err)
 	must(t, s.Close())
 	db, err := sql.Open("sqlite3", "file:"+filepath.Join(dir, "store", "directory.db"))
@@ -252,7 +253,7 @@ func TestGoneChannelsLeaveNothing(t *testing.T) {
 	_, err = db.Exec("DELETE FROM channels")
 	must(t, errors.Join(err, db.Close()))
 	s = open(t, dir)
-	for u := []store.Usage{{Entries: 1}}; u[0].Entries > 0; { // the sweeper runs by itself
+	for u := []channel.Usage{{Entries: 1}}; u[0].Entries > 0; { // the sweeper runs by itself
 		if u, err = s.Usages(ctx, 1); err != nil || ctx.Err() != nil {
 			t.Fatal(err, ctx.Err())
 		}

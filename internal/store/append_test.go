@@ -18,7 +18,10 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"vitalseal/internal/access"
+	"vitalseal/internal/archive"
+	"vitalseal/internal/channel"
 	"vitalseal/internal/delivery"
+	"vitalseal/internal/directory"
 	"vitalseal/internal/store"
 	"vitalseal/internal/vitals"
 )
@@ -38,30 +41,30 @@ func TestOutcomes(t *testing.T) {
 	}
 	wrong := a
 	wrong.Header.Start = noon.Add(time.Second)
-	appendAs(t, s, g, wrong, delivery.Rejected, store.ReasonHeader)
+	appendAs(t, s, g, wrong, delivery.Rejected, archive.ReasonHeader)
 	for seq, at := range []time.Time{noon.Add(6 * time.Minute), noon.Add(-32 * 24 * time.Hour)} {
-		appendAs(t, s, g, arrival(sensorID("s0"), ppg(at, 1), epoch(2), uint64(seq)), delivery.Rejected, store.ReasonTime)
+		appendAs(t, s, g, arrival(sensorID("s0"), ppg(at, 1), epoch(2), uint64(seq)), delivery.Rejected, archive.ReasonTime)
 	}
-	appendAs(t, s, g, arrival(sensorID("s0"), ppg(noon.Add(6*time.Minute), 1), epoch(2), 0), delivery.Rejected, store.ReasonTime)
+	appendAs(t, s, g, arrival(sensorID("s0"), ppg(noon.Add(6*time.Minute), 1), epoch(2), 0), delivery.Rejected, archive.ReasonTime)
 	far := numerics(noon, heart(70))
 	far.Bundles[0].At = noon.Add(11 * time.Minute)
-	appendAs(t, s, g, arrival(sensorID("s0"), far, epoch(2), 2), delivery.Rejected, store.ReasonSamples)
-	appendAs(t, s, g, arrival(sensorID("s0"), ppg(noon), epoch(2), 3), delivery.Rejected, store.ReasonMalform)
+	appendAs(t, s, g, arrival(sensorID("s0"), far, epoch(2), 2), delivery.Rejected, archive.ReasonSamples)
+	appendAs(t, s, g, arrival(sensorID("s0"), ppg(noon), epoch(2), 3), delivery.Rejected, archive.ReasonMalform)
 
-	must(t, s.SetDeviceState(t.Context(), sensorID("s1"), store.DeviceDisabled))
+	must(t, s.SetDeviceState(t.Context(), sensorID("s1"), directory.DeviceDisabled))
 	b := arrival(sensorID("s1"), ppg(noon, 1), epoch(3), 0)
-	appendAs(t, s, g, b, delivery.Retry, store.ReasonDisabled)
-	must(t, s.SetDeviceState(t.Context(), sensorID("s1"), store.DeviceActive))
+	appendAs(t, s, g, b, delivery.Retry, archive.ReasonDisabled)
+	must(t, s.SetDeviceState(t.Context(), sensorID("s1"), directory.DeviceActive))
 	appendAs(t, s, g, b, delivery.Accepted, "")
-	must(t, s.SetDeviceState(t.Context(), sensorID("s1"), store.DeviceDeleted))
+	must(t, s.SetDeviceState(t.Context(), sensorID("s1"), directory.DeviceDeleted))
 	b.Header.Seq = 1
-	appendAs(t, s, g, b, delivery.Rejected, store.ReasonDeleted)
+	appendAs(t, s, g, b, delivery.Rejected, archive.ReasonDeleted)
 
 	q, err := s.Quarantine(t.Context(), 100)
 	must(t, err)
 	d, err := s.Delivery(t.Context())
 	must(t, err)
-	if len(q) != 6 || d.Quarantined != 6 || q[0].Reason != store.ReasonDeleted {
+	if len(q) != 6 || d.Quarantined != 6 || q[0].Reason != archive.ReasonDeleted {
 		t.Errorf("quarantine has %d (%d counted), want 6: %+v", len(q), d.Quarantined, q)
 	}
 	must(t, s.Close())
@@ -86,7 +89,7 @@ func TestDeliveryCounts(t *testing.T) {
 	for range 2 { // the second time from the remembered counts
 		d, err := s.Delivery(t.Context())
 		must(t, err)
-		want := []store.StreamDelivery{{Sensor: sensorID("x"), Signal: "ppg", Chunks: 7, Missing: 4}, {Sensor: sensorID("y"), Signal: "ppg", Chunks: 2, Doubled: 1}}
+		want := []archive.StreamDelivery{{Sensor: sensorID("x"), Signal: "ppg", Chunks: 7, Missing: 4}, {Sensor: sensorID("y"), Signal: "ppg", Chunks: 2, Doubled: 1}}
 		if diff := cmp.Diff(want, d.Streams); diff != "" {
 			t.Error(diff)
 		}
@@ -140,15 +143,15 @@ func TestSealedAtRest(t *testing.T) {
 	s := open(t, dir)
 	ctx, g := t.Context(), standing(t, s)
 	p := ward(t, s, now, 1)
-	const name, person, entry, channel = "Zebediah Quartermaine", "Dr Xanthippe Holloway", "field-value-8712", "Corridor fridge 77"
+	const name, person, entry, fridge = "Zebediah Quartermaine", "Dr Xanthippe Holloway", "field-value-8712", "Corridor fridge 77"
 	who, err := s.CreatePatient(ctx, name)
 	must(t, err)
 	_, err = s.CreatePerson(ctx, access.Person{Login: "x", DisplayName: person, Role: access.RoleDoctor}, "hash")
 	must(t, err)
-	ch, err := s.CreateChannel(ctx, store.Channel{Name: channel})
+	ch, err := s.CreateChannel(ctx, channel.Channel{Name: fridge})
 	must(t, err)
 	text := entry
-	_, err = s.AppendEntry(ctx, g, ch.ID, store.Entry{Fields: [8]*string{&text}})
+	_, err = s.AppendEntry(ctx, g, ch.ID, channel.Entry{Fields: [8]*string{&text}})
 	must(t, err)
 	const value = 87.6543210987
 	wave := []uint16{40001, 50021, 60013, 40111, 50129, 60101, 40127, 50147}
@@ -156,7 +159,7 @@ func TestSealedAtRest(t *testing.T) {
 	chunk := ppg(now, wave...)
 	appendAs(t, s, g, arrival(sensorID("s0"), chunk, epoch(2), 0), delivery.Accepted, "")
 	far := ppg(now.Add(time.Hour), wave...)
-	appendAs(t, s, g, arrival(sensorID("s0"), far, epoch(2), 1), delivery.Rejected, store.ReasonTime)
+	appendAs(t, s, g, arrival(sensorID("s0"), far, epoch(2), 1), delivery.Rejected, archive.ReasonTime)
 	secret := []byte("the authority's very private key")
 	must(t, s.SaveSecret(ctx, "authority", secret))
 
@@ -167,7 +170,7 @@ func TestSealedAtRest(t *testing.T) {
 		"float LE": binary.LittleEndian.AppendUint64(nil, bits), "float BE": binary.BigEndian.AppendUint64(nil, bits),
 		"decimal": []byte("87.654"), "codec": encoded[len(encoded)-16:], "secret": secret,
 	}
-	for _, v := range []string{name, person, entry, channel} {
+	for _, v := range []string{name, person, entry, fridge} {
 		needles[v] = []byte(v)
 		var le, be []byte
 		for _, u := range utf16.Encode([]rune(v)) {

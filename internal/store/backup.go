@@ -15,6 +15,10 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"vitalseal/internal/archive/days"
+	"vitalseal/internal/channel"
+	"vitalseal/internal/sealdb"
 )
 
 // A backup is a folder with a copy of every file of a store, each whole at one moment, and backup.json, which says what must be
@@ -52,21 +56,21 @@ type BackupFile struct {
 // so that every chunk and entry in the copy has its patient or channel in it. progress is told of every file.
 func Backup(ctx context.Context, dir, to, keys string, progress func(file string)) (m Manifest, err error) {
 	m = Manifest{Version: backupVersion, Taken: time.Now().UTC().Truncate(time.Microsecond)}
-	if _, err := os.Stat(filepath.Join(dir, directoryFile)); err != nil {
+	if _, err := os.Stat(filepath.Join(dir, sealdb.DirectoryFile)); err != nil {
 		return m, fmt.Errorf("store: backup: %s holds no store: %w", dir, err)
 	}
 	if err := BackupFolders(to, keys); err != nil {
 		return m, err
 	}
-	chunks, err := filepath.Glob(filepath.Join(dir, partitionPrefix+"*"+partitionSuffix))
+	chunks, err := filepath.Glob(filepath.Join(dir, days.PartitionPrefix+"*"+days.PartitionSuffix))
 	if err != nil {
 		return m, fmt.Errorf("store: backup: %w", err)
 	}
 	slices.Sort(chunks)
-	if _, err := os.Stat(filepath.Join(dir, apartFile)); err == nil { // none in a store that an older program wrote
-		chunks = append(chunks, filepath.Join(dir, apartFile))
+	if _, err := os.Stat(filepath.Join(dir, channel.ApartFile)); err == nil { // none in a store that an older program wrote
+		chunks = append(chunks, filepath.Join(dir, channel.ApartFile))
 	}
-	for _, path := range append(chunks, filepath.Join(dir, directoryFile)) {
+	for _, path := range append(chunks, filepath.Join(dir, sealdb.DirectoryFile)) {
 		name := filepath.Base(path)
 		progress(name)
 		if err := copyDatabase(ctx, path, filepath.Join(to, name)); err != nil {
@@ -74,10 +78,10 @@ func Backup(ctx context.Context, dir, to, keys string, progress func(file string
 		}
 	}
 	progress(keysBackup)
-	if err := separate(ctx, filepath.Join(to, directoryFile), filepath.Join(keys, keysBackup)); err != nil {
+	if err := separate(ctx, filepath.Join(to, sealdb.DirectoryFile), filepath.Join(keys, keysBackup)); err != nil {
 		return m, fmt.Errorf("store: backup: keys: %w", err)
 	}
-	for _, path := range append(chunks, directoryFile, keysBackup) {
+	for _, path := range append(chunks, sealdb.DirectoryFile, keysBackup) {
 		name, folder := filepath.Base(path), to
 		if name == keysBackup {
 			folder = keys
@@ -88,7 +92,7 @@ func Backup(ctx context.Context, dir, to, keys string, progress func(file string
 		}
 		m.Files = append(m.Files, f)
 	}
-	of, err := storeOf(ctx, filepath.Join(to, directoryFile))
+	of, err := storeOf(ctx, filepath.Join(to, sealdb.DirectoryFile))
 	if err == nil {
 		err = writeJSON(filepath.Join(keys, keysManifest), keysList{backupVersion, m.Taken, of, m.Files[len(m.Files)-1]})
 	}
@@ -96,7 +100,7 @@ func Backup(ctx context.Context, dir, to, keys string, progress func(file string
 		err = writeJSON(filepath.Join(to, manifestName), m)
 	}
 	if err == nil {
-		err = errors.Join(syncDir(to), syncDir(keys))
+		err = errors.Join(sealdb.SyncDir(to), sealdb.SyncDir(keys))
 	}
 	if err != nil {
 		return m, fmt.Errorf("store: backup: %w", err)
@@ -106,7 +110,7 @@ func Backup(ctx context.Context, dir, to, keys string, progress func(file string
 
 // copyDatabase writes a whole copy of a database as it is at one moment, also while another process writes to it.
 func copyDatabase(ctx context.Context, from, to string) (err error) {
-	name, err := dsn(from, "")
+	name, err := sealdb.DSN(from, "")
 	if err != nil {
 		return err
 	}
@@ -128,7 +132,7 @@ func copyDatabase(ctx context.Context, from, to string) (err error) {
 
 // separate moves the keys of patients and channels out of a copy of the directory.
 func separate(ctx context.Context, directory, keys string) (err error) {
-	db, err := openFile(ctx, directory, nil, 1, "&_pragma=secure_delete(ON)")
+	db, err := sealdb.OpenFile(ctx, directory, nil, 1, "&_pragma=secure_delete(ON)")
 	if err != nil {
 		return err
 	}
@@ -172,7 +176,7 @@ func storeOf(ctx context.Context, directory string) (of string, err error) {
 	}
 	defer func() { err = errors.Join(err, db.Close()) }()
 	var wrapped []byte
-	if err := db.QueryRowContext(ctx, "SELECT wrapped FROM keys WHERE name = ?", directoryKey).Scan(&wrapped); err != nil {
+	if err := db.QueryRowContext(ctx, "SELECT wrapped FROM keys WHERE name = ?", sealdb.DirectoryKey).Scan(&wrapped); err != nil {
 		return "", err
 	}
 	sum := sha256.Sum256(wrapped)

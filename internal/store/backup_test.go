@@ -15,6 +15,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"vitalseal/internal/access"
+	"vitalseal/internal/archive"
 	"vitalseal/internal/delivery"
 	"vitalseal/internal/store"
 	"vitalseal/internal/vitals"
@@ -39,7 +40,7 @@ func fill(t *testing.T, s *store.Store, g access.Grant, from time.Time, seq uint
 		sensor := sensorID(fmt.Sprintf("s%d", p))
 		for i := range uint64(20) {
 			at := from.Add(time.Duration(i) * time.Second)
-			for _, a := range []store.Arrival{arrival(sensor, ppg(at, 30000, 30010, 30020), epoch(uint64(p+1)), seq+i),
+			for _, a := range []archive.Arrival{arrival(sensor, ppg(at, 30000, 30010, 30020), epoch(uint64(p+1)), seq+i),
 				arrival(sensor, numerics(at, heart(60+float64(i))), epoch(uint64(p+11)), seq+i)} {
 				if o, why, err := s.Append(context.Background(), g, a); o != delivery.Accepted {
 					t.Fatal(o, why, err)
@@ -51,7 +52,7 @@ func fill(t *testing.T, s *store.Store, g access.Grant, from time.Time, seq uint
 
 func quietly(string) {}
 
-func check(t *testing.T, s *store.Store) store.Checked {
+func check(t *testing.T, s *store.Store) archive.Checked {
 	t.Helper()
 	c, err := s.Check(t.Context(), quietly)
 	must(t, err)
@@ -98,7 +99,7 @@ func TestBackupRestores(t *testing.T) {
 	if o, _, err := r.Append(t.Context(), standing(t, r), arrival(sensorID("s0"), ppg(now, 30000, 30010, 30020), epoch(1), 0)); o != delivery.Duplicate {
 		t.Error(o, err)
 	}
-	if o, why, err := r.Append(t.Context(), standing(t, r), arrival(sensorID("s0"), ppg(now, 1), epoch(1), 0)); o != delivery.Rejected || why != store.ReasonContent {
+	if o, why, err := r.Append(t.Context(), standing(t, r), arrival(sensorID("s0"), ppg(now, 1), epoch(1), 0)); o != delivery.Rejected || why != archive.ReasonContent {
 		t.Error("another reading under its number:", o, why, err)
 	}
 
@@ -222,7 +223,7 @@ func TestRetention(t *testing.T) {
 	const day = 24 * time.Hour
 	began := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 	c := newClock(began)
-	s := open(t, dir, store.WithClock(c.Now), store.WithRetention(store.Retention{Waveforms: 3 * day, Numerics: 10 * day, Sums: 60 * day}))
+	s := open(t, dir, store.WithClock(c.Now), store.WithRetention(archive.Retention{Waveforms: 3 * day, Numerics: 10 * day, Sums: 60 * day}))
 	g := standing(t, s)
 	patients := ward(t, s, began, 2)
 	fill(t, s, g, began, 0)
@@ -263,11 +264,11 @@ func TestRetention(t *testing.T) {
 	if files, _ := filepath.Glob(filepath.Join(dir, "store", "chunks-2026-03-01.db*")); len(files) > 0 {
 		t.Error(files)
 	}
-	if o, why, _ := s.Append(t.Context(), g, arrival(sensorID("s0"), ppg(began, 1), epoch(1), 0)); o != delivery.Rejected || why != store.ReasonTime {
+	if o, why, _ := s.Append(t.Context(), g, arrival(sensorID("s0"), ppg(began, 1), epoch(1), 0)); o != delivery.Rejected || why != archive.ReasonTime {
 		t.Error("one of a day that is gone:", o, why)
 	}
 	if _, err := store.Open(t.Context(), t.TempDir(), keys(t, t.TempDir()), slog.New(slog.DiscardHandler),
-		store.WithRetention(store.Retention{Sums: day})); !errors.Is(err, store.ErrInvalid) || !strings.Contains(err.Error(), "sums") {
+		store.WithRetention(archive.Retention{Sums: day})); !errors.Is(err, store.ErrInvalid) || !strings.Contains(err.Error(), "sums") {
 		t.Error(err)
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 
 	"vitalseal/internal/seal"
+	"vitalseal/internal/sealdb"
 )
 
 const sealSuffix = ".seal"
@@ -23,7 +24,7 @@ func SealBackup(root seal.KeyStore, to, keys string) error {
 			return fmt.Errorf("store: seal backup: %w", err)
 		}
 	}
-	return errors.Join(syncDir(to), syncDir(keys))
+	return errors.Join(sealdb.SyncDir(to), sealdb.SyncDir(keys))
 }
 
 // CheckSeal is ErrUnsealed unless both lists are as SealBackup sealed them with this root key. It does not say that the two belong

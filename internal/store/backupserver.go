@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"vitalseal/internal/seal"
+	"vitalseal/internal/sealdb"
 )
 
 // serverManifest lists what lies beside the keys of a backup: the hub's own secrets, the overlay's folder, configuration.
@@ -52,7 +53,7 @@ func SealServer(root seal.KeyStore, keys string, taken time.Time, database bool)
 	if err := sealList(root, path); err != nil {
 		return fmt.Errorf("store: seal backup: %w", err)
 	}
-	return syncDir(keys)
+	return sealdb.SyncDir(keys)
 }
 
 // CheckServer finds every file as SealServer listed it, and no other beside them. A backup of a version that made no such list
@@ -73,7 +74,7 @@ func CheckServer(root seal.KeyStore, keys string) (l ServerList, err error) {
 		return l, fmt.Errorf("%w: %s: %w", ErrBackup, serverManifest, err)
 	}
 	if l.Version != backupVersion {
-		return l, fmt.Errorf("%w: %s: version %d, this program knows %d", ErrNewer, serverManifest, l.Version, backupVersion)
+		return l, fmt.Errorf("%w: %s: version %d, this program knows %d", sealdb.ErrNewer, serverManifest, l.Version, backupVersion)
 	}
 	names, err := serverFiles(keys)
 	if err != nil {

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"vitalseal/internal/access"
+	"vitalseal/internal/archive"
+	"vitalseal/internal/channel"
 	"vitalseal/internal/store"
 )
 
@@ -22,7 +24,7 @@ func TestSmallWritesTakeTurns(t *testing.T) {
 	now := time.Now()
 	for name, do := range map[string]func() error{
 		"clock": func() error {
-			return s.NoteClock(ctx, sensorID("s0"), store.Clock{Judged: true, Known: true, Offset: time.Hour})
+			return s.NoteClock(ctx, sensorID("s0"), archive.Clock{Judged: true, Known: true, Offset: time.Hour})
 		},
 		"count": func() error {
 			return s.SwapTryCount(ctx, "n", access.TryCount{}, access.TryCount{Failures: 1, At: now, Person: person})
@@ -88,7 +90,7 @@ func TestTalkBacksKeysAreApart(t *testing.T) {
 	must(t, err)
 	gone, err := s.CreateTalkBack(ctx, nora.Person.ID, "gone")
 	must(t, err)
-	c, err := s.CreateChannel(ctx, store.Channel{Name: "gone", Owner: nora.Person.ID})
+	c, err := s.CreateChannel(ctx, channel.Channel{Name: "gone", Owner: nora.Person.ID})
 	must(t, err)
 	use, err := e.Decide(ctx, nora, access.UseTalkBack, access.OnTalkBack(q.ID))
 	must(t, err)

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"vitalseal/internal/archive"
 	"vitalseal/internal/delivery"
 	"vitalseal/internal/store"
 	"vitalseal/internal/store/storetest"
@@ -25,13 +26,13 @@ func TestWaitingOutlivesARestart(t *testing.T) {
 	send := func(seq uint64, at time.Time, want delivery.Outcome, reason string) {
 		t.Helper()
 		a := arrival(sensorID("s0"), numerics(at.Add(off), heart(float64(70+seq))), epoch(1), seq)
-		a.Received, a.Clock = at, store.Clock{Judged: true, Known: true, Offset: off, Error: time.Millisecond}
+		a.Received, a.Clock = at, archive.Clock{Judged: true, Known: true, Offset: off, Error: time.Millisecond}
 		appendAs(t, s, g, a, want, reason)
 	}
 	send(0, noon, delivery.Accepted, "")
 	send(1, noon.Add(time.Second), delivery.Accepted, "")
 	for range 2 {
-		send(2, noon.Add(2*time.Second), delivery.Retry, store.ReasonClock)
+		send(2, noon.Add(2*time.Second), delivery.Retry, archive.ReasonClock)
 	}
 	last, err := s.Unsure(t.Context(), g, p[0])
 	must(t, err)
@@ -42,7 +43,7 @@ func TestWaitingOutlivesARestart(t *testing.T) {
 	s = open(t, dir, store.WithClock(c.Now))
 	g = standing(t, s)
 	send(1, noon.Add(time.Second), delivery.Duplicate, "")
-	n, err := s.SettleClock(t.Context(), sensorID("s0"), store.Settlement{Low: 1, High: 1, Ahead: off, By: "clock"})
+	n, err := s.SettleClock(t.Context(), sensorID("s0"), archive.Settlement{Low: 1, High: 1, Ahead: off, By: "clock"})
 	must(t, err)
 	if n != 2 {
 		t.Errorf("%d released, want 2", n)
@@ -72,7 +73,7 @@ func TestLateDeviceAtAPatientChange(t *testing.T) {
 	must(t, s.Admit(t.Context(), here, "a-0", noon.Add(-10*time.Second)))
 	for seq, late := range []time.Duration{45 * time.Second, 0} {
 		a := arrival(sensorID("s0"), numerics(noon.Add(-45*time.Second), heart(150+float64(seq))), epoch(1), uint64(seq))
-		a.Received, a.Clock = noon, store.Clock{Judged: true, Late: late}
+		a.Received, a.Clock = noon, archive.Clock{Judged: true, Late: late}
 		appendAs(t, s, g, a, delivery.Accepted, "")
 	}
 	for _, p := range []string{left, here} {
@@ -99,13 +100,13 @@ func TestForgetTakesWhatWaits(t *testing.T) {
 	g := standing(t, s)
 	for i, sensor := range []string{"s0", "s1"} {
 		a := arrival(sensorID(sensor), ppg(noon.Add(-time.Hour), 7), epoch(uint64(i)), 0)
-		a.Received, a.Clock = noon, store.Clock{Judged: true, Known: true, Offset: -time.Hour}
+		a.Received, a.Clock = noon, archive.Clock{Judged: true, Known: true, Offset: -time.Hour}
 		appendAs(t, s, g, a, delivery.Accepted, "")
 	}
 	must(t, s.Discharge(t.Context(), p[0], noon.Add(time.Second)))
 	must(t, s.Forget(t.Context(), p[0]))
 	for i, want := range []int{0, 1} {
-		if n, err := s.SettleClock(t.Context(), sensorID([]string{"s0", "s1"}[i]), store.Settlement{High: 9, Measured: true, By: "clock"}); err != nil || n != want {
+		if n, err := s.SettleClock(t.Context(), sensorID([]string{"s0", "s1"}[i]), archive.Settlement{High: 9, Measured: true, By: "clock"}); err != nil || n != want {
 			t.Errorf("sensor s%d: %d released, %v; want %d", i, n, err, want)
 		}
 	}
@@ -144,7 +145,7 @@ func TestUnsureOnAnotherHub(t *testing.T) {
 	for seq := uint64(0); ; seq++ { // the other hub looks once a second, and what it finds first is no news
 		at := time.Now().Truncate(time.Microsecond)
 		a := arrival(sensorID("s0"), numerics(at.Add(off), heart(float64(60+seq))), epoch(1), seq)
-		a.Received, a.Clock = at, store.Clock{Judged: true, Known: true, Offset: off, Error: time.Millisecond}
+		a.Received, a.Clock = at, archive.Clock{Judged: true, Known: true, Offset: off, Error: time.Millisecond}
 		appendAs(t, one, g, a, delivery.Accepted, "")
 		last = seq
 		ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
@@ -159,7 +160,7 @@ func TestUnsureOnAnotherHub(t *testing.T) {
 		}
 		break
 	}
-	n, err := two.SettleClock(t.Context(), sensorID("s0"), store.Settlement{Low: 1, High: 1, Ahead: off, By: "clock"})
+	n, err := two.SettleClock(t.Context(), sensorID("s0"), archive.Settlement{Low: 1, High: 1, Ahead: off, By: "clock"})
 	must(t, err)
 	if n != int(last)+1 { // #nosec G115 -- a few
 		t.Errorf("%d released, want %d", n, last+1)

@@ -15,6 +15,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 
+	"vitalseal/internal/archive"
 	"vitalseal/internal/delivery"
 	"vitalseal/internal/store"
 	"vitalseal/internal/vitals"
@@ -25,9 +26,9 @@ type seen struct {
 	Waves    []vitals.Chunk
 	Numerics []vitals.Bundle
 	Newest   []vitals.Bundle
-	Minutes  []store.TrendPoint
-	Hours    []store.TrendPoint
-	Delivery []store.StreamDelivery
+	Minutes  []archive.TrendPoint
+	Hours    []archive.TrendPoint
+	Delivery []archive.StreamDelivery
 }
 
 func look(t *testing.T, s *store.Store, patient string, from, to time.Time) (v seen) {
@@ -60,7 +61,7 @@ func TestCompactionChangesNothing(t *testing.T) {
 	g := standing(t, s)
 	patients := ward(t, s, midnight.Add(-2*time.Hour), 2)
 	r := rand.New(rand.NewPCG(1, 2))
-	var all []store.Arrival
+	var all []archive.Arrival
 	for p := range patients {
 		for n := range 1200 {
 			at := midnight.Add(-2*time.Minute + time.Duration(n)*250*time.Millisecond)
@@ -77,7 +78,7 @@ func TestCompactionChangesNothing(t *testing.T) {
 	}
 	r.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
 	late := all[len(all)-50:]
-	put := func(some []store.Arrival, want delivery.Outcome) {
+	put := func(some []archive.Arrival, want delivery.Outcome) {
 		t.Helper()
 		var wg sync.WaitGroup
 		for w := range 64 {

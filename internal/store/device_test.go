@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"vitalseal/internal/delivery"
+	"vitalseal/internal/directory"
 	"vitalseal/internal/seal"
 	"vitalseal/internal/store"
 )
@@ -20,21 +21,21 @@ func TestInventoryOfKeys(t *testing.T) {
 	ctx := t.Context()
 	dir := t.TempDir()
 	s := open(t, dir)
-	must(t, s.CreateWard(ctx, store.Ward{ID: "w", Name: "W"}))
-	d := store.Device{ID: "spiffe://x.internal/workstation/wall", Kind: "workstation", Mode: store.ModeDisplay, Wards: []string{"w"}, State: store.DeviceInvited}
+	must(t, s.CreateWard(ctx, directory.Ward{ID: "w", Name: "W"}))
+	d := directory.Device{ID: "spiffe://x.internal/workstation/wall", Kind: "workstation", Mode: directory.ModeDisplay, Wards: []string{"w"}, State: directory.DeviceInvited}
 	must(t, s.CreateDevice(ctx, d))
-	for name, bad := range map[string]store.Device{
-		"no ward":          {ID: d.ID + "2", Kind: "workstation", Mode: store.ModeDisplay, Wards: []string{"zz"}},
+	for name, bad := range map[string]directory.Device{
+		"no ward":          {ID: d.ID + "2", Kind: "workstation", Mode: directory.ModeDisplay, Wards: []string{"zz"}},
 		"no such mode":     {ID: d.ID + "2", Kind: "workstation", Mode: "zz"},
 		"not a display":    {ID: d.ID + "2", Kind: "workstation", Wards: []string{"w"}},
-		"a sensor display": {ID: d.ID + "2", Kind: "sensor", Mode: store.ModeDisplay, Wards: []string{"w"}},
+		"a sensor display": {ID: d.ID + "2", Kind: "sensor", Mode: directory.ModeDisplay, Wards: []string{"w"}},
 	} {
 		if err := s.CreateDevice(ctx, bad); !errors.Is(err, store.ErrInvalid) && !errors.Is(err, store.ErrNotFound) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	key := func(b byte) store.Certificate {
-		return store.Certificate{SHA256: strings.Repeat(string(b), 64), KeySHA256: strings.Repeat(string(b+1), 64),
+	key := func(b byte) directory.Certificate {
+		return directory.Certificate{SHA256: strings.Repeat(string(b), 64), KeySHA256: strings.Repeat(string(b+1), 64),
 			NotBefore: time.UnixMilli(1000).UTC(), NotAfter: time.UnixMilli(2000).UTC()}
 	}
 	if err := s.DemandNewKey(ctx, d.ID); !errors.Is(err, store.ErrConflict) {
@@ -76,7 +77,7 @@ func TestInventoryOfKeys(t *testing.T) {
 		t.Errorf("what enrolled was forgotten: %v", err)
 	}
 	for name, err := range map[string]error{
-		"certificate": s.NoteCertificate(ctx, d.ID, store.Certificate{SHA256: "x"}), "of nobody": s.NoteCertificate(ctx, "spiffe://x", key('a')),
+		"certificate": s.NoteCertificate(ctx, d.ID, directory.Certificate{SHA256: "x"}), "of nobody": s.NoteCertificate(ctx, "spiffe://x", key('a')),
 		"key of nobody": s.DemandNewKey(ctx, "spiffe://x"), "enrolled nobody": s.MarkEnrolled(ctx, "spiffe://x", at), "forget nobody": s.ForgetDevice(ctx, "spiffe://x"),
 	} {
 		if err == nil {
@@ -90,8 +91,8 @@ func TestForgottenTakesItsTicket(t *testing.T) {
 	ctx := t.Context()
 	s := open(t, t.TempDir())
 	id, other := "spiffe://x.internal/sensor/a", "spiffe://x.internal/sensor/b"
-	must(t, s.CreateDevice(ctx, store.Device{ID: id, Kind: "sensor"}))
-	must(t, s.CreateDevice(ctx, store.Device{ID: other, Kind: "sensor"}))
+	must(t, s.CreateDevice(ctx, directory.Device{ID: id, Kind: "sensor"}))
+	must(t, s.CreateDevice(ctx, directory.Device{ID: other, Kind: "sensor"}))
 	both, alone := sha256.Sum256([]byte("both")), sha256.Sum256([]byte("alone"))
 	end := time.Now().Add(time.Hour)
 	must(t, s.CreateTicket(ctx, both, []string{id, other}, end))
@@ -103,7 +104,7 @@ func TestForgottenTakesItsTicket(t *testing.T) {
 	if _, err := s.RedeemTicket(ctx, alone, []string{other}, time.Now()); err != nil {
 		t.Errorf("another's ticket: %v", err)
 	}
-	must(t, s.CreateDevice(ctx, store.Device{ID: id, Kind: "sensor"}))
+	must(t, s.CreateDevice(ctx, directory.Device{ID: id, Kind: "sensor"}))
 }
 
 // TestSilencedBefore: a store of the version before numbers were bounded holds the highest number that there is. Its gateway is let in

@@ -11,7 +11,9 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"vitalseal/internal/access"
+	"vitalseal/internal/channel"
 	"vitalseal/internal/delivery"
+	"vitalseal/internal/directory"
 	"vitalseal/internal/seal"
 	"vitalseal/internal/store"
 )
@@ -25,11 +27,11 @@ func TestWardErrors(t *testing.T) {
 	person := func(p access.Person) error { _, err := s.CreatePerson(ctx, p, "x"); return err }
 	must(t, person(access.Person{ID: "n", Login: "nora", Role: access.RoleNurse, Wards: []string{"a"}}))
 	for name, tc := range map[string]struct{ got, want error }{
-		"ward twice":         {s.CreateWard(ctx, store.Ward{ID: "a", Name: "A"}), store.ErrExists},
-		"bed twice":          {s.CreateBed(ctx, store.Bed{ID: "a-0", Ward: "a", Name: "B"}), store.ErrExists},
-		"bed in no ward":     {s.CreateBed(ctx, store.Bed{ID: "z", Ward: "zz", Name: "B"}), store.ErrNotFound},
-		"ward id":            {s.CreateWard(ctx, store.Ward{ID: "a b", Name: "A"}), store.ErrInvalid},
-		"ward without name":  {s.CreateWard(ctx, store.Ward{ID: "b"}), store.ErrInvalid},
+		"ward twice":         {s.CreateWard(ctx, directory.Ward{ID: "a", Name: "A"}), store.ErrExists},
+		"bed twice":          {s.CreateBed(ctx, directory.Bed{ID: "a-0", Ward: "a", Name: "B"}), store.ErrExists},
+		"bed in no ward":     {s.CreateBed(ctx, directory.Bed{ID: "z", Ward: "zz", Name: "B"}), store.ErrNotFound},
+		"ward id":            {s.CreateWard(ctx, directory.Ward{ID: "a b", Name: "A"}), store.ErrInvalid},
+		"ward without name":  {s.CreateWard(ctx, directory.Ward{ID: "b"}), store.ErrInvalid},
 		"long name":          {newPatient(strings.Repeat("é", 101)), store.ErrInvalid},
 		"control character":  {newPatient("a\x1b[2J"), store.ErrInvalid},
 		"not UTF-8":          {newPatient("a\xff"), store.ErrInvalid},
@@ -40,12 +42,12 @@ func TestWardErrors(t *testing.T) {
 		"into the future":    {s.Admit(ctx, p[0], "a-0", now.Add(time.Hour)), store.ErrInvalid},
 		"not admitted":       {s.Discharge(ctx, "p-zz", now), store.ErrNotFound},
 		"before it began":    {s.Discharge(ctx, p[0], now.Add(-2*time.Hour)), store.ErrConflict},
-		"device twice":       {s.CreateDevice(ctx, store.Device{ID: sensorID("s0"), Kind: "sensor"}), store.ErrExists},
+		"device twice":       {s.CreateDevice(ctx, directory.Device{ID: sensorID("s0"), Kind: "sensor"}), store.ErrExists},
 		"place nothing":      {s.PlaceDevice(ctx, sensorID("zz"), "a-0", now), store.ErrNotFound},
 		"place nowhere":      {s.PlaceDevice(ctx, sensorID("s0"), "zz", now), store.ErrNotFound},
 		"place before":       {s.PlaceDevice(ctx, sensorID("s0"), "a-1", now.Add(-2*time.Hour)), store.ErrConflict},
 		"device state":       {s.SetDeviceState(ctx, sensorID("s0"), "gone"), store.ErrInvalid},
-		"no device":          {s.SetDeviceState(ctx, sensorID("zz"), store.DeviceActive), store.ErrNotFound},
+		"no device":          {s.SetDeviceState(ctx, sensorID("zz"), directory.DeviceActive), store.ErrNotFound},
 		"login twice":        {person(access.Person{Login: "nora", Role: access.RoleNurse}), store.ErrExists},
 		"no role":            {person(access.Person{Login: "x"}), store.ErrInvalid},
 		"person's ward":      {person(access.Person{Login: "x", Role: access.RoleNurse, Wards: []string{"zz"}}), store.ErrNotFound},
@@ -75,7 +77,7 @@ func TestWardErrors(t *testing.T) {
 			t.Errorf("%s: %v, want %v", name, tc.got, tc.want)
 		}
 	}
-	err := s.CreateBed(ctx, store.Bed{ID: "z", Ward: "zz", Name: "B"})
+	err := s.CreateBed(ctx, directory.Bed{ID: "z", Ward: "zz", Name: "B"})
 	if err == nil || err.Error() != `store: create bed z: ward "zz": access: not found` {
 		t.Errorf("the text: %v", err)
 	}
@@ -157,8 +159,8 @@ func TestTicketIsSingleUse(t *testing.T) {
 		now  time.Time
 		want error
 	}{
-		{9, ids, now, store.ErrNotFound}, {1, ids[:1], now, store.ErrTicketMismatch}, {1, ids, now.Add(time.Hour), store.ErrTicketExpired},
-		{1, []string{ids[1], ids[0]}, now, nil}, {1, ids, now, store.ErrTicketUsed},
+		{9, ids, now, store.ErrNotFound}, {1, ids[:1], now, directory.ErrTicketMismatch}, {1, ids, now.Add(time.Hour), directory.ErrTicketExpired},
+		{1, []string{ids[1], ids[0]}, now, nil}, {1, ids, now, directory.ErrTicketUsed},
 	} {
 		got, err := s.RedeemTicket(ctx, [32]byte{tc.hash}, tc.ids, tc.now)
 		if !errors.Is(err, tc.want) || (err == nil) != (len(got) == 2) {
@@ -173,13 +175,13 @@ func TestEntries(t *testing.T) {
 	p := ward(t, s, time.Now(), 1)[0]
 	of, err := s.ChannelOf(ctx, p)
 	must(t, err)
-	c, err := s.CreateChannel(ctx, store.Channel{Name: "Fridge", Fields: [8]string{"temperature"}})
+	c, err := s.CreateChannel(ctx, channel.Channel{Name: "Fridge", Fields: [8]string{"temperature"}})
 	must(t, err)
 	at := noon
-	var want []store.Entry
+	var want []channel.Entry
 	for i := range 5 {
 		v := strings.Repeat("9", i)
-		e, err := s.AppendEntry(ctx, g, c.ID, store.Entry{Created: at.Add(time.Duration(i) * time.Second), Fields: [8]*string{&v}, Status: "ok"})
+		e, err := s.AppendEntry(ctx, g, c.ID, channel.Entry{Created: at.Add(time.Duration(i) * time.Second), Fields: [8]*string{&v}, Status: "ok"})
 		must(t, err)
 		if e.ID != int64(i+1) {
 			t.Errorf("entry %d has id %d", i, e.ID)
@@ -193,17 +195,17 @@ func TestEntries(t *testing.T) {
 	if c, err = s.Channel(ctx, c.ID); err != nil || c.LastEntryID != 5 || c.Name != "Fridge" || c.Fields[0] != "temperature" {
 		t.Errorf("%+v %v", c, err)
 	}
-	if _, err := s.AppendEntry(ctx, g, of.ID, store.Entry{}); !errors.Is(err, store.ErrPatientChannel) {
+	if _, err := s.AppendEntry(ctx, g, of.ID, channel.Entry{}); !errors.Is(err, channel.ErrPatientChannel) {
 		t.Errorf("writing a patient's channel: %v", err)
 	}
-	if _, err := s.Entries(ctx, g, of.ID, at, at, 1); !errors.Is(err, store.ErrPatientChannel) {
+	if _, err := s.Entries(ctx, g, of.ID, at, at, 1); !errors.Is(err, channel.ErrPatientChannel) {
 		t.Errorf("reading a patient's channel: %v", err)
 	}
 	long := strings.Repeat("9", 256)
-	if _, err := s.AppendEntry(ctx, g, c.ID, store.Entry{Fields: [8]*string{&long}}); !errors.Is(err, store.ErrInvalid) {
+	if _, err := s.AppendEntry(ctx, g, c.ID, channel.Entry{Fields: [8]*string{&long}}); !errors.Is(err, store.ErrInvalid) {
 		t.Errorf("long field: %v", err)
 	}
-	if _, err := s.AppendEntry(ctx, g, 99, store.Entry{}); !errors.Is(err, store.ErrNotFound) {
+	if _, err := s.AppendEntry(ctx, g, 99, channel.Entry{}); !errors.Is(err, store.ErrNotFound) {
 		t.Errorf("no channel: %v", err)
 	}
 	if ref, err := s.ChannelRef(ctx, of.ID); err != nil || ref.Patient != p {

@@ -9,13 +9,16 @@ import (
 	"time"
 
 	"vitalseal/internal/access"
+	"vitalseal/internal/archive/days"
+	"vitalseal/internal/channel"
+	"vitalseal/internal/sealdb"
 )
 
 // OldDirectory opens a directory as it was before the ThingSpeak step.
 func OldDirectory(ctx context.Context, path string) (*sql.DB, error) {
 	for i, step := range directorySteps {
-		if step == thingspeakStep {
-			return openFile(ctx, path, directorySteps[:i], 1, "")
+		if step == channel.ThingspeakStep {
+			return sealdb.OpenFile(ctx, path, directorySteps[:i], 1, "")
 		}
 	}
 	panic("no such step")
@@ -23,11 +26,8 @@ func OldDirectory(ctx context.Context, path string) (*sql.DB, error) {
 
 // NewDirectory opens a directory alone, as this program writes it.
 func NewDirectory(ctx context.Context, path string) (*sql.DB, error) {
-	return openFile(ctx, path, directorySteps, 1, "")
+	return sealdb.OpenFile(ctx, path, directorySteps, 1, "")
 }
-
-// SweepTries drops the counts that are over, and those of most logins of no person.
-func (s *Store) SweepTries(ctx context.Context, most int) error { return s.sweepTries(ctx, most) }
 
 // ExecDirectory changes the directory below the store's own methods.
 func ExecDirectory(ctx context.Context, s *Store, query string, args ...any) error {
@@ -40,20 +40,11 @@ func (s *Store) PartitionsOpen() int {
 	return s.days.FilesOpen()
 }
 
-// RecodeCell decodes a trend and encodes it again.
-func RecodeCell(b []byte) ([]byte, error) {
-	var c cell
-	if err := c.decode(b); err != nil {
-		return nil, err
-	}
-	return c.encode(), nil
-}
-
 // OnDisk puts a registered VFS below all databases that are opened from now on.
-func OnDisk(name string) { onDisk = "&vfs=" + name }
+func OnDisk(name string) { sealdb.OnDisk = "&vfs=" + name }
 
 // OnRealDisk ends it.
-func OnRealDisk() { onDisk = "" }
+func OnRealDisk() { sealdb.OnDisk = "" }
 
 // WithCompaction makes the compaction look so often, and not wait for more.
 func WithCompaction(every time.Duration) Option {
@@ -65,14 +56,14 @@ func WithMaxWaiting(n int64) Option { return func(o *options) { o.archive.MaxWai
 
 // FirstPartitionStep makes those tables of the first schema that a later one took away.
 func FirstPartitionStep() string {
-	step := strings.ReplaceAll(partitionSteps[0], "CREATE TABLE", "CREATE TABLE IF NOT EXISTS")
+	step := strings.ReplaceAll(days.PartitionSteps[0], "CREATE TABLE", "CREATE TABLE IF NOT EXISTS")
 	return step
 }
 
 // WrappedKey is a patient's key as the file has it.
 func (s *Store) WrappedKey(t *testing.T, patient string) (b []byte) {
 	t.Helper()
-	if err := s.db.QueryRowContext(t.Context(), "SELECT wrapped FROM keys WHERE name = ?", patientKey(patient)).Scan(&b); err != nil {
+	if err := s.db.QueryRowContext(t.Context(), "SELECT wrapped FROM keys WHERE name = ?", sealdb.PatientKey(patient)).Scan(&b); err != nil {
 		t.Fatal(err)
 	}
 	return b
@@ -89,7 +80,7 @@ func (s *Store) RecentChunks(t *testing.T, day string) int {
 }
 
 // Forwarded has a patient's channel forwarded in plain text with the patient's consent, without asking.
-func (s *Store) Forwarded(t *testing.T, patient string) (id KeyID) {
+func (s *Store) Forwarded(t *testing.T, patient string) (id channel.KeyID) {
 	t.Helper()
 	ctx := t.Context()
 	c, err := s.ChannelOf(ctx, patient)
@@ -101,7 +92,7 @@ func (s *Store) Forwarded(t *testing.T, patient string) (id KeyID) {
 		t.Fatal(err)
 	}
 	copy(id[:], patient[len(patient)-8:])
-	if err := s.db.ensureKey(ctx, envelopeKey(c.ID, id)); err != nil {
+	if err := s.db.EnsureKey(ctx, channel.EnvelopeKey(c.ID, id)); err != nil {
 		t.Fatal(err)
 	}
 	for _, q := range []string{
@@ -116,29 +107,31 @@ func (s *Store) Forwarded(t *testing.T, patient string) (id KeyID) {
 }
 
 // OnServer is told every query to PostgreSQL from now on.
-func OnServer(f func(query string)) { onServer = f }
+func OnServer(f func(query string)) { sealdb.OnServer = f }
 
 // NewApart opens a file of entries and commands alone, as this program writes it.
-func NewApart(ctx context.Context, dir string) (*sql.DB, error) { return openApart(ctx, dir, 1) }
+func NewApart(ctx context.Context, dir string) (*sql.DB, error) {
+	return channel.OpenApart(ctx, dir, 1)
+}
 
 // NewPartition opens a file of a day alone, as this program writes it.
 func NewPartition(ctx context.Context, path string) (*sql.DB, error) {
-	return openFile(ctx, path, partitionSteps, 1, "")
+	return sealdb.OpenFile(ctx, path, days.PartitionSteps, 1, "")
 }
 
 // DirectoryBeforeApart opens a directory that holds entries and commands itself.
 func DirectoryBeforeApart(ctx context.Context, path string) (*sql.DB, error) {
-	return openFile(ctx, path, directorySteps[:slices.Index(directorySteps, apartStep)], 1, "")
+	return sealdb.OpenFile(ctx, path, directorySteps[:slices.Index(directorySteps, channel.ApartStep)], 1, "")
 }
 
 // ServerApartVersion is how many steps a database in PostgreSQL has seen before that.
 func ServerApartVersion() int {
-	return slices.IndexFunc(postgresSteps, func(s step) bool { return s.down == pgApartBack })
+	return slices.IndexFunc(postgresSteps, func(s sealdb.Step) bool { return s.Down == channel.PgApartBack })
 }
 
 // Urgently runs f as a revocation.
 func (s *Store) Urgently(ctx context.Context, f func() error) error {
-	return s.db.urgently(ctx, func(context.Context, *sql.Tx) error { return f() })
+	return s.db.Urgently(ctx, func(context.Context, *sql.Tx) error { return f() })
 }
 
 // Swept waits until nothing is to be swept, and gives the pages that are free in channels.db and their number in all.
@@ -152,14 +145,14 @@ func (s *Store) Swept(t testing.TB) (free, all int64) {
 		if n == 0 {
 			break
 		}
-		if err := s.sweepAll(t.Context()); err != nil {
+		if err := s.SweepAll(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if s.db.isShared() {
+	if s.db.IsShared() {
 		return 0, 0
 	}
-	if err := s.giveBack(t.Context()); err != nil {
+	if err := s.GiveBack(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	for q, to := range map[string]*int64{"PRAGMA freelist_count": &free, "PRAGMA page_count": &all} {
@@ -171,62 +164,12 @@ func (s *Store) Swept(t testing.TB) (free, all int64) {
 }
 
 // Dollars spells a query's placeholders for PostgreSQL.
-func Dollars(query string) string { return dollars(query) }
+func Dollars(query string) string { return sealdb.Dollars(query) }
 
 // OpenMoves is how many moves of readings are not finished.
 func (s *Store) OpenMoves(ctx context.Context) (n int, err error) {
 	err = s.db.QueryRowContext(ctx, "SELECT count(*) FROM moves WHERE done IS NULL").Scan(&n)
 	return n, err
-}
-
-// AsVersion1 writes a patient's sums of the day as hubs before version 2 did: all sensors in one,
-// and what is asserted among what was measured.
-func AsVersion1(ctx context.Context, s *Store, patient string, at time.Time) (changed int, err error) {
-	key, err := s.db.key(ctx, patientKey(patient))
-	if err != nil {
-		return 0, err
-	}
-	name := partitionOf(at)
-	d, err := s.days.open(ctx, name)
-	if err != nil {
-		return 0, err
-	}
-	defer d.release()
-	var subject int64
-	if err := d.reader().QueryRowContext(ctx, "SELECT id FROM subjects WHERE name = ?", patient).Scan(&subject); err != nil {
-		return 0, err
-	}
-	old := map[slotKey]*cell{}
-	err = each(ctx, d.reader(), "SELECT minutes, slot, sealed FROM "+d.table("sums")+" WHERE subject = ?", func(rows *sql.Rows) error {
-		var k slotKey
-		var sealed sql.RawBytes
-		if err := rows.Scan(&k.minutes, &k.slot, &sealed); err != nil {
-			return err
-		}
-		c := new(cell)
-		if err := openCell(c, key, sealed, sumData(patient, name, k)); err != nil {
-			return err
-		}
-		all := c.total()
-		for i, a := range all.asserted {
-			all.measured[i].merge(a)
-			all.asserted[i] = aggregate{}
-		}
-		old[k] = &cell{sources: []sourceSums{all}}
-		return nil
-	}, subject)
-	if err != nil {
-		return 0, err
-	}
-	return len(old), s.days.change(ctx, d, func(tx *sql.Tx) error {
-		for k, c := range old {
-			if _, err := tx.ExecContext(ctx, "UPDATE "+d.table("sums")+" SET sealed = ? WHERE subject = ? AND minutes = ? AND slot = ?",
-				key.Seal(c.encode(), sumData(patient, name, k)), subject, k.minutes, k.slot); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
 }
 
 // WithFailingWrites has what stores chunks and entries ask f first.
@@ -241,7 +184,7 @@ func (s *Store) OnHeld(f func(apart bool, d time.Duration)) {
 // TakeTurn holds the directory, as a writer does, until give.
 func (s *Store) TakeTurn(t *testing.T) (give func()) {
 	t.Helper()
-	give, err := s.db.takeTurn(t.Context())
+	give, err := s.db.TakeTurn(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -249,4 +192,4 @@ func (s *Store) TakeTurn(t *testing.T) (give func()) {
 }
 
 // TurnsWaiting is how many writers of the directory wait.
-func (s *Store) TurnsWaiting() int { return s.db.turnsWaiting() }
+func (s *Store) TurnsWaiting() int { return s.db.TurnsWaiting() }

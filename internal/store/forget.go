@@ -9,6 +9,9 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"vitalseal/internal/channel"
+	"vitalseal/internal/sealdb"
 )
 
 // ErrAdmitted means that the patient still lies in a bed.
@@ -24,43 +27,43 @@ var ErrAdmitted = errors.New("store: the patient lies in a bed")
 // those, when they come, have no owner.
 func (s *Store) Forget(ctx context.Context, patient string) error {
 	// Nothing of the patient may be on its way into a block while the key goes.
-	defer s.pause()()
+	defer s.Pause()()
 	var number int64
-	err := s.db.inTx(ctx, func(tx *sql.Tx) error {
+	err := s.db.InTx(ctx, func(tx *sql.Tx) error {
 		var held, inBed int
 		err := tx.QueryRowContext(ctx, `SELECT (SELECT count(*) FROM holds WHERE patient = p.id), (SELECT count(*) FROM stays WHERE patient = p.id AND ends IS NULL)
-			FROM patients p JOIN keys k ON k.name = ? WHERE p.id = ?`, patientKey(patient), patient).Scan(&held, &inBed)
+			FROM patients p JOIN keys k ON k.name = ? WHERE p.id = ?`, sealdb.PatientKey(patient), patient).Scan(&held, &inBed)
 		switch {
 		case err != nil:
 			return err
 		case held > 0:
-			return ErrHeld
+			return sealdb.ErrHeld
 		case inBed > 0:
 			return ErrAdmitted
 		}
 		if err := tx.QueryRowContext(ctx, "SELECT id FROM channels WHERE patient = ?", patient).Scan(&number); err != nil {
 			return err
 		}
-		return erase(ctx, tx, patient, number, s.db.now())
+		return erase(ctx, tx, patient, number, s.db.Now())
 	})
 	if err != nil {
-		return named("forget", err)
+		return sealdb.Named("forget", err)
 	}
-	s.db.forgetKeys(func(name string) bool {
-		return name == patientKey(patient) || name == channelKey(number) || strings.HasPrefix(name, envelopeKeys(number))
+	s.db.ForgetKeys(func(name string) bool {
+		return name == sealdb.PatientKey(patient) || name == sealdb.ChannelKey(number) || strings.HasPrefix(name, channel.EnvelopeKeys(number))
 	})
-	if s.db.isShared() {
+	if s.db.IsShared() {
 		// Deleted rows stay in PostgreSQL's file until it is written anew.
 		_, err := s.db.DB.ExecContext(ctx, "VACUUM (FULL) keys")
-		return named("forget", err)
+		return sealdb.Named("forget", err)
 	}
 	// The file overwrites what is deleted; the log beside it still has the page as it was.
 	var busy, pages, moved int
 	if err := s.db.QueryRowContext(ctx, "PRAGMA wal_checkpoint(TRUNCATE)").Scan(&busy, &pages, &moved); err != nil {
-		return named("forget", err)
+		return sealdb.Named("forget", err)
 	}
 	if busy != 0 {
-		return named("forget", errors.New("the key is gone, but its bytes are still in the write-ahead log, because a read was under way; start the hub again"))
+		return sealdb.Named("forget", errors.New("the key is gone, but its bytes are still in the write-ahead log, because a read was under way; start the hub again"))
 	}
 	return nil
 }
@@ -72,9 +75,9 @@ func erase(ctx context.Context, tx *sql.Tx, patient string, number int64, now ti
 		query string
 		args  []any
 	}{
-		{"DELETE FROM keys WHERE name IN (?, ?)", []any{patientKey(patient), channelKey(number)}},
+		{"DELETE FROM keys WHERE name IN (?, ?)", []any{sealdb.PatientKey(patient), sealdb.ChannelKey(number)}},
 		// Names sort by their bytes: these are all that begin so.
-		{"DELETE FROM keys WHERE name >= ? AND name < ?", []any{envelopeKeys(number), strings.TrimSuffix(envelopeKeys(number), "/") + "0"}},
+		{"DELETE FROM keys WHERE name >= ? AND name < ?", []any{channel.EnvelopeKeys(number), strings.TrimSuffix(channel.EnvelopeKeys(number), "/") + "0"}},
 		{"DELETE FROM sinks WHERE channel = ?", []any{number}},
 		{"DELETE FROM sent_seconds WHERE channel = ?", []any{number}},
 		{"DELETE FROM cloud_consents WHERE patient = ?", []any{patient}},
@@ -98,7 +101,7 @@ func erase(ctx context.Context, tx *sql.Tx, patient string, number int64, now ti
 		{"DELETE FROM silences WHERE patient = ?", []any{patient}},
 		{`UPDATE persons SET disabled = ?, password = '', sealed_name = ?, login = 'forgotten-' || id, issuer = '', subject = ''
 			WHERE self = ?`, []any{true, []byte{}, patient}},
-		{"INSERT INTO forgotten (patient, at) VALUES (?, ?) ON CONFLICT DO NOTHING", []any{patient, micro(now)}},
+		{"INSERT INTO forgotten (patient, at) VALUES (?, ?) ON CONFLICT DO NOTHING", []any{patient, sealdb.Micro(now)}},
 	} {
 		if _, err := tx.ExecContext(ctx, q.query, q.args...); err != nil {
 			return err
@@ -110,7 +113,7 @@ func erase(ctx context.Context, tx *sql.Tx, patient string, number int64, now ti
 // unrelate takes a patient from the doctors who treat them: in a list of beds it would be one that cannot be opened.
 func unrelate(ctx context.Context, tx *sql.Tx, patient string) error {
 	treat := map[string][]string{}
-	err := each(ctx, tx, "SELECT id, patients FROM persons WHERE patients <> '[]'", func(rows *sql.Rows) error {
+	err := sealdb.Each(ctx, tx, "SELECT id, patients FROM persons WHERE patients <> '[]'", func(rows *sql.Rows) error {
 		var id, list string
 		var patients []string
 		if err := rows.Scan(&id, &list); err != nil {

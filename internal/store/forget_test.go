@@ -13,6 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"vitalseal/internal/access"
+	"vitalseal/internal/channel"
 	"vitalseal/internal/delivery"
 	"vitalseal/internal/store"
 )
@@ -68,7 +69,7 @@ func TestForgetReachesTheCloudAndTheSignIn(t *testing.T) {
 	self, err := s.CreateLinkedPerson(ctx, access.Person{Login: "ada", DisplayName: "Ada", Role: access.RolePatient, Self: patients[0]}, "https://op", "ada@example")
 	must(t, err)
 	must(t, s.SaveFactor(ctx, access.Factor{ID: "f", PersonID: self, Kind: "totp", Name: "Ada's telephone", Created: now}))
-	var ids []store.KeyID
+	var ids []channel.KeyID
 	for _, p := range patients {
 		ids = append(ids, s.Forwarded(t, p))
 	}

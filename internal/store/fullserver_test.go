@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"vitalseal/internal/access"
+	"vitalseal/internal/channel"
 	"vitalseal/internal/delivery"
 	"vitalseal/internal/store"
 	"vitalseal/internal/store/storetest/pgserver"
@@ -48,7 +49,7 @@ func TestFullServerIsShownLive(t *testing.T) {
 	g := e.Standing("test", access.AppendVitals)
 	patient := ward(t, s, now, 1)[0]
 	person := nurse(t, s, "nora")
-	channel, err := s.CreateChannel(t.Context(), store.Channel{Name: "c", Owner: person})
+	channelID, err := s.CreateChannel(t.Context(), channel.Channel{Name: "c", Owner: person})
 	must(t, err)
 	appendAs(t, s, g, arrival(sensorID("s0"), numerics(now.Add(-time.Second), heart(70)), epoch(1), 0), delivery.Accepted, "") // the day's tables
 	sub, err := s.Watch(t.Context(), []access.Grant{e.Standing("screen", access.ViewPatient)})
@@ -66,7 +67,7 @@ func TestFullServerIsShownLive(t *testing.T) {
 	if u, err := next(t, sub); err != nil || u.Patient != patient || u.Chunk.Bundles[0].Numerics[0].Value != 71 {
 		t.Fatalf("a screen sees %+v, %v", u, err)
 	}
-	if _, err := s.AppendEntry(t.Context(), standing(t, s), channel.ID, store.Entry{Status: "x"}); !store.Full(err) {
+	if _, err := s.AppendEntry(t.Context(), standing(t, s), channelID.ID, channel.Entry{Status: "x"}); !store.Full(err) {
 		t.Errorf("an entry: %v", err)
 	}
 	if n := said.count("the disk of the database server"); n != 1 {
@@ -93,7 +94,7 @@ func TestFullServerIsShownLive(t *testing.T) {
 	must(t, <-done)
 	appendAs(t, s, g, a, delivery.Accepted, "")
 	appendAs(t, s, g, a, delivery.Duplicate, "")
-	if _, err := s.AppendEntry(t.Context(), standing(t, s), channel.ID, store.Entry{Status: "x"}); err != nil {
+	if _, err := s.AppendEntry(t.Context(), standing(t, s), channelID.ID, channel.Entry{Status: "x"}); err != nil {
 		t.Errorf("an entry, with room again: %v", err)
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"vitalseal/internal/access"
+	"vitalseal/internal/archive"
 	"vitalseal/internal/delivery"
 	"vitalseal/internal/seal"
 	"vitalseal/internal/store"
@@ -25,8 +26,8 @@ func TestGaps(t *testing.T) {
 	for _, seq := range []uint64{0, 1, 5, 9} {
 		appendAs(t, s, g, arrival(id, ppg(noon, 1, 2, 3), epoch(1), seq), delivery.Accepted, "")
 	}
-	gap := func(e uint64, first, last uint64) store.Gap {
-		return store.Gap{Signal: vitals.PPG, Epoch: epoch(e).ID, First: first, Last: last, From: noon, To: noon.Add(time.Second), Reason: "outbox_full"}
+	gap := func(e uint64, first, last uint64) archive.Gap {
+		return archive.Gap{Signal: vitals.PPG, Epoch: epoch(e).ID, First: first, Last: last, From: noon, To: noon.Add(time.Second), Reason: "outbox_full"}
 	}
 	want := func(what string, chunks, missing, gaps int64) {
 		t.Helper()
@@ -40,20 +41,20 @@ func TestGaps(t *testing.T) {
 		}
 	}
 	want("no gap", 4, 6, 0)
-	must(t, s.SaveGaps(t.Context(), id, []store.Gap{gap(1, 2, 4)}))
+	must(t, s.SaveGaps(t.Context(), id, []archive.Gap{gap(1, 2, 4)}))
 	want("one gap", 4, 6, 3)
-	must(t, s.SaveGaps(t.Context(), id, []store.Gap{gap(1, 2, 4), gap(1, 3, 7)})) // again, and one that overlaps and holds a stored one
+	must(t, s.SaveGaps(t.Context(), id, []archive.Gap{gap(1, 2, 4), gap(1, 3, 7)})) // again, and one that overlaps and holds a stored one
 	want("overlapping gaps", 4, 6, 5)
-	must(t, s.SaveGaps(t.Context(), id, []store.Gap{gap(1, 10, 19)})) // behind the last that came
+	must(t, s.SaveGaps(t.Context(), id, []archive.Gap{gap(1, 10, 19)})) // behind the last that came
 	want("a gap at the end", 4, 16, 15)
-	must(t, s.SaveGaps(t.Context(), id, []store.Gap{gap(2, 0, 6)})) // of an epoch of which nothing came
+	must(t, s.SaveGaps(t.Context(), id, []archive.Gap{gap(2, 0, 6)})) // of an epoch of which nothing came
 	want("a whole epoch", 4, 23, 22)
 	appendAs(t, s, g, arrival(id, ppg(noon, 1, 2, 3), epoch(1), 3), delivery.Accepted, "") // it came after all
 	want("one that came after all", 5, 22, 21)
-	must(t, s.SaveGaps(t.Context(), id, []store.Gap{gap(3, 0, seal.MaxSequence)})) // a liar costs no more than others
+	must(t, s.SaveGaps(t.Context(), id, []archive.Gap{gap(3, 0, seal.MaxSequence)})) // a liar costs no more than others
 	want("a gap without an end", 5, 22+seal.MaxSequence+1, 21+seal.MaxSequence+1)
-	for _, bad := range []store.Gap{{}, gap(1, 5, 4), gap(1, 0, seal.MaxSequence+1)} {
-		if err := s.SaveGaps(t.Context(), id, []store.Gap{bad}); !errors.Is(err, store.ErrInvalid) {
+	for _, bad := range []archive.Gap{{}, gap(1, 5, 4), gap(1, 0, seal.MaxSequence+1)} {
+		if err := s.SaveGaps(t.Context(), id, []archive.Gap{bad}); !errors.Is(err, store.ErrInvalid) {
 			t.Errorf("%+v: %v", bad, err)
 		}
 	}
@@ -79,14 +80,14 @@ func TestGapsOfAPatient(t *testing.T) {
 	c.Advance(time.Hour)
 	must(t, s.Discharge(t.Context(), first, noon.Add(10*time.Minute)))
 	must(t, s.Admit(t.Context(), second, "a-0", noon.Add(20*time.Minute)))
-	gap := func(n uint64, from, to time.Duration) store.Gap {
-		g := store.Gap{Signal: vitals.PPG, Epoch: epoch(1).ID, First: n, Last: n, From: noon.Add(from), Reason: "outbox_full"}
+	gap := func(n uint64, from, to time.Duration) archive.Gap {
+		g := archive.Gap{Signal: vitals.PPG, Epoch: epoch(1).ID, First: n, Last: n, From: noon.Add(from), Reason: "outbox_full"}
 		if to != 0 {
 			g.To = noon.Add(to)
 		}
 		return g
 	}
-	must(t, s.SaveGaps(t.Context(), id, []store.Gap{gap(1, time.Minute, 2*time.Minute), gap(2, 8*time.Minute, 25*time.Minute), gap(3, 12*time.Minute, 15*time.Minute), gap(4, 30*time.Minute, 0)}))
+	must(t, s.SaveGaps(t.Context(), id, []archive.Gap{gap(1, time.Minute, 2*time.Minute), gap(2, 8*time.Minute, 25*time.Minute), gap(3, 12*time.Minute, 15*time.Minute), gap(4, 30*time.Minute, 0)}))
 	type stretch struct{ From, To time.Duration }
 	for _, x := range []struct {
 		patient  string

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"vitalseal/internal/access"
+	"vitalseal/internal/archive"
 	"vitalseal/internal/delivery"
 	"vitalseal/internal/store"
 	"vitalseal/internal/vitals"
@@ -37,7 +38,7 @@ func moveForever(dir string) {
 	begin, err := time.Parse(time.RFC3339Nano, f[2])
 	must(t, err)
 	for i := 0; ; i++ {
-		m := store.Move{From: f[i%2], To: f[1-i%2], Begin: begin.Add(2 * time.Minute), End: begin.Add(18 * time.Minute), Person: "u"}
+		m := archive.Move{From: f[i%2], To: f[1-i%2], Begin: begin.Add(2 * time.Minute), End: begin.Add(18 * time.Minute), Person: "u"}
 		fmt.Println("moving", i)
 		if _, err := s.MoveReadings(context.Background(), may(m.From), may(m.To), m); err != nil {
 			fmt.Println("failed:", err)

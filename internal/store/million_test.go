@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"vitalseal/internal/access"
+	"vitalseal/internal/channel"
 	"vitalseal/internal/store"
 	"vitalseal/internal/store/storetest/pgserver"
 )
@@ -43,7 +44,7 @@ func (h *holds) take() map[bool][]time.Duration {
 // BenchmarkMillionEntries has a channel of a million entries, and reports how long what people may ask takes, and how long it holds
 // the write locks, with median and maximum. Choose the database with /sqlite or /postgres; -benchtime=5x asks five times.
 func BenchmarkMillionEntries(b *testing.B) {
-	quota := store.WithQuota(store.Quota{HospitalEntries: math.MaxInt64 / 2, HospitalBytes: math.MaxInt64 / 2, PersonEntries: math.MaxInt64 / 2, PersonBytes: math.MaxInt64 / 2})
+	quota := store.WithQuota(channel.Quota{HospitalEntries: math.MaxInt64 / 2, HospitalBytes: math.MaxInt64 / 2, PersonEntries: math.MaxInt64 / 2, PersonBytes: math.MaxInt64 / 2})
 	b.Run("sqlite", func(b *testing.B) {
 		millionEntries(b, open(b, b.TempDir(), quota), nullOf(b, "sqlite3", "file:"+filepath.Join(b.TempDir(), "null.db")+"?_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)"))
 	})
@@ -73,26 +74,26 @@ func millionEntries(b *testing.B, s *store.Store, null func() error) {
 	g := e.Standing("test", access.Actions()...)
 	owner, victim := nurse(b, s, "nora"), nurse(b, s, "vera")
 	nora := access.Subject{Person: access.Person{ID: owner}, Workstation: station}
-	channel := func(name string) int64 {
-		c, err := s.CreateChannel(ctx, store.Channel{Name: name, Owner: owner})
+	channelID := func(name string) int64 {
+		c, err := s.CreateChannel(ctx, channel.Channel{Name: name, Owner: owner})
 		must(b, err)
 		return c.ID
 	}
 	const million = 1_000_000
 	fill := func(id int64, n int) {
-		for from := 0; from < n; from += store.MaxBulk {
-			_, err := s.AppendEntries(ctx, g, id, bulkOf(from*10, min(store.MaxBulk, n-from), "36.6")) // 14,400 seconds, then a gap
+		for from := 0; from < n; from += channel.MaxBulk {
+			_, err := s.AppendEntries(ctx, g, id, bulkOf(from*10, min(channel.MaxBulk, n-from), "36.6")) // 14,400 seconds, then a gap
 			must(b, err)
 		}
 	}
-	big, side := channel("big"), channel("side")
+	big, side := channelID("big"), channelID("side")
 	fill(big, million)
 	next := int64(20 * million)
-	scattered := func() []store.Entry { // each to another page of the index by time
-		all := make([]store.Entry, store.MaxBulk)
+	scattered := func() []channel.Entry { // each to another page of the index by time
+		all := make([]channel.Entry, channel.MaxBulk)
 		for i := range all {
 			v := "1"
-			all[i] = store.Entry{Created: time1(rand.Int64N(10 * million)).Add(time.Duration(1+rand.IntN(900_000)) * time.Microsecond), Fields: [8]*string{&v}}
+			all[i] = channel.Entry{Created: time1(rand.Int64N(10 * million)).Add(time.Duration(1+rand.IntN(900_000)) * time.Microsecond), Fields: [8]*string{&v}}
 		}
 		return all
 	}
@@ -145,8 +146,8 @@ func millionEntries(b *testing.B, s *store.Store, null func() error) {
 	}
 	b.Run("bulk-in-order", func(b *testing.B) {
 		measure(b, func() error {
-			next += store.MaxBulk
-			_, err := s.AppendEntries(ctx, g, big, bulkOf(int(next), store.MaxBulk, "1"))
+			next += channel.MaxBulk
+			_, err := s.AppendEntries(ctx, g, big, bulkOf(int(next), channel.MaxBulk, "1"))
 			return err
 		})
 	})
@@ -154,7 +155,7 @@ func millionEntries(b *testing.B, s *store.Store, null func() error) {
 		measure(b, func() error { _, err := s.AppendEntries(ctx, g, big, scattered()); return err })
 	})
 	b.Run("bulk-again", func(b *testing.B) {
-		measure(b, func() error { _, err := s.AppendEntries(ctx, g, big, bulkOf(0, store.MaxBulk, "36.6")); return err })
+		measure(b, func() error { _, err := s.AppendEntries(ctx, g, big, bulkOf(0, channel.MaxBulk, "36.6")); return err })
 	})
 	load := func(b *testing.B, do func() error) { // while bulk updates of the channel go on
 		var done sync.WaitGroup
@@ -172,10 +173,10 @@ func millionEntries(b *testing.B, s *store.Store, null func() error) {
 		measure(b, do)
 	}
 	b.Run("update", func(b *testing.B) {
-		measure(b, func() error { _, err := s.AppendEntry(ctx, g, big, store.Entry{Status: "x"}); return err })
+		measure(b, func() error { _, err := s.AppendEntry(ctx, g, big, channel.Entry{Status: "x"}); return err })
 	})
 	b.Run("update-elsewhere-under-load", func(b *testing.B) {
-		load(b, func() error { _, err := s.AppendEntry(ctx, g, side, store.Entry{Status: "x"}); return err })
+		load(b, func() error { _, err := s.AppendEntry(ctx, g, side, channel.Entry{Status: "x"}); return err })
 	})
 	b.Run("list-under-load", func(b *testing.B) {
 		load(b, func() error { _, err := s.ChannelsOf(ctx, owner); return err })
@@ -196,7 +197,7 @@ func millionEntries(b *testing.B, s *store.Store, null func() error) {
 		measure(b, func() error {
 			id := big
 			if len(ids) > 0 { // the first is the one of a million
-				id = channel(fmt.Sprint("c", len(ids)))
+				id = channelID(fmt.Sprint("c", len(ids)))
 			}
 			ids = append(ids, id)
 			manage, err := e.Decide(ctx, nora, access.ManageChannel, access.OnChannel(id))
@@ -216,4 +217,14 @@ func millionEntries(b *testing.B, s *store.Store, null func() error) {
 			return nil
 		})
 	})
+}
+
+// bulkOf are entries a second apart, with one value each.
+func bulkOf(from, n int, value string) []channel.Entry {
+	all := make([]channel.Entry, n)
+	for i := range all {
+		v := value
+		all[i] = channel.Entry{Created: time1(int64(from + i)), Fields: [8]*string{&v}}
+	}
+	return all
 }

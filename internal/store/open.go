@@ -8,38 +8,42 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+
+	"vitalseal/internal/archive"
+	"vitalseal/internal/channel"
+	"vitalseal/internal/sealdb"
 )
 
 // openDirectory brings the directory in dir to the newest schema and opens it. What one of an older schema holds of entries and commands
 // goes to channels.db before it is dropped: after a kill at any moment it is in at least one of the two.
 func openDirectory(ctx context.Context, dir string, conns int) (*sql.DB, error) {
-	path := filepath.Join(dir, directoryFile)
-	before := slices.Index(directorySteps, apartStep)
+	path := filepath.Join(dir, sealdb.DirectoryFile)
+	before := slices.Index(directorySteps, channel.ApartStep)
 	moved := false
 	if _, err := os.Stat(path); err == nil {
-		db, err := openFile(ctx, path, nil, 1, "&_pragma=secure_delete(ON)")
+		db, err := sealdb.OpenFile(ctx, path, nil, 1, "&_pragma=secure_delete(ON)")
 		if err != nil {
 			return nil, err
 		}
 		var version int
 		err = db.QueryRowContext(ctx, "PRAGMA user_version").Scan(&version)
 		if moved = err == nil && version > 0 && version <= before; moved {
-			err = migrate(ctx, db, directorySteps[:before])
+			err = sealdb.Migrate(ctx, db, directorySteps[:before])
 		}
 		if err = errors.Join(err, db.Close()); err != nil {
 			return nil, err
 		}
 	}
 	if moved {
-		if err := moveApart(ctx, dir, path); err != nil {
-			return nil, fmt.Errorf("move entries to %s: %w", apartFile, err)
+		if err := channel.MoveApart(ctx, dir, path); err != nil {
+			return nil, fmt.Errorf("move entries to %s: %w", channel.ApartFile, err)
 		}
 	}
-	db, err := openFile(ctx, path, directorySteps, conns, "&_pragma=secure_delete(ON)")
+	db, err := sealdb.OpenFile(ctx, path, directorySteps, conns, "&_pragma=secure_delete(ON)")
 	if err == nil && moved { // the space that they took; without it the file stays as large as it is
 		_, err = db.ExecContext(ctx, "VACUUM")
 		if err != nil {
-			err = errors.Join(fmt.Errorf("%s: %w", directoryFile, err), db.Close())
+			err = errors.Join(fmt.Errorf("%s: %w", sealdb.DirectoryFile, err), db.Close())
 		}
 	}
 	return db, err
@@ -47,15 +51,15 @@ func openDirectory(ctx context.Context, dir string, conns int) (*sql.DB, error) 
 
 // openServer opens the store in PostgreSQL.
 func (s *Store) openServer(ctx context.Context) error {
-	hub, err := s.db.openServer(ctx, s.opt.postgres, postgresSteps)
+	hub, err := s.db.OpenServer(ctx, s.opt.postgres, postgresSteps)
 	if err != nil {
 		return err
 	}
-	s.Registry.openServer()
-	s.days.openServer(hub)
-	f, err := newFollower(ctx, s.Archive, hub)
+	s.Registry.OpenServer()
+	s.days.OpenServer(hub)
+	f, err := archive.NewFollower(ctx, s.Archive, hub)
 	if err == nil {
-		s.others = newListener(ctx, s.db, f)
+		s.others = sealdb.NewListener(ctx, s.db, f)
 	}
 	return err
 }

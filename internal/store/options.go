@@ -1,12 +1,18 @@
 package store
 
-import "time"
+import (
+	"time"
+
+	"vitalseal/internal/archive"
+	"vitalseal/internal/archive/attribution"
+	"vitalseal/internal/channel"
+)
 
 // WithRetention sets how long chunks stay; the default is for ever.
-func WithRetention(r Retention) Option { return func(o *options) { o.archive.Retention = r } }
+func WithRetention(r archive.Retention) Option { return func(o *options) { o.archive.Retention = r } }
 
 // WithQuota sets what may be stored in free channels and TalkBacks.
-func WithQuota(q Quota) Option { return func(o *options) { o.quota = q } }
+func WithQuota(q channel.Quota) Option { return func(o *options) { o.quota = q } }
 
 // WithPostgres keeps everything in the PostgreSQL database of dsn (a URL or key=value words) instead of files in Open's
 // directory. Several hubs may then have the same store open at once. Empty means files.
@@ -23,17 +29,17 @@ func WithConfirmAfter(d time.Duration) Option {
 
 type options struct {
 	now          func() time.Time
-	archive      ArchiveOptions
+	archive      archive.Options
 	partitions   int
 	confirmAfter time.Duration
 	postgres     string
-	quota        Quota
+	quota        channel.Quota
 	writeFails   func() error // of tests: an error keeps chunks and entries from being stored
 }
 
 func defaults() options {
-	return options{now: time.Now, partitions: 40, confirmAfter: DefaultConfirmAfter, quota: DefaultQuota(),
-		archive: DefaultArchiveOptions()}
+	return options{now: time.Now, partitions: 40, confirmAfter: attribution.DefaultConfirmAfter, quota: channel.DefaultQuota(),
+		archive: archive.DefaultOptions()}
 }
 
 // Option changes a default of Open.

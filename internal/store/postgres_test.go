@@ -13,7 +13,10 @@ import (
 	"time"
 
 	"vitalseal/internal/access"
+	"vitalseal/internal/archive"
+	"vitalseal/internal/channel"
 	"vitalseal/internal/delivery"
+	"vitalseal/internal/directory"
 	"vitalseal/internal/seal"
 	"vitalseal/internal/store"
 	"vitalseal/internal/store/storetest"
@@ -70,7 +73,7 @@ func TestTwoHubs(t *testing.T) {
 	patients := ward(t, hubs[0], now, 3)
 	g := standing(t, hubs[0])
 	const each = 40
-	var live []*store.Subscription
+	var live []*archive.Subscription
 	for _, h := range hubs {
 		sub, err := h.Watch(t.Context(), []storetest.Grant{g})
 		must(t, err)
@@ -149,14 +152,14 @@ func TestHubsHearOfChanges(t *testing.T) {
 	g := standing(t, a)
 	appendAs(t, b, g, arrival(sensorID("s0"), ppg(now, 1, 2), epoch(1), 0), delivery.Accepted, "")
 	before := b.DeviceChanges()
-	must(t, a.SetDeviceState(t.Context(), sensorID("s0"), store.DeviceDeleted))
+	must(t, a.SetDeviceState(t.Context(), sensorID("s0"), directory.DeviceDeleted))
 	for b.DeviceChanges() == before {
 		if err := t.Context().Err(); err != nil {
 			t.Fatal(err)
 		}
 		time.Sleep(time.Millisecond)
 	}
-	appendAs(t, b, g, arrival(sensorID("s0"), ppg(now, 1, 2), epoch(1), 1), delivery.Rejected, store.ReasonDeleted)
+	appendAs(t, b, g, arrival(sensorID("s0"), ppg(now, 1, 2), epoch(1), 1), delivery.Rejected, archive.ReasonDeleted)
 }
 
 // TestHubsShareSequences: numbers that must be given once are given once over all hubs.
@@ -164,7 +167,7 @@ func TestHubsShareSequences(t *testing.T) {
 	onAnyRun(t)
 	dsn, ks := pgserver.Database(t), keys(t, t.TempDir())
 	hubs := []*store.Store{hubOn(t, dsn, ks), hubOn(t, dsn, ks)}
-	c, err := hubs[0].CreateChannel(t.Context(), store.Channel{Name: "free"})
+	c, err := hubs[0].CreateChannel(t.Context(), channel.Channel{Name: "free"})
 	must(t, err)
 	g := standing(t, hubs[0])
 	var mu sync.Mutex
@@ -174,7 +177,7 @@ func TestHubsShareSequences(t *testing.T) {
 	for i, h := range hubs {
 		wg.Go(func() {
 			for range 20 {
-				e, err := h.AppendEntry(t.Context(), g, c.ID, store.Entry{})
+				e, err := h.AppendEntry(t.Context(), g, c.ID, channel.Entry{})
 				if err != nil {
 					t.Error(err)
 					return

@@ -17,6 +17,7 @@ import (
 	"github.com/ncruces/go-sqlite3"
 	"github.com/ncruces/go-sqlite3/vfs"
 
+	"vitalseal/internal/archive"
 	"vitalseal/internal/delivery"
 	"vitalseal/internal/store"
 	"vitalseal/internal/vitals"
@@ -228,7 +229,7 @@ func TestPowerLoss(t *testing.T) {
 		epoch  uint64
 		seq    uint64
 	}
-	accepted := map[key]store.Arrival{}
+	accepted := map[key]archive.Arrival{}
 	rounds := 0
 	lasting, _ := time.ParseDuration(os.Getenv("VITALSEAL_SOAK"))
 	for end := time.Now().Add(lasting); rounds < 6 || time.Now().Before(end); rounds++ {

@@ -14,7 +14,10 @@ import (
 	"pgregory.net/rapid"
 
 	"vitalseal/internal/access"
+	"vitalseal/internal/archive"
+	"vitalseal/internal/channel"
 	"vitalseal/internal/delivery"
+	"vitalseal/internal/directory"
 	"vitalseal/internal/store"
 	"vitalseal/internal/vitals"
 )
@@ -32,12 +35,12 @@ func TestReadsAgainstModel(t *testing.T) {
 		runs++
 		sensor, bed := sensorID(fmt.Sprint("m", runs)), fmt.Sprint("bed-", runs)
 		since := noon.Add(-20 * 24 * time.Hour)
-		_ = s.CreateWard(ctx, store.Ward{ID: "m", Name: "M"})
-		must(t, s.CreateBed(ctx, store.Bed{ID: bed, Ward: "m", Name: "Bed"}))
+		_ = s.CreateWard(ctx, directory.Ward{ID: "m", Name: "M"})
+		must(t, s.CreateBed(ctx, directory.Bed{ID: bed, Ward: "m", Name: "Bed"}))
 		p, err := s.CreatePatient(ctx, "Model")
 		must(t, err)
 		must(t, s.Admit(ctx, p, bed, since))
-		must(t, s.CreateDevice(ctx, store.Device{ID: sensor, Kind: "sensor"}))
+		must(t, s.CreateDevice(ctx, directory.Device{ID: sensor, Kind: "sensor"}))
 		must(t, s.PlaceDevice(ctx, sensor, bed, since))
 
 		midnight := noon.Add(-12 * time.Hour)
@@ -99,7 +102,7 @@ func TestReadsAgainstModel(t *testing.T) {
 	}
 }
 
-func naiveTrend(model []vitals.Bundle, sensor string, k vitals.Kind, from, to time.Time, step time.Duration) (all []store.TrendPoint) {
+func naiveTrend(model []vitals.Bundle, sensor string, k vitals.Kind, from, to time.Time, step time.Duration) (all []archive.TrendPoint) {
 	low, high := from.Truncate(time.Minute), to.Add(time.Minute-1).Truncate(time.Minute)
 	if !to.After(from) {
 		return nil
@@ -116,7 +119,7 @@ func naiveTrend(model []vitals.Bundle, sensor string, k vitals.Kind, from, to ti
 		}
 	}
 	for at, vs := range values {
-		p := store.TrendPoint{At: at, Min: math.Inf(1), Max: math.Inf(-1), Count: len(vs), Sensor: sensor, Sensors: 1}
+		p := archive.TrendPoint{At: at, Min: math.Inf(1), Max: math.Inf(-1), Count: len(vs), Sensor: sensor, Sensors: 1}
 		for _, v := range vs {
 			p.Min, p.Max, p.Mean = min(p.Min, v.Value), max(p.Max, v.Value), p.Mean+v.Value/float64(len(vs))
 			if v.Quality == vitals.Questionable {
@@ -125,7 +128,7 @@ func naiveTrend(model []vitals.Bundle, sensor string, k vitals.Kind, from, to ti
 		}
 		all = append(all, p)
 	}
-	slices.SortFunc(all, func(a, b store.TrendPoint) int { return cmp.Compare(a.At.Unix(), b.At.Unix()) })
+	slices.SortFunc(all, func(a, b archive.TrendPoint) int { return cmp.Compare(a.At.Unix(), b.At.Unix()) })
 	return all
 }
 
@@ -143,7 +146,7 @@ func TestTrendsSurviveReopen(t *testing.T) {
 	}
 	s := open(t, dir)
 	got, err := s.Trends(t.Context(), standing(t, s), p[0], vitals.HeartRate, now, now.Add(time.Minute), time.Minute)
-	want := []store.TrendPoint{{At: now, Min: 60, Mean: 61, Max: 62, Count: 3, Sensor: sensorID("s0"), Sensors: 1}}
+	want := []archive.TrendPoint{{At: now, Min: 60, Mean: 61, Max: 62, Count: 3, Sensor: sensorID("s0"), Sensors: 1}}
 	if diff := gocmp.Diff(want, got); err != nil || diff != "" {
 		t.Error(err, diff)
 	}
@@ -154,7 +157,7 @@ func TestZeroGrantOpensNothing(t *testing.T) {
 	s := open(t, t.TempDir())
 	ctx, e := t.Context(), engine(t, s)
 	p := ward(t, s, now, 2)
-	ch, err := s.CreateChannel(ctx, store.Channel{Name: "free"})
+	ch, err := s.CreateChannel(ctx, channel.Channel{Name: "free"})
 	must(t, err)
 	_, err = s.CreatePerson(ctx, access.Person{ID: "n", Login: "n", Role: access.RoleDoctor, Patients: p[1:]}, "x")
 	must(t, err)
@@ -169,7 +172,7 @@ func TestZeroGrantOpensNothing(t *testing.T) {
 		_, e3 := s.Trends(ctx, g, p[0], vitals.HeartRate, now.Add(-time.Hour), now, time.Minute)
 		_, e4 := s.PatientName(ctx, g, p[0])
 		_, e5 := s.Entries(ctx, g, ch.ID, now.Add(-time.Hour), now, 1)
-		_, e6 := s.AppendEntry(ctx, g, ch.ID, store.Entry{})
+		_, e6 := s.AppendEntry(ctx, g, ch.ID, channel.Entry{})
 		_, e7 := s.Numerics(ctx, g, store.Unassigned, now.Add(-time.Hour), now, 1)
 		for i, err := range []error{e1, e2, e3, e4, e5, e6, e7} {
 			if !errors.Is(err, store.ErrNotAllowed) {

@@ -10,6 +10,10 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+
+	"vitalseal/internal/archive/days"
+	"vitalseal/internal/channel"
+	"vitalseal/internal/sealdb"
 )
 
 // Restore makes a store in dir, which must be empty or not exist, of a backup and its keys, or those of a newer backup of the same
@@ -24,7 +28,7 @@ func Restore(ctx context.Context, from, keys, dir string, progress func(file str
 		return m, fmt.Errorf("%w: %s: %w", ErrBackup, manifestName, err)
 	}
 	if m.Version != backupVersion {
-		return m, fmt.Errorf("%w: version %d, this program knows %d", ErrNewer, m.Version, backupVersion)
+		return m, fmt.Errorf("%w: version %d, this program knows %d", sealdb.ErrNewer, m.Version, backupVersion)
 	}
 	if err := compare(ctx, m, from, keys); err != nil {
 		return m, err
@@ -41,10 +45,10 @@ func Restore(ctx context.Context, from, keys, dir string, progress func(file str
 			return m, fmt.Errorf("store: restore: %w", err)
 		}
 	}
-	if err := putBack(ctx, filepath.Join(dir, directoryFile), filepath.Join(keys, keysBackup)); err != nil {
+	if err := putBack(ctx, filepath.Join(dir, sealdb.DirectoryFile), filepath.Join(keys, keysBackup)); err != nil {
 		return m, fmt.Errorf("store: restore: keys: %w", err)
 	}
-	if err := syncDir(dir); err != nil {
+	if err := sealdb.SyncDir(dir); err != nil {
 		return m, fmt.Errorf("store: restore: %w", err)
 	}
 	return m, nil
@@ -59,7 +63,7 @@ func compare(ctx context.Context, m Manifest, from, keys string) error {
 		if f.Name == keysBackup {
 			folder = keys
 		}
-		if f.Name != filepath.Base(f.Name) || f.Name != keysBackup && f.Name != directoryFile && f.Name != apartFile && !strings.HasPrefix(f.Name, partitionPrefix) {
+		if f.Name != filepath.Base(f.Name) || f.Name != keysBackup && f.Name != sealdb.DirectoryFile && f.Name != channel.ApartFile && !strings.HasPrefix(f.Name, days.PartitionPrefix) {
 			return fmt.Errorf("%w: %s lists %q", ErrBackup, manifestName, f.Name)
 		}
 		got, err := fileOf(filepath.Join(folder, f.Name))
@@ -80,8 +84,8 @@ func compare(ctx context.Context, m Manifest, from, keys string) error {
 		}
 		return fmt.Errorf("%w: %s is not the file that was written: %d bytes, SHA-256 %s", ErrBackup, f.Name, got.Bytes, got.SHA256)
 	}
-	if !seen[directoryFile] || !seen[keysBackup] {
-		return fmt.Errorf("%w: %s lists no %s or no %s", ErrBackup, manifestName, directoryFile, keysBackup)
+	if !seen[sealdb.DirectoryFile] || !seen[keysBackup] {
+		return fmt.Errorf("%w: %s lists no %s or no %s", ErrBackup, manifestName, sealdb.DirectoryFile, keysBackup)
 	}
 	return nil
 }
@@ -107,7 +111,7 @@ func newerKeys(ctx context.Context, got BackupFile, m Manifest, from, keys strin
 	if err := json.Unmarshal(b, &k); err != nil {
 		return false, fmt.Errorf("%s: %w", keysManifest, err)
 	}
-	of, err := storeOf(ctx, filepath.Join(from, directoryFile))
+	of, err := storeOf(ctx, filepath.Join(from, sealdb.DirectoryFile))
 	if err != nil {
 		return false, err
 	}
@@ -131,7 +135,7 @@ func putBack(ctx context.Context, directory, keys string) (err error) {
 			k.name IN (SELECT 'channel/' || id FROM channels) OR
 			k.name IN (SELECT 'talkback/' || id FROM talkbacks) OR
 			k.name GLOB 'envelope/*' AND EXISTS (SELECT 1 FROM channels c WHERE k.name GLOB 'envelope/' || c.id || '/*')
-			ON CONFLICT DO NOTHING`, []any{patientKey(Unassigned)}},
+			ON CONFLICT DO NOTHING`, []any{sealdb.PatientKey(sealdb.Unassigned)}},
 		{"DETACH apart", nil},
 		// Those that were deleted since, of whom the newer keys have none: they open no more, and would stop every list.
 		{"DELETE FROM api_keys WHERE channel IN (SELECT id FROM channels WHERE patient IS NULL AND 'channel/' || id NOT IN (SELECT name FROM keys))", nil},
@@ -146,7 +150,7 @@ func putBack(ctx context.Context, directory, keys string) (err error) {
 		id      string
 		channel int64
 	}
-	gone, err := list(ctx, db, func(r *sql.Rows) (s subject, err error) { return s, r.Scan(&s.id, &s.channel) },
+	gone, err := sealdb.List(ctx, db, func(r *sql.Rows) (s subject, err error) { return s, r.Scan(&s.id, &s.channel) },
 		"SELECT p.id, c.id FROM patients p JOIN channels c ON c.patient = p.id WHERE 'patient/' || p.id NOT IN (SELECT name FROM keys)")
 	if err != nil || len(gone) == 0 {
 		return err
@@ -157,10 +161,10 @@ func putBack(ctx context.Context, directory, keys string) (err error) {
 	}
 	for _, g := range gone {
 		if err := erase(ctx, tx, g.id, g.channel, time.Now().UTC()); err != nil {
-			return errors.Join(err, rollback(tx))
+			return errors.Join(err, sealdb.Rollback(tx))
 		}
-		if _, err := tx.ExecContext(ctx, "UPDATE stays SET ends = max(begins, ?) WHERE patient = ? AND ends IS NULL", micro(time.Now().UTC()), g.id); err != nil {
-			return errors.Join(err, rollback(tx))
+		if _, err := tx.ExecContext(ctx, "UPDATE stays SET ends = max(begins, ?) WHERE patient = ? AND ends IS NULL", sealdb.Micro(time.Now().UTC()), g.id); err != nil {
+			return errors.Join(err, sealdb.Rollback(tx))
 		}
 	}
 	return tx.Commit()

@@ -1,5 +1,12 @@
 package store
 
+import (
+	"vitalseal/internal/archive"
+	"vitalseal/internal/archive/attribution"
+	"vitalseal/internal/channel"
+	"vitalseal/internal/directory"
+)
+
 // Times are microseconds since 1970 UTC. "sealed" columns are seal.Key.Seal output, "wrapped" ones seal.KeyStore.Wrap output.
 // Steps are only ever appended: a file's user_version is how many of them it has seen.
 
@@ -50,4 +57,4 @@ CREATE TABLE quarantine (
   id INTEGER PRIMARY KEY AUTOINCREMENT, sensor TEXT NOT NULL, signal INTEGER NOT NULL, epoch BLOB NOT NULL, seq INTEGER NOT NULL,
   start INTEGER NOT NULL, received INTEGER NOT NULL, reason TEXT NOT NULL, sealed BLOB NOT NULL,
   UNIQUE (sensor, signal, epoch, seq, start));
-`, glassStep, sessionStep, deviceStep, gapStep, forgetStep, thingspeakStep, sinkStep, mqttStep, waitingStep, apartStep, startStep, troubleStep, approvalStep, triesStep, moveStep, findStep, noticesStep, securityStep, silenceStep, toldStep, moverStep}
+`, directory.GlassStep, directory.SessionStep, directory.DeviceStep, archive.GapStep, directory.ForgetStep, channel.ThingspeakStep, channel.SinkStep, directory.MQTTStep, archive.WaitingStep, channel.ApartStep, directory.StartStep, directory.TroubleStep, directory.ApprovalStep, directory.TriesStep, attribution.MoveStep, channel.FindStep, channel.NoticesStep, directory.SecurityStep, attribution.SilenceStep, directory.ToldStep, directory.MoverStep}

@@ -1,30 +1,39 @@
 package store
 
-import "strings"
+import (
+	"strings"
+
+	"vitalseal/internal/archive"
+	"vitalseal/internal/archive/attribution"
+	"vitalseal/internal/archive/days"
+	"vitalseal/internal/channel"
+	"vitalseal/internal/directory"
+	"vitalseal/internal/sealdb"
+)
 
 // postgresSteps is the schema in PostgreSQL. Ids sort by their bytes, as in SQLite, whatever the database's collation.
-var postgresSteps = []step{
-	{up: collated(pgDirectory) + pgTell, down: `
+var postgresSteps = []sealdb.Step{
+	{Up: sealdb.Collated(pgDirectory) + pgTell, Down: `
 DROP TABLE keys, secrets, wards, beds, patients, stays, persons, sessions, channels, entries, api_keys, devices, placements, tickets,
   announcements, newest_epochs, quarantine, glasses, exclusions, factors, talkbacks, commands, gaps, holds, forgotten, sinks, sent_seconds,
   cloud_consents, mqtt_devices, mqtt_rights, generations;
 DROP FUNCTION vitalseal_tell(); DROP FUNCTION vitalseal_moved(); DROP FUNCTION vitalseal_channel_gone();`},
-	{up: collated(pgChunks), down: `
+	{Up: sealdb.Collated(pgChunks), Down: `
 DROP TABLE recent, damaged, blocks, taken, sums, streams, subjects, days; DROP SEQUENCE recent_ids, block_ids;`},
-	pgWaiting,
-	{up: collated(pgApart), down: pgApartBack},
-	pgStarts, pgContent, pgTrouble,
-	pgApproval,
-	{up: collated(pgTries), down: pgTriesBack},
-	{up: collated(pgMove), down: "DROP TABLE moves;"},
-	{up: findStep, down: "DROP INDEX placements_by_bed;"},
-	{up: noticesStep, down: "DROP INDEX notices_by_time;"},
-	{up: pgBulk, down: pgBulkBack},
-	pgSecurity,
-	pgSilence,
-	pgTold,
-	{up: collated(pgLimit), down: "DROP TABLE limits;"},
-	pgMover,
+	archive.PgWaiting,
+	{Up: sealdb.Collated(channel.PgApart), Down: channel.PgApartBack},
+	directory.PgStarts, days.PgContent, directory.PgTrouble,
+	directory.PgApproval,
+	{Up: sealdb.Collated(directory.PgTries), Down: directory.PgTriesBack},
+	{Up: sealdb.Collated(attribution.PgMove), Down: "DROP TABLE moves;"},
+	{Up: channel.FindStep, Down: "DROP INDEX placements_by_bed;"},
+	{Up: channel.NoticesStep, Down: "DROP INDEX notices_by_time;"},
+	{Up: channel.PgBulk, Down: channel.PgBulkBack},
+	directory.PgSecurity,
+	attribution.PgSilence,
+	directory.PgTold,
+	{Up: sealdb.Collated(channel.PgLimit), Down: "DROP TABLE limits;"},
+	directory.PgMover,
 }
 
 // pgDirectory is directorySteps in one.
@@ -175,7 +184,7 @@ func tellOf(tables ...string) string {
 	return b.String()
 }
 
-// pgChunks is partitionSteps: a partition of each table a day, of which dayTables says the rest. hub is the process that stored a
+// pgChunks is days.PartitionSteps: a partition of each table a day, of which dayTables says the rest. hub is the process that stored a
 // chunk, and id, which grows with its commits, what other hubs read on from.
 const pgChunks = `
 CREATE TABLE days (day DATE PRIMARY KEY);

@@ -5,35 +5,38 @@ import (
 	"slices"
 	"time"
 
+	"vitalseal/internal/archive/attribution"
 	"vitalseal/internal/delivery"
+	"vitalseal/internal/directory"
+	"vitalseal/internal/sealdb"
 )
 
 // SecurityEvents are what lasts by the inventory at now and all events that are kept, each the newest first, acknowledged or not.
-func (s *Store) SecurityEvents(ctx context.Context, now time.Time) ([]SecurityEvent, error) {
-	noted, err := s.notedSecurity(ctx)
+func (s *Store) SecurityEvents(ctx context.Context, now time.Time) ([]directory.SecurityEvent, error) {
+	noted, err := s.NotedSecurity(ctx)
 	if err != nil {
-		return nil, named("security events", err)
+		return nil, sealdb.Named("security events", err)
 	}
 	devices, err := s.Devices(ctx)
 	if err != nil {
-		return nil, named("security events", err)
+		return nil, sealdb.Named("security events", err)
 	}
 	clocks, err := s.Clocks(ctx)
 	if err != nil {
-		return nil, named("security events", err)
+		return nil, sealdb.Named("security events", err)
 	}
-	byID := map[string]SecurityEvent{}
+	byID := map[string]directory.SecurityEvent{}
 	for _, e := range noted {
 		byID[e.ID] = e
 	}
-	var lasting []SecurityEvent
+	var lasting []directory.SecurityEvent
 	beds := map[string][]string{}
 	add := func(kind, place, detail string, since time.Time) {
-		id := SecurityID(kind, place, "")
-		if slices.ContainsFunc(lasting, func(e SecurityEvent) bool { return e.ID == id }) {
+		id := directory.SecurityID(kind, place, "")
+		if slices.ContainsFunc(lasting, func(e directory.SecurityEvent) bool { return e.ID == id }) {
 			return
 		}
-		e := SecurityEvent{ID: id, Kind: kind, Place: place, Detail: detail, First: since, Last: now, Times: 1, Lasts: true}
+		e := directory.SecurityEvent{ID: id, Kind: kind, Place: place, Detail: detail, First: since, Last: now, Times: 1, Lasts: true}
 		if was, ok := byID[id]; ok {
 			e.Seen, e.SeenBy = was.Seen, was.SeenBy
 		}
@@ -46,7 +49,7 @@ func (s *Store) SecurityEvents(ctx context.Context, now time.Time) ([]SecurityEv
 				beds[d.Gateway] = append(beds[d.Gateway], d.Bed)
 			}
 		}
-		if d.State != DeviceActive {
+		if d.State != directory.DeviceActive {
 			continue
 		}
 		at := d.Gateway // what its sensors say, a gateway says once
@@ -54,18 +57,18 @@ func (s *Store) SecurityEvents(ctx context.Context, now time.Time) ([]SecurityEv
 			at = d.ID
 		}
 		if d.Trouble != "" {
-			kind := SecurityTrouble
+			kind := directory.SecurityTrouble
 			if d.Kind == "hub" {
-				kind = SecurityHubDisk
+				kind = directory.SecurityHubDisk
 			}
 			add(kind, at, d.Trouble, d.TroubledSince)
 		}
-		if c := clocks[d.ID]; c.Known && !(Clock{Known: true, Offset: c.Offset, Error: c.Error}).Sure() {
-			add(SecurityClock, at, delivery.ClockWords(c.Offset), c.At)
+		if c := clocks[d.ID]; c.Known && !(attribution.Clock{Known: true, Offset: c.Offset, Error: c.Error}).Sure() {
+			add(directory.SecurityClock, at, delivery.ClockWords(c.Offset), c.At)
 		}
 	}
-	noted = slices.DeleteFunc(noted, func(e SecurityEvent) bool {
-		return e.Kind == SecurityTrouble || e.Kind == SecurityClock || e.Kind == SecurityHubDisk
+	noted = slices.DeleteFunc(noted, func(e directory.SecurityEvent) bool {
+		return e.Kind == directory.SecurityTrouble || e.Kind == directory.SecurityClock || e.Kind == directory.SecurityHubDisk
 	})
 	all := append(lasting, noted...)
 	for i := range all {

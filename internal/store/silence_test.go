@@ -4,6 +4,7 @@ import (
 	"testing"
 	"time"
 
+	"vitalseal/internal/archive"
 	"vitalseal/internal/delivery"
 	"vitalseal/internal/store"
 	"vitalseal/internal/store/storetest"
@@ -33,7 +34,7 @@ func TestSilenceOutlivesRestart(t *testing.T) {
 		must(t, s.Close())
 		s = open(t, dir)
 	}
-	asked := func(want int) []store.Silence {
+	asked := func(want int) []archive.Silence {
 		t.Helper()
 		q, err := s.Questions(t.Context(), standing(t, s), patient)
 		must(t, err)
@@ -50,7 +51,7 @@ func TestSilenceOutlivesRestart(t *testing.T) {
 	again()
 	silentFor(t, s, s, at.Add(39*time.Minute), time.Second, 4)
 	again()
-	if q := asked(1)[0]; !q.End.Equal(at.Add(39*time.Minute)) || q.End.Sub(q.Begin) <= store.DefaultConfirmAfter {
+	if q := asked(1)[0]; !q.End.Equal(at.Add(39*time.Minute)) || q.End.Sub(q.Begin) <= archive.DefaultConfirmAfter {
 		t.Errorf("question: %+v", q)
 	}
 }

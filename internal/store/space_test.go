@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"vitalseal/internal/access"
+	"vitalseal/internal/archive"
+	"vitalseal/internal/channel"
 	"vitalseal/internal/delivery"
 	"vitalseal/internal/store"
 	"vitalseal/internal/vitals"
@@ -54,18 +56,18 @@ func TestFullDiskIsShownLive(t *testing.T) {
 	e := engine(t, s)
 	g := e.Standing("test", access.AppendVitals)
 	p := ward(t, s, now, 2)
-	watch := func() *store.Subscription {
+	watch := func() *archive.Subscription {
 		sub, err := s.Watch(t.Context(), []access.Grant{e.Standing("screen", access.ViewPatient)}, vitals.Numerics)
 		must(t, err)
 		return sub
 	}
-	sees := func(who string, sub *store.Subscription, patient string, value float64) {
+	sees := func(who string, sub *archive.Subscription, patient string, value float64) {
 		t.Helper()
 		if u, err := next(t, sub); err != nil || u.Patient != patient || u.Chunk.Bundles[0].Numerics[0].Value != value {
 			t.Fatalf("%s sees %+v, %v; want %v of %s", who, u, err, value, patient)
 		}
 	}
-	putOff := func(a store.Arrival) {
+	putOff := func(a archive.Arrival) {
 		t.Helper()
 		if o, _, err := s.Append(t.Context(), g, a); o != delivery.Retry || !store.Full(err) {
 			t.Fatalf("with a full disk: %v, %v", o, err)
@@ -93,7 +95,7 @@ func TestFullDiskIsShownLive(t *testing.T) {
 	}
 
 	full.Store(false)
-	for _, x := range []store.Arrival{a, b, c} {
+	for _, x := range []archive.Arrival{a, b, c} {
 		appendAs(t, s, g, x, delivery.Accepted, "")
 		appendAs(t, s, g, x, delivery.Duplicate, "")
 	}
@@ -120,7 +122,7 @@ func TestHeldReadings(t *testing.T) {
 	if u, err := next(t, sub); err != nil || u.Patient != p[0] {
 		t.Fatalf("held: a screen sees %+v, %v", u, err)
 	}
-	if _, err := s.AppendEntries(t.Context(), standing(t, s), 1, []store.Entry{{}}); !store.Full(err) {
+	if _, err := s.AppendEntries(t.Context(), standing(t, s), 1, []channel.Entry{{}}); !store.Full(err) {
 		t.Errorf("held: an entry: %v", err)
 	}
 	if _, err := s.CreatePatient(t.Context(), "Ada"); err != nil {

@@ -1,21 +1,23 @@
-// Package store keeps what the hub knows: sealed chunks and their minute trends, and the directory of wards, beds,
-// patients, persons, sessions, devices, tickets and channels.
+// Package store opens all that the hub keeps: the directory ([vitalseal/internal/directory]), the channels
+// ([vitalseal/internal/channel]) and the archive of readings ([vitalseal/internal/archive]), over one
+// database ([vitalseal/internal/sealdb]).
 //
-// It hides SQLite or PostgreSQL, the files and tables (doc/formats/store.md), the keys of patients and channels, and the attribution of a
-// chunk to the patient who lay in the bed where its sensor was, at the chunk's start time. Chunks lie in one file (in
-// PostgreSQL: partition) a UTC day, chosen by their authenticated start time; a chunk, its uniqueness key and its share of the trends commit
-// in one transaction of that file.
+// It has what must see all of them: opening and closing, the order of the schema's steps, backup and
+// restore, the check of everything, and forgetting a patient. It hides where the files and tables are
+// (doc/formats/store.md).
 //
-// It guarantees: what Append calls Accepted or Duplicate is on disk, fsynced, and there exactly once, whatever is killed
-// when. The same (sensor, signal, epoch, sequence) is stored once. Chunks, trends, patient and person names, channel names
-// and entries are sealed under keys that are themselves wrapped by the seal.KeyStore. Nothing that belongs to a patient or
-// a channel is opened without an access.Grant that allows it at that moment; the zero Grant opens nothing. Everything is
-// safe for concurrent use. Queues, caches and answers are bounded. One process has a store of files
-// open at a time; any number of hubs share one in PostgreSQL (WithPostgres), where Watch shows what any of them stored.
+// It guarantees: what Append calls Accepted or Duplicate is on disk, fsynced, and there exactly once,
+// whatever is killed when. Chunks, trends, names of patients and persons, names of channels and entries
+// are sealed under keys that the seal.KeyStore wraps. Nothing that belongs to a patient or a channel is
+// opened without an access.Grant that allows it at that moment; the zero Grant opens nothing. Everything
+// is safe for concurrent use. Queues, caches and answers are bounded. One process has a store of files
+// open at a time; any number of hubs share one in PostgreSQL (WithPostgres), where Watch shows what any
+// of them stored.
 //
-// It does not protect against someone who holds the key store's root key and the files, nor hide who lies in which bed by
-// random patient id, when chunks came, or how many: ids, times and sizes are in clear. Administration methods do not ask for
-// a Grant: their callers decide first (access.ManageDirectory, access.ManageIdentities).
+// It does not protect against an attacker who holds the key store's root key and the files, nor hide who
+// lies in which bed by random patient id, when chunks came, or how many: ids, times and sizes are in
+// clear. Administration methods do not ask for a Grant: their callers decide first
+// (access.ManageDirectory, access.ManageIdentities).
 package store
 
 import (
@@ -26,20 +28,26 @@ import (
 	"sync"
 
 	"vitalseal/internal/access"
+	"vitalseal/internal/archive"
+	"vitalseal/internal/archive/attribution"
+	"vitalseal/internal/archive/days"
+	"vitalseal/internal/channel"
+	"vitalseal/internal/directory"
 	"vitalseal/internal/seal"
+	"vitalseal/internal/sealdb"
 )
 
 // Store is an open store. Its fields are set by Open and never change; what they point to has its own locks.
 type Store struct {
-	*Directory
-	*Registry
-	*Archive
+	*directory.Directory
+	*channel.Registry
+	*archive.Archive
 	opt    options
-	db     *DB
-	days   *Days
-	others *listener      // to what other hubs do; nil with files
-	stop   func()         // ends what runs in the background
-	work   sync.WaitGroup // that
+	db     *sealdb.DB
+	days   *days.Days
+	others *sealdb.Listener // to what other hubs do; nil with files
+	stop   func()           // ends what runs in the background
+	work   sync.WaitGroup   // that
 	once   sync.Once
 }
 
@@ -51,26 +59,26 @@ func Open(ctx context.Context, dir string, ks seal.KeyStore, log *slog.Logger, o
 	for _, f := range opts {
 		f(&o)
 	}
-	s := &Store{opt: o, db: newDB(dir, ks, log,
-		DBConfig{Clock: o.now, MaxAhead: o.archive.MaxAhead, Shared: o.postgres != "", Failing: o.writeFails})}
-	s.Registry = newRegistry(s.db, o.quota)
-	s.Directory = newDirectory(s.db, s.Registry)
-	s.days = newDays(s.db, o.partitions, o.archive.MaxAge)
-	a := newAttribution(s.db, s.Directory, o.confirmAfter, o.archive.Retention.Numerics)
+	s := &Store{opt: o, db: sealdb.New(dir, ks, log,
+		sealdb.Config{Clock: o.now, MaxAhead: o.archive.MaxAhead, Shared: o.postgres != "", Failing: o.writeFails})}
+	s.Registry = channel.New(s.db, o.quota)
+	s.Directory = directory.New(s.db, s.Registry)
+	s.days = days.New(s.db, o.partitions, o.archive.MaxAge)
+	a := attribution.New(s.db, s.Directory, o.confirmAfter, o.archive.Retention.Numerics)
 	var err error
-	if s.Archive, err = newArchive(s.db, s.Directory, a, s.days, o.archive); err != nil {
-		return nil, named("open", err)
+	if s.Archive, err = archive.New(s.db, s.Directory, a, s.days, o.archive); err != nil {
+		return nil, sealdb.Named("open", err)
 	}
 	if err := s.open(ctx); err != nil {
-		return nil, fmt.Errorf("store: open: %w", errors.Join(s.db.explain(err), s.closeFiles()))
+		return nil, fmt.Errorf("store: open: %w", errors.Join(s.db.Explain(err), s.closeFiles()))
 	}
-	s.Archive.start(ctx)
+	s.Archive.Start(ctx)
 	if s.others != nil {
-		go s.others.run()
+		go s.others.Run()
 	}
 	ctx, s.stop = context.WithCancel(context.WithoutCancel(ctx))
-	s.work.Go(func() { s.sweeper(ctx) })
-	s.work.Go(func() { s.compactor(ctx) })
+	s.work.Go(func() { s.Sweeper(ctx) })
+	s.work.Go(func() { s.Compactor(ctx) })
 	return s, nil
 }
 
@@ -82,8 +90,8 @@ func (s *Store) open(ctx context.Context) error {
 	if err := place(ctx); err != nil {
 		return err
 	}
-	for _, name := range []string{directoryKey, patientKey(Unassigned)} {
-		if err := s.db.ensureKey(ctx, name); err != nil {
+	for _, name := range []string{sealdb.DirectoryKey, sealdb.PatientKey(sealdb.Unassigned)} {
+		if err := s.db.EnsureKey(ctx, name); err != nil {
 			return err
 		}
 	}
@@ -92,17 +100,17 @@ func (s *Store) open(ctx context.Context) error {
 
 // openFiles opens the store in SQLite.
 func (s *Store) openFiles(ctx context.Context) error {
-	if err := s.db.lockFolder(ctx); err != nil {
+	if err := s.db.LockFolder(ctx); err != nil {
 		return err
 	}
-	db, err := openDirectory(ctx, s.db.dir, 4)
+	db, err := openDirectory(ctx, s.db.Dir, 4)
 	if err != nil {
 		return err
 	}
-	if err := s.db.openFiles(ctx, db); err != nil {
+	if err := s.db.OpenFiles(ctx, db); err != nil {
 		return err
 	}
-	if err := s.Registry.openApartFiles(ctx); err != nil {
+	if err := s.Registry.OpenApartFiles(ctx); err != nil {
 		return err
 	}
 	// A crash may have left a key that was destroyed in the log: Forget could not empty it then.
@@ -110,10 +118,10 @@ func (s *Store) openFiles(ctx context.Context) error {
 	if err := db.QueryRowContext(ctx, "PRAGMA wal_checkpoint(TRUNCATE)").Scan(&busy, &pages, &moved); err != nil {
 		return err
 	}
-	if err := syncDir(s.db.dir); err != nil {
+	if err := sealdb.SyncDir(s.db.Dir); err != nil {
 		return err
 	}
-	return s.days.openFiles()
+	return s.days.OpenFiles()
 }
 
 // Close lets the arrivals already taken commit, ends all subscriptions and closes the files.
@@ -121,12 +129,12 @@ func (s *Store) Close() error {
 	var err error
 	s.once.Do(func() {
 		s.stop()
-		s.db.end()
+		s.db.End()
 		s.work.Wait()
 		if s.others != nil {
-			s.others.close()
+			s.others.Close()
 		}
-		s.Archive.close()
+		s.Archive.Close()
 		err = s.closeFiles()
 	})
 	if err != nil {
@@ -136,5 +144,5 @@ func (s *Store) Close() error {
 }
 
 func (s *Store) closeFiles() error {
-	return errors.Join(s.days.close(), s.db.close(), s.Registry.close(), s.db.unlock())
+	return errors.Join(s.days.Close(), s.db.Close(), s.Registry.Close(), s.db.Unlock())
 }

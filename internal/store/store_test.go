@@ -14,8 +14,10 @@ import (
 	"time"
 
 	"vitalseal/internal/access"
+	"vitalseal/internal/archive"
 	"vitalseal/internal/audit"
 	"vitalseal/internal/delivery"
+	"vitalseal/internal/directory"
 	"vitalseal/internal/seal"
 	"vitalseal/internal/store"
 	"vitalseal/internal/store/storetest/pgserver"
@@ -88,14 +90,14 @@ func standing(t testing.TB, s *store.Store) access.Grant {
 func ward(t testing.TB, s *store.Store, now time.Time, n int) (patients []string) {
 	t.Helper()
 	ctx, since := context.Background(), now.Add(-time.Hour)
-	must(t, s.CreateWard(ctx, store.Ward{ID: "a", Name: "Ward A"}))
+	must(t, s.CreateWard(ctx, directory.Ward{ID: "a", Name: "Ward A"}))
 	for i := range n {
 		bed, sensor := fmt.Sprintf("a-%d", i), sensorID(fmt.Sprintf("s%d", i))
-		must(t, s.CreateBed(ctx, store.Bed{ID: bed, Ward: "a", Name: "Bed"}))
+		must(t, s.CreateBed(ctx, directory.Bed{ID: bed, Ward: "a", Name: "Bed"}))
 		p, err := s.CreatePatient(ctx, fmt.Sprintf("Patient %d", i))
 		must(t, err)
 		must(t, s.Admit(ctx, p, bed, since))
-		must(t, s.CreateDevice(ctx, store.Device{ID: sensor, Kind: "sensor", State: store.DeviceActive}))
+		must(t, s.CreateDevice(ctx, directory.Device{ID: sensor, Kind: "sensor", State: directory.DeviceActive}))
 		must(t, s.PlaceDevice(ctx, sensor, bed, since))
 		patients = append(patients, p)
 	}
@@ -113,8 +115,8 @@ func epoch(n uint64) seal.Epoch {
 	return seal.Epoch{ID: seal.EpochID{byte(n), byte(n >> 8), 7}, Number: n}
 }
 
-func arrival(sensor string, c vitals.Chunk, e seal.Epoch, seq uint64) store.Arrival {
-	return store.Arrival{Sensor: sensor, Chunk: c, Received: c.End(),
+func arrival(sensor string, c vitals.Chunk, e seal.Epoch, seq uint64) archive.Arrival {
+	return archive.Arrival{Sensor: sensor, Chunk: c, Received: c.End(),
 		Header: seal.Header{Sensor: sensor, Signal: uint8(c.Signal), Epoch: e, Seq: seq, Start: c.Start}}
 }
 
@@ -129,7 +131,7 @@ func numerics(at time.Time, values ...vitals.Numeric) vitals.Chunk {
 
 func heart(v float64) vitals.Numeric { return vitals.Checked(vitals.HeartRate, v, vitals.Good) }
 
-func appendAs(t testing.TB, s *store.Store, g access.Grant, a store.Arrival, want delivery.Outcome, reason string) {
+func appendAs(t testing.TB, s *store.Store, g access.Grant, a archive.Arrival, want delivery.Outcome, reason string) {
 	t.Helper()
 	got, why, err := s.Append(context.Background(), g, a)
 	if err != nil || got != want || why != reason {
@@ -201,7 +203,7 @@ func TestFilesAreTheOwnersAlone(t *testing.T) {
 	filesOnly(t)
 	dir := t.TempDir()
 	s := open(t, dir)
-	must(t, s.CreateWard(t.Context(), store.Ward{ID: "ward", Name: "Ward"}))
+	must(t, s.CreateWard(t.Context(), directory.Ward{ID: "ward", Name: "Ward"}))
 	files, err := filepath.Glob(filepath.Join(dir, "store", "*.db-wal"))
 	must(t, err)
 	if len(files) == 0 {

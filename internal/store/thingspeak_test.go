@@ -13,6 +13,7 @@ import (
 
 	"vitalseal/internal/access"
 	"vitalseal/internal/audit"
+	"vitalseal/internal/channel"
 	"vitalseal/internal/store"
 )
 
@@ -131,34 +132,34 @@ func TestBulkIsWhole(t *testing.T) {
 	ctx := t.Context()
 	s := open(t, t.TempDir())
 	e, nora := engineOn(t, s)
-	c, err := s.CreateChannel(ctx, store.Channel{Name: "x", Owner: nora.Person.ID})
+	c, err := s.CreateChannel(ctx, channel.Channel{Name: "x", Owner: nora.Person.ID})
 	must(t, err)
 	write := access.APIKey{Hash: [32]byte{2}, PersonID: nora.Person.ID, Channel: c.ID, Write: true}
 	g, err := e.Decide(ctx, access.Subject{Person: nora.Person, Workstation: station, Key: &write}, access.WriteChannel, access.OnChannel(c.ID))
 	must(t, err)
-	at := func(second int64, v string) store.Entry {
-		return store.Entry{Created: time1(second), Fields: [8]*string{&v}}
+	at := func(second int64, v string) channel.Entry {
+		return channel.Entry{Created: time1(second), Fields: [8]*string{&v}}
 	}
-	first, err := s.AppendEntries(ctx, g, c.ID, []store.Entry{at(1, "a"), at(2, "b")})
+	first, err := s.AppendEntries(ctx, g, c.ID, []channel.Entry{at(1, "a"), at(2, "b")})
 	must(t, err)
-	again, err := s.AppendEntries(ctx, g, c.ID, []store.Entry{at(1, "a"), at(2, "b")})
+	again, err := s.AppendEntries(ctx, g, c.ID, []channel.Entry{at(1, "a"), at(2, "b")})
 	must(t, err)
 	if diff := cmp.Diff(first, again); diff != "" {
 		t.Error(diff)
 	}
-	if _, err := s.AppendEntries(ctx, g, c.ID, []store.Entry{at(3, "c"), at(2, "z")}); !errors.Is(err, store.ErrTaken) {
+	if _, err := s.AppendEntries(ctx, g, c.ID, []channel.Entry{at(3, "c"), at(2, "z")}); !errors.Is(err, channel.ErrTaken) {
 		t.Errorf("a conflict: %v", err)
 	}
 	got, err := s.Channel(ctx, c.ID)
 	if err != nil || got.LastEntryID != 2 {
 		t.Errorf("%+v %v", got, err)
 	}
-	if _, err := s.AppendEntries(ctx, g, c.ID, make([]store.Entry, store.MaxBulk+1)); !errors.Is(err, store.ErrInvalid) {
+	if _, err := s.AppendEntries(ctx, g, c.ID, make([]channel.Entry, channel.MaxBulk+1)); !errors.Is(err, store.ErrInvalid) {
 		t.Errorf("too many: %v", err)
 	}
-	for i := range store.MaxOwned {
-		if _, err = s.CreateChannel(ctx, store.Channel{Name: "x", Owner: nora.Person.ID}); err != nil {
-			if i != store.MaxOwned-1 || !errors.Is(err, store.ErrInvalid) {
+	for i := range channel.MaxOwned {
+		if _, err = s.CreateChannel(ctx, channel.Channel{Name: "x", Owner: nora.Person.ID}); err != nil {
+			if i != channel.MaxOwned-1 || !errors.Is(err, store.ErrInvalid) {
 				t.Errorf("channel %d: %v", i, err)
 			}
 			return

@@ -13,6 +13,8 @@ import (
 	"github.com/ncruces/go-sqlite3"
 
 	"vitalseal/internal/access"
+	"vitalseal/internal/channel"
+	"vitalseal/internal/directory"
 	"vitalseal/internal/store"
 )
 
@@ -49,7 +51,7 @@ func TestNoRequestHoldsTheDirectory(t *testing.T) {
 	ctx, s := t.Context(), open(t, t.TempDir())
 	g := standing(t, s)
 	owner := nurse(t, s, "nora")
-	c, err := s.CreateChannel(ctx, store.Channel{Name: "load", Owner: owner})
+	c, err := s.CreateChannel(ctx, channel.Channel{Name: "load", Owner: owner})
 	must(t, err)
 	q, err := s.CreateTalkBack(ctx, owner, "queue")
 	must(t, err)
@@ -59,11 +61,11 @@ func TestNoRequestHoldsTheDirectory(t *testing.T) {
 	manage, err := e.Decide(ctx, nora, access.ManageChannel, access.OnChannel(c.ID))
 	must(t, err)
 	at := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
-	bulk := func(from, n int) []store.Entry {
-		all := make([]store.Entry, n)
+	bulk := func(from, n int) []channel.Entry {
+		all := make([]channel.Entry, n)
 		for i := range all {
 			v := fmt.Sprint(from + i)
-			all[i] = store.Entry{Created: at.Add(time.Duration(from+i) * time.Second), Fields: [8]*string{&v}}
+			all[i] = channel.Entry{Created: at.Add(time.Duration(from+i) * time.Second), Fields: [8]*string{&v}}
 		}
 		return all
 	}
@@ -83,11 +85,11 @@ func TestNoRequestHoldsTheDirectory(t *testing.T) {
 		name string
 		do   func() error
 	}{
-		{"bulk update", func() error { _, err := s.AppendEntries(ctx, g, c.ID, bulk(40_000, store.MaxBulk)); return err }},
-		{"the same again", func() error { _, err := s.AppendEntries(ctx, g, c.ID, bulk(40_000, store.MaxBulk)); return err }},
-		{"one entry", func() error { _, err := s.AppendEntry(ctx, g, c.ID, store.Entry{Status: "x"}); return err }},
+		{"bulk update", func() error { _, err := s.AppendEntries(ctx, g, c.ID, bulk(40_000, channel.MaxBulk)); return err }},
+		{"the same again", func() error { _, err := s.AppendEntries(ctx, g, c.ID, bulk(40_000, channel.MaxBulk)); return err }},
+		{"one entry", func() error { _, err := s.AppendEntry(ctx, g, c.ID, channel.Entry{Status: "x"}); return err }},
 		{"settings", func() error {
-			_, err := s.ChangeChannel(ctx, manage, store.Channel{ID: c.ID, Name: "other"})
+			_, err := s.ChangeChannel(ctx, manage, channel.Channel{ID: c.ID, Name: "other"})
 			return err
 		}},
 		{"a command in front", func() error { _, err := s.AddCommand(ctx, use, q.ID, "off", 1); return err }},
@@ -146,7 +148,7 @@ func TestRevocationDoesNotWait(t *testing.T) {
 		func() error { return s.DeleteSessionsOf(ctx, person, "") },
 		func() error { return s.DeleteAPIKey(ctx, person, [32]byte{5}) },
 		func() error { return s.Exclude(ctx, patient, person, true) },
-		func() error { return s.SetDeviceState(ctx, sensorID("s0"), store.DeviceDisabled) },
+		func() error { return s.SetDeviceState(ctx, sensorID("s0"), directory.DeviceDisabled) },
 	} {
 		done.Go(func() {
 			if err := f(); err != nil && !errors.Is(err, store.ErrUnwritten) {
@@ -170,7 +172,7 @@ func TestRevocationDoesNotWait(t *testing.T) {
 		if ref, err := s.Patient(ctx, patient); err != nil || len(ref.Excluded) != 1 {
 			return fmt.Errorf("excluded: %v, %w", ref.Excluded, err)
 		}
-		if d, err := s.Device(ctx, sensorID("s0")); err != nil || d.State != store.DeviceDisabled {
+		if d, err := s.Device(ctx, sensorID("s0")); err != nil || d.State != directory.DeviceDisabled {
 			return fmt.Errorf("device: %s, %w", d.State, err)
 		}
 		return nil

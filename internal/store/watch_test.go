@@ -7,12 +7,13 @@ import (
 	"time"
 
 	"vitalseal/internal/access"
+	"vitalseal/internal/archive"
 	"vitalseal/internal/delivery"
 	"vitalseal/internal/store"
 	"vitalseal/internal/vitals"
 )
 
-func next(t *testing.T, sub *store.Subscription) (store.Update, error) {
+func next(t *testing.T, sub *archive.Subscription) (archive.Update, error) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
@@ -43,7 +44,7 @@ func TestWatchSeesWhatIsGranted(t *testing.T) {
 	must(t, err)
 	one, err := s.Watch(t.Context(), []access.Grant{view(t, s, e, p[1])}, vitals.Numerics)
 	must(t, err)
-	sent := []store.Arrival{arrival(sensorID("s0"), ppg(now, 1), epoch(1), 0), arrival(sensorID("s1"), ppg(now, 2), epoch(1), 0),
+	sent := []archive.Arrival{arrival(sensorID("s0"), ppg(now, 1), epoch(1), 0), arrival(sensorID("s1"), ppg(now, 2), epoch(1), 0),
 		arrival(sensorID("s0"), numerics(now, heart(70)), epoch(2), 0), arrival(sensorID("s1"), numerics(now, heart(80)), epoch(2), 0),
 		arrival(sensorID("nowhere"), ppg(now, 2), epoch(1), 0)}
 	for _, a := range sent {
@@ -83,7 +84,7 @@ func TestSlowReaderLosesOldest(t *testing.T) {
 	for seq := range uint64(10) {
 		appendAs(t, s, g, arrival(sensorID("x"), ppg(now, 1), epoch(1), seq), delivery.Accepted, "")
 	}
-	if _, err := next(t, sub); !errors.Is(err, store.ErrLagged) {
+	if _, err := next(t, sub); !errors.Is(err, archive.ErrLagged) {
 		t.Errorf("first: %v", err)
 	}
 	for want := uint64(6); want < 10; want++ {
@@ -110,7 +111,7 @@ func TestWatchEndsWithGrant(t *testing.T) {
 	c.Advance(g.Expires().Sub(c.Now()) + time.Minute) // the engine has the real clock, which goes on
 	// Queued or not: what comes after the end is not seen.
 	appendAs(t, s, ingest, arrival(sensorID("s0"), ppg(c.Now(), 1), epoch(1), 0), delivery.Accepted, "")
-	if u, err := next(t, sub); !errors.Is(err, store.ErrGrantExpired) {
+	if u, err := next(t, sub); !errors.Is(err, archive.ErrGrantExpired) {
 		t.Errorf("%+v %v", u, err)
 	}
 	if _, err := s.Numerics(t.Context(), g, p, now, c.Now(), 1); !errors.Is(err, store.ErrNotAllowed) {

@@ -11,25 +11,25 @@ import (
 	"github.com/coder/websocket"
 
 	"vitalseal/internal/access"
-	"vitalseal/internal/store"
+	"vitalseal/internal/channel"
 	"vitalseal/internal/view/api"
 	"vitalseal/internal/view/dashboard"
 )
 
 // underway begins the largest bulk update there is, of a nurse's channel, and returns once some of it is on disk. done gives its error.
 // early says that all of it was there at once.
-func (o *office) underway(ctx context.Context) (nurse access.Subject, channel int64, done <-chan error, early bool, err error) {
+func (o *office) underway(ctx context.Context) (nurse access.Subject, channelID int64, done <-chan error, early bool, err error) {
 	if nurse, err = o.nurseOf(ctx, "bulk"); err != nil {
 		return nurse, 0, nil, false, err
 	}
-	c, err := o.store.CreateChannel(ctx, store.Channel{Name: "bulk", Owner: nurse.Person.ID})
+	c, err := o.store.CreateChannel(ctx, channel.Channel{Name: "bulk", Owner: nurse.Person.ID})
 	if err != nil {
 		return nurse, 0, nil, false, err
 	}
 	v, at := "1", time.Now().Add(-24*time.Hour).Truncate(time.Second)
-	bulk := make([]store.Entry, store.MaxBulk)
+	bulk := make([]channel.Entry, channel.MaxBulk)
 	for i := range bulk {
-		bulk[i] = store.Entry{Created: at.Add(time.Duration(i) * time.Second), Fields: [8]*string{&v}}
+		bulk[i] = channel.Entry{Created: at.Add(time.Duration(i) * time.Second), Fields: [8]*string{&v}}
 	}
 	end := make(chan error, 1)
 	go func() {
@@ -42,7 +42,7 @@ func (o *office) underway(ctx context.Context) (nurse access.Subject, channel in
 			return nurse, c.ID, end, false, err
 		}
 		if len(all) > 0 && all[0].Entries > 0 {
-			return nurse, c.ID, end, all[0].Entries >= store.MaxBulk, nil
+			return nurse, c.ID, end, all[0].Entries >= channel.MaxBulk, nil
 		}
 		select {
 		case <-ctx.Done():
@@ -79,7 +79,7 @@ func bulkRevocation(ctx context.Context, o *office) (_ Result, err error) {
 	if reads == nil {
 		return through("read on", "a disabled nurse is let in")
 	}
-	return judge(waited, failure(reads), "the administrator waited for all of it", "disabled while it was stored", "%d entries", store.MaxBulk)
+	return judge(waited, failure(reads), "the administrator waited for all of it", "disabled while it was stored", "%d entries", channel.MaxBulk)
 }
 
 // bulkFlood stores for another person while a bulk update is stored, and reads the channel of which only a part is there.
@@ -88,18 +88,18 @@ func bulkFlood(ctx context.Context, o *office) (_ Result, err error) {
 	if err != nil {
 		return Result{}, err
 	}
-	c, err := o.store.CreateChannel(ctx, store.Channel{Name: "other", Owner: other.Person.ID})
+	c, err := o.store.CreateChannel(ctx, channel.Channel{Name: "other", Owner: other.Person.ID})
 	if err != nil {
 		return Result{}, err
 	}
 	g := o.engine.Standing("bulk", access.WriteChannel, access.ViewChannel)
-	_, channel, done, early, err := o.underway(ctx)
+	_, channelID, done, early, err := o.underway(ctx)
 	if err != nil {
 		return Result{}, err
 	}
-	part, err := o.store.EntriesByID(ctx, g, channel, 0, store.MaxBulk, 1, false)
+	part, err := o.store.EntriesByID(ctx, g, channelID, 0, channel.MaxBulk, 1, false)
 	if err == nil {
-		_, err = o.store.AppendEntry(ctx, g, c.ID, store.Entry{Status: "x"})
+		_, err = o.store.AppendEntry(ctx, g, c.ID, channel.Entry{Status: "x"})
 	}
 	if err != nil {
 		return Result{}, err
@@ -111,7 +111,7 @@ func bulkFlood(ctx context.Context, o *office) (_ Result, err error) {
 	if !waited && len(part) > 0 {
 		return through("a part is read", "before all of it was stored")
 	}
-	return judge(waited, word("another's entry between its pieces, none of them read"), "another person waited for all of it", "stored in pieces", "%d entries", store.MaxBulk)
+	return judge(waited, word("another's entry between its pieces, none of them read"), "another person waited for all of it", "stored in pieces", "%d entries", channel.MaxBulk)
 }
 
 // liveStations opens live views at several workstations until all are taken, and then one at a workstation that has none.

@@ -10,8 +10,10 @@ import (
 	"time"
 
 	"vitalseal/internal/access"
+	"vitalseal/internal/archive"
 	"vitalseal/internal/audit"
 	"vitalseal/internal/delivery"
+	"vitalseal/internal/directory"
 	"vitalseal/internal/ingest"
 	"vitalseal/internal/lab/weaken"
 	"vitalseal/internal/outbox"
@@ -52,7 +54,7 @@ func clockAttacks() []Attack {
 }
 
 // howShown says in words what live readers are told of the asserted value, and what of it stands beside what an oximeter says now.
-func (w *slowWard) howShown(u store.Update) string {
+func (w *slowWard) howShown(u archive.Update) string {
 	var c vitals.Chooser
 	heard := time.Now().Add(slowBy)
 	c.Hear(vitals.Said{Sensor: "spiffe://attack/sensor/z-last-by-name", Heard: heard, Bundle: vitals.Bundle{At: heard, Numerics: []vitals.Numeric{vitals.Checked(vitals.HeartRate, 81, vitals.Good)}}})
@@ -140,13 +142,13 @@ func newSlowWard(ctx context.Context) (w *slowWard, err error) {
 	w.grant = engine.Standing("attack", access.Actions()...)
 	var bad error
 	note := func(err error) { bad = errors.Join(bad, err) }
-	note(w.st.CreateWard(ctx, store.Ward{ID: "a", Name: "Ward"}))
-	note(w.st.CreateBed(ctx, store.Bed{ID: "a-1", Ward: "a", Name: "Bed"}))
+	note(w.st.CreateWard(ctx, directory.Ward{ID: "a", Name: "Ward"}))
+	note(w.st.CreateBed(ctx, directory.Bed{ID: "a-1", Ward: "a", Name: "Bed"}))
 	w.left, err = w.st.CreatePatient(ctx, "The one who left")
 	note(err)
 	w.here, err = w.st.CreatePatient(ctx, "The one who is here")
 	note(err)
-	note(w.st.CreateDevice(ctx, store.Device{ID: w.sensor.String(), Kind: overlay.KindSensor, State: store.DeviceActive}))
+	note(w.st.CreateDevice(ctx, directory.Device{ID: w.sensor.String(), Kind: overlay.KindSensor, State: directory.DeviceActive}))
 	note(w.st.PlaceDevice(ctx, w.sensor.String(), "a-1", now().Add(-3*time.Hour)))
 	note(w.st.Admit(ctx, w.left, "a-1", now().Add(-2*time.Hour)))
 	note(w.st.Discharge(ctx, w.left, now().Add(-30*time.Minute)))

@@ -16,9 +16,9 @@ import (
 	"github.com/coder/websocket"
 
 	"vitalseal/internal/access"
+	"vitalseal/internal/channel"
 	"vitalseal/internal/lab/weaken"
 	"vitalseal/internal/overlay"
-	"vitalseal/internal/store"
 )
 
 func floodAttacks() []Attack {
@@ -33,7 +33,7 @@ func floodAttacks() []Attack {
 		{ID: "flood-audit", Threat: "fill the disk with what may never be deleted", Position: "a signed-in nurse", Does: "500 requests for a patient of the ward as fast as they go",
 			Expected: "the quota refuses; a colleague is not concerned", Right: fails(access.ErrQuota), Control: weaken.Quotas, Fast: true, Run: auditFlood},
 		{ID: "flood-entries", Threat: "fill the disk", Position: "a nurse with an API key", Does: "bulk updates of five channels of her own",
-			Expected: "the quota refuses; other people's channels are not concerned", Right: fails(store.ErrQuota), Control: weaken.Quotas, Fast: true, Run: entryFlood},
+			Expected: "the quota refuses; other people's channels are not concerned", Right: fails(channel.ErrQuota), Control: weaken.Quotas, Fast: true, Run: entryFlood},
 		{ID: "flood-writers", Threat: "keep reading after being locked out", Position: "64 clients that write as fast as they can", Does: "an administrator disables a person meanwhile",
 			Expected: "it goes ahead of those who wait, and is done", Right: reads("disabled ahead of those who waited"), Control: weaken.Urgent, Fast: true, Run: inOffice(revocationFlood)},
 		{ID: "flood-bulk-revocation", Threat: "keep reading after being locked out", Position: "a nurse with an API key", Does: "a bulk update of 14,400 entries; an administrator disables the nurse meanwhile",

@@ -7,7 +7,10 @@ import (
 	"time"
 
 	"vitalseal/internal/access"
+	"vitalseal/internal/archive"
+	"vitalseal/internal/channel"
 	"vitalseal/internal/delivery"
+	"vitalseal/internal/directory"
 	"vitalseal/internal/lab/weaken"
 	"vitalseal/internal/overlay"
 	"vitalseal/internal/seal"
@@ -41,14 +44,14 @@ func fullDisk(ctx context.Context, t *Target) (_ Result, err error) {
 		return Result{}, err
 	}
 	sensor := overlay.ID{Domain: officeDomain, Kind: overlay.KindSensor, Name: "oxi"}.String()
-	err = o.store.CreateDevice(ctx, store.Device{ID: sensor, Kind: overlay.KindSensor, State: store.DeviceActive})
+	err = o.store.CreateDevice(ctx, directory.Device{ID: sensor, Kind: overlay.KindSensor, State: directory.DeviceActive})
 	if err == nil {
 		err = o.store.PlaceDevice(ctx, sensor, "bed", time.Now().Add(-time.Hour))
 	}
 	if err != nil {
 		return Result{}, err
 	}
-	channel, err := o.store.CreateChannel(ctx, store.Channel{Name: "fridge", Owner: nurse.Person.ID})
+	channelID, err := o.store.CreateChannel(ctx, channel.Channel{Name: "fridge", Owner: nurse.Person.ID})
 	if err != nil {
 		return Result{}, err
 	}
@@ -61,7 +64,7 @@ func fullDisk(ctx context.Context, t *Target) (_ Result, err error) {
 	beat := func(seq uint64, rate float64) (delivery.Outcome, error) {
 		at := time.Now().UTC().Truncate(time.Millisecond)
 		c := vitals.Chunk{Signal: vitals.Numerics, Start: at, Bundles: []vitals.Bundle{{At: at, Numerics: []vitals.Numeric{vitals.Checked(vitals.HeartRate, rate, vitals.Good)}}}}
-		got, _, err := o.store.Append(ctx, g, store.Arrival{Sensor: sensor, Chunk: c, Received: at,
+		got, _, err := o.store.Append(ctx, g, archive.Arrival{Sensor: sensor, Chunk: c, Received: at,
 			Header: seal.Header{Sensor: sensor, Signal: uint8(c.Signal), Epoch: seal.Epoch{ID: seal.EpochID{1}, Number: 1}, Seq: seq, Start: at}})
 		return got, err
 	}
@@ -71,7 +74,7 @@ func fullDisk(ctx context.Context, t *Target) (_ Result, err error) {
 		return Result{}, fmt.Errorf("with a full disk a reading is %s: %w", got, err)
 	}
 	var seen []Seen
-	if _, err := o.store.AppendEntry(ctx, g, channel.ID, store.Entry{Status: "x"}); store.Full(err) {
+	if _, err := o.store.AppendEntry(ctx, g, channelID.ID, channel.Entry{Status: "x"}); store.Full(err) {
 		seen = append(seen, word("entries do not use up the reserve")...)
 	} else {
 		seen = append(seen, failure(err)...)

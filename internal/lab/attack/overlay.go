@@ -21,11 +21,11 @@ import (
 	"strings"
 	"time"
 
+	"vitalseal/internal/directory"
 	"vitalseal/internal/lab/weaken"
 	"vitalseal/internal/overlay"
 	"vitalseal/internal/overlay/mgmt"
 	"vitalseal/internal/overlay/openziti"
-	"vitalseal/internal/store"
 )
 
 func overlayAttacks() []Attack {
@@ -78,7 +78,7 @@ func overlayAttacks() []Attack {
 		{ID: "overlay-behind-back", Threat: "open the overlay by hand", Position: "an attacker who has the overlay's offline administrator password",
 			Does: "a service policy that lets every component dial every service is written behind the hub's back", Expected: "put right within seconds, and in the audit log", Right: reads("put right and told"), Control: weaken.Drift, Run: behindBack},
 		{ID: "overlay-ticket-twice", Threat: "enrol a second component with one ticket", Position: "an attacker who copied a ticket", Fast: true,
-			Does: "a ticket's secret is redeemed a second time", Expected: "refused as used", Right: fails(store.ErrTicketUsed), Control: weaken.TicketOnce, Run: inOffice(ticketTwice)},
+			Does: "a ticket's secret is redeemed a second time", Expected: "refused as used", Right: fails(directory.ErrTicketUsed), Control: weaken.TicketOnce, Run: inOffice(ticketTwice)},
 		{ID: "overlay-ticket-stretched", Threat: "enrol more than a ticket is for", Position: "a technician with a sensor's ticket",
 			Does: "the ticket of a workstation is changed to ask for a hub's certificate", Expected: "refused", Right: fails(overlay.ErrTicketInvalid), Control: weaken.None, Run: ticketStretched},
 	}

@@ -16,6 +16,7 @@ import (
 
 	"vitalseal/internal/access"
 	"vitalseal/internal/audit"
+	"vitalseal/internal/directory"
 	"vitalseal/internal/lab/weaken"
 	"vitalseal/internal/seal"
 	"vitalseal/internal/signin"
@@ -68,7 +69,7 @@ func (o *bureau) furnish(ctx context.Context) (err error) {
 	if o.signin, err = signin.New(o.engine, o.store, quiet); err != nil {
 		return err
 	}
-	if err = o.store.CreateWard(ctx, store.Ward{ID: "ward", Name: "Ward"}); err != nil {
+	if err = o.store.CreateWard(ctx, directory.Ward{ID: "ward", Name: "Ward"}); err != nil {
 		return err
 	}
 	if o.patient, err = o.store.CreatePatient(ctx, "Somebody"); err != nil {
@@ -85,8 +86,8 @@ func (o *bureau) furnish(ctx context.Context) (err error) {
 			return err
 		}
 	}
-	old := store.Device{ID: "spiffe://attack.test/workstation/old-wall", Kind: "workstation", Mode: store.ModeDisplay, Wards: []string{"ward"}, State: store.DeviceInvited}
-	if err := errors.Join(o.store.CreateDevice(ctx, old), o.store.SetDeviceState(ctx, old.ID, store.DeviceDisabled)); err != nil {
+	old := directory.Device{ID: "spiffe://attack.test/workstation/old-wall", Kind: "workstation", Mode: directory.ModeDisplay, Wards: []string{"ward"}, State: directory.DeviceInvited}
+	if err := errors.Join(o.store.CreateDevice(ctx, old), o.store.SetDeviceState(ctx, old.ID, directory.DeviceDisabled)); err != nil {
 		return err
 	}
 	if err := o.engine.BeginTwoPersons(ctx); err != nil { // on: there are two who can approve
@@ -97,7 +98,7 @@ func (o *bureau) furnish(ctx context.Context) (err error) {
 		return access.Subject{Person: access.Person{ID: r.Header.Get("X-Who")}, Workstation: bureauDesk, Session: "s", SessionStarted: now, Proven: now}, nil
 	}
 	o.admin = admin.New(admin.Config{Store: o.store, Access: o.engine, SignIn: o.signin, Audit: o.trail, Subject: subject, Domain: "attack.test", Log: quiet,
-		Invite: func(context.Context, string, []store.Device) (json.RawMessage, error) {
+		Invite: func(context.Context, string, []directory.Device) (json.RawMessage, error) {
 			return json.RawMessage(`{"secret":"x"}`), nil
 		}, Reissue: func(context.Context, string, string) (json.RawMessage, error) {
 			return json.RawMessage(`{"secret":"y"}`), nil
@@ -198,7 +199,7 @@ func personAttacks() []Attack {
 				return Result{}, nil
 			}),
 		inBureau(Attack{ID: "persons-second-login", Threat: "consent in a patient's name", Position: "the administrator, with any second person",
-			Does: "makes a second login of a patient who has one", Expected: "refused by the store", Right: fails(store.ErrSecondLogin), Control: weaken.OneLogin},
+			Does: "makes a second login of a patient who has one", Expected: "refused by the store", Right: fails(directory.ErrSecondLogin), Control: weaken.OneLogin},
 			func(ctx context.Context, o *bureau) (Result, error) {
 				err := o.person(ctx, access.Person{ID: "second", Role: access.RolePatient, Self: o.patient})
 				return judge(err == nil, failure(err), "made", "refused", "%v", err)

@@ -6,17 +6,17 @@ import (
 	"net/http"
 	"time"
 
+	"vitalseal/internal/directory"
 	"vitalseal/internal/lab/weaken"
-	"vitalseal/internal/store"
 )
 
 // otherWard puts the bureau's patient to bed in its ward, and makes a second patient in another ward.
 func (o *bureau) otherWard(ctx context.Context) (other string, err error) {
-	if err = o.store.CreateWard(ctx, store.Ward{ID: "ward-2", Name: "Ward 2"}); err != nil {
+	if err = o.store.CreateWard(ctx, directory.Ward{ID: "ward-2", Name: "Ward 2"}); err != nil {
 		return "", err
 	}
 	for bed, ward := range map[string]string{"bed-1": "ward", "bed-2": "ward", "bed-3": "ward-2"} {
-		if err = o.store.CreateBed(ctx, store.Bed{ID: bed, Ward: ward, Name: bed}); err != nil {
+		if err = o.store.CreateBed(ctx, directory.Bed{ID: bed, Ward: ward, Name: bed}); err != nil {
 			return "", err
 		}
 	}
@@ -83,7 +83,7 @@ func moveAttacks() []Attack {
 			Does: "makes a new ticket for a wall display that was approved long ago, and approves that alone", Expected: "it waits for a second person; 403 for the approval",
 			Right: answers(http.StatusForbidden), Control: weaken.TwoPersons},
 			func(ctx context.Context, o *bureau) (Result, error) {
-				if err := o.store.CreateDevice(ctx, store.Device{ID: "spiffe://attack.test/workstation/wall", Kind: "workstation", Mode: store.ModeDisplay, Wards: []string{"ward"}, State: store.DeviceActive}); err != nil {
+				if err := o.store.CreateDevice(ctx, directory.Device{ID: "spiffe://attack.test/workstation/wall", Kind: "workstation", Mode: directory.ModeDisplay, Wards: []string{"ward"}, State: directory.DeviceActive}); err != nil {
 					return Result{}, err
 				}
 				return o.askAlone(ctx, "/api/admin/identities/workstation/wall/ticket", "{}")

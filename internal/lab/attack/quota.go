@@ -14,6 +14,8 @@ import (
 	"github.com/coder/websocket"
 
 	"vitalseal/internal/access"
+	"vitalseal/internal/channel"
+	"vitalseal/internal/directory"
 	"vitalseal/internal/store"
 )
 
@@ -88,7 +90,7 @@ func (s *station) sees(ctx context.Context, in session, patient string) error {
 
 // nurseOf makes a nurse of a ward with one patient.
 func (o *office) nurseOf(ctx context.Context, login string) (access.Subject, error) {
-	if err := o.store.CreateWard(ctx, store.Ward{ID: "ward", Name: "Ward"}); err != nil && !errors.Is(err, store.ErrExists) {
+	if err := o.store.CreateWard(ctx, directory.Ward{ID: "ward", Name: "Ward"}); err != nil && !errors.Is(err, store.ErrExists) {
 		return access.Subject{}, err
 	}
 	id, err := o.store.CreatePerson(ctx, access.Person{Login: login, DisplayName: "Somebody", Role: access.RoleNurse, Wards: []string{"ward"}}, "none")
@@ -96,10 +98,10 @@ func (o *office) nurseOf(ctx context.Context, login string) (access.Subject, err
 }
 
 func (o *office) bed(ctx context.Context) (patient string, err error) {
-	if err := o.store.CreateWard(ctx, store.Ward{ID: "ward", Name: "Ward"}); err != nil && !errors.Is(err, store.ErrExists) {
+	if err := o.store.CreateWard(ctx, directory.Ward{ID: "ward", Name: "Ward"}); err != nil && !errors.Is(err, store.ErrExists) {
 		return "", err
 	}
-	if err := errors.Join(o.store.CreateBed(ctx, store.Bed{ID: "bed", Ward: "ward", Name: "Bed"})); err != nil {
+	if err := errors.Join(o.store.CreateBed(ctx, directory.Bed{ID: "bed", Ward: "ward", Name: "Bed"})); err != nil {
 		return "", err
 	}
 	if patient, err = o.store.CreatePatient(ctx, "Somebody"); err != nil {
@@ -144,7 +146,7 @@ func auditFlood(ctx context.Context, t *Target) (_ Result, err error) {
 
 // entryFlood stores without end.
 func entryFlood(ctx context.Context, t *Target) (_ Result, err error) {
-	o, err := newOfficeWith(ctx, t, []store.Option{store.WithQuota(store.Quota{PersonEntries: 2000, PersonBytes: 1 << 20})})
+	o, err := newOfficeWith(ctx, t, []store.Option{store.WithQuota(channel.Quota{PersonEntries: 2000, PersonBytes: 1 << 20})})
 	if err != nil {
 		return Result{}, err
 	}
@@ -157,14 +159,14 @@ func entryFlood(ctx context.Context, t *Target) (_ Result, err error) {
 	var errs []error
 	stored, at := 0, time.Now().Add(-time.Hour).Truncate(time.Second)
 	for range 5 {
-		c, err := o.store.CreateChannel(ctx, store.Channel{Name: "flood", Owner: nurse.Person.ID})
+		c, err := o.store.CreateChannel(ctx, channel.Channel{Name: "flood", Owner: nurse.Person.ID})
 		if err != nil {
 			return Result{}, err
 		}
-		bulk := make([]store.Entry, 900)
+		bulk := make([]channel.Entry, 900)
 		for i := range bulk {
 			v := strconv.Itoa(i)
-			bulk[i] = store.Entry{Created: at.Add(time.Duration(i) * time.Second), Fields: [8]*string{&v}}
+			bulk[i] = channel.Entry{Created: at.Add(time.Duration(i) * time.Second), Fields: [8]*string{&v}}
 		}
 		if _, err = o.store.AppendEntries(ctx, g, c.ID, bulk); err != nil {
 			errs = append(errs, err)
@@ -176,9 +178,9 @@ func entryFlood(ctx context.Context, t *Target) (_ Result, err error) {
 	if err != nil {
 		return Result{}, err
 	}
-	c, err := o.store.CreateChannel(ctx, store.Channel{Name: "other", Owner: other.Person.ID})
+	c, err := o.store.CreateChannel(ctx, channel.Channel{Name: "other", Owner: other.Person.ID})
 	if err == nil {
-		_, err = o.store.AppendEntry(ctx, g, c.ID, store.Entry{Status: "x"})
+		_, err = o.store.AppendEntry(ctx, g, c.ID, channel.Entry{Status: "x"})
 	}
 	if err != nil {
 		return Result{}, fmt.Errorf("another person's channel: %w", err)

@@ -7,12 +7,12 @@ import (
 	"fmt"
 	"time"
 
-	"vitalseal/internal/store"
+	"vitalseal/internal/directory"
 )
 
 func ticketTwice(ctx context.Context, o *office) (_ Result, err error) {
 	secret, ids := sha256.Sum256([]byte(rand.Text())), []string{officeDesk}
-	if err := o.store.CreateDevice(ctx, store.Device{ID: officeDesk, Kind: "workstation"}); err != nil {
+	if err := o.store.CreateDevice(ctx, directory.Device{ID: officeDesk, Kind: "workstation"}); err != nil {
 		return Result{}, err
 	}
 	if err := o.store.CreateTicket(ctx, secret, ids, time.Now().Add(time.Hour)); err != nil {

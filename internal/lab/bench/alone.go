@@ -19,6 +19,7 @@ import (
 	"vitalseal/internal/access"
 	"vitalseal/internal/audit"
 	"vitalseal/internal/delivery"
+	"vitalseal/internal/directory"
 	"vitalseal/internal/ingest"
 	"vitalseal/internal/outbox"
 	"vitalseal/internal/overlay"
@@ -346,12 +347,12 @@ func RunAloneHub(ctx context.Context, data string, patients int, ready func() er
 
 // aloneWard gives every sensor a bed with a patient in it.
 func aloneWard(ctx context.Context, st *store.Store, patients int) error {
-	if err := st.CreateWard(ctx, store.Ward{ID: "ward", Name: "ward"}); err != nil {
+	if err := st.CreateWard(ctx, directory.Ward{ID: "ward", Name: "ward"}); err != nil {
 		return err
 	}
 	for i := range patients {
 		bed, id := fmt.Sprintf("bed-%05d", i), aloneSensor(i)
-		if err := st.CreateBed(ctx, store.Bed{ID: bed, Ward: "ward", Name: bed}); err != nil {
+		if err := st.CreateBed(ctx, directory.Bed{ID: bed, Ward: "ward", Name: bed}); err != nil {
 			return err
 		}
 		patient, err := st.CreatePatient(ctx, bed)
@@ -361,7 +362,7 @@ func aloneWard(ctx context.Context, st *store.Store, patients int) error {
 		began := time.Now().Add(-time.Hour)
 		err = st.Admit(ctx, patient, bed, began)
 		if err == nil {
-			err = st.CreateDevice(ctx, store.Device{ID: id.String(), Kind: id.Kind, Model: "MAX30100", Serial: id.Name, State: store.DeviceActive})
+			err = st.CreateDevice(ctx, directory.Device{ID: id.String(), Kind: id.Kind, Model: "MAX30100", Serial: id.Name, State: directory.DeviceActive})
 		}
 		if err == nil {
 			err = st.PlaceDevice(ctx, id.String(), bed, began)

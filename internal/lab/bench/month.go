@@ -18,8 +18,10 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"vitalseal/internal/access"
+	"vitalseal/internal/archive"
 	"vitalseal/internal/audit"
 	"vitalseal/internal/delivery"
+	"vitalseal/internal/directory"
 	"vitalseal/internal/overlay"
 	"vitalseal/internal/process"
 	"vitalseal/internal/seal"
@@ -267,7 +269,7 @@ func monthSensor(i int) overlay.ID {
 func monthBeds(ctx context.Context, st *store.Store, n int, since time.Time) (patients []string, err error) {
 	for i := range n {
 		bed, id := fmt.Sprintf("bed-%05d", i), monthSensor(i)
-		if err := st.CreateBed(ctx, store.Bed{ID: bed, Ward: monthWard, Name: bed}); err != nil {
+		if err := st.CreateBed(ctx, directory.Bed{ID: bed, Ward: monthWard, Name: bed}); err != nil {
 			return nil, err
 		}
 		patient, err := st.CreatePatient(ctx, fmt.Sprintf("Patient %d", i))
@@ -275,7 +277,7 @@ func monthBeds(ctx context.Context, st *store.Store, n int, since time.Time) (pa
 			err = st.Admit(ctx, patient, bed, since)
 		}
 		if err == nil {
-			err = st.CreateDevice(ctx, store.Device{ID: id.String(), Kind: id.Kind, Model: "MAX30100", Serial: id.Name, State: store.DeviceActive})
+			err = st.CreateDevice(ctx, directory.Device{ID: id.String(), Kind: id.Kind, Model: "MAX30100", Serial: id.Name, State: directory.DeviceActive})
 		}
 		if err == nil {
 			err = st.PlaceDevice(ctx, id.String(), bed, since)
@@ -342,7 +344,7 @@ func appendNumbers(ctx context.Context, st *store.Store, g access.Grant, patient
 	e, seq := seal.Epoch{Number: uint64(number/perEpoch) + 1}, uint64(number%perEpoch) // #nosec G115 -- never negative
 	binary.BigEndian.PutUint64(e.ID[:8], e.Number)
 	binary.BigEndian.PutUint64(e.ID[8:], uint64(patient)) // #nosec G115 -- never negative
-	outcome, why, err := st.Append(ctx, g, store.Arrival{Sensor: id, Chunk: c, Received: c.End(),
+	outcome, why, err := st.Append(ctx, g, archive.Arrival{Sensor: id, Chunk: c, Received: c.End(),
 		Header: seal.Header{Sensor: id, Signal: uint8(c.Signal), Epoch: e, Seq: seq, Start: c.Start}})
 	if err == nil && outcome != delivery.Accepted {
 		err = fmt.Errorf("measure: a chunk was not stored: %v %s", outcome, why)

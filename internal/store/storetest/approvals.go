@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"vitalseal/internal/access"
+	"vitalseal/internal/directory"
 	"vitalseal/internal/store"
 )
 
@@ -37,7 +38,7 @@ func approvals(t *testing.T, b *bench) {
 	own, err := b.CreatePerson(ctx, access.Person{Login: "ada", Role: access.RolePatient, Self: b.patient}, "hash")
 	must(t, err)
 	_, err = b.CreatePerson(ctx, access.Person{Login: "ada2", Role: access.RolePatient, Self: b.patient}, "hash")
-	is(t, err, store.ErrSecondLogin)
+	is(t, err, directory.ErrSecondLogin)
 	doctor, err := b.CreatePerson(ctx, access.Person{Login: "doc", Role: access.RoleDoctor}, "hash")
 	must(t, err)
 	p, err := b.Person(ctx, doctor)

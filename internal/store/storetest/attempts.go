@@ -6,7 +6,8 @@ import (
 
 	gocmp "github.com/google/go-cmp/cmp"
 
-	"vitalseal/internal/store"
+	"vitalseal/internal/archive"
+	"vitalseal/internal/directory"
 	"vitalseal/internal/vitals"
 )
 
@@ -24,7 +25,7 @@ func attempts(t *testing.T, b *bench) {
 	b.says(t, b.sensor, minute(5).Add(40*time.Second), 2, failed(vitals.Motion)...)
 	b.says(t, secondSensor, minute(7), 0, failed(vitals.OutOfRange)...)
 	b.says(t, secondSensor, minute(8), 1, vitals.Absent(vitals.Systolic, vitals.Unavailable), vitals.Absent(vitals.CuffPressure, vitals.DeviceFault)) // no attempts
-	see := func(when, patient string, step time.Duration, want ...store.Attempt) {
+	see := func(when, patient string, step time.Duration, want ...archive.Attempt) {
 		t.Helper()
 		got, err := b.Attempts(t.Context(), b.g, patient, at, at.Add(time.Hour), step)
 		if d := gocmp.Diff(want, got); err != nil || d != "" {
@@ -34,19 +35,19 @@ func attempts(t *testing.T, b *bench) {
 			t.Error(when, err, r.Problems)
 		}
 	}
-	first := store.Attempt{At: minute(5), Sensor: b.sensor, Why: vitals.Motion, Count: 2}
-	other := store.Attempt{At: minute(7), Sensor: secondSensor, Why: vitals.OutOfRange, Count: 1}
+	first := archive.Attempt{At: minute(5), Sensor: b.sensor, Why: vitals.Motion, Count: 2}
+	other := archive.Attempt{At: minute(7), Sensor: secondSensor, Why: vitals.OutOfRange, Count: 1}
 	see("in recent", b.patient, time.Minute, first, other)
 	must(t, b.Compact(t.Context()))
 	see("in blocks", b.patient, time.Minute, first, other)
-	hour := func(a store.Attempt) store.Attempt { a.At = at; return a }
+	hour := func(a archive.Attempt) archive.Attempt { a.At = at; return a }
 	see("in blocks", b.patient, time.Hour, hour(first), hour(other))
-	b.trend(t, b.patient, vitals.Systolic, at, time.Hour, store.TrendPoint{At: at, Min: 128, Mean: 128, Max: 128, Count: 1, Sensor: b.sensor, Sensors: 1})
+	b.trend(t, b.patient, vitals.Systolic, at, time.Hour, archive.TrendPoint{At: at, Min: 128, Mean: 128, Max: 128, Count: 1, Sensor: b.sensor, Sensors: 1})
 
 	patient, err := b.CreatePatient(t.Context(), "Grace Hopper")
 	must(t, err)
 	may := b.mover(t)
-	done, err := b.MoveReadings(t.Context(), may(b.patient), may(patient), store.Move{From: b.patient, To: patient, Sensor: secondSensor, Begin: at, End: at.Add(30 * time.Minute), Person: "u-nurse"})
+	done, err := b.MoveReadings(t.Context(), may(b.patient), may(patient), archive.Move{From: b.patient, To: patient, Sensor: secondSensor, Begin: at, End: at.Add(30 * time.Minute), Person: "u-nurse"})
 	if err != nil || !done {
 		t.Fatal(done, err)
 	}
@@ -58,7 +59,7 @@ func attempts(t *testing.T, b *bench) {
 func departures(t *testing.T, b *bench) {
 	ctx := t.Context()
 	b.second(t)
-	see := func(want ...store.Departure) {
+	see := func(want ...directory.Departure) {
 		t.Helper()
 		got, err := b.Departures(ctx, "a-0", b.now.Add(-24*time.Hour))
 		if d := gocmp.Diff(want, got); err != nil || d != "" {
@@ -66,14 +67,14 @@ func departures(t *testing.T, b *bench) {
 		}
 	}
 	see()
-	must(t, b.CreateWard(ctx, store.Ward{ID: "b", Name: "Ward B"}))
-	must(t, b.CreateBed(ctx, store.Bed{ID: "b-0", Ward: "b", Name: "Bed b-0"}))
+	must(t, b.CreateWard(ctx, directory.Ward{ID: "b", Name: "Ward B"}))
+	must(t, b.CreateBed(ctx, directory.Bed{ID: "b-0", Ward: "b", Name: "Bed b-0"}))
 	left := b.now.Add(-20 * time.Minute).UTC()
 	must(t, b.PlaceDeviceBy(ctx, b.sensor, "b-0", "u-nurse", left))
-	first := store.Departure{Sensor: b.sensor, At: left, Bed: "b-0", Person: "u-nurse"}
+	first := directory.Departure{Sensor: b.sensor, At: left, Bed: "b-0", Person: "u-nurse"}
 	see(first)
 	must(t, b.PlaceDeviceBy(ctx, secondSensor, "", "u-other", left.Add(time.Minute)))
-	see(store.Departure{Sensor: secondSensor, At: left.Add(time.Minute), Person: "u-other"}, first)
+	see(directory.Departure{Sensor: secondSensor, At: left.Add(time.Minute), Person: "u-other"}, first)
 	must(t, b.PlaceDevice(ctx, secondSensor, "a-0", left.Add(2*time.Minute)))
 	see(first)
 	must(t, b.PlaceDevice(ctx, b.sensor, "", left.Add(3*time.Minute))) // on from there: when it left this bed, and by whom, stays

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"vitalseal/internal/access"
+	"vitalseal/internal/archive"
 	"vitalseal/internal/delivery"
 	"vitalseal/internal/store"
 )
@@ -32,9 +33,9 @@ func slow(t *testing.T, b *bench) {
 	defer sub.Close()
 
 	const off = -45 * time.Minute
-	measured := store.Clock{Judged: true, Known: true, Offset: off, Error: 20 * time.Millisecond}
+	measured := archive.Clock{Judged: true, Known: true, Offset: off, Error: 20 * time.Millisecond}
 	present, backlog := b.beat(b.now.Add(off), 130, 1, 1), b.beat(b.now.Add(off-10*time.Minute), 120, 1, 0)
-	for _, a := range []*store.Arrival{&present, &backlog} {
+	for _, a := range []*archive.Arrival{&present, &backlog} {
 		a.Clock = measured
 		b.append(t, *a, delivery.Accepted)
 		b.append(t, *a, delivery.Duplicate)
@@ -66,7 +67,7 @@ func slow(t *testing.T, b *bench) {
 		t.Errorf("waiting: %+v", w)
 	}
 
-	n, err := b.SettleClock(t.Context(), b.sensor, store.Settlement{Low: 1, High: 1, Ahead: off, By: "clock"})
+	n, err := b.SettleClock(t.Context(), b.sensor, archive.Settlement{Low: 1, High: 1, Ahead: off, By: "clock"})
 	must(t, err)
 	if n != 2 {
 		t.Errorf("%d chunks released, want 2", n)
@@ -85,7 +86,7 @@ func slow(t *testing.T, b *bench) {
 	b.append(t, next, delivery.Accepted)
 	same(t, "after the settlement", b.values(t, second), []float64{120, 130, 131})
 	other := b.beat(b.now.Add(-time.Hour), 99, 1, 3)
-	other.Clock = store.Clock{Judged: true, Known: true, Offset: -time.Hour}
+	other.Clock = archive.Clock{Judged: true, Known: true, Offset: -time.Hour}
 	b.append(t, other, delivery.Accepted)
 	same(t, "off by something else", b.values(t, second), []float64{120, 130, 131})
 	if clocks, err = b.Clocks(t.Context()); err != nil || clocks[b.sensor].Waiting != 1 {
@@ -104,15 +105,15 @@ func clocks(t *testing.T, b *bench) {
 	must(t, err)
 	must(t, b.Discharge(t.Context(), b.patient, b.now.Add(-30*time.Minute)))
 	must(t, b.Admit(t.Context(), second, "a-0", b.now.Add(-20*time.Minute)))
-	known := func(off, within time.Duration) store.Clock {
-		return store.Clock{Judged: true, Known: true, Offset: off, Error: within}
+	known := func(off, within time.Duration) archive.Clock {
+		return archive.Clock{Judged: true, Known: true, Offset: off, Error: within}
 	}
-	unknown := store.Clock{Judged: true}
+	unknown := archive.Clock{Judged: true}
 	charted := map[string][]float64{}
 	for i, tc := range []struct {
 		name  string
 		at    time.Duration // by the gateway's clock, from now
-		clock store.Clock
+		clock archive.Clock
 		chart string // whose; "" = it waits
 	}{
 		{"an outage's backlog by a clock that is right", -40 * time.Minute, known(100*time.Millisecond, 30*time.Millisecond), b.patient},
@@ -127,7 +128,7 @@ func clocks(t *testing.T, b *bench) {
 		{"not measured, one patient since", -10 * time.Minute, unknown, second},
 		{"not measured, another patient since", -32 * time.Minute, unknown, ""},
 		{"measured as right, but a reading from the future", 2 * time.Minute, known(0, time.Millisecond), ""},
-		{"not judged, as it was before", -31 * time.Minute, store.Clock{}, b.patient},
+		{"not judged, as it was before", -31 * time.Minute, archive.Clock{}, b.patient},
 	} {
 		a := b.beat(b.now.Add(tc.at), float64(60+i), 1, uint64(i))
 		a.Clock = tc.clock
@@ -147,16 +148,16 @@ func clocks(t *testing.T, b *bench) {
 		t.Errorf("the last reading whose time is not sure is %+v, want one of now", last)
 	}
 	// A person settles by what was measured when each came; what was not measured goes on waiting.
-	n, err := b.SettleClock(t.Context(), b.sensor, store.Settlement{Low: 0, High: 1 << 40, Measured: true, By: "person"})
+	n, err := b.SettleClock(t.Context(), b.sensor, archive.Settlement{Low: 0, High: 1 << 40, Measured: true, By: "person"})
 	must(t, err)
 	if n != 4 {
 		t.Errorf("%d released, want the 4 that were measured", n)
 	}
-	if n, err = b.SettleClock(t.Context(), b.sensor, store.Settlement{Low: 0, High: 1 << 40, Ahead: 0, By: "person"}); err != nil || n != 3 {
+	if n, err = b.SettleClock(t.Context(), b.sensor, archive.Settlement{Low: 0, High: 1 << 40, Ahead: 0, By: "person"}); err != nil || n != 3 {
 		t.Errorf("%d released as they are, %v; want 3", n, err)
 	}
 	is(t, func() error {
-		_, err := b.SettleClock(t.Context(), b.sensor, store.Settlement{Low: 2, High: 1, By: "x"})
+		_, err := b.SettleClock(t.Context(), b.sensor, archive.Settlement{Low: 2, High: 1, By: "x"})
 		return err
 	}(), store.ErrInvalid)
 }

@@ -4,8 +4,8 @@ import (
 	"testing"
 	"time"
 
+	"vitalseal/internal/archive"
 	"vitalseal/internal/delivery"
-	"vitalseal/internal/store"
 	"vitalseal/internal/vitals"
 )
 
@@ -13,7 +13,7 @@ import (
 // them, or with those of another chunk, is stored as if it had come alone.
 func encoded(t *testing.T, b *bench) {
 	at := b.now.Add(-time.Minute)
-	with := func(a store.Arrival, from vitals.Chunk) store.Arrival {
+	with := func(a archive.Arrival, from vitals.Chunk) archive.Arrival {
 		var err error
 		a.Encoded, err = vitals.Encode(from)
 		must(t, err)

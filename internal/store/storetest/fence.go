@@ -5,7 +5,9 @@ import (
 	"testing"
 	"time"
 
+	"vitalseal/internal/archive"
 	"vitalseal/internal/delivery"
+	"vitalseal/internal/directory"
 	"vitalseal/internal/seal"
 	"vitalseal/internal/store"
 	"vitalseal/internal/vitals"
@@ -20,7 +22,7 @@ func numbered(boot, count uint64) seal.Epoch {
 func starts(t *testing.T, b *bench) {
 	ctx := t.Context()
 	first, clone, old := delivery.Start{Boot: 7, Instance: [16]byte{1}}, delivery.Start{Boot: 7, Instance: [16]byte{2}}, delivery.Start{Boot: 2, Instance: [16]byte{3}}
-	take := func(s delivery.Start, anyway bool, want store.StartVerdict) {
+	take := func(s delivery.Start, anyway bool, want directory.StartVerdict) {
 		t.Helper()
 		got, err := b.TakeStart(ctx, b.sensor, s, anyway)
 		must(t, err)
@@ -29,8 +31,8 @@ func starts(t *testing.T, b *bench) {
 			t.Errorf("start %d: %+v, want %+v", s.Boot, got, want)
 		}
 	}
-	take(first, false, store.StartVerdict{Taken: true, Newest: first, Highest: 7})
-	take(first, false, store.StartVerdict{Taken: true, Newest: first, Highest: 7}) // connects again
+	take(first, false, directory.StartVerdict{Taken: true, Newest: first, Highest: 7})
+	take(first, false, directory.StartVerdict{Taken: true, Newest: first, Highest: 7}) // connects again
 	must(t, b.SaveAnnouncement(ctx, b.sensor, first, numbered(7, 2), 1, []byte("a")))
 	must(t, b.SaveAnnouncement(ctx, b.sensor, first, numbered(7, 1), 2, []byte("b"))) // asked for again after the hub's restore
 	must(t, b.SaveAnnouncement(ctx, b.sensor, first, numbered(6, 9), 2, []byte("c"))) // the backlog of its last start
@@ -40,16 +42,16 @@ func starts(t *testing.T, b *bench) {
 	is(t, b.SaveAnnouncement(ctx, b.sensor, delivery.Start{}, numbered(7, 1<<19), 2, nil), store.ErrInvalid) // empty
 	is(t, b.SaveAnnouncement(ctx, b.sensor, delivery.Start{}, numbered(6, 10), 3, []byte("e")), store.ErrConflict)
 
-	take(clone, false, store.StartVerdict{Newest: first, Highest: 7})
-	take(old, false, store.StartVerdict{Newest: first, Highest: 7})
-	take(old, true, store.StartVerdict{Taken: true, Newest: old, Older: true, Highest: 7})
-	take(old, false, store.StartVerdict{Taken: true, Newest: old, Older: true, Highest: 7}) // it is told again
+	take(clone, false, directory.StartVerdict{Newest: first, Highest: 7})
+	take(old, false, directory.StartVerdict{Newest: first, Highest: 7})
+	take(old, true, directory.StartVerdict{Taken: true, Newest: old, Older: true, Highest: 7})
+	take(old, false, directory.StartVerdict{Taken: true, Newest: old, Older: true, Highest: 7}) // it is told again
 	must(t, b.SaveAnnouncement(ctx, b.sensor, old, numbered(2, 1), 1, []byte("f")))
 	told := delivery.Start{Boot: 8, Instance: old.Instance}
-	take(told, false, store.StartVerdict{Taken: true, Newest: told, Highest: 8})
+	take(told, false, directory.StartVerdict{Taken: true, Newest: told, Highest: 8})
 	must(t, b.SaveAnnouncement(ctx, b.sensor, told, numbered(2, 2), 1, []byte("g")))
 	must(t, b.SaveAnnouncement(ctx, b.sensor, told, numbered(8, 3), 1, []byte("h")))
-	take(first, false, store.StartVerdict{Newest: told, Highest: 8})
+	take(first, false, directory.StartVerdict{Newest: told, Highest: 8})
 }
 
 // jumps: no number can silence a sensor.
@@ -57,15 +59,15 @@ func jumps(t *testing.T, b *bench) {
 	ctx := t.Context()
 	const forever = 1<<63 - 1
 	end := seal.Epoch{ID: seal.EpochID{1}, Number: forever}
-	is(t, b.SaveAnnouncement(ctx, b.sensor, delivery.Start{}, end, 1, []byte("x")), store.ErrEpochJump)
+	is(t, b.SaveAnnouncement(ctx, b.sensor, delivery.Start{}, end, 1, []byte("x")), directory.ErrEpochJump)
 	mine := delivery.Start{Boot: 5, Instance: [16]byte{1}}
 	v, err := b.TakeStart(ctx, b.sensor, mine, false)
 	must(t, err)
 	if !v.Taken {
 		t.Fatalf("%+v", v)
 	}
-	is(t, b.SaveAnnouncement(ctx, b.sensor, mine, end, 1, []byte("x")), store.ErrEpochJump)
-	is(t, b.SaveAnnouncement(ctx, b.sensor, mine, numbered(6, 1), 1, []byte("x")), store.ErrEpochJump)
+	is(t, b.SaveAnnouncement(ctx, b.sensor, mine, end, 1, []byte("x")), directory.ErrEpochJump)
+	is(t, b.SaveAnnouncement(ctx, b.sensor, mine, numbered(6, 1), 1, []byte("x")), directory.ErrEpochJump)
 	must(t, b.SaveAnnouncement(ctx, b.sensor, mine, numbered(5, 1), 1, []byte("y")))
 	thief := delivery.Start{Boot: 1 << 39, Instance: [16]byte{2}}
 	if v, err = b.TakeStart(ctx, b.sensor, thief, false); err != nil || v.Taken || !v.Jump || v.Newest != mine {
@@ -82,8 +84,8 @@ func jumps(t *testing.T, b *bench) {
 	if v, err = b.TakeStart(ctx, b.sensor, mine, false); err != nil || v.Taken {
 		t.Fatalf("%+v, %v", v, err)
 	}
-	must(t, b.CreateDevice(ctx, store.Device{ID: "spiffe://test/gateway/g", Kind: "gateway", State: store.DeviceActive}))
-	must(t, b.CreateDevice(ctx, store.Device{ID: "spiffe://test/sensor/s9", Kind: "sensor", Gateway: "spiffe://test/gateway/g", State: store.DeviceActive}))
+	must(t, b.CreateDevice(ctx, directory.Device{ID: "spiffe://test/gateway/g", Kind: "gateway", State: directory.DeviceActive}))
+	must(t, b.CreateDevice(ctx, directory.Device{ID: "spiffe://test/sensor/s9", Kind: "sensor", Gateway: "spiffe://test/gateway/g", State: directory.DeviceActive}))
 	ids, err := b.ResetNumbers(ctx, "spiffe://test/gateway/g")
 	if err != nil || len(ids) != 2 || ids[1] != "spiffe://test/sensor/s9" {
 		t.Errorf("a gateway's reset: %v, %v", ids, err)
@@ -101,19 +103,19 @@ func jumps(t *testing.T, b *bench) {
 
 // content: what comes again with another content is set aside with its reason, wherever the first one lies; the same is a duplicate.
 func content(t *testing.T, b *bench) {
-	wave := func(seq uint64, sample uint16) store.Arrival {
+	wave := func(seq uint64, sample uint16) archive.Arrival {
 		at := b.now.Add(time.Duration(seq) * 250 * time.Millisecond) // #nosec G115 -- a handful
 		c := vitals.Chunk{Signal: vitals.PPG, Start: at, Rate: 100, Red: []uint16{1, 2, 3}, Infrared: []uint16{4, 5, sample}}
-		return store.Arrival{Sensor: b.sensor, Chunk: c, Received: b.now,
+		return archive.Arrival{Sensor: b.sensor, Chunk: c, Received: b.now,
 			Header: seal.Header{Sensor: b.sensor, Signal: uint8(c.Signal), Epoch: epoch(1), Seq: seq, Start: at}}
 	}
 	for seq := range uint64(6) {
 		b.append(t, wave(seq, 9), delivery.Accepted)
 		b.append(t, b.beat(b.now.Add(time.Duration(seq)*time.Second), 60, 1, seq), delivery.Accepted) // #nosec G115 -- a handful
 	}
-	differs := func(when string, a store.Arrival, held int64) {
+	differs := func(when string, a archive.Arrival, held int64) {
 		t.Helper()
-		if got, why, err := b.Append(t.Context(), b.g, a); err != nil || got != delivery.Rejected || why != store.ReasonContent {
+		if got, why, err := b.Append(t.Context(), b.g, a); err != nil || got != delivery.Rejected || why != archive.ReasonContent {
 			t.Errorf("%s: %v %q, %v; want it rejected for its content", when, got, why, err)
 		}
 		if d, err := b.Delivery(t.Context()); err != nil || d.Quarantined != held {
@@ -137,7 +139,7 @@ func content(t *testing.T, b *bench) {
 	for _, x := range q {
 		reasons[fmt.Sprint(x.Signal, " ", x.Reason)]++
 	}
-	if reasons["ppg "+store.ReasonContent] != 2 || reasons["numerics "+store.ReasonContent] != 2 {
+	if reasons["ppg "+archive.ReasonContent] != 2 || reasons["numerics "+archive.ReasonContent] != 2 {
 		t.Errorf("quarantine: %v", reasons)
 	}
 }
@@ -146,8 +148,8 @@ func content(t *testing.T, b *bench) {
 func troubles(t *testing.T, b *bench) {
 	ctx := t.Context()
 	const gateway, sensor = "spiffe://test/gateway/g", "spiffe://test/sensor/s9"
-	must(t, b.CreateDevice(ctx, store.Device{ID: gateway, Kind: "gateway", State: store.DeviceActive}))
-	must(t, b.CreateDevice(ctx, store.Device{ID: sensor, Kind: "sensor", Gateway: gateway, State: store.DeviceActive}))
+	must(t, b.CreateDevice(ctx, directory.Device{ID: gateway, Kind: "gateway", State: directory.DeviceActive}))
+	must(t, b.CreateDevice(ctx, directory.Device{ID: sensor, Kind: "sensor", Gateway: gateway, State: directory.DeviceActive}))
 	must(t, b.NoteTrouble(ctx, sensor, "disk full", b.now))
 	must(t, b.NoteTrouble(ctx, sensor, "", b.now.Add(-time.Minute))) // late
 	must(t, b.NoteAlert(ctx, sensor, "epoch number reused", b.now))

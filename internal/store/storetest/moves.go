@@ -6,7 +6,9 @@ import (
 	"time"
 
 	"vitalseal/internal/access"
+	"vitalseal/internal/archive"
 	"vitalseal/internal/delivery"
+	"vitalseal/internal/directory"
 	"vitalseal/internal/seal"
 	"vitalseal/internal/store"
 	"vitalseal/internal/vitals"
@@ -64,7 +66,7 @@ func (b *bench) sums(t *testing.T, patient string) {
 }
 
 // several is one chunk of heart rates, ten seconds apart.
-func (b *bench) several(at time.Time, seq uint64, rates ...float64) store.Arrival {
+func (b *bench) several(at time.Time, seq uint64, rates ...float64) archive.Arrival {
 	a := b.beat(at, rates[0], 1, seq)
 	for i, v := range rates[1:] {
 		a.Chunk.Bundles = append(a.Chunk.Bundles, vitals.Bundle{At: a.Chunk.Start.Add(time.Duration(i+1) * 10 * time.Second),
@@ -91,12 +93,12 @@ func moves(t *testing.T, b *bench) {
 	for i, at := range []time.Duration{5*time.Minute - time.Second, 5*time.Minute + time.Second} {
 		at := begin.Add(at)
 		c := vitals.Chunk{Signal: vitals.PPG, Start: at, Rate: 100, Infrared: []uint16{1, 2, 3}}
-		b.append(t, store.Arrival{Sensor: b.sensor, Chunk: c, Received: b.now,
+		b.append(t, archive.Arrival{Sensor: b.sensor, Chunk: c, Received: b.now,
 			Header: seal.Header{Sensor: b.sensor, Signal: uint8(c.Signal), Epoch: epoch(2), Seq: uint64(i), Start: at}}, delivery.Accepted) // #nosec G115 -- 0 or 1
 	}
-	m := store.Move{From: b.patient, To: other, Begin: begin.Add(5 * time.Minute), End: begin.Add(12 * time.Minute), Person: "u-nurse"}
+	m := archive.Move{From: b.patient, To: other, Begin: begin.Add(5 * time.Minute), End: begin.Add(12 * time.Minute), Person: "u-nurse"}
 
-	for name, bad := range map[string]store.Move{
+	for name, bad := range map[string]archive.Move{
 		"the same":  {From: b.patient, To: b.patient, Begin: m.Begin, End: m.End},
 		"backwards": {From: b.patient, To: other, Begin: m.End, End: m.Begin},
 		"future":    {From: b.patient, To: other, Begin: m.Begin, End: b.now.Add(time.Hour)},
@@ -176,7 +178,7 @@ func moves(t *testing.T, b *bench) {
 	// A chunk over the end of a span is parted sample by sample.
 	at := begin.Add(30 * time.Minute)
 	b.append(t, b.several(at, 21, 101, 102, 103, 104), delivery.Accepted)
-	if _, err := b.MoveReadings(ctx, may(b.patient), may(other), store.Move{From: b.patient, To: other, Begin: at.Add(15 * time.Second), End: at.Add(25 * time.Second), Person: "u"}); err != nil {
+	if _, err := b.MoveReadings(ctx, may(b.patient), may(other), archive.Move{From: b.patient, To: other, Begin: at.Add(15 * time.Second), End: at.Add(25 * time.Second), Person: "u"}); err != nil {
 		t.Fatal(err)
 	}
 	if got := b.rates(t, other); !slices.Equal(got, []float64{103}) {
@@ -192,7 +194,7 @@ func movesOfNobody(t *testing.T, b *bench) {
 	ctx := t.Context()
 	may := b.mover(t)
 	second := "spiffe://test/sensor/s1"
-	must(t, b.CreateDevice(ctx, store.Device{ID: second, Kind: "sensor", State: store.DeviceActive}))
+	must(t, b.CreateDevice(ctx, directory.Device{ID: second, Kind: "sensor", State: directory.DeviceActive}))
 	first := b.sensor
 	must(t, b.PlaceDevice(ctx, first, "", b.now.Add(-time.Hour)))
 	begin := b.now.Add(-30 * time.Minute)
@@ -202,7 +204,7 @@ func movesOfNobody(t *testing.T, b *bench) {
 			b.append(t, b.beat(begin.Add(time.Duration(i)*time.Minute), 60+float64(i), 1, i), delivery.Accepted) // #nosec G115 -- below 10
 		}
 	}
-	m := store.Move{From: store.Unassigned, To: b.patient, Sensor: first, Begin: begin, End: begin.Add(5 * time.Minute), Person: "u"}
+	m := archive.Move{From: store.Unassigned, To: b.patient, Sensor: first, Begin: begin, End: begin.Add(5 * time.Minute), Person: "u"}
 	if done, err := b.MoveReadings(ctx, may(m.From), may(m.To), m); err != nil || !done {
 		t.Fatal(done, err)
 	}
@@ -221,7 +223,7 @@ func movesOfNobody(t *testing.T, b *bench) {
 // correctedStays: an admission that was entered late is moved back, a conflict says who lay there when.
 func correctedStays(t *testing.T, b *bench) {
 	ctx := t.Context()
-	must(t, b.CreateBed(ctx, store.Bed{ID: "a-1", Ward: "a", Name: "Other"}))
+	must(t, b.CreateBed(ctx, directory.Bed{ID: "a-1", Ward: "a", Name: "Other"}))
 	late, err := b.CreatePatient(ctx, "Late")
 	must(t, err)
 	must(t, b.DischargeFrom(ctx, b.patient, b.now.Add(-time.Hour)))

@@ -5,7 +5,7 @@ import (
 	"testing"
 	"time"
 
-	"vitalseal/internal/store"
+	"vitalseal/internal/directory"
 )
 
 // securityEvents: what comes again is the same event; one that was acknowledged is shown again when it comes again, one that lasts an hour
@@ -14,19 +14,19 @@ func securityEvents(t *testing.T, b *bench) {
 	ctx := t.Context()
 	const gateway, sensor = "spiffe://test/gateway/g5", "spiffe://test/sensor/s5"
 	now := b.now
-	find := func(kind, place string) store.SecurityEvent {
+	find := func(kind, place string) directory.SecurityEvent {
 		t.Helper()
 		all, err := b.SecurityEvents(ctx, now)
 		must(t, err)
 		for _, e := range all {
-			if e.ID == store.SecurityID(kind, place, "") {
+			if e.ID == directory.SecurityID(kind, place, "") {
 				return e
 			}
 		}
 		t.Fatalf("no event %s at %s among %d", kind, place, len(all))
-		return store.SecurityEvent{}
+		return directory.SecurityEvent{}
 	}
-	forged := store.SecurityEvent{Kind: "forgery", Place: sensor, Detail: "does not open", Last: now}
+	forged := directory.SecurityEvent{Kind: "forgery", Place: sensor, Detail: "does not open", Last: now}
 	must(t, b.NoteSecurity(ctx, forged))
 	forged.Last, forged.Times = now.Add(time.Minute), 3
 	must(t, b.NoteSecurity(ctx, forged))
@@ -44,16 +44,16 @@ func securityEvents(t *testing.T, b *bench) {
 		t.Errorf("came again: %+v", e)
 	}
 
-	must(t, b.CreateDevice(ctx, store.Device{ID: gateway, Kind: "gateway", State: store.DeviceActive}))
-	must(t, b.CreateDevice(ctx, store.Device{ID: sensor, Kind: "sensor", Gateway: gateway, State: store.DeviceActive}))
+	must(t, b.CreateDevice(ctx, directory.Device{ID: gateway, Kind: "gateway", State: directory.DeviceActive}))
+	must(t, b.CreateDevice(ctx, directory.Device{ID: sensor, Kind: "sensor", Gateway: gateway, State: directory.DeviceActive}))
 	must(t, b.PlaceDevice(ctx, sensor, "a-0", now))
 	must(t, b.NoteTrouble(ctx, sensor, "disk full", now))
-	e = find(store.SecurityTrouble, gateway)
+	e = find(directory.SecurityTrouble, gateway)
 	if !e.Lasts || !e.Open(now) || e.Detail != "disk full" || fmt.Sprint(e.Beds) != "[a-0]" {
 		t.Errorf("a full disk: %+v", e)
 	}
 	must(t, b.AcknowledgeSecurity(ctx, e, "p-1", now.Add(time.Second)))
-	e = find(store.SecurityTrouble, gateway)
+	e = find(directory.SecurityTrouble, gateway)
 	if e.Open(now.Add(50*time.Minute)) || !e.Open(now.Add(62*time.Minute)) {
 		t.Errorf("an acknowledged full disk, 50 and 62 minutes later: %v, %v", e.Open(now.Add(50*time.Minute)), e.Open(now.Add(62*time.Minute)))
 	}
@@ -61,12 +61,12 @@ func securityEvents(t *testing.T, b *bench) {
 	all, err := b.SecurityEvents(ctx, now)
 	must(t, err)
 	for _, e := range all {
-		if e.Kind == store.SecurityTrouble {
+		if e.Kind == directory.SecurityTrouble {
 			t.Errorf("after the disk works again: %+v", e)
 		}
 	}
 	for i := range 520 {
-		must(t, b.NoteSecurity(ctx, store.SecurityEvent{Kind: "guessing", Place: fmt.Sprintf("spiffe://test/workstation/w%d", i), Last: now.Add(time.Hour)}))
+		must(t, b.NoteSecurity(ctx, directory.SecurityEvent{Kind: "guessing", Place: fmt.Sprintf("spiffe://test/workstation/w%d", i), Last: now.Add(time.Hour)}))
 	}
 	if all, err = b.SecurityEvents(ctx, now); err != nil || len(all) != 500 {
 		t.Errorf("%d events are kept, %v", len(all), err)

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"vitalseal/internal/access"
+	"vitalseal/internal/archive"
 	"vitalseal/internal/delivery"
 	"vitalseal/internal/store"
 	"vitalseal/internal/vitals"
@@ -25,7 +26,7 @@ func (b *bench) confirmer(t *testing.T) func(patient string) access.Grant {
 }
 
 // questions are a patient's open ones, of which there must be so many.
-func (b *bench) questions(t *testing.T, patient string, want int) []store.Silence {
+func (b *bench) questions(t *testing.T, patient string, want int) []archive.Silence {
 	t.Helper()
 	all, err := b.Questions(t.Context(), b.g, patient)
 	must(t, err)
@@ -51,12 +52,12 @@ func (b *bench) marked(t *testing.T, patient string, want ...bool) {
 }
 
 // live gives the next update of the live view.
-func (b *bench) live(t *testing.T) func() store.Update {
+func (b *bench) live(t *testing.T) func() archive.Update {
 	t.Helper()
 	sub, err := b.Watch(t.Context(), []access.Grant{b.g}, vitals.Numerics)
 	must(t, err)
 	t.Cleanup(sub.Close)
-	return func() store.Update {
+	return func() archive.Update {
 		t.Helper()
 		u, err := sub.Next(t.Context())
 		must(t, err)
@@ -65,7 +66,7 @@ func (b *bench) live(t *testing.T) func() store.Update {
 }
 
 // off is a chunk that says that the probe is off, and how warm the sensor is.
-func (b *bench) off(at time.Time, e, seq uint64) store.Arrival {
+func (b *bench) off(at time.Time, e, seq uint64) archive.Arrival {
 	a := b.beat(at, 60, e, seq)
 	a.Chunk.Bundles[0].Numerics = []vitals.Numeric{vitals.Absent(vitals.HeartRate, vitals.ProbeOff), vitals.Checked(vitals.DieTemperature, 30, vitals.Good)}
 	return a
@@ -77,7 +78,7 @@ func silences(t *testing.T, b *bench) {
 	at := b.now.Add(-3 * time.Hour)
 	live := b.live(t)
 	b.append(t, b.beat(at, 60, 1, 0), delivery.Accepted)
-	b.append(t, b.beat(at.Add(store.DefaultConfirmAfter), 61, 1, 1), delivery.Accepted) // not longer
+	b.append(t, b.beat(at.Add(archive.DefaultConfirmAfter), 61, 1, 1), delivery.Accepted) // not longer
 	b.questions(t, b.patient, 0)
 	for i := range uint64(2) { // a probe that is off is as silent as a gateway that is away
 		b.append(t, b.off(at.Add(time.Hour+time.Duration(i)*time.Minute), 1, 2+i), delivery.Accepted)
@@ -99,7 +100,7 @@ func silences(t *testing.T, b *bench) {
 		t.Error("the second live reading after the silence is not marked")
 	}
 	q := b.questions(t, b.patient, 1)[0]
-	if !q.Begin.Equal(at.Add(store.DefaultConfirmAfter)) || !q.End.Equal(back) || q.Sensor != b.sensor {
+	if !q.Begin.Equal(at.Add(archive.DefaultConfirmAfter)) || !q.End.Equal(back) || q.Sensor != b.sensor {
 		t.Errorf("question: %+v", q)
 	}
 	b.marked(t, b.patient, false, false, false, false, true, true)
@@ -122,7 +123,7 @@ func silences(t *testing.T, b *bench) {
 	}
 	told, err := b.NotConfirmed(t.Context(), b.g, b.patient, at, b.now)
 	must(t, err)
-	if len(told) != 1 || told[0].Answer != store.AnswerYes || told[0].Person != g.Holder() || told[0].Answered.IsZero() {
+	if len(told) != 1 || told[0].Answer != archive.AnswerYes || told[0].Person != g.Holder() || told[0].Answered.IsZero() {
 		t.Errorf("what the chart says: %+v", told)
 	}
 }
@@ -151,7 +152,7 @@ func silencesFilled(t *testing.T, b *bench) {
 	}
 	all := b.questions(t, b.patient, 2)
 	if !all[0].End.Equal(at.Add(4*time.Hour)) || all[0].Begin.After(at.Add(3*time.Hour+20*time.Minute)) ||
-		all[0].Begin.Before(at.Add(3*time.Hour+20*time.Minute-store.DefaultConfirmAfter/4)) || !all[1].End.Equal(at.Add(3*time.Hour)) {
+		all[0].Begin.Before(at.Add(3*time.Hour+20*time.Minute-archive.DefaultConfirmAfter/4)) || !all[1].End.Equal(at.Add(3*time.Hour)) {
 		t.Errorf("questions: %+v", all)
 	}
 	_, err := b.Confirm(t.Context(), b.confirmer(t)(b.patient), b.patient, []int64{all[0].ID, all[1].ID}, true)
@@ -168,7 +169,7 @@ func silencesRefused(t *testing.T, b *bench) {
 	q := b.questions(t, b.patient, 1)[0]
 	_, err := b.Confirm(ctx, g, b.patient, []int64{q.ID}, false)
 	must(t, err)
-	if q := b.questions(t, b.patient, 1)[0]; q.Answer != store.AnswerNo || q.Person != g.Holder() {
+	if q := b.questions(t, b.patient, 1)[0]; q.Answer != archive.AnswerNo || q.Person != g.Holder() {
 		t.Errorf("after no: %+v", q)
 	}
 	b.append(t, b.beat(at.Add(time.Hour+time.Second), 62, 1, 2), delivery.Accepted)
@@ -227,7 +228,7 @@ func silencesElsewhere(t *testing.T, b *bench) {
 // movedTo moves what was measured in [begin, end) from one patient to another.
 func (b *bench) movedTo(t *testing.T, may func(string) access.Grant, from, to string, begin, end time.Time) {
 	t.Helper()
-	done, err := b.MoveReadings(t.Context(), may(from), may(to), store.Move{From: from, To: to, Begin: begin, End: end, Person: "u-mover"})
+	done, err := b.MoveReadings(t.Context(), may(from), may(to), archive.Move{From: from, To: to, Begin: begin, End: end, Person: "u-mover"})
 	if err != nil || !done {
 		t.Fatalf("move: %v, %v", done, err)
 	}
@@ -285,7 +286,7 @@ func silencesOfMoved(t *testing.T, b *bench) {
 	_, err = b.Confirm(ctx, g, b.patient, []int64{q.ID}, false)
 	must(t, err)
 	b.movedTo(t, may, b.patient, other, at.Add(-time.Minute), b.now)
-	asked(store.AnswerNo)
+	asked(archive.AnswerNo)
 	b.marked(t, b.patient)
 	b.append(t, b.beat(b.now.Add(time.Second), 61, 1, seq), delivery.Accepted)
 	if u := next(); u.Patient != b.patient || !u.NotConfirmed {

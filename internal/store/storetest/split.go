@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"vitalseal/internal/access"
+	"vitalseal/internal/archive"
 	"vitalseal/internal/delivery"
 	"vitalseal/internal/seal"
 	"vitalseal/internal/store"
@@ -28,7 +29,7 @@ func split(t *testing.T, b *bench) {
 	}
 	send := func(c vitals.Chunk, seq uint64, want delivery.Outcome) {
 		t.Helper()
-		b.append(t, store.Arrival{Sensor: b.sensor, Chunk: c, Received: b.now,
+		b.append(t, archive.Arrival{Sensor: b.sensor, Chunk: c, Received: b.now,
 			Header: seal.Header{Sensor: b.sensor, Signal: uint8(c.Signal), Epoch: epoch(1), Seq: seq, Start: c.Start}}, want)
 	}
 	// A bundle nine minutes later is the next patient's, and one between the two stays is of neither.

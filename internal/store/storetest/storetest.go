@@ -13,8 +13,11 @@ import (
 	"time"
 
 	"vitalseal/internal/access"
+	"vitalseal/internal/archive"
 	"vitalseal/internal/audit"
+	"vitalseal/internal/channel"
 	"vitalseal/internal/delivery"
+	"vitalseal/internal/directory"
 	"vitalseal/internal/seal"
 	"vitalseal/internal/store"
 	"vitalseal/internal/vitals"
@@ -63,12 +66,12 @@ func newBench(t *testing.T, s *store.Store) *bench {
 	must(t, err)
 	b := &bench{Store: s, now: time.Now().UTC().Truncate(time.Microsecond), sensor: "spiffe://test/sensor/s0", g: e.Standing("test", access.Actions()...), e: e}
 	since := b.now.Add(-48 * time.Hour)
-	must(t, s.CreateWard(t.Context(), store.Ward{ID: "a", Name: "Ward A"}))
-	must(t, s.CreateBed(t.Context(), store.Bed{ID: "a-0", Ward: "a", Name: "Bed"}))
+	must(t, s.CreateWard(t.Context(), directory.Ward{ID: "a", Name: "Ward A"}))
+	must(t, s.CreateBed(t.Context(), directory.Bed{ID: "a-0", Ward: "a", Name: "Bed"}))
 	b.patient, err = s.CreatePatient(t.Context(), "Ada Lovelace")
 	must(t, err)
 	must(t, s.Admit(t.Context(), b.patient, "a-0", since))
-	must(t, s.CreateDevice(t.Context(), store.Device{ID: b.sensor, Kind: "sensor", State: store.DeviceActive}))
+	must(t, s.CreateDevice(t.Context(), directory.Device{ID: b.sensor, Kind: "sensor", State: directory.DeviceActive}))
 	must(t, s.PlaceDevice(t.Context(), b.sensor, "a-0", since))
 	return b
 }
@@ -90,15 +93,15 @@ func is(t testing.TB, err, want error) {
 func epoch(n uint64) seal.Epoch { return seal.Epoch{ID: seal.EpochID{byte(n % 251), 7}, Number: n} }
 
 // beat is a chunk of one heart rate.
-func (b *bench) beat(at time.Time, rate float64, e, seq uint64) store.Arrival {
+func (b *bench) beat(at time.Time, rate float64, e, seq uint64) archive.Arrival {
 	at = at.UTC().Truncate(time.Microsecond)
 	c := vitals.Chunk{Signal: vitals.Numerics, Start: at,
 		Bundles: []vitals.Bundle{{At: at, Numerics: []vitals.Numeric{vitals.Checked(vitals.HeartRate, rate, vitals.Good)}}}}
-	return store.Arrival{Sensor: b.sensor, Chunk: c, Received: b.now,
+	return archive.Arrival{Sensor: b.sensor, Chunk: c, Received: b.now,
 		Header: seal.Header{Sensor: b.sensor, Signal: uint8(c.Signal), Epoch: epoch(e), Seq: seq, Start: at}}
 }
 
-func (b *bench) append(t testing.TB, a store.Arrival, want delivery.Outcome) {
+func (b *bench) append(t testing.TB, a archive.Arrival, want delivery.Outcome) {
 	t.Helper()
 	got, why, err := b.Append(t.Context(), b.g, a)
 	if err != nil || got != want {
@@ -210,8 +213,8 @@ func occupancy(t *testing.T, b *bench) {
 	is(t, b.Admit(ctx, other, "a-0", b.now), store.ErrOccupied)
 	is(t, b.Admit(ctx, other, "a-9", b.now), store.ErrNotFound)
 	is(t, b.Discharge(ctx, b.patient, b.now.Add(-72*time.Hour)), store.ErrConflict)
-	is(t, b.CreateWard(ctx, store.Ward{ID: "a", Name: "again"}), store.ErrExists)
-	is(t, b.CreateBed(ctx, store.Bed{ID: "x", Ward: "none", Name: "Bed"}), store.ErrNotFound)
+	is(t, b.CreateWard(ctx, directory.Ward{ID: "a", Name: "again"}), store.ErrExists)
+	is(t, b.CreateBed(ctx, directory.Bed{ID: "x", Ward: "none", Name: "Bed"}), store.ErrNotFound)
 	name, err := b.PatientName(ctx, b.g, b.patient)
 	if err != nil || name != "Ada Lovelace" {
 		t.Errorf("name: %q, %v", name, err)
@@ -281,11 +284,11 @@ func sessions(t *testing.T, b *bench) {
 
 func channels(t *testing.T, b *bench) {
 	ctx := t.Context()
-	c, err := b.CreateChannel(ctx, store.Channel{Name: "free", Fields: [8]string{"one"}})
+	c, err := b.CreateChannel(ctx, channel.Channel{Name: "free", Fields: [8]string{"one"}})
 	must(t, err)
 	value := "36.6"
 	for want := int64(1); want <= 3; want++ {
-		e, err := b.AppendEntry(ctx, b.g, c.ID, store.Entry{Fields: [8]*string{&value}})
+		e, err := b.AppendEntry(ctx, b.g, c.ID, channel.Entry{Fields: [8]*string{&value}})
 		if err != nil || e.ID != want {
 			t.Fatalf("entry %d: %v", e.ID, err)
 		}
@@ -296,8 +299,8 @@ func channels(t *testing.T, b *bench) {
 	}
 	mine, err := b.ChannelOf(ctx, b.patient)
 	must(t, err)
-	_, err = b.AppendEntry(ctx, b.g, mine.ID, store.Entry{})
-	is(t, err, store.ErrPatientChannel)
+	_, err = b.AppendEntry(ctx, b.g, mine.ID, channel.Entry{})
+	is(t, err, channel.ErrPatientChannel)
 	if all, err := b.Channels(ctx); err != nil || len(all) != 2 {
 		t.Errorf("channels: %d, %v", len(all), err)
 	}
@@ -314,14 +317,14 @@ func tickets(t *testing.T, b *bench) {
 	ctx, ids := t.Context(), []string{"spiffe://test/a", "spiffe://test/ab"}
 	must(t, b.CreateTicket(ctx, [32]byte{1}, ids, b.now.Add(time.Hour)))
 	_, err := b.RedeemTicket(ctx, [32]byte{1}, ids[:1], b.now)
-	is(t, err, store.ErrTicketMismatch)
+	is(t, err, directory.ErrTicketMismatch)
 	_, err = b.RedeemTicket(ctx, [32]byte{1}, ids, b.now.Add(2*time.Hour))
-	is(t, err, store.ErrTicketExpired)
+	is(t, err, directory.ErrTicketExpired)
 	_, err = b.RedeemTicket(ctx, [32]byte{1}, []string{ids[1], ids[0]}, b.now)
 	must(t, err)
 	_, err = b.RedeemTicket(ctx, [32]byte{1}, ids, b.now)
-	is(t, err, store.ErrTicketUsed)
-	must(t, b.CreateDevice(ctx, store.Device{ID: ids[0], Kind: "sensor"}))
+	is(t, err, directory.ErrTicketUsed)
+	must(t, b.CreateDevice(ctx, directory.Device{ID: ids[0], Kind: "sensor"}))
 	must(t, b.CreateTicket(ctx, [32]byte{2}, ids[1:], b.now.Add(time.Hour)))
 	must(t, b.ForgetDevice(ctx, ids[0]))
 	_, err = b.RedeemTicket(ctx, [32]byte{1}, ids, b.now)
@@ -332,7 +335,7 @@ func tickets(t *testing.T, b *bench) {
 
 func devices(t *testing.T, b *bench) {
 	ctx := t.Context()
-	c := store.Certificate{SHA256: fmt.Sprintf("%064d", 1), KeySHA256: fmt.Sprintf("%064d", 2), NotBefore: b.now, NotAfter: b.now.Add(time.Hour)}
+	c := directory.Certificate{SHA256: fmt.Sprintf("%064d", 1), KeySHA256: fmt.Sprintf("%064d", 2), NotBefore: b.now, NotAfter: b.now.Add(time.Hour)}
 	must(t, b.MarkEnrolled(ctx, b.sensor, b.now))
 	must(t, b.NoteCertificate(ctx, b.sensor, c))
 	must(t, b.DemandNewKey(ctx, b.sensor))
@@ -348,9 +351,9 @@ func devices(t *testing.T, b *bench) {
 	if all, err := b.Devices(ctx); err != nil || len(all) != 1 || all[0].Rotate || all[0].Version != "1.2" || all[0].Certificate.KeySHA256 != c.KeySHA256 {
 		t.Errorf("devices %+v, %v", all, err)
 	}
-	must(t, b.SetDeviceState(ctx, b.sensor, store.DeviceDisabled))
+	must(t, b.SetDeviceState(ctx, b.sensor, directory.DeviceDisabled))
 	b.append(t, b.beat(b.now, 60, 1, 0), delivery.Retry)
-	must(t, b.SetDeviceState(ctx, b.sensor, store.DeviceDeleted))
+	must(t, b.SetDeviceState(ctx, b.sensor, directory.DeviceDeleted))
 	b.append(t, b.beat(b.now, 60, 1, 0), delivery.Rejected)
 }
 
@@ -370,7 +373,7 @@ func quarantine(t *testing.T, b *bench) {
 	old := b.beat(b.now.Add(-400*24*time.Hour), 60, 1, 0)
 	b.append(t, old, delivery.Rejected)
 	b.append(t, old, delivery.Rejected)
-	if q, err := b.Quarantine(t.Context(), 10); err != nil || len(q) != 1 || q[0].Reason != store.ReasonTime {
+	if q, err := b.Quarantine(t.Context(), 10); err != nil || len(q) != 1 || q[0].Reason != archive.ReasonTime {
 		t.Errorf("quarantine %+v, %v", q, err)
 	}
 }

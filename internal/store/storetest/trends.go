@@ -7,7 +7,9 @@ import (
 	gocmp "github.com/google/go-cmp/cmp"
 
 	"vitalseal/internal/access"
+	"vitalseal/internal/archive"
 	"vitalseal/internal/delivery"
+	"vitalseal/internal/directory"
 	"vitalseal/internal/seal"
 	"vitalseal/internal/store"
 	"vitalseal/internal/vitals"
@@ -18,7 +20,7 @@ const secondSensor = "spiffe://test/sensor/s1"
 // second puts another sensor to the bench's bed.
 func (b *bench) second(t *testing.T) {
 	t.Helper()
-	must(t, b.CreateDevice(t.Context(), store.Device{ID: secondSensor, Kind: "sensor", State: store.DeviceActive}))
+	must(t, b.CreateDevice(t.Context(), directory.Device{ID: secondSensor, Kind: "sensor", State: directory.DeviceActive}))
 	must(t, b.PlaceDevice(t.Context(), secondSensor, "a-0", b.now.Add(-47*time.Hour)))
 }
 
@@ -26,14 +28,14 @@ func (b *bench) second(t *testing.T) {
 func (b *bench) says(t *testing.T, sensor string, at time.Time, seq uint64, n ...vitals.Numeric) {
 	t.Helper()
 	c := vitals.Chunk{Signal: vitals.Numerics, Start: at, Bundles: []vitals.Bundle{{At: at, Numerics: n}}}
-	b.append(t, store.Arrival{Sensor: sensor, Chunk: c, Received: b.now,
+	b.append(t, archive.Arrival{Sensor: sensor, Chunk: c, Received: b.now,
 		Header: seal.Header{Sensor: sensor, Signal: uint8(c.Signal), Epoch: epoch(1), Seq: seq, Start: at}}, delivery.Accepted)
 }
 
 func numeric(k vitals.Kind, v float64) vitals.Numeric { return vitals.Checked(k, v, vitals.Good) }
 
 // trend compares a chart with what it must be.
-func (b *bench) trend(t *testing.T, patient string, k vitals.Kind, from time.Time, step time.Duration, want ...store.TrendPoint) {
+func (b *bench) trend(t *testing.T, patient string, k vitals.Kind, from time.Time, step time.Duration, want ...archive.TrendPoint) {
 	t.Helper()
 	got, err := b.Trends(t.Context(), b.g, patient, k, from, from.Add(time.Hour), step)
 	must(t, err)
@@ -71,18 +73,18 @@ func trendsOfTwo(t *testing.T, b *bench) {
 	wanted := func() {
 		t.Helper()
 		b.trend(t, b.patient, vitals.HeartRate, at, time.Minute,
-			store.TrendPoint{At: minute(0), Min: 70, Mean: 71, Max: 72, Count: 2, Sensor: first, Sensors: 1},
-			store.TrendPoint{At: minute(1), Min: 70, Mean: 70.5, Max: 71, Count: 2, Sensor: first, Sensors: 2,
-				Others: []store.TrendOther{{Sensor: secondSensor, Min: 104, Mean: 105, Max: 106, Count: 2, Disagree: true}}},
-			store.TrendPoint{At: minute(2), Min: 105, Mean: 106, Max: 107, Count: 2, Sensor: secondSensor, Sensors: 1},
-			store.TrendPoint{At: minute(3), Min: 90, Mean: 90, Max: 90, Count: 3, Sensor: secondSensor, Sensors: 2,
-				Others: []store.TrendOther{{Sensor: first, Min: 75, Mean: 75, Max: 75, Count: 1, Disagree: true}}},
-			store.TrendPoint{At: minute(4), Min: 80, Mean: 80, Max: 80, Count: 1, Sensor: first, Sensors: 2,
-				Others: []store.TrendOther{{Sensor: secondSensor, Min: 82, Mean: 82, Max: 82, Count: 1}}})
+			archive.TrendPoint{At: minute(0), Min: 70, Mean: 71, Max: 72, Count: 2, Sensor: first, Sensors: 1},
+			archive.TrendPoint{At: minute(1), Min: 70, Mean: 70.5, Max: 71, Count: 2, Sensor: first, Sensors: 2,
+				Others: []archive.TrendOther{{Sensor: secondSensor, Min: 104, Mean: 105, Max: 106, Count: 2, Disagree: true}}},
+			archive.TrendPoint{At: minute(2), Min: 105, Mean: 106, Max: 107, Count: 2, Sensor: secondSensor, Sensors: 1},
+			archive.TrendPoint{At: minute(3), Min: 90, Mean: 90, Max: 90, Count: 3, Sensor: secondSensor, Sensors: 2,
+				Others: []archive.TrendOther{{Sensor: first, Min: 75, Mean: 75, Max: 75, Count: 1, Disagree: true}}},
+			archive.TrendPoint{At: minute(4), Min: 80, Mean: 80, Max: 80, Count: 1, Sensor: first, Sensors: 2,
+				Others: []archive.TrendOther{{Sensor: secondSensor, Min: 82, Mean: 82, Max: 82, Count: 1}}})
 		for _, step := range []time.Duration{15 * time.Minute, time.Hour} {
 			b.trend(t, b.patient, vitals.HeartRate, at, step,
-				store.TrendPoint{At: at, Min: 70, Mean: 73, Max: 80, Count: 6, Sensor: first, Sensors: 2,
-					Others: []store.TrendOther{{Sensor: secondSensor, Min: 82, Mean: 774. / 8, Max: 107, Count: 8, Disagree: true}}})
+				archive.TrendPoint{At: at, Min: 70, Mean: 73, Max: 80, Count: 6, Sensor: first, Sensors: 2,
+					Others: []archive.TrendOther{{Sensor: secondSensor, Min: 82, Mean: 774. / 8, Max: 107, Count: 8, Disagree: true}}})
 		}
 	}
 	wanted()
@@ -103,10 +105,10 @@ func trendsOfCuffs(t *testing.T, b *bench) {
 		b.says(t, secondSensor, at.Add(time.Duration(i)*5*time.Minute+time.Minute), i, numeric(vitals.Systolic, 123+float64(i)), numeric(vitals.Diastolic, 77+float64(i)))
 	}
 	must(t, b.Compact(t.Context()))
-	b.trend(t, b.patient, vitals.Systolic, at, time.Hour, store.TrendPoint{At: at, Min: 109, Mean: 109.5, Max: 110, Count: 2, Sensor: first, Sensors: 2,
-		Others: []store.TrendOther{{Sensor: secondSensor, Min: 123, Mean: 123.5, Max: 124, Count: 2}}})
-	b.trend(t, b.patient, vitals.Diastolic, at, time.Hour, store.TrendPoint{At: at, Min: 66, Mean: 66.5, Max: 67, Count: 2, Sensor: first, Sensors: 2,
-		Others: []store.TrendOther{{Sensor: secondSensor, Min: 77, Mean: 77.5, Max: 78, Count: 2}}})
+	b.trend(t, b.patient, vitals.Systolic, at, time.Hour, archive.TrendPoint{At: at, Min: 109, Mean: 109.5, Max: 110, Count: 2, Sensor: first, Sensors: 2,
+		Others: []archive.TrendOther{{Sensor: secondSensor, Min: 123, Mean: 123.5, Max: 124, Count: 2}}})
+	b.trend(t, b.patient, vitals.Diastolic, at, time.Hour, archive.TrendPoint{At: at, Min: 66, Mean: 66.5, Max: 67, Count: 2, Sensor: first, Sensors: 2,
+		Others: []archive.TrendOther{{Sensor: secondSensor, Min: 77, Mean: 77.5, Max: 78, Count: 2}}})
 }
 
 // trendsOfMoved: a move of one sensor's readings takes that sensor off the one chart and onto the
@@ -122,13 +124,13 @@ func trendsOfMoved(t *testing.T, b *bench) {
 	other, err := b.CreatePatient(t.Context(), "Grace Hopper")
 	must(t, err)
 	may := b.mover(t)
-	done, err := b.MoveReadings(t.Context(), may(b.patient), may(other), store.Move{From: b.patient, To: other, Sensor: secondSensor, Begin: at, End: at.Add(time.Minute), Person: "u-nurse"})
+	done, err := b.MoveReadings(t.Context(), may(b.patient), may(other), archive.Move{From: b.patient, To: other, Sensor: secondSensor, Begin: at, End: at.Add(time.Minute), Person: "u-nurse"})
 	if err != nil || !done {
 		t.Fatal(done, err)
 	}
 	for _, step := range []time.Duration{time.Minute, 15 * time.Minute, time.Hour} {
-		b.trend(t, b.patient, vitals.HeartRate, at, step, store.TrendPoint{At: at, Min: 70, Mean: 70, Max: 70, Count: 2, Sensor: first, Sensors: 1})
-		b.trend(t, other, vitals.HeartRate, at, step, store.TrendPoint{At: at, Min: 105, Mean: 105, Max: 105, Count: 2, Sensor: secondSensor, Sensors: 1})
+		b.trend(t, b.patient, vitals.HeartRate, at, step, archive.TrendPoint{At: at, Min: 70, Mean: 70, Max: 70, Count: 2, Sensor: first, Sensors: 1})
+		b.trend(t, other, vitals.HeartRate, at, step, archive.TrendPoint{At: at, Min: 105, Mean: 105, Max: 105, Count: 2, Sensor: secondSensor, Sensors: 1})
 	}
 }
 
@@ -138,7 +140,7 @@ func wavesOfTwo(t *testing.T, b *bench) {
 	at := b.now.Add(-time.Minute)
 	for i, sensor := range []string{b.sensor, secondSensor} {
 		c := vitals.Chunk{Signal: vitals.PPG, Start: at, Rate: 100, Infrared: []uint16{uint16(i), 2, 3}} // #nosec G115 -- 0 or 1
-		b.append(t, store.Arrival{Sensor: sensor, Chunk: c, Received: b.now,
+		b.append(t, archive.Arrival{Sensor: sensor, Chunk: c, Received: b.now,
 			Header: seal.Header{Sensor: sensor, Signal: uint8(c.Signal), Epoch: epoch(2), Seq: 1, Start: at}}, delivery.Accepted)
 	}
 	for ask, want := range map[string]string{b.sensor: b.sensor, secondSensor: secondSensor, "": b.sensor} {

@@ -4,6 +4,8 @@ import (
 	"testing"
 	"time"
 
+	"vitalseal/internal/archive"
+	"vitalseal/internal/directory"
 	"vitalseal/internal/store"
 )
 
@@ -11,9 +13,9 @@ import (
 // sensor stood there in all of the span.
 func movesWithinWard(t *testing.T, b *bench) {
 	ctx, at := t.Context(), b.now.Add(-24*time.Hour)
-	must(t, b.CreateWard(ctx, store.Ward{ID: "b", Name: "Ward B"}))
+	must(t, b.CreateWard(ctx, directory.Ward{ID: "b", Name: "Ward B"}))
 	for bed, ward := range map[string]string{"a-1": "a", "a-2": "a", "b-0": "b"} {
-		must(t, b.CreateBed(ctx, store.Bed{ID: bed, Ward: ward, Name: bed}))
+		must(t, b.CreateBed(ctx, directory.Bed{ID: bed, Ward: ward, Name: bed}))
 	}
 	patient := func(bed string) string {
 		t.Helper()
@@ -26,7 +28,7 @@ func movesWithinWard(t *testing.T, b *bench) {
 	}
 	within := func(what, from, to, sensor string, want bool) {
 		t.Helper()
-		got, err := b.WithinWard(ctx, store.Move{From: from, To: to, Sensor: sensor, Begin: b.now.Add(-2 * time.Hour), End: b.now.Add(-time.Hour)})
+		got, err := b.WithinWard(ctx, archive.Move{From: from, To: to, Sensor: sensor, Begin: b.now.Add(-2 * time.Hour), End: b.now.Add(-time.Hour)})
 		if err != nil || got != want {
 			t.Errorf("%s: within one ward: %v, %v; want %v", what, got, err, want)
 		}
@@ -48,7 +50,7 @@ func movesWithinWard(t *testing.T, b *bench) {
 	within("and discharged", b.patient, other, "", false)
 
 	within("of no patient, at a bed of the ward", store.Unassigned, b.patient, b.sensor, true)
-	must(t, b.CreateDevice(ctx, store.Device{ID: "spiffe://test/sensor/s1", Kind: "sensor", State: store.DeviceActive}))
+	must(t, b.CreateDevice(ctx, directory.Device{ID: "spiffe://test/sensor/s1", Kind: "sensor", State: directory.DeviceActive}))
 	within("a sensor at no bed", store.Unassigned, b.patient, "spiffe://test/sensor/s1", false)
 	must(t, b.PlaceDevice(ctx, "spiffe://test/sensor/s1", "a-1", b.now.Add(-90*time.Minute)))
 	within("a sensor at a bed for a part of the span", store.Unassigned, b.patient, "spiffe://test/sensor/s1", false)

@@ -6,7 +6,7 @@ import (
 	"testing"
 
 	"vitalseal/internal/access"
-	"vitalseal/internal/store"
+	"vitalseal/internal/directory"
 )
 
 // TestFieldsOfWhatWaits: what an act will change is there as fields too, all of it, for a page in another language: each id and login of the
@@ -14,8 +14,8 @@ import (
 func TestFieldsOfWhatWaits(t *testing.T) {
 	w, patient, doctor, _ := twoPersons(t)
 	for _, id := range []string{"wall-2", "wall-3"} {
-		w.must(w.store.CreateDevice(t.Context(), store.Device{ID: "spiffe://demo.vitalseal.internal/workstation/" + id, Kind: "workstation", Mode: store.ModeDisplay,
-			Wards: []string{"ward-a"}, State: store.DeviceDisabled}))
+		w.must(w.store.CreateDevice(t.Context(), directory.Device{ID: "spiffe://demo.vitalseal.internal/workstation/" + id, Kind: "workstation", Mode: directory.ModeDisplay,
+			Wards: []string{"ward-a"}, State: directory.DeviceDisabled}))
 	}
 	for name, x := range map[string]struct{ method, path, body, has string }{
 		"a doctor":       {"POST", "persons", `{"login":"new-d","display_name":"Nora Neu","role":"doctor","patients":["` + patient + `"]}`, "Nora Neu,new-d,doctor," + patient},

@@ -24,6 +24,7 @@ import (
 	"strings"
 
 	"vitalseal/internal/access"
+	"vitalseal/internal/directory"
 	"vitalseal/internal/signin"
 	"vitalseal/internal/store"
 	"vitalseal/internal/view/api"
@@ -56,7 +57,7 @@ type Config struct {
 	// Domain is the deployment's, in which SPIFFE ids are made from short names.
 	Domain string
 	// Invite creates devices that may enrol once, and answers with the ticket that lets them.
-	Invite func(ctx context.Context, enrolledBy string, devices []store.Device) (json.RawMessage, error)
+	Invite func(ctx context.Context, enrolledBy string, devices []directory.Device) (json.RawMessage, error)
 	// Disable, Enable and Delete change an identity (SPIFFE id) here and on the overlay, and end its connections.
 	// Rotate demands a new key of it.
 	Disable, Enable, Delete, Rotate func(ctx context.Context, spiffeID string) error
@@ -216,7 +217,7 @@ func (h *handler) fail(r *http.Request, err error) (int, api.Problem) {
 		return http.StatusConflict, api.Problem{Error: "the request is decided already, or has expired"}
 	case errors.Is(err, access.ErrFewApprovers):
 		return http.StatusConflict, api.Problem{Error: fmt.Sprintf("too few approvers: it takes %d auditors, doctors or staff who are enabled and have a password of their own", access.MinApprovers)}
-	case errors.Is(err, store.ErrSecondLogin):
+	case errors.Is(err, directory.ErrSecondLogin):
 		return http.StatusConflict, api.Problem{Error: "the patient has a login already; a patient has one: give it a new password instead"}
 	case errors.Is(err, store.ErrExists):
 		return http.StatusConflict, api.Problem{Error: "exists already"}

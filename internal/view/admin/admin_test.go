@@ -18,6 +18,7 @@ import (
 
 	"vitalseal/internal/access"
 	"vitalseal/internal/audit"
+	"vitalseal/internal/directory"
 	"vitalseal/internal/seal"
 	"vitalseal/internal/signin"
 	"vitalseal/internal/store"
@@ -43,7 +44,7 @@ type world struct {
 	tokens map[access.Role]string
 
 	mu      sync.Mutex
-	invited []store.Device
+	invited []directory.Device
 	changes []string // what was asked of the hub's functions
 	told    []access.Event
 	sought  admin.AuditQuestion
@@ -84,7 +85,7 @@ func openWorld(t *testing.T, dir string) *world {
 			}
 			return w.signin.Authenticate(r.Context(), c.Value, stationOf(access.Role(r.Header.Get("X-Test-Role"))))
 		},
-		Invite: func(ctx context.Context, by string, devices []store.Device) (json.RawMessage, error) {
+		Invite: func(ctx context.Context, by string, devices []directory.Device) (json.RawMessage, error) {
 			w.invited = append(w.invited, devices...)
 			for _, d := range devices {
 				d.State, d.EnrolledBy = "invited", by

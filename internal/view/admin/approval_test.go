@@ -10,8 +10,8 @@ import (
 
 	"vitalseal/internal/access"
 	"vitalseal/internal/audit"
+	"vitalseal/internal/directory"
 	"vitalseal/internal/signin"
-	"vitalseal/internal/store"
 )
 
 type waits struct {
@@ -261,7 +261,7 @@ func TestDisplaysTakeTwo(t *testing.T) {
 	state := func(s string) {
 		t.Helper()
 		if _, err := w.store.Device(t.Context(), wall); err != nil {
-			w.must(w.store.CreateDevice(t.Context(), store.Device{ID: wall, Kind: "workstation", Mode: store.ModeDisplay, Wards: []string{"ward-a"}, State: store.DeviceInvited}))
+			w.must(w.store.CreateDevice(t.Context(), directory.Device{ID: wall, Kind: "workstation", Mode: directory.ModeDisplay, Wards: []string{"ward-a"}, State: directory.DeviceInvited}))
 		}
 		w.must(w.store.SetDeviceState(t.Context(), wall, s))
 	}
@@ -274,9 +274,9 @@ func TestDisplaysTakeTwo(t *testing.T) {
 	}
 	changes := func() string { w.mu.Lock(); defer w.mu.Unlock(); return strings.Join(w.changes, "; ") }
 	for _, x := range []struct{ change, state, done string }{
-		{"ticket", store.DeviceActive, "reissue " + wall},
-		{"ticket", store.DeviceDisabled, "reissue " + wall},
-		{"enable", store.DeviceDisabled, "enable " + wall},
+		{"ticket", directory.DeviceActive, "reissue " + wall},
+		{"ticket", directory.DeviceDisabled, "reissue " + wall},
+		{"enable", directory.DeviceDisabled, "enable " + wall},
 	} {
 		for _, path := range paths(x.change) {
 			state(x.state)
@@ -308,9 +308,9 @@ func TestDisplaysTakeTwo(t *testing.T) {
 		}
 	}
 	// What changed meanwhile fails.
-	state(store.DeviceDisabled)
+	state(directory.DeviceDisabled)
 	asked := w.request("POST", paths("enable")[0], `{}`)
-	state(store.DeviceActive)
+	state(directory.DeviceActive)
 	decide(asked, 409, nil)
 	w.get("admin", "POST", paths("enable")[0], `{}`, 409, nil) // it is not disabled
 	// Taking away is one person's, and so is a ticket for what shows nothing without a person.
@@ -318,7 +318,7 @@ func TestDisplaysTakeTwo(t *testing.T) {
 	w.get("admin", "POST", paths("disable")[0], `{}`, 204, nil)
 	w.get("admin", "POST", paths("delete")[0], `{}`, 204, nil)
 	desk := "spiffe://demo.vitalseal.internal/workstation/desk"
-	w.must(w.store.CreateDevice(t.Context(), store.Device{ID: desk, Kind: "workstation", State: store.DeviceInvited}))
+	w.must(w.store.CreateDevice(t.Context(), directory.Device{ID: desk, Kind: "workstation", State: directory.DeviceInvited}))
 	w.get("admin", "POST", "identities/workstation/desk/ticket", `{}`, 201, nil)
 	if got, want := strings.TrimPrefix(changes(), before), "; disable "+wall+"; delete "+wall+"; reissue "+desk+" for "; !strings.HasPrefix(got, want) {
 		t.Errorf("one person's acts: %q, not %q", got, want)
@@ -332,7 +332,7 @@ func TestDisplaysOfOnePerson(t *testing.T) {
 	w.get("admin", "POST", "wards", `{"id":"ward-a","name":"A"}`, 201, nil)
 	w.get("admin", "POST", "workstations", `{"id":"wall","mode":"display","wards":["ward-a"]}`, 201, nil)
 	w.get("admin", "POST", "identities/workstation/wall/ticket", `{}`, 201, nil)
-	w.must(w.store.SetDeviceState(t.Context(), "spiffe://demo.vitalseal.internal/workstation/wall", store.DeviceDisabled))
+	w.must(w.store.SetDeviceState(t.Context(), "spiffe://demo.vitalseal.internal/workstation/wall", directory.DeviceDisabled))
 	w.get("admin", "POST", "identities/workstation/wall/enable", `{}`, 204, nil)
 	var got []string
 	for _, e := range w.events(access.EventDisplay) {

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"vitalseal/internal/access"
+	"vitalseal/internal/channel"
+	"vitalseal/internal/directory"
 	"vitalseal/internal/store"
 	"vitalseal/internal/view/api"
 )
@@ -25,7 +27,7 @@ func (h *handler) createWard(ctx context.Context, rq *api.Request) (any, error) 
 	if err != nil {
 		return nil, err
 	}
-	if err := h.Store.CreateWard(ctx, store.Ward{ID: in.ID, Name: in.Name}); err != nil {
+	if err := h.Store.CreateWard(ctx, directory.Ward{ID: in.ID, Name: in.Name}); err != nil {
 		return nil, err
 	}
 	return made{in.ID}, h.Access.Record(ctx, rq.Grant, access.OnWard(in.ID), "created")
@@ -40,7 +42,7 @@ func (h *handler) createBed(ctx context.Context, rq *api.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	err = h.Store.CreateBed(ctx, store.Bed{ID: in.ID, Ward: in.Ward, Name: in.Name})
+	err = h.Store.CreateBed(ctx, directory.Bed{ID: in.ID, Ward: in.Ward, Name: in.Name})
 	if errors.Is(err, store.ErrNotFound) {
 		return nil, api.Invalid("ward", "no ward %.64q", in.Ward)
 	}
@@ -137,7 +139,7 @@ func (h *handler) free(ctx context.Context, bed string) error {
 	if err != nil {
 		return err
 	}
-	if !slices.ContainsFunc(beds, func(b store.Bed) bool { return b.ID == bed }) {
+	if !slices.ContainsFunc(beds, func(b directory.Bed) bool { return b.ID == bed }) {
 		return api.Invalid("bed", "no bed %.64q", bed)
 	}
 	refs, err := h.Store.Patients(ctx)
@@ -156,7 +158,7 @@ func (h *handler) createChannel(ctx context.Context, rq *api.Request) (any, erro
 	if err != nil {
 		return nil, err
 	}
-	c := store.Channel{Name: in.Name}
+	c := channel.Channel{Name: in.Name}
 	if len(in.Fields) > len(c.Fields) {
 		return nil, api.Invalid("fields", "at most %d", len(c.Fields))
 	}

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"vitalseal/internal/access"
+	"vitalseal/internal/directory"
 	"vitalseal/internal/store"
 	"vitalseal/internal/view/api"
 )
@@ -26,16 +27,16 @@ type displayAgainAct struct {
 
 // displayChange is the kind of act that a change of a component is, if the component is a wall screen and the change makes one that
 // shows live numbers; "" for every other. A ticket is one of them: it enrols a screen anywhere.
-func displayChange(d store.Device, change string) string {
-	if d.Mode != store.ModeDisplay {
+func displayChange(d directory.Device, change string) string {
+	if d.Mode != directory.ModeDisplay {
 		return ""
 	}
 	return map[string]string{"ticket": actTicket, "enable": actDisplayOn}[change]
 }
 
 // performOnDisplay has a wall screen let in: at once, or when a second person approves. What cannot be done is refused now.
-func (h *handler) performOnDisplay(ctx context.Context, rq *api.Request, kind string, d store.Device) (any, error) {
-	if kind == actDisplayOn && d.State != store.DeviceDisabled {
+func (h *handler) performOnDisplay(ctx context.Context, rq *api.Request, kind string, d directory.Device) (any, error) {
+	if kind == actDisplayOn && d.State != directory.DeviceDisabled {
 		return nil, fmt.Errorf("admin: %s: %w: it is %s, not disabled", d.ID, store.ErrConflict, d.State)
 	}
 	return h.perform(ctx, rq, kind, onIdentity(d.ID).String(), displayAgainAct{d.ID, d.State, d.Wards})
@@ -82,7 +83,7 @@ func (h *handler) doDisplay(ctx context.Context, d doing, raw []byte) (any, erro
 	if err != nil {
 		return nil, err
 	}
-	out, err := h.invited(ctx, d, []store.Device{{ID: in.ID, Kind: kindWorkstation, Mode: store.ModeDisplay, Wards: in.Wards}})
+	out, err := h.invited(ctx, d, []directory.Device{{ID: in.ID, Kind: kindWorkstation, Mode: directory.ModeDisplay, Wards: in.Wards}})
 	if err == nil {
 		h.announceDisplay(d, in.ID, "a ticket for a new display")
 	}
@@ -90,13 +91,13 @@ func (h *handler) doDisplay(ctx context.Context, d doing, raw []byte) (any, erro
 }
 
 // sameDisplay is the wall screen of an act, or store.ErrConflict if it has changed since that was asked for.
-func (h *handler) sameDisplay(ctx context.Context, raw []byte) (store.Device, error) {
+func (h *handler) sameDisplay(ctx context.Context, raw []byte) (directory.Device, error) {
 	in, err := read[displayAgainAct](raw)
 	if err != nil {
-		return store.Device{}, err
+		return directory.Device{}, err
 	}
 	now, err := h.Store.Device(ctx, in.ID)
-	if err == nil && (now.Mode != store.ModeDisplay || now.State != in.State || !slices.Equal(now.Wards, in.Wards)) {
+	if err == nil && (now.Mode != directory.ModeDisplay || now.State != in.State || !slices.Equal(now.Wards, in.Wards)) {
 		err = fmt.Errorf("admin: %s: %w: the display has changed since this was asked for", in.ID, store.ErrConflict)
 	}
 	return now, err
@@ -120,7 +121,7 @@ func (h *handler) doDisplayOn(ctx context.Context, d doing, raw []byte) (any, er
 	if err != nil {
 		return nil, err
 	}
-	if err := h.record(ctx, d.grant, onIdentity(now.ID), "state: "+now.State+" -> "+store.DeviceActive, d.words()); err != nil {
+	if err := h.record(ctx, d.grant, onIdentity(now.ID), "state: "+now.State+" -> "+directory.DeviceActive, d.words()); err != nil {
 		return nil, err
 	}
 	if err := h.Enable(ctx, now.ID); err != nil {

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"vitalseal/internal/access"
+	"vitalseal/internal/archive"
+	"vitalseal/internal/directory"
 	"vitalseal/internal/store"
 	"vitalseal/internal/view/api"
 )
@@ -48,7 +50,7 @@ func (h *handler) inviteGateway(ctx context.Context, rq *api.Request) (any, erro
 	if err != nil {
 		return nil, err
 	}
-	return h.invite(ctx, rq, append([]store.Device{{ID: gateway, Kind: kindGateway}}, sensors...))
+	return h.invite(ctx, rq, append([]directory.Device{{ID: gateway, Kind: kindGateway}}, sensors...))
 }
 
 // inviteWorkstation makes a workstation; with mode "display" one that shows its wards' beds without anybody signed in.
@@ -65,11 +67,11 @@ func (h *handler) inviteWorkstation(ctx context.Context, rq *api.Request) (any, 
 		return nil, err
 	}
 	switch {
-	case in.Mode != "" && in.Mode != store.ModeDisplay:
-		return nil, api.Invalid("mode", "empty or %s", store.ModeDisplay)
+	case in.Mode != "" && in.Mode != directory.ModeDisplay:
+		return nil, api.Invalid("mode", "empty or %s", directory.ModeDisplay)
 	case in.Mode == "" && len(in.Wards) > 0:
 		return nil, api.Invalid("wards", "only a display has wards")
-	case in.Mode == store.ModeDisplay && len(in.Wards) == 0:
+	case in.Mode == directory.ModeDisplay && len(in.Wards) == 0:
 		return nil, api.Invalid("wards", "a display needs at least one")
 	}
 	wards, err := h.Store.Wards(ctx)
@@ -77,18 +79,18 @@ func (h *handler) inviteWorkstation(ctx context.Context, rq *api.Request) (any, 
 		return nil, err
 	}
 	for _, id := range in.Wards {
-		if !slices.ContainsFunc(wards, func(w store.Ward) bool { return w.ID == id }) {
+		if !slices.ContainsFunc(wards, func(w directory.Ward) bool { return w.ID == id }) {
 			return nil, api.Invalid("wards", "no ward %.64q", id)
 		}
 	}
 	id := h.spiffe(kindWorkstation, in.ID)
-	if in.Mode == store.ModeDisplay {
+	if in.Mode == directory.ModeDisplay {
 		if err := h.unused(ctx, id); err != nil {
 			return nil, err
 		}
 		return h.perform(ctx, rq, actDisplay, onIdentity(id).String(), displayAct{id, in.Wards})
 	}
-	return h.invite(ctx, rq, []store.Device{{ID: id, Kind: kindWorkstation}})
+	return h.invite(ctx, rq, []directory.Device{{ID: id, Kind: kindWorkstation}})
 }
 
 func (h *handler) inviteRouter(ctx context.Context, rq *api.Request) (any, error) {
@@ -114,7 +116,7 @@ func (h *handler) inviteOne(ctx context.Context, rq *api.Request, kind string) (
 	if err := checkName("id", in.ID); err != nil {
 		return nil, err
 	}
-	return h.invite(ctx, rq, []store.Device{{ID: h.spiffe(kind, in.ID), Kind: kind}})
+	return h.invite(ctx, rq, []directory.Device{{ID: h.spiffe(kind, in.ID), Kind: kind}})
 }
 
 // identity is one component of the inventory.
@@ -161,7 +163,7 @@ func (h *handler) settleClock(ctx context.Context, rq *api.Request) (any, error)
 	if err != nil {
 		return nil, err
 	}
-	s := store.Settlement{Low: w.Low, High: w.High | lastOfStart, Measured: in.Measured, By: rq.Subject.Person.ID}
+	s := archive.Settlement{Low: w.Low, High: w.High | lastOfStart, Measured: in.Measured, By: rq.Subject.Person.ID}
 	what := "clock settled as measured"
 	if in.Ahead != nil {
 		s.Ahead = time.Duration(*in.Ahead * float64(time.Second))
@@ -184,7 +186,7 @@ func (h *handler) settleClock(ctx context.Context, rq *api.Request) (any, error)
 	return out, err
 }
 
-func (h *handler) invite(ctx context.Context, rq *api.Request, devices []store.Device) (any, error) {
+func (h *handler) invite(ctx context.Context, rq *api.Request, devices []directory.Device) (any, error) {
 	return h.invited(ctx, doing{grant: rq.Grant, requester: rq.Subject.Person.ID}, devices)
 }
 
@@ -197,7 +199,7 @@ func (h *handler) unused(ctx context.Context, id string) error {
 }
 
 // invited records first: a ticket must not exist that no entry tells of.
-func (h *handler) invited(ctx context.Context, by doing, devices []store.Device) (any, error) {
+func (h *handler) invited(ctx context.Context, by doing, devices []directory.Device) (any, error) {
 	for _, d := range devices {
 		if err := h.unused(ctx, d.ID); err != nil {
 			return nil, err
@@ -255,7 +257,7 @@ func (h *handler) changeIdentity(ctx context.Context, rq *api.Request) (any, err
 	if err := change(ctx, id); err != nil {
 		return nil, err
 	}
-	after := map[string]string{"disable": store.DeviceDisabled, "enable": store.DeviceActive, "delete": store.DeviceDeleted}[rq.PathValue("change")]
+	after := map[string]string{"disable": directory.DeviceDisabled, "enable": directory.DeviceActive, "delete": directory.DeviceDeleted}[rq.PathValue("change")]
 	if after == "" {
 		return nil, h.Access.Record(ctx, rq.Grant, onIdentity(id), done)
 	}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"vitalseal/internal/access"
+	"vitalseal/internal/archive"
 	"vitalseal/internal/store"
 	"vitalseal/internal/view/api"
 	"vitalseal/internal/vitals"
@@ -122,8 +123,8 @@ func sourceOf(from string) access.Resource {
 	return access.OnPatient(from)
 }
 
-func (m moveAct) move(person string) store.Move {
-	return store.Move{From: m.From, To: m.To, Sensor: m.Sensor, Begin: m.Begin.UTC(), End: m.End.UTC(), Person: person}
+func (m moveAct) move(person string) archive.Move {
+	return archive.Move{From: m.From, To: m.To, Sensor: m.Sensor, Begin: m.Begin.UTC(), End: m.End.UTC(), Person: person}
 }
 
 // move does it. by says in the audit log who else had a part in it.
@@ -243,7 +244,7 @@ func countOf(n int) string {
 	switch {
 	case n == 1:
 		return "1 number"
-	case n >= store.MostFound:
+	case n >= archive.MostFound:
 		return fmt.Sprintf("%d numbers or more", n)
 	}
 	return fmt.Sprintf("%d numbers", n)
@@ -252,20 +253,20 @@ func countOf(n int) string {
 // foundFor finds what numbers of the source a move concerns, and what numbers of the same kinds the target has of that time by another
 // sensor: the patient's own cuff does not stand in the way of an oximeter's readings. Of a source without any, or with more than are
 // counted, the kinds are not known, and all of the target's are compared.
-func (h *handler) foundFor(ctx context.Context, from, to access.Grant, m store.Move) (numbers, others store.Found, err error) {
-	if numbers, err = h.Store.MeasuredIn(ctx, from, m.From, m.Sensor, false, nil, m.Begin, m.End, store.MostFound); err != nil {
+func (h *handler) foundFor(ctx context.Context, from, to access.Grant, m archive.Move) (numbers, others archive.Found, err error) {
+	if numbers, err = h.Store.MeasuredIn(ctx, from, m.From, m.Sensor, false, nil, m.Begin, m.End, archive.MostFound); err != nil {
 		return numbers, others, err
 	}
 	kinds := numbers.Kinds
 	if numbers.More {
 		kinds = nil
 	}
-	others, err = h.Store.MeasuredIn(ctx, to, m.To, m.Sensor, true, kinds, m.Begin, m.End, store.MostFound)
+	others, err = h.Store.MeasuredIn(ctx, to, m.To, m.Sensor, true, kinds, m.Begin, m.End, archive.MostFound)
 	return numbers, others, err
 }
 
 // kindsBy says what was found, and by which sensors: "heart_rate_bpm by oxi-1".
-func kindsBy(f store.Found) string {
+func kindsBy(f archive.Found) string {
 	var kinds []string
 	for _, k := range f.Kinds {
 		kinds = append(kinds, k.String())
@@ -274,7 +275,7 @@ func kindsBy(f store.Found) string {
 }
 
 // sensorNames are the short names of the sensors.
-func sensorNames(f store.Found) []string {
+func sensorNames(f archive.Found) []string {
 	out := []string{}
 	for _, s := range f.Sensors {
 		_, name, _ := strings.Cut(shortID(s), "/")

@@ -8,9 +8,10 @@ import (
 	"time"
 
 	"vitalseal/internal/access"
+	"vitalseal/internal/archive"
 	"vitalseal/internal/delivery"
+	"vitalseal/internal/directory"
 	"vitalseal/internal/seal"
-	"vitalseal/internal/store"
 	"vitalseal/internal/vitals"
 )
 
@@ -24,7 +25,7 @@ func twoCharts(t *testing.T) (w *world, a, b string, body func(from, to string) 
 	begin := time.Now().Add(-time.Hour).UTC().Truncate(time.Second)
 	g := w.engine.Standing("ingest", access.AppendVitals, access.ViewPatient)
 	c := vitals.Chunk{Signal: vitals.Numerics, Start: begin, Bundles: []vitals.Bundle{{At: begin, Numerics: []vitals.Numeric{vitals.Checked(vitals.HeartRate, 71, vitals.Good)}}}}
-	o, why, err := w.store.Append(t.Context(), g, store.Arrival{Sensor: domain + "/sensor/oxi-1", Chunk: c, Received: time.Now(),
+	o, why, err := w.store.Append(t.Context(), g, archive.Arrival{Sensor: domain + "/sensor/oxi-1", Chunk: c, Received: time.Now(),
 		Header: seal.Header{Sensor: domain + "/sensor/oxi-1", Signal: uint8(c.Signal), Epoch: seal.Epoch{ID: seal.EpochID{1}, Number: 1}, Start: begin}})
 	if err != nil || o != delivery.Accepted {
 		t.Fatal(o, why, err)
@@ -158,7 +159,7 @@ func TestMoveByOnePersonIsTold(t *testing.T) {
 func TestTicketOfDisplay(t *testing.T) {
 	w, _, _, _, _ := twoCharts(t)
 	wall := domain + "/workstation/wall"
-	w.must(w.store.CreateDevice(t.Context(), store.Device{ID: wall, Kind: "workstation", Mode: store.ModeDisplay, Wards: []string{"ward-a"}, State: store.DeviceActive}))
+	w.must(w.store.CreateDevice(t.Context(), directory.Device{ID: wall, Kind: "workstation", Mode: directory.ModeDisplay, Wards: []string{"ward-a"}, State: directory.DeviceActive}))
 	w.get("admin", "POST", "identities/workstation/wall/ticket", `{}`, http.StatusCreated, nil)
 	if got := w.events(access.EventDisplay); len(got) != 1 || got[0].Where != wall {
 		t.Errorf("told: %+v", got)

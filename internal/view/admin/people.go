@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"vitalseal/internal/access"
+	"vitalseal/internal/directory"
 	"vitalseal/internal/signin"
 	"vitalseal/internal/store"
 	"vitalseal/internal/view/api"
@@ -69,7 +70,7 @@ func (h *handler) exist(ctx context.Context, wards, patients []string) error {
 		return err
 	}
 	for _, w := range wards {
-		if !slices.ContainsFunc(known, func(k store.Ward) bool { return k.ID == w }) {
+		if !slices.ContainsFunc(known, func(k directory.Ward) bool { return k.ID == w }) {
 			return api.Invalid("wards", "no ward %.64q", w)
 		}
 	}

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"vitalseal/internal/access"
+	"vitalseal/internal/directory"
 	"vitalseal/internal/store"
 	"vitalseal/internal/view/api"
 )
@@ -92,7 +93,7 @@ func (h *handler) newLogin(ctx context.Context, in personIn) error {
 		case p.Login == in.Login:
 			return store.ErrExists
 		case in.Self != "" && p.Self == in.Self:
-			return store.ErrSecondLogin
+			return directory.ErrSecondLogin
 		}
 	}
 	return nil

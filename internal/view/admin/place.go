@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"vitalseal/internal/access"
+	"vitalseal/internal/directory"
 	"vitalseal/internal/store"
 	"vitalseal/internal/view/api"
 )
@@ -22,7 +23,7 @@ type sensorIn struct {
 }
 
 // sensors checks the sensors of an invitation, which hang on a gateway, against the inventory and each other.
-func (h *handler) sensors(ctx context.Context, gateway string, in []sensorIn, meant bool) ([]store.Device, error) {
+func (h *handler) sensors(ctx context.Context, gateway string, in []sensorIn, meant bool) ([]directory.Device, error) {
 	if len(in) > maxSensors {
 		return nil, api.Invalid("sensors", "at most %d", maxSensors)
 	}
@@ -30,13 +31,13 @@ func (h *handler) sensors(ctx context.Context, gateway string, in []sensorIn, me
 	if err != nil {
 		return nil, err
 	}
-	var devices []store.Device
+	var devices []directory.Device
 	var replaces []string
 	for _, s := range in {
 		if err := checkName("sensors.id", s.ID); err != nil {
 			return nil, err
 		}
-		d := store.Device{ID: h.spiffe(kindSensor, s.ID), Kind: kindSensor, Model: s.Model, Serial: s.Serial, Gateway: gateway, Bed: s.Bed}
+		d := directory.Device{ID: h.spiffe(kindSensor, s.ID), Kind: kindSensor, Model: s.Model, Serial: s.Serial, Gateway: gateway, Bed: s.Bed}
 		if s.Replaces != "" {
 			old, err := h.Store.Device(ctx, h.spiffe(kindSensor, s.Replaces))
 			if err != nil {
@@ -48,9 +49,9 @@ func (h *handler) sensors(ctx context.Context, gateway string, in []sensorIn, me
 			}
 		}
 		switch {
-		case slices.ContainsFunc(devices, func(o store.Device) bool { return o.ID == d.ID }):
+		case slices.ContainsFunc(devices, func(o directory.Device) bool { return o.ID == d.ID }):
 			return nil, api.Invalid("sensors.id", "%q stands twice", s.ID)
-		case d.Bed != "" && !slices.ContainsFunc(beds, func(b store.Bed) bool { return b.ID == d.Bed }):
+		case d.Bed != "" && !slices.ContainsFunc(beds, func(b directory.Bed) bool { return b.ID == d.Bed }):
 			return nil, api.Invalid("sensors.bed", "no bed %.64q", d.Bed)
 		}
 		devices = append(devices, d)
@@ -77,7 +78,7 @@ func (h *handler) inviteSensors(ctx context.Context, rq *api.Request) (any, erro
 	if len(in.Sensors) == 0 {
 		return nil, api.Invalid("sensors", "1 to %d", maxSensors)
 	}
-	if gateway.State == store.DeviceDeleted {
+	if gateway.State == directory.DeviceDeleted {
 		return nil, api.Invalid("gateway", "is deleted and its name is not used again; invite a gateway of another name")
 	}
 	devices, err := h.sensors(ctx, gateway.ID, in.Sensors, in.Meant)
@@ -137,12 +138,12 @@ func (h *handler) placeSensor(ctx context.Context, rq *api.Request) (any, error)
 		return nil, missing
 	case d.Kind != kindSensor:
 		return nil, api.Invalid("kind", "a %s is at no bed; only a sensor is", d.Kind)
-	case in.Bed != "" && !slices.ContainsFunc(beds, func(b store.Bed) bool { return b.ID == in.Bed }):
+	case in.Bed != "" && !slices.ContainsFunc(beds, func(b directory.Bed) bool { return b.ID == in.Bed }):
 		return nil, api.Invalid("bed", "no bed %.64q", in.Bed)
 	case at.After(time.Now()):
 		return nil, api.Invalid("at", "is in the future")
-	case at.Before(time.Now().Add(-store.MaxBackdate)):
-		return nil, api.Invalid("at", "is more than %d days ago", int(store.MaxBackdate/(24*time.Hour)))
+	case at.Before(time.Now().Add(-directory.MaxBackdate)):
+		return nil, api.Invalid("at", "is more than %d days ago", int(directory.MaxBackdate/(24*time.Hour)))
 	}
 	if !in.Meant && in.Bed != "" && in.Bed != d.Bed {
 		moved := d
@@ -151,7 +152,7 @@ func (h *handler) placeSensor(ctx context.Context, rq *api.Request) (any, error)
 		if err != nil {
 			return nil, err
 		}
-		if found := atBed(moved, slices.DeleteFunc(all, func(o store.Device) bool { return !inUse(o) }), nil); len(found) > 0 {
+		if found := atBed(moved, slices.DeleteFunc(all, func(o directory.Device) bool { return !inUse(o) }), nil); len(found) > 0 {
 			return nil, &question{found}
 		}
 	}

@@ -10,10 +10,11 @@ import (
 	"time"
 
 	"vitalseal/internal/access"
+	"vitalseal/internal/archive"
 	"vitalseal/internal/audit"
 	"vitalseal/internal/delivery"
+	"vitalseal/internal/directory"
 	"vitalseal/internal/seal"
-	"vitalseal/internal/store"
 	"vitalseal/internal/vitals"
 )
 
@@ -31,17 +32,17 @@ func twoWards(t *testing.T) (w *world, a, b string) {
 		ward, bed string
 		patient   *string
 	}{{"ward-a", "a-1", &a}, {"ward-b", "b-1", &b}} {
-		w.must(w.store.CreateWard(ctx, store.Ward{ID: x.ward, Name: x.ward}))
-		w.must(w.store.CreateBed(ctx, store.Bed{ID: x.bed, Ward: x.ward, Name: x.bed}))
+		w.must(w.store.CreateWard(ctx, directory.Ward{ID: x.ward, Name: x.ward}))
+		w.must(w.store.CreateBed(ctx, directory.Bed{ID: x.bed, Ward: x.ward, Name: x.bed}))
 		var err error
 		*x.patient, err = w.store.CreatePatient(ctx, "P")
 		w.must(err)
 		w.must(w.store.Admit(ctx, *x.patient, x.bed, past))
 	}
-	w.must(w.store.CreateBed(ctx, store.Bed{ID: "a-2", Ward: "ward-a", Name: "a-2"}))
+	w.must(w.store.CreateBed(ctx, directory.Bed{ID: "a-2", Ward: "ward-a", Name: "a-2"}))
 	w.must(w.store.SetWards(ctx, nurse, []string{"ward-a"}))
-	w.must(w.store.CreateDevice(ctx, store.Device{ID: domain + "/gateway/gw-1", Kind: "gateway", State: store.DeviceActive}))
-	w.must(w.store.CreateDevice(ctx, store.Device{ID: domain + "/sensor/oxi-1", Kind: "sensor", Model: "MAX30100", Serial: "A17", State: store.DeviceActive, Gateway: domain + "/gateway/gw-1"}))
+	w.must(w.store.CreateDevice(ctx, directory.Device{ID: domain + "/gateway/gw-1", Kind: "gateway", State: directory.DeviceActive}))
+	w.must(w.store.CreateDevice(ctx, directory.Device{ID: domain + "/sensor/oxi-1", Kind: "sensor", Model: "MAX30100", Serial: "A17", State: directory.DeviceActive, Gateway: domain + "/gateway/gw-1"}))
 	w.must(w.store.PlaceDevice(ctx, domain+"/sensor/oxi-1", "a-1", past))
 	return w, a, b
 }
@@ -113,7 +114,7 @@ func TestMoveSensor(t *testing.T) {
 		w.get("admin", "POST", path, body, http.StatusBadRequest, nil)
 	}
 	// A second oximeter at the bed is asked about.
-	w.must(w.store.CreateDevice(t.Context(), store.Device{ID: domain + "/sensor/oxi-2", Kind: "sensor", Model: "MAX30100", State: store.DeviceActive}))
+	w.must(w.store.CreateDevice(t.Context(), directory.Device{ID: domain + "/sensor/oxi-2", Kind: "sensor", Model: "MAX30100", State: directory.DeviceActive}))
 	text := w.get("staff", "POST", "identities/sensor/oxi-2/bed", `{"bed":"b-1"}`, http.StatusConflict, nil)
 	if !strings.Contains(text, "second oximeter") {
 		t.Error(text)
@@ -131,7 +132,7 @@ func TestMoveReadings(t *testing.T) {
 	begin := time.Now().Add(-time.Hour).UTC().Truncate(time.Second)
 	g := w.engine.Standing("ingest", access.AppendVitals, access.ViewPatient)
 	c := vitals.Chunk{Signal: vitals.Numerics, Start: begin, Bundles: []vitals.Bundle{{At: begin, Numerics: []vitals.Numeric{vitals.Checked(vitals.HeartRate, 71, vitals.Good)}}}}
-	o, why, err := w.store.Append(ctx, g, store.Arrival{Sensor: domain + "/sensor/oxi-1", Chunk: c, Received: time.Now(),
+	o, why, err := w.store.Append(ctx, g, archive.Arrival{Sensor: domain + "/sensor/oxi-1", Chunk: c, Received: time.Now(),
 		Header: seal.Header{Sensor: domain + "/sensor/oxi-1", Signal: uint8(c.Signal), Epoch: seal.Epoch{ID: seal.EpochID{1}, Number: 1}, Start: begin}})
 	if err != nil || o != delivery.Accepted {
 		t.Fatal(o, why, err)

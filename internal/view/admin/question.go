@@ -6,7 +6,7 @@ import (
 	"slices"
 	"strings"
 
-	"vitalseal/internal/store"
+	"vitalseal/internal/directory"
 )
 
 // question is what a request is answered with (409) instead of being done: what was found, which may be meant or a mistake. The same
@@ -20,7 +20,7 @@ func (q *question) Error() string {
 // What a sensor is for, by its model. Two for the same at one bed are questioned.
 var models = map[string]string{"max30100": "oximeter", "mps20n0040d": "cuff", "mcp3008": "", "legacy": "legacy device"}
 
-func purposeOf(d store.Device) string { return models[strings.ToLower(d.Model)] }
+func purposeOf(d directory.Device) string { return models[strings.ToLower(d.Model)] }
 
 func shortID(id string) string {
 	_, rest, _ := strings.Cut(strings.TrimPrefix(id, "spiffe://"), "/")
@@ -28,17 +28,17 @@ func shortID(id string) string {
 }
 
 // inUse tells whether a component of the inventory can still speak, now or after an administrator's word.
-func inUse(d store.Device) bool { return d.State != store.DeviceDeleted && !d.Forgettable() }
+func inUse(d directory.Device) bool { return d.State != directory.DeviceDeleted && !d.Forgettable() }
 
 // doubts are what looks like a mistake about new sensors: a model that this program does not know, a serial number that another one
 // has, a second sensor for the same purpose at a bed. replaces are those that the new ones take the place of.
-func (h *handler) doubts(ctx context.Context, sensors []store.Device, replaces ...string) error {
+func (h *handler) doubts(ctx context.Context, sensors []directory.Device, replaces ...string) error {
 	all, err := h.Store.Devices(ctx)
 	if err != nil {
 		return err
 	}
-	all = slices.DeleteFunc(all, func(d store.Device) bool {
-		return d.Kind != kindSensor || !inUse(d) || slices.ContainsFunc(sensors, func(s store.Device) bool { return s.ID == d.ID })
+	all = slices.DeleteFunc(all, func(d directory.Device) bool {
+		return d.Kind != kindSensor || !inUse(d) || slices.ContainsFunc(sensors, func(s directory.Device) bool { return s.ID == d.ID })
 	})
 	var found []string
 	for i, s := range sensors {
@@ -62,7 +62,7 @@ func (h *handler) doubts(ctx context.Context, sensors []store.Device, replaces .
 }
 
 // atBed says which others at a sensor's bed speak of the same.
-func atBed(s store.Device, others []store.Device, replaces []string) (found []string) {
+func atBed(s directory.Device, others []directory.Device, replaces []string) (found []string) {
 	mine := purposeOf(s)
 	for _, o := range others {
 		if s.Bed == "" || o.Bed != s.Bed || o.Kind != kindSensor || o.ID == s.ID || slices.Contains(replaces, o.ID) {

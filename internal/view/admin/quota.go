@@ -9,6 +9,8 @@ import (
 	"strings"
 
 	"vitalseal/internal/access"
+	"vitalseal/internal/channel"
+	"vitalseal/internal/directory"
 	"vitalseal/internal/signin"
 	"vitalseal/internal/store"
 	"vitalseal/internal/view/api"
@@ -48,12 +50,12 @@ func (h *handler) quotas(ctx context.Context, _ *api.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	set := map[store.Limit]int64{}
+	set := map[channel.Limit]int64{}
 	for _, l := range limits {
-		set[store.Limit{Kind: l.Kind, ID: l.ID, Name: l.Name}] = l.Value
+		set[channel.Limit{Kind: l.Kind, ID: l.ID, Name: l.Name}] = l.Value
 	}
 	of := func(kind, id, name string, have, most int64) *used {
-		if v, ok := set[store.Limit{Kind: kind, ID: id, Name: name}]; ok {
+		if v, ok := set[channel.Limit{Kind: kind, ID: id, Name: name}]; ok {
 			return &used{have, v, true}
 		}
 		return &used{have, most, false}
@@ -78,7 +80,7 @@ func (h *handler) quotas(ctx context.Context, _ *api.Request) (any, error) {
 	for _, r := range refused {
 		count[r.Who] += r.Count
 	}
-	have := map[string]store.Usage{}
+	have := map[string]channel.Usage{}
 	for _, u := range usage {
 		have[u.Owner] = u
 	}
@@ -86,28 +88,28 @@ func (h *handler) quotas(ctx context.Context, _ *api.Request) (any, error) {
 	each, hospital := q.Of("each"), q.Of("")
 	each.Owner = ""
 	out := struct {
-		Person       store.Usage      `json:"each_person_may"`
-		HospitalMay  store.Usage      `json:"hospital_may"`
-		Usage        []store.Usage    `json:"usage"`
+		Person       channel.Usage    `json:"each_person_may"`
+		HospitalMay  channel.Usage    `json:"hospital_may"`
+		Usage        []channel.Usage  `json:"usage"`
 		Refused      []access.Refused `json:"refused"`
 		Persons      []quotaLine      `json:"persons"`
 		Workstations []quotaLine      `json:"workstations"`
 		Hospital     quotaLine        `json:"hospital"`
 		LiveViews    used             `json:"live_views"` // of all, beyond the first ones of each workstation
 		First        int              `json:"first_live_views"`
-	}{Person: each, HospitalMay: hospital, Usage: append([]store.Usage{}, usage...), Refused: refused, Persons: []quotaLine{}, Workstations: []quotaLine{},
+	}{Person: each, HospitalMay: hospital, Usage: append([]channel.Usage{}, usage...), Refused: refused, Persons: []quotaLine{}, Workstations: []quotaLine{},
 		LiveViews: used{Limit: int64(live.TotalLimit)}, First: live.FirstOfAStation}
 	for _, p := range persons {
 		u := have[p.ID]
 		out.Persons = append(out.Persons, quotaLine{ID: p.ID, Refused: count[p.ID],
-			Entries:   of(store.LimitPerson, p.ID, store.LimitEntries, u.Entries, each.Entries),
-			Bytes:     of(store.LimitPerson, p.ID, store.LimitBytes, u.Bytes, each.Bytes),
-			LiveViews: of(store.LimitPerson, p.ID, store.LimitLive, int64(live.Persons[p.ID]), int64(live.PersonLimit)),
+			Entries:   of(channel.LimitPerson, p.ID, channel.LimitEntries, u.Entries, each.Entries),
+			Bytes:     of(channel.LimitPerson, p.ID, channel.LimitBytes, u.Bytes, each.Bytes),
+			LiveViews: of(channel.LimitPerson, p.ID, channel.LimitLive, int64(live.Persons[p.ID]), int64(live.PersonLimit)),
 			Sessions:  &used{sessions[p.ID], signin.MaxSessions, false}, Keys: &used{keys[p.ID], signin.MaxKeys, false}})
 	}
 	stations := map[string]bool{}
 	for _, d := range devices {
-		if d.Kind == kindWorkstation && d.Mode == "" && d.State != store.DeviceDeleted {
+		if d.Kind == kindWorkstation && d.Mode == "" && d.State != directory.DeviceDeleted {
 			stations[d.ID] = true
 		}
 	}
@@ -117,10 +119,10 @@ func (h *handler) quotas(ctx context.Context, _ *api.Request) (any, error) {
 	}
 	for _, id := range slices.Sorted(maps.Keys(stations)) {
 		out.Workstations = append(out.Workstations, quotaLine{ID: id, Refused: count[id],
-			LiveViews: of(store.LimitStation, id, store.LimitLive, int64(live.Stations[id]), int64(live.StationLimit))})
+			LiveViews: of(channel.LimitStation, id, channel.LimitLive, int64(live.Stations[id]), int64(live.StationLimit))})
 	}
-	out.Hospital = quotaLine{Entries: of(store.LimitHospital, "", store.LimitEntries, have[""].Entries, hospital.Entries),
-		Bytes: of(store.LimitHospital, "", store.LimitBytes, have[""].Bytes, hospital.Bytes)}
+	out.Hospital = quotaLine{Entries: of(channel.LimitHospital, "", channel.LimitEntries, have[""].Entries, hospital.Entries),
+		Bytes: of(channel.LimitHospital, "", channel.LimitBytes, have[""].Bytes, hospital.Bytes)}
 	return out, nil
 }
 
@@ -140,16 +142,16 @@ func (h *handler) setQuota(ctx context.Context, rq *api.Request) (any, error) {
 		return nil, api.Invalid("limit", "is missing; 0 is the configuration's")
 	}
 	switch in.Kind {
-	case store.LimitPerson:
+	case channel.LimitPerson:
 		if _, err := h.Store.Person(ctx, in.ID); err != nil {
 			return nil, unknown(err, "id", "no person %.64q", in.ID)
 		}
-	case store.LimitStation:
+	case channel.LimitStation:
 		if d, err := h.Store.Device(ctx, in.ID); err != nil || d.Kind != kindWorkstation {
 			return nil, unknown(err, "id", "no workstation %.200q", in.ID)
 		}
 	}
-	was, err := h.Store.SetLimit(ctx, store.Limit{Kind: in.Kind, ID: in.ID, Name: in.Name, Value: *in.Limit})
+	was, err := h.Store.SetLimit(ctx, channel.Limit{Kind: in.Kind, ID: in.ID, Name: in.Name, Value: *in.Limit})
 	if err != nil {
 		return nil, err
 	}

@@ -8,8 +8,9 @@ import (
 	"testing"
 
 	"vitalseal/internal/access"
+	"vitalseal/internal/channel"
+	"vitalseal/internal/directory"
 	"vitalseal/internal/signin"
-	"vitalseal/internal/store"
 )
 
 // TestQuotas: an administrator sees the use and the limits of each person and workstation, and changes one; it holds at once, and the
@@ -19,12 +20,12 @@ func TestQuotas(t *testing.T) {
 	w.sign(access.RoleAdmin, "")
 	nurse := w.sign(access.RoleNurse, "")
 	const desk = "spiffe://demo.vitalseal.internal/workstation/desk"
-	w.must(w.store.CreateDevice(t.Context(), store.Device{ID: desk, Kind: "workstation", State: store.DeviceActive}))
-	c, err := w.store.CreateChannel(t.Context(), store.Channel{Name: "own", Owner: nurse})
+	w.must(w.store.CreateDevice(t.Context(), directory.Device{ID: desk, Kind: "workstation", State: directory.DeviceActive}))
+	c, err := w.store.CreateChannel(t.Context(), channel.Channel{Name: "own", Owner: nurse})
 	w.must(err)
 	g := w.engine.Standing("test", access.WriteChannel)
 	add := func() error {
-		_, err := w.store.AppendEntry(t.Context(), g, c.ID, store.Entry{Status: "x"})
+		_, err := w.store.AppendEntry(t.Context(), g, c.ID, channel.Entry{Status: "x"})
 		return err
 	}
 	w.must(add())
@@ -50,7 +51,7 @@ func TestQuotas(t *testing.T) {
 		return all[i]
 	}
 	persons, stations := look()
-	if l := of(persons, nurse); l.Entries.Used != 1 || l.Entries.Limit != store.DefaultQuota().PersonEntries || l.Entries.Set || l.Bytes.Used < 1 || l.Sessions.Used != 1 || l.Sessions.Limit != signin.MaxSessions || l.Keys.Limit != signin.MaxKeys {
+	if l := of(persons, nurse); l.Entries.Used != 1 || l.Entries.Limit != channel.DefaultQuota().PersonEntries || l.Entries.Set || l.Bytes.Used < 1 || l.Sessions.Used != 1 || l.Sessions.Limit != signin.MaxSessions || l.Keys.Limit != signin.MaxKeys {
 		t.Errorf("%+v", l)
 	}
 	of(stations, desk)

@@ -8,7 +8,9 @@ import (
 	"time"
 
 	"vitalseal/internal/access"
+	"vitalseal/internal/archive"
 	"vitalseal/internal/delivery"
+	"vitalseal/internal/directory"
 	"vitalseal/internal/store"
 	"vitalseal/internal/view/api"
 )
@@ -165,12 +167,12 @@ type clockOut struct {
 	Waiting  int64      `json:"waiting_chunks"`    // on no chart until the clock is settled
 }
 
-func describeClock(c store.ClockState) *clockOut {
+func describeClock(c archive.ClockState) *clockOut {
 	o := &clockOut{Known: c.Known, Ahead: c.Offset.Seconds(), Error: c.Error.Seconds(), Waiting: c.Waiting}
 	if !c.At.IsZero() && c.At.Unix() != 0 {
 		o.Measured = &c.At
 	}
-	if now := (store.Clock{Known: c.Known, Offset: c.Offset, Error: c.Error}); c.Known && !now.Sure() {
+	if now := (archive.Clock{Known: c.Known, Offset: c.Offset, Error: c.Error}); c.Known && !now.Sure() {
 		o.Problem = delivery.ClockWords(c.Offset)
 	}
 	return o
@@ -183,7 +185,7 @@ type certificateOut struct {
 	NotAfter  time.Time `json:"not_after"`
 }
 
-func describe(d store.Device) deviceOut {
+func describe(d directory.Device) deviceOut {
 	o := deviceOut{ID: d.ID, Kind: d.Kind, Model: d.Model, Serial: d.Serial, Gateway: d.Gateway, State: d.State,
 		Bed: d.Bed, Mode: d.Mode, Wards: d.Wards, EnrolledBy: d.EnrolledBy, Version: d.Version, NewKey: d.Rotate}
 	if !d.LastSeen.IsZero() {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"vitalseal/internal/access"
+	"vitalseal/internal/archive"
 	"vitalseal/internal/store"
 	"vitalseal/internal/view/api"
 )
@@ -112,7 +113,7 @@ type foundOut struct {
 	Sensors []string `json:"sensors"`
 }
 
-func describeFound(f store.Found) foundOut {
+func describeFound(f archive.Found) foundOut {
 	o := foundOut{Count: f.Count, More: f.More, Kinds: []string{}, Sensors: sensorNames(f)}
 	for _, k := range f.Kinds {
 		o.Kinds = append(o.Kinds, k.String())
@@ -128,7 +129,7 @@ func describeFound(f store.Found) foundOut {
 // patient has of that span already. It is decided as the move itself.
 func (h *handler) previewMove(ctx context.Context, rq *api.Request) (any, error) {
 	q := rq.URL.Query()
-	m := store.Move{From: q.Get("from"), To: q.Get("to"), Person: rq.Subject.Person.ID}
+	m := archive.Move{From: q.Get("from"), To: q.Get("to"), Person: rq.Subject.Person.ID}
 	source := access.OnPatient(m.From)
 	if m.From == store.Unassigned {
 		source = access.OnSystem()

@@ -8,9 +8,10 @@ import (
 	"time"
 
 	"vitalseal/internal/access"
+	"vitalseal/internal/archive"
 	"vitalseal/internal/delivery"
+	"vitalseal/internal/directory"
 	"vitalseal/internal/seal"
-	"vitalseal/internal/store"
 	"vitalseal/internal/vitals"
 )
 
@@ -22,12 +23,12 @@ func TestSensorsOfMyWards(t *testing.T) {
 	ctx := t.Context()
 	for _, d := range []struct{ name, model, bed string }{{"oxi-b", "MAX30100", "b-1"}, {"spare", "MAX30100", ""}, {"adc-1", "MCP3008", ""}, {"gone", "MAX30100", ""}, {"cuff-a", "MPS20N0040D", "a-2"}} {
 		id := domain + "/sensor/" + d.name
-		w.must(w.store.CreateDevice(ctx, store.Device{ID: id, Kind: "sensor", Model: d.model, Serial: "S-" + d.name, State: store.DeviceActive, Gateway: domain + "/gateway/gw-1"}))
+		w.must(w.store.CreateDevice(ctx, directory.Device{ID: id, Kind: "sensor", Model: d.model, Serial: "S-" + d.name, State: directory.DeviceActive, Gateway: domain + "/gateway/gw-1"}))
 		if d.bed != "" {
 			w.must(w.store.PlaceDevice(ctx, id, d.bed, time.Now().Add(-time.Hour)))
 		}
 	}
-	w.must(w.store.SetDeviceState(ctx, domain+"/sensor/gone", store.DeviceDeleted))
+	w.must(w.store.SetDeviceState(ctx, domain+"/sensor/gone", directory.DeviceDeleted))
 	for role, want := range map[access.Role][2]string{
 		access.RoleNurse: {"a-1 a-2", "oxi-1@a-1 cuff-a@a-2 spare@"},
 		access.RoleStaff: {"a-1 a-2 b-1", "oxi-1@a-1 cuff-a@a-2 oxi-b@b-1 spare@"},
@@ -77,7 +78,7 @@ func TestSensorsOfMyWards(t *testing.T) {
 func TestPreviewOfAMove(t *testing.T) {
 	w, a, b := twoWards(t)
 	ctx := t.Context()
-	w.must(w.store.CreateDevice(ctx, store.Device{ID: domain + "/sensor/oxi-2", Kind: "sensor", Model: "MAX30100", State: store.DeviceActive, Gateway: domain + "/gateway/gw-1"}))
+	w.must(w.store.CreateDevice(ctx, directory.Device{ID: domain + "/sensor/oxi-2", Kind: "sensor", Model: "MAX30100", State: directory.DeviceActive, Gateway: domain + "/gateway/gw-1"}))
 	other, err := w.store.CreatePatient(ctx, "Q")
 	w.must(err)
 	w.must(w.store.Admit(ctx, other, "a-2", time.Now().Add(-3*time.Hour)))
@@ -92,7 +93,7 @@ func TestPreviewOfAMove(t *testing.T) {
 		}
 		id := domain + "/sensor/" + sensor
 		c := vitals.Chunk{Signal: vitals.Numerics, Start: at, Bundles: []vitals.Bundle{{At: at, Numerics: []vitals.Numeric{value}}}}
-		o, why, err := w.store.Append(ctx, g, store.Arrival{Sensor: id, Chunk: c, Received: time.Now(),
+		o, why, err := w.store.Append(ctx, g, archive.Arrival{Sensor: id, Chunk: c, Received: time.Now(),
 			Header: seal.Header{Sensor: id, Signal: uint8(c.Signal), Seq: n, Epoch: seal.Epoch{ID: seal.EpochID{1}, Number: 1}, Start: at}})
 		if err != nil || o != delivery.Accepted {
 			t.Fatal(o, why, err)
@@ -158,7 +159,7 @@ func TestMoveComparesTheSameKinds(t *testing.T) {
 	w.must(err)
 	w.must(w.store.Admit(ctx, other, "a-2", past))
 	for _, s := range []struct{ name, model string }{{"cuff-2", "MPS20N0040D"}, {"oxi-2", "MAX30100"}} {
-		w.must(w.store.CreateDevice(ctx, store.Device{ID: domain + "/sensor/" + s.name, Kind: "sensor", Model: s.model, State: store.DeviceActive, Gateway: domain + "/gateway/gw-1"}))
+		w.must(w.store.CreateDevice(ctx, directory.Device{ID: domain + "/sensor/" + s.name, Kind: "sensor", Model: s.model, State: directory.DeviceActive, Gateway: domain + "/gateway/gw-1"}))
 		w.must(w.store.PlaceDevice(ctx, domain+"/sensor/"+s.name, "a-2", past))
 	}
 	begin := time.Now().Add(-time.Hour).UTC().Truncate(time.Second)
@@ -167,7 +168,7 @@ func TestMoveComparesTheSameKinds(t *testing.T) {
 		t.Helper()
 		id := domain + "/sensor/" + sensor
 		c := vitals.Chunk{Signal: vitals.Numerics, Start: begin, Bundles: []vitals.Bundle{{At: begin, Numerics: values}}}
-		o, why, err := w.store.Append(ctx, g, store.Arrival{Sensor: id, Chunk: c, Received: time.Now(),
+		o, why, err := w.store.Append(ctx, g, archive.Arrival{Sensor: id, Chunk: c, Received: time.Now(),
 			Header: seal.Header{Sensor: id, Signal: uint8(c.Signal), Epoch: seal.Epoch{ID: seal.EpochID{1}, Number: 1}, Start: begin}})
 		if err != nil || o != delivery.Accepted {
 			t.Fatal(o, why, err)

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"vitalseal/internal/access"
+	"vitalseal/internal/directory"
 	"vitalseal/internal/store"
 )
 
@@ -81,16 +82,16 @@ type leftSensor struct {
 type house struct {
 	h     *Handler
 	rooms layout
-	at    map[string][]store.Device // sensors by bed
-	heard map[string]time.Time      // by gateway (SPIFFE id)
+	at    map[string][]directory.Device // sensors by bed
+	heard map[string]time.Time          // by gateway (SPIFFE id)
 	// sees tells whether the reader may know of a bed, and named whether of persons too.
-	sees  func(store.Bed) bool
+	sees  func(directory.Bed) bool
 	named bool
 }
 
 // house reads what is where. s is the reader, who learns of other beds as the list of beds has them.
 func (h *Handler) house(ctx context.Context, s access.Subject, rooms layout) (*house, error) {
-	x := &house{h: h, rooms: rooms, named: true, sees: func(b store.Bed) bool {
+	x := &house{h: h, rooms: rooms, named: true, sees: func(b directory.Bed) bool {
 		may, err := h.cfg.Access.Filter(ctx, s, access.ListBeds, []access.PatientRef{{Ward: b.Ward, Bed: b.ID}})
 		return err == nil && len(may) > 0 // undecided: the reader learns that the sensor is away, not where
 	}}
@@ -118,7 +119,7 @@ const inventoryFor = 2 * time.Second
 // inventory is what was last read of it. The zero value is ready.
 type inventory struct {
 	mu      sync.Mutex // guards all below; the maps do not change once they are made
-	at      map[string][]store.Device
+	at      map[string][]directory.Device
 	heard   map[string]time.Time
 	read    time.Time
 	changes uint64 // of the directory, before it was read
@@ -130,12 +131,12 @@ func (k *inventory) readAll(ctx context.Context, from *store.Store) error {
 	if err != nil {
 		return err
 	}
-	at, last := map[string][]store.Device{}, map[string]time.Time{}
+	at, last := map[string][]directory.Device{}, map[string]time.Time{}
 	for _, d := range all {
 		gateway := d.ID
 		if d.Kind == "sensor" {
 			gateway = d.Gateway
-			if d.Bed != "" && d.State != store.DeviceDeleted && !strings.EqualFold(d.Model, converter) {
+			if d.Bed != "" && d.State != directory.DeviceDeleted && !strings.EqualFold(d.Model, converter) {
 				at[d.Bed] = append(at[d.Bed], d)
 			}
 		}
@@ -153,7 +154,7 @@ func (x *house) bedside(ctx context.Context, bed string, now time.Time) (*atBed,
 	has := map[string]bool{}
 	for _, d := range x.at[bed] {
 		s := bedSensor{Sensor: shortName(d.ID), Purpose: purposeOf(d.Model)}
-		if d.State != store.DeviceActive {
+		if d.State != directory.DeviceActive {
 			s.State = d.State
 		} else {
 			has[s.Purpose] = true
@@ -182,7 +183,7 @@ func (x *house) bedside(ctx context.Context, bed string, now time.Time) (*atBed,
 		if has[l.Purpose] || strings.EqualFold(d.Model, converter) {
 			continue
 		}
-		i := slices.IndexFunc(x.rooms.beds, func(b store.Bed) bool { return b.ID == d.Bed })
+		i := slices.IndexFunc(x.rooms.beds, func(b directory.Bed) bool { return b.ID == d.Bed })
 		if d.Bed == "" || i >= 0 && x.sees(x.rooms.beds[i]) {
 			l.Off = d.Bed == ""
 			if i >= 0 {

@@ -7,7 +7,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"vitalseal/internal/store"
+	"vitalseal/internal/directory"
 	"vitalseal/internal/vitals"
 )
 
@@ -133,7 +133,7 @@ func TestMovedOximeter(t *testing.T) {
 		t.Errorf("taken off: %+v", b)
 	}
 	move("a-10", time.Minute)
-	if err := w.store.CreateDevice(ctx, store.Device{ID: station + "-wall", Kind: "workstation", State: store.DeviceActive, Mode: store.ModeDisplay, Wards: []string{"ward-a"}}); err != nil {
+	if err := w.store.CreateDevice(ctx, directory.Device{ID: station + "-wall", Kind: "workstation", State: directory.DeviceActive, Mode: directory.ModeDisplay, Wards: []string{"ward-a"}}); err != nil {
 		t.Fatal(err)
 	}
 	w.at(station + "-wall")
@@ -164,7 +164,7 @@ func TestSilentGateway(t *testing.T) {
 		}
 	}
 	const gateway, sensor = "spiffe://test.vitalseal.internal/gateway/gw-9", "spiffe://test.vitalseal.internal/sensor/oxi-9"
-	for _, d := range []store.Device{{ID: gateway, Kind: "gateway", State: store.DeviceActive}, {ID: sensor, Kind: "sensor", Model: "MAX30100", Gateway: gateway, State: store.DeviceActive}} {
+	for _, d := range []directory.Device{{ID: gateway, Kind: "gateway", State: directory.DeviceActive}, {ID: sensor, Kind: "sensor", Model: "MAX30100", Gateway: gateway, State: directory.DeviceActive}} {
 		if err := w.store.CreateDevice(t.Context(), d); err != nil {
 			t.Fatal(err)
 		}
@@ -194,7 +194,7 @@ func TestSilentGateway(t *testing.T) {
 	if err := w.store.TouchDevice(t.Context(), sensor); err != nil {
 		t.Fatal(err)
 	}
-	if err := w.store.CreateWard(t.Context(), store.Ward{ID: "other", Name: "Other"}); err != nil { // so that the inventory is read anew at once
+	if err := w.store.CreateWard(t.Context(), directory.Ward{ID: "other", Name: "Other"}); err != nil { // so that the inventory is read anew at once
 		t.Fatal(err)
 	}
 	if silent, _ := its(); silent {

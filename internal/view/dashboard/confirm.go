@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"vitalseal/internal/access"
+	"vitalseal/internal/archive"
 	"vitalseal/internal/store"
 )
 
@@ -40,7 +41,7 @@ func (h *Handler) questions(ctx context.Context, s access.Subject, g access.Gran
 		return q, err
 	}
 	for _, x := range all {
-		one := question{ID: strconv.FormatInt(x.ID, 10), Sensor: shortName(x.Sensor), Silent: x.Begin.UTC(), Spoke: x.End.UTC(), No: x.Answer == store.AnswerNo}
+		one := question{ID: strconv.FormatInt(x.ID, 10), Sensor: shortName(x.Sensor), Silent: x.Begin.UTC(), Spoke: x.End.UTC(), No: x.Answer == archive.AnswerNo}
 		if one.No {
 			one.By = h.nameOf(ctx, x.Person)
 		}
@@ -80,7 +81,7 @@ func (h *Handler) confirm(w http.ResponseWriter, r *http.Request) error {
 	if err := read(r, &in); err != nil {
 		return err
 	}
-	if in.Answer != store.AnswerYes && in.Answer != store.AnswerNo {
+	if in.Answer != archive.AnswerYes && in.Answer != archive.AnswerNo {
 		return badRequest("answer: yes or no.")
 	}
 	var ids []int64
@@ -91,7 +92,7 @@ func (h *Handler) confirm(w http.ResponseWriter, r *http.Request) error {
 		}
 		ids = append(ids, n)
 	}
-	was, err := h.cfg.Store.Confirm(ctx, g, id, ids, in.Answer == store.AnswerYes)
+	was, err := h.cfg.Store.Confirm(ctx, g, id, ids, in.Answer == archive.AnswerYes)
 	switch {
 	case errors.Is(err, store.ErrConflict):
 		return fmt.Errorf("%w: %w", errNotOpen, err)
@@ -136,7 +137,7 @@ func (h *Handler) notConfirmed(ctx context.Context, g access.Grant, id string, f
 			q.By, q.At = h.nameOf(ctx, x.Person), &x.Answered
 		}
 		switch {
-		case x.Answer == store.AnswerYes:
+		case x.Answer == archive.AnswerYes:
 			q.To = &x.Answered
 		case !x.Until.IsZero():
 			q.To = &x.Until

@@ -6,7 +6,7 @@ import (
 	"testing"
 	"time"
 
-	"vitalseal/internal/store"
+	"vitalseal/internal/archive"
 	"vitalseal/internal/vitals"
 )
 
@@ -30,7 +30,7 @@ type asked struct {
 func TestIsThisStillThePatient(t *testing.T) {
 	w := newWard(t)
 	now := time.Now()
-	w.append("a-1", numerics(now.Add(-store.DefaultConfirmAfter-time.Minute), good(vitals.SpO2, 97)))
+	w.append("a-1", numerics(now.Add(-archive.DefaultConfirmAfter-time.Minute), good(vitals.SpO2, 97)))
 	w.append("a-1", numerics(now, good(vitals.SpO2, 91)))
 	w.append("a-2", numerics(now, good(vitals.SpO2, 96)))
 	nurse, doctor := w.signedIn("nurse"), w.signedIn("doctor")

@@ -16,8 +16,9 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"vitalseal/internal/access"
+	"vitalseal/internal/archive"
+	"vitalseal/internal/directory"
 	"vitalseal/internal/seal"
-	"vitalseal/internal/store"
 	"vitalseal/internal/view/api"
 	"vitalseal/internal/vitals"
 )
@@ -129,7 +130,7 @@ func TestTrends(t *testing.T) {
 		}
 	}
 	from := minute.Add(-20 * time.Minute)
-	if err := w.store.SaveGaps(t.Context(), sensorOf("a-1"), []store.Gap{{Signal: vitals.PPG, Epoch: seal.EpochID{9}, First: 3, Last: 7, From: from, To: from.Add(time.Minute), Reason: "outbox_full"}}); err != nil {
+	if err := w.store.SaveGaps(t.Context(), sensorOf("a-1"), []archive.Gap{{Signal: vitals.PPG, Epoch: seal.EpochID{9}, First: 3, Last: 7, From: from, To: from.Add(time.Minute), Reason: "outbox_full"}}); err != nil {
 		t.Fatal(err)
 	}
 	for minutes, step := range map[int]int{60: 60, 7 * 24 * 60: 900, 30 * 24 * 60: 3600} {
@@ -218,8 +219,8 @@ func TestOneUnreadablePatient(t *testing.T) {
 	w.lost.Store(&w.ada)
 	w.append("a-2", numerics(time.Now(), good(vitals.HeartRate, 88)))
 	for path, b := range map[string]*browser{"/api/beds": w.signedIn("nurse"), "/api/display": func() *browser {
-		if err := w.store.CreateDevice(t.Context(), store.Device{ID: elsewhere, Kind: "workstation", State: store.DeviceActive,
-			Mode: store.ModeDisplay, Wards: []string{"ward-a"}}); err != nil {
+		if err := w.store.CreateDevice(t.Context(), directory.Device{ID: elsewhere, Kind: "workstation", State: directory.DeviceActive,
+			Mode: directory.ModeDisplay, Wards: []string{"ward-a"}}); err != nil {
 			t.Fatal(err)
 		}
 		return w.browser()

@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"vitalseal/internal/access"
-	"vitalseal/internal/store"
+	"vitalseal/internal/directory"
 )
 
 // maxScreens bounds the grants that are remembered for wall screens.
@@ -94,7 +94,7 @@ func (h *Handler) display(w http.ResponseWriter, r *http.Request) error {
 		Beds       []displayBed `json:"beds"`
 	}{Beds: []displayBed{}}
 	// A wall says of a sensor that left where it is within the wards of the wall, and names no person.
-	what := &house{h: h, rooms: rooms, sees: func(b store.Bed) bool { return slices.Contains(wards, b.Ward) }}
+	what := &house{h: h, rooms: rooms, sees: func(b directory.Bed) bool { return slices.Contains(wards, b.Ward) }}
 	if err := what.read(ctx); err != nil {
 		return err
 	}

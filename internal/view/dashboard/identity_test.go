@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"vitalseal/internal/access"
-	"vitalseal/internal/store"
+	"vitalseal/internal/directory"
 	"vitalseal/internal/view/api"
 	"vitalseal/internal/view/dashboard"
 	"vitalseal/internal/vitals"
@@ -276,7 +276,7 @@ func TestDisplay(t *testing.T) {
 	const wall = "spiffe://test.vitalseal.internal/workstation/wall"
 	w.append("a-1", numerics(time.Now(), good(vitals.HeartRate, 72)))
 	w.append("b-1", numerics(time.Now(), good(vitals.HeartRate, 99)))
-	if err := w.store.CreateDevice(t.Context(), store.Device{ID: wall, Kind: "workstation", State: store.DeviceActive, Mode: store.ModeDisplay, Wards: []string{"ward-a"}}); err != nil {
+	if err := w.store.CreateDevice(t.Context(), directory.Device{ID: wall, Kind: "workstation", State: directory.DeviceActive, Mode: directory.ModeDisplay, Wards: []string{"ward-a"}}); err != nil {
 		t.Fatal(err)
 	}
 	b := w.browser()

@@ -13,7 +13,8 @@ import (
 	"github.com/coder/websocket"
 
 	"vitalseal/internal/access"
-	"vitalseal/internal/store"
+	"vitalseal/internal/archive"
+	"vitalseal/internal/channel"
 	"vitalseal/internal/vitals"
 )
 
@@ -164,7 +165,7 @@ func (h *Handler) liveView(w http.ResponseWriter, r *http.Request) error {
 type liveViewer struct {
 	h       *Handler
 	conn    *websocket.Conn
-	sub     *store.Subscription
+	sub     *archive.Subscription
 	subject access.Subject
 	ids     []string       // patients, one for each of grants
 	grants  []access.Grant // recheck's
@@ -249,9 +250,9 @@ func (v *liveViewer) pump(ctx context.Context, out chan<- any) error {
 	for {
 		u, err := v.sub.Next(ctx)
 		switch {
-		case errors.Is(err, store.ErrLagged):
+		case errors.Is(err, archive.ErrLagged):
 			return errLagged
-		case errors.Is(err, store.ErrGrantExpired): // recheck, which would know of a refusal, got no answer in all that time
+		case errors.Is(err, archive.ErrGrantExpired): // recheck, which would know of a refusal, got no answer in all that time
 			return access.ErrUndecided
 		case err != nil:
 			return err
@@ -272,7 +273,7 @@ func (v *liveViewer) pump(ctx context.Context, out chan<- any) error {
 // comes later is backlog, and as old as it says.
 const heardNear = time.Minute
 
-func (v *liveViewer) message(u store.Update) (any, bool) {
+func (v *liveViewer) message(u archive.Update) (any, bool) {
 	switch u.Chunk.Signal {
 	case vitals.Numerics:
 		c := v.choose[u.Patient]
@@ -437,8 +438,8 @@ func (h *Handler) liveBounds(ctx context.Context, s access.Subject) (LiveBounds,
 	for _, of := range []struct {
 		kind, id string
 		to       *int
-	}{{store.LimitPerson, s.Person.ID, &b.Person}, {store.LimitStation, s.Workstation, &b.Station}} {
-		set, err := h.cfg.Store.LimitOf(ctx, of.kind, of.id, store.LimitLive)
+	}{{channel.LimitPerson, s.Person.ID, &b.Person}, {channel.LimitStation, s.Workstation, &b.Station}} {
+		set, err := h.cfg.Store.LimitOf(ctx, of.kind, of.id, channel.LimitLive)
 		if err != nil {
 			return b, err
 		}

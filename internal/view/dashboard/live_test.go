@@ -17,6 +17,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"vitalseal/internal/access"
+	"vitalseal/internal/channel"
 	"vitalseal/internal/store"
 	"vitalseal/internal/view/api"
 	"vitalseal/internal/view/dashboard"
@@ -334,7 +335,7 @@ func TestFirstLiveViewsOfAWorkstation(t *testing.T) {
 	open(b, 4)
 	full(b, "live views of all")
 	w.at("spiffe://test/workstation/small")
-	if _, err := w.store.SetLimit(t.Context(), store.Limit{Kind: store.LimitStation, ID: "spiffe://test/workstation/small", Name: store.LimitLive, Value: 1}); err != nil {
+	if _, err := w.store.SetLimit(t.Context(), channel.Limit{Kind: channel.LimitStation, ID: "spiffe://test/workstation/small", Name: channel.LimitLive, Value: 1}); err != nil {
 		t.Fatal(err)
 	}
 	b = w.signedIn("doctor")

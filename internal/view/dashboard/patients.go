@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"vitalseal/internal/access"
+	"vitalseal/internal/archive"
+	"vitalseal/internal/directory"
 	"vitalseal/internal/store"
 	"vitalseal/internal/vitals"
 )
@@ -354,7 +356,7 @@ type trendOther struct {
 	Disagree  bool    `json:"disagree,omitempty"`
 }
 
-func trendPointOf(p store.TrendPoint) trendPoint {
+func trendPointOf(p archive.TrendPoint) trendPoint {
 	out := trendPoint{At: p.At.UTC(), Min: p.Min, Mean: p.Mean, Max: p.Max, Count: p.Count, Uncertain: p.Questionable, Asserted: p.Asserted,
 		Source: shortName(p.Sensor), Sensors: p.Sensors}
 	for _, o := range p.Others {
@@ -543,7 +545,7 @@ func number(r *http.Request, name string, absent, low, high int) (int, error) {
 // layout is the wards and beds with their names.
 type layout struct {
 	wards map[string]string
-	beds  []store.Bed
+	beds  []directory.Bed
 	names map[string]string
 }
 

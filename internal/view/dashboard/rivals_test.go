@@ -7,9 +7,10 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"vitalseal/internal/archive"
 	"vitalseal/internal/delivery"
+	"vitalseal/internal/directory"
 	"vitalseal/internal/seal"
-	"vitalseal/internal/store"
 	"vitalseal/internal/vitals"
 )
 
@@ -18,7 +19,7 @@ const newcomer = "spiffe://test.vitalseal.internal/sensor/new-9"
 // second puts a second oximeter to Ada's bed.
 func (w *ward) second() {
 	w.t.Helper()
-	if err := w.store.CreateDevice(w.t.Context(), store.Device{ID: newcomer, Kind: "sensor", Model: "MAX30100", State: store.DeviceActive}); err != nil {
+	if err := w.store.CreateDevice(w.t.Context(), directory.Device{ID: newcomer, Kind: "sensor", Model: "MAX30100", State: directory.DeviceActive}); err != nil {
 		w.t.Fatal(err)
 	}
 	if err := w.store.PlaceDevice(w.t.Context(), newcomer, "a-1", time.Now().Add(-time.Hour)); err != nil {
@@ -37,7 +38,7 @@ func (w *ward) stores(sensor string, c vitals.Chunk) {
 	w.t.Helper()
 	key := sensor + c.Signal.String()
 	w.seq[key]++
-	o, why, err := w.store.Append(context.Background(), w.grant, store.Arrival{Sensor: sensor, Chunk: c, Received: time.Now(), Header: seal.Header{
+	o, why, err := w.store.Append(context.Background(), w.grant, archive.Arrival{Sensor: sensor, Chunk: c, Received: time.Now(), Header: seal.Header{
 		Sensor: sensor, Signal: uint8(c.Signal), Start: c.Start, Seq: w.seq[key], Epoch: seal.Epoch{ID: seal.EpochID{4}, Number: 4}}})
 	if err != nil || o != delivery.Accepted {
 		w.t.Fatal(o, why, err)
@@ -200,7 +201,7 @@ func TestDoubtStaysAtTheBed(t *testing.T) {
 	w := newWard(t)
 	const cuff1, cuff2 = "spiffe://test.vitalseal.internal/sensor/cuff-8", "spiffe://test.vitalseal.internal/sensor/cuff-9"
 	for id, model := range map[string]string{newcomer: "MAX30100", cuff1: "MPS20N0040D", cuff2: "MPS20N0040D"} {
-		if err := w.store.CreateDevice(t.Context(), store.Device{ID: id, Kind: "sensor", Model: model, State: store.DeviceActive}); err != nil {
+		if err := w.store.CreateDevice(t.Context(), directory.Device{ID: id, Kind: "sensor", Model: model, State: directory.DeviceActive}); err != nil {
 			t.Fatal(err)
 		}
 		if err := w.store.PlaceDevice(t.Context(), id, "a-1", time.Now().Add(-time.Hour)); err != nil {

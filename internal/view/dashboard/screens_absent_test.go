@@ -7,7 +7,8 @@ import (
 
 	"github.com/chromedp/chromedp"
 
-	"vitalseal/internal/store"
+	"vitalseal/internal/archive"
+	"vitalseal/internal/directory"
 	"vitalseal/internal/vitals"
 )
 
@@ -41,8 +42,8 @@ func TestAbsentScreens(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	must(s.store.CreateDevice(ctx, store.Device{ID: spiffe("workstation/wall"), Kind: "workstation", State: store.DeviceActive, Mode: store.ModeDisplay, Wards: []string{"a"}}))
-	must(s.store.CreateDevice(ctx, store.Device{ID: spiffe("gateway/gw-dead"), Kind: "gateway", State: store.DeviceActive}))
+	must(s.store.CreateDevice(ctx, directory.Device{ID: spiffe("workstation/wall"), Kind: "workstation", State: directory.DeviceActive, Mode: directory.ModeDisplay, Wards: []string{"a"}}))
+	must(s.store.CreateDevice(ctx, directory.Device{ID: spiffe("gateway/gw-dead"), Kind: "gateway", State: directory.DeviceActive}))
 	for bed, name := range map[string]string{"a-51": "Abel Eins", "a-52": "Berta Zwei", "a-53": "Cleo Drei", "a-54": "Dirk Vier", "a-55": "Edda Fünf", "a-56": "Falk Sechs", "a-57": "Gila Sieben"} {
 		s.bedded(bed, name)
 		s.sensor("oxi-"+bed, "MAX30100", bed, past)
@@ -63,21 +64,21 @@ func TestAbsentScreens(t *testing.T) {
 		return []vitals.Numeric{vitals.Absent(vitals.Systolic, q), vitals.Absent(vitals.Diastolic, q), vitals.Absent(vitals.MeanArterial, q)}
 	}
 	measured, tried := now.Add(-31*time.Minute), now.Add(-4*time.Minute)
-	s.say("cuff-a-51", measured, store.Clock{}, vitals.Checked(vitals.Systolic, 128, vitals.Good), vitals.Checked(vitals.Diastolic, 79, vitals.Good), vitals.Checked(vitals.MeanArterial, 95, vitals.Good))
-	s.say("cuff-a-51", tried, store.Clock{}, pressure(vitals.Motion)...)
-	s.say("cuff-a-52", tried, store.Clock{}, pressure(vitals.OutOfRange)...)
+	s.say("cuff-a-51", measured, archive.Clock{}, vitals.Checked(vitals.Systolic, 128, vitals.Good), vitals.Checked(vitals.Diastolic, 79, vitals.Good), vitals.Checked(vitals.MeanArterial, 95, vitals.Good))
+	s.say("cuff-a-51", tried, archive.Clock{}, pressure(vitals.Motion)...)
+	s.say("cuff-a-52", tried, archive.Clock{}, pressure(vitals.OutOfRange)...)
 	left := now.Add(-20 * time.Minute)
 	for _, bed := range []string{"a-53", "a-54"} {
-		s.say("oxi-"+bed, left.Add(-time.Minute), store.Clock{}, beat(66, 98)...)
+		s.say("oxi-"+bed, left.Add(-time.Minute), archive.Clock{}, beat(66, 98)...)
 	}
 	must(errors.Join(s.store.PlaceDeviceBy(ctx, spiffe("sensor/oxi-a-53"), "a-3", nurse, left), s.store.PlaceDeviceBy(ctx, spiffe("sensor/oxi-a-54"), "b-1", nurse, left)))
 	silent := now.Add(-13 * time.Minute)
-	s.say("oxi-a-55", silent, store.Clock{}, beat(66, 98)...)
+	s.say("oxi-a-55", silent, archive.Clock{}, beat(66, 98)...)
 	// A sensor of a gateway that was killed 10 minutes ago, by the hub's clock of then.
-	dead := store.Device{ID: spiffe("sensor/oxi-dead"), Kind: "sensor", Model: "MAX30100", Gateway: spiffe("gateway/gw-dead"), State: store.DeviceActive}
+	dead := directory.Device{ID: spiffe("sensor/oxi-dead"), Kind: "sensor", Model: "MAX30100", Gateway: spiffe("gateway/gw-dead"), State: directory.DeviceActive}
 	must(errors.Join(s.store.CreateDevice(ctx, dead), s.store.PlaceDevice(ctx, dead.ID, "a-56", past), s.store.PlaceDevice(ctx, spiffe("sensor/oxi-a-56"), "", past.Add(time.Hour))))
 	killed := now.Add(-10 * time.Minute)
-	s.say("oxi-dead", killed, store.Clock{}, beat(66, 98)...)
+	s.say("oxi-dead", killed, archive.Clock{}, beat(66, 98)...)
 	s.behind.Store(int64(10 * time.Minute))
 	must(s.store.TouchDevice(ctx, spiffe("gateway/gw-dead")))
 	s.behind.Store(0)
@@ -90,11 +91,11 @@ func TestAbsentScreens(t *testing.T) {
 		}
 		at := time.Now()
 		for _, bed := range []string{"a-51", "a-52"} {
-			s.say("oxi-"+bed, at, store.Clock{}, beat(70, 97)...)
-			s.say("cuff-"+bed, at, store.Clock{}, vitals.Checked(vitals.CuffPressure, 0, vitals.Good))
+			s.say("oxi-"+bed, at, archive.Clock{}, beat(70, 97)...)
+			s.say("cuff-"+bed, at, archive.Clock{}, vitals.Checked(vitals.CuffPressure, 0, vitals.Good))
 		}
-		s.say("cuff-a-55", at, store.Clock{}, vitals.Checked(vitals.CuffPressure, 16, vitals.Good))
-		s.say("oxi-a-57", at, store.Clock{}, vitals.Absent(vitals.HeartRate, vitals.ProbeOff), vitals.Absent(vitals.SpO2, vitals.Settling))
+		s.say("cuff-a-55", at, archive.Clock{}, vitals.Checked(vitals.CuffPressure, 16, vitals.Good))
+		s.say("oxi-a-57", at, archive.Clock{}, vitals.Absent(vitals.HeartRate, vitals.ProbeOff), vitals.Absent(vitals.SpO2, vitals.Settling))
 	})
 	hm := func(at time.Time) string { return at.Local().Format("15:04") }
 	hms := func(at time.Time) string { return at.Local().Format("15:04:05") }

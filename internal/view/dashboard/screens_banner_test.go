@@ -8,7 +8,7 @@ import (
 	"github.com/chromedp/chromedp"
 
 	"vitalseal/internal/access"
-	"vitalseal/internal/store"
+	"vitalseal/internal/directory"
 )
 
 // bannerStays: what must be known about security comes while a person works, and moves nothing: the banner has its place from the first
@@ -26,7 +26,7 @@ func (s *stage) bannerStays(t *testing.T) {
 		p.await("the page", `!!document.querySelector('main h1')`)
 		before := js[int](p, top)
 		// The events that are there come, and one more.
-		if err := s.store.NoteSecurity(t.Context(), store.SecurityEvent{Kind: access.EventGuessing, Place: spiffe("workstation/late-" + x.login), Detail: "20 wrong proofs of identity", Last: time.Now().Add(time.Duration(i))}); err != nil {
+		if err := s.store.NoteSecurity(t.Context(), directory.SecurityEvent{Kind: access.EventGuessing, Place: spiffe("workstation/late-" + x.login), Detail: "20 wrong proofs of identity", Last: time.Now().Add(time.Duration(i))}); err != nil {
 			t.Fatal(err)
 		}
 		late := `[...document.querySelectorAll('[data-testid="security-guessing"]')].some(e => e.innerText.includes('late-` + x.login + `'))`

@@ -6,7 +6,7 @@ import (
 
 	"github.com/chromedp/chromedp"
 
-	"vitalseal/internal/store"
+	"vitalseal/internal/archive"
 )
 
 // chartOfTwo: where two oximeters at one bed gave values, the chart says "two sensors", shows the
@@ -20,9 +20,9 @@ func (s *stage) chartOfTwo(t *testing.T) {
 	begin := time.Now().Truncate(time.Minute).Add(-30 * time.Minute)
 	for i := range 20 { // the first alone for ten minutes, then both
 		at := begin.Add(time.Duration(i) * time.Minute)
-		s.say("oxi-a-33", at, store.Clock{}, beat(70+float64(i%2), 97)...)
+		s.say("oxi-a-33", at, archive.Clock{}, beat(70+float64(i%2), 97)...)
 		if i >= 10 {
-			s.say("new-a-33", at.Add(time.Second), store.Clock{}, beat(104+float64(i%2), 97)...)
+			s.say("new-a-33", at.Add(time.Second), archive.Clock{}, beat(104+float64(i%2), 97)...)
 		}
 	}
 	for _, x := range []struct {

@@ -11,7 +11,8 @@ import (
 
 	"github.com/chromedp/chromedp"
 
-	"vitalseal/internal/store"
+	"vitalseal/internal/archive"
+	"vitalseal/internal/directory"
 )
 
 // slowRoad is a router between a browser and the hub that delays what the hub says, and not what
@@ -99,12 +100,12 @@ func (s *slowRoad) carry(browser net.Conn, hub string, over <-chan struct{}) {
 // screens say so; what is old is never live.
 func TestLateScreens(t *testing.T) {
 	s := newStage(t)
-	if err := s.store.CreateDevice(t.Context(), store.Device{ID: spiffe("workstation/wall"), Kind: "workstation", State: store.DeviceActive, Mode: store.ModeDisplay, Wards: []string{"a"}}); err != nil {
+	if err := s.store.CreateDevice(t.Context(), directory.Device{ID: spiffe("workstation/wall"), Kind: "workstation", State: directory.DeviceActive, Mode: directory.ModeDisplay, Wards: []string{"a"}}); err != nil {
 		t.Fatal(err)
 	}
 	s.bedded("a-41", "Nora Spät")
 	s.sensor("oxi-a-41", "MAX30100", "a-41", time.Now().Add(-30*time.Hour))
-	s.eachSecond(func(int) { s.say("oxi-a-41", time.Now(), store.Clock{}, beat(70, 97)...) })
+	s.eachSecond(func(int) { s.say("oxi-a-41", time.Now(), archive.Clock{}, beat(70, 97)...) })
 	tile := `document.querySelector('[data-testid="bed-a-41"]')`
 
 	p := s.open("", "de", 1280)

@@ -10,7 +10,8 @@ import (
 	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/chromedp"
 
-	"vitalseal/internal/store"
+	"vitalseal/internal/archive"
+	"vitalseal/internal/directory"
 	"vitalseal/internal/vitals"
 )
 
@@ -18,7 +19,7 @@ import (
 func (s *stage) bedded(bed, patient string) {
 	s.t.Helper()
 	ctx, past := s.t.Context(), time.Now().Add(-30*time.Hour)
-	if err := s.store.CreateBed(ctx, store.Bed{ID: bed, Ward: "a", Name: "Bett " + bed}); err != nil {
+	if err := s.store.CreateBed(ctx, directory.Bed{ID: bed, Ward: "a", Name: "Bett " + bed}); err != nil {
 		s.t.Fatal(err)
 	}
 	id, err := s.store.CreatePatient(ctx, patient)
@@ -53,14 +54,14 @@ func (s *stage) anotherPatient(t *testing.T) {
 	s.t = t
 	s.bedded("a-6", "Frieda Holm")
 	s.sensor("oxi-a-6", "MAX30100", "a-6", time.Now().Add(-30*time.Hour))
-	s.say("oxi-a-6", time.Now().Add(-100*time.Minute), store.Clock{}, beat(66, 98)...)
+	s.say("oxi-a-6", time.Now().Add(-100*time.Minute), archive.Clock{}, beat(66, 98)...)
 	s.bedded("a-16", "Gina Lux")
 	s.sensor("oxi-a-16", "MAX30100", "a-16", time.Now().Add(-30*time.Hour))
-	s.say("oxi-a-16", time.Now().Add(-100*time.Minute), store.Clock{}, beat(66, 98)...)
+	s.say("oxi-a-16", time.Now().Add(-100*time.Minute), archive.Clock{}, beat(66, 98)...)
 	s.keepBeating("oxi-a-6", "oxi-a-16", "oxi-a-2")
 	s.sensor("cuff-a-6", "MPS20N0040D", "a-6", time.Now().Add(-time.Hour))
 	s.eachSecond(func(int) {
-		s.say("cuff-a-6", time.Now(), store.Clock{}, vitals.Checked(vitals.CuffPressure, 21.2, vitals.Good))
+		s.say("cuff-a-6", time.Now(), archive.Clock{}, vitals.Checked(vitals.CuffPressure, 21.2, vitals.Good))
 	})
 	asks := "asks-" + s.patients["a-6"]
 	p, phone := s.open("nurse", "en", 1280), s.open("nurse", "de", 390)
@@ -169,12 +170,12 @@ func (s *stage) timeAndSource(t *testing.T) {
 		return []vitals.Numeric{vitals.Checked(vitals.HeartRate, hr, vitals.Asserted), vitals.Checked(vitals.SpO2, 95, vitals.Asserted)}
 	}
 	for m := 50; m > 0; m -= 10 {
-		s.say("old-a-4", time.Now().Add(-time.Duration(m)*time.Minute), store.Clock{}, legacy(float64(60+m/10))...)
-		s.say("oxi-a-5", time.Now().Add(-time.Duration(m)*time.Minute), store.Clock{}, beat(66, 98)...)
+		s.say("old-a-4", time.Now().Add(-time.Duration(m)*time.Minute), archive.Clock{}, legacy(float64(60+m/10))...)
+		s.say("oxi-a-5", time.Now().Add(-time.Duration(m)*time.Minute), archive.Clock{}, beat(66, 98)...)
 	}
 	s.eachSecond(func(i int) {
-		s.say("old-a-4", time.Now(), store.Clock{}, legacy(float64(80+i%3))...)
-		s.say("oxi-a-5", time.Now().Add(time.Hour), store.Clock{Judged: true, Known: true, Offset: time.Hour}, beat(float64(70+i%3), 97)...)
+		s.say("old-a-4", time.Now(), archive.Clock{}, legacy(float64(80+i%3))...)
+		s.say("oxi-a-5", time.Now().Add(time.Hour), archive.Clock{Judged: true, Known: true, Offset: time.Hour}, beat(float64(70+i%3), 97)...)
 	})
 	words := english(t)
 	for _, x := range []struct {
@@ -237,7 +238,7 @@ func (s *stage) emergencyAndPrint(t *testing.T) {
 	s.t = t
 	s.keepBeating("oxi-a-1", "oxi-a-2", "oxi-b-1")
 	s.sensor("cuff-a-2", "MPS20N0040D", "a-2", time.Now().Add(-time.Hour))
-	s.say("cuff-a-2", time.Now().Add(-time.Minute), store.Clock{}, vitals.Checked(vitals.Systolic, 121, vitals.Good), vitals.Checked(vitals.Diastolic, 79, vitals.Good))
+	s.say("cuff-a-2", time.Now().Add(-time.Minute), archive.Clock{}, vitals.Checked(vitals.Systolic, 121, vitals.Good), vitals.Checked(vitals.Diastolic, 79, vitals.Good))
 	words := english(t)
 	for _, x := range []struct {
 		name, language string

@@ -6,7 +6,7 @@ import (
 
 	"github.com/chromedp/chromedp"
 
-	"vitalseal/internal/store"
+	"vitalseal/internal/archive"
 	"vitalseal/internal/vitals"
 )
 
@@ -22,7 +22,7 @@ func (s *stage) twoOximeters(t *testing.T) {
 	}
 	s.eachSecond(func(int) {
 		for sensor, spo2 := range map[string]float64{"oxi-a-31": 97, "new-a-31": 84, "oxi-a-32": 97, "new-a-32": 96} {
-			s.say(sensor, time.Now(), store.Clock{}, beat(70, spo2)...)
+			s.say(sensor, time.Now(), archive.Clock{}, beat(70, spo2)...)
 		}
 	})
 	for _, x := range []struct {
@@ -69,15 +69,15 @@ func (s *stage) silentRival(t *testing.T) {
 	s.sensor("cuff-a-33", "MPS20N0040D", "a-33", past)
 	s.sensor("kuff-a-33", "MPS20N0040D", "a-33", past)
 	pressure := func(sensor string, ago time.Duration, sys, dia float64) {
-		s.say(sensor, time.Now().Add(-ago), store.Clock{}, vitals.Checked(vitals.Systolic, sys, vitals.Good), vitals.Checked(vitals.Diastolic, dia, vitals.Good))
+		s.say(sensor, time.Now().Add(-ago), archive.Clock{}, vitals.Checked(vitals.Systolic, sys, vitals.Good), vitals.Checked(vitals.Diastolic, dia, vitals.Good))
 	}
 	pressure("cuff-a-33", 20*time.Minute, 109, 66)
 	pressure("kuff-a-33", 10*time.Minute, 123, 77)
 	last := time.Now().Add(-20 * time.Second)
 	for i := range 10 {
 		at := last.Add(-time.Duration(9-i) * time.Second)
-		s.say("oxi-a-33", at, store.Clock{}, beat(70, 97)...)
-		s.say("new-a-33", at, store.Clock{}, beat(70, 84)...)
+		s.say("oxi-a-33", at, archive.Clock{}, beat(70, 97)...)
+		s.say("new-a-33", at, archive.Clock{}, beat(70, 84)...)
 	}
 	s.keepBeating("oxi-a-33")
 	since := last.Local().Format("15:04:05")

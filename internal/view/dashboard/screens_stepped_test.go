@@ -7,14 +7,15 @@ import (
 
 	"github.com/chromedp/chromedp"
 
-	"vitalseal/internal/store"
+	"vitalseal/internal/archive"
+	"vitalseal/internal/directory"
 )
 
 // TestSteppedScreens: a workstation whose clock is set by hours, and one that slept. What is old is
 // never live meanwhile, ages are by the hub's time, and a screen is live again by itself.
 func TestSteppedScreens(t *testing.T) {
 	s := newStage(t)
-	if err := s.store.CreateDevice(t.Context(), store.Device{ID: spiffe("workstation/wall"), Kind: "workstation", State: store.DeviceActive, Mode: store.ModeDisplay, Wards: []string{"a"}}); err != nil {
+	if err := s.store.CreateDevice(t.Context(), directory.Device{ID: spiffe("workstation/wall"), Kind: "workstation", State: directory.DeviceActive, Mode: directory.ModeDisplay, Wards: []string{"a"}}); err != nil {
 		t.Fatal(err)
 	}
 	s.bedded("a-61", "Wanda Uhr")
@@ -22,7 +23,7 @@ func TestSteppedScreens(t *testing.T) {
 	var silent atomic.Bool
 	s.eachSecond(func(int) {
 		if !silent.Load() {
-			s.say("oxi-a-61", time.Now(), store.Clock{}, beat(70, 97)...)
+			s.say("oxi-a-61", time.Now(), archive.Clock{}, beat(70, 97)...)
 		}
 	})
 	p := s.open("", "en", 1280)

@@ -19,8 +19,10 @@ import (
 	"github.com/chromedp/chromedp"
 
 	"vitalseal/internal/access"
+	"vitalseal/internal/archive"
 	"vitalseal/internal/audit"
 	"vitalseal/internal/delivery"
+	"vitalseal/internal/directory"
 	"vitalseal/internal/seal"
 	"vitalseal/internal/signin"
 	"vitalseal/internal/store"
@@ -76,11 +78,11 @@ func newStage(t *testing.T) *stage {
 	must(err)
 	s.store, s.trail, s.grant = st, trail, engine.Standing("ingest", access.AppendVitals)
 	past := time.Now().Add(-30 * time.Hour)
-	must(st.CreateWard(ctx, store.Ward{ID: "a", Name: "Kardiologie A"}))
-	must(st.CreateWard(ctx, store.Ward{ID: "b", Name: "Chirurgie B"}))
-	must(st.CreateDevice(ctx, store.Device{ID: spiffe("gateway/gw-a1"), Kind: "gateway", State: store.DeviceActive}))
+	must(st.CreateWard(ctx, directory.Ward{ID: "a", Name: "Kardiologie A"}))
+	must(st.CreateWard(ctx, directory.Ward{ID: "b", Name: "Chirurgie B"}))
+	must(st.CreateDevice(ctx, directory.Device{ID: spiffe("gateway/gw-a1"), Kind: "gateway", State: directory.DeviceActive}))
 	for _, b := range []struct{ bed, ward, name string }{{"a-1", "a", "Ada Brandt"}, {"a-2", "a", "Emil Sørensen"}, {"a-3", "a", ""}, {"b-1", "b", "Bela Novak"}} {
-		must(st.CreateBed(ctx, store.Bed{ID: b.bed, Ward: b.ward, Name: "Bett " + b.bed}))
+		must(st.CreateBed(ctx, directory.Bed{ID: b.bed, Ward: b.ward, Name: "Bett " + b.bed}))
 		if b.name == "" {
 			continue
 		}
@@ -103,14 +105,14 @@ func newStage(t *testing.T) *stage {
 		must(err)
 	}
 	desk := func(*http.Request) string { return spiffe("workstation/desk") }
-	must(st.CreateDevice(ctx, store.Device{ID: desk(nil), Kind: "workstation", State: store.DeviceActive}))
+	must(st.CreateDevice(ctx, directory.Device{ID: desk(nil), Kind: "workstation", State: directory.DeviceActive}))
 	gate := gateOf(t, api.Config{SignIn: people, Workstation: desk})
 	board, err := dashboard.New(dashboard.Config{Store: st, Access: engine, SignIn: people, Log: log, Gate: gate, PasskeyHost: "localhost", Now: s.now})
 	must(err)
 	none := func(context.Context, string) error { return errors.New("there is no overlay here") }
 	administer := admin.New(admin.Config{Store: st, Access: engine, SignIn: people, Audit: trail, Subject: gate.Subject, Domain: "ward.example", Log: log,
 		Proven: s.proven, Search: s.searched,
-		Invite: func(context.Context, string, []store.Device) (json.RawMessage, error) {
+		Invite: func(context.Context, string, []directory.Device) (json.RawMessage, error) {
 			return json.RawMessage(`{"ticket":"of a test"}`), nil
 		}, Disable: none, Enable: none, Delete: none, Rotate: none, ResetNumbers: none,
 		Reissue: func(context.Context, string, string) (json.RawMessage, error) { return nil, none(nil, "") }})
@@ -134,14 +136,14 @@ func spiffe(rest string) string { return "spiffe://ward.example/" + rest }
 // sensor makes one at a bed.
 func (s *stage) sensor(name, model, bed string, since time.Time) {
 	s.t.Helper()
-	d := store.Device{ID: spiffe("sensor/" + name), Kind: "sensor", Model: model, Serial: "S-" + name, Gateway: spiffe("gateway/gw-a1"), State: store.DeviceActive}
+	d := directory.Device{ID: spiffe("sensor/" + name), Kind: "sensor", Model: model, Serial: "S-" + name, Gateway: spiffe("gateway/gw-a1"), State: directory.DeviceActive}
 	if err := errors.Join(s.store.CreateDevice(s.t.Context(), d), s.store.PlaceDevice(s.t.Context(), d.ID, bed, since)); err != nil {
 		s.t.Fatal(err)
 	}
 }
 
 // say has a sensor say something at a time, by a clock.
-func (s *stage) say(sensor string, at time.Time, clock store.Clock, n ...vitals.Numeric) {
+func (s *stage) say(sensor string, at time.Time, clock archive.Clock, n ...vitals.Numeric) {
 	s.t.Helper()
 	at = at.UTC().Truncate(time.Microsecond)
 	s.mu.Lock()
@@ -150,7 +152,7 @@ func (s *stage) say(sensor string, at time.Time, clock store.Clock, n ...vitals.
 	s.mu.Unlock()
 	id := spiffe("sensor/" + sensor)
 	c := vitals.Chunk{Signal: vitals.Numerics, Start: at, Bundles: []vitals.Bundle{{At: at, Numerics: n}}}
-	a := store.Arrival{Sensor: id, Chunk: c, Received: time.Now(), Clock: clock, Header: seal.Header{Sensor: id, Signal: uint8(c.Signal),
+	a := archive.Arrival{Sensor: id, Chunk: c, Received: time.Now(), Clock: clock, Header: seal.Header{Sensor: id, Signal: uint8(c.Signal),
 		Start: at, Seq: seq, Epoch: seal.Epoch{ID: seal.EpochID{1}, Number: 1}}}
 	if outcome, why, err := s.store.Append(context.Background(), s.grant, a); err != nil || outcome != delivery.Accepted {
 		s.t.Errorf("append: %v %s %v", outcome, why, err)
@@ -166,7 +168,7 @@ func beat(hr, spo2 float64) []vitals.Numeric {
 func (s *stage) keepBeating(sensors ...string) {
 	s.eachSecond(func(i int) {
 		for _, x := range sensors {
-			s.say(x, time.Now(), store.Clock{}, beat(float64(70+i%3), 97)...)
+			s.say(x, time.Now(), archive.Clock{}, beat(float64(70+i%3), 97)...)
 		}
 	})
 }
@@ -238,7 +240,7 @@ func TestScreens(t *testing.T) {
 	for m := 300; m > 0; m -= 20 { // often enough to ask nothing, but for a-1 in the last 100 minutes
 		for _, x := range []string{"oxi-a-1", "oxi-a-2", "oxi-b-1"} {
 			if x != "oxi-a-1" || m > 100 {
-				s.say(x, now.Add(-time.Duration(m)*time.Minute), store.Clock{}, beat(66, 98)...)
+				s.say(x, now.Add(-time.Duration(m)*time.Minute), archive.Clock{}, beat(66, 98)...)
 			}
 		}
 	}
@@ -357,9 +359,9 @@ func (p *page) onlyGerman(name string, english []string) {
 func TestGerman(t *testing.T) {
 	s := newStage(t)
 	now := time.Now()
-	s.say("oxi-a-1", now.Add(-2*time.Hour), store.Clock{}, beat(66, 98)...)
-	s.say("oxi-a-1", now, store.Clock{}, vitals.Checked(vitals.HeartRate, 70, vitals.Questionable), vitals.Absent(vitals.SpO2, vitals.Motion))
-	s.say("oxi-a-2", now.Add(-time.Minute), store.Clock{}, beat(66, 98)...)
+	s.say("oxi-a-1", now.Add(-2*time.Hour), archive.Clock{}, beat(66, 98)...)
+	s.say("oxi-a-1", now, archive.Clock{}, vitals.Checked(vitals.HeartRate, 70, vitals.Questionable), vitals.Absent(vitals.SpO2, vitals.Motion))
+	s.say("oxi-a-2", now.Add(-time.Minute), archive.Clock{}, beat(66, 98)...)
 	words := english(t)
 	p := s.open("", "de-DE", 1440)
 	p.do(chromedp.Navigate(s.url), chromedp.WaitVisible(testid("signin-form")))

@@ -6,7 +6,7 @@ import (
 
 	"github.com/chromedp/chromedp"
 
-	"vitalseal/internal/store"
+	"vitalseal/internal/archive"
 	"vitalseal/internal/vitals"
 )
 
@@ -39,9 +39,9 @@ func (s *stage) whose(t *testing.T) {
 		s.bedded(x.right, x.whose)
 		sensor := "oxi-" + x.bed
 		s.sensor(sensor, "MAX30100", x.bed, past)
-		s.say(sensor, time.Now().Add(-100*time.Minute), store.Clock{}, beat(66, 98)...)
+		s.say(sensor, time.Now().Add(-100*time.Minute), archive.Clock{}, beat(66, 98)...)
 		for m := 20; m > 0; m-- { // it speaks again, on another patient
-			s.say(sensor, time.Now().Add(-time.Duration(m)*30*time.Second), store.Clock{}, beat(float64(80+m%3), 96)...)
+			s.say(sensor, time.Now().Add(-time.Duration(m)*30*time.Second), archive.Clock{}, beat(float64(80+m%3), 96)...)
 		}
 		s.keepBeating(sensor)
 		asks := `[data-testid="asks-` + s.patients[x.bed] + `"]`
@@ -138,11 +138,11 @@ func (s *stage) whoseExactly(t *testing.T) {
 		s.sensor(sensor, "MAX30100", x.bed, time.Now().Add(-30*time.Hour))
 		base := time.Now().Add(-10 * time.Minute).Truncate(time.Second)
 		for i := range 20 {
-			s.say(sensor, base.Add(time.Duration(i)*time.Second+300*time.Millisecond), store.Clock{}, beat(80, 96)...)
+			s.say(sensor, base.Add(time.Duration(i)*time.Second+300*time.Millisecond), archive.Clock{}, beat(80, 96)...)
 		}
-		s.say(sensor, base.Add(22*time.Second), store.Clock{}, beat(80, 96)...)
+		s.say(sensor, base.Add(22*time.Second), archive.Clock{}, beat(80, 96)...)
 		s.sensor("cuff-"+x.right, "MPS20N0040D", x.right, time.Now().Add(-30*time.Hour)) // the right patient's own, of another kind
-		s.say("cuff-"+x.right, base.Add(5*time.Second), store.Clock{}, vitals.Checked(vitals.Systolic, 121, vitals.Good), vitals.Checked(vitals.Diastolic, 79, vitals.Good))
+		s.say("cuff-"+x.right, base.Add(5*time.Second), archive.Clock{}, vitals.Checked(vitals.Systolic, 121, vitals.Good), vitals.Checked(vitals.Diastolic, 79, vitals.Good))
 		p := s.open("nurse", x.language, x.width)
 		p.do(chromedp.WaitVisible(testid("page-sensors")), chromedp.Click(testid("page-sensors")))
 		p.choose("wrong-from", s.patients[x.bed])

@@ -9,8 +9,9 @@ import (
 	"github.com/chromedp/chromedp"
 
 	"vitalseal/internal/access"
+	"vitalseal/internal/archive"
+	"vitalseal/internal/directory"
 	"vitalseal/internal/signin"
-	"vitalseal/internal/store"
 	"vitalseal/internal/vitals"
 )
 
@@ -29,7 +30,7 @@ func (s *stage) watching(t *testing.T) {
 			nurse = p.ID
 		}
 	}
-	for _, e := range []store.SecurityEvent{
+	for _, e := range []directory.SecurityEvent{
 		{Kind: access.EventSpray, Place: spiffe("workstation/desk"), Detail: "8 different logins failed here within an hour"},
 		{Kind: access.EventGuessing, Place: spiffe("workstation/desk"), Person: nurse, Detail: "20 wrong proofs of identity"},
 		{Kind: access.EventMany, Person: nurse, Detail: "6 in an hour"},
@@ -40,7 +41,7 @@ func (s *stage) watching(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if err := errors.Join(s.store.CreateDevice(t.Context(), store.Device{ID: spiffe("hub/hub"), Kind: "hub", State: store.DeviceActive}),
+	if err := errors.Join(s.store.CreateDevice(t.Context(), directory.Device{ID: spiffe("hub/hub"), Kind: "hub", State: directory.DeviceActive}),
 		s.store.NoteTrouble(t.Context(), spiffe("hub/hub"), "nearly full", time.Now())); err != nil {
 		t.Fatal(err)
 	}
@@ -140,12 +141,12 @@ func (s *stage) approvals(t *testing.T) {
 // wall: a wall screen has numbers by bed and no name; what is old, uncertain or of a legacy device says so.
 func (s *stage) wall(t *testing.T) {
 	s.t = t
-	if err := s.store.CreateDevice(t.Context(), store.Device{ID: spiffe("workstation/wall"), Kind: "workstation", State: store.DeviceActive, Mode: store.ModeDisplay, Wards: []string{"a", "b"}}); err != nil {
+	if err := s.store.CreateDevice(t.Context(), directory.Device{ID: spiffe("workstation/wall"), Kind: "workstation", State: directory.DeviceActive, Mode: directory.ModeDisplay, Wards: []string{"a", "b"}}); err != nil {
 		t.Fatal(err)
 	}
 	s.eachSecond(func(i int) {
-		s.say("oxi-a-2", time.Now(), store.Clock{}, beat(float64(70+i%3), 97)...)
-		s.say("oxi-b-1", time.Now(), store.Clock{}, vitals.Checked(vitals.HeartRate, 88, vitals.Questionable), vitals.Absent(vitals.SpO2, vitals.Motion))
+		s.say("oxi-a-2", time.Now(), archive.Clock{}, beat(float64(70+i%3), 97)...)
+		s.say("oxi-b-1", time.Now(), archive.Clock{}, vitals.Checked(vitals.HeartRate, 88, vitals.Questionable), vitals.Absent(vitals.SpO2, vitals.Motion))
 	})
 	for _, x := range []struct {
 		name, language string

@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"vitalseal/internal/access"
-	"vitalseal/internal/store"
+	"vitalseal/internal/directory"
 )
 
 const (
@@ -24,7 +24,7 @@ const (
 type security struct {
 	mu   sync.Mutex // guards all below
 	at   time.Time
-	open []store.SecurityEvent
+	open []directory.SecurityEvent
 }
 
 // securityEvent is one event, for the Security banner and for the tiles of its beds.
@@ -66,7 +66,7 @@ func (h *Handler) watches(ctx context.Context, s access.Subject) access.Action {
 }
 
 // openEvents are the events that must be shown now.
-func (h *Handler) openEvents(ctx context.Context) ([]store.SecurityEvent, error) {
+func (h *Handler) openEvents(ctx context.Context) ([]directory.SecurityEvent, error) {
 	now := h.cfg.Now()
 	h.alerts.mu.Lock()
 	defer h.alerts.mu.Unlock()
@@ -80,23 +80,23 @@ func (h *Handler) openEvents(ctx context.Context) ([]store.SecurityEvent, error)
 	if all, err = h.withOnePerson(ctx, all, now); err != nil {
 		return nil, err
 	}
-	h.alerts.open = slices.DeleteFunc(all, func(e store.SecurityEvent) bool { return !e.Open(now) })
+	h.alerts.open = slices.DeleteFunc(all, func(e directory.SecurityEvent) bool { return !e.Open(now) })
 	// Guesses come last: a person who has not signed in can make one event a login of them, and so hide the others.
-	rank := func(e store.SecurityEvent) int {
+	rank := func(e directory.SecurityEvent) int {
 		if e.Kind == access.EventGuessing {
 			return 1
 		}
 		return 0
 	}
-	slices.SortStableFunc(h.alerts.open, func(a, b store.SecurityEvent) int { return rank(a) - rank(b) })
+	slices.SortStableFunc(h.alerts.open, func(a, b directory.SecurityEvent) int { return rank(a) - rank(b) })
 	h.alerts.at = now
 	return h.alerts.open, nil
 }
 
 // withOnePerson adds that one administrator alone is enough for dangerous acts, for as long as that is so.
-func (h *Handler) withOnePerson(ctx context.Context, all []store.SecurityEvent, now time.Time) ([]store.SecurityEvent, error) {
-	e := store.SecurityEvent{ID: store.SecurityID(access.EventOnePerson, "", ""), Kind: access.EventOnePerson, First: now, Times: 1}
-	if i := slices.IndexFunc(all, func(x store.SecurityEvent) bool { return x.ID == e.ID }); i >= 0 {
+func (h *Handler) withOnePerson(ctx context.Context, all []directory.SecurityEvent, now time.Time) ([]directory.SecurityEvent, error) {
+	e := directory.SecurityEvent{ID: directory.SecurityID(access.EventOnePerson, "", ""), Kind: access.EventOnePerson, First: now, Times: 1}
+	if i := slices.IndexFunc(all, func(x directory.SecurityEvent) bool { return x.ID == e.ID }); i >= 0 {
 		e = all[i]
 		all = slices.Delete(all, i, i+1)
 	}
@@ -111,7 +111,7 @@ func (h *Handler) withOnePerson(ctx context.Context, all []store.SecurityEvent, 
 	if !t.Since.IsZero() {
 		e.First = t.Since
 	}
-	return append([]store.SecurityEvent{e}, all...), nil
+	return append([]directory.SecurityEvent{e}, all...), nil
 }
 
 // securityEvents are what must be shown to the reader now.
@@ -209,7 +209,7 @@ func (h *Handler) acknowledgeSecurity(w http.ResponseWriter, r *http.Request) er
 	if err != nil {
 		return err
 	}
-	i := slices.IndexFunc(open, func(e store.SecurityEvent) bool { return e.ID == id })
+	i := slices.IndexFunc(open, func(e directory.SecurityEvent) bool { return e.ID == id })
 	words := "acknowledge security event"
 	if i >= 0 {
 		words += " " + open[i].Kind + " at " + open[i].Place

@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"vitalseal/internal/access"
-	"vitalseal/internal/store"
+	"vitalseal/internal/directory"
 )
 
 type securityAnswer struct {
@@ -38,7 +38,7 @@ func TestSecurityEvents(t *testing.T) {
 	w := newWard(t)
 	note := func(kind, place, person string) {
 		t.Helper()
-		if err := w.store.NoteSecurity(t.Context(), store.SecurityEvent{Kind: kind, Place: place, Person: person, Detail: "as found", Last: time.Now()}); err != nil {
+		if err := w.store.NoteSecurity(t.Context(), directory.SecurityEvent{Kind: kind, Place: place, Person: person, Detail: "as found", Last: time.Now()}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -100,7 +100,7 @@ func TestSecurityComesBack(t *testing.T) {
 	began := time.Now().Add(-time.Minute)
 	note := func(at time.Time) {
 		t.Helper()
-		if err := w.store.NoteSecurity(t.Context(), store.SecurityEvent{Kind: access.EventDrift, Last: at}); err != nil {
+		if err := w.store.NoteSecurity(t.Context(), directory.SecurityEvent{Kind: access.EventDrift, Last: at}); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"vitalseal/internal/access"
+	"vitalseal/internal/directory"
 	"vitalseal/internal/signin"
 	"vitalseal/internal/store"
 	"vitalseal/internal/view/api"
@@ -424,7 +425,7 @@ func (h *Handler) displayWards(r *http.Request) ([]string, error) {
 		return nil, access.ErrNoSession
 	}
 	d, err := h.cfg.Store.Device(r.Context(), workstation)
-	if errors.Is(err, store.ErrNotFound) || err == nil && (d.Mode != store.ModeDisplay || d.State != store.DeviceActive) {
+	if errors.Is(err, store.ErrNotFound) || err == nil && (d.Mode != directory.ModeDisplay || d.State != directory.DeviceActive) {
 		return nil, nil
 	}
 	return d.Wards, err

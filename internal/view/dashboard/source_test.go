@@ -8,9 +8,10 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"vitalseal/internal/archive"
 	"vitalseal/internal/delivery"
+	"vitalseal/internal/directory"
 	"vitalseal/internal/seal"
-	"vitalseal/internal/store"
 	"vitalseal/internal/vitals"
 )
 
@@ -19,7 +20,7 @@ const legacySensor = "spiffe://test.vitalseal.internal/sensor/ard-1"
 // legacy puts a legacy device at Ada's bed.
 func (w *ward) legacy() {
 	w.t.Helper()
-	if err := w.store.CreateDevice(w.t.Context(), store.Device{ID: legacySensor, Kind: "sensor", Model: "legacy", State: store.DeviceActive}); err != nil {
+	if err := w.store.CreateDevice(w.t.Context(), directory.Device{ID: legacySensor, Kind: "sensor", Model: "legacy", State: directory.DeviceActive}); err != nil {
 		w.t.Fatal(err)
 	}
 	if err := w.store.PlaceDevice(w.t.Context(), legacySensor, "a-1", time.Now().Add(-time.Hour)); err != nil {
@@ -32,7 +33,7 @@ func (w *ward) asserts(at time.Time, k vitals.Kind, v float64) {
 	w.t.Helper()
 	c := numerics(at, vitals.Checked(k, v, vitals.Asserted))
 	w.seq[legacySensor]++
-	o, why, err := w.store.Append(context.Background(), w.grant, store.Arrival{Sensor: legacySensor, Chunk: c, Received: time.Now(), Header: seal.Header{
+	o, why, err := w.store.Append(context.Background(), w.grant, archive.Arrival{Sensor: legacySensor, Chunk: c, Received: time.Now(), Header: seal.Header{
 		Sensor: legacySensor, Signal: uint8(c.Signal), Start: c.Start, Seq: w.seq[legacySensor], Epoch: seal.Epoch{ID: seal.EpochID{2}, Number: 2}}})
 	if err != nil || o != delivery.Accepted {
 		w.t.Fatal(o, why, err)
@@ -100,8 +101,8 @@ func TestOneSourceOfAWrongClock(t *testing.T) {
 		t.Helper()
 		c := numerics(at.Add(ahead), n)
 		w.seq[sensor]++
-		o, why, err := w.store.Append(t.Context(), w.grant, store.Arrival{Sensor: sensor, Chunk: c, Received: at,
-			Clock: store.Clock{Judged: true, Known: true, Offset: ahead, Error: time.Millisecond}, Header: seal.Header{
+		o, why, err := w.store.Append(t.Context(), w.grant, archive.Arrival{Sensor: sensor, Chunk: c, Received: at,
+			Clock: archive.Clock{Judged: true, Known: true, Offset: ahead, Error: time.Millisecond}, Header: seal.Header{
 				Sensor: sensor, Signal: uint8(c.Signal), Start: c.Start, Seq: w.seq[sensor], Epoch: seal.Epoch{ID: seal.EpochID{3}, Number: 3}}})
 		if err != nil || o != delivery.Accepted {
 			t.Fatal(o, why, err)
@@ -188,7 +189,7 @@ func TestSourceSwitchesWhenStale(t *testing.T) {
 func TestWallOneSource(t *testing.T) {
 	w := newWard(t)
 	w.legacy()
-	if err := w.store.CreateDevice(t.Context(), store.Device{ID: station, Kind: "workstation", State: store.DeviceActive, Mode: store.ModeDisplay, Wards: []string{"ward-a"}}); err != nil {
+	if err := w.store.CreateDevice(t.Context(), directory.Device{ID: station, Kind: "workstation", State: directory.DeviceActive, Mode: directory.ModeDisplay, Wards: []string{"ward-a"}}); err != nil {
 		t.Fatal(err)
 	}
 	w.append("a-1", numerics(time.Now().Add(-2*time.Second), good(vitals.SpO2, 91)))

@@ -17,8 +17,10 @@ import (
 	"time"
 
 	"vitalseal/internal/access"
+	"vitalseal/internal/archive"
 	"vitalseal/internal/audit"
 	"vitalseal/internal/delivery"
+	"vitalseal/internal/directory"
 	"vitalseal/internal/seal"
 	"vitalseal/internal/signin"
 	"vitalseal/internal/store"
@@ -99,10 +101,10 @@ func newWard(t testing.TB, options ...store.Option) *ward {
 	must(err)
 
 	past := time.Now().Add(-2 * time.Hour)
-	must(w.store.CreateWard(ctx, store.Ward{ID: "ward-a", Name: "Cardiology"}))
-	must(w.store.CreateWard(ctx, store.Ward{ID: "ward-b", Name: "Surgery"}))
+	must(w.store.CreateWard(ctx, directory.Ward{ID: "ward-a", Name: "Cardiology"}))
+	must(w.store.CreateWard(ctx, directory.Ward{ID: "ward-b", Name: "Surgery"}))
 	for _, b := range []struct{ id, ward string }{{"a-1", "ward-a"}, {"a-10", "ward-a"}, {"a-2", "ward-a"}, {"b-1", "ward-b"}} {
-		must(w.store.CreateBed(ctx, store.Bed{ID: b.id, Ward: b.ward, Name: "Bed " + b.id}))
+		must(w.store.CreateBed(ctx, directory.Bed{ID: b.id, Ward: b.ward, Name: "Bed " + b.id}))
 	}
 	for _, p := range []struct {
 		name, bed string
@@ -111,7 +113,7 @@ func newWard(t testing.TB, options ...store.Option) *ward {
 		*p.id, err = w.store.CreatePatient(ctx, p.name)
 		must(err)
 		must(w.store.Admit(ctx, *p.id, p.bed, past))
-		must(w.store.CreateDevice(ctx, store.Device{ID: sensorOf(p.bed), Kind: "sensor", State: store.DeviceActive}))
+		must(w.store.CreateDevice(ctx, directory.Device{ID: sensorOf(p.bed), Kind: "sensor", State: directory.DeviceActive}))
 		must(w.store.PlaceDevice(ctx, sensorOf(p.bed), p.bed, past))
 	}
 	hash, err := signin.HashPassword(password)
@@ -150,7 +152,7 @@ func (w *ward) append(bed string, c vitals.Chunk) {
 	w.t.Helper()
 	sensor := sensorOf(bed)
 	key := sensor + c.Signal.String()
-	a := store.Arrival{Sensor: sensor, Chunk: c, Received: time.Now(), Header: seal.Header{
+	a := archive.Arrival{Sensor: sensor, Chunk: c, Received: time.Now(), Header: seal.Header{
 		Sensor: sensor, Signal: uint8(c.Signal), Start: c.Start, Seq: w.seq[key], Epoch: seal.Epoch{ID: seal.EpochID{1}, Number: 1}}}
 	w.seq[key]++
 	outcome, reason, err := w.store.Append(context.Background(), w.grant, a)

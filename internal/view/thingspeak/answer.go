@@ -9,6 +9,7 @@ import (
 	"strconv"
 
 	"vitalseal/internal/access"
+	"vitalseal/internal/channel"
 	"vitalseal/internal/store"
 )
 
@@ -42,7 +43,7 @@ func classify(err error) (status int, code, message string) {
 	switch {
 	case errors.Is(err, access.ErrNoSession):
 		return http.StatusUnauthorized, "error_auth_required", "Please provide proper authentication details."
-	case errors.Is(err, access.ErrDenied), errors.Is(err, store.ErrNotAllowed), errors.Is(err, store.ErrPatientChannel):
+	case errors.Is(err, access.ErrDenied), errors.Is(err, store.ErrNotAllowed), errors.Is(err, channel.ErrPatientChannel):
 		return http.StatusForbidden, "error_forbidden", "This key may not do that."
 	case errors.Is(err, errNotFound), errors.Is(err, access.ErrNotFound):
 		return http.StatusNotFound, "error_resource_not_found", "The requested resource was not found."
@@ -52,9 +53,9 @@ func classify(err error) (status int, code, message string) {
 		return http.StatusRequestEntityTooLarge, "error_request_too_large", "Your request is too large."
 	case errors.Is(err, errTooOften), errors.Is(err, access.ErrQuota):
 		return http.StatusTooManyRequests, "error_too_many_requests", "Wait before making another request."
-	case errors.Is(err, store.ErrTaken):
+	case errors.Is(err, channel.ErrTaken):
 		return http.StatusConflict, "error_conflict", "There is another entry with this created_at."
-	case errors.Is(err, store.ErrQuota):
+	case errors.Is(err, channel.ErrQuota):
 		return http.StatusInsufficientStorage, "error_quota", "Your channels and TalkBacks hold as much as they may: delete entries, or ask an administrator."
 	case store.Full(err):
 		return http.StatusInsufficientStorage, "error_disk_full", "The hub's disk is full. Try again when those who run it have made room."

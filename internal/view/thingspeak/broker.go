@@ -16,9 +16,9 @@ import (
 	"github.com/mochi-mqtt/server/v2/packets"
 
 	"vitalseal/internal/access"
+	"vitalseal/internal/channel"
 	"vitalseal/internal/form"
 	"vitalseal/internal/signin"
-	"vitalseal/internal/store"
 	"vitalseal/internal/vitals"
 )
 
@@ -70,7 +70,7 @@ type mqttClient struct {
 // subscription is one decided filter. Its grants are renewed while it lasts.
 type subscription struct {
 	topic   topic
-	channel store.Channel
+	channel channel.Channel
 	subject access.Subject
 	grants  []access.Grant // for the channel, and for a patient's values
 }
@@ -398,14 +398,14 @@ func (b *broker) publish(ctx context.Context, cl *mqtt.Client, pk packets.Packet
 // updated tells subscribers of an entry; it returns at once. It is told to those who listen now and kept for no later ones: an old
 // value would come to them like a new one. now is zero for a free
 // channel; the values of a patient's stand alone only while they are fresh, and are told with their time otherwise.
-func (b *broker) updated(channel int64, e store.Entry, now time.Time) {
-	for i, name := range (topic{channel: channel}).names() {
+func (b *broker) updated(channelID int64, e channel.Entry, now time.Time) {
+	for i, name := range (topic{channel: channelID}).names() {
 		format := formats[max(0, i-1)]
-		b.tell(name, func() []byte { return feed{shape: written(channel), entries: []store.Entry{e}}.encode(format) })
+		b.tell(name, func() []byte { return feed{shape: written(channelID), entries: []channel.Entry{e}}.encode(format) })
 	}
 	for i, v := range e.Fields {
 		if v != nil && (now.IsZero() || vitals.FreshnessOf(kindOf(i+1), e.Created, now) == vitals.Fresh) {
-			b.tell(topic{channel: channel, field: i + 1}.names()[0], func() []byte { return []byte(*v) })
+			b.tell(topic{channel: channelID, field: i + 1}.names()[0], func() []byte { return []byte(*v) })
 		}
 	}
 }

@@ -8,7 +8,7 @@ import (
 	"github.com/mochi-mqtt/server/v2/packets"
 
 	"vitalseal/internal/access"
-	"vitalseal/internal/store"
+	"vitalseal/internal/channel"
 )
 
 // noTopic stands for a name that cannot be published to.
@@ -96,7 +96,7 @@ func codeOf(err error) packets.Code {
 		return packets.ErrTopicNameInvalid
 	case errors.Is(err, access.ErrNoSession), errors.Is(err, access.ErrDenied):
 		return packets.ErrNotAuthorized
-	case errors.Is(err, errTooOften), errors.Is(err, access.ErrQuota), errors.Is(err, store.ErrQuota):
+	case errors.Is(err, errTooOften), errors.Is(err, access.ErrQuota), errors.Is(err, channel.ErrQuota):
 		return packets.ErrQuotaExceeded
 	case errors.Is(err, access.ErrUndecided):
 		return packets.ErrServerBusy

@@ -6,7 +6,7 @@ import (
 	"strconv"
 	"time"
 
-	"vitalseal/internal/store"
+	"vitalseal/internal/channel"
 )
 
 // value is a field's as a number, if it is one and the request wants it.
@@ -31,7 +31,7 @@ func (a *ask) figure(v float64) *string {
 }
 
 // adjust applies min, max and round: what is outside, or no number where bounds are given, is null.
-func (a *ask) adjust(list []store.Entry) {
+func (a *ask) adjust(list []channel.Entry) {
 	bounded := a.least != nil || a.most != nil
 	if !bounded && a.digits < 0 {
 		return
@@ -75,8 +75,8 @@ func (a *ask) next(t time.Time) time.Time {
 
 // summed makes buckets of entries, which are ascending: one for each from the first entry's to the last one's, the newest
 // MaxResults of them; without entries in it, with nulls. A bucket has no id.
-func (a *ask) summed(list []store.Entry) []store.Entry {
-	var out []store.Entry
+func (a *ask) summed(list []channel.Entry) []channel.Entry {
+	var out []channel.Entry
 	var values [8][]float64
 	flush := func() {
 		for i := range values {
@@ -89,13 +89,13 @@ func (a *ask) summed(list []store.Entry) []store.Entry {
 	if len(list) > 0 { // what would be cut off again is not made first
 		most := time.Duration(MaxResults) * time.Duration(a.minutes) * time.Minute
 		oldest := list[len(list)-1].Created.Add(-most)
-		i, _ := slices.BinarySearchFunc(list, oldest, func(e store.Entry, t time.Time) int { return e.Created.Compare(t) })
+		i, _ := slices.BinarySearchFunc(list, oldest, func(e channel.Entry, t time.Time) int { return e.Created.Compare(t) })
 		list = list[i:]
 	}
 	for _, e := range list {
 		at := a.floor(e.Created)
 		if len(out) == 0 {
-			out = append(out, store.Entry{Created: at})
+			out = append(out, channel.Entry{Created: at})
 		}
 		for out[len(out)-1].Created.Before(at) {
 			flush()
@@ -103,7 +103,7 @@ func (a *ask) summed(list []store.Entry) []store.Entry {
 			if next.After(at) || !next.After(out[len(out)-1].Created) { // beside the grid, where the zone itself has changed
 				next = at
 			}
-			out = append(out, store.Entry{Created: next})
+			out = append(out, channel.Entry{Created: next})
 		}
 		for i, s := range e.Fields {
 			if v, ok := a.value(s); ok {

@@ -12,8 +12,8 @@ import (
 	"strings"
 	"time"
 
+	"vitalseal/internal/channel"
 	"vitalseal/internal/form"
-	"vitalseal/internal/store"
 )
 
 // maxBulkBytes bounds the body of a bulk update. It is what the hub takes for any request, and about 14,400 short messages.
@@ -37,12 +37,12 @@ func (f *face) bulk(q *request) error {
 	if err != nil {
 		return err
 	}
-	channel, grant, err := f.writer(q, id)
+	channelID, grant, err := f.writer(q, id)
 	if err != nil {
 		return err
 	}
 	now := f.Now()
-	var entries []store.Entry
+	var entries []channel.Entry
 	if q.ext == "csv" {
 		entries, err = parseBulkCSV(q.p, f.Limits.BulkMessages, now)
 	} else {
@@ -55,20 +55,20 @@ func (f *face) bulk(q *request) error {
 		return errNotFound
 	}
 	shared(q.w.Header()) // decided: a free channel
-	if !f.pace.take(channel, true, f.Limits.BulkEvery, now) {
+	if !f.pace.take(channelID, true, f.Limits.BulkEvery, now) {
 		return errTooOften
 	}
 	if err := f.Access.SpendWrites(grant, len(entries)); err != nil {
-		f.pace.undo(channel, true)
+		f.pace.undo(channelID, true)
 		return err
 	}
-	c, err := f.Store.Channel(q.r.Context(), channel)
+	c, err := f.Store.Channel(q.r.Context(), channelID)
 	if err != nil {
-		f.pace.undo(channel, true)
+		f.pace.undo(channelID, true)
 		return err
 	}
-	if _, err := f.SubmitAll(q.r.Context(), grant, channel, entries); err != nil {
-		f.pace.undo(channel, true)
+	if _, err := f.SubmitAll(q.r.Context(), grant, channelID, entries); err != nil {
+		f.pace.undo(channelID, true)
 		return f.full(grant, err)
 	}
 	tellUnnamed(q.w, c, entries...)
@@ -117,11 +117,11 @@ type times struct {
 	absolute int
 }
 
-func parseBulk(updates []json.RawMessage, most int, now time.Time) ([]store.Entry, error) {
+func parseBulk(updates []json.RawMessage, most int, now time.Time) ([]channel.Entry, error) {
 	if err := countBulk(len(updates), most); err != nil {
 		return nil, err
 	}
-	entries, at := make([]store.Entry, len(updates)), times{now: now}
+	entries, at := make([]channel.Entry, len(updates)), times{now: now}
 	for i, u := range updates {
 		p, err := parseJSON(u)
 		if err == nil {
@@ -137,7 +137,7 @@ func parseBulk(updates []json.RawMessage, most int, now time.Time) ([]store.Entr
 // csvColumns are the places of a message of bulk_update.csv after its time.
 var csvColumns = []string{"field1", "field2", "field3", "field4", "field5", "field6", "field7", "field8", "latitude", "longitude", "elevation", "status"}
 
-func parseBulkCSV(p parameters, most int, now time.Time) ([]store.Entry, error) {
+func parseBulkCSV(p parameters, most int, now time.Time) ([]channel.Entry, error) {
 	name := ""
 	switch p["time_format"] {
 	case "absolute":
@@ -155,7 +155,7 @@ func parseBulkCSV(p parameters, most int, now time.Time) ([]store.Entry, error) 
 		return nil, err
 	}
 	messages := strings.Split(text, "|")
-	entries, at := make([]store.Entry, len(messages)), times{now: now}
+	entries, at := make([]channel.Entry, len(messages)), times{now: now}
 	for i, m := range messages {
 		values := strings.Split(m, ",")
 		if len(values) > 1+len(csvColumns) {
@@ -193,25 +193,25 @@ func numbered(i int, err error) error {
 	return err
 }
 
-func (t *times) entry(p parameters) (store.Entry, error) {
+func (t *times) entry(p parameters) (channel.Entry, error) {
 	delta, relative := p["delta_t"]
 	switch {
 	case relative && p["created_at"] != "", !relative && p["created_at"] == "":
-		return store.Entry{}, &badRequest{"it needs either created_at or delta_t."}
+		return channel.Entry{}, &badRequest{"it needs either created_at or delta_t."}
 	case !relative:
 		t.absolute++
 		return parseEntry(p, t.now)
 	}
 	seconds, err := strconv.ParseFloat(delta, 64)
 	if err != nil || !(seconds >= 0 && seconds <= 1e9) || math.Trunc(seconds) != seconds || seconds == 0 && len(t.deltas) > 0 {
-		return store.Entry{}, &badRequest{"delta_t is not a number of whole seconds, from 1 after the first message."}
+		return channel.Entry{}, &badRequest{"delta_t is not a number of whole seconds, from 1 after the first message."}
 	}
 	t.deltas = append(t.deltas, time.Duration(seconds)*time.Second)
 	return parseEntry(p, t.now)
 }
 
 // settle fills in the times of relative messages.
-func (t *times) settle(entries []store.Entry) error {
+func (t *times) settle(entries []channel.Entry) error {
 	if t.absolute > 0 && len(t.deltas) > 0 {
 		return &badRequest{"updates has both created_at and delta_t."}
 	}

@@ -11,12 +11,12 @@ import (
 	"time"
 
 	"vitalseal/internal/access"
-	"vitalseal/internal/store"
+	"vitalseal/internal/channel"
 	"vitalseal/internal/view/thingspeak"
 )
 
-func (w *ward) bulk(channel int64, key, updates string) *httptest.ResponseRecorder {
-	return w.do("POST", fmt.Sprintf("/channels/%d/bulk_update.json", channel), `{"write_api_key":"`+key+`","updates":`+updates+`}`, "Content-Type", "application/json")
+func (w *ward) bulk(channelID int64, key, updates string) *httptest.ResponseRecorder {
+	return w.do("POST", fmt.Sprintf("/channels/%d/bulk_update.json", channelID), `{"write_api_key":"`+key+`","updates":`+updates+`}`, "Content-Type", "application/json")
 }
 
 func (w *ward) bulkCSV(key, format, updates string) *httptest.ResponseRecorder {
@@ -161,7 +161,7 @@ func TestRefusedBulk(t *testing.T) {
 		t.Errorf("%+v %v", c, err)
 	}
 	// The store refuses by itself as well.
-	_, err := w.store.AppendEntries(context.Background(), access.Grant{}, w.fridge, []store.Entry{{Status: "x"}})
+	_, err := w.store.AppendEntries(context.Background(), access.Grant{}, w.fridge, []channel.Entry{{Status: "x"}})
 	if err == nil {
 		t.Error("appended without a grant")
 	}

@@ -9,7 +9,7 @@ import (
 	"strings"
 
 	"vitalseal/internal/access"
-	"vitalseal/internal/store"
+	"vitalseal/internal/channel"
 )
 
 const perPage = 15
@@ -54,7 +54,7 @@ type keyObject struct {
 	Write bool   `json:"write_flag"`
 }
 
-func describe(c store.Channel) channelObject {
+func describe(c channel.Channel) channelObject {
 	form := written(0)
 	o := channelObject{ID: c.ID, Name: c.Name, Description: c.Description, Latitude: given(c.Latitude), Longitude: given(c.Longitude),
 		Created: form.stamp(c.Created), Updated: form.stamp(c.Updated), Elevation: given(c.Elevation), Public: c.Public, URL: given(c.URL),
@@ -71,7 +71,7 @@ func describe(c store.Channel) channelObject {
 	return o
 }
 
-func tagsOf(c store.Channel) (all []string) {
+func tagsOf(c channel.Channel) (all []string) {
 	for s := range strings.SplitSeq(c.Tags, ",") {
 		if s = strings.TrimSpace(s); s != "" {
 			all = append(all, s)
@@ -112,7 +112,7 @@ func (f *face) ownChannels(q *request) error {
 }
 
 // settings reads a channel's settings over c's; what is not given stays.
-func settings(p parameters, c store.Channel) (store.Channel, error) {
+func settings(p parameters, c channel.Channel) (channel.Channel, error) {
 	for name, to := range map[string]*string{"name": &c.Name, "description": &c.Description, "latitude": &c.Latitude, "longitude": &c.Longitude,
 		"elevation": &c.Elevation, "metadata": &c.Metadata, "url": &c.URL, "tags": &c.Tags} {
 		if v, ok := p[name]; ok {
@@ -151,7 +151,7 @@ func (f *face) createChannel(q *request) error {
 	if err != nil {
 		return err
 	}
-	c, err := settings(q.p, store.Channel{Owner: s.Person.ID})
+	c, err := settings(q.p, channel.Channel{Owner: s.Person.ID})
 	if err != nil {
 		return err
 	}
@@ -179,7 +179,7 @@ func (f *face) createChannel(q *request) error {
 	return object(q, http.StatusOK, out)
 }
 
-func publicly(what string, c store.Channel) string {
+func publicly(what string, c channel.Channel) string {
 	if c.Public {
 		return what + ", public"
 	}
@@ -206,7 +206,7 @@ func (f *face) viewChannel(q *request) error {
 }
 
 // managed has the management of a channel decided, by the account key of the request.
-func (f *face) managed(q *request, purpose string) (c store.Channel, g access.Grant, err error) {
+func (f *face) managed(q *request, purpose string) (c channel.Channel, g access.Grant, err error) {
 	id, err := number(q.path["id"])
 	if err != nil {
 		return c, g, err
@@ -381,7 +381,7 @@ func parseNear(p parameters) (n near, err error) {
 }
 
 // has reports whether a channel with a place is in the circle.
-func (n near) has(c store.Channel) bool {
+func (n near) has(c channel.Channel) bool {
 	if n.km == 0 {
 		return true
 	}

@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"vitalseal/internal/access"
-	"vitalseal/internal/store"
+	"vitalseal/internal/channel"
 	"vitalseal/internal/vitals"
 )
 
@@ -138,7 +138,7 @@ func TestAccountKey(t *testing.T) {
 		t.Errorf("%+v %v", ada, err)
 	}
 	// Neither does the store, whatever grant it is shown.
-	if _, err := w.store.ChangeChannel(context.Background(), access.Grant{}, store.Channel{ID: mine.ID, Name: "x"}); err == nil {
+	if _, err := w.store.ChangeChannel(context.Background(), access.Grant{}, channel.Channel{ID: mine.ID, Name: "x"}); err == nil {
 		t.Error("changed without a grant")
 	}
 	if err := w.store.DeleteChannel(context.Background(), w.grant, w.ada.ID); err == nil {
@@ -192,7 +192,7 @@ func TestPatientChannelsAreNeverPublic(t *testing.T) {
 	if _, err := w.engine.Decide(context.Background(), access.Subject{Workstation: station, Anonymous: true}, access.ViewChannel, access.OnChannel(w.ada.ID)); err == nil {
 		t.Error("anybody may read a patient's channel")
 	}
-	if _, err := w.store.CreateChannel(context.Background(), store.Channel{Name: "x", Patient: w.ada.Patient, Public: true}); err == nil {
+	if _, err := w.store.CreateChannel(context.Background(), channel.Channel{Name: "x", Patient: w.ada.Patient, Public: true}); err == nil {
 		t.Error("a public channel of a patient was made")
 	}
 	if got := w.ok(200, "GET", "/channels/public.json", ""); !strings.Contains(got, `"total_entries":0`) {

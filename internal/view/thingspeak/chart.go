@@ -12,7 +12,7 @@ import (
 	"strings"
 	"time"
 
-	"vitalseal/internal/store"
+	"vitalseal/internal/channel"
 )
 
 // look is how a chart is to look.
@@ -157,7 +157,7 @@ type mark struct {
 }
 
 // draw writes the chart as SVG. Holes stay holes.
-func (l look) draw(b *strings.Builder, rd reading, list []store.Entry) {
+func (l look) draw(b *strings.Builder, rd reading, list []channel.Entry) {
 	var marks []mark
 	low, high := math.Inf(1), math.Inf(-1)
 	for _, e := range list {

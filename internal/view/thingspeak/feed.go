@@ -7,7 +7,8 @@ import (
 	"time"
 
 	"vitalseal/internal/access"
-	"vitalseal/internal/store"
+	"vitalseal/internal/archive"
+	"vitalseal/internal/channel"
 	"vitalseal/internal/vitals"
 )
 
@@ -18,13 +19,13 @@ const (
 	// contextBundles are read beyond that, so that the source of the first entry is known.
 	contextBundles = bundlesPerSecond * int(vitals.ChooseContext/time.Second)
 	// minBundles is read at least at once, maxBundles at most in all for one answer.
-	minBundles, maxBundles = 16, store.MaxNumerics
+	minBundles, maxBundles = 16, archive.MaxNumerics
 )
 
 // entries are a channel's in [from, to) of which keep says yes (nil: all), ascending, the newest most.
-func (f *face) entries(ctx context.Context, g access.Grant, c store.Channel, from, to time.Time, most int, keep func(store.Entry) bool) ([]store.Entry, error) {
+func (f *face) entries(ctx context.Context, g access.Grant, c channel.Channel, from, to time.Time, most int, keep func(channel.Entry) bool) ([]channel.Entry, error) {
 	if keep == nil {
-		keep = func(store.Entry) bool { return true }
+		keep = func(channel.Entry) bool { return true }
 	}
 	if most == 0 {
 		return nil, nil
@@ -38,23 +39,23 @@ func (f *face) entries(ctx context.Context, g access.Grant, c store.Channel, fro
 	if err != nil {
 		return nil, err
 	}
-	if kept := slices.DeleteFunc(slices.Clone(list), func(e store.Entry) bool { return !keep(e) }); len(kept) == len(list) || len(list) < limit {
+	if kept := slices.DeleteFunc(slices.Clone(list), func(e channel.Entry) bool { return !keep(e) }); len(kept) == len(list) || len(list) < limit {
 		return kept, nil
 	}
 	if list, err = f.Store.Entries(ctx, g, c.ID, from, to, MaxResults); err != nil {
 		return nil, err
 	}
-	list = slices.DeleteFunc(list, func(e store.Entry) bool { return !keep(e) })
+	list = slices.DeleteFunc(list, func(e channel.Entry) bool { return !keep(e) })
 	return list[max(0, len(list)-most):], nil
 }
 
 // derived makes entries of a patient's numerics. It reads backwards, page by page, since how many bundles are in an
 // entry is not known before, and somewhat further than is wanted: which of several sensors counts rests on what was said before.
-func (f *face) derived(ctx context.Context, g access.Grant, patient string, from, to time.Time, most int, keep func(store.Entry) bool) ([]store.Entry, error) {
+func (f *face) derived(ctx context.Context, g access.Grant, patient string, from, to time.Time, most int, keep func(channel.Entry) bool) ([]channel.Entry, error) {
 	if soon := f.Now().Add(vitals.MaxAhead); to.After(soon) { // a time to come is nobody's newest
 		to = soon
 	}
-	var list []store.Entry
+	var list []channel.Entry
 	var said []vitals.Said
 	before := from.Add(-vitals.ChooseContext)
 	for size, read := max(most*bundlesPerSecond+1, minBundles)+contextBundles, 0; read < maxBundles; size *= 4 {
@@ -73,7 +74,7 @@ func (f *face) derived(ctx context.Context, g access.Grant, patient string, from
 			}
 		}
 		said = slices.Concat(whole, said)
-		list = slices.DeleteFunc(merge(said), func(e store.Entry) bool { return e.Created.Before(from.Truncate(time.Second)) || !keep(e) })
+		list = slices.DeleteFunc(merge(said), func(e channel.Entry) bool { return e.Created.Before(from.Truncate(time.Second)) || !keep(e) })
 		if len(list) >= most && !early(list[len(list)-most], said) || len(page) < size {
 			break
 		}
@@ -82,7 +83,7 @@ func (f *face) derived(ctx context.Context, g access.Grant, patient string, from
 }
 
 // early tells whether an entry is so near to the beginning of what was read that its source may not be known.
-func early(e store.Entry, said []vitals.Said) bool {
+func early(e channel.Entry, said []vitals.Said) bool {
 	return e.Created.Sub(said[0].At) < vitals.ChooseContext
 }
 
@@ -94,8 +95,8 @@ const NotConfirmed = "patient not confirmed"
 // or its absence. What has no value is null: a hole is a hole. said is ascending; of several sensors the source of the kind counts
 // (vitals.Choose), and of two of its values in one second the later. The id is the second itself, so the same second has the same id
 // whatever is asked.
-func merge(said []vitals.Said) []store.Entry {
-	var list []store.Entry
+func merge(said []vitals.Said) []channel.Entry {
+	var list []channel.Entry
 	for _, b := range vitals.Choose(said) {
 		at := b.At.UTC().Truncate(time.Second)
 		for _, n := range b.Numerics {
@@ -104,7 +105,7 @@ func merge(said []vitals.Said) []store.Entry {
 				continue
 			}
 			if len(list) == 0 || list[len(list)-1].ID != at.Unix() {
-				list = append(list, store.Entry{ID: at.Unix(), Created: at})
+				list = append(list, channel.Entry{ID: at.Unix(), Created: at})
 			}
 			// ThingSpeak has no place for "questionable": only what meets its accuracy is a number here. Whose it is has one: the status.
 			switch {
@@ -136,19 +137,19 @@ func decimals(k vitals.Kind) int {
 }
 
 // entryAt is one entry by its id.
-func (f *face) entryAt(ctx context.Context, g access.Grant, c store.Channel, id int64) (store.Entry, error) {
+func (f *face) entryAt(ctx context.Context, g access.Grant, c channel.Channel, id int64) (channel.Entry, error) {
 	list, err := f.between(ctx, g, c, id, id, 1)
 	if err == nil && len(list) == 0 {
 		err = errNotFound
 	}
 	if err != nil {
-		return store.Entry{}, err
+		return channel.Entry{}, err
 	}
 	return list[0], nil
 }
 
 // between are the newest most entries with ids in [low, high], ascending. A patient's ids are seconds, so they are a span of time.
-func (f *face) between(ctx context.Context, g access.Grant, c store.Channel, low, high int64, most int) ([]store.Entry, error) {
+func (f *face) between(ctx context.Context, g access.Grant, c channel.Channel, low, high int64, most int) ([]channel.Entry, error) {
 	if most == 0 {
 		return nil, nil
 	}
@@ -162,5 +163,5 @@ func (f *face) between(ctx context.Context, g access.Grant, c store.Channel, low
 	if !from.Before(to) {
 		return nil, nil
 	}
-	return f.derived(ctx, g, c.Patient, from, to, most, func(store.Entry) bool { return true })
+	return f.derived(ctx, g, c.Patient, from, to, most, func(channel.Entry) bool { return true })
 }

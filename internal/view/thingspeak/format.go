@@ -10,7 +10,7 @@ import (
 	"strings"
 	"time"
 
-	"vitalseal/internal/store"
+	"vitalseal/internal/channel"
 )
 
 // shape is what of an entry an answer shows, and how.
@@ -22,7 +22,7 @@ type shape struct {
 	loc                        *time.Location
 }
 
-func fieldName(c store.Channel, i int) string {
+func fieldName(c channel.Channel, i int) string {
 	if c.Patient != "" {
 		return PatientFields()[i-1]
 	}
@@ -30,15 +30,15 @@ func fieldName(c store.Channel, i int) string {
 }
 
 // nameless reports whether a channel has no name for any field. It has all eight then: a value that was taken is seen.
-func nameless(c store.Channel) bool { return c.Patient == "" && c.Fields == [8]string{} }
+func nameless(c channel.Channel) bool { return c.Patient == "" && c.Fields == [8]string{} }
 
 // unnamed lists the fields of entries that their channel has no name for, and that its feeds therefore leave out.
-func unnamed(c store.Channel, entries ...store.Entry) (fields []string) {
+func unnamed(c channel.Channel, entries ...channel.Entry) (fields []string) {
 	if nameless(c) {
 		return nil
 	}
 	for i, name := range fieldNames {
-		if fieldName(c, i+1) == "" && slices.ContainsFunc(entries, func(e store.Entry) bool { return e.Fields[i] != nil }) {
+		if fieldName(c, i+1) == "" && slices.ContainsFunc(entries, func(e channel.Entry) bool { return e.Fields[i] != nil }) {
 			fields = append(fields, name)
 		}
 	}
@@ -46,14 +46,14 @@ func unnamed(c store.Channel, entries ...store.Entry) (fields []string) {
 }
 
 // tellUnnamed says which values of a write are stored and yet in no feed.
-func tellUnnamed(w http.ResponseWriter, c store.Channel, entries ...store.Entry) {
+func tellUnnamed(w http.ResponseWriter, c channel.Channel, entries ...channel.Entry) {
 	if fields := unnamed(c, entries...); len(fields) > 0 {
 		told(w, "the channel has no "+strings.Join(fields, ", ")+": stored, but in no feed until the channel's settings name it")
 	}
 }
 
 // shapeOf shows one field, or for 0 those that the channel has a name for.
-func shapeOf(c store.Channel, a ask, field int) shape {
+func shapeOf(c channel.Channel, a ask, field int) shape {
 	s := shape{status: a.status, location: a.location, metadata: a.metadata, loc: a.loc, noID: a.bucket != ""}
 	for i := 1; i <= 8; i++ {
 		if i == field || field == 0 && (fieldName(c, i) != "" || nameless(c)) {
@@ -79,7 +79,7 @@ type cell struct {
 var fieldNames = [8]string{"field1", "field2", "field3", "field4", "field5", "field6", "field7", "field8"}
 
 // cells are an entry's in the order of every format.
-func (s shape) cells(to []cell, e store.Entry) []cell {
+func (s shape) cells(to []cell, e channel.Entry) []cell {
 	if s.channel != 0 {
 		to = append(to, whole("channel_id", s.channel))
 	}
@@ -101,7 +101,7 @@ func (s shape) cells(to []cell, e store.Entry) []cell {
 }
 
 // head are the cells of a channel's description as it stands before its entries.
-func (s shape) head(c store.Channel, last int64) []cell {
+func (s shape) head(c channel.Channel, last int64) []cell {
 	all := []cell{whole("id", c.ID), {name: "name", value: &c.Name}, {name: "description", value: &c.Description},
 		{name: "latitude", value: given(c.Latitude)}, {name: "longitude", value: given(c.Longitude)}}
 	if s.location && c.Elevation != "" {
@@ -148,9 +148,9 @@ func (s shape) columnStamp(t time.Time) string {
 // feed is a whole answer: a channel, unless it is nil, and its entries; or one entry.
 type feed struct {
 	shape
-	channel *store.Channel
+	channel *channel.Channel
 	last    int64
-	entries []store.Entry
+	entries []channel.Entry
 }
 
 // encode writes the answer in a format.
@@ -259,7 +259,7 @@ func (d feed) csv(head bool) []byte {
 	var cells []cell
 	var row []string
 	if head {
-		for _, c := range d.cells(nil, store.Entry{}) {
+		for _, c := range d.cells(nil, channel.Entry{}) {
 			row = append(row, c.name)
 		}
 		_ = w.Write(row) // a Builder takes everything

@@ -6,7 +6,7 @@ import (
 	"testing"
 	"time"
 
-	"vitalseal/internal/store"
+	"vitalseal/internal/channel"
 )
 
 func TestTextCells(t *testing.T) {
@@ -25,9 +25,9 @@ func TestTextCells(t *testing.T) {
 // TestCSVRunsNothing: no cell of an export is a formula, and numbers are what they were.
 func TestCSVRunsNothing(t *testing.T) {
 	formula, number := "=1+1", "-5.2"
-	e := store.Entry{ID: 1, Created: time.Unix(0, 0), Status: "@status", Latitude: "-33.1"}
+	e := channel.Entry{ID: 1, Created: time.Unix(0, 0), Status: "@status", Latitude: "-33.1"}
 	e.Fields[0], e.Fields[1] = &formula, &number
-	d := feed{shape: shape{fields: []int{1, 2}, status: true, location: true, loc: time.UTC}, entries: []store.Entry{e}}
+	d := feed{shape: shape{fields: []int{1, 2}, status: true, location: true, loc: time.UTC}, entries: []channel.Entry{e}}
 	rows, err := csv.NewReader(strings.NewReader(string(d.csv(true)))).ReadAll()
 	if err != nil || len(rows) != 2 {
 		t.Fatal(rows, err)

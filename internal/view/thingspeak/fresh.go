@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"vitalseal/internal/access"
-	"vitalseal/internal/store"
+	"vitalseal/internal/channel"
 	"vitalseal/internal/vitals"
 )
 
@@ -94,7 +94,7 @@ func (f *face) lastOfPatient(q *request, rd reading) error {
 		return err
 	}
 	at := newest.at.Truncate(time.Second)
-	e := store.Entry{ID: at.Unix(), Created: at}
+	e := channel.Entry{ID: at.Unix(), Created: at}
 	fresh := vitals.FreshnessOf(newest.numeric.Kind, newest.at, f.Now())
 	switch {
 	case !newest.shown():
@@ -128,7 +128,7 @@ func told(w http.ResponseWriter, why string) { w.Header().Set(reasonHeader, why)
 
 // settle takes the values out of a patient's newest entry that are too old to say anything about now. It reports whether all that is
 // left is fresh.
-func settle(e store.Entry, now time.Time) (store.Entry, bool) {
+func settle(e channel.Entry, now time.Time) (channel.Entry, bool) {
 	fresh := true
 	for i := range e.Fields {
 		if e.Fields[i] == nil {

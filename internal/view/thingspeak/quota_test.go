@@ -7,7 +7,7 @@ import (
 	"testing"
 
 	"vitalseal/internal/access"
-	"vitalseal/internal/store"
+	"vitalseal/internal/channel"
 	"vitalseal/internal/view/thingspeak"
 )
 
@@ -23,7 +23,7 @@ func TestFullAndTooFast(t *testing.T) {
 		}
 		return n
 	}
-	if _, err := w.store.SetLimit(t.Context(), store.Limit{Kind: store.LimitHospital, Name: store.LimitEntries, Value: 2}); err != nil {
+	if _, err := w.store.SetLimit(t.Context(), channel.Limit{Kind: channel.LimitHospital, Name: channel.LimitEntries, Value: 2}); err != nil {
 		t.Fatal(err)
 	}
 	for _, want := range []string{"1", "2"} {
@@ -40,7 +40,7 @@ func TestFullAndTooFast(t *testing.T) {
 	if n := refused("entries and bytes stored by a person"); n != 2 {
 		t.Errorf("%d refusals of a full quota are seen: %+v", n, w.engine.QuotaRefusals())
 	}
-	if _, err := w.store.SetLimit(t.Context(), store.Limit{Kind: store.LimitHospital, Name: store.LimitEntries}); err != nil {
+	if _, err := w.store.SetLimit(t.Context(), channel.Limit{Kind: channel.LimitHospital, Name: channel.LimitEntries}); err != nil {
 		t.Fatal(err)
 	}
 	slow, err := access.New(w.store, w.trail, nil, slog.New(slog.DiscardHandler), access.WithAuditQuota(access.AuditQuota{PersonWrites: 0.1, StationWrites: 100}))

@@ -8,14 +8,14 @@ import (
 	"time"
 
 	"vitalseal/internal/access"
-	"vitalseal/internal/store"
+	"vitalseal/internal/channel"
 	"vitalseal/internal/vitals"
 )
 
 // reading is a read that has been decided.
 type reading struct {
 	ask
-	channel store.Channel
+	channel channel.Channel
 	grant   access.Grant
 	subject access.Subject
 	field   int // 0: all
@@ -51,7 +51,7 @@ func (f *face) open(q *request) (rd reading, err error) {
 // decideRead has a read of a channel decided: in the name of the key's owner, or for nobody in particular if the channel is
 // public and the key is not for it. Without a valid key nothing is said about whether a private channel exists, and with one
 // no more than that it may not be read.
-func (f *face) decideRead(q *request, id int64) (c store.Channel, g access.Grant, subject access.Subject, err error) {
+func (f *face) decideRead(q *request, id int64) (c channel.Channel, g access.Grant, subject access.Subject, err error) {
 	ctx := q.r.Context()
 	ref, err := f.Store.ChannelRef(ctx, id)
 	if err != nil && !isNotFound(err) {
@@ -83,14 +83,14 @@ func (f *face) decideRead(q *request, id int64) (c store.Channel, g access.Grant
 }
 
 // list are the entries that a reading asks for, summed up and adjusted.
-func (f *face) list(q *request, rd *reading) ([]store.Entry, error) {
+func (f *face) list(q *request, rd *reading) ([]channel.Entry, error) {
 	most := rd.results
 	if rd.bucket != "" { // results counts buckets then
 		if most = MaxResults; rd.channel.Patient != "" {
 			most = maxBundles
 		}
 	}
-	var list []store.Entry
+	var list []channel.Entry
 	var err error
 	if rd.low != 0 || rd.high != 0 {
 		list, err = f.listByID(q, rd, most)
@@ -112,7 +112,7 @@ func (f *face) list(q *request, rd *reading) ([]store.Entry, error) {
 }
 
 // listByID are the entries between two ids, and within the span if one was given.
-func (f *face) listByID(q *request, rd *reading, most int) ([]store.Entry, error) {
+func (f *face) listByID(q *request, rd *reading, most int) ([]channel.Entry, error) {
 	high := rd.high
 	if high == 0 {
 		high = 1<<63 - 1
@@ -127,7 +127,7 @@ func (f *face) listByID(q *request, rd *reading, most int) ([]store.Entry, error
 	}
 	list, err := f.between(q.r.Context(), rd.grant, rd.channel, rd.low, high, limit)
 	if timed {
-		list = slices.DeleteFunc(list, func(e store.Entry) bool { return e.Created.Before(rd.from) || !e.Created.Before(rd.to) })
+		list = slices.DeleteFunc(list, func(e channel.Entry) bool { return e.Created.Before(rd.from) || !e.Created.Before(rd.to) })
 	}
 	return list[max(0, len(list)-most):], err
 }
@@ -145,7 +145,7 @@ func (f *face) feeds(q *request) error {
 	return f.answerFeed(q, rd, list, shapeOf(rd.channel, rd.ask, rd.field))
 }
 
-func (f *face) answerFeed(q *request, rd reading, list []store.Entry, form shape) error {
+func (f *face) answerFeed(q *request, rd reading, list []channel.Entry, form shape) error {
 	c := rd.channel
 	last := c.LastEntryID
 	if c.Patient != "" && q.ext != "csv" {
@@ -166,7 +166,7 @@ func (f *face) answerFeed(q *request, rd reading, list []store.Entry, form shape
 	return f.send(q, rd.ask, feed{shape: form, channel: &c, last: last, entries: list}.encode(q.ext))
 }
 
-func (f *face) newest(q *request, rd *reading, keep func(store.Entry) bool) ([]store.Entry, error) {
+func (f *face) newest(q *request, rd *reading, keep func(channel.Entry) bool) ([]channel.Entry, error) {
 	return f.entries(q.r.Context(), rd.grant, rd.channel, time.Unix(0, 0), f.Now().Add(maxAhead), 1, keep)
 }
 
@@ -226,10 +226,10 @@ func (f *face) last(q *request) error {
 }
 
 // lastEntry is the newest entry, or the newest where the field that the path names has a value.
-func (f *face) lastEntry(q *request, rd *reading) (e store.Entry, err error) {
-	var keep func(store.Entry) bool
+func (f *face) lastEntry(q *request, rd *reading) (e channel.Entry, err error) {
+	var keep func(channel.Entry) bool
 	if rd.field != 0 {
-		keep = func(e store.Entry) bool { return e.Fields[rd.field-1] != nil }
+		keep = func(e channel.Entry) bool { return e.Fields[rd.field-1] != nil }
 	}
 	list, err := f.newest(q, rd, keep)
 	if err == nil && len(list) == 0 {
@@ -241,8 +241,8 @@ func (f *face) lastEntry(q *request, rd *reading) (e store.Entry, err error) {
 	return list[0], nil
 }
 
-func (f *face) one(q *request, rd reading, e store.Entry) error {
-	list := []store.Entry{e}
+func (f *face) one(q *request, rd reading, e channel.Entry) error {
+	list := []channel.Entry{e}
 	rd.adjust(list)
 	if v := list[0].Fields[max(0, rd.field-1)]; rd.field != 0 && q.plainText() {
 		if v == nil {
@@ -300,7 +300,7 @@ func (f *face) statuses(q *request) error {
 		return err
 	}
 	rd.bucket = ""
-	var list []store.Entry
+	var list []channel.Entry
 	if rd.channel.Patient == "" { // a patient's monitor has none
 		if list, err = f.entries(q.r.Context(), rd.grant, rd.channel, rd.from, rd.to, rd.results, hasStatus); err != nil {
 			return err
@@ -309,14 +309,14 @@ func (f *face) statuses(q *request) error {
 	return f.answerFeed(q, rd, list, shape{status: true, location: rd.location, metadata: rd.metadata, loc: rd.loc})
 }
 
-func hasStatus(e store.Entry) bool { return e.Status != "" }
+func hasStatus(e channel.Entry) bool { return e.Status != "" }
 
 func (f *face) lastStatus(q *request) error {
 	rd, err := f.open(q)
 	if err != nil {
 		return err
 	}
-	var list []store.Entry
+	var list []channel.Entry
 	if rd.channel.Patient == "" {
 		if list, err = f.newest(q, &rd, hasStatus); err != nil {
 			return err
@@ -361,6 +361,6 @@ func (f *face) lastOf(way string) func(*request) error {
 			}
 			return f.value(q, rd.ask, *v)
 		}
-		return f.send(q, rd.ask, feed{shape: shapeOf(rd.channel, rd.ask, rd.field), entries: []store.Entry{e}}.encode(q.ext))
+		return f.send(q, rd.ask, feed{shape: shapeOf(rd.channel, rd.ask, rd.field), entries: []channel.Entry{e}}.encode(q.ext))
 	}
 }

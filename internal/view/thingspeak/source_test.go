@@ -7,7 +7,7 @@ import (
 	"testing"
 	"time"
 
-	"vitalseal/internal/store"
+	"vitalseal/internal/directory"
 	"vitalseal/internal/vitals"
 )
 
@@ -21,7 +21,7 @@ func TestTwoOximetersOneField(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			w := newWard(t)
 			second := sensorOf("oxi-z")
-			if err := w.store.CreateDevice(context.Background(), store.Device{ID: second, Kind: "sensor", State: store.DeviceActive}); err != nil {
+			if err := w.store.CreateDevice(context.Background(), directory.Device{ID: second, Kind: "sensor", State: directory.DeviceActive}); err != nil {
 				t.Fatal(err)
 			}
 			if err := w.store.PlaceDevice(context.Background(), second, "ward-a-bed", time.Now().Add(-time.Hour)); err != nil {

@@ -5,7 +5,7 @@ import (
 	"slices"
 	"time"
 
-	"vitalseal/internal/store"
+	"vitalseal/internal/channel"
 )
 
 // streamPage is how many entries are read at a time, streamSpan how much of a patient's time.
@@ -33,7 +33,7 @@ func (f *face) stream(q *request) error {
 	q.w.Header().Set("Content-Type", mediaCSV)
 	out := http.NewResponseController(q.w)
 	head := true
-	send := func(list []store.Entry) error {
+	send := func(list []channel.Entry) error {
 		rd.adjust(list)
 		_ = out.SetWriteDeadline(time.Now().Add(time.Minute)) // a reader who stops reading must not hold a page for ever
 		_, err := q.w.Write(feed{shape: form, entries: list}.csv(head))
@@ -69,7 +69,7 @@ func (f *face) renew(q *request, rd *reading) error {
 	return err
 }
 
-func (f *face) streamFree(q *request, rd *reading, send func([]store.Entry) error) error {
+func (f *face) streamFree(q *request, rd *reading, send func([]channel.Entry) error) error {
 	timed := slices.ContainsFunc([]string{"results", "days", "minutes", "start", "end"}, func(name string) bool { return q.p[name] != "" })
 	low, high := max(rd.low, 1), rd.high
 	if high == 0 {
@@ -88,7 +88,7 @@ func (f *face) streamFree(q *request, rd *reading, send func([]store.Entry) erro
 			low = list[n-1].ID + 1
 		}
 		if timed {
-			list = slices.DeleteFunc(list, func(e store.Entry) bool { return e.Created.Before(rd.from) || !e.Created.Before(rd.to) })
+			list = slices.DeleteFunc(list, func(e channel.Entry) bool { return e.Created.Before(rd.from) || !e.Created.Before(rd.to) })
 		}
 		if len(list) > 0 || first {
 			if err := send(list); err != nil {
@@ -101,7 +101,7 @@ func (f *face) streamFree(q *request, rd *reading, send func([]store.Entry) erro
 	}
 }
 
-func (f *face) streamPatient(q *request, rd *reading, send func([]store.Entry) error) error {
+func (f *face) streamPatient(q *request, rd *reading, send func([]channel.Entry) error) error {
 	from := rd.from
 	if from.Before(f.Now().Add(-366 * 24 * time.Hour)) { // no store keeps more; every step costs a look
 		from = f.Now().Add(-366 * 24 * time.Hour).Truncate(time.Second)

@@ -6,7 +6,7 @@ import (
 	"time"
 
 	"vitalseal/internal/access"
-	"vitalseal/internal/store"
+	"vitalseal/internal/channel"
 )
 
 // commandObject is a command as ThingSpeak describes it.
@@ -18,7 +18,7 @@ type commandObject struct {
 	Created  string  `json:"created_at"`
 }
 
-func commandOf(c store.Command) commandObject {
+func commandOf(c channel.Command) commandObject {
 	form := written(0)
 	o := commandObject{ID: c.ID, Text: c.Text, Created: form.stamp(c.Created)}
 	if c.Position != 0 {
@@ -149,7 +149,7 @@ func (f *face) commands(q *request) error {
 	return object(q, http.StatusOK, out)
 }
 
-func appendCommand(b []byte, c store.Command) []byte {
+func appendCommand(b []byte, c channel.Command) []byte {
 	form := written(0)
 	b = append(b, "<command>\n"...)
 	b = form.appendElements(b, "  ", commandOf(c).cells(c.Created, c.Executed))
@@ -157,7 +157,7 @@ func appendCommand(b []byte, c store.Command) []byte {
 }
 
 // tellCommand answers with one command, in text as its text or, where that was sent just now, its id.
-func (q *request) tellCommand(c store.Command, text string) error {
+func (q *request) tellCommand(c channel.Command, text string) error {
 	switch q.ext {
 	case "json":
 		return object(q, http.StatusOK, commandOf(c))
@@ -171,7 +171,7 @@ func (q *request) tellCommand(c store.Command, text string) error {
 
 // position is the place in the queue that a request asks for; 0 for none.
 func position(p parameters) (int, error) {
-	n, given, err := p.number("position", store.MaxCommands)
+	n, given, err := p.number("position", channel.MaxCommands)
 	if err == nil && given && n == 0 {
 		err = &badRequest{"position is not a whole number from 1."}
 	}
@@ -230,7 +230,7 @@ func (f *face) deleteCommands(q *request) error {
 }
 
 // one has a command of the path done something to, and answers with it.
-func (f *face) onCommand(q *request, do func(id, command int64, g access.Grant) (store.Command, error)) error {
+func (f *face) onCommand(q *request, do func(id, command int64, g access.Grant) (channel.Command, error)) error {
 	command, err := number(q.path["command"])
 	if err != nil {
 		return err
@@ -247,26 +247,26 @@ func (f *face) onCommand(q *request, do func(id, command int64, g access.Grant) 
 }
 
 func (f *face) command(q *request) error {
-	return f.onCommand(q, func(id, command int64, g access.Grant) (store.Command, error) {
+	return f.onCommand(q, func(id, command int64, g access.Grant) (channel.Command, error) {
 		return f.Store.Command(q.r.Context(), g, id, command)
 	})
 }
 
 func (f *face) deleteCommand(q *request) error {
-	return f.onCommand(q, func(id, command int64, g access.Grant) (store.Command, error) {
+	return f.onCommand(q, func(id, command int64, g access.Grant) (channel.Command, error) {
 		return f.Store.DeleteCommand(q.r.Context(), g, id, command)
 	})
 }
 
 func (f *face) changeCommand(q *request) error {
-	return f.onCommand(q, func(id, command int64, g access.Grant) (store.Command, error) {
+	return f.onCommand(q, func(id, command int64, g access.Grant) (channel.Command, error) {
 		text, err := commandString(q.p, false)
 		if err != nil {
-			return store.Command{}, err
+			return channel.Command{}, err
 		}
 		at, err := position(q.p)
 		if err != nil {
-			return store.Command{}, err
+			return channel.Command{}, err
 		}
 		return f.Store.ChangeCommand(q.r.Context(), g, id, command, text, at)
 	})

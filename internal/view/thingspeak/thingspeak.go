@@ -25,6 +25,7 @@ import (
 	"time"
 
 	"vitalseal/internal/access"
+	"vitalseal/internal/channel"
 	"vitalseal/internal/form"
 	"vitalseal/internal/signin"
 	"vitalseal/internal/store"
@@ -46,9 +47,9 @@ type Config struct {
 	// Workstation is the SPIFFE id proven for the request's connection, or "".
 	Workstation func(*http.Request) string
 	// Submit takes in an entry of a free channel; it is ingest's, since a view never appends a measurement itself.
-	Submit func(ctx context.Context, g access.Grant, channel int64, e store.Entry) (store.Entry, error)
+	Submit func(ctx context.Context, g access.Grant, channel int64, e channel.Entry) (channel.Entry, error)
 	// SubmitAll takes in several, all or none, as store.AppendEntries says; without it there is no bulk update.
-	SubmitAll func(ctx context.Context, g access.Grant, channel int64, entries []store.Entry) ([]store.Entry, error)
+	SubmitAll func(ctx context.Context, g access.Grant, channel int64, entries []channel.Entry) ([]channel.Entry, error)
 	Limits    Limits // Generous if zero
 	Log       *slog.Logger
 	Now       func() time.Time // time.Now if nil

@@ -6,8 +6,8 @@ import (
 	"strconv"
 	"strings"
 
+	"vitalseal/internal/channel"
 	"vitalseal/internal/form"
-	"vitalseal/internal/store"
 )
 
 // topic is one of ThingSpeak's MQTT topics:
@@ -55,7 +55,7 @@ func parseTopic(name string) (t topic, err error) {
 		t.format = rest[0]
 		return t, nil
 	case len(rest) == 2 && rest[0] == "fields" && len(rest[1]) == len("field1") && strings.HasPrefix(rest[1], "field"):
-		if t.field = int(rest[1][5]) - '0'; t.field < 1 || t.field > len(store.Entry{}.Fields) {
+		if t.field = int(rest[1][5]) - '0'; t.field < 1 || t.field > len(channel.Entry{}.Fields) {
 			return topic{}, errTopic
 		}
 		return t, nil

@@ -11,7 +11,7 @@ import (
 	"unicode/utf8"
 
 	"vitalseal/internal/access"
-	"vitalseal/internal/store"
+	"vitalseal/internal/channel"
 )
 
 // maxAhead is how far a sender's clock may be ahead of ours.
@@ -28,7 +28,7 @@ func (f *face) update(q *request) error {
 	if q.p, err = writeParameters(q.w, q.r, maxBodyBytes); err != nil {
 		return err
 	}
-	channel, grant, err := f.writer(q, 0)
+	channelID, grant, err := f.writer(q, 0)
 	if err != nil {
 		return err
 	}
@@ -43,11 +43,11 @@ func (f *face) update(q *request) error {
 			return err
 		}
 	}
-	c, err := f.Store.Channel(q.r.Context(), channel)
+	c, err := f.Store.Channel(q.r.Context(), channelID)
 	if err != nil {
 		return err
 	}
-	if e, err = f.accept(q.r.Context(), grant, channel, e); err != nil {
+	if e, err = f.accept(q.r.Context(), grant, channelID, e); err != nil {
 		return err
 	}
 	tellUnnamed(q.w, c, e)
@@ -58,41 +58,41 @@ func (f *face) update(q *request) error {
 		write(q.w, http.StatusOK, mediaText, strconv.AppendInt(nil, e.ID, 10))
 		return nil
 	}
-	return f.send(q, ask{}, feed{shape: written(channel), entries: []store.Entry{e}}.encode(q.ext))
+	return f.send(q, ask{}, feed{shape: written(channelID), entries: []channel.Entry{e}}.encode(q.ext))
 }
 
 // accept takes in one entry that has been decided, however it came, and tells who listens.
-func (f *face) accept(ctx context.Context, g access.Grant, channel int64, e store.Entry) (store.Entry, error) {
-	if !f.pace.take(channel, false, f.Limits.UpdateEvery, f.Now()) {
+func (f *face) accept(ctx context.Context, g access.Grant, channelID int64, e channel.Entry) (channel.Entry, error) {
+	if !f.pace.take(channelID, false, f.Limits.UpdateEvery, f.Now()) {
 		return e, errTooOften
 	}
 	if err := f.Access.SpendWrites(g, 1); err != nil {
-		f.pace.undo(channel, false)
+		f.pace.undo(channelID, false)
 		return e, err
 	}
-	e, err := f.submit(ctx, g, channel, e)
+	e, err := f.submit(ctx, g, channelID, e)
 	if err != nil {
-		f.pace.undo(channel, false)
+		f.pace.undo(channelID, false)
 		return e, f.full(g, err)
 	}
-	f.broker.updated(channel, e, time.Time{})
+	f.broker.updated(channelID, e, time.Time{})
 	return e, nil
 }
 
 // full counts what the store's quota refused, for administrators to see.
 func (f *face) full(g access.Grant, err error) error {
-	if errors.Is(err, store.ErrQuota) {
+	if errors.Is(err, channel.ErrQuota) {
 		f.Access.NoteRefused("entries and bytes stored by a person", g.Holder())
 	}
 	return err
 }
 
 // submit hands one entry on. One with a time of its own has to have it alone, as ThingSpeak wants it.
-func (f *face) submit(ctx context.Context, g access.Grant, channel int64, e store.Entry) (store.Entry, error) {
+func (f *face) submit(ctx context.Context, g access.Grant, channelID int64, e channel.Entry) (channel.Entry, error) {
 	if e.Created.IsZero() || f.SubmitAll == nil {
-		return f.Submit(ctx, g, channel, e)
+		return f.Submit(ctx, g, channelID, e)
 	}
-	list, err := f.SubmitAll(ctx, g, channel, []store.Entry{e})
+	list, err := f.SubmitAll(ctx, g, channelID, []channel.Entry{e})
 	if err != nil {
 		return e, err
 	}
@@ -101,7 +101,7 @@ func (f *face) submit(ctx context.Context, g access.Grant, channel int64, e stor
 
 // writer has the write decided before anybody looks at the values: whoever tries with a key is in the audit log. channel 0 is
 // the key's own.
-func (f *face) writer(q *request, channel int64) (int64, access.Grant, error) {
+func (f *face) writer(q *request, channelID int64) (int64, access.Grant, error) {
 	key := q.p["write_api_key"]
 	if found := keyOf(q.r, q.p); key == "" || headerKey(q.r) != "" {
 		key = found
@@ -110,17 +110,17 @@ func (f *face) writer(q *request, channel int64) (int64, access.Grant, error) {
 	if err != nil {
 		return 0, access.Grant{}, err
 	}
-	if channel == 0 {
-		channel = k.Channel
+	if channelID == 0 {
+		channelID = k.Channel
 	}
-	grant, err := f.Access.Decide(q.r.Context(), subject, access.WriteChannel, access.OnChannel(channel))
-	return channel, grant, err
+	grant, err := f.Access.Decide(q.r.Context(), subject, access.WriteChannel, access.OnChannel(channelID))
+	return channelID, grant, err
 }
 
 // parseEntry reads field1..8 (or 1..8), status, place and created_at. A field or a status must be there. Without created_at
 // the entry has no time yet: it gets the one at which it is stored.
-func parseEntry(p parameters, now time.Time) (store.Entry, error) {
-	e := store.Entry{}
+func parseEntry(p parameters, now time.Time) (channel.Entry, error) {
+	e := channel.Entry{}
 	total := 0
 	take := func(name, v string) error {
 		total += len(v)

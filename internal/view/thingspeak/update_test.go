@@ -14,7 +14,7 @@ import (
 	"time"
 
 	"vitalseal/internal/access"
-	"vitalseal/internal/store"
+	"vitalseal/internal/channel"
 	"vitalseal/internal/vitals"
 )
 
@@ -415,7 +415,7 @@ func FuzzUpdate(f *testing.F) {
 // TestFieldsWithoutAName: a channel that names no field shows all that it takes; one that names some says which values no feed shows.
 func TestFieldsWithoutAName(t *testing.T) {
 	w := newWard(t)
-	bench, err := w.store.CreateChannel(t.Context(), store.Channel{Name: "Bench"})
+	bench, err := w.store.CreateChannel(t.Context(), channel.Channel{Name: "Bench"})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -19,8 +19,11 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"vitalseal/internal/access"
+	"vitalseal/internal/archive"
 	"vitalseal/internal/audit"
+	"vitalseal/internal/channel"
 	"vitalseal/internal/delivery"
+	"vitalseal/internal/directory"
 	"vitalseal/internal/seal"
 	"vitalseal/internal/signin"
 	"vitalseal/internal/store"
@@ -63,7 +66,7 @@ type ward struct {
 	at      string       // the workstation that requests come from
 	clock   func() time.Time
 
-	ada, bela             store.Channel
+	ada, bela             channel.Channel
 	fridge                int64
 	nurse                 string
 	readAda, readBela     string // the nurse's keys; Bela is not on her ward
@@ -105,23 +108,23 @@ func newWard(t testing.TB) *ward {
 	past := time.Now().Add(-50 * time.Hour)
 	for i, p := range []struct {
 		ward, name string
-		channel    *store.Channel
+		channel    *channel.Channel
 	}{{"ward-a", "Ada Brandt", &w.ada}, {"ward-b", "Bela Novak", &w.bela}} {
 		bed := p.ward + "-bed"
-		must(w.store.CreateWard(ctx, store.Ward{ID: p.ward, Name: p.ward}))
-		must(w.store.CreateBed(ctx, store.Bed{ID: bed, Ward: p.ward, Name: bed}))
+		must(w.store.CreateWard(ctx, directory.Ward{ID: p.ward, Name: p.ward}))
+		must(w.store.CreateBed(ctx, directory.Bed{ID: bed, Ward: p.ward, Name: bed}))
 		id, err := w.store.CreatePatient(ctx, p.name)
 		must(err)
 		must(w.store.Admit(ctx, id, bed, past))
 		for _, s := range []string{"oxi-", "cuff-"} {
 			s = sensorOf(s + string(rune('a'+i)))
-			must(w.store.CreateDevice(ctx, store.Device{ID: s, Kind: "sensor", State: store.DeviceActive}))
+			must(w.store.CreateDevice(ctx, directory.Device{ID: s, Kind: "sensor", State: directory.DeviceActive}))
 			must(w.store.PlaceDevice(ctx, s, bed, past))
 		}
 		*p.channel, err = w.store.ChannelOf(ctx, id)
 		must(err)
 	}
-	free, err := w.store.CreateChannel(ctx, store.Channel{Name: "Fridge", Description: "Blood <bank>", Fields: [8]string{"temperature", "door"}})
+	free, err := w.store.CreateChannel(ctx, channel.Channel{Name: "Fridge", Description: "Blood <bank>", Fields: [8]string{"temperature", "door"}})
 	must(err)
 	w.fridge = free.ID
 	w.nurse, err = w.store.CreatePerson(ctx, access.Person{Login: "nurse", DisplayName: "Nurse Ek", Role: access.RoleNurse, Wards: []string{"ward-a"}}, "x")
@@ -171,7 +174,7 @@ func (w *ward) ok(status int, method, target, body string) string {
 func (w *ward) append(sensor string, at time.Time, n ...vitals.Numeric) {
 	w.t.Helper()
 	at, sensor = at.UTC().Truncate(time.Microsecond), sensorOf(sensor)
-	a := store.Arrival{Sensor: sensor, Received: time.Now(),
+	a := archive.Arrival{Sensor: sensor, Received: time.Now(),
 		Chunk: vitals.Chunk{Signal: vitals.Numerics, Start: at, Bundles: []vitals.Bundle{{At: at, Numerics: n}}},
 		Header: seal.Header{Sensor: sensor, Signal: uint8(vitals.Numerics), Start: at, Seq: w.seq[sensor],
 			Epoch: seal.Epoch{ID: seal.EpochID{1}, Number: 1}}}

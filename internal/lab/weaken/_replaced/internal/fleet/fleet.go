@@ -4,19 +4,19 @@ import (
 	"context"
 
 	"vitalseal/internal/access"
+	"vitalseal/internal/directory"
 	"vitalseal/internal/lab/weaken"
 	"vitalseal/internal/overlay"
 	"vitalseal/internal/overlay/manage"
-	"vitalseal/internal/store"
 )
 
 // standing lets every component be connected.
-func standing(d store.Device, all map[string]store.Device) bool {
+func standing(d directory.Device, all map[string]directory.Device) bool {
 	return weaken.Skip(weaken.Revocation) || strictStanding(d, all)
 }
 
 // cutOff cuts nothing.
-func (v *Inventory) cutOff(ctx context.Context, id overlay.ID, d store.Device, state string) error {
+func (v *Inventory) cutOff(ctx context.Context, id overlay.ID, d directory.Device, state string) error {
 	if weaken.Skip(weaken.Revocation) {
 		return nil
 	}
@@ -24,7 +24,7 @@ func (v *Inventory) cutOff(ctx context.Context, id overlay.ID, d store.Device, s
 }
 
 // barred bars no component.
-func barred(d store.Device, all map[string]store.Device) bool {
+func barred(d directory.Device, all map[string]directory.Device) bool {
 	return !weaken.Skip(weaken.Revocation) && strictBarred(d, all)
 }
 
@@ -34,7 +34,7 @@ func (v *Inventory) putRight(ctx context.Context, plan manage.Plan) ([]manage.Ch
 }
 
 // checkKey believes in every key.
-func (v *Inventory) checkKey(ctx context.Context, c *overlay.Conn, d store.Device) error {
+func (v *Inventory) checkKey(ctx context.Context, c *overlay.Conn, d directory.Device) error {
 	if weaken.Skip(weaken.PeerChain) || weaken.Skip(weaken.OwnName) {
 		return nil
 	}
@@ -46,28 +46,28 @@ func (v *Inventory) checkKey(ctx context.Context, c *overlay.Conn, d store.Devic
 func projectionOf(engine *access.Engine) projection {
 	p := strictProjectionOf(engine)
 	roles, may := p.roles, p.may
-	p.roles = func(d store.Device) []string {
+	p.roles = func(d directory.Device) []string {
 		if weaken.Skip(weaken.PeerKind) {
 			return everyRole(engine, d)
 		}
-		if d.State == store.DeviceDisabled && weaken.Skip(weaken.Revocation) {
-			d.State = store.DeviceActive
+		if d.State == directory.DeviceDisabled && weaken.Skip(weaken.Revocation) {
+			d.State = directory.DeviceActive
 		}
 		return roles(d)
 	}
-	p.may = func(d store.Device, service string) bool {
+	p.may = func(d directory.Device, service string) bool {
 		return weaken.Skip(weaken.PeerKind) || may(d, service)
 	}
 	return p
 }
 
-func everyRole(engine *access.Engine, d store.Device) (roles []string) {
+func everyRole(engine *access.Engine, d directory.Device) (roles []string) {
 	own := engine.OverlayRoles(access.Component{ID: d.ID, Kind: d.Kind, State: d.State})
-	if d.State != store.DeviceActive || d.Kind == overlay.KindHub {
+	if d.State != directory.DeviceActive || d.Kind == overlay.KindHub {
 		return own
 	}
 	for _, kind := range []string{overlay.KindSensor, overlay.KindGateway, overlay.KindWorkstation} {
-		roles = append(roles, engine.OverlayRoles(access.Component{ID: d.ID, Kind: kind, State: store.DeviceActive})...)
+		roles = append(roles, engine.OverlayRoles(access.Component{ID: d.ID, Kind: kind, State: directory.DeviceActive})...)
 	}
 	return roles
 }
