@@ -17,6 +17,20 @@ import (
 // counts nowhere as one, and the same request may be sent again. It is never an ErrDenied.
 var ErrUndecided = errors.New("access: not decided")
 
+// ErrInForce is in the error of an act that did not finish and holds all the same: what was taken
+// from a person or a component is taken at this hub. It must not stand in the log as not done.
+var ErrInForce = errors.New("in force at this hub")
+
+// actWithin bounds an act that goes on although its request has ended.
+const actWithin = 30 * time.Second
+
+// throughout is a context for an act that is decided, written down and done in steps: a client that
+// leaves between two of them must not leave the log with a yes and no act, or a refusal unwritten.
+// It ends by actWithin.
+func throughout(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.WithoutCancel(ctx), actWithin)
+}
+
 // decision is how decide answers, and what the audit log says of it.
 type decision struct {
 	purpose, veto string

@@ -132,6 +132,8 @@ func (e *Engine) Tell(ev Event) { e.events(ev) }
 // from now. It is audited with the reason before anything opens, and announced. Where the hub cannot count how many were opened it
 // opens, and says so. Errors: *Denied (ErrStepUp where a fresh proof is missing), ErrInvalid for the reason, ErrGlassRate.
 func (e *Engine) BreakGlass(ctx context.Context, s Subject, patientID, reason string) (Glass, error) {
+	ctx, done := throughout(ctx)
+	defer done()
 	reason = strings.Join(strings.Fields(reason), " ")
 	n := utf8.RuneCountInString(reason)
 	valid := n >= MinGlassReason && n <= MaxGlassReason && utf8.ValidString(reason)
@@ -278,6 +280,8 @@ func (e *Engine) Glasses(ctx context.Context, s Subject, unreviewed bool) ([]Gla
 // ReviewGlass judges an emergency: Justified or Unjustified, and why. Nobody judges their own. ErrNotFound for one that is
 // not there or has been judged.
 func (e *Engine) ReviewGlass(ctx context.Context, s Subject, id, outcome, note string) error {
+	ctx, done := throughout(ctx)
+	defer done()
 	if outcome != Justified && outcome != Unjustified {
 		return fmt.Errorf("%w: outcome: %s or %s", ErrInvalid, Justified, Unjustified)
 	}
@@ -305,7 +309,8 @@ func (e *Engine) ReviewGlass(ctx context.Context, s Subject, id, outcome, note s
 		return err
 	}
 	if err := e.dir.ReviewGlass(ctx, id, s.Person.ID, outcome, note, time.Now().UTC()); err != nil {
-		return err
+		// The entry above says what was meant; without this one it would say what did not happen.
+		return errors.Join(err, e.RecordFailed(ctx, grant, Resource{Kind: "emergency", ID: id}, "not judged"))
 	}
 	_, err = e.audit.Append(context.WithoutCancel(ctx), audit.Entry{Person: clip(grant.holder), Role: clip(string(s.Person.Role)),
 		Workstation: clip(s.Workstation), Action: string(ReviewAccess), Resource: "emergency:" + clip(id), Patient: clip(g.PatientID),

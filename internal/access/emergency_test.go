@@ -1,7 +1,9 @@
 package access_test
 
 import (
+	"context"
 	"errors"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -515,5 +517,64 @@ func TestDisplay(t *testing.T) {
 		if _, err := e.Decide(t.Context(), c.s, c.a, c.r); !errors.Is(err, access.ErrDenied) {
 			t.Errorf("%s: %v", what, err)
 		}
+	}
+}
+
+// leaving is a directory during whose work the client leaves.
+type leaving struct {
+	*directory
+	leave context.CancelFunc
+	full  bool // others opened as many in the meantime
+}
+
+func (l *leaving) OpenGlass(ctx context.Context, g access.Glass, since time.Time, most int) (access.Glass, error) {
+	l.leave()
+	if err := ctx.Err(); err != nil {
+		return access.Glass{}, err
+	}
+	if l.full {
+		return access.Glass{}, access.ErrGlassRate
+	}
+	return l.directory.OpenGlass(ctx, g, since, most)
+}
+
+// TestEmergencyOfAClientThatLeaves: a client that leaves while an emergency is opened makes neither
+// a yes without an emergency, nor a refusal that is not written down, nor the alarm that emergencies
+// cannot be counted.
+func TestEmergencyOfAClientThatLeaves(t *testing.T) {
+	for name, full := range map[string]bool{"within the limit": false, "beyond it": true} {
+		t.Run(name, func(t *testing.T) {
+			ctx, leave := context.WithCancel(t.Context())
+			d := &leaving{newDirectory().WithEveryRole(), leave, full}
+			dir := t.TempDir()
+			log, err := audit.Open(filepath.Join(dir, "log"), filepath.Join(dir, "key"), quiet)
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { _ = log.Close() })
+			var events []string
+			e, err := access.New(d, log, nil, quiet, access.WithEvents(func(x access.Event) { events = append(events, x.Kind) }))
+			if err != nil {
+				t.Fatal(err)
+			}
+			g, err := e.BreakGlass(ctx, subject(access.RoleDoctor), "other-ward", reason)
+			got := last(t, log)
+			open, listed := e.OpenGlasses(t.Context())
+			if listed != nil {
+				t.Fatal(listed)
+			}
+			want := access.EventGlass
+			if full {
+				want = access.EventNoGlass
+				if !errors.Is(err, access.ErrGlassRate) || got.Allowed || !strings.Contains(got.Reason, "too many in an hour") || len(open) != 0 {
+					t.Errorf("%v, audited as %+v, %d open", err, got, len(open))
+				}
+			} else if err != nil || !got.Allowed || len(open) != 1 || open[0].ID != g.ID {
+				t.Errorf("%v, audited as %+v, %d open", err, got, len(open))
+			}
+			if len(events) != 1 || events[0] != want {
+				t.Errorf("announced %v, want %v", events, want)
+			}
+		})
 	}
 }

@@ -58,7 +58,8 @@ func (s *Directory) OpenGlass(ctx context.Context, g access.Glass, since time.Ti
 	if err != nil || renewed == "" {
 		return g, sealdb.Named("open emergency", err)
 	}
-	return s.Glass(ctx, renewed)
+	// It is renewed: a caller that left meanwhile must not hear of a failure.
+	return s.Glass(context.WithoutCancel(ctx), renewed)
 }
 
 // CountGlasses says how things stand before OpenGlass.

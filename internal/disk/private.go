@@ -6,6 +6,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"syscall"
 )
 
 // ErrShared means that a file that must be its owner's alone may be read or written by others.
@@ -15,7 +16,8 @@ var ErrShared = errors.New("others may read it")
 // give no right to other users. The permissions are those of the file that is read, not of what
 // lies at path a moment before. Errors: [fs.ErrNotExist], [ErrShared], one that names the limit.
 func ReadPrivate(path string, limit int64) ([]byte, error) {
-	f, err := os.Open(path) // #nosec G304 -- the operator names the file
+	// Without O_NONBLOCK the opening of a named pipe waits until a program writes to it.
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0) // #nosec G304 -- the operator names the file
 	if err != nil {
 		return nil, err
 	}

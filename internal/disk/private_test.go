@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 )
 
@@ -40,5 +41,12 @@ func TestReadPrivate(t *testing.T) {
 	}
 	if _, err := ReadPrivate(dir, 8); err == nil {
 		t.Error("a folder: no error")
+	}
+	pipe := filepath.Join(dir, "pipe")
+	if err := syscall.Mkfifo(pipe, 0o600); err != nil {
+		t.Skip("no named pipes here:", err)
+	}
+	if _, err := ReadPrivate(pipe, 8); err == nil || !strings.Contains(err.Error(), "is not a file") {
+		t.Errorf("a named pipe: %v", err)
 	}
 }

@@ -429,11 +429,12 @@ func (v *Inventory) cutOff(ctx context.Context, id overlay.ID, d directory.Devic
 	for _, x := range out {
 		v.own.note(x.ZitiID)
 		failed = errors.Join(failed, v.keepOut(ctx, x, state == directory.DeviceDeleted && x.ID == d.ID))
+		v.own.note(x.ZitiID) // the network may have taken its time
 	}
 	v.sweep(ctx)
 	v.poke.reconcile()
 	if failed != nil {
-		return fmt.Errorf("hub: %s is %s and cut off here, but the overlay did not follow: %w", id, state, failed)
+		return fmt.Errorf("hub: %s is %s and cut off here, but the overlay did not follow: %w: %w", id, state, access.ErrInForce, failed)
 	}
 	return nil
 }

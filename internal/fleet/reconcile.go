@@ -55,10 +55,12 @@ func (o *ownChanges) note(zitiID string) {
 	o.at[zitiID] = time.Now()
 }
 
-func (o *ownChanges) recent(zitiID string) bool {
+// recent tells whether we changed an identity lately, as of when the network was looked at: how long
+// that look took on a slow machine is no matter.
+func (o *ownChanges) recent(zitiID string, looked time.Time) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	return time.Since(o.at[zitiID]) < ownFor
+	return looked.Sub(o.at[zitiID]) < ownFor
 }
 
 // plan is what the network must be now. As long as nothing changes in the inventory it is the same one: the policies do
@@ -117,9 +119,10 @@ func (v *Inventory) reconcile(ctx context.Context, first bool) error {
 	if err != nil {
 		return err
 	}
+	looked := time.Now()
 	changes, err := v.putRight(ctx, plan)
 	for _, c := range changes {
-		if first || c.ZitiID != "" && v.own.recent(c.ZitiID) {
+		if first || c.ZitiID != "" && v.own.recent(c.ZitiID, looked) {
 			v.log.Info("overlay follows", "change", c.String())
 			continue
 		}

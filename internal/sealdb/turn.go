@@ -9,13 +9,15 @@ import (
 	"sync"
 	"time"
 
+	"vitalseal/internal/access"
+
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/ncruces/go-sqlite3"
 )
 
 // ErrUnwritten means that what was taken from someone has been in force on this hub since the call, but is not on disk yet. The
 // store tries again until it is, or until it closes.
-var ErrUnwritten = errors.New("store: in force on this hub, but not on disk yet; it is tried again until it is")
+var ErrUnwritten = fmt.Errorf("store: %w, but not on disk yet; it is tried again until it is", access.ErrInForce)
 
 const (
 	// urgentInRow is how many urgent writers go ahead of a usual one that waits.

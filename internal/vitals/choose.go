@@ -104,6 +104,7 @@ type word struct {
 	asked  bool      // whether it is of this patient is not confirmed
 	alive  time.Time // when the source last spoke as one that works; zero: not
 	value  time.Time // when it last had a value; zero: never
+	had    said      // the newest with a value
 	// apart are the sensors whose values lay too far from this one's when both last had one at the
 	// same time.
 	apart map[string]bool
@@ -149,7 +150,7 @@ func (c *Chooser) Hear(s Said) {
 		w.Numeric, w.at, w.unsure, w.asked = n, s.At, s.TimeNotSure, s.NotConfirmed
 		switch {
 		case n.Quality.HasValue():
-			w.alive, w.value = at, at
+			w.alive, w.value, w.had = at, at, said{n, s.At, s.TimeNotSure, s.NotConfirmed}
 		case n.Quality != Unknown && n.Quality != Unavailable && n.Quality != DeviceFault:
 			w.alive = at
 		}

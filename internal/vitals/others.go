@@ -12,32 +12,36 @@ import (
 // shows both: which of them is right, the hub cannot know.
 
 // DoubtFor is how long a sensor that disagreed is still named after it fell silent: that it no
-// longer speaks says nothing about which of the two was right.
+// longer speaks, or has no value any more, says nothing about which of the two was right.
 const DoubtFor = 5 * time.Minute
 
 // Other is what a sensor says of a kind beside its source.
 type Other struct {
 	Reading
-	// Silent says that it is no word of now: what the sensor last said, before it fell silent or by
-	// its own time too long ago, disagreed with the other one.
+	// Apart says that its value lies too far from the source's, or did when both last had one; or
+	// that those of another kind do, of the same two sensors: where two heart rates are of two
+	// people, the two SpO2 are too, however near they lie.
+	Apart bool
+	// Silent says that it is no word of now: what the sensor last said of a value, before it fell
+	// silent, had none any more (Why), or by its own time too long ago, was Apart.
 	Silent bool
+	// Why is why a Silent one that still speaks has no value now; else Unknown.
+	Why Quality
 }
 
 // Others are the current words of those that measure a kind beside its source now, by id of the
-// sensor, and the last words of those that disagreed with another sensor when they fell silent, for
-// DoubtFor; empty while the source is stale. Beside a source that measures, what a legacy device
-// asserts is none of them: it neither stands for the kind nor casts doubt on what was measured. Of
-// cuffs they are all that measured within SpotStaleAfter; each of their values is of a time of its
-// own, and they never disagree.
+// sensor, and for DoubtFor the last values of those that disagreed with another sensor when they
+// fell silent or had none any more; of a stale source the latter alone. Beside a source that
+// measures, what a legacy device asserts is none of them: it neither stands for the kind nor casts
+// doubt on what was measured. Of cuffs they are all that measured within SpotStaleAfter; each of
+// their values is of a time of its own, and they never disagree.
 func (c *Chooser) Others(k Kind, now time.Time) (all []Other) {
 	of := c.Source(k, now)
 	if of == "" {
 		return nil
 	}
 	source := c.sources[of]
-	if source.rank(Lead(k), now) == 0 {
-		return nil
-	}
+	stale := source.rank(Lead(k), now) == 0
 	its := source.reading(of, k)
 	for id, s := range c.sources {
 		w := &s.words[k]
@@ -45,13 +49,19 @@ func (c *Chooser) Others(k Kind, now time.Time) (all []Other) {
 			continue
 		}
 		one := Other{Reading: s.reading(id, k)}
+		one.Apart = Disagree(one.Reading, its) || c.disputes(k, id, of)
 		speaks := s.rank(Lead(k), now) != 0
-		if old := now.Sub(w.at); !speaks || old > staleAfter(k) {
-			doubted := len(w.apart) > 0 || speaks && Disagree(one.Reading, its)
-			if old > DoubtFor || !doubted || !w.Quality.HasValue() {
-				continue
+		current := speaks && now.Sub(w.at) <= staleAfter(k)
+		switch {
+		case current && !stale && (w.Quality.HasValue() || !s.disputed(k)):
+		case (s.disputed(k) || speaks && one.Apart) && !w.had.at.IsZero() && now.Sub(w.had.at) <= DoubtFor:
+			if current && !w.Quality.HasValue() {
+				one.Why = w.Quality
 			}
-			one.Silent = true
+			one.At, one.Numeric, one.TimeNotSure, one.NotConfirmed = w.had.at, w.had.Numeric, w.had.unsure, w.had.asked
+			one.Silent, one.Apart = true, true
+		case !current || stale:
+			continue
 		}
 		all = append(all, one)
 	}
@@ -59,11 +69,44 @@ func (c *Chooser) Others(k Kind, now time.Time) (all []Other) {
 	return all
 }
 
+// disputed tells whether a sensor's values were too far from another's when both last had one, of
+// this kind or of another one that can disagree.
+func (s *source) disputed(k Kind) bool {
+	if _, bounded := MostApart(k, 0); !bounded {
+		return false
+	}
+	for i := range s.words {
+		if len(s.words[i].apart) > 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// disputes is disputed between two sensors.
+func (c *Chooser) disputes(k Kind, a, b string) bool {
+	if _, bounded := MostApart(k, 0); !bounded {
+		return false
+	}
+	for i := range c.sources[a].words {
+		if c.sources[a].words[i].apart[b] {
+			return true
+		}
+	}
+	return false
+}
+
 // OnlyAt forgets the doubt that silent sensors cast that are not among these: a sensor that was
-// taken off the bed casts none on the one that stays.
-func (c *Chooser) OnlyAt(sensors []string, now time.Time) {
+// taken off the bed casts none on the one that stays. It is false while one that is not among them
+// spoke a moment ago, which the directory may not know yet: ask again.
+func (c *Chooser) OnlyAt(sensors []string, now time.Time) (settled bool) {
+	settled = true
 	for id, s := range c.sources {
-		if slices.Contains(sensors, id) || recent(s.last, now, StaleAfter) {
+		if slices.Contains(sensors, id) {
+			continue
+		}
+		if recent(s.last, now, StaleAfter) {
+			settled = false
 			continue
 		}
 		for k := range s.words {
@@ -75,6 +118,7 @@ func (c *Chooser) OnlyAt(sensors []string, now time.Time) {
 			}
 		}
 	}
+	return settled
 }
 
 // proper tells whether a source measures, and does not assert.
@@ -141,8 +185,8 @@ func Disagree(a, b Reading) bool {
 	return ok && math.Abs(a.Value-b.Value) > most
 }
 
-// Disputed tells whether another sensor that measures a kind now disagrees with its source.
+// Disputed tells whether another sensor that measures a kind now disagrees with its source, in that
+// kind or another one, or did until it had no value any more.
 func (c *Chooser) Disputed(k Kind, now time.Time) bool {
-	r, ok := c.Reading(k, now)
-	return ok && slices.ContainsFunc(c.Others(k, now), func(o Other) bool { return !o.Silent && Disagree(r, o.Reading) })
+	return slices.ContainsFunc(c.Others(k, now), func(o Other) bool { return o.Apart && (!o.Silent || o.Why != Unknown) })
 }

@@ -16,14 +16,15 @@ func TestOthers(t *testing.T) {
 		said []vitals.Said
 		want map[string]float64
 	}{
-		"two oximeters":   {[]vitals.Said{spo2(firstOxi, -time.Second, 91, vitals.Good), spo2(secondOxi, 0, 97, vitals.Good)}, map[string]float64{secondOxi: 97}},
-		"one alone":       {[]vitals.Said{spo2(firstOxi, 0, 91, vitals.Good)}, nil},
-		"the other stale": {[]vitals.Said{spo2(firstOxi, 0, 91, vitals.Good), spo2(secondOxi, -6*time.Second, 97, vitals.Good)}, nil},
-		"both stale":      {[]vitals.Said{spo2(firstOxi, -7*time.Second, 91, vitals.Good), spo2(secondOxi, -6*time.Second, 97, vitals.Good)}, nil},
-		"probe off":       {[]vitals.Said{spo2(firstOxi, 0, 91, vitals.Good), spo2(secondOxi, 0, 0, vitals.ProbeOff)}, map[string]float64{secondOxi: 0}},
-		"from the future": {[]vitals.Said{spo2(firstOxi, 0, 91, vitals.Good), spo2(secondOxi, time.Minute, 97, vitals.Good)}, nil},
-		"a legacy device": {[]vitals.Said{spo2(firstOxi, 0, 91, vitals.Good), spo2(legacyID, 0, 40, vitals.Asserted)}, nil},
-		"two of these":    {[]vitals.Said{spo2(secondOxi, 0, 91, vitals.Asserted), spo2(legacyID, 0, 60, vitals.Asserted)}, map[string]float64{secondOxi: 91}},
+		"two oximeters":          {[]vitals.Said{spo2(firstOxi, -time.Second, 91, vitals.Good), spo2(secondOxi, 0, 97, vitals.Good)}, map[string]float64{secondOxi: 97}},
+		"one alone":              {[]vitals.Said{spo2(firstOxi, 0, 91, vitals.Good)}, nil},
+		"the other stale":        {[]vitals.Said{spo2(firstOxi, 0, 91, vitals.Good), spo2(secondOxi, -6*time.Second, 97, vitals.Good)}, nil},
+		"both stale":             {[]vitals.Said{spo2(firstOxi, -7*time.Second, 91, vitals.Good), spo2(secondOxi, -6*time.Second, 97, vitals.Good)}, map[string]float64{firstOxi: 91}},
+		"both stale that agreed": {[]vitals.Said{spo2(firstOxi, -7*time.Second, 96, vitals.Good), spo2(secondOxi, -6*time.Second, 97, vitals.Good)}, nil},
+		"probe off":              {[]vitals.Said{spo2(firstOxi, 0, 91, vitals.Good), spo2(secondOxi, 0, 0, vitals.ProbeOff)}, map[string]float64{secondOxi: 0}},
+		"from the future":        {[]vitals.Said{spo2(firstOxi, 0, 91, vitals.Good), spo2(secondOxi, time.Minute, 97, vitals.Good)}, nil},
+		"a legacy device":        {[]vitals.Said{spo2(firstOxi, 0, 91, vitals.Good), spo2(legacyID, 0, 40, vitals.Asserted)}, nil},
+		"two of these":           {[]vitals.Said{spo2(secondOxi, 0, 91, vitals.Asserted), spo2(legacyID, 0, 60, vitals.Asserted)}, map[string]float64{secondOxi: 91}},
 	} {
 		var got map[string]float64
 		for _, o := range heard(x.said...).Others(vitals.SpO2, chooseNow) {
@@ -96,7 +97,7 @@ func TestDoubtOutlivesSilence(t *testing.T) {
 		"the other comes to agree":  {[]vitals.Said{spo2(firstOxi, -60*second, 97, vitals.Good), spo2(secondOxi, -60*second, 84, vitals.Good), spo2(firstOxi, 0, 85, vitals.Good)}, map[string]float64{secondOxi: 84}},
 		"they agreed":               {[]vitals.Said{spo2(firstOxi, -60*second, 97, vitals.Good), spo2(secondOxi, -60*second, 96, vitals.Good), spo2(firstOxi, 0, 97, vitals.Good)}, nil},
 		"they agreed in the end":    {[]vitals.Said{spo2(firstOxi, -61*second, 97, vitals.Good), spo2(secondOxi, -61*second, 84, vitals.Good), spo2(secondOxi, -60*second, 96, vitals.Good), spo2(firstOxi, 0, 97, vitals.Good)}, nil},
-		"a probe that came off":     {[]vitals.Said{spo2(firstOxi, -60*second, 97, vitals.Good), spo2(secondOxi, -60*second, 84, vitals.Good), spo2(secondOxi, -59*second, 0, vitals.ProbeOff), spo2(firstOxi, 0, 97, vitals.Good)}, nil},
+		"a probe that came off":     {[]vitals.Said{spo2(firstOxi, -60*second, 97, vitals.Good), spo2(secondOxi, -60*second, 84, vitals.Good), spo2(secondOxi, -59*second, 0, vitals.ProbeOff), spo2(firstOxi, 0, 97, vitals.Good)}, map[string]float64{secondOxi: 84}},
 		"longer than doubt lasts":   {[]vitals.Said{spo2(firstOxi, -vitals.DoubtFor-second, 97, vitals.Good), spo2(secondOxi, -vitals.DoubtFor-second, 84, vitals.Good), spo2(firstOxi, 0, 97, vitals.Good)}, nil},
 		"a legacy device":           {[]vitals.Said{spo2(firstOxi, -60*second, 97, vitals.Good), spo2(legacyID, -60*second, 40, vitals.Asserted), spo2(firstOxi, 0, 97, vitals.Good)}, nil},
 		"they never spoke together": {[]vitals.Said{spo2(secondOxi, -60*second, 84, vitals.Good), spo2(firstOxi, 0, 97, vitals.Good)}, nil},
@@ -122,6 +123,59 @@ func TestDoubtOutlivesSilence(t *testing.T) {
 		c.OnlyAt(nil, chooseNow) // who speaks stays, whatever the directory says
 		if r, _ := c.Reading(vitals.SpO2, chooseNow); len(c.Others(vitals.SpO2, chooseNow)) != 0 || r.At != chooseNow {
 			t.Errorf("%s: the doubt outlives the silent sensor's leaving: %+v", name, r)
+		}
+	}
+}
+
+// TestDoubtOutlivesAProbe: of two that disagree one's probe comes off. Whose finger it was on the
+// hub cannot know: the other's value does not stand alone, and no record has it as good.
+func TestDoubtOutlivesAProbe(t *testing.T) {
+	const second = time.Second
+	for name, off := range map[string]string{"the source's": firstOxi, "the other's": secondOxi} {
+		said := []vitals.Said{spo2(firstOxi, -30*second, 97, vitals.Good), spo2(secondOxi, -30*second, 84, vitals.Good)}
+		last, on := 97.0, secondOxi
+		if off == secondOxi {
+			last, on = 84, firstOxi
+		}
+		for at := -29 * second; at <= 0; at += second {
+			said = append(said, spo2(off, at, 0, vitals.ProbeOff), spo2(on, at, 181-last, vitals.Good))
+		}
+		c := heard(said...)
+		if r, _ := c.Reading(vitals.SpO2, chooseNow); r.Sensor != on {
+			t.Errorf("%s: the source is %s", name, r.Sensor)
+		}
+		o := c.Others(vitals.SpO2, chooseNow)
+		if len(o) != 1 || o[0].Sensor != off || o[0].Value != last || !o[0].Silent || !o[0].Apart || o[0].Why != vitals.ProbeOff || o[0].At != chooseNow.Add(-30*second) {
+			t.Errorf("%s: %+v", name, o)
+		}
+		if !c.Disputed(vitals.SpO2, chooseNow) {
+			t.Errorf("%s: the value that is left is not disputed", name)
+		}
+		if later := chooseNow.Add(vitals.DoubtFor); c.Disputed(vitals.SpO2, later) {
+			t.Errorf("%s: disputed for ever", name)
+		}
+	}
+}
+
+// TestOneNumberApart: where two sensors' heart rates lie too far apart, their SpO2 are of two
+// people too, however near; the perfusion index, which differs between fingers, is not judged.
+func TestOneNumberApart(t *testing.T) {
+	both := func(sensor string, rate, saturation float64) vitals.Said {
+		return vitals.Said{Sensor: sensor, Bundle: vitals.Bundle{At: chooseNow, Numerics: []vitals.Numeric{vitals.Checked(vitals.HeartRate, rate, vitals.Good),
+			vitals.Checked(vitals.SpO2, saturation, vitals.Good), vitals.Checked(vitals.PerfusionIndex, rate/50, vitals.Good)}}}
+	}
+	for name, x := range map[string]struct {
+		rate  float64
+		apart bool
+	}{"rates apart": {85, true}, "rates near": {58, false}} {
+		c := heard(both(firstOxi, 56, 96), both(secondOxi, x.rate, 94))
+		for _, k := range []vitals.Kind{vitals.HeartRate, vitals.SpO2} {
+			if o := c.Others(k, chooseNow); len(o) != 1 || o[0].Apart != x.apart || o[0].Silent || c.Disputed(k, chooseNow) != x.apart {
+				t.Errorf("%s: %v: %+v", name, k, o)
+			}
+		}
+		if o := c.Others(vitals.PerfusionIndex, chooseNow); len(o) != 1 || o[0].Apart {
+			t.Errorf("%s: perfusion index: %+v", name, o)
 		}
 	}
 }

@@ -80,7 +80,8 @@ export interface LeftSensor {
 // What a sensor says that is not the source of its kind.
 export interface Other extends Reading {
   disagree?: boolean // with the source's value
-  silent?: boolean // it disagreed, and has said nothing since
+  silent?: boolean // it disagreed, and has given no value since
+  why?: Quality // a silent one that still speaks has no value for this reason
 }
 
 // A question that a bed asks: is this still the right patient?

@@ -176,7 +176,6 @@ function Big({ kind, label, unit, colour, r, seen }: { kind: Kind; label: string
   const shown = recent && hasValue(r)
   const uncertain = shown && doubt(r)
   const rivals = shown ? rivalsOf(undefined, r) : []
-  const doubts = [uncertain, rivals.length > 0 && say('disagree')].filter(Boolean).join(', ')
   return (
     <div class={`number ${colour} ${stale ? 'is-stale' : ''} ${shown ? '' : 'is-absent'}`}>
       <span class="number-label">
@@ -190,7 +189,7 @@ function Big({ kind, label, unit, colour, r, seen }: { kind: Kind; label: string
           {uncertain && <sup aria-hidden="true">?</sup>}
         </span>
       )}
-      <span class="number-note">{shown ? (stale ? tr('old: {0} ago', span(age)) : doubts || '\u00a0') : absentNote(seen, kind, r)}</span>
+      <span class="number-note">{shown ? [stale ? tr('old: {0} ago', span(age)) : uncertain, rivals.length > 0 && say('disagree')].filter(Boolean).join(', ') || '\u00a0' : absentNote(seen, kind, r)}</span>
       <span class={`number-source ${r?.unverified ? 'is-unverified' : ''}`}>{recent && rivals.length === 0 && sourceOf(r)}</span>
     </div>
   )

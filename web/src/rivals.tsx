@@ -2,7 +2,7 @@
 // differ by more than the hub's bound, both stand, each with its sensor's name. Which of them is right the page cannot know.
 import type { Asked, Other, Reading, Readings, Session } from './api'
 import { lang } from './lang'
-import { clock, doubt, hasValue, say } from './words'
+import { clock, doubt, hasValue, say, whyAbsent } from './words'
 
 type Valued = Reading & { value: number }
 
@@ -29,11 +29,18 @@ export function Split({ reading, rivals, testid }: { reading: Valued; rivals: (O
             {Math.round(r.value)}
             {doubt(r) && <sup aria-hidden="true">?</sup>}
           </span>{' '}
-          <span class="split-source">{r.silent ? say('silentSince', r.source ?? '', clock(r.at, true)) : r.source}</span>
+          <span class="split-source">{sinceWhen(r)}</span>
         </span>
       ))}
     </span>
   )
+}
+
+// sinceWhen names a sensor, and since when its value is none of now.
+function sinceWhen(r: Other): string {
+  if (!r.silent) return r.source ?? ''
+  if (r.why) return say('absentSince', r.source ?? '', clock(r.at, true), whyAbsent('heart_rate_bpm', r.why))
+  return say('silentSince', r.source ?? '', clock(r.at, true))
 }
 
 const listed = (names: string[]) => new Intl.ListFormat(lang, { type: 'conjunction' }).format(names)
@@ -58,7 +65,7 @@ export function several(asked: Asked | undefined, readings: Readings): { text: s
   const names = [...new Set([...oximeters, ...of(readings.heart_rate_bpm)])].sort()
   if (names.length < 2) {
     const [first] = gone
-    return first && { text: say('wentSilent', first.source ?? '', clock(first.at, true)), differ: true }
+    return first && { text: first.why ? say('wentAbsent', first.source ?? '', clock(first.at, true), whyAbsent('heart_rate_bpm', first.why)) : say('wentSilent', first.source ?? '', clock(first.at, true)), differ: true }
   }
   const legacy = both.some((r) => r?.unverified && of(r).length > 0)
   const differ = both.some((r) => hasValue(r) && rivalsOf(asked, r).length > 0)

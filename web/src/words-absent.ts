@@ -41,7 +41,7 @@ export const absentTexts = {
     en: 'Look at the bedside. For numbers, put an oximeter on the patient and record it at this bed (page Sensors).',
     de: 'Sehen Sie am Bett nach. Für Werte: dem Patienten ein Oximeter anlegen und es an diesem Bett eintragen (Seite Sensoren).',
   },
-  noValueNow: { en: '{0} works and has no value: {1}.', de: '{0} arbeitet und hat keinen Wert: {1}.' },
+  noValueNow: { en: '{0} works: {1}.', de: '{0} arbeitet: {1}.' },
   todoProbe: { en: 'Put the probe on the finger.', de: 'Den Fühler an den Finger setzen.' },
   todoMotion: { en: 'Look at the patient; hold the hand still.', de: 'Nach dem Patienten sehen; die Hand ruhig halten.' },
   todoPulse: { en: 'Look at the patient; try another, warm finger.', de: 'Nach dem Patienten sehen; einen anderen, warmen Finger nehmen.' },

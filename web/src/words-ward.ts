@@ -12,6 +12,8 @@ export const wardTexts = {
   twoLegacy: { en: 'Two legacy devices send: {0}', de: 'Zwei Altgeräte senden: {0}' },
   manyLegacy: { en: '{0} legacy devices send: {1}', de: '{0} Altgeräte senden: {1}' },
   silentSince: { en: '{0}, silent since {1}', de: '{0}, still seit {1}' },
+  absentSince: { en: '{0}, until {1}; now {2}', de: '{0}, bis {1}; jetzt {2}' },
+  wentAbsent: { en: '{0} disagreed until {1}; now {2}', de: '{0} widersprach bis {1}; jetzt {2}' },
   wentSilent: { en: '{0} disagreed, and is silent since {1}', de: '{0} widersprach und ist still seit {1}' },
   twoCuffs: { en: 'two cuffs measure: {0}', de: 'zwei Manschetten messen: {0}' },
   manyCuffs: { en: '{0} cuffs measure: {1}', de: '{0} Manschetten messen: {1}' },

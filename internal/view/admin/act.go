@@ -257,7 +257,7 @@ func (h *handler) decideApproval(ctx context.Context, rq *api.Request) (any, err
 		}
 		if err != nil {
 			status, problem := h.fail(rq.Request, err)
-			if rerr := api.Undone(h.Access, status)(ctx, grant, access.Resource{Kind: "approval", ID: a.ID}, problem.Error); rerr != nil {
+			if rerr := api.Undone(h.Access, status, err)(ctx, grant, access.Resource{Kind: "approval", ID: a.ID}, problem.Error); rerr != nil {
 				return nil, rerr
 			}
 			return nil, err

@@ -22,10 +22,16 @@ type Problem struct {
 // Undecided is the text of an access.ErrUndecided, which is answered 503.
 const Undecided = "not decided: the hub's directory does not answer. This is no refusal and counts as none; try again"
 
-// Undone is what writes down that an act was allowed and then answered with status: a refusal for a
-// mistake in the request, and no refusal where the hub failed.
-func Undone(e *access.Engine, status int) func(context.Context, access.Grant, access.Resource, string) error {
-	if status >= http.StatusInternalServerError {
+// Undone is what writes down that an act was allowed and then answered with err and a status: a
+// refusal for a mistake in the request, no refusal where the hub failed, and no failure of what
+// holds already (access.ErrInForce).
+func Undone(e *access.Engine, status int, err error) func(context.Context, access.Grant, access.Resource, string) error {
+	switch {
+	case errors.Is(err, access.ErrInForce):
+		return func(ctx context.Context, g access.Grant, r access.Resource, what string) error {
+			return e.Record(ctx, g, r, what)
+		}
+	case status >= http.StatusInternalServerError:
 		return e.RecordFailed
 	}
 	return e.RecordRefused
@@ -172,7 +178,7 @@ func (f *Face) handle(rt Route, r *http.Request) (int, any, error) {
 		if rt.Action != DecidedByEngine && rt.Method != http.MethodGet {
 			// What was allowed and then not done must not stand in the log as done.
 			status, problem := f.Fail(r, err)
-			if rerr := Undone(f.Access, status)(ctx, rq.Grant, rq.On, f.Detail(rt, r)+": "+problem.Error); rerr != nil {
+			if rerr := Undone(f.Access, status, err)(ctx, rq.Grant, rq.On, f.Detail(rt, r)+": "+problem.Error); rerr != nil {
 				return 0, nil, errors.Join(err, rerr)
 			}
 		}

@@ -35,7 +35,7 @@ func TestUndone(t *testing.T) {
 		http.StatusBadRequest: false, http.StatusConflict: false, http.StatusTooManyRequests: false,
 		http.StatusInternalServerError: true, http.StatusServiceUnavailable: true, http.StatusInsufficientStorage: true,
 	} {
-		if err := api.Undone(e, status)(t.Context(), g, access.OnPatient("own"), fmt.Sprint("status ", status)); err != nil {
+		if err := api.Undone(e, status, nil)(t.Context(), g, access.OnPatient("own"), fmt.Sprint("status ", status)); err != nil {
 			t.Fatal(err)
 		}
 		all, err := log.Recent(t.Context(), 1)
@@ -45,5 +45,13 @@ func TestUndone(t *testing.T) {
 		if got := all[0]; got.Allowed || got.Undecided() != undecided || got.Patient != "own" || got.Person != "admin" || got.Action != "directory:manage" {
 			t.Errorf("%d: %+v", status, got)
 		}
+	}
+	// What holds already is not written down as not done, whatever the answer is.
+	held := fmt.Errorf("not on disk yet: %w", access.ErrInForce)
+	if err := api.Undone(e, http.StatusServiceUnavailable, held)(t.Context(), g, access.OnPatient("own"), "disabled, in force"); err != nil {
+		t.Fatal(err)
+	}
+	if all, err := log.Recent(t.Context(), 1); err != nil || len(all) != 1 || !all[0].Allowed || all[0].Undecided() || all[0].Reason != "disabled, in force" {
+		t.Errorf("in force: %+v, %v", all, err)
 	}
 }

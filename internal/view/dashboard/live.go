@@ -330,8 +330,9 @@ func (v *liveViewer) leave(patient string, c *vitals.Chooser, now time.Time) {
 	ctx, stop := context.WithTimeout(context.Background(), writeWait)
 	defer stop()
 	if at, err := v.h.sensorsOf(ctx, patient); err == nil { // else what is known stays, and the next word asks again
-		c.OnlyAt(at.all, now)
-		v.placed[patient] = changes
+		if c.OnlyAt(at.all, now) {
+			v.placed[patient] = changes
+		}
 	}
 }
 

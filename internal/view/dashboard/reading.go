@@ -20,7 +20,7 @@ type reading struct {
 	// NotConfirmed: the sensor had been silent for long, and no person has confirmed that it is still on this patient.
 	NotConfirmed bool `json:"not_confirmed,omitempty"`
 	// Others are what other sensors say of this kind at the same time, by name; Disagree says that the value of one of them lies further
-	// from Value than vitals.MostApart allows: neither is shown as the right one.
+	// from Value than vitals.MostApart allows, or that those of another kind of the same two sensors do: neither is shown as the right one.
 	Others   []otherReading `json:"others,omitempty"`
 	Disagree bool           `json:"disagree,omitempty"`
 	// Attempt is, of the systolic pressure, a cuff's try after At that gave no value.
@@ -44,9 +44,10 @@ type otherReading struct {
 	TimeNotSure  bool      `json:"time_not_sure,omitempty"`
 	NotConfirmed bool      `json:"not_confirmed,omitempty"`
 	Disagree     bool      `json:"disagree,omitempty"` // with the source's value, or with it when both last spoke
-	// Silent: it disagreed, and said nothing since At; it stays beside the others for
-	// vitals.DoubtFor, or until it leaves the bed.
-	Silent bool `json:"silent,omitempty"`
+	// Silent: it disagreed, and gave no value since At; it stays beside the others for
+	// vitals.DoubtFor, or until it leaves the bed. Why: a quality, where it speaks and has no value.
+	Silent bool   `json:"silent,omitempty"`
+	Why    string `json:"why,omitempty"`
 }
 
 // readings are the current ones of each kind, by the kind's name with its unit ("heart_rate_bpm").
@@ -72,10 +73,13 @@ func readingsOf(c *vitals.Chooser, all []vitals.Reading, now time.Time) readings
 			if o.Sensor == r.Sensor { // the value that stands is not the source's
 				continue
 			}
-			apart := o.Silent || vitals.Disagree(r, o.Reading)
-			one.Disagree = one.Disagree || apart
+			one.Disagree = one.Disagree || o.Apart
+			why := ""
+			if o.Why != vitals.Unknown {
+				why = o.Why.String()
+			}
 			one.Others = append(one.Others, otherReading{At: o.At.UTC(), Quality: o.Quality.String(), Value: valueOf(o.Reading), Source: shortName(o.Sensor), Unverified: o.Asserted,
-				TimeNotSure: o.TimeNotSure, NotConfirmed: o.NotConfirmed, Disagree: apart, Silent: o.Silent})
+				TimeNotSure: o.TimeNotSure, NotConfirmed: o.NotConfirmed, Disagree: o.Apart, Silent: o.Silent, Why: why})
 		}
 		out[r.Kind.String()] = one
 	}
