@@ -18,9 +18,9 @@ const DoubtFor = 5 * time.Minute
 // Other is what a sensor says of a kind beside its source.
 type Other struct {
 	Reading
-	// Apart says that its value lies too far from the source's, or did when both last had one; or
-	// that those of another kind do, of the same two sensors: where two heart rates are of two
-	// people, the two SpO2 are too, however near they lie.
+	// Apart says that its value lies too far from the source's, or did when both last had one; of
+	// SpO2 also that the heart rates of the same two sensors do: where these are of two people, the
+	// two SpO2 are too, however near they lie.
 	Apart bool
 	// Silent says that it is no word of now: what the sensor last said of a value, before it fell
 	// silent, had none any more (Why), or by its own time too long ago, was Apart.
@@ -69,31 +69,28 @@ func (c *Chooser) Others(k Kind, now time.Time) (all []Other) {
 	return all
 }
 
-// disputed tells whether a sensor's values were too far from another's when both last had one, of
-// this kind or of another one that can disagree.
-func (s *source) disputed(k Kind) bool {
+// contested are the kinds in which two sensors must agree for a kind to be beyond doubt: two heart
+// rates far apart are of two hearts, or one sensor is not to be trusted at all. Two SpO2 apart
+// beside one heart rate may be two fingers of one patient: they leave the rate alone.
+func contested(k Kind) []Kind {
 	if _, bounded := MostApart(k, 0); !bounded {
-		return false
+		return nil
 	}
-	for i := range s.words {
-		if len(s.words[i].apart) > 0 {
-			return true
-		}
+	if k == SpO2 {
+		return []Kind{SpO2, HeartRate}
 	}
-	return false
+	return []Kind{k}
+}
+
+// disputed tells whether a sensor's values of the contested kinds were too far from another's when
+// both last had one.
+func (s *source) disputed(k Kind) bool {
+	return slices.ContainsFunc(contested(k), func(k Kind) bool { return len(s.words[k].apart) > 0 })
 }
 
 // disputes is disputed between two sensors.
 func (c *Chooser) disputes(k Kind, a, b string) bool {
-	if _, bounded := MostApart(k, 0); !bounded {
-		return false
-	}
-	for i := range c.sources[a].words {
-		if c.sources[a].words[i].apart[b] {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(contested(k), func(k Kind) bool { return c.sources[a].words[k].apart[b] })
 }
 
 // OnlyAt forgets the doubt that silent sensors cast that are not among these: a sensor that was
@@ -185,8 +182,8 @@ func Disagree(a, b Reading) bool {
 	return ok && math.Abs(a.Value-b.Value) > most
 }
 
-// Disputed tells whether another sensor that measures a kind now disagrees with its source, in that
-// kind or another one, or did until it had no value any more.
+// Disputed tells whether another sensor that measures a kind now disagrees with its source, in what
+// it rests on (Other.Apart), or did until it had no value any more.
 func (c *Chooser) Disputed(k Kind, now time.Time) bool {
 	return slices.ContainsFunc(c.Others(k, now), func(o Other) bool { return o.Apart && (!o.Silent || o.Why != Unknown) })
 }

@@ -178,6 +178,11 @@ func TestOneNumberApart(t *testing.T) {
 			t.Errorf("%s: perfusion index: %+v", name, o)
 		}
 	}
+	// Two fingers of one patient may differ in SpO2: one heart rate is one.
+	c := heard(both(firstOxi, 56, 97), both(secondOxi, 57, 84))
+	if !c.Disputed(vitals.SpO2, chooseNow) || c.Disputed(vitals.HeartRate, chooseNow) {
+		t.Error("SpO2 apart, rates near: the rate is disputed, or the SpO2 is not")
+	}
 }
 
 // TestOldRival: a rival that was heard just now and whose own time is old, as from a backlog, is no

@@ -205,7 +205,7 @@ func TestBedsWithoutValues(t *testing.T) {
 	w.append("a-1", numerics(time.Now(), good(vitals.HeartRate, 72)))
 	for _, login := range []string{"staff", "admin"} {
 		_, body := w.signedIn(login).do("GET", "/api/beds", nil, nil)
-		for _, never := range []string{"Brandt", w.ada, "heart_rate", "72"} {
+		for _, never := range []string{"Brandt", w.ada, "heart_rate", `"value"`} { // "72" may be in a time
 			if strings.Contains(body, never) {
 				t.Errorf("%s sees %q in %s", login, never, body)
 			}

@@ -20,7 +20,7 @@ type reading struct {
 	// NotConfirmed: the sensor had been silent for long, and no person has confirmed that it is still on this patient.
 	NotConfirmed bool `json:"not_confirmed,omitempty"`
 	// Others are what other sensors say of this kind at the same time, by name; Disagree says that the value of one of them lies further
-	// from Value than vitals.MostApart allows, or that those of another kind of the same two sensors do: neither is shown as the right one.
+	// from Value than vitals.MostApart allows, or, of SpO2, that the heart rates do: neither is shown as the right one.
 	Others   []otherReading `json:"others,omitempty"`
 	Disagree bool           `json:"disagree,omitempty"`
 	// Attempt is, of the systolic pressure, a cuff's try after At that gave no value.

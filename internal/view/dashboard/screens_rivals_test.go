@@ -63,44 +63,44 @@ func (s *stage) twoOximeters(t *testing.T) {
 func (s *stage) silentRival(t *testing.T) {
 	s.t = t
 	past := time.Now().Add(-30 * time.Hour)
-	s.bedded("a-33", "Xaver Still")
-	s.sensor("oxi-a-33", "MAX30100", "a-33", past)
-	s.sensor("new-a-33", "MAX30100", "a-33", past)
-	s.sensor("cuff-a-33", "MPS20N0040D", "a-33", past)
-	s.sensor("kuff-a-33", "MPS20N0040D", "a-33", past)
+	s.bedded("a-34", "Xaver Still")
+	s.sensor("oxi-a-34", "MAX30100", "a-34", past)
+	s.sensor("new-a-34", "MAX30100", "a-34", past)
+	s.sensor("cuff-a-34", "MPS20N0040D", "a-34", past)
+	s.sensor("kuff-a-34", "MPS20N0040D", "a-34", past)
 	pressure := func(sensor string, ago time.Duration, sys, dia float64) {
 		s.say(sensor, time.Now().Add(-ago), archive.Clock{}, vitals.Checked(vitals.Systolic, sys, vitals.Good), vitals.Checked(vitals.Diastolic, dia, vitals.Good))
 	}
-	pressure("cuff-a-33", 20*time.Minute, 109, 66)
-	pressure("kuff-a-33", 10*time.Minute, 123, 77)
+	pressure("cuff-a-34", 20*time.Minute, 109, 66)
+	pressure("kuff-a-34", 10*time.Minute, 123, 77)
 	last := time.Now().Add(-20 * time.Second)
 	for i := range 10 {
 		at := last.Add(-time.Duration(9-i) * time.Second)
-		s.say("oxi-a-33", at, archive.Clock{}, beat(70, 97)...)
-		s.say("new-a-33", at, archive.Clock{}, beat(70, 84)...)
+		s.say("oxi-a-34", at, archive.Clock{}, beat(70, 97)...)
+		s.say("new-a-34", at, archive.Clock{}, beat(70, 84)...)
 	}
-	s.keepBeating("oxi-a-33")
+	s.keepBeating("oxi-a-34")
 	since := last.Local().Format("15:04:05")
 	for _, x := range []struct {
 		name, language     string
 		width              int
 		silent, line, cuff string
 	}{
-		{"en", "en", 1280, "new-a-33, silent since " + since, "new-a-33 disagreed, and is silent since " + since, "two cuffs measure: cuff-a-33 and kuff-a-33"},
-		{"de-390", "de", 390, "new-a-33, still seit " + since, "new-a-33 widersprach und ist still seit " + since, "zwei Manschetten messen: cuff-a-33 und kuff-a-33"},
+		{"en", "en", 1280, "new-a-34, silent since " + since, "new-a-34 disagreed, and is silent since " + since, "two cuffs measure: cuff-a-34 and kuff-a-34"},
+		{"de-390", "de", 390, "new-a-34, still seit " + since, "new-a-34 widersprach und ist still seit " + since, "zwei Manschetten messen: cuff-a-34 und kuff-a-34"},
 	} {
 		p := s.open("nurse", x.language, x.width)
 		grey := func(in string) string {
 			return `(e => e?.innerText.includes('84') && e.innerText.includes('` + x.silent + `') && getComputedStyle(e.querySelector('.split-value')).color !== getComputedStyle(e.parentElement.querySelector('.split-one:not(.is-silent) .split-value')).color)(document.querySelector('` + in + ` [data-testid="spo2-value"] .is-silent'))`
 		}
-		p.await("the silent one beside the other, grey, since when", grey(`[data-testid="bed-a-33"]`))
-		p.await("the bed says so", `(e => e?.innerText.includes('`+x.line+`') && e.dataset.state === 'differ')(document.querySelector('[data-testid="rivals-`+s.patients["a-33"]+`"]'))`)
-		p.await("both cuffs are named, the newest value stands", `(e => e?.innerText.includes('`+x.cuff+`') && e.querySelector('[data-testid="bp-value"]').innerText.includes('123/77'))(document.querySelector('[data-testid="bed-a-33"] [data-testid="bp"]'))`)
+		p.await("the silent one beside the other, grey, since when", grey(`[data-testid="bed-a-34"]`))
+		p.await("the bed says so", `(e => e?.innerText.includes('`+x.line+`') && e.dataset.state === 'differ')(document.querySelector('[data-testid="rivals-`+s.patients["a-34"]+`"]'))`)
+		p.await("both cuffs are named, the newest value stands", `(e => e?.innerText.includes('`+x.cuff+`') && e.querySelector('[data-testid="bp-value"]').innerText.includes('123/77'))(document.querySelector('[data-testid="bed-a-34"] [data-testid="bp"]'))`)
 		p.fits("silent-rival-station-" + x.name)
 		if x.language == "de" {
 			p.onlyGerman("silent rival", english(t))
 		}
-		p.do(chromedp.Click(testid("bed-a-33")), chromedp.WaitVisible(testid("monitor")))
+		p.do(chromedp.Click(testid("bed-a-34")), chromedp.WaitVisible(testid("monitor")))
 		p.await("on the patient's page", grey(`[data-testid="monitor"]`)+` && document.querySelector('[data-testid="monitor"] [data-testid="cuffs"]')?.innerText.includes('`+x.cuff+`')`)
 		p.fits("silent-rival-patient-" + x.name)
 	}
