@@ -580,23 +580,3 @@ func TestFarEndIsTheCloud(t *testing.T) {
 		t.Errorf("problem %q", k.Problem)
 	}
 }
-
-func TestImportIsIdempotent(t *testing.T) {
-	w := newWorld(t)
-	at := w.now().Add(-time.Hour)
-	v := "21.5"
-	entries := []sink.ImportEntry{{Created: at, Fields: [8]*string{&v}}, {Created: at.Add(time.Second), Status: "x"}}
-	for i, want := range []int{2, 0} {
-		var out sink.ImportAnswer
-		w.ask("nurse", "POST", w.path(w.free, "/import"), map[string]any{"entries": entries}, &out, 200)
-		if out.Added != want {
-			t.Errorf("import %d: %d added, want %d", i+1, out.Added, want)
-		}
-	}
-	other := "22"
-	entries[0].Fields[0] = &other
-	w.ask("nurse", "POST", w.path(w.free, "/import"), map[string]any{"entries": entries}, nil, 409)
-	w.ask("nurse", "POST", w.path(w.ada, "/import"), map[string]any{"entries": entries}, nil, 403)
-	w.ask("ada", "POST", w.path(w.free, "/import"), map[string]any{"entries": entries}, nil, 403)
-	w.ask("nurse", "POST", w.path(w.free, "/import"), map[string]any{"entries": []sink.ImportEntry{{Created: at}}}, nil, 400)
-}
