@@ -27,6 +27,8 @@ const actWithin = 30 * time.Second
 // throughout is a context for an act that is decided, written down and done in steps: a client that
 // leaves between two of them must not leave the log with a yes and no act, or a refusal unwritten.
 // It ends by actWithin.
+//
+//defence:whole-act an act that was begun goes on when its client leaves
 func throughout(ctx context.Context) (context.Context, context.CancelFunc) {
 	return context.WithTimeout(context.WithoutCancel(ctx), actWithin)
 }

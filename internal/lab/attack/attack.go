@@ -141,6 +141,7 @@ func All() []Attack {
 		witnessAttacks(),
 		splitAttacks(),
 		personAttacks(),
+		leaveAttacks(),
 		codeAttacks(),
 		moveAttacks(),
 		policyAttacks(),

@@ -79,6 +79,7 @@ const (
 	TwoPersons   Defence = "two-persons"   // what gives access to patients waits for a second person
 	SecondPerson Defence = "second-person" // the approver is another person, of another duty, and was there before the request
 	OneLogin     Defence = "one-login"     // a patient has one login
+	WholeAct     Defence = "whole-act"     // an act that was begun goes on when its client leaves
 	GlassRate    Defence = "glass-rate"    // a person opens few different patients in emergencies within an hour
 	WardHistory  Defence = "ward-history"  // a move of readings looks at where both patients were, not only where they are
 	PolicyStrict Defence = "policy-strict" // a policy file is taken whole or not at all

@@ -27,6 +27,14 @@ func (e *Engine) SecondPerson(ctx context.Context, requesterID string, role Role
 	return e.strictSecondPerson(ctx, requesterID, role, approverID, requested)
 }
 
+// throughout ends with the request.
+func throughout(ctx context.Context) (context.Context, context.CancelFunc) {
+	if weaken.Skip(weaken.WholeAct) {
+		return context.WithCancel(ctx)
+	}
+	return strictThroughout(ctx)
+}
+
 // mostGlasses has the directory open any number.
 func mostGlasses() int {
 	if weaken.Skip(weaken.GlassRate) {
