@@ -118,7 +118,7 @@ func newLookBook() *lookBook { return &lookBook{known: map[string]*known{}} }
 // in it. A list and a view are two things.
 func lookKey(s Subject, e audit.Entry, j join) string {
 	var b strings.Builder
-	b.WriteByte(byte('a' + j))
+	fmt.Fprintf(&b, "%d\x00", j)
 	for _, part := range [][]string{{s.Session, e.Person, e.Role, e.Workstation, e.Action, e.Resource, e.Patient, e.Reason}, e.Policies, e.Patients} {
 		for _, x := range part {
 			b.WriteString(x)

@@ -211,7 +211,7 @@ func TestReconnectsAreJoined(t *testing.T) {
 			}
 		}
 		time.Sleep(3 * time.Second)
-		g = open()
+		open()
 		if n := len(views(t, log)); n != 5 {
 			t.Errorf("%d entries: a view that was renewed and reconnected is a new one", n)
 		}

@@ -17,7 +17,7 @@ import (
 	"vitalseal/internal/disk"
 )
 
-// maxIdentityFile bounds what is read from disk: keys and certificates, generously.
+// MaxIdentityFile bounds what is read from disk: keys and certificates, generously.
 const MaxIdentityFile = 1 << 20
 
 // Identity is one enrolled component: its way into the underlay, its SVID with the private key, the
@@ -252,7 +252,7 @@ func (i *Identity) keepConfigs(config, next []byte) error {
 	return err
 }
 
-// nextSuffix names the file of a configuration that may have taken the place of the one beside it.
+// NextSuffix names the file of a configuration that may have taken the place of the one beside it.
 const NextSuffix = ".next"
 
 // writeConfig writes the configuration's own files. The caller holds mu.
