@@ -229,6 +229,14 @@ func (v *Inventory) checkKey(ctx context.Context, c *overlay.Conn, d directory.D
 	return errOldKey
 }
 
+// superseded tells whether a key is none of a component's any more.
+//
+//defence:peer-chain a connection whose key was replaced does not stay
+//defence:own-name a connection under another's name does not stay
+func superseded(d directory.Device, key string) bool {
+	return d.Certificate.KeySHA256 != "" && key != d.Certificate.KeySHA256 && key != d.NextKey
+}
+
 // sweep ends every live connection of a component that the inventory does not let in any more.
 func (v *Inventory) sweep(ctx context.Context) {
 	conns := v.live.all()
@@ -251,7 +259,7 @@ func (v *Inventory) sweep(ctx context.Context) {
 				continue
 			}
 			v.live.close(c)
-		case d.Certificate.KeySHA256 != "" && key != d.Certificate.KeySHA256 && key != d.NextKey:
+		case superseded(d, key):
 			v.log.Warn("live connection ended: its key was replaced", "identity", c.Peer().String())
 			v.live.close(c)
 		}

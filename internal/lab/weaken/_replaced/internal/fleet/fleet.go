@@ -41,6 +41,11 @@ func (v *Inventory) checkKey(ctx context.Context, c *overlay.Conn, d directory.D
 	return v.strictCheckKey(ctx, c, d)
 }
 
+// superseded leaves every connection.
+func superseded(d directory.Device, key string) bool {
+	return !weaken.Skip(weaken.PeerChain) && !weaken.Skip(weaken.OwnName) && strictSuperseded(d, key)
+}
+
 // projectionOf lets a component reach what any kind of component may reach, or a disabled one what
 // it reached before.
 func projectionOf(engine *access.Engine) projection {
