@@ -167,6 +167,19 @@ func TestParts(t *testing.T) {
 	if got := fmt.Sprint(take(outbox.Live), take(outbox.Backlog)); got != "[] [w1 n1 w2 e2]" {
 		t.Errorf("after the next Rewind: %s", got)
 	}
+	appendAll(t, q, record("a", outbox.Waveform, "w3"), record("a", outbox.Waveform, "w4"), record("a", outbox.Waveform, "w5"))
+	w3, _, err := l.Take(outbox.Live)
+	if err != nil || string(w3.Data) != "w3" {
+		t.Fatal(w3, err)
+	}
+	l.RewindBut(func(id uint64) bool { return id == w3.ID })
+	if got := fmt.Sprint(take(outbox.Live), take(outbox.Backlog)); got != "[w3] [w1 n1 w2 e2 w4 w5]" {
+		t.Errorf("when w3 was not heard: %s", got)
+	}
+	l.Rewind()
+	if got := fmt.Sprint(take(outbox.Live), take(outbox.Backlog)); got != "[] [w1 n1 w2 e2 w3 w4 w5]" {
+		t.Errorf("after an outage, oldest first: %s", got)
+	}
 }
 
 // TestDamageIsTold: a page in the middle of a file goes bad; what is whole around it is told, so

@@ -119,17 +119,28 @@ func (l *Lane) try(next func() *entry) (Record, bool, error) {
 
 // Rewind makes all unacknowledged records be handed out again, from the oldest: after a lost
 // connection. What is there now is the Backlog from then on.
-func (l *Lane) Rewind() {
+func (l *Lane) Rewind() { l.RewindBut(func(uint64) bool { return false }) }
+
+// RewindBut is Rewind, but the Live records for whose id stays is true are Live still: after a
+// connection that ended before the hub heard them.
+func (l *Lane) RewindBut(stays func(id uint64) bool) {
 	l.q.mu.Lock()
 	defer l.q.mu.Unlock()
 	old, live := l.lists[Backlog], l.lists[Live]
-	for _, e := range live.entries {
-		if l.q.entries[e.id] == e {
+	left := live.entries
+	*live = list{}
+	for _, e := range left {
+		switch {
+		case l.q.entries[e.id] != e:
+		case stays(e.id):
+			live.entries = append(live.entries, e)
+		default:
 			e.list = old
 			old.entries = append(old.entries, e)
 		}
 	}
-	*live = list{}
+	// What stayed may be older than what did not, the time before.
+	slices.SortFunc(old.entries, byID)
 	for _, x := range l.lists {
 		x.cursor = 0
 	}
@@ -221,7 +232,9 @@ func (x *list) forget(q *Queue) {
 func (q *Queue) sortLanes() {
 	for _, l := range q.lanes {
 		for _, x := range l.lists {
-			slices.SortFunc(x.entries, func(a, b *entry) int { return cmp.Compare(a.id, b.id) })
+			slices.SortFunc(x.entries, byID)
 		}
 	}
 }
+
+func byID(a, b *entry) int { return cmp.Compare(a.id, b.id) }

@@ -384,8 +384,8 @@ func (x *exchange) later(m *sending) error {
 	return nil
 }
 
-// errPutOff ends a session in which the hub takes nothing: with the next one all of it is backlog,
-// and what is measured now goes first.
+// errPutOff ends a session in which the hub takes nothing: with the next one all that it put off is
+// backlog, and what it has not heard goes first.
 var errPutOff = errors.New("uplink: the hub stores nothing now; what it puts off goes back into the outbox")
 
 func (x *exchange) roomAgain() {
@@ -448,6 +448,22 @@ func (x *exchange) settle(m *sending, o delivery.Outcome, r delivery.Reason) err
 		return &outboxError{err}
 	}
 	return nil
+}
+
+// putOff are the records that the hub has heard and put off. Both goroutines have ended.
+func (x *exchange) putOff() map[uint64]bool {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	ids := map[uint64]bool{}
+	for m := range x.waiting {
+		ids[m.record.ID] = true
+	}
+	for _, m := range x.inflight {
+		if m.tries > 0 && !m.repeat {
+			ids[m.record.ID] = true
+		}
+	}
+	return ids
 }
 
 func (x *exchange) stopTimers() {

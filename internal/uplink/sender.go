@@ -135,6 +135,10 @@ type Sender struct {
 
 	settling sync.Mutex // makes calls of settled one at a time
 
+	// rewound says that the session before ended with errPutOff, and rewound the lane itself: what
+	// the hub has not heard is live still. It is Run's.
+	rewound bool
+
 	mu    sync.Mutex // guards the fields below
 	stats SenderStats
 	// epochs are announcements sent, to be sent again if the hub asks; order has them oldest first.
@@ -256,6 +260,8 @@ func (e *outboxError) Unwrap() error { return e.err }
 
 // session is one connection, from dialling to its end.
 func (s *Sender) session(ctx context.Context) (err error) {
+	rewound := s.rewound
+	s.rewound = false // an outage makes all of it backlog
 	c, err := s.ep.Dial(ctx, overlay.ServiceIngest)
 	if err != nil {
 		return fmt.Errorf("uplink: dial: %w", err)
@@ -275,7 +281,9 @@ func (s *Sender) session(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	s.lane.Rewind() // whatever was in flight on an earlier connection was not settled
+	if !rewound {
+		s.lane.Rewind() // whatever was in flight on an earlier connection was not settled
+	}
 	x := &exchange{s: s, c: c, r: r, w: bufio.NewWriterSize(c, delivery.BufferBytes), ping: idle / 3,
 		inflight: map[uint64]*sending{}, waiting: map[*sending]*time.Timer{}, noted: map[delivery.Reason]bool{}, freed: make(chan struct{}, 1),
 		again: make(chan *sending, delivery.MaxInflight+maxParked), wanted: make(chan seal.EpochID, delivery.MaxInflight), clock: told, answered: make(chan struct{}, 1)}
@@ -316,6 +324,11 @@ func (s *Sender) session(ctx context.Context) (err error) {
 			err = errRaised
 		}
 	default:
+	}
+	if errors.Is(err, errPutOff) {
+		heard := x.putOff()
+		s.lane.RewindBut(func(id uint64) bool { return !heard[id] })
+		s.rewound = true
 	}
 	return err
 }
