@@ -122,7 +122,8 @@ func (l *Lane) try(next func() *entry) (Record, bool, error) {
 func (l *Lane) Rewind() { l.RewindBut(func(uint64) bool { return false }) }
 
 // RewindBut is Rewind, but the Live records for whose id stays is true are Live still: after a
-// connection that ended before the hub heard them.
+// connection that ended before the hub heard them. They are behind the others of the Backlog when
+// they join it later.
 func (l *Lane) RewindBut(stays func(id uint64) bool) {
 	l.q.mu.Lock()
 	defer l.q.mu.Unlock()
@@ -139,8 +140,6 @@ func (l *Lane) RewindBut(stays func(id uint64) bool) {
 			old.entries = append(old.entries, e)
 		}
 	}
-	// What stayed may be older than what did not, the time before.
-	slices.SortFunc(old.entries, byID)
 	for _, x := range l.lists {
 		x.cursor = 0
 	}
@@ -232,9 +231,7 @@ func (x *list) forget(q *Queue) {
 func (q *Queue) sortLanes() {
 	for _, l := range q.lanes {
 		for _, x := range l.lists {
-			slices.SortFunc(x.entries, byID)
+			slices.SortFunc(x.entries, func(a, b *entry) int { return cmp.Compare(a.id, b.id) })
 		}
 	}
 }
-
-func byID(a, b *entry) int { return cmp.Compare(a.id, b.id) }
