@@ -9,12 +9,12 @@ import (
 	"vitalseal/internal/sealdb"
 )
 
-// ForgottenPatients are the ids of the patients who were forgotten: they have no name any more.
+// ForgottenPatients are the ids of the patients who were forgotten, in order.
 func (s *Directory) ForgottenPatients(ctx context.Context) ([]string, error) {
 	ids, err := sealdb.List(ctx, s.db.DB, func(r *sql.Rows) (id string, err error) {
 		err = r.Scan(&id)
 		return id, err
-	}, "SELECT id FROM patients WHERE length(sealed_name) = 0 ORDER BY id")
+	}, "SELECT patient FROM forgotten ORDER BY patient")
 	return ids, sealdb.Named("forgotten patients", err)
 }
 
