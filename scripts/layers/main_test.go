@@ -26,6 +26,7 @@ func TestGraph(t *testing.T) {
 		"internal/patient/gateway/a_test.go": file("vitalseal/internal/store"),
 		"internal/seal/a.go":                 file("vitalseal/internal/vitals"),
 		"internal/seal/testdata/a.go":        file("vitalseal/internal/store"),
+		"internal/seal/_copies/a.go":         file("vitalseal/internal/store"),
 		"internal/seal/chip/a.go":            file("vitalseal/internal/seal", "example.com/internal/store"),
 		"internal/vitals/a.go":               file("vitalseal/internal/vitals/units"),
 		"internal/vitals/units/a.go":         file(),
