@@ -13,10 +13,11 @@ import (
 
 	"vitalseal/internal/cli"
 	"vitalseal/internal/lab/attack"
+	"vitalseal/internal/lab/attack/catalogue"
 )
 
 func attackCommand() *cobra.Command {
-	var cfg attack.Config
+	cfg := attack.Config{Attacks: catalogue.All()}
 	asJSON, noControls, list, report := false, false, false, ""
 	c := &cobra.Command{
 		Use:   "attack",
@@ -40,7 +41,7 @@ wants). It exits with 1, naming the attacks, if one got through, was refused for
 		Args: cli.ExactArgs(0),
 		RunE: func(c *cobra.Command, _ []string) (err error) {
 			if list {
-				for _, a := range attack.All() {
+				for _, a := range cfg.Attacks {
 					fmt.Printf("%-28s %s: %s\n", a.ID, a.Position, a.Does)
 				}
 				return nil

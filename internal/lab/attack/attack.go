@@ -1,13 +1,22 @@
-// Package attack attacks a running deployment, and its parts where the attacker's place is not on the wire, from every
-// position that doc/architecture.md's trust table names, and says what came of it.
+// Package attack attacks a running deployment, and its parts where the attacker's place is not on
+// the wire, from every position that doc/architecture.md's trust table names, and says what came of
+// it.
 //
-// It hides how a deployment is started on this machine (the real commands, by package demo), how an attacker gets the
-// position that is being tried (an enrolled sensor, a second workstation, a copy of a disk), and how the controls are run:
-// a second binary, built with the tag `weaken`, in which exactly one defence is taken away for each attack. It guarantees
-// that what could not be carried out counts as a failure, that an attack names the one status or error that is right and fails on any
-// other (Right), that an attack's outcome is what was observed and not what was
-// intended, that everything stays on loopback and below one folder, and that it is bounded in time and in what it sends.
-// An attack that is refused proves only that this attack is refused: the suite is a floor, not a proof.
+// It holds what all attacks share: what an [Attack] is and what it must be refused with ([Right]),
+// what is attacked ([Target]), how the attacks are run and controlled ([Run]) and the report. The
+// attacks stand in sub-packages, by subject; package catalogue lists all of them, with the package
+// of each id's beginning. Packages office, rogue and load hold what attacks of several subjects
+// share.
+//
+// It hides how a deployment is started on this machine (the real commands, by package demo), how an
+// attacker gets the position that is being tried (an enrolled sensor, a second workstation, a copy
+// of a disk), and how the controls are run: a second binary, built with the tag `weaken`, in which
+// exactly one defence is taken away for each attack. It guarantees that what could not be carried
+// out counts as a failure, that an attack names the one status or error that is right and fails on
+// any other (Right), that an attack's outcome is what was observed and not what was intended, that
+// everything stays on loopback and below one folder, and that it is bounded in time and in what it
+// sends. An attack that is refused proves only that this attack is refused: the suite is a floor,
+// not a proof.
 package attack
 
 import (
@@ -43,18 +52,19 @@ type Attack struct {
 	Position string // what the attacker holds
 	Does     string // what is actually carried out
 	Expected string
-	// Right is the status, error or word that every refusal of this attack must be. An attack that fails for another reason (a
-	// time-out, a 404 of a wrong address, a hub that is down) has shown nothing.
+	// Right is the status, error or word that every refusal of this attack must be. An attack that
+	// fails for another reason (a time-out, a 404 of a wrong address, a hub that is down) has shown
+	// nothing.
 	Right Right
-	// Control is the defence without which the attack must get through; weaken.None where nothing of ours could be taken
-	// away.
+	// Control is the defence without which the attack must get through; weaken.None where nothing
+	// of ours could be taken away.
 	Control weaken.Defence
 	Fast    bool // needs no running deployment
-	// Needs says why the attack cannot be carried out by this process at all; nil: it can. Such an attack is left out, and
-	// the suite says so.
+	// Needs says why the attack cannot be carried out by this process at all; nil: it can. Such an
+	// attack is left out, and the suite says so.
 	Needs func() error
-	// Begin is for an attack that is mostly waiting, in the place of Run: it is begun before all others, and what it returns is
-	// called in the attack's own turn.
+	// Begin is for an attack that is mostly waiting, in the place of Run: it is begun before all
+	// others, and what it returns is called in the attack's own turn.
 	Begin func(context.Context, *Target) (finish func() (Result, error), err error)
 	Run   func(context.Context, *Target) (Result, error)
 }
@@ -67,24 +77,26 @@ type Result struct {
 	Evidence string // the answer, error or figure that shows it; never a secret
 }
 
-// refused and through are the two results.
-func refused(seen []Seen, observed, format string, args ...any) (Result, error) {
-	return Result{Seen: seen, Observed: observed, Evidence: clip(fmt.Sprintf(format, args...))}, nil
+// RefusedWith is the result of an attack that was refused: what was seen, and what it was in words.
+func RefusedWith(seen []Seen, observed, format string, args ...any) (Result, error) {
+	return Result{Seen: seen, Observed: observed, Evidence: Clip(fmt.Sprintf(format, args...))}, nil
 }
 
-func through(observed, format string, args ...any) (Result, error) {
-	return Result{Through: true, Observed: observed, Evidence: clip(fmt.Sprintf(format, args...))}, nil
+// Through is the result of an attack that got what must not be had.
+func Through(observed, format string, args ...any) (Result, error) {
+	return Result{Through: true, Observed: observed, Evidence: Clip(fmt.Sprintf(format, args...))}, nil
 }
 
-// judge is through if bad is true, else refused with what was seen.
-func judge(bad bool, seen []Seen, ifBad, ifGood, format string, args ...any) (Result, error) {
+// Judge is through if bad is true, else refused with what was seen.
+func Judge(bad bool, seen []Seen, ifBad, ifGood, format string, args ...any) (Result, error) {
 	if bad {
-		return through(ifBad, format, args...)
+		return Through(ifBad, format, args...)
 	}
-	return refused(seen, ifGood, format, args...)
+	return RefusedWith(seen, ifGood, format, args...)
 }
 
-func clip(s string) string {
+// Clip is s in one line of 220 bytes at most.
+func Clip(s string) string {
 	s = strings.Join(strings.Fields(strings.ToValidUTF8(s, "?")), " ")
 	if len(s) > 220 {
 		s = strings.ToValidUTF8(s[:220], "") + "..."
@@ -104,7 +116,8 @@ type Line struct {
 	Observed string  `json:"observed"`
 	Evidence string  `json:"evidence"`
 	Seconds  float64 `json:"seconds"`
-	// Without is the defence that the control took away, ControlOutcome what the same attack came to without it.
+	// Without is the defence that the control took away, ControlOutcome what the same attack came
+	// to without it.
 	Without         string  `json:"without,omitempty"`
 	ControlOutcome  Outcome `json:"control_outcome,omitempty"`
 	ControlObserved string  `json:"control_observed,omitempty"`
@@ -116,6 +129,7 @@ type Config struct {
 	Exe      string        // the vitalseal binary that is attacked
 	Weakened string        // the binary for the controls; empty: none are run
 	Data     string        // folder for everything; it must be empty or not there
+	Attacks  []Attack      // that there are, in the order in which they are carried out
 	Only     []string      // ids, or beginnings of ids; empty: all
 	Fast     bool          // only attacks that need no deployment
 	Wrong    bool          // the self-test: every refusal is replaced by a wrong one, and every attack must notice
@@ -127,51 +141,16 @@ type Config struct {
 
 const (
 	defaultBound = 10 * time.Minute // a quiet machine takes eight
-	oneBound     = 90 * time.Second // on one attack
+	Bound        = 90 * time.Second // on one attack
 )
 
 // ErrNothing says that no attack has the name that was asked for.
 var ErrNothing = errors.New("attack: no attack is called that")
 
-// All are the attacks in the order in which they are carried out: those that take something away for good come last.
-func All() []Attack {
-	return slices.Concat(
-		sealAttacks(),
-		auditAttacks(),
-		witnessAttacks(),
-		splitAttacks(),
-		personAttacks(),
-		leaveAttacks(),
-		codeAttacks(),
-		moveAttacks(),
-		policyAttacks(),
-		sensorAttacks(),
-		diskAttacks(),
-		fullAttacks(),
-		fenceAttacks(),
-		httpAttacks(),
-		browserAttacks(),
-		keyAttacks(),
-		mqttAttacks(),
-		cloudAttacks(),
-		sessionAttacks(),
-		guessAttacks(),
-		sprayAttacks(),
-		passkeyAttacks(),
-		stationAttacks(),
-		chunkAttacks(),
-		legacyAttacks(),
-		overlayAttacks(),
-		revokeAttacks(),
-		recoverAttacks(),
-		floodAttacks(),
-	)
-}
-
 // chosen are the attacks that cfg asks for.
 func (cfg Config) chosen() ([]Attack, error) {
 	var out []Attack
-	for _, a := range All() {
+	for _, a := range cfg.Attacks {
 		wanted := len(cfg.Only) == 0
 		for _, prefix := range cfg.Only {
 			wanted = wanted || strings.HasPrefix(a.ID, prefix)
@@ -192,8 +171,8 @@ func (cfg Config) chosen() ([]Attack, error) {
 	return out, nil
 }
 
-// Run carries out the attacks that cfg asks for, then the controls, and reports. The error is about the suite itself: what
-// got through stands in the report.
+// Run carries out the attacks that cfg asks for, then the controls, and reports. The error is about
+// the suite itself: what got through stands in the report.
 func Run(ctx context.Context, cfg Config) (rep *Report, err error) {
 	began := time.Now()
 	if cfg.For <= 0 {
@@ -216,8 +195,8 @@ func Run(ctx context.Context, cfg Config) (rep *Report, err error) {
 			return nil, err
 		}
 	}
-	t := &Target{cfg: cfg, dir: cfg.Data, log: cfg.Log}
-	defer func() { err = errors.Join(err, t.close()) }()
+	t := &Target{cfg: cfg, Dir: cfg.Data, Log: cfg.Log}
+	defer func() { err = errors.Join(err, t.Close()) }()
 	if slices.ContainsFunc(attacks, func(a Attack) bool { return !a.Fast }) {
 		if err := t.start(ctx); err != nil {
 			return nil, err
@@ -232,7 +211,7 @@ func Run(ctx context.Context, cfg Config) (rep *Report, err error) {
 		rep.Lines = append(rep.Lines, l)
 		fmt.Fprintf(cfg.Progress, "%6.1f s  %3d/%d  %-11s  %-28s  %s\n", time.Since(began).Seconds(), i+1, len(attacks), l.Outcome, l.ID, l.Observed)
 	}
-	if err := t.close(); err != nil {
+	if err := t.Close(); err != nil {
 		fmt.Fprintf(cfg.Progress, "%6.1f s  stopping: %v\n", time.Since(began).Seconds(), err)
 	}
 	if cfg.Weakened != "" {
@@ -271,36 +250,36 @@ func (a *Attack) begin(ctx context.Context, t *Target) {
 func one(ctx context.Context, t *Target, a Attack) (l Line) {
 	began := time.Now()
 	l = Line{ID: a.ID, Threat: a.Threat, Position: a.Position, Does: a.Does, Expected: a.Expected, Right: a.Right.String(), Without: string(a.Control)}
-	ctx, cancel := context.WithTimeout(ctx, oneBound)
+	ctx, cancel := context.WithTimeout(ctx, Bound)
 	defer cancel()
 	defer func() {
 		if p := recover(); p != nil { // a crash of what is attacked in this process is no refusal
-			l.Outcome, l.Observed, l.Evidence = GotThrough, "it crashed", clip(fmt.Sprint(p))
+			l.Outcome, l.Observed, l.Evidence = GotThrough, "it crashed", Clip(fmt.Sprint(p))
 		}
 		l.Seconds = float64(time.Since(began).Milliseconds()) / 1000
 	}()
 	if t.cfg.Controls {
 		if err := weaken.Set(a.Control); err != nil {
-			l.Outcome, l.Observed = NotRun, clip(err.Error())
+			l.Outcome, l.Observed = NotRun, Clip(err.Error())
 			return l
 		}
 		defer func() { _ = weaken.Set() }() // the next Set says what is wrong
 	}
 	r, err := a.Run(ctx, t)
-	l.Observed, l.Evidence = r.Observed, strings.ReplaceAll(r.Evidence, t.dir, "DIR")
+	l.Observed, l.Evidence = r.Observed, strings.ReplaceAll(r.Evidence, t.Dir, "DIR")
 	switch {
 	case err != nil:
-		l.Outcome, l.Observed = NotRun, strings.ReplaceAll(clip(err.Error()), t.dir, "DIR")
+		l.Outcome, l.Observed = NotRun, strings.ReplaceAll(Clip(err.Error()), t.Dir, "DIR")
 	case r.Through:
 		l.Outcome = GotThrough
 	default:
-		l.Outcome, l.Observed = a.refusal(r, t.cfg.Wrong)
+		l.Outcome, l.Observed = a.Refusal(r, t.cfg.Wrong)
 	}
 	return l
 }
 
-// refusal judges a result that is not Through by the attack's Right.
-func (a Attack) refusal(r Result, wrong bool) (Outcome, string) {
+// Refusal judges a result that is not Through by the attack's Right.
+func (a Attack) Refusal(r Result, wrong bool) (Outcome, string) {
 	seen := slices.Clone(r.Seen)
 	if wrong {
 		for i := range seen {

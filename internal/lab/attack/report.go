@@ -23,8 +23,9 @@ type Report struct {
 	GotThrough  int     `json:"got_through"`
 	WrongReason int     `json:"wrong_reason"`
 	NotRun      int     `json:"not_run"`
-	// Controls is how many attacks a weakened binary repeated, ControlsGotThrough how many of them then got through, and
-	// ControlsEffective the second in percent of all attacks: an attack without a control lowers it.
+	// Controls is how many attacks a weakened binary repeated, ControlsGotThrough how many of them
+	// then got through, and ControlsEffective the second in percent of all attacks: an attack
+	// without a control lowers it.
 	Controls           int     `json:"controls"`
 	ControlsGotThrough int     `json:"controls_got_through"`
 	ControlsEffective  float64 `json:"controls_effective"`

@@ -5,7 +5,8 @@ import (
 	"testing"
 )
 
-// TestSummaryWithoutControls: where no control was run, the summary does not say that none got through.
+// TestSummaryWithoutControls: where no control was run, the summary does not say that none got
+// through.
 func TestSummaryWithoutControls(t *testing.T) {
 	r := &Report{Attacks: 1, Refused: 1, Lines: []Line{{ID: "a", Without: "policy"}}}
 	if got := r.summary(); !strings.Contains(got, "Controls not run.") || strings.Contains(got, "Without its defence") {

@@ -15,39 +15,39 @@ type Seen struct {
 	Word   string // of another protocol: an outcome with its reason, a code; or what was counted
 }
 
-// status are the refusals of HTTP answers.
-func status(answers ...answer) (out []Seen) {
+// Status are the refusals of HTTP answers.
+func Status(answers ...Answer) (out []Seen) {
 	for _, a := range answers {
 		out = append(out, Seen{Status: a.Status})
 	}
 	return out
 }
 
-// failure are the refusals of calls. A nil error is no refusal, which no [Right] accepts.
-func failure(errs ...error) (out []Seen) {
+// Failure are the refusals of calls. A nil error is no refusal, which no [Right] accepts.
+func Failure(errs ...error) (out []Seen) {
 	for _, err := range errs {
 		out = append(out, Seen{Err: err})
 	}
 	return out
 }
 
-// word is a refusal in the words of its protocol, or what was counted.
-func word(format string, args ...any) []Seen { return []Seen{{Word: fmt.Sprintf(format, args...)}} }
+// Word is a refusal in the words of its protocol, or what was counted.
+func Word(format string, args ...any) []Seen { return []Seen{{Word: fmt.Sprintf(format, args...)}} }
 
 func (s Seen) String() string {
 	switch {
 	case s.Status != 0:
 		return fmt.Sprint(s.Status)
 	case s.Err != nil:
-		return clip(s.Err.Error())
+		return Clip(s.Err.Error())
 	case s.Word != "":
 		return s.Word
 	}
 	return "no refusal"
 }
 
-// wrong is another refusal of the same form, for the self-test: an answer, an error or a word that refuses as well, for a reason that
-// no attack is refused for.
+// wrong is another refusal of the same form, for the self-test: an answer, an error or a word that
+// refuses as well, for a reason that no attack is refused for.
 func (s Seen) wrong() Seen {
 	switch {
 	case s.Status != 0:
@@ -66,37 +66,41 @@ type Right struct {
 
 func (r Right) String() string { return r.text }
 
+// Named reports whether r says what it accepts, and accepts something.
+func (r Right) Named() bool { return r.is != nil && r.text != "" }
+
 // Accepts reports whether a refusal is the right one.
 func (r Right) Accepts(s Seen) bool { return r.is != nil && r.is(s) }
 
-// answers is right for one of a few HTTP statuses.
-func answers(statuses ...int) Right {
+// Answers is right for one of a few HTTP statuses.
+func Answers(statuses ...int) Right {
 	return Right{strings.Trim(strings.ReplaceAll(fmt.Sprint(statuses), " ", " or "), "[]"), func(s Seen) bool { return slices.Contains(statuses, s.Status) }}
 }
 
-// fails is right for an error that is, or wraps, the given one.
-func fails(with error) Right {
+// Fails is right for an error that is, or wraps, the given one.
+func Fails(with error) Right {
 	return Right{with.Error(), func(s Seen) bool { return s.Err != nil && errors.Is(s.Err, with) }}
 }
 
-// says is right for an error whose text holds the given one: for errors that come from another process, or from a library that has
-// no name for them.
-func says(text string) Right {
+// Says is right for an error whose text holds the given one: for errors that come from another
+// process, or from a library that has no name for them.
+func Says(text string) Right {
 	return Right{fmt.Sprintf("an error that says %q", text), func(s Seen) bool { return s.Err != nil && strings.Contains(s.Err.Error(), text) }}
 }
 
-// reads is right for exactly one of a few words.
-func reads(words ...string) Right {
+// Reads is right for exactly one of a few words.
+func Reads(words ...string) Right {
 	return Right{strings.Join(words, " or "), func(s Seen) bool { return s.Word != "" && slices.Contains(words, s.Word) }}
 }
 
-// or is right for what either accepts. Each of the two must be a right refusal of its own, at a place of its own.
-func (r Right) or(other Right) Right {
+// Or is right for what either accepts. Each of the two must be a right refusal of its own, at a
+// place of its own.
+func (r Right) Or(other Right) Right {
 	return Right{r.text + ", or " + other.text, func(s Seen) bool { return r.Accepts(s) || other.Accepts(s) }}
 }
 
-// wrongly says which of the refusals is not the right one, and reports whether there is one. A result without any refusal is wrong:
-// nothing shows that the attack met a defence.
+// wrongly says which of the refusals is not the right one, and reports whether there is one. A
+// result without any refusal is wrong: nothing shows that the attack met a defence.
 func (r Right) wrongly(seen []Seen) (string, bool) {
 	if len(seen) == 0 {
 		return "no refusal was seen", true

@@ -14,6 +14,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"reflect"
 	"runtime"
 	"strings"
 	"sync"
@@ -31,26 +32,49 @@ const (
 	maxAnswer    = 4 << 20
 )
 
-// Target is what is attacked: a fresh demonstration deployment below one folder, and what the attacker has of it. The
-// attacks are carried out one after the other by one goroutine.
+// Target is what is attacked: a fresh demonstration deployment below one folder, and what the
+// attacker has of it. The attacks are carried out one after the other by one goroutine.
 type Target struct {
-	cfg Config
-	dir string
-	log *slog.Logger
+	Dir  string       // everything is below it
+	Log  *slog.Logger // of the attackers' own parts
+	Base string       // URL of the demo's workstation; empty: no demo is running
+	Ward Ward         // who and what is in the demo
 
+	cfg     Config
 	demo    *exec.Cmd
 	ended   chan struct{} // closed when the demo has ended
-	base    string        // of the workstation's address
-	ward    ward
-	serial  int // for names that are used once
+	serial  int           // for names that are used once
 	closers []func() error
-
-	station *station      // the attacker's own workstation, once it is needed
-	rogues  *rogueSensors // the attacker's own sensors, once they are needed
+	kept    map[reflect.Type]any // what [Shared] made
 }
 
-// ward is what the demo writes into demo.json.
-type ward struct {
+// Quiet is a log that keeps nothing.
+var Quiet = slog.New(slog.DiscardHandler)
+
+// Exe is the product's binary that is attacked.
+func (t *Target) Exe() string { return t.cfg.Exe }
+
+// AtEnd has end called when the attacks are over. The last one is called first.
+func (t *Target) AtEnd(end func() error) { t.closers = append(t.closers, end) }
+
+// Shared is the one T that all attacks on t use. The first attack that asks makes it; an error is
+// not kept.
+func Shared[T any](t *Target, begin func() (T, error)) (T, error) {
+	if v, ok := t.kept[reflect.TypeFor[T]()]; ok {
+		return v.(T), nil
+	}
+	if t.kept == nil {
+		t.kept = map[reflect.Type]any{}
+	}
+	v, err := begin()
+	if err == nil {
+		t.kept[reflect.TypeFor[T]()] = v
+	}
+	return v, err
+}
+
+// Ward is what the demo writes into demo.json.
+type Ward struct {
 	Patients []struct {
 		ID      string `json:"id"`
 		Bed     string `json:"bed"`
@@ -58,25 +82,30 @@ type ward struct {
 		Channel int64  `json:"channel"`
 	} `json:"patients"`
 	Gateways []string `json:"gateways"`
-	Admin    login    `json:"admin"`
-	SignIns  []login  `json:"sign_ins"`
+	Admin    Login    `json:"admin"`
+	SignIns  []Login  `json:"sign_ins"`
 	ReadKey  string   `json:"thingspeak_read_key"`
 }
 
-type login struct {
+// Login is what a person of the demonstration signs in with.
+type Login struct {
 	Role     string `json:"role"`
 	Login    string `json:"login"`
 	Password string `json:"password"`
 }
 
-func (t *Target) path(elem ...string) string {
-	return filepath.Join(append([]string{t.dir, "demo"}, elem...)...)
+// Path is a file of the demonstration's folder.
+func (t *Target) Path(elem ...string) string {
+	return filepath.Join(append([]string{t.Dir, "demo"}, elem...)...)
 }
 
-// name is a name that was not used before.
-func (t *Target) name(prefix string) string {
+// Name is a name that was not used before.
+func (t *Target) Name(prefix string) string { return fmt.Sprintf("%s%d", prefix, t.Next()) }
+
+// Next is a number that was not used before: 1, 2, 3 ...
+func (t *Target) Next() int {
 	t.serial++
-	return fmt.Sprintf("%s%d", prefix, t.serial)
+	return t.serial
 }
 
 // start starts the demonstration and waits for its first number.
@@ -89,10 +118,10 @@ func (t *Target) start(ctx context.Context) error {
 	if err := ln.Close(); err != nil {
 		return fmt.Errorf("attack: %w", err)
 	}
-	t.base = "http://" + address
-	fmt.Fprintf(t.cfg.Progress, "starting a deployment to attack in %s\n", t.path())
+	t.Base = "http://" + address
+	fmt.Fprintf(t.cfg.Progress, "starting a deployment to attack in %s\n", t.Path())
 	// #nosec G204 -- our own binary with arguments made here
-	cmd := exec.CommandContext(context.WithoutCancel(ctx), t.cfg.Exe, "demo", "--data", t.path(), "--patients", "2", "--listen", address)
+	cmd := exec.CommandContext(context.WithoutCancel(ctx), t.cfg.Exe, "demo", "--data", t.Path(), "--patients", "2", "--listen", address)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGTERM}
 	stderr, err := cmd.StderrPipe()
 	if err != nil {
@@ -133,11 +162,11 @@ func (t *Target) start(ctx context.Context) error {
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
-	b, err := os.ReadFile(t.path("demo.json"))
+	b, err := os.ReadFile(t.Path("demo.json"))
 	if err != nil {
 		return fmt.Errorf("attack: %w", err)
 	}
-	if err := json.Unmarshal(b, &t.ward); err != nil || len(t.ward.Patients) < 2 {
+	if err := json.Unmarshal(b, &t.Ward); err != nil || len(t.Ward.Patients) < 2 {
 		return fmt.Errorf("attack: demo.json: not what a demo writes (%w)", err)
 	}
 	return nil
@@ -159,8 +188,8 @@ func read(r io.Reader, up chan<- string) string {
 
 func interrupt(p *os.Process) error { return p.Signal(os.Interrupt) }
 
-// close stops everything that was started.
-func (t *Target) close() error {
+// Close stops everything that was started.
+func (t *Target) Close() error {
 	var errs []error
 	for i := len(t.closers) - 1; i >= 0; i-- {
 		errs = append(errs, t.closers[i]())
@@ -181,92 +210,93 @@ func (t *Target) close() error {
 	return errors.Join(errs...)
 }
 
-// answer is what came back.
-type answer struct {
+// Answer is what came back.
+type Answer struct {
 	Status int
 	Header http.Header
 	Body   []byte
 }
 
-func (a answer) String() string { return fmt.Sprintf("%d %s", a.Status, clip(string(a.Body))) }
+func (a Answer) String() string { return fmt.Sprintf("%d %s", a.Status, Clip(string(a.Body))) }
 
-// ok reports a success.
-func (a answer) ok() bool { return a.Status >= 200 && a.Status < 300 }
+// OK reports a success.
+func (a Answer) OK() bool { return a.Status >= 200 && a.Status < 300 }
 
-// request is one that an attacker writes by hand.
-type request struct {
-	method, path string
-	header       map[string]string
-	body         any       // JSON, unless raw is set
-	raw          io.Reader // as it is
-	host         string
-	bearer       string
+// Request is one that an attacker writes by hand.
+type Request struct {
+	Method, Path string
+	Header       map[string]string
+	Body         any       // JSON, unless Raw is set
+	Raw          io.Reader // as it is
+	Host         string
+	Bearer       string
 }
 
-// site is somewhere that requests can be sent to.
-type site struct {
-	base string
-	http *http.Client
+// Site is somewhere that requests can be sent to.
+type Site struct {
+	Base string
+	HTTP *http.Client
 }
 
-// front is the demo's own workstation.
-func (t *Target) front() site {
-	return site{t.base, &http.Client{Timeout: 20 * time.Second, CheckRedirect: noRedirect}}
+// Front is the demo's own workstation.
+func (t *Target) Front() Site {
+	return Site{t.Base, &http.Client{Timeout: 20 * time.Second, CheckRedirect: NoRedirect}}
 }
 
-func noRedirect(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+// NoRedirect has an HTTP client give a redirection to its caller.
+func NoRedirect(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 
-// send sends a request and reads what comes back.
-func (s site) send(ctx context.Context, r request) (answer, error) {
-	body := r.raw
-	if r.body != nil {
-		b, err := json.Marshal(r.body)
+// Send sends a request and reads what comes back.
+func (s Site) Send(ctx context.Context, r Request) (Answer, error) {
+	body := r.Raw
+	if r.Body != nil {
+		b, err := json.Marshal(r.Body)
 		if err != nil {
-			return answer{}, err
+			return Answer{}, err
 		}
 		body = bytes.NewReader(b)
 	}
-	req, err := http.NewRequestWithContext(ctx, r.method, s.base+r.path, body)
+	req, err := http.NewRequestWithContext(ctx, r.Method, s.Base+r.Path, body)
 	if err != nil {
-		return answer{}, err
+		return Answer{}, err
 	}
 	req.Header.Set("X-Vitalseal-Request", "1")
-	if r.body != nil || r.raw != nil {
+	if r.Body != nil || r.Raw != nil {
 		req.Header.Set("Content-Type", "application/json")
 	}
-	if r.bearer != "" {
-		req.Header.Set("Authorization", "Bearer "+r.bearer)
+	if r.Bearer != "" {
+		req.Header.Set("Authorization", "Bearer "+r.Bearer)
 	}
-	for k, v := range r.header {
+	for k, v := range r.Header {
 		if v == "" {
 			req.Header.Del(k)
 			continue
 		}
 		req.Header.Set(k, v)
 	}
-	req.Host = r.host
-	res, err := s.http.Do(req)
+	req.Host = r.Host
+	res, err := s.HTTP.Do(req)
 	if err != nil {
-		return answer{}, err
+		return Answer{}, err
 	}
 	defer res.Body.Close()
 	b, err := io.ReadAll(io.LimitReader(res.Body, maxAnswer))
 	if err != nil {
-		return answer{}, err
+		return Answer{}, err
 	}
-	return answer{res.StatusCode, res.Header, b}, nil
+	return Answer{res.StatusCode, res.Header, b}, nil
 }
 
-// session is a sign-in of which the attacker holds the tokens.
-type session struct {
+// Session is a sign-in of which the attacker holds the tokens.
+type Session struct {
 	Access  string `json:"access_token"`
 	Refresh string `json:"refresh_token"`
 }
 
-// signIn signs in for tokens.
-func (s site) signIn(ctx context.Context, who login) (session, error) {
-	var out session
-	a, err := s.send(ctx, request{method: "POST", path: "/api/session", body: map[string]any{"login": who.Login, "password": who.Password, "tokens": true}})
+// SignIn signs in for tokens.
+func (s Site) SignIn(ctx context.Context, who Login) (Session, error) {
+	var out Session
+	a, err := s.Send(ctx, Request{Method: "POST", Path: "/api/session", Body: map[string]any{"login": who.Login, "password": who.Password, "tokens": true}})
 	if err != nil {
 		return out, err
 	}
@@ -276,44 +306,45 @@ func (s site) signIn(ctx context.Context, who login) (session, error) {
 	return out, nil
 }
 
-// who is the demo's sign-in of a role.
-func (t *Target) who(role string) login {
+// Who is the demo's sign-in of a role.
+func (t *Target) Who(role string) Login {
 	if role == "admin" {
-		return t.ward.Admin
+		return t.Ward.Admin
 	}
-	for _, l := range t.ward.SignIns {
+	for _, l := range t.Ward.SignIns {
 		if l.Role == role {
 			return l
 		}
 	}
-	return login{}
+	return Login{}
 }
 
-// as signs a role in for tokens at the demo's workstation.
-func (t *Target) as(ctx context.Context, role string) (session, error) {
-	return t.front().signIn(ctx, t.who(role))
+// As signs a role in for tokens at the demo's workstation.
+func (t *Target) As(ctx context.Context, role string) (Session, error) {
+	return t.Front().SignIn(ctx, t.Who(role))
 }
 
-// client signs a role in as the command line does.
-func (t *Target) client(ctx context.Context, who login) (*client.Client, error) {
-	c, err := client.New(t.base)
+// Client signs a role in as the command line does.
+func (t *Target) Client(ctx context.Context, who Login) (*client.Client, error) {
+	c, err := client.New(t.Base)
 	if err != nil {
 		return nil, err
 	}
 	return c, c.SignIn(ctx, who.Login, who.Password)
 }
 
-func (t *Target) admin(ctx context.Context) (*client.Client, error) {
-	return t.client(ctx, t.ward.Admin)
+// Admin signs the administrator in as the command line does.
+func (t *Target) Admin(ctx context.Context) (*client.Client, error) {
+	return t.Client(ctx, t.Ward.Admin)
 }
 
-// person makes a person with a lasting password.
-func (t *Target) person(ctx context.Context, role string, more map[string]any) (id string, who login, err error) {
-	admin, err := t.admin(ctx)
+// Person makes a person with a lasting password.
+func (t *Target) Person(ctx context.Context, role string, more map[string]any) (id string, who Login, err error) {
+	admin, err := t.Admin(ctx)
 	if err != nil {
 		return "", who, err
 	}
-	who = login{Role: role, Login: t.name("p-" + role + "-")}
+	who = Login{Role: role, Login: t.Name("p-" + role + "-")}
 	body := map[string]any{"login": who.Login, "role": role, "display_name": "Somebody"}
 	for k, v := range more {
 		body[k] = v
@@ -325,7 +356,7 @@ func (t *Target) person(ctx context.Context, role string, more map[string]any) (
 	if err := admin.Do(ctx, http.MethodPost, "/api/admin/persons", body, &made); err != nil {
 		return "", who, err
 	}
-	c, err := client.New(t.base)
+	c, err := client.New(t.Base)
 	if err != nil {
 		return "", who, err
 	}
@@ -337,16 +368,16 @@ func (t *Target) person(ctx context.Context, role string, more map[string]any) (
 	return made.ID, who, errors.Join(err, c.SignOut(ctx))
 }
 
-// station is a workstation that the attacker has enrolled honestly and uses as they like.
-type station struct {
-	site
-	id *overlay.Identity
-	ep overlay.Endpoint
+// Station is a workstation that the attacker has enrolled honestly and uses as they like.
+type Station struct {
+	Site
+	Identity *overlay.Identity
+	Endpoint overlay.Endpoint
 }
 
-// enrol redeems a ticket that an administrator made with the given request.
-func (t *Target) enrol(ctx context.Context, path string, body any) ([]*overlay.Identity, error) {
-	admin, err := t.admin(ctx)
+// Enrol redeems a ticket that an administrator made with the given request.
+func (t *Target) Enrol(ctx context.Context, path string, body any) ([]*overlay.Identity, error) {
+	admin, err := t.Admin(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -354,7 +385,7 @@ func (t *Target) enrol(ctx context.Context, path string, body any) ([]*overlay.I
 	if err := admin.Do(ctx, http.MethodPost, "/api/admin/"+path, body, &raw); err != nil {
 		return nil, err
 	}
-	dir, err := os.MkdirTemp(t.dir, "rogue-")
+	dir, err := os.MkdirTemp(t.Dir, "rogue-")
 	if err != nil {
 		return nil, err
 	}
@@ -366,37 +397,31 @@ func (t *Target) enrol(ctx context.Context, path string, body any) ([]*overlay.I
 	if err != nil {
 		return nil, err
 	}
-	return overlay.Enrol(ctx, openziti.NewNetwork(t.log), ticket, dir, t.log)
+	return overlay.Enrol(ctx, openziti.NewNetwork(t.Log), ticket, dir, t.Log)
 }
 
-// mine is the attacker's workstation.
-func (t *Target) mine(ctx context.Context) (*station, error) {
-	if t.station != nil {
-		return t.station, nil
-	}
-	s, err := t.newStation(ctx)
-	if err == nil {
-		t.station = s
-	}
-	return s, err
+// Mine is the attacker's workstation.
+func (t *Target) Mine(ctx context.Context) (*Station, error) {
+	return Shared(t, func() (*Station, error) { return t.NewStation(ctx) })
 }
 
-func (t *Target) newStation(ctx context.Context) (*station, error) {
-	ids, err := t.enrol(ctx, "workstations", map[string]string{"id": t.name("desk-")})
+// NewStation enrols a new workstation and connects it.
+func (t *Target) NewStation(ctx context.Context) (*Station, error) {
+	ids, err := t.Enrol(ctx, "workstations", map[string]string{"id": t.Name("desk-")})
 	if err != nil {
 		return nil, err
 	}
-	ep, err := openziti.Connect(ctx, ids[0], t.log)
+	ep, err := openziti.Connect(ctx, ids[0], t.Log)
 	if err != nil {
 		return nil, err
 	}
-	t.closers = append(t.closers, ep.Close)
-	s := &station{id: ids[0], ep: ep}
-	s.site = site{"http://hub", &http.Client{Timeout: 20 * time.Second, CheckRedirect: noRedirect, Transport: &http.Transport{
+	t.AtEnd(ep.Close)
+	s := &Station{Identity: ids[0], Endpoint: ep}
+	s.Site = Site{"http://hub", &http.Client{Timeout: 20 * time.Second, CheckRedirect: NoRedirect, Transport: &http.Transport{
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) { return ep.Dial(ctx, overlay.ServiceFaces) }}}}
-	t.closers = append(t.closers, func() error { s.http.CloseIdleConnections(); return nil })
-	return s, await(ctx, func() error { // what it may reach takes the overlay a moment to learn
-		a, err := s.send(ctx, request{method: "GET", path: "/api/session"})
+	t.AtEnd(func() error { s.HTTP.CloseIdleConnections(); return nil })
+	return s, Await(ctx, func() error { // what it may reach takes the overlay a moment to learn
+		a, err := s.Send(ctx, Request{Method: "GET", Path: "/api/session"})
 		if err == nil && a.Status != http.StatusUnauthorized {
 			err = fmt.Errorf("the hub answers %s", a)
 		}
@@ -404,8 +429,8 @@ func (t *Target) newStation(ctx context.Context) (*station, error) {
 	})
 }
 
-// await tries until it works or ctx ends.
-func await(ctx context.Context, try func() error) error {
+// Await tries until it works or ctx ends.
+func Await(ctx context.Context, try func() error) error {
 	for {
 		err := try()
 		if err == nil {
@@ -419,8 +444,8 @@ func await(ctx context.Context, try func() error) error {
 	}
 }
 
-// flock runs f n times side by side and waits.
-func flock(n int, f func(i int)) {
+// SideBySide runs f n times side by side and waits.
+func SideBySide(n int, f func(i int)) {
 	var wg sync.WaitGroup
 	for i := range n {
 		wg.Go(func() { f(i) })
