@@ -127,7 +127,7 @@ func qualityOf(err error) vitals.Quality {
 func (c *cuff) failed(now time.Time, err error) {
 	c.flush()
 	if !c.lastAt.IsZero() {
-		c.interrupted(now, "the sensor failed")
+		c.interrupted(now, vitals.CauseSensorFailed, "the sensor failed")
 	}
 	c.lastAt, c.inflated, c.why = time.Time{}, false, qualityOf(err)
 	c.w.led.device(c.s.ID, sensor.StateOf(err))
@@ -154,7 +154,7 @@ func (c *cuff) sample(now time.Time, p vitals.KPa) {
 		if !c.lastAt.IsZero() && c.inflated {
 			c.flush()
 			c.gap += uint32(min(max(pause/cuffPeriod, 0), 1<<20)) // #nosec G115 -- bounded just here
-			c.interrupted(now, "samples were lost")
+			c.interrupted(now, vitals.CauseSamplesLost, "samples were lost")
 			c.w.event(now, "gap", fmt.Sprintf("%v", pause))
 		}
 		c.grid = now
@@ -188,9 +188,9 @@ func (c *cuff) ended(now time.Time, bp signal.BloodPressure) {
 	c.log.Warn("a cuff measurement gave no value; look at the patient and the cuff, and measure again", "quality", bp.Quality.String(), "reason", bp.Reason)
 }
 
-// interrupted ends a measurement that lost its sensor: it is an attempt without a value.
-func (c *cuff) interrupted(now time.Time, why string) {
-	if bp, busy := c.bp.Interrupt(why); busy {
+// interrupted ends a measurement that lost its sensor or samples: it is an attempt without a value.
+func (c *cuff) interrupted(now time.Time, why vitals.Cause, reason string) {
+	if bp, busy := c.bp.Interrupt(why, reason); busy {
 		c.ended(now, bp)
 	}
 }

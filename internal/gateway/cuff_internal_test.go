@@ -15,18 +15,21 @@ import (
 )
 
 // TestCuffAttemptWithoutValue: an attempt that gives no value is said to the hub once, with its
-// reason, and logged once, without a number: one that a movement spoilt, and one whose sensor failed
-// while the cuff was inflated.
+// reason and its cause, and logged once, without a number: one that a movement spoilt, one whose
+// sensor failed while the cuff was inflated, and one of which the gateway lost samples.
 func TestCuffAttemptWithoutValue(t *testing.T) {
 	for name, x := range map[string]struct {
 		shake float64 // mmHg
 		fails bool    // the sensor, while the cuff deflates
+		stops bool    // the gateway, while the cuff deflates
 		want  vitals.Quality
 		why   string
+		cause vitals.Cause
 	}{
-		"shaken":        {12, false, vitals.Motion, "movement"},
-		"sensor failed": {0, true, vitals.DeviceFault, "the sensor failed"},
-		"good":          {0, false, vitals.Good, ""},
+		"shaken":        {12, false, false, vitals.Motion, "movement", vitals.CauseMovement},
+		"sensor failed": {0, true, false, vitals.DeviceFault, "the sensor failed", vitals.CauseSensorFailed},
+		"samples lost":  {0, false, true, vitals.DeviceFault, "samples were lost", vitals.CauseSamplesLost},
+		"good":          {0, false, false, vitals.Good, "", vitals.CauseUnknown},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w, _, _ := loneWriter(t, outbox.Options{})
@@ -42,6 +45,9 @@ func TestCuffAttemptWithoutValue(t *testing.T) {
 						now = now.Add(cuffPeriod)
 					}
 				}
+				if x.stops && i == len(p)/2 {
+					now = now.Add(20 * time.Second)
+				}
 				k := v.KPa()
 				c.sample(now, k)
 				c.last, c.lastAt = k, now
@@ -49,17 +55,18 @@ func TestCuffAttemptWithoutValue(t *testing.T) {
 			}
 			close(w.in)
 			var got []vitals.Numeric
+			cause := vitals.CauseUnknown
 			for x := range w.in {
 				for _, b := range x.Bundles {
 					for _, n := range b.Numerics {
 						if n.Kind == vitals.Systolic {
-							got = append(got, n)
+							got, cause = append(got, n), vitals.CauseOf(b.Numerics)
 						}
 					}
 				}
 			}
-			if len(got) != 1 || got[0].Quality != x.want {
-				t.Errorf("%v, want one word of quality %v", got, x.want)
+			if len(got) != 1 || got[0].Quality != x.want || cause != x.cause {
+				t.Errorf("%v because of %q, want one word of quality %v because of %q", got, cause, x.want, x.cause)
 			}
 			warned := strings.Count(said.String(), "gave no value")
 			if x.want.HasValue() && warned != 0 || !x.want.HasValue() && (warned != 1 || !strings.Contains(said.String(), x.why)) {

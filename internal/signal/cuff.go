@@ -14,6 +14,8 @@ type BloodPressure struct {
 	// HeartRate is the mean rate of the oscillations.
 	HeartRate vitals.BPM
 	Quality   vitals.Quality
+	// Cause is why there is no value, where Quality has none.
+	Cause vitals.Cause
 	// Reason says in words why there is no value or why it is questionable; empty for a good one.
 	Reason string
 }
@@ -21,6 +23,9 @@ type BloodPressure struct {
 // Numerics are the systolic, diastolic and mean pressure, or their absence.
 func (b BloodPressure) Numerics() []vitals.Numeric {
 	if !b.Quality.HasValue() {
+		if n := b.Cause.Numerics(); n != nil {
+			return n
+		}
 		return []vitals.Numeric{vitals.Absent(vitals.Systolic, b.Quality), vitals.Absent(vitals.Diastolic, b.Quality),
 			vitals.Absent(vitals.MeanArterial, b.Quality)}
 	}
@@ -123,11 +128,11 @@ func (c *Cuff) Reset() {
 }
 
 // Interrupt is Reset that says whether a measurement was in progress, and what became of it: no
-// value, because of what happened to the sensor.
-func (c *Cuff) Interrupt(reason string) (bp BloodPressure, busy bool) {
+// value, because of what happened to the sensor or to its samples.
+func (c *Cuff) Interrupt(why vitals.Cause, reason string) (bp BloodPressure, busy bool) {
 	busy = c.state == cuffDeflating || c.state == cuffInflating && c.top >= leastPeak
 	c.Reset()
-	return refused(vitals.DeviceFault, reason), busy
+	return refused(why, reason), busy
 }
 
 func (c *Cuff) restart() {
@@ -166,7 +171,7 @@ func (c *Cuff) step(p float64) (bp BloodPressure, done bool) {
 		c.bad = false
 		busy := c.state == cuffInflating || c.state == cuffDeflating
 		c.Reset()
-		return refused(vitals.DeviceFault, "pressure is not a number"), busy
+		return refused(vitals.CauseSensorFailed, "pressure is not a number"), busy
 	}
 	switch c.state {
 	case cuffIdle:
@@ -183,7 +188,7 @@ func (c *Cuff) step(p float64) (bp BloodPressure, done bool) {
 			c.restart()
 		case len(c.deflation) > int(stuckSeconds*c.rate):
 			c.stop()
-			return refused(vitals.Motion, "the cuff was inflated but not deflated"), true
+			return refused(vitals.CauseNotDeflated, "the cuff was inflated but not deflated"), true
 		case c.top-smooth > fallen && c.top < leastPeak:
 			c.stop() // pressure from outside, such as an arm on the cuff: no measurement
 		case c.top-smooth > fallen:
@@ -240,6 +245,6 @@ func (c *Cuff) smooth(p float64) (level, slope float64) {
 	return c.recentSum / float64(c.filled), slope
 }
 
-func refused(q vitals.Quality, reason string) BloodPressure {
-	return BloodPressure{Quality: q, Reason: reason}
+func refused(why vitals.Cause, reason string) BloodPressure {
+	return BloodPressure{Quality: why.Quality(), Cause: why, Reason: reason}
 }

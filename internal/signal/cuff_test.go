@@ -74,15 +74,16 @@ func TestCuff(t *testing.T) {
 		d       deflation
 		quality vitals.Quality
 		reason  string
+		cause   vitals.Cause
 	}{
-		{"usual", usual, vitals.Good, ""},
-		{"slow", with(func(d *deflation) { d.rate = 2 }), vitals.Good, ""},
-		{"high pressure", with(func(d *deflation) { d.peak, d.systolic, d.diastolic = 240, 190, 110 }), vitals.Good, ""},
-		{"not inflated far enough", with(func(d *deflation) { d.peak = 118 }), vitals.OutOfRange, "not inflated far enough"},
-		{"stopped too early", with(func(d *deflation) { d.stop = 92 }), vitals.OutOfRange, "ended above diastolic"},
-		{"no arm in it", with(func(d *deflation) { d.height = 0 }), vitals.LowPerfusion, "pulses"},
-		{"deflated at once", with(func(d *deflation) { d.rate = 20 }), vitals.OutOfRange, "too fast"},
-		{"shaken", with(func(d *deflation) { d.shake = 4 }), vitals.Motion, "movement"},
+		{"usual", usual, vitals.Good, "", vitals.CauseUnknown},
+		{"slow", with(func(d *deflation) { d.rate = 2 }), vitals.Good, "", vitals.CauseUnknown},
+		{"high pressure", with(func(d *deflation) { d.peak, d.systolic, d.diastolic = 240, 190, 110 }), vitals.Good, "", vitals.CauseUnknown},
+		{"not inflated far enough", with(func(d *deflation) { d.peak = 118 }), vitals.OutOfRange, "not inflated far enough", vitals.CauseTooLow},
+		{"stopped too early", with(func(d *deflation) { d.stop = 92 }), vitals.OutOfRange, "ended above diastolic", vitals.CauseTooSoon},
+		{"no arm in it", with(func(d *deflation) { d.height = 0 }), vitals.LowPerfusion, "pulses", vitals.CauseNoPulse},
+		{"deflated at once", with(func(d *deflation) { d.rate = 20 }), vitals.OutOfRange, "too fast", vitals.CauseTooFast},
+		{"shaken", with(func(d *deflation) { d.shake = 4 }), vitals.Motion, "movement", vitals.CauseMovement},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			got := measurements(signal.NewCuff(100), c.d.samples())
@@ -92,6 +93,9 @@ func TestCuff(t *testing.T) {
 			bp := got[0]
 			if bp.Quality != c.quality || !strings.Contains(bp.Reason, c.reason) {
 				t.Errorf("%+v, want %v because %q", bp, c.quality, c.reason)
+			}
+			if bp.Cause != c.cause || vitals.CauseOf(bp.Numerics()) != c.cause {
+				t.Errorf("the cause is %q, and said as %q, want %q", bp.Cause, vitals.CauseOf(bp.Numerics()), c.cause)
 			}
 			for _, n := range bp.Numerics() {
 				if n.Quality.HasValue() != c.quality.HasValue() {
@@ -157,6 +161,9 @@ func TestNoMeasurement(t *testing.T) {
 			for i, q := range c.want {
 				if got[i].Quality != q {
 					t.Errorf("%+v, want %v", got[i], q)
+				}
+				if cause := map[vitals.Quality]vitals.Cause{vitals.Motion: vitals.CauseNotDeflated, vitals.DeviceFault: vitals.CauseSensorFailed}[q]; got[i].Cause != cause {
+					t.Errorf("the cause is %q, want %q", got[i].Cause, cause)
 				}
 			}
 		})

@@ -33,41 +33,41 @@ const (
 func measure(deflation []float32, rate float64, ratios Ratios) BloodPressure {
 	n := len(deflation)
 	if n == 0 || float64(deflation[0]-deflation[n-1])*rate/float64(n) > fastestFall {
-		return refused(vitals.OutOfRange, "the cuff was deflated too fast")
+		return refused(vitals.CauseTooFast, "the cuff was deflated too fast")
 	}
 	all, period := cuffBeats(deflation, rate)
 	if len(all) < leastBeats {
-		return refused(vitals.LowPerfusion, "too few pulses in the cuff")
+		return refused(vitals.CauseNoPulse, "too few pulses in the cuff")
 	}
 	if tall(all) < leastHeight {
-		return refused(vitals.LowPerfusion, "pulses in the cuff are too small")
+		return refused(vitals.CauseNoPulse, "pulses in the cuff are too small")
 	}
 	beats := undisturbed(all)
 	if len(beats) < leastBeats || float64(len(beats)) < (1-rejectedShare)*float64(len(all)) {
-		return refused(vitals.Motion, "too many pulses disturbed by movement")
+		return refused(vitals.CauseMovement, "too many pulses disturbed by movement")
 	}
 	e := newEnvelope(beats)
 	top := e.top()
 	if top < 0 {
-		return refused(vitals.LowPerfusion, "pulses in the cuff are too small")
+		return refused(vitals.CauseNoPulse, "pulses in the cuff are too small")
 	}
 	systolic, ok := e.systolic(top, ratios)
 	if !ok {
-		return refused(vitals.OutOfRange, "the cuff was not inflated far enough above systolic pressure")
+		return refused(vitals.CauseTooLow, "the cuff was not inflated far enough above systolic pressure")
 	}
 	diastolic, ok := e.cross(top, ratios.Diastolic, -1)
 	if !ok {
-		return refused(vitals.OutOfRange, "the deflation ended above diastolic pressure")
+		return refused(vitals.CauseTooSoon, "the deflation ended above diastolic pressure")
 	}
 	bp := BloodPressure{Systolic: vitals.MMHg(systolic), Diastolic: vitals.MMHg(diastolic), Mean: vitals.MMHg(e.pressure(top)),
 		HeartRate: vitals.BPM(60 * rate / period), Quality: vitals.Good}
 	for _, n := range bp.withQuality(vitals.Good).Numerics() {
 		if !n.Quality.HasValue() {
-			return refused(vitals.OutOfRange, "the result is not plausible")
+			return refused(vitals.CauseImplausible, "the result is not plausible")
 		}
 	}
 	if systolic-diastolic < leastPulsePress {
-		return refused(vitals.OutOfRange, "the result is not plausible")
+		return refused(vitals.CauseImplausible, "the result is not plausible")
 	}
 	between := 0
 	for _, b := range beats {
@@ -76,7 +76,7 @@ func measure(deflation []float32, rate float64, ratios Ratios) BloodPressure {
 		}
 	}
 	if between < leastBetween {
-		return refused(vitals.OutOfRange, "the cuff was deflated too fast")
+		return refused(vitals.CauseTooFast, "the cuff was deflated too fast")
 	}
 	return bp
 }

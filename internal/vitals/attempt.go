@@ -24,6 +24,7 @@ type Attempt struct {
 	Sensor string // SPIFFE id
 	At     time.Time
 	Why    Quality
+	Cause  Cause
 	// TimeNotSure and NotConfirmed are those of what was said.
 	TimeNotSure, NotConfirmed bool
 }
@@ -37,6 +38,7 @@ type said struct {
 	Numeric
 	at            time.Time
 	unsure, asked bool
+	cause         Cause // of a failed attempt
 }
 
 // hear takes in a word, in whatever order words come.
@@ -49,7 +51,10 @@ func (x *spot) hear(n Numeric, s Said) {
 		return
 	}
 	if to.at.IsZero() || s.At.After(to.at) {
-		*to = said{n, s.At, s.TimeNotSure, s.NotConfirmed}
+		*to = said{Numeric: n, at: s.At, unsure: s.TimeNotSure, asked: s.NotConfirmed}
+		if to == &x.failed {
+			to.cause = CauseOf(s.Numerics)
+		}
 	}
 }
 
@@ -97,7 +102,7 @@ func (c *Chooser) Attempt(now time.Time) (a Attempt, ok bool) {
 		if at := x.failed.at; at.IsZero() || at.After(now.Add(MaxAhead)) || at.Before(a.At) || at.Equal(a.At) && id > a.Sensor {
 			continue
 		}
-		a = Attempt{Sensor: id, At: x.failed.at, Why: x.failed.Quality, TimeNotSure: x.failed.unsure, NotConfirmed: x.failed.asked}
+		a = Attempt{Sensor: id, At: x.failed.at, Why: x.failed.Quality, Cause: x.failed.cause, TimeNotSure: x.failed.unsure, NotConfirmed: x.failed.asked}
 	}
 	return a, !a.At.IsZero() && a.At.After(newest)
 }

@@ -150,7 +150,7 @@ func (c *Chooser) Hear(s Said) {
 		w.Numeric, w.at, w.unsure, w.asked = n, s.At, s.TimeNotSure, s.NotConfirmed
 		switch {
 		case n.Quality.HasValue():
-			w.alive, w.value, w.had = at, at, said{n, s.At, s.TimeNotSure, s.NotConfirmed}
+			w.alive, w.value, w.had = at, at, said{Numeric: n, at: s.At, unsure: s.TimeNotSure, asked: s.NotConfirmed}
 		case n.Quality != Unknown && n.Quality != Unavailable && n.Quality != DeviceFault:
 			w.alive = at
 		}
