@@ -91,11 +91,23 @@ type house struct {
 
 // house reads what is where. s is the reader, who learns of other beds as the list of beds has them.
 func (h *Handler) house(ctx context.Context, s access.Subject, rooms layout) (*house, error) {
-	x := &house{h: h, rooms: rooms, named: true, sees: func(b directory.Bed) bool {
-		may, err := h.cfg.Access.Filter(ctx, s, access.ListBeds, []access.PatientRef{{Ward: b.Ward, Bed: b.ID}})
-		return err == nil && len(may) > 0 // undecided: the reader learns that the sensor is away, not where
-	}}
+	x := &house{h: h, rooms: rooms, named: true, sees: func(b directory.Bed) bool { return h.lists(ctx, s, b) }}
 	return x, x.read(ctx)
+}
+
+// lists tells whether a bed is on a reader's list of beds: a taken one for who may know of the
+// patient there, as a doctor who treats that patient, an empty one for who may know of the ward's.
+func (h *Handler) lists(ctx context.Context, s access.Subject, b directory.Bed) bool {
+	admitted, err := h.cfg.Store.Patients(ctx)
+	if err != nil {
+		return false // not known: the reader learns that the sensor is away, not where
+	}
+	refs := slices.DeleteFunc(slices.Clone(admitted), func(p access.PatientRef) bool { return p.Bed != b.ID })
+	if len(refs) == 0 {
+		refs = []access.PatientRef{{Ward: b.Ward, Bed: b.ID}}
+	}
+	may, err := h.cfg.Access.Filter(ctx, s, access.ListBeds, refs)
+	return err == nil && len(may) > 0 // undecided: as above
 }
 
 func (x *house) read(ctx context.Context) error {
