@@ -107,6 +107,8 @@ type Door struct {
 	shown    atomic.Bool // a hub's answer did not prove itself
 	file     []byte
 	wait     patience
+	began    time.Time
+	heard    atomic.Int64 // when a hub last said something, in ns since 1970; 0: not yet
 }
 
 // New prepares the door behind ln, which Run closes. It makes the certificate authority where there
@@ -116,7 +118,7 @@ func New(ln net.Listener, cfg Config) (*Door, error) {
 	if err != nil {
 		return nil, fmt.Errorf("connect: %w", err)
 	}
-	d := &Door{cfg: cfg, ln: ln, scheme: "https", port: port, wait: usual}
+	d := &Door{cfg: cfg, ln: ln, scheme: "https", port: port, wait: usual, began: time.Now()}
 	if cfg.Plain {
 		d.scheme = "http"
 	} else {
@@ -159,7 +161,7 @@ func (d *Door) LaunchURL() string {
 // all its work has ended.
 func (d *Door) Run(ctx context.Context, ep overlay.Endpoint) error {
 	log := d.cfg.Log
-	transport := toHub(ep, d.wait)
+	transport := toHub(ep, d.wait, &d.heard)
 	defer transport.CloseIdleConnections()
 	defer d.removeFile()
 
@@ -214,8 +216,8 @@ func (d *Door) Run(ctx context.Context, ep overlay.Endpoint) error {
 	return fmt.Errorf("connect: %w", err)
 }
 
-// toHub carries requests to the faces of a hub.
-func toHub(ep overlay.Endpoint, wait patience) *http.Transport {
+// toHub carries requests to the faces of a hub, and notes when one was heard.
+func toHub(ep overlay.Endpoint, wait patience, heard *atomic.Int64) *http.Transport {
 	h := newHubs(ep)
 	return &http.Transport{
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
@@ -225,7 +227,7 @@ func toHub(ep overlay.Endpoint, wait patience) *http.Transport {
 			if err != nil {
 				return nil, err
 			}
-			return &speaking{c, wait}, nil
+			return &speaking{c, wait, heard}, nil
 		},
 		MaxConnsPerHost:       maxHubConns,
 		MaxIdleConnsPerHost:   8,
@@ -261,7 +263,7 @@ func (d *Door) handler(ctx context.Context, transport http.RoundTripper) http.Ha
 			if ctx.Err() == nil && !errors.Is(err, context.Canceled) {
 				d.cfg.Log.Warn("hub not reached", "err", err)
 			}
-			away(w, r)
+			away(w, r, d.absence())
 		},
 		ErrorLog: slog.NewLogLogger(d.cfg.Log.Handler(), slog.LevelDebug),
 	}
@@ -270,6 +272,15 @@ func (d *Door) handler(ctx context.Context, transport http.RoundTripper) http.Ha
 		h = d.launched(h)
 	}
 	return paced(small(d.ownPages(h)))
+}
+
+// absence is what is known of a hub that is not reached now.
+func (d *Door) absence() absence {
+	a := absence{began: d.began, now: time.Now()}
+	if heard := d.heard.Load(); heard != 0 {
+		a.heard = time.Unix(0, heard)
+	}
+	return a
 }
 
 // small refuses a body that says beforehand that it is too large; of others the hub gets no more

@@ -40,7 +40,8 @@ type place struct {
 	addr string
 	log  *logged
 
-	close func() // ends the door; the test's end does so, too
+	close   func() // ends the door; the test's end does so, too
+	stopHub func() // ends the hub before
 
 	mu     sync.Mutex
 	answer http.HandlerFunc // of the hub's, in the place of an echo
@@ -121,12 +122,12 @@ func openWith(t testing.TB, h http.HandlerFunc, options ...option) *place {
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- p.door.Run(ctx, desk) }()
+	p.stopHub = sync.OnceFunc(func() { must(t, server.Close()); must(t, hub.Close()) })
 	p.close = sync.OnceFunc(func() {
 		cancel()
 		must(t, <-ended)
-		must(t, server.Close())
 		must(t, desk.Close())
-		must(t, hub.Close())
+		p.stopHub()
 	})
 	t.Cleanup(p.close)
 	return p
@@ -422,6 +423,26 @@ func TestWithoutAHub(t *testing.T) {
 	_ = res.Body.Close()
 	cancel()
 	must(t, <-ended)
+}
+
+// TestHubHeard: while the hub is away the page's script learns when this workstation last heard it,
+// from whatever the hub said.
+func TestHubHeard(t *testing.T) {
+	p := open(t, plain)
+	b := p.browser()
+	before := time.Now()
+	if res := p.ask(b, "GET", p.door.URL()+"/api/beds", "Sec-Fetch-Mode", "cors"); res.StatusCode != http.StatusOK {
+		t.Fatalf("the hub answers %d", res.StatusCode)
+	}
+	p.stopHub()
+	after := time.Now()
+	var said struct {
+		Heard time.Time `json:"hub_heard"`
+	}
+	res := p.ask(b, "GET", p.door.URL()+"/api/beds", "Sec-Fetch-Mode", "cors")
+	if text := body(t, res); res.StatusCode != http.StatusBadGateway || json.Unmarshal([]byte(text), &said) != nil || said.Heard.Before(before) || said.Heard.After(after) {
+		t.Errorf("%d %s, want a time between %v and %v", res.StatusCode, text, before, after)
+	}
 }
 
 func TestListenOnLoopbackOnly(t *testing.T) {

@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -158,13 +159,19 @@ func (c *client) Close() error {
 type speaking struct {
 	net.Conn
 	wait patience
+	// heard is when a hub last said something, in ns since 1970; nil: it is not noted.
+	heard *atomic.Int64
 }
 
 func (s *speaking) Read(b []byte) (int, error) {
 	if err := s.SetReadDeadline(time.Now().Add(s.wait.silence)); err != nil {
 		return 0, err
 	}
-	return s.Conn.Read(b)
+	n, err := s.Conn.Read(b)
+	if n > 0 && s.heard != nil {
+		s.heard.Store(time.Now().UnixNano())
+	}
+	return n, err
 }
 
 func (s *speaking) Write(b []byte) (int, error) {

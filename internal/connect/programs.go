@@ -79,7 +79,7 @@ func NewPrograms(cfg ProgramsConfig) (*Programs, error) {
 func (p *Programs) Run(ctx context.Context, ep overlay.Endpoint) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	transport := toHub(ep, p.wait)
+	transport := toHub(ep, p.wait, nil)
 	defer transport.CloseIdleConnections()
 	var wg sync.WaitGroup
 	errs := make(chan error, 4)

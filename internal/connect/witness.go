@@ -98,7 +98,7 @@ func (d *Door) askHub(ctx context.Context, ep overlay.Endpoint, what string, ask
 		hub = c.Peer().Name
 		var a audit.Ask
 		if a, err = ask(hub); err == nil {
-			statement, err = statementOf(ctx, &speaking{c, d.wait}, method, what, a)
+			statement, err = statementOf(ctx, &speaking{c, d.wait, &d.heard}, method, what, a)
 		}
 		_ = c.Close()
 		if !errors.Is(err, errOldHub) {
