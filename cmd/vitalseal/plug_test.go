@@ -30,7 +30,8 @@ func testPulledPlugs(t *testing.T, d *demo) {
 	p.await("no live number from a gateway that is silent", wardB+` === 0`)
 	p.is("the age of what is shown", `/no data for \d+ s/i.test(document.querySelector('[data-testid="bed-b-1"]').innerText)`)
 	p.is("the other ward goes on", wardA+` === 2`)
-	p.await("beds without data beside the connection", `document.querySelector('[data-testid="link"]').textContent === '2 of 4 beds without oximeter data'`)
+	p.await("beds without data beside the connection", `document.querySelector('[data-testid="beds-live"]').textContent === '2 of 4 patients with live numbers' &&
+		document.querySelector('[data-testid="link"]').textContent === 'Connection live'`)
 	p.shot("silent-gateway")
 	signal(t, gateway, syscall.SIGCONT)
 	p.await("live numbers again", wardB+` === 2`)
@@ -38,19 +39,21 @@ func testPulledPlugs(t *testing.T, d *demo) {
 	hub := d.part(t, "hub.yaml")
 	signal(t, hub, syscall.SIGSTOP)
 	p.await("the lost connection", `!!document.querySelector('[data-testid="lost"]') && `+wardA+` === 0 && `+wardB+` === 0`)
+	p.is("one text for it everywhere", `(since => !!since && document.querySelector('[data-testid="bed-b-1"] [data-testid="bed-line"]').innerText.startsWith(since) &&
+		document.querySelector('[data-testid="link"]').textContent === 'Hub not reached')(document.querySelector('[data-testid="lost"] strong').innerText)`)
 	p.shot("silent-hub")
 	// What is opened or reloaded now must come up by itself afterwards.
 	opened, wall := openBrowser(t, d.url()), openBrowser(t, d.url())
 	for away, address := range map[*page]string{opened: d.url(), wall: d.url() + "/display", p: d.url()} {
 		away.do(chromedp.Navigate(address))
-		away.comes("a page that says that the hub is away", `document.body.innerText.includes('No number here is live')`)
+		away.comes("a page that says that the hub is away", `/^The hub is not reached since [0-9:]+\.$/m.test(document.body.innerText) && document.body.innerText.includes('No number here is live. That says nothing about the patients. Look at the bedside.')`)
 	}
 	wall.shot("hub-away")
 	signal(t, hub, syscall.SIGCONT)
 	opened.comes("the sign-in after the hub came back", `!!document.querySelector('[data-testid="signin-form"]')`)
 	wall.comes("the wall's own page after the hub came back", `!!document.querySelector('[data-testid="wall"]')`)
 	p.comes("live numbers after the hub came back", wardA+` === 2 && `+wardB+` === 2 && !document.querySelector('[data-testid="lost"]')`)
-	p.is("the word Live, with every bed live", `document.querySelector('[data-testid="link"]').textContent === 'Live'`)
+	p.is("every bed is counted", `document.querySelector('[data-testid="beds-live"]').textContent === '4 of 4 patients with live numbers' && document.querySelector('[data-testid="link"]').textContent === 'Connection live'`)
 }
 
 // comes waits as await does, on a page that replaces itself: what is asked in between two pages fails, and is asked again.

@@ -2,7 +2,7 @@
 // since when, and what to do; a state that could be taken for a harmless one is said apart from it.
 import { hubSays, tr } from './lang'
 import { clock, day, hasValue, say, span, whyAbsent, FORGET_SECONDS, STALE_SECONDS } from './words'
-import type { AtBed, BedSensor, Kind, Quality, Reading, Readings } from './api'
+import type { AtBed, BedSensor, Cause, Kind, Quality, Reading, Readings } from './api'
 
 // Hub is how well the screen hears the hub: while it does not, nothing is said of sensors as of now.
 export interface Hub {
@@ -32,26 +32,35 @@ const called = (s: BedSensor): string => say(s.purpose === 'legacy' ? 'legacyNam
 // oximeters are the sensors that a heart rate or a saturation can come from.
 const oximeters = (at: AtBed | undefined): BedSensor[] => (at?.sensors ?? []).filter((s) => s.purpose !== 'cuff')
 
-// silentOne names what the numbers of a bed were of, or would be.
+// silentOne names what the numbers of a bed are of, or would be: of one that is at another bed now
+// nothing is said.
 function silentOne(s: Seen): string {
   const source = s.readings.heart_rate_bpm?.source ?? s.readings.spo2_percent?.source
   const all = oximeters(s.at)
-  const one = all.find((x) => x.sensor === source) ?? (source ? undefined : all[0])
+  const one = all.find((x) => x.sensor === source) ?? all.find((x) => !x.state) ?? all[0]
   return one ? called(one) : source ? say('oximeterNamed', source) : say('anOximeter')
 }
 
-// ageWords is the badge of a bed whose heart rate and saturation are not live.
+// ageWords is the badge of a bed without a live heart rate and saturation.
 export function ageWords(s: Seen, seconds: number): string {
-  if (s.hub.state !== 'live') return Number.isFinite(seconds) ? say('notLiveFor', span(seconds)) : say('notLiveYet')
+  if (s.hub.state !== 'live') return say(s.hub.state === 'lost' ? 'hubGoneBadge' : s.hub.state === 'late' ? 'hubLateBadge' : 'hubNotYetBadge')
+  if (seconds <= STALE_SECONDS) return say('noLiveNumber') // the sensor speaks: the line says why it has none
   if (s.at && oximeters(s.at).length === 0) return say('noOximeterBadge')
   return Number.isFinite(seconds) ? say('noDataFor', silentOne(s), span(seconds)) : say('noDataSoFar', silentOne(s))
 }
 
+// unknown is what is said of a number that is not there while the hub is not heard: that is no
+// finding about the patient or the sensor.
+const unknown = (hub: Hub): string => say(hub.state === 'lost' ? 'unknownNow' : hub.state === 'late' ? 'unknownLate' : 'unknownYet')
+
+// hubGone says that the hub is not reached, since when: one text on every page.
+export const hubGone = (heard: string | undefined, now: number): string => (heard ? say('hubGoneSince', when(heard, now)) : say('hubGone'))
+
 // absentNote is why a number that is measured every second is not there.
-export function absentNote(s: Seen, kind: Kind, r: (Reading & { since?: string | undefined }) | undefined): string {
+export function absentNote(s: Seen, kind: Kind, r: Reading | undefined): string {
   const age = s.seconds(r)
-  if (!r || !Number.isFinite(age)) return tr('no data')
-  if (age >= FORGET_SECONDS) return say('noDataSince', minutes(r.at, s.now))
+  if (!r || !Number.isFinite(age)) return s.hub.state === 'live' ? tr('no data') : unknown(s.hub)
+  if (age >= FORGET_SECONDS) return s.hub.state === 'live' ? say('noDataSince', minutes(r.at, s.now)) : say('lastWas', unknown(s.hub), minutes(r.at, s.now))
   // Of what is not heard now nothing is said as if it went on.
   if (age > STALE_SECONDS || s.hub.state !== 'live')
     return say('oldWord', clock(r.at, true), hasValue(r) || r.quality === 'settling' ? say('wasSettling') : whyAbsent(kind, r.quality))
@@ -80,21 +89,22 @@ export interface BedLine {
 // when, and what to do; undefined while there is nothing to say.
 export function bedLine(s: Seen): BedLine | undefined {
   const { hub, at, readings } = s
-  if (hub.state === 'lost') return { state: 'hub', what: hub.heard ? say('hubGoneSince', when(hub.heard, s.now)) : say('hubGone'), todo: say('bedside') }
-  if (hub.state === 'late') return { state: 'hub', what: hub.heard ? say('hubLate', when(hub.heard, s.now)) : say('hubNotYet'), todo: say('bedside') }
+  if (hub.state === 'lost') return { state: 'hub', what: hubGone(hub.heard, s.now), todo: say('bedside') }
+  if (hub.state === 'late') return { state: 'hub', what: hub.heard ? say('hubLate', when(hub.heard, s.now)) : say('hubLateYet'), todo: say('bedside') }
   if (hub.state === 'connecting') return undefined // for a moment: then it is one of the above
   const both = [readings.heart_rate_bpm, readings.spo2_percent]
   if (Math.min(...both.map(s.seconds)) <= STALE_SECONDS) {
     const fresh = both.filter((r): r is Reading => s.seconds(r) <= STALE_SECONDS)
     if (fresh.some(hasValue)) return undefined
     const r = fresh.find((x) => todo[x.quality]) ?? fresh[0]!
-    return { state: 'no-value', what: say('noValueNow', silentOne(s), whyAbsent('heart_rate_bpm', r.quality)), todo: (todo[r.quality] ?? (() => say('sensorTodo')))() }
+    const why = whyAbsent('heart_rate_bpm', r.quality)
+    return { state: 'no-value', what: say('noValueNow', silentOne(s), r.since ? say('whySince', why, minutes(r.since, s.now)) : why), todo: (todo[r.quality] ?? (() => say('sensorTodo')))() }
   }
   if (s.unreadable) return { state: 'hub', what: say('unreadable'), todo: say('unreadableTodo') }
   if (!at) return undefined
   const all = oximeters(at)
   const active = all.filter((x) => !x.state)
-  const last = both.map((r) => r?.at ?? '').sort().at(-1)
+  const last = both.map((r) => (r && (!r.source || active.some((x) => x.sensor === r.source)) ? r.at : '')).sort().at(-1)
   if (all.length === 0) return { state: 'none', what: left(s), todo: say('noOximeterTodo') }
   if (active.length === 0) return { state: 'sensor', what: say(all[0]!.state === 'invited' ? 'sensorInvited' : 'sensorDisabled', called(all[0]!)), todo: say('disabledTodo') }
   if (active.every((x) => x.gateway_silent)) {
@@ -121,24 +131,37 @@ function left(s: Seen): string {
   return l.by ? say('noOximeterMoved', l.sensor, place(l), at, l.by) : say('noOximeterMovedTo', l.sensor, place(l), at)
 }
 
-// whyFailed is why a cuff's attempt gave no value.
-export function whyFailed(q: Quality): string {
-  switch (q) {
-    case 'motion':
-      return say('failMotion')
-    case 'low_perfusion':
-      return say('failPulse')
-    case 'out_of_range':
-      return say('failRange')
-    case 'probe_off':
-      return say('failOff')
-    case 'saturated':
-    case 'device_fault':
-      return say('failFault')
-    default:
-      return tr('no value')
-  }
+type Fail = { why: string; todo: string }
+
+// Why a cuff's attempt gave no value, and what to do: one text a cause.
+const causes: Record<Cause, () => Fail> = {
+  movement: () => ({ why: say('failMotion'), todo: say('todoMeasureStill') }),
+  not_deflated: () => ({ why: say('failDeflate'), todo: say('todoDeflate') }),
+  no_pulse: () => ({ why: say('failPulse'), todo: say('todoNoPulse') }),
+  deflated_too_fast: () => ({ why: say('failTooFast'), todo: say('todoLeak') }),
+  not_inflated_enough: () => ({ why: say('failTooLow'), todo: say('todoInflate') }),
+  emptied_too_soon: () => ({ why: say('failTooSoon'), todo: say('todoToTheEnd') }),
+  not_plausible: () => ({ why: say('failPlausible'), todo: say('todoFit') }),
+  cuff_off: () => ({ why: say('failOff'), todo: say('todoCuffOn') }),
+  sensor_failed: () => ({ why: say('failSensor'), todo: say('todoCuffSensor') }),
+  samples_lost: () => ({ why: say('failSamples'), todo: say('todoSamples') }),
 }
+
+// Where only the quality is known: a chart counts by it, and a gateway of an older version says no
+// more. Two of these qualities have several causes.
+const failedBy: Partial<Record<Quality, () => Fail>> = {
+  motion: causes.movement,
+  low_perfusion: causes.no_pulse,
+  out_of_range: () => ({ why: say('failRange'), todo: say('todoCuff') }),
+  probe_off: causes.cuff_off,
+  saturated: causes.sensor_failed,
+  device_fault: () => ({ why: say('failFault'), todo: say('todoCuffSensor') }),
+}
+
+const failed = (q: Quality, cause: Cause | undefined): Fail => (cause && causes[cause] ? causes[cause]() : (failedBy[q]?.() ?? { why: tr('no value'), todo: say('todoCuff') }))
+
+// whyFailed is why attempts of a cuff gave no value, by their quality alone.
+export const whyFailed = (q: Quality): string => failed(q, undefined).why
 
 // cuffTrouble is why no cuff could measure now, or ''.
 function cuffTrouble(s: Seen): string {
@@ -166,10 +189,10 @@ function cuffTrouble(s: Seen): string {
   return all.every(Boolean) ? all[0]! : ''
 }
 
-// attemptWords is a cuff's newest attempt that gave no value, or ''.
+// attemptWords is a cuff's newest attempt that gave no value, its cause first, or ''.
 export function attemptWords(s: Seen): string {
   const a = s.readings.systolic_mmhg?.attempt
-  return a ? say('attempt', minutes(a.at, s.now), whyFailed(a.why)) : ''
+  return a ? say('attempt', minutes(a.at, s.now), failed(a.why, a.cause).why) : ''
 }
 
 // pressureNote says when the blood pressure was measured, what became of an attempt since, and why
@@ -177,13 +200,14 @@ export function attemptWords(s: Seen): string {
 export function pressureNote(s: Seen): string {
   const sys = s.readings.systolic_mmhg
   const both = hasValue(sys) && hasValue(s.readings.diastolic_mmhg)
-  const attempt = attemptWords(s)
+  const tried = sys?.attempt
+  const attempt = tried ? `${attemptWords(s)}; ${failed(tried.why, tried.cause).todo}` : ''
   const age = s.seconds(sys)
   const ago = age < 60 ? tr('just now') : tr('{0} ago', span(age))
   const trouble = cuffTrouble(s)
   if (both) return [attempt ? `${attempt}; ${say('lastValue', minutes(sys.at, s.now), ago)}` : tr('measured {0}, {1}', minutes(sys.at, s.now), ago), trouble].filter(Boolean).join('; ')
-  if (attempt) return [`${attempt}; ${say('noValue4h')}`, trouble].filter(Boolean).join('; ')
-  if (s.hub.state !== 'live') return say('unknownNow')
+  if (attempt) return [attempt, s.hub.state === 'live' ? say('noValue4h') : unknown(s.hub), trouble].filter(Boolean).join('; ')
+  if (s.hub.state !== 'live') return unknown(s.hub)
   if (s.unreadable) return say('unreadableShort')
   if (sys && sys.quality !== 'unknown') return [say('oldWord', clock(sys.at), whyAbsent('systolic_mmhg', sys.quality)), trouble].filter(Boolean).join('; ')
   return [sys ? say('lastMeasured', minutes(sys.at, s.now)) : say('notMeasured'), trouble].filter(Boolean).join('; ')

@@ -1,7 +1,9 @@
 // The hub's JSON, and one function to ask for it. Names end in their unit; times are RFC 3339 in UTC.
 
 import { hubClock } from './clock'
+import { hubGone } from './absent'
 import { hubSays, tr } from './lang'
+import { say } from './words'
 
 export type Kind =
   | 'heart_rate_bpm'
@@ -40,14 +42,29 @@ export interface Reading {
   others?: Other[] // what other sensors say of this kind at the same time
   disagree?: boolean // one of them differs by more than the hub's bound: none is shown as the right one
   attempt?: Attempt // of the systolic pressure: a cuff's try after at that gave no value
+  since?: string | undefined // of one without a value: the time of the last that had one
 }
 
 // A cuff's try that gave no value.
 export interface Attempt {
   at: string
   why: Quality
+  cause?: Cause // what ended it; a gateway of an older version does not say
   source: string // short name of the cuff
 }
+
+// What ends a cuff's attempt without a value.
+export type Cause =
+  | 'movement'
+  | 'not_deflated'
+  | 'no_pulse'
+  | 'deflated_too_fast'
+  | 'not_inflated_enough'
+  | 'emptied_too_soon'
+  | 'not_plausible'
+  | 'cuff_off'
+  | 'sensor_failed'
+  | 'samples_lost'
 
 // What is at a bed, and what was taken off it lately.
 export interface AtBed {
@@ -327,6 +344,7 @@ export class Refused extends Error {
     readonly signedOut = false,
     readonly retryAfter = 0,
     readonly questions: string[] = [], // what looks like a mistake: with meant it is done all the same
+    readonly heard: string | undefined = undefined, // when this workstation last heard the hub, where it says so
   ) {
     super(message)
   }
@@ -350,7 +368,7 @@ async function once<T>(method: string, path: string, body: unknown, background: 
       ...(body === undefined ? {} : { body: JSON.stringify(body) }),
     })
   } catch {
-    throw new Refused(0, tr('The hub does not answer.'))
+    throw new Refused(0, say('hubGone'))
   }
   auditAlarm = answer.headers.get('X-Vitalseal-Audit-Alarm') === '1'
   const text = await answer.text()
@@ -362,14 +380,16 @@ async function once<T>(method: string, path: string, body: unknown, background: 
   }
   if (answer.ok) told((json as { server_time?: unknown } | undefined)?.server_time)
   if (!answer.ok) {
-    const said = (json ?? {}) as { error?: unknown; step_up?: unknown; signed_out?: unknown; retry_after?: unknown; questions?: unknown }
+    const said = (json ?? {}) as { error?: unknown; step_up?: unknown; signed_out?: unknown; retry_after?: unknown; questions?: unknown; hub_heard?: unknown }
+    const heard = typeof said.hub_heard === 'string' ? said.hub_heard : undefined
     throw new Refused(
       answer.status,
-      typeof said.error === 'string' ? hubSays(said.error) : tr('The hub answered {0}.', answer.status),
+      'hub_heard' in said ? hubGone(heard, Date.now()) : typeof said.error === 'string' ? hubSays(said.error) : tr('The hub answered {0}.', answer.status),
       said.step_up === true,
       said.signed_out === true,
       typeof said.retry_after === 'number' ? said.retry_after : 0,
       Array.isArray(said.questions) ? said.questions.map(String) : [],
+      heard,
     )
   }
   return json as T

@@ -3,7 +3,6 @@ import { useEffect, useRef, useState } from 'preact/hooks'
 import { Refused, ask, type AuditEntry } from './api'
 import { Entries, Find, Save, everything, filtered, find, type Line, type Names, type Query, type Results } from './auditfind'
 import { Asked, type PageProps } from './office'
-import { tr } from './lang'
 import { Frame } from './parts'
 import { NotProven, prove, sizeOf, type Failed, type Proven, type Seen, type Tail } from './proof'
 import { clock, day, say } from './words'
@@ -90,7 +89,7 @@ const why: Record<Failed, Parameters<typeof say>[0]> = {
   unsupported: 'proofUnsupported',
 }
 
-const oops = (e: unknown): Refused => (e instanceof Refused ? e : new Refused(0, tr('The hub does not answer.')))
+const oops = (e: unknown): Refused => (e instanceof Refused ? e : new Refused(0, say('hubGone')))
 
 export function AuditorPage(p: PageProps) {
   const [got, set] = useState<Shown>()

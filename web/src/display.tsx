@@ -4,7 +4,7 @@ import { useEffect, useReducer, useState } from 'preact/hooks'
 import { Refused, ask, type AtBed, type Kind, type Reading, type Readings } from './api'
 import { hubClock } from './clock'
 import { absentNote, ageWords, attemptWords, pressureNote, type Seen } from './absent'
-import { BedLine, Foot, LateBanner } from './parts'
+import { BedLine, Foot, Gone, LateBanner, LostBanner } from './parts'
 import { Split, cuffs, rivalsOf, several } from './rivals'
 import { FORGET_SECONDS, STALE_SECONDS, clock, doubt, hasValue, say, sourceOf, span } from './words'
 
@@ -12,6 +12,8 @@ const ASK_MS = 1500
 const LOST_MS = 6000
 // What took longer to come is no present, whatever it holds.
 const LATE_MS = 5000
+// Answers that are late keep coming: after so long without one the hub is not reached.
+const QUIET_MS = 4000
 
 interface DisplayBed {
   bed: string
@@ -31,6 +33,7 @@ export function DisplayPage() {
   const [got, setGot] = useState<{ picture: Picture; heard: number; took: number }>()
   const [refused, setRefused] = useState<Refused>()
   const [, again] = useReducer<number, void>((n) => n + 1, 0)
+  const [opened] = useState(() => performance.now())
   useEffect(() => {
     document.title = tr('Wall screen · Vitalseal')
     let over = false
@@ -46,7 +49,7 @@ export function DisplayPage() {
             setGot({ picture, heard, took: heard - sent })
           },
           (e: unknown) => {
-            if (!over && e instanceof Refused && e.status !== 0) {
+            if (!over && e instanceof Refused) {
               setRefused(e)
               if (e.status === 403 || e.status === 401) setGot(undefined) // nothing stays on the wall
             }
@@ -65,11 +68,13 @@ export function DisplayPage() {
     }
   }, [])
   const now = hubClock.now()
-  const lost = got !== undefined && performance.now() - got.heard > LOST_MS
   // How old the picture is, or may be: by the hub's time as known, by how long its answer took, and
   // by how well that time is known.
   const unsure = hubClock.unsureMs()
   const lateMs = got ? Math.max(now - Date.parse(got.picture.server_time), got.took, Number.isFinite(unsure) ? unsure : 0) : 0
+  const quietMs = got ? performance.now() - got.heard : 0
+  const waited = performance.now() - opened > LOST_MS // for the first answer
+  const lost = quietMs > LOST_MS || (quietMs > QUIET_MS && lateMs > LOST_MS)
   const late = got !== undefined && !lost && (lateMs > LOST_MS || got.took > LATE_MS || !hubClock.sure())
   const wards = new Map<string, DisplayBed[]>()
   got?.picture.beds.forEach((b) => wards.set(b.ward_name, [...(wards.get(b.ward_name) ?? []), b]))
@@ -89,14 +94,16 @@ export function DisplayPage() {
         </a>
       </header>
       {late && <LateBanner seconds={lateMs / 1000} />}
-      {lost && (
-        <div class="banner" role="alert" data-testid="lost">
-          <strong>{tr('Connection to the hub lost.')}</strong>{' '}{say('hubHeard', clock(got.picture.server_time, true))}{' '}{tr('Nothing below is live. Look at the bedside.')}
-        </div>
-      )}
+      {lost && <LostBanner heard={got?.picture.server_time} now={now} />}
       <main id="main">
         <h1 class="sr">{tr('Wall screen')}</h1>
-        {refused && !got && (
+        {!got && (refused ? refused.away : waited) && (
+          <section class="message" role="status" data-testid="hub-away">
+            <h1>{tr('Hub not reached')}</h1>
+            <Gone failed={refused} />
+          </section>
+        )}
+        {refused && !refused.away && !got && (
           <section class="message" role="status" data-testid="refused">
             <h1>{refused.status === 403 || refused.status === 401 ? tr('This workstation is no wall screen') : tr('Nothing to show')}</h1>
             <p>
@@ -132,14 +139,17 @@ function WallBed({ bed, now, hub }: { bed: DisplayBed; now: number; hub: Seen['h
   const dia = n.diastolic_mmhg
   const age = Math.min(ageSeconds(n.heart_rate_bpm, now), ageSeconds(n.spo2_percent, now))
   const stale = lost || age > STALE_SECONDS
+  // The sensor speaks, and has no number: the bed is not live for that.
+  const absent = !stale && ![n.heart_rate_bpm, n.spo2_percent].some((r) => hasValue(r) && ageSeconds(r, now) <= STALE_SECONDS)
+  const state = !bed.occupied ? 'empty' : stale ? 'stale' : absent ? 'absent' : 'live'
   const seen: Seen = { hub, now, readings: n, seconds: (r) => ageSeconds(r, now), at: bed.at_bed, unreadable: bed.unreadable }
   const both = hasValue(sys) && hasValue(dia)
   const more = several(undefined, n)
   return (
-    <div class={`tile wall-bed ${!bed.occupied ? 'tile-empty' : stale ? 'tile-stale' : ''}`} data-testid={`wall-${bed.bed}`} data-state={!bed.occupied ? 'empty' : stale ? 'stale' : 'live'}>
+    <div class={`tile wall-bed ${state === 'live' ? '' : `tile-${state}`}`} data-testid={`wall-${bed.bed}`} data-state={state}>
       <div class="tile-head">
         <span class="bed-name">{bed.bed}</span>
-        {bed.occupied && stale && <strong class="age age-stale">{ageWords(seen, age)}</strong>}
+        {bed.occupied && (stale || absent) && <strong class="age age-stale">{ageWords(seen, age)}</strong>}
       </div>
       {bed.occupied ? (
         <>
@@ -148,7 +158,11 @@ function WallBed({ bed, now, hub }: { bed: DisplayBed; now: number; hub: Seen['h
             <Big kind="spo2_percent" label={tr('SpO₂')} unit="%" colour="spo2" r={n.spo2_percent} seen={seen} />
           </div>
           <BedLine seen={seen} testid="wall-line" />
-          {more && !stale && <strong class="wall-rivals" data-testid="wall-rivals">{more.text}</strong>}
+          {more && !stale && (
+            <p class="wall-rivals" data-testid="wall-rivals">
+              <strong>{more.text}</strong> {say(more.differ ? 'rivalsDiffer' : 'rivalsAgree')}
+            </p>
+          )}
           <div class={`bp ${both ? '' : 'is-absent'} ${lost || ageSeconds(sys, now) > 3600 || attemptWords(seen) ? 'is-stale' : ''} ${attemptWords(seen) ? 'is-tried' : ''}`} data-testid="wall-bp">
             <span class="number-label">
               {tr('BP')}{' '}<span class="unit">mmHg</span>

@@ -11,6 +11,8 @@ import { STALE_SECONDS } from './words'
 const SILENCE_MS = 5000
 // How far its newest word may lie behind the hub's time: what comes later is no present.
 const LATE_MS = 5000
+// Words that are late keep coming, each second.
+const QUIET_MS = 3000
 // How often the hub's time is asked for while it is not known well enough, and how long such a
 // request may take before another one.
 const ASK_TIME_MS = 2000
@@ -24,10 +26,11 @@ const RETRY_MS = [250, 500, 1000, 2000, 4000]
 // late: the connection stands, and what comes over it is older than it may be.
 export type LinkState = 'connecting' | 'live' | 'late' | 'lost' | 'signed-out' | 'changed'
 
+const later = (a: string | undefined, b: string | undefined): string | undefined => (a && (!b || Date.parse(a) >= Date.parse(b)) ? a : b)
+
 export interface Heard extends Reading {
   heardMs: number // hub's time when this screen heard it
   differMs?: number // when another sensor's value last differed too much; 0: never
-  since?: string | undefined // of one without a value: the time of the last that had one, as this screen heard it
 }
 
 export interface Vitals {
@@ -75,7 +78,12 @@ export class Live {
   // link is the connection's state; a connection whose words come late, or may, is not live.
   get link(): LinkState {
     if (this.connection !== 'live' || this.ids.length === 0) return this.connection
-    if (hubClock.sure()) return this.now() - this.aliveMs > LATE_MS ? 'late' : 'live'
+    if (hubClock.sure()) {
+      if (this.now() - this.aliveMs <= LATE_MS) return 'live'
+      // A hub that says nothing any more is lost, and not late: that is known a little sooner than
+      // the connection is given up.
+      return performance.now() - this.lastHeard > QUIET_MS ? 'lost' : 'late'
+    }
     return Number.isFinite(hubClock.unsureMs()) ? 'late' : 'connecting'
   }
 
@@ -118,11 +126,13 @@ export class Live {
       if (have && have.at === r.at && have.source === r.source) {
         if (!live) have.not_confirmed = r.not_confirmed ?? false // it may have been confirmed since
         Object.assign(have, this.differing(have, r)) // another sensor may have spoken since
+        have.since = later(have.since, r.since)
         if (live || r.attempt || (have.attempt && this.now() - Date.parse(have.attempt.at) > ATTEMPT_MS)) this.tried(have, r)
         continue
       }
       if (have && have.source !== r.source ? !live && this.ageSeconds(have) <= STALE_SECONDS : older) continue
-      const since = r.value !== undefined ? undefined : have && have.value !== undefined ? have.at : have?.since
+      // What the hub knows of before this page was opened, or what this page heard itself.
+      const since = r.value !== undefined ? undefined : later(r.since, have && have.value !== undefined ? have.at : have?.since)
       v.readings[kind] = { ...r, ...this.differing(have, r), since, heardMs: live ? now : Math.min(now, at) }
     }
   }

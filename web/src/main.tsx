@@ -11,7 +11,7 @@ import { DevicesPage } from './devices'
 import { Dialog, StepUp } from './dialog'
 import { DisplayPage } from './display'
 import { StaffPage } from './office'
-import { Frame, Link, Message } from './parts'
+import { Frame, Gone, Link, Message } from './parts'
 import { PatientPage } from './patient'
 import { PeoplePage } from './people'
 import { QuotasPage } from './quotas'
@@ -19,11 +19,14 @@ import { ExplainPage, ReviewsPage } from './review'
 import { SensorsPage } from './sensors'
 import { ChooseOwnPassword, SignIn } from './signin'
 import { Station } from './station'
+import { say } from './words'
 
 // An access token lasts five minutes; a live view that is opened again needs one that is still good.
 const REFRESH_MS = 4 * 60_000
 // How long before the automatic sign-off the page says so.
 const WARN_MS = 60_000
+// How long the first answer of the hub may take before the page says that the hub is not reached.
+const SILENT_MS = 6000
 const usedKey = 'vitalseal.used'
 
 function App() {
@@ -31,7 +34,7 @@ function App() {
   const [path, setPath] = useState(window.location.pathname)
   const [note, setNote] = useState('')
   const [ways, setWays] = useState<Ways>()
-  const [away, setAway] = useState(false) // the hub has not been reached since the page was opened
+  const [away, setAway] = useState<Refused>() // the hub has not been reached since the page was opened
   const [leaving, setLeaving] = useState(0) // seconds until the automatic sign-off; 0: not near
 
   const go = useCallback((to: string) => {
@@ -56,7 +59,7 @@ function App() {
         (e: unknown) => {
           if (over) return
           if (e instanceof Refused && e.away) {
-            setAway(true)
+            setAway(e)
             timers.push(window.setTimeout(() => untilThere(path, background, got, refused), AGAIN_MS))
           } else refused(e)
         },
@@ -67,15 +70,17 @@ function App() {
       '/api/session',
       false,
       (s) => {
-        setAway(false)
+        setAway(undefined)
         setSession(s)
       },
       (e) => {
-        setAway(false)
+        setAway(undefined)
         if (!(e instanceof Refused && e.status === 401)) setNote(e instanceof Error ? e.message : '')
         setSession(null)
       },
     )
+    // A hub that takes a request and does not answer it is as good as away.
+    timers.push(window.setTimeout(() => setAway((known) => known ?? new Refused(0, say('hubGone'))), SILENT_MS))
     return () => {
       over = true
       timers.forEach((t) => window.clearTimeout(t))
@@ -151,11 +156,8 @@ function App() {
   if (session === undefined)
     return away ? (
       <main id="main" class="frame">
-        <Message title={tr('The hub does not answer')} testid="hub-away">
-          <p>
-            <strong>{tr('No number here is live. Look at the bedside.')}</strong>
-          </p>
-          <p>{tr('This page tries again by itself, every')}{' '}{AGAIN_MS / 1000}{' '}{tr('seconds.')}</p>
+        <Message title={tr('Hub not reached')} testid="hub-away">
+          <Gone failed={away} />
         </Message>
       </main>
     ) : null

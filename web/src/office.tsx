@@ -26,7 +26,7 @@ function useAsked<T>(path: string, onGone: () => void): { got?: T; failed?: Refu
         (e: unknown) => {
           if (over) return
           if (e instanceof Refused && e.status === 401) gone.current()
-          else set((s) => ({ ...s, failed: e instanceof Refused ? e : new Refused(0, tr('The hub does not answer.')) }))
+          else set((s) => ({ ...s, failed: e instanceof Refused ? e : new Refused(0, say('hubGone')) }))
         },
       )
     void load()

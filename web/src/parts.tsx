@@ -2,7 +2,7 @@
 import { chooseLang, lang, tr, type Lang } from './lang'
 import type { ComponentChildren } from 'preact'
 import { useEffect, useReducer, useRef } from 'preact/hooks'
-import { absentNote, attemptWords, bedLine, pressureNote, type Seen } from './absent'
+import { absentNote, attemptWords, bedLine, hubGone, pressureNote, type Seen } from './absent'
 import type { Asked, Kind, Reading, Session } from './api'
 import { TwoPersonsBanner } from './approvals'
 import { EmergencyBanner } from './emergency'
@@ -17,13 +17,16 @@ export function useTick(live: Live | undefined): void {
   useEffect(() => live?.onChange(() => again()), [live])
 }
 
-export type Freshness = 'live' | 'stale' | 'none'
+// absent: the sensor speaks, and has neither a heart rate nor a saturation.
+export type Freshness = 'live' | 'absent' | 'stale' | 'none'
 
 // freshness of a patient's oximeter: what a nurse means by "is this live?"
 export function freshness(live: Live, v: Vitals): { state: Freshness; seconds: number } {
-  const seconds = Math.min(live.ageSeconds(v.readings.heart_rate_bpm), live.ageSeconds(v.readings.spo2_percent))
+  const both = [v.readings.heart_rate_bpm, v.readings.spo2_percent]
+  const seconds = Math.min(...both.map((r) => live.ageSeconds(r)))
   if (!Number.isFinite(seconds)) return { state: 'none', seconds }
-  return { state: seconds > STALE_SECONDS || live.link !== 'live' ? 'stale' : 'live', seconds }
+  if (seconds > STALE_SECONDS || live.link !== 'live') return { state: 'stale', seconds }
+  return { state: both.some((r) => hasValue(r) && live.ageSeconds(r) <= STALE_SECONDS) ? 'live' : 'absent', seconds }
 }
 
 // seenOf is what this screen knows of a patient's bed now.
@@ -43,24 +46,56 @@ export function BedLine({ seen, testid }: { seen: Seen; testid: string }) {
   )
 }
 
-export interface Silent {
-  without: number
+// Beds counts those of the patients on the screen: an empty bed is none of them.
+export interface Beds {
+  live: number // with a live heart rate or saturation
   of: number
 }
 
-// silent counts the patients without a live number, among all on the screen.
-export function silent(live: Live, patients: string[]): Silent {
-  return { without: patients.filter((id) => freshness(live, live.of(id)).state !== 'live').length, of: patients.length }
+// countBeds counts the beds with a live number, among all on the screen.
+export function countBeds(live: Live, patients: string[]): Beds {
+  return { live: patients.filter((id) => freshness(live, live.of(id)).state === 'live').length, of: patients.length }
 }
 
-// linkWords says how live the screen is. A connection to the hub is not enough: the numbers of the beds decide.
-function linkWords(link: LinkState, quiet: Silent | undefined): { state: string; text: string } {
-  if (link !== 'live') return { state: link, text: link === 'connecting' ? tr('Connecting') : tr('Not live') }
-  if (!quiet || quiet.of === 0) return { state: 'idle', text: tr('Connected') }
-  if (quiet.without === 0) return { state: 'live', text: tr('Live') }
-  if (quiet.of === 1) return { state: 'silent', text: tr('No oximeter data from this bed') }
-  if (quiet.without === quiet.of) return { state: 'silent', text: tr('No oximeter data from any of {0} beds', quiet.of) }
-  return { state: 'partly', text: tr('{0} of {1} beds without oximeter data', quiet.without, quiet.of) }
+// linkWords says how the connection to the hub is, and nothing of the beds.
+function linkWords(link: LinkState): string {
+  switch (link) {
+    case 'live':
+      return tr('Connection live')
+    case 'late':
+      return tr('Connection late')
+    case 'lost':
+      return tr('Hub not reached')
+    case 'connecting':
+      return tr('Connecting')
+    default:
+      return tr('Not live')
+  }
+}
+
+// bedWords says of how many beds there are live numbers.
+function bedWords(b: Beds): string {
+  if (b.of > 1) return tr('{0} of {1} patients with live numbers', b.live, b.of)
+  return b.live === 1 ? tr('Live numbers from this bed') : tr('No live number from this bed')
+}
+
+// State is the header's word of the connection, and apart from it the one of the beds: a connection
+// that lives says nothing of a patient.
+function State({ link, beds }: { link: LinkState; beds: Beds | undefined }) {
+  if (!beds || beds.of === 0) return null
+  const state = beds.live === beds.of ? 'all' : beds.live === 0 ? 'none' : 'some'
+  return (
+    <span class="states" role="status">
+      {link !== 'connecting' && (
+        <span class={`link beds-${state}`} data-testid="beds-live" data-beds={state}>
+          {bedWords(beds)}
+        </span>
+      )}
+      <span class={`link link-${link}`} data-testid="link" data-link={link}>
+        {linkWords(link)}
+      </span>
+    </span>
+  )
 }
 
 const notOf = (name: string | undefined): string => (name ? tr('not of {0}?', name) : tr('whose?'))
@@ -160,7 +195,7 @@ export function BloodPressure({ live, v, big, asked, name, unreadable }: { live:
           <>
             {note}
             {uncertain ? `, ${uncertain}` : ''}
-            {sys && sourceOf(sys) && age < 4 * 3600 ? `, ${sourceOf(sys)}` : ''}
+            {both && sourceOf(sys) && age < 4 * 3600 ? `, ${sourceOf(sys)}` : ''}
             {cuffs(v.readings) && <strong data-testid="cuffs">{`, ${cuffs(v.readings)}`}</strong>}
           </>
         )}
@@ -183,7 +218,7 @@ export function WaveCanvas({ live, patient, seconds, big }: { live: Live; patien
       last = t
       const v = live.of(patient)
       const said = v.readings.heart_rate_bpm?.quality
-      const lit = freshness(live, v).state === 'live' && said !== 'probe_off' && said !== 'device_fault'
+      const lit = ['live', 'absent'].includes(freshness(live, v).state) && said !== 'probe_off' && said !== 'device_fault'
       v.wave.draw(ref.current, live.now(), seconds, lit ? '#35d6f0' : '#5d6b7c', big ? 2.2 : 1.5)
     }
     frame = requestAnimationFrame(paint)
@@ -288,13 +323,22 @@ export function LateBanner({ seconds }: { seconds: number }) {
   )
 }
 
+// LostBanner is said while the hub is not reached.
+export function LostBanner({ heard, now }: { heard: string | undefined; now: number }) {
+  return (
+    <div class="banner" role="alert" data-testid="lost">
+      <strong>{hubGone(heard, now)}</strong>{' '}{tr('Nothing below is live. Look at the bedside.')}{' '}{say('againByItself')}
+    </div>
+  )
+}
+
 export function Frame({
   session,
   link,
   late,
   heard,
   now,
-  silent: quiet,
+  beds,
   go,
   onSignOut,
   children,
@@ -304,12 +348,11 @@ export function Frame({
   heard?: string | undefined // the hub's time in its newest word
   late?: number // seconds that the connection's words are late
   now?: () => number
-  silent?: Silent
+  beds?: Beds
   go: (to: string) => void
   onSignOut: () => void
   children: ComponentChildren
 }) {
-  const said = link && linkWords(link, quiet)
   return (
     <div class="frame">
       <a class="skip" href="#main">
@@ -323,11 +366,7 @@ export function Frame({
           Vitalseal
         </Link>
         <Pages session={session} go={go} />
-        {link && (
-          <span class={`link link-${said!.state}`} data-testid="link" data-link={said!.state} role="status">
-            {said!.text}
-          </span>
-        )}
+        {link && <State link={link} beds={beds} />}
         <span class="top-space" />
         <Clock now={now ?? Date.now} />
         <Link to="/account" go={go} class="who" data-testid="who">
@@ -342,11 +381,7 @@ export function Frame({
       <SecurityBanner session={session}>{session.role === 'admin' && <TwoPersonsBanner />}</SecurityBanner>
       <FailedSignIns session={session} />
       {link === 'late' && <LateBanner seconds={late ?? 0} />}
-      {link === 'lost' && (
-        <div class="banner" role="alert" data-testid="lost">
-          <strong>{tr('Connection to the hub lost.')}</strong>{' '}{heard && `${say('hubHeard', clock(heard, true))} `}{tr('Nothing below is live. Look at the bedside. Reconnecting by itself…')}
-        </div>
-      )}
+      {link === 'lost' && <LostBanner heard={heard} now={(now ?? Date.now)()} />}
       <main id="main" tabIndex={-1}>
         {children}
       </main>
@@ -370,6 +405,19 @@ export function Foot() {
         ))}
       </span>
     </footer>
+  )
+}
+
+// Gone is what stands on a page that has nothing to show because the hub is not reached: that this
+// is no finding about a patient, and what to do.
+export function Gone({ failed }: { failed: { message: string } | undefined }) {
+  return (
+    <>
+      <p>
+        <strong>{failed?.message ?? say('hubGone')}</strong>{' '}{say('notLiveHere')}{' '}{say('notOfPatients')}{' '}{say('bedside')}
+      </p>
+      <p>{say('hubGoneTodo')}{' '}{say('againByItself')}</p>
+    </>
   )
 }
 

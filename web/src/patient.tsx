@@ -6,7 +6,7 @@ import { AGAIN_MS, Refused, ask, type EndReason, type Patient, type Session, typ
 import { AskPatient, marked } from './confirm'
 import { BreakGlass, OwnSay, mayBreakGlass } from './emergency'
 import { Live } from './live'
-import { BedLine, BloodPressure, Frame, Link, Message, NumberBox, WaveCanvas, freshness, seenOf, silent, useTick } from './parts'
+import { BedLine, BloodPressure, Frame, Gone, Link, Message, NumberBox, WaveCanvas, countBeds, freshness, seenOf, useTick } from './parts'
 import { Rivals } from './rivals'
 import { Age } from './station'
 import { TrendCharts } from './trends'
@@ -37,7 +37,7 @@ export function PatientPage({ id, session, go, onSignOut, onGone }: {
 
   const fail = (e: unknown) => {
     if (e instanceof Refused && e.status === 401) onGone()
-    else setFailed(e instanceof Refused ? e : new Refused(0, tr('The hub does not answer.')))
+    else setFailed(e instanceof Refused ? e : new Refused(0, say('hubGone')))
   }
   const load = useRef<(background: boolean) => void>(() => {})
   load.current = (background) => {
@@ -113,7 +113,7 @@ export function PatientPage({ id, session, go, onSignOut, onGone }: {
     return () => window.clearTimeout(t)
   }, [failed, patient])
 
-  const frame = { session, go, onSignOut, ...(live && patient ? { link: live.link, late: live.lateSeconds, heard: live.heard, now: () => live.now(), silent: silent(live, [id]) } : {}) }
+  const frame = { session, go, onSignOut, ...(live && patient ? { link: live.link, late: live.lateSeconds, heard: live.heard, now: () => live.now(), beds: countBeds(live, [id]) } : {}) }
   if (!patient || !live) {
     return (
       <Frame {...frame}>
@@ -155,8 +155,7 @@ export function PatientPage({ id, session, go, onSignOut, onGone }: {
           </Message>
         ) : failed ? (
           <Message title={tr('This page cannot be shown')} testid="failed">
-            <p>{failed.message}</p>
-            {failed.away && <p>{tr('This page tries again by itself, every')}{' '}{AGAIN_MS / 1000}{' '}{tr('seconds. Look at the bedside.')}</p>}
+            {failed.away ? <Gone failed={failed} /> : <p>{failed.message}</p>}
             <Home session={session} go={go} />
           </Message>
         ) : (

@@ -6,7 +6,7 @@ import { ageWords, type Seen } from './absent'
 import { AskPatient, marked } from './confirm'
 import { BreakGlass, mayBreakGlass } from './emergency'
 import { Live } from './live'
-import { BedLine, BloodPressure, Frame, Link, Message, NumberBox, WaveCanvas, freshness, seenOf, silent, useTick } from './parts'
+import { BedLine, BloodPressure, Frame, Gone, Link, Message, NumberBox, WaveCanvas, countBeds, freshness, seenOf, useTick, type Freshness } from './parts'
 import { Rivals } from './rivals'
 import { BedSecurity } from './security'
 import { say, span } from './words'
@@ -23,19 +23,19 @@ export function Station({ session, go, onSignOut, onGone }: {
   onGone: () => void
 }) {
   const [beds, setBeds] = useState<Beds>()
-  const [failed, setFailed] = useState('')
+  const [failed, setFailed] = useState<Refused>()
   const [emergency, setEmergency] = useState(false)
   const [changed, setChanged] = useState('')
   const load = useRef<(background: boolean) => void>(() => {})
   load.current = (background) => {
     ask<Beds>('GET', '/api/beds', undefined, background).then(
       (b) => {
-        setFailed('')
+        setFailed(undefined)
         setBeds(b)
       },
       (e: unknown) => {
         if (e instanceof Refused && e.status === 401) onGone()
-        else setFailed(e instanceof Error ? e.message : tr('The hub does not answer.'))
+        else setFailed(e instanceof Refused ? e : new Refused(0, say('hubGone')))
       },
     )
   }
@@ -97,7 +97,7 @@ export function Station({ session, go, onSignOut, onGone }: {
   const wards = new Map<string, Bed[]>()
   beds?.beds.forEach((b) => wards.set(b.ward, [...(wards.get(b.ward) ?? []), b]))
   return (
-    <Frame session={session} go={go} onSignOut={onSignOut} {...(live ? { link: live.link, late: live.lateSeconds, heard: live.heard, now: () => live.now(), silent: silent(live, ids) } : {})}>
+    <Frame session={session} go={go} onSignOut={onSignOut} {...(live ? { link: live.link, late: live.lateSeconds, heard: live.heard, now: () => live.now(), beds: countBeds(live, ids) } : {})}>
       <h1 class="sr">{tr('Central station')}</h1>
       {changed && (
         <div class="notice" role="status" data-testid="changed">
@@ -110,7 +110,7 @@ export function Station({ session, go, onSignOut, onGone }: {
       {!beds && !failed && <p class="quietly">{tr('Fetching the beds…')}</p>}
       {!beds && failed && (
         <Message title={tr('No beds to show')} testid="failed">
-          <p>{failed}{' '}{tr('Trying again.')}</p>
+          {failed.away ? <Gone failed={failed} /> : <p>{failed.message}{' '}{tr('Trying again.')}</p>}
         </Message>
       )}
       {beds && beds.beds.length === 0 && (
@@ -184,7 +184,7 @@ function Tile({ bed, patient, live, go }: { bed: Bed; patient: string; live: Liv
   )
 }
 
-export function Age({ state, seconds, seen, prefix = '' }: { state: 'live' | 'stale' | 'none'; seconds: number; seen: Seen; prefix?: string }) {
+export function Age({ state, seconds, seen, prefix = '' }: { state: Freshness; seconds: number; seen: Seen; prefix?: string }) {
   if (state === 'live')
     return (
       <span class="age age-live" data-testid="age">

@@ -10,7 +10,7 @@ const details: [RegExp, string][] = [
   [/^without a valid reason: not opened$/, 'ohne gültigen Grund: nicht geöffnet'],
   [/^nearly full$/, 'fast voll'],
   [/^full: readings are shown live, not stored; gateways keep them$/, 'voll: Messwerte werden live gezeigt, aber nicht gespeichert; Gateways behalten sie'],
-  [/^full: the audit log lives on the reserve$/, 'voll: das Prüfprotokoll lebt von der Reserve'],
+  [/^full: the audit log lives on the reserve$/, 'voll: das Prüfprotokoll nutzt den reservierten Platz'],
   [/^(\d+) could approve, (\d+) are needed$/, '$1 könnten freigeben, $2 sind nötig'],
   [/^the hub's configuration says two_persons: off$/, 'die Konfiguration des Hubs sagt two_persons: off'],
   [/^no witness asked for (\d+) minutes$/, 'seit $1 Minuten hat kein Zeuge gefragt'],

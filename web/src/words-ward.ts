@@ -3,7 +3,7 @@ export const wardTexts = {
   sensors: { en: 'Sensors', de: 'Sensoren' },
   sensorsLead: {
     en: 'Which sensor is at which bed of your wards. If one is on another patient, put it there; then say whose its readings are.',
-    de: 'Welcher Sensor an welchem Bett Ihrer Stationen ist. Ist einer an einem anderen Patienten, setzen Sie ihn um; danach sagen Sie, wessen Messwerte es sind.',
+    de: 'Welcher Sensor an welchem Bett Ihrer Stationen ist. Ist einer an einem anderen Patienten, setzen Sie ihn um; danach geben Sie an, wessen Messwerte es sind.',
   },
   twoOximeters: { en: 'Two oximeters send: {0}', de: 'Zwei Oximeter senden: {0}' },
   manyOximeters: { en: '{0} oximeters send: {1}', de: '{0} Oximeter senden: {1}' },
@@ -11,10 +11,10 @@ export const wardTexts = {
   manyRates: { en: '{0} sensors send a heart rate: {1}', de: '{0} Sensoren senden eine Herzfrequenz: {1}' },
   twoLegacy: { en: 'Two legacy devices send: {0}', de: 'Zwei Altgeräte senden: {0}' },
   manyLegacy: { en: '{0} legacy devices send: {1}', de: '{0} Altgeräte senden: {1}' },
-  silentSince: { en: '{0}, silent since {1}', de: '{0}, still seit {1}' },
+  silentSince: { en: '{0}, silent since {1}', de: '{0}, sendet nicht mehr seit {1}' },
   absentSince: { en: '{0}, until {1}; now {2}', de: '{0}, bis {1}; jetzt {2}' },
   wentAbsent: { en: '{0} disagreed until {1}; now {2}', de: '{0} widersprach bis {1}; jetzt {2}' },
-  wentSilent: { en: '{0} disagreed, and is silent since {1}', de: '{0} widersprach und ist still seit {1}' },
+  wentSilent: { en: '{0} disagreed, and is silent since {1}', de: '{0} widersprach und sendet nicht mehr seit {1}' },
   twoCuffs: { en: 'two cuffs measure: {0}', de: 'zwei Manschetten messen: {0}' },
   manyCuffs: { en: '{0} cuffs measure: {1}', de: '{0} Manschetten messen: {1}' },
   twoSensors: { en: 'two sensors', de: 'zwei Sensoren' },
@@ -31,7 +31,7 @@ export const wardTexts = {
   disagree: { en: 'the sensors disagree', de: 'die Sensoren widersprechen sich' },
   rivalsDiffer: {
     en: 'Their values differ too much for both to be right. Look at the patient, and take the sensor off the bed that is not on this patient.',
-    de: 'Ihre Werte liegen zu weit auseinander, um beide richtig zu sein. Sehen Sie nach dem Patienten und nehmen Sie den Sensor vom Bett, der nicht an diesem Patienten ist.',
+    de: 'Die Werte liegen so weit auseinander, dass nicht beide stimmen können. Sehen Sie nach dem Patienten und nehmen Sie den Sensor vom Bett, der nicht an diesem Patienten ist.',
   },
   rivalsAgree: {
     en: 'The numbers are those of the sensor named under them. After a swap, take the other off this bed.',
@@ -50,7 +50,7 @@ export const wardTexts = {
   dischargedTitle: { en: 'This patient was discharged', de: 'Dieser Patient wurde entlassen' },
   dischargedOne: {
     en: 'The numbers are closed, and what the sensors at the bed send now is no longer this patient’s. If the patient still lies there, ask an administrator to admit the patient again.',
-    de: 'Die Werte sind geschlossen, und was die Sensoren am Bett jetzt senden, zählt nicht mehr zu diesem Patienten. Liegt er noch dort, muss ihn die Administration wieder aufnehmen.',
+    de: 'Die Werte werden nicht mehr gezeigt, und was die Sensoren am Bett jetzt senden, zählt nicht mehr zu diesem Patienten. Liegt er noch dort, muss ihn die Administration wieder aufnehmen.',
   },
   movedWardTitle: { en: 'This patient was moved to another ward', de: 'Dieser Patient wurde auf eine andere Station verlegt' },
   movedWardOne: {
@@ -124,7 +124,7 @@ export const wardTexts = {
     de: 'Ob Werte aus dieser Zeit noch bei {0} stehen, war nicht festzustellen: Sehen Sie auf die Kurve.',
   },
   readingsNoted: { en: 'The readings of {0} are moved to {1} within seconds.', de: 'Die Messwerte von {0} stehen in wenigen Sekunden bei {1}.' },
-  glassNone: { en: 'Every patient who lies in a bed is in your care already: you see all of them without an emergency.', de: 'Alle Patienten, die in einem Bett liegen, sind schon in Ihrer Obhut: Sie sehen sie ohne Notfall.' },
+  glassNone: { en: 'Every patient who lies in a bed is in your care already: you see all of them without an emergency.', de: 'Alle Patienten, die in einem Bett liegen, sind Ihnen schon zugeordnet: Sie sehen sie ohne Notfallzugriff.' },
   glassNoneTodo: {
     en: 'If the patient you look for is not among your beds, the patient has no bed yet: ask an administrator to admit the patient.',
     de: 'Ist der gesuchte Patient nicht unter Ihren Betten, hat er noch kein Bett: Bitten Sie die Administration, ihn aufzunehmen.',

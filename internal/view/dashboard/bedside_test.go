@@ -15,7 +15,7 @@ type tried struct {
 	Quality string
 	Value   *float64
 	Source  string
-	Attempt *struct{ Why, Source string }
+	Attempt *struct{ Why, Cause, Source string }
 }
 
 // TestCuffAttempt: a cuff's attempt without a value stands beside the last value, in the list, on the
@@ -25,9 +25,7 @@ func TestCuffAttempt(t *testing.T) {
 	w := newWard(t)
 	nurse := w.signedIn("nurse")
 	now := time.Now()
-	failed := func(at time.Time, q vitals.Quality) {
-		w.append("a-1", numerics(at, vitals.Absent(vitals.Systolic, q), vitals.Absent(vitals.Diastolic, q), vitals.Absent(vitals.MeanArterial, q)))
-	}
+	failed := func(at time.Time, c vitals.Cause) { w.append("a-1", numerics(at, c.Numerics()...)) }
 	see := func(when, why string, values ...float64) {
 		t.Helper()
 		var beds struct {
@@ -50,27 +48,27 @@ func TestCuffAttempt(t *testing.T) {
 			if d := cmp.Diff(values, got); d != "" {
 				t.Errorf("%s, %s: values (-want +got):\n%s", when, face, d)
 			}
-			if (why != "") != (sys.Attempt != nil) || sys.Attempt != nil && (sys.Attempt.Why != why || sys.Attempt.Source != "oxi-a-1") {
+			if (why != "") != (sys.Attempt != nil) || sys.Attempt != nil && (sys.Attempt.Why+" "+sys.Attempt.Cause != why || sys.Attempt.Source != "oxi-a-1") {
 				t.Errorf("%s, %s: attempt %+v, want %q", when, face, sys.Attempt, why)
 			}
 		}
 	}
-	failed(now.Add(-60*time.Minute), vitals.OutOfRange)
-	see("an attempt alone", "out_of_range")
+	failed(now.Add(-60*time.Minute), vitals.CauseTooLow)
+	see("an attempt alone", "out_of_range not_inflated_enough")
 	w.append("a-1", numerics(now.Add(-31*time.Minute), good(vitals.Systolic, 128), good(vitals.Diastolic, 79)))
 	see("a value since", "", 128, 79)
 	conn := nurse.watch("waveforms=none&patient=" + w.ada)
 	next(t, conn) // hello
-	failed(now.Add(-4*time.Minute), vitals.Motion)
-	see("an attempt after a value", "motion", 128, 79)
+	failed(now.Add(-4*time.Minute), vitals.CauseNotDeflated)
+	see("an attempt after a value", "motion not_deflated", 128, 79)
 	m, _ := next(t, conn)
-	if sys := m.Numerics["systolic_mmhg"]; m.Type != "numerics" || sys.Value == nil || *sys.Value != 128 || sys.Attempt == nil || sys.Attempt.Why != "motion" {
+	if sys := m.Numerics["systolic_mmhg"]; m.Type != "numerics" || sys.Value == nil || *sys.Value != 128 || sys.Attempt == nil || sys.Attempt.Why != "motion" || sys.Attempt.Cause != "not_deflated" {
 		t.Errorf("live: %+v", m)
 	}
 	if err := w.store.Compact(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	see("compacted", "motion", 128, 79)
+	see("compacted", "motion not_deflated", 128, 79)
 	var trends struct {
 		Attempts []struct {
 			At          time.Time
@@ -127,6 +125,17 @@ func TestMovedOximeter(t *testing.T) {
 	move("b-1", 10*time.Minute)
 	if b := of("nurse"); len(b.Left) != 1 || b.Left[0].BedName+b.Left[0].WardName+b.Left[0].By != "" || b.Left[0].Off {
 		t.Errorf("moved to a ward that the nurse does not know of: %+v", b)
+	}
+	// Bela lies there, whom the doctor treats; of the bed of Emil, a patient of another one, the
+	// doctor is not told, nor of an empty one.
+	if b := of("doctor"); len(b.Left) != 1 || b.Left[0].BedName != "Bed b-1" || b.Left[0].WardName != "Surgery" || b.Left[0].By == "" {
+		t.Errorf("moved to the bed of a patient whom the doctor treats: %+v", b)
+	}
+	for i, bed := range []string{"a-2", "a-10"} {
+		move(bed, time.Duration(9-i)*time.Minute)
+		if b := of("doctor"); len(b.Left) != 1 || b.Left[0].BedName+b.Left[0].WardName+b.Left[0].By != "" || b.Left[0].Off {
+			t.Errorf("moved to %s, of which the doctor does not know: %+v", bed, b)
+		}
 	}
 	move("", 5*time.Minute)
 	if b := of("nurse"); len(b.Left) != 1 || !b.Left[0].Off || b.Left[0].By == "" {

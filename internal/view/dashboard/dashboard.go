@@ -63,6 +63,7 @@ type Handler struct {
 
 	screens screens
 	known   inventory
+	last    lastWords
 	alerts  security
 }
 

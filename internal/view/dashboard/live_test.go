@@ -62,7 +62,7 @@ type liveMessage struct {
 		Quality  string
 		Value    *float64
 		Disagree bool
-		Attempt  *struct{ Why, Source string }
+		Attempt  *struct{ Why, Cause, Source string }
 		Others   []struct {
 			Source string
 			Value  *float64

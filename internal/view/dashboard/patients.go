@@ -17,15 +17,6 @@ import (
 )
 
 const (
-	// latestSpan is where the newest numerics are looked for first; they come every second.
-	latestSpan = 20 * time.Second
-	// lookBack is how far back a cuff measurement, or a silent sensor's last word, is looked for.
-	lookBack = vitals.SpotNoDataAfter
-	// aheadSpan is how far a gateway's clock may be ahead of ours.
-	aheadSpan = vitals.MaxAhead
-	// maxLatest bounds the bundles that are read for one patient's newest numerics.
-	maxLatest = 240
-
 	maxTrendMinutes    = 400 * 24 * 60
 	maxTrendGaps       = 1000
 	maxWaveformSeconds = 60
@@ -237,89 +228,6 @@ func (h *Handler) patient(w http.ResponseWriter, r *http.Request) error {
 	answer.ServerTime = h.now()
 	h.write(w, http.StatusOK, answer)
 	return nil
-}
-
-// latest is the current numeric of each kind, of the one sensor that counts for it.
-func (h *Handler) latest(ctx context.Context, g access.Grant, id string) (readings, error) {
-	now := h.cfg.Now()
-	c, err := h.hear(ctx, g, id, now)
-	if err != nil {
-		return nil, err
-	}
-	out := readingsOf(c, c.Current(now), now)
-	out.settle(now)
-	return out, nil
-}
-
-// hear has a chooser hear what a patient's sensors said: in the last seconds and, where a kind is measured rarely or its sensor
-// has fallen silent, in the last minute that had any; and what waits for the chart because its time is not sure.
-func (h *Handler) hear(ctx context.Context, g access.Grant, id string, now time.Time) (*vitals.Chooser, error) {
-	c := &vitals.Chooser{}
-	said, err := h.cfg.Store.Said(ctx, g, id, now.Add(-latestSpan), now.Add(aheadSpan), maxLatest)
-	if err != nil {
-		return nil, err
-	}
-	heard := map[vitals.Kind]bool{} // in the last seconds or since
-	take := func(said []vitals.Said) {
-		for _, s := range said {
-			c.Hear(s)
-			for _, n := range s.Numerics {
-				heard[n.Kind] = true
-			}
-		}
-	}
-	if err := h.hearRivals(ctx, g, id, now, take); err != nil { // first: what is older is heard before what is newer
-		return nil, err
-	}
-	take(said)
-	for _, k := range []vitals.Kind{vitals.HeartRate, vitals.Systolic} {
-		if k != vitals.Systolic && heard[k] { // a cuff's last word counts for an hour, beside what another one said just now
-			continue
-		}
-		points, err := h.cfg.Store.Trends(ctx, g, id, k, now.Add(-lookBack), now.Add(aheadSpan), time.Minute)
-		if err != nil {
-			return nil, err
-		}
-		// The newest minute with values and, of a cuff, the newest with one that was measured: a legacy device may have spoken since.
-		newest, measured := -1, -1
-		for i, p := range points {
-			if p.Count > 0 {
-				newest = i
-			}
-			if !p.Asserted && k == vitals.Systolic {
-				measured = i
-			}
-		}
-		for _, i := range slices.Compact([]int{newest, measured}) {
-			if i < 0 {
-				continue
-			}
-			said, err := h.cfg.Store.Said(ctx, g, id, points[i].At, points[i].At.Add(time.Minute), maxLatest)
-			if err != nil {
-				return nil, err
-			}
-			take(said)
-		}
-	}
-	failed, err := h.cfg.Store.Attempts(ctx, g, id, now.Add(-lookBack), now.Add(aheadSpan), time.Minute)
-	if err != nil {
-		return nil, err
-	}
-	if n := len(failed); n > 0 { // the newest is the one that is told
-		said, err := h.cfg.Store.Said(ctx, g, id, failed[n-1].At, failed[n-1].At.Add(time.Minute), maxLatest)
-		if err != nil {
-			return nil, err
-		}
-		take(said)
-	}
-	unsure, err := h.cfg.Store.Unsure(ctx, g, id)
-	if err != nil {
-		return nil, err
-	}
-	for _, s := range unsure {
-		c.Hear(s)
-	}
-	return c, nil
 }
 
 // trendPoint is one step with values, of one sensor; a step without is not there.

@@ -11,6 +11,9 @@ type reading struct {
 	At      time.Time `json:"at"`
 	Quality string    `json:"quality"`
 	Value   *float64  `json:"value,omitempty"`
+	// Since is, of one without a value, when the kind last had one; absent: not within pulseBack.
+	// What comes live does not have it.
+	Since *time.Time `json:"since,omitempty"`
 	// Source is the short name of the sensor that counts for this kind now, and Unverified says that it is a legacy device: nothing
 	// here has measured what it says.
 	Source     string `json:"source"`
@@ -29,9 +32,11 @@ type reading struct {
 
 // attempt is a cuff's try that gave no value.
 type attempt struct {
-	At     time.Time `json:"at"`
-	Why    string    `json:"why"`    // a quality
-	Source string    `json:"source"` // short name of the cuff
+	At  time.Time `json:"at"`
+	Why string    `json:"why"` // a quality
+	// Cause is a vitals.Cause; absent where a gateway of an older version does not say it.
+	Cause  string `json:"cause,omitempty"`
+	Source string `json:"source"` // short name of the cuff
 }
 
 // otherReading is the current word of a sensor that is not the source of its kind, with the marks of a reading.
@@ -67,7 +72,7 @@ func readingsOf(c *vitals.Chooser, all []vitals.Reading, now time.Time) readings
 		one := reading{At: r.At.UTC(), Quality: r.Quality.String(), Value: valueOf(r), Source: shortName(r.Sensor), Unverified: r.Asserted, TimeNotSure: r.TimeNotSure,
 			NotConfirmed: r.NotConfirmed}
 		if a, ok := c.Attempt(now); ok && r.Kind == vitals.Systolic {
-			one.Attempt = &attempt{At: a.At.UTC(), Why: a.Why.String(), Source: shortName(a.Sensor)}
+			one.Attempt = &attempt{At: a.At.UTC(), Why: a.Why.String(), Cause: a.Cause.String(), Source: shortName(a.Sensor)}
 		}
 		for _, o := range c.Others(r.Kind, now) {
 			if o.Sensor == r.Sensor { // the value that stands is not the source's

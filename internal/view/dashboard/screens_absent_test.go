@@ -24,8 +24,12 @@ type absent struct {
 	silentLine     string
 	gateway        string // a-56
 	off            string // a-57
+	since          string // a-58, whose probe was off before the page was opened
+	beds, link     string // the header: how many beds have live numbers, and apart from them the connection
+	oneBed         string // the header of a-58's page
 	noCuff         string
 	hub, wait      string
+	gone, unknown  string // the header and a number while the hub is not reached
 	none           string // the move dialog
 }
 
@@ -44,7 +48,7 @@ func TestAbsentScreens(t *testing.T) {
 	}
 	must(s.store.CreateDevice(ctx, directory.Device{ID: spiffe("workstation/wall"), Kind: "workstation", State: directory.DeviceActive, Mode: directory.ModeDisplay, Wards: []string{"a"}}))
 	must(s.store.CreateDevice(ctx, directory.Device{ID: spiffe("gateway/gw-dead"), Kind: "gateway", State: directory.DeviceActive}))
-	for bed, name := range map[string]string{"a-51": "Abel Eins", "a-52": "Berta Zwei", "a-53": "Cleo Drei", "a-54": "Dirk Vier", "a-55": "Edda Fünf", "a-56": "Falk Sechs", "a-57": "Gila Sieben"} {
+	for bed, name := range map[string]string{"a-51": "Abel Eins", "a-52": "Berta Zwei", "a-53": "Cleo Drei", "a-54": "Dirk Vier", "a-55": "Edda Fünf", "a-56": "Falk Sechs", "a-57": "Gila Sieben", "a-58": "Hilda Acht"} {
 		s.bedded(bed, name)
 		s.sensor("oxi-"+bed, "MAX30100", bed, past)
 	}
@@ -66,12 +70,14 @@ func TestAbsentScreens(t *testing.T) {
 	measured, tried := now.Add(-31*time.Minute), now.Add(-4*time.Minute)
 	s.say("cuff-a-51", measured, archive.Clock{}, vitals.Checked(vitals.Systolic, 128, vitals.Good), vitals.Checked(vitals.Diastolic, 79, vitals.Good), vitals.Checked(vitals.MeanArterial, 95, vitals.Good))
 	s.say("cuff-a-51", tried, archive.Clock{}, pressure(vitals.Motion)...)
-	s.say("cuff-a-52", tried, archive.Clock{}, pressure(vitals.OutOfRange)...)
+	s.say("cuff-a-52", tried, archive.Clock{}, vitals.CauseTooFast.Numerics()...)
 	left := now.Add(-20 * time.Minute)
 	for _, bed := range []string{"a-53", "a-54"} {
 		s.say("oxi-"+bed, left.Add(-time.Minute), archive.Clock{}, beat(66, 98)...)
 	}
 	must(errors.Join(s.store.PlaceDeviceBy(ctx, spiffe("sensor/oxi-a-53"), "a-3", nurse, left), s.store.PlaceDeviceBy(ctx, spiffe("sensor/oxi-a-54"), "b-1", nurse, left)))
+	last := now.Add(-9 * time.Minute)
+	s.say("oxi-a-58", last, archive.Clock{}, beat(66, 98)...)
 	silent := now.Add(-13 * time.Minute)
 	s.say("oxi-a-55", silent, archive.Clock{}, beat(66, 98)...)
 	// A sensor of a gateway that was killed 10 minutes ago, by the hub's clock of then.
@@ -96,24 +102,27 @@ func TestAbsentScreens(t *testing.T) {
 		}
 		s.say("cuff-a-55", at, archive.Clock{}, vitals.Checked(vitals.CuffPressure, 16, vitals.Good))
 		s.say("oxi-a-57", at, archive.Clock{}, vitals.Absent(vitals.HeartRate, vitals.ProbeOff), vitals.Absent(vitals.SpO2, vitals.Settling))
+		s.say("oxi-a-58", at, archive.Clock{}, vitals.Absent(vitals.HeartRate, vitals.ProbeOff), vitals.Absent(vitals.SpO2, vitals.ProbeOff))
 	})
 	hm := func(at time.Time) string { return at.Local().Format("15:04") }
 	hms := func(at time.Time) string { return at.Local().Format("15:04:05") }
 	for _, x := range []absent{
-		{"en", "en", 1280, "attempt " + hm(tried) + " without result: too much movement; last value " + hm(measured) + ", 3", "attempt " + hm(tried) + " without result: not inflated far enough",
+		{"en", "en", 1280, "too much movement: attempt " + hm(tried) + " without result; hold the arm still and measure again; last value " + hm(measured) + ", 3",
+			"the cuff deflated too fast: attempt " + hm(tried) + " without result; look for a leak in cuff, tube and valve, then measure again; no value in the last 4 hours",
 			"Blood pressure, " + hm(tried) + ": an attempt without result (too much movement), by cuff-a-51.",
 			"No oximeter at this bed: oxi-a-53 was moved to Bett a-3, Kardiologie A at " + hm(left) + ", by Tomas Ek. Look at the bedside.",
 			"No oximeter at this bed: oxi-a-54 was moved away at " + hm(left) + ". Look at the bedside.",
 			"Oximeter oxi-a-55: no data for 1", "Oximeter oxi-a-55 is silent since " + hms(silent) + ". Look at the bedside",
-			"Gateway gw-dead is not heard since " + hms(heard) + ". Look at the bedside, then at the gateway", "probe off", "no cuff at this bed",
-			"The hub is not reached since ", "please wait", "Bett a-57 will have no oximeter left"},
-		{"de-390", "de", 390, "Versuch " + hm(tried) + " ohne Ergebnis: zu viel Bewegung; letzter Wert " + hm(measured) + ", vor 3", "Versuch " + hm(tried) + " ohne Ergebnis: nicht weit genug aufgepumpt",
+			"Gateway gw-dead is not heard since " + hms(heard) + ". Look at the bedside, then at the gateway", "probe off", "probe off, since " + hm(last), "2 of 10 patients with live numbers", "Connection live", "No live number from this bed", "no cuff at this bed",
+			"The hub is not reached since ", "please wait", "Hub not reached", "not known: the hub is not reached", "Bett a-57 will have no oximeter left"},
+		{"de-390", "de", 390, "zu viel Bewegung: Versuch " + hm(tried) + " ohne Ergebnis; Arm ruhig halten und erneut messen; letzter Wert " + hm(measured) + ", vor 3",
+			"Manschette zu schnell entleert: Versuch " + hm(tried) + " ohne Ergebnis; Manschette, Schlauch und Ventil auf Undichtigkeit prüfen, dann erneut messen; kein Wert in den letzten 4 Stunden",
 			"Blutdruck, " + hm(tried) + ": ein Versuch ohne Ergebnis (zu viel Bewegung), von cuff-a-51.",
 			"Kein Oximeter an diesem Bett: oxi-a-53 ist seit " + hm(left) + " an Bett a-3, Kardiologie A, umgesetzt von Tomas Ek. Sehen Sie am Bett nach.",
 			"Kein Oximeter an diesem Bett: oxi-a-54 wurde um " + hm(left) + " an ein anderes Bett umgesetzt. Sehen Sie am Bett nach.",
-			"Oximeter oxi-a-55: keine Daten seit 1", "Oximeter oxi-a-55 ist still seit " + hms(silent) + ". Sehen Sie am Bett nach",
-			"Gateway gw-dead ist seit " + hms(heard) + " nicht zu hören. Sehen Sie am Bett nach, danach", "Sensor ab", "keine Manschette an diesem Bett",
-			"Der Hub ist seit ", "bitte warten", "Bett a-57 hat danach kein Oximeter mehr"},
+			"Oximeter oxi-a-55: keine Daten seit 1", "Oximeter oxi-a-55 sendet nicht mehr seit " + hms(silent) + ". Sehen Sie am Bett nach",
+			"Gateway gw-dead meldet sich seit " + hms(heard) + " nicht. Sehen Sie am Bett nach, prüfen Sie danach", "Sensor ab", "Sensor ab, seit " + hm(last), "2 von 10 Patienten mit aktuellen Werten", "Verbindung steht", "Kein aktueller Wert von diesem Bett", "keine Manschette an diesem Bett",
+			"Der Hub ist seit ", "bitte warten", "Hub nicht erreichbar", "nicht bekannt: Der Hub ist nicht erreichbar", "Bett a-57 hat danach kein Oximeter mehr"},
 	} {
 		s.absentOn(t, x)
 	}
@@ -142,11 +151,20 @@ func (s *stage) absentOn(t *testing.T, x absent) {
 	p.await("the cuff beside it measures", in("a-55", "cuff")+`?.includes('120 mmHg')`)
 	p.await("the gateway that is not heard", in("a-56", "bed-line")+`.includes('`+x.gateway+`')`)
 	p.await("a probe that is off", in("a-57", "bed-line")+`.includes('`+x.off+`') && `+in("a-57", "bp")+`.includes('`+x.noCuff+`')`)
+	p.await("since when a probe is off, on a page that was opened later", in("a-58", "hr")+`.includes('`+x.since+`') && `+in("a-58", "bed-line")+`.includes('`+x.since+`.')`)
+	header := func(id string) string { return `document.querySelector('[data-testid="` + id + `"]')?.innerText` }
+	p.await("the header counts beds with live numbers, apart from the connection", header("beds-live")+` === '`+x.beds+`' && `+header("link")+` === '`+x.link+`'`)
+	p.is("a bed whose probe is off does not look live", `['a-57', 'a-58'].every(b => !document.querySelector('[data-testid="bed-' + b + '"]').classList.contains('tile-live') &&
+		!document.querySelector('[data-testid="bed-' + b + '"] [data-testid="age"]').classList.contains('age-live'))`)
 	p.is("nothing is said where all is well", `document.querySelector('[data-testid="bed-a-51"] [data-testid="bed-line"]') === null`)
 	p.fits("absent-station-" + x.name)
 	if x.language == "de" {
 		p.onlyGerman("absent-station", words)
 	}
+	p.do(chromedp.Navigate(p.url+"/patient/"+s.patients["a-58"]), chromedp.WaitVisible(testid("monitor")))
+	p.await("one bed, whose probe is off", header("beds-live")+` === '`+x.oneBed+`' && `+header("link")+` === '`+x.link+`' &&
+		document.querySelector('[data-testid="beds-live"]').dataset.beds === 'none' && document.querySelector('[data-testid="monitor"] [data-testid="hr"]').innerText.includes('`+x.since+`')`)
+	p.fits("absent-off-" + x.name)
 	p.do(chromedp.Navigate(p.url+"/patient/"+s.patients["a-51"]), chromedp.WaitVisible(testid("monitor")))
 	p.await("the attempt on the patient's page and its chart", `document.querySelector('[data-testid="monitor"] [data-testid="bp"]').innerText.replaceAll('\n', ' ').includes('`+x.attempt+`') &&
 		document.querySelector('[data-testid="attempts"]')?.innerText.includes('`+x.chart+`')`)
@@ -163,7 +181,8 @@ func (s *stage) absentOn(t *testing.T, x absent) {
 		return `document.querySelector('[data-testid="wall-Bett ` + bed + `"]')?.innerText.replaceAll('\n', ' ')`
 	}
 	w.await("the attempt on the wall", on("a-51")+`.includes('`+x.attempt+`') && `+on("a-51")+`.includes('128/79')`)
-	w.await("the reasons on the wall", on("a-52")+`.includes('`+x.attemptOnly+`') && `+on("a-55")+`.includes('`+x.silentLine+`') && `+on("a-56")+`.includes('`+x.gateway+`') && `+on("a-57")+`.includes('`+x.noCuff+`')`)
+	w.await("the reasons on the wall", on("a-52")+`.includes('`+x.attemptOnly+`') && `+on("a-55")+`.includes('`+x.silentLine+`') && `+on("a-56")+`.includes('`+x.gateway+`') && `+on("a-57")+`.includes('`+x.noCuff+`') && `+on("a-58")+`.includes('`+x.since+`')`)
+	w.is("a bed whose probe is off does not look live on the wall", `['a-57', 'a-58'].every(b => document.querySelector('[data-testid="wall-Bett ' + b + '"]').dataset.state === 'absent')`)
 	w.is("no person is named on the wall", `!/Tomas Ek|Abel|Cleo/.test(document.body.innerText)`)
 	w.fits("absent-wall-" + x.name)
 	if x.language == "de" {
@@ -172,10 +191,13 @@ func (s *stage) absentOn(t *testing.T, x absent) {
 
 	// The hub is gone: nothing is said to be measured, or silent, as of now.
 	p.do(chromedp.Navigate(p.url))
-	p.await("a sensor that begins to measure", in("a-57", "spo2")+`?.includes('`+x.wait+`') && document.querySelector('[data-testid="link"]').dataset.link === 'partly'`)
+	p.await("a sensor that begins to measure", in("a-57", "spo2")+`?.includes('`+x.wait+`') && document.querySelector('[data-testid="link"]').dataset.link === 'live'`)
 	road.delay.Store(int64(time.Hour))
 	p.await("the hub is named, and the bedside", in("a-57", "bed-line")+`.includes('`+x.hub+`') && `+in("a-51", "bed-line")+`.includes('`+x.hub+`')`)
 	p.is("nothing is said to be measured now", `!document.querySelector('main').innerText.includes('`+x.wait+`') && document.querySelector('[data-testid="cuff"]') === null`)
+	p.is("one text for it", `document.querySelector('[data-testid="lost"]').innerText.includes(`+in("a-57", "bed-line")+`.split('. ')[0]) && `+header("link")+` === '`+x.gone+`' &&
+		[...document.querySelectorAll('[data-testid="age"]')].every(e => e.innerText.toLowerCase() === '`+x.gone+`'.toLowerCase())`)
+	p.is("what is not heard is not known, and no finding", in("a-1", "hr")+`.includes('`+x.unknown+`')`)
 	p.is("no sensor is said to be silent", `!`+in("a-55", "age")+`.includes('oxi-a-55')`)
 	p.fits("absent-lost-" + x.name)
 	if x.language == "de" {

@@ -87,7 +87,7 @@ func (s *stage) silentRival(t *testing.T) {
 		silent, line, cuff string
 	}{
 		{"en", "en", 1280, "new-a-34, silent since " + since, "new-a-34 disagreed, and is silent since " + since, "two cuffs measure: cuff-a-34 and kuff-a-34"},
-		{"de-390", "de", 390, "new-a-34, still seit " + since, "new-a-34 widersprach und ist still seit " + since, "zwei Manschetten messen: cuff-a-34 und kuff-a-34"},
+		{"de-390", "de", 390, "new-a-34, sendet nicht mehr seit " + since, "new-a-34 widersprach und sendet nicht mehr seit " + since, "zwei Manschetten messen: cuff-a-34 und kuff-a-34"},
 	} {
 		p := s.open("nurse", x.language, x.width)
 		grey := func(in string) string {

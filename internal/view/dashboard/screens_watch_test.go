@@ -144,7 +144,16 @@ func (s *stage) wall(t *testing.T) {
 	if err := s.store.CreateDevice(t.Context(), directory.Device{ID: spiffe("workstation/wall"), Kind: "workstation", State: directory.DeviceActive, Mode: directory.ModeDisplay, Wards: []string{"a", "b"}}); err != nil {
 		t.Fatal(err)
 	}
+	past := time.Now().Add(-30 * time.Hour)
+	for bed, name := range map[string]string{"a-71": "Theo Streit", "a-72": "Ute Einig"} {
+		s.bedded(bed, name)
+		s.sensor("oxi-"+bed, "MAX30100", bed, past)
+		s.sensor("new-"+bed, "MAX30100", bed, past)
+	}
 	s.eachSecond(func(i int) {
+		for sensor, spo2 := range map[string]float64{"oxi-a-71": 97, "new-a-71": 84, "oxi-a-72": 97, "new-a-72": 96} {
+			s.say(sensor, time.Now(), archive.Clock{}, beat(70, spo2)...)
+		}
 		s.say("oxi-a-2", time.Now(), archive.Clock{}, beat(float64(70+i%3), 97)...)
 		s.say("oxi-b-1", time.Now(), archive.Clock{}, vitals.Checked(vitals.HeartRate, 88, vitals.Questionable), vitals.Absent(vitals.SpO2, vitals.Motion))
 	})
@@ -152,12 +161,20 @@ func (s *stage) wall(t *testing.T) {
 		name, language string
 		width          int
 		uncertain, why string
-	}{{"en", "en", 1280, "uncertain", "no value: motion"}, {"de-390", "de", 390, "unsicher", "kein Wert: Bewegung"}} {
+		two, equal     string // oximeters that disagree, and that do not: with what to do
+	}{{"en", "en", 1280, "uncertain", "no value: motion", "Two oximeters send: new-a-71 and oxi-a-71 Their values differ too much for both to be right. Look at the patient, and take the sensor off the bed that is not on this patient.",
+		"Two oximeters send: new-a-72 and oxi-a-72 The numbers are those of the sensor named under them. After a swap, take the other off this bed."},
+		{"de-390", "de", 390, "unsicher", "kein Wert: Bewegung", "Zwei Oximeter senden: new-a-71 und oxi-a-71 Die Werte liegen so weit auseinander, dass nicht beide stimmen können. Sehen Sie nach dem Patienten und nehmen Sie den Sensor vom Bett, der nicht an diesem Patienten ist.",
+			"Zwei Oximeter senden: new-a-72 und oxi-a-72 Die Werte sind von dem Sensor, der darunter steht. Nehmen Sie nach einem Wechsel den anderen von diesem Bett."}} {
 		p := s.open("", x.language, x.width)
 		p.do(chromedp.Navigate(s.wallURL+"/display"), chromedp.WaitVisible(testid("wall-Bett a-2")))
 		p.await("live numbers", `document.querySelector('[data-testid="wall-Bett a-2"]')?.dataset.state === 'live'`)
 		p.await("an uncertain one, and one that is absent with its reason", `(t => t?.includes('88?') && t.includes('`+x.uncertain+`') && t.includes('`+x.why+`'))(document.querySelector('[data-testid="wall-Bett b-1"]')?.innerText.replaceAll('\n', ''))`)
-		p.is("no name", `!/Brandt|Sørensen|Novak/.test(document.body.innerText)`)
+		rivals := func(bed string) string {
+			return `document.querySelector('[data-testid="wall-Bett ` + bed + `"] [data-testid="wall-rivals"]')?.innerText`
+		}
+		p.await("two that disagree, and two that do not, with what to do", rivals("a-71")+` === '`+x.two+`' && `+rivals("a-72")+` === '`+x.equal+`'`)
+		p.is("no name", `!/Brandt|Sørensen|Novak|Streit|Einig/.test(document.body.innerText)`)
 		p.fits("wall-" + x.name)
 		if x.language == "de" {
 			p.onlyGerman("wall", english(t))
@@ -179,7 +196,7 @@ func (s *stage) noEmergency(t *testing.T) {
 		name, language string
 		width          int
 		says           string
-	}{{"en", "en", 1280, "is in your care already"}, {"de-390", "de", 390, "schon in Ihrer Obhut"}} {
+	}{{"en", "en", 1280, "is in your care already"}, {"de-390", "de", 390, "Ihnen schon zugeordnet"}} {
 		p := s.open("float", x.language, x.width)
 		p.do(chromedp.WaitVisible(testid("emergency")), chromedp.Click(testid("emergency")))
 		p.await("it says why there is nothing to choose", `document.querySelector('[data-testid="glass-none"]')?.innerText.includes('`+x.says+`')`)
