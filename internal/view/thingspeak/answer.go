@@ -11,6 +11,7 @@ import (
 	"vitalseal/internal/access"
 	"vitalseal/internal/channel"
 	"vitalseal/internal/store"
+	"vitalseal/internal/view/thingspeak/wire"
 )
 
 const (
@@ -22,24 +23,16 @@ const (
 	mediaHTML   = "text/html; charset=utf-8"
 )
 
-const xmlHead = `<?xml version="1.0" encoding="UTF-8"?>` + "\n"
-
 // The face's own refusals. Their texts reach the client.
 var (
 	errNotFound = errors.New("thingspeak: no such channel, field or path")
-	errTooLarge = errors.New("thingspeak: too large")
 	errMethod   = errors.New("thingspeak: method not allowed")
 	errTooOften = errors.New("thingspeak: too many requests")
 )
 
-// badRequest is a mistake of the client that the text explains. It never repeats what the client sent.
-type badRequest struct{ message string }
-
-func (b *badRequest) Error() string { return "thingspeak: " + b.message }
-
 // classify is the one place where an error becomes a status and a text.
 func classify(err error) (status int, code, message string) {
-	var bad *badRequest
+	var bad *wire.BadRequest
 	switch {
 	case errors.Is(err, access.ErrNoSession):
 		return http.StatusUnauthorized, "error_auth_required", "Please provide proper authentication details."
@@ -49,7 +42,7 @@ func classify(err error) (status int, code, message string) {
 		return http.StatusNotFound, "error_resource_not_found", "The requested resource was not found."
 	case errors.Is(err, errMethod):
 		return http.StatusMethodNotAllowed, "error_method_invalid", "Method not allowed."
-	case errors.Is(err, errTooLarge):
+	case errors.Is(err, wire.ErrTooLarge):
 		return http.StatusRequestEntityTooLarge, "error_request_too_large", "Your request is too large."
 	case errors.Is(err, errTooOften), errors.Is(err, access.ErrQuota):
 		return http.StatusTooManyRequests, "error_too_many_requests", "Wait before making another request."
@@ -62,7 +55,7 @@ func classify(err error) (status int, code, message string) {
 	case errors.Is(err, access.ErrUndecided):
 		return http.StatusServiceUnavailable, "error_undecided", "The hub could not decide this now. It is no refusal: try again."
 	case errors.As(err, &bad):
-		return http.StatusBadRequest, "error_bad_request", bad.message
+		return http.StatusBadRequest, "error_bad_request", bad.Message
 	case errors.Is(err, store.ErrInvalid):
 		return http.StatusBadRequest, "error_bad_request", "A value is out of its range."
 	}
@@ -94,7 +87,7 @@ func (f *face) fail(q *request, err error, how tell) {
 		write(q.w, status, mediaText, []byte("0"))
 	case q.ext == "xml":
 		b := fmt.Appendf(nil, "%s<hash>\n  <status>%d</status>\n  <error>\n    <error-code>%s</error-code>\n    <message>%s</message>\n    <details>%s</details>\n  </error>\n</hash>\n",
-			xmlHead, status, code, escape(message), escape(message))
+			wire.XMLHead, status, code, wire.Escape(message), wire.Escape(message))
 		write(q.w, status, mediaXML, b)
 	case q.ext == "txt", q.ext == "csv":
 		reasonOf(q.w, status, message)

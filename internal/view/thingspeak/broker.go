@@ -19,6 +19,7 @@ import (
 	"vitalseal/internal/channel"
 	"vitalseal/internal/form"
 	"vitalseal/internal/signin"
+	"vitalseal/internal/view/thingspeak/wire"
 	"vitalseal/internal/vitals"
 )
 
@@ -53,7 +54,7 @@ type broker struct {
 	clients  map[*mqtt.Client]*mqttClient
 	refusals map[string]*refusal // by client id
 	stations map[string]int
-	wires    map[*wire]struct{}
+	links    map[*link]struct{}
 	closed   bool
 	told     map[int64]time.Time // of patients' channels somebody listens to: the newest second told
 }
@@ -69,14 +70,14 @@ type mqttClient struct {
 
 // subscription is one decided filter. Its grants are renewed while it lasts.
 type subscription struct {
-	topic   topic
+	topic   wire.Topic
 	channel channel.Channel
 	subject access.Subject
 	grants  []access.Grant // for the channel, and for a patient's values
 }
 
-// wire is a client's connection, with its workstation, and bounds that hold whatever the client asks for.
-type wire struct {
+// link is a client's connection, with its workstation, and bounds that hold whatever the client asks for.
+type link struct {
 	net.Conn
 	ws      *websocket.Conn
 	station string
@@ -84,10 +85,10 @@ type wire struct {
 }
 
 // Close does not wait for the other end.
-func (w *wire) Close() error { return w.ws.CloseNow() }
+func (w *link) Close() error { return w.ws.CloseNow() }
 
 // SetDeadline never lets a connection wait for ever.
-func (w *wire) SetDeadline(t time.Time) error {
+func (w *link) SetDeadline(t time.Time) error {
 	if most := time.Now().Add(idleMQTT); t.IsZero() || t.After(most) {
 		t = most
 	}
@@ -95,7 +96,7 @@ func (w *wire) SetDeadline(t time.Time) error {
 }
 
 func newBroker(f *face) (*broker, error) {
-	b := &broker{f: f, clients: map[*mqtt.Client]*mqttClient{}, refusals: map[string]*refusal{}, stations: map[string]int{}, wires: map[*wire]struct{}{}, told: map[int64]time.Time{}}
+	b := &broker{f: f, clients: map[*mqtt.Client]*mqttClient{}, refusals: map[string]*refusal{}, stations: map[string]int{}, links: map[*link]struct{}{}, told: map[int64]time.Time{}}
 	limits := mqtt.NewDefaultServerCapabilities()
 	limits.MaximumClients, limits.MaximumClientWritesPending = maxMQTTClients, maxPending
 	limits.MaximumSessionExpiryInterval, limits.MaximumMessageExpiryInterval = 0, 60
@@ -134,7 +135,7 @@ func (b *broker) serve(w http.ResponseWriter, r *http.Request) {
 	defer func() { _ = c.CloseNow() }()
 	ctx, cancel := context.WithCancel(r.Context())
 	defer cancel()
-	conn := &wire{form.Packets(websocket.NetConn(ctx, c, websocket.MessageBinary), maxPacket-2, cutPacket), c, station, tempo{}}
+	conn := &link{form.Packets(websocket.NetConn(ctx, c, websocket.MessageBinary), maxPacket-2, cutPacket), c, station, tempo{}}
 	if !b.track(conn) || conn.SetDeadline(time.Now().Add(greeting)) != nil {
 		return
 	}
@@ -181,19 +182,19 @@ func (b *broker) leave(station string) {
 }
 
 // track notes a connection, unless the broker is closing.
-func (b *broker) track(c *wire) bool {
+func (b *broker) track(c *link) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if !b.closed {
-		b.wires[c] = struct{}{}
+		b.links[c] = struct{}{}
 	}
 	return !b.closed
 }
 
-func (b *broker) untrack(c *wire) {
+func (b *broker) untrack(c *link) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	delete(b.wires, c)
+	delete(b.links, c)
 }
 
 func (b *broker) client(cl *mqtt.Client) *mqttClient {
@@ -205,7 +206,7 @@ func (b *broker) client(cl *mqtt.Client) *mqttClient {
 // OnConnectAuthenticate lets a device in that is who it says. A last will has nowhere to go, and a session that outlives its
 // connection is not kept: under ThingSpeak's own limits both are refused, else the latter is only never found again.
 func (b *broker) OnConnectAuthenticate(cl *mqtt.Client, pk packets.Packet) bool {
-	conn, ok := cl.Net.Conn.(*wire)
+	conn, ok := cl.Net.Conn.(*link)
 	if !ok {
 		return false
 	}
@@ -238,7 +239,7 @@ func (b *broker) OnDisconnect(cl *mqtt.Client, _ error, _ bool) {
 // OnPacketRead keeps a client to its tempo, and ends a connection that asks for more than there is: to store it less surely than it
 // asked would be a lie.
 func (b *broker) OnPacketRead(cl *mqtt.Client, pk packets.Packet) (packets.Packet, error) {
-	if conn, ok := cl.Net.Conn.(*wire); ok {
+	if conn, ok := cl.Net.Conn.(*link); ok {
 		time.Sleep(conn.tempo.wait(time.Now()))
 		if pk.FixedHeader.Type == packets.Connect {
 			if wrong := b.greetingMistake(pk); wrong != "" {
@@ -267,8 +268,8 @@ func (b *broker) OnACLCheck(cl *mqtt.Client, name string, write bool) bool {
 	if c == nil || write {
 		return c != nil // publish looks at the topic, and answers for it
 	}
-	t, err := parseTopic(name)
-	if err != nil || t.publish {
+	t, err := wire.ParseTopic(name)
+	if err != nil || t.Publish {
 		return false
 	}
 	b.mu.Lock()
@@ -288,8 +289,8 @@ func (b *broker) OnACLCheck(cl *mqtt.Client, name string, write bool) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	c.subs[name] = sub
-	if sub.channel.Patient != "" && b.told[t.channel].IsZero() {
-		b.told[t.channel] = b.f.Now().Add(-settledEntry).Truncate(time.Second)
+	if sub.channel.Patient != "" && b.told[t.Channel].IsZero() {
+		b.told[t.Channel] = b.f.Now().Add(-settledEntry).Truncate(time.Second)
 	}
 	return true
 }
@@ -308,15 +309,15 @@ func (b *broker) OnUnsubscribed(cl *mqtt.Client, pk packets.Packet) {
 // decide has a subscription decided, as a read of the channel by key would be.
 func (b *broker) decide(ctx context.Context, who signin.MQTTClient, s *subscription) error {
 	var ok bool
-	if s.subject, ok = who.On(s.topic.channel, false); !ok {
+	if s.subject, ok = who.On(s.topic.Channel, false); !ok {
 		return access.ErrNoSession
 	}
-	g, err := b.f.Access.DecideView(ctx, s.subject, access.ViewChannel, access.OnChannel(s.topic.channel))
+	g, err := b.f.Access.DecideView(ctx, s.subject, access.ViewChannel, access.OnChannel(s.topic.Channel))
 	if err != nil {
 		return err
 	}
 	s.grants = []access.Grant{g}
-	if s.channel, err = b.f.Store.Channel(ctx, s.topic.channel); err != nil {
+	if s.channel, err = b.f.Store.Channel(ctx, s.topic.Channel); err != nil {
 		return err
 	}
 	if s.channel.Patient != "" {
@@ -342,8 +343,8 @@ func (b *broker) OnPublish(cl *mqtt.Client, pk packets.Packet) (packets.Packet, 
 	}
 	code := codeOf(err)
 	reason := code.Reason
-	if bad := (*badRequest)(nil); errors.As(err, &bad) {
-		reason = bad.message
+	if bad := (*wire.BadRequest)(nil); errors.As(err, &bad) {
+		reason = bad.Message
 	}
 	if errors.Is(err, access.ErrUndecided) {
 		b.notDecided(cl, err)
@@ -364,9 +365,9 @@ func (b *broker) OnPublish(cl *mqtt.Client, pk packets.Packet) (packets.Packet, 
 }
 
 func (b *broker) publish(ctx context.Context, cl *mqtt.Client, pk packets.Packet) error {
-	t, err := parseTopic(pk.TopicName)
-	if err == nil && !t.publish {
-		err = errTopic
+	t, err := wire.ParseTopic(pk.TopicName)
+	if err == nil && !t.Publish {
+		err = wire.ErrTopic
 	}
 	if err != nil {
 		return err
@@ -375,15 +376,15 @@ func (b *broker) publish(ctx context.Context, cl *mqtt.Client, pk packets.Packet
 	if c == nil {
 		return access.ErrNoSession
 	}
-	subject, ok := c.who.On(t.channel, true)
+	subject, ok := c.who.On(t.Channel, true)
 	if !ok {
 		return access.ErrNoSession
 	}
-	grant, err := b.f.Access.Decide(ctx, subject, access.WriteChannel, access.OnChannel(t.channel))
+	grant, err := b.f.Access.Decide(ctx, subject, access.WriteChannel, access.OnChannel(t.Channel))
 	if err != nil {
 		return err
 	}
-	p, err := parsePayload(t, pk.Payload)
+	p, err := wire.ParsePayload(t, pk.Payload)
 	if err != nil {
 		return err
 	}
@@ -391,7 +392,7 @@ func (b *broker) publish(ctx context.Context, cl *mqtt.Client, pk packets.Packet
 	if err != nil {
 		return err
 	}
-	_, err = b.f.accept(ctx, grant, t.channel, e)
+	_, err = b.f.accept(ctx, grant, t.Channel, e)
 	return err
 }
 
@@ -399,13 +400,15 @@ func (b *broker) publish(ctx context.Context, cl *mqtt.Client, pk packets.Packet
 // value would come to them like a new one. now is zero for a free
 // channel; the values of a patient's stand alone only while they are fresh, and are told with their time otherwise.
 func (b *broker) updated(channelID int64, e channel.Entry, now time.Time) {
-	for i, name := range (topic{channel: channelID}).names() {
-		format := formats[max(0, i-1)]
-		b.tell(name, func() []byte { return feed{shape: written(channelID), entries: []channel.Entry{e}}.encode(format) })
+	for i, name := range (wire.Topic{Channel: channelID}).Names() {
+		format := wire.TopicFormats[max(0, i-1)]
+		b.tell(name, func() []byte {
+			return wire.Feed{Shape: wire.WrittenShape(channelID), Entries: []channel.Entry{e}}.Encode(format)
+		})
 	}
 	for i, v := range e.Fields {
 		if v != nil && (now.IsZero() || vitals.FreshnessOf(kindOf(i+1), e.Created, now) == vitals.Fresh) {
-			b.tell(topic{channel: channelID, field: i + 1}.names()[0], func() []byte { return []byte(*v) })
+			b.tell(wire.Topic{Channel: channelID, Field: i + 1}.Names()[0], func() []byte { return []byte(*v) })
 		}
 	}
 }
@@ -446,7 +449,7 @@ func (b *broker) stop() {
 	}
 	b.mu.Lock()
 	b.closed = true
-	for c := range b.wires {
+	for c := range b.links {
 		_ = c.Close()
 	}
 	b.mu.Unlock()
@@ -500,7 +503,7 @@ func (b *broker) recheck(ctx context.Context) {
 }
 
 func (b *broker) renew(ctx context.Context, who signin.MQTTClient, s *subscription) error {
-	subject, ok := who.On(s.topic.channel, false)
+	subject, ok := who.On(s.topic.Channel, false)
 	if !ok {
 		return access.ErrNoSession
 	}
@@ -534,7 +537,7 @@ func (b *broker) patients(ctx context.Context) {
 	for _, subs := range b.connected() {
 		for _, s := range subs {
 			if s.channel.Patient != "" {
-				listeners[s.topic.channel] = s
+				listeners[s.topic.Channel] = s
 			}
 		}
 	}

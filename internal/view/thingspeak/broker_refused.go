@@ -9,6 +9,7 @@ import (
 
 	"vitalseal/internal/access"
 	"vitalseal/internal/channel"
+	"vitalseal/internal/view/thingspeak/wire"
 )
 
 // noTopic stands for a name that cannot be published to.
@@ -90,9 +91,9 @@ func (b *broker) notDecided(cl *mqtt.Client, err error) {
 
 // codeOf is a refusal in MQTT's words.
 func codeOf(err error) packets.Code {
-	var bad *badRequest
+	var bad *wire.BadRequest
 	switch {
-	case errors.Is(err, errTopic):
+	case errors.Is(err, wire.ErrTopic):
 		return packets.ErrTopicNameInvalid
 	case errors.Is(err, access.ErrNoSession), errors.Is(err, access.ErrDenied):
 		return packets.ErrNotAuthorized
@@ -100,7 +101,7 @@ func codeOf(err error) packets.Code {
 		return packets.ErrQuotaExceeded
 	case errors.Is(err, access.ErrUndecided):
 		return packets.ErrServerBusy
-	case errors.Is(err, errTooLarge), errors.As(err, &bad):
+	case errors.Is(err, wire.ErrTooLarge), errors.As(err, &bad):
 		return packets.ErrPayloadFormatInvalid
 	}
 	return packets.ErrUnspecifiedError

@@ -14,6 +14,7 @@ import (
 
 	"vitalseal/internal/channel"
 	"vitalseal/internal/form"
+	"vitalseal/internal/view/thingspeak/wire"
 )
 
 // maxBulkBytes bounds the body of a bulk update. It is what the hub takes for any request, and about 14,400 short messages.
@@ -30,7 +31,7 @@ func (f *face) bulk(q *request) error {
 	case "json":
 		updates, err = f.bulkBody(q)
 	case "csv":
-		q.p, err = writeParameters(q.w, q.r, maxBulkBytes)
+		q.p, err = wire.WriteParameters(q.w, q.r, maxBulkBytes)
 	default:
 		return errNotFound
 	}
@@ -79,13 +80,13 @@ func (f *face) bulk(q *request) error {
 // bulkBody reads {"write_api_key": ..., "updates": [...]}; the messages stay as they are until the write has been decided.
 func (f *face) bulkBody(q *request) ([]json.RawMessage, error) {
 	var err error
-	if q.p, err = queryOf(q.r); err != nil {
+	if q.p, err = wire.QueryOf(q.r); err != nil {
 		return nil, err
 	}
 	if kind, _, err := mime.ParseMediaType(q.r.Header.Get("Content-Type")); q.r.Header.Get("Content-Type") != "" && (err != nil || kind != "application/json") {
-		return nil, &badRequest{"The body must be application/json."}
+		return nil, wire.Bad("The body must be application/json.")
 	}
-	b, err := body(q.w, q.r, maxBulkBytes)
+	b, err := wire.ReadBody(q.w, q.r, maxBulkBytes)
 	if err != nil {
 		return nil, err
 	}
@@ -94,14 +95,14 @@ func (f *face) bulkBody(q *request) ([]json.RawMessage, error) {
 		Updates []json.RawMessage `json:"updates"`
 	}
 	if twice := form.Twice(b); twice != "" {
-		return nil, &badRequest{"The body is not clear: " + twice + "."}
+		return nil, wire.Bad("The body is not clear: " + twice + ".")
 	}
 	d := json.NewDecoder(strings.NewReader(string(b)))
 	if err := d.Decode(&in); err != nil {
-		return nil, &badRequest{"The body is not a JSON object with write_api_key and updates."}
+		return nil, wire.Bad("The body is not a JSON object with write_api_key and updates.")
 	}
 	if _, err := d.Token(); !errors.Is(err, io.EOF) {
-		return nil, &badRequest{"The body has something after its JSON object."}
+		return nil, wire.Bad("The body has something after its JSON object.")
 	}
 	if in.Key != "" {
 		q.p["write_api_key"] = in.Key
@@ -123,7 +124,7 @@ func parseBulk(updates []json.RawMessage, most int, now time.Time) ([]channel.En
 	}
 	entries, at := make([]channel.Entry, len(updates)), times{now: now}
 	for i, u := range updates {
-		p, err := parseJSON(u)
+		p, err := wire.ParseJSON(u)
 		if err == nil {
 			entries[i], err = at.entry(p)
 		}
@@ -137,7 +138,7 @@ func parseBulk(updates []json.RawMessage, most int, now time.Time) ([]channel.En
 // csvColumns are the places of a message of bulk_update.csv after its time.
 var csvColumns = []string{"field1", "field2", "field3", "field4", "field5", "field6", "field7", "field8", "latitude", "longitude", "elevation", "status"}
 
-func parseBulkCSV(p parameters, most int, now time.Time) ([]channel.Entry, error) {
+func parseBulkCSV(p wire.Parameters, most int, now time.Time) ([]channel.Entry, error) {
 	name := ""
 	switch p["time_format"] {
 	case "absolute":
@@ -145,7 +146,7 @@ func parseBulkCSV(p parameters, most int, now time.Time) ([]channel.Entry, error
 	case "relative":
 		name = "delta_t"
 	default:
-		return nil, &badRequest{"time_format is neither absolute nor relative."}
+		return nil, wire.Bad("time_format is neither absolute nor relative.")
 	}
 	text := strings.TrimSuffix(strings.TrimSpace(p["updates"]), "|")
 	if text == "" {
@@ -159,9 +160,9 @@ func parseBulkCSV(p parameters, most int, now time.Time) ([]channel.Entry, error
 	for i, m := range messages {
 		values := strings.Split(m, ",")
 		if len(values) > 1+len(csvColumns) {
-			return nil, numbered(i, &badRequest{"more than 13 columns: time, field1 to field8, latitude, longitude, elevation, status."})
+			return nil, numbered(i, wire.Bad("more than 13 columns: time, field1 to field8, latitude, longitude, elevation, status."))
 		}
-		one := parameters{name: strings.TrimSpace(values[0]), "timezone": p["timezone"]}
+		one := wire.Parameters{name: strings.TrimSpace(values[0]), "timezone": p["timezone"]}
 		for j, v := range values[1:] {
 			if v = form.Value(v); v != "" {
 				one[csvColumns[j]] = v
@@ -178,33 +179,33 @@ func parseBulkCSV(p parameters, most int, now time.Time) ([]channel.Entry, error
 func countBulk(n, most int) error {
 	switch {
 	case n == 0:
-		return &badRequest{"updates is empty or missing."}
+		return wire.Bad("updates is empty or missing.")
 	case n > most:
-		return &badRequest{fmt.Sprintf("updates has more than %d messages.", most)}
+		return wire.Bad(fmt.Sprintf("updates has more than %d messages.", most))
 	}
 	return nil
 }
 
 // numbered says which message a mistake is in.
 func numbered(i int, err error) error {
-	if bad := (*badRequest)(nil); errors.As(err, &bad) {
-		return &badRequest{fmt.Sprintf("updates: message %d: %s", i+1, bad.message)}
+	if bad := (*wire.BadRequest)(nil); errors.As(err, &bad) {
+		return wire.Bad(fmt.Sprintf("updates: message %d: %s", i+1, bad.Message))
 	}
 	return err
 }
 
-func (t *times) entry(p parameters) (channel.Entry, error) {
+func (t *times) entry(p wire.Parameters) (channel.Entry, error) {
 	delta, relative := p["delta_t"]
 	switch {
 	case relative && p["created_at"] != "", !relative && p["created_at"] == "":
-		return channel.Entry{}, &badRequest{"it needs either created_at or delta_t."}
+		return channel.Entry{}, wire.Bad("it needs either created_at or delta_t.")
 	case !relative:
 		t.absolute++
 		return parseEntry(p, t.now)
 	}
 	seconds, err := strconv.ParseFloat(delta, 64)
 	if err != nil || !(seconds >= 0 && seconds <= 1e9) || math.Trunc(seconds) != seconds || seconds == 0 && len(t.deltas) > 0 {
-		return channel.Entry{}, &badRequest{"delta_t is not a number of whole seconds, from 1 after the first message."}
+		return channel.Entry{}, wire.Bad("delta_t is not a number of whole seconds, from 1 after the first message.")
 	}
 	t.deltas = append(t.deltas, time.Duration(seconds)*time.Second)
 	return parseEntry(p, t.now)
@@ -213,12 +214,12 @@ func (t *times) entry(p parameters) (channel.Entry, error) {
 // settle fills in the times of relative messages.
 func (t *times) settle(entries []channel.Entry) error {
 	if t.absolute > 0 && len(t.deltas) > 0 {
-		return &badRequest{"updates has both created_at and delta_t."}
+		return wire.Bad("updates has both created_at and delta_t.")
 	}
 	at := t.now.UTC().Truncate(time.Second)
 	for i := len(t.deltas) - 1; i >= 0; i-- {
 		if at.Year() < 1970 {
-			return &badRequest{"delta_t leads to before 1970."}
+			return wire.Bad("delta_t leads to before 1970.")
 		}
 		entries[i].Created = at
 		at = at.Add(-t.deltas[i])
@@ -226,7 +227,7 @@ func (t *times) settle(entries []channel.Entry) error {
 	seen := make(map[time.Time]bool, len(entries))
 	for i, e := range entries {
 		if seen[e.Created] {
-			return numbered(i, &badRequest{"another message has the same time, which is unique in a channel."})
+			return numbered(i, wire.Bad("another message has the same time, which is unique in a channel."))
 		}
 		seen[e.Created] = true
 	}

@@ -10,6 +10,7 @@ import (
 
 	"vitalseal/internal/access"
 	"vitalseal/internal/channel"
+	"vitalseal/internal/view/thingspeak/wire"
 )
 
 const perPage = 15
@@ -55,12 +56,12 @@ type keyObject struct {
 }
 
 func describe(c channel.Channel) channelObject {
-	form := written(0)
-	o := channelObject{ID: c.ID, Name: c.Name, Description: c.Description, Latitude: given(c.Latitude), Longitude: given(c.Longitude),
-		Created: form.stamp(c.Created), Updated: form.stamp(c.Updated), Elevation: given(c.Elevation), Public: c.Public, URL: given(c.URL),
+	form := wire.WrittenShape(0)
+	o := channelObject{ID: c.ID, Name: c.Name, Description: c.Description, Latitude: wire.OrNull(c.Latitude), Longitude: wire.OrNull(c.Longitude),
+		Created: form.Stamp(c.Created), Updated: form.Stamp(c.Updated), Elevation: wire.OrNull(c.Elevation), Public: c.Public, URL: wire.OrNull(c.URL),
 		Metadata: c.Metadata, Tags: []tag{}, Keys: []keyObject{}}
 	for i, to := range []*string{&o.Field1, &o.Field2, &o.Field3, &o.Field4, &o.Field5, &o.Field6, &o.Field7, &o.Field8} {
-		*to = fieldName(c, i+1)
+		*to = wire.FieldName(c, i+1)
 	}
 	if c.LastEntryID != 0 {
 		o.Last = &c.LastEntryID
@@ -83,7 +84,7 @@ func tagsOf(c channel.Channel) (all []string) {
 // ownChannels lists what the owner of an account key made; administrators' list has what the hospital's own tools made as well.
 func (f *face) ownChannels(q *request) error {
 	var err error
-	if q.p, err = queryOf(q.r); err != nil {
+	if q.p, err = wire.QueryOf(q.r); err != nil {
 		return err
 	}
 	s, err := f.account(q)
@@ -112,14 +113,14 @@ func (f *face) ownChannels(q *request) error {
 }
 
 // settings reads a channel's settings over c's; what is not given stays.
-func settings(p parameters, c channel.Channel) (channel.Channel, error) {
+func settings(p wire.Parameters, c channel.Channel) (channel.Channel, error) {
 	for name, to := range map[string]*string{"name": &c.Name, "description": &c.Description, "latitude": &c.Latitude, "longitude": &c.Longitude,
 		"elevation": &c.Elevation, "metadata": &c.Metadata, "url": &c.URL, "tags": &c.Tags} {
 		if v, ok := p[name]; ok {
 			*to = v
 		}
 	}
-	for i, name := range fieldNames {
+	for i, name := range wire.FieldNames {
 		if v, ok := p[name]; ok {
 			c.Fields[i] = v
 		}
@@ -131,7 +132,7 @@ func settings(p parameters, c channel.Channel) (channel.Channel, error) {
 	case "false", "0":
 		c.Public = false
 	default:
-		return c, &badRequest{"public_flag is neither true nor false."}
+		return c, wire.Bad("public_flag is neither true nor false.")
 	}
 	return c, errors.Join(inRange("latitude", c.Latitude, 90), inRange("longitude", c.Longitude, 180), inRange("elevation", c.Elevation, 1e7))
 }
@@ -140,7 +141,7 @@ func settings(p parameters, c channel.Channel) (channel.Channel, error) {
 func (f *face) createChannel(q *request) error {
 	ctx := q.r.Context()
 	var err error
-	if q.p, err = writeParameters(q.w, q.r, maxBodyBytes); err != nil {
+	if q.p, err = wire.WriteParameters(q.w, q.r, wire.MaxBodyBytes); err != nil {
 		return err
 	}
 	s, err := f.account(q)
@@ -192,7 +193,7 @@ func (f *face) viewChannel(q *request) error {
 	if err != nil {
 		return err
 	}
-	if q.p, err = queryOf(q.r); err != nil {
+	if q.p, err = wire.QueryOf(q.r); err != nil {
 		return err
 	}
 	c, _, _, err := f.decideRead(q, id)
@@ -211,7 +212,7 @@ func (f *face) managed(q *request, purpose string) (c channel.Channel, g access.
 	if err != nil {
 		return c, g, err
 	}
-	if q.p, err = writeParameters(q.w, q.r, maxBodyBytes); err != nil {
+	if q.p, err = wire.WriteParameters(q.w, q.r, wire.MaxBodyBytes); err != nil {
 		return c, g, err
 	}
 	s, err := f.account(q)
@@ -289,10 +290,10 @@ func (f *face) publicChannels(q *request) error {
 		return errNotFound
 	}
 	var err error
-	if q.p, err = queryOf(q.r); err != nil {
+	if q.p, err = wire.QueryOf(q.r); err != nil {
 		return err
 	}
-	page, _, err := q.p.number("page", 1_000_000)
+	page, _, err := q.p.Number("page", 1_000_000)
 	if err != nil {
 		return err
 	}
@@ -359,7 +360,7 @@ func (f *face) login(q *request, known map[string]string, person string) (string
 // near is a circle on the earth; the zero value has everything in it.
 type near struct{ latitude, longitude, km float64 }
 
-func parseNear(p parameters) (n near, err error) {
+func parseNear(p wire.Parameters) (n near, err error) {
 	if p["latitude"] == "" && p["longitude"] == "" && p["distance"] == "" {
 		return n, nil
 	}
@@ -370,12 +371,12 @@ func parseNear(p parameters) (n near, err error) {
 	}{{"latitude", &n.latitude, 90}, {"longitude", &n.longitude, 180}, {"distance", &n.km, 20_100}} {
 		v, err := strconv.ParseFloat(p[t.name], 64)
 		if err != nil || math.IsNaN(v) || math.Abs(v) > t.limit {
-			return n, &badRequest{"latitude, longitude and distance (km) belong together, and are numbers."}
+			return n, wire.Bad("latitude, longitude and distance (km) belong together, and are numbers.")
 		}
 		*t.to = v
 	}
 	if n.km <= 0 {
-		return n, &badRequest{"distance is not above 0."}
+		return n, wire.Bad("distance is not above 0.")
 	}
 	return n, nil
 }

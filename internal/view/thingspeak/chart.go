@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"vitalseal/internal/channel"
+	"vitalseal/internal/view/thingspeak/wire"
 )
 
 // look is how a chart is to look.
@@ -32,12 +33,12 @@ const refreshSeconds = 15
 var colour = regexp.MustCompile(`^(#?([0-9A-Fa-f]{3}|[0-9A-Fa-f]{6})|[A-Za-z]{3,20})$`)
 
 // parseLook reads a chart's own parameters. Colours are checked rather than escaped: they end up in a style.
-func parseLook(p parameters) (l look, err error) {
+func parseLook(p wire.Parameters) (l look, err error) {
 	l = look{title: p["title"], xaxis: p["xaxis"], yaxis: p["yaxis"], color: "#d62020", background: "#ffffff", kind: "line", width: 450, height: 250,
 		dynamic: p["dynamic"] == "true", export: p["export"] == "true"}
 	for _, s := range []string{l.title, l.xaxis, l.yaxis} {
-		if len(s) > maxFieldBytes {
-			return l, errTooLarge
+		if len(s) > wire.MaxFieldBytes {
+			return l, wire.ErrTooLarge
 		}
 	}
 	for name, to := range map[string]*string{"color": &l.color, "bgcolor": &l.background} {
@@ -46,7 +47,7 @@ func parseLook(p parameters) (l look, err error) {
 			continue
 		}
 		if !colour.MatchString(s) {
-			return l, &badRequest{name + " is not a colour such as #d62020."}
+			return l, wire.Bad(name + " is not a colour such as #d62020.")
 		}
 		if s[0] != '#' && strings.Trim(s, "0123456789abcdefABCDEF") == "" {
 			s = "#" + s
@@ -55,7 +56,7 @@ func parseLook(p parameters) (l look, err error) {
 	}
 	if s := p["type"]; s != "" {
 		if !slices.Contains([]string{"line", "spline", "step", "bar", "column"}, s) {
-			return l, &badRequest{"type is none of line, spline, step, bar, column."}
+			return l, wire.Bad("type is none of line, spline, step, bar, column.")
 		}
 		l.kind = s
 	}
@@ -69,7 +70,7 @@ func parseLook(p parameters) (l look, err error) {
 		}
 		n, err := strconv.Atoi(s)
 		if err != nil || n < 100 || n > 4000 {
-			return l, &badRequest{name + " is not a number of pixels from 100 to 4000."}
+			return l, wire.Bad(name + " is not a number of pixels from 100 to 4000.")
 		}
 		*to = n
 	}
@@ -79,12 +80,12 @@ func parseLook(p parameters) (l look, err error) {
 		}
 		v, err := strconv.ParseFloat(p[name], 64)
 		if err != nil || math.IsNaN(v) || math.Abs(v) > 1e15 {
-			return l, &badRequest{name + " is not a number."}
+			return l, wire.Bad(name + " is not a number.")
 		}
 		*to = &v
 	}
 	if l.low != nil && l.high != nil && *l.low >= *l.high {
-		return l, &badRequest{"yaxismin is not below yaxismax."}
+		return l, wire.Bad("yaxismin is not below yaxismax.")
 	}
 	return l, nil
 }
@@ -105,7 +106,7 @@ func (f *face) chart(q *request) error {
 		return err
 	}
 	c := rd.channel
-	l.channelName, l.measure = c.Name, fieldName(c, rd.field)
+	l.channelName, l.measure = c.Name, wire.FieldName(c, rd.field)
 	if l.title == "" {
 		l.title = l.channelName
 	}
@@ -128,10 +129,10 @@ func (f *face) chart(q *request) error {
 		fmt.Fprintf(&b, "<meta http-equiv=\"refresh\" content=\"%d\">\n", refreshSeconds)
 	}
 	fmt.Fprintf(&b, "<title>%s</title>\n<style nonce=\"%s\">html,body{margin:0;background:%s}svg{display:block;font:11px sans-serif}a{position:absolute;right:4px;bottom:2px;font:11px sans-serif}</style>\n</head>\n<body>\n",
-		escape(l.title), nonce, l.background)
+		wire.Escape(l.title), nonce, l.background)
 	l.draw(&b, rd, list)
 	if l.export {
-		fmt.Fprintf(&b, "<a href=\"%s\" download>CSV</a>\n", escape(exportAddress(q, rd)))
+		fmt.Fprintf(&b, "<a href=\"%s\" download>CSV</a>\n", wire.Escape(exportAddress(q, rd)))
 	}
 	b.WriteString("</body>\n</html>\n")
 	write(q.w, http.StatusOK, mediaHTML, []byte(b.String()))
@@ -162,16 +163,16 @@ func (l look) draw(b *strings.Builder, rd reading, list []channel.Entry) {
 	low, high := math.Inf(1), math.Inf(-1)
 	for _, e := range list {
 		m := mark{at: e.Created}
-		if m.value, m.ok = rd.value(e.Fields[rd.field-1]); m.ok {
+		if m.value, m.ok = rd.Value(e.Fields[rd.field-1]); m.ok {
 			low, high = min(low, m.value), max(high, m.value)
 		}
 		marks = append(marks, m)
 	}
 	fmt.Fprintf(b, "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"%d\" height=\"%d\" viewBox=\"0 0 %[1]d %[2]d\" role=\"img\" aria-label=\"%s\">\n",
-		l.width, l.height, escape(l.title))
-	fmt.Fprintf(b, "<text x=\"%d\" y=\"18\" text-anchor=\"middle\" font-size=\"14\">%s</text>\n", l.width/2, escape(l.title))
-	fmt.Fprintf(b, "<text x=\"%d\" y=\"%d\" text-anchor=\"middle\">%s</text>\n", l.width/2, l.height-6, escape(l.xaxis))
-	fmt.Fprintf(b, "<text x=\"12\" y=\"%d\" text-anchor=\"middle\" transform=\"rotate(-90 12 %[1]d)\">%s</text>\n", l.height/2, escape(l.yaxis))
+		l.width, l.height, wire.Escape(l.title))
+	fmt.Fprintf(b, "<text x=\"%d\" y=\"18\" text-anchor=\"middle\" font-size=\"14\">%s</text>\n", l.width/2, wire.Escape(l.title))
+	fmt.Fprintf(b, "<text x=\"%d\" y=\"%d\" text-anchor=\"middle\">%s</text>\n", l.width/2, l.height-6, wire.Escape(l.xaxis))
+	fmt.Fprintf(b, "<text x=\"12\" y=\"%d\" text-anchor=\"middle\" transform=\"rotate(-90 12 %[1]d)\">%s</text>\n", l.height/2, wire.Escape(l.yaxis))
 	if math.IsInf(low, 0) {
 		fmt.Fprintf(b, "<text x=\"%d\" y=\"%d\" text-anchor=\"middle\" fill=\"#666\">no values</text>\n</svg>\n", l.width/2, l.height/2)
 		return
@@ -230,7 +231,7 @@ func (l look) axes(b *strings.Builder, rd reading, low, high float64, first, las
 	}
 	for i := range ticks + 1 {
 		t := first.Add(last.Sub(first) * time.Duration(i) / ticks)
-		fmt.Fprintf(b, "<text x=\"%.1f\" y=\"%d\" text-anchor=\"middle\">%s</text>\n", x(t), l.height-bottom+16, t.In(rd.loc).Format(layout))
+		fmt.Fprintf(b, "<text x=\"%.1f\" y=\"%d\" text-anchor=\"middle\">%s</text>\n", x(t), l.height-bottom+16, t.In(rd.Loc).Format(layout))
 	}
 }
 

@@ -9,12 +9,13 @@ import (
 
 	"vitalseal/internal/access"
 	"vitalseal/internal/channel"
+	"vitalseal/internal/view/thingspeak/wire"
 	"vitalseal/internal/vitals"
 )
 
 // reading is a read that has been decided.
 type reading struct {
-	ask
+	wire.Ask
 	channel channel.Channel
 	grant   access.Grant
 	subject access.Subject
@@ -30,10 +31,10 @@ func (f *face) open(q *request) (rd reading, err error) {
 	if rd.field, err = q.field(); err != nil {
 		return rd, err
 	}
-	if q.p, err = queryOf(q.r); err != nil {
+	if q.p, err = wire.QueryOf(q.r); err != nil {
 		return rd, err
 	}
-	if rd.ask, err = parseAsk(q.p, f.Now()); err != nil {
+	if rd.Ask, err = wire.ParseAsk(q.p, f.Now()); err != nil {
 		return rd, err
 	}
 	if rd.channel, rd.grant, rd.subject, err = f.decideRead(q, id); err != nil {
@@ -42,8 +43,8 @@ func (f *face) open(q *request) (rd reading, err error) {
 	switch {
 	case rd.channel.Patient == "":
 		shared(q.w.Header())
-	case rd.callback != "":
-		return rd, &badRequest{"callback is not for a patient's channel: no other site's page may read it."}
+	case rd.Callback != "":
+		return rd, wire.Bad("callback is not for a patient's channel: no other site's page may read it.")
 	}
 	return rd, nil
 }
@@ -58,7 +59,7 @@ func (f *face) decideRead(q *request, id int64) (c channel.Channel, g access.Gra
 		return c, g, subject, fmt.Errorf("%w: %w", access.ErrUndecided, err)
 	}
 	subject, key, err := access.Subject{}, access.APIKey{}, error(access.ErrNoSession)
-	if text := keyOf(q.r, q.p); text != "" || !ref.Public {
+	if text := wire.KeyOf(q.r, q.p); text != "" || !ref.Public {
 		subject, key, err = f.SignIn.AuthenticateKey(ctx, text, f.Workstation(q.r))
 	}
 	if ref.Public && ref.Patient == "" && (err != nil || key.Write || key.Channel != id && !key.Account()) {
@@ -84,50 +85,50 @@ func (f *face) decideRead(q *request, id int64) (c channel.Channel, g access.Gra
 
 // list are the entries that a reading asks for, summed up and adjusted.
 func (f *face) list(q *request, rd *reading) ([]channel.Entry, error) {
-	most := rd.results
-	if rd.bucket != "" { // results counts buckets then
+	most := rd.Results
+	if rd.Bucket != "" { // results counts buckets then
 		if most = MaxResults; rd.channel.Patient != "" {
 			most = maxBundles
 		}
 	}
 	var list []channel.Entry
 	var err error
-	if rd.low != 0 || rd.high != 0 {
+	if rd.Low != 0 || rd.High != 0 {
 		list, err = f.listByID(q, rd, most)
 	} else {
-		list, err = f.entries(q.r.Context(), rd.grant, rd.channel, rd.from, rd.to, most, nil)
+		list, err = f.entries(q.r.Context(), rd.grant, rd.channel, rd.From, rd.To, most, nil)
 	}
 	if err != nil {
 		return nil, err
 	}
-	if rd.bucket == "" {
-		rd.adjust(list)
+	if rd.Bucket == "" {
+		rd.Adjust(list)
 		return list, nil
 	}
-	list = rd.summed(list)
-	if rd.given {
-		list = list[max(0, len(list)-rd.results):]
+	list = rd.Summed(list)
+	if rd.Given {
+		list = list[max(0, len(list)-rd.Results):]
 	}
 	return list, nil
 }
 
 // listByID are the entries between two ids, and within the span if one was given.
 func (f *face) listByID(q *request, rd *reading, most int) ([]channel.Entry, error) {
-	high := rd.high
+	high := rd.High
 	if high == 0 {
 		high = 1<<63 - 1
 	}
 	timed := slices.ContainsFunc([]string{"days", "minutes", "start", "end"}, func(name string) bool { return q.p[name] != "" })
-	if !rd.given && rd.bucket == "" {
+	if !rd.Given && rd.Bucket == "" {
 		most = MaxResults
 	}
 	limit := most
 	if timed {
 		limit = MaxResults
 	}
-	list, err := f.between(q.r.Context(), rd.grant, rd.channel, rd.low, high, limit)
+	list, err := f.between(q.r.Context(), rd.grant, rd.channel, rd.Low, high, limit)
 	if timed {
-		list = slices.DeleteFunc(list, func(e channel.Entry) bool { return e.Created.Before(rd.from) || !e.Created.Before(rd.to) })
+		list = slices.DeleteFunc(list, func(e channel.Entry) bool { return e.Created.Before(rd.From) || !e.Created.Before(rd.To) })
 	}
 	return list[max(0, len(list)-most):], err
 }
@@ -142,15 +143,15 @@ func (f *face) feeds(q *request) error {
 	if err != nil {
 		return err
 	}
-	return f.answerFeed(q, rd, list, shapeOf(rd.channel, rd.ask, rd.field))
+	return f.answerFeed(q, rd, list, wire.ShapeOf(rd.channel, rd.Ask, rd.field))
 }
 
-func (f *face) answerFeed(q *request, rd reading, list []channel.Entry, form shape) error {
+func (f *face) answerFeed(q *request, rd reading, list []channel.Entry, form wire.Shape) error {
 	c := rd.channel
 	last := c.LastEntryID
 	if c.Patient != "" && q.ext != "csv" {
 		newest := list
-		if !rd.newest || len(list) == 0 || form.noID || rd.high != 0 { // one entry is a short look; usually the list has it already
+		if !rd.Newest || len(list) == 0 || form.NoID || rd.High != 0 { // one entry is a short look; usually the list has it already
 			var err error
 			if newest, err = f.newest(q, &rd, nil); err != nil {
 				return err
@@ -163,7 +164,7 @@ func (f *face) answerFeed(q *request, rd reading, list []channel.Entry, form sha
 	for _, e := range list { // written since the channel was read
 		last = max(last, e.ID)
 	}
-	return f.send(q, rd.ask, feed{shape: form, channel: &c, last: last, entries: list}.encode(q.ext))
+	return f.send(q, rd.Ask, wire.Feed{Shape: form, Channel: &c, Last: last, Entries: list}.Encode(q.ext))
 }
 
 func (f *face) newest(q *request, rd *reading, keep func(channel.Entry) bool) ([]channel.Entry, error) {
@@ -171,7 +172,7 @@ func (f *face) newest(q *request, rd *reading, keep func(channel.Entry) bool) ([
 }
 
 // send writes an encoded answer, with what the client wants around it: callback around JSON, prepend and append around text.
-func (f *face) send(q *request, a ask, b []byte) error {
+func (f *face) send(q *request, a wire.Ask, b []byte) error {
 	media := mediaJSON // text is JSON as well, unless it is one value
 	switch q.ext {
 	case "xml":
@@ -179,22 +180,22 @@ func (f *face) send(q *request, a ask, b []byte) error {
 	case "csv":
 		media = mediaCSV
 	case "txt", "":
-		if a.prepend != "" || a.append != "" {
+		if a.Prepend != "" || a.Append != "" {
 			media = mediaText
-			b = slices.Concat([]byte(a.prepend), b, []byte(a.append))
+			b = slices.Concat([]byte(a.Prepend), b, []byte(a.Append))
 		}
 	}
-	if a.callback != "" && media == mediaJSON && q.ext != "txt" {
+	if a.Callback != "" && media == mediaJSON && q.ext != "txt" {
 		media = mediaScript
-		b = slices.Concat([]byte("/**/"+a.callback+"("), b, []byte(")")) // the comment: so that it can be nothing else than a script
+		b = slices.Concat([]byte("/**/"+a.Callback+"("), b, []byte(")")) // the comment: so that it can be nothing else than a script
 	}
 	write(q.w, http.StatusOK, media, b)
 	return nil
 }
 
 // value answers with one value alone, as text clients want it.
-func (f *face) value(q *request, a ask, v string) error {
-	write(q.w, http.StatusOK, mediaText, []byte(a.prepend+v+a.append))
+func (f *face) value(q *request, a wire.Ask, v string) error {
+	write(q.w, http.StatusOK, mediaText, []byte(a.Prepend+v+a.Append))
 	return nil
 }
 
@@ -243,15 +244,15 @@ func (f *face) lastEntry(q *request, rd *reading) (e channel.Entry, err error) {
 
 func (f *face) one(q *request, rd reading, e channel.Entry) error {
 	list := []channel.Entry{e}
-	rd.adjust(list)
+	rd.Adjust(list)
 	if v := list[0].Fields[max(0, rd.field-1)]; rd.field != 0 && q.plainText() {
 		if v == nil {
 			return errNotFound
 		}
-		return f.value(q, rd.ask, *v)
+		return f.value(q, rd.Ask, *v)
 	}
-	rd.bucket = "" // an entry as such has its id
-	return f.send(q, rd.ask, feed{shape: shapeOf(rd.channel, rd.ask, rd.field), entries: list}.encode(q.ext))
+	rd.Bucket = "" // an entry as such has its id
+	return f.send(q, rd.Ask, wire.Feed{Shape: wire.ShapeOf(rd.channel, rd.Ask, rd.field), Entries: list}.Encode(q.ext))
 }
 
 // entry answers with the entry of an id.
@@ -284,13 +285,13 @@ func (f *face) age(q *request) error {
 	seconds := strconv.FormatInt(int64(max(0, f.Now().Sub(e.Created))/time.Second), 10)
 	switch q.ext {
 	case "", "txt":
-		return f.value(q, rd.ask, seconds)
+		return f.value(q, rd.Ask, seconds)
 	case "xml":
-		return f.send(q, rd.ask, []byte(xmlHead+"<feed>\n  <last-data-age>"+seconds+"</last-data-age>\n  <last-data-age-units>s</last-data-age-units>\n</feed>\n"))
+		return f.send(q, rd.Ask, []byte(wire.XMLHead+"<feed>\n  <last-data-age>"+seconds+"</last-data-age>\n  <last-data-age-units>s</last-data-age-units>\n</feed>\n"))
 	case "csv":
-		return f.send(q, rd.ask, []byte("last_data_age,last_data_age_units\n"+seconds+",s\n"))
+		return f.send(q, rd.Ask, []byte("last_data_age,last_data_age_units\n"+seconds+",s\n"))
 	}
-	return f.send(q, rd.ask, []byte(`{"last_data_age":"`+seconds+`","last_data_age_units":"s"}`))
+	return f.send(q, rd.Ask, []byte(`{"last_data_age":"`+seconds+`","last_data_age_units":"s"}`))
 }
 
 // statuses answers with the entries that have a status, and nothing else of them.
@@ -299,14 +300,14 @@ func (f *face) statuses(q *request) error {
 	if err != nil {
 		return err
 	}
-	rd.bucket = ""
+	rd.Bucket = ""
 	var list []channel.Entry
 	if rd.channel.Patient == "" { // a patient's monitor has none
-		if list, err = f.entries(q.r.Context(), rd.grant, rd.channel, rd.from, rd.to, rd.results, hasStatus); err != nil {
+		if list, err = f.entries(q.r.Context(), rd.grant, rd.channel, rd.From, rd.To, rd.Results, hasStatus); err != nil {
 			return err
 		}
 	}
-	return f.answerFeed(q, rd, list, shape{status: true, location: rd.location, metadata: rd.metadata, loc: rd.loc})
+	return f.answerFeed(q, rd, list, wire.Shape{Status: true, Location: rd.Location, Metadata: rd.Metadata, Loc: rd.Loc})
 }
 
 func hasStatus(e channel.Entry) bool { return e.Status != "" }
@@ -326,9 +327,9 @@ func (f *face) lastStatus(q *request) error {
 		return errNotFound
 	}
 	if q.plainText() {
-		return f.value(q, rd.ask, list[0].Status)
+		return f.value(q, rd.Ask, list[0].Status)
 	}
-	return f.send(q, rd.ask, feed{shape: shape{status: true, location: rd.location, loc: rd.loc}, entries: list}.encode(q.ext))
+	return f.send(q, rd.Ask, wire.Feed{Shape: wire.Shape{Status: true, Location: rd.Location, Loc: rd.Loc}, Entries: list}.Encode(q.ext))
 }
 
 // lastOf answers with the newest bucket: of an hour, unless the parameter of that name says another length.
@@ -342,7 +343,7 @@ func (f *face) lastOf(way string) func(*request) error {
 		if length == "" {
 			length = "60"
 		}
-		rd.setBucket(way, length)
+		rd.SetBucket(way, length)
 		list, err := f.list(q, &rd)
 		if err != nil {
 			return err
@@ -352,15 +353,15 @@ func (f *face) lastOf(way string) func(*request) error {
 		}
 		e := list[len(list)-1]
 		if v := e.Fields[max(0, rd.field-1)]; rd.field != 0 && q.plainText() {
-			if end := rd.next(e.Created); rd.channel.Patient != "" && f.Now().Sub(end) > vitals.NoDataAfter {
+			if end := rd.Next(e.Created); rd.channel.Patient != "" && f.Now().Sub(end) > vitals.NoDataAfter {
 				f.tellAge(q.w, end) // without its time the figure of a past hour would stand for this one
 				return errNotFound
 			}
 			if v == nil {
 				return errNotFound
 			}
-			return f.value(q, rd.ask, *v)
+			return f.value(q, rd.Ask, *v)
 		}
-		return f.send(q, rd.ask, feed{shape: shapeOf(rd.channel, rd.ask, rd.field), entries: []channel.Entry{e}}.encode(q.ext))
+		return f.send(q, rd.Ask, wire.Feed{Shape: wire.ShapeOf(rd.channel, rd.Ask, rd.field), Entries: []channel.Entry{e}}.Encode(q.ext))
 	}
 }

@@ -3,11 +3,11 @@ package thingspeak
 import (
 	"net/http"
 	"slices"
-	"strconv"
 	"strings"
 
 	"vitalseal/internal/access"
 	"vitalseal/internal/form"
+	"vitalseal/internal/view/thingspeak/wire"
 )
 
 // endpoint is a method and path, who answers, and how a refusal is told.
@@ -30,7 +30,7 @@ const (
 type request struct {
 	w    http.ResponseWriter
 	r    *http.Request
-	p    parameters
+	p    wire.Parameters
 	ext  string // "json", "xml", "csv", "txt", or "" for no word about it
 	path map[string]string
 }
@@ -125,8 +125,8 @@ func (t *route) match(parts []string) (path map[string]string, ext string, ok bo
 
 // number is an id of a path: a plain number from 1.
 func number(s string) (int64, error) {
-	n, err := strconv.ParseInt(s, 10, 64)
-	if err != nil || n <= 0 || s[0] < '1' || s[0] > '9' {
+	n, ok := wire.ParseID(s)
+	if !ok {
 		return 0, errNotFound
 	}
 	return n, nil
@@ -146,7 +146,7 @@ func (q *request) field() (int, error) {
 
 // account is whose account key the request has.
 func (f *face) account(q *request) (access.Subject, error) {
-	s, k, err := f.SignIn.AuthenticateKey(q.r.Context(), keyOf(q.r, q.p), f.Workstation(q.r))
+	s, k, err := f.SignIn.AuthenticateKey(q.r.Context(), wire.KeyOf(q.r, q.p), f.Workstation(q.r))
 	if err == nil && !k.Account() {
 		err = access.ErrNoSession
 	}

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"vitalseal/internal/channel"
+	"vitalseal/internal/view/thingspeak/wire"
 )
 
 // streamPage is how many entries are read at a time, streamSpan how much of a patient's time.
@@ -28,15 +29,15 @@ func (f *face) stream(q *request) error {
 	if err != nil {
 		return err
 	}
-	form := shapeOf(rd.channel, rd.ask, 0)
-	form.noID = false
+	form := wire.ShapeOf(rd.channel, rd.Ask, 0)
+	form.NoID = false
 	q.w.Header().Set("Content-Type", mediaCSV)
 	out := http.NewResponseController(q.w)
 	head := true
 	send := func(list []channel.Entry) error {
-		rd.adjust(list)
+		rd.Adjust(list)
 		_ = out.SetWriteDeadline(time.Now().Add(time.Minute)) // a reader who stops reading must not hold a page for ever
-		_, err := q.w.Write(feed{shape: form, entries: list}.csv(head))
+		_, err := q.w.Write(wire.Feed{Shape: form, Entries: list}.CSV(head))
 		head = false
 		if err == nil {
 			_ = out.Flush()
@@ -71,7 +72,7 @@ func (f *face) renew(q *request, rd *reading) error {
 
 func (f *face) streamFree(q *request, rd *reading, send func([]channel.Entry) error) error {
 	timed := slices.ContainsFunc([]string{"results", "days", "minutes", "start", "end"}, func(name string) bool { return q.p[name] != "" })
-	low, high := max(rd.low, 1), rd.high
+	low, high := max(rd.Low, 1), rd.High
 	if high == 0 {
 		high = 1<<63 - 1
 	}
@@ -88,7 +89,7 @@ func (f *face) streamFree(q *request, rd *reading, send func([]channel.Entry) er
 			low = list[n-1].ID + 1
 		}
 		if timed {
-			list = slices.DeleteFunc(list, func(e channel.Entry) bool { return e.Created.Before(rd.from) || !e.Created.Before(rd.to) })
+			list = slices.DeleteFunc(list, func(e channel.Entry) bool { return e.Created.Before(rd.From) || !e.Created.Before(rd.To) })
 		}
 		if len(list) > 0 || first {
 			if err := send(list); err != nil {
@@ -102,17 +103,17 @@ func (f *face) streamFree(q *request, rd *reading, send func([]channel.Entry) er
 }
 
 func (f *face) streamPatient(q *request, rd *reading, send func([]channel.Entry) error) error {
-	from := rd.from
+	from := rd.From
 	if from.Before(f.Now().Add(-366 * 24 * time.Hour)) { // no store keeps more; every step costs a look
 		from = f.Now().Add(-366 * 24 * time.Hour).Truncate(time.Second)
 	}
-	for first := true; from.Before(rd.to); first = false {
+	for first := true; from.Before(rd.To); first = false {
 		if err := f.renew(q, rd); err != nil {
 			return err
 		}
 		to := from.Add(streamSpan)
-		if to.After(rd.to) {
-			to = rd.to
+		if to.After(rd.To) {
+			to = rd.To
 		}
 		list, err := f.entries(q.r.Context(), rd.grant, rd.channel, from, to, MaxResults, nil)
 		if err != nil {

@@ -7,6 +7,7 @@ import (
 
 	"vitalseal/internal/access"
 	"vitalseal/internal/channel"
+	"vitalseal/internal/view/thingspeak/wire"
 )
 
 // commandObject is a command as ThingSpeak describes it.
@@ -19,24 +20,24 @@ type commandObject struct {
 }
 
 func commandOf(c channel.Command) commandObject {
-	form := written(0)
-	o := commandObject{ID: c.ID, Text: c.Text, Created: form.stamp(c.Created)}
+	form := wire.WrittenShape(0)
+	o := commandObject{ID: c.ID, Text: c.Text, Created: form.Stamp(c.Created)}
 	if c.Position != 0 {
 		o.Position = &c.Position
 	}
 	if !c.Executed.IsZero() {
-		s := form.stamp(c.Executed)
+		s := form.Stamp(c.Executed)
 		o.Executed = &s
 	}
 	return o
 }
 
-func (o commandObject) cells(created, executed time.Time) []cell {
-	position := cell{name: "position", number: true}
+func (o commandObject) cells(created, executed time.Time) []wire.Cell {
+	position := wire.Cell{Name: "position", Number: true}
 	if o.Position != nil {
-		position = whole("position", int64(*o.Position))
+		position = wire.WholeCell("position", int64(*o.Position))
 	}
-	return []cell{whole("id", o.ID), {name: "command_string", value: &o.Text}, position, {name: "executed_at", at: executed}, {name: "created_at", at: created}}
+	return []wire.Cell{wire.WholeCell("id", o.ID), {Name: "command_string", Value: &o.Text}, position, {Name: "executed_at", At: executed}, {Name: "created_at", At: created}}
 }
 
 // talkBack has the use of a TalkBack decided: of the one that the path names, by the request's key.
@@ -45,10 +46,10 @@ func (f *face) talkBack(q *request) (int64, access.Grant, error) {
 	if err != nil {
 		return 0, access.Grant{}, err
 	}
-	if q.p, err = writeParameters(q.w, q.r, maxBodyBytes); err != nil {
+	if q.p, err = wire.WriteParameters(q.w, q.r, wire.MaxBodyBytes); err != nil {
 		return 0, access.Grant{}, err
 	}
-	s, _, err := f.SignIn.AuthenticateKey(q.r.Context(), keyOf(q.r, q.p), f.Workstation(q.r))
+	s, _, err := f.SignIn.AuthenticateKey(q.r.Context(), wire.KeyOf(q.r, q.p), f.Workstation(q.r))
 	if err != nil {
 		return 0, access.Grant{}, err
 	}
@@ -74,7 +75,7 @@ func (f *face) talkBackOf(q *request, key string) (int64, access.Grant, error) {
 func (f *face) createTalkBack(q *request) error {
 	ctx := q.r.Context()
 	var err error
-	if q.p, err = writeParameters(q.w, q.r, maxBodyBytes); err != nil {
+	if q.p, err = wire.WriteParameters(q.w, q.r, wire.MaxBodyBytes); err != nil {
 		return err
 	}
 	s, err := f.account(q)
@@ -109,7 +110,7 @@ func (f *face) createTalkBack(q *request) error {
 		Name    string `json:"name"`
 		Key     string `json:"api_key"`
 		Created string `json:"created_at"`
-	}{t.ID, t.Name, key, written(0).stamp(t.Created)})
+	}{t.ID, t.Name, key, wire.WrittenShape(0).Stamp(t.Created)})
 }
 
 func (f *face) deleteTalkBack(q *request) error {
@@ -135,7 +136,7 @@ func (f *face) commands(q *request) error {
 		return err
 	}
 	if q.ext == "xml" {
-		b := append([]byte(xmlHead), "<commands type=\"array\">\n"...)
+		b := append([]byte(wire.XMLHead), "<commands type=\"array\">\n"...)
 		for _, c := range all {
 			b = appendCommand(b, c)
 		}
@@ -150,9 +151,9 @@ func (f *face) commands(q *request) error {
 }
 
 func appendCommand(b []byte, c channel.Command) []byte {
-	form := written(0)
+	form := wire.WrittenShape(0)
 	b = append(b, "<command>\n"...)
-	b = form.appendElements(b, "  ", commandOf(c).cells(c.Created, c.Executed))
+	b = form.AppendElements(b, "  ", commandOf(c).cells(c.Created, c.Executed))
 	return append(b, "</command>\n"...)
 }
 
@@ -162,7 +163,7 @@ func (q *request) tellCommand(c channel.Command, text string) error {
 	case "json":
 		return object(q, http.StatusOK, commandOf(c))
 	case "xml":
-		write(q.w, http.StatusOK, mediaXML, appendCommand([]byte(xmlHead), c))
+		write(q.w, http.StatusOK, mediaXML, appendCommand([]byte(wire.XMLHead), c))
 	default:
 		write(q.w, http.StatusOK, mediaText, []byte(text))
 	}
@@ -170,22 +171,22 @@ func (q *request) tellCommand(c channel.Command, text string) error {
 }
 
 // position is the place in the queue that a request asks for; 0 for none.
-func position(p parameters) (int, error) {
-	n, given, err := p.number("position", channel.MaxCommands)
+func position(p wire.Parameters) (int, error) {
+	n, given, err := p.Number("position", channel.MaxCommands)
 	if err == nil && given && n == 0 {
-		err = &badRequest{"position is not a whole number from 1."}
+		err = wire.Bad("position is not a whole number from 1.")
 	}
 	return n, err
 }
 
 // commandString is the text of a command that a request has, as far as it has one.
-func commandString(p parameters, needed bool) (string, error) {
+func commandString(p wire.Parameters, needed bool) (string, error) {
 	s := p["command_string"]
 	switch {
 	case s == "" && needed:
-		return "", &badRequest{"command_string is missing."}
-	case len(s) > maxFieldBytes:
-		return "", errTooLarge
+		return "", wire.Bad("command_string is missing.")
+	case len(s) > wire.MaxFieldBytes:
+		return "", wire.ErrTooLarge
 	}
 	return s, nil
 }
@@ -222,7 +223,7 @@ func (f *face) deleteCommands(q *request) error {
 	case "json":
 		write(q.w, http.StatusOK, mediaJSON, []byte("[]"))
 	case "xml":
-		write(q.w, http.StatusOK, mediaXML, []byte(xmlHead+"<commands type=\"array\"/>\n"))
+		write(q.w, http.StatusOK, mediaXML, []byte(wire.XMLHead+"<commands type=\"array\"/>\n"))
 	default:
 		write(q.w, http.StatusOK, mediaText, nil)
 	}
@@ -303,7 +304,7 @@ func (f *face) next(q *request, id int64, g access.Grant) error {
 	case q.ext == "json":
 		write(q.w, http.StatusOK, mediaJSON, []byte("{}"))
 	case q.ext == "xml":
-		write(q.w, http.StatusOK, mediaXML, []byte(xmlHead+"<nil-classes type=\"array\"/>\n"))
+		write(q.w, http.StatusOK, mediaXML, []byte(wire.XMLHead+"<nil-classes type=\"array\"/>\n"))
 	default:
 		write(q.w, http.StatusOK, mediaText, nil)
 	}

@@ -29,15 +29,12 @@ import (
 	"vitalseal/internal/form"
 	"vitalseal/internal/signin"
 	"vitalseal/internal/store"
+	"vitalseal/internal/view/thingspeak/wire"
 	"vitalseal/internal/vitals"
 )
 
-// MaxResults is the most entries in one answer, as ThingSpeak has it; DefaultResults is what a request without
-// parameters gets.
-const (
-	MaxResults     = 8000
-	DefaultResults = 100
-)
+// MaxResults is the most entries in one answer, as ThingSpeak has it.
+const MaxResults = wire.MaxResults
 
 // Config is what the face needs. SubmitAll, Limits and Now may be left out.
 type Config struct {
@@ -53,11 +50,6 @@ type Config struct {
 	Limits    Limits // Generous if zero
 	Log       *slog.Logger
 	Now       func() time.Time // time.Now if nil
-}
-
-// PatientFields are the field names of a patient's monitor, in ThingSpeak's order.
-func PatientFields() [8]string {
-	return [8]string{"heart rate bpm", "SpO2 %", "pressure kPa", "systolic mmHg", "diastolic mmHg", "mean mmHg", "respiratory rate /min", "early-warning score"}
 }
 
 // fieldOf places a kind in a patient's channel; 0 for none.

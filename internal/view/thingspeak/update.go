@@ -12,10 +12,11 @@ import (
 
 	"vitalseal/internal/access"
 	"vitalseal/internal/channel"
+	"vitalseal/internal/view/thingspeak/wire"
 )
 
 // maxAhead is how far a sender's clock may be ahead of ours.
-const maxAhead = 5 * time.Minute
+const maxAhead = wire.MaxAhead
 
 // update takes one entry for the channel that the write key belongs to. ThingSpeak answers with the entry's id as text,
 // or 0 for a refusal; update.json and update.xml with the entry, or with an error object. With a talkback_key the answer is the
@@ -25,7 +26,7 @@ func (f *face) update(q *request) error {
 	if q.ext == "csv" || q.ext == "txt" {
 		return errNotFound
 	}
-	if q.p, err = writeParameters(q.w, q.r, maxBodyBytes); err != nil {
+	if q.p, err = wire.WriteParameters(q.w, q.r, wire.MaxBodyBytes); err != nil {
 		return err
 	}
 	channelID, grant, err := f.writer(q, 0)
@@ -58,7 +59,7 @@ func (f *face) update(q *request) error {
 		write(q.w, http.StatusOK, mediaText, strconv.AppendInt(nil, e.ID, 10))
 		return nil
 	}
-	return f.send(q, ask{}, feed{shape: written(channelID), entries: []channel.Entry{e}}.encode(q.ext))
+	return f.send(q, wire.Ask{}, wire.Feed{Shape: wire.WrittenShape(channelID), Entries: []channel.Entry{e}}.Encode(q.ext))
 }
 
 // accept takes in one entry that has been decided, however it came, and tells who listens.
@@ -103,7 +104,7 @@ func (f *face) submit(ctx context.Context, g access.Grant, channelID int64, e ch
 // the key's own.
 func (f *face) writer(q *request, channelID int64) (int64, access.Grant, error) {
 	key := q.p["write_api_key"]
-	if found := keyOf(q.r, q.p); key == "" || headerKey(q.r) != "" {
+	if found := wire.KeyOf(q.r, q.p); key == "" || wire.HeaderKey(q.r) != "" {
 		key = found
 	}
 	subject, k, err := f.SignIn.AuthenticateKey(q.r.Context(), key, f.Workstation(q.r))
@@ -119,22 +120,22 @@ func (f *face) writer(q *request, channelID int64) (int64, access.Grant, error) 
 
 // parseEntry reads field1..8 (or 1..8), status, place and created_at. A field or a status must be there. Without created_at
 // the entry has no time yet: it gets the one at which it is stored.
-func parseEntry(p parameters, now time.Time) (channel.Entry, error) {
+func parseEntry(p wire.Parameters, now time.Time) (channel.Entry, error) {
 	e := channel.Entry{}
 	total := 0
 	take := func(name, v string) error {
 		total += len(v)
 		switch {
-		case len(v) > maxFieldBytes, total > maxMessage:
-			return errTooLarge
+		case len(v) > wire.MaxFieldBytes, total > wire.MaxMessage:
+			return wire.ErrTooLarge
 		case !utf8.ValidString(v):
-			return &badRequest{name + " is not UTF-8."}
+			return wire.Bad(name + " is not UTF-8.")
 		}
 		return nil
 	}
 	given := false
 	for i := range e.Fields {
-		name := fieldNames[i]
+		name := wire.FieldNames[i]
 		v, ok := p[name]
 		if !ok {
 			v, ok = p[strconv.Itoa(i+1)]
@@ -157,7 +158,7 @@ func parseEntry(p parameters, now time.Time) (channel.Entry, error) {
 		{&e.Longitude, []string{"longitude", "long"}, 180},
 		{&e.Elevation, []string{"elevation"}, 1e7},
 	} {
-		*t.to = p.first(t.names...)
+		*t.to = p.First(t.names...)
 		if t.limit == 0 { // a text in another encoding costs the numbers nothing
 			*t.to = strings.ToValidUTF8(*t.to, "\uFFFD")
 		}
@@ -169,19 +170,19 @@ func parseEntry(p parameters, now time.Time) (channel.Entry, error) {
 		}
 	}
 	if s := p["created_at"]; s != "" {
-		loc, err := p.location()
+		loc, err := p.Location()
 		if err != nil {
 			return e, err
 		}
-		if e.Created, err = parseTime("created_at", s, loc); err != nil {
+		if e.Created, err = wire.ParseTime("created_at", s, loc); err != nil {
 			return e, err
 		}
 		if e.Created.After(now.Add(maxAhead)) {
-			return e, &badRequest{"created_at is in the future."}
+			return e, wire.Bad("created_at is in the future.")
 		}
 	}
 	if !given && e.Status == "" {
-		return e, &badRequest{"No field1 to field8 and no status: nothing to store."}
+		return e, wire.Bad("No field1 to field8 and no status: nothing to store.")
 	}
 	return e, nil
 }
@@ -192,7 +193,14 @@ func inRange(name, s string, limit float64) error {
 		return nil
 	}
 	if v, err := strconv.ParseFloat(s, 64); err != nil || math.IsNaN(v) || math.Abs(v) > limit {
-		return &badRequest{name + " is not a number in its range."}
+		return wire.Bad(name + " is not a number in its range.")
 	}
 	return nil
+}
+
+// tellUnnamed says which values of a write are stored and yet in no feed.
+func tellUnnamed(w http.ResponseWriter, c channel.Channel, entries ...channel.Entry) {
+	if fields := wire.UnnamedFields(c, entries...); len(fields) > 0 {
+		told(w, "the channel has no "+strings.Join(fields, ", ")+": stored, but in no feed until the channel's settings name it")
+	}
 }

@@ -31,7 +31,7 @@ func TestUpdate(t *testing.T) {
 		"longitude": {"-2"}, "elevation": {"3"}, "status": {"fine"}, "created_at": {"2026-01-31T08:15:00+01:00"}}
 	body := `{"api_key":"` + w.writeFree + `","field1":1.50,"field2":"x","field3":null,"8":9,"latitude":1.5,"long":-2,"elevation":"3","status":"fine","created_at":"` + at + `"}`
 	n := 0
-	for _, c := range []struct{ name, method, query, body, media string }{
+	for _, c := range []struct{ name, method, query, ReadBody, media string }{
 		{"GET", "GET", "?" + q.Encode(), "", ""},
 		{"form", "POST", "", q.Encode(), form},
 		{"form without a type", "POST", "", q.Encode(), ""},
@@ -41,13 +41,13 @@ func TestUpdate(t *testing.T) {
 	} {
 		n++ // each at a time of its own: the same again would be a repetition
 		minute := strings.NewReplacer("08%3A15", fmt.Sprintf("08%%3A%02d", 15+n), "08:15", fmt.Sprintf("08:%02d", 15+n))
-		rec := w.do(c.method, "/update"+minute.Replace(c.query), minute.Replace(c.body), "Content-Type", c.media)
+		rec := w.do(c.method, "/update"+minute.Replace(c.query), minute.Replace(c.ReadBody), "Content-Type", c.media)
 		if rec.Code != 200 || rec.Body.String() != fmt.Sprint(n) || !strings.HasPrefix(rec.Header().Get("Content-Type"), "text/plain") {
 			t.Errorf("%s: %d %s", c.name, rec.Code, rec.Body)
 		}
 		n++
 		minute = strings.NewReplacer("08%3A15", fmt.Sprintf("08%%3A%02d", 15+n), "08:15", fmt.Sprintf("08:%02d", 15+n))
-		rec = w.do(c.method, "/update.json"+minute.Replace(c.query), minute.Replace(c.body), "Content-Type", c.media)
+		rec = w.do(c.method, "/update.json"+minute.Replace(c.query), minute.Replace(c.ReadBody), "Content-Type", c.media)
 		if rec.Code != 200 {
 			t.Errorf("%s: %d", c.name, rec.Code)
 		}
@@ -90,11 +90,11 @@ func TestKeyPlaces(t *testing.T) {
 			t.Errorf("%s %v: %d %s, want %d", c.query, c.headers, rec.Code, rec.Body, c.status)
 		}
 	}
-	for _, c := range []struct{ target, body, media string }{
+	for _, c := range []struct{ target, ReadBody, media string }{
 		{"/update", "field1=1&key=" + w.writeFree, form}, {"/update", "field1=1&apikey=" + w.writeFree, form},
 		{"/update", `{"field1":1,"key":"` + w.writeFree + `"}`, jsonType}, {"/update?field1=1&api_key=" + w.writeFree, "", ""},
 	} {
-		if rec := w.do("POST", c.target, c.body, "Content-Type", c.media); rec.Code != 200 {
+		if rec := w.do("POST", c.target, c.ReadBody, "Content-Type", c.media); rec.Code != 200 {
 			t.Errorf("%v: %d %s", c, rec.Code, rec.Body)
 		}
 	}
@@ -152,9 +152,9 @@ func TestRefusedWrites(t *testing.T) {
 	free, long := "api_key="+w.writeFree, strings.Repeat("x", 256)
 	many := free + strings.Repeat("&a=1", 64)
 	type refused struct {
-		status      int
-		query, body string
-		media       string
+		status          int
+		query, ReadBody string
+		media           string
 	}
 	list := map[string]refused{
 		"no key":               {401, "field1=1", "", ""},
@@ -200,7 +200,7 @@ func TestRefusedWrites(t *testing.T) {
 		"patient's, malformed": {403, "field1=%ff&api_key=" + w.writeAda, "", ""},
 	}
 	for name, c := range list {
-		rec := w.do("POST", "/update?"+c.query, c.body, "Content-Type", c.media)
+		rec := w.do("POST", "/update?"+c.query, c.ReadBody, "Content-Type", c.media)
 		if rec.Code != 400 || rec.Body.String() != "0" {
 			t.Errorf("%s: text: %d %.100s", name, rec.Code, rec.Body)
 		}
@@ -208,7 +208,7 @@ func TestRefusedWrites(t *testing.T) {
 		if why == "" || notLetIn != strings.HasPrefix(why, "no key that may do this: a write key") {
 			t.Errorf("%s: text: the reason is %q", name, why)
 		}
-		rec = w.do("POST", "/update.json?"+c.query, c.body, "Content-Type", c.media)
+		rec = w.do("POST", "/update.json?"+c.query, c.ReadBody, "Content-Type", c.media)
 		if rec.Code != c.status || !strings.HasPrefix(rec.Body.String(), fmt.Sprintf(`{"status":"%d","error":{"error_code":"error_`, c.status)) {
 			t.Errorf("%s: JSON: %d %.200s, want %d", name, rec.Code, rec.Body, c.status)
 		}
@@ -370,7 +370,7 @@ func TestLogs(t *testing.T) {
 // FuzzUpdate: whatever is sent, with a key that may write, is taken or refused; never a failure of ours.
 func FuzzUpdate(f *testing.F) {
 	w := newWard(f)
-	for _, s := range []struct{ query, media, body string }{
+	for _, s := range []struct{ query, media, ReadBody string }{
 		{"field1=1&status=x&created_at=2026-01-31", "", ""},
 		{"created_at=0000-01-01&1=2", form, "field1=%ff&lat=1e999&long=-0"},
 		{"", jsonType, `{"field1":1e999,"status":"\ud800","created_at":"9999-12-31T23:59:59Z","latitude":true}`},
@@ -379,8 +379,8 @@ func FuzzUpdate(f *testing.F) {
 		{"results=-0&start=2026-01-31T08:15:60Z", "", "field2=\x00"},
 		{"end=9999-12-31T23:59:59Z&days=36500", ";", "{"},
 	} {
-		f.Add(true, s.query, s.media, s.body)
-		f.Add(false, s.query, s.media, s.body)
+		f.Add(true, s.query, s.media, s.ReadBody)
+		f.Add(false, s.query, s.media, s.ReadBody)
 	}
 	f.Fuzz(func(t *testing.T, post bool, query, media, body string) {
 		method := "GET"

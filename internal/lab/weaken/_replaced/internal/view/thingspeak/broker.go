@@ -8,6 +8,7 @@ import (
 	mqtt "github.com/mochi-mqtt/server/v2"
 
 	"vitalseal/internal/lab/weaken"
+	"vitalseal/internal/view/thingspeak/wire"
 )
 
 // accept bounds no packets, or keeps what is to be kept.
@@ -25,7 +26,7 @@ func (b *broker) accept(w http.ResponseWriter, r *http.Request) (*websocket.Conn
 
 // OnACLCheck lets a client listen to every topic that is not of ThingSpeak.
 func (b *broker) OnACLCheck(cl *mqtt.Client, name string, write bool) bool {
-	if t, err := parseTopic(name); !write && b.client(cl) != nil && (err != nil || t.publish) && weaken.Skip(weaken.TopicNames) {
+	if t, err := wire.ParseTopic(name); !write && b.client(cl) != nil && (err != nil || t.Publish) && weaken.Skip(weaken.TopicNames) {
 		return true
 	}
 	return b.strictOnACLCheck(cl, name, write)

@@ -1,4 +1,4 @@
-package thingspeak
+package wire
 
 import (
 	"math"
@@ -9,8 +9,8 @@ import (
 	"vitalseal/internal/channel"
 )
 
-// value is a field's as a number, if it is one and the request wants it.
-func (a *ask) value(s *string) (v float64, ok bool) {
+// Value is a field's as a number, if it is one and the request wants it.
+func (a *Ask) Value(s *string) (v float64, ok bool) {
 	if s == nil {
 		return 0, false
 	}
@@ -22,7 +22,7 @@ func (a *ask) value(s *string) (v float64, ok bool) {
 }
 
 // figure is how a computed number is written.
-func (a *ask) figure(v float64) *string {
+func (a *Ask) figure(v float64) *string {
 	s := strconv.FormatFloat(v, 'f', a.digits, 64) // -1 is as many digits as it takes
 	if a.digits >= 0 && v == 0 {
 		s = strconv.FormatFloat(0, 'f', a.digits, 64) // not -0
@@ -30,8 +30,8 @@ func (a *ask) figure(v float64) *string {
 	return &s
 }
 
-// adjust applies min, max and round: what is outside, or no number where bounds are given, is null.
-func (a *ask) adjust(list []channel.Entry) {
+// Adjust applies min, max and round: what is outside, or no number where bounds are given, is null.
+func (a *Ask) Adjust(list []channel.Entry) {
 	bounded := a.least != nil || a.most != nil
 	if !bounded && a.digits < 0 {
 		return
@@ -39,7 +39,7 @@ func (a *ask) adjust(list []channel.Entry) {
 	for i := range list {
 		fields := &list[i].Fields
 		for j := range fields {
-			v, ok := a.value(fields[j])
+			v, ok := a.Value(fields[j])
 			switch {
 			case !ok && bounded:
 				fields[j] = nil
@@ -50,32 +50,34 @@ func (a *ask) adjust(list []channel.Entry) {
 	}
 }
 
-// floor is the beginning of the bucket that t is in. Up to an hour, buckets follow one another evenly; longer ones begin at
-// midnight of the zone that was asked for, so that on the day of a change to summer time one is an hour shorter.
-func (a *ask) floor(t time.Time) time.Time {
-	t = t.In(a.loc)
+// floor is the beginning of the bucket that t is in. Up to an hour, buckets follow one another
+// evenly; longer ones begin at midnight of the zone that was asked for, so that on the day of a
+// change to summer time one is an hour shorter.
+func (a *Ask) floor(t time.Time) time.Time {
+	t = t.In(a.Loc)
 	if a.minutes <= 60 {
 		_, offset := t.Zone()
 		step := int64(a.minutes) * 60
 		local := t.Unix() + int64(offset)
-		return time.Unix(local-((local%step)+step)%step-int64(offset), 0).In(a.loc)
+		return time.Unix(local-((local%step)+step)%step-int64(offset), 0).In(a.Loc)
 	}
 	whole := (t.Hour()*60 + t.Minute()) / a.minutes * a.minutes
-	return time.Date(t.Year(), t.Month(), t.Day(), 0, whole, 0, 0, a.loc)
+	return time.Date(t.Year(), t.Month(), t.Day(), 0, whole, 0, 0, a.Loc)
 }
 
-// next is the bucket after the one that begins at t.
-func (a *ask) next(t time.Time) time.Time {
+// Next is the bucket after the one that begins at t.
+func (a *Ask) Next(t time.Time) time.Time {
 	if a.minutes <= 60 {
 		return t.Add(time.Duration(a.minutes) * time.Minute)
 	}
-	t = t.In(a.loc)
-	return time.Date(t.Year(), t.Month(), t.Day(), 0, t.Hour()*60+t.Minute()+a.minutes, 0, 0, a.loc)
+	t = t.In(a.Loc)
+	return time.Date(t.Year(), t.Month(), t.Day(), 0, t.Hour()*60+t.Minute()+a.minutes, 0, 0, a.Loc)
 }
 
-// summed makes buckets of entries, which are ascending: one for each from the first entry's to the last one's, the newest
-// MaxResults of them; without entries in it, with nulls. A bucket has no id.
-func (a *ask) summed(list []channel.Entry) []channel.Entry {
+// Summed makes buckets of entries, which are ascending: one for each from the first entry's to the
+// last one's, the newest mostResults of them; without entries in it, with nulls. A bucket has no
+// id.
+func (a *Ask) Summed(list []channel.Entry) []channel.Entry {
 	var out []channel.Entry
 	var values [8][]float64
 	flush := func() {
@@ -99,14 +101,14 @@ func (a *ask) summed(list []channel.Entry) []channel.Entry {
 		}
 		for out[len(out)-1].Created.Before(at) {
 			flush()
-			next := a.next(out[len(out)-1].Created)
+			next := a.Next(out[len(out)-1].Created)
 			if next.After(at) || !next.After(out[len(out)-1].Created) { // beside the grid, where the zone itself has changed
 				next = at
 			}
 			out = append(out, channel.Entry{Created: next})
 		}
 		for i, s := range e.Fields {
-			if v, ok := a.value(s); ok {
+			if v, ok := a.Value(s); ok {
 				values[i] = append(values[i], v)
 			}
 		}
@@ -118,12 +120,12 @@ func (a *ask) summed(list []channel.Entry) []channel.Entry {
 }
 
 // sum makes one number of a bucket's, in the order that they came.
-func (a *ask) sum(v []float64) float64 {
+func (a *Ask) sum(v []float64) float64 {
 	total := 0.0
 	for _, x := range v {
 		total += x
 	}
-	switch a.bucket {
+	switch a.Bucket {
 	case "timescale": // the first of each bucket
 		return v[0]
 	case "sum":

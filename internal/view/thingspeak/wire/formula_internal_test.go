@@ -1,4 +1,4 @@
-package thingspeak
+package wire
 
 import (
 	"encoding/csv"
@@ -27,8 +27,8 @@ func TestCSVRunsNothing(t *testing.T) {
 	formula, number := "=1+1", "-5.2"
 	e := channel.Entry{ID: 1, Created: time.Unix(0, 0), Status: "@status", Latitude: "-33.1"}
 	e.Fields[0], e.Fields[1] = &formula, &number
-	d := feed{shape: shape{fields: []int{1, 2}, status: true, location: true, loc: time.UTC}, entries: []channel.Entry{e}}
-	rows, err := csv.NewReader(strings.NewReader(string(d.csv(true)))).ReadAll()
+	d := Feed{Shape: Shape{fields: []int{1, 2}, Status: true, Location: true, Loc: time.UTC}, Entries: []channel.Entry{e}}
+	rows, err := csv.NewReader(strings.NewReader(string(d.CSV(true)))).ReadAll()
 	if err != nil || len(rows) != 2 {
 		t.Fatal(rows, err)
 	}
