@@ -144,7 +144,11 @@ func (e *Engine) patientHour(ctx context.Context, patient string, from, to time.
 	if err != nil {
 		return err
 	}
-	said, err := e.c.Store.Said(ctx, e.grant, patient, from.Add(-vitals.ChooseContext), to, archive.MaxNumerics)
+	since, left, err := e.c.Store.Beside(ctx, e.grant, patient, from, to)
+	if err != nil {
+		return err
+	}
+	said, err := e.c.Store.Said(ctx, e.grant, patient, since, to, archive.MaxNumerics)
 	if err != nil {
 		return err
 	}
@@ -156,7 +160,7 @@ func (e *Engine) patientHour(ctx context.Context, patient string, from, to time.
 		}
 		return p.add(r, channel.Entry{Status: mark})
 	}
-	for _, b := range vitals.Choose(said) {
+	for _, b := range vitals.Choose(said, left) {
 		if b.At.Before(from) { // only there to know which sensor counts
 			continue
 		}

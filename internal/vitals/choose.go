@@ -2,6 +2,7 @@ package vitals
 
 import (
 	"cmp"
+	"maps"
 	"slices"
 	"time"
 )
@@ -14,8 +15,8 @@ import (
 //   - a current value, from the store: Store.Said of the last seconds, Hear each, then
 //     Current(now);
 //   - live: Hear what arrives, then Source(kind, now) == sensor, or drop the value;
-//   - a stretch of time, such as a channel's entries: Choose(said), which keeps of each bundle what
-//     its source said.
+//   - a stretch of time, such as a channel's entries: Choose, which keeps of each bundle what its
+//     source said.
 //
 // The rule: a source that measures stands before one that only asserts (Asserted); then one that
 // had a value lately before one that has none; then one that is confirmed to be on this patient
@@ -273,21 +274,29 @@ func (c *Chooser) Asserts(sensor string) bool {
 // Choose keeps of each bundle what its sensor said as the source at that time, ascending by time,
 // and leaves out the bundles of which nothing remains. A value that another sensor disputes at that
 // time (Disputed) is questionable at best: where two sensors at one patient disagree, one of them
-// is wrong or another patient's, and a reader of one number cannot know which. Begin ChooseContext
-// before the time that is wanted and cut that off afterwards: a verdict rests on what was said
-// before.
-func Choose(said []Said) []Said {
+// is wrong or another patient's, and a reader of one number cannot know which. left is when sensors
+// were taken off the bed for good: from then on they cast no doubt (Leave); one that is not in it
+// is still there. Begin ChooseContext before the time that is wanted, or DoubtFor where several
+// sensors stood at the bed (archive.Beside says which), and cut that off afterwards: a verdict
+// rests on what was said before.
+func Choose(said []Said, left map[string]time.Time) []Said {
 	said = slices.Clone(said)
 	slices.SortStableFunc(said, func(a, b Said) int {
 		return cmp.Or(a.At.Compare(b.At), cmp.Compare(a.Sensor, b.Sensor))
 	})
 	var c Chooser
+	left = maps.Clone(left)
 	var kept []Said
 	for i := 0; i < len(said); {
 		// What was said at one time is heard before any of it is judged.
 		n := i
 		for ; n < len(said) && said[n].At.Equal(said[i].At); n++ {
 			c.Hear(said[n])
+		}
+		for id, at := range left {
+			if now := said[i].At; !at.After(now) && c.Leave(id, now) {
+				delete(left, id)
+			}
 		}
 		for ; i < n; i++ {
 			s := said[i]

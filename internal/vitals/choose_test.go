@@ -183,7 +183,7 @@ func TestChoose(t *testing.T) {
 		}
 	}
 	got, good := map[float64]int{}, map[float64]int{}
-	for _, s := range vitals.Choose(said) {
+	for _, s := range vitals.Choose(said, nil) {
 		got[s.Numerics[0].Value]++
 		if s.Numerics[0].Quality == vitals.Good {
 			good[s.Numerics[0].Value]++
@@ -192,7 +192,7 @@ func TestChoose(t *testing.T) {
 	if got[60] != 0 || got[91] != 20 || got[97] != 5 { // five seconds until the first is stale
 		t.Errorf("%v", got)
 	}
-	if good[91] != 0 || good[97] != 5 { // the second disputes the first; the first's silence disputes nothing, nor does a legacy device
+	if good[91] != 0 || good[97] != 0 { // each disputes the other, also when it is silent
 		t.Errorf("good: %v", good)
 	}
 }

@@ -98,24 +98,32 @@ func (c *Chooser) disputes(k Kind, a, b string) bool {
 // spoke a moment ago, which the directory may not know yet: ask again.
 func (c *Chooser) OnlyAt(sensors []string, now time.Time) (settled bool) {
 	settled = true
-	for id, s := range c.sources {
-		if slices.Contains(sensors, id) {
-			continue
-		}
-		if recent(s.last, now, StaleAfter) {
-			settled = false
-			continue
-		}
-		for k := range s.words {
-			s.words[k].apart = nil
-		}
-		for _, o := range c.sources {
-			for k := range o.words {
-				delete(o.words[k].apart, id)
-			}
+	for id := range c.sources {
+		if !slices.Contains(sensors, id) {
+			settled = c.Leave(id, now) && settled
 		}
 	}
 	return settled
+}
+
+// Leave forgets the doubt of one sensor, which was taken off the bed, as OnlyAt does.
+func (c *Chooser) Leave(sensor string, now time.Time) (settled bool) {
+	s := c.sources[sensor]
+	if s == nil {
+		return true
+	}
+	if recent(s.last, now, StaleAfter) {
+		return false
+	}
+	for k := range s.words {
+		s.words[k].apart = nil
+	}
+	for _, o := range c.sources {
+		for k := range o.words {
+			delete(o.words[k].apart, sensor)
+		}
+	}
+	return true
 }
 
 // proper tells whether a source measures, and does not assert.
@@ -182,8 +190,9 @@ func Disagree(a, b Reading) bool {
 	return ok && math.Abs(a.Value-b.Value) > most
 }
 
-// Disputed tells whether another sensor that measures a kind now disagrees with its source, in what
-// it rests on (Other.Apart), or did until it had no value any more.
+// Disputed tells whether another sensor that measures a kind disagrees with its source, in what it
+// rests on, or did before it fell silent or had no value any more: whether one of Others is Apart.
+// A face that has no place for two values shows none then.
 func (c *Chooser) Disputed(k Kind, now time.Time) bool {
-	return slices.ContainsFunc(c.Others(k, now), func(o Other) bool { return o.Apart && (!o.Silent || o.Why != Unknown) })
+	return slices.ContainsFunc(c.Others(k, now), func(o Other) bool { return o.Apart })
 }

@@ -116,6 +116,9 @@ func TestDoubtOutlivesSilence(t *testing.T) {
 		if d := cmp.Diff(x.silent, got); d != "" {
 			t.Error(name, d)
 		}
+		if c.Disputed(vitals.SpO2, chooseNow) != (len(x.silent) > 0) {
+			t.Errorf("%s: a face that has a place for one number would show another one than the dashboard", name)
+		}
 		c.OnlyAt([]string{firstOxi, secondOxi}, chooseNow)
 		if len(c.Others(vitals.SpO2, chooseNow)) != len(x.silent) {
 			t.Errorf("%s: a look at the bed ended the doubt", name)
@@ -123,6 +126,32 @@ func TestDoubtOutlivesSilence(t *testing.T) {
 		c.OnlyAt(nil, chooseNow) // who speaks stays, whatever the directory says
 		if r, _ := c.Reading(vitals.SpO2, chooseNow); len(c.Others(vitals.SpO2, chooseNow)) != 0 || r.At != chooseNow {
 			t.Errorf("%s: the doubt outlives the silent sensor's leaving: %+v", name, r)
+		}
+	}
+}
+
+// TestRecordKeepsTheDoubt: what is written down of two sensors that disagreed, of which one fell
+// silent, is questionable for DoubtFor, and good once the silent one was taken off the bed.
+func TestRecordKeepsTheDoubt(t *testing.T) {
+	off := chooseNow.Add(time.Minute)
+	for name, x := range map[string]struct {
+		left  map[string]time.Time
+		until time.Duration
+	}{"it stays": {nil, vitals.DoubtFor}, "it is taken off": {map[string]time.Time{secondOxi: off}, off.Sub(chooseNow) - time.Second}} {
+		said := []vitals.Said{spo2(secondOxi, 0, 84, vitals.Good)}
+		for at := time.Duration(0); at < 6*time.Minute; at += time.Second {
+			said = append(said, spo2(firstOxi, at, 97, vitals.Good))
+		}
+		last := time.Duration(-1)
+		for _, s := range vitals.Choose(said, x.left) {
+			if q := s.Numerics[0].Quality; q == vitals.Questionable {
+				last = s.At.Sub(chooseNow)
+			} else if s.At.Sub(chooseNow) <= x.until {
+				t.Errorf("%s: %v after %v", name, q, s.At.Sub(chooseNow))
+			}
+		}
+		if last != x.until {
+			t.Errorf("%s: in doubt for %v, want %v", name, last, x.until)
 		}
 	}
 }
@@ -151,7 +180,7 @@ func TestDoubtOutlivesAProbe(t *testing.T) {
 		if !c.Disputed(vitals.SpO2, chooseNow) {
 			t.Errorf("%s: the value that is left is not disputed", name)
 		}
-		if later := chooseNow.Add(vitals.DoubtFor); c.Disputed(vitals.SpO2, later) {
+		if later := chooseNow.Add(vitals.DoubtFor + second); c.Disputed(vitals.SpO2, later) {
 			t.Errorf("%s: disputed for ever", name)
 		}
 	}

@@ -32,7 +32,7 @@ const HeartRate = vitals.HeartRate
 // Run runs the suite; open gives an empty store that the test closes at its end.
 func Run(t *testing.T, open func(t *testing.T) *store.Store) {
 	for name, f := range map[string]func(*testing.T, *bench){
-		"once": once, "attribution": attribution, "order": order, "trends": trends, "trends of two sensors": trendsOfTwo, "trends of two cuffs": trendsOfCuffs, "trends of moved readings": trendsOfMoved, "attempts": attempts, "departures": departures, "waves of two sensors": wavesOfTwo, "watch": watch, "occupancy": occupancy,
+		"once": once, "attribution": attribution, "order": order, "trends": trends, "trends of two sensors": trendsOfTwo, "trends of two cuffs": trendsOfCuffs, "beside": beside, "trends of moved readings": trendsOfMoved, "attempts": attempts, "departures": departures, "waves of two sensors": wavesOfTwo, "watch": watch, "occupancy": occupancy,
 		"persons": persons, "sessions": sessions, "channels": channels, "tickets": tickets, "devices": devices,
 		"announcements": announcements, "quarantine": quarantine, "secrets": secrets, "midnight": midnight, "emergencies": emergencies, "emergencies at once": emergenciesCount, "factors": factors, "passwords": passwords, "split": split, "encoded": encoded, "slow": slow, "clocks": clocks,
 		"starts": starts, "jumps": jumps, "content": content, "troubles": troubles, "security events": securityEvents,

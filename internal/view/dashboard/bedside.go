@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"vitalseal/internal/access"
+	"vitalseal/internal/archive"
 	"vitalseal/internal/directory"
 	"vitalseal/internal/store"
 )
@@ -38,7 +39,7 @@ const (
 
 func purposeOf(model string) string {
 	switch {
-	case strings.EqualFold(model, cuffModel):
+	case strings.EqualFold(model, archive.CuffModel):
 		return forPressure
 	case strings.EqualFold(model, "legacy"):
 		return forAny

@@ -7,12 +7,11 @@ import (
 	"time"
 
 	"vitalseal/internal/access"
+	"vitalseal/internal/archive"
 	"vitalseal/internal/vitals"
 )
 
 const (
-	// cuffModel is the model of the sensors that measure now and then.
-	cuffModel = "MPS20N0040D"
 	// maxRivals bounds the bundles that are read for sensors that disagreed lately: two sensors,
 	// one a second, and room for others.
 	maxRivals = 1200
@@ -33,7 +32,7 @@ func (h *Handler) sensorsOf(ctx context.Context, patient string) (b bedside, err
 	sensors, err := h.cfg.Store.SensorsAt(ctx, p.Bed)
 	for _, s := range sensors {
 		b.all = append(b.all, s.ID)
-		if strings.EqualFold(s.Model, cuffModel) {
+		if strings.EqualFold(s.Model, archive.CuffModel) {
 			b.cuffs++
 		}
 	}

@@ -57,7 +57,11 @@ func (f *face) derived(ctx context.Context, g access.Grant, patient string, from
 	}
 	var list []channel.Entry
 	var said []vitals.Said
-	before := from.Add(-vitals.ChooseContext)
+	end := to
+	before, left, err := f.Store.Beside(ctx, g, patient, from, end)
+	if err != nil {
+		return nil, err
+	}
 	for size, read := max(most*bundlesPerSecond+1, minBundles)+contextBundles, 0; read < maxBundles; size *= 4 {
 		size = min(size, maxBundles-read)
 		page, err := f.Store.Said(ctx, g, patient, before, to, size)
@@ -74,17 +78,28 @@ func (f *face) derived(ctx context.Context, g access.Grant, patient string, from
 			}
 		}
 		said = slices.Concat(whole, said)
-		list = slices.DeleteFunc(merge(said), func(e channel.Entry) bool { return e.Created.Before(from.Truncate(time.Second)) || !keep(e) })
-		if len(list) >= most && !early(list[len(list)-most], said) || len(page) < size {
+		list = slices.DeleteFunc(merge(said, left), func(e channel.Entry) bool { return e.Created.Before(from.Truncate(time.Second)) || !keep(e) })
+		if len(page) < size {
+			break
+		}
+		if len(list) < most {
+			continue
+		}
+		since, _, err := f.Store.Beside(ctx, g, patient, said[0].At, end) // of what was read, which may be much less
+		if err != nil {
+			return nil, err
+		}
+		if !early(list[len(list)-most], said, said[0].At.Sub(since)) {
 			break
 		}
 	}
 	return list[max(0, len(list)-most):], nil
 }
 
-// early tells whether an entry is so near to the beginning of what was read that its source may not be known.
-func early(e channel.Entry, said []vitals.Said) bool {
-	return e.Created.Sub(said[0].At) < vitals.ChooseContext
+// early tells whether an entry is so near to the beginning of what was read that its source, or who disagreed with it before, may not
+// be known.
+func early(e channel.Entry, said []vitals.Said, context time.Duration) bool {
+	return e.Created.Sub(said[0].At) < context
 }
 
 // NotConfirmed is the status of a patient's entry with a number of a sensor that was silent for long, while no person has confirmed that
@@ -93,11 +108,11 @@ const NotConfirmed = "patient not confirmed"
 
 // merge makes one entry of each second in which a patient's sensors said anything about the channel's fields, a value
 // or its absence. What has no value is null: a hole is a hole. said is ascending; of several sensors the source of the kind counts
-// (vitals.Choose), and of two of its values in one second the later. The id is the second itself, so the same second has the same id
-// whatever is asked.
-func merge(said []vitals.Said) []channel.Entry {
+// (vitals.Choose, which left is for), and of two of its values in one second the later. The id is the second itself, so the same
+// second has the same id whatever is asked.
+func merge(said []vitals.Said, left map[string]time.Time) []channel.Entry {
 	var list []channel.Entry
-	for _, b := range vitals.Choose(said) {
+	for _, b := range vitals.Choose(said, left) {
 		at := b.At.UTC().Truncate(time.Second)
 		for _, n := range b.Numerics {
 			i := fieldOf(n.Kind)

@@ -29,18 +29,18 @@ func kindOf(field int) vitals.Kind {
 type said struct {
 	at      time.Time
 	numeric vitals.Numeric
-	asked   bool // no person has confirmed that it is of this patient
-	dispute bool // another sensor of the patient says something else at the same time
+	asked   bool   // no person has confirmed that it is of this patient
+	dispute string // how another sensor of the patient disagrees, or did before it fell silent; empty: none does
 }
 
 // shown reports whether it is a value that this face gives out as a number: ThingSpeak has no place for "questionable", nor for two
 // sensors that disagree.
-func (s said) shown() bool { return s.numeric.Quality == vitals.Good && !s.dispute }
+func (s said) shown() bool { return s.numeric.Quality == vitals.Good && s.dispute == "" }
 
 // why says why there is no value.
 func (s said) why() string {
-	if s.dispute && s.numeric.Quality == vitals.Good {
-		return "two sensors of the patient disagree"
+	if s.dispute != "" && s.numeric.Quality == vitals.Good {
+		return s.dispute
 	}
 	return s.numeric.Quality.String()
 }
@@ -50,8 +50,12 @@ func (s said) why() string {
 func (f *face) lastSaid(ctx context.Context, g access.Grant, patient string, field int) (newest said, ok bool, err error) {
 	now := f.Now()
 	kind, to := kindOf(field), now.Add(vitals.MaxAhead)
-	// Of several sensors that speak now one is the source of the field.
-	near, err := f.Store.Said(ctx, g, patient, now.Add(-vitals.ChooseContext), to, maxBundles)
+	// Of several sensors that speak now one is the source of the field, unless one disagreed with it lately.
+	since, left, err := f.Store.Beside(ctx, g, patient, now, to)
+	if err != nil {
+		return said{}, false, err
+	}
+	near, err := f.Store.Said(ctx, g, patient, since, to, maxBundles)
 	if err != nil {
 		return said{}, false, err
 	}
@@ -59,8 +63,13 @@ func (f *face) lastSaid(ctx context.Context, g access.Grant, patient string, fie
 	for _, s := range near {
 		choose.Hear(s)
 	}
+	for sensor, at := range left {
+		if !at.After(now) {
+			choose.Leave(sensor, now)
+		}
+	}
 	if r, ok := choose.Reading(kind, now); ok && !r.Asserted {
-		return said{at: r.At.UTC(), numeric: r.Numeric, asked: r.NotConfirmed, dispute: choose.Disputed(kind, now)}, true, nil
+		return said{at: r.At.UTC(), numeric: r.Numeric, asked: r.NotConfirmed, dispute: disputeOf(&choose, kind, now)}, true, nil
 	}
 	for size, read := minBundles, 0; read < maxBundles; size *= 4 {
 		size = min(size, maxBundles-read)
@@ -82,6 +91,23 @@ func (f *face) lastSaid(ctx context.Context, g access.Grant, patient string, fie
 		to = page[0].At
 	}
 	return said{}, false, nil
+}
+
+// disputeOf says how another sensor disagrees with the source of a kind (vitals.Chooser.Disputed); empty if none does.
+func disputeOf(c *vitals.Chooser, k vitals.Kind, now time.Time) string {
+	if !c.Disputed(k, now) {
+		return ""
+	}
+	why := "two sensors of the patient disagree"
+	for _, o := range c.Others(k, now) {
+		if o.Apart && !o.Silent {
+			return why
+		}
+		if o.Apart {
+			why = "another sensor of the patient disagreed, and has given no value since " + o.At.UTC().Format(time.TimeOnly) + " UTC"
+		}
+	}
+	return why
 }
 
 // lastOfPatient answers with the newest of one field of a patient's channel.

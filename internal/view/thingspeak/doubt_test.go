@@ -1,0 +1,68 @@
+package thingspeak_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"vitalseal/internal/directory"
+	"vitalseal/internal/vitals"
+)
+
+// TestDoubtOutlivesSilenceHere: two oximeters disagreed, and one of them fell silent a minute ago. As on the dashboard, the other's number
+// does not stand alone, in whatever form it is asked for, until the silent one leaves the bed or the doubt is vitals.DoubtFor old.
+func TestDoubtOutlivesSilenceHere(t *testing.T) {
+	const second = time.Second
+	for name, c := range map[string]struct {
+		rival  float64
+		ago    time.Duration // how long the rival has been silent
+		left   time.Duration // how long ago it was taken off the bed; zero: it is there
+		number bool
+	}{
+		"silent for a minute":               {84, time.Minute, 0, false},
+		"silent for nearly five":            {84, vitals.DoubtFor - 2*second, 0, false},
+		"silent for longer":                 {84, vitals.DoubtFor + 2*second, 0, true},
+		"silent, and it agreed":             {96, time.Minute, 0, true},
+		"silent, and taken off":             {84, time.Minute, 20 * second, true},
+		"taken off, but only after the now": {84, time.Minute, -time.Second, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWard(t)
+			now := time.Now().Truncate(second).Add(-2 * second)
+			w.stop(now)
+			must := func(err error) {
+				t.Helper()
+				if err != nil {
+					t.Fatal(err)
+				}
+			}
+			second := sensorOf("oxi-z")
+			must(w.store.CreateDevice(t.Context(), directory.Device{ID: second, Kind: "sensor", State: directory.DeviceActive}))
+			must(w.store.PlaceDevice(t.Context(), second, "ward-a-bed", now.Add(-time.Hour)))
+			for ago := c.ago + 3*time.Second; ago > 0; ago -= time.Second {
+				at := now.Add(-ago)
+				w.append("oxi-a", at, good(vitals.SpO2, 97))
+				if ago >= c.ago {
+					w.append("oxi-z", at, good(vitals.SpO2, c.rival))
+				}
+			}
+			if c.left != 0 {
+				must(w.store.PlaceDevice(t.Context(), second, "", now.Add(-c.left)))
+			}
+			channel := fmt.Sprintf("/channels/%d", w.ada.ID)
+			last := w.do("GET", channel+"/fields/2/last.txt", "", "X-THINGSPEAKAPIKEY", w.readAda)
+			if why := last.Header().Get("X-Vitalseal-Error"); c.number && (last.Code != 200 || last.Body.String() != "97.0") ||
+				!c.number && (last.Code != 404 || !strings.Contains(why, "another sensor of the patient disagreed")) {
+				t.Errorf("last.txt: %d %s, %q", last.Code, last.Body, why)
+			}
+			want := map[bool]string{true: `"field2":"97.0"`, false: `"field2":null`}[c.number]
+			for _, page := range []string{"/fields/2/last.json", "/feeds/last.json", "/feeds.json?results=1", "/feeds.json?start=" + stamp(now.Add(-time.Second)) + "&end=" + stamp(now)} {
+				page = strings.ReplaceAll(page, "Z", "")
+				if got := w.get(200, channel+page, w.readAda); !strings.Contains(got, want) {
+					t.Errorf("%s: %s, want %s", page, got, want)
+				}
+			}
+		})
+	}
+}
