@@ -31,10 +31,10 @@ import (
 	"vitalseal/internal/overlay/manage"
 	"vitalseal/internal/seal"
 	"vitalseal/internal/signin"
-	"vitalseal/internal/sink"
 	"vitalseal/internal/store"
 	"vitalseal/internal/view/admin"
 	"vitalseal/internal/view/api"
+	"vitalseal/internal/view/cloud"
 	"vitalseal/internal/view/dashboard"
 	"vitalseal/internal/view/thingspeak"
 )
@@ -202,10 +202,10 @@ func Run(ctx context.Context, cfg Config, network Network, ready func() error, l
 	if err != nil {
 		return err
 	}
-	cloud := sink.NewFace(sink.FaceConfig{Engine: forward, Subject: gate.Subject, Log: log})
+	clouds := cloud.New(cloud.Config{Store: st, Access: engine, Engine: forward, Subject: gate.Subject, Log: log})
 	administer := admin.New(admin.Config{Store: st, Access: engine, SignIn: people, Audit: trail, Proven: witnessed.proven, Search: witnessed.searched, Subject: gate.Subject, Domain: cfg.Deployment,
 		Invite: inv.Invite, Disable: inv.Disable, Enable: inv.Enable, Delete: inv.Remove, Rotate: inv.Rotate, ResetNumbers: inv.ResetNumbers, Reissue: inv.Reissue, Log: log, Live: liveOf(board)})
-	out := newFaces(ctx, route(board, gate.Limited(speak), gate.Limited(administer), gate.Limited(cloud)), log)
+	out := newFaces(ctx, route(board, gate.Limited(speak), gate.Limited(administer), gate.Limited(clouds)), log)
 	inv.OnCut(func(id overlay.ID) { in.CutSensor(id.String()) })
 
 	if err := announceRecoveries(ctx, st, guard.tell); err != nil {
@@ -387,11 +387,11 @@ func writeSecretFile(path string, b []byte) error {
 }
 
 // route gives each face its paths. ThingSpeak's are fixed by its clients.
-func route(board, speak, administer, cloud http.Handler) http.Handler {
+func route(board, speak, administer, clouds http.Handler) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("/", board)
 	mux.Handle("/api/admin/", administer)
-	mux.Handle(sink.Prefix, cloud)
+	mux.Handle(cloud.Prefix, clouds)
 	for _, p := range thingspeak.Paths() {
 		mux.Handle(p, speak)
 	}

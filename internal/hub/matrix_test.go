@@ -17,9 +17,9 @@ import (
 	"strings"
 	"testing"
 
-	"vitalseal/internal/sink"
 	"vitalseal/internal/view/admin"
 	"vitalseal/internal/view/client"
+	"vitalseal/internal/view/cloud"
 )
 
 // matrixRoles are the columns of testdata/faces.txt. "nobody" is a user who has not signed in, at an enrolled workstation.
@@ -70,10 +70,9 @@ func endpoints(t *testing.T) []string {
 	var out []string
 	files, err := filepath.Glob("../view/*/*.go")
 	must(t, err)
-	files = append(files, "../sink/face.go")
 	pattern := regexp.MustCompile(`^(GET|POST|PUT|PATCH|DELETE) /`)
 	methods := map[string]string{"get": "GET", "post": "POST", "put": "PUT", "del": "DELETE", "patch": "PATCH"}
-	prefixes, tables := map[string]string{"../view/admin": admin.Prefix, "../sink": sink.Prefix}, map[string]int{}
+	prefixes, tables := map[string]string{"../view/admin": admin.Prefix, "../view/cloud": cloud.Prefix}, map[string]int{}
 	for _, name := range files {
 		if strings.HasSuffix(name, "_test.go") {
 			continue

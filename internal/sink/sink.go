@@ -137,8 +137,8 @@ func (e *Engine) Run(ctx context.Context) error {
 	}
 }
 
-// wake makes Run look at once: something about a sink has changed.
-func (e *Engine) wake() {
+// Wake makes Run look at once: something about a sink has changed.
+func (e *Engine) Wake() {
 	select {
 	case e.poke <- struct{}{}:
 	default:

@@ -25,6 +25,7 @@ import (
 	"vitalseal/internal/seal"
 	"vitalseal/internal/sink"
 	"vitalseal/internal/store"
+	face "vitalseal/internal/view/cloud"
 	"vitalseal/internal/vitals"
 )
 
@@ -138,7 +139,7 @@ func (w *world) restart() {
 			return (&net.Dialer{}).DialContext(ctx, "tcp", target)
 		}})
 	w.must(err)
-	w.face = sink.NewFace(sink.FaceConfig{Engine: w.engine, Log: slog.New(slog.NewTextHandler(&w.log, nil)),
+	w.face = face.New(face.Config{Store: w.store, Access: w.access, Engine: w.engine, Now: w.now, Log: slog.New(slog.NewTextHandler(&w.log, nil)),
 		Subject: func(*http.Request) (access.Subject, error) {
 			if w.who == "" {
 				return access.Subject{}, access.ErrNoSession

@@ -22,6 +22,7 @@ import (
 	"vitalseal/internal/sink"
 	"vitalseal/internal/store"
 	"vitalseal/internal/view/admin"
+	"vitalseal/internal/view/cloud"
 )
 
 // Bureau is a hub's administration in this process: an administrator, a doctor, an auditor and a
@@ -109,7 +110,7 @@ func (o *Bureau) furnish(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	o.Cloud = sink.NewFace(sink.FaceConfig{Engine: forward, Subject: subject, Log: attack.Quiet})
+	o.Cloud = cloud.New(cloud.Config{Store: o.Store, Access: o.Engine, Engine: forward, Subject: subject, Log: attack.Quiet})
 	return nil
 }
 

@@ -1,4 +1,12 @@
-package sink
+// Package cloud is the face at which channels are forwarded to a cloud: people have a channel
+// forwarded, approve that, agree to plain values, open envelopes and import what a cloud exported.
+//
+// It hides who may do which of it, and in what order a request is decided, audited and done. It
+// guarantees that plain values of a patient need a second person, that the approval is of the
+// request that the approver saw, that an imported entry is not of the future, and that requests are
+// bounded. What is sent and when is package sink's; so are the envelopes. It is safe for concurrent
+// use, and it does not protect against two persons who act together.
+package cloud
 
 import (
 	"context"
@@ -12,6 +20,7 @@ import (
 
 	"vitalseal/internal/access"
 	"vitalseal/internal/channel"
+	"vitalseal/internal/sink"
 	"vitalseal/internal/store"
 	"vitalseal/internal/view/api"
 )
@@ -19,35 +28,31 @@ import (
 // Prefix is where the handler expects to be mounted.
 const Prefix = "/api/cloud/"
 
-const (
-	maxBody = 512 << 10
-	// MaxOpen is the most envelopes that one request opens.
-	MaxOpen = 500
-	// MaxImport is the most entries that one request takes in.
-	MaxImport = 500
-)
+const maxBody = 512 << 10
 
-// FaceConfig is what the face works with, all of it required.
-type FaceConfig struct {
-	Engine *Engine
+// Config is what the face works with. Now may be left out, nothing else.
+type Config struct {
+	Store  *store.Store
+	Access *access.Engine
+	Engine *sink.Engine
 	// Subject is who sends the request: access.ErrNoSession, or the person at the workstation that
 	// the connection proves.
 	Subject func(r *http.Request) (access.Subject, error)
 	Log     *slog.Logger
+	Now     func() time.Time // time.Now if nil
 }
 
-type face struct {
-	FaceConfig
-	store  *store.Store
-	access *access.Engine
-}
+type face struct{ Config }
 
-// NewFace makes the handler by which people have channels forwarded, approve, agree, open envelopes
+// New makes the handler by which people have channels forwarded, approve, agree, open envelopes
 // and import. It is JSON; every request is a signed-in person's, decided and audited before
 // anything is done, and none can come from a page of another site.
-func NewFace(c FaceConfig) http.Handler {
-	f := &face{FaceConfig: c, store: c.Engine.c.Store, access: c.Engine.c.Access}
-	shared := &api.Face{Prefix: Prefix, Access: f.access, Subject: c.Subject, MaxBody: maxBody, Routes: f.routes(), On: on, Fail: f.fail,
+func New(c Config) http.Handler {
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	f := &face{c}
+	shared := &api.Face{Prefix: Prefix, Access: f.Access, Subject: c.Subject, MaxBody: maxBody, Routes: f.routes(), On: on, Fail: f.fail,
 		Detail: func(rt api.Route, _ *http.Request) string { return "cloud: " + rt.Method + " " + Prefix + rt.Path }}
 	return shared.Handler()
 }
@@ -115,13 +120,13 @@ func tell(k channel.Sink) forwarding {
 		f.LastSent = &k.LastSent
 	}
 	if f.Problem == "" && k.Mode == channel.SinkPlain && k.ApprovedBy == "" {
-		f.Problem = ProblemApproval
+		f.Problem = sink.ProblemApproval
 	}
 	return f
 }
 
 func (f *face) list(ctx context.Context, _ *api.Request) (any, error) {
-	all, err := f.store.Sinks(ctx)
+	all, err := f.Store.Sinks(ctx)
 	out := make([]forwarding, 0, len(all))
 	for _, k := range all {
 		out = append(out, tell(k))
@@ -150,20 +155,20 @@ func (f *face) forward(ctx context.Context, a *api.Request) (any, error) {
 	case len(in.WriteKey) < 1 || len(in.WriteKey) > 64:
 		return nil, api.Invalid("write_key", "must have 1 to 64 characters")
 	}
-	if in.Server, err = ParseServer(in.Server); err != nil {
+	if in.Server, err = sink.ParseServer(in.Server); err != nil {
 		return nil, api.Invalid("server", "must be an https address without a path, such as https://api.thingspeak.com")
 	}
 	before := "none"
-	switch old, err := f.store.Sink(ctx, channelOf(a)); {
+	switch old, err := f.Store.Sink(ctx, channelOf(a)); {
 	case err == nil:
 		before = old.Mode + " to " + old.Server
 	case !errors.Is(err, store.ErrNotFound):
 		return nil, err
 	}
-	err = f.store.SaveSink(ctx, a.Grant, channel.Sink{Channel: channelOf(a), Server: in.Server, Remote: in.Remote, Mode: in.Mode,
+	err = f.Store.SaveSink(ctx, a.Grant, channel.Sink{Channel: channelOf(a), Server: in.Server, Remote: in.Remote, Mode: in.Mode,
 		RequestedBy: a.Grant.Holder()}, in.WriteKey)
 	if err == nil {
-		err = f.access.Record(ctx, a.Grant, access.OnChannel(channelOf(a)), "asked for "+in.Mode+" forwarding to "+in.Server+"; forwarding: "+before+" -> "+in.Mode+" to "+in.Server)
+		err = f.Access.Record(ctx, a.Grant, access.OnChannel(channelOf(a)), "asked for "+in.Mode+" forwarding to "+in.Server+"; forwarding: "+before+" -> "+in.Mode+" to "+in.Server)
 	}
 	return f.now(ctx, a, err)
 }
@@ -178,7 +183,7 @@ func (f *face) approve(ctx context.Context, a *api.Request) (any, error) {
 	if in.Requested.IsZero() {
 		return nil, api.Invalid("requested", "must be the time of the request that you approve, as the list shows it")
 	}
-	k, err := f.store.Sink(ctx, channelOf(a))
+	k, err := f.Store.Sink(ctx, channelOf(a))
 	if err != nil {
 		return nil, err
 	}
@@ -187,35 +192,35 @@ func (f *face) approve(ctx context.Context, a *api.Request) (any, error) {
 		if err != nil {
 			return nil, err
 		}
-		if err := f.access.SecondPerson(ctx, k.RequestedBy, duty, a.Grant.Holder(), k.Requested); err != nil {
+		if err := f.Access.SecondPerson(ctx, k.RequestedBy, duty, a.Grant.Holder(), k.Requested); err != nil {
 			return nil, err
 		}
 	}
-	if err := f.store.ApproveSink(ctx, a.Grant, channelOf(a), in.Requested); err != nil {
+	if err := f.Store.ApproveSink(ctx, a.Grant, channelOf(a), in.Requested); err != nil {
 		return nil, err
 	}
-	return f.now(ctx, a, f.access.Record(ctx, a.Grant, access.OnChannel(channelOf(a)), "approved plain forwarding to "+k.Server+", asked for by "+k.RequestedBy))
+	return f.now(ctx, a, f.Access.Record(ctx, a.Grant, access.OnChannel(channelOf(a)), "approved plain forwarding to "+k.Server+", asked for by "+k.RequestedBy))
 }
 
 // duty is the requester's, where the approver's must be another: for a patient's channel, once acts
 // take two persons. Only administrators forward a free channel, which holds no patient's values.
 func (f *face) duty(ctx context.Context, k channel.Sink) (access.Role, error) {
-	ref, err := f.store.ChannelRef(ctx, k.Channel)
+	ref, err := f.Store.ChannelRef(ctx, k.Channel)
 	if err != nil || ref.Patient == "" {
 		return "", err
 	}
-	two, err := f.access.NeedsTwo(ctx)
+	two, err := f.Access.NeedsTwo(ctx)
 	if err != nil || !two {
 		return "", err
 	}
-	p, err := f.store.Person(ctx, k.RequestedBy)
+	p, err := f.Store.Person(ctx, k.RequestedBy)
 	return p.Role, err
 }
 
 func (f *face) stop(ctx context.Context, a *api.Request) (any, error) {
-	err := f.store.RemoveSink(ctx, a.Grant, channelOf(a))
+	err := f.Store.RemoveSink(ctx, a.Grant, channelOf(a))
 	if err == nil {
-		err = f.access.Record(ctx, a.Grant, access.OnChannel(channelOf(a)), "ended forwarding")
+		err = f.Access.Record(ctx, a.Grant, access.OnChannel(channelOf(a)), "ended forwarding")
 	}
 	return nil, err
 }
@@ -225,41 +230,19 @@ func (f *face) now(ctx context.Context, a *api.Request, err error) (any, error) 
 	if err != nil {
 		return nil, err
 	}
-	f.Engine.wake()
-	k, err := f.store.Sink(ctx, channelOf(a))
+	f.Engine.Wake()
+	k, err := f.Store.Sink(ctx, channelOf(a))
 	return tell(k), err
 }
 
 // source is where a channel's envelopes are, for users who may see the channel.
 func (f *face) source(ctx context.Context, a *api.Request) (any, error) {
-	k, err := f.store.Sink(ctx, channelOf(a))
+	k, err := f.Store.Sink(ctx, channelOf(a))
 	return struct {
 		Server string `json:"server"`
 		Remote int64  `json:"remote_channel"`
 		Mode   string `json:"mode"`
 	}{k.Server, k.Remote, k.Mode}, err
-}
-
-// Value is one value of an opened envelope; Value is absent where the quality says that there is
-// none.
-type Value struct {
-	Kind    string   `json:"kind"`
-	Unit    string   `json:"unit"`
-	Value   *float64 `json:"value,omitempty"`
-	Quality string   `json:"quality"`
-}
-
-// Opened is one second out of an envelope.
-type Opened struct {
-	At     time.Time           `json:"at"`
-	Values []Value             `json:"values,omitempty"`
-	Fields map[string]*float64 `json:"fields,omitempty"` // of a free channel
-}
-
-// OpenAnswer has for each envelope of the request its seconds, or null for what is no envelope of
-// the channel.
-type OpenAnswer struct {
-	Envelopes [][]Opened `json:"envelopes"`
 }
 
 func (f *face) open(ctx context.Context, a *api.Request) (any, error) {
@@ -269,123 +252,55 @@ func (f *face) open(ctx context.Context, a *api.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	if len(in.Envelopes) == 0 || len(in.Envelopes) > MaxOpen {
-		return nil, api.Invalid("envelopes", "must be 1 to %d", MaxOpen)
+	if len(in.Envelopes) == 0 || len(in.Envelopes) > sink.MaxOpen {
+		return nil, api.Invalid("envelopes", "must be 1 to %d", sink.MaxOpen)
 	}
-	out := OpenAnswer{Envelopes: make([][]Opened, len(in.Envelopes))}
+	out := sink.OpenAnswer{Envelopes: make([][]sink.Opened, len(in.Envelopes))}
 	for i, text := range in.Envelopes {
-		records, err := f.Engine.open(ctx, a.Grant, channelOf(a), text)
-		switch {
-		case errors.Is(err, ErrEnvelope):
+		switch out.Envelopes[i], err = f.Engine.Open(ctx, a.Grant, channelOf(a), text); {
+		case errors.Is(err, sink.ErrEnvelope):
 			continue
 		case err != nil:
 			return nil, err
-		}
-		for _, r := range records {
-			out.Envelopes[i] = append(out.Envelopes[i], r.opened())
 		}
 	}
 	return out, nil
 }
 
-// open opens one envelope for the holder of a grant for access.ViewChannel.
-func (e *Engine) open(ctx context.Context, g access.Grant, channel int64, text string) ([]Record, error) {
-	id, raw, err := envelopeKeyID(text)
-	if err != nil {
-		return nil, err
-	}
-	key, err := e.c.Store.EnvelopeKey(ctx, g, channel, id)
-	if errors.Is(err, access.ErrNotFound) || errors.Is(err, store.ErrNotFound) {
-		return nil, ErrEnvelope
-	}
-	if err != nil {
-		return nil, err
-	}
-	return openEnvelope(key, raw)
-}
-
-func (r Record) opened() Opened {
-	o := Opened{At: r.At}
-	for _, n := range r.Numerics {
-		v := Value{Kind: n.Kind.String(), Unit: n.Kind.Unit(), Quality: n.Quality.String()}
-		if n.Quality.HasValue() {
-			v.Value = &n.Value
-		}
-		o.Values = append(o.Values, v)
-	}
-	for i, x := range r.Fields {
-		if x != nil {
-			if o.Fields == nil {
-				o.Fields = map[string]*float64{}
-			}
-			o.Fields["field"+strconv.Itoa(i+1)] = x
-		}
-	}
-	return o
-}
-
-// ImportEntry is one entry on its way into a free channel.
-type ImportEntry struct {
-	Created   time.Time  `json:"created_at"`
-	Fields    [8]*string `json:"fields"`
-	Status    string     `json:"status,omitempty"`
-	Latitude  string     `json:"latitude,omitempty"`
-	Longitude string     `json:"longitude,omitempty"`
-	Elevation string     `json:"elevation,omitempty"`
-}
-
-// ImportAnswer is what became of a request's entries: all but the refused ones are in the channel,
-// and so many were not before.
-type ImportAnswer struct {
-	Added   int             `json:"added"`
-	Refused []ImportRefusal `json:"refused,omitempty"`
-}
-
-// ImportRefusal is an entry that was not taken.
-type ImportRefusal struct {
-	Number  int       `json:"number"` // in the request, from 1
-	Created time.Time `json:"created_at"`
-	Reason  string    `json:"reason"`
-}
-
-// MaxAhead is how far the time of an entry may be ahead of the hub's clock: as far as that of an
-// update or a sensor. A later one would be the channel's last value until then.
-const MaxAhead = 5 * time.Minute
-
 func (f *face) take(ctx context.Context, a *api.Request) (any, error) {
 	in, err := decode[struct {
-		Entries []ImportEntry `json:"entries"`
+		Entries []sink.ImportEntry `json:"entries"`
 	}](a)
 	if err != nil {
 		return nil, err
 	}
-	if len(in.Entries) == 0 || len(in.Entries) > MaxImport {
-		return nil, api.Invalid("entries", "must be 1 to %d", MaxImport)
+	if len(in.Entries) == 0 || len(in.Entries) > sink.MaxImport {
+		return nil, api.Invalid("entries", "must be 1 to %d", sink.MaxImport)
 	}
-	before, err := f.store.Channel(ctx, channelOf(a))
+	before, err := f.Store.Channel(ctx, channelOf(a))
 	if err != nil {
 		return nil, err
 	}
 	entries := make([]channel.Entry, 0, len(in.Entries))
-	var refused []ImportRefusal
-	latest := f.Engine.c.Now().Add(MaxAhead)
+	var refused []sink.ImportRefusal
+	latest := f.Now().Add(sink.MaxAhead)
 	for i, e := range in.Entries {
 		if e.Created.IsZero() {
 			return nil, api.Invalid("entries", "number %d has no created_at", i+1)
 		}
 		entry := channel.Entry{Created: e.Created, Fields: e.Fields, Status: e.Status, Latitude: e.Latitude, Longitude: e.Longitude, Elevation: e.Elevation}
-		if Empty(entry) {
+		if sink.Empty(entry) {
 			return nil, api.Invalid("entries", "number %d: neither a field nor a status nor a place", i+1)
 		}
 		if e.Created.After(latest) {
-			refused = append(refused, ImportRefusal{i + 1, e.Created, "created_at is in the future"})
+			refused = append(refused, sink.ImportRefusal{Number: i + 1, Created: e.Created, Reason: "created_at is in the future"})
 			continue
 		}
 		entries = append(entries, entry)
 	}
 	var got []channel.Entry
 	if len(entries) > 0 {
-		if got, err = f.store.AppendEntries(ctx, a.Grant, channelOf(a), entries); err != nil {
+		if got, err = f.Store.AppendEntries(ctx, a.Grant, channelOf(a), entries); err != nil {
 			return nil, err
 		}
 	}
@@ -399,22 +314,22 @@ func (f *face) take(ctx context.Context, a *api.Request) (any, error) {
 	if len(refused) > 0 {
 		what += fmt.Sprintf("; %d of the future refused", len(refused))
 	}
-	return ImportAnswer{len(added), refused}, f.access.Record(ctx, a.Grant, access.OnChannel(channelOf(a)), what)
+	return sink.ImportAnswer{Added: len(added), Refused: refused}, f.Access.Record(ctx, a.Grant, access.OnChannel(channelOf(a)), what)
 }
 
 func (f *face) consent(ctx context.Context, a *api.Request) (any, error) {
-	err := f.store.GiveConsent(ctx, a.Grant, a.PathValue("patient"))
+	err := f.Store.GiveConsent(ctx, a.Grant, a.PathValue("patient"))
 	if err == nil {
-		err = f.access.Record(ctx, a.Grant, access.OnPatient(a.PathValue("patient")), "agreed to values going to a cloud in plain text")
+		err = f.Access.Record(ctx, a.Grant, access.OnPatient(a.PathValue("patient")), "agreed to values going to a cloud in plain text")
 	}
-	f.Engine.wake()
+	f.Engine.Wake()
 	return nil, err
 }
 
 func (f *face) withdraw(ctx context.Context, a *api.Request) (any, error) {
-	err := f.store.WithdrawConsent(ctx, a.Grant, a.PathValue("patient"))
+	err := f.Store.WithdrawConsent(ctx, a.Grant, a.PathValue("patient"))
 	if err == nil {
-		err = f.access.Record(ctx, a.Grant, access.OnPatient(a.PathValue("patient")), "agrees no longer to values going to a cloud in plain text")
+		err = f.Access.Record(ctx, a.Grant, access.OnPatient(a.PathValue("patient")), "agrees no longer to values going to a cloud in plain text")
 	}
 	return nil, err
 }
