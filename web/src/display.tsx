@@ -158,7 +158,7 @@ function WallBed({ bed, now, hub }: { bed: DisplayBed; now: number; hub: Seen['h
             <Big kind="spo2_percent" label={tr('SpO₂')} unit="%" colour="spo2" r={n.spo2_percent} seen={seen} />
           </div>
           <BedLine seen={seen} testid="wall-line" />
-          {more && !stale && (
+          {more && (!stale || more.differ) && (
             <p class="wall-rivals" data-testid="wall-rivals">
               <strong>{more.text}</strong> {say(more.differ ? 'rivalsDiffer' : 'rivalsAgree')}
             </p>

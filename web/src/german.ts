@@ -171,7 +171,7 @@ export const german = {
   BP: 'RR',
   'no patient': 'kein Patient',
   'no value': 'kein Wert',
-  'old: {0} ago': 'alt: vor {0}',
+  'old: {0} ago': 'veraltet: vor {0}',
   'no data': 'keine Daten',
   'Your emergency access has ended; that patient is closed again.': 'Ihr Notfallzugriff ist beendet; Sie haben keinen Zugriff mehr auf diesen Patienten.',
   'A patient has asked that you no longer see their values.': 'Ein Patient möchte nicht mehr, dass Sie seine Werte sehen.',

@@ -11,7 +11,7 @@ export const absentTexts = {
   hubLateBadge: { en: 'connection late', de: 'Verbindung verzögert' },
   hubNotYetBadge: { en: 'connecting', de: 'Verbindung wird aufgebaut' },
   noDataSince: { en: 'no data since {0}', de: 'keine Daten seit {0}' },
-  oldWord: { en: 'old, {0}: {1}', de: 'alt, {0}: {1}' },
+  oldWord: { en: 'old, {0}: {1}', de: 'veraltet, {0}: {1}' },
   wasSettling: { en: 'no value yet', de: 'noch kein Wert' },
   whySince: { en: '{0}, since {1}', de: '{0}, seit {1}' },
 

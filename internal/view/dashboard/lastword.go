@@ -31,6 +31,8 @@ const (
 	maxWordsAtOnce = 4000
 	// lastFor is how long a look-up serves other answers: a wall asks each second.
 	lastFor = 5 * time.Second
+	// oldFor is that of one that found nothing within lookBack: it reads seven days.
+	oldFor = time.Minute
 	// maxLast bounds the look-ups that are remembered.
 	maxLast = 4096
 )
@@ -146,6 +148,7 @@ type lastKey struct {
 
 type lastFound struct {
 	asked   time.Time
+	old     bool          // there was nothing within lookBack
 	changes uint64        // of the directory, before it was asked
 	words   []vitals.Said // in the order of time
 	value   time.Time     // zero: none
@@ -163,7 +166,11 @@ func (l *lastWords) find(key lastKey, now time.Time, changes uint64, look func()
 	l.mu.Lock()
 	had, ok := l.by[key]
 	l.mu.Unlock()
-	if ok && had.changes == changes && now.Sub(had.asked).Abs() < lastFor {
+	holds := lastFor
+	if had.old {
+		holds = oldFor
+	}
+	if ok && had.changes == changes && now.Sub(had.asked).Abs() < holds {
 		return had, nil
 	}
 	got, err := look()
@@ -238,11 +245,10 @@ func (h *Handler) silentWords(ctx context.Context, g access.Grant, id string, k 
 				return lastFound{}, err
 			}
 			if newest := newestOf(words, k); len(newest) > 0 {
-				all = append(all, newest...)
-				break
+				return lastFound{words: append(all, newest...)}, nil
 			}
 		}
-		return lastFound{words: all}, nil
+		return lastFound{words: all, old: minute.Before(now.Add(-lookBack))}, nil
 	})
 	return got.words, err
 }
@@ -276,7 +282,7 @@ func (h *Handler) tellSince(ctx context.Context, g access.Grant, id string, r re
 		got, err := h.last.find(key, now, h.cfg.Store.Changes(), func() (lastFound, error) {
 			minute, ok, err := h.newestMinute(ctx, g, id, k, now)
 			if err != nil || !ok {
-				return lastFound{}, err
+				return lastFound{old: true}, err
 			}
 			said, err := h.cfg.Store.Said(ctx, g, id, minute, minute.Add(time.Minute), maxLatest)
 			if err != nil {

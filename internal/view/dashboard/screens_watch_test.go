@@ -145,10 +145,15 @@ func (s *stage) wall(t *testing.T) {
 		t.Fatal(err)
 	}
 	past := time.Now().Add(-30 * time.Hour)
-	for bed, name := range map[string]string{"a-71": "Theo Streit", "a-72": "Ute Einig"} {
+	for bed, name := range map[string]string{"a-71": "Theo Streit", "a-72": "Ute Einig", "a-73": "Veit Still"} {
 		s.bedded(bed, name)
 		s.sensor("oxi-"+bed, "MAX30100", bed, past)
 		s.sensor("new-"+bed, "MAX30100", bed, past)
+	}
+	for i := range 10 { // both fall silent
+		at := time.Now().Add(-time.Duration(30-i) * time.Second)
+		s.say("oxi-a-73", at, archive.Clock{}, beat(70, 97)...)
+		s.say("new-a-73", at, archive.Clock{}, beat(70, 84)...)
 	}
 	s.eachSecond(func(i int) {
 		for sensor, spo2 := range map[string]float64{"oxi-a-71": 97, "new-a-71": 84, "oxi-a-72": 97, "new-a-72": 96} {
@@ -174,7 +179,8 @@ func (s *stage) wall(t *testing.T) {
 			return `document.querySelector('[data-testid="wall-Bett ` + bed + `"] [data-testid="wall-rivals"]')?.innerText`
 		}
 		p.await("two that disagree, and two that do not, with what to do", rivals("a-71")+` === '`+x.two+`' && `+rivals("a-72")+` === '`+x.equal+`'`)
-		p.is("no name", `!/Brandt|Sørensen|Novak|Streit|Einig/.test(document.body.innerText)`)
+		p.await("what to do stays when both fall silent", `(([, todo]) => `+rivals("a-73")+`.includes(todo))(/(?:a-71) ((?:Their|Die).*)$/.exec(`+rivals("a-71")+`))`)
+		p.is("no name", `!/Brandt|Sørensen|Novak|Streit|Einig|Still/.test(document.body.innerText)`)
 		p.fits("wall-" + x.name)
 		if x.language == "de" {
 			p.onlyGerman("wall", english(t))
