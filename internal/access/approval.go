@@ -331,7 +331,7 @@ func (e *Engine) RefuseApproval(ctx context.Context, s Subject, id, reason strin
 }
 
 func (e *Engine) decideApproval(ctx context.Context, s Subject, id, outcome, note string) (Approval, Grant, error) {
-	ctx, done := throughout(ctx)
+	ctx, done := outliveRequest(ctx)
 	defer done()
 	var a Approval
 	err := ErrNotFound

@@ -24,12 +24,12 @@ var ErrInForce = errors.New("in force at this hub")
 // actWithin bounds an act that goes on although its request has ended.
 const actWithin = 30 * time.Second
 
-// throughout is a context for an act that is decided, written down and done in steps: a client that
+// outliveRequest is a context for an act that is decided, written down and done in steps: a client that
 // leaves between two of them must not leave the log with a yes and no act, or a refusal unwritten.
 // It ends by actWithin.
 //
 //defence:whole-act an act that was begun goes on when its client leaves
-func throughout(ctx context.Context) (context.Context, context.CancelFunc) {
+func outliveRequest(ctx context.Context) (context.Context, context.CancelFunc) {
 	return context.WithTimeout(context.WithoutCancel(ctx), actWithin)
 }
 

@@ -132,7 +132,7 @@ func (e *Engine) Tell(ev Event) { e.events(ev) }
 // from now. It is audited with the reason before anything opens, and announced. Where the hub cannot count how many were opened it
 // opens, and says so. Errors: *Denied (ErrStepUp where a fresh proof is missing), ErrInvalid for the reason, ErrGlassRate.
 func (e *Engine) BreakGlass(ctx context.Context, s Subject, patientID, reason string) (Glass, error) {
-	ctx, done := throughout(ctx)
+	ctx, done := outliveRequest(ctx)
 	defer done()
 	reason = strings.Join(strings.Fields(reason), " ")
 	n := utf8.RuneCountInString(reason)
@@ -280,7 +280,7 @@ func (e *Engine) Glasses(ctx context.Context, s Subject, unreviewed bool) ([]Gla
 // ReviewGlass judges an emergency: Justified or Unjustified, and why. Nobody judges their own. ErrNotFound for one that is
 // not there or has been judged.
 func (e *Engine) ReviewGlass(ctx context.Context, s Subject, id, outcome, note string) error {
-	ctx, done := throughout(ctx)
+	ctx, done := outliveRequest(ctx)
 	defer done()
 	if outcome != Justified && outcome != Unjustified {
 		return fmt.Errorf("%w: outcome: %s or %s", ErrInvalid, Justified, Unjustified)

@@ -46,7 +46,7 @@ type faces struct {
 func newFaces(ctx context.Context, handler http.Handler, log *slog.Logger) *faces {
 	f := &faces{quiet: overlay.NewFlood(log)}
 	f.server = &http.Server{
-		Handler:           http.MaxBytesHandler(throughout(ctx, handler), maxRequestBytes),
+		Handler:           http.MaxBytesHandler(changesOutliveClient(ctx, handler), maxRequestBytes),
 		BaseContext:       func(net.Listener) context.Context { return ctx },
 		ReadHeaderTimeout: headerTime,
 		ReadTimeout:       requestTime,
@@ -66,10 +66,10 @@ func newFaces(ctx context.Context, handler http.Handler, log *slog.Logger) *face
 // changeWithin bounds a change that goes on although its client has left.
 const changeWithin = time.Minute
 
-// throughout has a request that changes something go on when its client leaves: it was decided and
+// changesOutliveClient has a request that changes something go on when its client leaves: it was decided and
 // written down, and half of it would be what no person asked for. It ends with the hub, or by
 // changeWithin. What only reads ends with its client.
-func throughout(hub context.Context, next http.Handler) http.Handler {
+func changesOutliveClient(hub context.Context, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.Method {
 		case http.MethodGet, http.MethodHead, http.MethodOptions:

@@ -263,8 +263,8 @@ func Run(ctx context.Context, cfg Config, network Network, ready func() error, l
 	g.Go(func() error { keepFirstTicket(ctx, cfg, st, inv, log); return nil })
 	g.Go(func() error { return st.Lead(ctx, "forward", forward.Run) }) // one hub forwards for all
 	g.Go(func() error { speak.Run(ctx); return nil })
-	g.Go(func() error { guard.Run(ctx); return nil })
-	g.Go(func() error { room.Run(ctx); return nil })
+	g.Go(func() error { guard.run(ctx); return nil })
+	g.Go(func() error { room.run(ctx); return nil })
 	g.Go(func() error { sayTwoPersons(ctx, engine); return nil })
 	g.Go(func() error { writeJoined(ctx, engine); return nil })
 	g.Go(func() error { witnessed.witnessOthers(ctx, self, inv, endpoint); return nil })

@@ -108,7 +108,7 @@ func (g *securityGuard) forged(sensor string, r delivery.Reason) {
 }
 
 // run writes events, and looks for proofs that no witness asked for, until ctx ends. What waits then is written before it returns.
-func (g *securityGuard) Run(ctx context.Context) {
+func (g *securityGuard) run(ctx context.Context) {
 	tick := time.NewTicker(proofsEvery)
 	defer tick.Stop()
 	defer func() {

@@ -76,7 +76,7 @@ func TestSecurityEventsAreKept(t *testing.T) {
 	}
 	ctx, stop := context.WithCancel(t.Context())
 	stop()
-	g.Run(ctx)
+	g.run(ctx)
 	if got := kindsOf(t, st); !strings.Contains(got, access.EventNonce+" oxi-1") || strings.Contains(got, access.EventGlass+" ") || strings.Contains(got, access.EventApproval) {
 		t.Errorf("kept: %.300s", got)
 	}

@@ -191,7 +191,7 @@ func (g *spaceGuard) tell(ctx context.Context) {
 }
 
 // run looks at the disk until ctx ends.
-func (g *spaceGuard) Run(ctx context.Context) {
+func (g *spaceGuard) run(ctx context.Context) {
 	tick := time.NewTicker(spaceEvery)
 	defer tick.Stop()
 	for {

@@ -27,12 +27,12 @@ func (e *Engine) SecondPerson(ctx context.Context, requesterID string, role Role
 	return e.strictSecondPerson(ctx, requesterID, role, approverID, requested)
 }
 
-// throughout ends with the request.
-func throughout(ctx context.Context) (context.Context, context.CancelFunc) {
+// outliveRequest ends with the request.
+func outliveRequest(ctx context.Context) (context.Context, context.CancelFunc) {
 	if weaken.Skip(weaken.WholeAct) {
 		return context.WithCancel(ctx)
 	}
-	return strictThroughout(ctx)
+	return strictOutliveRequest(ctx)
 }
 
 // mostGlasses has the directory open any number.

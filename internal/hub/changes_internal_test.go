@@ -15,7 +15,7 @@ func TestChangesGoOnWithoutTheirClient(t *testing.T) {
 		hub, stop := context.WithCancel(t.Context())
 		client, leave := context.WithCancel(context.WithValue(t.Context(), peerKey{}, "kept"))
 		asked := 0
-		h := throughout(hub, http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		h := changesOutliveClient(hub, http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 			asked++
 			ctx := r.Context()
 			if ctx.Value(peerKey{}) != "kept" {
