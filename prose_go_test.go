@@ -18,8 +18,8 @@ import (
 // A package is meant wherever a folder of its name stands, with its sub-packages. The lists may
 // only grow.
 var (
-	proseWords   = strings.Fields("seal outbox uplink delivery signal sensor sink audit vitals form disk process yamlfile connect overlay hub store sealdb directory channel archive ingest gateway demo lab vitalseal")
-	proseColumns = strings.Fields("seal outbox uplink delivery signal sensor sink audit vitals form disk process yamlfile connect")
+	proseWords   = strings.Fields("seal outbox uplink delivery signal sensor sink audit vitals form disk process yamlfile connect overlay hub store sealdb directory channel archive ingest gateway demo lab vitalseal access signin view fleet administer cli recording vitalseal-lab scripts .")
+	proseColumns = strings.Fields("seal outbox uplink delivery signal sensor sink audit vitals form disk process yamlfile connect attack cloud wire mutate weaken api")
 )
 
 // TestProseOfComments holds Go comments to the rules of TestProse.

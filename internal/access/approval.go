@@ -164,7 +164,7 @@ func (e *Engine) approvers(ctx context.Context) ([]string, error) {
 		if p.Disabled || p.MustChangePassword || p.Role == RoleAdmin || p.Role == RolePatient {
 			continue
 		}
-		// A workstation that nobody has, so that the risk of a real one plays no part.
+		// A workstation that is not enrolled, so that the risk of a real one plays no part.
 		s := Subject{Person: p, Workstation: "spiffe://eligible.invalid/workstation/any", SessionStarted: now, Proven: now, SecondFactor: true}
 		_, v, err := e.weigh(ctx, s, GiveApproval, OnSystem(), now)
 		if err != nil {

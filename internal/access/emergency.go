@@ -22,7 +22,7 @@ const (
 	MinGlassReason  = 10               // characters of the typed reason
 	MaxGlassReason  = 500
 	glassPerPerson  = 3  // different patients an hour
-	glassMany       = 20 // an hour, of everybody: more are loud, not refused, because an emergency of many is one too
+	glassMany       = 20 // an hour, of all persons together: more are loud, not refused, because an emergency of many is one too
 	glassRateWindow = time.Hour
 )
 
@@ -64,7 +64,7 @@ type Emergencies interface {
 	CountGlasses(ctx context.Context, g Glass, since time.Time) (GlassCount, error)
 	// Glasses are those opened since then, newest first; of one person if personID is not empty, of one patient likewise.
 	Glasses(ctx context.Context, since time.Time, personID, patientID string) ([]Glass, error)
-	// UnreviewedGlasses are those that nobody has judged, oldest first, however old.
+	// UnreviewedGlasses are those without a judgement, oldest first, however old.
 	UnreviewedGlasses(ctx context.Context) ([]Glass, error)
 	Glass(ctx context.Context, id string) (Glass, error)
 	// ReviewGlass writes a verdict; a second one is ErrNotFound.
@@ -266,7 +266,7 @@ func (e *Engine) OpenGlasses(ctx context.Context) ([]Glass, error) {
 	return out, err
 }
 
-// Glasses are emergencies for a reviewer: those that nobody has judged, or all of the last 90 days.
+// Glasses are emergencies for a reviewer: those without a judgement, or all of the last 90 days.
 func (e *Engine) Glasses(ctx context.Context, s Subject, unreviewed bool) ([]Glass, error) {
 	if _, err := e.DecideLook(ctx, s, ReviewAccess, OnSystem(), ""); err != nil {
 		return nil, err
@@ -277,7 +277,7 @@ func (e *Engine) Glasses(ctx context.Context, s Subject, unreviewed bool) ([]Gla
 	return e.dir.Glasses(ctx, time.Now().AddDate(0, 0, -90), "", "")
 }
 
-// ReviewGlass judges an emergency: Justified or Unjustified, and why. Nobody judges their own. ErrNotFound for one that is
+// ReviewGlass judges an emergency: Justified or Unjustified, and why. A person may not judge their own. ErrNotFound for one that is
 // not there or has been judged.
 func (e *Engine) ReviewGlass(ctx context.Context, s Subject, id, outcome, note string) error {
 	ctx, done := outliveRequest(ctx)
@@ -321,7 +321,7 @@ func (e *Engine) ReviewGlass(ctx context.Context, s Subject, id, outcome, note s
 	return nil
 }
 
-// EmergencyAccesses are the emergencies of the last year in which somebody opened this patient, for the patient.
+// EmergencyAccesses are the emergencies of the last year in which a person opened this patient, for the patient.
 func (e *Engine) EmergencyAccesses(ctx context.Context, s Subject, patientID string) ([]Glass, error) {
 	if _, err := e.Decide(ctx, s, ViewAccesses, OnPatient(patientID)); err != nil {
 		return nil, err

@@ -207,7 +207,7 @@ func TestResuscitation(t *testing.T) {
 		if last.ID == first.ID || d.AllGlasses[first.ID].Expires.Sub(first.Opened) > access.GlassLongest {
 			t.Errorf("one emergency lasts from %s to %s", first.Opened, d.AllGlasses[first.ID].Expires)
 		}
-		// What was judged is not renewed: nobody would look at the rest.
+		// What was judged is not renewed: a reviewer would not look at the rest.
 		if err := e.ReviewGlass(t.Context(), subject(access.RoleAuditor), last.ID, access.Justified, ""); err != nil {
 			t.Fatal(err)
 		}
@@ -451,7 +451,7 @@ forbid (principal == Component::"spiffe://d/sensor/oxi-1", action == Action::"se
 	}
 }
 
-// TestRisk: failures count against this person at this workstation, melt, and hold up nobody's care.
+// TestRisk: failures count against this person at this workstation, melt, and hold up no person's care.
 func TestRisk(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := newDirectory().WithEveryRole()

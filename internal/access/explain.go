@@ -33,7 +33,7 @@ type RuleExplanation struct {
 }
 
 // Explain answers a question without acting on it or auditing it, with what each rule says. It looks persons and patients up
-// as Decide does. An unknown person or resource is ErrNotFound. The caller decides first whether somebody may ask
+// as Decide does. An unknown person or resource is ErrNotFound. The caller decides first whether a person may ask
 // (ExplainPolicy): the answer tells of relationships.
 func (e *Engine) Explain(ctx context.Context, who Subject, a Action, r Resource) (Explanation, error) {
 	now := time.Now()

@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// Grant is the proof of a decision: whoever holds it may do one action on one resource until it expires, or, for a
+// Grant is the proof of a decision: its holder may do one action on one resource until it expires, or, for a
 // standing grant, some actions on every resource. Only an Engine makes one; the zero Grant allows nothing. It is a
 // value, immutable and safe for concurrent use.
 type Grant struct {

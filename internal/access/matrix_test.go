@@ -18,7 +18,7 @@ import (
 // things are what can be asked about.
 var things = accesstest.Things()
 
-// matrix reads the table: cell by action, thing and role. What has no line is "-" for everybody.
+// matrix reads the table: cell by action, thing and role. What has no line is "-" for every role.
 func matrix(t testing.TB) map[access.Action]map[string]map[access.Role]string {
 	t.Helper()
 	b, err := os.ReadFile("testdata/matrix.txt")

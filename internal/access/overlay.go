@@ -28,7 +28,7 @@ var overlayServices = []string{"vitalseal.cloud", "vitalseal.enrol", "vitalseal.
 func OverlayServices() []string { return slices.Clone(overlayServices) }
 
 // OverlayPolicies is one service policy for each service and way of using it. Who may is in the role attributes of each
-// identity (OverlayRoles), so that a change of the rules changes identities and leaves everybody else's connections alone.
+// identity (OverlayRoles), so that a change of the rules changes identities and leaves all other connections alone.
 func OverlayPolicies() []OverlayPolicy {
 	var out []OverlayPolicy
 	for _, s := range overlayServices {

@@ -80,7 +80,7 @@ type policies struct {
 	unproven map[questionKind]rules
 }
 
-// sort fills byKind. Rules with an open scope ("resource") thereby answer only questions that the schema knows: nobody had
+// sort fills byKind. Rules with an open scope ("resource") thereby answer only questions that the schema knows: no author had
 // others in mind when writing them.
 func (p *policies) sort() {
 	p.byKind, p.unproven = map[questionKind]rules{}, map[questionKind]rules{}

@@ -200,7 +200,7 @@ func (b *budgets) count(c charge, key string, now time.Time) {
 	r.Last = now.UTC()
 }
 
-// forget drops those who have been quiet for as long as it takes to have all of theirs again, and everybody if there are none.
+// forget drops those who have been quiet for as long as it takes to have all of theirs again, and all of them if there are none.
 func (b *budgets) forget(now time.Time) {
 	for k, x := range b.of {
 		if now.Sub(x.at) > byteBurst*time.Second {

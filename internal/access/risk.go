@@ -6,8 +6,8 @@ import (
 )
 
 // Risk is counted, not guessed: each failed sign-in adds riskFailure and each refusal riskRefusal to the person at that
-// workstation, and it melts evenly, all of 100 within riskMemory. It is about the two together, so that nobody can hold up
-// somebody else, or the same person elsewhere.
+// workstation, and it melts evenly, all of 100 within riskMemory. It is about the two together, so that no person can hold up
+// another person, or the same person elsewhere.
 const (
 	riskFailure = 10
 	riskRefusal = 2
@@ -45,7 +45,7 @@ func (r *risks) failed(personID, workstation string, now time.Time) {
 
 func (r *risks) add(personID, workstation string, score float64, now time.Time) {
 	if personID == "" || workstation == "" {
-		return // a login that belongs to nobody is the throttle's business
+		return // a login that belongs to no person is counted by the throttle
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -453,7 +453,7 @@ channel 9
 `
 
 // Matrix is roles x resources x actions for a policy text (nil: the built-in one), for people who have just signed in at a
-// workstation. Lines in which everybody is refused are left out.
+// workstation. Lines in which every role is refused are left out.
 func Matrix(ctx context.Context, name string, text []byte) ([]MatrixRow, error) {
 	var table strings.Builder
 	table.WriteString(matrixWorld)

@@ -60,7 +60,7 @@ type Person struct {
 	Patients    []string // ids of the patients a doctor treats
 	Self        string   // a patient's own patient id
 	Disabled    bool     // may not sign in, and every decision is a refusal
-	// MustChangePassword says that the password was made by somebody else: nothing but changing it is allowed.
+	// MustChangePassword says that the password was made by another person: nothing but changing it is allowed.
 	MustChangePassword bool
 	// Created is when the person was made, and Changed when another person last changed the role, the relationships or the
 	// means to sign in; zero: before this was noted (20c4590 and older). They are a Directory's to keep.
@@ -163,10 +163,10 @@ const (
 	ReviewAccess     Action = "access:review"       // judge emergency accesses: on the system
 	GiveApproval     Action = "approval:give"       // approve or refuse what another person asks for: on the system; dangerous
 	ReadApprovals    Action = "approval:read"       // see what waits for approval, and take back one's own requests: on the system
-	ExplainPolicy    Action = "policy:explain"      // ask why somebody may or may not: on the system
+	ExplainPolicy    Action = "policy:explain"      // ask why a person may or may not: on the system
 	ViewDelivery     Action = "delivery:read"       // delivery counts and latencies, the inventory: on the system
 	MoveSensor       Action = "sensor:move"         // take a sensor from a bed or put it at one: on the ward of each
-	MoveReadings     Action = "readings:move"       // say that a span of readings was another patient's: on both patients, on the system for readings of nobody; dangerous
+	MoveReadings     Action = "readings:move"       // say that a span of readings was another patient's: on both patients, on the system for readings of no patient; dangerous
 	AppendVitals     Action = "vitals:append"       // only ever granted to an engine of the hub (Standing)
 	DialService      Action = "service:dial"        // of components, on a service of the overlay
 	BindService      Action = "service:bind"        // of components, on a service of the overlay

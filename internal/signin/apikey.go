@@ -22,7 +22,7 @@ const (
 var keyText = regexp.MustCompile(`^[0-9A-Z]{16}$`)
 
 // NewKey makes a key of 16 characters 0-9 A-Z for one channel in s's own name, and what is stored of it. Channel 0 makes the
-// key of s's account. The key itself exists only in what is returned. Nobody makes a key in another's name. It needs a
+// key of s's account. The key itself exists only in what is returned. No person makes a key in another's name. It needs a
 // fresh proof of identity.
 func (svc *Service) NewKey(ctx context.Context, s access.Subject, channel int64, write bool) (key string, stored access.APIKey, err error) {
 	if s.Key != nil {
@@ -34,7 +34,7 @@ func (svc *Service) NewKey(ctx context.Context, s access.Subject, channel int64,
 		what, on, write = "account key", access.OnSystem(), false
 	case write:
 		what = "write key"
-		// What nobody may do by key is not worth a key.
+		// A key is made only for what its owner may do by key.
 		if _, err := svc.access.Decide(ctx, s, access.WriteChannel, access.OnChannel(channel)); err != nil {
 			return "", access.APIKey{}, err
 		}

@@ -26,7 +26,7 @@ func code(t testing.TB, secret string) string {
 	return c
 }
 
-// withTOTP gives somebody an authenticator app, and its secret and recovery codes to the test.
+// withTOTP gives a person an authenticator app, and its secret and recovery codes to the test.
 func withTOTP(t testing.TB, b *browser) (secret string, recovery []string) {
 	t.Helper()
 	secret, uri, err := b.e.BeginTOTP(t.Context(), b.subject())
@@ -44,7 +44,7 @@ func TestTOTP(t *testing.T) {
 		d := withPassword(t, newDirectory().WithEveryRole())
 		e, log := setup(t, d)
 		b := signIn(t, e, "nurse")
-		// A secret that was never confirmed asks nothing of anybody.
+		// A secret that was never confirmed asks nothing of its owner.
 		if _, _, err := e.BeginTOTP(t.Context(), b.subject()); err != nil {
 			t.Fatal(err)
 		}
@@ -97,7 +97,7 @@ func TestTOTP(t *testing.T) {
 		if _, err := e.SecondFactor(t.Context(), signin.Proof{Pending: p.ID, Recovery: recovery[3]}, station); !errors.Is(err, signin.ErrSignIn) {
 			t.Errorf("recovery code twice: %v", err)
 		}
-		// A sign-in does not wait for ever, nor for somebody else.
+		// A sign-in does not wait for ever, nor for another person.
 		time.Sleep(5 * time.Minute)
 		if _, err := e.SecondFactor(t.Context(), signin.Proof{Pending: p.ID, TOTP: code(t, secret)}, station); !errors.Is(err, signin.ErrSignIn) {
 			t.Errorf("too late: %v", err)
@@ -121,7 +121,7 @@ func TestTOTP(t *testing.T) {
 	})
 }
 
-// TestSecondFactorIsThrottled: six digits must not be guessed, and trying does not lock anybody out elsewhere.
+// TestSecondFactorIsThrottled: six digits must not be guessed, and trying does not lock the person out elsewhere.
 func TestSecondFactorIsThrottled(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := withPassword(t, newDirectory().WithEveryRole())
@@ -202,7 +202,7 @@ func TestStepUp(t *testing.T) {
 	})
 }
 
-// TestOneTimePassword: somebody else's password is good for choosing one's own, and for nothing else.
+// TestOneTimePassword: a password that another person made is good for choosing one's own, and for nothing else.
 func TestOneTimePassword(t *testing.T) {
 	d := withPassword(t, newDirectory().WithEveryRole())
 	e, log := setup(t, d)
@@ -249,7 +249,7 @@ func TestOneTimePassword(t *testing.T) {
 	}
 }
 
-// TestOwnKeysOnly: a key speaks for whoever made it, and for a channel that they may read.
+// TestOwnKeysOnly: a key speaks for the person who made it, and for a channel that they may read.
 func TestOwnKeysOnly(t *testing.T) {
 	d := newDirectory().WithEveryRole()
 	e, _ := setup(t, d)
@@ -296,7 +296,7 @@ func TestOwnKeysOnly(t *testing.T) {
 	}
 }
 
-// TestNobodyTakesTheOthersPlaces: a workstation that begins sign-ins without end pushes out its own, and nobody else's.
+// TestNobodyTakesTheOthersPlaces: a workstation that begins sign-ins without end pushes out its own, and no other workstation's.
 func TestNobodyTakesTheOthersPlaces(t *testing.T) {
 	d := withPassword(t, newDirectory().WithEveryRole())
 	f := newForger(t)

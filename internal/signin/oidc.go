@@ -138,14 +138,14 @@ func (svc *Service) StartOIDC(ctx context.Context, workstation, origin string) (
 	defer svc.oidc.mu.Unlock()
 	evict(svc.oidc.waiting, workstation, now, func(o *errand) (string, time.Time) { return o.workstation, o.expires })
 	svc.oidc.waiting[state] = n
-	// prompt=login: whoever comes back has proven who they are now, not some hours ago. A browser can take the word out of the
+	// prompt=login: the person who comes back has proven who they are now, not some hours ago. A browser can take the word out of the
 	// address; max_age has the provider say in auth_time when that was.
 	redirect = svc.oidc.oauth(found, origin).AuthCodeURL(state, oidc.Nonce(n.nonce), oauth2.S256ChallengeOption(n.verifier),
 		oauth2.SetAuthURLParam("prompt", "login"), oauth2.SetAuthURLParam("max_age", "0"))
 	return redirect, nil
 }
 
-// FinishOIDC starts a session of whoever the provider says came back, to the workstation and page that sent them. Everything
+// FinishOIDC starts a session of the person who came back, as the provider says, to the workstation and page that sent them. Everything
 // that does not fit is ErrSignIn; the audit log says what.
 func (svc *Service) FinishOIDC(ctx context.Context, query url.Values, workstation, origin string) (SignedIn, error) {
 	if svc.oidc == nil {

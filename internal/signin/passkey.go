@@ -166,7 +166,7 @@ func (svc *Service) beginPasskey(ctx context.Context, p access.Person) (json.Raw
 	return options, session, err
 }
 
-// BeginPasskeySignIn asks whoever is there for a passkey. It names nobody: the passkey tells who they are.
+// BeginPasskeySignIn asks the browser for a passkey. It names no person: the passkey tells whose it is.
 func (svc *Service) BeginPasskeySignIn(_ context.Context, workstation string) (Pending, error) {
 	if !access.IsWorkstation(workstation) {
 		return Pending{}, ErrSignIn
@@ -187,7 +187,7 @@ func (svc *Service) BeginPasskeySignIn(_ context.Context, workstation string) (P
 	return Pending{ID: id, Methods: []string{access.FactorPasskey}, PasskeyOptions: options}, nil
 }
 
-// FinishPasskeySignIn starts a session of whoever the passkey belongs to. A passkey with user verification is two factors
+// FinishPasskeySignIn starts a session of the passkey's owner. A passkey with user verification is two factors
 // in one. Errors as SignIn.
 func (svc *Service) FinishPasskeySignIn(ctx context.Context, proof Proof, workstation string) (SignedIn, error) {
 	now := time.Now().UTC()

@@ -136,7 +136,7 @@ func (a *authenticator) get(raw json.RawMessage) json.RawMessage {
 		"signature": raw64.EncodeToString(sig), "userHandle": raw64.EncodeToString(a.handle)})
 }
 
-// withPasskey adds a passkey to somebody's account.
+// withPasskey adds a passkey to a person's account.
 func withPasskey(t testing.TB, b *browser) *authenticator {
 	t.Helper()
 	a := newAuthenticator(t)
@@ -182,7 +182,7 @@ func TestPasskeys(t *testing.T) {
 	if _, err := e.FinishPasskeySignIn(t.Context(), proof, station); !errors.Is(err, signin.ErrSignIn) {
 		t.Errorf("the same answer twice: %v", err)
 	}
-	// A workstation that says that the request comes through another page than ours, or says nothing, gets nobody in.
+	// A workstation that says that the request comes through another page than ours, or says nothing, lets no person in.
 	for _, says := range []string{"", "https://" + signin.DefaultHost + ":9999", "https://evil.example"} {
 		p, copied := begin(), *a
 		if says != "" && !strings.Contains(says, signin.DefaultHost) {
@@ -215,7 +215,7 @@ func TestPasskeys(t *testing.T) {
 	if err := e.StepUp(t.Context(), in.Subject, signin.Proof{Page: page, Pending: up.ID, Passkey: elsewhere.get(up.PasskeyOptions)}); !errors.Is(err, signin.ErrSignIn) {
 		t.Errorf("a step-up with an answer from another port: %v", err)
 	}
-	// Somebody else's account does not take it, nor does a step-up the answer to another question.
+	// Another person's account does not take it, nor does a step-up the answer to another question.
 	doctor := signIn(t, e, "doctor")
 	other := withPasskey(t, doctor)
 	again, err := e.BeginProof(t.Context(), doctor.subject())

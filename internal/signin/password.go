@@ -54,7 +54,7 @@ func unknownHash() string {
 }
 
 // VerifyPassword reports whether pw is the password that phc was made from, in time that does not depend on where
-// they differ. A string that is not such a hash, or one of absurd cost, is nobody's.
+// they differ. A string that is not such a hash, or one of absurd cost, matches no password.
 func VerifyPassword(phc, pw string) bool {
 	h, err := parsePHC(phc)
 	if err != nil || len(pw) > MaxPassword {

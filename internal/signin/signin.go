@@ -88,7 +88,7 @@ func (p *pendings) putAs(id string, n *pending, now time.Time) {
 }
 
 // evict makes room for one more of a workstation among what waits: first what is over, then its own oldest where it has
-// mostHere, then, where all together are too many, the oldest of whoever has most.
+// mostHere, then, where all together are too many, the oldest of the workstation that has most.
 func evict[T any](all map[string]T, workstation string, now time.Time, about func(T) (workstation string, expires time.Time)) {
 	count, oldest := map[string]int{}, map[string]string{}
 	end := map[string]time.Time{}
@@ -148,7 +148,7 @@ func (p *pendings) done(id string) {
 // SignIn starts a session of the person with this login and password at this workstation, or asks for the person's second
 // factor. Every failure of login, password, person or workstation is ErrSignIn, after the same work; too many are a
 // *Throttled, which is one too. ErrBusy and errors of directory or audit log may be tried again. Success and failure are
-// audited; a login that belongs to nobody is not written down, because people type passwords there.
+// audited; a login that belongs to no person is not written down, because people type passwords there.
 //
 //defence:same-answer every failed sign-in looks the same
 func (svc *Service) SignIn(ctx context.Context, login, password, workstation string) (SignedIn, error) {
@@ -342,7 +342,7 @@ func (svc *Service) StepUp(ctx context.Context, s access.Subject, proof Proof) e
 	return nil
 }
 
-// proofRefused counts and audits a wrong proof of somebody who is signed in, and is ErrSignIn or the audit log's error.
+// proofRefused counts and audits a wrong proof of a person who is signed in, and is ErrSignIn or the audit log's error.
 func (svc *Service) proofRefused(ctx context.Context, s access.Subject, action string, now time.Time) error {
 	svc.access.CountFailure(s.Person.ID, s.Workstation, now)
 	if err := svc.record(ctx, s.Person, s.Workstation, action, false, "wrong proof"); err != nil {
@@ -404,7 +404,7 @@ func (svc *Service) verify(ctx context.Context, lane, hash, password string) (ri
 		hash, ok = svc.unknownPassword, false // someone without a password: the same work all the same
 	}
 	if len(password) > MaxPassword {
-		password = "" // nobody's: a password has at least MinPassword characters
+		password = "" // no person's: a password has at least MinPassword characters
 	}
 	err = svc.hashing.do(ctx, lane, func() { right = VerifyPassword(hash, password) })
 	return right && ok, err

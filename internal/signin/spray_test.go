@@ -20,7 +20,7 @@ func sprayed(told *[]string) access.Option {
 }
 
 // TestPasswordSpray: one password over many logins, of persons and of none, is told once an hour: for one workstation at eight, for
-// all workstations and hubs together at twenty-four. It holds nobody up.
+// all workstations and hubs together at twenty-four. It holds no person up.
 func TestPasswordSpray(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := withPassword(t, newDirectory().WithEveryRole())

@@ -239,7 +239,7 @@ func (svc *Service) parse(ctx context.Context, token string, now time.Time) (cla
 	return claims{}, access.ErrNoSession
 }
 
-// JWKS is the set of public keys that verify access tokens (RFC 7517), for whoever else is shown one.
+// JWKS is the set of public keys that verify access tokens (RFC 7517), for other parties that are shown one.
 func (svc *Service) JWKS(ctx context.Context) ([]byte, error) {
 	now := time.Now().UTC()
 	keys, err := svc.keys.current(ctx, svc.dir, now)

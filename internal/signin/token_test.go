@@ -50,7 +50,7 @@ func keySet(t testing.TB, e *hub) jose.JSONWebKeySet {
 	return set
 }
 
-// TestTokenVerifiesWithThePublishedKeys: anybody can check a token with the key set alone, and it says no more than it must.
+// TestTokenVerifiesWithThePublishedKeys: every party can check a token with the key set alone, and it says no more than it must.
 func TestTokenVerifiesWithThePublishedKeys(t *testing.T) {
 	d := withPassword(t, newDirectory().WithEveryRole())
 	e, _ := setup(t, d, signin.WithIssuer("ward.example"))
@@ -234,7 +234,7 @@ func TestRefreshReuse(t *testing.T) {
 	})
 }
 
-// TestRefreshAtOnce: of many at the same time one gets new tokens, and nobody is taken for a thief.
+// TestRefreshAtOnce: of many at the same time one gets new tokens, and no client is taken for a thief.
 func TestRefreshAtOnce(t *testing.T) {
 	d := withPassword(t, newDirectory().WithEveryRole())
 	e, _ := setup(t, d)
@@ -324,7 +324,7 @@ func BenchmarkAuthenticate(b *testing.B) {
 	}
 }
 
-// signingKey is a fresh ES256 key of somebody else.
+// signingKey is a fresh ES256 key of another issuer.
 func signingKey(t testing.TB, kid string) jose.JSONWebKey {
 	t.Helper()
 	k, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)

@@ -85,7 +85,7 @@ func last(t testing.TB, log *audit.Log) audit.Entry {
 	return got[0]
 }
 
-// browser is somebody's tokens, refreshed when they must be, as a page does.
+// browser is one person's tokens, refreshed when they must be, as a page does.
 type browser struct {
 	t       testing.TB
 	e       *hub

@@ -12,10 +12,12 @@
 //
 // What it stands in front of decides what the copy does while the defence is off:
 //
-//   - an if, or a case of a switch without a tag: its condition does not hold: `(cond) && !weaken.Skip("token-signature")`;
-//   - a call or an assignment: it is not carried out: `if !weaken.Skip("token-signature") { ... }`;
-//   - a function: a function of the same name in the folder of replaced functions takes its place. It asks Skip itself and may
-//     call the original, which is then called strictName.
+//   - an if, or a case of a switch without a tag: its condition does not hold:
+//     `(cond) && !weaken.Skip("token-signature")`;
+//   - a call or an assignment: it is not carried out:
+//     `if !weaken.Skip("token-signature") { ... }`;
+//   - a function: a function of the same name in the folder of replaced functions takes its place.
+//     It asks Skip itself and may call the original, which is then called strictName.
 //
 // # What it guarantees
 //

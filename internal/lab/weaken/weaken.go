@@ -1,17 +1,19 @@
-// Package weaken names the defences that a separate test build can take away one at a time, so that `vitalseal attack` can
-// show that each attack would succeed without the defence that stops it.
+// Package weaken names the defences that a separate test build can take away one at a time, so that
+// `vitalseal attack` can show that each attack would succeed without the defence that stops it.
 //
-// It hides the build tag. It guarantees that the product has no such switch: no package of the product
-// imports it, there is no Skip without the tag `weaken`, and a test looks into the built binary for
-// any trace. The weakened build is made of copies of the sources (package mutate): in them the
-// defences named in an environment variable are off, and nothing else is. It protects nothing
-// itself, and a binary built with the tag must never see a patient.
+// It hides the build tag. It guarantees that the product has no such switch: no package of the
+// product imports it, there is no Skip without the tag `weaken`, and a test looks into the built
+// binary for any trace. The weakened build is made of copies of the sources (package mutate): in
+// them the defences named in an environment variable are off, and nothing else is. It protects
+// nothing itself, and a binary built with the tag must never see a patient.
 package weaken
 
-// Defence is one defence that can be taken away. Its text is its name on the command line and in reports.
+// Defence is one defence that can be taken away. Its text is its name on the command line and in
+// reports.
 type Defence string
 
-// None is the absence of a control: nothing in this program could be taken away to let the attack through.
+// None is the absence of a control: nothing in this program could be taken away to let the attack
+// through.
 const None Defence = ""
 
 // The defences, by where they stand.

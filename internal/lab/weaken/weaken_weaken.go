@@ -14,7 +14,8 @@ import (
 // Build tells whether this binary is a weakened one.
 const Build = true
 
-// variable holds names with commas between them, or @FILE with them in it: a file can be changed while a deployment runs.
+// variable holds names with commas between them, or @FILE with them in it: a file can be changed
+// while a deployment runs.
 const variable = "VITALSEAL_WEAKEN"
 
 // readEach is how old what was read of the file may be.
@@ -85,7 +86,8 @@ func Set(ds ...Defence) error {
 	return nil
 }
 
-// Folder is where the shared file lies (see Share), for what weakened processes have to tell each other; empty without one.
+// Folder is where the shared file lies (see Share), for what weakened processes have to tell each
+// other; empty without one.
 func Folder() string {
 	file, ok := strings.CutPrefix(os.Getenv(variable), "@")
 	if !ok {

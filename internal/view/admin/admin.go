@@ -6,7 +6,7 @@
 // request is a signed-in person's, decided by the policies and durable in the audit log before anything is done (and
 // again what came of it; a GET that repeats itself is one entry in ten minutes, named as a look); that a page of another site cannot make a browser send one; that bodies are at most 64 KiB
 // and fields it does not know are refused by name; that a client gets fixed texts and the log the causes, and that no
-// password, ticket or name reaches a log. One-time passwords and tickets are in exactly one answer; nobody chooses a
+// password, ticket or name reaches a log. One-time passwords and tickets are in exactly one answer; no person chooses a
 // password or makes a key for another.
 //
 // It shows an administrator the names of patients, because the directory is theirs to keep right, and never a value

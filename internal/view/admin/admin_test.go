@@ -164,7 +164,7 @@ func (w *world) sign(role access.Role, self string) string {
 	return id
 }
 
-// do sends a request as a role ("" for nobody) and returns status and body.
+// do sends a request as a role ("" for a client that is not signed in) and returns status and body.
 func (w *world) do(role access.Role, method, path, body string, headers ...string) (int, string) {
 	w.t.Helper()
 	r, err := http.NewRequestWithContext(w.t.Context(), method, w.url+admin.Prefix+path, strings.NewReader(body))
@@ -320,7 +320,7 @@ func TestPersonsAreCutOff(t *testing.T) {
 	w.get("admin", "POST", "persons/"+nurse+"/promote", "", 400, nil)
 }
 
-// TestRoleChange: the old role's relationships end with it, and nobody becomes or stops being a patient.
+// TestRoleChange: the old role's relationships end with it, and no change makes or unmakes a patient.
 func TestRoleChange(t *testing.T) {
 	w := newWorld(t)
 	adminID := w.sign(access.RoleAdmin, "")
@@ -363,7 +363,7 @@ func TestStepUp(t *testing.T) {
 	w.get("admin", "POST", "persons", `{"login":"n","display_name":"N","role":"staff"}`, 201, nil)
 }
 
-// TestReviews: an auditor judges an emergency once, and nobody else reads the reason.
+// TestReviews: an auditor judges an emergency once, and no other role reads the reason.
 func TestReviews(t *testing.T) {
 	w := newWorld(t)
 	w.sign(access.RoleAdmin, "")

@@ -186,7 +186,7 @@ func TestWhoCounts(t *testing.T) {
 	}
 }
 
-// TestOneLogin: a patient has one login, whoever asks for a second, and learns of what happens to it.
+// TestOneLogin: a patient has one login, no matter who asks for a second, and learns of what happens to it.
 func TestOneLogin(t *testing.T) {
 	w := newWorld(t)
 	w.sign(access.RoleAdmin, "")

@@ -53,7 +53,7 @@ func (h *handler) inviteGateway(ctx context.Context, rq *api.Request) (any, erro
 	return h.invite(ctx, rq, append([]directory.Device{{ID: gateway, Kind: kindGateway}}, sensors...))
 }
 
-// inviteWorkstation makes a workstation; with mode "display" one that shows its wards' beds without anybody signed in.
+// inviteWorkstation makes a workstation; with mode "display" one that shows its wards' beds while no user is signed in.
 func (h *handler) inviteWorkstation(ctx context.Context, rq *api.Request) (any, error) {
 	in, err := api.Decode[struct {
 		ID    string   `json:"id"`

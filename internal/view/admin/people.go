@@ -63,7 +63,7 @@ func (h *handler) createPerson(ctx context.Context, rq *api.Request) (any, error
 
 func onPerson(id string) access.Resource { return access.Resource{Kind: "person", ID: id} }
 
-// exist refuses relationships to wards or patients that do not exist: a typing error must not wait to be somebody.
+// exist refuses relationships to wards or patients that do not exist: a typing error must not become the relationship of a later ward or patient.
 func (h *handler) exist(ctx context.Context, wards, patients []string) error {
 	known, err := h.Store.Wards(ctx)
 	if err != nil {

@@ -14,7 +14,7 @@ import (
 	"vitalseal/internal/view/api"
 )
 
-// reviewOut is one emergency access, for whoever judges it.
+// reviewOut is one emergency access, for the reviewer.
 type reviewOut struct {
 	ID          string     `json:"id"`
 	Person      string     `json:"person"`
@@ -33,7 +33,7 @@ type reviewOut struct {
 	Note        string     `json:"note"`
 }
 
-// reviews are the emergency accesses; with open=1 only those that nobody has judged yet.
+// reviews are the emergency accesses; with open=1 only those without a judgement.
 func (h *handler) reviews(ctx context.Context, rq *api.Request) (any, error) {
 	list, err := h.Access.Glasses(ctx, rq.Subject, rq.URL.Query().Get("open") == "1")
 	if err != nil {

@@ -2,7 +2,8 @@
 // may ask, whether a page of another site has caused it, how a body is read, how an answer and an
 // error are written, and the way of a request that is decided and audited before it is done.
 //
-//   - [Gate] knows the session of a request and the rate of its workstation. The hub makes one and hands it to its faces.
+//   - [Gate] knows the session of a request and the rate of its workstation. The hub makes one and
+//     hands it to its faces.
 //   - [SameOrigin] refuses what a page of another site has caused.
 //   - [ReadJSON] and [Decode] read a body strictly; [Answer] and [Problem] are the other way.
 //   - [Face] is a table of [Route]s: subject, decision, act, answer.

@@ -13,8 +13,8 @@ import (
 	"vitalseal/internal/view/api"
 )
 
-// TestUndone: an act that was allowed and then not done stands in the audit log as refused where the
-// request was wrong, and as not decided where the hub failed.
+// TestUndone: an act that was allowed and then not done stands in the audit log as refused where
+// the request was wrong, and as not decided where the hub failed.
 func TestUndone(t *testing.T) {
 	quiet := slog.New(slog.DiscardHandler)
 	dir := t.TempDir()

@@ -5,7 +5,7 @@
 // (FromFile), the request header that the faces demand against cross-site requests, and the shape of error answers. It
 // guarantees that answers are bounded (MaxAnswerBytes), that an error carries the status and the hub's own words, that
 // an expired access token is refreshed once and the request then repeated once, and that a client made with FromFile
-// talks to nobody who does not hold a certificate of that workstation's authority. It is safe for concurrent use after
+// talks to no server that does not hold a certificate of that workstation's authority. It is safe for concurrent use after
 // SignIn. It does not protect the way to an address given to New: that is plain HTTP on the workstation's loopback.
 package client
 
@@ -102,7 +102,7 @@ func newClient(base *url.URL, transport http.RoundTripper) (*Client, error) {
 		return nil, fmt.Errorf("client: %w", err)
 	}
 	return &Client{base: base, http: &http.Client{Jar: jar, Transport: transport, Timeout: requestTimeout,
-		// The faces redirect nobody who asks for /api; whoever does is not the hub.
+		// The faces redirect no request to /api; a server that does is not the hub.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}}, nil
 }
 
@@ -163,7 +163,7 @@ func (c *Client) Do(ctx context.Context, method, path string, in, out any) error
 	return c.once(ctx, method, path, in, out)
 }
 
-// Refresh asks for a new access token before the old one has ended, as whoever keeps a live view open must. It does
+// Refresh asks for a new access token before the old one has ended, as a client that keeps a live view open must. It does
 // nothing for a session that cannot be refreshed.
 func (c *Client) Refresh(ctx context.Context) { c.refresh(ctx, c.generation()) }
 
@@ -178,7 +178,7 @@ func (c *Client) refresh(ctx context.Context, before int) bool {
 	c.refreshing.Lock()
 	defer c.refreshing.Unlock()
 	if c.refreshes != before {
-		return true // somebody else did, meanwhile
+		return true // another goroutine did, meanwhile
 	}
 	if len(c.http.Jar.Cookies(c.base.ResolveReference(&url.URL{Path: refreshPath}))) == 0 {
 		return false // never signed in, or the session has ended: nothing to refresh with

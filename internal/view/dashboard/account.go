@@ -197,7 +197,7 @@ func (h *Handler) keys(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// newKey makes a key in the person's own name: nobody makes one for somebody else.
+// newKey makes a key in the person's own name: no person makes one for another.
 func (h *Handler) newKey(w http.ResponseWriter, r *http.Request) error {
 	var in struct {
 		Channel int64 `json:"channel"`
@@ -271,7 +271,7 @@ func (h *Handler) channels(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// qr draws a text as a QR code: rows of 0 and 1, for a page that shows a secret to the phone of whoever sits there. The text
+// qr draws a text as a QR code: rows of 0 and 1, for a page that shows a secret to the user's phone. The text
 // is neither kept nor logged.
 func (h *Handler) qr(w http.ResponseWriter, r *http.Request) error {
 	var in struct {

@@ -23,7 +23,7 @@ var ErrAsk = errors.New("dashboard: malformed message of a witness")
 const maxSaid = 20 << 10
 
 // checkpoint answers ?from=N with the audit log's signed checkpoint and the proof that its first N entries are still the
-// ones that were there: for workstations, which remember it, so that nobody can rewrite the log unnoticed. POST takes what the workstation
+// ones that were there: for workstations, which remember it, so that no operator can rewrite the log unnoticed. POST takes what the workstation
 // has seen of logs as well, and the answer holds what others have. It holds no entry, so it asks for an enrolled workstation and for no person.
 func (h *Handler) checkpoint(w http.ResponseWriter, r *http.Request) error {
 	return h.state(w, r, false)

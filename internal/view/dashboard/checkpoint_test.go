@@ -15,7 +15,7 @@ import (
 	"vitalseal/internal/view/dashboard"
 )
 
-// TestCheckpoint: an enrolled workstation gets the audit log's statement without a person, nobody else gets anything.
+// TestCheckpoint: an enrolled workstation gets the audit log's statement without a person, no other client gets anything.
 func TestCheckpoint(t *testing.T) {
 	w := newWard(t)
 	from := ""

@@ -121,7 +121,7 @@ type trendQuestion struct {
 	Sensor string     `json:"sensor"`
 	From   time.Time  `json:"from"`
 	To     *time.Time `json:"to,omitempty"` // absent: it goes on
-	// Answer is empty (nobody has answered), yes or no.
+	// Answer is empty (there is none yet), yes or no.
 	Answer string     `json:"answer,omitempty"`
 	By     string     `json:"by,omitempty"`
 	At     *time.Time `json:"at,omitempty"`

@@ -130,7 +130,7 @@ func New(cfg Config) (*Handler, error) {
 		"GET /api/security":                   h.securityEvents,
 		"POST /api/security/{id}/acknowledge": h.acknowledgeSecurity,
 
-		// A wall screen, without anybody signed in.
+		// A wall screen, while no user is signed in.
 		"GET /api/display": h.display,
 	} {
 		h.mux.Handle(pattern, h.api(f))

@@ -62,7 +62,7 @@ type displayBed struct {
 }
 
 // display is the picture of a wall screen: the beds of its wards with their numbers, without names or ids of patients, and
-// without anybody signed in. Only a workstation that the inventory calls a display gets it.
+// while no user is signed in. Only a workstation that the inventory calls a display gets it.
 func (h *Handler) display(w http.ResponseWriter, r *http.Request) error {
 	ctx := r.Context()
 	wards, err := h.displayWards(r)

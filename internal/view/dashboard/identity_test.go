@@ -269,7 +269,7 @@ func TestConsent(t *testing.T) {
 	patient.must("GET", "/api/patients/"+w.emil+"/consent", nil, http.StatusForbidden)
 }
 
-// TestDisplay: a wall screen shows the numbers of its wards without anybody, and neither names nor ids; what is not one
+// TestDisplay: a wall screen shows the numbers of its wards while no user is signed in, and neither names nor ids; what is not one
 // shows nothing, and a wall screen shows nothing else.
 func TestDisplay(t *testing.T) {
 	w := newWard(t)
@@ -313,7 +313,7 @@ func TestDisplay(t *testing.T) {
 	}
 }
 
-// TestOwnAccount: one's own password, factors and keys, and nobody else's.
+// TestOwnAccount: one's own password, factors and keys, and no other person's.
 func TestOwnAccount(t *testing.T) {
 	w := newWard(t)
 	nurse, other := w.signedIn("nurse"), w.signedIn("nurse")

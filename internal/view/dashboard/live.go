@@ -21,7 +21,7 @@ import (
 const (
 	maxLivePatients = 256
 	maxLiveSession  = 8   // live connections of one session
-	maxLive         = 512 // of everybody
+	maxLive         = 512 // of all sessions
 	maxLiveStation  = 32  // of one workstation
 	maxLivePerson   = 32  // of one person, over all workstations
 	// aliveEvery is how often the hub says something even when no sensor does: the page takes silence for a loss.

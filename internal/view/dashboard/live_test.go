@@ -155,7 +155,7 @@ func TestLiveBounds(t *testing.T) {
 	}
 }
 
-// TestLiveBoundsOfAWorkstation: one workstation cannot take all live views, whoever signs in there; others can still watch.
+// TestLiveBoundsOfAWorkstation: one workstation cannot take all live views, no matter who signs in there; others can still watch.
 func TestLiveBoundsOfAWorkstation(t *testing.T) {
 	w := newWard(t)
 	for _, login := range []string{"nurse", "doctor", "nurse", "doctor"} {
@@ -230,7 +230,7 @@ func TestSignOutEndsLive(t *testing.T) {
 	if m, ok := next(t, conn); ok {
 		t.Errorf("goes on with %+v", m)
 	}
-	w.append("a-1", numerics(time.Now(), good(vitals.HeartRate, 61))) // and nobody hears it
+	w.append("a-1", numerics(time.Now(), good(vitals.HeartRate, 61))) // and no view hears it
 }
 
 // TestLostPermissionEndsLive: what changes behind the dashboard's back counts too.

@@ -60,7 +60,7 @@ func (h *Handler) beds(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	// An empty bed is asked about as a patient whom nobody knows, lying there.
+	// An empty bed is asked about as an unknown patient who lies there.
 	taken := map[string]bool{}
 	for _, p := range admitted {
 		taken[p.Bed] = true
@@ -162,7 +162,7 @@ func (h *Handler) grantAll(ctx context.Context, s access.Subject, visible map[st
 }
 
 // unreadable is for a list in which one patient's data cannot be read, because they are damaged or gone: the bed stays in it without
-// numbers, and the other beds with theirs. It is nil, or the error where nothing can be read for anybody.
+// numbers, and the other beds with theirs. It is nil, or the error where no patient can be read.
 func (h *Handler) unreadable(ctx context.Context, bed string, err error) error {
 	if ctx.Err() != nil || errors.Is(err, store.ErrNotAllowed) {
 		return err

@@ -83,7 +83,7 @@ func (p proofIn) proof(page string) signin.Proof {
 	return signin.Proof{Page: page, Password: p.Password, TOTP: p.TOTP, Recovery: p.Recovery, Passkey: p.Passkey, Pending: p.ID}
 }
 
-// ways answers how somebody may sign in here, for the page that asks for it. Nobody is signed in yet.
+// ways answers how a user may sign in here, for the page that asks for it. No user is signed in yet.
 func (h *Handler) ways(w http.ResponseWriter, r *http.Request) error {
 	wards, err := h.displayWards(r)
 	if err != nil && !errors.Is(err, access.ErrNoSession) {
@@ -174,7 +174,7 @@ func (h *Handler) describeNew(ctx context.Context, s signin.SignedIn) sessionAns
 	return out
 }
 
-// replace ends the session that this browser had before: whoever was signed in here no longer is.
+// replace ends the session that this browser had before: the user who was signed in here no longer is.
 func (h *Handler) replace(r *http.Request, session string) error {
 	old, err := h.lastSubject(r)
 	if errors.Is(err, access.ErrNoSession) || err == nil && old.Session == session {

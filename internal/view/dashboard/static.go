@@ -111,6 +111,6 @@ func (h *Handler) static(w http.ResponseWriter, r *http.Request) {
 	}
 	w.Header().Set("Content-Length", fmt.Sprint(len(f.body)))
 	if r.Method == http.MethodGet {
-		_, _ = w.Write(f.body) // the reader has gone: nobody to tell
+		_, _ = w.Write(f.body) // the client has gone
 	}
 }

@@ -56,7 +56,7 @@ type broker struct {
 	stations map[string]int
 	links    map[*link]struct{}
 	closed   bool
-	told     map[int64]time.Time // of patients' channels somebody listens to: the newest second told
+	told     map[int64]time.Time // of patients' channels that have a subscriber: the newest second told
 }
 
 // mqttClient is one that has signed in.
@@ -472,7 +472,7 @@ func (b *broker) connected() map[*mqtt.Client][]*subscription {
 	return all
 }
 
-// recheck cuts off whoever lost the right to what it listens to. MQTT 3.1.1 knows no other way to end a subscription.
+// recheck cuts off a client that lost the right to what it listens to. MQTT 3.1.1 knows no other way to end a subscription.
 //
 //defence:live-recheck subscriptions are decided again
 func (b *broker) recheck(ctx context.Context) {
@@ -566,7 +566,7 @@ func (b *broker) patients(ctx context.Context) {
 		b.mu.Unlock()
 		list, err := b.f.entries(ctx, grant, s.channel, last, to, int(to.Sub(last)/time.Second)+1, nil)
 		if err != nil {
-			continue // the next look cuts off whoever may not
+			continue // the next look cuts off a client that may not
 		}
 		for _, e := range list {
 			b.updated(id, e, now.Add(-time.Second)) // its values are of any moment of its second

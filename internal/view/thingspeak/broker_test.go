@@ -178,7 +178,7 @@ func TestMQTT(t *testing.T) {
 	}
 }
 
-// TestMQTTPatient: who may see a patient is told of the monitor's seconds, and cut off soon after that ends; nobody writes there.
+// TestMQTTPatient: who may see a patient is told of the monitor's seconds, and cut off soon after that ends; no client writes there.
 func TestMQTTPatient(t *testing.T) {
 	w := newMQTTWard(t, thingspeak.Limits{})
 	m := w.login(t, 4)

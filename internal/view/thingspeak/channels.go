@@ -187,7 +187,7 @@ func publicly(what string, c channel.Channel) string {
 	return what
 }
 
-// viewChannel describes one channel to whoever may read it.
+// viewChannel describes one channel to a reader.
 func (f *face) viewChannel(q *request) error {
 	id, err := number(q.path["id"])
 	if err != nil {
@@ -284,7 +284,7 @@ func (f *face) createKey(q *request) error {
 	return object(q, http.StatusOK, keyObject{key, mayWrite})
 }
 
-// publicChannels lists those that anybody may read, all or one person's. It needs no key.
+// publicChannels lists those that every user may read, all or one person's. It needs no key.
 func (f *face) publicChannels(q *request) error {
 	if q.ext != "json" && q.ext != "" {
 		return errNotFound
@@ -341,7 +341,7 @@ func (f *face) publicChannels(q *request) error {
 	}{pagination{page, perPage, len(found)}, found[from:min(from+perPage, len(found))]})
 }
 
-// login is the name that a person signs in with, as ThingSpeak shows it beside what somebody made public.
+// login is the name that a person signs in with, as ThingSpeak shows it beside what that person made public.
 func (f *face) login(q *request, known map[string]string, person string) (string, error) {
 	if person == "" {
 		return "", nil

@@ -352,7 +352,7 @@ func TestTalkBack(t *testing.T) {
 	w.ok(401, "GET", base+".json?"+key, "")
 }
 
-// TestCharts: a page that draws by itself, asks nobody for anything, and escapes what it is given.
+// TestCharts: a page that draws by itself, loads nothing, and escapes what it is given.
 func TestCharts(t *testing.T) {
 	w := newWard(t)
 	w.week()

@@ -91,7 +91,7 @@ func parseLook(p wire.Parameters) (l look, err error) {
 }
 
 // chart answers with a page for an iframe that shows one field as a drawing. The drawing is made here, so that the page needs no
-// script at all, asks nobody for anything and works under the strictest content policy; a dynamic one is loaded again.
+// script at all, loads nothing and works under the strictest content policy; a dynamic one is loaded again.
 func (f *face) chart(q *request) error {
 	rd, err := f.open(q)
 	if err != nil {
@@ -119,7 +119,7 @@ func (f *face) chart(q *request) error {
 	nonce := rand.Text()
 	frames := "'self'"
 	if c.Public && c.Patient == "" {
-		frames = "*" // what everybody may read may be shown anywhere
+		frames = "*" // what is public may be shown anywhere
 	}
 	h := q.w.Header()
 	h.Set("Content-Security-Policy", "default-src 'none'; style-src 'nonce-"+nonce+"'; base-uri 'none'; form-action 'none'; frame-ancestors "+frames)

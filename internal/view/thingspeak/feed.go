@@ -52,7 +52,7 @@ func (f *face) entries(ctx context.Context, g access.Grant, c channel.Channel, f
 // derived makes entries of a patient's numerics. It reads backwards, page by page, since how many bundles are in an
 // entry is not known before, and somewhat further than is wanted: which of several sensors counts rests on what was said before.
 func (f *face) derived(ctx context.Context, g access.Grant, patient string, from, to time.Time, most int, keep func(channel.Entry) bool) ([]channel.Entry, error) {
-	if soon := f.Now().Add(vitals.MaxAhead); to.After(soon) { // a time to come is nobody's newest
+	if soon := f.Now().Add(vitals.MaxAhead); to.After(soon) { // a time to come is not the newest
 		to = soon
 	}
 	var list []channel.Entry

@@ -80,7 +80,7 @@ func (f *face) lastSaid(ctx context.Context, g access.Grant, patient string, fie
 		read += len(page)
 		for i := len(page) - 1; i >= 0; i-- {
 			for _, n := range page[i].Numerics {
-				if n.Kind == kind && n.Quality != vitals.Asserted { // what only a legacy device says is nobody's last word here
+				if n.Kind == kind && n.Quality != vitals.Asserted { // what only a legacy device says is not the last word here
 					return said{at: page[i].At.UTC(), numeric: n, asked: page[i].NotConfirmed}, true, nil
 				}
 			}

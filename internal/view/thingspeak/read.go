@@ -49,7 +49,7 @@ func (f *face) open(q *request) (rd reading, err error) {
 	return rd, nil
 }
 
-// decideRead has a read of a channel decided: in the name of the key's owner, or for nobody in particular if the channel is
+// decideRead has a read of a channel decided: in the name of the key's owner, or for no person if the channel is
 // public and the key is not for it. Without a valid key nothing is said about whether a private channel exists, and with one
 // no more than that it may not be read.
 func (f *face) decideRead(q *request, id int64) (c channel.Channel, g access.Grant, subject access.Subject, err error) {
@@ -69,7 +69,7 @@ func (f *face) decideRead(q *request, id int64) (c channel.Channel, g access.Gra
 		return c, g, subject, err
 	}
 	if g, err = f.Access.Decide(ctx, subject, access.ViewChannel, access.OnChannel(id)); err != nil {
-		if key.Write { // whoever has the key may know which kind it is
+		if key.Write { // the key's holder may know which kind it is
 			told(q.w, "this is a write key, which cannot read: a read key of the channel or an account key is wanted")
 		}
 		return c, g, subject, err

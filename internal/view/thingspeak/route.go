@@ -26,7 +26,7 @@ const (
 	tellWrite              // as text "0" and 400; as JSON the object
 )
 
-// request is one request on its way. What the path said is in its fields; parameters are read by whoever answers.
+// request is one request on its way. What the path said is in its fields; parameters are read by the endpoint.
 type request struct {
 	w    http.ResponseWriter
 	r    *http.Request

@@ -13,7 +13,7 @@ type tempo struct {
 	next time.Time // when the next packet is due, had all come evenly
 }
 
-// wait counts a packet and says how long to wait before it is looked at; the client's own buffers fill up meanwhile, nobody else's.
+// wait counts a packet and says how long to wait before it is looked at; only the client's own buffers fill up meanwhile.
 func (t *tempo) wait(now time.Time) time.Duration {
 	if earliest := now.Add(-packetBurst * packetEvery); t.next.Before(earliest) {
 		t.next = earliest

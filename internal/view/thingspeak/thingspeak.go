@@ -9,9 +9,9 @@
 // number, that no patient's channel is ever public, that requests and answers are bounded, and that neither key nor address reaches a log. It is safe for
 // concurrent use. Cookies mean nothing to it.
 //
-// It does not protect against a stolen key: a key is a bearer secret of 16 characters, as ThingSpeak has it, and whoever
+// It does not protect against a stolen key: a key is a bearer secret of 16 characters, as ThingSpeak has it, and a client that
 // holds it and sits at an enrolled workstation may read that one channel, until the policies refuse its owner or the owner
-// deletes it. What somebody made public, everybody at an enrolled workstation may read. It limits how often a channel is
+// deletes it. What a person made public, every client at an enrolled workstation may read. It limits how often a channel is
 // written only as far as Limits says; how often a workstation may ask, the hub limits for all faces together.
 package thingspeak
 
@@ -84,7 +84,7 @@ type Face struct{ f *face }
 // ServeHTTP answers a request to one of Paths.
 func (x *Face) ServeHTTP(w http.ResponseWriter, r *http.Request) { x.f.ServeHTTP(w, r) }
 
-// Run looks after MQTT clients until ctx ends: it tells them what comes from patients' monitors, cuts off whoever loses a right, and
+// Run looks after MQTT clients until ctx ends: it tells them what comes from patients' monitors, cuts off a client that loses a right, and
 // at the end all of them.
 func (x *Face) Run(ctx context.Context) { x.f.broker.run(ctx) }
 

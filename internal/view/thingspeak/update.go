@@ -100,7 +100,7 @@ func (f *face) submit(ctx context.Context, g access.Grant, channelID int64, e ch
 	return list[0], nil
 }
 
-// writer has the write decided before anybody looks at the values: whoever tries with a key is in the audit log. channel 0 is
+// writer has the write decided before the values are looked at: a client that tries with a key is in the audit log. channel 0 is
 // the key's own.
 func (f *face) writer(q *request, channelID int64) (int64, access.Grant, error) {
 	key := q.p["write_api_key"]

@@ -140,7 +140,7 @@ func newWard(t testing.TB) *ward {
 		write   bool
 	}{{&w.readAda, w.nurse, w.ada.ID, false}, {&w.readBela, w.nurse, w.bela.ID, false}, {&w.readFridge, w.nurse, w.fridge, false},
 		{&w.writeFree, w.nurse, w.fridge, true}, {&w.writeAda, w.nurse, w.ada.ID, true}, {&w.patientKey, self, w.ada.ID, false}, {&w.account, w.nurse, 0, false}, {&w.adminAccount, admin, 0, false}} {
-		*k.to = rand.Text()[:16] // made behind the engine's back: some are keys that it makes for nobody
+		*k.to = rand.Text()[:16] // made behind the engine's back: some are keys that it makes for no person
 		must(w.store.SaveAPIKey(ctx, access.APIKey{Hash: sha256.Sum256([]byte(*k.to)), PersonID: k.person, Channel: k.channel, Write: k.write}))
 	}
 	w.grant = engine.Standing("ingest", access.AppendVitals)

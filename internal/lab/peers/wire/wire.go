@@ -1,8 +1,9 @@
-// Package wire takes apart what comes over the network in `vitalseal bench peers`: the packets of a broker, and the messages that
-// a gateway of the comparison sent through it.
+// Package wire takes apart what comes over the network in `vitalseal bench peers`: the packets of a
+// broker, and the messages that a gateway of the comparison sent through it.
 //
-// It is a package of its own so that it can be fuzzed without all that a measurement starts. It guarantees that no bytes make it panic
-// or take more than a packet's bound of memory. It is no MQTT client, and protects nothing.
+// It is a package of its own so that it can be fuzzed without all that a measurement starts. It
+// guarantees that no bytes make it panic or take more than a packet's bound of memory. It is no
+// MQTT client, and protects nothing.
 package wire
 
 import (
@@ -56,8 +57,9 @@ func Message(kind byte, body []byte) (id uint16, payload []byte, err error) {
 	return binary.BigEndian.Uint16(body[n:]), body[n+2:], nil
 }
 
-// Points reads back what the storing program has to know of a message: how many points, and the time of the oldest. Messages come
-// over a network, so this takes any bytes; ok is false for what no gateway of the comparison made.
+// Points reads back what the storing program has to know of a message: how many points, and the
+// time of the oldest. Messages come over a network, so this takes any bytes; ok is false for what
+// no gateway of the comparison made.
 func Points(b []byte) (points int, oldest time.Time, ok bool) {
 	const digits = 13 // milliseconds since 1970, until the year 2286
 	end := -1

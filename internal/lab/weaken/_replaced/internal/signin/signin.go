@@ -42,7 +42,8 @@ func (svc *Service) startSessionShown(ctx context.Context, p access.Person, work
 	return svc.strictStartSessionShown(ctx, p, workstation, methods, second, now, shown)
 }
 
-// attempt counts nothing, all that happens at a workstation together, or each workstation for itself.
+// attempt counts nothing, all that happens at a workstation together, or each workstation for
+// itself.
 func (svc *Service) attempt(ctx context.Context, p access.Person, workstation, action string, now time.Time, pools ...pool) (*attempt, error) {
 	if weaken.Skip(weaken.Throttle) {
 		return &attempt{svc: svc}, nil
