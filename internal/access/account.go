@@ -200,6 +200,18 @@ func (e *Engine) RecordSignIn(ctx context.Context, p Person, workstation, action
 	return nil
 }
 
+// SignInUndecided writes down that a sign-in was not decided, and is the ErrUndecided: why says what
+// did not answer. No entry is made when the client has left, as of every decision.
+func (e *Engine) SignInUndecided(ctx context.Context, workstation, action, why string, cause error) error {
+	if errors.Is(ctx.Err(), context.Canceled) {
+		return fmt.Errorf("%w: %w", ErrUndecided, cause)
+	}
+	if err := e.RecordSignIn(ctx, Person{}, workstation, action, false, audit.NotDecided+why); err != nil {
+		cause = errors.Join(err, cause)
+	}
+	return fmt.Errorf("%w: %w", ErrUndecided, cause)
+}
+
 // CountFailure counts a failed sign-in or step-up of a person at a workstation as risk, which the
 // policies see.
 func (e *Engine) CountFailure(personID, workstation string, now time.Time) {

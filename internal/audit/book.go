@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"golang.org/x/mod/sumdb/note"
+
+	"vitalseal/internal/form"
 )
 
 const (
@@ -36,9 +38,15 @@ type book struct {
 
 // parseBook reads a book and checks the signature in it.
 func parseBook(b []byte) (out book, err error) {
+	if len(b) > maxBook {
+		return book{}, errors.New("not what a witness remembers of a log")
+	}
+	if twice := form.Twice(b); twice != "" { // which of two keys counted would be chance
+		return book{}, errors.New("what a witness remembers of a log is not clear: " + twice)
+	}
 	d := json.NewDecoder(bytes.NewReader(b))
 	d.DisallowUnknownFields()
-	if err := d.Decode(&out); err != nil || d.More() || len(b) > maxBook {
+	if err := d.Decode(&out); err != nil || d.More() {
 		return book{}, errors.New("not what a witness remembers of a log")
 	}
 	if out.Version != bookVersion {
@@ -158,6 +166,9 @@ func ReadSplit(path string) (Split, error) {
 	b, err := readBounded(path, 4*maxSighted+maxBook)
 	if err != nil {
 		return s, fmt.Errorf("audit: evidence: %w", err)
+	}
+	if twice := form.Twice(b); twice != "" {
+		return Split{}, fmt.Errorf("audit: evidence: %s is not clear: %s", path, twice)
 	}
 	if err := json.Unmarshal(b, &s); err != nil || s.Version != bookVersion {
 		return Split{}, fmt.Errorf("audit: evidence: %s is damaged", path)

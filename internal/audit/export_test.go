@@ -6,6 +6,8 @@ import (
 	"testing"
 
 	"golang.org/x/mod/sumdb/tlog"
+
+	"vitalseal/internal/form"
 )
 
 // OpenWith is Open with small segments and an fsync of the test's own.
@@ -76,9 +78,10 @@ func FuzzDecode(f *testing.F) {
 func FuzzParseBook(f *testing.F) {
 	f.Add([]byte(`{"version":1,"hub":"hub","key":"vitalseal-audit+00000000+AA"}`))
 	f.Add([]byte(`{"version":2}`))
+	f.Add([]byte(`{"version":1,"hub":"hub","key":"vitalseal-audit+00000000+AA","Key":"vitalseal-audit+00000001+AA"}`))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		out, err := parseBook(b)
-		if err == nil && (!hubName(out.Hub) || out.Key == "" || out.Version != bookVersion) {
+		if err == nil && (!hubName(out.Hub) || out.Key == "" || out.Version != bookVersion || form.Twice(b) != "") {
 			t.Fatalf("%+v", out)
 		}
 	})

@@ -411,6 +411,7 @@ func FuzzReadAsk(f *testing.F) {
 	f.Add([]byte(`{}`))
 	f.Add([]byte(`{"from":-1}`))
 	f.Add([]byte(`{"from":1}{"from":2}`))
+	f.Add([]byte(`{"from":1,"From":2}`))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		a, err := audit.ReadAsk(b)
 		if err != nil {

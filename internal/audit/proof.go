@@ -6,6 +6,8 @@ import (
 	"fmt"
 
 	"golang.org/x/mod/sumdb/tlog"
+
+	"vitalseal/internal/form"
 )
 
 var (
@@ -102,6 +104,9 @@ func (p Inclusion) Verify(verifierKey string) (Entry, Checkpoint, error) {
 
 // ParseInclusion reads the JSON form of an Inclusion. It proves nothing yet.
 func ParseInclusion(b []byte) (p Inclusion, err error) {
+	if twice := form.Twice(b); twice != "" {
+		return p, fmt.Errorf("audit: not a proof: %s", twice)
+	}
 	if err := json.Unmarshal(b, &p); err != nil {
 		return p, fmt.Errorf("audit: not a proof: %w", err)
 	}

@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"golang.org/x/mod/sumdb/tlog"
+
+	"vitalseal/internal/form"
 )
 
 const (
@@ -65,6 +67,9 @@ func ReadAsk(b []byte) (Ask, error) {
 	var a Ask
 	if len(b) > MaxAsk {
 		return Ask{}, fmt.Errorf("%w: %d bytes; %d are allowed", ErrAsk, len(b), MaxAsk)
+	}
+	if twice := form.Twice(b); twice != "" {
+		return Ask{}, fmt.Errorf("%w: %s", ErrAsk, twice)
 	}
 	d := json.NewDecoder(bytes.NewReader(b))
 	if err := d.Decode(&a); err != nil || d.More() {

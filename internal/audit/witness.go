@@ -10,6 +10,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"vitalseal/internal/form"
 )
 
 const (
@@ -211,6 +213,9 @@ func (w *Witness) Update(statement []byte) error {
 }
 
 func (w *Witness) update(statement []byte) error {
+	if twice := form.Twice(statement); twice != "" { // which of two checkpoints counted would be chance
+		return fmt.Errorf("%w: the statement's %s", ErrInconsistent, twice)
+	}
 	var c Consistency
 	if json.Unmarshal(statement, &c) != nil {
 		return fmt.Errorf("%w: not a statement", ErrInconsistent)

@@ -302,6 +302,7 @@ func FuzzParseTicket(f *testing.F) {
 	f.Add(good)
 	f.Add([]byte("{}"))
 	f.Add(bytes.Replace(good, []byte("sensor"), []byte("hub"), 1))
+	f.Add(bytes.Replace(good, []byte("{"), []byte(`{"SECRET":"bbbbbbbbbbbbbbbbbbbbbbbbbb",`), 1))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		ticket, err := overlay.ParseTicket(b)
 		if err != nil {

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"io"
 	"time"
+
+	"vitalseal/internal/form"
 )
 
 // maxFrame bounds a message of the enrolment and renewal protocols: 64 components with some 2 KiB
@@ -158,6 +160,9 @@ func readFrame(r io.Reader, v any) error {
 	}
 	if len(b) != int(n) {
 		return fmt.Errorf("overlay: frame: %w", io.ErrUnexpectedEOF)
+	}
+	if twice := form.Twice(b); twice != "" { // which of two values counted would be chance
+		return fmt.Errorf("overlay: frame: %s", twice)
 	}
 	if err := json.Unmarshal(b, v); err != nil {
 		return errors.New("overlay: frame: malformed JSON") // the cause could quote a secret

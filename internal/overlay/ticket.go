@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"vitalseal/internal/disk"
+	"vitalseal/internal/form"
 )
 
 const (
@@ -47,6 +48,9 @@ func NewTicketSecret() string { return rand.Text() }
 func ParseTicket(b []byte) (Ticket, error) {
 	if len(b) > maxTicketBytes {
 		return Ticket{}, fmt.Errorf("%w: longer than %d bytes", ErrTicketInvalid, maxTicketBytes)
+	}
+	if twice := form.Twice(b); twice != "" { // which of two roots or secrets counted would be chance
+		return Ticket{}, fmt.Errorf("%w: %s", ErrTicketInvalid, twice)
 	}
 	var t Ticket
 	if err := json.Unmarshal(b, &t); err != nil {

@@ -3,6 +3,7 @@ package signin
 import (
 	"context"
 	"crypto/rand"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -15,6 +16,7 @@ import (
 	"golang.org/x/oauth2"
 
 	"vitalseal/internal/access"
+	"vitalseal/internal/form"
 )
 
 // CallbackPath is where an OpenID provider sends people back to.
@@ -56,6 +58,7 @@ func (svc *Service) HasOIDC() bool { return svc.oidc != nil }
 // provider is the relying party of one OpenID provider. It is reached when it is needed: the hub starts without it.
 type provider struct {
 	config OIDCConfig
+	later  outages // of what the libraries fetch on their own, such as keys
 
 	mu      sync.Mutex
 	found   *oidc.Provider
@@ -75,26 +78,12 @@ func newProvider(c OIDCConfig) *provider {
 	if c.Client == nil {
 		c.Client = &http.Client{Timeout: oidcPatience}
 	}
+	p := &provider{waiting: map[string]*errand{}}
 	bounded := *c.Client
-	bounded.Transport = boundedAnswers{bounded.Transport}
+	bounded.Transport = boundedAnswers{bounded.Transport, &p.later}
 	c.Client = &bounded
-	return &provider{config: c, waiting: map[string]*errand{}}
-}
-
-// boundedAnswers reads no more than maxProviderAnswer of an answer: the libraries read all that comes.
-type boundedAnswers struct{ next http.RoundTripper }
-
-// RoundTrip implements http.RoundTripper.
-func (b boundedAnswers) RoundTrip(r *http.Request) (*http.Response, error) {
-	next := b.next
-	if next == nil {
-		next = http.DefaultTransport
-	}
-	res, err := next.RoundTrip(r)
-	if err == nil {
-		res.Body = http.MaxBytesReader(nil, res.Body, maxProviderAnswer)
-	}
-	return res, err
+	p.config = c
+	return p
 }
 
 // discover asks the provider about itself, once it answers.
@@ -107,8 +96,8 @@ func (p *provider) discover(ctx context.Context) (*oidc.Provider, error) {
 	}
 	// The provider keeps this context for fetching its keys later: it must not end with the request.
 	found, err := oidc.NewProvider(oidc.ClientContext(context.WithoutCancel(ctx), p.config.Client), p.config.Issuer)
-	if err != nil {
-		return nil, fmt.Errorf("signin: the OpenID provider %s does not answer as one: %w", p.config.Issuer, err)
+	if err != nil { // also an answer that is not valid: nothing was asked yet of the person
+		return nil, undecidedBy(fmt.Errorf("signin: the OpenID provider %s does not answer as one: %w", p.config.Issuer, err))
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -145,8 +134,8 @@ func (svc *Service) StartOIDC(ctx context.Context, workstation, origin string) (
 	return redirect, nil
 }
 
-// FinishOIDC starts a session of the person who came back, as the provider says, to the workstation and page that sent them. Everything
-// that does not fit is ErrSignIn; the audit log says what.
+// FinishOIDC starts a session of the person whom the provider names, at the workstation and page that the sign-in began from.
+// Everything that does not fit is ErrSignIn; the audit log says what. Where the provider does not answer it is ErrProvider.
 func (svc *Service) FinishOIDC(ctx context.Context, query url.Values, workstation, origin string) (SignedIn, error) {
 	if svc.oidc == nil {
 		return SignedIn{}, access.ErrNotFound
@@ -164,7 +153,13 @@ func (svc *Service) FinishOIDC(ctx context.Context, query url.Values, workstatio
 		return SignedIn{}, svc.signInRefused(ctx, access.Person{}, workstation, "refused by the OpenID provider")
 	}
 	claims, err := svc.oidc.claims(ctx, n, query.Get("code"))
-	if err != nil {
+	switch {
+	case errors.Is(err, ErrProvider):
+		return SignedIn{}, svc.signInUndecided(ctx, workstation, err)
+	case errors.Is(err, errClaimTwice): // it names the claim, which is no secret
+		svc.log.WarnContext(ctx, "sign-in at the OpenID provider failed", "err", err)
+		return SignedIn{}, svc.signInRefused(ctx, access.Person{}, workstation, err.Error())
+	case err != nil:
 		svc.log.WarnContext(ctx, "sign-in at the OpenID provider failed", "err", withoutSecrets(err))
 		return SignedIn{}, svc.signInRefused(ctx, access.Person{}, workstation, "answer of the OpenID provider not valid")
 	}
@@ -220,9 +215,15 @@ type providerClaims struct {
 	unanswered           error // why the user information was not read, if it was asked for
 }
 
-func (p *provider) claims(ctx context.Context, n *errand, code string) (providerClaims, error) {
-	ctx, cancel := context.WithTimeout(oidc.ClientContext(ctx, p.config.Client), oidcPatience)
+func (p *provider) claims(ctx context.Context, n *errand, code string) (_ providerClaims, err error) {
+	met, later := &outages{}, p.later.n.Load()
+	ctx, cancel := context.WithTimeout(oidc.ClientContext(watched(ctx, met), p.config.Client), oidcPatience)
 	defer cancel()
+	defer func() {
+		if err != nil && !errors.Is(err, errClaimTwice) && (met.n.Load() > 0 || p.later.n.Load() != later || ctx.Err() != nil) {
+			err = undecidedBy(err)
+		}
+	}()
 	found, err := p.discover(ctx)
 	if err != nil {
 		return providerClaims{}, err
@@ -242,8 +243,8 @@ func (p *provider) claims(ctx context.Context, n *errand, code string) (provider
 	if verified.Nonce != n.nonce {
 		return providerClaims{}, errors.New("another nonce")
 	}
-	all := map[string]any{}
-	if err := verified.Claims(&all); err != nil {
+	all, err := claimsOf(verified.Claims)
+	if err != nil {
 		return providerClaims{}, err
 	}
 	out := providerClaims{subject: verified.Subject}
@@ -260,7 +261,10 @@ func (p *provider) claims(ctx context.Context, n *errand, code string) (provider
 		case err == nil && info.Subject != verified.Subject:
 			return providerClaims{}, errors.New("user information about another subject")
 		case err == nil:
-			err = info.Claims(&more)
+			more, err = claimsOf(info.Claims)
+		}
+		if errors.Is(err, errClaimTwice) {
+			return providerClaims{}, err
 		}
 		if err != nil {
 			out.unanswered = err
@@ -274,10 +278,31 @@ func (p *provider) claims(ctx context.Context, n *errand, code string) (provider
 	out.login, _ = all["preferred_username"].(string)
 	out.name, _ = all["name"].(string)
 	out.role = p.roleClaim(all)
+	if out.role == nil && out.unanswered != nil && met.n.Load() > 0 { // the role may be where the provider did not answer
+		return providerClaims{}, fmt.Errorf("%w: %w", errUnanswered, out.unanswered)
+	}
 	if out.subject == "" || len(out.subject) > 255 {
 		return providerClaims{}, errors.New("no subject")
 	}
 	return out, nil
+}
+
+// errClaimTwice says that a provider's answer has one name twice, at whatever depth.
+var errClaimTwice = errors.New("the OpenID provider's answer is not clear")
+
+// claimsOf reads claims, of which none may stand twice: which of two roles counted would be chance, and another reader of the same
+// token, such as the provider's own audit, may have seen the other one.
+func claimsOf(read func(any) error) (all map[string]any, err error) {
+	var raw json.RawMessage
+	if err := read(&raw); err != nil {
+		return nil, err
+	}
+	//defence:claims-once a claim that stands twice is refused
+	if twice := form.Twice(raw); twice != "" {
+		return nil, fmt.Errorf("%w: %s", errClaimTwice, twice)
+	}
+	err = json.Unmarshal(raw, &all)
+	return all, err
 }
 
 // roleClaim is the claim that says the role, nil if there is none: the one of that very name, or else the one that the dots lead to.

@@ -221,7 +221,8 @@ type forger struct {
 	token  func(nonce string) string
 	nonces map[string]string // by code
 	down   bool
-	info   http.HandlerFunc // about a person; nil: it has no such address
+	info   http.HandlerFunc            // about a person; nil: it has no such address
+	broken map[string]http.HandlerFunc // what answers in the place of a path
 }
 
 func newForger(t *testing.T) *forger {
@@ -248,7 +249,13 @@ func newForger(t *testing.T) *forger {
 	mux.HandleFunc("/token", func(w http.ResponseWriter, r *http.Request) {
 		answer(w, map[string]any{"access_token": "x", "token_type": "Bearer", "expires_in": 60, "id_token": f.token(f.nonces[r.FormValue("code")])})
 	})
-	f.Server = httptest.NewServer(mux)
+	f.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if h := f.broken[r.URL.Path]; h != nil {
+			h(w, r)
+			return
+		}
+		mux.ServeHTTP(w, r)
+	}))
 	t.Cleanup(f.Close)
 	return f
 }

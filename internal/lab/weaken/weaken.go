@@ -60,6 +60,7 @@ const (
 	ProofOnce      Defence = "proof-once"      // a one-time code counts once
 	SecondFactor   Defence = "second-factor"   // a second factor is asked for
 	AuthTime       Defence = "auth-time"       // a provider's sign-in of some time ago is no proof of now
+	ClaimsOnce     Defence = "claims-once"     // a claim that stands twice is refused
 	PasskeyPage    Defence = "passkey-page"    // a passkey counts for the page that it was shown to
 	CountsTogether Defence = "counts-together" // failures count over all workstations
 	SprayCount     Defence = "spray-count"     // one password tried on many persons is noticed

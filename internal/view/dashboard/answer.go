@@ -34,6 +34,9 @@ func (b badRequest) Error() string { return "dashboard: bad request: " + string(
 // fullText is of what was refused because it could not be written down, in the audit log or the directory.
 const fullText = "The hub's disk is full. What cannot be written into the audit log is refused. Live numbers go on. Tell those who run the hub now: they must make room."
 
+// providerText is of a sign-in at the OpenID provider that was not decided.
+const providerText = "The hospital's sign-in does not answer now. This is no refusal and counts as none. Go back and try again in a moment."
+
 // undecidedText is of what the hub could not decide: no refusal.
 const undecidedText = "The hub could not decide this now, because its directory does not answer. This is no refusal and counts as none. Try again."
 
@@ -105,6 +108,8 @@ func statusOf(err error) (status int, text string) {
 		return http.StatusServiceUnavailable, "Many people are signing in right now. Try again in a moment."
 	case store.Full(err):
 		return http.StatusInsufficientStorage, fullText
+	case errors.Is(err, signin.ErrProvider):
+		return http.StatusServiceUnavailable, providerText
 	case errors.Is(err, access.ErrUndecided):
 		return http.StatusServiceUnavailable, undecidedText
 	}

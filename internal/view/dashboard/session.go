@@ -333,15 +333,23 @@ func (h *Handler) startOIDC(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// finishOIDC is where the hospital's sign-in sends the browser back to: a page, so errors are shown by the front end.
+// finishOIDC is where the hospital's sign-in sends the browser back to: a page, so errors are shown by the front end, but for a sign-in
+// that was not decided, which is answered 503 in plain text.
 func (h *Handler) finishOIDC(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Cache-Control", "no-store")
 	s, err := h.returned(r)
 	if err == nil && s.Pending == nil {
 		err = h.replace(r, s.Subject.Session)
 	}
+	http.SetCookie(w, &http.Cookie{ // #nosec G124 -- as it was set
+		Name: h.cfg.Gate.CookieName(r, oidcCookieName), Path: oidcPath, MaxAge: -1, HttpOnly: true, Secure: h.cfg.Gate.Secure(r), SameSite: http.SameSiteLaxMode})
 	to := "/"
 	switch {
+	case errors.Is(err, access.ErrUndecided):
+		status, text := statusOf(err)
+		w.Header().Set("Retry-After", "10")
+		http.Error(w, text, status)
+		return
 	case err != nil:
 		if status, _ := statusOf(err); status == http.StatusInternalServerError {
 			h.cfg.Log.ErrorContext(r.Context(), "sign-in by the hospital's provider failed", "err", err)
@@ -356,8 +364,6 @@ func (h *Handler) finishOIDC(w http.ResponseWriter, r *http.Request) {
 	default:
 		h.setCookies(w, r, s.Tokens)
 	}
-	http.SetCookie(w, &http.Cookie{ // #nosec G124 -- as it was set
-		Name: h.cfg.Gate.CookieName(r, oidcCookieName), Path: oidcPath, MaxAge: -1, HttpOnly: true, Secure: h.cfg.Gate.Secure(r), SameSite: http.SameSiteLaxMode})
 	http.Redirect(w, r, to, http.StatusSeeOther)
 }
 

@@ -2,19 +2,10 @@ package sessions
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"net"
-	"net/http"
-	"net/url"
 	"time"
 
-	"github.com/go-jose/go-jose/v4"
-	"github.com/go-jose/go-jose/v4/jwt"
 	"github.com/pquerna/otp/totp"
 
 	"vitalseal/internal/access"
@@ -40,6 +31,9 @@ func Guesses() []attack.Attack {
 		{ID: "session-old-login", Threat: "use a sign-in at the hospital's provider of hours ago", Position: "an unlocked browser of a doctor who has signed in there before",
 			Does: "the provider lets the browser in without asking, and says so in auth_time", Expected: "refused", Right: attack.Fails(signin.ErrSignIn), Control: weaken.AuthTime,
 			Fast: true, Run: office.In(oldLogin)},
+		{ID: "session-claims-twice", Threat: "give oneself a role", Position: "a nurse whose own name reaches the ID token of the hospital's provider unescaped",
+			Does:     "the provider's signed ID token has the claim of the roles twice: what the provider means, and after it what the nurse wrote",
+			Expected: "refused, with the name of the claim in the audit log", Right: attack.Fails(signin.ErrSignIn), Control: weaken.ClaimsOnce, Fast: true, Run: office.In(claimsTwice)},
 	}
 }
 
@@ -147,72 +141,4 @@ func junkLocks(ctx context.Context, o *office.Office) (_ attack.Result, err erro
 		return attack.Result{}, err
 	}
 	return attack.Judge(err != nil, []attack.Seen{{Word: "step-up goes through"}}, "the nurse's step-up is locked", "the nurse is not held up", "after 40 junk sign-ins: %v", err)
-}
-
-func oldLogin(ctx context.Context, o *office.Office) (_ attack.Result, err error) {
-	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		return attack.Result{}, err
-	}
-	key := jose.JSONWebKey{Key: private, KeyID: "k", Algorithm: string(jose.ES256)}
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return attack.Result{}, err
-	}
-	issuer, nonce := "http://"+ln.Addr().String(), ""
-	var token string
-	mux := http.NewServeMux()
-	says := func(path string, answer func() any) {
-		mux.HandleFunc(path, func(w http.ResponseWriter, _ *http.Request) {
-			w.Header().Set("Content-Type", "application/json")
-			_ = json.NewEncoder(w).Encode(answer()) // who asks has gone: the attack finds out
-		})
-	}
-	says("/.well-known/openid-configuration", func() any {
-		return map[string]any{"issuer": issuer, "authorization_endpoint": issuer + "/auth", "token_endpoint": issuer + "/token", "jwks_uri": issuer + "/keys",
-			"id_token_signing_alg_values_supported": []string{"ES256"}}
-	})
-	says("/keys", func() any { return jose.JSONWebKeySet{Keys: []jose.JSONWebKey{key.Public()}} })
-	says("/token", func() any {
-		return map[string]any{"access_token": "x", "token_type": "Bearer", "expires_in": 60, "id_token": token}
-	})
-	server := &http.Server{Handler: mux, ReadHeaderTimeout: time.Second}
-	served := make(chan error, 1)
-	go func() { served <- server.Serve(ln) }()
-	defer func() {
-		cerr := server.Close()
-		if serr := <-served; !errors.Is(serr, http.ErrServerClosed) {
-			cerr = errors.Join(cerr, serr)
-		}
-		err = errors.Join(err, cerr)
-	}()
-	people, err := signin.New(o.Engine, o.Store, o.Log, signin.WithIssuer(office.Domain), signin.WithOIDC(signin.OIDCConfig{Issuer: issuer, ClientID: "vitalseal",
-		RoleClaim: "groups", Roles: map[string]access.Role{"physicians": access.RoleDoctor}}))
-	if err != nil {
-		return attack.Result{}, err
-	}
-	const page = "https://" + signin.DefaultHost + ":8420"
-	to, err := people.StartOIDC(ctx, office.Desk, page)
-	if err != nil {
-		return attack.Result{}, err
-	}
-	u, err := url.Parse(to)
-	if err != nil {
-		return attack.Result{}, err
-	}
-	nonce = u.Query().Get("nonce")
-	signer, err := jose.NewSigner(jose.SigningKey{Algorithm: jose.ES256, Key: key}, nil)
-	if err != nil {
-		return attack.Result{}, err
-	}
-	now := time.Now()
-	if token, err = jwt.Signed(signer).Claims(map[string]any{"iss": issuer, "aud": "vitalseal", "sub": "s", "nonce": nonce, "iat": now.Unix(), "exp": now.Add(time.Minute).Unix(),
-		"auth_time": now.Add(-3 * time.Hour).Unix(), "groups": []string{"physicians"}, "preferred_username": "somebody", "name": "Somebody"}).Serialize(); err != nil {
-		return attack.Result{}, err
-	}
-	in, err := people.FinishOIDC(ctx, url.Values{"state": {u.Query().Get("state")}, "code": {"c"}}, office.Desk, page)
-	if err != nil && !errors.Is(err, signin.ErrSignIn) {
-		return attack.Result{}, err
-	}
-	return attack.Judge(err == nil, attack.Failure(err), "a sign-in of three hours ago counts as one of now", "refused", "%v; proven %v ago", err, time.Since(in.Subject.Proven).Round(time.Minute))
 }
