@@ -2,6 +2,7 @@ package administer
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -27,7 +28,7 @@ func identityCommand() *cobra.Command {
 		inviteOne("router", "Create an edge router of the overlay and write its ticket, for `vitalseal router`"),
 		inviteOne("hub", "Create the identity of another hub and write its ticket: its holder can speak as a hub"),
 		inviteOne("egress", "Create an egress, the way out to one address of the internet, and write its ticket"),
-		list("inventory", "List every component with its state", "id", "kind", "state", "model", "bed", "version", "last_seen"),
+		list("inventory", "List every component with its state", "id", "kind", "state", "model", "bed", "version", "last_seen", "kept_out_since", "kept_out_by_login"),
 		showIdentity(), addSensors(), replaceSensor(), moveSensor(),
 		changeIdentity("disable", "Keep a component out, and end its live connections; a gateway takes its sensors along",
 			"it will be kept out and its live connections end, with those of what hangs on it", "is kept out; `vitalseal identity enable` lets it back in"),
@@ -382,6 +383,9 @@ func describeIdentity(w io.Writer, raw []byte) error {
 		Enrolled                                                    *time.Time `json:"enrolled"`
 		LastSeen                                                    *time.Time `json:"last_seen"`
 		NewKey                                                      bool       `json:"new_key_demanded"`
+		KeptOutSince                                                *time.Time `json:"kept_out_since"`
+		KeptOutBy                                                   string     `json:"kept_out_by"`
+		KeptOutByLogin                                              string     `json:"kept_out_by_login"`
 		Trouble, Alert                                              *struct {
 			Text string    `json:"text"`
 			At   time.Time `json:"at"`
@@ -408,7 +412,13 @@ func describeIdentity(w io.Writer, raw []byte) error {
 		}
 		return t.UTC().Format(time.RFC3339)
 	}
-	lines := [][2]string{{"id", d.ID}, {"kind", strings.TrimSpace(d.Kind + " " + d.Mode)}, {"state", d.State}, {"model", d.Model},
+	state := d.State
+	if d.KeptOutSince != nil {
+		if state += " since " + at(d.KeptOutSince); d.KeptOutBy != "" {
+			state += ", by " + cmp.Or(d.KeptOutByLogin, d.KeptOutBy)
+		}
+	}
+	lines := [][2]string{{"id", d.ID}, {"kind", strings.TrimSpace(d.Kind + " " + d.Mode)}, {"state", state}, {"model", d.Model},
 		{"serial", d.Serial}, {"gateway", d.Gateway}, {"bed", d.Bed}, {"wards", strings.Join(d.Wards, ", ")}, {"version", d.Version},
 		{"invited by", d.EnrolledBy}, {"enrolled", at(d.Enrolled)}, {"last seen", at(d.LastSeen)}}
 	if d.Certificate != nil {

@@ -83,6 +83,24 @@ func TestSettledClockIsSaid(t *testing.T) {
 	}
 }
 
+// TestDescribeKeptOut: a component that is disabled says since when, and by whom where that is known.
+func TestDescribeKeptOut(t *testing.T) {
+	for more, want := range map[string]string{
+		``: "state        disabled\n",
+		`,"kept_out_since":"2026-11-23T07:00:00Z"`:                                               "state        disabled since 2026-11-23T07:00:00Z\n",
+		`,"kept_out_since":"2026-11-23T07:00:00Z","kept_out_by":"p1"`:                            "state        disabled since 2026-11-23T07:00:00Z, by p1\n",
+		`,"kept_out_since":"2026-11-23T07:00:00Z","kept_out_by":"p1","kept_out_by_login":"root"`: "state        disabled since 2026-11-23T07:00:00Z, by root\n",
+	} {
+		var b bytes.Buffer
+		if err := describeIdentity(&b, []byte(`{"id":"spiffe://x/sensor/oxi","kind":"sensor","state":"disabled"`+more+`}`)); err != nil {
+			t.Fatal(err)
+		}
+		if !strings.Contains(b.String(), want) {
+			t.Errorf("%s: %q is missing in\n%s", more, want, b.String())
+		}
+	}
+}
+
 func TestDescribeIdentity(t *testing.T) {
 	var b bytes.Buffer
 	err := describeIdentity(&b, []byte(`{"id":"spiffe://x/workstation/wall","kind":"workstation","mode":"display","wards":["w1"],"state":"active",

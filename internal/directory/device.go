@@ -49,6 +49,8 @@ type Device struct {
 	// it, or let in against the rule, and when; empty: nothing ever.
 	Trouble, Alert             string
 	TroubledSince, LastAlerted time.Time
+
+	KeptOut KeptOut
 }
 
 // ModeDisplay is a workstation that shows a ward's beds without a sign-in.
@@ -122,19 +124,22 @@ func checkMode(d Device) error {
 }
 
 const selectDevice = `SELECT d.id, d.kind, d.model, d.serial, d.gateway, d.ziti, d.state, coalesce(p.bed, ''), d.enrolled_by, d.seen,
-	d.mode, d.wards, d.version, d.enrolled, d.cert, d.cert_begins, d.cert_ends, d.public_key, d.next_key, d.rotate, d.trouble, d.troubled, d.alert, d.alerted
+	d.mode, d.wards, d.version, d.enrolled, d.cert, d.cert_begins, d.cert_ends, d.public_key, d.next_key, d.rotate, d.trouble, d.troubled, d.alert, d.alerted, d.kept_out, d.kept_out_by
 	FROM devices d LEFT JOIN placements p ON p.device = d.id AND p.ends IS NULL`
 
 func (s *Directory) scanDevice(r sealdb.Scanner) (d Device, err error) {
-	var seen, enrolled, begins, ends, troubled, alerted *int64
+	var seen, enrolled, begins, ends, troubled, alerted, keptOut *int64
 	var wards string
 	err = r.Scan(&d.ID, &d.Kind, &d.Model, &d.Serial, &d.Gateway, &d.ZitiID, &d.State, &d.Bed, &d.EnrolledBy, &seen,
-		&d.Mode, &wards, &d.Version, &enrolled, &d.Certificate.SHA256, &begins, &ends, &d.Certificate.KeySHA256, &d.NextKey, &d.Rotate, &d.Trouble, &troubled, &d.Alert, &alerted)
+		&d.Mode, &wards, &d.Version, &enrolled, &d.Certificate.SHA256, &begins, &ends, &d.Certificate.KeySHA256, &d.NextKey, &d.Rotate, &d.Trouble, &troubled, &d.Alert, &alerted, &keptOut, &d.KeptOut.By)
 	if err == nil && wards != "[]" {
 		err = json.Unmarshal([]byte(wards), &d.Wards)
 	}
 	if state, ok := s.BarredDevice(d.ID); ok {
 		d.State = state
+	}
+	if d.KeptOut.Since = sealdb.FromOptional(keptOut); d.State != DeviceDisabled && d.State != DeviceDeleted {
+		d.KeptOut = KeptOut{}
 	}
 	d.LastSeen = sealdb.Later(sealdb.FromOptional(seen), s.seen.last(d.ID))
 	d.TroubledSince, d.LastAlerted = sealdb.FromOptional(troubled), sealdb.FromOptional(alerted)
@@ -170,24 +175,6 @@ func (s *Directory) AdmitDevice(ctx context.Context, id string) error {
 	err := sealdb.Affected(s.db.ExecContext(ctx, "UPDATE devices SET state = ? WHERE id = ? AND state IN (?, ?)", DeviceActive, id, DeviceInvited, DeviceActive))
 	s.db.DevicesChanged()
 	return sealdb.Named("admit device", err)
-}
-
-// SetDeviceState changes a component's state; from then on Append goes by it. Live connections are the caller's to cut. What disables
-// or deletes is in force on this hub from the call on, and goes ahead of what others write; ErrUnwritten if it could not be written
-// in seconds.
-func (s *Directory) SetDeviceState(ctx context.Context, id, state string) error {
-	if err := checkState(state); err != nil {
-		return sealdb.Named("set device state", err)
-	}
-	const query = "UPDATE devices SET state = ? WHERE id = ?"
-	var err error
-	if state == DeviceDisabled || state == DeviceDeleted {
-		err = sealdb.Affected(s.db.UrgentExec(ctx, []sealdb.Bar{{Kind: sealdb.BarDevice, ID: id + " " + state}}, query, state, id))
-	} else {
-		err = sealdb.Affected(s.db.ExecContext(ctx, query, state, id))
-	}
-	s.db.DevicesChanged()
-	return sealdb.Named("set device state", err)
 }
 
 // PlaceDevice puts a component at a bed from at on, and takes it from where it was at that moment; an empty bed only takes it

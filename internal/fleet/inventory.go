@@ -375,19 +375,19 @@ func (v *Inventory) Renewable(ctx context.Context, c *overlay.Conn, software str
 	return all[id.String()].Rotate, err
 }
 
-// Disable keeps a component out, here first and then on the overlay, and ends its live connections. With a gateway goes
-// what hangs on it.
-func (v *Inventory) Disable(ctx context.Context, spiffeID string) error {
-	return v.change(ctx, spiffeID, directory.DeviceDisabled)
+// Disable keeps a component out for a person (id), here first and then on the overlay, and ends its live connections. With a gateway
+// goes what hangs on it.
+func (v *Inventory) Disable(ctx context.Context, spiffeID, by string) error {
+	return v.change(ctx, spiffeID, directory.DeviceDisabled, by)
 }
 
 // Remove deletes a component from the overlay for good. Its place in the directory stays, as deleted: its readings
 // still name it.
-func (v *Inventory) Remove(ctx context.Context, spiffeID string) error {
-	return v.change(ctx, spiffeID, directory.DeviceDeleted)
+func (v *Inventory) Remove(ctx context.Context, spiffeID, by string) error {
+	return v.change(ctx, spiffeID, directory.DeviceDeleted, by)
 }
 
-func (v *Inventory) change(ctx context.Context, spiffeID, state string) error {
+func (v *Inventory) change(ctx context.Context, spiffeID, state, by string) error {
 	v.changing.Lock()
 	defer v.changing.Unlock()
 	id, err := overlay.ParseID(spiffeID)
@@ -409,7 +409,7 @@ func (v *Inventory) change(ctx context.Context, spiffeID, state string) error {
 	if d.State == directory.DeviceDeleted && state != directory.DeviceDeleted { // deleting again is how the overlay catches up
 		return fmt.Errorf("hub: %s: %w: it is deleted, which is for good", id, store.ErrConflict)
 	}
-	if err := v.store.SetDeviceState(ctx, spiffeID, state); err != nil {
+	if err := v.store.SetDeviceStateBy(ctx, spiffeID, state, by); err != nil {
 		return err
 	}
 	return v.cutOff(ctx, id, d, state)

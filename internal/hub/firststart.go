@@ -48,7 +48,7 @@ func firstStart(ctx context.Context, cfg Config, st *store.Store, inv *fleet.Inv
 	device := directory.Device{ID: overlay.ID{Domain: cfg.Deployment, Kind: overlay.KindWorkstation, Name: "first"}.String(),
 		Kind: overlay.KindWorkstation}
 	if old, err := st.Device(ctx, device.ID); err == nil && old.State == directory.DeviceInvited {
-		if err := inv.Remove(ctx, device.ID); err != nil {
+		if err := inv.Remove(ctx, device.ID, ""); err != nil {
 			return err
 		}
 		device.ID = overlay.ID{Domain: cfg.Deployment, Kind: overlay.KindWorkstation, Name: "first-" + shortRandom()}.String()

@@ -34,6 +34,7 @@ DROP TABLE recent, damaged, blocks, taken, sums, streams, subjects, days; DROP S
 	directory.PgTold,
 	{Up: sealdb.Collated(channel.PgLimit), Down: "DROP TABLE limits;"},
 	directory.PgMover,
+	directory.PgKeptOut,
 }
 
 // pgDirectory is directorySteps in one.

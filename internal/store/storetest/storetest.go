@@ -32,7 +32,7 @@ const HeartRate = vitals.HeartRate
 // Run runs the suite; open gives an empty store that the test closes at its end.
 func Run(t *testing.T, open func(t *testing.T) *store.Store) {
 	for name, f := range map[string]func(*testing.T, *bench){
-		"once": once, "attribution": attribution, "order": order, "trends": trends, "trends of two sensors": trendsOfTwo, "trends of two cuffs": trendsOfCuffs, "beside": beside, "trends of moved readings": trendsOfMoved, "attempts": attempts, "departures": departures, "waves of two sensors": wavesOfTwo, "watch": watch, "occupancy": occupancy,
+		"once": once, "attribution": attribution, "order": order, "trends": trends, "trends of two sensors": trendsOfTwo, "trends of two cuffs": trendsOfCuffs, "beside": beside, "kept out": keptOut, "trends of moved readings": trendsOfMoved, "attempts": attempts, "departures": departures, "waves of two sensors": wavesOfTwo, "watch": watch, "occupancy": occupancy,
 		"persons": persons, "sessions": sessions, "channels": channels, "tickets": tickets, "devices": devices,
 		"announcements": announcements, "quarantine": quarantine, "secrets": secrets, "midnight": midnight, "emergencies": emergencies, "emergencies at once": emergenciesCount, "factors": factors, "passwords": passwords, "split": split, "encoded": encoded, "slow": slow, "clocks": clocks,
 		"starts": starts, "jumps": jumps, "content": content, "troubles": troubles, "security events": securityEvents,
@@ -355,6 +355,34 @@ func devices(t *testing.T, b *bench) {
 	b.append(t, b.beat(b.now, 60, 1, 0), delivery.Retry)
 	must(t, b.SetDeviceState(ctx, b.sensor, directory.DeviceDeleted))
 	b.append(t, b.beat(b.now, 60, 1, 0), delivery.Rejected)
+}
+
+// keptOut: a component that is disabled or deleted says since when and by whom, the first who did it
+// counts, and letting it in again forgets both.
+func keptOut(t *testing.T, b *bench) {
+	ctx := t.Context()
+	since := func(want bool, by string) time.Time {
+		t.Helper()
+		d, err := b.Device(ctx, b.sensor)
+		must(t, err)
+		if d.KeptOut.By != by || d.KeptOut.Since.IsZero() == want {
+			t.Errorf("%s: kept out %+v, want %v by %q", d.State, d.KeptOut, want, by)
+		}
+		return d.KeptOut.Since
+	}
+	since(false, "")
+	must(t, b.SetDeviceStateBy(ctx, b.sensor, directory.DeviceDisabled, "root"))
+	first := since(true, "root")
+	must(t, b.SetDeviceStateBy(ctx, b.sensor, directory.DeviceDisabled, "other"))
+	if again := since(true, "root"); !again.Equal(first) {
+		t.Errorf("disabled again: since %v, not %v", again, first)
+	}
+	must(t, b.SetDeviceState(ctx, b.sensor, directory.DeviceActive))
+	since(false, "")
+	must(t, b.SetDeviceState(ctx, b.sensor, directory.DeviceDisabled))
+	since(true, "")
+	must(t, b.SetDeviceStateBy(ctx, b.sensor, directory.DeviceDeleted, "root"))
+	since(true, "root")
 }
 
 func announcements(t *testing.T, b *bench) {

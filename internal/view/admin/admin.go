@@ -58,9 +58,10 @@ type Config struct {
 	Domain string
 	// Invite creates devices that may enrol once, and answers with the ticket that lets them.
 	Invite func(ctx context.Context, enrolledBy string, devices []directory.Device) (json.RawMessage, error)
-	// Disable, Enable and Delete change an identity (SPIFFE id) here and on the overlay, and end its connections.
-	// Rotate demands a new key of it.
-	Disable, Enable, Delete, Rotate func(ctx context.Context, spiffeID string) error
+	// Disable, Delete and Enable change an identity (SPIFFE id) here and on the overlay, and end its connections; the inventory keeps
+	// by whom (person id) it was kept out. Rotate demands a new key of it.
+	Disable, Delete func(ctx context.Context, spiffeID, by string) error
+	Enable, Rotate  func(ctx context.Context, spiffeID string) error
 	// ResetNumbers forgets how high a component counted its starts and epochs, and ends its connections.
 	ResetNumbers func(ctx context.Context, spiffeID string) error
 	// Reissue ends a component's keys and answers with a new ticket for it; a gateway's is for its sensors as well.

@@ -76,6 +76,11 @@ func openWorld(t *testing.T, dir string) *world {
 	change := func(what string) func(context.Context, string) error {
 		return func(_ context.Context, id string) error { return w.asked(what + " " + id) }
 	}
+	keepOut := func(what, state string) func(context.Context, string, string) error {
+		return func(ctx context.Context, id, by string) error {
+			return errors.Join(w.asked(what+" "+id), w.store.SetDeviceStateBy(ctx, id, state, by))
+		}
+	}
 	server := httptest.NewServer(admin.New(admin.Config{
 		Store: w.store, Access: w.engine, SignIn: w.signin, Audit: w.trail, Domain: "demo.vitalseal.internal", Log: log,
 		Subject: func(r *http.Request) (access.Subject, error) {
@@ -101,7 +106,7 @@ func openWorld(t *testing.T, dir string) *world {
 			w.sought = q
 			return admin.AuditPage{Entries: []admin.AuditFound{{Seq: 3, Line: `{"seq":3}`, Proof: []string{}}}, Next: 3}, w.fail
 		},
-		Disable: change("disable"), Enable: change("enable"), Delete: change("delete"),
+		Disable: keepOut("disable", directory.DeviceDisabled), Enable: change("enable"), Delete: keepOut("delete", directory.DeviceDeleted),
 		Reissue: func(_ context.Context, by, id string) (json.RawMessage, error) {
 			return json.RawMessage(`{"version":1,"secret":"NEW-SECRET"}`), w.asked("reissue " + id + " for " + by)
 		},

@@ -129,7 +129,7 @@ func (h *handler) identity(ctx context.Context, rq *api.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	o := describe(d)
+	o := h.described(ctx, d)
 	if c, ok := clocks[d.ID]; ok {
 		o.Clock = describeClock(c)
 	}
@@ -230,11 +230,11 @@ func (h *handler) changeIdentity(ctx context.Context, rq *api.Request) (any, err
 	done := "key: in use -> a new one demanded"
 	switch rq.PathValue("change") {
 	case "disable":
-		change = h.Disable
+		change = func(ctx context.Context, id string) error { return h.Disable(ctx, id, rq.Subject.Person.ID) }
 	case "enable":
 		change = h.Enable
 	case "delete":
-		change = h.Delete
+		change = func(ctx context.Context, id string) error { return h.Delete(ctx, id, rq.Subject.Person.ID) }
 	case "rotate":
 		change = h.Rotate
 	case "reset-numbers":

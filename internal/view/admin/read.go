@@ -149,6 +149,10 @@ type deviceOut struct {
 	// What is wrong with it, as it says itself; and what the hub last had to refuse of it.
 	Trouble *noteOut `json:"trouble,omitempty"`
 	Alert   *noteOut `json:"alert,omitempty"`
+	// Of what is disabled or deleted: since when, by whom (person id), and that person's login. Absent: not known.
+	KeptOutSince   *time.Time `json:"kept_out_since,omitempty"`
+	KeptOutBy      string     `json:"kept_out_by,omitempty"`
+	KeptOutByLogin string     `json:"kept_out_by_login,omitempty"`
 	// The clock of a sensor's gateway, as the hub measured it; absent before that.
 	Clock *clockOut `json:"clock,omitempty"`
 }
@@ -200,8 +204,22 @@ func describe(d directory.Device) deviceOut {
 	if !d.Enrolled.IsZero() {
 		o.Enrolled = &d.Enrolled
 	}
+	if !d.KeptOut.Since.IsZero() {
+		o.KeptOutSince, o.KeptOutBy = &d.KeptOut.Since, d.KeptOut.By
+	}
 	if c := d.Certificate; c.SHA256 != "" {
 		o.Certificate = &certificateOut{c.SHA256, c.KeySHA256, c.NotBefore, c.NotAfter}
+	}
+	return o
+}
+
+// described is describe with the login of the person who keeps the component out.
+func (h *handler) described(ctx context.Context, d directory.Device) deviceOut {
+	o := describe(d)
+	if o.KeptOutBy != "" {
+		if p, err := h.Store.Person(ctx, o.KeptOutBy); err == nil { // else the id stands alone
+			o.KeptOutByLogin = p.Login
+		}
 	}
 	return o
 }
@@ -214,7 +232,7 @@ func (h *handler) inventory(ctx context.Context, _ *api.Request) (any, error) {
 	}
 	clocks, err := h.Store.Clocks(ctx)
 	for _, d := range devices {
-		o := describe(d)
+		o := h.described(ctx, d)
 		if c, ok := clocks[d.ID]; ok {
 			o.Clock = describeClock(c)
 		}

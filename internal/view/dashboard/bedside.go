@@ -60,7 +60,11 @@ type bedSensor struct {
 	Sensor  string `json:"sensor"`  // short name
 	Purpose string `json:"purpose"` // oximeter, cuff or legacy
 	State   string `json:"state,omitempty"`
-	Gateway string `json:"gateway,omitempty"` // short name
+	// KeptOutSince and KeptOutBy say since when a sensor in State disabled is that, and who did it, for a reader who may know of
+	// persons; absent: not known.
+	KeptOutSince *time.Time `json:"kept_out_since,omitempty"`
+	KeptOutBy    string     `json:"kept_out_by,omitempty"`
+	Gateway      string     `json:"gateway,omitempty"` // short name
 	// GatewaySilent says that the gateway is not heard any more, and GatewayHeard when it last was;
 	// absent: never.
 	GatewaySilent bool       `json:"gateway_silent,omitempty"`
@@ -169,6 +173,12 @@ func (x *house) bedside(ctx context.Context, bed string, now time.Time) (*atBed,
 		s := bedSensor{Sensor: shortName(d.ID), Purpose: purposeOf(d.Model)}
 		if d.State != directory.DeviceActive {
 			s.State = d.State
+			if at := d.KeptOut.Since.UTC(); !d.KeptOut.Since.IsZero() {
+				s.KeptOutSince = &at
+				if x.named && d.KeptOut.By != "" {
+					s.KeptOutBy = x.h.nameOf(ctx, d.KeptOut.By)
+				}
+			}
 		} else {
 			has[s.Purpose] = true
 		}

@@ -2,6 +2,7 @@ package dashboard_test
 
 import (
 	"encoding/json"
+	"strings"
 	"testing"
 	"time"
 
@@ -92,8 +93,12 @@ func TestMovedOximeter(t *testing.T) {
 	w := newWard(t)
 	ctx := t.Context()
 	type bedside struct {
-		Sensors []struct{ Sensor, Purpose string }
-		Left    []struct {
+		Sensors []struct {
+			Sensor, Purpose, State string
+			KeptOutSince           *time.Time `json:"kept_out_since"`
+			KeptOutBy              string     `json:"kept_out_by"`
+		}
+		Left []struct {
 			Sensor, By string
 			BedName    string `json:"bed_name"`
 			WardName   string `json:"ward_name"`
@@ -158,6 +163,18 @@ func TestMovedOximeter(t *testing.T) {
 	}
 	if l := wall.Beds[0].AtBed.Left; wall.Beds[0].Bed != "Bed a-1" || len(l) != 1 || l[0].BedName != "Bed a-10" || l[0].By != "" {
 		t.Errorf("the wall: %+v", wall.Beds[0])
+	}
+	// A sensor that is kept out says since when to all, and by whom to a person.
+	move("a-1", 0)
+	if err := w.store.SetDeviceStateBy(ctx, sensorOf("a-1"), directory.DeviceDisabled, w.nurse); err != nil {
+		t.Fatal(err)
+	}
+	if s := of("nurse").Sensors; len(s) != 1 || s[0].State != directory.DeviceDisabled || s[0].KeptOutSince == nil || s[0].KeptOutBy == "" {
+		t.Errorf("a sensor that is kept out, to a nurse: %+v", s)
+	}
+	w.at(station + "-wall")
+	if _, body = w.browser().do("GET", "/api/display", nil, nil); !strings.Contains(body, "kept_out_since") || strings.Contains(body, "kept_out_by") {
+		t.Errorf("a sensor that is kept out, on the wall: %s", body)
 	}
 }
 

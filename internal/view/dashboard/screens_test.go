@@ -110,11 +110,12 @@ func newStage(t *testing.T) *stage {
 	board, err := dashboard.New(dashboard.Config{Store: st, Access: engine, SignIn: people, Log: log, Gate: gate, PasskeyHost: "localhost", Now: s.now})
 	must(err)
 	none := func(context.Context, string) error { return errors.New("there is no overlay here") }
+	noneBy := func(ctx context.Context, id, _ string) error { return none(ctx, id) }
 	administer := admin.New(admin.Config{Store: st, Access: engine, SignIn: people, Audit: trail, Subject: gate.Subject, Domain: "ward.example", Log: log,
 		Proven: s.proven, Search: s.searched,
 		Invite: func(context.Context, string, []directory.Device) (json.RawMessage, error) {
 			return json.RawMessage(`{"ticket":"of a test"}`), nil
-		}, Disable: none, Enable: none, Delete: none, Rotate: none, ResetNumbers: none,
+		}, Disable: noneBy, Enable: none, Delete: noneBy, Rotate: none, ResetNumbers: none,
 		Reissue: func(context.Context, string, string) (json.RawMessage, error) { return nil, none(nil, "") }})
 	mux := http.NewServeMux()
 	mux.Handle("/", board)
