@@ -33,6 +33,9 @@ func outliveRequest(ctx context.Context) (context.Context, context.CancelFunc) {
 	return context.WithTimeout(context.WithoutCancel(ctx), actWithin)
 }
 
+// byKey begins the reason of what an API key or an MQTT client was allowed.
+const byKey = "by API key"
+
 // decision is how decide answers, and what the audit log says of it.
 type decision struct {
 	purpose, veto string
@@ -61,7 +64,7 @@ func (e *Engine) decide(ctx context.Context, s Subject, a Action, r Resource, d 
 	}
 	entry.Allowed, entry.Policies, entry.Reason = v.allowed, v.policies, v.reason
 	if s.Key != nil && v.allowed {
-		entry.Reason = "by API key"
+		entry.Reason = byKey
 	}
 	entry.Reason = strings.TrimPrefix(entry.Reason+"; "+purpose, "; ")
 	entry.Reason = strings.TrimSuffix(entry.Reason, "; ")

@@ -93,6 +93,17 @@ func (e *Engine) DecideFor(ctx context.Context, s Subject, a Action, r Resource,
 	return e.decide(ctx, s, a, r, decision{purpose: purpose, auditYes: true})
 }
 
+// DecideAsked is DecideFor for a request that is not done in any case: why says what is wrong with it, or that the requester was asked
+// whether it is meant. What the policies refuse is refused for that. What they permit is one entry, which says "not done" and why,
+// counts nowhere against the person, and is nil.
+func (e *Engine) DecideAsked(ctx context.Context, s Subject, a Action, r Resource, purpose, why string) error {
+	_, err := e.decideUnless(ctx, s, a, r, purpose, clipTo("not done: "+why, audit.MaxReason/2))
+	if errors.Is(err, errVeto) {
+		return nil
+	}
+	return err
+}
+
 // errVeto is the refusal of decideUnless for its veto.
 var errVeto = errors.New("access: not done")
 
@@ -226,7 +237,8 @@ func (e *Engine) recordUndone(ctx context.Context, g Grant, r Resource, reason s
 }
 
 // Renew is Decide for a live view that goes on: the same person, at the same workstation, for what g
-// is about. A refusal is audited; a yes is not, unless g has been expired for longer than it lasted.
+// is about. A refusal is audited; a yes is not, unless g has been expired for longer than it lasted. A view (DecideView, ViewAll) that
+// goes on is an entry again every WatchEvery.
 func (e *Engine) Renew(ctx context.Context, s Subject, g Grant) (Grant, error) {
 	if g.standing || g.holder == "" || g.holder != s.holder() || g.workstation != s.Workstation || g.key != (s.Key != nil) {
 		return Grant{}, &Denied{Action: "", Resource: g.resource, Reason: "not this subject's grant"}
@@ -234,7 +246,7 @@ func (e *Engine) Renew(ctx context.Context, s Subject, g Grant) (Grant, error) {
 	n, err := e.decide(ctx, s, g.actions[0], g.resource, decision{auditYes: time.Since(g.expires) > e.grantLife})
 	if err == nil && g.view != "" {
 		n.view = g.view
-		e.looks.seen(g.view, time.Now())
+		e.goesOn(ctx, g.view, time.Now())
 	}
 	return n, err
 }

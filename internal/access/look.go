@@ -20,6 +20,11 @@ const (
 	ViewPause = 30 * time.Second
 	// maxLooks bounds the looks that are remembered. Beyond it they are written one by one.
 	maxLooks = 4096
+	// WatchEvery is how often a view that stays open is an entry of the audit log again, so that the
+	// log says who watched at any hour.
+	WatchEvery = time.Hour
+	// maxWatched bounds the views that are remembered for that.
+	maxWatched = 1 << 14
 	// maxJoined bounds how many entries about joined views one decision writes.
 	maxJoined = 16
 )
@@ -100,6 +105,14 @@ type lookBook struct {
 	mu    sync.Mutex
 	known map[string]*known // by lookKey
 	due   time.Time         // when joined views were last looked through
+	open  map[string]*watched
+}
+
+// watched is a view that is open, or was a moment ago.
+type watched struct {
+	first audit.Entry // of its beginning
+	told  time.Time   // when the newest entry about it was made
+	seen  time.Time   // when it was last opened or renewed
 }
 
 // known is an entry that stands for the looks like it.
@@ -112,7 +125,9 @@ type known struct {
 	count int64     // how many were
 }
 
-func newLookBook() *lookBook { return &lookBook{known: map[string]*known{}} }
+func newLookBook() *lookBook {
+	return &lookBook{known: map[string]*known{}, open: map[string]*watched{}}
+}
 
 // lookKey is what makes two looks alike: all of the entry but the time, and the session, which is not
 // in it. A list and a view are two things.
@@ -148,15 +163,57 @@ func (l *lookBook) stands(key string, now time.Time) bool {
 	if now.After(k.seen) {
 		k.seen = now
 	}
+	if w := l.open[key]; w != nil && now.After(w.seen) {
+		w.seen = now
+	}
 	return true
 }
 
-// seen notes that a view goes on.
-func (l *lookBook) seen(key string, now time.Time) {
+// seen notes that a view goes on. due is the first entry about it when the newest is WatchEvery old,
+// else nil: one of those who ask gets it, and calls told.
+func (l *lookBook) seen(key string, now time.Time) (due *audit.Entry) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if w := l.open[key]; w != nil {
+		if now.After(w.seen) {
+			w.seen = now
+		}
+		if now.Sub(w.told) >= WatchEvery {
+			w.told = now
+			first := w.first
+			due = &first
+		}
+	}
 	if k := l.known[key]; k != nil && k.open(now) && now.After(k.seen) {
 		k.seen = now
+	}
+	return due
+}
+
+// untold takes back that an entry about a view was made: the next Renew makes it.
+func (l *lookBook) untold(key string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if w := l.open[key]; w != nil {
+		w.told = time.Time{}
+	}
+}
+
+// watch remembers a view whose entry e is on disk. One that goes on keeps its first entry. mu is held.
+func (l *lookBook) watch(key string, e audit.Entry, now time.Time) {
+	if w := l.open[key]; w != nil && now.Sub(w.seen) < ViewPause {
+		w.told, w.seen = now, now
+		return
+	}
+	if len(l.open) >= maxWatched {
+		for k, w := range l.open {
+			if now.Sub(w.seen) >= ViewPause {
+				delete(l.open, k)
+			}
+		}
+	}
+	if len(l.open) < maxWatched {
+		l.open[key] = &watched{first: e, told: now, seen: now}
 	}
 }
 
@@ -168,6 +225,9 @@ func (l *lookBook) written(key string, e audit.Entry, j join, now time.Time) {
 	if old := l.known[key]; old != nil && old.owes() {
 		delete(l.known, key)
 		l.known[fmt.Sprintf("%s%d", key, old.entry.Seq)] = old // no lookKey ends in a digit
+	}
+	if j == joinViews {
+		l.watch(key, e, now)
 	}
 	if len(l.known) >= maxLooks {
 		for k, old := range l.known {
@@ -209,17 +269,44 @@ func (l *lookBook) back(k *known) {
 }
 
 // writeJoined writes one entry for the views that were joined with each that is over: how many, and
-// as its time when the last was opened.
+// when the first and the last was opened. Its own time is that of writing, so that the log stays in
+// the order of time.
 func (e *Engine) writeJoined(ctx context.Context, now time.Time, all bool) {
 	for _, k := range e.looks.joined(now, all) {
 		entry := k.entry
-		entry.Seq, entry.Time = 0, k.last
-		how := fmt.Sprintf("opened again %d times since entry %d of %s", k.count, k.entry.Seq, k.entry.Time.UTC().Format(time.RFC3339))
+		entry.Seq, entry.Time = 0, now
+		who := "the page"
+		if strings.HasPrefix(entry.Reason, byKey) {
+			who = "the client"
+		}
+		times := fmt.Sprintf("%d times", k.count)
+		if k.count == 1 {
+			times = "once"
+		}
+		how := fmt.Sprintf("%s connected again %s since entry %d of %s, the last time at %s", who, times, k.entry.Seq, stamp(k.entry.Time), stamp(k.last))
 		entry.Reason = clipTo(strings.TrimPrefix(entry.Reason+"; "+how, "; "), audit.MaxReason)
 		if _, err := e.audit.Append(context.WithoutCancel(ctx), entry); err != nil {
 			e.log.ErrorContext(ctx, "access: views that were joined are not in the audit log yet, trying again", "count", k.count, "err", err)
 			e.looks.back(k)
 		}
+	}
+}
+
+func stamp(t time.Time) string { return t.UTC().Format(time.RFC3339) }
+
+// goesOn notes that a view goes on, and writes an entry when the newest about it is WatchEvery old.
+func (e *Engine) goesOn(ctx context.Context, view string, now time.Time) {
+	first := e.looks.seen(view, now)
+	if first == nil {
+		return
+	}
+	entry := *first
+	entry.Seq, entry.Time = 0, now
+	how := fmt.Sprintf("still open since entry %d of %s", first.Seq, stamp(first.Time))
+	entry.Reason = clipTo(strings.TrimPrefix(entry.Reason+"; "+how, "; "), audit.MaxReason)
+	if _, err := e.audit.Append(context.WithoutCancel(ctx), entry); err != nil {
+		e.log.ErrorContext(ctx, "access: that a view is still open is not in the audit log yet, trying again", "err", err)
+		e.looks.untold(view)
 	}
 }
 

@@ -54,7 +54,7 @@ func (e *Engine) decideAll(ctx context.Context, s Subject, a Action, patients []
 			entry = &audit.Entry{Time: now, Person: clip(s.holder()), Role: clip(string(q.person.Role)), Workstation: clip(s.Workstation),
 				Action: clip(string(called)), Allowed: true, Policies: v.policies, Reason: v.reason}
 			if s.Key != nil {
-				entry.Reason = "by API key"
+				entry.Reason = byKey
 			}
 			groups[key], order = entry, append(order, entry)
 		}

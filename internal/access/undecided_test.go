@@ -189,8 +189,9 @@ func TestReconnectsAreJoined(t *testing.T) {
 		if sum.Seq < got[1].Seq {
 			sum = got[1]
 		}
-		if !sum.Allowed || sum.Patient != "own" || !sum.Time.Equal(begin.Add(596*time.Second)) ||
-			!strings.HasPrefix(sum.Reason, "opened again 149 times since entry 0 of ") || !strings.HasSuffix(sum.Reason, begin.UTC().Format(time.RFC3339)) {
+		stamp := func(t time.Time) string { return t.UTC().Format(time.RFC3339) }
+		want := "the page connected again 149 times since entry 0 of " + stamp(begin) + ", the last time at " + stamp(begin.Add(596*time.Second))
+		if !sum.Allowed || sum.Patient != "own" || !sum.Time.Equal(begin.Add(600*time.Second)) || sum.Reason != want {
 			t.Errorf("the entry of those that were joined: %+v", sum)
 		}
 		// Another patient, person or session is never joined with it.
@@ -219,14 +220,19 @@ func TestReconnectsAreJoined(t *testing.T) {
 		time.Sleep(access.ViewPause)
 		open()
 		got = views(t, log)
-		if len(got) != 7 || strings.HasPrefix(got[5].Reason, "opened again") || !strings.HasPrefix(got[6].Reason, "opened again 1 times since entry ") {
+		if len(got) != 7 || strings.Contains(got[5].Reason, "connected again") || !strings.HasPrefix(got[6].Reason, "the page connected again once since entry ") {
 			t.Errorf("after a pause: %+v", got[5:])
 		}
 		// What is open still is written when the log is closed.
 		open()
 		e.WriteJoined(t.Context(), true)
-		if got = views(t, log); len(got) != 8 || !strings.HasPrefix(got[7].Reason, "opened again 1 times since entry ") {
+		if got = views(t, log); len(got) != 8 || !strings.HasPrefix(got[7].Reason, "the page connected again once since entry ") {
 			t.Errorf("at the end: %+v", got[7:])
+		}
+		for i, x := range got[1:] { // the log is in the order of time
+			if x.Time.Before(got[i].Time) {
+				t.Errorf("entry %d stands before %d and is of a later time: %v, %v", got[i].Seq, x.Seq, got[i].Time, x.Time)
+			}
 		}
 	})
 }

@@ -123,37 +123,26 @@ func (h *handler) placeSensor(ctx context.Context, rq *api.Request) (any, error)
 		wards = wards[1:]
 	}
 	slices.Sort(wards)
-	var grant access.Grant
-	for _, w := range slices.Compact(wards) {
-		if grant, err = h.Access.DecideFor(ctx, rq.Subject, access.MoveSensor, access.OnWard(w), "POST "+clipPath(rq.URL.Path)); err != nil {
-			return nil, err
-		}
-	}
+	wards = slices.Compact(wards)
 	at := time.Now()
 	if in.At != nil {
 		at = *in.At
 	}
-	switch {
-	case missing != nil:
-		return nil, missing
-	case d.Kind != kindSensor:
-		return nil, api.Invalid("kind", "a %s is at no bed; only a sensor is", d.Kind)
-	case in.Bed != "" && !slices.ContainsFunc(beds, func(b directory.Bed) bool { return b.ID == in.Bed }):
-		return nil, api.Invalid("bed", "no bed %.64q", in.Bed)
-	case at.After(time.Now()):
-		return nil, api.Invalid("at", "is in the future")
-	case at.Before(time.Now().Add(-directory.MaxBackdate)):
-		return nil, api.Invalid("at", "is more than %d days ago", int(directory.MaxBackdate/(24*time.Hour)))
+	wrong, err := h.wrongPlace(ctx, d, missing, in.Bed, beds, at, in.Meant)
+	if err != nil {
+		return nil, err
 	}
-	if !in.Meant && in.Bed != "" && in.Bed != d.Bed {
-		moved := d
-		moved.Bed = in.Bed
-		all, err := h.Store.Devices(ctx)
-		if err != nil {
+	purpose := "POST " + clipPath(rq.URL.Path)
+	if wrong != nil {
+		if err := h.notPlaced(ctx, rq.Subject, wards, purpose, wrong); err != nil {
 			return nil, err
 		}
-		if found := atBed(moved, slices.DeleteFunc(all, func(o directory.Device) bool { return !inUse(o) }), nil); len(found) > 0 {
-			return nil, &question{found}
+		return nil, wrong
+	}
+	var grant access.Grant
+	for _, w := range wards {
+		if grant, err = h.Access.DecideFor(ctx, rq.Subject, access.MoveSensor, access.OnWard(w), purpose); err != nil {
+			return nil, err
 		}
 	}
 	patients, err := h.lyingAt(ctx, d.Bed, in.Bed)
@@ -162,7 +151,8 @@ func (h *handler) placeSensor(ctx context.Context, rq *api.Request) (any, error)
 	}
 	if err := h.Store.PlaceDeviceBy(ctx, id, in.Bed, rq.Subject.Person.ID, at); err != nil {
 		if errors.Is(err, store.ErrConflict) {
-			return nil, api.Invalid("at", "the sensor was moved after this time already; a later time, or none, is taken")
+			const late = "the sensor was moved after this time already; a later time, or none, is taken"
+			return nil, errors.Join(api.Invalid("at", late), h.Access.RecordRefused(ctx, grant, onIdentity(id), late))
 		}
 		return nil, err
 	}
@@ -174,6 +164,51 @@ func (h *handler) placeSensor(ctx context.Context, rq *api.Request) (any, error)
 		Bed string    `json:"bed"`
 		At  time.Time `json:"at"` // from then on it is there
 	}{in.Bed, at.UTC().Truncate(time.Microsecond)}, h.Access.Record(ctx, grant, onIdentity(id), what, patients...)
+}
+
+// wrongPlace is why a sensor is not put at a bed: a mistake in the request, or a question whether it is meant; nil: it may be.
+func (h *handler) wrongPlace(ctx context.Context, d directory.Device, missing error, bed string, beds []directory.Bed, at time.Time, meant bool) (wrong, err error) {
+	switch {
+	case missing != nil:
+		return missing, nil
+	case d.Kind != kindSensor:
+		return api.Invalid("kind", "a %s is at no bed; only a sensor is", d.Kind), nil
+	case bed != "" && !slices.ContainsFunc(beds, func(b directory.Bed) bool { return b.ID == bed }):
+		return api.Invalid("bed", "no bed %.64q", bed), nil
+	case at.After(time.Now()):
+		return api.Invalid("at", "is in the future"), nil
+	case at.Before(time.Now().Add(-directory.MaxBackdate)):
+		return api.Invalid("at", "is more than %d days ago", int(directory.MaxBackdate/(24*time.Hour))), nil
+	case meant || bed == "" || bed == d.Bed:
+		return nil, nil
+	}
+	moved := d
+	moved.Bed = bed
+	all, err := h.Store.Devices(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if found := atBed(moved, slices.DeleteFunc(all, func(o directory.Device) bool { return !inUse(o) }), nil); len(found) > 0 {
+		return &question{found}, nil
+	}
+	return nil, nil
+}
+
+// notPlaced writes one entry of a move that is not done: it must not stand in the log as allowed. An error is the refusal of a person
+// who may not move the sensor, and learns no more than that.
+func (h *handler) notPlaced(ctx context.Context, s access.Subject, wards []string, purpose string, wrong error) error {
+	last := len(wards) - 1
+	for i, w := range wards {
+		if !h.Access.May(ctx, s, access.MoveSensor, access.OnWard(w)) {
+			last = i // the entry is the refusal
+			break
+		}
+	}
+	why := "a mistake in the request"
+	if asked := (*question)(nil); errors.As(wrong, &asked) {
+		why = "the requester was asked whether it is meant"
+	}
+	return h.Access.DecideAsked(ctx, s, access.MoveSensor, access.OnWard(wards[last]), purpose, why)
 }
 
 // lyingAt are the ids of the patients who lie at some beds now: whose readings a sensor's move concerns.

@@ -17,7 +17,7 @@ import (
 const maxScreens = 4096
 
 // screens remembers the grants of wall screens, so that a screen that asks every second is audited when it begins to show a
-// patient and not every second. The zero value is ready.
+// patient, and every access.WatchEvery while it goes on, and not every second. The zero value is ready.
 type screens struct {
 	mu     sync.Mutex
 	grants map[[2]string]access.Grant // by workstation and patient
@@ -35,7 +35,7 @@ func (c *screens) grant(ctx context.Context, e *access.Engine, s access.Subject,
 		g, err = e.Renew(ctx, s, old)
 	}
 	if !known || err != nil && !errors.Is(err, access.ErrUndecided) {
-		g, err = e.Decide(ctx, s, access.ViewDisplay, access.OnPatient(patient))
+		g, err = e.DecideView(ctx, s, access.ViewDisplay, access.OnPatient(patient))
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
