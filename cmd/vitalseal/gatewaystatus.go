@@ -1,6 +1,8 @@
 package main
 
 import (
+	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -14,6 +16,7 @@ import (
 
 	"vitalseal/internal/cli"
 	"vitalseal/internal/gateway"
+	"vitalseal/internal/sensor"
 )
 
 // statusStale is the age from which the file of a gateway without a socket says that it does not run: it is written each second.
@@ -29,8 +32,11 @@ func gatewayStatusCommand() *cobra.Command {
 		Short: "Show a gateway's links, what waits for the hub, and what is lost",
 		Long: `Status asks the gateway that runs on this machine, by the socket in its data folder: the links of its sensors to the hub, how
 much waits and how fast it drains, what was dropped, whether the disk takes readings, and the state of the clock. It needs no
-network. If no gateway answers, it shows what one last wrote, and says so. It exits with 1 if the gateway does not run or
-something is wrong that needs a person: a disk that takes nothing, a sensor without connection, a refusal of the hub.`,
+network. If no gateway answers, it shows what one last wrote, and says so. The last lines say what needs a person, and so does
+"wrong" in the JSON, beside "running".
+
+Exit codes: 0 the gateway runs and nothing needs a person; 1 it does not run, or something does: a chip that does not work, a
+sensor without connection, a refusal of the hub, a disk that takes nothing, a clock that is wrong; 2 the command line is wrong.`,
 		Example: `  vitalseal gateway status --data /var/lib/vitalseal/gateway
   vitalseal gateway status --config gateway.yaml --json`,
 		Args: cli.ExactArgs(0),
@@ -56,7 +62,7 @@ something is wrong that needs a person: a disk that takes nothing, a sensor with
 			}
 			var text error
 			if asJSON {
-				_, text = os.Stdout.Write(raw)
+				text = printStatusJSON(os.Stdout, raw, st, silent)
 			} else {
 				text = printGatewayStatus(os.Stdout, st, time.Now(), silent)
 			}
@@ -76,6 +82,20 @@ something is wrong that needs a person: a disk that takes nothing, a sensor with
 	c.Flags().StringVar(&file, "config", "", "the gateway's configuration file, instead of --data")
 	c.Flags().BoolVar(&asJSON, "json", false, "print the status as JSON")
 	return c
+}
+
+// printStatusJSON prints what the gateway answered or wrote, of whatever version it is, with what this program makes of it.
+func printStatusJSON(w io.Writer, raw []byte, st gateway.Status, silent bool) error {
+	all := map[string]any{}
+	d := json.NewDecoder(bytes.NewReader(raw))
+	d.UseNumber()
+	if err := d.Decode(&all); err != nil {
+		return err
+	}
+	all["running"], all["wrong"] = !silent, append([]string{}, st.Troubles()...)
+	e := json.NewEncoder(w)
+	e.SetIndent("", "  ")
+	return e.Encode(all)
 }
 
 // ago says how long before now a time is. One after now was told by a clock that was ahead then, or this one was set back.
@@ -111,7 +131,11 @@ func printGatewayStatus(w io.Writer, st gateway.Status, now time.Time, silent bo
 		if s.Refused != "" {
 			link += "; the hub says: " + s.Refused
 		}
-		row("  "+s.Sensor, "%s; chip %s, %d faults", link, orNone(s.Device), s.Faults)
+		chip := orNone(s.Device)
+		if s.Device != "" && s.Device != sensor.Working.String() {
+			chip = "DOES NOT WORK: " + s.Device
+		}
+		row("  "+s.Sensor, "%s; chip %s, %d faults", link, chip, s.Faults)
 	}
 	if b := st.Backlog; b.Records == 0 {
 		row("backlog", "none")
@@ -159,6 +183,16 @@ func printGatewayStatus(w io.Writer, st gateway.Status, now time.Time, silent bo
 			compared = "the same as others saw " + ago(st.Audit.Compared, st.Time)
 		}
 		row("audit", "%d entries, proven %s; %s", st.Audit.Size, ago(st.Audit.Proven, st.Time), compared)
+	}
+	wrong := st.Troubles()
+	if silent {
+		wrong = append([]string{"no gateway answers"}, wrong...)
+	}
+	for _, x := range wrong {
+		row("NEEDS A PERSON", "%s", x)
+	}
+	if len(wrong) == 0 {
+		row("well", "nothing needs a person")
 	}
 	return t.Flush()
 }

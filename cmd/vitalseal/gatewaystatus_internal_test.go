@@ -116,3 +116,63 @@ func TestGatewayStatusAnswers(t *testing.T) {
 		t.Errorf("half a file is taken for a status: %v", err)
 	}
 }
+
+// TestGatewayStatusOfAChip: a chip that does not work makes the command fail, and its last lines and
+// its JSON say so, whatever the version of the gateway that answers; one that works or was not looked
+// at yet does not.
+func TestGatewayStatusOfAChip(t *testing.T) {
+	for device, want := range map[string]string{"working": "", "": "", "brown_out": "brown out", "not_connected": "not connected", "a_later_state": "a later state"} {
+		dir := t.TempDir()
+		raw, err := json.Marshal(map[string]any{"gateway": "gw-a1", "boot": 7, "time": time.Now(), "later": 1 << 60,
+			"sensors": []map[string]any{{"sensor": "oxi-1", "device": device, "connected": true}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ln, err := gateway.ListenStatus(filepath.Join(dir, "status.sock"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			for {
+				c, err := ln.Accept()
+				if err != nil {
+					return
+				}
+				_, _ = c.Write(raw)
+				_ = c.Close()
+			}
+		}()
+		c := gatewayStatusCommand()
+		c.SetArgs([]string{"--data", dir})
+		c.SilenceErrors, c.SilenceUsage = true, true
+		if err := c.ExecuteContext(t.Context()); (err != nil) != (want != "") || want != "" && !strings.Contains(err.Error(), "the chip of sensor oxi-1 does not work: "+want) {
+			t.Errorf("%q: %v", device, err)
+		}
+		answer, st, err := gateway.ReadStatus(t.Context(), dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := ln.Close(); err != nil {
+			t.Fatal(err)
+		}
+		<-done
+		var text, asJSON strings.Builder
+		if err := errors.Join(printGatewayStatus(&text, st, time.Now(), false), printStatusJSON(&asJSON, answer, st, false)); err != nil {
+			t.Fatal(err)
+		}
+		lines := strings.Split(strings.TrimSpace(text.String()), "\n")
+		if last := lines[len(lines)-1]; want == "" && !strings.Contains(last, "nothing needs a person") || want != "" && (!strings.HasPrefix(last, "NEEDS A PERSON") || !strings.HasSuffix(last, want)) {
+			t.Errorf("%q: the last line is %q", device, last)
+		}
+		var out struct {
+			Running bool
+			Wrong   []string
+			Later   int64
+		}
+		if err := json.Unmarshal([]byte(asJSON.String()), &out); err != nil || !out.Running || (len(out.Wrong) > 0) != (want != "") || out.Later != 1<<60 {
+			t.Errorf("%q: %+v, %v", device, out, err)
+		}
+	}
+}

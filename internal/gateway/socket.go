@@ -10,10 +10,12 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"time"
 
 	"vitalseal/internal/outbox"
+	"vitalseal/internal/sensor"
 )
 
 const (
@@ -113,7 +115,7 @@ func askStatus(ctx context.Context, path string) ([]byte, error) {
 // nearlyFull is so little free space that the next file of the outbox does not fit.
 const nearlyFull = 1 << 20
 
-// Troubles says in words what is wrong now and a user should see to; empty if all is well.
+// Troubles says in words what is wrong now and a user should see to, chips that do not work included; empty if all is well.
 func (st Status) Troubles() (all []string) {
 	if st.Storage.Failing {
 		all = append(all, "the disk does not take readings: "+st.Storage.Problem)
@@ -130,6 +132,9 @@ func (st Status) Troubles() (all []string) {
 			all = append(all, fmt.Sprintf("the hub turns sensor %s away: %s", s.Sensor, s.Refused))
 		case !s.Connected:
 			all = append(all, fmt.Sprintf("sensor %s is not connected to the hub", s.Sensor))
+		}
+		if s.Device != "" && s.Device != sensor.Working.String() { // empty: not looked at yet
+			all = append(all, fmt.Sprintf("the chip of sensor %s does not work: %s", s.Sensor, strings.ReplaceAll(s.Device, "_", " ")))
 		}
 	}
 	if st.Audit.Alarm != "" {
