@@ -56,8 +56,9 @@ func (g *Gate) Pace(r *http.Request) error {
 type rates struct {
 	perSecond float64
 
-	mu sync.Mutex // guards the field below
-	of map[string]*rate.Limiter
+	mu     sync.Mutex // guards the fields below
+	of     map[string]*rate.Limiter
+	latest time.Time // the limiters never see an earlier one, which would give the same time twice
 }
 
 func newRates(perSecond float64) rates {
@@ -70,6 +71,10 @@ func newRates(perSecond float64) rates {
 func (r *rates) take(workstation string, now time.Time) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if now.Before(r.latest) { // requests that come together may reach this in another order
+		now = r.latest
+	}
+	r.latest = now
 	l := r.of[workstation]
 	if l == nil {
 		if len(r.of) >= maxRates {
