@@ -58,16 +58,25 @@ func (x *spot) hear(n Numeric, s Said) {
 	}
 }
 
+// PairWithin is how far apart the times of a systolic and a diastolic pressure may be that are of
+// one measurement: a cuff gives one time to both, a device that sends one field a message does not.
+// A measurement takes longer than this.
+const PairWithin = 30 * time.Second
+
 // Standing is the value of a kind that stands now: for what is measured every second the word of
 // its source, which may have no value. For what a cuff measures, where the source's newest word has
-// no value, it is the newest value of any cuff, at its own time; its numbers are of one
-// measurement.
+// no value, it is the newest value of any cuff that measures and was heard within SpotStaleAfter,
+// then of any device, at its own time. Its numbers are of one measurement: a diastolic or mean
+// pressure of another time than the systolic one does not stand.
 func (c *Chooser) Standing(k Kind, now time.Time) (Reading, bool) {
 	r, ok := c.Reading(k, now)
 	if !k.Spot() {
 		return r, ok
 	}
 	if lead, _ := c.Reading(Systolic, now); lead.Quality.HasValue() {
+		if k != Systolic && r.At.Sub(lead.At).Abs() > PairWithin {
+			return Reading{}, false
+		}
 		return r, ok
 	}
 	best := ""
@@ -76,7 +85,15 @@ func (c *Chooser) Standing(k Kind, now time.Time) (Reading, bool) {
 		if at.IsZero() || at.After(now.Add(MaxAhead)) {
 			continue
 		}
-		if o := c.sources[best]; best == "" || at.After(o.spots[Systolic].value.at) || at.Equal(o.spots[Systolic].value.at) && id < best {
+		o := c.sources[best]
+		if best == "" || s.measured(now) && !o.measured(now) {
+			best = id
+			continue
+		}
+		if o.measured(now) && !s.measured(now) {
+			continue
+		}
+		if was := o.spots[Systolic].value.at; at.After(was) || at.Equal(was) && id < best {
 			best = id
 		}
 	}
@@ -84,19 +101,25 @@ func (c *Chooser) Standing(k Kind, now time.Time) (Reading, bool) {
 		return r, ok
 	}
 	s := c.sources[best]
-	if v := s.spots[k].value; v.at.Equal(s.spots[Systolic].value.at) {
+	if v := s.spots[k].value; !v.at.IsZero() && v.at.Sub(s.spots[Systolic].value.at).Abs() <= PairWithin {
 		return Reading{Sensor: best, At: v.at, Numeric: v.Numeric, Asserted: s.asserts, TimeNotSure: v.unsure, NotConfirmed: v.asked}, true
 	}
 	return r, ok
 }
 
+// measured reports whether it is a cuff that measures, with a value within SpotStaleAfter: no other
+// device's word takes the place of that.
+func (s *source) measured(now time.Time) bool {
+	return !s.asserts && now.Sub(s.spots[Systolic].value.at) <= SpotStaleAfter
+}
+
 // Attempt is the newest attempt of a cuff that gave no value, and false where a value was measured
-// since or there was none.
+// since or there was none. What a legacy device asserts since is no measurement.
 func (c *Chooser) Attempt(now time.Time) (a Attempt, ok bool) {
 	var newest time.Time // value
 	for id, s := range c.sources {
 		x := s.spots[Systolic]
-		if x.value.at.After(newest) && !x.value.at.After(now.Add(MaxAhead)) {
+		if !s.asserts && x.value.at.After(newest) && !x.value.at.After(now.Add(MaxAhead)) {
 			newest = x.value.at
 		}
 		if at := x.failed.at; at.IsZero() || at.After(now.Add(MaxAhead)) || at.Before(a.At) || at.Equal(a.At) && id > a.Sensor {

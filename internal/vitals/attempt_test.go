@@ -71,3 +71,72 @@ func TestAttempt(t *testing.T) {
 		})
 	}
 }
+
+// TestAttemptBesideALegacyDevice: what a device asserts that measures nothing takes the place
+// neither of a pressure that a cuff measured within the hour nor of the cuff's failed attempt.
+func TestAttemptBesideALegacyDevice(t *testing.T) {
+	now := time.Date(2026, 11, 30, 12, 0, 0, 0, time.UTC)
+	for _, tc := range []struct {
+		name     string
+		measured time.Duration // ago
+		legacy   []time.Duration
+		want     float64
+	}{
+		{"before the attempt", 30 * time.Minute, []time.Duration{2 * time.Minute}, 190},
+		{"before and after it", 30 * time.Minute, []time.Duration{2 * time.Minute, 30 * time.Second}, 190},
+		{"an hour after the cuff's value", 61 * time.Minute, []time.Duration{2 * time.Minute}, 119},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			var c vitals.Chooser
+			hear := func(sensor string, ago time.Duration, n ...vitals.Numeric) {
+				c.Hear(vitals.Said{Sensor: sensor, Bundle: vitals.Bundle{At: now.Add(-ago), Numerics: n}})
+			}
+			hear("cuff", tc.measured, vitals.Checked(vitals.Systolic, 190, vitals.Good), vitals.Checked(vitals.Diastolic, 100, vitals.Good))
+			hear("cuff", time.Minute, vitals.CauseMovement.Numerics()...)
+			for _, ago := range tc.legacy {
+				hear("legacy", ago, vitals.Checked(vitals.Systolic, 119, vitals.Asserted), vitals.Checked(vitals.Diastolic, 70, vitals.Asserted))
+			}
+			if r, ok := c.Standing(vitals.Systolic, now); !ok || r.Value != tc.want {
+				t.Errorf("%v of %s stands, want %v", r.Value, r.Sensor, tc.want)
+			}
+			if a, ok := c.Attempt(now); !ok || a.Sensor != "cuff" || a.Cause != vitals.CauseMovement {
+				t.Errorf("the failed attempt is not told: %+v, %v", a, ok)
+			}
+		})
+	}
+}
+
+// TestPressuresOfOneMeasurement: a systolic and a diastolic pressure of two times do not stand
+// beside each other, whatever device they are of.
+func TestPressuresOfOneMeasurement(t *testing.T) {
+	now := time.Date(2026, 11, 30, 12, 0, 0, 0, time.UTC)
+	for _, tc := range []struct {
+		name    string
+		quality vitals.Quality
+		apart   time.Duration
+		stands  bool
+	}{
+		{"a cuff, at once", vitals.Good, 0, true},
+		{"a cuff, 49 min apart", vitals.Good, 49 * time.Minute, false},
+		{"a legacy device, two messages", vitals.Asserted, 16 * time.Second, true},
+		{"a legacy device, 3 h apart", vitals.Asserted, 3 * time.Hour, false},
+	} {
+		for _, later := range []vitals.Kind{vitals.Systolic, vitals.Diastolic} {
+			t.Run(tc.name, func(t *testing.T) {
+				var c vitals.Chooser
+				at := map[vitals.Kind]time.Time{vitals.Systolic: now.Add(-time.Minute - tc.apart), vitals.Diastolic: now.Add(-time.Minute - tc.apart)}
+				at[later] = now.Add(-time.Minute)
+				value := map[vitals.Kind]float64{vitals.Systolic: 200, vitals.Diastolic: 80}
+				for k, v := range value {
+					c.Hear(vitals.Said{Sensor: "x", Bundle: vitals.Bundle{At: at[k], Numerics: []vitals.Numeric{vitals.Checked(k, v, tc.quality)}}})
+				}
+				if r, ok := c.Standing(vitals.Systolic, now); !ok || r.Value != 200 {
+					t.Errorf("systolic: %+v, %v", r, ok)
+				}
+				if r, ok := c.Standing(vitals.Diastolic, now); ok != tc.stands || ok && r.Value != 80 {
+					t.Errorf("diastolic: %+v, %v, want %v", r, ok, tc.stands)
+				}
+			})
+		}
+	}
+}
