@@ -195,20 +195,35 @@ export function attemptWords(s: Seen): string {
   return a ? say('attempt', minutes(a.at, s.now), failed(a.why, a.cause).why) : ''
 }
 
+// What is of one measurement has times no farther apart (vitals.PairWithin).
+const PAIR_MS = 30_000
+
+type Valued = Reading & { value: number }
+
+// pressureOf is the systolic pressure with what was measured with it: a diastolic or mean pressure
+// of another time never stands beside it.
+export function pressureOf(readings: Readings): { sys: Valued; dia: Valued; mean: Valued | undefined } | undefined {
+  const { systolic_mmhg: sys, diastolic_mmhg: dia, mean_arterial_mmhg: mean } = readings
+  const beside = (r: Reading | undefined): r is Valued => hasValue(r) && Math.abs(Date.parse(r.at) - Date.parse(sys!.at)) <= PAIR_MS
+  if (!hasValue(sys) || !beside(dia)) return undefined
+  return { sys, dia, mean: beside(mean) ? mean : undefined }
+}
+
 // pressureNote says when the blood pressure was measured, what became of an attempt since, and why
 // there is none.
 export function pressureNote(s: Seen): string {
   const sys = s.readings.systolic_mmhg
-  const both = hasValue(sys) && hasValue(s.readings.diastolic_mmhg)
+  const both = pressureOf(s.readings) !== undefined
   const tried = sys?.attempt
   const attempt = tried ? `${attemptWords(s)}; ${failed(tried.why, tried.cause).todo}` : ''
   const age = s.seconds(sys)
   const ago = age < 60 ? tr('just now') : tr('{0} ago', span(age))
   const trouble = cuffTrouble(s)
-  if (both) return [attempt ? `${attempt}; ${say('lastValue', minutes(sys.at, s.now), ago)}` : tr('measured {0}, {1}', minutes(sys.at, s.now), ago), trouble].filter(Boolean).join('; ')
+  if (both && sys) return [attempt ? `${attempt}; ${say('lastValue', minutes(sys.at, s.now), ago)}` : tr('measured {0}, {1}', minutes(sys.at, s.now), ago), trouble].filter(Boolean).join('; ')
   if (attempt) return [attempt, s.hub.state === 'live' ? say('noValue4h') : unknown(s.hub), trouble].filter(Boolean).join('; ')
   if (s.hub.state !== 'live') return unknown(s.hub)
   if (s.unreadable) return say('unreadableShort')
+  if (hasValue(sys)) return [say('systolicAlone', Math.round(sys.value), minutes(sys.at, s.now)), trouble].filter(Boolean).join('; ')
   if (sys && sys.quality !== 'unknown') return [say('oldWord', clock(sys.at), whyAbsent('systolic_mmhg', sys.quality)), trouble].filter(Boolean).join('; ')
   return [sys ? say('lastMeasured', minutes(sys.at, s.now)) : say('notMeasured'), trouble].filter(Boolean).join('; ')
 }

@@ -3,7 +3,7 @@ import { tr } from './lang'
 import { useEffect, useReducer, useState } from 'preact/hooks'
 import { Refused, ask, type AtBed, type Kind, type Reading, type Readings } from './api'
 import { hubClock } from './clock'
-import { absentNote, ageWords, attemptWords, pressureNote, type Seen } from './absent'
+import { absentNote, ageWords, attemptWords, pressureNote, pressureOf, type Seen } from './absent'
 import { BedLine, Foot, Gone, LateBanner, LostBanner } from './parts'
 import { Split, cuffs, rivalsOf, several } from './rivals'
 import { FORGET_SECONDS, STALE_SECONDS, clock, doubt, hasValue, say, sourceOf, span } from './words'
@@ -136,14 +136,13 @@ function WallBed({ bed, now, hub }: { bed: DisplayBed; now: number; hub: Seen['h
   const lost = hub.state !== 'live'
   const n = bed.numerics ?? {}
   const sys = n.systolic_mmhg
-  const dia = n.diastolic_mmhg
   const age = Math.min(ageSeconds(n.heart_rate_bpm, now), ageSeconds(n.spo2_percent, now))
   const stale = lost || age > STALE_SECONDS
   // The sensor speaks, and has no number: the bed is not live for that.
   const absent = !stale && ![n.heart_rate_bpm, n.spo2_percent].some((r) => hasValue(r) && ageSeconds(r, now) <= STALE_SECONDS)
   const state = !bed.occupied ? 'empty' : stale ? 'stale' : absent ? 'absent' : 'live'
   const seen: Seen = { hub, now, readings: n, seconds: (r) => ageSeconds(r, now), at: bed.at_bed, unreadable: bed.unreadable }
-  const both = hasValue(sys) && hasValue(dia)
+  const both = pressureOf(n)
   const more = several(undefined, n)
   return (
     <div class={`tile wall-bed ${state === 'live' ? '' : `tile-${state}`}`} data-testid={`wall-${bed.bed}`} data-state={state}>
@@ -160,14 +159,14 @@ function WallBed({ bed, now, hub }: { bed: DisplayBed; now: number; hub: Seen['h
           <BedLine seen={seen} testid="wall-line" />
           {more && (!stale || more.differ) && (
             <p class="wall-rivals" data-testid="wall-rivals">
-              <strong>{more.text}</strong> {say(more.differ ? 'rivalsDiffer' : 'rivalsAgree')}
+              <strong>{more.text}</strong> {say(more.todo)}
             </p>
           )}
           <div class={`bp ${both ? '' : 'is-absent'} ${lost || ageSeconds(sys, now) > 3600 || attemptWords(seen) ? 'is-stale' : ''} ${attemptWords(seen) ? 'is-tried' : ''}`} data-testid="wall-bp">
             <span class="number-label">
               {tr('BP')}{' '}<span class="unit">mmHg</span>
             </span>
-            <span class="bp-value">{both ? `${Math.round(sys.value)}/${Math.round(dia.value)}${doubt(sys) || doubt(dia) ? '?' : ''}` : '– / –'}</span>
+            <span class="bp-value">{both ? `${Math.round(both.sys.value)}/${Math.round(both.dia.value)}${doubt(both.sys) || doubt(both.dia) ? '?' : ''}` : '– / –'}</span>
             <span class="number-note">{[pressureNote(seen), both && sourceOf(sys), cuffs(n)].filter(Boolean).join(', ')}</span>
           </div>
         </>
@@ -196,7 +195,7 @@ function Big({ kind, label, unit, colour, r, seen }: { kind: Kind; label: string
         {label} <span class="unit">{unit}</span>
       </span>
       {shown && rivals.length > 0 ? (
-        <Split reading={r} rivals={rivals} testid={`wall-${colour}`} />
+        <Split reading={r} rivals={rivals} seconds={seen.seconds} testid={`wall-${colour}`} />
       ) : (
         <span class="number-value" data-testid={`wall-${colour}`}>
           {shown ? Math.round(r.value) : <span aria-label={tr('no value')}>– –</span>}

@@ -2,7 +2,7 @@
 import { chooseLang, lang, tr, type Lang } from './lang'
 import type { ComponentChildren } from 'preact'
 import { useEffect, useReducer, useRef } from 'preact/hooks'
-import { absentNote, attemptWords, bedLine, hubGone, pressureNote, type Seen } from './absent'
+import { absentNote, attemptWords, bedLine, hubGone, pressureNote, pressureOf, type Seen } from './absent'
 import type { Asked, Kind, Reading, Session } from './api'
 import { TwoPersonsBanner } from './approvals'
 import { EmergencyBanner } from './emergency'
@@ -141,7 +141,7 @@ export function NumberBox({
         {label} <span class="unit">{unit}</span>
       </span>
       {shown && rivals.length > 0 ? (
-        <Split reading={reading} rivals={rivals} testid={`${testid}-value`} />
+        <Split reading={reading} rivals={rivals} seconds={seenOf(live, v).seconds} testid={`${testid}-value`} />
       ) : (
         <span class="number-value" data-testid={`${testid}-value`}>
           {shown ? Math.round(reading.value) : <span aria-label={tr('no value')}>– –</span>}
@@ -162,10 +162,8 @@ const MMHG_PER_KPA = 7.50062
 // Pressure is measured now and then: what matters is when.
 export function BloodPressure({ live, v, big, asked, name, unreadable }: { live: Live; v: Vitals; big?: boolean; unreadable?: boolean | undefined; asked?: Asked; name?: string | undefined }) {
   const doubtOf = (r: Reading | undefined) => doubt(r, refusedFor(asked, r) && notOf(name))
+  const both = pressureOf(v.readings)
   const sys = v.readings.systolic_mmhg
-  const dia = v.readings.diastolic_mmhg
-  const mean = v.readings.mean_arterial_mmhg
-  const both = hasValue(sys) && hasValue(dia)
   const age = live.ageSeconds(sys)
   const cuff = v.readings.pressure_kpa
   const cuffAge = live.ageSeconds(cuff)
@@ -174,22 +172,22 @@ export function BloodPressure({ live, v, big, asked, name, unreadable }: { live:
   const tried = attemptWords(seen)
   const old = both && (age > 3600 || tried !== '')
   const note = pressureNote(seen)
-  const uncertain = both && (doubtOf(sys) || doubtOf(dia) || (hasValue(mean) && doubtOf(mean)))
-  const refused = both && [sys, dia, mean].some((r) => refusedFor(asked, r))
+  const uncertain = both && (doubtOf(both.sys) || doubtOf(both.dia) || (both.mean && doubtOf(both.mean)))
+  const refused = both && [both.sys, both.dia, both.mean].some((r) => refusedFor(asked, r))
   return (
     <div class={`bp ${big ? 'bp-big' : ''} ${old || live.link !== 'live' ? 'is-stale' : ''} ${both ? '' : 'is-absent'} ${tried ? 'is-tried' : ''} ${refused ? 'is-refused' : ''}`} data-testid="bp">
       <span class="number-label">
         {tr('BP')}{' '}<span class="unit">mmHg</span>
       </span>
       <span class="bp-value" data-testid="bp-value">
-        {both ? `${Math.round(sys.value)}/${Math.round(dia.value)}` : <span aria-label={tr('no value')}>– / –</span>}
-        {hasValue(mean) && both && <span class="bp-mean"> ({Math.round(mean.value)})</span>}
+        {both ? `${Math.round(both.sys.value)}/${Math.round(both.dia.value)}` : <span aria-label={tr('no value')}>– / –</span>}
+        {both?.mean && <span class="bp-mean"> ({Math.round(both.mean.value)})</span>}
         {uncertain && <sup aria-hidden="true">?</sup>}
       </span>
       <span class="number-note">
         {measuring ? (
           <span class="cuff" data-testid="cuff">
-            {tried && `${tried}; `}{both && tr('from {0}; ', clock(sys.at))}{tr('cuff')}{' '}{Math.round(cuff.value * MMHG_PER_KPA)} mmHg{doubtOf(cuff) && ` (${doubtOf(cuff)})`}{tr(', measuring')}
+            {tried && `${tried}; `}{both && tr('from {0}; ', clock(both.sys.at))}{tr('cuff')}{' '}{Math.round(cuff.value * MMHG_PER_KPA)} mmHg{doubtOf(cuff) && ` (${doubtOf(cuff)})`}{tr(', measuring')}
           </span>
         ) : (
           <>

@@ -2,7 +2,7 @@
 // differ by more than the hub's bound, both stand, each with its sensor's name. Which of them is right the page cannot know.
 import type { Asked, Other, Reading, Readings, Session } from './api'
 import { lang } from './lang'
-import { clock, doubt, hasValue, say, whyAbsent } from './words'
+import { FORGET_SECONDS, clock, doubt, hasValue, say, whyAbsent } from './words'
 
 type Valued = Reading & { value: number }
 
@@ -19,14 +19,14 @@ export function rivalsOf(asked: Asked | undefined, r: Reading | undefined): (Oth
 }
 
 // Split are the values that disagree, in place of one big number; those of a sensor that is silent
-// since are grey, with their time.
-export function Split({ reading, rivals, testid }: { reading: Valued; rivals: (Other & Valued)[]; testid: string }) {
+// since are grey, with their time, and no number any more when they are too old for one.
+export function Split({ reading, rivals, seconds, testid }: { reading: Valued; rivals: (Other & Valued)[]; seconds: (r: Reading) => number; testid: string }) {
   return (
     <span class="number-value is-split" data-testid={testid}>
       {[reading as Other & Valued, ...rivals].map((r) => (
         <span key={r.source} class={r.silent ? 'split-one is-silent' : 'split-one'}>
           <span class="split-value">
-            {Math.round(r.value)}
+            {r.silent && seconds(r) > FORGET_SECONDS ? '–' : Math.round(r.value)}
             {doubt(r) && <sup aria-hidden="true">?</sup>}
           </span>{' '}
           <span class="split-source">{sinceWhen(r)}</span>
@@ -54,9 +54,16 @@ export function cuffs(readings: Readings): string | undefined {
   return names.length === 2 ? say('twoCuffs', listed(names)) : say('manyCuffs', names.length, listed(names))
 }
 
+// More is what is said of several sensors, and what to do.
+interface More {
+  text: string
+  differ: boolean
+  todo: 'rivalsDiffer' | 'rivalsAgree' | 'rivalsGone'
+}
+
 // several is what is said of sensors that send at the same time, or that disagreed when one fell
 // silent; undefined while each kind has one.
-export function several(asked: Asked | undefined, readings: Readings): { text: string; differ: boolean } | undefined {
+export function several(asked: Asked | undefined, readings: Readings): More | undefined {
   const both = [readings.heart_rate_bpm, readings.spo2_percent]
   const gone = both.flatMap((r) => (r?.others ?? []).filter((o) => o.silent && (refusedFor(asked, r) || !refusedFor(asked, o))))
   const present = (r: Reading | undefined): Reading[] => (r?.others ?? []).filter((o) => !o.silent)
@@ -65,16 +72,17 @@ export function several(asked: Asked | undefined, readings: Readings): { text: s
   const names = [...new Set([...oximeters, ...of(readings.heart_rate_bpm)])].sort()
   if (names.length < 2) {
     const [first] = gone
-    return first && { text: first.why ? say('wentAbsent', first.source ?? '', clock(first.at, true), whyAbsent('heart_rate_bpm', first.why)) : say('wentSilent', first.source ?? '', clock(first.at, true)), differ: true }
+    return first && { text: first.why ? say('wentAbsent', first.source ?? '', clock(first.at, true), whyAbsent('heart_rate_bpm', first.why)) : say('wentSilent', first.source ?? '', clock(first.at, true)), differ: true, todo: 'rivalsGone' }
   }
   const legacy = both.some((r) => r?.unverified && of(r).length > 0)
   const differ = both.some((r) => hasValue(r) && rivalsOf(asked, r).length > 0)
+  const todo = differ ? 'rivalsDiffer' : 'rivalsAgree'
   const list = listed(names)
   const two = names.length === 2
-  if (legacy) return { text: two ? say('twoLegacy', list) : say('manyLegacy', names.length, list), differ }
+  if (legacy) return { text: two ? say('twoLegacy', list) : say('manyLegacy', names.length, list), differ, todo }
   // What gives a heart rate alone is no oximeter.
-  if (names.some((n) => !oximeters.includes(n))) return { text: two ? say('twoRates', list) : say('manyRates', names.length, list), differ }
-  return { text: two ? say('twoOximeters', list) : say('manyOximeters', names.length, list), differ }
+  if (names.some((n) => !oximeters.includes(n))) return { text: two ? say('twoRates', list) : say('manyRates', names.length, list), differ, todo }
+  return { text: two ? say('twoOximeters', list) : say('manyOximeters', names.length, list), differ, todo }
 }
 
 // Rivals says that several sensors send, and leads those who may take one off the bed to where that is done.
@@ -90,7 +98,7 @@ export function Rivals({ asked, readings, session, go, testid }: {
   return (
     <section class={s.differ ? 'asks rivals' : 'asks rivals rivals-agree'} role={s.differ ? 'alert' : 'status'} aria-label={s.text} data-testid={testid} data-state={s.differ ? 'differ' : 'agree'}>
       <strong class="asks-title">{s.text}</strong>
-      <p>{say(s.differ ? 'rivalsDiffer' : 'rivalsAgree')}</p>
+      <p>{say(s.todo)}</p>
       {(session.role === 'nurse' || session.role === 'staff') && (
         <div class="asks-answers">
           <button type="button" class="quiet" data-testid="rivals-sensors" onClick={() => go('/sensors')}>

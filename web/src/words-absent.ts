@@ -12,6 +12,7 @@ export const absentTexts = {
   hubNotYetBadge: { en: 'connecting', de: 'Verbindung wird aufgebaut' },
   noDataSince: { en: 'no data since {0}', de: 'keine Daten seit {0}' },
   oldWord: { en: 'old, {0}: {1}', de: 'veraltet, {0}: {1}' },
+  systolicAlone: { en: 'systolic alone, {0} at {1}: no diastolic of the same time', de: 'nur systolisch, {0} um {1}: kein diastolischer Wert derselben Zeit' },
   wasSettling: { en: 'no value yet', de: 'noch kein Wert' },
   whySince: { en: '{0}, since {1}', de: '{0}, seit {1}' },
 

@@ -33,6 +33,10 @@ export const wardTexts = {
     en: 'Their values differ too much for both to be right. Look at the patient, and take the sensor off the bed that is not on this patient.',
     de: 'Die Werte liegen so weit auseinander, dass nicht beide stimmen können. Sehen Sie nach dem Patienten und nehmen Sie den Sensor vom Bett, der nicht an diesem Patienten ist.',
   },
+  rivalsGone: {
+    en: 'Before that, their values differed too much for both to be right: a number that is left may be of another patient. See which sensor is on this patient, put that one right, and take only the other off this bed.',
+    de: 'Vorher lagen die Werte so weit auseinander, dass nicht beide stimmen können: Ein Wert, der noch kommt, kann von einem anderen Patienten sein. Sehen Sie nach, welcher Sensor an diesem Patienten ist, bringen Sie den in Ordnung und nehmen Sie nur den anderen von diesem Bett.',
+  },
   rivalsAgree: {
     en: 'The numbers are those of the sensor named under them. After a swap, take the other off this bed.',
     de: 'Die Werte sind von dem Sensor, der darunter steht. Nehmen Sie nach einem Wechsel den anderen von diesem Bett.',
