@@ -226,7 +226,9 @@ lie now; to an administrator the patients' names too. A patient who was forgotte
 				return err
 			}
 			w, entries, found := bufio.NewWriter(os.Stdout), 0, 0
+			known := newAuditTerms(f)
 			err = audit.Export(args[0], func(e audit.Entry, line []byte) error {
+				known.see(e)
 				if entries++; !f.Match(e) {
 					return nil
 				}
@@ -239,6 +241,7 @@ lie now; to an administrator the patients' names too. A patient who was forgotte
 			})
 			if err = errors.Join(err, w.Flush()); err == nil && found == 0 {
 				fmt.Fprintf(c.ErrOrStderr(), "0 of %d entries\n", entries)
+				return known.missing()
 			}
 			return err
 		},
