@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
@@ -18,6 +19,7 @@ import (
 	"vitalseal/internal/connect"
 	"vitalseal/internal/overlay"
 	"vitalseal/internal/overlay/openziti"
+	"vitalseal/internal/process"
 	"vitalseal/internal/view/client"
 )
 
@@ -111,6 +113,10 @@ other page of the hub is to be had. Still only your own programs are answered, u
 			if err := cli.NotifyReady(); err != nil {
 				return err
 			}
+			watching, stopWatching := context.WithCancel(ctx)
+			var watcher sync.WaitGroup
+			watcher.Go(func() { process.WatchStalls(watching, log, nil) })
+			defer func() { stopWatching(); watcher.Wait() }()
 			g, ctx := errgroup.WithContext(ctx)
 			for _, d := range doors {
 				g.Go(func() error { return d.run(ctx, ep) })

@@ -157,6 +157,9 @@ func printGatewayStatus(w io.Writer, st gateway.Status, now time.Time, silent bo
 	} else if d.FreeBytes != nil {
 		row("disk", "takes readings; %.1f MiB are free at %s", float64(*d.FreeBytes)/(1<<20), d.Folder)
 	}
+	if s := st.Stalls; s.Count > 0 && s.Last != nil {
+		row("stood still", "%d times since the start, %v in all; last for %v from %s: nothing was measured then", s.Count, seconds(s.Seconds), seconds(s.LastSeconds), s.Last.Format(time.RFC3339))
+	}
 	row("lost", "%d chunks dropped (outbox full), %d not written (disk), %d damaged stretches", st.Gaps.Dropped, lost, st.Gaps.Corrupt)
 	row("  gap records", "%d told, %d waiting", st.Gaps.Told, st.Gaps.Waiting)
 	row("refused", "%d chunks set aside in the folder `rejected`", rejected)

@@ -27,6 +27,7 @@ import (
 	"vitalseal/internal/gateway/legacy"
 	"vitalseal/internal/outbox"
 	"vitalseal/internal/overlay"
+	"vitalseal/internal/process"
 	"vitalseal/internal/seal"
 	"vitalseal/internal/sensor"
 	"vitalseal/internal/uplink"
@@ -170,6 +171,15 @@ func Run(ctx context.Context, cfg Config, d Deps) (err error) {
 		measuring.Go(func() error { return devices.Run(ctxM) })
 	}
 	measuring.Go(func() error { return clock.run(ctxM, led) })
+	measuring.Go(func() error {
+		process.WatchStalls(ctxM, log, func(from time.Time, d time.Duration) {
+			led.stoodStill(from, d)
+			for _, w := range writers {
+				w.stoodStill(d)
+			}
+		})
+		return nil
+	})
 
 	// Out: each sensor's lane on a connection dialled as that sensor. Delivery outlives ctx, to drain.
 	delivering, stopDelivering := context.WithCancel(context.WithoutCancel(ctx))

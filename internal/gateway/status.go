@@ -42,8 +42,18 @@ type Status struct {
 	Audit audit.WitnessState `json:"audit"`
 	// Storage is the disk below the data folder.
 	Storage StorageStatus `json:"storage"`
+	// Stalls counts how often the gateway's process stood still since this start: nothing was measured meanwhile.
+	Stalls StallStatus `json:"stalls"`
 	// Legacy tells of devices that speak ThingSpeak; absent where there are none.
 	Legacy *legacy.Status `json:"legacy,omitempty"`
+}
+
+// StallStatus tells of a process that stood still: it was stopped, or the machine gave it no time.
+type StallStatus struct {
+	Count       uint64     `json:"count"`
+	Seconds     float64    `json:"seconds"`        // of all together
+	Last        *time.Time `json:"last,omitempty"` // when the last one began
+	LastSeconds float64    `json:"last_seconds,omitempty"`
 }
 
 // BacklogStatus is what waits: everything while the hub is away; else what had waited when the connections began.
@@ -131,6 +141,7 @@ type ledger struct {
 	drain   drainRate
 	gaps    GapStatus
 	clock   ClockStatus
+	stalls  StallStatus
 	off     time.Duration             // how far off the clock may be, 0 for not known
 	witness func() audit.WitnessState // nil until there is one
 }
@@ -321,6 +332,14 @@ func (l *ledger) witnessed(state func() audit.WitnessState) {
 	l.witness = state
 }
 
+// stoodStill counts that the process did not run.
+func (l *ledger) stoodStill(from time.Time, d time.Duration) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	at := from.UTC()
+	l.stalls = StallStatus{l.stalls.Count + 1, l.stalls.Seconds + d.Seconds(), &at, d.Seconds()}
+}
+
 func (l *ledger) status(q *outbox.Queue) Status {
 	qs, now := q.Stats(), time.Now().UTC()
 	backlog, waiting := l.backlogOf(q, now, qs.Bytes), 0
@@ -331,7 +350,7 @@ func (l *ledger) status(q *outbox.Queue) Status {
 	defer l.mu.Unlock()
 	st := Status{Gateway: l.gateway, Time: now, Boot: l.boot, OutboxBytes: qs.Bytes, OutboxRecords: qs.Records,
 		BacklogAcked: l.backlog, Streams: []StreamStatus{}, Sensors: []SensorStatus{}}
-	st.Backlog, st.Gaps, st.Clock = backlog, l.gaps, l.clock
+	st.Backlog, st.Gaps, st.Clock, st.Stalls = backlog, l.gaps, l.clock, l.stalls
 	st.Gaps.Corrupt, st.Gaps.Waiting = qs.Corrupt, waiting
 	l.clockBook.tellStatus(&st.Clock)
 	if l.legacy != nil {

@@ -34,6 +34,7 @@ type writer struct {
 	gaps      <-chan struct{}    // holds a token when the book has a gap of this lane
 	steps     chan time.Duration // the host's clock was set
 	raises    chan string        // the boot counter was raised, in words
+	stalls    chan time.Duration // the gateway's process stood still
 	beat      beat
 	log       *slog.Logger
 	clock     *clockBook // nil: there is none
@@ -63,7 +64,7 @@ type epoch struct {
 
 func newWriter(id, sensor string, to seal.Recipient, number *numbering, lifetime time.Duration, q *outbox.Queue, led *ledger, book *gapBook, log *slog.Logger) *writer {
 	led.lane(id)
-	return &writer{id: id, sensor: sensor, recipient: to, number: number, lifetime: lifetime, q: q, led: led, book: book, gaps: book.lane(id), steps: make(chan time.Duration, 4), raises: make(chan string, 4), beat: beatOf(led.gateway), log: log.With("sensor", id),
+	return &writer{id: id, sensor: sensor, recipient: to, number: number, lifetime: lifetime, q: q, led: led, book: book, gaps: book.lane(id), steps: make(chan time.Duration, 4), raises: make(chan string, 4), stalls: make(chan time.Duration, 4), beat: beatOf(led.gateway), log: log.With("sensor", id),
 		in: make(chan taken, queuedChunks), done: make(chan struct{})}
 }
 
@@ -126,6 +127,8 @@ func (w *writer) run(ctx context.Context) error {
 		case by := <-w.steps:
 			w.clockStepped(ctx, by)
 			continue
+		case d := <-w.stalls:
+			w.tell(ctx, "stood_still", fmt.Sprintf("the gateway's process did not run for %.1f s", d.Seconds()))
 		case what := <-w.raises:
 			w.tell(ctx, "restored", what)
 			continue
@@ -188,6 +191,14 @@ func (w *writer) clockStepped(ctx context.Context, by time.Duration) {
 func (w *writer) stepped(by time.Duration) {
 	select {
 	case w.steps <- by:
+	default:
+	}
+}
+
+// stoodStill is told that the process did not run for a time: the hole in what was measured has its reason on the chart. It never waits.
+func (w *writer) stoodStill(d time.Duration) {
+	select {
+	case w.stalls <- d:
 	default:
 	}
 }

@@ -29,6 +29,7 @@ import (
 	"vitalseal/internal/ingest"
 	"vitalseal/internal/overlay"
 	"vitalseal/internal/overlay/manage"
+	"vitalseal/internal/process"
 	"vitalseal/internal/seal"
 	"vitalseal/internal/signin"
 	"vitalseal/internal/store"
@@ -267,6 +268,7 @@ func Run(ctx context.Context, cfg Config, network Network, ready func() error, l
 	g.Go(func() error { room.run(ctx); return nil })
 	g.Go(func() error { sayTwoPersons(ctx, engine); return nil })
 	g.Go(func() error { writeJoined(ctx, engine); return nil })
+	g.Go(func() error { process.WatchStalls(ctx, log, nil); return nil })
 	g.Go(func() error { witnessed.witnessOthers(ctx, self, inv, endpoint); return nil })
 	g.Go(func() error {
 		log.Info("hub ready", "identity", self.String(), "version", cfg.Version, "data", cfg.Data)

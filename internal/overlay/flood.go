@@ -1,6 +1,7 @@
 package overlay
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
 	"sync"
@@ -19,6 +20,7 @@ type Flood struct {
 	log     *slog.Logger
 	level   slog.Level
 	summary string // what is said of the others, with their count
+	lines   int    // a window, one by one; 0: floodLines
 
 	mu     sync.Mutex // guards the fields below
 	said   int
@@ -37,6 +39,12 @@ func newLeft(log *slog.Logger) *Flood {
 	return &Flood{log: log, level: slog.LevelInfo, summary: "more clients left during the handshake and are not named one by one"}
 }
 
+// newSlow makes one for clients that did not finish the handshake in time: slow, or this process or
+// the network stood still, which concerns many at once. One line says it.
+func newSlow(log *slog.Logger) *Flood {
+	return &Flood{log: log, level: slog.LevelWarn, summary: "more clients were too slow in the handshake and are not named one by one", lines: 1}
+}
+
 // Warn logs or counts a warning.
 func (f *Flood) Warn(text string, args ...any) {
 	f.mu.Lock()
@@ -45,7 +53,7 @@ func (f *Flood) Warn(text string, args ...any) {
 		f.window = time.AfterFunc(floodWindow, f.flush)
 	}
 	f.said++
-	silent := f.said > floodLines
+	silent := f.said > cmp.Or(f.lines, floodLines)
 	if silent {
 		f.more++
 	}

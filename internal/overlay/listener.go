@@ -27,6 +27,7 @@ type listener struct {
 	log     *slog.Logger
 	quiet   *Flood // for refused clients
 	left    *Flood // for clients that left during the handshake
+	slow    *Flood // for clients that did not finish it in time
 	ready   chan *Conn
 	ctx     context.Context // ends with the listener; bounds its handshakes
 	cancel  context.CancelFunc
@@ -39,7 +40,7 @@ type listener struct {
 func newListener(raw net.Listener, service string, conf *tls.Config, e *endpoint) *listener {
 	l := &listener{raw: raw, service: service, conf: conf, e: e, log: e.log.With("service", service),
 		ready: make(chan *Conn, maxAccepted), pending: list.New()}
-	l.quiet, l.left = NewFlood(l.log), newLeft(l.log)
+	l.quiet, l.left, l.slow = NewFlood(l.log), newLeft(l.log), newSlow(l.log)
 	l.ctx, l.cancel = context.WithCancel(context.Background())
 	l.wg.Go(l.run)
 	return l
@@ -87,7 +88,7 @@ func (l *listener) handshake(ctx context.Context, raw net.Conn) {
 		switch {
 		case l.ctx.Err() != nil:
 		case errors.Is(err, context.DeadlineExceeded):
-			l.quiet.Warn("overlay client refused: it did not finish the handshake in time", "within", handshakeTimeout.String())
+			l.slow.Warn("overlay client too slow: it did not finish the handshake in time, and may come again", "within", handshakeTimeout.String())
 		case ctx.Err() != nil:
 			l.quiet.Warn("overlay client refused: too many handshakes at once, and its was the oldest", "most", maxHandshakes)
 		case errors.Is(err, ErrUnavailable): // it has shown nothing that could be refused
@@ -128,6 +129,7 @@ func (l *listener) Close() error {
 	l.wg.Wait()
 	l.quiet.Close()
 	l.left.Close()
+	l.slow.Close()
 	l.e.disown(l)
 	for {
 		select {

@@ -150,6 +150,23 @@ func TestClientsThatLeave(t *testing.T) {
 			t.Errorf("not told apart:\n%s", log)
 		}
 		must(t, stalls.Close())
+		// Many that are slow at once, as when this process stood still, are one line and a count, and
+		// nothing refused them.
+		time.Sleep(2 * time.Minute)
+		var slow []net.Conn
+		for range 7 {
+			c, err := u.Dial(t.Context(), overlay.ServiceIngest)
+			must(t, err)
+			slow = append(slow, c)
+		}
+		time.Sleep(2 * time.Minute)
+		log = strings.TrimPrefix(logged.String(), log)
+		if strings.Count(log, "overlay client too slow") != 1 || !strings.Contains(log, "more clients were too slow") || !strings.Contains(log, "count=6") || strings.Contains(log, "refused") {
+			t.Errorf("seven that were too slow:\n%s", log)
+		}
+		for _, c := range slow {
+			must(t, c.Close())
+		}
 		must(t, ln.Close())
 		must(t, hub.Close())
 	})
