@@ -3,9 +3,61 @@ package demo
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"strings"
 	"testing"
 )
+
+// TestAccountIsWhole: what is stored is what was acknowledged in this run, what an earlier run left and
+// the hub did not have, and what lost its acknowledgement with a connection; nothing else.
+func TestAccountIsWhole(t *testing.T) {
+	type stream struct{ Produced, Acked, Pending int64 }
+	for name, c := range map[string]struct {
+		of                              stream
+		backlog, backlogStored, records int64 // of the gateway
+		stored                          int64
+		unheard, unexplained, lost      int64
+		says                            string
+	}{
+		"all arrived":                           {stream{10, 10, 0}, 0, 0, 0, 10, 0, 0, 0, "10 stored"},
+		"two of a killed run":                   {stream{10, 10, 0}, 2, 2, 0, 12, 0, 0, 0, "and 2 of an earlier run acknowledged: 2 stored now, 0 before"},
+		"the hub had one of them":               {stream{10, 10, 0}, 3, 2, 0, 12, 0, 0, 0, "2 stored now, 1 before"},
+		"their acknowledgement was lost":        {stream{10, 10, 0}, 2, 0, 0, 12, 2, 0, 0, "2 of the stored ones lost their acknowledgement"},
+		"one of this run, and it waits":         {stream{10, 9, 1}, 0, 0, 1, 10, 1, 0, 0, "1 of the stored ones lost"},
+		"one of an earlier run, and it waits":   {stream{10, 10, 0}, 0, 0, 1, 11, 1, 0, 0, "1 of the stored ones lost"},
+		"more than can be":                      {stream{10, 10, 0}, 1, 1, 0, 13, 2, 2, 0, "2 OF THE STORED ONES ARE NOT EXPLAINED"},
+		"one vanished, a backlog does not hide": {stream{10, 10, 0}, 1, 1, 0, 10, 0, 0, 1, "1 lost"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b, err := json.Marshal(map[string]any{"backlog_acked": c.backlog, "backlog_stored": c.backlogStored, "outbox_records": c.records,
+				"streams": []stream{c.of}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			var gateway gatewayStatus
+			if err := json.Unmarshal(b, &gateway); err != nil {
+				t.Fatal(err)
+			}
+			var after delivery
+			if err := json.Unmarshal(fmt.Appendf(nil, `{"streams":[{"chunks":%d}]}`, c.stored), &after); err != nil {
+				t.Fatal(err)
+			}
+			var r report
+			r.account([]gatewayStatus{gateway}, delivery{}, after)
+			if got, want := [3]int64{r.ChunksUnheard, r.ChunksUnexplained, r.ChunksLost}, [3]int64{c.unheard, c.unexplained, c.lost}; got != want {
+				t.Errorf("unheard, unexplained, lost = %v, want %v", got, want)
+			}
+			if c.lost == 0 && r.ChunksStored != r.ChunksAcked+r.ChunksBacklogStored+r.ChunksUnheard {
+				t.Errorf("the account is not whole: %+v", r)
+			}
+			var text bytes.Buffer
+			r.print(&text)
+			if !strings.Contains(text.String(), c.says) {
+				t.Errorf("the report does not say %q:\n%s", c.says, text.String())
+			}
+		})
+	}
+}
 
 // TestAccount: the report adds up what gateways and the hub say, loses no hole in a stream, and names the chunks of a run
 // that was killed apart, so that "stored" above "acknowledged" has its reason beside it.

@@ -30,8 +30,10 @@ type Status struct {
 	// OutboxBytes is disk in use; OutboxRecords what is not acknowledged yet, of earlier starts too, announcements included.
 	OutboxBytes   int64 `json:"outbox_bytes"`
 	OutboxRecords int64 `json:"outbox_records"`
-	// BacklogAcked are chunks of earlier starts that were delivered in this one.
-	BacklogAcked uint64 `json:"backlog_acked"`
+	// BacklogAcked are chunks of earlier starts that were delivered in this one; BacklogStored those of them that the hub did not
+	// have yet. The others it had stored before, and their acknowledgement was lost.
+	BacklogAcked  uint64 `json:"backlog_acked"`
+	BacklogStored uint64 `json:"backlog_stored"`
 	// Backlog is what waits for the hub, and how it drains.
 	Backlog BacklogStatus `json:"backlog"`
 	// Gaps counts what will never arrive since this start.
@@ -137,13 +139,15 @@ type ledger struct {
 	devices map[string]device
 	curves  map[string]string
 	backlog uint64
-	waited  uint64 // settled records that had waited when their connection began
-	drain   drainRate
-	gaps    GapStatus
-	clock   ClockStatus
-	stalls  StallStatus
-	off     time.Duration             // how far off the clock may be, 0 for not known
-	witness func() audit.WitnessState // nil until there is one
+	// backlogStored are those of backlog that the hub did not have yet.
+	backlogStored uint64
+	waited        uint64 // settled records that had waited when their connection began
+	drain         drainRate
+	gaps          GapStatus
+	clock         ClockStatus
+	stalls        StallStatus
+	off           time.Duration             // how far off the clock may be, 0 for not known
+	witness       func() audit.WitnessState // nil until there is one
 }
 
 // device is a chip's state and how often it was not working.
@@ -315,6 +319,9 @@ func (l *ledger) settled(x uplink.Settled) {
 		l.mu.Lock()
 		defer l.mu.Unlock()
 		l.backlog++
+		if x.Outcome == delivery.Accepted {
+			l.backlogStored++
+		}
 		return
 	}
 	l.count(x.Record.Lane, vitals.Signal(x.Message.Signal), func(c *StreamStatus) {
@@ -349,7 +356,7 @@ func (l *ledger) status(q *outbox.Queue) Status {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	st := Status{Gateway: l.gateway, Time: now, Boot: l.boot, OutboxBytes: qs.Bytes, OutboxRecords: qs.Records,
-		BacklogAcked: l.backlog, Streams: []StreamStatus{}, Sensors: []SensorStatus{}}
+		BacklogAcked: l.backlog, BacklogStored: l.backlogStored, Streams: []StreamStatus{}, Sensors: []SensorStatus{}}
 	st.Backlog, st.Gaps, st.Clock, st.Stalls = backlog, l.gaps, l.clock, l.stalls
 	st.Gaps.Corrupt, st.Gaps.Waiting = qs.Corrupt, waiting
 	l.clockBook.tellStatus(&st.Clock)

@@ -219,6 +219,7 @@ func (w *writer) close() { close(w.done) }
 // does not hold either is lost and counted.
 func (w *writer) append(ctx context.Context, batch []taken) {
 	var recs []outbox.Record
+	sealed := batch[:0:0]
 	for _, c := range batch {
 		made, err := w.seal(c)
 		if err != nil {
@@ -226,20 +227,20 @@ func (w *writer) append(ctx context.Context, batch []taken) {
 			w.led.lost(w.id, c.Signal)
 			continue
 		}
-		recs = append(recs, made...)
+		recs, sealed = append(recs, made...), append(sealed, c)
 	}
 	if len(recs) == 0 {
 		return
 	}
 	if err := w.store(ctx, recs); err != nil {
-		for _, c := range batch {
+		for _, c := range sealed {
 			w.led.lost(w.id, c.Signal)
 		}
 		// Some of it may be there or not; a new epoch keeps its sequence numbers apart.
 		w.streams = [vitals.MaxSignal + 1]epoch{}
 		return
 	}
-	for _, c := range batch {
+	for _, c := range sealed {
 		w.led.produced(w.id, c.Signal)
 	}
 }
