@@ -100,6 +100,8 @@ const reasons: Record<string, string> = {
   'the directory could not be asked': 'Das Verzeichnis war nicht erreichbar',
   'not a question of this system': 'Keine Frage dieses Systems',
   'not decided: the directory could not be asked': 'Nicht entschieden: Das Verzeichnis war nicht erreichbar',
+  'not done: the requester was asked whether it is meant': 'Nicht ausgeführt: Es wurde nachgefragt, ob das gemeint ist',
+  'not done: a mistake in the request': 'Nicht ausgeführt: Fehler in der Anfrage',
   'not decided: the time for it was over': 'Nicht entschieden: Die Zeit dafür war abgelaufen',
 }
 
@@ -110,14 +112,25 @@ const notDecided = /^(not decided: |the directory could not be asked($|; ))/
 export const answerOf = (e: { allowed: boolean; reason: string }): 'allowed' | 'refused' | 'undecided' =>
   e.allowed ? 'allowed' : notDecided.test(e.reason) ? 'undecided' : 'refused'
 
-// again is what the hub writes of a view that was opened again and again.
-const again = /^opened again (\d+) times since entry (\d+) of (.*)$/
+// What the hub writes, at the end of a reason, of a view whose page connected again and again (the
+// second is of earlier versions), and of one that is open for an hour and longer.
+const sinceEntry: [RegExp, (m: string[]) => string][] = [
+  [/^(the page|the client) connected again (once|\d+ times) since entry (\d+) of (\S+), the last time at (.*)$/, (m) =>
+    `${m[1] === 'the page' ? 'Die Seite' : 'Das Programm'} hat sich ${m[2] === 'once' ? 'einmal' : `${m[2]!.split(' ')[0]}-mal`} neu verbunden seit Eintrag ${m[3]} von ${m[4]}, zuletzt um ${m[5]}`],
+  [/^opened again (\d+) times since entry (\d+) of (.*)$/, (m) => `${m[1]}-mal wieder geöffnet seit Eintrag ${m[2]} von ${m[3]}`],
+  [/^still open since entry (\d+) of (.*)$/, (m) => `Noch offen seit Eintrag ${m[1]} von ${m[2]}`],
+]
 
 // reasonWords is the beginning of a reason that the page knows, in its language, and the rest as it stands in the log.
 export function reasonWords(reason: string): { said: string; rest: string } {
-  const [first = '', ...more] = reason.split('; ')
-  const german = document.documentElement.lang.startsWith('de') ? reasons[first] : undefined
-  const often = document.documentElement.lang.startsWith('de') ? again.exec(first) : null
-  if (often) return { said: `${often[1]}-mal wieder geöffnet seit Eintrag ${often[2]} von ${often[3]}`, rest: more.join('; ') }
+  if (!document.documentElement.lang.startsWith('de')) return { said: '', rest: reason }
+  const parts = reason.split('; ')
+  for (const [pattern, words] of sinceEntry) {
+    const at = parts.findIndex((part) => pattern.test(part))
+    const found = pattern.exec(parts[at] ?? '')
+    if (found) return { said: words(found), rest: parts.filter((_, i) => i !== at).join('; ') }
+  }
+  const [first = '', ...more] = parts
+  const german = reasons[first]
   return german ? { said: german, rest: more.join('; ') } : { said: '', rest: reason }
 }
