@@ -106,9 +106,9 @@ type word struct {
 	alive  time.Time // when the source last spoke as one that works; zero: not
 	value  time.Time // when it last had a value; zero: never
 	had    said      // the newest with a value
-	// apart are the sensors whose values lay too far from this one's when both last had one at the
-	// same time.
-	apart map[string]bool
+	// apart are the sensors whose values lay too far from this one's, and have not been near for
+	// agreeFor since.
+	apart map[string]apartness
 }
 
 // Hear takes in what a sensor said. Of one sensor the newest counts, in whatever order it comes.

@@ -15,6 +15,22 @@ import (
 // longer speaks, or has no value any more, says nothing about which of the two was right.
 const DoubtFor = 5 * time.Minute
 
+// agreeFor is how long two sensors that disagreed must agree, both with values, until the doubt is
+// over: the value of a probe that comes off crosses the other's for a moment.
+const agreeFor = 10 * time.Second
+
+// apartness is how two sensors that disagreed stand. Its times are of the earlier of the two words
+// that were compared.
+type apartness struct {
+	differed     time.Time // when they last disagreed
+	agreed, last time.Time // since when they have agreed, and when last; zero: they did not since
+}
+
+// stands tells whether it casts doubt.
+func (a apartness) stands(now time.Time) bool {
+	return !a.differed.IsZero() && now.Sub(a.differed) <= DoubtFor
+}
+
 // Other is what a sensor says of a kind beside its source.
 type Other struct {
 	Reading
@@ -49,12 +65,12 @@ func (c *Chooser) Others(k Kind, now time.Time) (all []Other) {
 			continue
 		}
 		one := Other{Reading: s.reading(id, k)}
-		one.Apart = Disagree(one.Reading, its) || c.disputes(k, id, of)
+		one.Apart = Disagree(one.Reading, its) || c.disputes(k, id, of, now)
 		speaks := s.rank(Lead(k), now) != 0
 		current := speaks && now.Sub(w.at) <= staleAfter(k)
 		switch {
-		case current && !stale && (w.Quality.HasValue() || !s.disputed(k)):
-		case (s.disputed(k) || speaks && one.Apart) && !w.had.at.IsZero() && now.Sub(w.had.at) <= DoubtFor:
+		case current && !stale && (w.Quality.HasValue() || !s.disputed(k, now)):
+		case (s.disputed(k, now) || speaks && one.Apart) && !w.had.at.IsZero() && now.Sub(w.had.at) <= DoubtFor:
 			if current && !w.Quality.HasValue() {
 				one.Why = w.Quality
 			}
@@ -82,15 +98,22 @@ func contested(k Kind) []Kind {
 	return []Kind{k}
 }
 
-// disputed tells whether a sensor's values of the contested kinds were too far from another's when
-// both last had one.
-func (s *source) disputed(k Kind) bool {
-	return slices.ContainsFunc(contested(k), func(k Kind) bool { return len(s.words[k].apart) > 0 })
+// disputed tells whether a sensor's values of the contested kinds were too far from another's, and
+// not near for agreeFor since.
+func (s *source) disputed(k Kind, now time.Time) bool {
+	return slices.ContainsFunc(contested(k), func(k Kind) bool {
+		for _, a := range s.words[k].apart {
+			if a.stands(now) {
+				return true
+			}
+		}
+		return false
+	})
 }
 
 // disputes is disputed between two sensors.
-func (c *Chooser) disputes(k Kind, a, b string) bool {
-	return slices.ContainsFunc(contested(k), func(k Kind) bool { return c.sources[a].words[k].apart[b] })
+func (c *Chooser) disputes(k Kind, a, b string, now time.Time) bool {
+	return slices.ContainsFunc(contested(k), func(k Kind) bool { return c.sources[a].words[k].apart[b].stands(now) })
 }
 
 // OnlyAt forgets the doubt that silent sensors cast that are not among these: a sensor that was
@@ -142,22 +165,36 @@ func (c *Chooser) compare(sensor string, k Kind) {
 		if id == sensor || s.proper() != mine.proper() || !w.Quality.HasValue() || !o.Quality.HasValue() || w.at.Sub(o.at).Abs() > staleAfter(k) {
 			continue
 		}
-		if !Disagree(mine.reading(sensor, k), s.reading(id, k)) {
+		at := w.at
+		if o.at.Before(at) {
+			at = o.at
+		}
+		a, was := w.apart[id]
+		switch {
+		case Disagree(mine.reading(sensor, k), s.reading(id, k)):
+			a = apartness{differed: at}
+		case !was:
+			continue
+		case a.agreed.IsZero() || at.Sub(a.last) > staleAfter(k):
+			a.agreed, a.last = at, at
+		case at.Sub(a.agreed) >= agreeFor:
 			delete(w.apart, id)
 			delete(o.apart, sensor)
 			continue
+		default:
+			a.last = at
 		}
-		w.differs(id)
-		o.differs(sensor)
+		w.stand(id, a)
+		o.stand(sensor, a)
 	}
 }
 
-// differs marks that another sensor's value lay too far apart.
-func (w *word) differs(from string) {
+// stand notes how far another sensor's value lay.
+func (w *word) stand(from string, a apartness) {
 	if w.apart == nil {
-		w.apart = map[string]bool{}
+		w.apart = map[string]apartness{}
 	}
-	w.apart[from] = true
+	w.apart[from] = a
 }
 
 // MostApart is how far two sensors' values of a kind at one patient may lie apart before they

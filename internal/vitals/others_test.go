@@ -96,7 +96,10 @@ func TestDoubtOutlivesSilence(t *testing.T) {
 		"the first falls silent":    {[]vitals.Said{spo2(firstOxi, -60*second, 97, vitals.Good), spo2(secondOxi, -60*second, 84, vitals.Good), spo2(secondOxi, 0, 84, vitals.Good)}, map[string]float64{firstOxi: 97}},
 		"the other comes to agree":  {[]vitals.Said{spo2(firstOxi, -60*second, 97, vitals.Good), spo2(secondOxi, -60*second, 84, vitals.Good), spo2(firstOxi, 0, 85, vitals.Good)}, map[string]float64{secondOxi: 84}},
 		"they agreed":               {[]vitals.Said{spo2(firstOxi, -60*second, 97, vitals.Good), spo2(secondOxi, -60*second, 96, vitals.Good), spo2(firstOxi, 0, 97, vitals.Good)}, nil},
-		"they agreed in the end":    {[]vitals.Said{spo2(firstOxi, -61*second, 97, vitals.Good), spo2(secondOxi, -61*second, 84, vitals.Good), spo2(secondOxi, -60*second, 96, vitals.Good), spo2(firstOxi, 0, 97, vitals.Good)}, nil},
+		"they agreed in the end":    {append(crossing(11), spo2(firstOxi, 0, 97, vitals.Good)), nil},
+		"they agreed for a moment":  {append(crossing(10), spo2(firstOxi, 0, 97, vitals.Good)), map[string]float64{secondOxi: 96}},
+		"they agreed once":          {append(crossing(1), spo2(firstOxi, 0, 97, vitals.Good)), map[string]float64{secondOxi: 96}},
+		"agreed before and after":   {append(append(crossing(6), spo2(firstOxi, -20*second, 97, vitals.Good), spo2(secondOxi, -20*second, 96, vitals.Good)), spo2(firstOxi, 0, 97, vitals.Good)), map[string]float64{secondOxi: 96}},
 		"a probe that came off":     {[]vitals.Said{spo2(firstOxi, -60*second, 97, vitals.Good), spo2(secondOxi, -60*second, 84, vitals.Good), spo2(secondOxi, -59*second, 0, vitals.ProbeOff), spo2(firstOxi, 0, 97, vitals.Good)}, map[string]float64{secondOxi: 84}},
 		"longer than doubt lasts":   {[]vitals.Said{spo2(firstOxi, -vitals.DoubtFor-second, 97, vitals.Good), spo2(secondOxi, -vitals.DoubtFor-second, 84, vitals.Good), spo2(firstOxi, 0, 97, vitals.Good)}, nil},
 		"a legacy device":           {[]vitals.Said{spo2(firstOxi, -60*second, 97, vitals.Good), spo2(legacyID, -60*second, 40, vitals.Asserted), spo2(firstOxi, 0, 97, vitals.Good)}, nil},
@@ -126,6 +129,58 @@ func TestDoubtOutlivesSilence(t *testing.T) {
 		c.OnlyAt(nil, chooseNow) // who speaks stays, whatever the directory says
 		if r, _ := c.Reading(vitals.SpO2, chooseNow); len(c.Others(vitals.SpO2, chooseNow)) != 0 || r.At != chooseNow {
 			t.Errorf("%s: the doubt outlives the silent sensor's leaving: %+v", name, r)
+		}
+	}
+}
+
+// crossing are two sensors that disagree until a minute ago, and whose values then lie near for so
+// many seconds before the second falls silent.
+func crossing(near int) (said []vitals.Said) {
+	for i := -20; i < near; i++ {
+		at, value := time.Duration(i-60)*time.Second, 84.0
+		if i >= 0 {
+			value = 96
+		}
+		said = append(said, spo2(firstOxi, at, 97, vitals.Good), spo2(secondOxi, at, value, vitals.Good))
+	}
+	return said
+}
+
+// TestOneCrossingEndsNoDoubt: two oximeters disagree in heart rate and SpO2 for 39 s, and the last
+// value of the one whose probe comes off lies near the other's: the doubt stands, in what is shown
+// and in what is written down. It does while both speak, too, until they have agreed for 10 s.
+func TestOneCrossingEndsNoDoubt(t *testing.T) {
+	word := func(sensor string, ago int, rate, saturation float64) vitals.Said {
+		return vitals.Said{Sensor: sensor, Bundle: vitals.Bundle{At: chooseNow.Add(-time.Duration(ago) * time.Second), Numerics: []vitals.Numeric{
+			vitals.Checked(vitals.HeartRate, rate, vitals.Good), vitals.Checked(vitals.SpO2, saturation, vitals.Good)}}}
+	}
+	for name, x := range map[string]struct {
+		near, silent int // seconds ago
+		disputed     bool
+	}{
+		"crosses, then silent":   {21, 20, true},
+		"near while both speak":  {9, -1, true},
+		"agrees for ten seconds": {10, -1, false},
+	} {
+		var said []vitals.Said
+		for ago := 60; ago >= 0; ago-- {
+			said = append(said, word(firstOxi, ago, 80, 97))
+			switch {
+			case ago > x.near:
+				said = append(said, word(secondOxi, ago, 110, 84))
+			case ago > x.silent:
+				said = append(said, word(secondOxi, ago, 82, 95))
+			}
+		}
+		c := heard(said...)
+		written := vitals.Choose(said, nil)
+		for i, k := range []vitals.Kind{vitals.HeartRate, vitals.SpO2} {
+			if c.Disputed(k, chooseNow) != x.disputed {
+				t.Errorf("%s: %v is disputed: %v", name, k, !x.disputed)
+			}
+			if last := written[len(written)-1]; last.At != chooseNow || (last.Numerics[i].Quality == vitals.Questionable) != x.disputed {
+				t.Errorf("%s: written down: %+v", name, last)
+			}
 		}
 	}
 }
