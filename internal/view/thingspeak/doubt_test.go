@@ -66,3 +66,50 @@ func TestDoubtOutlivesSilenceHere(t *testing.T) {
 		})
 	}
 }
+
+// TestLegacyHidesNoDoubt: two oximeters disagreed, and both fell silent; a legacy device goes on asserting a value. No form of the last
+// value gives that of one of the two, and each says why; beside two that agreed it does, with its time, as long as it is not too old.
+func TestLegacyHidesNoDoubt(t *testing.T) {
+	for name, c := range map[string]struct {
+		rival  float64
+		number bool
+	}{"they disagreed": {84, false}, "they agreed": {96, true}} {
+		t.Run(name, func(t *testing.T) {
+			w := newWard(t)
+			now := time.Now().Truncate(time.Second).Add(-2 * time.Second)
+			w.stop(now)
+			for _, id := range []string{"oxi-z", "leg-1"} {
+				if err := w.store.CreateDevice(t.Context(), directory.Device{ID: sensorOf(id), Kind: "sensor", State: directory.DeviceActive}); err != nil {
+					t.Fatal(err)
+				}
+				if err := w.store.PlaceDevice(t.Context(), sensorOf(id), "ward-a-bed", now.Add(-time.Hour)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			for ago := 30 * time.Second; ago > 0; ago -= time.Second {
+				at := now.Add(-ago)
+				if ago > 20*time.Second {
+					w.append("oxi-a", at, good(vitals.SpO2, 97))
+					w.append("oxi-z", at, good(vitals.SpO2, c.rival))
+				}
+				w.append("leg-1", at, vitals.Numeric{Kind: vitals.SpO2, Quality: vitals.Asserted, Value: 99})
+			}
+			channel := fmt.Sprintf("/channels/%d", w.ada.ID)
+			last := w.do("GET", channel+"/fields/2/last.json", "", "X-THINGSPEAKAPIKEY", w.readAda)
+			want, why := `"field2":null`, "disagreed"
+			if c.number {
+				want, why = `"field2":"97.0"`, "s old"
+			}
+			if got := last.Header().Get("X-Vitalseal-Error"); last.Code != 200 || !strings.Contains(last.Body.String(), want) || !strings.Contains(got, why) {
+				t.Errorf("last.json: %d %s, %q; want %s", last.Code, last.Body, got, want)
+			}
+			if r := w.do("GET", channel+"/fields/2/last.txt", "", "X-THINGSPEAKAPIKEY", w.readAda); r.Code != 404 {
+				t.Errorf("last.txt: %d %s", r.Code, r.Body)
+			}
+			past := w.get(200, channel+"/fields/2.json?results=1&start="+strings.TrimSuffix(stamp(now.Add(-21*time.Second)), "Z")+"&end="+strings.TrimSuffix(stamp(now.Add(-21*time.Second)), "Z"), w.readAda)
+			if !strings.Contains(past, want) {
+				t.Errorf("the same second among the entries: %s, want %s", past, want)
+			}
+		})
+	}
+}

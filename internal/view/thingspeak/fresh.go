@@ -59,18 +59,25 @@ func (f *face) lastSaid(ctx context.Context, g access.Grant, patient string, fie
 	if err != nil {
 		return said{}, false, err
 	}
-	var choose vitals.Chooser
+	// What a legacy device asserts is not the last word here. It hides neither what a sensor measured nor the doubt about that.
+	var all, choose vitals.Chooser
 	for _, s := range near {
-		choose.Hear(s)
+		all.Hear(s)
+	}
+	for _, s := range near {
+		if !all.Asserts(s.Sensor) {
+			choose.Hear(s)
+		}
 	}
 	for sensor, at := range left {
 		if !at.After(now) {
 			choose.Leave(sensor, now)
 		}
 	}
-	if r, ok := choose.Reading(kind, now); ok && !r.Asserted {
+	if r, ok := choose.Reading(kind, now); ok {
 		return said{at: r.At.UTC(), numeric: r.Numeric, asked: r.NotConfirmed, dispute: disputeOf(&choose, kind, now)}, true, nil
 	}
+	// Before that no other sensor disagreed for longer than a doubt lasts, or there was none.
 	for size, read := minBundles, 0; read < maxBundles; size *= 4 {
 		size = min(size, maxBundles-read)
 		page, err := f.Store.Said(ctx, g, patient, time.Unix(0, 0), to, size)
@@ -80,7 +87,7 @@ func (f *face) lastSaid(ctx context.Context, g access.Grant, patient string, fie
 		read += len(page)
 		for i := len(page) - 1; i >= 0; i-- {
 			for _, n := range page[i].Numerics {
-				if n.Kind == kind && n.Quality != vitals.Asserted { // what only a legacy device says is not the last word here
+				if n.Kind == kind && n.Quality != vitals.Asserted {
 					return said{at: page[i].At.UTC(), numeric: n, asked: page[i].NotConfirmed}, true, nil
 				}
 			}
