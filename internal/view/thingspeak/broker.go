@@ -398,7 +398,8 @@ func (b *broker) publish(ctx context.Context, cl *mqtt.Client, pk packets.Packet
 
 // updated tells subscribers of an entry; it returns at once. It is told to those who listen now and kept for no later ones: an old
 // value would come to them like a new one. now is zero for a free
-// channel; the values of a patient's stand alone only while they are fresh, and are told with their time otherwise.
+// channel; the values of a patient's stand alone only while they are fresh, and are told with their time otherwise. Nor do they of
+// an entry that is NotConfirmed: its status tells that.
 func (b *broker) updated(channelID int64, e channel.Entry, now time.Time) {
 	for i, name := range (wire.Topic{Channel: channelID}).Names() {
 		format := wire.TopicFormats[max(0, i-1)]
@@ -406,8 +407,9 @@ func (b *broker) updated(channelID int64, e channel.Entry, now time.Time) {
 			return wire.Feed{Shape: wire.WrittenShape(channelID), Entries: []channel.Entry{e}}.Encode(format)
 		})
 	}
+	unsure := !now.IsZero() && e.Status == NotConfirmed
 	for i, v := range e.Fields {
-		if v != nil && (now.IsZero() || vitals.FreshnessOf(kindOf(i+1), e.Created, now) == vitals.Fresh) {
+		if v != nil && !unsure && (now.IsZero() || vitals.FreshnessOf(kindOf(i+1), e.Created, now) == vitals.Fresh) {
 			b.tell(wire.Topic{Channel: channelID, Field: i + 1}.Names()[0], func() []byte { return []byte(*v) })
 		}
 	}

@@ -173,6 +173,9 @@ func (l look) draw(b *strings.Builder, rd reading, list []channel.Entry) {
 	fmt.Fprintf(b, "<text x=\"%d\" y=\"18\" text-anchor=\"middle\" font-size=\"14\">%s</text>\n", l.width/2, wire.Escape(l.title))
 	fmt.Fprintf(b, "<text x=\"%d\" y=\"%d\" text-anchor=\"middle\">%s</text>\n", l.width/2, l.height-6, wire.Escape(l.xaxis))
 	fmt.Fprintf(b, "<text x=\"12\" y=\"%d\" text-anchor=\"middle\" transform=\"rotate(-90 12 %[1]d)\">%s</text>\n", l.height/2, wire.Escape(l.yaxis))
+	if marked(rd, list) {
+		fmt.Fprintf(b, "<text x=\"%d\" y=\"%d\" text-anchor=\"end\" fill=\"#b00000\" font-weight=\"bold\">%s</text>\n", l.width-right, top+10, NotConfirmed)
+	}
 	if math.IsInf(low, 0) {
 		fmt.Fprintf(b, "<text x=\"%d\" y=\"%d\" text-anchor=\"middle\" fill=\"#666\">no values</text>\n</svg>\n", l.width/2, l.height/2)
 		return

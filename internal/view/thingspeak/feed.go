@@ -106,6 +106,9 @@ func early(e channel.Entry, said []vitals.Said, context time.Duration) bool {
 // it is still on this patient.
 const NotConfirmed = "patient not confirmed"
 
+// bareNotConfirmed is the reason in place of a number that would stand alone, without the status.
+const bareNotConfirmed = "the sensor was silent for long, and no person has confirmed that it is still on this patient"
+
 // merge makes one entry of each second in which a patient's sensors said anything about the channel's fields, a value
 // or its absence. What has no value is null: a hole is a hole. said is ascending; of several sensors the source of the kind counts
 // (vitals.Choose, which left is for), and of two of its values in one second the later. The id is the second itself, so the same

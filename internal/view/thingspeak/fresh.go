@@ -133,7 +133,7 @@ func (f *face) lastOfPatient(q *request, rd reading) error {
 	case !newest.shown():
 		told(q.w, "there is no value: "+newest.why())
 	case newest.asked && q.plainText(): // a bare number has no place for the mark
-		told(q.w, "the sensor was silent for long, and no person has confirmed that it is still on this patient")
+		told(q.w, bareNotConfirmed)
 	case fresh == vitals.NoData, fresh == vitals.Stale && q.plainText():
 		f.tellAge(q.w, newest.at)
 	default:

@@ -105,7 +105,11 @@ func (f *face) list(q *request, rd *reading) ([]channel.Entry, error) {
 		rd.Adjust(list)
 		return list, nil
 	}
-	list = rd.Summed(list)
+	mark := "" // a free channel's status is a text of its users, which says nothing about a bucket
+	if rd.channel.Patient != "" {
+		mark = NotConfirmed
+	}
+	list = rd.Summed(list, mark)
 	if rd.Given {
 		list = list[max(0, len(list)-rd.Results):]
 	}
@@ -143,7 +147,20 @@ func (f *face) feeds(q *request) error {
 	if err != nil {
 		return err
 	}
-	return f.answerFeed(q, rd, list, wire.ShapeOf(rd.channel, rd.Ask, rd.field))
+	return f.answerFeed(q, rd, list, shapeOf(rd, list))
+}
+
+// shapeOf is what an answer shows of its entries. Whose a patient's values are belongs to them: a status that says NotConfirmed is
+// shown whether it was asked for or not.
+func shapeOf(rd reading, list []channel.Entry) wire.Shape {
+	s := wire.ShapeOf(rd.channel, rd.Ask, rd.field)
+	s.Status = s.Status || marked(rd, list)
+	return s
+}
+
+// marked reports whether a value of a patient's entries may be another patient's.
+func marked(rd reading, list []channel.Entry) bool {
+	return rd.channel.Patient != "" && slices.ContainsFunc(list, func(e channel.Entry) bool { return e.Status == NotConfirmed })
 }
 
 func (f *face) answerFeed(q *request, rd reading, list []channel.Entry, form wire.Shape) error {
@@ -246,13 +263,17 @@ func (f *face) one(q *request, rd reading, e channel.Entry) error {
 	list := []channel.Entry{e}
 	rd.Adjust(list)
 	if v := list[0].Fields[max(0, rd.field-1)]; rd.field != 0 && q.plainText() {
+		if v != nil && marked(rd, list) {
+			told(q.w, bareNotConfirmed)
+			return errNotFound
+		}
 		if v == nil {
 			return errNotFound
 		}
 		return f.value(q, rd.Ask, *v)
 	}
 	rd.Bucket = "" // an entry as such has its id
-	return f.send(q, rd.Ask, wire.Feed{Shape: wire.ShapeOf(rd.channel, rd.Ask, rd.field), Entries: list}.Encode(q.ext))
+	return f.send(q, rd.Ask, wire.Feed{Shape: shapeOf(rd, list), Entries: list}.Encode(q.ext))
 }
 
 // entry answers with the entry of an id.
@@ -301,29 +322,31 @@ func (f *face) statuses(q *request) error {
 		return err
 	}
 	rd.Bucket = ""
-	var list []channel.Entry
-	if rd.channel.Patient == "" { // a patient's monitor has none
-		if list, err = f.entries(q.r.Context(), rd.grant, rd.channel, rd.From, rd.To, rd.Results, hasStatus); err != nil {
-			return err
-		}
+	list, err := f.entries(q.r.Context(), rd.grant, rd.channel, rd.From, rd.To, rd.Results, hasStatus)
+	if err != nil {
+		return err
 	}
 	return f.answerFeed(q, rd, list, wire.Shape{Status: true, Location: rd.Location, Metadata: rd.Metadata, Loc: rd.Loc})
 }
 
 func hasStatus(e channel.Entry) bool { return e.Status != "" }
 
+// lastStatus answers with the newest status. A patient's is the newest entry's: as text it has no time, and one of an hour ago
+// would stand for now.
 func (f *face) lastStatus(q *request) error {
 	rd, err := f.open(q)
 	if err != nil {
 		return err
 	}
-	var list []channel.Entry
-	if rd.channel.Patient == "" {
-		if list, err = f.newest(q, &rd, hasStatus); err != nil {
-			return err
-		}
+	keep := hasStatus
+	if rd.channel.Patient != "" {
+		keep = nil
 	}
-	if len(list) == 0 {
+	list, err := f.newest(q, &rd, keep)
+	if err != nil {
+		return err
+	}
+	if len(list) == 0 || !hasStatus(list[0]) {
 		return errNotFound
 	}
 	if q.plainText() {
@@ -357,11 +380,15 @@ func (f *face) lastOf(way string) func(*request) error {
 				f.tellAge(q.w, end) // without its time the figure of a past hour would stand for this one
 				return errNotFound
 			}
+			if v != nil && marked(rd, list[len(list)-1:]) {
+				told(q.w, bareNotConfirmed)
+				return errNotFound
+			}
 			if v == nil {
 				return errNotFound
 			}
 			return f.value(q, rd.Ask, *v)
 		}
-		return f.send(q, rd.Ask, wire.Feed{Shape: wire.ShapeOf(rd.channel, rd.Ask, rd.field), Entries: []channel.Entry{e}}.Encode(q.ext))
+		return f.send(q, rd.Ask, wire.Feed{Shape: shapeOf(rd, list[len(list)-1:]), Entries: []channel.Entry{e}}.Encode(q.ext))
 	}
 }

@@ -32,33 +32,38 @@ func TestPatientFeed(t *testing.T) {
 	names := []string{"ID", fmt.Sprint(w.ada.ID), "NAME", w.ada.Name, "MADE", stamp(w.ada.Created), "T0", stamp(old), "E0", id(old),
 		"T1", stamp(s), "E1", id(s), "T2", stamp(s.Add(time.Second)), "E2", id(s.Add(time.Second))}
 	const (
-		nulls  = `"field7":null,"field8":null}`
-		e0     = `{"created_at":"T0","entry_id":E0,"field1":null,"field2":null,"field3":null,"field4":"121.0","field5":"78.0","field6":"92.0",` + nulls
-		e1     = `{"created_at":"T1","entry_id":E1,"field1":"72.5","field2":null,"field3":"1.50","field4":null,"field5":null,"field6":null,` + nulls
-		e2     = `{"created_at":"T2","entry_id":E2,"field1":null,"field2":null,"field3":null,"field4":null,"field5":null,"field6":null,` + nulls
-		head1  = `{"channel":{"id":ID,"name":"NAME","description":"","latitude":null,"longitude":null,"field1":"heart rate bpm","created_at":"MADE","updated_at":"MADE","last_entry_id":E2},"feeds":[`
-		short1 = `{"created_at":"T1","entry_id":E1,"field1":"72.5"}`
-		short2 = `{"created_at":"T2","entry_id":E2,"field1":null}`
+		nulls   = `"field7":null,"field8":null`
+		none    = `,"status":null}`                    // beside an entry that has one
+		ask     = `,"status":"patient not confirmed"}` // the cuff was silent for 30 hours
+		e0      = `{"created_at":"T0","entry_id":E0,"field1":null,"field2":null,"field3":null,"field4":"121.0","field5":"78.0","field6":"92.0",` + nulls + "}"
+		e0n     = `{"created_at":"T0","entry_id":E0,"field1":null,"field2":null,"field3":null,"field4":"121.0","field5":"78.0","field6":"92.0",` + nulls + none
+		e1      = `{"created_at":"T1","entry_id":E1,"field1":"72.5","field2":null,"field3":"1.50","field4":null,"field5":null,"field6":null,` + nulls + ask
+		e2      = `{"created_at":"T2","entry_id":E2,"field1":null,"field2":null,"field3":null,"field4":null,"field5":null,"field6":null,` + nulls + "}"
+		e2n     = `{"created_at":"T2","entry_id":E2,"field1":null,"field2":null,"field3":null,"field4":null,"field5":null,"field6":null,` + nulls + none
+		head1   = `{"channel":{"id":ID,"name":"NAME","description":"","latitude":null,"longitude":null,"field1":"heart rate bpm","created_at":"MADE","updated_at":"MADE","last_entry_id":E2},"feeds":[`
+		short1  = `{"created_at":"T1","entry_id":E1,"field1":"72.5"` + ask
+		short2  = `{"created_at":"T2","entry_id":E2,"field1":null}`
+		short2n = `{"created_at":"T2","entry_id":E2,"field1":null` + none
 	)
 	for path, want := range map[string]string{
-		"feeds.json":                     patientHead + e1 + "," + e2 + "]}", // the last 24 hours
-		"feed.json":                      patientHead + e1 + "," + e2 + "]}",
-		"feeds.json?results=8000":        patientHead + e0 + "," + e1 + "," + e2 + "]}", // however old
-		"feeds.json?results=99999999999": patientHead + e0 + "," + e1 + "," + e2 + "]}", // cut to the most
-		"feeds.json?results=2":           patientHead + e1 + "," + e2 + "]}",
+		"feeds.json":                     patientHead + e1 + "," + e2n + "]}", // the last 24 hours
+		"feed.json":                      patientHead + e1 + "," + e2n + "]}",
+		"feeds.json?results=8000":        patientHead + e0n + "," + e1 + "," + e2n + "]}", // however old
+		"feeds.json?results=99999999999": patientHead + e0n + "," + e1 + "," + e2n + "]}", // cut to the most
+		"feeds.json?results=2":           patientHead + e1 + "," + e2n + "]}",
 		"feeds.json?results=1":           patientHead + e2 + "]}",
 		"feeds.json?results=0":           patientHead + "]}",
-		"feeds.json?days=2":              patientHead + e0 + "," + e1 + "," + e2 + "]}",
+		"feeds.json?days=2":              patientHead + e0n + "," + e1 + "," + e2n + "]}",
 		"feeds.json?days=2&results=1":    patientHead + e2 + "]}",
-		"feeds.json?minutes=5":           patientHead + e1 + "," + e2 + "]}",
+		"feeds.json?minutes=5":           patientHead + e1 + "," + e2n + "]}",
 		"feeds.json?minutes=0":           patientHead + "]}",
-		"feeds.json?start=T1":            patientHead + e1 + "," + e2 + "]}",
+		"feeds.json?start=T1":            patientHead + e1 + "," + e2n + "]}",
 		"feeds.json?start=T2":            patientHead + e2 + "]}",
 		"feeds.json?end=T1":              patientHead + e1 + "]}",
 		"feeds.json?end=T0":              patientHead + e0 + "]}",
-		"feeds.json?start=T0&end=T1":     patientHead + e0 + "," + e1 + "]}",
+		"feeds.json?start=T0&end=T1":     patientHead + e0n + "," + e1 + "]}",
 		"feeds.json?end=T1&results=1":    patientHead + e1 + "]}",
-		"fields/1.json":                  head1 + short1 + "," + short2 + "]}",
+		"fields/1.json":                  head1 + short1 + "," + short2n + "]}",
 		"field/1.json?results=1":         head1 + short2 + "]}",
 		"feeds/last.json":                e2,
 		"feed/last.json":                 e2,

@@ -31,6 +31,7 @@ func (f *face) stream(q *request) error {
 	}
 	form := wire.ShapeOf(rd.channel, rd.Ask, 0)
 	form.NoID = false
+	form.Status = form.Status || rd.channel.Patient != "" // the head is written before it is known whether one is NotConfirmed
 	q.w.Header().Set("Content-Type", mediaCSV)
 	out := http.NewResponseController(q.w)
 	head := true

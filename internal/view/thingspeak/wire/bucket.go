@@ -76,8 +76,9 @@ func (a *Ask) Next(t time.Time) time.Time {
 
 // Summed makes buckets of entries, which are ascending: one for each from the first entry's to the
 // last one's, the newest mostResults of them; without entries in it, with nulls. A bucket has no
-// id.
-func (a *Ask) Summed(list []channel.Entry) []channel.Entry {
+// id. The status is mark where an entry of the bucket has that status, and empty elsewhere; an
+// empty mark is none.
+func (a *Ask) Summed(list []channel.Entry, mark string) []channel.Entry {
 	var out []channel.Entry
 	var values [8][]float64
 	flush := func() {
@@ -106,6 +107,9 @@ func (a *Ask) Summed(list []channel.Entry) []channel.Entry {
 				next = at
 			}
 			out = append(out, channel.Entry{Created: next})
+		}
+		if e.Status == mark {
+			out[len(out)-1].Status = mark
 		}
 		for i, s := range e.Fields {
 			if v, ok := a.Value(s); ok {
