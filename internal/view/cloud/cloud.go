@@ -300,7 +300,13 @@ func (f *face) take(ctx context.Context, a *api.Request) (any, error) {
 	}
 	var got []channel.Entry
 	if len(entries) > 0 {
+		if err := f.Access.SpendWrites(a.Grant, len(entries)); err != nil {
+			return nil, err
+		}
 		if got, err = f.Store.AppendEntries(ctx, a.Grant, channelOf(a), entries); err != nil {
+			if errors.Is(err, channel.ErrQuota) {
+				f.Access.NoteRefused("entries and bytes stored by a person", a.Grant.Holder())
+			}
 			return nil, err
 		}
 	}
@@ -362,6 +368,12 @@ func (f *face) fail(_ *http.Request, err error) (int, api.Problem) {
 		return http.StatusNotFound, api.Problem{Error: "not found: no such channel, or it is not forwarded"}
 	case errors.Is(err, channel.ErrTaken):
 		return http.StatusConflict, api.Problem{Error: "the channel has another entry of one of these times"}
+	case errors.Is(err, access.ErrQuota):
+		return http.StatusTooManyRequests, api.Problem{Error: "too many entries in too short a time: wait, or import fewer at once", RetryAfter: api.RetryAfter}
+	case errors.Is(err, channel.ErrQuota):
+		return http.StatusInsufficientStorage, api.Problem{Error: "your channels hold as much as they may: delete entries, or ask an administrator"}
+	case store.Full(err):
+		return http.StatusInsufficientStorage, api.Problem{Error: "the hub's disk is full; try again when those who run it have made room"}
 	case errors.As(err, &big):
 		return http.StatusRequestEntityTooLarge, api.Problem{Error: "the body is larger than 512 KiB"}
 	case errors.As(err, &bad):

@@ -32,6 +32,7 @@ type world struct {
 	t         *testing.T
 	us        atomic.Int64 // the clock
 	store     *store.Store
+	engine    *access.Engine
 	face      http.Handler
 	ada, free channel.Channel
 	people    map[string]string // ids by login
@@ -48,7 +49,7 @@ func (w *world) must(err error) {
 func (w *world) now() time.Time          { return time.UnixMicro(w.us.Load()).UTC() }
 func (w *world) advance(d time.Duration) { w.us.Add(d.Microseconds()) }
 
-func newWorld(t *testing.T) *world {
+func newWorld(t *testing.T, options ...access.Option) *world {
 	w := &world{t: t, people: map[string]string{}}
 	w.us.Store(time.Now().Add(-26 * time.Hour).Truncate(time.Hour).UnixMicro())
 	dir, ctx, log := t.TempDir(), t.Context(), slog.New(slog.DiscardHandler)
@@ -60,8 +61,9 @@ func newWorld(t *testing.T) *world {
 	trail, err := audit.Open(filepath.Join(dir, "audit"), filepath.Join(dir, "audit.key"), log)
 	w.must(err)
 	t.Cleanup(func() { _ = trail.Close() })
-	engine, err := access.New(w.store, trail, nil, log)
+	engine, err := access.New(w.store, trail, nil, log, options...)
 	w.must(err)
+	w.engine = engine
 	w.must(w.store.CreateWard(ctx, directory.Ward{ID: "ward", Name: "Ward"}))
 	ada, err := w.store.CreatePatient(ctx, "Ada Brandt")
 	w.must(err)
@@ -208,4 +210,58 @@ func TestImportIsIdempotent(t *testing.T) {
 	w.ask("nurse", "POST", w.path(w.ada, "/import"), map[string]any{"entries": entries}, nil, 403)
 	w.ask("ada", "POST", w.path(w.free, "/import"), map[string]any{"entries": entries}, nil, 403)
 	w.ask("nurse", "POST", w.path(w.free, "/import"), map[string]any{"entries": []sink.ImportEntry{{Created: at}}}, nil, 400)
+}
+
+// TestImportWithinQuotas: an import spends what a person may write, and is refused with 429 beyond;
+// beyond what a hospital's channels may hold it is refused with 507. Both are counted, and nothing
+// of what is refused is kept.
+func TestImportWithinQuotas(t *testing.T) {
+	v := "1"
+	for name, c := range map[string]struct {
+		most   int64 // entries of the hospital; 0: no limit
+		status int
+		says   string
+		quota  string
+	}{
+		"too fast": {0, http.StatusTooManyRequests, "wait", "channel entries of a person"},
+		"too many": {1, http.StatusInsufficientStorage, "delete entries", "entries and bytes stored by a person"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			rate := 100.0
+			if c.most == 0 {
+				rate = 0.1 // 40 seconds' worth at once: four entries
+			}
+			w := newWorld(t, access.WithAuditQuota(access.AuditQuota{PersonWrites: rate, StationWrites: 100}))
+			if c.most != 0 {
+				_, err := w.store.SetLimit(t.Context(), channel.Limit{Kind: channel.LimitHospital, Name: channel.LimitEntries, Value: c.most})
+				w.must(err)
+			}
+			take := func(n, status int, out any) {
+				t.Helper()
+				var entries []sink.ImportEntry
+				for i := range n {
+					entries = append(entries, sink.ImportEntry{Created: w.now().Add(time.Duration(i-3600) * time.Second), Fields: [8]*string{&v}})
+				}
+				w.ask("nurse", "POST", w.path(w.free, "/import"), map[string]any{"entries": entries}, out, status)
+			}
+			var refused struct{ Error string }
+			take(5, c.status, &refused)
+			if !strings.Contains(refused.Error, c.says) {
+				t.Errorf("%q does not say %q", refused.Error, c.says)
+			}
+			var counted int64
+			for _, r := range w.engine.QuotaRefusals() {
+				if r.Quota == c.quota {
+					counted += r.Count
+				}
+			}
+			if counted != 1 {
+				t.Errorf("%d refusals are counted: %+v", counted, w.engine.QuotaRefusals())
+			}
+			var got sink.ImportAnswer
+			if take(1, http.StatusOK, &got); got.Added != 1 {
+				t.Errorf("%d added, want 1: of what was refused nothing is kept", got.Added)
+			}
+		})
+	}
 }
