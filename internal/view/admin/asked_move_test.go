@@ -57,3 +57,66 @@ func TestMoveThatIsAskedAbout(t *testing.T) {
 		t.Errorf("meant: %+v", e)
 	}
 }
+
+// TestReadingsMoveThatIsNotDone: each grant that a move of readings took is followed by an entry
+// that says that the move was not done, where it was a question, a mistake, or refused for the
+// other patient; a move that is done has no such entry.
+func TestReadingsMoveThatIsNotDone(t *testing.T) {
+	w, a, b, body, has := twoCharts(t)
+	for name, x := range map[string]struct {
+		who    access.Role
+		from   string
+		to     string
+		change func(string) string
+		status int
+		why    string
+		taken  int // grants
+	}{
+		"a question": {"admin", b, a, nil, http.StatusConflict, "not done: the requester was asked whether it is meant", 2},
+		"a mistake":  {"admin", a, b, func(s string) string { return strings.Replace(s, `"end":"20`, `"end":"19`, 1) }, http.StatusBadRequest, "not done: ", 2},
+		"refused":    {"nurse", a, b, nil, http.StatusForbidden, "not done: another part of it was refused", 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			text := body(x.from, x.to)
+			if x.change != nil {
+				text = x.change(text)
+			}
+			old := len(w.readingMoves(t))
+			w.get(x.who, "POST", "readings/move", text, x.status, nil)
+			all := w.readingMoves(t)
+			var allowed, undone int
+			for _, e := range all[:len(all)-old] { // the newest come first
+				switch {
+				case e.Allowed:
+					allowed++
+				case strings.HasPrefix(e.Reason, x.why):
+					undone++
+				}
+			}
+			if allowed != x.taken || undone != x.taken || has(a) != 1 || has(b) != 0 {
+				t.Errorf("%d allowed and %d not done, want %d; %d and %d numbers: %+v", allowed, undone, x.taken, has(a), has(b), all[:len(all)-old])
+			}
+		})
+	}
+	old := len(w.readingMoves(t))
+	w.get("admin", "POST", "readings/move", body(a, b), http.StatusCreated, nil)
+	all := w.readingMoves(t)
+	for _, e := range all[:len(all)-old] {
+		if !e.Allowed {
+			t.Errorf("done: %+v", e)
+		}
+	}
+}
+
+// readingMoves are the audit log's entries about moves of readings, the newest first.
+func (w *world) readingMoves(t *testing.T) (out []audit.Entry) {
+	t.Helper()
+	all, err := w.trail.Recent(t.Context(), 1000)
+	w.must(err)
+	for _, e := range all {
+		if e.Action == string(access.MoveReadings) {
+			out = append(out, e)
+		}
+	}
+	return out
+}

@@ -63,44 +63,50 @@ func (h *handler) moveReadings(ctx context.Context, rq *api.Request) (any, error
 	if err != nil {
 		return nil, err
 	}
+	decided := []allowed{{from, sourceOf(in.From)}}
 	to, err := h.Access.DecideFor(ctx, rq.Subject, access.MoveReadings, access.OnPatient(in.To), purpose)
 	if err != nil {
-		return nil, err
+		return nil, h.notDone(ctx, rq, err, decided...)
 	}
+	decided = append(decided, allowed{to, access.OnPatient(in.To)})
 	act := moveAct{From: in.From, To: in.To, Begin: in.Begin.UTC(), End: in.End.UTC()}
 	if in.Sensor != "" {
 		act.Sensor = h.spiffe(kindSensor, in.Sensor)
 	}
 	m := act.move(rq.Subject.Person.ID)
 	if err := h.Store.CheckMove(m); err != nil {
-		return nil, err
+		return nil, h.notDone(ctx, rq, err, decided...)
 	}
 	numbers, others, err := h.foundFor(ctx, from, to, m)
 	if err != nil {
-		return nil, err
+		return nil, h.notDone(ctx, rq, err, decided...)
 	}
 	act.Numbers, act.Others = numbers.Count, others.Count
 	if act.Others > 0 {
 		act.OthersOf = kindsBy(others)
 	}
 	if found := act.doubts(); !in.Meant && len(found) > 0 {
-		return nil, &question{found}
+		return nil, h.notDone(ctx, rq, &question{found}, decided...)
 	}
 	within, err := h.Store.WithinWard(ctx, m)
 	if err != nil {
-		return nil, err
+		return nil, h.notDone(ctx, rq, err, decided...)
 	}
 	two, err := h.Access.NeedsTwo(ctx)
 	if err != nil {
-		return nil, err
+		return nil, h.notDone(ctx, rq, err, decided...)
 	}
 	if !within && two {
 		raw, err := json.Marshal(act)
 		if err != nil {
-			return nil, fmt.Errorf("admin: act: %w", err)
+			return nil, h.notDone(ctx, rq, fmt.Errorf("admin: act: %w", err), decided...)
 		}
 		rq.Grant = from
-		return h.request(ctx, rq, actMove, access.OnPatient(act.To).String(), raw)
+		out, err := h.request(ctx, rq, actMove, access.OnPatient(act.To).String(), raw)
+		if err != nil {
+			return nil, h.notDone(ctx, rq, err, decided...)
+		}
+		return out, nil
 	}
 	out, err := h.move(ctx, from, to, act, m.Person, "")
 	if !within && (err == nil || !notNoted(err)) {
@@ -108,6 +114,35 @@ func (h *handler) moveReadings(ctx context.Context, rq *api.Request) (any, error
 			Detail: "from " + act.From + " to " + act.To + ": " + act.span()})
 	}
 	return out, err
+}
+
+// allowed is a grant that a request took, for what.
+type allowed struct {
+	grant access.Grant
+	on    access.Resource
+}
+
+// notDone writes down that a request was allowed and then not done, for each grant that it took: none of them may stand in the audit
+// log as a thing done. It returns err, the reason, and what the log could not take.
+func (h *handler) notDone(ctx context.Context, rq *api.Request, err error, decided ...allowed) error {
+	status, problem := h.fail(rq.Request, err)
+	why := problem.Error
+	switch asked := (*question)(nil); {
+	case errors.As(err, &asked):
+		why = askedWhetherMeant
+	case errors.Is(err, access.ErrDenied):
+		why = "another part of it was refused"
+	}
+	all := []error{err}
+	for _, d := range decided {
+		if rerr := api.Undone(h.Access, status, err)(ctx, d.grant, d.on, why); rerr != nil {
+			all = append(all, rerr)
+		}
+	}
+	if len(all) == 1 {
+		return err
+	}
+	return errors.Join(all...)
 }
 
 // notNoted is true for what MoveReadings refuses before it has noted the move.

@@ -140,21 +140,23 @@ func (h *handler) placeSensor(ctx context.Context, rq *api.Request) (any, error)
 		return nil, wrong
 	}
 	var grant access.Grant
+	var decided []allowed
 	for _, w := range wards {
 		if grant, err = h.Access.DecideFor(ctx, rq.Subject, access.MoveSensor, access.OnWard(w), purpose); err != nil {
-			return nil, err
+			return nil, h.notDone(ctx, rq, err, decided...)
 		}
+		decided = append(decided, allowed{grant, access.OnWard(w)})
 	}
 	patients, err := h.lyingAt(ctx, d.Bed, in.Bed)
 	if err != nil {
-		return nil, err
+		return nil, h.notDone(ctx, rq, err, decided...)
 	}
 	if err := h.Store.PlaceDeviceBy(ctx, id, in.Bed, rq.Subject.Person.ID, at); err != nil {
 		if errors.Is(err, store.ErrConflict) {
 			const late = "the sensor was moved after this time already; a later time, or none, is taken"
 			return nil, errors.Join(api.Invalid("at", late), h.Access.RecordRefused(ctx, grant, onIdentity(id), late))
 		}
-		return nil, err
+		return nil, h.notDone(ctx, rq, err, decided...)
 	}
 	what := fmt.Sprintf("moved from %q to %q", d.Bed, in.Bed)
 	if in.At != nil {
@@ -194,6 +196,9 @@ func (h *handler) wrongPlace(ctx context.Context, d directory.Device, missing er
 	return nil, nil
 }
 
+// askedWhetherMeant is why an act is not done that is answered with a question.
+const askedWhetherMeant = "the requester was asked whether it is meant"
+
 // notPlaced writes one entry of a move that is not done: it must not stand in the log as allowed. An error is the refusal of a person
 // who may not move the sensor, and learns no more than that.
 func (h *handler) notPlaced(ctx context.Context, s access.Subject, wards []string, purpose string, wrong error) error {
@@ -206,7 +211,7 @@ func (h *handler) notPlaced(ctx context.Context, s access.Subject, wards []strin
 	}
 	why := "a mistake in the request"
 	if asked := (*question)(nil); errors.As(wrong, &asked) {
-		why = "the requester was asked whether it is meant"
+		why = askedWhetherMeant
 	}
 	return h.Access.DecideAsked(ctx, s, access.MoveSensor, access.OnWard(wards[last]), purpose, why)
 }
