@@ -58,3 +58,29 @@ func TestThingSpeakPageNamesRealTests(t *testing.T) {
 		t.Fatalf("the page has %d rows; that is not the page", rows)
 	}
 }
+
+// TestThreatModelNamesAThreatOnce: of two rows about one threat within a boundary, one is out of date.
+func TestThreatModelNamesAThreatOnce(t *testing.T) {
+	page, err := os.ReadFile("doc/threat-model.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen, rows := map[string]int{}, 0
+	for i, line := range strings.Split(string(page), "\n") {
+		if strings.HasPrefix(line, "## ") {
+			clear(seen)
+		}
+		cells := strings.Split(line, " | ")
+		if !strings.HasPrefix(line, "| ") || len(cells) < 5 {
+			continue
+		}
+		rows++
+		if before := seen[cells[1]]; before != 0 && cells[1] != "threat" {
+			t.Errorf("doc/threat-model.md:%d: %q stands at line %d already", i+1, cells[1], before)
+		}
+		seen[cells[1]] = i + 1
+	}
+	if rows < 40 {
+		t.Fatalf("the page has %d rows; that is not the page", rows)
+	}
+}
