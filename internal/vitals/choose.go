@@ -2,7 +2,6 @@ package vitals
 
 import (
 	"cmp"
-	"maps"
 	"slices"
 	"time"
 )
@@ -87,6 +86,7 @@ func Lead(k Kind) Kind {
 // for concurrent use.
 type Chooser struct {
 	sources map[string]*source
+	left    map[string][]time.Time // when sensors left the bed
 }
 
 type source struct {
@@ -275,28 +275,23 @@ func (c *Chooser) Asserts(sensor string) bool {
 // and leaves out the bundles of which nothing remains. A value that another sensor disputes at that
 // time (Disputed) is questionable at best: where two sensors at one patient disagree, one of them
 // is wrong or another patient's, and a reader of one number cannot know which. left is when sensors
-// were taken off the bed for good: from then on they cast no doubt (Leave); one that is not in it
-// is still there. Begin ChooseContext before the time that is wanted, or DoubtFor where several
-// sensors stood at the bed (archive.Beside says which), and cut that off afterwards: a verdict
-// rests on what was said before.
-func Choose(said []Said, left map[string]time.Time) []Said {
+// were taken off the bed, also those that were put there again: what they said before casts no
+// doubt from then on (Left). Begin ChooseContext before the time that is wanted, or DoubtFor where
+// several sensors stood at the bed (archive.Beside says which), and cut that off afterwards: a
+// verdict rests on what was said before.
+func Choose(said []Said, left map[string][]time.Time) []Said {
 	said = slices.Clone(said)
 	slices.SortStableFunc(said, func(a, b Said) int {
 		return cmp.Or(a.At.Compare(b.At), cmp.Compare(a.Sensor, b.Sensor))
 	})
 	var c Chooser
-	left = maps.Clone(left)
+	c.Left(left)
 	var kept []Said
 	for i := 0; i < len(said); {
 		// What was said at one time is heard before any of it is judged.
 		n := i
 		for ; n < len(said) && said[n].At.Equal(said[i].At); n++ {
 			c.Hear(said[n])
-		}
-		for id, at := range left {
-			if now := said[i].At; !at.After(now) && c.Leave(id, now) {
-				delete(left, id)
-			}
 		}
 		for ; i < n; i++ {
 			s := said[i]

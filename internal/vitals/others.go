@@ -19,16 +19,30 @@ const DoubtFor = 5 * time.Minute
 // over: the value of a probe that comes off crosses the other's for a moment.
 const agreeFor = 10 * time.Second
 
-// apartness is how two sensors that disagreed stand. Its times are of the earlier of the two words
-// that were compared.
+// apartness is how two sensors that disagreed stand.
 type apartness struct {
-	differed     time.Time // when they last disagreed
+	mine, theirs time.Time // of the two words, when they last disagreed
 	agreed, last time.Time // since when they have agreed, and when last; zero: they did not since
 }
 
-// stands tells whether it casts doubt.
-func (a apartness) stands(now time.Time) bool {
-	return !a.differed.IsZero() && now.Sub(a.differed) <= DoubtFor
+// earlier is the earlier of two times.
+func earlier(a, b time.Time) time.Time {
+	if b.Before(a) {
+		return b
+	}
+	return a
+}
+
+// stands tells whether what was noted of a beside b casts doubt: neither for longer than DoubtFor,
+// nor once one of the two has left the bed since what it said, be it there again or not.
+func (c *Chooser) stands(a, b string, apart apartness, now time.Time) bool {
+	if apart.mine.IsZero() || now.Sub(earlier(apart.mine, apart.theirs)) > DoubtFor {
+		return false
+	}
+	left := func(sensor string, since time.Time) bool {
+		return slices.ContainsFunc(c.left[sensor], func(at time.Time) bool { return !at.Before(since) && !at.After(now) })
+	}
+	return !left(a, apart.mine) && !left(b, apart.theirs)
 }
 
 // Other is what a sensor says of a kind beside its source.
@@ -69,8 +83,8 @@ func (c *Chooser) Others(k Kind, now time.Time) (all []Other) {
 		speaks := s.rank(Lead(k), now) != 0
 		current := speaks && now.Sub(w.at) <= staleAfter(k)
 		switch {
-		case current && !stale && (w.Quality.HasValue() || !s.disputed(k, now)):
-		case (s.disputed(k, now) || speaks && one.Apart) && !w.had.at.IsZero() && now.Sub(w.had.at) <= DoubtFor:
+		case current && !stale && (w.Quality.HasValue() || !c.disputed(k, id, now)):
+		case (c.disputed(k, id, now) || speaks && one.Apart) && !w.had.at.IsZero() && now.Sub(w.had.at) <= DoubtFor:
 			if current && !w.Quality.HasValue() {
 				one.Why = w.Quality
 			}
@@ -100,10 +114,10 @@ func contested(k Kind) []Kind {
 
 // disputed tells whether a sensor's values of the contested kinds were too far from another's, and
 // not near for agreeFor since.
-func (s *source) disputed(k Kind, now time.Time) bool {
+func (c *Chooser) disputed(k Kind, of string, now time.Time) bool {
 	return slices.ContainsFunc(contested(k), func(k Kind) bool {
-		for _, a := range s.words[k].apart {
-			if a.stands(now) {
+		for id, a := range c.sources[of].words[k].apart {
+			if c.stands(of, id, a, now) {
 				return true
 			}
 		}
@@ -113,7 +127,7 @@ func (s *source) disputed(k Kind, now time.Time) bool {
 
 // disputes is disputed between two sensors.
 func (c *Chooser) disputes(k Kind, a, b string, now time.Time) bool {
-	return slices.ContainsFunc(contested(k), func(k Kind) bool { return c.sources[a].words[k].apart[b].stands(now) })
+	return slices.ContainsFunc(contested(k), func(k Kind) bool { return c.stands(a, b, c.sources[a].words[k].apart[b], now) })
 }
 
 // OnlyAt forgets the doubt that silent sensors cast that are not among these: a sensor that was
@@ -123,14 +137,18 @@ func (c *Chooser) OnlyAt(sensors []string, now time.Time) (settled bool) {
 	settled = true
 	for id := range c.sources {
 		if !slices.Contains(sensors, id) {
-			settled = c.Leave(id, now) && settled
+			settled = c.leave(id, now) && settled
 		}
 	}
 	return settled
 }
 
-// Leave forgets the doubt of one sensor, which was taken off the bed, as OnlyAt does.
-func (c *Chooser) Leave(sensor string, now time.Time) (settled bool) {
+// Left takes in when sensors left the patient's bed, also those that are there again: each time
+// ends the doubt that they cast before. It replaces what was taken in before.
+func (c *Chooser) Left(times map[string][]time.Time) { c.left = times }
+
+// leave forgets the doubt of one sensor, which was taken off the bed.
+func (c *Chooser) leave(sensor string, now time.Time) (settled bool) {
 	s := c.sources[sensor]
 	if s == nil {
 		return true
@@ -165,14 +183,11 @@ func (c *Chooser) compare(sensor string, k Kind) {
 		if id == sensor || s.proper() != mine.proper() || !w.Quality.HasValue() || !o.Quality.HasValue() || w.at.Sub(o.at).Abs() > staleAfter(k) {
 			continue
 		}
-		at := w.at
-		if o.at.Before(at) {
-			at = o.at
-		}
+		at := earlier(w.at, o.at)
 		a, was := w.apart[id]
 		switch {
 		case Disagree(mine.reading(sensor, k), s.reading(id, k)):
-			a = apartness{differed: at}
+			a = apartness{mine: w.at, theirs: o.at}
 		case !was:
 			continue
 		case a.agreed.IsZero() || at.Sub(a.last) > staleAfter(k):
@@ -185,6 +200,7 @@ func (c *Chooser) compare(sensor string, k Kind) {
 			a.last = at
 		}
 		w.stand(id, a)
+		a.mine, a.theirs = a.theirs, a.mine
 		o.stand(sensor, a)
 	}
 }

@@ -1,6 +1,7 @@
 package vitals_test
 
 import (
+	"slices"
 	"testing"
 	"time"
 
@@ -133,6 +134,30 @@ func TestDoubtOutlivesSilence(t *testing.T) {
 	}
 }
 
+// TestReturnEndsNoNewDoubt: a sensor that disagreed, fell silent, left the bed and was put there
+// again casts no doubt, until it says something that disagrees.
+func TestReturnEndsNoNewDoubt(t *testing.T) {
+	const second = time.Second
+	left := map[string][]time.Time{secondOxi: {chooseNow.Add(-30 * second)}}
+	said := []vitals.Said{spo2(firstOxi, -60*second, 97, vitals.Good), spo2(secondOxi, -60*second, 84, vitals.Good), spo2(firstOxi, -28*second, 97, vitals.Good)}
+	for name, x := range map[string]struct {
+		then     []vitals.Said
+		disputed bool
+	}{
+		"it says nothing":                             {nil, false},
+		"it said something before it left":            {[]vitals.Said{spo2(secondOxi, -31*second, 84, vitals.Good)}, false},
+		"it disagrees, and both fall silent":          {[]vitals.Said{spo2(secondOxi, -25*second, 84, vitals.Good)}, true},
+		"it disagrees with what was said before that": {[]vitals.Said{spo2(firstOxi, -27*second, 97, vitals.Good), spo2(secondOxi, -24*second, 84, vitals.Good)}, true},
+	} {
+		c := heard(append(slices.Clone(said), x.then...)...)
+		c.Left(left)
+		c.Hear(spo2(firstOxi, 0, 97, vitals.Good))
+		if c.Disputed(vitals.SpO2, chooseNow) != x.disputed {
+			t.Errorf("%s: disputed: %v", name, !x.disputed)
+		}
+	}
+}
+
 // crossing are two sensors that disagree until a minute ago, and whose values then lie near for so
 // many seconds before the second falls silent.
 func crossing(near int) (said []vitals.Said) {
@@ -190,9 +215,15 @@ func TestOneCrossingEndsNoDoubt(t *testing.T) {
 func TestRecordKeepsTheDoubt(t *testing.T) {
 	off := chooseNow.Add(time.Minute)
 	for name, x := range map[string]struct {
-		left  map[string]time.Time
+		left  map[string][]time.Time
 		until time.Duration
-	}{"it stays": {nil, vitals.DoubtFor}, "it is taken off": {map[string]time.Time{secondOxi: off}, off.Sub(chooseNow) - time.Second}} {
+	}{
+		"it stays":                    {nil, vitals.DoubtFor},
+		"it is taken off":             {map[string][]time.Time{secondOxi: {off}}, off.Sub(chooseNow) - time.Second},
+		"it is taken off twice":       {map[string][]time.Time{secondOxi: {off, off.Add(time.Minute)}}, off.Sub(chooseNow) - time.Second},
+		"it had left before it spoke": {map[string][]time.Time{secondOxi: {chooseNow.Add(-time.Second)}}, vitals.DoubtFor},
+		"the one that stays had left": {map[string][]time.Time{firstOxi: {off}}, off.Sub(chooseNow) - time.Second},
+	} {
 		said := []vitals.Said{spo2(secondOxi, 0, 84, vitals.Good)}
 		for at := time.Duration(0); at < 6*time.Minute; at += time.Second {
 			said = append(said, spo2(firstOxi, at, 97, vitals.Good))

@@ -14,7 +14,7 @@ import (
 // beside: how far back a verdict on a patient's readings must look rests on which sensors stood at
 // the bed then; cuffs never disagree.
 func beside(t *testing.T, b *bench) {
-	asks := func(when string, from time.Time, context time.Duration, left map[string]time.Time) {
+	asks := func(when string, from time.Time, context time.Duration, left map[string][]time.Time) {
 		t.Helper()
 		since, got, err := b.Beside(t.Context(), b.g, b.patient, from, from.Add(time.Minute))
 		must(t, err)
@@ -26,7 +26,7 @@ func beside(t *testing.T, b *bench) {
 		}
 	}
 	at := b.now.Add(-2 * time.Hour).Truncate(time.Hour)
-	none := map[string]time.Time{}
+	none := map[string][]time.Time{}
 	asks("one alone", at, vitals.ChooseContext, none)
 	const cuff = "spiffe://test/sensor/cuff"
 	must(t, b.CreateDevice(t.Context(), directory.Device{ID: cuff, Kind: "sensor", Model: archive.CuffModel, State: directory.DeviceActive}))
@@ -35,8 +35,13 @@ func beside(t *testing.T, b *bench) {
 	b.second(t)
 	asks("two", at, vitals.DoubtFor, none)
 	must(t, b.PlaceDevice(t.Context(), secondSensor, "", at))
-	gone := map[string]time.Time{secondSensor: at}
+	gone := map[string][]time.Time{secondSensor: {at}}
 	asks("before the second left", at.Add(-time.Hour), vitals.DoubtFor, gone)
 	asks("as long as it casts doubt", at.Add(vitals.DoubtFor-time.Second), vitals.DoubtFor, gone)
 	asks("after that", at.Add(vitals.DoubtFor), vitals.ChooseContext, none)
+	must(t, b.PlaceDevice(t.Context(), secondSensor, "a-0", at.Add(17*time.Second)))
+	asks("it is there again", at.Add(time.Minute), vitals.DoubtFor, gone)
+	again := at.Add(2 * time.Minute)
+	must(t, b.PlaceDevice(t.Context(), secondSensor, "", again))
+	asks("it left twice", at.Add(time.Minute), vitals.DoubtFor, map[string][]time.Time{secondSensor: {at, again}})
 }

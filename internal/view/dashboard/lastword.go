@@ -63,6 +63,11 @@ func (h *Handler) hear(ctx context.Context, g access.Grant, id string, now time.
 			c.Hear(s)
 		}
 	}
+	_, left, err := h.cfg.Store.Beside(ctx, g, id, now, now.Add(aheadSpan))
+	if err != nil {
+		return nil, err
+	}
+	c.Left(left)
 	if err := h.hearRivals(ctx, g, id, now, take); err != nil { // first: what is older is heard before what is newer
 		return nil, err
 	}

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/coder/websocket"
@@ -167,8 +168,9 @@ type liveViewer struct {
 	conn    *websocket.Conn
 	sub     *archive.Subscription
 	subject access.Subject
-	ids     []string       // patients, one for each of grants
-	grants  []access.Grant // recheck's
+	ids     []string // patients, one for each of grants
+	mu      sync.Mutex
+	grants  []access.Grant // written by recheck, with mu held
 	broken  []string       // patients that an emergency of this session opened
 	// wards are where the patients lay when the view began, by patient; empty: at no bed.
 	wards map[string]string
@@ -320,8 +322,18 @@ func (v *liveViewer) message(u archive.Update) (any, bool) {
 	return nil, false
 }
 
-// leave has a chooser forget the silent sensors that were taken off a patient's bed, once what is
-// where may have changed.
+// grantOf is the newest grant for a patient.
+func (v *liveViewer) grantOf(patient string) access.Grant {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if i := slices.Index(v.ids, patient); i >= 0 {
+		return v.grants[i]
+	}
+	return access.Grant{} // which allows nothing
+}
+
+// leave has a chooser forget the doubt of the silent sensors that were taken off a patient's bed,
+// also of those that are there again, once what is where may have changed.
 func (v *liveViewer) leave(patient string, c *vitals.Chooser, now time.Time) {
 	changes := v.h.cfg.Store.Changes()
 	if v.placed[patient] == changes {
@@ -329,10 +341,17 @@ func (v *liveViewer) leave(patient string, c *vitals.Chooser, now time.Time) {
 	}
 	ctx, stop := context.WithTimeout(context.Background(), writeWait)
 	defer stop()
-	if at, err := v.h.sensorsOf(ctx, patient); err == nil { // else what is known stays, and the next word asks again
-		if c.OnlyAt(at.all, now) {
-			v.placed[patient] = changes
-		}
+	at, err := v.h.sensorsOf(ctx, patient)
+	if err != nil {
+		return // what is known stays, and the next word asks again
+	}
+	_, left, err := v.h.cfg.Store.Beside(ctx, v.grantOf(patient), patient, now, now.Add(aheadSpan))
+	if err != nil {
+		return
+	}
+	c.Left(left)
+	if c.OnlyAt(at.all, now) {
+		v.placed[patient] = changes
 	}
 }
 
@@ -382,7 +401,9 @@ func (v *liveViewer) recheck(ctx context.Context) error {
 			if err != nil {
 				return err
 			}
+			v.mu.Lock()
 			v.grants[i] = renewed
+			v.mu.Unlock()
 		}
 		if err := v.sub.Renew(v.grants); err != nil {
 			return err

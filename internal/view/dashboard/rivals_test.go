@@ -264,3 +264,46 @@ func TestDoubtStaysAtTheBed(t *testing.T) {
 		t.Errorf("live: it was taken off the bed: %v, %d others", disagree, others)
 	}
 }
+
+// TestReturnBringsNoOldDoubt: of two oximeters that disagreed the one that fell silent is taken off
+// the bed and put there again, and no sensor speaks meanwhile. A page that is loaded anew and a view
+// that was open before say the same: no doubt, until the one that returned disagrees again.
+func TestReturnBringsNoOldDoubt(t *testing.T) {
+	w := newWard(t)
+	if err := w.store.CreateDevice(t.Context(), directory.Device{ID: newcomer, Kind: "sensor", Model: "MAX30100", State: directory.DeviceActive}); err != nil {
+		t.Fatal(err)
+	}
+	place := func(bed string, at time.Time) {
+		t.Helper()
+		if err := w.store.PlaceDevice(t.Context(), newcomer, bed, at); err != nil {
+			t.Fatal(err)
+		}
+	}
+	place("a-1", time.Now().Add(-time.Hour))
+	nurse := w.signedIn("nurse")
+	minute := time.Now().Add(-time.Minute)
+	w.append("a-1", numerics(minute, good(vitals.SpO2, 97)))
+	w.measures(minute, good(vitals.SpO2, 84))
+	conn := nurse.watch("patient=" + w.ada)
+	next(t, conn) // hello
+	asks := func(when string, disagree bool) {
+		t.Helper()
+		w.append("a-1", numerics(time.Now(), good(vitals.SpO2, 97)))
+		m, _ := next(t, conn)
+		var one struct {
+			Numerics map[string]struct{ Disagree bool }
+		}
+		nurse.get("/api/patients/"+w.ada, &one)
+		if live, page := m.Numerics["spo2_percent"].Disagree, one.Numerics["spo2_percent"].Disagree; live != disagree || page != disagree {
+			t.Errorf("%s: in doubt: the open view %v, the page %v; want %v", when, live, page, disagree)
+		}
+	}
+	asks("it fell silent", true)
+	off := time.Now()
+	place("", off)
+	place("a-1", off.Add(time.Millisecond))
+	asks("it was put there again", false)
+	w.measures(time.Now(), good(vitals.SpO2, 84))
+	next(t, conn)
+	asks("it disagrees again", true)
+}

@@ -18,14 +18,16 @@ func TestDoubtOutlivesSilenceHere(t *testing.T) {
 		rival  float64
 		ago    time.Duration // how long the rival has been silent
 		left   time.Duration // how long ago it was taken off the bed; zero: it is there
+		back   time.Duration // how long ago it was put there again; zero: not
 		number bool
 	}{
-		"silent for a minute":               {84, time.Minute, 0, false},
-		"silent for nearly five":            {84, vitals.DoubtFor - 2*second, 0, false},
-		"silent for longer":                 {84, vitals.DoubtFor + 2*second, 0, true},
-		"silent, and it agreed":             {96, time.Minute, 0, true},
-		"silent, and taken off":             {84, time.Minute, 20 * second, true},
-		"taken off, but only after the now": {84, time.Minute, -time.Second, false},
+		"silent for a minute":               {84, time.Minute, 0, 0, false},
+		"silent for nearly five":            {84, vitals.DoubtFor - 2*second, 0, 0, false},
+		"silent for longer":                 {84, vitals.DoubtFor + 2*second, 0, 0, true},
+		"silent, and it agreed":             {96, time.Minute, 0, 0, true},
+		"silent, and taken off":             {84, time.Minute, 20 * second, 0, true},
+		"silent, taken off, and back":       {84, time.Minute, 37 * second, 20 * second, true},
+		"taken off, but only after the now": {84, time.Minute, -time.Second, 0, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWard(t)
@@ -49,6 +51,9 @@ func TestDoubtOutlivesSilenceHere(t *testing.T) {
 			}
 			if c.left != 0 {
 				must(w.store.PlaceDevice(t.Context(), second, "", now.Add(-c.left)))
+			}
+			if c.back != 0 {
+				must(w.store.PlaceDevice(t.Context(), second, "ward-a-bed", now.Add(-c.back)))
 			}
 			channel := fmt.Sprintf("/channels/%d", w.ada.ID)
 			last := w.do("GET", channel+"/fields/2/last.txt", "", "X-THINGSPEAKAPIKEY", w.readAda)

@@ -113,7 +113,7 @@ const bareNotConfirmed = "the sensor was silent for long, and no person has conf
 // or its absence. What has no value is null: a hole is a hole. said is ascending; of several sensors the source of the kind counts
 // (vitals.Choose, which left is for), and of two of its values in one second the later. The id is the second itself, so the same
 // second has the same id whatever is asked.
-func merge(said []vitals.Said, left map[string]time.Time) []channel.Entry {
+func merge(said []vitals.Said, left map[string][]time.Time) []channel.Entry {
 	var list []channel.Entry
 	for _, b := range vitals.Choose(said, left) {
 		at := b.At.UTC().Truncate(time.Second)

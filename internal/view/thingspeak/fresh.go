@@ -69,11 +69,7 @@ func (f *face) lastSaid(ctx context.Context, g access.Grant, patient string, fie
 			choose.Hear(s)
 		}
 	}
-	for sensor, at := range left {
-		if !at.After(now) {
-			choose.Leave(sensor, now)
-		}
-	}
+	choose.Left(left)
 	if r, ok := choose.Reading(kind, now); ok {
 		return said{at: r.At.UTC(), numeric: r.Numeric, asked: r.NotConfirmed, dispute: disputeOf(&choose, kind, now)}, true, nil
 	}
