@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode"
 
 	"vitalseal/internal/access"
 	"vitalseal/internal/channel"
@@ -98,7 +99,6 @@ func (h *handler) namesakes(ctx context.Context, rq *api.Request, name string) e
 	if err != nil {
 		return err
 	}
-	one := func(s string) string { return strings.ToLower(strings.Join(strings.Fields(s), " ")) }
 	var found []string
 	for _, r := range refs {
 		has, err := h.Store.PatientName(ctx, rq.Grant, r.ID)
@@ -106,7 +106,7 @@ func (h *handler) namesakes(ctx context.Context, rq *api.Request, name string) e
 		case errors.Is(err, store.ErrNotAllowed), errors.Is(err, store.ErrNotFound):
 		case err != nil:
 			return err
-		case one(has) == one(name):
+		case asRead(has) == asRead(name):
 			where := "at no bed now"
 			if r.Bed != "" {
 				where = "at bed " + r.Bed + " now"
@@ -121,6 +121,18 @@ func (h *handler) namesakes(ctx context.Context, rq *api.Request, name string) e
 		return &question{found}
 	}
 	return nil
+}
+
+// asRead is a name as it is read: two that differ only in case, spaces or what does not show (format characters, Unicode Cf) are one.
+// A format character is not refused in a name: some scripts need it.
+func asRead(name string) string {
+	shown := strings.Map(func(r rune) rune {
+		if unicode.Is(unicode.Cf, r) {
+			return -1
+		}
+		return unicode.ToLower(r)
+	}, name)
+	return strings.Join(strings.Fields(shown), " ")
 }
 
 func noneOr(id string) string {

@@ -16,7 +16,7 @@ func TestNamesakes(t *testing.T) {
 	w.get("admin", "POST", "beds", `{"id":"a-1","ward":"ward-a","name":"A 1"}`, 201, nil)
 	var p struct{ ID string }
 	w.get("admin", "POST", "patients", `{"name":"Maria Weber","bed":"a-1"}`, 201, &p)
-	for _, name := range []string{"Maria Weber", " maria  weber"} {
+	for _, name := range []string{"Maria Weber", " maria  weber", "Maria\u200b Weber", "\ufeffMaria W\u00adeber\u2060"} {
 		var asked struct {
 			Error     string
 			Questions []string
