@@ -152,7 +152,7 @@ func (e *Engine) weigh(ctx context.Context, s Subject, a Action, r Resource, now
 		return q, verdict{}, err
 	}
 	err = e.resource(ctx, &q, r)
-	if err == nil && r.Kind == KindPatient && q.glassPossible(a) {
+	if err == nil && r.Kind == KindPatient && q.emergencyPossible(a) {
 		err = e.look(ctx, &q, s, r.ID, now)
 	}
 	switch {

@@ -37,7 +37,7 @@ func TestBreakGlass(t *testing.T) {
 		if got := last(t, log); !got.Allowed || got.Patient != "other-ward" || got.Person != "doctor" || !strings.Contains(got.Reason, reason) {
 			t.Errorf("audited as %+v", got)
 		}
-		if len(events) != 1 || events[0].Kind != access.EventGlass || events[0].Patient != "other-ward" || events[0].Person != "doctor" {
+		if len(events) != 1 || events[0].Kind != access.EventEmergency || events[0].Patient != "other-ward" || events[0].Person != "doctor" {
 			t.Errorf("announced %v", events)
 		}
 		grant, err := e.Decide(t.Context(), s, access.ViewPatient, access.OnPatient("other-ward"))
@@ -55,13 +55,13 @@ func TestBreakGlass(t *testing.T) {
 				t.Errorf("another %s: %v", what, err)
 			}
 		}
-		if open, err := e.OpenGlasses(t.Context()); err != nil || len(open) != 1 || open[0].Reason != "" {
+		if open, err := e.OpenEmergencies(t.Context()); err != nil || len(open) != 1 || open[0].Reason != "" {
 			t.Errorf("for banners: %+v %v", open, err)
 		}
 		if got, err := e.Filter(t.Context(), s, access.ViewPatient, []access.PatientRef{{ID: "other-ward", Ward: "ward-2"}, {ID: "nobody"}}); err != nil || len(got) != 1 {
 			t.Errorf("in a list: %v, %v", got, err)
 		}
-		time.Sleep(access.GlassLife - time.Second)
+		time.Sleep(access.EmergencyLife - time.Second)
 		if _, err := e.Renew(t.Context(), s, grant); err != nil {
 			t.Errorf("a live view, just before the end: %v", err)
 		}
@@ -114,20 +114,20 @@ func TestBreakGlassIsRefused(t *testing.T) {
 		if _, err := e.BreakGlass(t.Context(), key, "other-ward", reason); !errors.Is(err, access.ErrDenied) {
 			t.Errorf("by API key: %v", err)
 		}
-		if len(d.AllGlasses) != 0 {
-			t.Errorf("opened all the same: %v", d.AllGlasses)
+		if len(d.AllEmergencies) != 0 {
+			t.Errorf("opened all the same: %v", d.AllEmergencies)
 		}
 		for _, patient := range []string{"other-ward", "nobody", "own"} {
 			if _, err := e.BreakGlass(t.Context(), s, patient, reason); err != nil {
 				t.Fatal(err)
 			}
 		}
-		if _, err := e.BreakGlass(t.Context(), s, "same-ward", reason); !errors.Is(err, access.ErrGlassRate) {
+		if _, err := e.BreakGlass(t.Context(), s, "same-ward", reason); !errors.Is(err, access.ErrEmergencyRate) {
 			t.Errorf("a fourth patient in an hour: %v", err)
 		}
 		other := s
 		other.Session = "another"
-		if _, err := e.BreakGlass(t.Context(), other, "same-ward", reason); !errors.Is(err, access.ErrGlassRate) {
+		if _, err := e.BreakGlass(t.Context(), other, "same-ward", reason); !errors.Is(err, access.ErrEmergencyRate) {
 			t.Errorf("a fourth patient in an hour, in another session: %v", err)
 		}
 		refused("too many in an hour")
@@ -154,7 +154,7 @@ func TestResuscitation(t *testing.T) {
 			}
 		}))
 		s := subject(access.RoleDoctor)
-		open := func(patient string) access.Glass {
+		open := func(patient string) access.EmergencyAccess {
 			t.Helper()
 			s.Proven = time.Now()
 			g, err := e.BreakGlass(t.Context(), s, patient, reason)
@@ -169,7 +169,7 @@ func TestResuscitation(t *testing.T) {
 		first := open("other-ward")
 		for range 11 { // 110 minutes, each time before it ends
 			time.Sleep(10 * time.Minute)
-			if g := open("other-ward"); g.ID != first.ID || !g.Expires.Equal(time.Now().Add(access.GlassLife).UTC()) || !g.Opened.Equal(first.Opened) {
+			if g := open("other-ward"); g.ID != first.ID || !g.Expires.Equal(time.Now().Add(access.EmergencyLife).UTC()) || !g.Opened.Equal(first.Opened) {
 				t.Fatalf("renewed: %+v", g)
 			}
 		}
@@ -179,10 +179,10 @@ func TestResuscitation(t *testing.T) {
 		}) {
 			t.Errorf("the renewal in the log: %+v, %v", entries, err)
 		}
-		time.Sleep(access.GlassLife + time.Minute)
+		time.Sleep(access.EmergencyLife + time.Minute)
 		for range 5 { // late by a minute each time: it was dark, and is opened anew
 			open("other-ward")
-			time.Sleep(access.GlassLife + time.Minute)
+			time.Sleep(access.EmergencyLife + time.Minute)
 		}
 		if _, err := e.Decide(t.Context(), s, access.ViewPatient, access.OnPatient("other-ward")); !errors.Is(err, access.ErrDenied) {
 			t.Errorf("not renewed, and open: %v", err)
@@ -191,7 +191,7 @@ func TestResuscitation(t *testing.T) {
 		open("nobody")
 		open("own")
 		open("nobody") // a double click
-		if _, err := e.BreakGlass(t.Context(), s, "same-ward", reason); !errors.Is(err, access.ErrGlassRate) {
+		if _, err := e.BreakGlass(t.Context(), s, "same-ward", reason); !errors.Is(err, access.ErrEmergencyRate) {
 			t.Errorf("a fourth patient: %v", err)
 		}
 		if many > 0 {
@@ -199,16 +199,16 @@ func TestResuscitation(t *testing.T) {
 		}
 		time.Sleep(2 * time.Hour)
 		first = open("other-ward")
-		var last access.Glass
-		for time.Since(first.Opened) < access.GlassLongest {
+		var last access.EmergencyAccess
+		for time.Since(first.Opened) < access.EmergencyLongest {
 			time.Sleep(10 * time.Minute)
 			last = open("other-ward")
 		}
-		if last.ID == first.ID || d.AllGlasses[first.ID].Expires.Sub(first.Opened) > access.GlassLongest {
-			t.Errorf("one emergency lasts from %s to %s", first.Opened, d.AllGlasses[first.ID].Expires)
+		if last.ID == first.ID || d.AllEmergencies[first.ID].Expires.Sub(first.Opened) > access.EmergencyLongest {
+			t.Errorf("one emergency lasts from %s to %s", first.Opened, d.AllEmergencies[first.ID].Expires)
 		}
 		// What was judged is not renewed: a reviewer would not look at the rest.
-		if err := e.ReviewGlass(t.Context(), subject(access.RoleAuditor), last.ID, access.Justified, ""); err != nil {
+		if err := e.ReviewEmergency(t.Context(), subject(access.RoleAuditor), last.ID, access.Justified, ""); err != nil {
 			t.Fatal(err)
 		}
 		if g := open("other-ward"); g.ID == last.ID {
@@ -229,7 +229,7 @@ func TestBreakGlassUncounted(t *testing.T) {
 		if _, err := e.BreakGlass(t.Context(), s, patient, reason); err != nil {
 			t.Fatalf("%s: %v", patient, err)
 		}
-		if len(events) != 2 || events[0].Kind != access.EventUncounted || events[0].Patient != patient || events[1].Kind != access.EventGlass {
+		if len(events) != 2 || events[0].Kind != access.EventUncounted || events[0].Patient != patient || events[1].Kind != access.EventEmergency {
 			t.Errorf("told: %+v", events)
 		}
 		if _, err := e.Decide(t.Context(), s, access.ViewPatient, access.OnPatient(patient)); err != nil {
@@ -239,16 +239,16 @@ func TestBreakGlassUncounted(t *testing.T) {
 	d.Uncounted = nil
 	// Another hub opens the third patient between this one's count and its write.
 	d2 := newDirectory().WithEveryRole()
-	d2.Counted = func(g access.Glass) {
+	d2.Counted = func(g access.EmergencyAccess) {
 		for _, patient := range []string{"nobody", "own", "same-ward"} {
 			g.ID, g.PatientID = "at another hub "+patient, patient
-			if err := d2.SaveGlass(t.Context(), g); err != nil {
+			if err := d2.SaveEmergency(t.Context(), g); err != nil {
 				t.Error(err)
 			}
 		}
 	}
 	e, log := setup(t, d2, access.WithEvents(func(x access.Event) { events = append(events, x) }))
-	if _, err := e.BreakGlass(t.Context(), s, "other-ward", reason); !errors.Is(err, access.ErrGlassRate) {
+	if _, err := e.BreakGlass(t.Context(), s, "other-ward", reason); !errors.Is(err, access.ErrEmergencyRate) {
 		t.Fatalf("overtaken: %v", err)
 	}
 	if got := last(t, log); got.Allowed || !strings.Contains(got.Reason, "too many in an hour") {
@@ -266,7 +266,7 @@ func TestBreakGlassNeedsTheAuditLog(t *testing.T) {
 	if _, err := e.BreakGlass(t.Context(), subject(access.RoleDoctor), "other-ward", reason); !errors.Is(err, audit.ErrClosed) {
 		t.Errorf("%v", err)
 	}
-	if len(d.AllGlasses) != 0 {
+	if len(d.AllEmergencies) != 0 {
 		t.Error("opened all the same")
 	}
 }
@@ -279,36 +279,36 @@ func TestBreakGlassIsReviewed(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, role := range []access.Role{access.RolePatient, access.RoleNurse, access.RoleDoctor, access.RoleStaff, access.RoleAdmin} {
-		if _, err := e.Glasses(t.Context(), subject(role), true); !errors.Is(err, access.ErrDenied) {
+		if _, err := e.Emergencies(t.Context(), subject(role), true); !errors.Is(err, access.ErrDenied) {
 			t.Errorf("%s sees the reviews: %v", role, err)
 		}
-		if err := e.ReviewGlass(t.Context(), subject(role), g.ID, access.Justified, ""); !errors.Is(err, access.ErrDenied) {
+		if err := e.ReviewEmergency(t.Context(), subject(role), g.ID, access.Justified, ""); !errors.Is(err, access.ErrDenied) {
 			t.Errorf("%s reviews: %v", role, err)
 		}
 	}
 	auditor := subject(access.RoleAuditor)
-	if open, err := e.Glasses(t.Context(), auditor, true); err != nil || len(open) != 1 || open[0].Reason != reason {
+	if open, err := e.Emergencies(t.Context(), auditor, true); err != nil || len(open) != 1 || open[0].Reason != reason {
 		t.Errorf("open reviews: %+v %v", open, err)
 	}
-	if err := e.ReviewGlass(t.Context(), auditor, g.ID, "maybe", ""); !errors.Is(err, access.ErrInvalid) {
+	if err := e.ReviewEmergency(t.Context(), auditor, g.ID, "maybe", ""); !errors.Is(err, access.ErrInvalid) {
 		t.Errorf("a verdict that is none: %v", err)
 	}
-	if err := e.ReviewGlass(t.Context(), auditor, g.ID, access.Unjustified, "no patient of hers, and no emergency"); err != nil {
+	if err := e.ReviewEmergency(t.Context(), auditor, g.ID, access.Unjustified, "no patient of hers, and no emergency"); err != nil {
 		t.Fatal(err)
 	}
 	if got := last(t, log); got.Reason != access.Unjustified || got.Patient != "other-ward" || got.Person != "auditor" {
 		t.Errorf("audited as %+v", got)
 	}
-	if err := e.ReviewGlass(t.Context(), auditor, g.ID, access.Justified, ""); !errors.Is(err, access.ErrNotFound) {
+	if err := e.ReviewEmergency(t.Context(), auditor, g.ID, access.Justified, ""); !errors.Is(err, access.ErrNotFound) {
 		t.Errorf("judged twice: %v", err)
 	}
-	if open, err := e.Glasses(t.Context(), auditor, true); err != nil || len(open) != 0 {
+	if open, err := e.Emergencies(t.Context(), auditor, true); err != nil || len(open) != 0 {
 		t.Errorf("still open: %+v %v", open, err)
 	}
-	own := d.AllGlasses[g.ID]
+	own := d.AllEmergencies[g.ID]
 	own.PersonID, own.ReviewedBy = "auditor", ""
-	d.AllGlasses[g.ID] = own
-	if err := e.ReviewGlass(t.Context(), auditor, g.ID, access.Justified, ""); !errors.Is(err, access.ErrDenied) {
+	d.AllEmergencies[g.ID] = own
+	if err := e.ReviewEmergency(t.Context(), auditor, g.ID, access.Justified, ""); !errors.Is(err, access.ErrDenied) {
 		t.Errorf("judged their own: %v", err)
 	}
 }
@@ -527,15 +527,15 @@ type leaving struct {
 	full  bool // others opened as many in the meantime
 }
 
-func (l *leaving) OpenGlass(ctx context.Context, g access.Glass, since time.Time, most int) (access.Glass, error) {
+func (l *leaving) OpenEmergency(ctx context.Context, g access.EmergencyAccess, since time.Time, most int) (access.EmergencyAccess, error) {
 	l.leave()
 	if err := ctx.Err(); err != nil {
-		return access.Glass{}, err
+		return access.EmergencyAccess{}, err
 	}
 	if l.full {
-		return access.Glass{}, access.ErrGlassRate
+		return access.EmergencyAccess{}, access.ErrEmergencyRate
 	}
-	return l.directory.OpenGlass(ctx, g, since, most)
+	return l.directory.OpenEmergency(ctx, g, since, most)
 }
 
 // TestEmergencyOfAClientThatLeaves: a client that leaves while an emergency is opened makes neither
@@ -559,14 +559,14 @@ func TestEmergencyOfAClientThatLeaves(t *testing.T) {
 			}
 			g, err := e.BreakGlass(ctx, subject(access.RoleDoctor), "other-ward", reason)
 			got := last(t, log)
-			open, listed := e.OpenGlasses(t.Context())
+			open, listed := e.OpenEmergencies(t.Context())
 			if listed != nil {
 				t.Fatal(listed)
 			}
-			want := access.EventGlass
+			want := access.EventEmergency
 			if full {
-				want = access.EventNoGlass
-				if !errors.Is(err, access.ErrGlassRate) || got.Allowed || !strings.Contains(got.Reason, "too many in an hour") || len(open) != 0 {
+				want = access.EventNoEmergency
+				if !errors.Is(err, access.ErrEmergencyRate) || got.Allowed || !strings.Contains(got.Reason, "too many in an hour") || len(open) != 0 {
 					t.Errorf("%v, audited as %+v, %d open", err, got, len(open))
 				}
 			} else if err != nil || !got.Allowed || len(open) != 1 || open[0].ID != g.ID {

@@ -21,8 +21,8 @@ type Engine struct {
 	audit    *audit.Log
 	log      *slog.Logger
 	policies *policies
-	persons  *figures[Person]
-	patients *figures[PatientRef]
+	persons  *entityCache[Person]
+	patients *entityCache[PatientRef]
 
 	grantLife     time.Duration
 	events        func(Event)
@@ -52,7 +52,7 @@ func New(dir Directory, log *audit.Log, text []byte, logger *slog.Logger, option
 		return nil, err
 	}
 	e := &Engine{
-		dir: dir, audit: log, log: logger, policies: set, persons: newPersonFigures(), patients: newPatientFigures(),
+		dir: dir, audit: log, log: logger, policies: set, persons: newPersonEntities(), patients: newPatientEntities(),
 		grantLife: time.Minute, events: func(Event) {}, risks: newRisks(),
 		budgets: newBudgets(), looks: newLookBook(),
 	}

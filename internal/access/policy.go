@@ -314,41 +314,41 @@ func uids(kind string, ids []string) cedar.Set {
 	return cedar.NewSet(values...)
 }
 
-// mostFigures bounds how many entities of a kind are kept ready.
-const mostFigures = 8192
+// mostEntities bounds how many entities of a kind are kept ready.
+const mostEntities = 8192
 
-// figures are entities of persons or patients, kept ready because making the sets in them costs more than deciding. One is
+// entityCache are entities of persons or patients, kept ready because making the sets in them costs more than deciding. One is
 // used only while the directory says the same of whom it stands for, so none is ever out of date.
-type figures[T any] struct {
+type entityCache[T any] struct {
 	id   func(T) string
 	same func(T, T) bool
 	make func(T) cedar.Entity
 
 	mu  sync.Mutex
-	all map[string]figure[T]
+	all map[string]cachedEntity[T]
 }
 
-type figure[T any] struct {
+type cachedEntity[T any] struct {
 	of     T
 	entity cedar.Entity
 }
 
-func newPersonFigures() *figures[Person] {
-	return &figures[Person]{all: map[string]figure[Person]{}, make: personEntity,
+func newPersonEntities() *entityCache[Person] {
+	return &entityCache[Person]{all: map[string]cachedEntity[Person]{}, make: personEntity,
 		id: func(p Person) string { return p.ID },
 		same: func(p, q Person) bool {
 			return p.Role == q.Role && p.Self == q.Self && p.Disabled == q.Disabled && slices.Equal(p.Wards, q.Wards) && slices.Equal(p.Patients, q.Patients)
 		}}
 }
 
-func newPatientFigures() *figures[PatientRef] {
-	return &figures[PatientRef]{all: map[string]figure[PatientRef]{}, make: patientEntity,
+func newPatientEntities() *entityCache[PatientRef] {
+	return &entityCache[PatientRef]{all: map[string]cachedEntity[PatientRef]{}, make: patientEntity,
 		id:   func(p PatientRef) string { return p.ID },
 		same: func(p, q PatientRef) bool { return p.Ward == q.Ward && slices.Equal(p.Excluded, q.Excluded) }}
 }
 
 // entity is that of x. What x refers to must not be changed afterwards.
-func (f *figures[T]) entity(x T) cedar.Entity {
+func (f *entityCache[T]) entity(x T) cedar.Entity {
 	id := f.id(x)
 	f.mu.Lock()
 	have, ok := f.all[id]
@@ -356,10 +356,10 @@ func (f *figures[T]) entity(x T) cedar.Entity {
 	if ok && f.same(have.of, x) {
 		return have.entity
 	}
-	made := figure[T]{x, f.make(x)}
+	made := cachedEntity[T]{x, f.make(x)}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if len(f.all) >= mostFigures {
+	if len(f.all) >= mostEntities {
 		clear(f.all)
 	}
 	f.all[id] = made

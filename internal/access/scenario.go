@@ -14,9 +14,9 @@ import (
 	"github.com/cedar-policy/cedar-go"
 )
 
-// World is a small imagined hospital with expectations of who may do what in it: the text that `vitalseal policy test` reads,
+// Scenario is a small imagined hospital with expectations of who may do what in it: the text that `vitalseal policy test` reads,
 // and that a person can write without knowing the policy language. doc/policy.md describes the lines.
-type World struct {
+type Scenario struct {
 	Expectations []Expectation
 
 	Directory  // nil: what decisions do not ask for is not there
@@ -54,9 +54,9 @@ const (
 	homeStation   = "spiffe://policy.test/workstation/ward"
 )
 
-// ReadWorld reads a table. An error names its line, and what is allowed there.
-func ReadWorld(r io.Reader) (*World, error) {
-	w := &World{persons: map[string]Person{}, patients: map[string]PatientRef{}, channels: map[int64]ChannelRef{}, talkBacks: map[int64]string{}, components: map[string]Component{}}
+// ReadScenario reads a table. An error names its line, and what is allowed there.
+func ReadScenario(r io.Reader) (*Scenario, error) {
+	w := &Scenario{persons: map[string]Person{}, patients: map[string]PatientRef{}, channels: map[int64]ChannelRef{}, talkBacks: map[int64]string{}, components: map[string]Component{}}
 	s := bufio.NewScanner(r)
 	s.Buffer(nil, maxWorldLine)
 	for n := 1; s.Scan(); n++ {
@@ -78,7 +78,7 @@ func ReadWorld(r io.Reader) (*World, error) {
 	return w, w.check()
 }
 
-func (w *World) line(n int, f []string) error {
+func (w *Scenario) line(n int, f []string) error {
 	switch f[0] {
 	case "person":
 		return w.person(f[1:])
@@ -100,7 +100,7 @@ func (w *World) line(n int, f []string) error {
 	return fmt.Errorf("begins with %.40q; a line begins with person, patient, channel, talkback, component, allow, refuse or step-up", f[0])
 }
 
-func (w *World) person(f []string) error {
+func (w *Scenario) person(f []string) error {
 	if len(f) < 2 || !Role(f[1]).Valid() {
 		return fmt.Errorf("a person is: person NAME ROLE [wards A,B] [treats P,Q] [self P] [disabled] [one-time-password]; roles are %v", Roles())
 	}
@@ -132,7 +132,7 @@ func (w *World) person(f []string) error {
 	return nil
 }
 
-func (w *World) patient(f []string) error {
+func (w *Scenario) patient(f []string) error {
 	const form = "a patient is: patient NAME [on WARD] [excludes PERSON,PERSON]"
 	if len(f) == 0 || len(f)%2 == 0 {
 		return fmt.Errorf("%s", form)
@@ -152,7 +152,7 @@ func (w *World) patient(f []string) error {
 	return nil
 }
 
-func (w *World) channel(f []string) error {
+func (w *Scenario) channel(f []string) error {
 	const form = "a channel is: channel NUMBER [of PATIENT | by PERSON] [public]"
 	if len(f) == 0 {
 		return fmt.Errorf("%s", form)
@@ -178,7 +178,7 @@ func (w *World) channel(f []string) error {
 	return nil
 }
 
-func (w *World) talkBack(f []string) error {
+func (w *Scenario) talkBack(f []string) error {
 	if len(f) != 3 || f[1] != "by" {
 		return fmt.Errorf("a TalkBack is: talkback NUMBER by PERSON")
 	}
@@ -190,7 +190,7 @@ func (w *World) talkBack(f []string) error {
 	return nil
 }
 
-func (w *World) expect(n int, f []string) error {
+func (w *Scenario) expect(n int, f []string) error {
 	if len(f) < 4 {
 		return fmt.Errorf("an expectation is: %s WHO ACTION THING [with CIRCUMSTANCE,...] [by RULE,...]", f[0])
 	}
@@ -221,7 +221,7 @@ func (w *World) expect(n int, f []string) error {
 }
 
 // check refuses names that nothing in the table has: a typing error would be "refused" for the wrong reason.
-func (w *World) check() error {
+func (w *Scenario) check() error {
 	for _, e := range w.Expectations {
 		_, person := w.persons[e.Who]
 		_, component := w.components[e.Who]
@@ -312,7 +312,7 @@ func circumstances(s Subject, words []string, now time.Time) (Subject, map[strin
 }
 
 // TestPolicies asks a table's questions of a policy text (nil: the built-in one).
-func TestPolicies(ctx context.Context, name string, text []byte, w *World) ([]Outcome, error) {
+func TestPolicies(ctx context.Context, name string, text []byte, w *Scenario) ([]Outcome, error) {
 	e, err := offline(name, text, w)
 	if err != nil {
 		return nil, err
@@ -332,7 +332,7 @@ func TestPolicies(ctx context.Context, name string, text []byte, w *World) ([]Ou
 func (x Expectation) String() string { return x.text }
 
 // offline is an engine over a table, which can weigh and explain and nothing else.
-func offline(name string, text []byte, w *World) (*Engine, error) {
+func offline(name string, text []byte, w *Scenario) (*Engine, error) {
 	if text == nil {
 		name, text = "default.cedar", defaultPolicies
 	}
@@ -340,10 +340,10 @@ func offline(name string, text []byte, w *World) (*Engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Engine{dir: w, log: slog.New(slog.DiscardHandler), policies: set, persons: newPersonFigures(), patients: newPatientFigures(), risks: newRisks(), events: func(Event) {}}, nil
+	return &Engine{dir: w, log: slog.New(slog.DiscardHandler), policies: set, persons: newPersonEntities(), patients: newPatientEntities(), risks: newRisks(), events: func(Event) {}}, nil
 }
 
-func (e *Engine) expected(ctx context.Context, w *World, x Expectation) (Outcome, error) {
+func (e *Engine) expected(ctx context.Context, w *Scenario, x Expectation) (Outcome, error) {
 	now := time.Now()
 	s := Subject{Person: Person{ID: x.Who}, Workstation: homeStation, Session: "table", SessionStarted: now, Proven: now}
 	if ward, ok := strings.CutPrefix(x.Who, "display:"); ok {
@@ -395,9 +395,9 @@ func (q *question) circumstances(more map[string]int64) {
 
 func (q *question) record() cedar.Record { return cedar.NewRecord(q.asked) }
 
-// The methods below make a World the part of a Directory that decisions need.
+// The methods below make a Scenario the part of a Directory that decisions need.
 
-var _ Directory = (*World)(nil)
+var _ Directory = (*Scenario)(nil)
 
 func of[K comparable, V any](m map[K]V, k K) (V, error) {
 	v, ok := m[k]
@@ -408,23 +408,27 @@ func of[K comparable, V any](m map[K]V, k K) (V, error) {
 }
 
 // Person is as in Directory.
-func (w *World) Person(_ context.Context, id string) (Person, error) { return of(w.persons, id) }
+func (w *Scenario) Person(_ context.Context, id string) (Person, error) { return of(w.persons, id) }
 
 // Patient is as in Directory.
-func (w *World) Patient(_ context.Context, id string) (PatientRef, error) { return of(w.patients, id) }
+func (w *Scenario) Patient(_ context.Context, id string) (PatientRef, error) {
+	return of(w.patients, id)
+}
 
 // ChannelRef is as in Directory.
-func (w *World) ChannelRef(_ context.Context, id int64) (ChannelRef, error) {
+func (w *Scenario) ChannelRef(_ context.Context, id int64) (ChannelRef, error) {
 	return of(w.channels, id)
 }
 
 // TalkBackOwner is as in Directory.
-func (w *World) TalkBackOwner(_ context.Context, id int64) (string, error) {
+func (w *Scenario) TalkBackOwner(_ context.Context, id int64) (string, error) {
 	return of(w.talkBacks, id)
 }
 
-// Glasses is as in Directory: a table has no emergencies but those of its circumstances.
-func (w *World) Glasses(context.Context, time.Time, string, string) ([]Glass, error) { return nil, nil }
+// Emergencies is as in Directory: a table has no emergencies but those of its circumstances.
+func (w *Scenario) Emergencies(context.Context, time.Time, string, string) ([]EmergencyAccess, error) {
+	return nil, nil
+}
 
 // MatrixRow is what each role may do with one thing: cells in the order of Roles.
 type MatrixRow struct {
@@ -466,7 +470,7 @@ func Matrix(ctx context.Context, name string, text []byte) ([]MatrixRow, error) 
 		{"other ward", "ward:ward-2"}, {"own channel", "channel:1"}, {"other channel", "channel:2"}, {"free channel", "channel:9"},
 		{"the system", "system"},
 	}
-	w, err := ReadWorld(strings.NewReader(table.String()))
+	w, err := ReadScenario(strings.NewReader(table.String()))
 	if err != nil {
 		return nil, err
 	}
@@ -500,9 +504,9 @@ func Matrix(ctx context.Context, name string, text []byte) ([]MatrixRow, error) 
 
 // ExplainIn answers a question in a table's hospital: one line as in a table, without what is expected
 // ("nina patient:view patient:anna with broken-glass").
-func ExplainIn(ctx context.Context, name string, text []byte, w *World, question string) (Explanation, error) {
+func ExplainIn(ctx context.Context, name string, text []byte, w *Scenario, question string) (Explanation, error) {
 	f := strings.Fields("allow " + question)
-	asked := &World{persons: w.persons, patients: w.patients, channels: w.channels, components: w.components}
+	asked := &Scenario{persons: w.persons, patients: w.patients, channels: w.channels, components: w.components}
 	if err := asked.line(1, f); err != nil {
 		return Explanation{}, fmt.Errorf("access: question: %w", err)
 	}

@@ -10,9 +10,9 @@ import (
 	"vitalseal/internal/access"
 )
 
-func world(t testing.TB, text string) *access.World {
+func world(t testing.TB, text string) *access.Scenario {
 	t.Helper()
-	w, err := access.ReadWorld(strings.NewReader(text))
+	w, err := access.ReadScenario(strings.NewReader(text))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -69,7 +69,7 @@ func TestTablesNameTheirLine(t *testing.T) {
 		strings.Repeat("x", 5000):                                        "4096 bytes",
 		strings.Repeat("#\n", 10_001):                                    "more than 10000 lines",
 	} {
-		if _, err := access.ReadWorld(strings.NewReader(text)); err == nil || !strings.Contains(err.Error(), want) {
+		if _, err := access.ReadScenario(strings.NewReader(text)); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%.40q: %v, want %s", text, err, want)
 		}
 	}
@@ -83,7 +83,7 @@ func FuzzWorld(f *testing.F) {
 	f.Add(string(b))
 	f.Add("person a nurse wards 1\npatient p on 1\nallow a patient:view patient:p with hour=3,risk=5 by nurse-on-ward")
 	f.Fuzz(func(t *testing.T, text string) {
-		w, err := access.ReadWorld(strings.NewReader(text))
+		w, err := access.ReadScenario(strings.NewReader(text))
 		if err != nil || len(w.Expectations) > 20 {
 			return
 		}

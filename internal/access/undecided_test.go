@@ -63,8 +63,8 @@ func TestNotDecidedIsNoRefusal(t *testing.T) {
 			}
 			return err
 		},
-		"ReviewGlass": func() error {
-			return e.ReviewGlass(t.Context(), subject(access.RoleAuditor), "bg-1", access.Justified, "")
+		"ReviewEmergency": func() error {
+			return e.ReviewEmergency(t.Context(), subject(access.RoleAuditor), "bg-1", access.Justified, "")
 		},
 		"Explain": func() error {
 			_, err := e.Explain(t.Context(), s, access.ViewPatient, access.OnPatient("own"))

@@ -65,13 +65,13 @@ func readPolicyFile(name string) ([]byte, error) {
 	return b, nil
 }
 
-func readTable(name string) (*access.World, error) {
+func readTable(name string) (*access.Scenario, error) {
 	f, err := os.Open(name) // #nosec G304 -- the user names the file
 	if err != nil {
 		return nil, cli.Usage(err, "name a table file; doc/policy.md shows one")
 	}
 	defer f.Close()
-	w, err := access.ReadWorld(f)
+	w, err := access.ReadScenario(f)
 	if err != nil {
 		return nil, cli.Hinted(fmt.Errorf("%s: %w", name, err), "doc/policy.md explains the lines of a table")
 	}

@@ -61,7 +61,7 @@ func logEvent(log *slog.Logger) func(access.Event) {
 // tell logs an event and has it shown. It returns at once.
 func (g *securityGuard) tell(e access.Event) {
 	logEvent(g.log)(e)
-	if e.Kind == access.EventGlass || e.Kind == access.EventApproval {
+	if e.Kind == access.EventEmergency || e.Kind == access.EventApproval {
 		return // pages of their own show these: the emergency's banner and its review, the approvals
 	}
 	g.note(directory.SecurityEvent{Kind: e.Kind, Place: e.Where, Person: e.Person, Detail: e.Detail})

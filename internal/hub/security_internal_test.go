@@ -57,7 +57,7 @@ func TestSecurityEventsAreKept(t *testing.T) {
 			t.Errorf("%v is shown as %+v", r, g.pending[id])
 		}
 	}
-	g.tell(access.Event{Kind: access.EventGlass, Person: "p-1"})
+	g.tell(access.Event{Kind: access.EventEmergency, Person: "p-1"})
 	g.tell(access.Event{Kind: access.EventApproval, Person: "p-1"})
 	for i := range 1000 {
 		g.tell(access.Event{Kind: access.EventGuessing, Where: fmt.Sprintf("spiffe://test.internal/workstation/w%d", i)})
@@ -77,7 +77,7 @@ func TestSecurityEventsAreKept(t *testing.T) {
 	ctx, stop := context.WithCancel(t.Context())
 	stop()
 	g.run(ctx)
-	if got := kindsOf(t, st); !strings.Contains(got, access.EventNonce+" oxi-1") || strings.Contains(got, access.EventGlass+" ") || strings.Contains(got, access.EventApproval) {
+	if got := kindsOf(t, st); !strings.Contains(got, access.EventNonce+" oxi-1") || strings.Contains(got, access.EventEmergency+" ") || strings.Contains(got, access.EventApproval) {
 		t.Errorf("kept: %.300s", got)
 	}
 }

@@ -68,7 +68,7 @@ func TestWardErrors(t *testing.T) {
 		"no such key":        {s.DeleteAPIKey(ctx, "n", [32]byte{9}), store.ErrNotFound},
 		"exclude nobody":     {s.Exclude(ctx, p[0], "zz", true), store.ErrNotFound},
 		"nobody excludes":    {s.Exclude(ctx, "p-zz", "n", true), store.ErrNotFound},
-		"review nothing":     {s.ReviewGlass(ctx, "zz", "n", "justified", "", now), store.ErrNotFound},
+		"review nothing":     {s.ReviewEmergency(ctx, "zz", "n", "justified", "", now), store.ErrNotFound},
 		"delete no session":  {s.DeleteSession(ctx, "s9"), nil},
 		"where it stands":    {s.PlaceDevice(ctx, sensorID("s0"), "a-0", now), nil},
 		"ticket for nothing": {s.CreateTicket(ctx, [32]byte{}, nil, now), store.ErrInvalid},
@@ -317,28 +317,28 @@ func TestEmergencies(t *testing.T) {
 	p := ward(t, s, now, 2)
 	_, err := s.CreatePerson(ctx, access.Person{ID: "u1", Login: "dora", Role: access.RoleDoctor}, "hash")
 	must(t, err)
-	g := access.Glass{ID: "bg-1", PersonID: "u1", PatientID: p[0], Workstation: station, Session: "s1", Reason: "collapsed in the corridor",
+	g := access.EmergencyAccess{ID: "bg-1", PersonID: "u1", PatientID: p[0], Workstation: station, Session: "s1", Reason: "collapsed in the corridor",
 		Opened: now, Expires: now.Add(15 * time.Minute)}
-	must(t, s.SaveGlass(ctx, g))
+	must(t, s.SaveEmergency(ctx, g))
 	old := g
 	old.ID, old.Opened = "bg-0", now.Add(-time.Hour)
-	must(t, s.SaveGlass(ctx, old))
-	if got, err := s.Glasses(ctx, now.Add(-time.Minute), "u1", p[0]); err != nil || !cmp.Equal(got, []access.Glass{g}) {
+	must(t, s.SaveEmergency(ctx, old))
+	if got, err := s.Emergencies(ctx, now.Add(-time.Minute), "u1", p[0]); err != nil || !cmp.Equal(got, []access.EmergencyAccess{g}) {
 		t.Errorf("%+v %v", got, err)
 	}
 	for _, other := range [][2]string{{"u2", ""}, {"", p[1]}} {
-		if got, err := s.Glasses(ctx, now.Add(-2*time.Hour), other[0], other[1]); err != nil || len(got) != 0 {
+		if got, err := s.Emergencies(ctx, now.Add(-2*time.Hour), other[0], other[1]); err != nil || len(got) != 0 {
 			t.Errorf("%v: %+v %v", other, got, err)
 		}
 	}
-	if got, err := s.UnreviewedGlasses(ctx); err != nil || len(got) != 2 || got[0].ID != "bg-0" {
+	if got, err := s.UnreviewedEmergencies(ctx); err != nil || len(got) != 2 || got[0].ID != "bg-0" {
 		t.Errorf("%+v %v", got, err)
 	}
-	must(t, s.ReviewGlass(ctx, "bg-1", "u1", access.Unjustified, "no emergency that day", now))
-	if err := s.ReviewGlass(ctx, "bg-1", "u1", access.Justified, "", now); !errors.Is(err, store.ErrNotFound) {
+	must(t, s.ReviewEmergency(ctx, "bg-1", "u1", access.Unjustified, "no emergency that day", now))
+	if err := s.ReviewEmergency(ctx, "bg-1", "u1", access.Justified, "", now); !errors.Is(err, store.ErrNotFound) {
 		t.Errorf("judged twice: %v", err)
 	}
-	if got, err := s.Glass(ctx, "bg-1"); err != nil || got.Outcome != access.Unjustified || got.Note != "no emergency that day" || got.ReviewedBy != "u1" {
+	if got, err := s.Emergency(ctx, "bg-1"); err != nil || got.Outcome != access.Unjustified || got.Note != "no emergency that day" || got.ReviewedBy != "u1" {
 		t.Errorf("%+v %v", got, err)
 	}
 	must(t, s.Exclude(ctx, p[0], "u1", true))

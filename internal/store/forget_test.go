@@ -33,14 +33,14 @@ func TestForgottenHidesNoEmergency(t *testing.T) {
 	nurse, err := s.CreatePerson(ctx, access.Person{Login: "n", DisplayName: "N", Role: access.RoleNurse}, "hash")
 	must(t, err)
 	for i, p := range patients {
-		must(t, s.SaveGlass(ctx, access.Glass{ID: []string{"bg-a", "bg-b"}[i], PersonID: nurse, PatientID: p, Workstation: "w", Session: "s",
+		must(t, s.SaveEmergency(ctx, access.EmergencyAccess{ID: []string{"bg-a", "bg-b"}[i], PersonID: nurse, PatientID: p, Workstation: "w", Session: "s",
 			Reason: "fell out of bed", Opened: now, Expires: now.Add(time.Minute)}))
 	}
 	gone(t, s, patients[0], now.Add(5*time.Minute))
 	reasons := map[string]string{}
-	for _, f := range []func() ([]access.Glass, error){
-		func() ([]access.Glass, error) { return s.Glasses(ctx, now.Add(-time.Hour), "", "") },
-		func() ([]access.Glass, error) { return s.UnreviewedGlasses(ctx) },
+	for _, f := range []func() ([]access.EmergencyAccess, error){
+		func() ([]access.EmergencyAccess, error) { return s.Emergencies(ctx, now.Add(-time.Hour), "", "") },
+		func() ([]access.EmergencyAccess, error) { return s.UnreviewedEmergencies(ctx) },
 	} {
 		all, err := f()
 		must(t, err)
@@ -51,11 +51,11 @@ func TestForgottenHidesNoEmergency(t *testing.T) {
 			t.Error(d)
 		}
 	}
-	if err := s.ReviewGlass(ctx, "bg-a", "auditor", access.Justified, "a note about the patient", now); !errors.Is(err, store.ErrInvalid) {
+	if err := s.ReviewEmergency(ctx, "bg-a", "auditor", access.Justified, "a note about the patient", now); !errors.Is(err, store.ErrInvalid) {
 		t.Error("a note without a key:", err)
 	}
-	must(t, s.ReviewGlass(ctx, "bg-a", "auditor", access.Justified, "", now))
-	if g, err := s.Glass(ctx, "bg-a"); err != nil || g.Outcome != access.Justified || g.Note != "" {
+	must(t, s.ReviewEmergency(ctx, "bg-a", "auditor", access.Justified, "", now))
+	if g, err := s.Emergency(ctx, "bg-a"); err != nil || g.Outcome != access.Justified || g.Note != "" {
 		t.Errorf("%+v %v", g, err)
 	}
 }

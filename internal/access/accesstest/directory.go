@@ -27,26 +27,26 @@ var (
 
 // Directory is an access.Directory in memory.
 type Directory struct {
-	Mu          sync.Mutex // guards what follows
-	People      map[string]access.Person
-	Hashes      map[string]string // by person
-	AllPatients map[string]access.PatientRef
-	Channels    map[int64]access.ChannelRef
-	Sessions    map[string]access.Session
-	AllFactors  map[string]access.Factor
-	AllGlasses  map[string]access.Glass
-	Linked      map[string]string // person id by issuer and subject
-	Secrets     map[string][]byte
-	Keys        map[[32]byte]access.APIKey
-	Devices     map[string]access.MQTTDevice
-	Counts      map[string]access.TryCount
-	Known       map[string]bool                            // by person and workstation
-	Failed      map[string]map[string]*access.FailedSignIn // by person and session, and by workstation
-	Broken      error                                      // what every call fails with; nil: none does
+	Mu             sync.Mutex // guards what follows
+	People         map[string]access.Person
+	Hashes         map[string]string // by person
+	AllPatients    map[string]access.PatientRef
+	Channels       map[int64]access.ChannelRef
+	Sessions       map[string]access.Session
+	AllFactors     map[string]access.Factor
+	AllEmergencies map[string]access.EmergencyAccess
+	Linked         map[string]string // person id by issuer and subject
+	Secrets        map[string][]byte
+	Keys           map[[32]byte]access.APIKey
+	Devices        map[string]access.MQTTDevice
+	Counts         map[string]access.TryCount
+	Known          map[string]bool                            // by person and workstation
+	Failed         map[string]map[string]*access.FailedSignIn // by person and session, and by workstation
+	Broken         error                                      // what every call fails with; nil: none does
 	// Uncounted fails what counts emergencies, and only that.
 	Uncounted error
-	Writing   func()             // what happens between a password's, factor's or session's read and its write
-	Counted   func(access.Glass) // what happens between count and write
+	Writing   func()                       // what happens between a password's, factor's or session's read and its write
+	Counted   func(access.EmergencyAccess) // what happens between count and write
 	Touches   int
 }
 
@@ -54,7 +54,7 @@ type Directory struct {
 func New() *Directory {
 	return &Directory{
 		People: map[string]access.Person{}, Hashes: map[string]string{}, Sessions: map[string]access.Session{},
-		AllFactors: map[string]access.Factor{}, AllGlasses: map[string]access.Glass{}, Linked: map[string]string{}, Secrets: map[string][]byte{},
+		AllFactors: map[string]access.Factor{}, AllEmergencies: map[string]access.EmergencyAccess{}, Linked: map[string]string{}, Secrets: map[string][]byte{},
 		Counts: map[string]access.TryCount{}, Known: map[string]bool{}, Failed: map[string]map[string]*access.FailedSignIn{},
 		Keys: map[[32]byte]access.APIKey{}, Devices: map[string]access.MQTTDevice{},
 		AllPatients: map[string]access.PatientRef{
@@ -438,37 +438,37 @@ func (d *Directory) UpdateSecret(_ context.Context, name string, change func([]b
 	return b, put(d, d.Secrets, name, b)
 }
 
-// SaveGlass implements access.Emergencies.
-func (d *Directory) SaveGlass(_ context.Context, g access.Glass) error {
-	return put(d, d.AllGlasses, g.ID, g)
+// SaveEmergency implements access.Emergencies.
+func (d *Directory) SaveEmergency(_ context.Context, g access.EmergencyAccess) error {
+	return put(d, d.AllEmergencies, g.ID, g)
 }
 
-// Glass implements access.Emergencies.
-func (d *Directory) Glass(_ context.Context, id string) (access.Glass, error) {
-	return find(d, d.AllGlasses, id)
+// EmergencyAccess implements access.Emergencies.
+func (d *Directory) Emergency(_ context.Context, id string) (access.EmergencyAccess, error) {
+	return find(d, d.AllEmergencies, id)
 }
 
-// Glasses implements access.Emergencies.
-func (d *Directory) Glasses(_ context.Context, since time.Time, person, patient string) ([]access.Glass, error) {
-	return filter(d, d.AllGlasses, func(g access.Glass) bool {
+// Emergencies implements access.Emergencies.
+func (d *Directory) Emergencies(_ context.Context, since time.Time, person, patient string) ([]access.EmergencyAccess, error) {
+	return filter(d, d.AllEmergencies, func(g access.EmergencyAccess) bool {
 		return !g.Opened.Before(since) && (person == "" || person == g.PersonID) && (patient == "" || patient == g.PatientID)
 	})
 }
 
-// UnreviewedGlasses implements access.Emergencies.
-func (d *Directory) UnreviewedGlasses(context.Context) ([]access.Glass, error) {
-	return filter(d, d.AllGlasses, func(g access.Glass) bool { return g.ReviewedBy == "" })
+// UnreviewedEmergencies implements access.Emergencies.
+func (d *Directory) UnreviewedEmergencies(context.Context) ([]access.EmergencyAccess, error) {
+	return filter(d, d.AllEmergencies, func(g access.EmergencyAccess) bool { return g.ReviewedBy == "" })
 }
 
-// ReviewGlass implements access.Emergencies.
-func (d *Directory) ReviewGlass(_ context.Context, id, reviewer, outcome, note string, at time.Time) error {
+// ReviewEmergency implements access.Emergencies.
+func (d *Directory) ReviewEmergency(_ context.Context, id, reviewer, outcome, note string, at time.Time) error {
 	return d.change(func() error {
-		g, ok := d.AllGlasses[id]
+		g, ok := d.AllEmergencies[id]
 		if !ok || g.ReviewedBy != "" {
 			return access.ErrNotFound
 		}
 		g.ReviewedBy, g.Outcome, g.Note, g.Reviewed = reviewer, outcome, note, at
-		d.AllGlasses[id] = g
+		d.AllEmergencies[id] = g
 		return nil
 	})
 }

@@ -51,29 +51,29 @@ func (d *Directory) ReplaceFactors(_ context.Context, f access.Factor) error {
 	})
 }
 
-// OpenGlass and CountGlasses are as the store's; uncounted is what both fail with.
-func (d *Directory) OpenGlass(_ context.Context, g access.Glass, since time.Time, most int) (out access.Glass, err error) {
+// OpenEmergency and CountEmergencies are as the store's; uncounted is what both fail with.
+func (d *Directory) OpenEmergency(_ context.Context, g access.EmergencyAccess, since time.Time, most int) (out access.EmergencyAccess, err error) {
 	err = d.change(func() error {
 		c := d.tally(g, since)
 		switch {
 		case d.Uncounted != nil:
 			return d.Uncounted
 		case c.Open != "":
-			out = d.AllGlasses[c.Open]
+			out = d.AllEmergencies[c.Open]
 			out.Expires = g.Expires
 		case !c.Same && c.Others >= most:
-			return access.ErrGlassRate
+			return access.ErrEmergencyRate
 		default:
 			out = g
 		}
-		d.AllGlasses[out.ID] = out
+		d.AllEmergencies[out.ID] = out
 		return nil
 	})
 	return out, err
 }
 
-// CountGlasses implements access.Emergencies.
-func (d *Directory) CountGlasses(_ context.Context, g access.Glass, since time.Time) (c access.GlassCount, err error) {
+// CountEmergencies implements access.Emergencies.
+func (d *Directory) CountEmergencies(_ context.Context, g access.EmergencyAccess, since time.Time) (c access.EmergencyCount, err error) {
 	err = d.change(func() error { c = d.tally(g, since); return d.Uncounted })
 	if d.Counted != nil {
 		d.Counted(g)
@@ -81,13 +81,13 @@ func (d *Directory) CountGlasses(_ context.Context, g access.Glass, since time.T
 	return c, err
 }
 
-func (d *Directory) tally(g access.Glass, since time.Time) (c access.GlassCount) {
+func (d *Directory) tally(g access.EmergencyAccess, since time.Time) (c access.EmergencyCount) {
 	others := map[string]bool{}
-	for _, x := range d.AllGlasses {
+	for _, x := range d.AllEmergencies {
 		if !x.Opened.Before(since) {
 			c.All++
 		}
-		if x.PersonID != g.PersonID || x.Expires.Before(since.Add(access.GlassLife)) {
+		if x.PersonID != g.PersonID || x.Expires.Before(since.Add(access.EmergencyLife)) {
 			continue
 		}
 		if x.PatientID != g.PatientID {
@@ -95,7 +95,7 @@ func (d *Directory) tally(g access.Glass, since time.Time) (c access.GlassCount)
 			continue
 		}
 		c.Same = true
-		if x.Session == g.Session && x.Workstation == g.Workstation && x.ReviewedBy == "" && g.Opened.Before(x.Expires) && !x.Opened.Before(g.Expires.Add(-access.GlassLongest)) {
+		if x.Session == g.Session && x.Workstation == g.Workstation && x.ReviewedBy == "" && g.Opened.Before(x.Expires) && !x.Opened.Before(g.Expires.Add(-access.EmergencyLongest)) {
 			c.Open = x.ID
 		}
 	}

@@ -418,14 +418,14 @@ func secrets(t *testing.T, b *bench) {
 
 func emergencies(t *testing.T, b *bench) {
 	ctx, id := t.Context(), b.person(t, "grace")
-	g := access.Glass{ID: "g1", PersonID: id, PatientID: b.patient, Workstation: "w", Session: "s", Reason: "collapsed in the hall", Opened: b.now, Expires: b.now.Add(time.Hour)}
-	must(t, b.SaveGlass(ctx, g))
-	if all, err := b.UnreviewedGlasses(ctx); err != nil || len(all) != 1 || all[0].Reason != g.Reason {
+	g := access.EmergencyAccess{ID: "g1", PersonID: id, PatientID: b.patient, Workstation: "w", Session: "s", Reason: "collapsed in the hall", Opened: b.now, Expires: b.now.Add(time.Hour)}
+	must(t, b.SaveEmergency(ctx, g))
+	if all, err := b.UnreviewedEmergencies(ctx); err != nil || len(all) != 1 || all[0].Reason != g.Reason {
 		t.Errorf("unreviewed: %d, %v", len(all), err)
 	}
-	must(t, b.ReviewGlass(ctx, "g1", id, "justified", "fine", b.now))
-	is(t, b.ReviewGlass(ctx, "g1", id, "justified", "fine", b.now), store.ErrNotFound)
-	if all, err := b.Glasses(ctx, b.now.Add(-time.Hour), id, b.patient); err != nil || len(all) != 1 || all[0].Note != "fine" {
+	must(t, b.ReviewEmergency(ctx, "g1", id, "justified", "fine", b.now))
+	is(t, b.ReviewEmergency(ctx, "g1", id, "justified", "fine", b.now), store.ErrNotFound)
+	if all, err := b.Emergencies(ctx, b.now.Add(-time.Hour), id, b.patient); err != nil || len(all) != 1 || all[0].Note != "fine" {
 		t.Errorf("glasses: %d, %v", len(all), err)
 	}
 }
@@ -440,18 +440,18 @@ func emergenciesCount(t *testing.T, b *bench) {
 		must(t, err)
 		patients = append(patients, p)
 	}
-	make := func(name, patient string, at time.Time) access.Glass {
-		return access.Glass{ID: name, PersonID: id, PatientID: patient, Workstation: "w", Session: "s", Reason: "collapsed in the hall", Opened: at, Expires: at.Add(access.GlassLife)}
+	make := func(name, patient string, at time.Time) access.EmergencyAccess {
+		return access.EmergencyAccess{ID: name, PersonID: id, PatientID: patient, Workstation: "w", Session: "s", Reason: "collapsed in the hall", Opened: at, Expires: at.Add(access.EmergencyLife)}
 	}
 	var wg sync.WaitGroup
 	results := [12]error{}
 	for i := range results { // six patients, each pressed twice, all at once
 		wg.Go(func() {
-			_, results[i] = b.OpenGlass(ctx, make(fmt.Sprint("at-once-", i), patients[i%6], b.now), since, 3)
+			_, results[i] = b.OpenEmergency(ctx, make(fmt.Sprint("at-once-", i), patients[i%6], b.now), since, 3)
 		})
 	}
 	wg.Wait()
-	all, err := b.Glasses(ctx, since, id, "")
+	all, err := b.Emergencies(ctx, since, id, "")
 	must(t, err)
 	if len(all) != 3 {
 		t.Errorf("%d emergencies of a limit of 3 patients: %v", len(all), results)
@@ -461,30 +461,30 @@ func emergenciesCount(t *testing.T, b *bench) {
 		opened[g.PatientID] = g.ID
 	}
 	for i, err := range results {
-		if open := opened[patients[i%6]] != ""; open && err != nil || !open && !errors.Is(err, access.ErrGlassRate) {
+		if open := opened[patients[i%6]] != ""; open && err != nil || !open && !errors.Is(err, access.ErrEmergencyRate) {
 			t.Errorf("%s: %v", patients[i%6], err)
 		}
 	}
 	g := all[0]
 	later := b.now.Add(10 * time.Minute)
-	c, err := b.CountGlasses(ctx, make("again", g.PatientID, later), later.Add(-time.Hour))
+	c, err := b.CountEmergencies(ctx, make("again", g.PatientID, later), later.Add(-time.Hour))
 	must(t, err)
-	if want := (access.GlassCount{Same: true, Others: 2, Open: g.ID, All: 3}); c != want {
+	if want := (access.EmergencyCount{Same: true, Others: 2, Open: g.ID, All: 3}); c != want {
 		t.Errorf("%+v, not %+v", c, want)
 	}
-	renewed, err := b.OpenGlass(ctx, make("again", g.PatientID, later), later.Add(-time.Hour), 3)
+	renewed, err := b.OpenEmergency(ctx, make("again", g.PatientID, later), later.Add(-time.Hour), 3)
 	must(t, err)
-	if renewed.ID != g.ID || !renewed.Expires.Equal(later.Add(access.GlassLife)) || !renewed.Opened.Equal(g.Opened) || renewed.Reason != g.Reason {
+	if renewed.ID != g.ID || !renewed.Expires.Equal(later.Add(access.EmergencyLife)) || !renewed.Opened.Equal(g.Opened) || renewed.Reason != g.Reason {
 		t.Errorf("renewed: %+v", renewed)
 	}
 	other := make("another-session", g.PatientID, later)
 	other.Session = "s2"
-	if got, err := b.OpenGlass(ctx, other, later.Add(-time.Hour), 3); err != nil || got.ID != other.ID {
+	if got, err := b.OpenEmergency(ctx, other, later.Add(-time.Hour), 3); err != nil || got.ID != other.ID {
 		t.Errorf("in another session: %+v, %v", got, err)
 	}
 	// An hour later the others count no more; what was renewed does.
 	later = b.now.Add(time.Hour + time.Minute)
-	if c, err := b.CountGlasses(ctx, make("later", patients[0], later), later.Add(-time.Hour)); err != nil || c.Others+map[bool]int{true: 1}[c.Same] != 1 {
+	if c, err := b.CountEmergencies(ctx, make("later", patients[0], later), later.Add(-time.Hour)); err != nil || c.Others+map[bool]int{true: 1}[c.Same] != 1 {
 		t.Errorf("an hour later: %+v, %v", c, err)
 	}
 }

@@ -35,7 +35,7 @@ type reviewOut struct {
 
 // reviews are the emergency accesses; with open=1 only those without a judgement.
 func (h *handler) reviews(ctx context.Context, rq *api.Request) (any, error) {
-	list, err := h.Access.Glasses(ctx, rq.Subject, rq.URL.Query().Get("open") == "1")
+	list, err := h.Access.Emergencies(ctx, rq.Subject, rq.URL.Query().Get("open") == "1")
 	if err != nil {
 		return nil, err
 	}
@@ -94,7 +94,7 @@ func (h *handler) review(ctx context.Context, rq *api.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return nil, h.Access.ReviewGlass(ctx, rq.Subject, rq.PathValue("id"), in.Outcome, in.Note)
+	return nil, h.Access.ReviewEmergency(ctx, rq.Subject, rq.PathValue("id"), in.Outcome, in.Note)
 }
 
 // explain answers ?who=LOGIN&what=ACTION&on=KIND:ID: what the policies would say, and which rules decide. It supposes that

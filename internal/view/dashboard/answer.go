@@ -72,7 +72,7 @@ func statusOf(err error) (status int, text string) {
 		return http.StatusConflict, "Refreshed just now by another tab."
 	case errors.Is(err, access.ErrStepUp):
 		return http.StatusForbidden, "Prove again who you are; then this goes on."
-	case errors.Is(err, access.ErrGlassRate):
+	case errors.Is(err, access.ErrEmergencyRate):
 		return http.StatusTooManyRequests, "Too many patients were opened in emergencies in the last hour. Ask the ward to open this patient for you."
 	case errors.Is(err, signin.ErrPassword):
 		return http.StatusBadRequest, "A password has at least 10 characters and at most 512 bytes, and is not the old one."
@@ -128,7 +128,7 @@ func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, err error) {
 	switch {
 	case errors.As(err, &throttled):
 		answer.RetryAfter = int(throttled.RetryAfter.Seconds()) + 1
-	case errors.Is(err, access.ErrGlassRate):
+	case errors.Is(err, access.ErrEmergencyRate):
 		answer.RetryAfter = 600
 	case errors.As(err, &quota):
 		answer.RetryAfter = int(quota.RetryAfter.Seconds()) + 1

@@ -205,8 +205,8 @@ func TestBreakGlass(t *testing.T) {
 	w.signedIn("nurse").must("GET", "/api/patients/"+w.bela, nil, http.StatusForbidden)
 }
 
-// TestGlassEndsLive: the live view of an emergency ends with it, and says why.
-func TestGlassEndsLive(t *testing.T) {
+// TestEmergencyEndsLive: the live view of an emergency ends with it, and says why.
+func TestEmergencyEndsLive(t *testing.T) {
 	w := newWard(t)
 	b := w.signedIn("nurse")
 	sessions, err := w.store.SessionsOf(t.Context(), w.nurse)
@@ -219,8 +219,8 @@ func TestGlassEndsLive(t *testing.T) {
 	lasting := 2*time.Second + 20*time.Since(began)
 	now := time.Now().UTC()
 	end := now.Add(lasting)
-	if err := w.store.SaveGlass(t.Context(), access.Glass{ID: "bg-test", PersonID: w.nurse, PatientID: w.bela, Workstation: station, Session: sessions[0].ID,
-		Reason: "collapse in the corridor", Opened: end.Add(-access.GlassLife), Expires: end}); err != nil {
+	if err := w.store.SaveEmergency(t.Context(), access.EmergencyAccess{ID: "bg-test", PersonID: w.nurse, PatientID: w.bela, Workstation: station, Session: sessions[0].ID,
+		Reason: "collapse in the corridor", Opened: end.Add(-access.EmergencyLife), Expires: end}); err != nil {
 		t.Fatal(err)
 	}
 	conn := b.watch("patient=" + w.bela)

@@ -38,13 +38,13 @@ const (
 )
 
 var (
-	errSignedOut  = errors.New("dashboard: live view: signed out")
-	errPermission = errors.New("dashboard: live view: permission ended")
-	errGlassOver  = errors.New("dashboard: live view: emergency access over")
-	errConsent    = errors.New("dashboard: live view: patient withdrew consent")
-	errDischarged = errors.New("dashboard: live view: patient discharged")
-	errMovedAway  = errors.New("dashboard: live view: patient moved to another ward")
-	errLagged     = errors.New("dashboard: live view: client too slow")
+	errSignedOut     = errors.New("dashboard: live view: signed out")
+	errPermission    = errors.New("dashboard: live view: permission ended")
+	errEmergencyOver = errors.New("dashboard: live view: emergency access over")
+	errConsent       = errors.New("dashboard: live view: patient withdrew consent")
+	errDischarged    = errors.New("dashboard: live view: patient discharged")
+	errMovedAway     = errors.New("dashboard: live view: patient moved to another ward")
+	errLagged        = errors.New("dashboard: live view: client too slow")
 )
 
 // liveConn is one live connection, as the registry knows it.
@@ -225,7 +225,7 @@ func (v *liveViewer) farewell(why error) {
 		m.Reason, status = "signed_out", websocket.StatusPolicyViolation
 	case errors.Is(why, errPermission):
 		m.Reason, status = "permission", websocket.StatusPolicyViolation
-	case errors.Is(why, errGlassOver):
+	case errors.Is(why, errEmergencyOver):
 		m.Reason, status = "emergency_over", websocket.StatusPolicyViolation
 	case errors.Is(why, errConsent):
 		m.Reason, status = "consent", websocket.StatusPolicyViolation
@@ -414,7 +414,7 @@ func (v *liveViewer) recheck(ctx context.Context) error {
 // lost is why a patient may no longer be seen, as far as the viewer may know it: a discharge is none of the viewer's own rights.
 func (v *liveViewer) lost(ctx context.Context, patient string) error {
 	if slices.Contains(v.broken, patient) {
-		return errGlassOver
+		return errEmergencyOver
 	}
 	p, err := v.h.cfg.Store.Patient(ctx, patient)
 	was := v.wards[patient]

@@ -50,7 +50,7 @@ func Alone() []attack.Attack {
 		alone("persons-display-enable", "see live numbers without a person", "lets a disabled wall display of the ward in again", "/api/admin/identities/workstation/old-wall/enable", `{}`),
 		alone("persons-takeover", "become an auditor", "makes a one-time password for the auditor", "/api/admin/persons/auditor/password", `{}`),
 		office.InBureau(attack.Attack{ID: "persons-many-emergencies", Threat: "read one patient after the other as an emergency", Position: "a doctor",
-			Does: "opens four patients in emergencies within an hour, each in a session of its own", Expected: "three are opened, the fourth is refused", Right: attack.Fails(access.ErrGlassRate), Control: weaken.GlassRate},
+			Does: "opens four patients in emergencies within an hour, each in a session of its own", Expected: "three are opened, the fourth is refused", Right: attack.Fails(access.ErrEmergencyRate), Control: weaken.GlassRate},
 			func(ctx context.Context, o *office.Bureau) (attack.Result, error) {
 				for i := range 4 {
 					patient, err := o.Store.CreatePatient(ctx, "Somebody else")

@@ -14,7 +14,7 @@ import (
 func table(id, threat, position, does, question, right string, control weaken.Defence) attack.Attack {
 	return attack.Attack{ID: id, Threat: threat, Position: position, Does: does, Expected: "refused by the rules (" + right + ")", Right: attack.Reads(right), Control: control, Fast: true,
 		Run: func(ctx context.Context, _ *attack.Target) (attack.Result, error) {
-			w, err := access.ReadWorld(strings.NewReader(hospital + "refuse " + question + "\n"))
+			w, err := access.ReadScenario(strings.NewReader(hospital + "refuse " + question + "\n"))
 			if err != nil {
 				return attack.Result{}, err
 			}

@@ -28,7 +28,7 @@ func (h *Handler) emergencies(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	open, err := h.cfg.Access.OpenGlasses(ctx)
+	open, err := h.cfg.Access.OpenEmergencies(ctx)
 	if err != nil {
 		return err
 	}
@@ -55,7 +55,7 @@ func (h *Handler) emergencies(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-func (h *Handler) emergency(ctx context.Context, s access.Subject, g access.Glass, rooms layout) (e openEmergency, ok bool, err error) {
+func (h *Handler) emergency(ctx context.Context, s access.Subject, g access.EmergencyAccess, rooms layout) (e openEmergency, ok bool, err error) {
 	mine := g.PersonID == s.Person.ID && g.Session == s.Session
 	ref, err := h.cfg.Store.Patient(ctx, g.PatientID)
 	if errors.Is(err, access.ErrNotFound) {
@@ -79,7 +79,7 @@ func (h *Handler) emergency(ctx context.Context, s access.Subject, g access.Glas
 
 // brokenBy are the patients that emergencies of this very session hold open.
 func (h *Handler) brokenBy(ctx context.Context, s access.Subject) (patients []string) {
-	open, err := h.cfg.Access.OpenGlasses(ctx)
+	open, err := h.cfg.Access.OpenEmergencies(ctx)
 	if err != nil {
 		return nil // only the words of a farewell depend on it
 	}

@@ -16,34 +16,34 @@ import (
 // maxExclusions bounds whom one patient excludes.
 const maxExclusions = 200
 
-// maxGlasses bounds one answer.
-const maxGlasses = 10_000
+// maxEmergencies bounds one answer.
+const maxEmergencies = 10_000
 
-// SaveGlass records an emergency access. What was typed about the patient is sealed under the patient's key.
-func (s *Directory) SaveGlass(ctx context.Context, g access.Glass) error {
-	if err := checkGlass(g); err != nil {
+// SaveEmergency records an emergency access. What was typed about the patient is sealed under the patient's key.
+func (s *Directory) SaveEmergency(ctx context.Context, g access.EmergencyAccess) error {
+	if err := checkEmergency(g); err != nil {
 		return sealdb.Named("save emergency", err)
 	}
 	key, err := s.db.Key(ctx, sealdb.PatientKey(g.PatientID))
 	if err != nil {
 		return sealdb.Named("save emergency", err)
 	}
-	return sealdb.Named("save emergency", s.db.Urgently(ctx, func(ctx context.Context, tx *sql.Tx) error { return insertGlass(ctx, tx, key, g) }))
+	return sealdb.Named("save emergency", s.db.Urgently(ctx, func(ctx context.Context, tx *sql.Tx) error { return insertEmergency(ctx, tx, key, g) }))
 }
 
-// OpenGlass is SaveGlass within a limit: see access.Emergencies. The directory has one writer at a time, over all hubs, so that what it
+// OpenEmergency is SaveEmergency within a limit: see access.Emergencies. The directory has one writer at a time, over all hubs, so that what it
 // counts stays so until it is written.
-func (s *Directory) OpenGlass(ctx context.Context, g access.Glass, since time.Time, most int) (access.Glass, error) {
-	if err := checkGlass(g); err != nil {
-		return access.Glass{}, sealdb.Named("open emergency", err)
+func (s *Directory) OpenEmergency(ctx context.Context, g access.EmergencyAccess, since time.Time, most int) (access.EmergencyAccess, error) {
+	if err := checkEmergency(g); err != nil {
+		return access.EmergencyAccess{}, sealdb.Named("open emergency", err)
 	}
 	key, err := s.db.Key(ctx, sealdb.PatientKey(g.PatientID))
 	if err != nil {
-		return access.Glass{}, sealdb.Named("open emergency", err)
+		return access.EmergencyAccess{}, sealdb.Named("open emergency", err)
 	}
 	var renewed string
 	err = s.db.Urgently(ctx, func(ctx context.Context, tx *sql.Tx) error {
-		c, err := countGlasses(ctx, tx, g, since)
+		c, err := countEmergencies(ctx, tx, g, since)
 		if err != nil {
 			return err
 		}
@@ -51,66 +51,66 @@ func (s *Directory) OpenGlass(ctx context.Context, g access.Glass, since time.Ti
 			return sealdb.Affected(tx.ExecContext(ctx, "UPDATE glasses SET expires = ? WHERE id = ? AND reviewed IS NULL", sealdb.Micro(g.Expires), renewed))
 		}
 		if !c.Same && c.Others >= most {
-			return access.ErrGlassRate
+			return access.ErrEmergencyRate
 		}
-		return insertGlass(ctx, tx, key, g)
+		return insertEmergency(ctx, tx, key, g)
 	})
 	if err != nil || renewed == "" {
 		return g, sealdb.Named("open emergency", err)
 	}
 	// It is renewed: a caller that left meanwhile must not hear of a failure.
-	return s.Glass(context.WithoutCancel(ctx), renewed)
+	return s.Emergency(context.WithoutCancel(ctx), renewed)
 }
 
-// CountGlasses says how things stand before OpenGlass.
-func (s *Directory) CountGlasses(ctx context.Context, g access.Glass, since time.Time) (access.GlassCount, error) {
-	c, err := countGlasses(ctx, s.db.DB, g, since)
+// CountEmergencies says how things stand before OpenEmergency.
+func (s *Directory) CountEmergencies(ctx context.Context, g access.EmergencyAccess, since time.Time) (access.EmergencyCount, error) {
+	c, err := countEmergencies(ctx, s.db.DB, g, since)
 	if err == nil {
 		err = s.db.QueryRowContext(ctx, "SELECT count(*) FROM glasses WHERE opened >= ?", sealdb.Micro(since)).Scan(&c.All)
 	}
 	return c, sealdb.Named("count emergencies", err)
 }
 
-// countGlasses counts all but GlassCount.All. What is sealed in a row is not looked at: a damaged one must not keep the others from being
+// countEmergencies counts all but EmergencyCount.All. What is sealed in a row is not looked at: a damaged one must not keep the others from being
 // counted.
-func countGlasses(ctx context.Context, q sealdb.Querier, g access.Glass, since time.Time) (c access.GlassCount, err error) {
-	// One that was opened or renewed at a time lasts GlassLife from then on.
-	oldest, lately := sealdb.Micro(g.Opened.Add(-access.GlassLongest)), sealdb.Micro(since.Add(access.GlassLife))
+func countEmergencies(ctx context.Context, q sealdb.Querier, g access.EmergencyAccess, since time.Time) (c access.EmergencyCount, err error) {
+	// One that was opened or renewed at a time lasts EmergencyLife from then on.
+	oldest, lately := sealdb.Micro(g.Opened.Add(-access.EmergencyLongest)), sealdb.Micro(since.Add(access.EmergencyLife))
 	if err := q.QueryRowContext(ctx, `SELECT count(DISTINCT CASE WHEN patient <> ?1 THEN patient END), count(DISTINCT CASE WHEN patient = ?1 THEN patient END) > 0
 		FROM glasses WHERE person = ?2 AND opened >= ?3 AND expires >= ?4`, g.PatientID, g.PersonID, oldest, lately).Scan(&c.Others, &c.Same); err != nil {
 		return c, err
 	}
 	err = q.QueryRowContext(ctx, `SELECT id FROM glasses WHERE person = ? AND patient = ? AND session = ? AND workstation = ? AND reviewed IS NULL
 		AND expires > ? AND opened >= ? ORDER BY opened DESC LIMIT 1`, g.PersonID, g.PatientID, g.Session, g.Workstation, sealdb.Micro(g.Opened),
-		sealdb.Micro(g.Expires.Add(-access.GlassLongest))).Scan(&c.Open)
+		sealdb.Micro(g.Expires.Add(-access.EmergencyLongest))).Scan(&c.Open)
 	if errors.Is(err, sql.ErrNoRows) {
 		err = nil
 	}
 	return c, err
 }
 
-func checkGlass(g access.Glass) error {
+func checkEmergency(g access.EmergencyAccess) error {
 	return errors.Join(sealdb.CheckID("emergency id", g.ID), sealdb.CheckText("workstation", g.Workstation, 1, sealdb.MaxID), sealdb.CheckText("session", g.Session, 1, sealdb.MaxID),
-		sealdb.CheckText("reason", g.Reason, 1, 4*access.MaxGlassReason))
+		sealdb.CheckText("reason", g.Reason, 1, 4*access.MaxEmergencyReason))
 }
 
-func insertGlass(ctx context.Context, tx *sql.Tx, key seal.Key, g access.Glass) error {
+func insertEmergency(ctx context.Context, tx *sql.Tx, key seal.Key, g access.EmergencyAccess) error {
 	_, err := tx.ExecContext(ctx, `INSERT INTO glasses (id, person, patient, workstation, session, sealed_reason, opened, expires)
 		VALUES (?, ?, ?, ?, ?, ?, ?, ?)`, g.ID, g.PersonID, g.PatientID, g.Workstation, g.Session,
 		key.Seal([]byte(g.Reason), sealdb.Associated("emergency reason", g.ID)), sealdb.Micro(g.Opened), sealdb.Micro(g.Expires))
 	return err
 }
 
-const selectGlass = `SELECT id, person, patient, workstation, session, sealed_reason, opened, expires, coalesce(reviewer, ''), reviewed,
+const selectEmergency = `SELECT id, person, patient, workstation, session, sealed_reason, opened, expires, coalesce(reviewer, ''), reviewed,
 	outcome, sealed_note FROM glasses`
 
-func (s *Directory) scanGlass(ctx context.Context, r sealdb.Scanner) (g access.Glass, err error) {
+func (s *Directory) scanEmergency(ctx context.Context, r sealdb.Scanner) (g access.EmergencyAccess, err error) {
 	var reason, note []byte
 	var opened, expires int64
 	var reviewed *int64
 	if err := r.Scan(&g.ID, &g.PersonID, &g.PatientID, &g.Workstation, &g.Session, &reason, &opened, &expires, &g.ReviewedBy, &reviewed,
 		&g.Outcome, &note); err != nil {
-		return access.Glass{}, err
+		return access.EmergencyAccess{}, err
 	}
 	g.Opened, g.Expires, g.Reviewed = sealdb.FromMicro(opened), sealdb.FromMicro(expires), sealdb.FromOptional(reviewed)
 	key, err := s.db.Key(ctx, sealdb.PatientKey(g.PatientID))
@@ -120,11 +120,11 @@ func (s *Directory) scanGlass(ctx context.Context, r sealdb.Scanner) (g access.G
 		return g, nil
 	}
 	if err != nil {
-		return access.Glass{}, err
+		return access.EmergencyAccess{}, err
 	}
-	g.Reason = s.glassText(ctx, key, reason, "emergency reason", g.ID)
+	g.Reason = s.emergencyText(ctx, key, reason, "emergency reason", g.ID)
 	if note != nil {
-		g.Note = s.glassText(ctx, key, note, "emergency note", g.ID)
+		g.Note = s.emergencyText(ctx, key, note, "emergency note", g.ID)
 	}
 	return g, nil
 }
@@ -132,9 +132,9 @@ func (s *Directory) scanGlass(ctx context.Context, r sealdb.Scanner) (g access.G
 // DamagedText is in the place of what was written about an emergency and cannot be read any more.
 const DamagedText = "(damaged: cannot be read)"
 
-// glassText opens what was written about an emergency. One that is damaged must neither hide the others nor end an access that lasts:
+// emergencyText opens what was written about an emergency. One that is damaged must neither hide the others nor end an access that lasts:
 // that one was opened stands beside it in clear.
-func (s *Directory) glassText(ctx context.Context, key seal.Key, sealed []byte, what, id string) string {
+func (s *Directory) emergencyText(ctx context.Context, key seal.Key, sealed []byte, what, id string) string {
 	text, err := key.Open(sealed, sealdb.Associated(what, id))
 	if err != nil {
 		s.db.Log.ErrorContext(ctx, "the text of an emergency is damaged, or was changed; the audit log has its reason", "emergency", id, "which", what)
@@ -143,8 +143,8 @@ func (s *Directory) glassText(ctx context.Context, key seal.Key, sealed []byte, 
 	return string(text)
 }
 
-// Glasses are the emergency accesses opened since then, newest first, of one person and one patient if they are given.
-func (s *Directory) Glasses(ctx context.Context, since time.Time, personID, patientID string) ([]access.Glass, error) {
+// Emergencies are the emergency accesses opened since then, newest first, of one person and one patient if they are given.
+func (s *Directory) Emergencies(ctx context.Context, since time.Time, personID, patientID string) ([]access.EmergencyAccess, error) {
 	where, args := []string{"opened >= ?"}, []any{sealdb.Micro(since)}
 	if personID != "" {
 		where, args = append(where, "person = ?"), append(args, personID)
@@ -152,32 +152,32 @@ func (s *Directory) Glasses(ctx context.Context, since time.Time, personID, pati
 	if patientID != "" {
 		where, args = append(where, "patient = ?"), append(args, patientID)
 	}
-	all, err := sealdb.List(ctx, s.db.DB, func(r *sql.Rows) (access.Glass, error) { return s.scanGlass(ctx, r) },
-		selectGlass+" WHERE "+strings.Join(where, " AND ")+" ORDER BY opened DESC LIMIT ?", append(args, maxGlasses)...)
+	all, err := sealdb.List(ctx, s.db.DB, func(r *sql.Rows) (access.EmergencyAccess, error) { return s.scanEmergency(ctx, r) },
+		selectEmergency+" WHERE "+strings.Join(where, " AND ")+" ORDER BY opened DESC LIMIT ?", append(args, maxEmergencies)...)
 	return all, sealdb.Named("emergencies", err)
 }
 
-// UnreviewedGlasses are the emergency accesses that were not judged yet, oldest first.
-func (s *Directory) UnreviewedGlasses(ctx context.Context) ([]access.Glass, error) {
-	all, err := sealdb.List(ctx, s.db.DB, func(r *sql.Rows) (access.Glass, error) { return s.scanGlass(ctx, r) },
-		selectGlass+" WHERE reviewed IS NULL ORDER BY opened LIMIT ?", maxGlasses)
+// UnreviewedEmergencies are the emergency accesses that were not judged yet, oldest first.
+func (s *Directory) UnreviewedEmergencies(ctx context.Context) ([]access.EmergencyAccess, error) {
+	all, err := sealdb.List(ctx, s.db.DB, func(r *sql.Rows) (access.EmergencyAccess, error) { return s.scanEmergency(ctx, r) },
+		selectEmergency+" WHERE reviewed IS NULL ORDER BY opened LIMIT ?", maxEmergencies)
 	return all, sealdb.Named("emergencies", err)
 }
 
-// Glass is one emergency access.
-func (s *Directory) Glass(ctx context.Context, id string) (access.Glass, error) {
-	g, err := s.scanGlass(ctx, s.db.QueryRowContext(ctx, selectGlass+" WHERE id = ?", id))
+// EmergencyAccess is one emergency access.
+func (s *Directory) Emergency(ctx context.Context, id string) (access.EmergencyAccess, error) {
+	g, err := s.scanEmergency(ctx, s.db.QueryRowContext(ctx, selectEmergency+" WHERE id = ?", id))
 	return g, sealdb.Named("emergency", err)
 }
 
-// ReviewGlass writes what a reviewer says; ErrNotFound if there is no such emergency or it has been judged. Of a patient who was
+// ReviewEmergency writes what a reviewer says; ErrNotFound if there is no such emergency or it has been judged. Of a patient who was
 // forgotten meanwhile the verdict is kept, and a note is ErrInvalid: there is no key left to seal it under.
-func (s *Directory) ReviewGlass(ctx context.Context, id, reviewer, outcome, note string, at time.Time) error {
-	g, err := s.Glass(ctx, id)
+func (s *Directory) ReviewEmergency(ctx context.Context, id, reviewer, outcome, note string, at time.Time) error {
+	g, err := s.Emergency(ctx, id)
 	if err != nil {
 		return sealdb.Named("review emergency", err)
 	}
-	if err := sealdb.CheckText("note", note, 0, 4*access.MaxGlassReason); err != nil {
+	if err := sealdb.CheckText("note", note, 0, 4*access.MaxEmergencyReason); err != nil {
 		return sealdb.Named("review emergency", err)
 	}
 	key, err := s.db.Key(ctx, sealdb.PatientKey(g.PatientID))
