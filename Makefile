@@ -62,7 +62,7 @@ RACED = $(shell go list -test -f '{{.ImportPath}} {{join .Deps " "}}' ./internal
 # UNRACED are tests of these packages that say nothing about races: the browser is not ours, and what a password costs is the product's. norace
 # has them.
 UNRACED = ^(TestScreens|TestLateScreens|TestAbsentScreens|TestSteppedScreens|TestGerman|TestPasswordHash|TestForeignHashes)$$
-UNRACEDIN = ./internal/signin ./internal/view/dashboard
+UNRACEDIN = ./internal/hub/signin ./internal/view/dashboard
 
 # SQLite comes as Go code, half of the time under the race detector, and locks nothing that we could get wrong: its own memory is not watched, ours
 # around it is. cheaphash is the seam for password hashes of little cost; cmd/vitalseal does not compile with it.
@@ -98,7 +98,7 @@ race: web ## the unit tests under the race detector: all that do not embed OpenZ
 	CGO_ENABLED=1 $(TESTTMP) go test $(RACEFLAGS) -timeout 20m $(RACED)
 
 postgres: deps ## the store's tests once more, with PostgreSQL in place of files
-	VITALSEAL_STORE=postgres $(TESTTMP) go test -count=1 -timeout 20m ./internal/store ./internal/channel ./internal/archive/...
+	VITALSEAL_STORE=postgres $(TESTTMP) go test -count=1 -timeout 20m ./internal/hub/store ./internal/hub/channel ./internal/hub/archive/...
 
 fuzz: ## every fuzz target for FUZZTIME (2m)
 	@scripts/fuzz.sh $(FUZZTIME)
@@ -113,7 +113,7 @@ SOAK ?= 30m
 soak: SHELL := /bin/bash
 soak: build ## every fault for SOAK (30m), four tests one after the other; ends with the accounts, soak.log has everything
 	set -o pipefail; VITALSEAL_SOAK=$(SOAK) go test -count=1 -p 1 -timeout 0 -v -run '^(TestPowerLoss|TestBadWire|TestFaults)$$' \
-	  ./internal/outbox ./internal/store ./internal/gateway ./cmd/vitalseal | tee soak.log | grep -E 'ACCOUNT|[0-9]+ x |^(---|ok|FAIL|panic)'
+	  ./internal/way/outbox ./internal/hub/store ./internal/patient/gateway ./cmd/vitalseal | tee soak.log | grep -E 'ACCOUNT|[0-9]+ x |^(---|ok|FAIL|panic)'
 
 vulnerabilities: $(VULN) web ## known vulnerabilities that the code can reach (asks vuln.go.dev)
 	$(VULN) ./...

@@ -28,7 +28,7 @@ if (run.status !== 0) {
   process.exit(1);
 }
 
-// A line of the profile: vitalseal/internal/seal/key.go:26.23,30.2 3 1 (statements, and how often they ran).
+// A line of the profile: vitalseal/internal/way/seal/key.go:26.23,30.2 3 1 (statements, and how often they ran).
 const blocks = new Map();
 for (const line of readFileSync(profile, 'utf8').split('\n').slice(1).filter(Boolean)) {
   const [place, statements, count] = line.split(' ');

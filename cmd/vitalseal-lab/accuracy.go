@@ -10,8 +10,8 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
-	"vitalseal/internal/cli"
 	"vitalseal/internal/lab/accuracy"
+	"vitalseal/internal/shared/cli"
 )
 
 func accuracyCommand() *cobra.Command {

@@ -11,9 +11,9 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"vitalseal/internal/cli"
 	"vitalseal/internal/lab/attack"
 	"vitalseal/internal/lab/attack/catalogue"
+	"vitalseal/internal/shared/cli"
 )
 
 func attackCommand() *cobra.Command {

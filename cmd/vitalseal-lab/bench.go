@@ -11,8 +11,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"vitalseal/internal/cli"
 	"vitalseal/internal/lab/bench"
+	"vitalseal/internal/shared/cli"
 )
 
 func benchCommand() *cobra.Command {

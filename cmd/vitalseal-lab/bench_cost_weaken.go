@@ -13,8 +13,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"vitalseal/internal/cli"
 	"vitalseal/internal/lab/bench"
+	"vitalseal/internal/shared/cli"
 )
 
 // benchCost measures what security costs. Only the test build can: the product has no such switch.

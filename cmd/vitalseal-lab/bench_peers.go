@@ -10,9 +10,9 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"vitalseal/internal/cli"
 	"vitalseal/internal/lab/bench"
 	"vitalseal/internal/lab/peers"
+	"vitalseal/internal/shared/cli"
 )
 
 func benchPeers() *cobra.Command {

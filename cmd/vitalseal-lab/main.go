@@ -12,7 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"vitalseal/internal/cli"
+	"vitalseal/internal/shared/cli"
 )
 
 // version is set at link time (-X main.version=...).

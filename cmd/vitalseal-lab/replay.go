@@ -13,12 +13,12 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"vitalseal/internal/cli"
 	"vitalseal/internal/lab/accuracy"
-	"vitalseal/internal/recording"
-	"vitalseal/internal/sensor/bench"
-	"vitalseal/internal/signal"
-	"vitalseal/internal/vitals"
+	"vitalseal/internal/measurement/recording"
+	"vitalseal/internal/measurement/vitals"
+	"vitalseal/internal/patient/sensor/bench"
+	"vitalseal/internal/patient/signal"
+	"vitalseal/internal/shared/cli"
 )
 
 func replayCommand() *cobra.Command {

@@ -9,8 +9,8 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
-	"vitalseal/internal/sensor/bench"
-	"vitalseal/internal/vitals"
+	"vitalseal/internal/measurement/vitals"
+	"vitalseal/internal/patient/sensor/bench"
 )
 
 // pulse FILE SECONDS BPM writes a bedside monitor's recording of a simulated patient, with an electrocardiogram that

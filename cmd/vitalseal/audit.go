@@ -14,9 +14,9 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"vitalseal/internal/administer"
-	"vitalseal/internal/audit"
-	"vitalseal/internal/cli"
+	"vitalseal/internal/shared/audit"
+	"vitalseal/internal/shared/cli"
+	"vitalseal/internal/workstation/administer"
 )
 
 func auditCommand() *cobra.Command {

@@ -12,7 +12,7 @@ import (
 	"testing"
 	"time"
 
-	"vitalseal/internal/audit"
+	"vitalseal/internal/shared/audit"
 )
 
 // ran is how a command ended.

@@ -11,9 +11,9 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"vitalseal/internal/administer"
-	"vitalseal/internal/cli"
-	"vitalseal/internal/view/client"
+	"vitalseal/internal/shared/cli"
+	"vitalseal/internal/workstation/administer"
+	"vitalseal/internal/workstation/client"
 )
 
 // The kinds of ids that have names.

@@ -8,8 +8,8 @@ import (
 	"strings"
 	"testing"
 
-	"vitalseal/internal/audit"
-	"vitalseal/internal/view/client"
+	"vitalseal/internal/shared/audit"
+	"vitalseal/internal/workstation/client"
 )
 
 // TestExportedNames: the text of an entry has what its ids mean beside them, by what the hub tells the

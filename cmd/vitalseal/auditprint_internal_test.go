@@ -5,7 +5,7 @@ import (
 	"strings"
 	"testing"
 
-	"vitalseal/internal/audit"
+	"vitalseal/internal/shared/audit"
 )
 
 // TestEntriesAboutSeveralPatients: the text says whom, for a list and for an act that concerns two.

@@ -5,9 +5,9 @@ import (
 	"slices"
 	"strings"
 
-	"vitalseal/internal/access"
-	"vitalseal/internal/audit"
-	"vitalseal/internal/cli"
+	"vitalseal/internal/hub/access"
+	"vitalseal/internal/shared/audit"
+	"vitalseal/internal/shared/cli"
 )
 
 // auditTerms are what an export asks for, and whether the log knows it at all: "no entries" is no

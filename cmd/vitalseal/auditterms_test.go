@@ -3,7 +3,7 @@ package main
 import (
 	"testing"
 
-	"vitalseal/internal/audit"
+	"vitalseal/internal/shared/audit"
 )
 
 // TestAuditTerms: an export that finds nothing says when it was asked for what does not exist.

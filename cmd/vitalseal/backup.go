@@ -12,10 +12,10 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"vitalseal/internal/audit"
-	"vitalseal/internal/cli"
-	"vitalseal/internal/seal"
-	"vitalseal/internal/store"
+	"vitalseal/internal/hub/store"
+	"vitalseal/internal/shared/audit"
+	"vitalseal/internal/shared/cli"
+	"vitalseal/internal/way/seal"
 )
 
 // secretFiles of a hub's data folder go with the keys; openFiles go with the rest.

@@ -7,10 +7,10 @@ import (
 	"strings"
 	"testing"
 
-	"vitalseal/internal/audit"
-	"vitalseal/internal/directory"
-	"vitalseal/internal/seal"
-	"vitalseal/internal/store"
+	"vitalseal/internal/hub/directory"
+	"vitalseal/internal/hub/store"
+	"vitalseal/internal/shared/audit"
+	"vitalseal/internal/way/seal"
 )
 
 // hubData makes a hub's data folder with a ward and an audit log, and leaves it as a stopped hub does.

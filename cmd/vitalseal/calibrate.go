@@ -9,9 +9,9 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"vitalseal/internal/cli"
-	"vitalseal/internal/recording"
-	"vitalseal/internal/signal"
+	"vitalseal/internal/measurement/recording"
+	"vitalseal/internal/patient/signal"
+	"vitalseal/internal/shared/cli"
 )
 
 func calibrateCommand() *cobra.Command {

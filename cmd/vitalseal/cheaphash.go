@@ -2,5 +2,5 @@
 
 package main
 
-// The tag is for tests alone, see internal/access/cost_cheap.go: this file does not compile.
+// The tag is for tests alone, see internal/hub/access/cost_cheap.go: this file does not compile.
 var _ = cheapPasswordHashesAreForTestsAlone

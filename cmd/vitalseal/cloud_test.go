@@ -9,7 +9,7 @@ import (
 	"strings"
 	"testing"
 
-	"vitalseal/internal/view/client"
+	"vitalseal/internal/workstation/client"
 )
 
 // TestCloud: a patient's channel goes sealed through an egress to a second, independent deployment in the cloud's place, over TLS; its

@@ -6,8 +6,8 @@ import (
 	"io"
 	"os"
 
-	"vitalseal/internal/cli"
-	"vitalseal/internal/yamlfile"
+	"vitalseal/internal/shared/cli"
+	"vitalseal/internal/shared/yamlfile"
 )
 
 // maxConfigBytes bounds a configuration file.

@@ -15,12 +15,12 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
 
-	"vitalseal/internal/cli"
-	"vitalseal/internal/connect"
-	"vitalseal/internal/overlay"
-	"vitalseal/internal/overlay/openziti"
-	"vitalseal/internal/process"
-	"vitalseal/internal/view/client"
+	"vitalseal/internal/shared/cli"
+	"vitalseal/internal/shared/process"
+	"vitalseal/internal/way/overlay"
+	"vitalseal/internal/way/overlay/openziti"
+	"vitalseal/internal/workstation/client"
+	"vitalseal/internal/workstation/connect"
 )
 
 func connectCommand() *cobra.Command {

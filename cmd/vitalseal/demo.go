@@ -8,8 +8,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"vitalseal/internal/cli"
 	"vitalseal/internal/demo"
+	"vitalseal/internal/shared/cli"
 )
 
 func demoCommand() *cobra.Command {

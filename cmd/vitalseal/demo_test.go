@@ -17,8 +17,8 @@ import (
 	"testing"
 	"time"
 
-	"vitalseal/internal/gateway"
-	"vitalseal/internal/view/client"
+	"vitalseal/internal/patient/gateway"
+	"vitalseal/internal/workstation/client"
 )
 
 // TestDemo looks at one demo from all sides: in a browser, and at the account of every chunk while an identity is

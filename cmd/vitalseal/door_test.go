@@ -12,7 +12,7 @@ import (
 
 	"github.com/chromedp/chromedp"
 
-	"vitalseal/internal/view/client"
+	"vitalseal/internal/workstation/client"
 )
 
 // TestDoorInABrowser lets a real browser in at a workstation's address as a deployment has it: TLS, a launch link, and the

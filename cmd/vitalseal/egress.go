@@ -7,10 +7,10 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"vitalseal/internal/cli"
-	"vitalseal/internal/overlay"
-	"vitalseal/internal/overlay/openziti"
-	"vitalseal/internal/sink/egress"
+	"vitalseal/internal/hub/sink/egress"
+	"vitalseal/internal/shared/cli"
+	"vitalseal/internal/way/overlay"
+	"vitalseal/internal/way/overlay/openziti"
 )
 
 func egressCommand() *cobra.Command {

@@ -11,9 +11,9 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"vitalseal/internal/cli"
-	"vitalseal/internal/overlay"
-	"vitalseal/internal/overlay/openziti"
+	"vitalseal/internal/shared/cli"
+	"vitalseal/internal/way/overlay"
+	"vitalseal/internal/way/overlay/openziti"
 )
 
 // maxTicketInput bounds what is read of a ticket from standard input.

@@ -16,10 +16,10 @@ import (
 	"testing"
 	"time"
 
-	"vitalseal/internal/delivery"
-	"vitalseal/internal/gateway"
-	"vitalseal/internal/outbox"
-	"vitalseal/internal/vitals"
+	"vitalseal/internal/measurement/vitals"
+	"vitalseal/internal/patient/gateway"
+	"vitalseal/internal/way/delivery"
+	"vitalseal/internal/way/outbox"
 )
 
 // TestFaults kills and freezes the real processes, with the real network, at random instants: the gateway, the hub, and the

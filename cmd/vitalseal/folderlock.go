@@ -7,7 +7,7 @@ import (
 	"path/filepath"
 	"syscall"
 
-	"vitalseal/internal/cli"
+	"vitalseal/internal/shared/cli"
 )
 
 // holdFolder keeps a second process from serving the same thing of a folder: two would overwrite each other's connect.json and keys,

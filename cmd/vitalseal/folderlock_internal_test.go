@@ -8,7 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"vitalseal/internal/cli"
+	"vitalseal/internal/shared/cli"
 )
 
 // TestHoldFolder: a second connect on a folder is refused before it changes anything, and may begin when the first has ended.

@@ -6,11 +6,11 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"vitalseal/internal/cli"
-	"vitalseal/internal/gateway"
-	"vitalseal/internal/overlay/openziti"
-	"vitalseal/internal/sensor"
-	"vitalseal/internal/sensor/bench"
+	"vitalseal/internal/patient/gateway"
+	"vitalseal/internal/patient/sensor"
+	"vitalseal/internal/patient/sensor/bench"
+	"vitalseal/internal/shared/cli"
+	"vitalseal/internal/way/overlay/openziti"
 )
 
 var errMissingConfig = errors.New("--config: missing")

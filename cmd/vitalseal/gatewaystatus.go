@@ -14,9 +14,9 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"vitalseal/internal/cli"
-	"vitalseal/internal/gateway"
-	"vitalseal/internal/sensor"
+	"vitalseal/internal/patient/gateway"
+	"vitalseal/internal/patient/sensor"
+	"vitalseal/internal/shared/cli"
 )
 
 // statusStale is the age from which the file of a gateway without a socket says that it does not run: it is written each second.

@@ -9,8 +9,8 @@ import (
 	"testing"
 	"time"
 
-	"vitalseal/internal/gateway"
-	"vitalseal/internal/gateway/legacy"
+	"vitalseal/internal/patient/gateway"
+	"vitalseal/internal/patient/gateway/legacy"
 )
 
 // TestGatewayStatusText: what an engineer at the bed needs is there, in words.

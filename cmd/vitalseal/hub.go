@@ -10,12 +10,12 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"vitalseal/internal/cli"
-	"vitalseal/internal/fleet"
 	"vitalseal/internal/hub"
-	"vitalseal/internal/overlay/manage"
-	"vitalseal/internal/overlay/openziti"
-	"vitalseal/internal/store"
+	"vitalseal/internal/hub/fleet"
+	"vitalseal/internal/hub/store"
+	"vitalseal/internal/shared/cli"
+	"vitalseal/internal/way/overlay/manage"
+	"vitalseal/internal/way/overlay/openziti"
 )
 
 // network is the real one: OpenZiti, embedded or external.

@@ -18,10 +18,10 @@ import (
 	"github.com/chromedp/chromedp"
 	"github.com/coder/websocket"
 
-	"vitalseal/internal/audit"
-	"vitalseal/internal/gateway"
-	"vitalseal/internal/store/storetest/pgserver"
-	"vitalseal/internal/vitals"
+	"vitalseal/internal/hub/store/storetest/pgserver"
+	"vitalseal/internal/measurement/vitals"
+	"vitalseal/internal/patient/gateway"
+	"vitalseal/internal/shared/audit"
 )
 
 // TestThreeHubs kills each of three hubs on one database while gateways send and a nurse looks: every chunk is stored once, the

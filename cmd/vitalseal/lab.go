@@ -8,7 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"vitalseal/internal/cli"
+	"vitalseal/internal/shared/cli"
 )
 
 // labCommands are the commands of the laboratory's binary, vitalseal-lab. Here each is an alias: it gives its whole command line to

@@ -21,10 +21,10 @@ import (
 
 	"github.com/pquerna/otp/totp"
 
-	"vitalseal/internal/seal"
-	"vitalseal/internal/store"
-	"vitalseal/internal/view/client"
-	"vitalseal/internal/vitals"
+	"vitalseal/internal/hub/store"
+	"vitalseal/internal/measurement/vitals"
+	"vitalseal/internal/way/seal"
+	"vitalseal/internal/workstation/client"
 )
 
 // needle is something that must stand in no file but, where it has one, its own.

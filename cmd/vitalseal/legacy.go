@@ -10,9 +10,9 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"vitalseal/internal/cli"
-	"vitalseal/internal/gateway"
-	"vitalseal/internal/gateway/legacy"
+	"vitalseal/internal/patient/gateway"
+	"vitalseal/internal/patient/gateway/legacy"
+	"vitalseal/internal/shared/cli"
 )
 
 func gatewayLegacyCommand() *cobra.Command {

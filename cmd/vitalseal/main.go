@@ -8,9 +8,9 @@ package main
 import (
 	"github.com/spf13/cobra"
 
-	"vitalseal/internal/administer"
+	"vitalseal/internal/workstation/administer"
 
-	"vitalseal/internal/cli"
+	"vitalseal/internal/shared/cli"
 )
 
 // version is set at link time (-X main.version=...).

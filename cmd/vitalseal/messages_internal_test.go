@@ -9,10 +9,10 @@ import (
 	"strings"
 	"testing"
 
-	"vitalseal/internal/cli"
 	"vitalseal/internal/hub"
-	"vitalseal/internal/store"
-	"vitalseal/internal/view/client"
+	"vitalseal/internal/hub/store"
+	"vitalseal/internal/shared/cli"
+	"vitalseal/internal/workstation/client"
 )
 
 // TestAnAddressOfAnotherMachine: the overlay and a router do not start over and over on an address that they cannot listen on.

@@ -8,9 +8,9 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"vitalseal/internal/cli"
-	"vitalseal/internal/overlay"
-	"vitalseal/internal/overlay/node"
+	"vitalseal/internal/shared/cli"
+	"vitalseal/internal/way/overlay"
+	"vitalseal/internal/way/overlay/node"
 )
 
 func overlayCommand() *cobra.Command {

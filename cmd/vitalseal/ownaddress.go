@@ -8,7 +8,7 @@ import (
 	"strings"
 	"syscall"
 
-	"vitalseal/internal/cli"
+	"vitalseal/internal/shared/cli"
 )
 
 // listens is an address that a flag gave to listen on.

@@ -11,10 +11,10 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"vitalseal/internal/cli"
-	"vitalseal/internal/connect"
-	"vitalseal/internal/overlay"
+	"vitalseal/internal/shared/cli"
 	"vitalseal/internal/view/thingspeak"
+	"vitalseal/internal/way/overlay"
+	"vitalseal/internal/workstation/connect"
 )
 
 // programFlags are the addresses of connect --service thingspeak.

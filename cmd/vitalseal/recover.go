@@ -10,9 +10,9 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"vitalseal/internal/cli"
 	"vitalseal/internal/hub"
-	"vitalseal/internal/store"
+	"vitalseal/internal/hub/store"
+	"vitalseal/internal/shared/cli"
 )
 
 // recoverCommand is the way back in for an operator who holds the hub's root key and disk.

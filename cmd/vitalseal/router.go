@@ -7,10 +7,10 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"vitalseal/internal/cli"
-	"vitalseal/internal/overlay"
-	"vitalseal/internal/overlay/node"
-	"vitalseal/internal/overlay/openziti"
+	"vitalseal/internal/shared/cli"
+	"vitalseal/internal/way/overlay"
+	"vitalseal/internal/way/overlay/node"
+	"vitalseal/internal/way/overlay/openziti"
 )
 
 func routerCommand() *cobra.Command {

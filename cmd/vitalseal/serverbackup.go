@@ -11,10 +11,10 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"vitalseal/internal/cli"
-	"vitalseal/internal/overlay/node"
-	"vitalseal/internal/seal"
-	"vitalseal/internal/store"
+	"vitalseal/internal/hub/store"
+	"vitalseal/internal/shared/cli"
+	"vitalseal/internal/way/overlay/node"
+	"vitalseal/internal/way/seal"
 )
 
 // Folders beside the keys of a backup.

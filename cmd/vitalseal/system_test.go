@@ -17,10 +17,10 @@ import (
 	"testing"
 	"time"
 
-	"vitalseal/internal/delivery"
-	"vitalseal/internal/gateway"
-	"vitalseal/internal/outbox"
-	"vitalseal/internal/vitals"
+	"vitalseal/internal/measurement/vitals"
+	"vitalseal/internal/patient/gateway"
+	"vitalseal/internal/way/delivery"
+	"vitalseal/internal/way/outbox"
 )
 
 // testDisabledSensor disables one sensor's identity: its stream stops within five seconds, its neighbour on the same

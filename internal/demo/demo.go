@@ -23,8 +23,8 @@ import (
 	"strings"
 	"time"
 
-	"vitalseal/internal/process"
-	"vitalseal/internal/view/client"
+	"vitalseal/internal/shared/process"
+	"vitalseal/internal/workstation/client"
 )
 
 // MaxPatients is as many as one machine's demo is meant for.

@@ -8,7 +8,7 @@ import (
 	"net/http"
 	"os"
 
-	"vitalseal/internal/view/client"
+	"vitalseal/internal/workstation/client"
 )
 
 // MaxHubs is as many hubs as a demo starts.

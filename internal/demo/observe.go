@@ -12,8 +12,8 @@ import (
 
 	"github.com/coder/websocket"
 
-	"vitalseal/internal/sensor/bench"
-	"vitalseal/internal/view/client"
+	"vitalseal/internal/patient/sensor/bench"
+	"vitalseal/internal/workstation/client"
 )
 
 const (

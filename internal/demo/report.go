@@ -10,7 +10,7 @@ import (
 	"net/http"
 	"slices"
 
-	"vitalseal/internal/view/client"
+	"vitalseal/internal/workstation/client"
 )
 
 // report is what a run measured; its JSON form is the demo's machine-readable result.

@@ -11,9 +11,9 @@ import (
 	"path/filepath"
 	"time"
 
-	"vitalseal/internal/gateway"
-	"vitalseal/internal/sensor/bench"
-	"vitalseal/internal/view/client"
+	"vitalseal/internal/patient/gateway"
+	"vitalseal/internal/patient/sensor/bench"
+	"vitalseal/internal/workstation/client"
 )
 
 // ward is what the demo seeded on its first start and must know on later ones. It is kept in a 0600 file: it holds

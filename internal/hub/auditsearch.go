@@ -6,7 +6,7 @@ import (
 	"errors"
 	"fmt"
 
-	"vitalseal/internal/audit"
+	"vitalseal/internal/shared/audit"
 	"vitalseal/internal/view/admin"
 )
 

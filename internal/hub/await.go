@@ -9,7 +9,7 @@ import (
 	"strings"
 	"time"
 
-	"vitalseal/internal/fleet"
+	"vitalseal/internal/hub/fleet"
 )
 
 const (

@@ -15,7 +15,7 @@ import (
 	"testing"
 	"testing/synctest"
 
-	"vitalseal/internal/fleet"
+	"vitalseal/internal/hub/fleet"
 )
 
 // TestHubWaitsForTheOverlay: a controller that is not there yet is waited for; one that refuses, and one that never comes, end the start.

@@ -7,12 +7,12 @@ import (
 	"net"
 	"os"
 
-	"vitalseal/internal/access"
-	"vitalseal/internal/fleet"
-	"vitalseal/internal/overlay"
-	"vitalseal/internal/sink"
-	"vitalseal/internal/sink/egress"
-	"vitalseal/internal/store"
+	"vitalseal/internal/hub/access"
+	"vitalseal/internal/hub/fleet"
+	"vitalseal/internal/hub/sink"
+	"vitalseal/internal/hub/sink/egress"
+	"vitalseal/internal/hub/store"
+	"vitalseal/internal/way/overlay"
 )
 
 // forwarding makes the engine that forwards channels to clouds. Its way out is an egress that the inventory calls active and that

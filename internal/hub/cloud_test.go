@@ -17,9 +17,9 @@ import (
 	"testing"
 	"time"
 
-	"vitalseal/internal/overlay"
-	"vitalseal/internal/sink"
-	"vitalseal/internal/sink/egress"
+	"vitalseal/internal/hub/sink"
+	"vitalseal/internal/hub/sink/egress"
+	"vitalseal/internal/way/overlay"
 )
 
 // TestTheWayToTheCloud goes from an import into a free channel through an egress to a cloud, sealed, and back to a user who may open it;

@@ -8,14 +8,14 @@ import (
 	"strings"
 	"time"
 
-	"vitalseal/internal/access"
-	"vitalseal/internal/archive"
-	"vitalseal/internal/channel"
-	"vitalseal/internal/fleet"
-	"vitalseal/internal/overlay"
-	"vitalseal/internal/signin"
-	"vitalseal/internal/sink"
+	"vitalseal/internal/hub/access"
+	"vitalseal/internal/hub/archive"
+	"vitalseal/internal/hub/channel"
+	"vitalseal/internal/hub/fleet"
+	"vitalseal/internal/hub/signin"
+	"vitalseal/internal/hub/sink"
 	"vitalseal/internal/view/thingspeak"
+	"vitalseal/internal/way/overlay"
 )
 
 // Example is hub.example.yaml: every key of Config with its meaning and default.

@@ -7,7 +7,7 @@ import (
 	"path/filepath"
 	"time"
 
-	"vitalseal/internal/seal"
+	"vitalseal/internal/way/seal"
 )
 
 // ShortestTicket is the shortest ticket lifetime that a configuration may have.

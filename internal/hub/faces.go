@@ -8,8 +8,8 @@ import (
 	"net/http"
 	"time"
 
-	"vitalseal/internal/fleet"
-	"vitalseal/internal/overlay"
+	"vitalseal/internal/hub/fleet"
+	"vitalseal/internal/way/overlay"
 )
 
 const (

@@ -11,12 +11,12 @@ import (
 	"path/filepath"
 	"time"
 
-	"vitalseal/internal/access"
-	"vitalseal/internal/directory"
-	"vitalseal/internal/fleet"
-	"vitalseal/internal/overlay"
-	"vitalseal/internal/signin"
-	"vitalseal/internal/store"
+	"vitalseal/internal/hub/access"
+	"vitalseal/internal/hub/directory"
+	"vitalseal/internal/hub/fleet"
+	"vitalseal/internal/hub/signin"
+	"vitalseal/internal/hub/store"
+	"vitalseal/internal/way/overlay"
 )
 
 // Files that a hub writes for the operator to use and delete.

@@ -22,22 +22,22 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"vitalseal/internal/access"
-	"vitalseal/internal/audit"
-	"vitalseal/internal/disk"
-	"vitalseal/internal/fleet"
-	"vitalseal/internal/ingest"
-	"vitalseal/internal/overlay"
-	"vitalseal/internal/overlay/manage"
-	"vitalseal/internal/process"
-	"vitalseal/internal/seal"
-	"vitalseal/internal/signin"
-	"vitalseal/internal/store"
+	"vitalseal/internal/hub/access"
+	"vitalseal/internal/hub/fleet"
+	"vitalseal/internal/hub/ingest"
+	"vitalseal/internal/hub/signin"
+	"vitalseal/internal/hub/store"
+	"vitalseal/internal/shared/audit"
+	"vitalseal/internal/shared/disk"
+	"vitalseal/internal/shared/process"
 	"vitalseal/internal/view/admin"
 	"vitalseal/internal/view/api"
 	"vitalseal/internal/view/cloud"
 	"vitalseal/internal/view/dashboard"
 	"vitalseal/internal/view/thingspeak"
+	"vitalseal/internal/way/overlay"
+	"vitalseal/internal/way/overlay/manage"
+	"vitalseal/internal/way/seal"
 )
 
 // Network is the overlay as the hub needs it.

@@ -17,14 +17,14 @@ import (
 	"testing"
 	"time"
 
-	"vitalseal/internal/connect"
-	"vitalseal/internal/fleet"
-	"vitalseal/internal/gateway"
 	"vitalseal/internal/hub"
-	"vitalseal/internal/overlay"
-	"vitalseal/internal/overlay/manage"
-	"vitalseal/internal/sensor/bench"
-	"vitalseal/internal/view/client"
+	"vitalseal/internal/hub/fleet"
+	"vitalseal/internal/patient/gateway"
+	"vitalseal/internal/patient/sensor/bench"
+	"vitalseal/internal/way/overlay"
+	"vitalseal/internal/way/overlay/manage"
+	"vitalseal/internal/workstation/client"
+	"vitalseal/internal/workstation/connect"
 )
 
 const (

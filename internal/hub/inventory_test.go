@@ -15,9 +15,9 @@ import (
 	"testing"
 	"time"
 
-	"vitalseal/internal/overlay"
-	"vitalseal/internal/overlay/manage"
-	"vitalseal/internal/view/client"
+	"vitalseal/internal/way/overlay"
+	"vitalseal/internal/way/overlay/manage"
+	"vitalseal/internal/workstation/client"
 )
 
 var silent = slog.New(slog.DiscardHandler)
@@ -441,7 +441,7 @@ func TestOneRuleForOneComponent(t *testing.T) {
 	must(t, err)
 	d.state("sensor/oxi-b", "active")
 	must(t, d.stop())
-	text, err := os.ReadFile("../access/default.cedar")
+	text, err := os.ReadFile("access/default.cedar")
 	must(t, err)
 	d.cfg.Policies = filepath.Join(d.work, "own.cedar")
 	must(t, os.WriteFile(d.cfg.Policies, append(text, `

@@ -9,12 +9,12 @@ import (
 	"path/filepath"
 	"strings"
 
-	"vitalseal/internal/disk"
-	"vitalseal/internal/fleet"
-	"vitalseal/internal/overlay"
-	"vitalseal/internal/overlay/manage"
-	"vitalseal/internal/seal"
-	"vitalseal/internal/store"
+	"vitalseal/internal/hub/fleet"
+	"vitalseal/internal/hub/store"
+	"vitalseal/internal/shared/disk"
+	"vitalseal/internal/way/overlay"
+	"vitalseal/internal/way/overlay/manage"
+	"vitalseal/internal/way/seal"
 )
 
 // Several hubs on one database: each has its own name, its own two identities on the overlay and its own audit log; keys, directory

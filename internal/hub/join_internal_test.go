@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"vitalseal/internal/overlay"
+	"vitalseal/internal/way/overlay"
 )
 
 // TestConnectionStringInAFile: it is read from a file of ours alone, and no error repeats it.

@@ -4,7 +4,7 @@ import (
 	"context"
 	"time"
 
-	"vitalseal/internal/access"
+	"vitalseal/internal/hub/access"
 )
 
 // writeJoined has views that were joined with an entry of the audit log written down until ctx ends,

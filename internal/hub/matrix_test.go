@@ -18,8 +18,8 @@ import (
 	"testing"
 
 	"vitalseal/internal/view/admin"
-	"vitalseal/internal/view/client"
 	"vitalseal/internal/view/cloud"
+	"vitalseal/internal/workstation/client"
 )
 
 // matrixRoles are the columns of testdata/faces.txt. "nobody" is a user who has not signed in, at an enrolled workstation.

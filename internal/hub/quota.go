@@ -3,8 +3,8 @@ package hub
 import (
 	"fmt"
 
-	"vitalseal/internal/access"
-	"vitalseal/internal/channel"
+	"vitalseal/internal/hub/access"
+	"vitalseal/internal/hub/channel"
 	"vitalseal/internal/view/admin"
 	"vitalseal/internal/view/dashboard"
 )

@@ -11,14 +11,14 @@ import (
 	"strings"
 	"time"
 
-	"vitalseal/internal/access"
-	"vitalseal/internal/audit"
-	"vitalseal/internal/directory"
-	"vitalseal/internal/fleet"
-	"vitalseal/internal/overlay"
-	"vitalseal/internal/seal"
-	"vitalseal/internal/signin"
-	"vitalseal/internal/store"
+	"vitalseal/internal/hub/access"
+	"vitalseal/internal/hub/directory"
+	"vitalseal/internal/hub/fleet"
+	"vitalseal/internal/hub/signin"
+	"vitalseal/internal/hub/store"
+	"vitalseal/internal/shared/audit"
+	"vitalseal/internal/way/overlay"
+	"vitalseal/internal/way/seal"
 )
 
 // Recovery is what an operator who holds a hub's root key and disk asks for while the hub is stopped, because no person can

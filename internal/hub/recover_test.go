@@ -12,10 +12,10 @@ import (
 	"strings"
 	"testing"
 
-	"vitalseal/internal/fleet"
 	"vitalseal/internal/hub"
-	"vitalseal/internal/overlay"
-	"vitalseal/internal/store"
+	"vitalseal/internal/hub/fleet"
+	"vitalseal/internal/hub/store"
+	"vitalseal/internal/way/overlay"
 )
 
 func (d *deployment) network() hub.Network {

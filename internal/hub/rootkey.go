@@ -9,9 +9,9 @@ import (
 	"os"
 	"path/filepath"
 
-	"vitalseal/internal/overlay"
-	"vitalseal/internal/seal"
-	"vitalseal/internal/store"
+	"vitalseal/internal/hub/store"
+	"vitalseal/internal/way/overlay"
+	"vitalseal/internal/way/seal"
 )
 
 const rootKeyFile = "root.key"

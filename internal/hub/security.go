@@ -8,12 +8,12 @@ import (
 	"sync"
 	"time"
 
-	"vitalseal/internal/access"
-	"vitalseal/internal/audit"
-	"vitalseal/internal/delivery"
-	"vitalseal/internal/directory"
-	"vitalseal/internal/overlay"
-	"vitalseal/internal/store"
+	"vitalseal/internal/hub/access"
+	"vitalseal/internal/hub/directory"
+	"vitalseal/internal/hub/store"
+	"vitalseal/internal/shared/audit"
+	"vitalseal/internal/way/delivery"
+	"vitalseal/internal/way/overlay"
 )
 
 const (

@@ -9,13 +9,13 @@ import (
 	"testing"
 	"time"
 
-	"vitalseal/internal/access"
-	"vitalseal/internal/audit"
-	"vitalseal/internal/delivery"
-	"vitalseal/internal/directory"
-	"vitalseal/internal/overlay"
-	"vitalseal/internal/seal"
-	"vitalseal/internal/store"
+	"vitalseal/internal/hub/access"
+	"vitalseal/internal/hub/directory"
+	"vitalseal/internal/hub/store"
+	"vitalseal/internal/shared/audit"
+	"vitalseal/internal/way/delivery"
+	"vitalseal/internal/way/overlay"
+	"vitalseal/internal/way/seal"
 )
 
 func testGuard(t *testing.T) (*securityGuard, *store.Store) {
@@ -52,8 +52,8 @@ func TestSecurityEventsAreKept(t *testing.T) {
 	g, st := testGuard(t)
 	for r, want := range map[delivery.Reason]string{delivery.OtherContent: access.EventNonce, delivery.EpochJump: access.EventJump, delivery.StartJump: access.EventJump,
 		delivery.Fenced: access.EventCopy, delivery.OlderStart: access.EventCopy, delivery.EpochReused: access.EventCopy, delivery.DoesNotOpen: access.EventForgery} {
-		g.forged("spiffe://test.internal/sensor/oxi-1", r)
-		if id := directory.SecurityID(want, "spiffe://test.internal/sensor/oxi-1", ""); g.pending[id].Detail != r.String() {
+		g.forged("spiffe://test.internal/patient/sensor/oxi-1", r)
+		if id := directory.SecurityID(want, "spiffe://test.internal/patient/sensor/oxi-1", ""); g.pending[id].Detail != r.String() {
 			t.Errorf("%v is shown as %+v", r, g.pending[id])
 		}
 	}

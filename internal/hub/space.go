@@ -10,7 +10,7 @@ import (
 	"path/filepath"
 	"time"
 
-	"vitalseal/internal/disk"
+	"vitalseal/internal/shared/disk"
 )
 
 // DiskConfig says when the hub warns of its own disk, and what it keeps for what must work on a full one.

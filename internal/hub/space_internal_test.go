@@ -9,7 +9,7 @@ import (
 	"strings"
 	"testing"
 
-	"vitalseal/internal/directory"
+	"vitalseal/internal/hub/directory"
 )
 
 // TestHubsOwnDisk: a disk that fills is told of, then the reserve is given up and readings are held; with room again all of it is undone. A

@@ -12,8 +12,8 @@ import (
 	"testing"
 	"time"
 
-	"vitalseal/internal/overlay"
-	"vitalseal/internal/view/client"
+	"vitalseal/internal/way/overlay"
+	"vitalseal/internal/workstation/client"
 )
 
 // firstAdmin is the first administrator at the first workstation.

@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"time"
 
-	"vitalseal/internal/access"
+	"vitalseal/internal/hub/access"
 )
 
 // The values of Config.TwoPersons.

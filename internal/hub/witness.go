@@ -10,12 +10,12 @@ import (
 	"sync"
 	"time"
 
-	"vitalseal/internal/access"
-	"vitalseal/internal/audit"
-	"vitalseal/internal/directory"
-	"vitalseal/internal/fleet"
-	"vitalseal/internal/overlay"
+	"vitalseal/internal/hub/access"
+	"vitalseal/internal/hub/directory"
+	"vitalseal/internal/hub/fleet"
+	"vitalseal/internal/shared/audit"
 	"vitalseal/internal/view/dashboard"
+	"vitalseal/internal/way/overlay"
 )
 
 const (

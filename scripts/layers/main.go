@@ -25,16 +25,16 @@ import (
 var groups = []struct{ title, names string }{
 	{"laboratory", "lab attack measure peers accuracy weaken weakened mutate demo testward"},
 	{"at the workstation", "workstation connect administer client"},
-	{"out of the hub", "view sink"},
-	{"at the hub", "hub fleet ingest store sealdb directory archive channel access signin audit"},
+	{"out of the hub", "view"},
+	{"at the hub", "hub fleet ingest store sealdb directory archive channel access signin sink"},
 	{"at the patient", "patient gateway uplink sensor signal"},
 	{"on the way", "way overlay delivery outbox seal keystore"},
-	{"what a measurement is", "vitals form"},
+	{"what a measurement is", "measurement vitals recording"},
 	{"used by all", ""},
 }
 
 // rooms are folders that hold packages and are none: each of their packages gets a box of its own.
-var rooms = []string{"lab", "patient", "way", "workstation", "view", "measurement", "store", "shared"}
+var rooms = []string{"lab", "patient", "way", "workstation", "view", "measurement", "hub", "store", "shared"}
 
 func main() {
 	if len(os.Args) != 3 {

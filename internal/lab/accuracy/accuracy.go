@@ -12,7 +12,7 @@ import (
 	"sync"
 	"sync/atomic"
 
-	"vitalseal/internal/recording"
+	"vitalseal/internal/measurement/recording"
 )
 
 // ErrFolder says that there is nothing to measure with; the message says what was looked for.

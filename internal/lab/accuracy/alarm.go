@@ -5,8 +5,8 @@ import (
 	"math"
 	"strings"
 
-	"vitalseal/internal/recording"
-	"vitalseal/internal/vitals"
+	"vitalseal/internal/measurement/recording"
+	"vitalseal/internal/measurement/vitals"
 )
 
 // asystoleAfter is what monitors call asystole: no beat for so many seconds (PhysioNet challenge 2015).

@@ -7,7 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 
-	"vitalseal/internal/recording"
+	"vitalseal/internal/measurement/recording"
 )
 
 const (

@@ -11,11 +11,11 @@ import (
 	"strings"
 	"time"
 
-	"vitalseal/internal/recording"
-	"vitalseal/internal/sensor"
-	"vitalseal/internal/sensor/bench"
-	"vitalseal/internal/signal"
-	"vitalseal/internal/vitals"
+	"vitalseal/internal/measurement/recording"
+	"vitalseal/internal/measurement/vitals"
+	"vitalseal/internal/patient/sensor"
+	"vitalseal/internal/patient/sensor/bench"
+	"vitalseal/internal/patient/signal"
 )
 
 // How a gateway reads a cuff: conversions a second, and how many are averaged to one sample.

@@ -3,8 +3,8 @@ package accuracy
 import (
 	"slices"
 
-	"vitalseal/internal/signal"
-	"vitalseal/internal/vitals"
+	"vitalseal/internal/measurement/vitals"
+	"vitalseal/internal/patient/signal"
 )
 
 // Curve chooses a calibration from ratio to SpO2. The zero Curve is the default.

@@ -4,7 +4,7 @@ import (
 	"math"
 	"slices"
 
-	"vitalseal/internal/recording"
+	"vitalseal/internal/measurement/recording"
 )
 
 // The reference's own detectors, which share nothing with package signal: an error common to both would not be seen.

@@ -3,7 +3,7 @@ package accuracy
 import (
 	"fmt"
 
-	"vitalseal/internal/recording"
+	"vitalseal/internal/measurement/recording"
 )
 
 // oneEmotibit is the verdict: each typed reading against what was shown then.

@@ -16,9 +16,9 @@ import (
 	"time"
 
 	"vitalseal/internal/lab/accuracy"
-	"vitalseal/internal/recording"
-	"vitalseal/internal/sensor/bench"
-	"vitalseal/internal/vitals"
+	"vitalseal/internal/measurement/recording"
+	"vitalseal/internal/measurement/vitals"
+	"vitalseal/internal/patient/sensor/bench"
 )
 
 // The tests make folders laid out like the recordings' from simulated patients, whose truth is known.

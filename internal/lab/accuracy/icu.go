@@ -8,7 +8,7 @@ import (
 	"regexp"
 	"strconv"
 
-	"vitalseal/internal/recording"
+	"vitalseal/internal/measurement/recording"
 )
 
 // monitor is a bedside monitor's recording: pleth, electrocardiogram and breathing; any but pleth may be nil.

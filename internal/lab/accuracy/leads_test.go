@@ -6,7 +6,7 @@ import (
 	"path/filepath"
 	"testing"
 
-	"vitalseal/internal/recording"
+	"vitalseal/internal/measurement/recording"
 )
 
 // TestLeadsAgree: on a real electrocardiogram, each lead must give the same rate every minute, and breaths counted with holes in

@@ -5,9 +5,9 @@ import (
 	"math"
 	"slices"
 
-	"vitalseal/internal/recording"
-	"vitalseal/internal/signal"
-	"vitalseal/internal/vitals"
+	"vitalseal/internal/measurement/recording"
+	"vitalseal/internal/measurement/vitals"
+	"vitalseal/internal/patient/signal"
 )
 
 // A wave that knows no absolute level gets a usual perfusion of 2 %, and swings beyond 25 pulses are clipped.

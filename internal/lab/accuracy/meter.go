@@ -1,9 +1,9 @@
 package accuracy
 
 import (
-	"vitalseal/internal/recording"
-	"vitalseal/internal/signal"
-	"vitalseal/internal/vitals"
+	"vitalseal/internal/measurement/recording"
+	"vitalseal/internal/measurement/vitals"
+	"vitalseal/internal/patient/signal"
 )
 
 // newPulse is the gateway's oximeter for a light without red: it gives no SpO2.

@@ -4,8 +4,8 @@ import (
 	"fmt"
 	"math"
 
-	"vitalseal/internal/recording"
-	"vitalseal/internal/vitals"
+	"vitalseal/internal/measurement/recording"
+	"vitalseal/internal/measurement/vitals"
 )
 
 // oneFinger is the verdict on a recording of red and infrared.

@@ -7,8 +7,8 @@ import (
 	"strings"
 	"testing"
 
-	"vitalseal/internal/recording"
-	"vitalseal/internal/sensor/bench"
+	"vitalseal/internal/measurement/recording"
+	"vitalseal/internal/patient/sensor/bench"
 )
 
 // TestReadPoints: a recording's ratio is the one its light was made with, whatever the form.

@@ -10,11 +10,11 @@ import (
 	"strings"
 	"time"
 
-	"vitalseal/internal/recording"
-	"vitalseal/internal/sensor"
-	"vitalseal/internal/sensor/bench"
-	"vitalseal/internal/signal"
-	"vitalseal/internal/vitals"
+	"vitalseal/internal/measurement/recording"
+	"vitalseal/internal/measurement/vitals"
+	"vitalseal/internal/patient/sensor"
+	"vitalseal/internal/patient/sensor/bench"
+	"vitalseal/internal/patient/signal"
 )
 
 // Moment is one second of a replay: what the gateway would have shown, and what the reference says. NaN is no reference.

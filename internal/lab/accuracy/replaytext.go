@@ -11,8 +11,8 @@ import (
 	"time"
 
 	"vitalseal/internal/lab/accuracy/chart"
-	"vitalseal/internal/recording"
-	"vitalseal/internal/vitals"
+	"vitalseal/internal/measurement/recording"
+	"vitalseal/internal/measurement/vitals"
 )
 
 // MarshalJSON is one object: file, form, calibration, summary and seconds, each of which has the values, their qualities and the

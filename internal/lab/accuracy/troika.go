@@ -7,7 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 
-	"vitalseal/internal/recording"
+	"vitalseal/internal/measurement/recording"
 )
 
 // Treadmill recordings (IEEE Signal Processing Cup 2015, TROIKA): 125 Hz, windows of 8 s.

@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"testing"
 
-	"vitalseal/internal/seal"
+	"vitalseal/internal/way/seal"
 )
 
 // TestRightAmongOthers: one wrong refusal among right ones is noticed, and the words say which.

@@ -21,9 +21,9 @@ import (
 	"syscall"
 	"time"
 
-	"vitalseal/internal/overlay"
-	"vitalseal/internal/overlay/openziti"
-	"vitalseal/internal/view/client"
+	"vitalseal/internal/way/overlay"
+	"vitalseal/internal/way/overlay/openziti"
+	"vitalseal/internal/workstation/client"
 )
 
 const (

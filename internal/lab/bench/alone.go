@@ -16,18 +16,18 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"vitalseal/internal/access"
-	"vitalseal/internal/audit"
-	"vitalseal/internal/delivery"
-	"vitalseal/internal/directory"
-	"vitalseal/internal/ingest"
-	"vitalseal/internal/outbox"
-	"vitalseal/internal/overlay"
-	"vitalseal/internal/process"
-	"vitalseal/internal/seal"
-	"vitalseal/internal/store"
-	"vitalseal/internal/uplink"
-	"vitalseal/internal/vitals"
+	"vitalseal/internal/hub/access"
+	"vitalseal/internal/hub/directory"
+	"vitalseal/internal/hub/ingest"
+	"vitalseal/internal/hub/store"
+	"vitalseal/internal/measurement/vitals"
+	"vitalseal/internal/patient/uplink"
+	"vitalseal/internal/shared/audit"
+	"vitalseal/internal/shared/process"
+	"vitalseal/internal/way/delivery"
+	"vitalseal/internal/way/outbox"
+	"vitalseal/internal/way/overlay"
+	"vitalseal/internal/way/seal"
 )
 
 // AloneConfig says how much the hub alone is measured with.

@@ -20,9 +20,9 @@ import (
 	"sync"
 	"time"
 
-	"vitalseal/internal/overlay"
-	"vitalseal/internal/overlay/manage"
-	"vitalseal/internal/overlay/openziti"
+	"vitalseal/internal/way/overlay"
+	"vitalseal/internal/way/overlay/manage"
+	"vitalseal/internal/way/overlay/openziti"
 )
 
 const (

@@ -10,7 +10,7 @@ import (
 	"testing"
 
 	"vitalseal/internal/lab/bench"
-	"vitalseal/internal/overlay/node"
+	"vitalseal/internal/way/overlay/node"
 )
 
 // TestMain is also the overlay's child process.

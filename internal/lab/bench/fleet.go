@@ -17,10 +17,10 @@ import (
 	"github.com/goccy/go-yaml"
 	"golang.org/x/sync/errgroup"
 
-	"vitalseal/internal/gateway"
-	"vitalseal/internal/overlay/openziti"
-	chips "vitalseal/internal/sensor/bench"
-	"vitalseal/internal/view/client"
+	"vitalseal/internal/patient/gateway"
+	chips "vitalseal/internal/patient/sensor/bench"
+	"vitalseal/internal/way/overlay/openziti"
+	"vitalseal/internal/workstation/client"
 )
 
 // Fleet is what a load folder holds: patients, their gateways and the sign-ins. It is kept in a 0600 file.

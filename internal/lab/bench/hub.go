@@ -18,13 +18,13 @@ import (
 
 	"github.com/coder/websocket"
 
-	"vitalseal/internal/connect"
-	"vitalseal/internal/fleet"
 	"vitalseal/internal/hub"
-	"vitalseal/internal/overlay"
-	"vitalseal/internal/overlay/manage"
-	"vitalseal/internal/overlay/openziti"
-	"vitalseal/internal/view/client"
+	"vitalseal/internal/hub/fleet"
+	"vitalseal/internal/way/overlay"
+	"vitalseal/internal/way/overlay/manage"
+	"vitalseal/internal/way/overlay/openziti"
+	"vitalseal/internal/workstation/client"
+	"vitalseal/internal/workstation/connect"
 )
 
 const (

@@ -15,11 +15,11 @@ import (
 	"runtime"
 	"time"
 
-	"vitalseal/internal/process"
-	"vitalseal/internal/seal"
-	"vitalseal/internal/store"
-	"vitalseal/internal/view/client"
-	"vitalseal/internal/vitals"
+	"vitalseal/internal/hub/store"
+	"vitalseal/internal/measurement/vitals"
+	"vitalseal/internal/shared/process"
+	"vitalseal/internal/way/seal"
+	"vitalseal/internal/workstation/client"
 )
 
 // LoadConfig says how much to measure.

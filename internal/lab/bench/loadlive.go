@@ -15,7 +15,7 @@ import (
 
 	"github.com/coder/websocket"
 
-	"vitalseal/internal/gateway"
+	"vitalseal/internal/patient/gateway"
 )
 
 // screen watches patients as a nurse's browser does, and measures how old their newest samples are when they arrive.

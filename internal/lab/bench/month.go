@@ -17,17 +17,17 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"vitalseal/internal/access"
-	"vitalseal/internal/archive"
-	"vitalseal/internal/audit"
-	"vitalseal/internal/delivery"
-	"vitalseal/internal/directory"
-	"vitalseal/internal/overlay"
-	"vitalseal/internal/process"
-	"vitalseal/internal/seal"
-	"vitalseal/internal/store"
-	"vitalseal/internal/view/client"
-	"vitalseal/internal/vitals"
+	"vitalseal/internal/hub/access"
+	"vitalseal/internal/hub/archive"
+	"vitalseal/internal/hub/directory"
+	"vitalseal/internal/hub/store"
+	"vitalseal/internal/measurement/vitals"
+	"vitalseal/internal/shared/audit"
+	"vitalseal/internal/shared/process"
+	"vitalseal/internal/way/delivery"
+	"vitalseal/internal/way/overlay"
+	"vitalseal/internal/way/seal"
+	"vitalseal/internal/workstation/client"
 )
 
 // MonthConfig says how much is stored before a chart is opened.

@@ -9,9 +9,9 @@ import (
 	"strconv"
 	"time"
 
-	"vitalseal/internal/overlay"
-	"vitalseal/internal/overlay/manage"
-	"vitalseal/internal/overlay/openziti"
+	"vitalseal/internal/way/overlay"
+	"vitalseal/internal/way/overlay/manage"
+	"vitalseal/internal/way/overlay/openziti"
 )
 
 // withoutHub measures what the network does by itself and by what the reconciler calls: no hub is there to help. The host

@@ -20,8 +20,8 @@ import (
 
 	"github.com/mochi-mqtt/server/v2/packets"
 
-	"vitalseal/internal/process"
-	"vitalseal/internal/view/client"
+	"vitalseal/internal/shared/process"
+	"vitalseal/internal/workstation/client"
 )
 
 // ThingSpeakConfig says how to measure the ThingSpeak face.

@@ -15,9 +15,9 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"vitalseal/internal/lab/bench"
-	"vitalseal/internal/sensor"
-	chips "vitalseal/internal/sensor/bench"
-	"vitalseal/internal/signal"
+	"vitalseal/internal/patient/sensor"
+	chips "vitalseal/internal/patient/sensor/bench"
+	"vitalseal/internal/patient/signal"
 )
 
 // peerTask is what the processes of a peer's run have to do, in a file of the run's folder.

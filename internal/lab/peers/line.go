@@ -4,7 +4,7 @@ import (
 	"strconv"
 	"time"
 
-	"vitalseal/internal/vitals"
+	"vitalseal/internal/measurement/vitals"
 )
 
 // peerChunk is what a peer's gateway has to say of one sensor at once: a quarter of a second of red and infrared, or the numbers of

@@ -15,7 +15,7 @@ import (
 	"time"
 
 	"vitalseal/internal/lab/bench"
-	"vitalseal/internal/process"
+	"vitalseal/internal/shared/process"
 )
 
 // Config says what is compared, and how much of it.

@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"vitalseal/internal/lab/peers/wire"
-	"vitalseal/internal/vitals"
+	"vitalseal/internal/measurement/vitals"
 )
 
 var peerStart = time.UnixMilli(1_790_000_000_123).UTC()

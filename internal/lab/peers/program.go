@@ -13,7 +13,7 @@ import (
 	"time"
 
 	"vitalseal/internal/lab/bench"
-	"vitalseal/internal/process"
+	"vitalseal/internal/shared/process"
 )
 
 // MissingProgram says that a program to compare with is not installed.

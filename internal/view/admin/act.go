@@ -10,8 +10,8 @@ import (
 	"strings"
 	"time"
 
-	"vitalseal/internal/access"
-	"vitalseal/internal/store"
+	"vitalseal/internal/hub/access"
+	"vitalseal/internal/hub/store"
 	"vitalseal/internal/view/api"
 )
 

@@ -6,8 +6,8 @@ import (
 	"slices"
 	"time"
 
-	"vitalseal/internal/access"
-	"vitalseal/internal/store"
+	"vitalseal/internal/hub/access"
+	"vitalseal/internal/hub/store"
 )
 
 // actFields is what an act that waits will change, as fields, for a page that says it in its own language: all that its sentences (What)

@@ -5,8 +5,8 @@ import (
 	"strings"
 	"testing"
 
-	"vitalseal/internal/access"
-	"vitalseal/internal/directory"
+	"vitalseal/internal/hub/access"
+	"vitalseal/internal/hub/directory"
 )
 
 // TestFieldsOfWhatWaits: what an act will change is there as fields too, all of it, for a page in another language: each id and login of the

@@ -23,10 +23,10 @@ import (
 	"net/http"
 	"strings"
 
-	"vitalseal/internal/access"
-	"vitalseal/internal/directory"
-	"vitalseal/internal/signin"
-	"vitalseal/internal/store"
+	"vitalseal/internal/hub/access"
+	"vitalseal/internal/hub/directory"
+	"vitalseal/internal/hub/signin"
+	"vitalseal/internal/hub/store"
 	"vitalseal/internal/view/api"
 )
 

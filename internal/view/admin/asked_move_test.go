@@ -5,9 +5,9 @@ import (
 	"strings"
 	"testing"
 
-	"vitalseal/internal/access"
-	"vitalseal/internal/audit"
-	"vitalseal/internal/directory"
+	"vitalseal/internal/hub/access"
+	"vitalseal/internal/hub/directory"
+	"vitalseal/internal/shared/audit"
 )
 
 // TestMoveThatIsAskedAbout: a move of a sensor that is answered with a question, or that is a mistake,

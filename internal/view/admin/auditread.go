@@ -7,7 +7,7 @@ import (
 	"strconv"
 	"time"
 
-	"vitalseal/internal/access"
+	"vitalseal/internal/hub/access"
 	"vitalseal/internal/view/api"
 )
 

@@ -7,7 +7,7 @@ import (
 	"testing"
 	"time"
 
-	"vitalseal/internal/access"
+	"vitalseal/internal/hub/access"
 	"vitalseal/internal/view/admin"
 )
 

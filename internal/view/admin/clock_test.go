@@ -5,7 +5,7 @@ import (
 	"strings"
 	"testing"
 
-	"vitalseal/internal/access"
+	"vitalseal/internal/hub/access"
 )
 
 // TestClockThatNothingWaitsFor: settling the clock of a sensor of which nothing waits says so, in the answer and in the audit log, and is no

@@ -5,7 +5,7 @@ import (
 	"regexp"
 	"strings"
 
-	"vitalseal/internal/store"
+	"vitalseal/internal/hub/store"
 	"vitalseal/internal/view/api"
 )
 

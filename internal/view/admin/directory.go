@@ -9,10 +9,10 @@ import (
 	"time"
 	"unicode"
 
-	"vitalseal/internal/access"
-	"vitalseal/internal/channel"
-	"vitalseal/internal/directory"
-	"vitalseal/internal/store"
+	"vitalseal/internal/hub/access"
+	"vitalseal/internal/hub/channel"
+	"vitalseal/internal/hub/directory"
+	"vitalseal/internal/hub/store"
 	"vitalseal/internal/view/api"
 )
 

@@ -4,8 +4,8 @@ import (
 	"strings"
 	"testing"
 
-	"vitalseal/internal/access"
-	"vitalseal/internal/directory"
+	"vitalseal/internal/hub/access"
+	"vitalseal/internal/hub/directory"
 )
 
 // TestWhoKeepsAComponentOut: the administration says since when a component is disabled, and who did

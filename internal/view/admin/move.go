@@ -10,11 +10,11 @@ import (
 	"strings"
 	"time"
 
-	"vitalseal/internal/access"
-	"vitalseal/internal/archive"
-	"vitalseal/internal/store"
+	"vitalseal/internal/hub/access"
+	"vitalseal/internal/hub/archive"
+	"vitalseal/internal/hub/store"
+	"vitalseal/internal/measurement/vitals"
 	"vitalseal/internal/view/api"
-	"vitalseal/internal/vitals"
 )
 
 // moveAct is a move of readings that waits, or that one person may do alone.

@@ -7,12 +7,12 @@ import (
 	"testing"
 	"time"
 
-	"vitalseal/internal/access"
-	"vitalseal/internal/archive"
-	"vitalseal/internal/delivery"
-	"vitalseal/internal/directory"
-	"vitalseal/internal/seal"
-	"vitalseal/internal/vitals"
+	"vitalseal/internal/hub/access"
+	"vitalseal/internal/hub/archive"
+	"vitalseal/internal/hub/directory"
+	"vitalseal/internal/measurement/vitals"
+	"vitalseal/internal/way/delivery"
+	"vitalseal/internal/way/seal"
 )
 
 // twoCharts are two wards with a patient each, and one number of a's; an auditor and a doctor who treats both can approve.

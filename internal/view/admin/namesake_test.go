@@ -4,7 +4,7 @@ import (
 	"strings"
 	"testing"
 
-	"vitalseal/internal/access"
+	"vitalseal/internal/hub/access"
 )
 
 // TestNamesakes: a second patient of a name is asked about, with the one that exists and where it lies; said to be meant, it is made. A

@@ -10,7 +10,7 @@ import (
 	"strings"
 	"testing"
 
-	"vitalseal/internal/access"
+	"vitalseal/internal/hub/access"
 )
 
 // unpackOld puts a store that commit 20c4590 made into dir: one administrator, one auditor, a doctor with a one-time password, a

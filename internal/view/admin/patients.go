@@ -4,7 +4,7 @@ import (
 	"context"
 	"time"
 
-	"vitalseal/internal/access"
+	"vitalseal/internal/hub/access"
 	"vitalseal/internal/view/api"
 )
 

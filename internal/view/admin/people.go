@@ -4,10 +4,10 @@ import (
 	"context"
 	"slices"
 
-	"vitalseal/internal/access"
-	"vitalseal/internal/directory"
-	"vitalseal/internal/signin"
-	"vitalseal/internal/store"
+	"vitalseal/internal/hub/access"
+	"vitalseal/internal/hub/directory"
+	"vitalseal/internal/hub/signin"
+	"vitalseal/internal/hub/store"
 	"vitalseal/internal/view/api"
 )
 

@@ -9,9 +9,9 @@ import (
 	"slices"
 	"strings"
 
-	"vitalseal/internal/access"
-	"vitalseal/internal/directory"
-	"vitalseal/internal/store"
+	"vitalseal/internal/hub/access"
+	"vitalseal/internal/hub/directory"
+	"vitalseal/internal/hub/store"
 	"vitalseal/internal/view/api"
 )
 

@@ -9,13 +9,13 @@ import (
 	"testing"
 	"time"
 
-	"vitalseal/internal/access"
-	"vitalseal/internal/archive"
-	"vitalseal/internal/audit"
-	"vitalseal/internal/delivery"
-	"vitalseal/internal/directory"
-	"vitalseal/internal/seal"
-	"vitalseal/internal/vitals"
+	"vitalseal/internal/hub/access"
+	"vitalseal/internal/hub/archive"
+	"vitalseal/internal/hub/directory"
+	"vitalseal/internal/measurement/vitals"
+	"vitalseal/internal/shared/audit"
+	"vitalseal/internal/way/delivery"
+	"vitalseal/internal/way/seal"
 )
 
 const domain = "spiffe://demo.vitalseal.internal"

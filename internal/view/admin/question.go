@@ -6,7 +6,7 @@ import (
 	"slices"
 	"strings"
 
-	"vitalseal/internal/directory"
+	"vitalseal/internal/hub/directory"
 )
 
 // question is what a request is answered with (409) instead of being done: what was found, which may be meant or a mistake. The same

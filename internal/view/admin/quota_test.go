@@ -7,10 +7,10 @@ import (
 	"strings"
 	"testing"
 
-	"vitalseal/internal/access"
-	"vitalseal/internal/channel"
-	"vitalseal/internal/directory"
-	"vitalseal/internal/signin"
+	"vitalseal/internal/hub/access"
+	"vitalseal/internal/hub/channel"
+	"vitalseal/internal/hub/directory"
+	"vitalseal/internal/hub/signin"
 )
 
 // TestQuotas: an administrator sees the use and the limits of each person and workstation, and changes one; it holds at once, and the

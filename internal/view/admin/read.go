@@ -7,12 +7,12 @@ import (
 	"strings"
 	"time"
 
-	"vitalseal/internal/access"
-	"vitalseal/internal/archive"
-	"vitalseal/internal/delivery"
-	"vitalseal/internal/directory"
-	"vitalseal/internal/store"
+	"vitalseal/internal/hub/access"
+	"vitalseal/internal/hub/archive"
+	"vitalseal/internal/hub/directory"
+	"vitalseal/internal/hub/store"
 	"vitalseal/internal/view/api"
+	"vitalseal/internal/way/delivery"
 )
 
 // maxAudit is how many audit entries one answer has at most.

@@ -7,9 +7,9 @@ import (
 	"strings"
 	"time"
 
-	"vitalseal/internal/access"
-	"vitalseal/internal/archive"
-	"vitalseal/internal/store"
+	"vitalseal/internal/hub/access"
+	"vitalseal/internal/hub/archive"
+	"vitalseal/internal/hub/store"
 	"vitalseal/internal/view/api"
 )
 

@@ -7,12 +7,12 @@ import (
 	"testing"
 	"time"
 
-	"vitalseal/internal/access"
-	"vitalseal/internal/archive"
-	"vitalseal/internal/delivery"
-	"vitalseal/internal/directory"
-	"vitalseal/internal/seal"
-	"vitalseal/internal/vitals"
+	"vitalseal/internal/hub/access"
+	"vitalseal/internal/hub/archive"
+	"vitalseal/internal/hub/directory"
+	"vitalseal/internal/measurement/vitals"
+	"vitalseal/internal/way/delivery"
+	"vitalseal/internal/way/seal"
 )
 
 // TestSensorsOfMyWards: a person gets the sensors and beds of the wards in which the policies let that person move sensors, the sensors

@@ -9,8 +9,8 @@ import (
 	"testing"
 	"time"
 
-	"vitalseal/internal/access"
-	"vitalseal/internal/signin"
+	"vitalseal/internal/hub/access"
+	"vitalseal/internal/hub/signin"
 	"vitalseal/internal/view/api"
 )
 

@@ -10,7 +10,7 @@ import (
 	"net/http"
 	"strings"
 
-	"vitalseal/internal/form"
+	"vitalseal/internal/shared/form"
 )
 
 // BadRequest is a request that is wrong in itself. It never repeats a value of the request, which

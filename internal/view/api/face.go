@@ -6,7 +6,7 @@ import (
 	"errors"
 	"net/http"
 
-	"vitalseal/internal/access"
+	"vitalseal/internal/hub/access"
 )
 
 // Problem is the body of every error answer.

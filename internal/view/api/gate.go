@@ -26,8 +26,8 @@ import (
 	"strings"
 	"time"
 
-	"vitalseal/internal/access"
-	"vitalseal/internal/signin"
+	"vitalseal/internal/hub/access"
+	"vitalseal/internal/hub/signin"
 )
 
 const (

@@ -7,9 +7,9 @@ import (
 	"path/filepath"
 	"testing"
 
-	"vitalseal/internal/access"
-	"vitalseal/internal/access/accesstest"
-	"vitalseal/internal/audit"
+	"vitalseal/internal/hub/access"
+	"vitalseal/internal/hub/access/accesstest"
+	"vitalseal/internal/shared/audit"
 	"vitalseal/internal/view/api"
 )
 

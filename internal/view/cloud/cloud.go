@@ -18,10 +18,10 @@ import (
 	"strings"
 	"time"
 
-	"vitalseal/internal/access"
-	"vitalseal/internal/channel"
-	"vitalseal/internal/sink"
-	"vitalseal/internal/store"
+	"vitalseal/internal/hub/access"
+	"vitalseal/internal/hub/channel"
+	"vitalseal/internal/hub/sink"
+	"vitalseal/internal/hub/store"
 	"vitalseal/internal/view/api"
 )
 

@@ -16,14 +16,14 @@ import (
 	"testing"
 	"time"
 
-	"vitalseal/internal/access"
-	"vitalseal/internal/audit"
-	"vitalseal/internal/channel"
-	"vitalseal/internal/directory"
-	"vitalseal/internal/seal"
-	"vitalseal/internal/sink"
-	"vitalseal/internal/store"
+	"vitalseal/internal/hub/access"
+	"vitalseal/internal/hub/channel"
+	"vitalseal/internal/hub/directory"
+	"vitalseal/internal/hub/sink"
+	"vitalseal/internal/hub/store"
+	"vitalseal/internal/shared/audit"
 	"vitalseal/internal/view/cloud"
+	"vitalseal/internal/way/seal"
 )
 
 // world is the face with a patient, Ada, a free channel, and persons of whom one at a time is

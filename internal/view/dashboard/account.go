@@ -9,7 +9,7 @@ import (
 
 	"rsc.io/qr"
 
-	"vitalseal/internal/access"
+	"vitalseal/internal/hub/access"
 )
 
 // maxQR bounds what is drawn as a QR code: about what the largest can hold.

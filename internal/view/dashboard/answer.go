@@ -7,9 +7,9 @@ import (
 	"strconv"
 	"strings"
 
-	"vitalseal/internal/access"
-	"vitalseal/internal/signin"
-	"vitalseal/internal/store"
+	"vitalseal/internal/hub/access"
+	"vitalseal/internal/hub/signin"
+	"vitalseal/internal/hub/store"
 	"vitalseal/internal/view/api"
 )
 

@@ -7,10 +7,10 @@ import (
 	"sync"
 	"time"
 
-	"vitalseal/internal/access"
-	"vitalseal/internal/archive"
-	"vitalseal/internal/directory"
-	"vitalseal/internal/store"
+	"vitalseal/internal/hub/access"
+	"vitalseal/internal/hub/archive"
+	"vitalseal/internal/hub/directory"
+	"vitalseal/internal/hub/store"
 )
 
 // Where a bed has no number, a reader must learn what is silent, since when, and what to do. What

@@ -8,8 +8,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"vitalseal/internal/directory"
-	"vitalseal/internal/vitals"
+	"vitalseal/internal/hub/directory"
+	"vitalseal/internal/measurement/vitals"
 )
 
 type tried struct {

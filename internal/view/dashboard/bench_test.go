@@ -6,8 +6,8 @@ import (
 	"testing"
 	"time"
 
-	"vitalseal/internal/access"
-	"vitalseal/internal/vitals"
+	"vitalseal/internal/hub/access"
+	"vitalseal/internal/measurement/vitals"
 )
 
 // BenchmarkAccessShare is a request for one patient's numbers over HTTP, session, decision and audit entry included, and how

@@ -8,7 +8,7 @@ import (
 	"net/http"
 	"strconv"
 
-	"vitalseal/internal/access"
+	"vitalseal/internal/hub/access"
 )
 
 // Statement answers a workstation (SPIFFE id) that is a witness of the audit log: said is what it remembers and has seen, which this package

@@ -9,9 +9,9 @@ import (
 	"strings"
 	"time"
 
-	"vitalseal/internal/access"
-	"vitalseal/internal/archive"
-	"vitalseal/internal/store"
+	"vitalseal/internal/hub/access"
+	"vitalseal/internal/hub/archive"
+	"vitalseal/internal/hub/store"
 )
 
 // A sensor that was silent for long and speaks again may be on another patient: the bed asks (store.Silence). The numbers are shown

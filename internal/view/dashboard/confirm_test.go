@@ -6,8 +6,8 @@ import (
 	"testing"
 	"time"
 
-	"vitalseal/internal/archive"
-	"vitalseal/internal/vitals"
+	"vitalseal/internal/hub/archive"
+	"vitalseal/internal/measurement/vitals"
 )
 
 // asked is what an answer about a patient says of questions.

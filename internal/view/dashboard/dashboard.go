@@ -24,9 +24,9 @@ import (
 	"sync"
 	"time"
 
-	"vitalseal/internal/access"
-	"vitalseal/internal/signin"
-	"vitalseal/internal/store"
+	"vitalseal/internal/hub/access"
+	"vitalseal/internal/hub/signin"
+	"vitalseal/internal/hub/store"
 	"vitalseal/internal/view/api"
 )
 

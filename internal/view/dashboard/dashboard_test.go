@@ -15,12 +15,12 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"vitalseal/internal/access"
-	"vitalseal/internal/archive"
-	"vitalseal/internal/directory"
-	"vitalseal/internal/seal"
+	"vitalseal/internal/hub/access"
+	"vitalseal/internal/hub/archive"
+	"vitalseal/internal/hub/directory"
+	"vitalseal/internal/measurement/vitals"
 	"vitalseal/internal/view/api"
-	"vitalseal/internal/vitals"
+	"vitalseal/internal/way/seal"
 )
 
 var update = flag.Bool("update", false, "write the golden files")

@@ -7,7 +7,7 @@ import (
 	"slices"
 	"time"
 
-	"vitalseal/internal/access"
+	"vitalseal/internal/hub/access"
 )
 
 // openEmergency is one emergency access that lasts, for the banner.

@@ -9,11 +9,11 @@ import (
 	"testing"
 	"time"
 
-	"vitalseal/internal/access"
-	"vitalseal/internal/directory"
+	"vitalseal/internal/hub/access"
+	"vitalseal/internal/hub/directory"
+	"vitalseal/internal/measurement/vitals"
 	"vitalseal/internal/view/api"
 	"vitalseal/internal/view/dashboard"
-	"vitalseal/internal/vitals"
 )
 
 type tokens struct {

@@ -6,8 +6,8 @@ import (
 	"sync"
 	"time"
 
-	"vitalseal/internal/access"
-	"vitalseal/internal/vitals"
+	"vitalseal/internal/hub/access"
+	"vitalseal/internal/measurement/vitals"
 )
 
 // A page that is opened while a sensor is silent, or speaks without a value, says since when, as a

@@ -5,8 +5,8 @@ import (
 	"testing"
 	"time"
 
-	"vitalseal/internal/directory"
-	"vitalseal/internal/vitals"
+	"vitalseal/internal/hub/directory"
+	"vitalseal/internal/measurement/vitals"
 )
 
 type since struct {

@@ -13,10 +13,10 @@ import (
 
 	"github.com/coder/websocket"
 
-	"vitalseal/internal/access"
-	"vitalseal/internal/archive"
-	"vitalseal/internal/channel"
-	"vitalseal/internal/vitals"
+	"vitalseal/internal/hub/access"
+	"vitalseal/internal/hub/archive"
+	"vitalseal/internal/hub/channel"
+	"vitalseal/internal/measurement/vitals"
 )
 
 const (

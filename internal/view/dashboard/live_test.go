@@ -16,12 +16,12 @@ import (
 	"github.com/coder/websocket"
 	"github.com/google/go-cmp/cmp"
 
-	"vitalseal/internal/access"
-	"vitalseal/internal/channel"
-	"vitalseal/internal/store"
+	"vitalseal/internal/hub/access"
+	"vitalseal/internal/hub/channel"
+	"vitalseal/internal/hub/store"
+	"vitalseal/internal/measurement/vitals"
 	"vitalseal/internal/view/api"
 	"vitalseal/internal/view/dashboard"
-	"vitalseal/internal/vitals"
 )
 
 func mustURL(t *testing.T, s string) *url.URL {

@@ -3,7 +3,7 @@ package dashboard
 import (
 	"net/http"
 
-	"vitalseal/internal/access"
+	"vitalseal/internal/hub/access"
 )
 
 // deviceAnswer is what an MQTT client signs in as, without its password.

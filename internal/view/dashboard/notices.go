@@ -5,7 +5,7 @@ import (
 	"net/http"
 	"time"
 
-	"vitalseal/internal/access"
+	"vitalseal/internal/hub/access"
 )
 
 // notices tells a patient what is new about who may see the values, and what happened to the patient's own login.

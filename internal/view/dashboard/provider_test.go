@@ -9,8 +9,8 @@ import (
 	"strings"
 	"testing"
 
-	"vitalseal/internal/access"
-	"vitalseal/internal/signin"
+	"vitalseal/internal/hub/access"
+	"vitalseal/internal/hub/signin"
 	"vitalseal/internal/view/api"
 	"vitalseal/internal/view/dashboard"
 )

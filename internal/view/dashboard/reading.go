@@ -3,7 +3,7 @@ package dashboard
 import (
 	"time"
 
-	"vitalseal/internal/vitals"
+	"vitalseal/internal/measurement/vitals"
 )
 
 // reading is one value of one kind, or the reason why there is none: Value is nil unless the quality has one.

@@ -6,9 +6,9 @@ import (
 	"strings"
 	"time"
 
-	"vitalseal/internal/access"
-	"vitalseal/internal/archive"
-	"vitalseal/internal/vitals"
+	"vitalseal/internal/hub/access"
+	"vitalseal/internal/hub/archive"
+	"vitalseal/internal/measurement/vitals"
 )
 
 const (

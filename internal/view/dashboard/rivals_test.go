@@ -7,11 +7,11 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"vitalseal/internal/archive"
-	"vitalseal/internal/delivery"
-	"vitalseal/internal/directory"
-	"vitalseal/internal/seal"
-	"vitalseal/internal/vitals"
+	"vitalseal/internal/hub/archive"
+	"vitalseal/internal/hub/directory"
+	"vitalseal/internal/measurement/vitals"
+	"vitalseal/internal/way/delivery"
+	"vitalseal/internal/way/seal"
 )
 
 const newcomer = "spiffe://test.vitalseal.internal/sensor/new-9"

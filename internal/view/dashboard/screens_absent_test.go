@@ -7,9 +7,9 @@ import (
 
 	"github.com/chromedp/chromedp"
 
-	"vitalseal/internal/archive"
-	"vitalseal/internal/directory"
-	"vitalseal/internal/vitals"
+	"vitalseal/internal/hub/archive"
+	"vitalseal/internal/hub/directory"
+	"vitalseal/internal/measurement/vitals"
 )
 
 // absent is what TestAbsentScreens expects in one language.

@@ -10,7 +10,7 @@ import (
 
 	"github.com/chromedp/chromedp"
 
-	"vitalseal/internal/audit"
+	"vitalseal/internal/shared/audit"
 	"vitalseal/internal/view/admin"
 )
 

@@ -6,7 +6,7 @@ import (
 
 	"github.com/chromedp/chromedp"
 
-	"vitalseal/internal/archive"
+	"vitalseal/internal/hub/archive"
 )
 
 // chartOfTwo: where two oximeters at one bed gave values, the chart says "two sensors", shows the

@@ -11,8 +11,8 @@ import (
 
 	"github.com/chromedp/chromedp"
 
-	"vitalseal/internal/archive"
-	"vitalseal/internal/directory"
+	"vitalseal/internal/hub/archive"
+	"vitalseal/internal/hub/directory"
 )
 
 // slowRoad is a router between a browser and the hub that delays what the hub says, and not what

@@ -6,8 +6,8 @@ import (
 
 	"github.com/chromedp/chromedp"
 
-	"vitalseal/internal/archive"
-	"vitalseal/internal/vitals"
+	"vitalseal/internal/hub/archive"
+	"vitalseal/internal/measurement/vitals"
 )
 
 // twoOximeters: in the middle of a swap two oximeters at one bed both send. The tile, the patient's page and the wall say so; where they

@@ -7,8 +7,8 @@ import (
 
 	"github.com/chromedp/chromedp"
 
-	"vitalseal/internal/archive"
-	"vitalseal/internal/directory"
+	"vitalseal/internal/hub/archive"
+	"vitalseal/internal/hub/directory"
 )
 
 // TestSteppedScreens: a workstation whose clock is set by hours, and one that slept. What is old is

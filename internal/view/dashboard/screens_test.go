@@ -18,18 +18,18 @@ import (
 
 	"github.com/chromedp/chromedp"
 
-	"vitalseal/internal/access"
-	"vitalseal/internal/archive"
-	"vitalseal/internal/audit"
-	"vitalseal/internal/delivery"
-	"vitalseal/internal/directory"
-	"vitalseal/internal/seal"
-	"vitalseal/internal/signin"
-	"vitalseal/internal/store"
+	"vitalseal/internal/hub/access"
+	"vitalseal/internal/hub/archive"
+	"vitalseal/internal/hub/directory"
+	"vitalseal/internal/hub/signin"
+	"vitalseal/internal/hub/store"
+	"vitalseal/internal/measurement/vitals"
+	"vitalseal/internal/shared/audit"
 	"vitalseal/internal/view/admin"
 	"vitalseal/internal/view/api"
 	"vitalseal/internal/view/dashboard"
-	"vitalseal/internal/vitals"
+	"vitalseal/internal/way/delivery"
+	"vitalseal/internal/way/seal"
 )
 
 // The screens are tested in a browser against the hub's faces and a store, without a network between: what a sensor said, and when, is

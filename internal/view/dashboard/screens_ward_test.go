@@ -6,8 +6,8 @@ import (
 
 	"github.com/chromedp/chromedp"
 
-	"vitalseal/internal/archive"
-	"vitalseal/internal/vitals"
+	"vitalseal/internal/hub/archive"
+	"vitalseal/internal/measurement/vitals"
 )
 
 // fill sets an input of a time, as a person types it.

@@ -8,11 +8,11 @@ import (
 
 	"github.com/chromedp/chromedp"
 
-	"vitalseal/internal/access"
-	"vitalseal/internal/archive"
-	"vitalseal/internal/directory"
-	"vitalseal/internal/signin"
-	"vitalseal/internal/vitals"
+	"vitalseal/internal/hub/access"
+	"vitalseal/internal/hub/archive"
+	"vitalseal/internal/hub/directory"
+	"vitalseal/internal/hub/signin"
+	"vitalseal/internal/measurement/vitals"
 )
 
 // watching: what those who watch over security and those who administer see, in both languages and widths: events that are rare, in words of

@@ -9,8 +9,8 @@ import (
 	"sync"
 	"time"
 
-	"vitalseal/internal/access"
-	"vitalseal/internal/directory"
+	"vitalseal/internal/hub/access"
+	"vitalseal/internal/hub/directory"
 )
 
 const (

@@ -7,8 +7,8 @@ import (
 	"testing"
 	"time"
 
-	"vitalseal/internal/access"
-	"vitalseal/internal/directory"
+	"vitalseal/internal/hub/access"
+	"vitalseal/internal/hub/directory"
 )
 
 type securityAnswer struct {

@@ -9,10 +9,10 @@ import (
 	"net/url"
 	"time"
 
-	"vitalseal/internal/access"
-	"vitalseal/internal/directory"
-	"vitalseal/internal/signin"
-	"vitalseal/internal/store"
+	"vitalseal/internal/hub/access"
+	"vitalseal/internal/hub/directory"
+	"vitalseal/internal/hub/signin"
+	"vitalseal/internal/hub/store"
 	"vitalseal/internal/view/api"
 )
 

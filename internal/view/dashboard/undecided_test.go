@@ -7,7 +7,7 @@ import (
 	"strings"
 	"testing"
 
-	"vitalseal/internal/audit"
+	"vitalseal/internal/shared/audit"
 )
 
 // TestUndecidedRequests: a request that the hub cannot decide, because the directory does not answer

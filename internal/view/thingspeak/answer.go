@@ -8,9 +8,9 @@ import (
 	"net/http"
 	"strconv"
 
-	"vitalseal/internal/access"
-	"vitalseal/internal/channel"
-	"vitalseal/internal/store"
+	"vitalseal/internal/hub/access"
+	"vitalseal/internal/hub/channel"
+	"vitalseal/internal/hub/store"
 	"vitalseal/internal/view/thingspeak/wire"
 )
 

@@ -15,12 +15,12 @@ import (
 	mqtt "github.com/mochi-mqtt/server/v2"
 	"github.com/mochi-mqtt/server/v2/packets"
 
-	"vitalseal/internal/access"
-	"vitalseal/internal/channel"
-	"vitalseal/internal/form"
-	"vitalseal/internal/signin"
+	"vitalseal/internal/hub/access"
+	"vitalseal/internal/hub/channel"
+	"vitalseal/internal/hub/signin"
+	"vitalseal/internal/measurement/vitals"
+	"vitalseal/internal/shared/form"
 	"vitalseal/internal/view/thingspeak/wire"
-	"vitalseal/internal/vitals"
 )
 
 const (

@@ -14,10 +14,10 @@ import (
 	"github.com/coder/websocket"
 	"github.com/mochi-mqtt/server/v2/packets"
 
-	"vitalseal/internal/access"
-	"vitalseal/internal/view/client"
+	"vitalseal/internal/hub/access"
+	"vitalseal/internal/measurement/vitals"
 	"vitalseal/internal/view/thingspeak"
-	"vitalseal/internal/vitals"
+	"vitalseal/internal/workstation/client"
 )
 
 // mqttWard is a ward with its face running behind a listener, and a device of the nurse's.

@@ -12,8 +12,8 @@ import (
 	"strings"
 	"time"
 
-	"vitalseal/internal/channel"
-	"vitalseal/internal/form"
+	"vitalseal/internal/hub/channel"
+	"vitalseal/internal/shared/form"
 	"vitalseal/internal/view/thingspeak/wire"
 )
 

@@ -10,8 +10,8 @@ import (
 	"testing"
 	"time"
 
-	"vitalseal/internal/access"
-	"vitalseal/internal/channel"
+	"vitalseal/internal/hub/access"
+	"vitalseal/internal/hub/channel"
 	"vitalseal/internal/view/thingspeak"
 )
 

@@ -8,8 +8,8 @@ import (
 	"strconv"
 	"strings"
 
-	"vitalseal/internal/access"
-	"vitalseal/internal/channel"
+	"vitalseal/internal/hub/access"
+	"vitalseal/internal/hub/channel"
 	"vitalseal/internal/view/thingspeak/wire"
 )
 

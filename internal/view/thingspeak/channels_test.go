@@ -9,9 +9,9 @@ import (
 	"testing"
 	"time"
 
-	"vitalseal/internal/access"
-	"vitalseal/internal/channel"
-	"vitalseal/internal/vitals"
+	"vitalseal/internal/hub/access"
+	"vitalseal/internal/hub/channel"
+	"vitalseal/internal/measurement/vitals"
 )
 
 // made is what the creation of a channel answers.

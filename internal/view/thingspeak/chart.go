@@ -12,7 +12,7 @@ import (
 	"strings"
 	"time"
 
-	"vitalseal/internal/channel"
+	"vitalseal/internal/hub/channel"
 	"vitalseal/internal/view/thingspeak/wire"
 )
 

@@ -6,8 +6,8 @@ import (
 	"testing"
 	"time"
 
-	"vitalseal/internal/directory"
-	"vitalseal/internal/vitals"
+	"vitalseal/internal/hub/directory"
+	"vitalseal/internal/measurement/vitals"
 )
 
 // TestDoubtOutlivesSilenceHere: two oximeters disagreed, and one of them fell silent a minute ago. As on the dashboard, the other's number

@@ -6,10 +6,10 @@ import (
 	"strconv"
 	"time"
 
-	"vitalseal/internal/access"
-	"vitalseal/internal/archive"
-	"vitalseal/internal/channel"
-	"vitalseal/internal/vitals"
+	"vitalseal/internal/hub/access"
+	"vitalseal/internal/hub/archive"
+	"vitalseal/internal/hub/channel"
+	"vitalseal/internal/measurement/vitals"
 )
 
 const (

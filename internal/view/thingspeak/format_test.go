@@ -11,7 +11,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"vitalseal/internal/vitals"
+	"vitalseal/internal/measurement/vitals"
 )
 
 // week fills the fridge with known values on 2 March 2026: field1 1, 2, 4, 8 at 00:05, 00:07, 00:25 and 01:10 UTC.

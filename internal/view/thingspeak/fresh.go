@@ -6,9 +6,9 @@ import (
 	"net/http"
 	"time"
 
-	"vitalseal/internal/access"
-	"vitalseal/internal/channel"
-	"vitalseal/internal/vitals"
+	"vitalseal/internal/hub/access"
+	"vitalseal/internal/hub/channel"
+	"vitalseal/internal/measurement/vitals"
 )
 
 // The channel of a patient answers "the last value" by the rule of all faces (vitals.FreshnessOf): what a sensor said last counts, be

@@ -7,8 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"vitalseal/internal/measurement/vitals"
 	"vitalseal/internal/view/thingspeak"
-	"vitalseal/internal/vitals"
 )
 
 // TestLastIsThePresent: the number of a probe that is off, of a sensor that has fallen silent and of a clock that is ahead never

@@ -6,8 +6,8 @@ import (
 	"testing"
 	"time"
 
+	"vitalseal/internal/measurement/vitals"
 	"vitalseal/internal/view/thingspeak"
-	"vitalseal/internal/vitals"
 )
 
 const notConfirmed = `"status":"patient not confirmed"`

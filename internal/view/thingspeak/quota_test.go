@@ -6,8 +6,8 @@ import (
 	"strings"
 	"testing"
 
-	"vitalseal/internal/access"
-	"vitalseal/internal/channel"
+	"vitalseal/internal/hub/access"
+	"vitalseal/internal/hub/channel"
 	"vitalseal/internal/view/thingspeak"
 )
 

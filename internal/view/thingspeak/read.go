@@ -7,10 +7,10 @@ import (
 	"strconv"
 	"time"
 
-	"vitalseal/internal/access"
-	"vitalseal/internal/channel"
+	"vitalseal/internal/hub/access"
+	"vitalseal/internal/hub/channel"
+	"vitalseal/internal/measurement/vitals"
 	"vitalseal/internal/view/thingspeak/wire"
-	"vitalseal/internal/vitals"
 )
 
 // reading is a read that has been decided.

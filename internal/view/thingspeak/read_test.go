@@ -9,8 +9,8 @@ import (
 	"testing"
 	"time"
 
-	"vitalseal/internal/access"
-	"vitalseal/internal/vitals"
+	"vitalseal/internal/hub/access"
+	"vitalseal/internal/measurement/vitals"
 )
 
 const patientHead = `{"channel":{"id":ID,"name":"NAME","description":"","latitude":null,"longitude":null,"field1":"heart rate bpm","field2":"SpO2 %",

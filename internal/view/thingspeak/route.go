@@ -5,8 +5,8 @@ import (
 	"slices"
 	"strings"
 
-	"vitalseal/internal/access"
-	"vitalseal/internal/form"
+	"vitalseal/internal/hub/access"
+	"vitalseal/internal/shared/form"
 	"vitalseal/internal/view/thingspeak/wire"
 )
 

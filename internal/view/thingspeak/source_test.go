@@ -7,8 +7,8 @@ import (
 	"testing"
 	"time"
 
-	"vitalseal/internal/directory"
-	"vitalseal/internal/vitals"
+	"vitalseal/internal/hub/directory"
+	"vitalseal/internal/measurement/vitals"
 )
 
 // TestTwoOximetersOneField: two oximeters that speak in turn are one field with one source, on every page of the answer; where they

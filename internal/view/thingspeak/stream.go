@@ -5,7 +5,7 @@ import (
 	"slices"
 	"time"
 
-	"vitalseal/internal/channel"
+	"vitalseal/internal/hub/channel"
 	"vitalseal/internal/view/thingspeak/wire"
 )
 

@@ -5,8 +5,8 @@ import (
 	"strconv"
 	"time"
 
-	"vitalseal/internal/access"
-	"vitalseal/internal/channel"
+	"vitalseal/internal/hub/access"
+	"vitalseal/internal/hub/channel"
 	"vitalseal/internal/view/thingspeak/wire"
 )
 

@@ -24,13 +24,13 @@ import (
 	"strings"
 	"time"
 
-	"vitalseal/internal/access"
-	"vitalseal/internal/channel"
-	"vitalseal/internal/form"
-	"vitalseal/internal/signin"
-	"vitalseal/internal/store"
+	"vitalseal/internal/hub/access"
+	"vitalseal/internal/hub/channel"
+	"vitalseal/internal/hub/signin"
+	"vitalseal/internal/hub/store"
+	"vitalseal/internal/measurement/vitals"
+	"vitalseal/internal/shared/form"
 	"vitalseal/internal/view/thingspeak/wire"
-	"vitalseal/internal/vitals"
 )
 
 // MaxResults is the most entries in one answer, as ThingSpeak has it.

@@ -8,7 +8,7 @@ import (
 
 	"github.com/mochi-mqtt/server/v2/packets"
 
-	"vitalseal/internal/audit"
+	"vitalseal/internal/shared/audit"
 	"vitalseal/internal/view/thingspeak"
 )
 

@@ -13,9 +13,9 @@ import (
 	"testing"
 	"time"
 
-	"vitalseal/internal/access"
-	"vitalseal/internal/channel"
-	"vitalseal/internal/vitals"
+	"vitalseal/internal/hub/access"
+	"vitalseal/internal/hub/channel"
+	"vitalseal/internal/measurement/vitals"
 )
 
 const (

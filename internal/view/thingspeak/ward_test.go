@@ -18,17 +18,17 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"vitalseal/internal/access"
-	"vitalseal/internal/archive"
-	"vitalseal/internal/audit"
-	"vitalseal/internal/channel"
-	"vitalseal/internal/delivery"
-	"vitalseal/internal/directory"
-	"vitalseal/internal/seal"
-	"vitalseal/internal/signin"
-	"vitalseal/internal/store"
+	"vitalseal/internal/hub/access"
+	"vitalseal/internal/hub/archive"
+	"vitalseal/internal/hub/channel"
+	"vitalseal/internal/hub/directory"
+	"vitalseal/internal/hub/signin"
+	"vitalseal/internal/hub/store"
+	"vitalseal/internal/measurement/vitals"
+	"vitalseal/internal/shared/audit"
 	"vitalseal/internal/view/thingspeak"
-	"vitalseal/internal/vitals"
+	"vitalseal/internal/way/delivery"
+	"vitalseal/internal/way/seal"
 )
 
 const station = "spiffe://test.vitalseal.internal/workstation/ws-1"

@@ -12,7 +12,7 @@ import (
 	"vitalseal/internal/lab/attack"
 	"vitalseal/internal/lab/attack/faces"
 	"vitalseal/internal/lab/attack/rogue"
-	"vitalseal/internal/overlay"
+	"vitalseal/internal/way/overlay"
 )
 
 // TestEveryAttackNoticesAWrongRefusal feeds every attack refusals that it is not to be refused

@@ -13,13 +13,13 @@ import (
 	"strings"
 	"time"
 
-	"vitalseal/internal/gateway"
-	"vitalseal/internal/gateway/legacy"
 	"vitalseal/internal/lab/attack"
 	"vitalseal/internal/lab/attack/load"
 	"vitalseal/internal/lab/weaken"
-	"vitalseal/internal/process"
-	"vitalseal/internal/vitals"
+	"vitalseal/internal/measurement/vitals"
+	"vitalseal/internal/patient/gateway"
+	"vitalseal/internal/patient/gateway/legacy"
+	"vitalseal/internal/shared/process"
 )
 
 // Legacy are the attacks on a gateway's local address for legacy devices.

@@ -17,8 +17,8 @@ import (
 	"vitalseal/internal/lab/attack"
 	"vitalseal/internal/lab/attack/load"
 	"vitalseal/internal/lab/weaken"
-	"vitalseal/internal/view/client"
 	"vitalseal/internal/view/thingspeak"
+	"vitalseal/internal/workstation/client"
 )
 
 // MQTT are the attacks on ThingSpeak's face, over MQTT.

@@ -13,10 +13,10 @@ import (
 
 	"github.com/mochi-mqtt/server/v2/packets"
 
-	"vitalseal/internal/gateway"
-	"vitalseal/internal/gateway/legacy"
 	"vitalseal/internal/lab/attack"
-	"vitalseal/internal/view/client"
+	"vitalseal/internal/patient/gateway"
+	"vitalseal/internal/patient/gateway/legacy"
+	"vitalseal/internal/workstation/client"
 )
 
 // stubbornConnections is how often a device comes again with a message before it counts as

@@ -13,10 +13,10 @@ import (
 	"syscall"
 	"time"
 
-	"vitalseal/internal/connect"
 	"vitalseal/internal/lab/attack"
 	"vitalseal/internal/lab/weaken"
-	"vitalseal/internal/view/client"
+	"vitalseal/internal/workstation/client"
+	"vitalseal/internal/workstation/connect"
 )
 
 // Stations are the attacks on a workstation's own address, from the same machine.

@@ -10,8 +10,8 @@ import (
 
 	"github.com/coder/websocket"
 
-	"vitalseal/internal/access"
-	"vitalseal/internal/channel"
+	"vitalseal/internal/hub/access"
+	"vitalseal/internal/hub/channel"
 	"vitalseal/internal/lab/attack"
 	"vitalseal/internal/lab/attack/office"
 	"vitalseal/internal/view/api"

@@ -20,14 +20,14 @@ import (
 
 	"github.com/coder/websocket"
 
-	"vitalseal/internal/access"
-	"vitalseal/internal/channel"
+	"vitalseal/internal/hub/access"
+	"vitalseal/internal/hub/channel"
 	"vitalseal/internal/lab/attack"
 	"vitalseal/internal/lab/attack/load"
 	"vitalseal/internal/lab/attack/office"
 	"vitalseal/internal/lab/attack/rogue"
 	"vitalseal/internal/lab/weaken"
-	"vitalseal/internal/overlay"
+	"vitalseal/internal/way/overlay"
 )
 
 // Attacks are all floods.

@@ -13,12 +13,12 @@ import (
 
 	"github.com/coder/websocket"
 
-	"vitalseal/internal/access"
-	"vitalseal/internal/channel"
+	"vitalseal/internal/hub/access"
+	"vitalseal/internal/hub/channel"
+	"vitalseal/internal/hub/store"
 	"vitalseal/internal/lab/attack"
 	"vitalseal/internal/lab/attack/load"
 	"vitalseal/internal/lab/attack/office"
-	"vitalseal/internal/store"
 )
 
 // stationLiveFlood opens live views from several sessions at one workstation.

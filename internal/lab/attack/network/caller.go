@@ -5,7 +5,7 @@ import (
 
 	"vitalseal/internal/lab/attack"
 	"vitalseal/internal/lab/attack/rogue"
-	"vitalseal/internal/overlay"
+	"vitalseal/internal/way/overlay"
 )
 
 func callerID(ctx context.Context, t *attack.Target) (attack.Result, error) {

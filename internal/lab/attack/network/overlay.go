@@ -26,14 +26,14 @@ import (
 	"strings"
 	"time"
 
-	"vitalseal/internal/directory"
+	"vitalseal/internal/hub/directory"
 	"vitalseal/internal/lab/attack"
 	"vitalseal/internal/lab/attack/office"
 	"vitalseal/internal/lab/attack/rogue"
 	"vitalseal/internal/lab/weaken"
-	"vitalseal/internal/overlay"
-	"vitalseal/internal/overlay/mgmt"
-	"vitalseal/internal/overlay/openziti"
+	"vitalseal/internal/way/overlay"
+	"vitalseal/internal/way/overlay/mgmt"
+	"vitalseal/internal/way/overlay/openziti"
 )
 
 // Overlay are the attacks on the overlay and on the inner TLS above it.

@@ -11,8 +11,8 @@ import (
 
 	"vitalseal/internal/lab/attack"
 	"vitalseal/internal/lab/attack/rogue"
-	"vitalseal/internal/overlay"
-	"vitalseal/internal/overlay/mgmt"
+	"vitalseal/internal/way/overlay"
+	"vitalseal/internal/way/overlay/mgmt"
 )
 
 func noPolicy(ctx context.Context, t *attack.Target) (attack.Result, error) {

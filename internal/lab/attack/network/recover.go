@@ -14,14 +14,14 @@ import (
 	"strings"
 	"sync/atomic"
 
-	"vitalseal/internal/access"
-	"vitalseal/internal/audit"
 	"vitalseal/internal/hub"
+	"vitalseal/internal/hub/access"
+	"vitalseal/internal/hub/store"
 	"vitalseal/internal/lab/attack"
 	"vitalseal/internal/lab/attack/office"
 	"vitalseal/internal/lab/weaken"
-	"vitalseal/internal/overlay"
-	"vitalseal/internal/store"
+	"vitalseal/internal/shared/audit"
+	"vitalseal/internal/way/overlay"
 )
 
 // Recover are the attacks on the way back into a stopped hub, and on the overlay's open port.

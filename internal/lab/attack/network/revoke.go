@@ -12,7 +12,7 @@ import (
 	"vitalseal/internal/lab/attack"
 	"vitalseal/internal/lab/attack/rogue"
 	"vitalseal/internal/lab/weaken"
-	"vitalseal/internal/overlay"
+	"vitalseal/internal/way/overlay"
 )
 
 // Revoke are the attacks of a component that was disabled and goes on.

@@ -7,7 +7,7 @@ import (
 	"fmt"
 	"time"
 
-	"vitalseal/internal/directory"
+	"vitalseal/internal/hub/directory"
 	"vitalseal/internal/lab/attack"
 	"vitalseal/internal/lab/attack/office"
 )

@@ -13,16 +13,16 @@ import (
 	"strings"
 	"time"
 
-	"vitalseal/internal/access"
-	"vitalseal/internal/audit"
-	"vitalseal/internal/directory"
+	"vitalseal/internal/hub/access"
+	"vitalseal/internal/hub/directory"
+	"vitalseal/internal/hub/signin"
+	"vitalseal/internal/hub/sink"
+	"vitalseal/internal/hub/store"
 	"vitalseal/internal/lab/attack"
-	"vitalseal/internal/seal"
-	"vitalseal/internal/signin"
-	"vitalseal/internal/sink"
-	"vitalseal/internal/store"
+	"vitalseal/internal/shared/audit"
 	"vitalseal/internal/view/admin"
 	"vitalseal/internal/view/cloud"
+	"vitalseal/internal/way/seal"
 )
 
 // Bureau is a hub's administration in this process: an administrator, a doctor, an auditor and a

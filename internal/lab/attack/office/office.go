@@ -21,13 +21,13 @@ import (
 	"path/filepath"
 	"time"
 
-	"vitalseal/internal/access"
-	"vitalseal/internal/audit"
-	"vitalseal/internal/directory"
+	"vitalseal/internal/hub/access"
+	"vitalseal/internal/hub/directory"
+	"vitalseal/internal/hub/signin"
+	"vitalseal/internal/hub/store"
 	"vitalseal/internal/lab/attack"
-	"vitalseal/internal/seal"
-	"vitalseal/internal/signin"
-	"vitalseal/internal/store"
+	"vitalseal/internal/shared/audit"
+	"vitalseal/internal/way/seal"
 )
 
 // Office is a hub's inside in this process: a store, an audit log and what decides between them.

@@ -9,12 +9,12 @@ import (
 
 	"github.com/pquerna/otp/totp"
 
-	"vitalseal/internal/access"
+	"vitalseal/internal/hub/access"
+	"vitalseal/internal/hub/signin"
+	"vitalseal/internal/hub/store"
 	"vitalseal/internal/lab/attack"
 	"vitalseal/internal/lab/attack/office"
 	"vitalseal/internal/lab/weaken"
-	"vitalseal/internal/signin"
-	"vitalseal/internal/store"
 )
 
 // hubsAtOnce is a directory as two hubs have it that both read what is there before either writes.

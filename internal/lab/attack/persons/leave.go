@@ -6,11 +6,11 @@ import (
 	"slices"
 	"time"
 
-	"vitalseal/internal/access"
-	"vitalseal/internal/audit"
+	"vitalseal/internal/hub/access"
 	"vitalseal/internal/lab/attack"
 	"vitalseal/internal/lab/attack/office"
 	"vitalseal/internal/lab/weaken"
+	"vitalseal/internal/shared/audit"
 )
 
 // Leave are the attacks of a person whose client closes the connection in the middle of an act.

@@ -6,7 +6,7 @@ import (
 	"net/http"
 	"time"
 
-	"vitalseal/internal/directory"
+	"vitalseal/internal/hub/directory"
 	"vitalseal/internal/lab/attack"
 	"vitalseal/internal/lab/attack/office"
 	"vitalseal/internal/lab/weaken"

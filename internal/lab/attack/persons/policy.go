@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"strings"
 
-	"vitalseal/internal/access"
+	"vitalseal/internal/hub/access"
 	"vitalseal/internal/lab/attack"
 	"vitalseal/internal/lab/weaken"
 )

@@ -9,9 +9,9 @@ import (
 	"os"
 	"path/filepath"
 
-	"vitalseal/internal/audit"
 	"vitalseal/internal/lab/attack"
 	"vitalseal/internal/lab/weaken"
+	"vitalseal/internal/shared/audit"
 )
 
 const trailLength = 40

@@ -14,8 +14,8 @@ import (
 
 	"vitalseal/internal/lab/attack"
 	"vitalseal/internal/lab/weaken"
-	"vitalseal/internal/seal"
-	"vitalseal/internal/vitals"
+	"vitalseal/internal/measurement/vitals"
+	"vitalseal/internal/way/seal"
 )
 
 // Where the fields of an envelope stand (doc/formats/envelope.md).

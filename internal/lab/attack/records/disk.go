@@ -10,16 +10,16 @@ import (
 	"strings"
 	"time"
 
-	"vitalseal/internal/access"
-	"vitalseal/internal/audit"
+	"vitalseal/internal/hub/access"
+	"vitalseal/internal/hub/store"
 	"vitalseal/internal/lab/attack"
 	"vitalseal/internal/lab/attack/office"
 	"vitalseal/internal/lab/attack/rogue"
 	"vitalseal/internal/lab/weaken"
-	"vitalseal/internal/outbox"
-	"vitalseal/internal/seal"
-	"vitalseal/internal/store"
-	"vitalseal/internal/vitals"
+	"vitalseal/internal/measurement/vitals"
+	"vitalseal/internal/shared/audit"
+	"vitalseal/internal/way/outbox"
+	"vitalseal/internal/way/seal"
 )
 
 // Disk are the attacks of the holder of a disk, a database or a backup.

@@ -6,18 +6,18 @@ import (
 	"fmt"
 	"time"
 
-	"vitalseal/internal/access"
-	"vitalseal/internal/archive"
-	"vitalseal/internal/channel"
-	"vitalseal/internal/delivery"
-	"vitalseal/internal/directory"
+	"vitalseal/internal/hub/access"
+	"vitalseal/internal/hub/archive"
+	"vitalseal/internal/hub/channel"
+	"vitalseal/internal/hub/directory"
+	"vitalseal/internal/hub/store"
 	"vitalseal/internal/lab/attack"
 	"vitalseal/internal/lab/attack/office"
 	"vitalseal/internal/lab/weaken"
-	"vitalseal/internal/overlay"
-	"vitalseal/internal/seal"
-	"vitalseal/internal/store"
-	"vitalseal/internal/vitals"
+	"vitalseal/internal/measurement/vitals"
+	"vitalseal/internal/way/delivery"
+	"vitalseal/internal/way/overlay"
+	"vitalseal/internal/way/seal"
 )
 
 // Full is the attack that fills the disk of the audit log.

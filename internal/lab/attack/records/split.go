@@ -8,9 +8,9 @@ import (
 	"os"
 	"path/filepath"
 
-	"vitalseal/internal/audit"
 	"vitalseal/internal/lab/attack"
 	"vitalseal/internal/lab/weaken"
+	"vitalseal/internal/shared/audit"
 )
 
 // SplitView are the attacks of an operator who shows different audit logs to different readers.

@@ -8,9 +8,9 @@ import (
 	"os"
 	"path/filepath"
 
-	"vitalseal/internal/audit"
 	"vitalseal/internal/lab/attack"
 	"vitalseal/internal/lab/weaken"
+	"vitalseal/internal/shared/audit"
 )
 
 // Witness are the attacks on what a witness keeps of an audit log.

@@ -9,7 +9,7 @@ import (
 	edge_apis "github.com/openziti/sdk-golang/edge-apis"
 	"github.com/openziti/sdk-golang/ziti"
 
-	"vitalseal/internal/overlay"
+	"vitalseal/internal/way/overlay"
 )
 
 // Liar is an underlay that dials with OpenZiti's client while claiming another's name as its caller

@@ -13,10 +13,10 @@ import (
 	"time"
 
 	"vitalseal/internal/lab/attack"
-	"vitalseal/internal/overlay"
-	"vitalseal/internal/overlay/openziti"
-	"vitalseal/internal/seal"
-	"vitalseal/internal/vitals"
+	"vitalseal/internal/measurement/vitals"
+	"vitalseal/internal/way/overlay"
+	"vitalseal/internal/way/overlay/openziti"
+	"vitalseal/internal/way/seal"
 )
 
 // Sensors are two sensors that the attacker has enrolled honestly, on a gateway of their own, each

@@ -6,7 +6,7 @@ import (
 	"maps"
 	"time"
 
-	"vitalseal/internal/access"
+	"vitalseal/internal/hub/access"
 	"vitalseal/internal/lab/attack"
 	"vitalseal/internal/lab/attack/office"
 )

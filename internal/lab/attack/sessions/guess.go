@@ -8,11 +8,11 @@ import (
 
 	"github.com/pquerna/otp/totp"
 
-	"vitalseal/internal/access"
+	"vitalseal/internal/hub/access"
+	"vitalseal/internal/hub/signin"
 	"vitalseal/internal/lab/attack"
 	"vitalseal/internal/lab/attack/office"
 	"vitalseal/internal/lab/weaken"
-	"vitalseal/internal/signin"
 )
 
 // Guesses are those on what people prove themselves with, at a hub's inside in this process: the

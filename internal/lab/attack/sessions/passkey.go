@@ -15,11 +15,11 @@ import (
 
 	"github.com/fxamacker/cbor/v2"
 
-	"vitalseal/internal/access"
+	"vitalseal/internal/hub/access"
+	"vitalseal/internal/hub/signin"
 	"vitalseal/internal/lab/attack"
 	"vitalseal/internal/lab/attack/office"
 	"vitalseal/internal/lab/weaken"
-	"vitalseal/internal/signin"
 )
 
 // Passkeys are those on passkeys, at a hub's inside in this process.

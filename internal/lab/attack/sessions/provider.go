@@ -16,10 +16,10 @@ import (
 
 	"github.com/go-jose/go-jose/v4"
 
-	"vitalseal/internal/access"
+	"vitalseal/internal/hub/access"
+	"vitalseal/internal/hub/signin"
 	"vitalseal/internal/lab/attack"
 	"vitalseal/internal/lab/attack/office"
-	"vitalseal/internal/signin"
 )
 
 // byProvider signs a person in at an OpenID provider whose ID token, which it signs, has the claims

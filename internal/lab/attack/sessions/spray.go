@@ -6,11 +6,11 @@ import (
 	"fmt"
 	"sync"
 
-	"vitalseal/internal/access"
+	"vitalseal/internal/hub/access"
+	"vitalseal/internal/hub/signin"
 	"vitalseal/internal/lab/attack"
 	"vitalseal/internal/lab/attack/office"
 	"vitalseal/internal/lab/weaken"
-	"vitalseal/internal/signin"
 )
 
 // Spray is the attack with one password on many logins.

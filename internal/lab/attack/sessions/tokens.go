@@ -25,7 +25,7 @@ import (
 	"github.com/coder/websocket"
 	"github.com/pquerna/otp/totp"
 
-	"vitalseal/internal/access"
+	"vitalseal/internal/hub/access"
 	"vitalseal/internal/lab/attack"
 	"vitalseal/internal/lab/attack/office"
 	"vitalseal/internal/lab/weaken"

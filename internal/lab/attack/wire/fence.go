@@ -7,15 +7,15 @@ import (
 	"fmt"
 	"time"
 
-	"vitalseal/internal/access"
-	"vitalseal/internal/ingest"
+	"vitalseal/internal/hub/access"
+	"vitalseal/internal/hub/ingest"
 	"vitalseal/internal/lab/attack"
 	"vitalseal/internal/lab/attack/office"
 	"vitalseal/internal/lab/attack/rogue"
 	"vitalseal/internal/lab/weaken"
-	"vitalseal/internal/overlay"
-	"vitalseal/internal/seal"
-	"vitalseal/internal/vitals"
+	"vitalseal/internal/measurement/vitals"
+	"vitalseal/internal/way/overlay"
+	"vitalseal/internal/way/seal"
 )
 
 // doorway is the hub's ingest in this process, with a real store, that can be started anew.

@@ -19,7 +19,7 @@ import (
 	"vitalseal/internal/lab/attack"
 	"vitalseal/internal/lab/attack/rogue"
 	"vitalseal/internal/lab/weaken"
-	"vitalseal/internal/overlay"
+	"vitalseal/internal/way/overlay"
 )
 
 // wire is an attack with a connection of rogue sensor one.

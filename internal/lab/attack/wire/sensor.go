@@ -12,8 +12,8 @@ import (
 	"vitalseal/internal/lab/attack"
 	"vitalseal/internal/lab/attack/rogue"
 	"vitalseal/internal/lab/weaken"
-	"vitalseal/internal/sensor"
-	"vitalseal/internal/vitals"
+	"vitalseal/internal/measurement/vitals"
+	"vitalseal/internal/patient/sensor"
 )
 
 // junk is a bus on which something answers whatever comes to its mind.

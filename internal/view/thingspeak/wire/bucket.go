@@ -6,7 +6,7 @@ import (
 	"strconv"
 	"time"
 
-	"vitalseal/internal/channel"
+	"vitalseal/internal/hub/channel"
 )
 
 // Value is a field's as a number, if it is one and the request wants it.

@@ -9,7 +9,7 @@ import (
 	"strings"
 	"time"
 
-	"vitalseal/internal/channel"
+	"vitalseal/internal/hub/channel"
 )
 
 // Shape is what of an entry an answer shows, and how.

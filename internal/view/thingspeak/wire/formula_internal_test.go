@@ -6,7 +6,7 @@ import (
 	"testing"
 	"time"
 
-	"vitalseal/internal/channel"
+	"vitalseal/internal/hub/channel"
 )
 
 func TestTextCells(t *testing.T) {

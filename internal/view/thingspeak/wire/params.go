@@ -20,7 +20,7 @@ import (
 	"time"
 	_ "time/tzdata" // zones that clients name, wherever the hub runs
 
-	"vitalseal/internal/form"
+	"vitalseal/internal/shared/form"
 )
 
 const (

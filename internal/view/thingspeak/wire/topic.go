@@ -6,8 +6,8 @@ import (
 	"strconv"
 	"strings"
 
-	"vitalseal/internal/channel"
-	"vitalseal/internal/form"
+	"vitalseal/internal/hub/channel"
+	"vitalseal/internal/shared/form"
 )
 
 // Topic is one of ThingSpeak's MQTT topics:

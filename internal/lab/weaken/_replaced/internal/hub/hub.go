@@ -7,10 +7,10 @@ import (
 	"net/http"
 	"time"
 
-	"vitalseal/internal/audit"
+	"vitalseal/internal/hub/store"
 	"vitalseal/internal/lab/weaken"
-	"vitalseal/internal/overlay"
-	"vitalseal/internal/store"
+	"vitalseal/internal/shared/audit"
+	"vitalseal/internal/way/overlay"
 )
 
 // newFaces writes whole requests to the log, as many a proxy does, and waits for slow ones.

@@ -6,7 +6,7 @@ import (
 	"net/http"
 	"time"
 
-	"vitalseal/internal/access"
+	"vitalseal/internal/hub/access"
 	"vitalseal/internal/lab/weaken"
 )
 

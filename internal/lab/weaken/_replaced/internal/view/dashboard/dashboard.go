@@ -6,8 +6,8 @@ import (
 	"os"
 	"strings"
 
+	"vitalseal/internal/hub/signin"
 	"vitalseal/internal/lab/weaken"
-	"vitalseal/internal/signin"
 )
 
 // recheck asks nothing.
