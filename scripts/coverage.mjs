@@ -1,6 +1,6 @@
 // Prints how many statements of each package below internal/ its own tests run.
 //
-// Usage: node scripts/coverage.mjs [--json] [package ...]     (packages below internal/; none: all)
+// Usage: node scripts/coverage.mjs [--json] [package ...]     (paths below internal/, or last names; none: all)
 //
 // A package that only the tests of others run has a small figure here: that says what to do, not that it is untested. Packages
 // without any test are in the table with 0.
@@ -21,7 +21,16 @@ const work = mkdtempSync(join(tmpdir(), 'coverage-'));
 process.on('exit', () => rmSync(work, { recursive: true, force: true }));
 
 const profile = join(work, 'profile');
-const packages = names.length > 0 ? names.map((n) => `./internal/${n}`) : ['./internal/...'];
+const all = spawnSync('go', ['list', './internal/...'], { cwd: root, encoding: 'utf8' }).stdout.split('\n').filter(Boolean);
+function found(name) {
+  const at = all.filter((p) => p === `vitalseal/internal/${name}` || p.endsWith(`/${name}`));
+  if (at.length !== 1) {
+    console.error(`coverage: ${at.length} packages below internal/ are named ${name}${at.length > 1 ? `: ${at.join(', ')}` : ''}`);
+    process.exit(2);
+  }
+  return at[0];
+}
+const packages = names.length > 0 ? names.map(found) : ['./internal/...'];
 const run = spawnSync('go', ['test', '-timeout', '30m', `-coverprofile=${profile}`, ...packages], { cwd: root, encoding: 'utf8', maxBuffer: 256 << 20 });
 if (run.status !== 0) {
   console.error(`${run.stdout}${run.stderr}\ncoverage: tests failed, so there are no figures`);

@@ -46,7 +46,7 @@ const files = execFileSync('git', ['ls-files', '-co', '--exclude-standard', '--'
 for (const f of files.split('\n').filter((f) => f && existsSync(join(root, f)) && statSync(join(root, f)).isFile())) {
   mkdirSync(dirname(join(copy, f)), { recursive: true });
   copyFileSync(join(root, f), join(copy, f));
-  if (f.startsWith('internal/') && f.endsWith('.go')) folders.set(basename(dirname(f)), [...(folders.get(basename(dirname(f))) ?? []), dirname(f)]);
+  if (f.startsWith('internal/') && f.endsWith('.go') && !f.includes('/_')) folders.set(basename(dirname(f)), [...(folders.get(basename(dirname(f))) ?? []), dirname(f)]);
 }
 // A package is named by its path below internal/ or, wherever it stands, by its last name.
 function folder(name) {
