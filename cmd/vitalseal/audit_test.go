@@ -185,9 +185,14 @@ func TestAuditCommands(t *testing.T) {
 		}
 	})
 	t.Run("nothing found", func(t *testing.T) {
-		got := command(t, "audit", "export", "--patient", "nope", logDir)
+		got := command(t, "audit", "export", "--patient", "p-x5m2c7aa", logDir)
 		if got.code != 0 || got.out != "" || got.err != "0 of 10 entries\n" {
 			t.Errorf("%+v", got)
+		}
+		// What can be no patient is no answer of "none".
+		got = command(t, "audit", "export", "--patient", "Ada", logDir)
+		if got.code != 2 || got.out != "" || !strings.Contains(got.err, `--patient "Ada": not the id of a patient`) {
+			t.Errorf("a name: %+v", got)
 		}
 		if got := command(t, "audit", "export", "--patient", "a", logDir); got.err != "" {
 			t.Errorf("some found: %+v", got)
