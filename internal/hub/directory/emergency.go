@@ -164,7 +164,7 @@ func (s *Directory) UnreviewedEmergencies(ctx context.Context) ([]access.Emergen
 	return all, sealdb.Named("emergencies", err)
 }
 
-// EmergencyAccess is one emergency access.
+// Emergency is one emergency access.
 func (s *Directory) Emergency(ctx context.Context, id string) (access.EmergencyAccess, error) {
 	g, err := s.scanEmergency(ctx, s.db.QueryRowContext(ctx, selectEmergency+" WHERE id = ?", id))
 	return g, sealdb.Named("emergency", err)

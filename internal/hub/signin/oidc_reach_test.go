@@ -56,7 +56,7 @@ func TestProviderSilent(t *testing.T) {
 			f.token = func(nonce string) string {
 				return payload(t, key, f.URL, nonce, `"preferred_username":"x"`)
 			}
-			f.broken = map[string]http.HandlerFunc{c.path: c.how}
+			f.broken.Store(&map[string]http.HandlerFunc{c.path: c.how})
 			e, log := setup(t, newDirectory(), signin.WithOIDC(openID(f.URL)))
 			try := func() error {
 				to, err := e.StartOIDC(t.Context(), station, page)
@@ -81,7 +81,7 @@ func TestProviderSilent(t *testing.T) {
 			case !c.refused && (!entry.Undecided() || entry.Workstation != station || !strings.Contains(entry.Reason, map[bool]string{true: "user information could not be read", false: "OpenID provider did not answer"}[c.path == "/info"])):
 				t.Errorf("audited as %+v", entry)
 			}
-			f.broken = nil
+			f.broken.Store(nil)
 			if err := try(); err != nil {
 				t.Errorf("the provider answers again: %v, %q", err, last(t, log).Reason)
 			}
@@ -108,7 +108,7 @@ func TestProviderDownAtTheStart(t *testing.T) {
 		t.Fatal(err)
 	}
 	left, leave := context.WithCancel(t.Context())
-	f.broken = map[string]http.HandlerFunc{"/token": func(http.ResponseWriter, *http.Request) { leave(); panic(http.ErrAbortHandler) }}
+	f.broken.Store(&map[string]http.HandlerFunc{"/token": func(http.ResponseWriter, *http.Request) { leave(); panic(http.ErrAbortHandler) }})
 	if _, err := e.FinishOIDC(left, url.Values{"state": {u.Query().Get("state")}, "code": {"c"}}, station, page); !errors.Is(err, access.ErrUndecided) {
 		t.Errorf("a browser that left: %v", err)
 	}

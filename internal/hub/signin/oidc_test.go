@@ -18,6 +18,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -221,8 +222,8 @@ type forger struct {
 	token  func(nonce string) string
 	nonces map[string]string // by code
 	down   bool
-	info   http.HandlerFunc            // about a person; nil: it has no such address
-	broken map[string]http.HandlerFunc // what answers in the place of a path
+	info   http.HandlerFunc                            // about a person; nil: it has no such address
+	broken atomic.Pointer[map[string]http.HandlerFunc] // what answers in the place of a path; a handler may outlive its client
 }
 
 func newForger(t *testing.T) *forger {
@@ -250,8 +251,8 @@ func newForger(t *testing.T) *forger {
 		answer(w, map[string]any{"access_token": "x", "token_type": "Bearer", "expires_in": 60, "id_token": f.token(f.nonces[r.FormValue("code")])})
 	})
 	f.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if h := f.broken[r.URL.Path]; h != nil {
-			h(w, r)
+		if broken := f.broken.Load(); broken != nil && (*broken)[r.URL.Path] != nil {
+			(*broken)[r.URL.Path](w, r)
 			return
 		}
 		mux.ServeHTTP(w, r)

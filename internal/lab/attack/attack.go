@@ -141,7 +141,8 @@ type Config struct {
 
 const (
 	defaultBound = 10 * time.Minute // a quiet machine takes eight
-	Bound        = 90 * time.Second // on one attack
+	// Bound is the time that one attack may take.
+	Bound = 90 * time.Second
 )
 
 // ErrNothing says that no attack has the name that was asked for.

@@ -443,7 +443,7 @@ func (d *Directory) SaveEmergency(_ context.Context, g access.EmergencyAccess) e
 	return put(d, d.AllEmergencies, g.ID, g)
 }
 
-// EmergencyAccess implements access.Emergencies.
+// Emergency implements access.Emergencies.
 func (d *Directory) Emergency(_ context.Context, id string) (access.EmergencyAccess, error) {
 	return find(d, d.AllEmergencies, id)
 }

@@ -49,12 +49,15 @@ func NewLiar(config []byte, claim string) (*Liar, error) {
 	return l, nil
 }
 
+// Dial implements overlay.Underlay.
 func (l *Liar) Dial(_ context.Context, service string) (net.Conn, error) { return l.zc.Dial(service) }
 
+// Listen implements overlay.Underlay: a liar dials only.
 func (l *Liar) Listen(context.Context, string) (net.Listener, error) {
 	return nil, overlay.ErrUnavailable
 }
 
+// Close implements overlay.Underlay.
 func (l *Liar) Close() error {
 	l.zc.Close()
 	return nil

@@ -25,9 +25,12 @@ import (
 
 const (
 	maxQueryBytes = 16 << 10
-	MaxBodyBytes  = 20 << 10 // a message of maxMessage bytes, however it is escaped
+	// MaxBodyBytes is room for a message of MaxMessage bytes, however it is escaped.
+	MaxBodyBytes  = 20 << 10
 	maxParameters = 64
-	MaxMessage    = 3000 // bytes of all parameters of a write, as ThingSpeak has it
+	// MaxMessage bounds the bytes of all parameters of a write, as ThingSpeak does.
+	MaxMessage = 3000
+	// MaxFieldBytes bounds the bytes of one field or status.
 	MaxFieldBytes = 255
 )
 
