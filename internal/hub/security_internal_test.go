@@ -52,8 +52,8 @@ func TestSecurityEventsAreKept(t *testing.T) {
 	g, st := testGuard(t)
 	for r, want := range map[delivery.Reason]string{delivery.OtherContent: access.EventNonce, delivery.EpochJump: access.EventJump, delivery.StartJump: access.EventJump,
 		delivery.Fenced: access.EventCopy, delivery.OlderStart: access.EventCopy, delivery.EpochReused: access.EventCopy, delivery.DoesNotOpen: access.EventForgery} {
-		g.forged("spiffe://test.internal/patient/sensor/oxi-1", r)
-		if id := directory.SecurityID(want, "spiffe://test.internal/patient/sensor/oxi-1", ""); g.pending[id].Detail != r.String() {
+		g.forged("spiffe://test.internal/sensor/oxi-1", r)
+		if id := directory.SecurityID(want, "spiffe://test.internal/sensor/oxi-1", ""); g.pending[id].Detail != r.String() {
 			t.Errorf("%v is shown as %+v", r, g.pending[id])
 		}
 	}

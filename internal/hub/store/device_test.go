@@ -90,7 +90,7 @@ func TestInventoryOfKeys(t *testing.T) {
 func TestForgottenTakesItsTicket(t *testing.T) {
 	ctx := t.Context()
 	s := open(t, t.TempDir())
-	id, other := "spiffe://x.internal/patient/sensor/a", "spiffe://x.internal/patient/sensor/b"
+	id, other := "spiffe://x.internal/sensor/a", "spiffe://x.internal/sensor/b"
 	must(t, s.CreateDevice(ctx, directory.Device{ID: id, Kind: "sensor"}))
 	must(t, s.CreateDevice(ctx, directory.Device{ID: other, Kind: "sensor"}))
 	both, alone := sha256.Sum256([]byte("both")), sha256.Sum256([]byte("alone"))

@@ -93,7 +93,7 @@ func DecideClock(ctx context.Context, now *time.Time) (redeemed bool, err error)
 	}
 	e := &redeemer{}
 	_, _, err = enrolOne(ctx, a, e, time.Hour, enrolRequest{Version: 1, Secret: NewTicketSecret(), Now: now,
-		Requests: []enrolElement{{ID: "spiffe://clock.internal/patient/sensor/x", CSR: csr}}})
+		Requests: []enrolElement{{ID: "spiffe://clock.internal/sensor/x", CSR: csr}}})
 	return e.redeemed, err
 }
 

@@ -36,9 +36,9 @@ func TestTicketAsCode(t *testing.T) {
 
 func TestIdentityPath(t *testing.T) {
 	for in, want := range map[string]string{
-		"sensor/oxi-1":                              "identities/sensor/oxi-1",
-		"spiffe://x.internal/patient/gateway/gw":    "identities/gateway/gw",
-		"spiffe://x.internal/patient/gateway/gw/..": "", "gw": "", "": "", "/": "", "spiffe://x": "",
+		"sensor/oxi-1":                      "identities/sensor/oxi-1",
+		"spiffe://x.internal/gateway/gw":    "identities/gateway/gw",
+		"spiffe://x.internal/gateway/gw/..": "", "gw": "", "": "", "/": "", "spiffe://x": "",
 		"a/b c": "identities/a/b%20c",
 	} {
 		got, err := identityPath(in)
@@ -52,8 +52,8 @@ func TestIdentityPath(t *testing.T) {
 // TestSensorName: the commands about a sensor take it in each form in which it is shown.
 func TestSensorName(t *testing.T) {
 	for in, want := range map[string]string{
-		"oxi-1": "oxi-1", "sensor/oxi-1": "oxi-1", "spiffe://x.internal/patient/sensor/oxi-1": "oxi-1", "sensor/a b": "a b",
-		"gateway/gw-1": "", "spiffe://x.internal/patient/gateway/gw": "", "sensor/": "", "": "", "/": "", "sensor/a/b": "",
+		"oxi-1": "oxi-1", "sensor/oxi-1": "oxi-1", "spiffe://x.internal/sensor/oxi-1": "oxi-1", "sensor/a b": "a b",
+		"gateway/gw-1": "", "spiffe://x.internal/gateway/gw": "", "sensor/": "", "": "", "/": "", "sensor/a/b": "",
 	} {
 		got, err := sensorName(in)
 		var usage *cli.UsageError

@@ -85,7 +85,7 @@ func TestAwaySays(t *testing.T) {
 			t.Errorf("%s: %+v", name, says)
 		}
 	}
-	b, err := os.ReadFile("../../web/src/words-absent.ts")
+	b, err := os.ReadFile("../../../web/src/words-absent.ts")
 	if err != nil {
 		t.Fatal(err)
 	}
