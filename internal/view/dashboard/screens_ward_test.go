@@ -33,7 +33,7 @@ func (s *stage) whose(t *testing.T) {
 		{"en", "en", 1280, "a-7", "a-8", "Gerd Ohm", "Hanna Pohl", "Values that stand under Gerd Ohm (Bett a-7): ", "has no other values of this kind of that time",
 			"at most 24 hours are moved at once", "moved here from another patient", "has values of their own of that time"},
 		{"de-390", "de", 390, "a-17", "a-18", "Ida Rau", "Jan Sol", "Werte, die bei Ida Rau (Bett a-17) stehen: ", "hat keine anderen Werte dieser Art aus dieser Zeit",
-			"Höchstens 24 Stunden werden auf einmal zugeordnet", "stammen aus der Zuordnung zu einem anderen Patienten", "hat eigene Werte aus dieser Zeit"},
+			"Höchstens 24 Stunden werden auf einmal zugeordnet", "wurden diesem zugeordnet", "hat eigene Werte aus dieser Zeit"},
 	} {
 		s.bedded(x.bed, x.wrong)
 		s.bedded(x.right, x.whose)
