@@ -1,6 +1,6 @@
 #!/bin/sh
 # What the tests need beside Go and Node: a real Chromium for the browser test, a C compiler for the race detector, MQTT clients and
-# a broker that nobody here wrote, and a PostgreSQL server, which the tests start themselves.
+# a broker from elsewhere, and a PostgreSQL server, which the tests start themselves.
 # Installed through the system's package manager where that is allowed.
 set -eu
 want=
